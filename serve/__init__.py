@@ -1,0 +1,1 @@
+"""Engine drivers, the HTTP service, batch translation and the web page."""

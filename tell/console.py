@@ -1,0 +1,61 @@
+"""What a command says: messages and progress on stderr, results on stdout, as text or (with --json) as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_json = False
+
+
+def use_json(on: bool) -> None:
+    global _json
+    _json = on
+
+
+def json_mode() -> bool:
+    return _json
+
+
+def _console(stderr: bool) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line for the person watching: on stderr, so that it never mixes with results. Plain text, no markup."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit(result: dict[str, Any], human: Callable[[], Any] | None = None) -> None:
+    """A command's result: the JSON object in --json mode, else what `human` returns (text or a rich renderable) on stdout."""
+    if _json:
+        print(json.dumps(result, ensure_ascii=False, sort_keys=True))
+    elif human is not None:
+        shown = human()
+        if shown is not None:
+            print(shown) if isinstance(shown, str) else _console(stderr=False).print(shown)
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> Any:
+    """A rich table; numbers to the right."""
+    from rich.table import Table
+
+    out = Table(title=title or None, title_justify="left")
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(r[i], (int, float)) for r in rows)
+        out.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        out.add_row(*(f"{c:,}" if isinstance(c, int) else str(c) for c in row))
+    return out
+
+
+def progress(*columns: Any) -> Any:
+    """A rich progress bar on stderr, silent where stderr is not a terminal (nothing is drawn over a log)."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    shown = columns or (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*shown, console=_console(stderr=True), disable=not sys.stderr.isatty())

@@ -1,0 +1,153 @@
+"""Reading and writing files so that a reader never sees half of one.
+
+Every write goes aside, is flushed to the disk (fsync), and is then renamed into place.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tell.errors import CorpusError
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Bytes that are equal when the values are equal: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def key_of(value: Any) -> str:
+    """A stage's key: the hash of everything that decides its output. Equal keys mean the output can be reused."""
+    return sha256_bytes(canonical_json(value))
+
+
+def fsync_dir(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replace `path` by `data` in one step; on any failure the old file stays as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as f:
+            f.write(raw)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    fsync_dir(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+
+
+@contextmanager
+def atomic_dir(final: Path) -> Iterator[Path]:
+    """A directory to fill aside; renamed to `final` when the block ends well, removed when it does not.
+
+    An existing `final` is replaced: it is moved away first and deleted after the rename.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.new."))
+    try:
+        yield aside
+        os.chmod(aside, 0o755)
+        for root, _, names in os.walk(aside):
+            for name in names:
+                with open(os.path.join(root, name), "rb") as f:
+                    os.fsync(f.fileno())
+            fsync_dir(Path(root))
+        if final.exists():
+            old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old."))
+            os.replace(final, old / final.name)
+            os.replace(aside, final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(aside, final)
+        fsync_dir(final.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, through gzip when its name ends in .gz.
+
+    Raises CorpusError when there is no such file, it is a directory, or the gzip data is cut short.
+    """
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as f:
+                return f.read()
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CorpusError("no such file", place=str(path)) from None
+    except IsADirectoryError:
+        raise CorpusError("this is a directory", place=str(path), valid="a file") from None
+    except (EOFError, gzip.BadGzipFile) as e:
+        raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text, split on LF alone (U+2028 and U+0085 are text), a BOM and a final LF left off.
+
+    A CR before an LF is left off too. Raises CorpusError with file, line and byte when the bytes are not UTF-8.
+    """
+    raw = read_bytes(path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = raw.count(b"\n", 0, e.start) + 1
+        raise CorpusError(
+            "not UTF-8", place=f"{path}, line {line}, byte {e.start}", found=f"0x{raw[e.start]:02x}", valid="UTF-8 text"
+        ) from None
+    if text.endswith("\n"):
+        text = text[:-1]
+    elif not text:
+        return []
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) for every line of a JSONL file. Raises CorpusError naming the first line that is not an object."""
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            value = json.loads(line)
+        except ValueError as e:
+            raise CorpusError("not JSON", place=f"{path}, line {number}", found=str(e)) from None
+        if not isinstance(value, dict):
+            raise CorpusError("not a JSON object", place=f"{path}, line {number}", found=type(value).__name__)
+        yield number, value

@@ -1,0 +1,82 @@
+"""Language codes (BCP 47) and pairs of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from tell.errors import LanguageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Language:
+    """`tag` is the standardised BCP 47 tag, `name` the English name that anchors use."""
+
+    tag: str
+    name: str
+    autonym: str
+    rtl: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LanguagePair:
+    """A direction of translation. `str(pair)` is `is-en`, or `pt-BR:en` when a tag itself holds a hyphen."""
+
+    source: Language
+    target: Language
+
+    def __str__(self) -> str:
+        sep = ":" if "-" in self.source.tag + self.target.tag else "-"
+        return f"{self.source.tag}{sep}{self.target.tag}"
+
+    @property
+    def slug(self) -> str:
+        """The pair as a file name."""
+        return str(self).replace(":", "--")
+
+    @property
+    def reverse(self) -> LanguagePair:
+        return LanguagePair(self.target, self.source)
+
+
+@functools.cache
+def _lookup(code: str) -> Language | None:
+    import langcodes
+
+    try:
+        found = langcodes.Language.get(code.strip().replace("_", "-"))
+        if not code.strip() or not found.language or not found.is_valid() or found.language in ("und", "mul", "zxx", "mis"):
+            return None
+        tag = langcodes.standardize_tag(found.to_tag())
+    except (langcodes.LanguageTagError, ValueError):
+        return None
+    script = found.maximize().script
+    return Language(tag, found.display_name("en"), found.autonym(), script in ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg"))
+
+
+def language(code: str, place: str = "language code") -> Language:
+    """The language of a BCP 47 code, in any case, with `-` or `_`. Raises LanguageError when there is none."""
+    found = _lookup(code)
+    if found is None:
+        raise LanguageError("unknown language code", place=place, found=repr(code), valid="a BCP 47 code such as is, en, fo or pt-BR")
+    return found
+
+
+def parse_pair(text: str, place: str = "--pair") -> LanguagePair:
+    """`is-en` or, where a tag holds hyphens, `pt-BR:en`. Raises LanguageError naming the part that is wrong."""
+    if ":" in text:
+        splits = [tuple(text.split(":", 1))]
+    else:
+        bits = text.replace("_", "-").split("-")
+        splits = [("-".join(bits[:i]), "-".join(bits[i:])) for i in range(1, len(bits))]
+    good = [(a, b) for a, b in splits if _lookup(a) and _lookup(b)]
+    if len(good) > 1:
+        raise LanguageError("ambiguous pair", place=place, found=text, valid=" or ".join(f"{a}:{b}" for a, b in good))
+    if not good:
+        for a, b in splits if len(splits) == 1 else []:
+            language(a, place), language(b, place)
+        raise LanguageError("not a language pair", place=place, found=repr(text), valid="SOURCE-TARGET such as is-en")
+    pair = LanguagePair(language(good[0][0]), language(good[0][1]))
+    if pair.source == pair.target:
+        raise LanguageError("source and target are the same language", place=place, found=text)
+    return pair

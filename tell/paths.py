@@ -1,0 +1,39 @@
+"""Where tellmt keeps what it makes: one cache (can be made again) and one registry (cannot)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tell.errors import TellmtError
+
+
+def _home(variable: str, xdg: str, fallback: str, leaf: str) -> Path:
+    if set_to := os.environ.get(variable):
+        return Path(set_to).expanduser().absolute()
+    root = os.environ.get(xdg)
+    return (Path(root) if root else Path.home() / fallback) / "tellmt" / leaf
+
+
+def cache_dir() -> Path:
+    """`TELLMT_CACHE`, else `$XDG_CACHE_HOME/tellmt`."""
+    if os.environ.get("TELLMT_CACHE"):
+        return _home("TELLMT_CACHE", "", "", "")
+    return _home("", "XDG_CACHE_HOME", ".cache", "").absolute()
+
+
+def registry_dir() -> Path:
+    """`TELLMT_REGISTRY`, else `$XDG_DATA_HOME/tellmt/registry`."""
+    return _home("TELLMT_REGISTRY", "XDG_DATA_HOME", ".local/share", "registry")
+
+
+def writable(path: Path, what: str, variable: str) -> Path:
+    """`path`, made if need be. Raises TellmtError naming the variable that moves it when it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise TellmtError(f"the {what} cannot be written", place=str(path), found=e.strerror or str(e), valid=f"a writable directory in {variable}") from None
+    return path

@@ -1,0 +1,163 @@
+"""The registry: published adapters, the aliases that say which one answers for a pair, and a log of who changed what and why.
+
+    <root>/adapters/<id>/        immutable once there
+    <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}
+    <root>/log.jsonl             one line per change, append-only
+
+Writers take a lock on <root>/.lock; every write goes aside and is renamed, so readers need no lock and never see half a state.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import getpass
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tell.card import CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
+from tell.errors import RegistryError
+from tell.files import atomic_dir, write_json
+from tell.languages import parse_pair
+from tell.paths import registry_dir, writable
+
+
+class PairState(BaseModel):
+    """Which adapters stand for one pair. `generation` grows by one with every change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pair: str
+    live: str | None = None
+    previous: str | None = None
+    canary: str | None = None
+    generation: int = 0
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+class Registry:
+    """Reads are lock-free and see whole states; `publish`, `promote` and `rollback` take the lock."""
+
+    def __init__(self, root: Path | None = None):
+        self.root = root or registry_dir()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        writable(self.root, "registry", "TELLMT_REGISTRY")
+        with (self.root / ".lock").open("a") as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            yield
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        line = json.dumps({"time": now, "who": _who(), **entry}, ensure_ascii=False, sort_keys=True) + "\n"
+        with (self.root / "log.jsonl").open("a", encoding="utf-8") as f:
+            f.write(line)
+            f.flush()
+            os.fsync(f.fileno())
+
+    def _pair_file(self, pair: str) -> Path:
+        # Through parse_pair, so that a pair from outside can never name another path.
+        return self.root / "pairs" / f"{parse_pair(pair).slug}.json"
+
+    def state(self, pair: str) -> PairState:
+        path = self._pair_file(pair)
+        try:
+            return PairState.model_validate(json.loads(path.read_text()))
+        except FileNotFoundError:
+            return PairState(pair=str(parse_pair(pair)))
+        except (OSError, ValueError, ValidationError) as e:
+            raise RegistryError("the state of this pair cannot be read", place=str(path), found=str(e).split("\n")[0]) from None
+
+    def states(self) -> list[PairState]:
+        out = []
+        for path in sorted((self.root / "pairs").glob("*.json")):
+            try:
+                out.append(PairState.model_validate(json.loads(path.read_text())))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, ValidationError) as e:
+                raise RegistryError("the state of a pair cannot be read", place=str(path), found=str(e).split("\n")[0]) from None
+        return out
+
+    def path(self, id: str) -> Path:
+        """Where the adapter of this id lies. Raises RegistryError when `id` is not one: ids are looked up, never joined blindly."""
+        if not (len(id) == 32 and set(id) <= set("0123456789abcdef")) or not (self.root / "adapters" / id).is_dir():
+            raise RegistryError("no such adapter in the registry", place=str(self.root), found=id)
+        return self.root / "adapters" / id
+
+    def adapter(self, id: str) -> Adapter:
+        """The verified adapter of this id."""
+        found = open_adapter(self.path(id))
+        if found.id != id:
+            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(found.path), found=found.id)
+        return found
+
+    def ids(self) -> list[str]:
+        return sorted(p.name for p in (self.root / "adapters").glob("*") if not p.name.startswith("."))
+
+    def find(self, prefix: str) -> str:
+        """The one id that starts with `prefix`."""
+        hits = [i for i in self.ids() if i.startswith(prefix)]
+        if len(hits) != 1:
+            raise RegistryError("not exactly one adapter has this id", place=str(self.root), found=f"{prefix} ({len(hits)} match)")
+        return hits[0]
+
+    def add(self, source: Path, card: Card) -> str:
+        """Copy a verified adapter in under its content's hash, with `card` as its card. Adding the same content again changes nothing."""
+        open_adapter(source)
+        id = adapter_id(card)
+        with self._lock():
+            final = self.root / "adapters" / id
+            if not final.exists():
+                with atomic_dir(final) as aside:
+                    for name in (WEIGHTS, CONFIG):
+                        shutil.copyfile(source / name, aside / name)
+                    write_card(aside, card)
+                    open_adapter(aside)
+                self._append({"event": "add", "pair": card.pair, "id": id})
+        return id
+
+    def promote(self, pair: str, id: str, why: str) -> PairState:
+        """Make `id` the live adapter of its pair; the one that was live becomes `previous`. Promoting what is live changes nothing."""
+        adapter = self.adapter(id)
+        if str(parse_pair(adapter.card.pair)) != str(parse_pair(pair)):
+            raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
+        with self._lock():
+            old = self.state(pair)
+            if old.live == id:
+                return old
+            new = old.model_copy(update={"live": id, "previous": old.live, "generation": old.generation + 1})
+            self._write(new, {"event": "promote", "id": id, "from": old.live, "why": why})
+        return new
+
+    def rollback(self, pair: str, why: str) -> PairState:
+        """Swap live and previous. Raises RegistryError when there is no previous one."""
+        with self._lock():
+            old = self.state(pair)
+            if old.previous is None:
+                raise RegistryError("nothing to roll back to", place=pair, found=f"live {old.live}, no previous adapter")
+            new = old.model_copy(update={"live": old.previous, "previous": old.live, "generation": old.generation + 1})
+            self._write(new, {"event": "rollback", "id": new.live, "from": old.live, "why": why})
+        return new
+
+    def _write(self, state: PairState, entry: dict[str, Any]) -> None:
+        write_json(self._pair_file(state.pair), state.model_dump())
+        self._append({"pair": state.pair, "generation": state.generation, **entry})
+
+    def log(self) -> list[dict[str, Any]]:
+        path = self.root / "log.jsonl"
+        return [json.loads(line) for line in path.read_text().split("\n") if line] if path.exists() else []

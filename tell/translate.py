@@ -1,0 +1,57 @@
+"""Segments to translations through an engine: what scoring, batch files and the service have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tell.anchors import Anchor
+from tell.engine import Decoding, Engine, Prompt
+from tell.errors import RequestError
+from tell.tokens import Tokens
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One translated segment. `truncated` when the engine stopped at its token limit rather than at the end."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Translator:
+    """An engine's adapter (or its bare base, `adapter_id` None) with the anchor and decoding it was trained for."""
+
+    engine: Engine
+    tokens: Tokens
+    anchor: Anchor
+    decoding: Decoding
+    adapter_id: str | None
+    max_context: int
+
+    def prompt(self, source: str) -> Prompt:
+        """The prompt of one segment. Raises RequestError when it and its translation cannot fit in the context."""
+        ids = self.tokens.prompt_ids(self.anchor, source)
+        source_tokens = len(self.tokens.encode(source))
+        room = self.max_context - len(ids)
+        wanted = self.decoding.max_tokens(source_tokens)
+        # A translation about as long as its source must fit, or the segment is refused rather than cut.
+        if room < min(wanted, source_tokens + self.decoding.length_extra):
+            raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
+        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty)
+
+    async def translate(self, segments: Sequence[str]) -> list[Hypothesis]:
+        """One hypothesis per segment, in order; blank segments come back as they are, without touching the engine."""
+        wanted = [i for i, s in enumerate(segments) if s.strip()]
+        out = [Hypothesis(s, 0, False) for s in segments]
+        if not wanted:
+            return out
+        prompts = [self.prompt(segments[i].strip()) for i in wanted]
+        for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
+            text = self.anchor.strip(g.text).strip()
+            if "\n" not in segments[i].strip():
+                text = text.split("\n", 1)[0].strip()
+            out[i] = Hypothesis(text, g.tokens, g.finish == "length")
+        return out

@@ -1,0 +1,1 @@
+"""Base models and LoRA training. Reads mixed.jsonl, writes adapter directories."""
