@@ -1,0 +1,75 @@
+"""Fixtures every test file shares: an isolated home, the CLI as a user runs it, and a tiny real base."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own cache, registry or tellmt.toml."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [n for n in os.environ if n.startswith("TELLMT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TELLMT_CACHE", str(home / "cache"))
+    monkeypatch.setenv("TELLMT_REGISTRY", str(home / "registry"))
+    monkeypatch.chdir(home)
+    return home
+
+
+class Ran:
+    """A finished command: exit code, stdout, stderr, and stdout as JSON."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli() -> Callable[..., Ran]:
+    """Run `tellmt ARGS` in a process of its own, as a user would. `ok=False` allows a non-zero exit."""
+
+    def run(*args: object, ok: bool = True, stdin: str | None = None, timeout: float = 240, **env: str) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "tell.cli", *map(str, args)],
+            input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False,
+        )
+        ran = Ran(done)
+        assert "Traceback" not in ran.err, ran.err
+        assert not ok or ran.code == 0, f"exit {ran.code}: {ran.err}"
+        return ran
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the base `tiny`; give it to a test as TELLMT_CACHE. Shared by the session, so tests must not alter the base."""
+    from tiny import make_tiny_base
+
+    cache = tmp_path_factory.mktemp("tiny-cache")
+    make_tiny_base(cache)
+    return cache
+
+
+@pytest.fixture
+def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The tiny base, with TELLMT_CACHE pointing at its cache."""
+    from tiny import make_tiny_base
+
+    monkeypatch.setenv("TELLMT_CACHE", str(tiny_cache))
+    return make_tiny_base(tiny_cache)
