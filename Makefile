@@ -1,0 +1,26 @@
+# Every target is one command that can be typed by hand; the logic is in what they call.
+PORT ?= 8080
+
+.PHONY: help setup demo test check clean
+
+help:
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
+
+setup: ## make .venv with everything this machine can run
+	@python3 deploy/setup_env.py all
+
+demo: ## from the shipped sample to a running service on http://127.0.0.1:$(PORT)
+	@python3 deploy/setup_env.py demo
+	@.venv/bin/python deploy/demo.py --port $(PORT)
+
+test: setup ## all tests that need no GPU
+	.venv/bin/python -m pytest -m "not gpu"
+
+check: setup ## style, types, import directions
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest tests/test_imports.py
+
+clean: ## remove what was made here; caches and registries in your home stay
+	rm -rf .venv work build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
