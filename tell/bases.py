@@ -100,7 +100,8 @@ def base_dir(base_id: str) -> Path:
     return bases_dir() / slug(base_id)
 
 
-def _load(manifest: Path) -> Base:
+def load_base(manifest: Path) -> Base:
+    """The base of this manifest. Raises BaseModelError when it cannot be read or a file is missing."""
     try:
         base = Base.model_validate(json.loads(manifest.read_text()))
     except (OSError, ValueError, ValidationError) as e:
@@ -120,11 +121,11 @@ def find_base(base_id: str) -> Base:
         if base_id not in PACKAGED and "/" not in base_id:
             raise BaseModelError("no such base", found=base_id, valid=suggestion(base_id, [*PACKAGED, "a hub id (owner/name)", "a directory"]))
         raise BaseModelError("this base is not in the cache", found=base_id, valid=f"run: tellmt base fetch {base_id}")
-    return _load(manifest)
+    return load_base(manifest)
 
 
 def cached_bases() -> list[Base]:
-    return [_load(m) for m in sorted(bases_dir().glob(f"*/{MANIFEST}"))]
+    return [load_base(m) for m in sorted(bases_dir().glob(f"*/{MANIFEST}"))]
 
 
 def config_of(base: Base) -> dict[str, Any]:
