@@ -6,12 +6,14 @@
         RecipeError               recipes and tellmt.toml
         LanguageError             language codes and pairs
         RequestError              bodies of HTTP requests
+          TooLarge                  HTTP 413           more than one request may hold
       NotServed                 exit 1, HTTP 400   no adapter answers for this pair
       MissingExtra              exit 1, HTTP 503   an optional dependency is not installed
       BaseModelError            exit 1, HTTP 503   a base model cannot be had or does not verify
       AdapterError              exit 1, HTTP 503   an adapter directory is incomplete, altered or does not fit
       RegistryError             exit 1, HTTP 503   the registry cannot be read or written
       EngineError               exit 1, HTTP 503   the engine cannot start or has died
+      Overloaded                exit 1, HTTP 503   too much is waiting already; the same request may succeed later
       GateRefused               exit 1, HTTP 409   an adapter is not better than what it would replace
       PartlyDone                exit 3, HTTP 500   some outputs were written, some were not
 
@@ -62,6 +64,10 @@ class RequestError(BadInput):
     pass
 
 
+class TooLarge(RequestError):
+    status = 413
+
+
 class NotServed(TellmtError):
     status = 400
 
@@ -83,6 +89,10 @@ class RegistryError(TellmtError):
 
 
 class EngineError(TellmtError):
+    status = 503
+
+
+class Overloaded(TellmtError):
     status = 503
 
 

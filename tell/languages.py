@@ -39,7 +39,8 @@ class LanguagePair:
         return LanguagePair(self.target, self.source)
 
 
-@functools.cache
+# Bounded: codes come from HTTP requests as well, and must not fill the memory.
+@functools.lru_cache(maxsize=4096)
 def _lookup(code: str) -> Language | None:
     import langcodes
 
