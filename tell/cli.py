@@ -21,7 +21,7 @@ from tell.errors import RecipeError, TellmtError, suggestion
 # name -> (module:attribute, the line of help shown in the list, the panel it is shown under)
 COMMANDS = {
     "doctor": ("tell.doctor:doctor", "Say what this machine can do and what to install for more."),
-    "base": ("tell.base_cli:base", "List, fetch and show base models."),
+    "base": ("train.base_cli:base", "List, fetch and show base models."),
     "corpus": ("tell.corpus_cli:corpus", "Read a parallel corpus and freeze its split."),
     "mix": ("tell.mix_cli:mix", "Anchor task examples and shuffle them through general data."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
@@ -153,3 +153,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def entry() -> None:
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,44 @@
+"""`tellmt base list|fetch|show`."""
+
+from __future__ import annotations
+
+import click
+
+from tell.bases import DEFAULT_BASE, PACKAGED, cached_bases, find_base
+from tell.cli import Group
+from tell.console import emit, say, table
+
+
+@click.group(cls=Group, help="List, fetch and show base models.")
+def base() -> None:
+    pass
+
+
+@base.command("list")
+def list_() -> None:
+    """List the bases that need no model hub, and those in the cache."""
+    cached = {b.id: b for b in cached_bases()}
+    rows = [{"id": p.id, "cached": p.id in cached, "parameters": p.parameters, "licence": p.licence, "default": p.id == DEFAULT_BASE} for p in PACKAGED.values()]
+    rows += [{"id": b.id, "cached": True, "parameters": b.parameters, "licence": b.licence, "default": False} for b in cached.values() if b.id not in PACKAGED]
+    shown = [[f"{r['id']}{' (default)' if r['default'] else ''}", "yes" if r["cached"] else "no", r["parameters"], r["licence"]] for r in rows]
+    emit({"bases": rows}, lambda: table("", ["base", "in cache", "what", "licence"], shown))
+
+
+@base.command()
+@click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
+@click.option("--force", is_flag=True, help="Fetch and prepare again even if it is in the cache.")
+def fetch(base_id: str, force: bool) -> None:
+    """Fetch a base: one of `tellmt base list`, a hub id (owner/name), or a local directory."""
+    from train.fetch import fetch_base
+
+    found = fetch_base(base_id, force)
+    say(f"licence: {found.licence}{'. ' + found.notice if found.notice else ''}")
+    emit(found.model_dump(mode="json"), lambda: f"{found.id} is ready in {found.path}")
+
+
+@base.command()
+@click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
+def show(base_id: str) -> None:
+    """Show what is known of a base in the cache."""
+    found = find_base(base_id)
+    emit(found.model_dump(mode="json"), lambda: table("", ["key", "value"], [[k, str(v)] for k, v in found.model_dump(mode="json").items()]))

@@ -1,0 +1,88 @@
+"""Which examples make up which optimiser step: decided before the first step, from the mixed order and the seed alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+from train.config import TrainOptions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tokenised:
+    """One example as ids; the loss is on ids[start:]."""
+
+    ids: list[int]
+    start: int
+    task: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """Micro-batches of example indices. `tokens` counts every token, `targets` those the loss is on."""
+
+    micro: list[list[int]]
+    tokens: int
+    targets: int
+    task_tokens: int
+
+
+def epoch_order(n: int, epoch: int, seed: int) -> list[int]:
+    """The mixed order for the first epoch (it is shuffled already, or ordered on purpose), a fresh shuffle for each later one."""
+    order = list(range(n))
+    if epoch:
+        random.Random(f"order:{seed}:{epoch}").shuffle(order)
+    return order
+
+
+def _micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
+    """Split by length so that padding is small: each micro-batch times its longest example stays within `limit` tokens."""
+    batches: list[list[int]] = []
+    for i in sorted(indices, key=lambda i: (len(data[i].ids), i)):
+        # Ascending lengths: the example being added is the longest of its micro-batch.
+        if batches and (len(batches[-1]) + 1) * len(data[i].ids) <= limit:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int) -> list[Step]:
+    """Every step of every epoch. Each example appears exactly once per epoch; the last step of an epoch may be smaller."""
+    steps = []
+    for epoch in range(options.epochs):
+        group: list[int] = []
+        groups = []
+        size = 0
+        for i in epoch_order(len(data), epoch, seed):
+            if group and size + len(data[i].ids) > options.batch_tokens:
+                groups.append(group)
+                group, size = [], 0
+            group.append(i)
+            size += len(data[i].ids)
+        if group:
+            groups.append(group)
+        for members in groups:
+            steps.append(
+                Step(
+                    micro=_micro_batches(members, data, options.micro_tokens),
+                    tokens=sum(len(data[i].ids) for i in members),
+                    targets=sum(len(data[i].ids) - data[i].start for i in members),
+                    task_tokens=sum(len(data[i].ids) for i in members if data[i].task),
+                )
+            )
+    return steps
+
+
+def learning_rate(step: int, total: int, options: TrainOptions) -> float:
+    """The rate for step 0 .. total-1: linear warm-up, then the schedule down to a tenth (cosine) or to zero (linear)."""
+    import math
+
+    warm = int(total * options.warmup)
+    if step < warm:
+        return options.learning_rate * (step + 1) / (warm + 1)
+    done = (step - warm) / max(1, total - warm)
+    if options.schedule == "cosine":
+        return options.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+    return options.learning_rate * (1 - done) if options.schedule == "linear" else options.learning_rate
