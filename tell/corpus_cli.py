@@ -9,8 +9,9 @@ import click
 
 from tell.cli import Command, Group
 from tell.console import emit, say, table
-from tell.corpus import FILES, Options, build, corpus_key, foreign, read_corpus
+from tell.corpus import FILES, Options, build, check_replaceable, corpus_key, read_corpus
 from tell.languages import parse_pair
+from tell.split import Sizes
 
 _FILE = click.Path(path_type=Path)
 
@@ -41,8 +42,8 @@ def build_(
     Every line that is dropped has its reason in dropped.jsonl. Documents that were dev or test in an earlier build at the same
     place stay so.
     """
-    options = Options(files, parse_pair(pair), docs, columns, against, dev, test, seed)
-    foreign(out, FILES)
+    options = Options(files, parse_pair(pair), docs, columns, against, Sizes(dev, test, seed))
+    check_replaceable(out, FILES)
     if not force and not new_split and (out / "corpus.json").exists() and (old := read_corpus(out))["key"] == corpus_key(options):
         say(f"{out}: unchanged, reused")
         report = old

@@ -139,7 +139,8 @@ def read_tsv(path: Path, pair: LanguagePair, label: str, columns: str | None) ->
     if where is None and columns is not None:
         where = _columns(columns.split(","), pair)
         if where is None:
-            raise CorpusError("does not name both languages", place="--columns", found=columns, valid=f"{pair.source.tag},{pair.target.tag} in the file's order")
+            valid = f"{pair.source.tag},{pair.target.tag} in the file's order"
+            raise CorpusError("does not name both languages", place="--columns", found=columns, valid=valid)
     source, target, doc = where or (0, 1, None)
     segments = []
     for number, line in enumerate(lines[start:], start + 1):
