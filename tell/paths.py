@@ -33,7 +33,7 @@ def writable(path: Path, what: str, variable: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".write-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as e:
         raise TellmtError(f"the {what} cannot be written", place=str(path), found=e.strerror or str(e), valid=f"a writable directory in {variable}") from None
     return path

@@ -64,8 +64,11 @@ class Registry:
     def _append(self, entry: dict[str, Any]) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = json.dumps({"time": now, "who": _who(), **entry}, ensure_ascii=False, sort_keys=True) + "\n"
-        with (self.root / "log.jsonl").open("a", encoding="utf-8") as f:
-            f.write(line)
+        with (self.root / "log.jsonl").open("a+b") as f:
+            # A writer that died may have left half a line; this one must not be joined to it.
+            if f.tell() and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
+                line = "\n" + line
+            f.write(line.encode())
             f.flush()
             os.fsync(f.fileno())
 
@@ -131,13 +134,18 @@ class Registry:
                 self._append({"event": "add", "pair": card.pair, "id": id})
         return id
 
-    def promote(self, pair: str, id: str, why: str) -> PairState:
-        """Make `id` the live adapter of its pair; the one that was live becomes `previous`. Promoting what is live changes nothing."""
+    def promote(self, pair: str, id: str, why: str, generation: int | None = None) -> PairState:
+        """Make `id` the live adapter of its pair; the one that was live becomes `previous`. Promoting what is live changes nothing.
+
+        With `generation`, raises RegistryError when the pair has changed since its state had that generation.
+        """
         adapter = self.adapter(id)
         if str(parse_pair(adapter.card.pair)) != str(parse_pair(pair)):
             raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
         with self._lock():
             old = self.state(pair)
+            if generation is not None and old.generation != generation:
+                raise RegistryError("another version went live meanwhile; run the same command again", place=pair, found=f"live {old.live}")
             if old.live == id:
                 return old
             new = old.model_copy(update={"live": id, "previous": old.live, "generation": old.generation + 1})
@@ -145,11 +153,12 @@ class Registry:
         return new
 
     def rollback(self, pair: str, why: str) -> PairState:
-        """Swap live and previous. Raises RegistryError when there is no previous one."""
+        """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged."""
         with self._lock():
             old = self.state(pair)
             if old.previous is None:
                 raise RegistryError("nothing to roll back to", place=pair, found=f"live {old.live}, no previous adapter")
+            self.adapter(old.previous)
             new = old.model_copy(update={"live": old.previous, "previous": old.live, "generation": old.generation + 1})
             self._write(new, {"event": "rollback", "id": new.live, "from": old.live, "why": why})
         return new
@@ -159,5 +168,14 @@ class Registry:
         self._append({"pair": state.pair, "generation": state.generation, **entry})
 
     def log(self) -> list[dict[str, Any]]:
+        """Every change, oldest first. A line that a dying writer cut short stands as {"event": "unreadable", "line": n}."""
         path = self.root / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().split("\n") if line] if path.exists() else []
+        out: list[dict[str, Any]] = []
+        # What follows the last line feed is a line still being written.
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else [], 1):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            out.append(entry if isinstance(entry, dict) else {"event": "unreadable", "line": number})
+        return out

@@ -1,0 +1,153 @@
+"""`tellmt score` and `tellmt publish`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from tell.cli import Command
+from tell.console import emit, json_mode, say, table
+from tell.errors import GateRefused
+
+ENGINE = click.option("--engine", default="auto", show_default=True, help="Engine driver: vllm, ct2, or auto.")
+FILE = click.Path(path_type=Path)
+
+
+def _figure(score: dict[str, Any]) -> str:
+    return f"{score['score']:.1f} ± {score['ci']:.1f}"
+
+
+def _scores_table(result: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    systems = result["systems"]
+    rows = [[name, _figure(s["bleu"]), _figure(s["chrf"]), s["truncated"], s["empty"]] for name, s in systems.items()]
+    one = systems["adapter"]
+    lines = [f"{one[m]['name']}: {one[m]['signature']}" for m in ("bleu", "chrf")]
+    if (paired := result["paired"]) is not None:
+        lines.append(f"adapter - base: {paired['metric']} {paired['delta']:+.2f}, p = {paired['p']:.4f} ({paired['method']}; {paired['signature']})")
+    lines.append(f"{result['segments']:,} segments, source SHA-256 {result['source_sha256'][:16]}, reference {result['reference_sha256'][:16]}")
+    title = f"{result['name']}, {result['pair']}"
+    return Group(table(title, ["system", "BLEU", "chrF2", "truncated", "empty"], rows), *(Text(line) for line in lines))
+
+
+@click.command(cls=Command)
+@click.argument("adapter", type=FILE)
+@click.option("--corpus", type=FILE, help="A corpus directory; its split is the test set.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True, help="Which split of --corpus.")
+@click.option("--source", type=FILE, help="A file of source segments, one a line.")
+@click.option("--reference", type=FILE, help="Their references, one a line.")
+@click.option("--name", help="The test set's name in the scores [default: the file's or corpus's own].")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N segments; the scores' name says so.")
+@click.option("--no-base", is_flag=True, help="Do not translate with the bare base.")
+@ENGINE
+@click.option("--force", is_flag=True, help="Score again although nothing changed.")
+@click.option("-o", "--out", type=FILE, required=True, help="Directory for the hypotheses and scores.json.")
+def score(
+    adapter: Path,
+    corpus: Path | None,
+    split: Literal["test", "dev"],
+    source: Path | None,
+    reference: Path | None,
+    name: str | None,
+    limit: int | None,
+    no_base: bool,
+    engine: str,
+    force: bool,
+    out: Path,
+) -> None:
+    """Score ADAPTER and the bare base on a test set.
+
+    Both translate the test set; BLEU and chrF2 are sacreBLEU's, with their signatures, a 95% interval, and a paired test between the two.
+    """
+    import dataclasses
+
+    from eval.stage import score_adapter
+    from eval.testset import from_files, not_empty, open_corpus
+    from tell.card import open_adapter
+    from tell.languages import parse_pair
+
+    opened = open_adapter(adapter)
+    if corpus is not None and source is None and reference is None:
+        test, place = open_corpus(corpus).split(split), f"{corpus}, split {split}"
+        test = dataclasses.replace(test, name=name) if name else test
+    elif corpus is None and source is not None and reference is not None:
+        test, place = from_files(source, reference, parse_pair(opened.card.pair), name), str(source)
+    else:
+        raise click.UsageError("say what to translate: either --corpus DIR, or --source FILE and --reference FILE")
+    test = not_empty(test, place)
+    test = test.first(limit) if limit else test
+    began = time.monotonic()
+    result, reused = score_adapter(opened, test, engine, not no_base, out, force)
+    say("unchanged, reused" if reused else f"wrote {out / 'scores.json'} in {time.monotonic() - began:.1f} s")
+    emit({**result, "reused": reused, "out": str(out)}, lambda: _scores_table(result))
+
+
+def _verdict_table(verdict: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    systems = verdict["metrics"]
+    rows = [[name, _figure(s["bleu"]), _figure(s["chrf"])] for name, s in systems.items()]
+    lines = [f"{m['name']}: {m['signature']}" for m in (systems["adapter"]["bleu"], systems["adapter"]["chrf"])] if systems else []
+    for name, p in verdict["paired"].items():
+        lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
+    title = f"dev split, {verdict['corpus']['segments']:,} segments, {verdict['pair']}"
+    return Group(table(title, ["system", "BLEU", "chrF2"], rows), *(Text(line) for line in lines))
+
+
+@click.command(cls=Command)
+@click.argument("adapter", type=FILE)
+@click.option("--corpus", type=FILE, required=True, help="The corpus directory whose dev split decides.")
+@click.option("--scores", type=FILE, multiple=True, help="A scores.json to record on the card; may be given again.")
+@ENGINE
+@click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
+@click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
+@click.option("--why", help="The reason, kept in the registry's log.")
+@click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
+def publish(
+    adapter: Path, corpus: Path, scores: tuple[Path, ...], engine: str, alpha: float, force: bool, why: str | None, out: Path | None
+) -> None:
+    """Pass ADAPTER through the gate and make it live.
+
+    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than that of the version that is live.
+    Scores on test sets are recorded, and decide nothing.
+    """
+    from eval.publish import publish_adapter, verdict_path
+
+    if force and not (why and why.strip()):
+        raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")
+    target = out or verdict_path(adapter)
+    try:
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target)
+    except GateRefused:
+        if json_mode():
+            import json
+
+            emit({"published": False, "passed": False, "verdict": json.loads(target.read_bytes()), "verdict_path": str(target)})
+        raise
+    for note in done.verdict.get("notes", []):
+        say(f"note: {note}")
+    if done.already:
+        say(f"{done.state.pair}: {done.id[:12]} is already live")
+    else:
+        say(f"{done.state.pair}: {done.id[:12]} is live" + (" (forced)" if done.forced else "") + f", generation {done.state.generation}")
+    emit(
+        {
+            "published": not done.already,
+            "already_live": done.already,
+            "forced": done.forced,
+            "passed": bool(done.verdict["passed"]),
+            "id": done.id,
+            "state": done.state.model_dump(),
+            "verdict": done.verdict,
+            "verdict_path": str(target),
+        },
+        lambda: _verdict_table(done.verdict),
+    )
+
+

@@ -1,0 +1,178 @@
+"""The gate: does an adapter go live?
+
+Reads the dev split of a corpus, the adapter, and the live adapter of the pair from the registry; returns a verdict, which `tellmt publish`
+writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare base's by a paired test at `alpha`, and it is not
+lower than the live adapter's by the same test. Scores on test sets are recorded and never decide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tell.engine
+from eval.paired import METHOD, SEED, TRIALS, Paired, paired_test
+from eval.run import FORMAT, System, engine_version, translate_set
+from eval.scores import bootstrap_seed, score_system
+from eval.testset import Corpus, TestSet, open_corpus
+from tell.bases import Base
+from tell.card import Adapter
+from tell.errors import AdapterError, BadInput, CorpusError, RegistryError
+from tell.files import key_of
+from tell.languages import parse_pair
+from tell.registry import Registry
+
+# Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
+MIN_SEGMENTS = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """Everything a verdict rests on."""
+
+    adapter: Adapter
+    base: Base
+    corpus: Corpus
+    dev: TestSet
+    engine: str
+    alpha: float
+    live: Adapter | None
+    notes: list[str]
+
+    @property
+    def key(self) -> str:
+        """What was asked of the adapter, whatever is live."""
+        return key_of(
+            {
+                "stage": "gate",
+                "format": FORMAT,
+                "adapter": self.adapter.card.files,
+                "base": [self.base.id, self.base.revision],
+                "anchor": self.adapter.card.anchor.model_dump(),
+                "decoding": self.adapter.card.decoding.model_dump(),
+                "pairs_sha256": self.corpus.pairs_sha256,
+                "training": self.adapter.card.data.get("corpora", []),
+                "engine": [self.engine, engine_version(self.engine)],
+                "alpha": self.alpha,
+                "test": [METHOD, TRIALS, SEED, bootstrap_seed()],
+            }
+        )
+
+    @property
+    def against(self) -> str | None:
+        return None if self.live is None else self.live.id
+
+
+def same_content(a: Adapter, b: Adapter) -> bool:
+    """Whether two adapters translate alike: the same weights on the same base, asked in the same way. Their cards may differ in scores."""
+    return (a.card.files, a.card.base, a.card.anchor, a.card.decoding) == (b.card.files, b.card.base, b.card.anchor, b.card.decoding)
+
+
+def live_adapter(registry: Registry, pair: str) -> tuple[Adapter | None, list[str]]:
+    """The live adapter of a pair, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
+    live = registry.state(pair).live
+    if live is None:
+        return None, []
+    try:
+        return registry.adapter(live), []
+    except (AdapterError, RegistryError) as e:
+        return None, [f"the live version {live[:12]} cannot be read and was not compared with: {e}"]
+
+
+def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float, registry: Registry) -> Question:
+    """Raises BadInput when the corpus is of another pair than the adapter."""
+    if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+        raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
+    live, notes = live_adapter(registry, adapter.card.pair)
+    if live is not None and same_content(live, adapter):
+        live = None
+    elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
+        notes.append(f"the live version {live.short} is on another base ({live.card.base.id}) and was not compared with")
+        live = None
+    return Question(adapter, base, corpus, corpus.split("dev"), tell.engine.choose_engine(engine), alpha, live, notes)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def leaked(adapter: Adapter, corpus: Corpus, dev: TestSet) -> tuple[int, list[str]]:
+    """How many dev segments the adapter was trained on, by source or target, and what could not be looked at.
+
+    Training on the train split of this very corpus is safe: its split is frozen. Any other corpus the card names is read if it is still there.
+    """
+    seen: set[str] = set()
+    notes = []
+    for entry in adapter.card.data.get("corpora", []):
+        if entry.get("pairs_sha256") == corpus.pairs_sha256:
+            continue
+        path = Path(str(entry.get("path", "")))
+        try:
+            other = open_corpus(path)
+            if other.pairs_sha256 != entry.get("pairs_sha256"):
+                raise CorpusError("rebuilt since the adapter was trained", place=str(path))
+        except (CorpusError, OSError) as e:
+            notes.append(f"not checked whether the dev segments were trained on through another corpus: {e}")
+            continue
+        train = other.split("train")
+        seen |= {_folded(s) for s in (*train.sources, *train.references)}
+    pairs = zip(dev.sources, dev.references, strict=True)
+    return sum(_folded(s) in seen or _folded(t) in seen for s, t in pairs), notes
+
+
+def _numbers(p: Paired) -> str:
+    return f"{p.metric} {p.second:.2f} against {p.first:.2f} ({p.delta:+.2f}, p = {p.p:.4f}, {p.segments:,} segments)"
+
+
+def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[str], dict[str, Any]]:
+    refs, alpha = question.dev.references, question.alpha
+    reasons: list[str] = []
+    base = paired_test(outputs["base"], outputs["adapter"], refs)
+    found: dict[str, Any] = {"adapter_vs_base": base.row()}
+    if outputs["adapter"] == outputs["base"]:
+        reasons.append(f"its output is the bare base's on all {len(refs):,} dev segments: the weights do not act")
+    elif base.delta <= 0:
+        reasons.append(f"not better than the bare base: {_numbers(base)}")
+    elif base.p >= alpha:
+        reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
+    if question.live is not None:
+        live = paired_test(outputs["live"], outputs["adapter"], refs)
+        found["adapter_vs_live"] = live.row()
+        if live.delta < 0 and live.p < alpha:
+            reasons.append(f"worse than the live version {question.live.short}: {_numbers(live)}")
+    return reasons, found
+
+
+def judge(question: Question) -> dict[str, Any]:
+    """The verdict: {"passed", "reasons", "notes", "metrics", ...}; `reasons` are why it was refused. Equal questions get equal verdicts."""
+    adapter, dev = question.adapter, question.dev
+    verdict: dict[str, Any] = {
+        "key": question.key,
+        "against": question.against,
+        "pair": adapter.card.pair,
+        "adapter": {"id": adapter.id, "weights": adapter.card.files},
+        "base": {"id": question.base.id, "revision": question.base.revision},
+        "corpus": {"pairs_sha256": question.corpus.pairs_sha256, "split": "dev", "segments": len(dev.sources)},
+        "dev": {"source_sha256": dev.source_sha256, "reference_sha256": dev.reference_sha256},
+        "engine": {"name": question.engine, "version": engine_version(question.engine)},
+        "alpha": question.alpha,
+        "metrics": {},
+        "paired": {},
+    }
+    reasons: list[str] = []
+    count, notes = leaked(adapter, question.corpus, dev)
+    if len(dev.sources) < MIN_SEGMENTS:
+        reasons.append(f"the dev split of {question.corpus.path} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
+    if count:
+        reasons.append(f"{count:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
+    if not reasons:
+        systems = [System.bare_base(adapter), System.of("adapter", adapter)]
+        if question.live is not None:
+            systems.append(System.of("live", question.live))
+        outputs = translate_set(question.base, systems, dev, question.engine)
+        for name, out in outputs.items():
+            scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
+            verdict["metrics"][name] = {**scores, "truncated": out.truncated, "empty": out.empty, "too_long": out.too_long}
+        reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
+    return {**verdict, "passed": not reasons, "reasons": reasons, "notes": [*question.notes, *notes]}

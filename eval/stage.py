@@ -1,0 +1,106 @@
+"""Score an adapter and the bare base on a test set.
+
+Reads an adapter directory and a test set. Writes base.hyp.txt and adapter.hyp.txt (one segment a line), then scores.json, last.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tell.engine
+from eval.paired import METHOD, SEED, TRIALS, paired_test
+from eval.run import FORMAT, System, engine_version, translate_set
+from eval.scores import RESAMPLES, bleu_tokenizer, bootstrap_seed, score_system
+from eval.testset import TestSet
+from tell import __version__
+from tell.bases import find_base
+from tell.card import Adapter, check_base
+from tell.errors import BadInput
+from tell.files import key_of, sha256_file, write_atomic, write_json
+from tell.languages import parse_pair
+
+
+def versions(engine: str) -> dict[str, str]:
+    return {"tellmt": __version__, "sacrebleu": metadata.version("sacrebleu"), "python": platform.python_version(), engine: engine_version(engine)}
+
+
+def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool) -> str:
+    return key_of(
+        {
+            "stage": "score",
+            "format": FORMAT,
+            "adapter": adapter.card.files,
+            "base": adapter.card.base.model_dump(),
+            "anchor": adapter.card.anchor.model_dump(),
+            "decoding": adapter.card.decoding.model_dump(),
+            "test": [test.name, str(test.pair), test.source_sha256, test.reference_sha256, len(test.sources)],
+            "with_base": with_base,
+            "metrics": [bleu_tokenizer(test.pair), RESAMPLES, bootstrap_seed(), METHOD, TRIALS, SEED],
+            "versions": versions(engine),
+        }
+    )
+
+
+def earlier(out: Path, key: str) -> dict[str, Any] | None:
+    """The scores already in `out`, if they have this key and the hypotheses beside them are those that were scored."""
+    try:
+        found = json.loads((out / "scores.json").read_bytes())
+        if found["key"] != key:
+            return None
+        whole = all(sha256_file(out / f"{name}.hyp.txt") == system["hypotheses_sha256"] for name, system in found["systems"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if whole else None
+
+
+def score_adapter(adapter: Adapter, test: TestSet, engine: str, with_base: bool, out: Path, again: bool = False) -> tuple[dict[str, Any], bool]:
+    """The content of scores.json, and whether it was there already. Raises BadInput when the test set is of another pair than the adapter."""
+    if test.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+        raise BadInput("the test set and the adapter are of different pairs", place=test.name, found=str(test.pair), valid=adapter.card.pair)
+    engine = tell.engine.choose_engine(engine)
+    base = find_base(adapter.card.base.id)
+    check_base(adapter, base.id, base.revision)
+    key = scores_key(adapter, test, engine, with_base)
+    if not again and (found := earlier(out, key)) is not None:
+        return found, True
+    out.mkdir(parents=True, exist_ok=True)
+
+    systems = [*([System.bare_base(adapter)] if with_base else []), System.of("adapter", adapter)]
+    outputs = translate_set(base, systems, test, engine)
+    # Gone before the hypotheses change: scores.json must never stand beside texts it was not computed from.
+    (out / "scores.json").unlink(missing_ok=True)
+    result: dict[str, Any] = {
+        "key": key,
+        "name": test.name,
+        "segments": len(test.sources),
+        "pair": str(test.pair),
+        "base": {"id": base.id, "revision": base.revision},
+        "adapter": {"id": adapter.id, "weights": adapter.card.files},
+        "source_sha256": test.source_sha256,
+        "reference_sha256": test.reference_sha256,
+        "systems": {},
+        "paired": None,
+        "seconds": round(sum(o.seconds for o in outputs.values()), 2),
+        "engine": engine,
+        "versions": versions(engine),
+    }
+    for name, output in outputs.items():
+        file = out / f"{name}.hyp.txt"
+        write_atomic(file, "".join(h + "\n" for h in output.hypotheses))
+        result["systems"][name] = {
+            **score_system(output.hypotheses, test.references, test.pair),
+            "truncated": output.truncated,
+            "empty": output.empty,
+            "too_long": output.too_long,
+            "reused": output.reused,
+            "seconds": output.seconds,
+            "hypotheses_sha256": sha256_file(file),
+        }
+    if with_base:
+        result["paired"] = paired_test(outputs["base"].hypotheses, outputs["adapter"].hypotheses, test.references).row()
+    write_json(out / "scores.json", result)
+    return result, False
