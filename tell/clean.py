@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 
 # Characters. Longer "sentences" are nearly always failed segmentation.
@@ -21,6 +22,9 @@ class _Letters(dict[int, str | None]):
 
 
 _LETTERS = _Letters()
+# Tab aside; U+0085 is text here, as in `tell.files.read_lines`.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -36,11 +40,12 @@ def tidy(text: str) -> str:
 
 def storable(text: str) -> bool:
     """Whether UTF-8 can hold the text: JSON can spell half a character (a lone surrogate)."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+    return not _SURROGATE.search(text)
 
 
-def _control(text: str) -> bool:
-    return any((c < " " and c != "\t") or c == "\x7f" for c in text)
+def spelled(text: str) -> str:
+    """The text with what UTF-8 cannot hold spelled out, as in a file name of another encoding."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def fault(source: str, target: str) -> str | None:
@@ -49,9 +54,9 @@ def fault(source: str, target: str) -> str | None:
         return "empty source"
     if not target:
         return "empty target"
-    if _control(source + target):
+    if _CONTROL.search(source) or _CONTROL.search(target):
         return "control characters"
-    if not storable(source + target):
+    if not (storable(source) and storable(target)):
         return "invalid characters"
     longer, shorter = max(len(source), len(target)), min(len(source), len(target))
     if longer > MAX_CHARS:

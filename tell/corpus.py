@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tell.clean import fault, normalised, tidy
+from tell.clean import fault, normalised, spelled, tidy
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
 from tell.languages import LanguagePair
@@ -62,7 +62,7 @@ def read_inputs(options: Options) -> list[Parsed]:
     """The parsed inputs; two line-aligned texts are one."""
     if _check_inputs(options):
         source, target = options.inputs
-        return [read_text(source, target, source.name, options.docs)]
+        return [read_text(source, target, labels([source])[0], options.docs)]
     parsed = []
     for path, label in zip(options.inputs, labels(options.inputs), strict=True):
         parsed.append(read_tsv(path, options.pair, label, options.columns) if kind_of(path) == "tsv" else read_records(path, options.pair, label))
@@ -144,7 +144,7 @@ def _mark_against(segments: list[Segment], options: Options) -> list[dict[str, A
         texts = read_against(path, options.pair)
         for text in texts:
             held.setdefault(normalised(text), name)
-        report.append({"path": str(path), "sha256": sha256_file(path), "texts": len(texts)})
+        report.append({"path": spelled(str(path)), "sha256": sha256_file(path), "texts": len(texts)})
     held.pop("", None)
     for s in segments:
         if s.reason is None and (name := held.get(normalised(s.source)) or held.get(normalised(s.target), "")):
@@ -154,7 +154,7 @@ def _mark_against(segments: list[Segment], options: Options) -> list[dict[str, A
 
 def _sources(options: Options, parsed: list[Parsed]) -> list[dict[str, Any]]:
     lines = [p.lines for p in parsed] if len(parsed) == len(options.inputs) else [parsed[0].lines] * len(options.inputs)
-    return [{"path": str(p), "sha256": sha256_file(p), "lines": n} for p, n in zip(options.inputs, lines, strict=True)]
+    return [{"path": spelled(str(p)), "sha256": sha256_file(p), "lines": n} for p, n in zip(options.inputs, lines, strict=True)]
 
 
 def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any]:
@@ -170,6 +170,11 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
     against = _mark_against(everything, options)
     good = [s for s in everything if s.reason is None]
     splits = assign(good, sizes, frozen)
+    missing = sorted(d for d in frozen if d not in splits)
+    if missing and len(missing) == len(frozen):
+        # Under new names they would become training data.
+        valid = "the files and --docs it was built from, or --new-split"
+        raise CorpusError("none of the frozen dev and test documents is in the data", place=str(out), found=f"no {missing[0]}", valid=valid)
     mark_leaks(good, splits)
     kept = [s for s in good if s.reason is None]
     left = [s for s in everything if s.reason is not None]
@@ -186,7 +191,7 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
         "dropped": dict(sorted(dropped.items())),
         "splits": {x: {"pairs": sum(p.split == x for p in pairs), "docs": len({p.doc for p in pairs if p.split == x})} for x in SPLITS},
         "sources": _sources(options, parsed), "against": against, "documents": sorted({p.documents for p in parsed}),
-        "missing_frozen": sorted(d for d in frozen if d not in splits),
+        "missing_frozen": missing,
     }
     held = {**frozen, **{d: s for d, s in splits.items() if s != "train"}}
     with atomic_dir(out) as aside:
@@ -199,6 +204,4 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
 
 
 def _row(s: Segment) -> dict[str, Any]:
-    """A dropped line for dropped.jsonl, half characters spelled out as UTF-8 cannot hold them."""
-    source, target = (text.encode(errors="backslashreplace").decode() for text in (s.source, s.target))
-    return {"origin": s.file, "line": s.line, "reason": s.reason, "source": source, "target": target}
+    return {"origin": s.file, "line": s.line, "reason": s.reason, "source": spelled(s.source), "target": spelled(s.target)}

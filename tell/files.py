@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_bytes(path: Path) -> bytes:
         raise CorpusError("no such file", place=str(path)) from None
     except IsADirectoryError:
         raise CorpusError("this is a directory", place=str(path), valid="a file") from None
-    except (EOFError, gzip.BadGzipFile) as e:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
 
 
@@ -146,7 +147,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(read_lines(path), 1):
         try:
             value = json.loads(line)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise CorpusError("not JSON", place=f"{path}, line {number}", found=str(e)) from None
         if not isinstance(value, dict):
             raise CorpusError("not a JSON object", place=f"{path}, line {number}", found=type(value).__name__)

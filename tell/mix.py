@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tell.anchors import Anchor, general_prompt
 from tell.bases import Base
-from tell.clean import normalised, storable
+from tell.clean import normalised, spelled, storable
 from tell.corpus import read_corpus
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, read_lines, sha256_file, write_json
@@ -113,13 +113,12 @@ def _lengths(tokens: Tokens, examples: list[Example]) -> Iterator[int]:
 
 
 def _sides(pairs: Iterable[Pair]) -> tuple[set[str], set[str]]:
-    """Normalised sources and targets. Long ones only: see LEAK_LETTERS."""
+    """Normalised sources and targets that have letters."""
     sides: tuple[set[str], set[str]] = (set(), set())
     for p in pairs:
         for side, text in zip(sides, (p.source, p.target), strict=True):
-            if len(found := normalised(text)) >= LEAK_LETTERS:
-                side.add(found)
-    return sides
+            side.add(normalised(text))
+    return sides[0] - {""}, sides[1] - {""}
 
 
 def _task(plan: Plan, tokens: Tokens, named: list[tuple[str, list[Pair]]], left_out: Counter[str]) -> tuple[list[Example], int]:
@@ -261,7 +260,7 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
     if ratio > 0 and not plan.general:
         raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
     sources = [read_general(p, n) for p, n in zip(plan.general, labels(plan.general), strict=True)]
-    segments = set[str]().union(*_sides(p for _, pairs in named for p in pairs))
+    segments = {s for side in _sides(p for _, pairs in named for p in pairs) for s in side if len(s) >= LEAK_LETTERS}
     general, general_tokens = _general(plan, tokens, sources, segments, round(ratio * task_tokens), left_out)
     examples = task + general
     random.Random(f"mix {plan.seed}").shuffle(examples)
@@ -272,10 +271,10 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
             "anchor": plan.anchor.model_dump(), "seed": plan.seed, "ratio": ratio, "max_tokens": plan.config.max_tokens, "task_tokens": plan.config.task_tokens,
             "counts": {"task": {"examples": len(task), "tokens": task_tokens}, "general": {"examples": len(general), "tokens": general_tokens}},
             "general_sources": [
-                {"path": str(s.path), "sha256": sha256_file(s.path), "lines": s.lines, "usable": len(s.usable), "used": s.used} for s in sources
+                {"path": spelled(str(s.path)), "sha256": sha256_file(s.path), "lines": s.lines, "usable": len(s.usable), "used": s.used} for s in sources
             ],
             "corpora": [
-                {"path": str(path), "name": name, "pairs_sha256": c["pairs_sha256"], "pairs": sum(p.split == "train" for p in pairs)}
+                {"path": spelled(str(path)), "name": name, "pairs_sha256": c["pairs_sha256"], "pairs": sum(p.split == "train" for p in pairs)}
                 for path, (name, c), (_, pairs) in zip(plan.corpora, opened, named, strict=True)
             ],
             "left_out": dict(sorted(left_out.items())), "sha256": digest,

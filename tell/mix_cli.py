@@ -70,8 +70,12 @@ def _made(out: Path, key: str) -> dict[str, Any] | None:
 
 
 def _shown(report: dict[str, Any], out: Path) -> Any:
+    from rich.console import Group
+
     counts = report["counts"]
     total = {k: counts["task"][k] + counts["general"][k] for k in ("examples", "tokens")}
-    rows: list[list[Any]] = [[name, c["examples"], c["tokens"]] for name, c in (*counts.items(), ("together", total))]
-    rows += [[f"left out, {reason}", n, ""] for reason, n in report["left_out"].items()]
-    return table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], rows)
+    kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
+    shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
+    if report["left_out"]:
+        shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
+    return Group(*shown)

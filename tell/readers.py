@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.anchors import AnchorConfig, render
+from tell.clean import spelled
 from tell.errors import CorpusError, LanguageError
 from tell.files import read_jsonl, read_lines
 from tell.languages import LanguagePair, language
@@ -57,7 +58,7 @@ def labels(paths: Iterable[Path]) -> list[str]:
     out: list[str] = []
     for path in paths:
         named = [path.name, f"{path.absolute().parent.name}/{path.name}", str(path.absolute())]
-        out.append(next((n for n in named if n not in out), named[-1]))
+        out.append(next((n for n in map(spelled, named) if n not in out), spelled(named[-1])))
     return out
 
 
@@ -198,7 +199,7 @@ def read_records(path: Path, pair: LanguagePair, label: str) -> Parsed:
         records = number
         doc = row.get("doc", row.get("document"))
         named = named or doc is not None
-        name = f"record-{number}" if doc is None else str(doc)
+        name = f"record-{number}" if doc in (None, "") else spelled(str(doc))
         sides = _record(row, unanchor, f"{path}, line {number}")
         if sides is None:
             segments.append(Segment("", "", name, len(segments) + 1, label, "no source and target"))

@@ -29,7 +29,8 @@ class Pair:
     split: Split
 
     def row(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        # Not dataclasses.asdict, which copies deeply: twenty times slower, and there may be a million.
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Example:
     response: str
 
     def row(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def _read(path: Path, kind: type) -> Iterator[Any]:
