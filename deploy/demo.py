@@ -56,7 +56,7 @@ def stages(work: str, recipe: str, base: str) -> list[Stage]:
         Stage("Read the corpus and freeze its split", ["corpus", "build", *sources, "--pair", PAIR, "-o", corpus], "examples/en-is/*.tsv", corpus),
         Stage(
             "Anchor the pairs and shuffle them through general data (TELL)",
-            ["mix", corpus, "--recipe", recipe, "--general", "examples/general.jsonl", "-o", mixed],
+            ["mix", "--recipe", recipe, "--corpus", corpus, "--general", "examples/general.jsonl", "-o", mixed],
             f"{corpus}, examples/general.jsonl, {recipe}",
             mixed,
         ),
