@@ -51,15 +51,24 @@ def score_system(hypotheses: Sequence[str], references: Sequence[str], pair: Lan
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise BadInput("hypotheses and references do not match", found=f"{len(hypotheses):,} and {len(references):,}", valid="equally many, at least 1")
+    import numpy as np
+    from sacrebleu.significance import _bootstrap_resample, estimate_ci
+
     bootstrap_seed()
     out = {}
     for key, metric in metrics(pair).items():
-        found = metric.corpus_score(list(hypotheses), [list(references)], n_bootstrap=RESAMPLES)
+        # What `corpus_score(..., n_bootstrap=)` does, step by step: its own averaging of the resamples raises TypeError when some of
+        # them score exactly 0, as those of a weak system on few segments do.
+        stats = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
+        found = metric._aggregate_and_compute(stats)
+        metric.n_bootstrap = RESAMPLES
+        metric.seed, resampled = _bootstrap_resample(stats, metric, RESAMPLES)
+        mean, ci = estimate_ci(np.array([float(r.score) for r in resampled]))
         out[key] = {
             "name": found.name,
             "score": round(float(found.score), 4),
             "signature": str(metric.get_signature()),
-            "mean": round(float(found._mean), 4),
-            "ci": round(float(found._ci), 4),
+            "mean": round(float(mean), 4),
+            "ci": round(float(ci), 4),
         }
     return out

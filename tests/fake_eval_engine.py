@@ -6,11 +6,15 @@ in earnest. What an adapter "translates" is looked up: the reference with some o
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tell.anchors import AnchorConfig, render
 from tell.bases import MANIFEST, Base
@@ -18,11 +22,9 @@ from tell.card import CONFIG, WEIGHTS, Adapter, BaseRef, Card, open_adapter, wri
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.files import key_of, sha256_bytes, sha256_file, write_json
 from tell.languages import parse_pair
-from tell.records import Pair
+from tell.paths import cache_dir
+from tell.records import Pair, read_pairs
 from tell.tokens import Tokens
-
-# chance that a word comes out wrong, by system
-Quality = Callable[[str | None], float]
 
 
 def light_base(cache: Path, base_id: str = "light", revision: str = "r" * 64, context: int = 2048) -> Base:
@@ -72,8 +74,8 @@ def light_adapter(path: Path, base: Base, pair: str = "is-en", seed: int = 0, ra
 
 def corpus_dir(path: Path, pair: str = "is-en", train: int = 20, dev: int = 40, test: int = 30, mark: str = "") -> Path:
     """A finished corpus of distinct made-up sentences, as `corpus build` leaves it."""
-    words = "hús hestur fjall dagur veður kaffi bók vegur skip ljós".split()
-    other = "house horse mountain day weather coffee book road ship light".split()
+    words = ["hús", "hestur", "fjall", "dagur", "veður", "kaffi", "bók", "vegur", "skip", "ljós"]
+    other = ["house", "horse", "mountain", "day", "weather", "coffee", "book", "road", "ship", "light"]
     draw = random.Random(5)
     rows = []
     for split, n in (("train", train), ("dev", dev), ("test", test)):
@@ -85,40 +87,43 @@ def corpus_dir(path: Path, pair: str = "is-en", train: int = 20, dev: int = 40, 
     data = "".join(json.dumps(r.row(), ensure_ascii=False) + "\n" for r in rows).encode()
     (path / "pairs.jsonl").write_bytes(data)
     splits = {s: {"pairs": n, "docs": n} for s, n in (("train", train), ("dev", dev), ("test", test))}
-    report = {"pair": pair, "read": len(rows), "kept": len(rows), "dropped": {}, "splits": splits, "pairs_sha256": sha256_bytes(data), "sources": [], "against": []}
+    counts = {"read": len(rows), "kept": len(rows), "dropped": {}, "splits": splits}
+    report = {"pair": pair, **counts, "pairs_sha256": sha256_bytes(data), "sources": [], "against": []}
     write_json(path / "corpus.json", {"key": key_of(report), **report})
     return path
 
 
 class FakeEngine:
-    """Implements `tell.engine.Engine`. `known` maps a source to its reference; `quality(adapter_id)` is the share of words spoilt."""
+    """Implements `tell.engine.Engine`. `spoilt` is the share of words that come out wrong, by the seed on the adapter's card (None: the base).
 
-    def __init__(self, options: EngineOptions, known: dict[str, str], quality: Quality, calls: list[tuple[str | None, int]]):
-        self.name, self.base = "fake", options.base
-        self.tokens, self.known, self.quality, self.calls = Tokens(options.base), known, quality, calls
-        self.adapters: list[str] = []
+    `calls` gets (seed, number of prompts) for every batch; after `die_after` of them the next one is interrupted, as by Ctrl-C.
+    """
+
+    def __init__(self, options: EngineOptions, known: dict[str, str], spoilt: dict[int | None, float], calls: list[tuple[int | None, int]]):
+        self.name, self.base, self.options = "fake", options.base, options
+        self.tokens, self.known, self.spoilt, self.calls = Tokens(options.base), known, spoilt, calls
+        self.adapters: dict[str, int] = {}
         self.die_after: int | None = None
 
     async def start(self) -> None: ...
 
     async def load(self, adapter_id: str, path: Path) -> None:
-        open_adapter(path)
-        self.adapters.append(adapter_id)
+        self.adapters[adapter_id] = open_adapter(path).card.seed
 
     async def unload(self, adapter_id: str) -> None:
-        self.adapters.remove(adapter_id)
+        del self.adapters[adapter_id]
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
-        assert adapter_id is None or adapter_id in self.adapters, "asked for an adapter that is not loaded"
+        seed = None if adapter_id is None else self.adapters[adapter_id]
         if self.die_after is not None and len(self.calls) >= self.die_after:
             raise KeyboardInterrupt
-        self.calls.append((adapter_id, len(prompts)))
+        self.calls.append((seed, len(prompts)))
         out = []
         for prompt in prompts:
             text = self.tokens.decode(list(prompt.ids))
             source = max((s for s in self.known if s in text), key=len)
-            draw = random.Random(f"{adapter_id}{source}")
-            words = ["xqz" if draw.random() < self.quality(adapter_id) else w for w in self.known[source].split(" ")]
+            draw = random.Random(f"{seed} {source}")
+            words = ["xqz" if draw.random() < self.spoilt[seed] else w for w in self.known[source].split(" ")]
             out.append(Generation(" ".join(words), len(words), "stop"))
         return out
 
@@ -130,3 +135,35 @@ class FakeEngine:
 
     async def close(self) -> None:
         self.adapters.clear()
+
+
+@dataclasses.dataclass
+class Bench:
+    """What a test of scoring needs: a base in the cache, a corpus, and `tellmt` run in this process over the fake engine."""
+
+    root: Path
+    base: Base
+    corpus: Path
+    known: dict[str, str]
+    spoilt: dict[int | None, float]
+    calls: list[tuple[int | None, int]]
+    engines: list[FakeEngine]
+    die_after: int | None = None
+
+    def open_engine(self, name: str, options: EngineOptions) -> FakeEngine:
+        engine = FakeEngine(options, self.known, self.spoilt, self.calls)
+        engine.die_after = self.die_after
+        self.engines.append(engine)
+        return engine
+
+    def adapter(self, name: str, seed: int, **options: Any) -> Adapter:
+        return light_adapter(self.root / name, self.base, seed=seed, **options)
+
+
+def make_bench(root: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The base spoils 70 % of the words; adapters of seed 1 spoil 10 %, of seed 2 40 %, of seed 3 90 %."""
+    corpus = corpus_dir(root / "corpus")
+    known = {p.source: p.target for p in read_pairs(corpus / "pairs.jsonl")}
+    bench = Bench(root, light_base(cache_dir()), corpus, known, {None: 0.7, 1: 0.1, 2: 0.4, 3: 0.9}, [], [])
+    monkeypatch.setattr("tell.engine.open_engine", bench.open_engine)
+    return bench
