@@ -44,6 +44,11 @@ class Tokens:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
+    def vocabulary(self) -> dict[str, int]:
+        """Every token as the tokenizer spells it, and its id."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
     @functools.cached_property
     def newline_ids(self) -> list[int]:
         """Every token whose text begins with a line break: what ends a one-line translation early."""
@@ -60,10 +65,11 @@ class Tokens:
     def example_ids(self, examples: list[Example]) -> list[tuple[list[int], int]]:
         """(ids, n) per example; the loss is taken on ids[n:], which is opening, response and EOS."""
         prompts = self.encode_batch([e.prompt for e in examples])
-        openings = self.encode_batch([e.opening for e in examples])
+        # One or two different ones among a million examples.
+        opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
         responses = self.encode_batch([e.response for e in examples])
         out = []
-        for p, o, r in zip(prompts, openings, responses, strict=True):
+        for e, p, r in zip(examples, prompts, responses, strict=True):
             start = len(self.bos) + len(p)
-            out.append((self.bos + p + o + r + self.eos_ids[:1], start))
+            out.append((self.bos + p + opening_ids[e.opening] + r + self.eos_ids[:1], start))
         return out
