@@ -122,19 +122,23 @@ def read_bytes(path: Path) -> bytes:
         raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
 
 
+def decode(raw: bytes, place: str) -> str:
+    """The text of UTF-8 bytes, a BOM left off. Raises CorpusError with place, line and byte when they are not UTF-8."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        # Where a BOM was left off, positions count from after it.
+        start = e.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
+        line = raw.count(b"\n", 0, start) + 1
+        raise CorpusError("not UTF-8", place=f"{place}, line {line}, byte {start}", found=f"0x{raw[start]:02x}", valid="UTF-8 text") from None
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text, split on LF alone (U+2028 and U+0085 are text), a BOM and a final LF left off.
 
     A CR before an LF is left off too. Raises CorpusError with file, line and byte when the bytes are not UTF-8.
     """
-    raw = read_bytes(path)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        line = raw.count(b"\n", 0, e.start) + 1
-        raise CorpusError(
-            "not UTF-8", place=f"{path}, line {line}, byte {e.start}", found=f"0x{raw[e.start]:02x}", valid="UTF-8 text"
-        ) from None
+    text = decode(read_bytes(path), str(path))
     if text.endswith("\n"):
         text = text[:-1]
     elif not text:
