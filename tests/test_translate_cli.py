@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,53 +17,17 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, SHARED, Ran
-from fake_eval_engine import light_adapter, light_base
+from running import Upper, other_server, publish, serving
 
 import serve.local
 import serve.remote
+from serve.service import Limits
 from tell.bases import Base
 from tell.cli import main
 from tell.engine import EngineOptions, Generation, Prompt
+from tell.errors import EngineError, Overloaded, RequestError
 from tell.registry import Registry
-from tell.tokens import Tokens
 from tell.translate import Translator
-
-
-class Upper:
-    """An engine whose adapters write in capitals; its bare base repeats the source."""
-
-    name = "upper"
-
-    def __init__(self, options: EngineOptions):
-        self.base, self.options, self.tokens = options.base, options, Tokens(options.base)
-        self.batches: list[list[str]] = []
-        self.closed = False
-
-    async def start(self) -> None: ...
-    async def load(self, adapter_id: str, path: Path) -> None: ...
-    async def unload(self, adapter_id: str) -> None: ...
-    def loaded(self) -> list[str]:
-        return []
-
-    async def healthy(self) -> bool:
-        return True
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
-        sources = [self.tokens.decode(list(p.ids)).split("\n\n")[1] for p in prompts]
-        if adapter_id is not None:
-            self.batches.append(sources)
-        await asyncio.sleep(0)
-        return [self.answer(s, adapter_id) for s in sources]
-
-    def answer(self, source: str, adapter_id: str | None) -> Generation:
-        if "BREAK" in source:
-            return Generation("one\u2028two\rthree", 3, "stop")
-        if "SILENT" in source:
-            return Generation("", 0, "stop")
-        return Generation(source.upper() if adapter_id else source, len(source), "length" if "ENDLESS" in source else "stop")
 
 
 @pytest.fixture
@@ -82,16 +46,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Upper]:
 @pytest.fixture
 def live(isolated: Path, engines: list[Upper]) -> Callable[..., str]:
     """Publish an adapter for a pair; returns its id."""
-
-    def publish(pair: str = "is-en", seed: int = 0) -> str:
-        base: Base = light_base(isolated / "cache")
-        adapter = light_adapter(isolated / f"{pair}-{seed}", base, pair, seed)
-        registry = Registry()
-        id = registry.add(adapter.path, adapter.card)
-        registry.promote(pair, id, "for this test")
-        return id
-
-    return publish
+    return lambda pair="is-en", seed=0: publish(isolated, pair, seed)
 
 
 @pytest.fixture
@@ -167,7 +122,7 @@ def test_line_breaks_of_the_engine_make_no_new_lines(live: Callable[..., str], r
     assert (code, out) == (0, b"one two three\nHESTUR\n")
 
 
-def test_a_line_longer_than_the_context_is_cut_at_its_sentences(live: Callable[..., str], run: Callable[..., Any], engines: list[Upper], tmp_path: Path) -> None:
+def test_long_lines_are_cut_at_their_sentences(live: Callable[..., str], run: Callable[..., Any], engines: list[Upper], tmp_path: Path) -> None:
     live()
     line = " ".join(f"Saga númer {i} er löng." for i in range(200))
     (tmp_path / "in.txt").write_text(f"hestur\n{line}\n")
@@ -181,8 +136,6 @@ def test_failed_lines_are_left_empty_and_named(live: Callable[..., str], run: Ca
     real = Translator.prompt
 
     def prompt(self: Translator, source: str) -> Prompt:
-        from tell.errors import RequestError
-
         if "of langt" in source:
             raise RequestError("a segment is too long", found="9999 tokens")
         return real(self, source)
@@ -197,7 +150,7 @@ def test_failed_lines_are_left_empty_and_named(live: Callable[..., str], run: Ca
 
 def test_standard_input_and_output(live: Callable[..., str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     live()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("hestur\nfjall".encode())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"hestur\nfjall")))
     assert run("translate", "-", "--from", "is", "--to", "en", "-o", "-")[:2] == (0, b"HESTUR\nFJALL")
 
 
@@ -272,8 +225,6 @@ def test_an_empty_registry_says_what_to_do(run: Callable[..., Any], tmp_path: Pa
 
 
 def test_an_engine_that_dies_leaves_no_output(live: Callable[..., str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from tell.errors import EngineError
-
     live()
     real = Upper.generate
 
@@ -288,3 +239,158 @@ def test_an_engine_that_dies_leaves_no_output(live: Callable[..., str], run: Cal
     code, _, err = run("translate", tmp_path / "in.txt", "-o", tmp_path / "out.txt")
     assert code == 1 and "the engine has died" in err
     assert (tmp_path / "out.txt").read_text() == "from before\n" and len(list(tmp_path.iterdir())) == 2
+
+
+# Through a running server: the real application over the same engine.
+
+
+def _naughty(path: Path) -> list[str]:
+    """Every naughty string as one line of a file, UTF-8."""
+    lines = [s.replace("\n", " ") for s in json.loads((SHARED / "hostile" / "blns.json").read_text(encoding="utf-8"))]
+    assert len(lines) == 515
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return lines
+
+
+naughty = pytest.mark.skipif(not (SHARED / "hostile" / "blns.json").exists(), reason="the list of naughty strings is not beside this checkout")
+
+
+@naughty
+@pytest.mark.parametrize("through", ["a server", "an engine of its own"])
+def test_naughty_strings(through: str, isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
+    live()
+    lines = _naughty(tmp_path / "in.txt")
+    args: list[object] = ["translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "-o", tmp_path / "out.txt", "--json"]
+    if through == "a server":
+        with serving(isolated) as server:
+            code, out, err = run(*args, "--server", server.url)
+    else:
+        code, out, err = run(*args)
+    result = json.loads(out)
+    assert code == 0, err
+    assert (result["segments"], result["failed"]) == (515, 0) and result["translated"] + result["blank"] == 515
+    made = (tmp_path / "out.txt").read_bytes().decode().split("\n")
+    assert made.pop() == "" and len(made) == 515
+    # Only lines that are all ASCII: what capitals are elsewhere is Python's business.
+    assert all(m == line.upper() for m, line in zip(made, lines, strict=True) if line.isascii() and "\r" not in line)
+    assert [m for m, line in zip(made, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
+
+
+def test_a_server_translates_in_batches_and_keeps_the_layout(isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
+    id = live()
+    lines = [f"  lína {i} " + "og " * (i % 40) if i % 7 else "" for i in range(200)]
+    (tmp_path / "in.txt").write_bytes("\r\n".join(lines).encode())
+    with serving(isolated) as server:
+        code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt", "--json")
+        assert code == 0, err
+        assert max(map(len, server.engine.batches)) == 32
+    assert json.loads(out)["adapter"] == id and json.loads(out)["blank"] == 29
+    assert (tmp_path / "out.txt").read_bytes() == "\r\n".join(lines).upper().encode()
+
+
+def test_a_server_without_the_pair(isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
+    live()
+    (tmp_path / "in.txt").write_text("hestur\n")
+    with serving(isolated) as server:
+        code, _, err = run("translate", tmp_path / "in.txt", "--from", "fo", "--to", "en", "--server", server.url)
+    assert code == 1 and "no adapter is live for this pair; found fo-en; valid: is-en" in err
+
+
+def test_a_busy_server(isolated: Path, live: Callable[..., str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    live()
+    monkeypatch.setattr(serve.remote, "WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(serve.remote, "LONGEST_WAIT", 0.05)
+    (tmp_path / "in.txt").write_text("hestur\nfjall\n")
+    with serving(isolated) as server:
+        server.engine.problems = [Overloaded("too many segments are waiting"), EngineError("the engine is starting again")]
+        code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url)
+        assert (code, out) == (0, b"HESTUR\nFJALL\n") and "too many segments are waiting; trying again in 0.05 s" in err
+        server.engine.problems = [EngineError("the engine has died")] * 99
+        code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt")
+    assert code == 1 and "gave up after 4 tries; found the engine has died" in err and not (tmp_path / "out.txt").exists()
+
+
+def test_the_line_at_fault_is_found(isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
+    live()
+    lines = [f"lína {i}" for i in range(40)]
+    lines[20] = "of langt " * 200
+    (tmp_path / "in.txt").write_text("\n".join(lines))
+    with serving(isolated, Limits(context=2048, characters=1000)) as server:
+        code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt", "--json")
+    assert code == 3 and json.loads(out)["failed"] == 1
+    assert "in.txt, line 21: not translated, left empty: too much text in one request" in err
+    lines[20] = " "
+    assert (tmp_path / "out.txt").read_text() == "\n".join(lines).upper()
+
+
+def test_a_new_version_meanwhile_is_told(isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
+    first = live()
+    (tmp_path / "in.txt").write_text("\n".join(f"lína {i}" for i in range(100)))
+    second: list[str] = []
+    with serving(isolated) as server:
+
+        def change() -> None:
+            second.append(live(seed=1))
+            deadline = time.monotonic() + 20
+            while server.service.live["is-en"].adapter.id != second[0]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+        server.engine.after_first = change
+        code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt", "--json")
+    assert code == 0 and json.loads(out)["adapters"] == [first, second[0]]
+    assert f"another version went live meanwhile: {first[:12]}, {second[0][:12]} answered" in err
+
+
+def test_no_server_there(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(serve.remote, "FIRST_WAITS", (0.01,))
+    (tmp_path / "in.txt").write_text("hestur\n")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        code, _, err = run("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "--server", url)
+        assert code == 1 and f"{url}: gave up after 2 tries" in err and "tellmt serve" in err
+    with other_server() as url:
+        code, _, err = run("translate", tmp_path / "in.txt", "--server", url)
+        assert code == 2 and f"{url}: no tellmt server answers here; found HTTP status 404 for /languages" in err
+
+
+# The same through the real CPU engine, in a process of its own.
+
+
+@pytest.fixture
+def tiny_live(tiny: Base, tmp_path: Path) -> str:
+    from tiny import make_tiny_adapter
+
+    adapter = make_tiny_adapter(tmp_path / "adapter", tiny)
+    registry = Registry()
+    id = registry.add(adapter.path, adapter.card)
+    registry.promote("is-en", id, "for this test")
+    return id
+
+
+@naughty
+@pytest.mark.slow
+def test_naughty_strings_through_the_real_engine(tiny_live: str, cli: Callable[..., Ran], tmp_path: Path) -> None:
+    lines = _naughty(tmp_path / "in.txt")
+    ran = cli("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "--engine", "ct2", "-o", tmp_path / "out.txt", "--json")
+    out = (tmp_path / "out.txt").read_bytes().decode().split("\n")
+    assert out.pop() == "" and len(out) == 515
+    assert [o for o, line in zip(out, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
+    result = ran.json
+    assert (result["segments"], result["failed"], result["adapter"]) == (515, 0, tiny_live)
+
+
+@pytest.mark.slow
+def test_interrupted_leaves_nothing(tiny_live: str, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(f"{i} " + "hestur og fjall " * 40 for i in range(3000)))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    command = [sys.executable, "-m", "tell.cli", "translate", str(tmp_path / "in.txt"), "--engine", "ct2", "-o", str(tmp_path / "out.txt")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ), cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert "engine ct2" in process.stderr.readline()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err, err
+    assert sorted(p.name for p in tmp_path.iterdir()) == before

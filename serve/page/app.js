@@ -8,7 +8,7 @@ const sourceText = $("source-text"), targetText = $("target-text"), swap = $("sw
 
 const REMEMBER = "tellmt.pair";
 // While nothing is live, how often to look again; afterwards the list is looked at when the page is returned to.
-const POLL_MS = 5000;
+const POLL_MS = 3000;
 const PLACEHOLDER = targetText.textContent;
 
 let languages = [];   // [{code, name, targets}], as `languages` answers
@@ -82,21 +82,41 @@ async function loadLanguages() {
     return;
   }
   const pairs = languages.reduce((n, l) => n + targetsOf(l.code).length, 0);
-  $("empty").hidden = pairs > 0;
   form.hidden = pairs === 0;
   $("program").hidden = pairs === 0;
   if (pairs === 0) {
     hideProblem();
-    setStatus("empty", "No pair live");
+    await explainNothing();
     poll = setTimeout(loadLanguages, POLL_MS);
     return;
   }
+  $("empty").hidden = $("starting").hidden = true;
   if ($("status").dataset.state === "error") hideProblem();
   setStatus("live", pairs === 1 ? "1 pair live" : `${pairs} pairs live`);
   // An open menu must not be rebuilt under the pointer for nothing.
   const list = JSON.stringify(languages);
   if (list !== shownList) fillSources();
   shownList = list;
+}
+
+// Nothing to translate with: because the server still starts, because nothing was published, or because what was is not usable.
+async function explainNothing() {
+  let starting = false, refused = [];
+  try {
+    starting = (await (await fetch("ready")).json()).status === "starting";
+    refused = (await ask("api/v1/adapters")).pairs.filter((p) => p.state === "refused" && p.wanted && p.reason);
+  } catch {
+    // Then the plain explanation stands; the next look may know more.
+  }
+  setStatus("empty", starting ? "Starting" : "No pair live");
+  $("starting").hidden = !starting;
+  $("empty").hidden = starting;
+  $("refused").hidden = refused.length === 0;
+  $("refused-list").replaceChildren(...refused.map((p) => {
+    const item = document.createElement("li");
+    item.textContent = `${p.pair}: ${p.reason}`;
+    return item;
+  }));
 }
 
 // ---- languages ------------------------------------------------------------------------------------------------------
