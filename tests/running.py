@@ -34,11 +34,12 @@ class Upper:
         self.closed = False
         # Raised, one a call, before anything is translated.
         self.problems: list[Exception] = []
-        # Called once, after the first batch that an adapter translated.
+        # Called once, in the first batch that has a line beginning with "lína".
         self.after_first: Callable[[], object] | None = None
         # Seconds that a batch takes.
         self.delay = 0.0
         self._loaded: list[str] = []
+        self._turn = asyncio.Lock()
 
     async def start(self) -> None: ...
 
@@ -65,9 +66,12 @@ class Upper:
             raise self.problems.pop()
         self.batches.append(sources)
         await asyncio.sleep(self.delay)
-        if self.after_first is not None and any(s.startswith("lína") for s in sources):
-            call, self.after_first = self.after_first, None
-            await asyncio.to_thread(call)
+        if any(s.startswith("lína") for s in sources):
+            # The others wait meanwhile, but for the probes of a new version, which are other texts.
+            async with self._turn:
+                call, self.after_first = self.after_first, None
+                if call is not None:
+                    await asyncio.to_thread(call)
         return [self.answer(s, adapter_id) for s in sources]
 
     def answer(self, source: str, adapter_id: str | None) -> Generation:
