@@ -1,0 +1,238 @@
+"""Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
+
+Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<adapter id>]/`, with `tellmt-ct2.json` in it
+naming what the model was made from. Run as `python -m serve.ct2_convert` it reads one job (JSON) on stdin and prints one JSON object.
+A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tell.bases import Base, slug
+from tell.card import Adapter
+from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
+from tell.files import atomic_dir, key_of, write_json
+from tell.paths import cache_dir, writable
+
+MARK = "tellmt-ct2.json"
+QUANTIZATION = "int8"
+# Raised when what is written changes for the same base and adapter.
+FORMAT = 1
+# Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
+# cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
+MAX_DIVERGENCE = 0.5
+# An adapter that moves no log-probability of the probe by this much does nothing.
+MIN_EFFECT = 1e-4
+PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What to convert. `adapter` is None for the bare base."""
+
+    base: Base
+    adapter: Adapter | None
+    threads: int
+
+    @property
+    def out(self) -> Path:
+        name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
+        return cache_dir() / "ct2" / (f"{name}-{self.adapter.id}" if self.adapter else name)
+
+    @property
+    def key(self) -> str:
+        made_from = {"format": FORMAT, "base": self.base.revision, "adapter": self.adapter and self.adapter.id}
+        return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
+
+    def done(self) -> bool:
+        try:
+            return bool(json.loads((self.out / MARK).read_text())["key"] == self.key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+async def convert(job: Job) -> Path:
+    """The directory of the converted model, made by a child process unless the cache has it. Cancelling it ends the child.
+
+    Raises AdapterError (EngineError for a bare base) with the reason.
+    """
+    if await asyncio.to_thread(job.done):
+        return job.out
+    writable(job.out.parent, "cache", "TELLMT_CACHE")
+    adapter = job.adapter and {"id": job.adapter.id, "path": str(job.adapter.path)}
+    text = json.dumps({"base": job.base.model_dump(mode="json"), "adapter": adapter, "out": str(job.out), "key": job.key, "threads": job.threads})
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # -P: a directory named `serve` where the command was started must not be imported in place of this package.
+    command = [sys.executable, "-P", "-m", "serve.ct2_convert"]
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
+    try:
+        out, err = await child.communicate(text.encode())
+    finally:
+        if child.returncode is None:
+            await _end(child)
+    if child.returncode != 0:
+        raise _failure(job, child.returncode or 0, out, err)
+    return job.out
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Ask, so that the half-written directory is removed; insist after five seconds (a long call into torch does not listen)."""
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), 5)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+def _failure(job: Job, code: int, out: bytes, err: bytes) -> TellmtError:
+    kind: type[TellmtError] = AdapterError if job.adapter else EngineError
+    place = str(job.adapter.path if job.adapter else job.base.path)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
+        return kind("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
+    try:
+        told = json.loads(out.decode().strip().rsplit("\n", 1)[-1])
+        if told.pop("kind") == "MissingExtra":
+            kind = MissingExtra
+        return kind(**told)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        last = err.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        return kind("the conversion for ctranslate2 failed", place=place, found=last or f"exit {code}")
+
+
+def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any]:
+    """The model in float32 with the adapter in its weights, and its log-probabilities on the probe."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    def log_probs(model: Any) -> Any:
+        return model(torch.tensor([probe])).logits[0].float().log_softmax(-1)
+
+    with torch.inference_mode():
+        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
+        before = log_probs(model)
+        if not torch.isfinite(before).all():
+            raise EngineError("the base computes values that are not numbers", place=str(base.path))
+        if adapter is None:
+            return model, before
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+        model = adapted.merge_and_unload()
+        after = log_probs(model)
+        if not torch.isfinite(after).all():
+            raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
+        if (moved := (after - before).abs().max().item()) < MIN_EFFECT:
+            raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {moved:.1e} at most")
+    return model, after
+
+
+def _write(base: Base, model: Any, out: Path) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    class Loaded(TransformersConverter):  # type: ignore[misc]
+        """Converts a model that is in memory, where the original reads one from disk."""
+
+        def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
+            return model
+
+    # ctranslate2 says so with a ValueError when it does not know the architecture.
+    try:
+        Loaded(str(base.path)).convert(str(out), quantization=QUANTIZATION, force=True)
+    except (ValueError, NotImplementedError) as e:
+        raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
+
+
+def _check(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
+    """The divergence of what was written from what was meant. Computed in float32: it is the writing that is tested, not int8 arithmetic."""
+    import ctranslate2
+    import numpy as np
+
+    names = json.loads((out / "vocabulary.json").read_text())
+    generator = ctranslate2.Generator(str(out), device="cpu", compute_type="float32", intra_threads=threads)
+    found = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
+    wanted = expected.numpy()
+    size = min(found.shape[-1], wanted.shape[-1])
+    divergence = float((np.exp(wanted[:, :size]) * (wanted[:, :size] - found[:, :size])).sum(-1).mean())
+    if not divergence < MAX_DIVERGENCE:
+        raise EngineError(
+            "ctranslate2 computes something else than the original model",
+            place=str(base.path), found=f"{divergence:.3f} nats apart", valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
+        )
+    return divergence
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what conversions that were killed left behind."""
+    for left in folder.glob(".*.new.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 6 * 3600:
+                shutil.rmtree(left)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do one job in this process. Raises AdapterError or EngineError."""
+    from tell.extras import need
+
+    for module in ("ctranslate2", "torch", "transformers", "peft"):
+        need(module, "cpu")
+    import torch
+
+    from tell.tokens import Tokens
+
+    base, threads = Base.model_validate(job["base"]), int(job["threads"])
+    torch.set_num_threads(threads)
+    _sweep(Path(job["out"]).parent)
+    tokens = Tokens(base)
+    probe = [*tokens.bos, *tokens.encode(PROBE)][:48]
+    adapter = job["adapter"]
+    with atomic_dir(Path(job["out"])) as aside:
+        model, expected = _merged(base, adapter and adapter["path"], probe)
+        _write(base, model, aside)
+        del model
+        divergence = _check(base, aside, probe, expected, threads)
+        made_from = {"base": base.id, "revision": base.revision, "adapter": adapter and adapter["id"]}
+        write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
+    return {"divergence": divergence}
+
+
+def _stop(signum: int, frame: Any) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _stop)
+    # Translations come before conversions.
+    os.nice(10)
+    job = json.loads(sys.stdin.read())
+    place = (job["adapter"] or job["base"])["path"]
+    try:
+        result, code = run(job), 0
+    except TellmtError as e:
+        result, code = {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}, 1
+    except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
+        said = next((line for line in str(e).split("\n") if line.strip()), "")
+        result, code = {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {said}", "valid": None}, 1
+    print(json.dumps(result))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The CPU driver: ctranslate2, int8, one model per adapter with the LoRA merged into it.
+
+Reads models that `serve.ct2_convert` writes into the cache. Concurrent callers share batches; one batch runs at a time, on all cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from serve import fits
+from serve.ct2_batch import Call, Item, Waiting
+from serve.ct2_convert import Job, convert
+from serve.endings import Endings
+from tell.card import Adapter
+from tell.engine import EngineOptions, Generation, Prompt
+from tell.errors import AdapterError, EngineError, RequestError, TellmtError
+from tell.extras import need
+from tell.tokens import Tokens
+
+
+class Ct2Engine:
+    name = "ct2"
+
+    def __init__(self, options: EngineOptions):
+        self.base = options.base
+        self._options = options
+        self._threads = options.threads or os.cpu_count() or 1
+        self._waiting = Waiting(options.max_batch)
+        # ctranslate2 generators by adapter id; None is the bare base.
+        self._models: dict[str | None, Any] = {}
+        # Calls that have not ended, by adapter, and what `unload` waits on.
+        self._using: Counter[str | None] = Counter()
+        self._idle: dict[str | None, asyncio.Event] = {}
+        # Conversions take twice the base's float32 size each, so one at a time.
+        self._converting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._running: list[Item] = []
+        self._names: list[str] = []
+        self._closed = False
+
+    async def start(self) -> None:
+        """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
+        need("ctranslate2", "cpu")
+        for module in ("safetensors", "tokenizers"):
+            need(module, "cpu")
+
+        def read() -> tuple[dict[str, list[int]], Tokens, Endings]:
+            shapes = fits.check_checkpoint(self.base)
+            try:
+                tokens = Tokens(self.base)
+            except TellmtError as e:
+                raise EngineError(e.thing, place=e.place, found=e.found) from None
+            return shapes, tokens, Endings(tokens, tokens.vocabulary().items())
+
+        self._shapes, self._tokens, self._endings = await asyncio.to_thread(read)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ct2")
+        self._runner = asyncio.create_task(self._run(), name="ct2 batches")
+
+    async def load(self, adapter_id: str, path: Path) -> None:
+        """Merge, convert and open an adapter; at once when the cache has it. Raises AdapterError."""
+        self._alive()
+        if adapter_id in self._models:
+            return
+        if len(self.loaded()) >= self._options.max_adapters:
+            raise AdapterError("too many adapters are loaded", found=str(len(self.loaded())), valid=f"at most {self._options.max_adapters}")
+        adapter = await asyncio.to_thread(fits.open_fitting, self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        await self._own(self._open(adapter))
+
+    async def _own(self, work: Any) -> None:
+        """Run `work` as a task that `close` can end."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EngineError("the engine was closed") from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def _open(self, adapter: Adapter | None) -> None:
+        key = adapter.id if adapter else None
+        async with self._converting:
+            if key in self._models:
+                return
+            path = await convert(Job(self.base, adapter, self._threads))
+            try:
+                self._models[key] = await asyncio.to_thread(self._generator, path)
+            except (RuntimeError, ValueError, OSError, MemoryError) as e:
+                kind = AdapterError if adapter else EngineError
+                raise kind("the converted model cannot be opened; delete it and try again", place=str(path), found=str(e)) from None
+
+    def _generator(self, path: Path) -> Any:
+        import ctranslate2
+
+        if not self._names:
+            self._names = json.loads((path / "vocabulary.json").read_text())
+        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=self._threads)
+
+    async def unload(self, adapter_id: str) -> None:
+        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        model = self._models.pop(adapter_id, None)
+        while self._using[adapter_id]:
+            await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
+        if model is not None:
+            await asyncio.to_thread(model.unload_model)
+
+    def loaded(self) -> list[str]:
+        return sorted(a for a in self._models if a is not None)
+
+    async def healthy(self) -> bool:
+        return self._runner is not None and not self._runner.done() and not self._closed
+
+    def _alive(self) -> None:
+        if self._closed or self._runner is None or self._runner.done():
+            raise EngineError("the engine is not running")
+
+    async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
+        """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
+        self._alive()
+        if not prompts:
+            return []
+        limit = min(self._options.max_context, self.base.context)
+        if over := [p for p in prompts if len(p.ids) + p.max_tokens > limit]:
+            raise RequestError("prompt and output do not fit the context", found=f"{len(over[0].ids)} + {over[0].max_tokens} tokens", valid=f"at most {limit}")
+        if adapter_id is None and None not in self._models:
+            await self._own(self._open(None))
+        model = self._models.get(adapter_id)
+        if model is None:
+            raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
+        # The call holds its model: `unload` takes one away from new calls only.
+        call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
+        self._using[adapter_id] += 1
+        self._waiting.add(call, list(prompts))
+        self._wake.set()
+        try:
+            return await call.future
+        finally:
+            call.gone = True
+            self._waiting.remove(call)
+            self._using[adapter_id] -= 1
+            if not self._using[adapter_id] and (idle := self._idle.pop(adapter_id, None)):
+                idle.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            batch = self._waiting.take()
+            if not batch:
+                self._wake.clear()
+                continue
+            self._running = batch
+            try:
+                outputs = await loop.run_in_executor(self._executor, self._batch, batch)
+            except Exception as e:  # ctranslate2 raises RuntimeError, MemoryError or ValueError; the calls fail, the engine goes on
+                for item in batch:
+                    self._waiting.remove(item.call)
+                    item.call.fail(EngineError("ctranslate2 failed on a batch", found=f"{type(e).__name__}: {e}"))
+            else:
+                for item, ids in zip(batch, outputs, strict=True):
+                    if not item.call.gone:
+                        item.call.done(item.index, self._endings.generation(ids, item.prompt))
+            finally:
+                self._running = []
+
+    def _batch(self, batch: list[Item]) -> list[list[int]]:
+        """What the model produced for each item, the token that ended it included. Runs in the engine's thread."""
+        left = [item.prompt.max_tokens for item in batch]
+
+        def stop(step: Any) -> bool:
+            n: int = step.batch_id
+            left[n] -= 1
+            return batch[n].call.gone or left[n] <= 0
+
+        one_line, penalty = batch[0].group
+        results = batch[0].call.model.generate_batch(
+            [[self._names[i] for i in item.prompt.ids] for item in batch],
+            max_length=max(left),
+            end_token=self._endings.stops(one_line),
+            return_end_token=True,
+            include_prompt_in_result=False,
+            repetition_penalty=penalty,
+            beam_size=1,
+            sampling_topk=1,
+            callback=stop,
+        )
+        return [list(r.sequences_ids[0])[: item.prompt.max_tokens] for item, r in zip(batch, results, strict=True)]
+
+    async def close(self) -> None:
+        """Stop the batch that runs, fail the calls that wait, and end the threads and child processes."""
+        if self._closed:
+            return
+        self._closed = True
+        calls = {*self._waiting.clear(), *(i.call for i in self._running)}
+        for call in calls:
+            call.fail(EngineError("the engine was closed"))
+        tasks = [*self._tasks, *([self._runner] if self._runner else [])]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, TellmtError):
+                await task
+        if self._executor:
+            await asyncio.to_thread(self._executor.shutdown)
+        models = list(self._models.values())
+        self._models.clear()
+        for model in models:
+            await asyncio.to_thread(model.unload_model)

