@@ -57,6 +57,10 @@ def make_tiny_base(cache: Path, base_id: str = "tiny") -> Base:
     state = torch.random.get_rng_state()
     torch.manual_seed(7)
     model = Gemma3ForCausalLM(config)
+    # Input and output embeddings are one matrix: unless the layers outweigh it, such a model only repeats its last token, adapter or not.
+    for name, p in model.named_parameters():
+        if "post_attention_layernorm" in name or "post_feedforward_layernorm" in name:
+            torch.nn.init.constant_(p, 4.0)
     torch.random.set_rng_state(state)
     model.to(torch.bfloat16).save_pretrained(path)
     files = {n: sha256_file(path / n) for n in ("config.json", "model.safetensors", "tokenizer.json")}
