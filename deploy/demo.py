@@ -86,9 +86,11 @@ def shown(arguments: Sequence[str], registry: str) -> str:
     return f"$ {prefix}{shlex.join(['tellmt', *arguments])}"
 
 
-def size(path: Path) -> str:
-    files = [p for p in path.rglob("*") if p.is_file()]
-    return f"{len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB"
+def left(path: Path, since: float) -> str:
+    """What a stage left in `path`, and whether any of it is newer than `since`."""
+    files = [p.stat() for p in (ROOT / path).rglob("*") if p.is_file()]
+    verb = "wrote" if any(f.st_mtime >= since for f in files) else "kept"
+    return f"{verb} {path} ({len(files)} files, {sum(f.st_size for f in files) / 1e6:.1f} MB)"
 
 
 def run(number: int, total: int, stage: Stage, registry: str, env: dict[str, str]) -> None:
@@ -96,7 +98,7 @@ def run(number: int, total: int, stage: Stage, registry: str, env: dict[str, str
     line(f"\n=== {number}/{total} {stage.title}")
     line(shown(stage.arguments, registry))
     line(f"    reads {stage.reads}")
-    start = time.monotonic()
+    start, wall = time.monotonic(), time.time()
     child = subprocess.Popen([str(TELLMT), *stage.arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL)
     try:
         code = child.wait()
@@ -108,8 +110,8 @@ def run(number: int, total: int, stage: Stage, registry: str, env: dict[str, str
     seconds = time.monotonic() - start
     if code:
         raise DemoFailed(f"stage {number} ({stage.title}) ended with exit code {code} after {seconds:.1f} s", code if code > 0 else 1)
-    wrote = f"wrote {stage.writes} ({size(ROOT / stage.writes)}), " if stage.writes else ""
-    line(f"    {wrote}{seconds:.1f} s")
+    done = f"{left(Path(stage.writes), wall)}, " if stage.writes else ""
+    line(f"    {done}{seconds:.1f} s")
 
 
 def check_port(port: int) -> None:
@@ -177,12 +179,15 @@ def translate(port: int, texts: Sequence[str]) -> list[str]:
 def tables(scores: dict[str, Any], translated: Sequence[tuple[str, str]]) -> list[Any]:
     from rich.table import Table
 
-    numbers = Table(title=f"{PAIR}, frozen test set of {scores['test']['segments']:,} segments", title_justify="left")
-    for name in ("score", "bare base", "with adapter", "p", "sacreBLEU signature"):
-        numbers.add_column(name, justify="right" if name in ("bare base", "with adapter", "p") else "left", overflow="fold")
+    systems, paired = scores["systems"], scores["paired"]
+    difference = f"difference in {paired['metric']} {paired['delta']:+.1f}, p = {paired['p']:.4f} ({paired['method']})"
+    title = f"{scores['pair']}, frozen test set of {scores['segments']:,} segments"
+    numbers = Table(title=title, title_justify="left", caption=difference, caption_justify="left")
+    for name in ("score", "bare base", "with adapter", "sacreBLEU signature"):
+        numbers.add_column(name, justify="right" if name in ("bare base", "with adapter") else "left", overflow="fold")
     for key in ("bleu", "chrf"):
-        base, adapter = scores["base"][key], scores["adapter"][key]
-        numbers.add_row(base["name"], f"{base['score']:.1f}", f"{adapter['score']:.1f}", f"{scores['paired'][key]['p']:.4f}", adapter["signature"])
+        base, adapter = ({**s[key], "shown": f"{s[key]['score']:.1f} ± {s[key]['ci']:.1f}"} for s in (systems["base"], systems["adapter"]))
+        numbers.add_row(adapter["name"], base["shown"], adapter["shown"], adapter["signature"])
     sentences = Table(title="Translated over HTTP, by the adapter", title_justify="left", show_lines=True)
     sentences.add_column(PAIR.split("-")[0], overflow="fold")
     sentences.add_column(PAIR.split("-")[1], overflow="fold")
@@ -205,6 +210,7 @@ def demo(port: int, work: str, recipe: str, once: bool) -> None:
     todo = stages(work, recipe, base)
     total = len(todo) + 1
     (ROOT / work).mkdir(parents=True, exist_ok=True)
+    line("Each line that begins with $ can be typed here as it stands, after: . .venv/bin/activate")
     for number, stage in enumerate(todo, 1):
         run(number, total, stage, registry, env)
 
@@ -237,11 +243,17 @@ def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def port_number(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"found {text}; valid: 1 to 65535")
+    return int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run every stage of tellmt on the shipped sample and serve the result.")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--work", default="work/demo", help="where the stages write, relative to the repository")
-    parser.add_argument("--recipe", default="train/recipes/demo.toml", help="relative to the repository")
+    parser.add_argument("--port", type=port_number, default=8080)
+    parser.add_argument("--work", default="work/demo", help="where the stages write [work/demo]")
+    parser.add_argument("--recipe", default="train/recipes/demo.toml", help="how to mix and train [train/recipes/demo.toml]")
     parser.add_argument("--once", action="store_true", help="stop after the table instead of serving on")
     options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
