@@ -18,6 +18,7 @@ from tell.bases import find_base
 from tell.card import Adapter, check_base, open_adapter
 from tell.errors import BadInput, GateRefused
 from tell.files import write_json
+from tell.paths import writable
 from tell.registry import PairState, Registry
 
 # What a card keeps of a scores.json: the numbers and what they were measured on, nothing that differs between two equal runs.
@@ -91,6 +92,8 @@ def publish_adapter(
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     registry = Registry()
+    # now, not after minutes of translating
+    writable(registry.root, "registry", "TELLMT_REGISTRY")
     state = registry.state(adapter.card.pair)
     question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry)
     kept = [read_scores(s, adapter) for s in scores]
