@@ -23,13 +23,13 @@ COMMANDS = {
     "doctor": ("tell.doctor:doctor", "Say what this machine can do and what to install for more."),
     "base": ("train.base_cli:base", "List, fetch and show base models."),
     "corpus": ("tell.corpus_cli:corpus", "Read a parallel corpus and freeze its split."),
-    "mix": ("tell.mix_cli:mix", "Anchor task examples and shuffle them through general data."),
+    "mix": ("tell.mix_cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
-    "score": ("eval.cli:score", "Score an adapter and the bare base on a test set."),
-    "publish": ("eval.cli:publish", "Pass an adapter through the gate and make it live."),
+    "score": ("eval.cli:score", "Score ADAPTER and the bare base on a test set."),
+    "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),
     "registry": ("tell.registry_cli:registry", "List published adapters; promote and roll back."),
-    "serve": ("serve.cli:serve", "Serve live adapters over HTTP."),
-    "translate": ("serve.translate_cli:translate", "Translate a file line by line."),
+    "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
+    "translate": ("serve.translate_cli:translate", "Translate FILE line by line; - is standard input."),
 }
 
 
