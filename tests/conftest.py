@@ -46,7 +46,12 @@ def cli() -> Callable[..., Ran]:
     def run(*args: object, ok: bool = True, stdin: str | None = None, timeout: float = 240, **env: str) -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "tell.cli", *map(str, args)],
-            input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **env},
+            check=False,
         )
         ran = Ran(done)
         assert "Traceback" not in ran.err, ran.err

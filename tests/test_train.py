@@ -35,7 +35,14 @@ def make_mix(path: Path, base: Any, n: int = 40) -> Path:
     write_jsonl(path / "mixed.jsonl", [r.row() for r in rows])
     write_json(
         path / "mix.json",
-        {"pair": "is-en", "base": {"id": base.id, "revision": base.revision}, "anchor": anchor.model_dump(), "seed": 0, "counts": {}, "sha256": sha256_file(path / "mixed.jsonl")},
+        {
+            "pair": "is-en",
+            "base": {"id": base.id, "revision": base.revision},
+            "anchor": anchor.model_dump(),
+            "seed": 0,
+            "counts": {},
+            "sha256": sha256_file(path / "mixed.jsonl"),
+        },
     )
     return path
 
@@ -94,7 +101,9 @@ def test_the_same_command_reuses_and_another_recipe_does_not(cli: Any, mixed: Pa
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, whole: str, sent: int, code: int) -> None:
     broken = tmp_path / "broken"
-    process = subprocess.Popen([sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True
+    )
     run_dir = tmp_path / "broken.run"
     deadline = time.monotonic() + 120
     while not list(run_dir.glob("step-*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
@@ -144,7 +153,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any,
     save_file(weights, base.path / "model.safetensors", metadata={"format": "pt"})
     ran = cli("train", "--mixed", make_mix(tmp_path / "mixed", base, 4), "-o", tmp_path / "adapter", ok=False)
     assert ran.code == 1 and "no longer a number" in ran.err and "step 1" in ran.err
-    assert json.loads((tmp_path / "adapter.run" / "non-finite.json").read_text())["examples"] == ["task:c/d:0", "task:c/d:1", "task:c/d:2", "task:c/d:3", "general:g:0"]
+    assert json.loads((tmp_path / "adapter.run" / "non-finite.json").read_text())["examples"] == [
+        "task:c/d:0",
+        "task:c/d:1",
+        "task:c/d:2",
+        "task:c/d:3",
+        "general:g:0",
+    ]
     assert not (tmp_path / "adapter").exists()
 
 

@@ -50,9 +50,22 @@ def make_tiny_base(cache: Path, base_id: str = "tiny") -> Base:
     path.mkdir(parents=True)
     _tokenizer(path)
     config = Gemma3TextConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=64,
-        query_pre_attn_scalar=64, sliding_window=512, layer_types=["sliding_attention", "full_attention"], max_position_embeddings=TINY_CONTEXT,
-        pad_token_id=0, eos_token_id=1, bos_token_id=2, tie_word_embeddings=True, initializer_range=0.2,
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=64,
+        query_pre_attn_scalar=64,
+        sliding_window=512,
+        layer_types=["sliding_attention", "full_attention"],
+        max_position_embeddings=TINY_CONTEXT,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
     )
     state = torch.random.get_rng_state()
     torch.manual_seed(7)
@@ -65,8 +78,17 @@ def make_tiny_base(cache: Path, base_id: str = "tiny") -> Base:
     model.to(torch.bfloat16).save_pretrained(path)
     files = {n: sha256_file(path / n) for n in ("config.json", "model.safetensors", "tokenizer.json")}
     base = Base(
-        id=base_id, revision=files["model.safetensors"], path=path, bos_id=2, eos_ids=[1], context=TINY_CONTEXT, architecture="Gemma3ForCausalLM",
-        parameters="tiny", licence="CC0", notice="made for tests", files=files,
+        id=base_id,
+        revision=files["model.safetensors"],
+        path=path,
+        bos_id=2,
+        eos_ids=[1],
+        context=TINY_CONTEXT,
+        architecture="Gemma3ForCausalLM",
+        parameters="tiny",
+        licence="CC0",
+        notice="made for tests",
+        files=files,
     )
     write_json(path / MANIFEST, base.model_dump(mode="json"))
     return base
@@ -93,8 +115,16 @@ def make_tiny_adapter(path: Path, base: Base, pair: str = "is-en", seed: int = 0
     config = json.loads((path / CONFIG).read_text())
     (path / CONFIG).write_text(json.dumps(config, sort_keys=True))
     card = Card(
-        pair=str(parse_pair(pair)), base=BaseRef(id=base.id, revision=base.revision), anchor=render(AnchorConfig(), parse_pair(pair)), rank=rank,
-        recipe={}, seed=seed, data={}, training={}, versions={}, files={n: sha256_file(path / n) for n in (WEIGHTS, CONFIG)},
+        pair=str(parse_pair(pair)),
+        base=BaseRef(id=base.id, revision=base.revision),
+        anchor=render(AnchorConfig(), parse_pair(pair)),
+        rank=rank,
+        recipe={},
+        seed=seed,
+        data={},
+        training={},
+        versions={},
+        files={n: sha256_file(path / n) for n in (WEIGHTS, CONFIG)},
     )
     write_card(path, card)
     return open_adapter(path)

@@ -18,7 +18,9 @@ def base() -> None:
 def list_() -> None:
     """List the bases that need no model hub, and those in the cache."""
     cached = {b.id: b for b in cached_bases()}
-    rows = [{"id": p.id, "cached": p.id in cached, "parameters": p.parameters, "licence": p.licence, "default": p.id == DEFAULT_BASE} for p in PACKAGED.values()]
+    rows = [
+        {"id": p.id, "cached": p.id in cached, "parameters": p.parameters, "licence": p.licence, "default": p.id == DEFAULT_BASE} for p in PACKAGED.values()
+    ]
     rows += [{"id": b.id, "cached": True, "parameters": b.parameters, "licence": b.licence, "default": False} for b in cached.values() if b.id not in PACKAGED]
     shown = [[f"{r['id']}{' (default)' if r['default'] else ''}", "yes" if r["cached"] else "no", r["parameters"], r["licence"]] for r in rows]
     emit({"bases": rows}, lambda: table("", ["base", "in cache", "what", "licence"], shown))

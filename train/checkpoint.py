@@ -29,7 +29,12 @@ def claim(run_dir: Path, identity: dict[str, Any], restart: bool) -> None:
             old = {}
         changed = sorted(k for k in {*old, *identity} if old.get(k) != identity.get(k))
         if changed:
-            raise RecipeError("an unfinished run with other settings lies here", place=str(run_dir), found=f"changed: {', '.join(changed)}", valid="the same settings, or --restart to discard it")
+            raise RecipeError(
+                "an unfinished run with other settings lies here",
+                place=str(run_dir),
+                found=f"changed: {', '.join(changed)}",
+                valid="the same settings, or --restart to discard it",
+            )
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(known, identity)

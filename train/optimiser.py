@@ -20,7 +20,9 @@ class Masters:
         self.masters = {n: p.detach().float().clone() for n, p in params.items()}
         for m in self.masters.values():
             m.grad = torch.zeros_like(m)
-        self.adamw = torch.optim.AdamW(list(self.masters.values()), lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay, fused=True)
+        self.adamw = torch.optim.AdamW(
+            list(self.masters.values()), lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay, fused=True
+        )
 
     def collect(self) -> None:
         """Add the model's gradients to the masters' and clear them."""

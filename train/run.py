@@ -144,7 +144,7 @@ def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devi
     dtype = pick_dtype(options, device == "cuda")
     model = load_model(inputs.base, recipe.lora, dtype, device, recipe.seed)
     masters = Masters(lora_parameters(model), options)
-    state = {"seconds": 0.0, "tokens": 0, "recent": []}
+    state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": []}
     first = 0
     if found := latest(run_dir):
         first, tensors, state = found
@@ -170,11 +170,23 @@ def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devi
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 bad = [inputs.names[i] for i in sorted(i for micro in step.micro for i in micro)]
                 write_json(run_dir / "non-finite.json", {"step": number + 1, "loss": str(loss), "gradient_norm": str(norm), "examples": bad})
-                raise TellmtError("the loss or its gradient is no longer a number", place=f"step {number + 1}", found=f"loss {loss}, gradient norm {norm}", valid=f"a lower learning rate; the examples are listed in {run_dir / 'non-finite.json'}")
+                raise TellmtError(
+                    "the loss or its gradient is no longer a number",
+                    place=f"step {number + 1}",
+                    found=f"loss {loss}, gradient norm {norm}",
+                    valid=f"a lower learning rate; the examples are listed in {run_dir / 'non-finite.json'}",
+                )
             state["tokens"] += step.tokens
             state["recent"] = (state["recent"] + [loss])[-20:]
             state["seconds"] = time.monotonic() - began
-            row = {"step": number + 1, "loss": round(loss, 6), "learning_rate": rate, "gradient_norm": round(norm, 6), "tokens": state["tokens"], "seconds": round(state["seconds"], 2)}
+            row = {
+                "step": number + 1,
+                "loss": round(loss, 6),
+                "learning_rate": rate,
+                "gradient_norm": round(norm, 6),
+                "tokens": state["tokens"],
+                "seconds": round(state["seconds"], 2),
+            }
             metrics.write(json.dumps(row) + "\n")
             metrics.flush()
             mean = sum(state["recent"]) / len(state["recent"])
@@ -234,14 +246,26 @@ def _write(out: Path, inputs: Inputs, recipe: Recipe, trained: dict[str, Any], k
             written["target_modules"] = sorted(written["target_modules"])
         write_json(aside / CONFIG, written)
         card = Card(
-            pair=mix["pair"], base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
-            anchor=Anchor.model_validate(mix["anchor"]), decoding=recipe.decoding, rank=recipe.lora.rank, recipe=recipe.model_dump(mode="json"), seed=recipe.seed,
+            pair=mix["pair"],
+            base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
+            anchor=Anchor.model_validate(mix["anchor"]),
+            decoding=recipe.decoding,
+            rank=recipe.lora.rank,
+            recipe=recipe.model_dump(mode="json"),
+            seed=recipe.seed,
             data={k: mix[k] for k in ("sha256", "counts", "ratio", "corpora", "general_sources", "left_out", "seed") if k in mix},
             training={
-                "key": key, "steps": trained["steps"], "tokens": trained["tokens"], "seconds": round(trained["seconds"], 1), "dtype": trained["dtype"], "device": trained["device"],
-                "final_loss": round(sum(trained["recent"]) / max(1, len(trained["recent"])), 6), "machine": f"{platform.system()} {platform.machine()}",
+                "key": key,
+                "steps": trained["steps"],
+                "tokens": trained["tokens"],
+                "seconds": round(trained["seconds"], 1),
+                "dtype": trained["dtype"],
+                "device": trained["device"],
+                "final_loss": round(sum(trained["recent"]) / max(1, len(trained["recent"])), 6),
+                "machine": f"{platform.system()} {platform.machine()}",
             },
-            versions=_versions(), files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
+            versions=_versions(),
+            files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
         )
         write_card(aside, card)
         for extra in aside.iterdir():
