@@ -382,14 +382,15 @@ def test_naughty_strings_through_the_real_engine(tiny_live: str, cli: Callable[.
 
 
 @pytest.mark.slow
-def test_interrupted_leaves_nothing(tiny_live: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [1, 10], ids=["while it starts", "while it translates"])
+def test_interrupted_leaves_nothing(after: float, tiny_live: str, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(f"{i} " + "hestur og fjall " * 40 for i in range(3000)))
     before = sorted(p.name for p in tmp_path.iterdir())
     command = [sys.executable, "-m", "tell.cli", "translate", str(tmp_path / "in.txt"), "--engine", "ct2", "-o", str(tmp_path / "out.txt")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ), cwd=ROOT) as process:
         assert process.stderr is not None
         assert "engine ct2" in process.stderr.readline()
-        time.sleep(2)
+        time.sleep(after)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err, err
