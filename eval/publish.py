@@ -48,7 +48,7 @@ def read_scores(path: Path, adapter: Adapter) -> dict[str, Any]:
                 raise ValueError("a score without its signature")
     except FileNotFoundError:
         raise BadInput("no such scores", place=str(file), valid="the scores.json of tellmt score") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BadInput("not the scores of a test set", place=str(file), found=repr(e), valid="the scores.json of tellmt score") from None
     if weights != adapter.card.files:
         raise BadInput("these are the scores of another adapter", place=str(file), found=str(found["adapter"].get("id")), valid=adapter.id)
@@ -66,7 +66,7 @@ def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
     """The verdict on the very same question, if the file holds it."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     same = isinstance(found, dict) and (found.get("key"), found.get("against")) == (question.key, question.against) and isinstance(found.get("passed"), bool)
     return found if same else None

@@ -116,7 +116,7 @@ def _rows(path: Path, segments: int) -> dict[int, dict[str, Any]]:
             row = json.loads(line)
             index = row["i"]
             good = 0 <= index < segments and isinstance(row["text"], str) and isinstance(row["truncated"], bool) and isinstance(row["too_long"], bool)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             break
         if not good:
             break

@@ -52,7 +52,7 @@ def earlier(out: Path, key: str) -> dict[str, Any] | None:
         if found["key"] != key:
             return None
         whole = all(sha256_file(out / f"{name}.hyp.txt") == system["hypotheses_sha256"] for name, system in found["systems"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return found if whole else None
 

@@ -70,7 +70,7 @@ def open_corpus(path: Path) -> Corpus:
         raise CorpusError("not a finished corpus", place=str(path), found="no corpus.json", valid="a directory made by tellmt corpus build") from None
     except NotADirectoryError:
         raise CorpusError("not a directory", place=str(path), valid="a directory made by tellmt corpus build") from None
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise CorpusError("the report of this corpus cannot be read", place=str(report), found=repr(e)) from None
     pairs = path / "pairs.jsonl"
     if not pairs.is_file():

@@ -107,8 +107,12 @@ def read_header(path: Path) -> dict[str, Any]:
         try:
             header: dict[str, Any] = json.loads(f.read(n))
             header.pop("__metadata__", None)
-            end = max((int(t["data_offsets"][1]) for t in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, UnicodeDecodeError) as e:
+            for tensor in header.values():
+                shape, (begin, stop) = tensor["shape"], tensor["data_offsets"]
+                if not isinstance(shape, list) or not all(isinstance(x, int) and x >= 0 for x in [*shape, begin, stop]) or begin > stop:
+                    raise ValueError(f"shape {shape}, offsets {begin} and {stop}")
+            end = max((t["data_offsets"][1] for t in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise AdapterError("the safetensors header is damaged", place=str(path), found=str(e)) from None
     if 8 + n + end != size:
         raise AdapterError("the safetensors data is cut short or too long", place=str(path), found=f"{size} bytes", valid=f"{8 + n + end}")
@@ -122,7 +126,7 @@ def read_card(path: Path) -> Card:
     _regular(path / CARD, MAX_TEXT)
     try:
         return Card.model_validate(json.loads((path / CARD).read_bytes()))
-    except (ValueError, ValidationError) as e:
+    except (ValueError, ValidationError, RecursionError) as e:
         raise AdapterError("the card cannot be read", place=str(path / CARD), found=str(e).split("\n")[0]) from None
 
 
