@@ -97,9 +97,9 @@ def promote(pair: str, id: str, why: str) -> None:
     """Make the adapter whose id begins with ID live for PAIR, without asking the gate."""
     from tell.registry import Registry
 
-    store = Registry()
+    reason, store = _reason(why), Registry()
     before, found = store.state(pair), store.find(id)
-    state = store.promote(pair, found, _reason(why))
+    state = store.promote(pair, found, reason)
     already = before.live == found and before.generation == state.generation
     say(f"{state.pair}: {found[:12]} " + ("is already live" if already else f"is live, generation {state.generation}"))
     emit(state.model_dump())
