@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from tell.cli import Command
+from tell.cli import Command, Many
 from tell.console import emit, json_mode, say, table
 from tell.errors import GateRefused
 
@@ -103,7 +103,7 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.command(cls=Command)
 @click.argument("adapter", type=FILE)
 @click.option("--corpus", type=FILE, required=True, help="The corpus directory whose dev split decides.")
-@click.option("--scores", type=FILE, multiple=True, help="A scores.json to record on the card; may be given again.")
+@click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; several may follow.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")

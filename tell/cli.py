@@ -41,12 +41,34 @@ def _json_option() -> click.Option:
     return click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=switch, help="Print the result as one JSON object.", show_envvar=False)
 
 
+class Many(click.Option):
+    """An option that takes several values at once, `--against A B`, as well as one by one. Values end at the next option."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, multiple=True, **kwargs)
+
+
 class Command(click.Command):
     """A command that also takes the global --json, before or after its own arguments."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.params.append(_json_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        many = {name for p in self.params if isinstance(p, Many) for name in p.opts}
+        spread: list[str] = []
+        current = None
+        for at, arg in enumerate(args):
+            if arg == "--":
+                spread += args[at:]
+                break
+            if arg.startswith("-") and len(arg) > 1:
+                current = arg if arg in many else None
+            elif current and spread[-1] != current:
+                spread.append(current)
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
 
 
 class Group(click.Group):

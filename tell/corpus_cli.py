@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tell.cli import Command, Group
+from tell.cli import Command, Group, Many
 from tell.console import emit, say, table
 from tell.corpus import FILES, Options, build, check_replaceable, corpus_key, read_corpus
 from tell.languages import parse_pair
@@ -26,7 +26,7 @@ def corpus() -> None:
 @click.option("--pair", required=True, help="Direction of translation, such as is-en.")
 @click.option("--docs", type=_FILE, help="One document id per line of the two texts.")
 @click.option("--columns", help="Names of a TSV's columns in order, where it has no header: en,is or doc,en,is.")
-@click.option("--against", multiple=True, type=_FILE, help="A test set that no kept pair may repeat; again for more.")
+@click.option("--against", cls=Many, type=_FILE, help="A test set that no kept pair may repeat; several may follow.")
 @click.option("--dev", type=click.IntRange(min=0), help="Pairs for dev, in whole documents.  [default: a tenth, at most 200]")
 @click.option("--test", type=click.IntRange(min=0), help="Pairs for test, in whole documents.  [default: a tenth, at most 200]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which documents are dev and test.")

@@ -10,7 +10,7 @@ import click
 
 from tell.anchors import AnchorConfig, render
 from tell.bases import DEFAULT_BASE, find_base
-from tell.cli import Command
+from tell.cli import Command, Many
 from tell.console import emit, say, table
 from tell.corpus import check_replaceable, read_corpus
 from tell.errors import RecipeError
@@ -37,8 +37,8 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
 
 @click.command("mix", cls=Command)
 @click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix].")
-@click.option("--corpus", "corpora", required=True, multiple=True, type=_PATH, help="A directory made by corpus build; again for more.")
-@click.option("--general", multiple=True, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; again for more. Replaces the recipe's list.")
+@click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="A directory made by corpus build; several may follow.")
+@click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; several may follow. Replaces the recipe's list.")
 @click.option("--base", help="Base model whose tokens are counted.")
 @click.option("--seed", type=click.IntRange(min=0), help="Decides the sample and the order.")
 @click.option("--ratio", type=float, help="General tokens per task token; 0 for none.")
