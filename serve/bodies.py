@@ -1,0 +1,101 @@
+"""Request bodies: bytes from anyone to a validated model, or a RequestError that says what is wrong without repeating the text."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from tell.errors import RequestError, suggestion
+
+M = TypeVar("M", bound=BaseModel)
+
+# Fields of a form; LibreTranslate's has six, and `q` may come many times.
+MAX_FIELDS = 2000
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(value: Any) -> Any:
+    """Lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD, in strings, lists of strings and objects of these."""
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [clean(v) if isinstance(v, str) else v for v in value]
+    return value
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(raw)
+    except json.JSONDecodeError as e:
+        raise RequestError("the body is not JSON", found=f"{e.msg} at line {e.lineno}, column {e.colno}") from None
+    except UnicodeDecodeError as e:
+        raise RequestError("the body is not UTF-8", found=f"0x{raw[e.start]:02x} at byte {e.start}") from None
+    except (ValueError, RecursionError) as e:
+        raise RequestError("the body is not JSON that can be read", found=type(e).__name__) from None
+    if not isinstance(found, dict):
+        raise RequestError("the body is not a JSON object", found=type(found).__name__)
+    return {clean(key): clean(value) for key, value in found.items()}
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A field given once is a string, one given several times a list of strings."""
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if not isinstance(value, str):
+            raise RequestError("files are not taken here", place=key, valid="text fields")
+        if key not in out:
+            out[key] = value
+        elif isinstance(out[key], list):
+            out[key].append(value)
+        else:
+            out[key] = [out[key], value]
+    return out
+
+
+async def _form(request: Request, kind: str) -> dict[str, Any]:
+    from starlette.exceptions import HTTPException
+
+    if kind == "multipart/form-data":
+        try:
+            async with request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=1 << 20) as form:
+                return _fields(form.multi_items())
+        except HTTPException as e:
+            raise RequestError("the form cannot be read", found=str(e.detail)) from None
+    try:
+        text = (await request.body()).decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="replace", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError:
+        raise RequestError("the form is not URL-encoded", found="bytes above 0x7f", valid="percent-encoded UTF-8") from None
+    except ValueError:
+        raise RequestError("too many fields in the form", valid=f"at most {MAX_FIELDS}") from None
+    return _fields(pairs)
+
+
+async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
+    """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if forms and kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        fields = await _form(request, kind)
+    else:
+        fields = _json(await request.body())
+    if model.model_config.get("extra") == "forbid" and (unknown := [k for k in fields if k not in model.model_fields]):
+        raise RequestError("unknown key", found=unknown[0], valid=suggestion(unknown[0], model.model_fields))
+    try:
+        return model.model_validate(fields)
+    except ValidationError as e:
+        # Of the first error only the field and what is valid there: the rest of pydantic's report repeats the input.
+        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "body"
+        problem = "missing" if first["type"] == "missing" else "not usable"
+        field = model.model_fields.get(name)
+        raise RequestError(problem, place=name, valid=field.description if field else None) from None
+
+
+def body_schema(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
+    """The requestBody of a route's OpenAPI entry, since the route reads its body itself."""
+    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()} for kind in kinds}}}

@@ -1,0 +1,149 @@
+"""Follows the registry while the service runs: a version published there goes live, a pair removed there stops.
+
+Reads <registry>/pairs/*.json and the adapters they name. Whatever is wrong there, what answers now goes on answering; the reason
+is kept per pair for GET /api/v1/adapters and said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+from serve.service import Service
+from tell.card import Adapter
+from tell.console import say
+from tell.errors import RegistryError, TellmtError
+from tell.languages import parse_pair
+from tell.registry import Registry
+
+INTERVAL = 0.5
+# Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
+FIRST_RETRY, LAST_RETRY = 1.0, 300.0
+
+# What one look costs: one stat per pair. A rename makes a new inode, so equal stamps mean equal content.
+Stamp = tuple[int, int, int]
+
+
+@dataclasses.dataclass(slots=True)
+class Followed:
+    """What the registry wants for a pair, and what came of it. `reason` is None while all is well."""
+
+    wanted: str | None = None
+    state: Literal["live", "loading", "refused"] = "loading"
+    reason: str | None = None
+    stamp: Stamp | None = None
+    retry_at: float = 0.0
+    retry_after: float = FIRST_RETRY
+
+
+def stamps(root: Path) -> dict[str, Stamp]:
+    """Pair by pair, what its file looks like. Raises OSError when the registry is not there."""
+    out = {}
+    with os.scandir(root / "pairs") as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                try:
+                    info = entry.stat()
+                except FileNotFoundError:
+                    continue
+                out[entry.name.removesuffix(".json").replace("--", ":")] = (info.st_ino, info.st_mtime_ns, info.st_size)
+    return out
+
+
+class Follower:
+    def __init__(self, service: Service, registry: Registry, interval: float = INTERVAL):
+        self.service, self.registry, self.interval = service, registry, interval
+        self.pairs: dict[str, Followed] = {}
+        # Why the registry itself cannot be read.
+        self.reason: str | None = None
+        self._seen = False
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception as e:
+                # A follower that dies would freeze what is live without a word.
+                self._unreadable(f"unexpected {type(e).__name__}")
+            await asyncio.sleep(self.interval)
+
+    async def look(self) -> None:
+        """One look at the registry; returns when what it asks for is live or refused."""
+        try:
+            found = await asyncio.to_thread(stamps, self.registry.root)
+        except OSError as e:
+            # An empty registry is a beginning; one that was there and is not is a fault, and then what is live stays.
+            if self._seen or not isinstance(e, FileNotFoundError):
+                self._unreadable(e.strerror or str(e))
+            self.service.looked = True
+            return
+        self._seen = True
+        if self.reason is not None:
+            say(f"registry {self.registry.root}: readable again")
+            self.reason = None
+        for pair in [p for p in self.pairs if p not in found]:
+            self._stop(pair, "removed from the registry")
+        for pair, stamp in sorted(found.items()):
+            followed = self.pairs.setdefault(pair, Followed())
+            if followed.stamp != stamp:
+                followed.stamp, followed.retry_at, followed.retry_after = stamp, 0.0, FIRST_RETRY
+            elif followed.retry_at == 0.0 or time.monotonic() < followed.retry_at:
+                continue
+            await self._follow(pair, followed)
+        self.service.looked = True
+
+    def _unreadable(self, reason: str) -> None:
+        if reason != self.reason:
+            say(f"registry {self.registry.root}: {reason}; what is live stays")
+        self.reason = reason
+
+    def _stop(self, pair: str, why: str) -> None:
+        if self.service.live.get(pair):
+            self.service.switch(pair, None)
+            say(f"{pair}: no longer served: {why}")
+        self.pairs.pop(pair, None)
+
+    async def _follow(self, pair: str, followed: Followed) -> None:
+        try:
+            state = await asyncio.to_thread(self.registry.state, pair)
+            if str(parse_pair(state.pair)) != pair:
+                raise RegistryError("the state is of another pair", place=pair, found=state.pair)
+            if state.live is None:
+                stamp = followed.stamp
+                self._stop(pair, "no adapter is live")
+                self.pairs[pair] = Followed(stamp=stamp, state="refused", reason="no adapter is live for this pair")
+                return
+            followed.wanted = state.live
+            current = self.service.live.get(pair)
+            if current is None or current.adapter.id != state.live:
+                followed.state = "loading"
+                adapter = await asyncio.to_thread(self._open, pair, state.live)
+                self.service.switch(pair, await self.service.bring_up(adapter))
+                self.service.metrics.swaps.labels(pair, "live").inc()
+                instead = f", instead of {current.adapter.short}" if current else ""
+                say(f"{pair}: {adapter.short} is live{instead}")
+            followed.state, followed.reason, followed.retry_at = "live", None, 0.0
+        except (TellmtError, OSError) as e:
+            self._refuse(pair, followed, str(e))
+        except Exception as e:
+            # From a library under the engine; its message may hold anything, so only its kind is told.
+            self._refuse(pair, followed, f"the adapter cannot be used: unexpected {type(e).__name__}")
+
+    def _open(self, pair: str, adapter_id: str) -> Adapter:
+        adapter = self.registry.adapter(adapter_id)
+        if str(parse_pair(adapter.card.pair)) != pair:
+            raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
+        return adapter
+
+    def _refuse(self, pair: str, followed: Followed, reason: str) -> None:
+        if reason != followed.reason:
+            now = self.service.live.get(pair)
+            say(f"{pair}: not changed: {reason}; " + (f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"))
+            self.service.metrics.swaps.labels(pair, "refused").inc()
+        followed.state, followed.reason = "refused", reason
+        followed.retry_at = time.monotonic() + followed.retry_after
+        followed.retry_after = min(2 * followed.retry_after, LAST_RETRY)

@@ -1,0 +1,32 @@
+"""What the service counts, for Prometheus. No text, and no label a client can make up: routes, statuses, served pairs and their versions."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# Seconds. A sentence takes a few tenths on a CPU, a long document minutes.
+LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """One service's own registry of counters, so that two services in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        kept = {"registry": self.registry}
+        version = ["pair", "version"]
+        self.requests = Counter("tellmt_requests", "Requests answered.", ["route", "status", *version], **kept)
+        self.latency = Histogram("tellmt_request_seconds", "Time from the request's head to the answer's end.", ["route"], buckets=LATENCY, **kept)
+        self.in_flight = Gauge("tellmt_requests_in_flight", "Requests being answered now.", **kept)
+        self.waiting = Gauge("tellmt_segments_waiting", "Segments admitted and not translated yet.", **kept)
+        self.refused = Counter("tellmt_segments_refused", "Segments refused because too many were waiting.", **kept)
+        self.segments = Counter("tellmt_segments", "Segments translated.", version, **kept)
+        self.characters = Counter("tellmt_source_characters", "Characters of the segments translated.", version, **kept)
+        self.tokens = Counter("tellmt_output_tokens", "Tokens the engine made.", version, **kept)
+        self.truncated = Counter("tellmt_truncated_segments", "Translations cut at their token limit.", version, **kept)
+        self.live = Gauge("tellmt_adapter_live", "1 for the version that answers for a pair.", version, **kept)
+        self.swaps = Counter("tellmt_adapter_changes", "Versions that went live or were refused.", ["pair", "outcome"], **kept)
+
+    def page(self) -> bytes:
+        text: bytes = generate_latest(self.registry)
+        return text
