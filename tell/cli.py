@@ -38,7 +38,8 @@ def _json_option() -> click.Option:
         if value:
             use_json(True)
 
-    return click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=switch, help="Print the result as one JSON object.", show_envvar=False)
+    text = "Print the result as one JSON object."
+    return click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=switch, help=text)
 
 
 class Many(click.Option):

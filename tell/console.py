@@ -57,5 +57,6 @@ def progress(*columns: Any) -> Any:
     """A rich progress bar on stderr, silent where stderr is not a terminal (nothing is drawn over a log)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    shown = columns or (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,}"), TimeElapsedColumn(), TimeRemainingColumn())
+    counted = TextColumn("{task.completed:,}/{task.total:,}")
+    shown = columns or (TextColumn("{task.description}"), BarColumn(), counted, TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*shown, console=_console(stderr=True), disable=not sys.stderr.isatty())
