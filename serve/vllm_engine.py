@@ -23,7 +23,7 @@ from tell.tokens import Tokens
 
 # The ranks vLLM has buffers for.
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-# Distinct adapters in one batch; each takes buffers on the device at the full rank.
+# Distinct adapters in one batch on a GPU; each takes buffers there at the full rank.
 MAX_PER_BATCH = 8
 # Set where the user has not: nothing is sent anywhere or asked of a hub, and the log is quiet.
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
@@ -40,6 +40,8 @@ class VllmEngine:
         self._context = min(options.max_context, options.base.context)
         self._llm: Any = None
         self._loras: dict[str, Any] = {}
+        # Unloaded ones that vLLM still holds because calls run on them.
+        self._leaving: set[str] = set()
         # vLLM knows an adapter by a number that must never be used again for another.
         self._numbers = itertools.count(1)
         self._requests = itertools.count(1)
@@ -81,7 +83,7 @@ class VllmEngine:
                     max_model_len=self._context,
                     max_num_seqs=self._options.max_batch,
                     enable_lora=True,
-                    max_loras=min(self._options.max_adapters, MAX_PER_BATCH),
+                    max_loras=self._slots(),
                     max_lora_rank=next(r for r in RANKS if r >= self._options.max_rank),
                     # Above what may be loaded: vLLM reads an adapter it has put out again at step time, and dies if that fails.
                     max_cpu_loras=self._options.max_adapters + 2,
@@ -94,14 +96,23 @@ class VllmEngine:
             said = next((line for line in str(e).split("\n") if line.strip()), "")
             raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {said}") from e
 
+    def _slots(self) -> int:
+        """How many adapters vLLM can apply in one batch.
+
+        Its CPU build adds what lies in the last slot to prompts that ask for no adapter (seen in 0.32; vllm-project/vllm pull 48421), so
+        there the last slot is one that is never filled: vLLM fills the first free one, and no more than max_adapters are ever loaded.
+        """
+        return min(self._options.max_adapters, MAX_PER_BATCH) if has_gpu() else self._options.max_adapters + 1
+
     async def load(self, adapter_id: str, path: Path) -> None:
         """Give an adapter to vLLM. Raises AdapterError when it does not fit the base or vLLM refuses it."""
         llm = self._alive()
         async with self._loading:
             if adapter_id in self._loras:
                 return
-            if len(self._loras) >= self._options.max_adapters:
-                raise AdapterError("too many adapters are loaded", found=str(len(self._loras)), valid=f"at most {self._options.max_adapters}")
+            held = len(self._loras) + len(self._leaving)
+            if held >= self._options.max_adapters:
+                raise AdapterError("too many adapters are loaded", found=str(held), valid=f"at most {self._options.max_adapters}")
             await asyncio.to_thread(self._check, adapter_id, path)
             from vllm.lora.request import LoRARequest
 
@@ -124,13 +135,18 @@ class VllmEngine:
     async def unload(self, adapter_id: str) -> None:
         """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
         lora = self._loras.pop(adapter_id, None)
-        while self._using[adapter_id]:
-            await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
-        if lora is not None and await self.healthy():
-            try:
+        if lora is None:
+            return
+        self._leaving.add(adapter_id)
+        try:
+            while self._using[adapter_id]:
+                await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
+            if await self.healthy():
                 await self._llm.remove_lora(lora.lora_int_id)
-            except Exception as e:  # the child's error, as in load
-                raise EngineError("vLLM could not remove an adapter", place=adapter_id, found=str(e)) from None
+        except Exception as e:  # the child's error, as in load
+            raise EngineError("vLLM could not remove an adapter", place=adapter_id, found=str(e)) from None
+        finally:
+            self._leaving.discard(adapter_id)
 
     def loaded(self) -> list[str]:
         return sorted(self._loras)
@@ -209,4 +225,7 @@ class VllmEngine:
             await asyncio.sleep(0)
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*self._calls, return_exceptions=True)
+            # Before its process ends, or it logs that end as an accident.
+            if handler := llm.output_handler:
+                handler.cancel()
             await asyncio.to_thread(llm.shutdown)
