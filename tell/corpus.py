@@ -100,6 +100,15 @@ def read_corpus(path: Path) -> dict[str, Any]:
         raise CorpusError("corpus.json cannot be read", place=str(path), found=str(e)) from None
 
 
+def reusable(out: Path, options: Options) -> dict[str, Any] | None:
+    """The corpus.json at `out` if it was built from these options and files, and its pairs are what was written."""
+    if not (out / "corpus.json").exists():
+        return None
+    found, pairs = read_corpus(out), out / "pairs.jsonl"
+    whole = all((out / name).is_file() for name in FILES) and sha256_file(pairs) == found.get("pairs_sha256")
+    return found if whole and found["key"] == corpus_key(options) else None
+
+
 def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
     """The sizes and the dev and test documents of the corpus that is already at `out`; those asked for, and none, where there is no corpus."""
     if not (out / "corpus.json").exists():

@@ -9,7 +9,7 @@ import click
 
 from tell.cli import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus import FILES, Options, build, check_replaceable, corpus_key, read_corpus
+from tell.corpus import FILES, Options, build, check_replaceable, reusable
 from tell.languages import parse_pair
 from tell.split import Sizes
 
@@ -44,11 +44,11 @@ def build_(
     """
     options = Options(files, parse_pair(pair), docs, columns, against, Sizes(dev, test, seed))
     check_replaceable(out, FILES)
-    if not force and not new_split and (out / "corpus.json").exists() and (old := read_corpus(out))["key"] == corpus_key(options):
-        say(f"{out}: unchanged, reused")
-        report = old
-    else:
+    report = None if force or new_split else reusable(out, options)
+    if report is None:
         report = build(options, out, new_split)
+    else:
+        say(f"{out}: unchanged, reused")
     if report.get("missing_frozen"):
         say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are not in the data any more")
     emit(report, lambda: _shown(report, out))

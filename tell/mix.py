@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -230,9 +231,11 @@ def _general(
                 sources[s].used += 1
                 have += n
     if have < wanted:
+        # Rounded down, so that the ratio offered can be had.
+        most = math.floor(1000 * plan.config.ratio * have / wanted) / 1000
         raise CorpusError(
-            "not enough general data for this ratio", place=", ".join(map(str, plan.general)) or "--general",
-            found=f"{have} usable tokens, {wanted - have} missing", valid=f"more general files, or a ratio of {have * plan.config.ratio / wanted:.3f} at most",
+            "not enough general data for this ratio", place=", ".join(map(str, plan.general)),
+            found=f"{have} usable tokens, {wanted - have} missing", valid=f"more general files, or a ratio of {most:.3f} at most",
         )
     return drawn, have
 

@@ -14,6 +14,7 @@ from tell.cli import Command, Many
 from tell.console import emit, say, table
 from tell.corpus import check_replaceable, read_corpus
 from tell.errors import RecipeError
+from tell.files import sha256_file
 from tell.languages import parse_pair
 from tell.mix import FILES, MixConfig, Plan, mix_key
 from tell.mix import mix as make
@@ -59,14 +60,15 @@ def mix(
 
 
 def _made(out: Path, key: str) -> dict[str, Any] | None:
-    """The mix.json at `out` if it has this key."""
+    """The mix.json at `out` if it has this key and its mixed.jsonl is what was written."""
     try:
-        found: dict[str, Any] = json.loads((out / "mix.json").read_bytes())
+        found: dict[str, Any] = dict(json.loads((out / "mix.json").read_bytes()))
     except FileNotFoundError:
         return None
-    except ValueError as e:
+    except (ValueError, TypeError) as e:
         raise RecipeError("mix.json cannot be read", place=str(out / "mix.json"), found=str(e), valid="--force makes it again") from None
-    return found if found.get("key") == key else None
+    examples = out / "mixed.jsonl"
+    return found if found.get("key") == key and examples.is_file() and sha256_file(examples) == found.get("sha256") else None
 
 
 def _shown(report: dict[str, Any], out: Path) -> Any:

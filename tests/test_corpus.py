@@ -17,7 +17,10 @@ from tell.clean import fault, normalised
 from tests.conftest import ROOT, SHARED, Ran
 
 CLI = Callable[..., Ran]
-PAPER = "This text is in {} and needs to be translated into {}. Please translate only the text, strictly maintaining the original content order without making any other changes.\n\n "
+PAPER = (
+    "This text is in {} and needs to be translated into {}. Please translate only the text, strictly maintaining the original content "
+    "order without making any other changes.\n\n "
+)
 OPENING = "Sure, here is the {} translation: \n\n "
 
 
@@ -175,7 +178,11 @@ def test_two_files_of_one_name_keep_their_documents_apart(cli: CLI) -> None:
 
 def test_jsonl_documents_split_at_line_feeds_alone(cli: CLI) -> None:
     joined = "a\u2028b c\u0085d"
-    records = [{"source": f"{sentence(i, 'is')}\n{joined} {sentence(i + 500, 'is')}", "target": f"{sentence(i, 'en')}\n{sentence(i + 500, 'en')}"} for i in range(12)]
+    source, target = f"{{}}\n{joined} {{}}", "{}\n{}"
+    records = [
+        {"source": source.format(sentence(i, "is"), sentence(i + 500, "is")), "target": target.format(sentence(i, "en"), sentence(i + 500, "en"))}
+        for i in range(12)
+    ]
     records.append({"source": "ein lína\ntvær línur\nþrjár línur", "target": "one line\ntwo lines"})
     records.append({"source": "no target"})
     path = write("d.jsonl", *map(json.dumps, records))
@@ -251,7 +258,8 @@ def test_why_a_pair_is_dropped(source: str, target: str, reason: str | None) -> 
 def test_every_dropped_line_has_its_place_and_reason(cli: CLI) -> None:
     good = [f"{sentence(i, 'is')}\t{sentence(i, 'en')}" for i in range(40)]
     bad = [
-        "only one column", "\tno source", "no target\t", "sama\tsama", "nul\x00\tnul", good[0], "x" * 2001 + "\ty", "\t", "  " + good[1].replace("\t", " \t ") + " ",
+        "only one column", "\tno source", "no target\t", "sama\tsama", "nul\x00\tnul", good[0], "x" * 2001 + "\ty", "\t",
+        "  " + good[1].replace("\t", " \t ") + " ",
         "stutt\t" + "a very long translation of one word, many times over",
     ]
     path = write("t.tsv", *good, *bad)
@@ -409,6 +417,10 @@ def test_unchanged_input_is_reused(cli: CLI) -> None:
     assert again.json == first.json and Path("c/pairs.jsonl").stat().st_ino == made.st_ino
     forced = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json", "--force")
     assert "reused" not in forced.err and forced.json == first.json
+    # What was built must still be there as it was built.
+    pairs = Path("c/pairs.jsonl").read_bytes()
+    Path("c/pairs.jsonl").write_bytes(pairs[:-10])
+    assert "reused" not in cli("corpus", "build", path, "--pair", "is-en", "-o", "c").err and Path("c/pairs.jsonl").read_bytes() == pairs
     path.write_text(path.read_text() + "new\tA new one\tEin ný\n")
     assert cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json").json["read"] == 101
 
