@@ -1,0 +1,36 @@
+"""`tellmt` with the fake engine behind its seam, as a process: `python -m tests.fake_serve serve ...`.
+
+A process of its own is what signals, exit codes and ports are about.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import tell.engine
+from tell.cli import main
+from tell.engine import Engine, EngineOptions
+from tell.errors import EngineError
+from tests.fake_engine import FakeEngine
+
+
+def open_fake(name: str, options: EngineOptions) -> Engine:
+    engine = FakeEngine(options)
+    engine.delay = float(os.environ.get("FAKE_DELAY", "0"))
+    engine.start_delay = float(os.environ.get("FAKE_START_DELAY", "0"))
+    if said := os.environ.get("FAKE_START_FAILURE"):
+        engine.start_failure = EngineError(said)
+    close = engine.close
+
+    async def told_close() -> None:
+        await close()
+        print("fake engine closed", file=sys.stderr, flush=True)
+
+    engine.close = told_close  # type: ignore[method-assign]
+    return engine
+
+
+if __name__ == "__main__":
+    tell.engine.open_engine = open_fake
+    sys.exit(main())
