@@ -69,12 +69,13 @@ def score(
     from eval.stage import score_adapter
     from eval.testset import from_files, not_empty, open_corpus
     from tell.card import open_adapter
+    from tell.clean import spelled
     from tell.languages import parse_pair
 
     opened = open_adapter(adapter)
     if corpus is not None and source is None and reference is None:
         test, place = open_corpus(corpus).split(split), f"{corpus}, split {split}"
-        test = dataclasses.replace(test, name=name) if name else test
+        test = dataclasses.replace(test, name=spelled(name)) if name else test
     elif corpus is None and source is not None and reference is not None:
         test, place = from_files(source, reference, parse_pair(opened.card.pair), name), str(source)
     else:

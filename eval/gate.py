@@ -18,9 +18,11 @@ from eval.scores import bootstrap_seed, score_system
 from eval.testset import Corpus, TestSet, open_corpus
 from tell.bases import Base
 from tell.card import Adapter
+from tell.clean import normalised, spelled
 from tell.errors import AdapterError, BadInput, CorpusError, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
+from tell.mix import LEAK_LETTERS
 from tell.registry import Registry
 
 # Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
@@ -93,20 +95,18 @@ def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float,
     return Question(adapter, base, corpus, corpus.split("dev"), tell.engine.choose_engine(engine), alpha, live, notes)
 
 
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def leaked(adapter: Adapter, corpus: Corpus, dev: TestSet) -> tuple[int, list[str]]:
     """How many dev segments the adapter was trained on, by source or target, and what could not be looked at.
 
-    Training on the train split of this very corpus is safe: its split is frozen. Any other corpus the card names is read if it is still there.
+    When this very corpus is among those trained on, none: its split is frozen, and `mix` leaves out what any of its corpora holds back.
+    Otherwise the corpora that the card names are read, where they still are.
     """
+    entries = adapter.card.data.get("corpora", [])
+    if any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in entries):
+        return 0, []
     seen: set[str] = set()
     notes = []
-    for entry in adapter.card.data.get("corpora", []):
-        if entry.get("pairs_sha256") == corpus.pairs_sha256:
-            continue
+    for entry in entries:
         path = Path(str(entry.get("path", "")))
         try:
             other = open_corpus(path)
@@ -116,9 +116,9 @@ def leaked(adapter: Adapter, corpus: Corpus, dev: TestSet) -> tuple[int, list[st
             notes.append(f"not checked whether the dev segments were trained on through another corpus: {e}")
             continue
         train = other.split("train")
-        seen |= {_folded(s) for s in (*train.sources, *train.references)}
+        seen |= {n for n in map(normalised, (*train.sources, *train.references)) if len(n) >= LEAK_LETTERS}
     pairs = zip(dev.sources, dev.references, strict=True)
-    return sum(_folded(s) in seen or _folded(t) in seen for s, t in pairs), notes
+    return sum(normalised(s) in seen or normalised(t) in seen for s, t in pairs), notes
 
 
 def _numbers(p: Paired) -> str:
@@ -163,7 +163,8 @@ def judge(question: Question) -> dict[str, Any]:
     reasons: list[str] = []
     count, notes = leaked(adapter, question.corpus, dev)
     if len(dev.sources) < MIN_SEGMENTS:
-        reasons.append(f"the dev split of {question.corpus.path} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
+        where = f"the dev split of {spelled(str(question.corpus.path))}"
+        reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
     if count:
         reasons.append(f"{count:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
     if not reasons:
@@ -175,4 +176,4 @@ def judge(question: Question) -> dict[str, Any]:
             scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
             verdict["metrics"][name] = {**scores, "truncated": out.truncated, "empty": out.empty, "too_long": out.too_long}
         reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
-    return {**verdict, "passed": not reasons, "reasons": reasons, "notes": [*question.notes, *notes]}
+    return {**verdict, "passed": not reasons, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *notes)]}

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from tell.clean import spelled
 from tell.errors import BadInput, CorpusError
 from tell.files import read_lines, sha256_bytes, sha256_file
 from tell.languages import LanguagePair, parse_pair
@@ -55,7 +56,7 @@ class Corpus:
 
     def split(self, split: Literal["train", "dev", "test"]) -> TestSet:
         pairs = read_pairs(self.path / "pairs.jsonl", split)
-        name = f"{self.path.resolve().name}/{split}"
+        name = f"{spelled(self.path.resolve().name)}/{split}"
         places = [f"{p.origin}, line {p.line}" for p in pairs]
         return TestSet(name, self.pair, [p.source for p in pairs], [p.target for p in pairs], places)
 
@@ -89,7 +90,7 @@ def from_files(source: Path, reference: Path, pair: LanguagePair, name: str | No
             place=f"{source} and {reference}",
             found=f"{len(sources):,} and {len(references):,} lines",
         )
-    return TestSet(name or source.name, pair, sources, references, [f"{source}, line {i}" for i in range(1, len(sources) + 1)])
+    return TestSet(spelled(name or source.name), pair, sources, references, [f"{source}, line {i}" for i in range(1, len(sources) + 1)])
 
 
 def not_empty(test: TestSet, place: str) -> TestSet:

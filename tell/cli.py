@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ class Many(click.Option):
     """An option that takes several values at once, `--against A B`, as well as one by one. Values end at the next option."""
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, multiple=True, **kwargs)
+        super().__init__(*args, **{**kwargs, "multiple": True})
 
 
 class Command(click.Command):
@@ -150,6 +151,10 @@ def _os_error(e: OSError) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns 0 done, 1 failed, 2 bad input or usage, 3 partly done, 130 interrupted."""
     use_json(False)
+    for stream in (sys.stdout, sys.stderr):
+        # A path whose bytes are not UTF-8 can be named in a message, and so can any letter where the terminal knows few.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = tellmt.main(argv, prog_name="tellmt", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -68,7 +68,8 @@ class Registry:
             # A writer that died may have left half a line; this one must not be joined to it.
             if f.tell() and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
                 line = "\n" + line
-            f.write(line.encode())
+            # Half a surrogate pair, as in an argument that was not UTF-8, becomes JSON's own escape for it.
+            f.write(line.encode(errors="backslashreplace"))
             f.flush()
             os.fsync(f.fileno())
 

@@ -14,6 +14,7 @@ import pytest
 from tell.card import CARD, WEIGHTS, open_adapter
 from tell.cli import main
 from tell.files import read_lines
+from tell.records import read_pairs
 from tell.registry import Registry
 from tests.conftest import Ran
 from tests.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
@@ -217,6 +218,10 @@ def test_dev_segments_that_were_trained_on(bench: Bench, tellmt: Tellmt, tmp_pat
     code, _, err = tellmt("publish", leaky.path, "--corpus", bench.corpus)
     assert code == 1 and "2 of 40 dev segments are in the data it was trained on" in err and len(bench.engines) == engines
 
+    # unless it was mixed together with this corpus: `mix` then leaves out what this one holds back
+    mixed = bench.adapter("mixed", 1, rank=5, data={"corpora": [entry(dirty), entry(bench.corpus)]})
+    assert tellmt("publish", mixed.path, "--corpus", bench.corpus)[0] == 0
+
     # a corpus that is gone cannot be checked, and the verdict says so
     gone = bench.adapter("gone", 1, rank=3, data={"corpora": [entry(clean)]})
     shutil.rmtree(clean)
@@ -289,6 +294,20 @@ def test_an_unwritable_registry_names_the_variable(bench: Bench, tellmt: Tellmt,
     code, _, err = tellmt("publish", bench.adapter("good", 1).path, "--corpus", bench.corpus)
     assert code == 1 and "registry cannot be written" in err and "TELLMT_REGISTRY" in err
     assert bench.engines == [], "said before minutes of translating, not after"
+
+
+def test_names_and_reasons_that_are_not_utf8(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
+    odd = "caf\udce9"  # how Python spells the byte E9 in a path or an argument
+    adapter = bench.adapter(odd, 1)
+    corpus = corpus_dir(tmp_path / f"corpus {odd}", dev=3)
+    bench.known.update((p.source, p.target) for p in read_pairs(corpus / "pairs.jsonl"))
+    code, found, err = tellmt("score", adapter.path, "--corpus", corpus, "-o", tmp_path / odd / "scores")
+    assert code == 0 and found["name"] == "corpus caf\\udce9/test", err
+    assert tellmt("score", adapter.path, "--corpus", corpus, "--name", odd, "-o", tmp_path / odd / "named")[1]["name"] == "caf\\udce9"
+    code, _, err = tellmt("publish", adapter.path, "--corpus", corpus)
+    assert code == 1 and "has 3 segments" in err
+    code, _, err = tellmt("publish", adapter.path, "--corpus", corpus, "--scores", tmp_path / odd / "scores", "--force", "--why", odd)
+    assert code == 0 and Registry().log()[-1]["why"].startswith(f"forced: {odd}"), err
 
 
 @pytest.mark.slow
