@@ -115,7 +115,7 @@ def publish(
 ) -> None:
     """Pass ADAPTER through the gate and make it live.
 
-    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than that of the version that is live.
+    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test.
     Scores on test sets are recorded, and decide nothing.
     """
     from eval.publish import publish_adapter, verdict_path
