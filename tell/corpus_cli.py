@@ -9,7 +9,7 @@ import click
 
 from tell.cli import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus import FILES, Options, build, check_replaceable, reusable
+from tell.corpus import Options, build, reusable
 from tell.languages import parse_pair
 from tell.split import Sizes
 
@@ -43,7 +43,6 @@ def build_(
     place stay so.
     """
     options = Options(files, parse_pair(pair), docs, columns, against, Sizes(dev, test, seed))
-    check_replaceable(out, FILES)
     report = None if force or new_split else reusable(out, options)
     if report is None:
         report = build(options, out, new_split)

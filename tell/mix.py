@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tell.anchors import Anchor, general_prompt
 from tell.bases import Base
 from tell.clean import normalised, spelled, storable
-from tell.corpus import read_corpus
+from tell.corpus import check_replaceable, read_corpus
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, read_lines, sha256_file, write_json
 from tell.readers import labels
@@ -253,6 +253,7 @@ def _write(path: Path, examples: list[Example]) -> str:
 
 def mix(plan: Plan, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
+    check_replaceable(out, FILES)
     key = mix_key(plan)
     opened = open_corpora(plan)
     named = [(name, read_pairs(path / "pairs.jsonl")) for (name, _), path in zip(opened, plan.corpora, strict=True)]

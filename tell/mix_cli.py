@@ -12,11 +12,11 @@ from tell.anchors import AnchorConfig, render
 from tell.bases import DEFAULT_BASE, find_base
 from tell.cli import Command, Many
 from tell.console import emit, say, table
-from tell.corpus import check_replaceable, read_corpus
+from tell.corpus import read_corpus
 from tell.errors import RecipeError
 from tell.files import sha256_file
 from tell.languages import parse_pair
-from tell.mix import FILES, MixConfig, Plan, mix_key
+from tell.mix import MixConfig, Plan, mix_key
 from tell.mix import mix as make
 from tell.recipe import load_recipe, validated
 
@@ -50,7 +50,6 @@ def mix(
 ) -> None:
     """Anchor the training pairs of corpora and shuffle them through general examples."""
     plan = _plan(recipe, corpora, general, base, seed, ratio)
-    check_replaceable(out, FILES)
     report = None if force else _made(out, mix_key(plan))
     if report is None:
         report = make(plan, out)
@@ -63,7 +62,7 @@ def _made(out: Path, key: str) -> dict[str, Any] | None:
     """The mix.json at `out` if it has this key and its mixed.jsonl is what was written."""
     try:
         found: dict[str, Any] = dict(json.loads((out / "mix.json").read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as e:
         raise RecipeError("mix.json cannot be read", place=str(out / "mix.json"), found=str(e), valid="--force makes it again") from None
