@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 from collections import Counter
@@ -39,6 +40,7 @@ class VllmEngine:
         self._options = options
         self._context = min(options.max_context, options.base.context)
         self._llm: Any = None
+        self._starting: asyncio.Future[None] | None = None
         self._loras: dict[str, Any] = {}
         # Unloaded ones that vLLM still holds because calls run on them.
         self._leaving: set[str] = set()
@@ -59,9 +61,11 @@ class VllmEngine:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
         if self._options.max_rank > RANKS[-1]:
             raise EngineError("vLLM holds no such rank", found=str(self._options.max_rank), valid=f"at most {RANKS[-1]}")
-        self._llm = await asyncio.to_thread(self._open)
+        # Shielded: vLLM's process comes up even when the caller no longer waits, and `close` must find it.
+        self._starting = asyncio.ensure_future(asyncio.to_thread(self._open))
+        await asyncio.shield(self._starting)
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
         need("vllm", "gpu" if has_gpu() else "vllm-cpu")
         self._shapes = fits.check_checkpoint(self.base)
         try:
@@ -73,7 +77,8 @@ class VllmEngine:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            return AsyncLLM.from_engine_args(
+            # Not returned: an idle thread keeps the last thing it returned, and vLLM complains when it is thrown away at exit.
+            self._llm = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
                     model=str(self.base.path),
                     # Prompts arrive as ids and leave as ids: the base's own tokenizer.json is used, on both engines alike.
@@ -89,6 +94,7 @@ class VllmEngine:
                     max_cpu_loras=self._options.max_adapters + 2,
                     enforce_eager=not has_gpu(),
                     disable_log_stats=True,
+                    use_tqdm_on_load=False,
                     seed=0,
                 )
             )
@@ -217,6 +223,9 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Fail the calls that run and end vLLM's processes."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+            self._starting = None
         llm, self._llm = self._llm, None
         for task in list(self._calls):
             task.cancel()
@@ -229,3 +238,6 @@ class VllmEngine:
             if handler := llm.output_handler:
                 handler.cancel()
             await asyncio.to_thread(llm.shutdown)
+            # It is in reference cycles, and complains when it is thrown away only as the interpreter ends.
+            handler = llm = None
+            gc.collect()

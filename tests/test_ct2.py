@@ -1,0 +1,207 @@
+"""What is the ctranslate2 driver's own: which prompts share a batch, and conversion in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tiny import make_tiny_adapter
+
+from serve.ct2_batch import Call, Waiting
+from serve.ct2_convert import Job, convert
+from serve.ct2_engine import Ct2Engine
+from tell.bases import Base
+from tell.engine import EngineOptions, Prompt
+from tell.errors import AdapterError, EngineError, TellmtError
+
+
+@pytest.fixture
+def fresh(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
+    """The tiny base with a cache where nothing is converted yet."""
+    monkeypatch.setenv("TELLMT_CACHE", str(tmp_path / "cache"))
+    return tiny
+
+
+def call(queue: Waiting, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> Call:
+    loop = asyncio.new_event_loop()
+    made = Call(adapter, None, [None] * len(lengths), loop.create_future())
+    loop.close()
+    queue.add(made, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
+    return made
+
+
+def drain(queue: Waiting) -> list[list[tuple[str | None, int]]]:
+    """Every batch in order, as (adapter, length of the prompt)."""
+    out = []
+    while batch := queue.take():
+        out.append([(i.call.adapter_id, len(i.prompt.ids)) for i in batch])
+    assert not len(queue)
+    return out
+
+
+def test_adapters_take_turns() -> None:
+    queue = Waiting(2)
+    call(queue, "hot", [10] * 6)
+    call(queue, "cold", [10])
+    assert [b[0][0] for b in drain(queue)] == ["hot", "cold", "hot", "hot"]
+
+
+def test_callers_take_turns_at_the_head_of_a_batch() -> None:
+    """A sentence that comes behind a file is in the second batch, however different its length."""
+    queue = Waiting(4)
+    call(queue, "a", [10] * 40)
+    call(queue, "a", [200])
+    assert [len(b) for b in drain(queue)] == [4, 1, *[4] * 9]
+
+
+def test_a_batch_holds_near_lengths_of_one_kind_and_all_are_served_once() -> None:
+    queue = Waiting(8)
+    call(queue, None, [10, 300, 12, 290, 11])
+    call(queue, None, [10, 12], one_line=False)
+    batches = [sorted(n for _, n in b) for b in drain(queue)]
+    assert batches == [[10, 11, 12], [10, 12], [290, 300]]
+
+
+def test_memory_bounds_a_batch_but_never_empties_it() -> None:
+    queue = Waiting(4)
+    call(queue, None, [1900] * 3, max_tokens=100)
+    call(queue, None, [3000], max_tokens=1000)
+    assert [len(b) for b in drain(queue)] == [1, 1, 1, 1]
+    call(queue, None, [900] * 4, max_tokens=100)
+    assert [len(b) for b in drain(queue)] == [2, 2]
+
+
+def test_a_caller_that_has_gone_leaves_nothing_waiting() -> None:
+    queue = Waiting(2)
+    gone = call(queue, "a", [10] * 5)
+    call(queue, "a", [10])
+    queue.take()
+    queue.remove(gone)
+    assert drain(queue) == [[("a", 10)]]
+
+
+def conversions() -> list[int]:
+    """Processes that convert and were started by this one."""
+    found = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            try:
+                if b"serve.ct2_convert" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def run(base: Base, work: Callable[[Ct2Engine], Awaitable[None]], threads: int = 1) -> None:
+    async def go() -> None:
+        engine = Ct2Engine(EngineOptions(base=base, max_rank=8, threads=threads))
+        await engine.start()
+        try:
+            await asyncio.wait_for(work(engine), 120)
+        finally:
+            await engine.close()
+
+    asyncio.run(go())
+
+
+def test_translations_go_on_while_an_adapter_is_converted(fresh: Base, tmp_path: Path) -> None:
+    adapter = make_tiny_adapter(tmp_path / "a", fresh)
+    prompt = Prompt((2, 300, 301, 302), 8, False)
+
+    async def work(engine: Ct2Engine) -> None:
+        first = await engine.generate([prompt], None)
+        loading = asyncio.create_task(engine.load(adapter.id, adapter.path))
+        answers, slowest = 0, 0.0
+        while not loading.done():
+            started = time.monotonic()
+            assert await engine.generate([prompt], None) == first
+            await asyncio.sleep(0.01)
+            answers, slowest = answers + 1, max(slowest, time.monotonic() - started)
+        await loading
+        assert answers >= 10 and slowest < 2
+        assert engine.loaded() == [adapter.id]
+
+    run(fresh, work)
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_conversion_that_is_not_wanted_any_more_ends(fresh: Base, tmp_path: Path, how: str) -> None:
+    adapter = make_tiny_adapter(tmp_path / "a", fresh)
+    cache = Path(os.environ["TELLMT_CACHE"]) / "ct2"
+
+    async def work(engine: Ct2Engine) -> None:
+        loading = asyncio.create_task(engine.load(adapter.id, adapter.path))
+        while not (cache.exists() and list(cache.glob(".*.new.*"))):
+            await asyncio.sleep(0.02)
+        if how == "cancel":
+            loading.cancel()
+        else:
+            await engine.close()
+        outcome = (await asyncio.gather(loading, return_exceptions=True))[0]
+        assert isinstance(outcome, asyncio.CancelledError if how == "cancel" else EngineError)
+        assert engine.loaded() == []
+
+    run(fresh, work)
+    assert conversions() == []
+    assert list(cache.iterdir()) == []
+
+
+def test_a_conversion_that_is_killed_is_an_adapter_error(fresh: Base, tmp_path: Path) -> None:
+    adapter = make_tiny_adapter(tmp_path / "a", fresh)
+
+    async def work(engine: Ct2Engine) -> None:
+        loading = asyncio.create_task(engine.load(adapter.id, adapter.path))
+        while not (pids := conversions()):
+            await asyncio.sleep(0.02)
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(AdapterError, match=r"was ended; found SIGKILL; valid: more free memory"):
+            await loading
+        await engine.load(adapter.id, adapter.path)
+        assert engine.loaded() == [adapter.id]
+
+    run(fresh, work)
+
+
+def test_a_base_that_ctranslate2_does_not_know(fresh: Base, tmp_path: Path) -> None:
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    other = tmp_path / "olmo"
+    size = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    Olmo2ForCausalLM(Olmo2Config(**size, pad_token_id=0, eos_token_id=1)).save_pretrained(other)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(fresh.path / name, other)
+    base = fresh.model_copy(update={"path": other, "revision": "e" * 64, "architecture": "Olmo2ForCausalLM"})
+
+    async def work(engine: Ct2Engine) -> None:
+        with pytest.raises(EngineError, match=r"ctranslate2 cannot run this base; found Olmo2ForCausalLM: .*; valid: --engine vllm"):
+            await engine.generate([Prompt((2, 300), 4, False)], None)
+        assert await engine.healthy()
+
+    run(base, work)
+
+
+def test_a_cache_that_cannot_be_written_is_named(fresh: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("TELLMT_CACHE", str(blocked))
+    with pytest.raises(TellmtError, match="TELLMT_CACHE"):
+        asyncio.run(convert(Job(fresh, None, 1)))
+
+
+def test_a_converted_model_of_another_version_is_made_again(fresh: Base) -> None:
+    job = Job(fresh, None, 1)
+    out = asyncio.run(convert(job))
+    mark = out / "tellmt-ct2.json"
+    assert job.done() and json.loads(mark.read_text())["divergence"] < 0.05
+    mark.write_text(json.dumps({"key": "older"}))
+    assert not job.done()
+    asyncio.run(convert(job))
+    assert job.done()
