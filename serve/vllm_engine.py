@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from tell.tokens import Tokens
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Distinct adapters in one batch on a GPU; each takes buffers there at the full rank.
 MAX_PER_BATCH = 8
+# Seconds that vLLM's processes have to end by themselves before they are killed.
+SHUTDOWN = 20.0
 # Set where the user has not: nothing is sent anywhere or asked of a hub, and the log is quiet.
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
 # GiB of key and value cache; by default vLLM takes half of the machine's memory.
@@ -237,7 +240,9 @@ class VllmEngine:
             # Before its process ends, or it logs that end as an accident.
             if handler := llm.output_handler:
                 handler.cancel()
-            await asyncio.to_thread(llm.shutdown)
+            await asyncio.to_thread(llm.shutdown, SHUTDOWN)
+            # Takes note of processes that have ended; without it those that vLLM had to kill stay as zombies.
+            multiprocessing.active_children()
             # It is in reference cycles, and complains when it is thrown away only as the interpreter ends.
             handler = llm = None
             gc.collect()
