@@ -22,7 +22,7 @@ T = TypeVar("T")
 MAX_BODY = 1 << 20
 # A client that sends too much and reads nothing until it is done would see a reset instead of the answer: so much more is read and
 # thrown away first, and for so many seconds.
-DISCARD_BYTES, DISCARD_SECONDS = 16 << 20, 5.0
+DISCARD_BYTES, DISCARD_SECONDS = 16 << 20, 2.0
 
 HEADERS = (
     (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"),
