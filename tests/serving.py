@@ -115,3 +115,8 @@ def publish(registry: Registry, adapter: Adapter, why: str = "test") -> str:
     return id
 
 
+def error(response: httpx.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert isinstance(body["error"], str) and body["error"]
+    return str(body["error"])
