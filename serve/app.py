@@ -64,7 +64,9 @@ def _operations(app: FastAPI, service: Service) -> None:
     async def ready() -> JSONResponse:
         if await service.ready():
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
-        return _problem(503, "the engine is down" if service.started and service.looked else "the service is still starting")
+        if service.started and service.looked:
+            return _problem(503, "the engine is down", status="down")
+        return _problem(503, "the service is still starting", status="starting")
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
     async def metrics() -> Response:
