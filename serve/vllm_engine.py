@@ -11,8 +11,9 @@ import gc
 import itertools
 import multiprocessing
 import os
+import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,20 @@ SHUTDOWN = 20.0
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
 # GiB of key and value cache; by default vLLM takes half of the machine's memory.
 _CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started here get no SIGINT. Ctrl-C reaches a terminal's whole process group, and would kill vLLM's under the requests that are to end."""
+    from multiprocessing import resource_tracker
+
+    # Starting it unblocks SIGINT, so it is started before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class VllmEngine:
@@ -81,29 +96,31 @@ class VllmEngine:
             from vllm.v1.engine.async_llm import AsyncLLM
 
             # Not returned: an idle thread keeps the last thing it returned, and vLLM complains when it is thrown away at exit.
-            self._llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(
-                    model=str(self.base.path),
-                    # Prompts arrive as ids and leave as ids: the base's own tokenizer.json is used, on both engines alike.
-                    skip_tokenizer_init=True,
-                    trust_remote_code=False,
-                    dtype="auto" if has_gpu() else "bfloat16",
-                    max_model_len=self._context,
-                    max_num_seqs=self._options.max_batch,
-                    enable_lora=True,
-                    max_loras=self._slots(),
-                    max_lora_rank=next(r for r in RANKS if r >= self._options.max_rank),
-                    # Above what may be loaded: vLLM reads an adapter it has put out again at step time, and dies if that fails.
-                    max_cpu_loras=self._options.max_adapters + 2,
-                    enforce_eager=not has_gpu(),
-                    disable_log_stats=True,
-                    use_tqdm_on_load=False,
-                    seed=0,
-                )
-            )
+            with _deaf_children():
+                self._llm = AsyncLLM.from_engine_args(self._arguments(AsyncEngineArgs))
         except Exception as e:  # vLLM raises whatever went wrong, from ValueError to RuntimeError; the log above has its child's own words
             said = next((line for line in str(e).split("\n") if line.strip()), "")
             raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {said}") from e
+
+    def _arguments(self, arguments: Any) -> Any:
+        return arguments(
+            model=str(self.base.path),
+            # Prompts arrive as ids and leave as ids: the base's own tokenizer.json is used, on both engines alike.
+            skip_tokenizer_init=True,
+            trust_remote_code=False,
+            dtype="auto" if has_gpu() else "bfloat16",
+            max_model_len=self._context,
+            max_num_seqs=self._options.max_batch,
+            enable_lora=True,
+            max_loras=self._slots(),
+            max_lora_rank=next(r for r in RANKS if r >= self._options.max_rank),
+            # Above what may be loaded: vLLM reads an adapter it has put out again at step time, and dies if that fails.
+            max_cpu_loras=self._options.max_adapters + 2,
+            enforce_eager=not has_gpu(),
+            disable_log_stats=True,
+            use_tqdm_on_load=False,
+            seed=0,
+        )
 
     def _slots(self) -> int:
         """How many adapters vLLM can apply in one batch.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -28,10 +29,11 @@ from tests.serving import publish, until
 class Process:
     """`tellmt serve --port 0` over the fake engine; stderr is collected as it comes."""
 
-    def __init__(self, *args: str, **env: str):
+    def __init__(self, *args: str, module: str = "tests.fake_serve", start_new_session: bool = False, **env: str):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fake_serve", "serve", "--port", "0", *args],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+            [sys.executable, "-m", module, "serve", "--port", "0", *args],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         )  # fmt: skip
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -258,3 +260,27 @@ def test_settings_come_from_the_environment_and_the_file(start: Any, tmp_path: P
     service = start(TELLMT_SERVE_BASE="light")
     assert post(service.url, "abcde").json()["adapter"] == id
     assert "at most 5" in post(service.url, "abcdef").json()["error"]
+
+
+@pytest.mark.parametrize("engine", ["ct2", pytest.param("vllm", marks=pytest.mark.slow)])
+def test_ctrl_c_in_a_terminal_reaches_the_engines_processes_too_and_requests_still_end(engine: str, tiny: Any, tmp_path: Path) -> None:
+    from tests.tiny import make_tiny_adapter
+
+    if importlib.util.find_spec({"ct2": "ctranslate2"}.get(engine, engine)) is None:
+        pytest.skip(f"{engine} is not installed")
+    id = publish(Registry(), make_tiny_adapter(tmp_path / "a", tiny))
+    service = Process("--engine", engine, module="tell.cli", start_new_session=True)
+    try:
+        url = service.url
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(post(url, "Þetta er löng setning um veðrið. " * 20 + "\n" + "Önnur lína.\n" * 150, 120)))
+        asking.start()
+        until(lambda: "tellmt_segments_waiting 0.0" not in httpx.get(f"{url}/metrics", trust_env=False).text)
+        # As a terminal does it: to the whole process group.
+        os.killpg(service.process.pid, signal.SIGINT)
+        asking.join()
+        assert answers[0].status_code == 200 and answers[0].json()["adapter"] == id
+        assert service.end() == 130
+    finally:
+        if service.process.poll() is None:
+            os.killpg(service.process.pid, signal.SIGKILL)
