@@ -67,10 +67,11 @@ async def _form(request: Request, kind: str) -> dict[str, Any]:
         except HTTPException as e:
             raise RequestError("the form cannot be read", found=str(e.detail)) from None
     try:
-        text = (await request.body()).decode("ascii")
+        # curl -d sends what it is given as it is: plain UTF-8 is taken like its percent-encoded form.
+        text = (await request.body()).decode()
         pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="replace", max_num_fields=MAX_FIELDS)
     except UnicodeDecodeError:
-        raise RequestError("the form is not URL-encoded", found="bytes above 0x7f", valid="percent-encoded UTF-8") from None
+        raise RequestError("the form is not UTF-8", valid="UTF-8, percent-encoded or as it is") from None
     except ValueError:
         raise RequestError("too many fields in the form", valid=f"at most {MAX_FIELDS}") from None
     return _fields(pairs)

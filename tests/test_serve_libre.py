@@ -62,9 +62,17 @@ def test_libretranslate_refusals(service: Running, body: dict[str, Any], said: s
     assert said in error(libre(service, **body), 400)
 
 
+def test_a_form_as_curl_sends_it(service: Running) -> None:
+    """Plain UTF-8 and percent-encoded UTF-8 are the same text."""
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    bodies = ("q=þú&source=is&target=en".encode(), b"q=%C3%BE%C3%BA&source=is&target=en")
+    plain, encoded = (service.http.post("/translate", content=body, headers=kind) for body in bodies)
+    assert plain.status_code == 200 and plain.json() == encoded.json()
+
+
 def test_forms_that_cannot_be_read(service: Running) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded"}
-    assert "not URL-encoded" in error(service.http.post("/translate", content="q=þ".encode(), headers=kind), 400)
+    assert "not UTF-8" in error(service.http.post("/translate", content=b"q=\xff", headers=kind), 400)
     assert "too many fields" in error(service.http.post("/translate", content=b"&".join([b"q=a"] * 3000), headers=kind), 400)
     files = {"q": ("a.txt", b"text"), "source": (None, "is"), "target": (None, "en")}
     error(service.http.post("/translate", files=files), 400)
