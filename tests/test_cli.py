@@ -221,3 +221,18 @@ def test_interrupted(tmp_path: Path) -> None:
 def test_a_reader_that_leaves_is_no_error_to_shout_about() -> None:
     done = subprocess.run(["bash", "-c", f"{sys.executable} -m tell.cli --json doctor | true"], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_options_that_take_several_files_take_them_one_after_another_or_one_by_one(cli: Callable[..., Ran]) -> None:
+    Path("source.txt").write_text("".join(f"setning {'abcdefghijklmnop'[i]}\n" for i in range(16)))
+    Path("target.txt").write_text("".join(f"sentence {'abcdefghijklmnop'[i]}\n" for i in range(16)))
+    Path("one.txt").write_text("setning a\n")
+    Path("two.txt").write_text("Sentence B!\n")
+    command = ("corpus", "build", "source.txt", "target.txt", "--pair", "is-en", "--dev", 0, "--test", 0)
+    together = cli(*command, "--against", "one.txt", "two.txt", "-o", "together", "--json").json
+    apart = cli(*command, "--against", "one.txt", "--against", "two.txt", "-o", "apart", "--json").json
+    assert together["dropped"] == apart["dropped"] == {"in one.txt": 1, "in two.txt": 1}
+    # What follows `--` is never an option's value.
+    options = ("--pair", "is-en", "--dev", 0, "--test", 0, "-o", "after", "--against", "one.txt")
+    ran = cli("corpus", "build", *options, "--", "source.txt", "target.txt", "--json", ok=False)
+    assert ran.code == 2 and "--json" in ran.err
