@@ -26,6 +26,7 @@ from tell.console import progress, say
 from tell.errors import AdapterError, CorpusError, TellmtError
 from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json
+from tell.machine import cores
 from tell.records import read_examples
 from tell.tokens import Tokens
 from train.checkpoint import claim, latest, save
@@ -114,7 +115,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
     if not cuda:
-        torch.set_num_threads(recipe.train.threads or _cores())
+        torch.set_num_threads(recipe.train.threads or cores())
     plan = make_plan(inputs.data, recipe.train, recipe.seed)
     say(
         f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
@@ -126,12 +127,6 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
         shutil.rmtree(old, ignore_errors=True)
     (run_dir / "run.json").unlink(missing_ok=True)
     return card, False
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, device: str) -> dict[str, Any]:
