@@ -20,7 +20,7 @@ from tell.languages import parse_pair
 from tell.records import Example
 from tell.tokens import Tokens
 from train.config import TrainOptions, read_recipe
-from train.plan import Tokenised, learning_rate, make_plan
+from train.plan import Tokenised, epoch_order, learning_rate, make_plan
 from train.run import identity, read_inputs
 
 RECIPE = "seed = 3\n[train]\nepochs = 2\nbatch_tokens = 512\nmicro_tokens = 256\nsave_steps = 2\nthreads = 1\n[lora]\nrank = 8\ndropout = 0.1\n"
@@ -242,7 +242,7 @@ def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: floa
     import torch
     from torch.nn import functional as F
 
-    from train.model import output_loss
+    from train.output import output_loss
 
     torch.manual_seed(0)
     hidden = torch.randn(600, 32, dtype=torch.float64, requires_grad=True)
@@ -255,12 +255,60 @@ def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: floa
     torch.testing.assert_close(gradient, hidden.grad)
 
 
+def test_sampled_words_estimate_the_whole_output_layer() -> None:
+    """The normaliser is unbiased, the data's words are exact, and with enough samples nothing is left to chance."""
+    import torch
+
+    from train.output import Words, output_loss
+
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(50, 16, dtype=torch.float64), torch.randn(900, 16, dtype=torch.float64) / 4
+    used = list(range(0, 900, 9))
+    labels = torch.tensor(used)[torch.randint(0, 100, (50,))]
+    full, gradient = output_loss(hidden, weight, labels)
+    assert Words(weight, used, 800, seed=1).all and Words(weight, used, 0, seed=1).all
+    words = Words(weight, used, 200, seed=1)
+    normalisers, gradients, losses = [], [], []
+    for step in range(1500):
+        words.draw(step)
+        assert len(words.weight) == 300
+        normalisers.append(torch.logsumexp(hidden @ words.weight.T + words.bias, -1).exp())
+        loss, g = output_loss(hidden, words.weight, words.places(labels), bias=words.bias)
+        losses.append(loss)
+        gradients.append(g)
+    exact = torch.logsumexp(hidden @ weight.T, -1).exp()
+    error = torch.stack(normalisers).std(0) / 1500**0.5
+    assert ((torch.stack(normalisers).mean(0) - exact).abs() < 5 * error).all()
+    # The logarithm of an unbiased estimate is not unbiased, but close.
+    assert sum(losses) / 1500 == pytest.approx(full, rel=0.02)
+    assert (torch.stack(gradients).mean(0) - gradient).norm() < 0.05 * gradient.norm()
+    words.draw(7)
+    again = words.weight
+    words.draw(8)
+    assert not torch.equal(again, words.weight)
+    words.draw(7)
+    assert torch.equal(again, words.weight)
+
+
+def test_an_order_on_purpose_is_kept_in_every_epoch() -> None:
+    data = [Tokenised([1] * 10, 3, i < 5) for i in range(10)]
+    options = TrainOptions(epochs=3, batch_tokens=100)
+    kept = make_plan(data, options, 1, reshuffle=False)
+    assert [step.micro[0] for step in kept] == [list(range(10))] * 3
+    assert len({epoch_order(50, e, 1, True)[0] for e in range(20)}) > 3 and epoch_order(50, 3, 1, True) != epoch_order(50, 4, 1, True)
+    # A step's members are sorted by length within it, so the order shows in steps of one example.
+    small = TrainOptions(epochs=3, batch_tokens=64)
+    six = [[i for m in s.micro for i in m] for s in make_plan(data, small, 1, reshuffle=True)]
+    assert six[:2] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]] and [sorted(x) for x in six[2:4]] != [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
+
+
 def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
     """Padding, the choice of response positions and the micro-batches change nothing: transformers' own loss, one example at a time."""
     import torch
 
     from train.config import LoraOptions
     from train.model import backward, load_model, lora_parameters
+    from train.output import Words
 
     tokens = Tokens(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
@@ -268,7 +316,8 @@ def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
     for p in lora_parameters(model).values():
         p.data.normal_(std=0.05)
-    together = backward(model, data, 1.0, 0, "cpu")
+    words = Words(model.get_base_model().get_output_embeddings().weight, {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
+    together = backward(model, data, 1.0, 0, "cpu", words)
     gradients = {n: p.grad.clone() for n, p in lora_parameters(model).items()}
     model.zero_grad()
     apart = 0.0

@@ -40,6 +40,10 @@ class TrainOptions(BaseModel):
     # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning.
     micro_tokens: int = Field(default=2048, ge=64, le=4_000_000)
     max_grad_norm: float = Field(default=1.0, gt=0)
+    # Words of the output layer drawn each step beside those in the data's responses, to stand for all others (train.output); 0 takes every word.
+    negatives: int = Field(default=4096, ge=0, le=1_000_000)
+    # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
+    compile: Literal["auto", "on", "off"] = "auto"
     # auto: bfloat16 where the processor computes in it, else float32. LoRA's own weights are kept in float32 either way.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     # Optimiser steps between checkpoints: the most that a kill can lose.

@@ -1,32 +1,17 @@
-"""The base with LoRA layers, and one micro-batch through it.
-
-The output layer is the costliest part of a small base with a large vocabulary (262,144 words for Gemma 3): it is computed for
-response positions only, in chunks whose logits are freed before the next chunk is begun.
-"""
+"""The base with LoRA layers, and one micro-batch through it. The output layer (train.output) is computed for response positions only."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tell.bases import Base
 from tell.errors import BaseModelError
+from tell.machine import bf16
 from train.config import LoraOptions, TrainOptions
+from train.output import Words, output_loss
 from train.plan import Tokenised
-
-# Response positions per chunk of the output layer: 256 rows of 262,144 bfloat16 logits are 128 MiB.
-CHUNK = 256
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; in software it is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def pick_dtype(options: TrainOptions, cuda: bool) -> str:
@@ -36,7 +21,7 @@ def pick_dtype(options: TrainOptions, cuda: bool) -> str:
         import torch
 
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if cpu_has_bf16() else "float32"
+    return "bfloat16" if bf16() == "yes" else "float32"
 
 
 def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int) -> Any:
@@ -49,7 +34,12 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            base.path, dtype=getattr(torch, dtype), attn_implementation="sdpa", trust_remote_code=False, local_files_only=True
+            base.path,
+            dtype=getattr(torch, dtype),
+            # Segments are short: on a processor plain products are faster than its fused attention, whose forward pass is slow in bfloat16.
+            attn_implementation="eager" if device == "cpu" else "sdpa",
+            trust_remote_code=False,
+            local_files_only=True,
         )
     except (OSError, ValueError, RuntimeError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
@@ -69,56 +59,49 @@ def lora_parameters(model: Any) -> dict[str, Any]:
     return dict(sorted((n, p) for n, p in model.named_parameters() if p.requires_grad))
 
 
-def backward(model: Any, batch: Sequence[Tokenised], scale: float, pad: int, device: str) -> float:
+def compiles() -> bool:
+    """Whether torch.compile works here: it needs a C++ compiler and Python's headers (CPU) or Triton (GPU)."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
+    except Exception:  # whatever a missing or broken tool chain raises
+        return False
+    return True
+
+
+def compile_layers(model: Any) -> None:
+    """Compile each decoder layer, with lengths left free: norms, rotations and activations are fused, and the layers share their code."""
+    import torch
+
+    # A layer that cannot be compiled for some shape runs as it is.
+    torch._dynamo.config.suppress_errors = True
+    for layer in model.get_base_model().get_decoder().layers:
+        layer.compile(dynamic=True)
+
+
+def backward(model: Any, batch: Sequence[Tokenised], scale: float, pad: int, device: str, words: Words) -> float:
     """Forward and backward for one micro-batch; gradients are left on the LoRA parameters.
 
     Returns the summed cross-entropy over the response tokens (nats); `scale` multiplies it in the gradient, so passing
     1 / (response tokens in the step) makes the step's gradient that of the mean.
     """
-    import torch
-
-    length = max(len(e.ids) for e in batch)
-    ids = torch.tensor([e.ids + [pad] * (length - len(e.ids)) for e in batch], device=device)
-    mask = torch.tensor([[1] * len(e.ids) + [0] * (length - len(e.ids)) for e in batch], device=device)
-    # The hidden state at position t predicts token t+1: positions start-1 .. end-2 see the response's tokens.
-    rows = torch.tensor([i for i, e in enumerate(batch) for _ in range(len(e.ids) - e.start)], device=device)
-    columns = torch.tensor([t for e in batch for t in range(e.start - 1, len(e.ids) - 1)], device=device)
-    labels = ids[rows, columns + 1]
-
-    causal = model.get_base_model()
-    hidden = causal.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    picked = hidden[rows, columns]
-    weight = causal.get_output_embeddings().weight
-    loss, gradient = output_loss(picked.detach(), weight, labels, getattr(causal.config, "final_logit_softcapping", None))
+    picked, labels = response_states(model, batch, pad, device)
+    softcap = getattr(model.get_base_model().config, "final_logit_softcapping", None)
+    loss, gradient = output_loss(picked.detach(), words.weight, words.places(labels), softcap, words.bias)
     picked.backward(gradient * scale)
     return loss
 
 
-def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None) -> tuple[float, Any]:
-    """Summed cross-entropy of `labels` (n,) under softmax(hidden @ weight.T), and its gradient with respect to `hidden` (n, d).
-
-    The output layer is frozen, so the gradient has a closed form, (softmax - onehot) @ weight, and autograd need not keep float32
-    copies of the logits. The softmax sums in float32 and rounds to the dtype of `hidden`; in bfloat16 the reported loss (not the
-    gradient) therefore carries up to 0.4% of rounding on each token's largest probability.
-    """
+def response_states(model: Any, batch: Sequence[Tokenised], pad: int, device: str) -> tuple[Any, Any]:
+    """The last hidden states (n, d) that predict the batch's n response tokens, example by example, and those tokens' ids (n,)."""
     import torch
-    from torch.nn import functional as F
 
-    gradient = torch.empty_like(hidden)
-    total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-    with torch.no_grad():
-        for at in range(0, len(labels), CHUNK):
-            wanted = labels[at : at + CHUNK]
-            row = torch.arange(len(wanted), device=hidden.device)
-            logits = F.linear(hidden[at : at + CHUNK], weight)
-            if softcap:
-                logits = torch.tanh(logits / softcap) * softcap
-            top, where = logits.max(-1)
-            p = torch.softmax(logits, -1)
-            normaliser = top.double() - p[row, where].double().log()
-            total += (normaliser - logits[row, wanted].double()).sum()
-            p[row, wanted] -= 1
-            if softcap:
-                p *= 1 - (logits / softcap) ** 2
-            gradient[at : at + CHUNK] = p @ weight
-    return float(total), gradient
+    length = max(len(e.ids) for e in batch)
+    # No attention mask: padding is on the right, and no token attends to what comes after it.
+    ids = torch.tensor([e.ids + [pad] * (length - len(e.ids)) for e in batch], device=device)
+    # The hidden state at position t predicts token t+1: positions start-1 .. end-2 see the response's tokens.
+    rows = torch.tensor([i for i, e in enumerate(batch) for _ in range(len(e.ids) - e.start)], device=device)
+    columns = torch.tensor([t for e in batch for t in range(e.start - 1, len(e.ids) - 1)], device=device)
+    hidden = model.get_base_model().get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    return hidden[rows, columns], ids[rows, columns + 1]

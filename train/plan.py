@@ -28,10 +28,10 @@ class Step:
     task_tokens: int
 
 
-def epoch_order(n: int, epoch: int, seed: int) -> list[int]:
-    """The mixed order for the first epoch (it is shuffled already, or ordered on purpose), a fresh shuffle for each later one."""
+def epoch_order(n: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
+    """The mixed order for the first epoch, a fresh shuffle for each later one, unless the mix was ordered on purpose."""
     order = list(range(n))
-    if epoch:
+    if epoch and reshuffle:
         random.Random(f"order:{seed}:{epoch}").shuffle(order)
     return order
 
@@ -48,14 +48,14 @@ def _micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) ->
     return batches
 
 
-def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int) -> list[Step]:
+def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshuffle: bool = True) -> list[Step]:
     """Every step of every epoch. Each example appears exactly once per epoch; the last step of an epoch may be smaller."""
     steps = []
     for epoch in range(options.epochs):
         group: list[int] = []
         groups = []
         size = 0
-        for i in epoch_order(len(data), epoch, seed):
+        for i in epoch_order(len(data), epoch, seed, reshuffle):
             if group and size + len(data[i].ids) > options.batch_tokens:
                 groups.append(group)
                 group, size = [], 0

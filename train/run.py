@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import shutil
 import signal
@@ -23,17 +24,20 @@ from tell.anchors import Anchor
 from tell.bases import Base, find_base
 from tell.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, read_card, write_card
 from tell.console import progress, say
-from tell.errors import AdapterError, CorpusError, TellmtError
+from tell.errors import AdapterError, CorpusError, RecipeError, TellmtError
 from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json
 from tell.machine import cores
+from tell.paths import cache_dir
 from tell.records import read_examples
 from tell.tokens import Tokens
 from train.checkpoint import claim, latest, save
-from train.config import Recipe
+from train.config import Recipe, TrainOptions
 from train.plan import Step, Tokenised, learning_rate, make_plan
 
-FORMAT = 1
+FORMAT = 2
+# Tokens from which compiling pays: it takes about a minute and saves a third of the time.
+COMPILE_TOKENS = 100_000
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 
 
@@ -69,7 +73,7 @@ def read_inputs(mixed: Path) -> Inputs:
     examples = read_examples(mixed / "mixed.jsonl")
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
-    ids = Tokens(base).example_ids(examples)
+    ids = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
 
 
@@ -78,9 +82,11 @@ def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "mixed data": inputs.mix["sha256"],
+        # Beside the data: the turns are put around the examples when they are read.
+        "chat": inputs.mix["anchor"].get("chat"),
         "base": inputs.base.revision,
         "seed": recipe.seed,
-        **{f"train.{k}": v for k, v in recipe.train.model_dump().items() if k not in ("save_steps", "threads")},
+        **{f"train.{k}": v for k, v in recipe.train.model_dump().items() if k not in ("save_steps", "threads", "compile")},
         **{f"lora.{k}": v for k, v in recipe.lora.model_dump().items()},
         "decoding": recipe.decoding.model_dump(),
     }
@@ -116,7 +122,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
     device = "cuda" if cuda else "cpu"
     if not cuda:
         torch.set_num_threads(recipe.train.threads or cores())
-    plan = make_plan(inputs.data, recipe.train, recipe.seed)
+    plan = make_plan(inputs.data, recipe.train, recipe.seed, reshuffle=inputs.mix.get("order", "shuffled") == "shuffled")
     say(
         f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
         f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
@@ -132,19 +138,24 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
 def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, device: str) -> dict[str, Any]:
     import torch
 
-    from train.model import backward, load_model, lora_parameters, pick_dtype
+    from train.model import backward, compile_layers, load_model, lora_parameters, pick_dtype
     from train.optimiser import Masters
+    from train.output import Words
 
     options = recipe.train
     dtype = pick_dtype(options, device == "cuda")
     model = load_model(inputs.base, recipe.lora, dtype, device, recipe.seed)
     masters = Masters(lora_parameters(model), options)
+    used = {token for example in inputs.data for token in example.ids[example.start :]}
+    words = Words(model.get_base_model().get_output_embeddings().weight, used, options.negatives, recipe.seed)
     state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": []}
     first = 0
     if found := latest(run_dir):
         first, tensors, state = found
         masters.restore(tensors, first)
         say(f"going on from the checkpoint after step {first:,} of {len(plan):,}")
+    if _compiled(options, sum(s.tokens for s in plan[first:])):
+        compile_layers(model)
     pad = inputs.base.eos_ids[0]
     metrics = (run_dir / "metrics.jsonl").open("a", encoding="utf-8")
     began = time.monotonic() - state["seconds"]
@@ -155,9 +166,10 @@ def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devi
             step = plan[number]
             # Per step, so that dropout after a resume is what it would have been.
             torch.manual_seed(recipe.seed * 1_000_003 + number)
+            words.draw(number)
             loss = 0.0
             for micro in step.micro:
-                loss += backward(model, [inputs.data[i] for i in micro], 1 / step.targets, pad, device)
+                loss += backward(model, [inputs.data[i] for i in micro], 1 / step.targets, pad, device, words)
                 masters.collect()
             loss /= step.targets
             rate = learning_rate(number, len(plan), options)
@@ -198,6 +210,22 @@ def _train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devi
                     raise KeyboardInterrupt
                 raise Stopped("stopped by SIGTERM")
     return {"model": model, "masters": masters, "dtype": dtype, "device": device, "steps": len(plan), **state}
+
+
+def _compiled(options: TrainOptions, tokens: int) -> bool:
+    """Whether to compile a run of this many tokens. Raises RecipeError where the recipe insists and nothing can be compiled."""
+    from train.model import compiles
+
+    if options.compile == "off" or (options.compile == "auto" and tokens < COMPILE_TOKENS):
+        return False
+    # Compiled code is a cache like the others; torch's own default is the directory for temporary files.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    if compiles():
+        return True
+    if options.compile == "on":
+        raise RecipeError("torch.compile does not work here", place="[train] compile", found="on", valid="a C++ compiler and Python's headers, or auto")
+    say("not compiled: that would take a C++ compiler and Python's headers")
+    return False
 
 
 def _columns() -> tuple[Any, ...]:
