@@ -257,7 +257,7 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
     key = mix_key(plan)
     opened = open_corpora(plan)
     named = [(name, read_pairs(path / "pairs.jsonl")) for (name, _), path in zip(opened, plan.corpora, strict=True)]
-    tokens = Tokens(plan.base)
+    tokens = Tokens(plan.base, plan.anchor.chat)
     left_out: Counter[str] = Counter()
     task, task_tokens = _task(plan, tokens, named, left_out)
     ratio = plan.config.ratio

@@ -31,9 +31,10 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
         table = {**table, "ratio": ratio}
     config = validated(MixConfig, table, f"{recipe}, [mix]")
     pair = parse_pair(found["pair"], f"{recipe}, pair") if "pair" in found else parse_pair(read_corpus(corpora[0])["pair"], str(corpora[0]))
-    anchor = render(validated(AnchorConfig, found.get("anchor", {}), f"{recipe}, [anchor]"), pair)
+    wording = validated(AnchorConfig, found.get("anchor", {}), f"{recipe}, [anchor]")
+    model = find_base(base or found.get("base", DEFAULT_BASE))
     pools = general or tuple(recipe.parent / g for g in config.general)
-    return Plan(str(pair), corpora, pools, find_base(base or found.get("base", DEFAULT_BASE)), anchor, config, found.get("seed", 0) if seed is None else seed)
+    return Plan(str(pair), corpora, pools, model, render(wording, pair, model), config, found.get("seed", 0) if seed is None else seed)
 
 
 @click.command("mix", cls=Command)

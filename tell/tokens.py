@@ -5,35 +5,60 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tell.anchors import Anchor
+from tell.anchors import SEPARATOR, Anchor
 from tell.bases import Base
+from tell.chat import Turns
 from tell.errors import BaseModelError
 from tell.records import Example
 
 
 class Tokens:
-    """The tokenizer of a prepared base.
+    """The tokenizer of a prepared base, and for the examples of a mix the turns that they are put into.
 
     Prompt, opening and response are encoded apart and joined, so that the boundary between what is given and what is
-    generated falls between the same tokens in training and in serving.
+    generated falls between the same tokens in training and in serving. So are the turns of a chat template: in them a special
+    token is one, while in a text what spells it stays text.
     """
 
-    def __init__(self, base: Base):
-        from tokenizers import Tokenizer
-
-        path = base.path / "tokenizer.json"
-        try:
-            self._tokenizer: Any = Tokenizer.from_file(str(path))
-        except Exception as e:  # tokenizers raises bare Exception
-            raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self.base = base
+    def __init__(self, base: Base, chat: Turns | None = None):
+        self.base, self.chat = base, chat
+        self._tokenizer = self._load()
+        self._tokenizer.encode_special_tokens = True
         self.bos = [] if base.bos_id is None else [base.bos_id]
         self.eos_ids = list(base.eos_ids)
+        self._turns: dict[Turns, tuple[list[int], list[int], int]] = {}
+
+    def _load(self) -> Any:
+        from tokenizers import Tokenizer
+
+        path = self.base.path / "tokenizer.json"
+        try:
+            found = Tokenizer.from_file(str(path))
+        except Exception as e:  # tokenizers raises bare Exception
+            raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
+        found.no_truncation()
+        found.no_padding()
+        return found
+
+    @functools.cached_property
+    def _marking(self) -> Any:
+        """The tokenizer as it reads what is no user's text. A second one: a switch on the first could be met by another thread."""
+        return self._load()
+
+    def _around(self, turns: Turns | None) -> tuple[list[int], list[int], int]:
+        """The ids before a prompt, those between it and the response, and the one that ends the response."""
+        if turns is None:
+            return self.bos, [], self.eos_ids[0]
+        if turns not in self._turns:
+            before, after, end = (self._marking.encode(t, add_special_tokens=False).ids for t in (turns.before, turns.after, turns.end))
+            # Templates write the BOS themselves, or leave it to the tokenizer.
+            start = before if before[: len(self.bos)] == self.bos else self.bos + before
+            # What the engines stop at: the turn's own end where the base names it as one, as instruct models do.
+            self._turns[turns] = start, after, end[0] if end and end[0] in self.eos_ids else self.eos_ids[0]
+        return self._turns[turns]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text` alone: no BOS, no EOS. Text that spells a special token is still text where the tokenizer allows it."""
+        """The ids of `text` alone: no BOS, no EOS, and no other special token, whatever the text spells."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -60,16 +85,23 @@ class Tokens:
 
     def prompt_ids(self, anchor: Anchor, source: str) -> list[int]:
         """BOS, the anchored prompt, and the opening of the response: the model goes on from here."""
-        return self.bos + self.encode(anchor.prompt(source)) + self.encode(anchor.opening)
+        before, after, _ = self._around(anchor.chat)
+        return before + self.encode(_turn(anchor.prompt(source), anchor.chat)) + after + self.encode(anchor.opening)
 
     def example_ids(self, examples: list[Example]) -> list[tuple[list[int], int]]:
         """(ids, n) per example; the loss is taken on ids[n:], which is opening, response and EOS."""
-        prompts = self.encode_batch([e.prompt for e in examples])
+        before, after, end = self._around(self.chat)
+        prompts = self.encode_batch([_turn(e.prompt, self.chat) for e in examples])
         # One or two different ones among a million examples.
         opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
         responses = self.encode_batch([e.response for e in examples])
         out = []
         for e, p, r in zip(examples, prompts, responses, strict=True):
-            start = len(self.bos) + len(p)
-            out.append((self.bos + p + opening_ids[e.opening] + r + self.eos_ids[:1], start))
+            start = len(before) + len(p) + len(after)
+            out.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
         return out
+
+
+def _turn(prompt: str, chat: Turns | None) -> str:
+    """A prompt's text as it stands in its turn, whose end takes the separator's place."""
+    return prompt if chat is None else prompt.removesuffix(SEPARATOR)
