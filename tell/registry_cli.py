@@ -77,6 +77,8 @@ def show(id: str) -> None:
     def shown() -> Any:
         rows = [["id", adapter.id], ["path", str(adapter.path)], ["pair", card.pair], ["base", f"{card.base.id} at {card.base.revision[:16]}"]]
         rows += [["rank", str(card.rank)], ["prompt", repr(card.anchor.prefix)], ["opening", repr(card.anchor.opening)]]
+        if (turns := card.anchor.chat) is not None:
+            rows += [["before the prompt", repr(turns.before)], ["before the response", repr(turns.after)]]
         for entry in card.scores:
             for name, system in entry.get("systems", {}).items():
                 for metric in (system["bleu"], system["chrf"]):
