@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 MAY = {"tell": {"tell"}, "train": {"tell", "train"}, "eval": {"tell", "eval"}, "serve": {"tell", "eval", "serve"}}
 OURS = set(MAY)
 # Distributions that only extras bring; `tell` may use them inside a function, after tell.extras.need.
-EXTRAS = {"torch", "transformers", "peft", "safetensors", "gguf", "numpy", "fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm"}
+EXTRAS = {"torch", "transformers", "peft", "safetensors", "gguf", "numpy", "sklearn", "threadpoolctl"}
+EXTRAS |= {"fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm"}
 MODULES = sorted(p for package in OURS for p in (ROOT / package).rglob("*.py"))
 
 
