@@ -5,8 +5,10 @@ Every write goes aside, is flushed to the disk (fsync), and is then renamed into
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -146,9 +148,38 @@ def read_lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
+def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(first byte, line with its LF) of a text's lines, one by one: what is held is one line, not the file. A BOM is left off."""
+    try:
+        # Buffered, since a gzip file gives its lines slowly.
+        opened: Any = io.BufferedReader(gzip.GzipFile(path), 1 << 20) if path.suffix == ".gz" else path.open("rb", buffering=1 << 20)
+        with opened as f:
+            start = len(codecs.BOM_UTF8) if f.peek(3).startswith(codecs.BOM_UTF8) else 0
+            f.read(start)
+            for raw in f:
+                yield start, raw
+                start += len(raw)
+    except FileNotFoundError:
+        raise CorpusError("no such file", place=str(path)) from None
+    except IsADirectoryError:
+        raise CorpusError("this is a directory", place=str(path), valid="a file") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+        raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
+
+
+def line_text(raw: bytes, path: Path, number: int, start: int) -> str:
+    """The text of a line from `iter_lines`, without its end. Raises CorpusError with file, line and byte when it is not UTF-8."""
+    try:
+        return raw.removesuffix(b"\n").removesuffix(b"\r").decode()
+    except UnicodeDecodeError as e:
+        place = f"{path}, line {number}, byte {start + e.start}"
+        raise CorpusError("not UTF-8", place=place, found=f"0x{raw[e.start]:02x}", valid="UTF-8 text") from None
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) for every line of a JSONL file. Raises CorpusError naming the first line that is not an object."""
-    for number, line in enumerate(read_lines(path), 1):
+    for number, (start, raw) in enumerate(iter_lines(path), 1):
+        line = line_text(raw, path, number, start)
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as e:

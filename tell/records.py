@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +38,7 @@ class Pair:
 class Example:
     """One training example. The model reads `prompt` and learns `opening + response`.
 
-    `id` says where it came from: `task:<doc>:<line>` or `general:<file>:<line>`.
+    `id` says where it came from: `task:<doc>:<line>` (`<first>-<last>` for several) or `general:<file>:<line>`.
     """
 
     id: str
@@ -49,6 +50,10 @@ class Example:
     def row(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def line(self) -> bytes:
+        """The row as its line of mixed.jsonl."""
+        return json.dumps(self.row(), ensure_ascii=False).encode() + b"\n"
+
 
 def _read(path: Path, kind: type) -> Iterator[Any]:
     names = [f.name for f in dataclasses.fields(kind)]
@@ -56,6 +61,11 @@ def _read(path: Path, kind: type) -> Iterator[Any]:
         if set(row) != set(names):
             raise CorpusError(f"not a {kind.__name__}", place=f"{path}, line {number}", found=", ".join(sorted(row)), valid=", ".join(names))
         yield kind(**row)
+
+
+def iter_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs of pairs.jsonl one by one, in file order."""
+    yield from _read(path, Pair)
 
 
 def read_pairs(path: Path, split: Split | None = None) -> list[Pair]:

@@ -104,7 +104,10 @@ def test_a_mix_end_to_end(cli: CLI, tiny: Base) -> None:
             number = int(e.id.removeprefix("general:g.jsonl:"))
             assert (e.prompt, e.opening, e.response) == (pool[number - 1]["prompt"] + "\n\n", "", pool[number - 1]["completion"])
     assert report["left_out"] == {}
-    assert report["corpora"] == [{"path": "c", "name": "c", "pairs": len(train), "pairs_sha256": json.loads((c / "corpus.json").read_text())["pairs_sha256"]}]
+    digest = json.loads((c / "corpus.json").read_text())["pairs_sha256"]
+    assert report["corpora"] == [
+        {"path": "c", "name": "c", "pairs": len(train), "examples": len(train), "tokens": report["counts"]["task"]["tokens"], "pairs_sha256": digest}
+    ]
     assert (report["pair"], report["seed"], report["ratio"], report["base"]) == ("is-en", 0, 1.0, {"id": "tiny", "revision": tiny.revision})
     assert {k: report["general_sources"][0][k] for k in ("lines", "usable")} == {"lines": 300, "usable": 300}
     # Shuffled through each other: no long run of one kind, as there would be were they laid end to end.

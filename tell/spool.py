@@ -1,0 +1,70 @@
+"""Lines set aside on disk while a mix is made, so that memory holds where they are and not what they say."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from tell.records import Example
+from tell.tokens import Tokens
+
+# Examples tokenised at once: enough to keep every core busy, few enough to hold in memory.
+BATCH = 4096
+
+
+class Spool:
+    """Lines by number, in a file that is removed at the end. A line that has been added can be read at once."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file = path.open("w+b", buffering=1 << 20)
+        self._starts = array("Q", [0])
+        self._flushed = True
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def add(self, line: bytes) -> int:
+        """The number of the line, which must bring its own end."""
+        self._file.write(line)
+        self._starts.append(self._starts[-1] + len(line))
+        self._flushed = False
+        return len(self._starts) - 2
+
+    def read(self, number: int) -> bytes:
+        if not self._flushed:
+            self._file.flush()
+            self._flushed = True
+        start = self._starts[number]
+        return os.pread(self._file.fileno(), self._starts[number + 1] - start, start)
+
+
+def counted(tokens: Tokens, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
+    """Each batch with the length of its examples as training will see them: BOS, prompt, opening, response, EOS.
+
+    A batch is tokenised in a thread, which leaves Python free, while the next one is read.
+    """
+
+    def lengths(batch: list[Example]) -> list[int]:
+        return [len(ids) for ids, _ in tokens.example_ids(batch)]
+
+    with ThreadPoolExecutor(1) as thread:
+        before = None
+        for batch in batches:
+            now = batch, thread.submit(lengths, batch)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = now
+        if before is not None:
+            yield before[0], before[1].result()
