@@ -23,6 +23,7 @@ from tell.card import Adapter
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
+from tell.machine import cores
 from tell.tokens import Tokens
 
 
@@ -32,7 +33,7 @@ class Ct2Engine:
     def __init__(self, options: EngineOptions):
         self.base = options.base
         self._options = options
-        self._threads = options.threads or os.cpu_count() or 1
+        self._threads = options.threads or cores()
         self._waiting = Waiting(options.max_batch)
         # ctranslate2 generators by adapter id; None is the bare base.
         self._models: dict[str | None, Any] = {}

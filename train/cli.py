@@ -1,8 +1,9 @@
-"""`tellmt train`."""
+"""`tellmt train` and `tellmt losses`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -44,3 +45,27 @@ def train(mixed: Path, recipe_path: Path | None, out: Path, seed: int | None, fo
         ["written to", str(out)],
     ]
     emit({"reused": reused, "id": adapter.id, "path": str(out), "card": card.model_dump(mode="json")}, lambda: table("", ["", ""], rows))
+
+
+@click.command(cls=Command)
+@click.argument("adapter", type=click.Path(path_type=Path))
+@click.option("--corpus", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A corpus directory of the adapter's pair.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="dev", show_default=True, help="Which split of it.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
+def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
+    """The loss of each held-out segment under ADAPTER, given its reference."""
+    from tell.corpus import read_corpus
+    from tell.errors import CorpusError
+    from tell.files import write_jsonl
+    from tell.records import read_pairs
+    from train.losses import segment_losses
+
+    pair = open_adapter(adapter).card.pair
+    if (found := read_corpus(corpus)["pair"]) != pair:
+        raise CorpusError("this corpus is of another pair", place=str(corpus), found=found, valid=pair)
+    rows = segment_losses(adapter, read_pairs(corpus / "pairs.jsonl", split))
+    write_jsonl(out, rows)
+    tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
+    shown = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]
+    result = {"segments": len(rows), "tokens": tokens, "nats_per_token": nats / tokens, "path": str(out)}
+    emit(result, lambda: table(f"{corpus}, split {split}", ["", ""], shown))

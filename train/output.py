@@ -60,22 +60,39 @@ class Words:
         return labels if self._place is None else self._place[labels]
 
 
-def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[float, Any]:
-    """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d)."""
+def _logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
     import torch
     from torch.nn import functional as F
 
+    logits = F.linear(hidden, weight)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.tanh(logits / softcap) * softcap if softcap else logits
+
+
+def _chunks(hidden: Any, weight: Any) -> list[slice]:
+    rows = max(1, (CHUNK_CUDA if hidden.is_cuda else CHUNK) // len(weight))
+    return [slice(at, at + rows) for at in range(0, len(hidden), rows)]
+
+
+def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None = None) -> Any:
+    """The cross-entropy (nats) of each of `labels` (n,) under softmax(hidden @ weight.T): (n,)."""
+    import torch
+    from torch.nn import functional as F
+
+    return torch.cat([F.cross_entropy(_logits(hidden[part], weight, softcap), labels[part], reduction="none") for part in _chunks(hidden, weight)])
+
+
+def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[float, Any]:
+    """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d)."""
+    import torch
+
     gradient = torch.empty_like(hidden)
     total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-    rows = max(1, (CHUNK_CUDA if hidden.is_cuda else CHUNK) // len(weight))
     with torch.no_grad():
-        for at in range(0, len(labels), rows):
-            wanted = labels[at : at + rows]
+        for part in _chunks(hidden, weight):
+            wanted = labels[part]
             row = torch.arange(len(wanted), device=hidden.device)
-            logits = F.linear(hidden[at : at + rows], weight)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            if softcap:
-                logits = torch.tanh(logits / softcap) * softcap
+            logits = _logits(hidden[part], weight, softcap)
             slope = 1 - (logits / softcap) ** 2 if softcap else None
             if bias is not None:
                 logits += bias
@@ -84,5 +101,5 @@ def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = N
             p[row, wanted] -= 1
             if slope is not None:
                 p *= slope
-            gradient[at : at + rows] = p.to(hidden.dtype) @ weight
+            gradient[part] = p.to(hidden.dtype) @ weight
     return float(total), gradient

@@ -36,7 +36,7 @@ def epoch_order(n: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
     return order
 
 
-def _micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
+def micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
     """Split by length so that padding is small: each micro-batch times its longest example stays within `limit` tokens."""
     batches: list[list[int]] = []
     for i in sorted(indices, key=lambda i: (len(data[i].ids), i)):
@@ -66,7 +66,7 @@ def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshu
         for members in groups:
             steps.append(
                 Step(
-                    micro=_micro_batches(members, data, options.micro_tokens),
+                    micro=micro_batches(members, data, options.micro_tokens),
                     tokens=sum(len(data[i].ids) for i in members),
                     targets=sum(len(data[i].ids) - data[i].start for i in members),
                     task_tokens=sum(len(data[i].ids) for i in members if data[i].task),
