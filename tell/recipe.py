@@ -1,6 +1,7 @@
 """Recipes: TOML files that say how an adapter is made. Each table's model lives beside the code that owns it.
 
     pair, base, seed      here
+    notes                 here: what the adapter's card is to say, such as attributions that the data's licences ask for
     [anchor]              tell.anchors.AnchorConfig
     [mix]                 tell.mix.MixConfig
     [train], [lora]       train.config
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from tell.errors import RecipeError, suggestion
 
-TOP = ("pair", "base", "seed", "anchor", "mix", "train", "lora", "decoding")
+TOP = ("pair", "base", "seed", "anchor", "mix", "train", "lora", "decoding", "notes")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -59,4 +60,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
     for key in ("pair", "base"):
         if key in recipe and not isinstance(recipe[key], str):
             raise RecipeError(f"{key}: not a string", place=str(path), found=repr(recipe[key]))
+    notes = recipe.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(n, str) for n in notes):
+        raise RecipeError("notes: not a list of strings", place=str(path), found=repr(notes))
     return recipe

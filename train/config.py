@@ -66,6 +66,8 @@ class Recipe(BaseModel):
     train: TrainOptions = TrainOptions()
     lora: LoraOptions = LoraOptions()
     decoding: Decoding = Decoding()
+    # Copied into the adapter's card.
+    notes: list[str] = []
 
 
 def read_recipe(path: Path | None) -> Recipe:
@@ -77,4 +79,5 @@ def read_recipe(path: Path | None) -> Recipe:
         train=validated(TrainOptions, raw.get("train", {}), f"{place}, [train]"),
         lora=validated(LoraOptions, raw.get("lora", {}), f"{place}, [lora]"),
         decoding=validated(Decoding, raw.get("decoding", {}), f"{place}, [decoding]"),
+        notes=raw.get("notes", []),
     )

@@ -89,6 +89,7 @@ def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
         **{f"train.{k}": v for k, v in recipe.train.model_dump().items() if k not in ("save_steps", "threads", "compile")},
         **{f"lora.{k}": v for k, v in recipe.lora.model_dump().items()},
         "decoding": recipe.decoding.model_dump(),
+        **({"notes": recipe.notes} if recipe.notes else {}),
     }
 
 
@@ -288,6 +289,7 @@ def _write(out: Path, inputs: Inputs, recipe: Recipe, trained: dict[str, Any], k
                 "machine": f"{platform.system()} {platform.machine()}",
             },
             versions=_versions(),
+            notes=recipe.notes,
             files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
         )
         write_card(aside, card)
