@@ -122,15 +122,17 @@ def _code(cell: str) -> str | None:
 
 def _columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
     """Where source, target and document stand among named columns; None when the names lack one side of the pair."""
-    tags = [_code(n) for n in names]
+    tags, plain = [_code(n) for n in names], [n.strip().lower() for n in names]
+    doc = next((i for i, n in enumerate(plain) if n in DOC_NAMES), None)
+    if "source" in plain and "target" in plain:  # as `tellmt select --text` writes it
+        return plain.index("source"), plain.index("target"), doc
     if pair.source.tag not in tags or pair.target.tag not in tags:
         return None
-    doc = next((i for i, n in enumerate(names) if n.strip().lower() in DOC_NAMES), None)
     return tags.index(pair.source.tag), tags.index(pair.target.tag), doc
 
 
 def read_tsv(path: Path, pair: LanguagePair, label: str, columns: str | None) -> Parsed:
-    """Tab-separated rows without quoting. A first row that names both languages is a header; else `columns` names them in order."""
+    """Tab-separated rows without quoting. A first row that names both languages, or source and target, is a header; else `columns` names them in order."""
     lines = _lines(path)
     first = lines[0].split("\t")
     where = _columns(first, pair)
