@@ -109,22 +109,24 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
+@click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
 @click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
 def publish(
-    adapter: Path, corpus: Path, scores: tuple[Path, ...], engine: str, alpha: float, force: bool, why: str | None, out: Path | None
+    adapter: Path, corpus: Path, scores: tuple[Path, ...], engine: str, alpha: float, force: bool, why: str | None, no_shipped: bool, out: Path | None
 ) -> None:
     """Pass ADAPTER through the gate and make it live.
 
-    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test.
-    Scores on test sets are recorded, and decide nothing.
+    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
+    where none is live, than that of the adapter that came with tellmt. Scores on test sets are recorded, and decide nothing.
     """
     from eval.publish import publish_adapter, verdict_path
+    from tell.shipped import shipped_adapters
 
     if force and not (why and why.strip()):
         raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")
     target = out or verdict_path(adapter)
     try:
-        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target)
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target, shipped_adapters(no_shipped))
     except GateRefused:
         if json_mode():
             import json

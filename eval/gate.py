@@ -1,15 +1,17 @@
 """The gate: does an adapter go live?
 
-Reads the dev split of a corpus, the adapter, and the live adapter of the pair from the registry; returns a verdict, which `tellmt publish`
+Reads the dev split of a corpus, the adapter, and what it would replace: the live adapter of the pair from the registry, or else the one that
+came with tellmt; returns a verdict, which `tellmt publish`
 writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare base's by a paired test at `alpha`, and it is not
-lower than the live adapter's by the same test. Scores on test sets are recorded and never decide.
+lower than that of what it would replace by the same test. Scores on test sets are recorded and never decide.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tell.engine
 from eval.paired import METHOD, SEED, TRIALS, Paired, paired_test
@@ -24,6 +26,7 @@ from tell.files import key_of
 from tell.languages import parse_pair
 from tell.mix import LEAK_LETTERS
 from tell.registry import Registry
+from tell.shipped import Shipped
 
 # Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
 MIN_SEGMENTS = 10
@@ -39,7 +42,9 @@ class Question:
     dev: TestSet
     engine: str
     alpha: float
+    # What it would replace, and by what name to speak of it: `live` or `shipped`.
     live: Adapter | None
+    role: Literal["live", "shipped"]
     notes: list[str]
 
     @property
@@ -71,28 +76,29 @@ def same_content(a: Adapter, b: Adapter) -> bool:
     return (a.card.files, a.card.base, a.card.anchor, a.card.decoding) == (b.card.files, b.card.base, b.card.anchor, b.card.decoding)
 
 
-def live_adapter(registry: Registry, pair: str) -> tuple[Adapter | None, list[str]]:
-    """The live adapter of a pair, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
-    live = registry.state(pair).live
-    if live is None:
-        return None, []
+def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:
+    """What answers for a pair now, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
+    live, own = registry.state(pair).live, shipped.get(pair)
     try:
-        return registry.adapter(live), []
+        if live is not None:
+            return registry.adapter(live), "live", []
+        return (own.open() if own else None), "shipped", []
     except (AdapterError, RegistryError) as e:
-        return None, [f"the live version {live[:12]} cannot be read and was not compared with: {e}"]
+        name = f"live version {live[:12]}" if live else "shipped version"
+        return None, "live", [f"the {name} cannot be read and was not compared with: {e}"]
 
 
-def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float, registry: Registry) -> Question:
+def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float, registry: Registry, shipped: Mapping[str, Shipped]) -> Question:
     """Raises BadInput when the corpus is of another pair than the adapter."""
     if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
-    live, notes = live_adapter(registry, adapter.card.pair)
+    live, role, notes = replaced(registry, str(corpus.pair), shipped)
     if live is not None and same_content(live, adapter):
         live = None
     elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
-        notes.append(f"the live version {live.short} is on another base ({live.card.base.id}) and was not compared with")
+        notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
         live = None
-    return Question(adapter, base, corpus, corpus.split("dev"), tell.engine.choose_engine(engine), alpha, live, notes)
+    return Question(adapter, base, corpus, corpus.split("dev"), tell.engine.choose_engine(engine), alpha, live, role, notes)
 
 
 def leaked(adapter: Adapter, corpus: Corpus, dev: TestSet) -> tuple[int, list[str]]:
@@ -137,10 +143,12 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
     elif base.p >= alpha:
         reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
     if question.live is not None:
-        live = paired_test(outputs["live"], outputs["adapter"], refs)
-        found["adapter_vs_live"] = live.row()
+        live = paired_test(outputs[question.role], outputs["adapter"], refs)
+        found[f"adapter_vs_{question.role}"] = live.row()
         if live.delta < 0 and live.p < alpha:
-            reasons.append(f"worse than the live version {question.live.short}: {_numbers(live)}")
+            # Where the shipped one's training data lies is not known here, so nobody can tell whether these segments are in it.
+            how = "; it may have been trained on them: --no-shipped publishes without this comparison" if question.role == "shipped" else ""
+            reasons.append(f"worse than the {question.role} version {question.live.short}: {_numbers(live)}{how}")
     return reasons, found
 
 
@@ -170,7 +178,7 @@ def judge(question: Question) -> dict[str, Any]:
     if not reasons:
         systems = [System.bare_base(adapter), System.of("adapter", adapter)]
         if question.live is not None:
-            systems.append(System.of("live", question.live))
+            systems.append(System.of(question.role, question.live))
         outputs = translate_set(question.base, systems, dev, question.engine)
         for name, out in outputs.items():
             scores = score_system(out.hypotheses, dev.references, question.corpus.pair)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tell.errors import BadInput, GateRefused
 from tell.files import write_json
 from tell.paths import writable
 from tell.registry import PairState, Registry
+from tell.shipped import Shipped
 
 # What a card keeps of a scores.json: the numbers and what they were measured on, nothing that differs between two equal runs.
 SCORE_FIELDS = ("name", "segments", "pair", "source_sha256", "reference_sha256", "engine", "versions", "paired", "systems")
@@ -85,9 +86,19 @@ def _already_live(registry: Registry, question: Question, scores: list[dict[str,
 
 
 def publish_adapter(
-    path: Path, corpus: Path, scores: Sequence[Path], engine: str, alpha: float, forced_why: str | None, why: str | None, verdict_file: Path | None
+    path: Path,
+    corpus: Path,
+    scores: Sequence[Path],
+    engine: str,
+    alpha: float,
+    forced_why: str | None,
+    why: str | None,
+    verdict_file: Path | None,
+    shipped: Mapping[str, Shipped],
 ) -> Published:
-    """Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
+    """`shipped` stand for the live version of pairs that have none.
+
+    Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
     adapter = open_adapter(path)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
@@ -95,7 +106,7 @@ def publish_adapter(
     # now, not after minutes of translating
     writable(registry.root, "registry", "TELLMT_REGISTRY")
     state = registry.state(adapter.card.pair)
-    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry)
+    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped)
     kept = [read_scores(s, adapter) for s in scores]
     target = verdict_file or verdict_path(path)
 

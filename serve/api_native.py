@@ -61,7 +61,8 @@ class PairStatus(BaseModel):
     source: Code | None
     target: Code | None
     adapter: str | None = Field(description="The version that answers now")
-    wanted: str | None = Field(description="The version that the registry names as live")
+    wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
+    shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
     state: str = Field(description="live; loading; or refused, with the reason, while `adapter` (if any) goes on answering")
     reason: str | None
     base: str | None
@@ -142,9 +143,10 @@ async def adapters(request: Request) -> Status:
         source, target = _codes(pair)
         pairs.append(
             PairStatus(
-                pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, state=followed.state,
-                reason=followed.reason, base=card.base.id if card else None, since=datetime.fromtimestamp(version.since, UTC) if version else None,
-                in_flight=version.in_flight if version else 0, scores=card.scores if card else [],
+                pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
+                state=followed.state, reason=followed.reason, base=card.base.id if card else None,
+                since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
+                scores=card.scores if card else [],
             )
         )  # fmt: skip
     return Status(engine=service.engine.name, base=service.base.id, revision=service.base.revision, reason=follower.reason, pairs=pairs)

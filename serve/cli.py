@@ -1,4 +1,4 @@
-"""`tellmt serve`: the service as a process. Reads the registry and the base; writes nothing.
+"""`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing.
 
 The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
 asked; on SIGTERM or Ctrl-C no new connection is taken, requests under way end, and the engine is closed.
@@ -12,7 +12,7 @@ import errno
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from tell.engine import EngineOptions, choose_engine, open_engine
 from tell.errors import TellmtError
 from tell.extras import need
 from tell.registry import Registry
+from tell.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 
 if TYPE_CHECKING:
     from serve.follow import Follower
@@ -56,14 +57,18 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def base_of(registry: Registry) -> str:
-    """The base that most live adapters were trained on; the default base where there are none. Unreadable ones are left to be reported later."""
+def base_of(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
+    """The base that most live adapters were trained on, or else most shipped ones; the default base where there are none.
+
+    Unreadable ones are left to be reported later.
+    """
     bases: Counter[str] = Counter()
     for path in sorted((registry.root / "pairs").glob("*.json")):
         with contextlib.suppress(TellmtError, OSError):
             live = registry.state(path.stem.replace("--", ":")).live
             if live is not None:
                 bases[read_card(registry.path(live)).base.id] += 1
+    bases = bases or Counter(s.card.base.id for s in shipped.values())
     return min(bases, key=lambda b: (-bases[b], b)) if bases else DEFAULT_BASE
 
 
@@ -173,10 +178,14 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs served at once.")
 @click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
 @click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
-def serve(port: int, host: str, engine: str, base: str | None, registry: Path | None, threads: int, max_adapters: int, max_rank: int, max_chars: int) -> int:
+@NO_SHIPPED
+def serve(
+    port: int, host: str, engine: str, base: str | None, registry: Path | None, threads: int, max_adapters: int, max_rank: int, max_chars: int, no_shipped: bool
+) -> int:
     """Serve the live adapters of the registry over HTTP.
 
-    Follows the registry while it runs: what is published goes live without a restart. The page is at /, the API at /api/v1, and
+    Follows the registry while it runs: what is published goes live without a restart. Pairs without a live version there are answered by
+    the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
     LibreTranslate's clients find /translate and /languages.
     """
     name = choose_engine(engine)
@@ -188,12 +197,13 @@ def serve(port: int, host: str, engine: str, base: str | None, registry: Path | 
     sock = bind(host, port)
     try:
         found = Registry(registry.absolute() if registry else None)
-        model = find_base(base or base_of(found))
+        shipped = shipped_adapters(no_shipped)
+        model = find_base(base or base_of(found, shipped))
         context = min(CONTEXT, model.context)
         options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context)
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.root}")
         service = Service(open_engine(name, options), _limits(max_adapters, max_rank, max_chars, context))
-        return asyncio.run(_run(service, Follower(service, found), sock))
+        return asyncio.run(_run(service, Follower(service, found, shipped=on_base(shipped, model)), sock))
     finally:
         sock.close()

@@ -1,6 +1,7 @@
 """Follows the registry while the service runs: a version published there goes live, a pair removed there stops.
 
-Reads <registry>/pairs/*.json and the adapters they name. Whatever is wrong there, what answers now goes on answering; the reason
+Reads <registry>/pairs/*.json and the adapters they name. Pairs without a live version there are answered by the adapter that came with
+tellmt, if there is one. Whatever is wrong there, what answers now goes on answering; the reason
 is kept per pair for GET /api/v1/adapters and said once.
 """
 
@@ -8,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from serve.service import Service
 from tell.card import Adapter
 from tell.console import say
-from tell.errors import RegistryError, TellmtError
+from tell.errors import Overloaded, RegistryError, TellmtError
 from tell.languages import parse_pair
 from tell.registry import Registry
+from tell.shipped import Shipped
 
 INTERVAL = 0.5
 # Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
@@ -26,13 +30,19 @@ FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 
 # What one look costs: one stat per pair. A rename makes a new inode, so equal stamps mean equal content.
 Stamp = tuple[int, int, int]
+# That of a pair which only a shipped adapter is there for.
+SHIPPED: Stamp = (0, 0, 0)
 
 
 @dataclasses.dataclass(slots=True)
 class Followed:
-    """What the registry wants for a pair, and what came of it. `reason` is None while all is well."""
+    """What the registry wants for a pair, and what came of it. `reason` is None while all is well.
+
+    `shipped` tells that it wants nothing, and `wanted` is the adapter that came with tellmt.
+    """
 
     wanted: str | None = None
+    shipped: bool = False
     state: Literal["live", "loading", "refused"] = "loading"
     reason: str | None = None
     stamp: Stamp | None = None
@@ -55,8 +65,10 @@ def stamps(root: Path) -> dict[str, Stamp]:
 
 
 class Follower:
-    def __init__(self, service: Service, registry: Registry, interval: float = INTERVAL):
+    def __init__(self, service: Service, registry: Registry, interval: float = INTERVAL, shipped: Mapping[str, Shipped] | None = None):
         self.service, self.registry, self.interval = service, registry, interval
+        # Those of the base that runs.
+        self.shipped = dict(shipped or {})
         self.pairs: dict[str, Followed] = {}
         # Why the registry itself cannot be read.
         self.reason: str | None = None
@@ -79,15 +91,19 @@ class Follower:
             # An empty registry is a beginning; one that was there and is not is a fault, and then what is live stays.
             if self._seen or not isinstance(e, FileNotFoundError):
                 self._unreadable(e.strerror or str(e))
-            self.service.looked = True
-            return
-        self._seen = True
+                self.service.looked = True
+                return
+            found = {}
+        else:
+            self._seen = True
         if self.reason is not None:
             say(f"registry {self.registry.root}: readable again")
             self.reason = None
+        found = {**dict.fromkeys(self.shipped, SHIPPED), **found}
         for pair in [p for p in self.pairs if p not in found]:
             self._stop(pair, "removed from the registry")
-        for pair, stamp in sorted(found.items()):
+        # What was published comes first: it is what the room is for.
+        for pair, stamp in sorted(found.items(), key=lambda item: (item[1] == SHIPPED, item[0])):
             followed = self.pairs.setdefault(pair, Followed())
             if followed.stamp != stamp:
                 followed.stamp, followed.retry_at, followed.retry_after = stamp, 0.0, FIRST_RETRY
@@ -109,29 +125,47 @@ class Follower:
 
     async def _follow(self, pair: str, followed: Followed) -> None:
         try:
-            state = await asyncio.to_thread(self.registry.state, pair)
-            if str(parse_pair(state.pair)) != pair:
-                raise RegistryError("the state is of another pair", place=pair, found=state.pair)
-            if state.live is None:
+            wanted = None if followed.stamp == SHIPPED else await self._live(pair)
+            own = self.shipped.get(pair) if wanted is None else None
+            if wanted is None and own is None:
                 stamp = followed.stamp
                 self._stop(pair, "no adapter is live")
                 self.pairs[pair] = Followed(stamp=stamp, state="refused", reason="no adapter is live for this pair")
                 return
-            followed.wanted = state.live
+            followed.wanted, followed.shipped = (own.id, True) if own else (wanted, False)
             current = self.service.live.get(pair)
-            if current is None or current.adapter.id != state.live:
+            if current is None or current.adapter.id != followed.wanted:
                 followed.state = "loading"
-                adapter = await asyncio.to_thread(self._open, pair, state.live)
+                adapter = await asyncio.to_thread(own.open if own else functools.partial(self._open, pair, str(wanted)))
+                if current is None:
+                    self._make_room(pair, for_shipped=own is not None)
                 self.service.switch(pair, await self.service.bring_up(adapter))
                 self.service.metrics.swaps.labels(pair, "live").inc()
                 instead = f", instead of {current.adapter.short}" if current else ""
-                say(f"{pair}: {adapter.short} is live{instead}")
+                say(f"{pair}: {adapter.short} is live{', as it came with tellmt' if own else ''}{instead}")
             followed.state, followed.reason, followed.retry_at = "live", None, 0.0
         except (TellmtError, OSError) as e:
             self._refuse(pair, followed, str(e))
         except Exception as e:
             # From a library under the engine; its message may hold anything, so only its kind is told.
             self._refuse(pair, followed, f"the adapter cannot be used: unexpected {type(e).__name__}")
+
+    async def _live(self, pair: str) -> str | None:
+        state = await asyncio.to_thread(self.registry.state, pair)
+        if str(parse_pair(state.pair)) != pair:
+            raise RegistryError("the state is of another pair", place=pair, found=state.pair)
+        return state.live
+
+    def _make_room(self, pair: str, for_shipped: bool) -> None:
+        """Shipped adapters take only room that no published one wants. Raises Overloaded when there is none for this shipped one."""
+        # One place is for the new version during a change.
+        if len(self.service.live) < self.service.limits.adapters - 1:
+            return
+        if for_shipped:
+            raise Overloaded("no room for a shipped adapter beside the published ones", found=f"{len(self.service.live)} live", valid="a higher --max-adapters")
+        for other in sorted(p for p in self.service.live if self.pairs[p].shipped)[-1:]:
+            self.service.switch(other, None)
+            self._refuse(other, self.pairs[other], f"its room went to {pair}, which was published; a higher --max-adapters has room for both")
 
     def _open(self, pair: str, adapter_id: str) -> Adapter:
         adapter = self.registry.adapter(adapter_id)

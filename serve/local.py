@@ -1,9 +1,9 @@
-"""Translating without a server: the live adapter of a pair, read from the registry, in an engine of this process."""
+"""Translating without a server: the live adapter of a pair, or else the one that came with tellmt, in an engine of this process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from serve.batch import Done
@@ -15,6 +15,7 @@ from tell.errors import NotServed, RequestError
 from tell.extras import need
 from tell.languages import LanguagePair
 from tell.registry import Registry
+from tell.shipped import Shipped
 from tell.translate import Hypothesis, Translator
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.
@@ -61,13 +62,13 @@ class Local:
         ]
 
 
-def live_pairs(registry: Registry) -> list[str]:
-    return [s.pair for s in registry.states() if s.live]
+def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
+    return sorted({s.pair for s in registry.states() if s.live} | set(shipped))
 
 
 @asynccontextmanager
-async def open_local(pair: LanguagePair, registry: Registry, engine_name: str) -> AsyncIterator[Local]:
-    """The engine started with the pair's live adapter, loaded and proved.
+async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str) -> AsyncIterator[Local]:
+    """The engine started with the pair's live adapter, or else the shipped one, loaded and proved.
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
@@ -75,17 +76,21 @@ async def open_local(pair: LanguagePair, registry: Registry, engine_name: str) -
     from tell.tokens import Tokens
 
     name = choose_engine(engine_name)
-    live = registry.state(str(pair)).live
-    if live is None:
-        raise NotServed("no adapter is live for this pair", place=str(registry.root), found=str(pair), valid=", ".join(live_pairs(registry)) or NONE_LIVE)
-    adapter = registry.adapter(live)
+    live, own = registry.state(str(pair)).live, shipped.get(str(pair))
+    if live is not None:
+        adapter = registry.adapter(live)
+    elif own is not None:
+        adapter = own.open()
+    else:
+        valid = ", ".join(live_pairs(registry, shipped)) or NONE_LIVE
+        raise NotServed("no adapter is live for this pair", place=str(registry.root), found=str(pair), valid=valid)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     need("prometheus_client", "serve")
     from serve.canary import prove
     from serve.service import segment_limit
 
-    say(f"{pair}: adapter {adapter.short} on {base.id}, engine {name}")
+    say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
     options = EngineOptions(base=base, max_adapters=1, max_rank=max(16, adapter.card.rank), max_context=min(CONTEXT, base.context))
     engine = open_engine(name, options)
     tokens = Tokens(base)

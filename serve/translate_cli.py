@@ -1,6 +1,6 @@
 """`tellmt translate`: a text file, line by line, through a running server or an engine of its own.
 
-Reads FILE (UTF-8) and, without --server, the registry. Writes the output: as many lines as the input, in one step at the end.
+Reads FILE (UTF-8) and, without --server, the registry and the shipped adapters. Writes the output: as many lines as the input, in one step at the end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tell.cli import Command
 from tell.console import emit, json_mode, say
 from tell.errors import BadInput, PartlyDone
 from tell.languages import LanguagePair, language, parse_pair
+from tell.shipped import NO_SHIPPED, shipped_adapters
 
 # Line numbers named in one message; the rest is counted.
 NAMED = 20
@@ -71,7 +72,9 @@ async def _translate(texts: Sequence[str], opened: AbstractAsyncContextManager[B
         return [next(done) if t else Done("") for t in texts], backend.adapters, time.monotonic() - began
 
 
-def _open(server: str | None, registry: Path | None, engine: str, source: str | None, target: str | None) -> AbstractAsyncContextManager[Any]:
+def _open(
+    server: str | None, registry: Path | None, no_shipped: bool, engine: str, source: str | None, target: str | None
+) -> AbstractAsyncContextManager[Any]:
     if server:
         from serve.remote import offered_by, open_remote
 
@@ -80,8 +83,8 @@ def _open(server: str | None, registry: Path | None, engine: str, source: str | 
     from serve.local import live_pairs, open_local
     from tell.registry import Registry
 
-    store = Registry(registry)
-    return open_local(_choose_pair(source, target, [] if source and target else live_pairs(store)), store, engine)
+    store, shipped = Registry(registry), shipped_adapters(no_shipped)
+    return open_local(_choose_pair(source, target, [] if source and target else live_pairs(store, shipped)), store, shipped, engine)
 
 
 @click.command(cls=Command)
@@ -92,8 +95,13 @@ def _open(server: str | None, registry: Path | None, engine: str, source: str | 
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
 @click.option("--registry", type=click.Path(path_type=Path), metavar="DIR", help="Where the adapters are, when no --server is given.")
-def translate(file: str, to: str | None, output: str, server: str | None, engine: str, registry: Path | None, **more: str | None) -> None:
+@NO_SHIPPED
+def translate(
+    file: str, to: str | None, output: str, server: str | None, engine: str, registry: Path | None, no_shipped: bool, **more: str | None
+) -> None:
     """Translate FILE line by line; - is standard input.
+
+    Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.
 
     The output has exactly as many lines as the input. Blank lines, indentation and line ends stay as they are. It is written in one step
     when all lines are done: an interrupted run leaves nothing half-written.
@@ -101,7 +109,7 @@ def translate(file: str, to: str | None, output: str, server: str | None, engine
     if json_mode() and output == "-":
         raise BadInput("the result and the translation cannot both go to standard output", place="--json", valid="-o OUT")
     # `from` is a word of Python's own, and so no name for a parameter.
-    opened = _open(server, registry, engine, more["from"], to)
+    opened = _open(server, registry, no_shipped, engine, more["from"], to)
     textfile.check_output(file, output)
     text = textfile.read(file)
     cores = [line.core for line in text.lines]

@@ -153,13 +153,17 @@ class Registry:
             self._write(new, {"event": "promote", "id": id, "from": old.live, "why": why})
         return new
 
-    def rollback(self, pair: str, why: str) -> PairState:
-        """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged."""
+    def rollback(self, pair: str, why: str, to_none: bool = False) -> PairState:
+        """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged.
+
+        With `to_none`, a pair that has no previous one is left without a live one: something outside the registry answers then.
+        """
         with self._lock():
             old = self.state(pair)
-            if old.previous is None:
+            if old.previous is None and (old.live is None or not to_none):
                 raise RegistryError("nothing to roll back to", place=pair, found=f"live {old.live}, no previous adapter")
-            self.adapter(old.previous)
+            if old.previous is not None:
+                self.adapter(old.previous)
             new = old.model_copy(update={"live": old.previous, "previous": old.live, "generation": old.generation + 1})
             self._write(new, {"event": "rollback", "id": new.live, "from": old.live, "why": why})
         return new

@@ -9,6 +9,7 @@ import click
 from tell.cli import Command, Group
 from tell.console import emit, say, table
 from tell.errors import AdapterError, RegistryError
+from tell.shipped import NO_SHIPPED, shipped_adapters
 
 WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
@@ -30,8 +31,12 @@ def _chrf(scores: dict[str, Any]) -> str:
 
 
 @registry.command("list", cls=Command)
-def list_adapters() -> None:
-    """The adapters, and which of them answer for their pairs."""
+@NO_SHIPPED
+def list_adapters(no_shipped: bool) -> None:
+    """The adapters, and which of them answer for their pairs.
+
+    Those that came with tellmt are not in the registry: each is in use while its pair has no live version here.
+    """
     from tell.card import read_card
     from tell.registry import Registry
 
@@ -44,7 +49,7 @@ def list_adapters() -> None:
                 aliases.setdefault(id, []).append(alias)
     adapters: list[dict[str, Any]] = []
     for id in sorted({*store.ids(), *aliases}):
-        row: dict[str, Any] = {"id": id, "aliases": aliases.get(id, []), "problem": None}
+        row: dict[str, Any] = {"id": id, "aliases": aliases.get(id, []), "shipped": False, "in_use": "live" in aliases.get(id, []), "problem": None}
         try:
             card = read_card(store.path(id))
             verdict = card.verdict or {}
@@ -52,13 +57,20 @@ def list_adapters() -> None:
         except (AdapterError, RegistryError) as e:
             row |= {"pair": "", "base": "", "dev_chrf2": "", "passed": None, "problem": str(e)}
         adapters.append(row)
-    adapters.sort(key=lambda r: (r["pair"], "live" not in r["aliases"], r["id"]))
+    served = {s.pair for s in states if s.live}
+    for pair, one in shipped_adapters(no_shipped).items():
+        row = {"id": one.id, "aliases": [], "shipped": True, "in_use": pair not in served, "problem": None, "pair": pair}
+        adapters.append({**row, "base": one.card.base.id, "dev_chrf2": "", "passed": None})
+    adapters.sort(key=lambda r: (r["pair"], not r["in_use"], r["shipped"], r["id"]))
 
     def shown() -> Any:
         if not adapters:
             return f"no adapters in {store.root}; tellmt publish puts them there"
         gate = {True: "passed", False: "forced", None: ""}
-        rows = [[r["pair"], r["id"][:12], ", ".join(r["aliases"]), r["base"], r["dev_chrf2"], r["problem"] or gate[r["passed"]]] for r in adapters]
+        names = [["shipped", "in use"] if r["shipped"] and r["in_use"] else ["shipped"] if r["shipped"] else r["aliases"] for r in adapters]
+        rows = [
+            [r["pair"], r["id"][:12], ", ".join(n), r["base"], r["dev_chrf2"], r["problem"] or gate[r["passed"]]] for r, n in zip(adapters, names, strict=True)
+        ]
         return table(f"registry {store.root}", ["pair", "id", "alias", "base", "dev chrF2", "gate"], rows)
 
     emit({"root": str(store.root), "pairs": [s.model_dump() for s in states], "adapters": adapters}, shown)
@@ -67,11 +79,15 @@ def list_adapters() -> None:
 @registry.command("show", cls=Command)
 @click.argument("id")
 def show(id: str) -> None:
-    """Verify the adapter whose id begins with ID, and print its card."""
+    """Verify the adapter whose id begins with ID, published or shipped, and print its card."""
     from tell.registry import Registry
 
     store = Registry()
-    adapter = store.adapter(store.find(id))
+    own = {s.id: s for s in shipped_adapters().values() if s.id.startswith(id)}
+    hits = {i for i in store.ids() if i.startswith(id)} | set(own)
+    if own and len(hits) > 1:
+        raise RegistryError("not exactly one adapter has this id", place=str(store.root), found=f"{id} ({len(hits)} match, shipped ones among them)")
+    adapter = next(iter(own.values())).open() if own else store.adapter(store.find(id))
     card = adapter.card
 
     def shown() -> Any:
@@ -110,12 +126,16 @@ def promote(pair: str, id: str, why: str) -> None:
 @registry.command("rollback", cls=Command)
 @click.argument("pair")
 @WHY
-def rollback(pair: str, why: str) -> None:
-    """Make the previous adapter of PAIR live again."""
+@NO_SHIPPED
+def rollback(pair: str, why: str, no_shipped: bool) -> None:
+    """Make the previous adapter of PAIR live again, or where there is none, the one that came with tellmt."""
+    from tell.languages import parse_pair
     from tell.registry import Registry
 
-    state = Registry().rollback(pair, _reason(why))
-    say(f"{state.pair}: {str(state.live)[:12]} is live again, generation {state.generation}")
+    own = shipped_adapters(no_shipped).get(str(parse_pair(pair, "PAIR")))
+    state = Registry().rollback(pair, _reason(why), to_none=own is not None)
+    again = f"{state.live[:12]} is live again" if state.live else f"none is live; the shipped {own.id[:12] if own else ''} answers"
+    say(f"{state.pair}: {again}, generation {state.generation}")
     emit(state.model_dump())
 
 
@@ -136,7 +156,7 @@ def log(pair: str | None) -> None:
         if not entries:
             return "no changes yet"
         columns = [[e.get("time", f"line {e.get('line')}"), e.get("who", ""), e.get("event", ""), e.get("pair", "")] for e in entries]
-        rows = [[*c, str(e.get("id", ""))[:12], e.get("why", "")] for c, e in zip(columns, entries, strict=True)]
+        rows = [[*c, str(e.get("id") or "")[:12], e.get("why", "")] for c, e in zip(columns, entries, strict=True)]
         return table(f"log of {store.root}", ["time", "who", "event", "pair", "id", "why"], rows)
 
     emit({"root": str(store.root), "log": entries}, shown)

@@ -18,6 +18,7 @@ from tell.bases import Base
 from tell.card import Adapter
 from tell.engine import Engine, EngineOptions
 from tell.registry import Registry
+from tell.shipped import Shipped
 from tests.fake_engine import FakeEngine
 
 
@@ -59,10 +60,16 @@ def until(wanted: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 @contextmanager
-def running(base: Base, registry: Registry, engine: Callable[[EngineOptions], Engine] = FakeEngine, limits: Limits | None = None) -> Iterator[Running]:
+def running(
+    base: Base,
+    registry: Registry,
+    engine: Callable[[EngineOptions], Engine] = FakeEngine,
+    limits: Limits | None = None,
+    shipped: dict[str, Shipped] | None = None,
+) -> Iterator[Running]:
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
-    follower = Follower(service, registry, interval=0.02)
+    follower = Follower(service, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
     server = _server(service, follower)
     up = threading.Event()
