@@ -21,7 +21,8 @@ from tell.clean import spelled
 from tell.console import progress
 from tell.corpus import FILES as CORPUS_FILES
 from tell.corpus import SPLITS, check_replaceable
-from tell.errors import CorpusError, RecipeError
+from tell.errors import BaseModelError, CorpusError, RecipeError
+from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
 from tell.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
 from tell.readers import labels
@@ -195,9 +196,12 @@ def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) ->
     most = n if k is None else k
     if clusters > most:
         raise RecipeError("more clusters than items to choose", place="--clusters", found=f"{clusters} clusters, {most} items", valid=f"at most {most}")
+    if plan.base is None:
+        raise BaseModelError("this method embeds the pool with a base, and none is given", found=plan.method, valid="a base")
+    for module in ("numpy", "sklearn.cluster", "threadpoolctl"):
+        need(module, "train")  # now, and not after an hour of embedding
     from tell.embed import embed
 
-    assert plan.base is not None
     x, embedding = embed(plan.base, [i.parts for i in pool.items])
     with one_thread():
         order, found = _ordered(plan, x, clusters)
