@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +21,6 @@ from tell.engine import EngineOptions
 from tell.paths import cache_dir
 from tell.registry import Registry
 from tell.shipped import on_base, shipped_adapters
-from tests.conftest import ROOT, Ran
 from tests.fake_eval_engine import light_adapter, light_base, make_bench
 from tests.running import Upper
 from tests.serving import Running, publish, running, until
@@ -370,36 +366,3 @@ def test_one_on_another_base_is_not_compared_with(gate: Any, isolated: Path) -> 
     ship(isolated, seed=2, base_id="other")
     code, found, err = gate(0.6)
     assert code == 0 and found["verdict"]["against"] is None and "is on another base (other) and was not compared with" in err
-
-
-# --- where they lie
-
-
-def test_a_checkout_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tell.shipped import shipped_dir
-
-    monkeypatch.delenv("TELLMT_SHIPPED")
-    assert shipped_dir() == ROOT / "adapters"
-
-
-def test_a_wheel_has_them(tmp_path: Path, isolated: Path, cli: Callable[..., Ran]) -> None:
-    """Built from a copy of the sources with an adapter in it, and looked at where it would be installed."""
-    pytest.importorskip("setuptools")
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("tell", "train", "eval", "serve"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(ROOT / name, source / name)
-    assert (source / "tell" / "adapters").is_symlink()
-    shipped = light_adapter(source / "adapters" / "is-en", light_base(cache_dir()), "is-en", 50)
-    build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True, timeout=200)
-    (wheel,) = tmp_path.glob("*.whl")
-    installed = tmp_path / "site"
-    shutil.unpack_archive(wheel, installed, "zip")
-    assert not (installed / "tell" / "adapters").is_symlink()
-    look = "import tell.shipped as s; a = s.shipped_adapters()['is-en'].open(); print(s.__file__, a.id)"
-    env = {k: v for k, v in os.environ.items() if k != "TELLMT_SHIPPED"} | {"PYTHONPATH": str(installed)}
-    done = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, env=env, check=True, capture_output=True, text=True, timeout=100)
-    assert done.stdout.split() == [str(installed / "tell" / "shipped.py"), shipped.id]
