@@ -1,6 +1,6 @@
 """A study's summary as a page of Markdown.
 
-Reads the summary that `tellmt study report` writes as summary.json, and nothing else, so that every figure on the page is in that file.
+Reads the summary that the report of `tellmt study` writes as summary.json, and nothing else, so that every figure on the page is in that file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def head(s: dict[str, Any], directory: str) -> str:
     seeds = listed(s["seeds"])
     lines = [f"# Study: {s['study']}", ""]
     lines.append(f"{s['runs']} runs and {s['tuning_runs']} tuning runs, seeds {seeds}. Made by")
-    lines += ["", "```sh", f"tellmt study report {directory} -o OUT", "```", ""]
+    lines += ["", "```sh", f"tellmt study STUDY.toml --report-only -o {directory}", "```", ""]
     for pair, about in s["pairs"].items():
         lines += [f"- {pair}: {segments(about['segments'])} dev segments{of_names(about['names'])}"] if about["segments"] else []
     if s["finished"]:

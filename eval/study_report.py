@@ -1,4 +1,4 @@
-"""`tellmt study report`: what a study has found, as a page, plots and figures for machines.
+"""The report of `tellmt study`: what a study has found, as a page, plots and figures for machines.
 
 Reads a study directory (see eval/study_results.py), finished or not. Writes `summary.json` with every figure that the page states,
 `study-*.png`, and `study.md` last.
