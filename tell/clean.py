@@ -27,10 +27,20 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+_NO_LETTERS = bytes(c for c in range(128) if not chr(c).isalpha())
+
+
+def letters(text: str) -> str:
+    """What `normalised` gives, not kept: for texts of which each is asked once."""
+    if text.isascii():
+        return text.lower().encode().translate(None, _NO_LETTERS).decode()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+
+
 @functools.lru_cache(maxsize=1 << 16)
 def normalised(text: str) -> str:
     """What two copies of a sentence have in common: NFC, case folded, letters only. Empty for a text without letters."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    return letters(text)
 
 
 def tidy(text: str) -> str:
@@ -40,7 +50,7 @@ def tidy(text: str) -> str:
 
 def storable(text: str) -> bool:
     """Whether UTF-8 can hold the text: JSON can spell half a character (a lone surrogate)."""
-    return not _SURROGATE.search(text)
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def spelled(text: str) -> str:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from tell.anchors import general_prompt
-from tell.clean import normalised, storable
+from tell.clean import letters, storable
 from tell.errors import CorpusError
 from tell.files import iter_lines, line_text
 from tell.mix_config import Plan, Source
@@ -97,7 +97,12 @@ class Pool:
 
 def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
     """Whether a text, or a line of it, is one of the corpus's segments."""
-    return any(normalised(part) in segments for text in texts for part in {text, *text.split("\n")})
+    for text in texts:
+        parts = [letters(part) for part in text.split("\n")]
+        # What a text has in letters is what its lines have, in a row.
+        if "".join(parts) in segments or (len(parts) > 1 and not segments.isdisjoint(parts)):
+            return True
+    return False
 
 
 class Drawn:
@@ -171,7 +176,7 @@ def parts_of(wanted: int, sources: tuple[Source, ...]) -> list[int]:
 def _check_part(plan: Plan, pool: Pool, part: int, wanted: int, tokens: Tokens) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
     some = [pool.example(i) for i in range(min(len(pool), FIRST))]
-    mean = sum(len(ids) for ids, _ in tokens.example_ids(some)) / len(some)
+    mean = sum(tokens.lengths(some)) / len(some)
     if 2 * part < mean:
         found = f"{part} of {wanted} general tokens, where one of its examples has {mean:.0f}"
         valid = "a larger share, more general tokens, or no such source"

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
+from json.encoder import encode_basestring as _string
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,14 +51,15 @@ class Example:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def line(self) -> bytes:
-        """The row as its line of mixed.jsonl."""
-        return json.dumps(self.row(), ensure_ascii=False).encode() + b"\n"
+        """The row as its line of mixed.jsonl: what json.dumps writes, without the encoder that it makes each time."""
+        return ("{" + ", ".join([f'"{name}": {_string(getattr(self, name))}' for name in self.__slots__]) + "}\n").encode()
 
 
 def _read(path: Path, kind: type) -> Iterator[Any]:
     names = [f.name for f in dataclasses.fields(kind)]
+    wanted = set(names)
     for number, row in read_jsonl(path):
-        if set(row) != set(names):
+        if row.keys() != wanted:
             raise CorpusError(f"not a {kind.__name__}", place=f"{path}, line {number}", found=", ".join(sorted(row)), valid=", ".join(names))
         yield kind(**row)
 

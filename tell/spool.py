@@ -55,14 +55,10 @@ def counted(tokens: Tokens, batches: Iterable[list[Example]]) -> Iterator[tuple[
 
     A batch is tokenised in a thread, which leaves Python free, while the next one is read.
     """
-
-    def lengths(batch: list[Example]) -> list[int]:
-        return [len(ids) for ids, _ in tokens.example_ids(batch)]
-
     with ThreadPoolExecutor(1) as thread:
         before = None
         for batch in batches:
-            now = batch, thread.submit(lengths, batch)
+            now = batch, thread.submit(tokens.lengths, batch)
             if before is not None:
                 yield before[0], before[1].result()
             before = now

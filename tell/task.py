@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.anchors import Anchor
-from tell.clean import normalised
+from tell.clean import letters
 from tell.errors import CorpusError
 from tell.granularity import Document, Segment, assign, joined
 from tell.mix_config import Kind, Plan
@@ -85,11 +85,11 @@ def read_known(corpora: list[Corpus]) -> Known:
     for corpus in corpora:
         for p in iter_pairs(corpus.pairs):
             for held, text in zip(known.held, (p.source, p.target), strict=True):
-                letters = normalised(text)
-                if len(letters) >= LEAK_LETTERS:
-                    known.segments.add(letters)
-                if p.split != "train" and letters:
-                    held.add(letters)
+                found = letters(text)
+                if len(found) >= LEAK_LETTERS:
+                    known.segments.add(found)
+                if p.split != "train" and found:
+                    held.add(found)
     return known
 
 
@@ -103,7 +103,8 @@ def _batches(
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
     seen: set[bytes] = set()
     batch: list[tuple[int, Pair]] = []
-    held = known.held
+    # A corpus is built free of pairs that are in its own dev or test.
+    held: tuple[set[str], set[str]] = known.held if len(corpora) > 1 else (set(), set())
 
     def ready() -> list[Example]:
         queue.append(batch)
@@ -119,7 +120,7 @@ def _batches(
             digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
             if digest in seen:
                 left_out["task: in another corpus too"] += 1
-            elif (held[0] and normalised(p.source) in held[0]) or (held[1] and normalised(p.target) in held[1]):
+            elif (held[0] and letters(p.source) in held[0]) or (held[1] and letters(p.target) in held[1]):
                 left_out["task: in dev or test of another corpus"] += 1
             else:
                 batch.append((number, p))
@@ -234,7 +235,7 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
 
     def count(texts: list[tuple[str, str]]) -> list[int]:
         examples = [_example(plan.anchor, "", "", *t) for t in texts]
-        return [len(ids) for a in range(0, len(examples), BATCH) for ids, _ in tokens.example_ids(examples[a : a + BATCH])]
+        return [n for a in range(0, len(examples), BATCH) for n in tokens.lengths(examples[a : a + BATCH])]
 
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}

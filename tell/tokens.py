@@ -9,6 +9,7 @@ from tell.anchors import SEPARATOR, Anchor
 from tell.bases import Base
 from tell.chat import Turns
 from tell.errors import BaseModelError
+from tell.lengths import Lengths
 from tell.records import Example
 
 
@@ -100,6 +101,18 @@ class Tokens:
             start = len(before) + len(p) + len(after)
             out.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
         return out
+
+    @functools.cached_property
+    def _counted(self) -> Lengths:
+        return Lengths(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
+
+    def lengths(self, examples: list[Example]) -> list[int]:
+        """How many ids `example_ids` would give each example."""
+        before, after, _ = self._around(self.chat)
+        openings = {text: len(before) + len(after) + len(self.encode(text)) + 1 for text in {e.opening for e in examples}}
+        prompts = self._counted([_turn(e.prompt, self.chat) for e in examples])
+        responses = self._counted([e.response for e in examples])
+        return [openings[e.opening] + p + r for e, p, r in zip(examples, prompts, responses, strict=True)]
 
 
 def _turn(prompt: str, chat: Turns | None) -> str:

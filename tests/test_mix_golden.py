@@ -26,6 +26,16 @@ GOLDEN = ROOT / "tests" / "golden" / "mix"
 MIXES: dict[str, tuple[str, tuple[str, ...]]] = {
     "shuffled": ("ratio = 0.5", ("--general", "pool-a.jsonl")),
     "budget": ("ratio = 2\ntask_tokens = 1500", ("--general", "pool-a.jsonl", "--seed", "7")),
+    "task-last": ("ratio = 0.5", ("--general", "pool-a.jsonl", "--order", "task-last")),
+    "task-first": ('general = ["pool-a.jsonl"]\ngeneral_tokens = 2000\norder = "task-first"', ("--task-tokens", "1500")),
+    "interleave": ('order = "interleave"', ("--general", "pool-a.jsonl", "--general-tokens", "3000", "--task-tokens", "2000")),
+    "none": ('general = ["pool-a.jsonl"]\ngeneral_tokens = 2000\norder = "none"', ("--task-tokens", "2000")),
+    "granularity": (
+        'general_tokens = 3000\nmax_tokens = 256\ngranularity = { sentence = 0.3, paragraph = 0.3, document = 0.4 }\nparagraph_segments = 3\n'
+        '[[mix.sources]]\npath = "pool-a.jsonl"\nshare = 3\n'
+        '[[mix.sources]]\npath = "pool-b.jsonl"\nprompt = "question"\ncompletion = "answer"',
+        (),
+    ),
 }
 # Not of the mix: the base's weights are made by the torch that is installed, and the anchor has tests of its own.
 UNSTABLE = ("key", "base", "anchor")
