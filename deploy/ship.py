@@ -25,7 +25,7 @@ from tell.shipped import MAX_WEIGHTS
 
 ROOT = Path(__file__).resolve().parent.parent
 _PAPER = "Documents of the TELL paper (arXiv 2404.00914), from LinesHogan/Token-Efficient-Leverage-Learning, Apache-2.0"
-# By the names that train/recipes/is-en.sh gives its corpora, and by file for general data.
+# By the names that train/recipes/shipped.sh gives its corpora, and by file for general data.
 SOURCES = {
     "dev1": _PAPER,
     "dev2": _PAPER,

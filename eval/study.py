@@ -140,10 +140,11 @@ class Study(BaseModel):
                     raise ValueError(f"[mix] {key}: set by budgets, ratios and general")
         clash: dict[str, str] = {}
         for name, arm in self.arms.items():
-            same = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds"}), "ratios": arm.ratios or self.ratios})
-            if other := clash.get(same):
-                raise ValueError(f"arms {other} and {name} are the same")
-            clash[same] = name
+            for ratio in arm.ratios or self.ratios:
+                same = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds", "ratios"}), "ratio": ratio})
+                if other := clash.get(same):
+                    raise ValueError(f"arms {other} and {name} are the same at ratio {ratio:g}")
+                clash[same] = name
         return self
 
 

@@ -99,6 +99,7 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
         ("seeds = [1, 2]", "seeds = [1.5]", "whole numbers"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "the same value twice"),
         ('[arms.tell-last]\nmix = { order = "task-last" }', "[arms.tell-last]", "arms tell and tell-last are the same"),
+        ("[arms.tell]", "[arms.tell]\nratios = [1.0, 0.0]\n[arms.sft-anchor]\nratios = [0.0]", "arms tell and sft-anchor are the same at ratio 0"),
         ('tuned_as = "tell"', 'tuned_as = "tall"', "no such arm: tall"),
         ('tuned_as = "tell"', 'tuned_as = "base"', "tunes none itself"),
         ('reference = "sft"', 'reference = "stf"', "no such arm: stf"),

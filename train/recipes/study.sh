@@ -3,7 +3,7 @@
 #
 #     train/recipes/study.sh DATA OUT [STUDY.toml] [tellmt study's own options]
 #
-# DATA is laid out as for is-en.sh. newstest2021 and the test documents of the TELL authors are not touched, except to keep them out of
+# DATA is laid out as for shipped.sh. newstest2021 and the test documents of the TELL authors are not touched, except to keep them out of
 # the corpora: learning rates are chosen on NTREX's dev split, arms compared on its test split, both taken from the training side.
 set -euo pipefail
 data=$(realpath "$1") out=$2 here=$(realpath "$(dirname "$0")")
