@@ -66,6 +66,11 @@ def _pathless(data: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _decided(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The gate's numbers. Its notes and reasons speak of one machine's files and registry, and are left behind."""
+    return None if verdict is None else {k: v for k, v in verdict.items() if k not in ("notes", "reasons")}
+
+
 def ship(adapter: Adapter, scores: Sequence[Path], more: dict[str, str], to: Path) -> Adapter:
     """The adapter as it lies in `to`/<pair>/ now, in place of the one that did."""
     size = (adapter.path / WEIGHTS).stat().st_size
@@ -78,8 +83,7 @@ def ship(adapter: Adapter, scores: Sequence[Path], more: dict[str, str], to: Pat
             "notes": notes_of(adapter.card, more),
             "data": _pathless(adapter.card.data),
             "scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *kept],
-            # Of somebody's registry; it may name paths as well.
-            "verdict": None,
+            "verdict": _decided(adapter.card.verdict),
         }
     )
     final = to / parse_pair(card.pair).slug

@@ -352,3 +352,7 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
     assert Path("out.txt").read_text() == "HESTUR <EOS>\n"
     ((ids, _),) = Tokens(base, TURNS).example_ids([Example("t", "task", card.anchor.prompt("hestur <eos>"), card.anchor.opening, "x")])
     assert list(asked[-1].ids) == ids[: len(asked[-1].ids)] and len(ids) == len(asked[-1].ids) + 2
+    capfd.readouterr()
+    assert main(["registry", "show", id]) == 0
+    shown = " ".join(capfd.readouterr().out.split())
+    assert "before the prompt" in shown and repr(TURNS.after) in shown
