@@ -277,16 +277,16 @@ def test_a_killed_run_goes_on(cli: CLI, tiny: Base, isolated: Path, monkeypatch:
     (cache / "bases").mkdir(parents=True)
     (cache / "bases" / "tiny").symlink_to(tiny.path)
     monkeypatch.setenv("TELLMT_CACHE", str(cache))
-    rows = [{"prompt": f"Explain {letters(i)} " + "at some length " * 20, "completion": f"It is {letters(i)}"} for i in range(9000)]
+    rows = [{"prompt": f"Explain {letters(i)} " + "at some length " * 20, "completion": f"It is {letters(i)}"} for i in range(3000)]
     Path("long.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     command = ["select", "--general", "long.jsonl", "--base", "tiny", "-k", "20", "--clusters", "5", "-o", "out", "--json"]
     run = subprocess.Popen([sys.executable, "-m", "tell.cli", *command], env=os.environ, stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while time.monotonic() < end and not list((cache / "embeddings").glob("*/*.keys")):
         time.sleep(0.02)
     run.kill()
     run.wait()
     assert not Path("out").exists()
     kept = sum(len(k.read_bytes()) // 16 for k in (cache / "embeddings").glob("*/*.keys"))
-    assert 0 < kept < 9000
-    assert cli(*command).json["embedding"]["computed"] == 9000 - kept
+    assert 0 < kept < 3000
+    assert cli(*command).json["embedding"]["computed"] == 3000 - kept
