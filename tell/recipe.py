@@ -45,7 +45,9 @@ def validated(model: type[M], table: Any, place: str) -> M:
     except ValidationError as e:
         first = e.errors()[0]
         key = ".".join(str(x) for x in first["loc"])
-        raise RecipeError(f"{key}: {first['msg']}", place=place, found=repr(first["input"])) from None
+        said = first["msg"].removeprefix("Value error, ")
+        # What concerns several keys has no key of its own, and the table is too long to show.
+        raise RecipeError(f"{key}: {said}" if key else said, place=place, found=repr(first["input"]) if key else None) from None
 
 
 def load_recipe(path: Path) -> dict[str, Any]:

@@ -75,10 +75,12 @@ def check(out: Path, base: Base) -> tuple[dict[str, Any], list[Example]]:
     assert sum(s["used"] for s in report["general_sources"]) == report["counts"]["general"]["examples"]
     assert len({e.id for e in examples}) == len(examples)
     task, other = (report["counts"][k]["tokens"] for k in ("task", "general"))
-    # At least what was asked, and the last example is the only one beyond.
-    assert round(report["ratio"] * task) <= other
+    # At least what was asked, and the last example, of each source that has a share, is the only one beyond.
+    wanted = round(report["ratio"] * task) if report["general_tokens"] is None else report["general_tokens"]
+    assert wanted <= other
     if other:
-        assert other - max(n for e, n in zip(examples, lengths, strict=True) if e.kind == "general") < round(report["ratio"] * task)
+        draws = max(1, sum("share" in s for s in report["general_sources"]))
+        assert other - draws * max(n for e, n in zip(examples, lengths, strict=True) if e.kind == "general") < wanted
     return report, examples
 
 
@@ -324,6 +326,32 @@ def small(cli: CLI) -> None:
     general("g.jsonl", 10)
 
 
+def two_pools(cli: CLI) -> None:
+    corpus(cli, "c")
+    general("g.jsonl")
+    general("h.jsonl", 10)
+
+
+def long_pool(cli: CLI) -> None:
+    corpus(cli, "c")
+    general("g.jsonl", 0, [{"prompt": words(i, "tell " * 600), "completion": "x"} for i in range(20)])
+
+
+def empty_pool(cli: CLI) -> None:
+    corpus(cli, "c")
+    Path("g.jsonl").write_text("")
+
+
+def empty_corpus(cli: CLI) -> None:
+    """Only dev and test pairs, as a selection of nothing would leave."""
+    bad_corpus(cli)
+    pairs = Path("c/pairs.jsonl")
+    pairs.write_text("".join(line + "\n" for line in pairs.read_text().split("\n") if '"split": "dev"' in line))
+    report = json.loads(Path("c/corpus.json").read_text())
+    Path("c/corpus.json").write_text(json.dumps({**report, "pairs_sha256": hashlib.sha256(pairs.read_bytes()).hexdigest()}))
+
+
+SHARES = '[[mix.sources]]\npath = "g.jsonl"\n[[mix.sources]]\npath = "h.jsonl"\nshare = {}'
 USUAL = ("--corpus", "c", "--general", "g.jsonl")
 BAD: dict[str, tuple[Callable[[CLI], None], str, tuple[str, ...], int, list[str]]] = {
     # what is wrong: (files, recipe tables, arguments, exit code, what is said)
@@ -352,6 +380,32 @@ BAD: dict[str, tuple[Callable[[CLI], None], str, tuple[str, ...], int, list[str]
     "a pool not in UTF-8": (not_utf8, "", USUAL, 2, ["g.jsonl, line 4, byte"]),
     "a ratio beyond the pool": (small, "", USUAL, 2, ["not enough general data", "usable tokens", "missing", "a ratio of 0."]),
     "a base that is not there": (bad_corpus, "", (*USUAL, "--base", "tinny"), 1, ["no such base", "tinny"]),
+    "an unknown order": (bad_corpus, '[mix]\norder = "random"', USUAL, 2, ["r.toml, [mix]", "order", "'random'", "'shuffled'", "'task-last'"]),
+    "an unknown order by flag": (bad_corpus, "", (*USUAL, "--order", "last"), 2, ["--order", "last", "task-last"]),
+    "an unknown granularity": (bad_corpus, "[mix]\ngranularity = { sentences = 1 }", USUAL, 2, ["granularity", "'sentences'", "sentence (did you mean"]),
+    "a granularity of nothing": (bad_corpus, "[mix]\ngranularity = { sentence = 0 }", USUAL, 2, ["granularity", "no share is more than 0"]),
+    "a share below nothing": (bad_corpus, "[mix]\ngranularity = { sentence = -1 }", USUAL, 2, ["granularity", "0 or more"]),
+    "a granularity's share of nothing": (
+        bad_corpus, "[mix]\nratio = 0\ngranularity = { sentence = 1, document = 0.001 }", USUAL, 2, ["rounds to no example", "document = 0.000999"]),
+    "a seed that is not a number": (bad_corpus, 'seed = "seven"', USUAL, 2, ["r.toml", "seed", "'seven'"]),
+    "a seed in words": (bad_corpus, "", (*USUAL, "--seed", "seven"), 2, ["--seed", "seven"]),
+    "a ratio and an amount": (bad_corpus, "[mix]\nratio = 1\ngeneral_tokens = 5", USUAL, 2, ["[mix]", "ratio and general_tokens are both given"]),
+    "a ratio and an amount by flag": (bad_corpus, "", (*USUAL, "--ratio", "1", "--general-tokens", "5"), 2, ["--ratio and --general-tokens"]),
+    "an amount below nothing": (bad_corpus, "", (*USUAL, "--general-tokens", "-1"), 2, ["general_tokens", "-1"]),
+    "a budget below nothing": (bad_corpus, "", (*USUAL, "--task-tokens", "0"), 2, ["task_tokens", "0"]),
+    "an amount beyond the pool": (small, "", (*USUAL, "--general-tokens", "100000"), 2, ["not enough general data", "missing", "general_tokens = "]),
+    "two kinds of general data": (
+        bad_corpus, '[mix]\ngeneral = ["g.jsonl"]\n[[mix.sources]]\npath = "g.jsonl"', ("--corpus", "c"), 2, ["general and sources are both given"]),
+    "a source without a place": (bad_corpus, "[[mix.sources]]\nshare = 1", ("--corpus", "c"), 2, ["sources.0", "either path or dataset"]),
+    "a source with a mistyped key": (bad_corpus, '[[mix.sources]]\npth = "g.jsonl"', ("--corpus", "c"), 2, ["sources.0", "'pth'", "path (did you mean"]),
+    "a source with a share of nothing": (bad_corpus, '[[mix.sources]]\npath = "g.jsonl"\nshare = 0', ("--corpus", "c"), 2, ["sources.0.share", "0"]),
+    "a source whose share rounds to nothing": (two_pools, SHARES.format(0.0001), ("--corpus", "c"), 2, ["h.jsonl", "rounds to no example", "larger share"]),
+    "a source too small for its share": (two_pools, SHARES.format(5), ("--corpus", "c"), 2, ["h.jsonl", "not enough", "missing", "smaller share"]),
+    "a source without such columns": (two_pools, '[[mix.sources]]\npath = "g.jsonl"\nprompt = "q"', ("--corpus", "c"), 2, ["g.jsonl", "no usable line", '"q"']),
+    "prompts all too long": (long_pool, "[mix]\nmax_tokens = 300", USUAL, 2, ["found 0 usable tokens", "20 general: longer than max_tokens"]),
+    "examples beyond the context": (bad_corpus, "[mix]\nmax_tokens = 4096", USUAL, 2, ["max_tokens", "4096", "2048 at most"]),
+    "an empty pool": (empty_pool, "", USUAL, 2, ["g.jsonl", "no usable line", "0 lines"]),
+    "an empty corpus": (empty_corpus, "", USUAL, 2, ["no task examples left", "nothing read"]),
     "an occupied directory": (occupied, "", USUAL, 2, ["thesis.txt"]),
 }
 
