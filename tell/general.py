@@ -89,10 +89,13 @@ class Pool:
 
     def example(self, i: int) -> Example:
         raw = os.pread(self._file.fileno(), self._sizes[i], self._starts[i])
-        found = _parsed(raw.decode(), self.source)
-        if found is None:
-            raise CorpusError("the file changed while it was read", place=str(self.source.path))
-        return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(found[0]), "", found[1])
+        try:
+            # Found usable when the pool was opened.
+            row = json.loads(raw)
+            prompt, completion = row[self.source.prompt].strip(), row[self.source.completion].strip()
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise CorpusError("the file changed while it was read", place=str(self.source.path)) from None
+        return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
 
 
 def repeats(texts: tuple[str, str], segments: set[str]) -> bool:

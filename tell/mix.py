@@ -88,8 +88,7 @@ def _write(path: Path, spool: Spool, order: array[int]) -> str:
     """Write mixed.jsonl and return its SHA-256. Into a directory that is still aside, so line by line is safe."""
     digest = hashlib.sha256()
     with path.open("wb") as f:
-        for at in range(0, len(order), BATCH):
-            block = b"".join(map(spool.read, order[at : at + BATCH]))
+        for block in spool.blocks(order):
             digest.update(block)
             f.write(block)
     return digest.hexdigest()
