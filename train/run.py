@@ -38,6 +38,8 @@ from train.plan import Step, Tokenised, learning_rate, make_plan
 FORMAT = 2
 # Tokens from which compiling pays: it takes about a minute, less once cached, and halves the time.
 COMPILE_TOKENS = 50_000
+# What a card says of the data, as `mix` reported it.
+_FROM_MIX = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed")
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers")
 
 
@@ -277,7 +279,7 @@ def _write(out: Path, inputs: Inputs, recipe: Recipe, trained: dict[str, Any], k
             rank=recipe.lora.rank,
             recipe=recipe.model_dump(mode="json"),
             seed=recipe.seed,
-            data={k: mix[k] for k in ("sha256", "counts", "ratio", "corpora", "general_sources", "left_out", "seed") if k in mix},
+            data={k: mix[k] for k in _FROM_MIX if k in mix},
             training={
                 "key": key,
                 "steps": trained["steps"],
