@@ -19,7 +19,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--report-only", is_flag=True, help="Run nothing: write the report of what is finished.")
 @click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="The study directory; the report is in DIR/report.")
 def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) -> None:
-    """Compare ways of training (arms) over budgets, amounts of general data and seeds.
+    """Compare ways of training over budgets, amounts of general data and seeds.
 
     Learning rates are tuned for each arm on one slice of the training side, the arms compared on another. A study that was stopped goes
     on with the same command.

@@ -63,6 +63,9 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
     wording = validated(AnchorConfig, found.get("anchor", {}), f"{recipe}, [anchor]")
     model = find_base(base or found.get("base", DEFAULT_BASE))
     sources = _sources(config, general, recipe.parent)
+    if not sources and not set(_AMOUNTS) & config.model_fields_set:
+        # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
+        config = config.model_copy(update={"ratio": 0.0})
     return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, found.get("seed", 0) if seed is None else seed)
 
 

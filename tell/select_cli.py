@@ -37,7 +37,7 @@ def _only(given: dict[str, Any], what: str) -> str:
 @click.command("select", cls=Command)
 @click.option("--general", cls=Many, type=_PATH, help="The pool is general examples: JSONL of {prompt, completion}, may be .gz; several may follow.")
 @click.option("--corpus", cls=Many, type=_PATH, help="The pool is the training pairs of corpora made by corpus build; several may follow.")
-@click.option("--text", type=_PATH, help="The pool is the lines of a text: which of them to have translated?")
+@click.option("--text", type=_PATH, help="The pool is the lines of a text, to choose which of them to have translated.")
 @click.option("-k", "k", type=click.IntRange(min=1), help="How many items to choose.")
 @click.option("--percent", help="How many, as a percentage of the pool.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens of the base, anchors not counted.")
@@ -56,9 +56,9 @@ def select(
     general: tuple[Path, ...], corpus: tuple[Path, ...], text: Path | None, k: int | None, percent: str | None, tokens: int | None, method: Method,
     clusters: int | None, seed: int, base: str, field: Any, side: Any, force: bool, out: Path,
 ) -> None:
-    """Choose the part of a pool that is worth training on, or worth having translated (LTD, arXiv 2305.09246).
+    """Choose the part of a pool that is worth training on, or worth having translated.
 
-    The base embeds every item; embeddings stay in the cache, so the next selection from the same pool takes seconds. For the same seed, method and
+    The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool takes seconds. For the same seed, method and
     --clusters, a smaller choice is the beginning of a larger one.
     """
     pools = {"--general": general, "--corpus": corpus, "--text": text}

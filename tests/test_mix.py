@@ -117,6 +117,12 @@ def test_a_mix_end_to_end(cli: CLI, tiny: Base) -> None:
     assert "t" * 25 not in kinds and "g" * 25 not in kinds
 
 
+def test_a_recipe_without_general_data_is_plain_fine_tuning(cli: CLI) -> None:
+    corpus(cli, "c")
+    report = cli("mix", "--recipe", recipe(), "--corpus", "c", "-o", "m", "--json").json
+    assert report["ratio"] == 0 and report["counts"]["general"] == {"examples": 0, "tokens": 0} and report["counts"]["task"]["examples"] == 80
+
+
 def test_the_seed_decides_and_the_same_seed_repeats(cli: CLI) -> None:
     c, g = corpus(cli, "c"), general("g.jsonl")
     for name, seed in (("a", 1), ("b", 1), ("d", 2)):
@@ -373,7 +379,8 @@ BAD: dict[str, tuple[Callable[[CLI], None], str, tuple[str, ...], int, list[str]
     "a corpus of another pair": (reverse, "", USUAL, 2, ["another pair", "en-is", "is-en"]),
     "an altered corpus": (altered, "", USUAL, 2, ["c: pairs.jsonl", "altered"]),
     "a halved corpus": (halved, "", USUAL, 2, ["c: pairs.jsonl", "missing"]),
-    "no general data": (bad_corpus, "", ("--corpus", "c"), 2, ["no general data", "--ratio 0"]),
+    "no general data": (bad_corpus, "[mix]\nratio = 1", ("--corpus", "c"), 2, ["no general data", "--ratio 0"]),
+    "no general data, flag": (bad_corpus, "", ("--corpus", "c", "--general-tokens", "100"), 2, ["no general data", "--ratio 0"]),
     "a pool that is not there": (bad_corpus, "", ("--corpus", "c", "--general", "nowhere.jsonl"), 2, ["nowhere.jsonl", "no such file"]),
     "a pool twice": (bad_corpus, "", (*USUAL, "--general", "./g.jsonl"), 2, ["given twice"]),
     "a pool without prompts": (unusable, "", USUAL, 2, ["g.jsonl", "no usable line", "1 lines", '"prompt"']),

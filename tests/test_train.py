@@ -229,6 +229,32 @@ def test_every_example_appears_once_per_epoch_and_steps_stay_within_their_tokens
     assert [i for members in first for i in members][: len(first[0]) + len(first[1])] == list(range(len(first[0]) + len(first[1])))
 
 
+def test_micro_batches_are_those_with_the_least_padding() -> None:
+    """Against every way of cutting a few examples, and on lengths as they are in a corpus."""
+    import itertools
+    import random
+
+    from train.plan import PASS, micro_batches
+
+    def cost(batches: Any, data: Any) -> int:
+        return sum(len(b) * max(len(data[i].ids) for i in b) + PASS for b in batches)
+
+    draw = random.Random(1)
+    for _ in range(30):
+        data = [Tokenised([1] * draw.randint(5, 200), 3, True) for _ in range(8)]
+        order = sorted(range(8), key=lambda i: (len(data[i].ids), i))
+        every = []
+        for cuts in itertools.chain.from_iterable(itertools.combinations(range(1, 8), k) for k in range(8)):
+            batches = [order[a:b] for a, b in itertools.pairwise([0, *cuts, 8])]
+            if all(len(b) * len(data[b[-1]].ids) <= 400 for b in batches):
+                every.append(cost(batches, data))
+        assert cost(micro_batches(list(range(8)), data, 400), data) == min(every)
+    data = [Tokenised([1] * min(380, round(draw.lognormvariate(4, 0.6))), 3, True) for _ in range(2000)]
+    plan = make_plan(data, TrainOptions(batch_tokens=1024, micro_tokens=2048), 1)
+    padded = sum(len(m) * max(len(data[i].ids) for i in m) for s in plan for m in s.micro)
+    assert sum(s.tokens for s in plan) > 0.85 * padded
+
+
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.1), ("linear", 0.0), ("constant", 1.0)])
 def test_the_learning_rate_rises_then_follows_its_schedule(schedule: Any, last: float) -> None:
     options = TrainOptions(learning_rate=0.01, warmup=0.1, schedule=schedule)
@@ -379,3 +405,23 @@ def test_a_full_disk_while_fetching_is_said_before_anything_is_written(cli: Any,
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "not enough disk space" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_compiled_layers_train_to_the_same_losses(cli: Any, mixed: Path, tmp_path: Path) -> None:
+    import shutil
+
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler, and there is none")
+    losses = {}
+    for switch in ("off", "on"):
+        (tmp_path / f"{switch}.toml").write_text(RECIPE.replace("threads = 1", f'threads = 1\ncompile = "{switch}"').replace("dropout = 0.1", "dropout = 0.0"))
+        cli("train", "--mixed", mixed, "--recipe", tmp_path / f"{switch}.toml", "-o", tmp_path / switch, timeout=280)
+        losses[switch] = [json.loads(x)["loss"] for x in (tmp_path / f"{switch}.run" / "metrics.jsonl").read_text().split("\n") if x]
+    assert losses["on"] == pytest.approx(losses["off"], rel=0.01) and losses["on"] != losses["off"]
+
+
+def test_compiling_is_refused_where_it_cannot_work(cli: Any, mixed: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE.replace("threads = 1", 'threads = 1\ncompile = "on"'))
+    ran = cli("train", "--mixed", mixed, "--recipe", tmp_path / "r.toml", "-o", tmp_path / "a", ok=False, CXX="/nonexistent/c++", PATH="/nonexistent")
+    assert ran.code == 2 and "torch.compile does not work here" in ran.err and not (tmp_path / "a").exists()
