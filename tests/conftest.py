@@ -30,8 +30,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("TELLMT_CACHE", str(home / "cache"))
     monkeypatch.setenv("TELLMT_REGISTRY", str(home / "registry"))
     # Nor sees the adapters that come with tellmt.
-    (home / "shipped").mkdir()
-    monkeypatch.setenv("TELLMT_SHIPPED", str(home / "shipped"))
+    monkeypatch.setenv("TELLMT_SHIPPED", str(tmp_path_factory.mktemp("shipped")))
     monkeypatch.chdir(home)
     return home
 
