@@ -233,7 +233,7 @@ class Conductor:
             pool = ["select", "--corpus", *data.train, "--method", arm.task, *seed]
             found = call(*pool, "--tokens", str(run.budget), "-o", at(work / "task-order"))
             k = self._fitting(work, run)
-            clusters = ["--clusters", str(min(k, found["clusters"]))] if found.get("clusters") else []
+            clusters = ["--clusters", str(min(k, found["clusters"]["asked"]))] if found.get("clusters") else []
             call(*pool, "-k", str(k), *clusters, "-o", at(work / "task"))
             corpora = [at(work / "task")]
         general: list[str] = list(self.study.general)
