@@ -106,22 +106,29 @@ def atomic_dir(final: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes, through gzip when its name ends in .gz.
-
-    Raises CorpusError when there is no such file, it is a directory, or the gzip data is cut short.
-    """
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while `path` is read into a CorpusError that names it."""
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path, "rb") as f:
-                return f.read()
-        return path.read_bytes()
+        yield
     except FileNotFoundError:
         raise CorpusError("no such file", place=str(path)) from None
     except IsADirectoryError:
         raise CorpusError("this is a directory", place=str(path), valid="a file") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, through gzip when its name ends in .gz.
+
+    Raises CorpusError when there is no such file, it is a directory, or the gzip data is cut short.
+    """
+    with _readable(path):
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as f:
+                return f.read()
+        return path.read_bytes()
 
 
 def decode(raw: bytes, place: str) -> str:
@@ -150,7 +157,7 @@ def read_lines(path: Path) -> list[str]:
 
 def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(first byte, line with its LF) of a text's lines, one by one: what is held is one line, not the file. A BOM is left off."""
-    try:
+    with _readable(path):
         # Buffered, since a gzip file gives its lines slowly.
         opened: Any = io.BufferedReader(gzip.GzipFile(path), 1 << 20) if path.suffix == ".gz" else path.open("rb", buffering=1 << 20)
         with opened as f:
@@ -159,12 +166,6 @@ def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for raw in f:
                 yield start, raw
                 start += len(raw)
-    except FileNotFoundError:
-        raise CorpusError("no such file", place=str(path)) from None
-    except IsADirectoryError:
-        raise CorpusError("this is a directory", place=str(path), valid="a file") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise CorpusError("the gzip data is damaged or cut short", place=str(path), found=str(e)) from None
 
 
 def line_text(raw: bytes, path: Path, number: int, start: int) -> str:

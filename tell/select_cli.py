@@ -58,8 +58,8 @@ def select(
 ) -> None:
     """Choose the part of a pool that is worth training on, or worth having translated.
 
-    The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool takes seconds. For the same seed, method and
-    --clusters, a smaller choice is the beginning of a larger one.
+    The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool
+    takes seconds. For the same seed, method and --clusters, a smaller choice is the beginning of a larger one.
     """
     pools = {"--general": general, "--corpus": corpus, "--text": text}
     which = _only(pools, "what is chosen from")
