@@ -99,6 +99,11 @@ def _toml(tables: dict[str, Any]) -> str:
     return "\n".join([*top, *rest]) + "\n"
 
 
+def _tuned(done: dict[str, dict[str, Any]]) -> dict[tuple[str, str, int, float], float]:
+    """The tuning runs' scores, as `chosen_rate` takes them."""
+    return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in done.values() if r["role"] == "tune"}
+
+
 class Conductor:
     """One study in one directory."""
 
@@ -296,10 +301,7 @@ class Conductor:
 
     def waiting(self, done: dict[str, dict[str, Any]]) -> list[Run]:
         """What is left to run, tuning first; the runs that need a learning rate come when it has been chosen."""
-        tuned = {
-            (r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in done.values() if r["role"] == "tune"
-        }  # fmt: skip
-        everything = [*tuning_runs(self.study), *study_runs(self.study, tuned)]
+        everything = [*tuning_runs(self.study), *study_runs(self.study, _tuned(done))]
         return [run for run in everything if self.run_id(run) not in done]
 
     def all(self) -> dict[str, dict[str, Any]]:
@@ -343,7 +345,7 @@ class Conductor:
 
     def rates(self, done: dict[str, dict[str, Any]]) -> list[list[Any]]:
         """[pair, arm, budget, learning rate] for what was chosen."""
-        tuned = {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in done.values() if r["role"] == "tune"}
+        tuned = _tuned(done)
         arms = [n for n, a in self.study.arms.items() if a.kind == "train" and a.tuned_as is None]
         return [[p, a, b, chosen_rate(self.study, a, p, b, tuned)] for p in self.study.pairs for a in arms for b in self.study.tune.budgets]
 
