@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,9 @@ class Workshop:
             )  # fmt: skip
             with self._lock:
                 self._running.add(process)
+                # `stop` may have gone round between the check above and here.
+                if self.stopping.is_set():
+                    _end(process)
             try:
                 printed, _ = process.communicate()
             finally:
@@ -79,10 +82,12 @@ class Workshop:
         self.stopping.set()
         with self._lock:
             for process in self._running:
-                try:
-                    os.killpg(process.pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
+                _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def _toml(tables: dict[str, Any]) -> str:

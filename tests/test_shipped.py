@@ -20,7 +20,7 @@ from tell.cli import main
 from tell.engine import EngineOptions
 from tell.paths import cache_dir
 from tell.registry import Registry
-from tell.shipped import on_base, shipped_adapters
+from tell.shipped import on_base, shipped_adapters, shipped_dir
 from tests.fake_eval_engine import light_adapter, light_base, make_bench
 from tests.running import Upper
 from tests.serving import Running, publish, running, until
@@ -44,7 +44,7 @@ def tellmt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 def ship(isolated: Path, pair: str = "is-en", seed: int = 50, base_id: str = "light", **more: Any) -> Adapter:
     """An adapter where TELLMT_SHIPPED points."""
-    return light_adapter(isolated / "shipped" / pair.replace(":", "--"), light_base(cache_dir(), base_id, **more), pair, seed)
+    return light_adapter(shipped_dir() / pair.replace(":", "--"), light_base(cache_dir(), base_id, **more), pair, seed)
 
 
 def published(isolated: Path, pair: str = "is-en", seed: int = 1) -> str:
@@ -139,10 +139,10 @@ def no_pair(path: Path) -> None:
 def test_one_that_cannot_be_used_is_said_and_left_out(tellmt: Run, isolated: Path, harm: Callable[[Path], None], said: str) -> None:
     harm(ship(isolated).path)
     other = ship(isolated, "fo-is", 51)
-    (isolated / "shipped" / "README.md").write_text("not an adapter")
+    (shipped_dir() / "README.md").write_text("not an adapter")
     adapter, err = translated(tellmt)
     assert adapter == other.id
-    assert [line for line in err.split("\n") if "a shipped adapter is not used" in line and said in line and str(isolated / "shipped") in line]
+    assert [line for line in err.split("\n") if "a shipped adapter is not used" in line and said in line and str(shipped_dir()) in line]
 
 
 def test_altered_weights_are_not_used(tellmt: Run, isolated: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_better_one_passes(gate: Any) -> None:
 
 
 def test_a_damaged_shipped_one_keeps_nobody_out(gate: Any, isolated: Path) -> None:
-    path = isolated / "shipped" / "is-en" / WEIGHTS
+    path = shipped_dir() / "is-en" / WEIGHTS
     path.write_bytes(path.read_bytes()[:-4])
     code, found, err = gate(0.6)
     assert code == 0 and found["verdict"]["against"] is None and "note: the shipped version cannot be read" in err
