@@ -228,7 +228,7 @@ def test_a_response_ends_as_its_turn_does_where_engines_stop_there(isolated: Pat
 
 def test_mix_counts_what_training_reads_and_the_key_tells_chat_apart(cli: CLI, isolated: Path) -> None:
     from train.config import Recipe
-    from train.run import identity, read_inputs
+    from train.inputs import identity, read_inputs
 
     base = chat_base(isolated)
     seen = {}

@@ -20,8 +20,8 @@ from tell.languages import parse_pair
 from tell.records import Example
 from tell.tokens import Tokens
 from train.config import TrainOptions, read_recipe
+from train.inputs import identity, read_inputs
 from train.plan import Tokenised, epoch_order, learning_rate, make_plan
-from train.run import identity, read_inputs
 
 RECIPE = "seed = 3\n[train]\nepochs = 2\nbatch_tokens = 512\nmicro_tokens = 256\nsave_steps = 2\nthreads = 1\n[lora]\nrank = 8\ndropout = 0.1\n"
 

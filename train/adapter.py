@@ -1,0 +1,79 @@
+"""Write a trained adapter: an adapter directory in peft's own format, `card.json` last."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tell.anchors import Anchor
+from tell.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
+from tell.files import atomic_dir, sha256_file, write_json
+from train.config import Recipe
+from train.inputs import Inputs
+from train.loop import Trained
+
+# What a card says of the data, as `mix` reported it.
+_FROM_MIX = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed")
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers")
+
+
+def _versions() -> dict[str, str]:
+    out = {"python": platform.python_version(), "tellmt": version("tellmt")}
+    for name in _LIBRARIES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: Trained, key: str) -> Card:
+    """The adapter in peft's own format, then its card."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    model, base, mix = trained.model, inputs.base, inputs.mix
+    with atomic_dir(out) as aside:
+        tensors = {n: t.detach().cpu().contiguous() for n, t in sorted(get_peft_model_state_dict(model).items())}
+        save_file(tensors, aside / WEIGHTS, metadata={"format": "pt"})
+        config = model.peft_config["default"]
+        config.inference_mode = True
+        config.base_model_name_or_path = base.id
+        config.save_pretrained(aside)
+        written = json.loads((aside / CONFIG).read_text())
+        # peft keeps the expanded module list as a set; sorted, the file is the same for the same run.
+        if isinstance(written.get("target_modules"), list):
+            written["target_modules"] = sorted(written["target_modules"])
+        write_json(aside / CONFIG, written)
+        card = Card(
+            pair=mix["pair"],
+            base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
+            anchor=Anchor.model_validate(mix["anchor"]),
+            decoding=recipe.decoding,
+            rank=recipe.lora.rank,
+            recipe=recipe.model_dump(mode="json"),
+            seed=recipe.seed,
+            data={k: mix[k] for k in _FROM_MIX if k in mix},
+            training={
+                "key": key,
+                "steps": trained.steps,
+                "tokens": trained.tokens,
+                "seconds": round(trained.seconds, 1),
+                "dtype": trained.dtype,
+                "device": trained.device,
+                "final_loss": round(trained.final_loss, 6),
+                "machine": f"{platform.system()} {platform.machine()}",
+            },
+            versions=_versions(),
+            notes=recipe.notes,
+            files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
+        )
+        write_card(aside, card)
+        for extra in aside.iterdir():
+            if extra.name not in (WEIGHTS, CONFIG, CARD):
+                extra.unlink()
+        # safetensors writes for the owner alone; a registry may be read by another user's service.
+        (aside / WEIGHTS).chmod(0o644)
+    return card

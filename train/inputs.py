@@ -1,0 +1,65 @@
+"""What a training run reads: the mix directory and the base it was counted for, verified, and what makes the run that run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tell.anchors import Anchor
+from tell.bases import Base, find_base
+from tell.errors import CorpusError
+from tell.files import sha256_file
+from tell.records import read_examples
+from tell.tokens import Tokens
+from train.config import Recipe
+from train.plan import Tokenised
+
+FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run reads, verified: the mix's own report, the base it was counted for, and its examples as ids."""
+
+    mix: dict[str, Any]
+    base: Base
+    data: list[Tokenised]
+    names: list[str]
+
+
+def read_inputs(mixed: Path) -> Inputs:
+    report = mixed / "mix.json"
+    if not report.exists():
+        raise CorpusError("not a mix directory, or a half-written one", place=str(mixed), found="no mix.json", valid="what `tellmt mix -o` wrote")
+    try:
+        mix = json.loads(report.read_text())
+    except ValueError as e:
+        raise CorpusError("the mix report cannot be read", place=str(report), found=str(e)) from None
+    if sha256_file(mixed / "mixed.jsonl") != mix["sha256"]:
+        raise CorpusError("the mixed data is not what its report says", place=str(mixed / "mixed.jsonl"), valid="run `tellmt mix` again")
+    base = find_base(mix["base"]["id"])
+    if base.revision != mix["base"]["revision"]:
+        raise CorpusError("the mix was made for another revision of the base", place=str(report), found=mix["base"]["revision"][:12], valid=base.revision[:12])
+    examples = read_examples(mixed / "mixed.jsonl")
+    if not examples:
+        raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
+    ids = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
+    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
+
+
+def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+    """Everything that decides the adapter's weights."""
+    return {
+        "format": FORMAT,
+        "mixed data": inputs.mix["sha256"],
+        # Beside the data: the turns are put around the examples when they are read.
+        **{k: v for k, v in inputs.mix["anchor"].items() if k == "chat"},
+        "base": inputs.base.revision,
+        "seed": recipe.seed,
+        **{f"train.{k}": v for k, v in recipe.train.model_dump().items() if k not in ("save_steps", "threads", "compile")},
+        **{f"lora.{k}": v for k, v in recipe.lora.model_dump().items()},
+        "decoding": recipe.decoding.model_dump(),
+        **({"notes": recipe.notes} if recipe.notes else {}),
+    }
