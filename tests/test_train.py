@@ -21,7 +21,7 @@ from tell.records import Example
 from tell.tokens import Tokens
 from train.config import TrainOptions, read_recipe
 from train.inputs import identity, read_inputs
-from train.plan import Tokenised, epoch_order, learning_rate, make_plan
+from train.plan import PASS, Tokenised, epoch_order, learning_rate, make_plan, micro_batches, packed_batches
 
 RECIPE = "seed = 3\n[train]\nepochs = 2\nbatch_tokens = 512\nmicro_tokens = 256\nsave_steps = 2\nthreads = 1\n[lora]\nrank = 8\ndropout = 0.1\n"
 
@@ -219,13 +219,13 @@ def test_every_example_appears_once_per_epoch_and_steps_stay_within_their_tokens
     data = [Tokenised([1] * (5 + i % 40), 3, i % 3 > 0) for i in range(500)]
     options = TrainOptions(epochs=3, batch_tokens=300, micro_tokens=120)
     plan = make_plan(data, options, seed=1)
-    seen = [i for step in plan for micro in step.micro for i in micro]
+    seen = [i for step in plan for i in step.members]
     assert sorted(seen) == sorted(list(range(500)) * 3)
     assert all(step.tokens <= 300 for step in plan)
-    assert all(len(m) * max(len(data[i].ids) for i in m) <= 120 for step in plan for m in step.micro)
+    assert all(len(m) * max(len(data[i].ids) for i in m) <= 120 for step in plan for m in micro_batches(step.members, data, 120))
     assert sum(step.targets for step in plan) == 3 * sum(len(d.ids) - 3 for d in data)
     # The first epoch keeps the mixed order from step to step.
-    first = [sorted(i for micro in step.micro for i in micro) for step in plan]
+    first = [step.members for step in plan]
     assert [i for members in first for i in members][: len(first[0]) + len(first[1])] == list(range(len(first[0]) + len(first[1])))
 
 
@@ -233,8 +233,6 @@ def test_micro_batches_are_those_with_the_least_padding() -> None:
     """Against every way of cutting a few examples, and on lengths as they are in a corpus."""
     import itertools
     import random
-
-    from train.plan import PASS, micro_batches
 
     def cost(batches: Any, data: Any) -> int:
         return sum(len(b) * max(len(data[i].ids) for i in b) + PASS for b in batches)
@@ -251,7 +249,7 @@ def test_micro_batches_are_those_with_the_least_padding() -> None:
         assert cost(micro_batches(list(range(8)), data, 400), data) == min(every)
     data = [Tokenised([1] * min(380, round(draw.lognormvariate(4, 0.6))), 3, True) for _ in range(2000)]
     plan = make_plan(data, TrainOptions(batch_tokens=1024, micro_tokens=2048), 1)
-    padded = sum(len(m) * max(len(data[i].ids) for i in m) for s in plan for m in s.micro)
+    padded = sum(len(m) * max(len(data[i].ids) for i in m) for s in plan for m in micro_batches(s.members, data, 2048))
     assert sum(s.tokens for s in plan) > 0.85 * padded
 
 
@@ -277,7 +275,7 @@ def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: floa
     expected = F.cross_entropy(torch.tanh(logits / softcap) * softcap if softcap else logits, labels, reduction="sum")
     expected.backward()
     loss, gradient = output_loss(hidden.detach(), weight, labels, softcap)
-    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     torch.testing.assert_close(gradient, hidden.grad)
 
 
@@ -300,13 +298,13 @@ def test_sampled_words_estimate_the_whole_output_layer() -> None:
         assert len(words.weight) == 300
         normalisers.append(torch.logsumexp(hidden @ words.weight.T + words.bias, -1).exp())
         loss, g = output_loss(hidden, words.weight, words.places(labels), bias=words.bias)
-        losses.append(loss)
+        losses.append(loss.item())
         gradients.append(g)
     exact = torch.logsumexp(hidden @ weight.T, -1).exp()
     error = torch.stack(normalisers).std(0) / 1500**0.5
     assert ((torch.stack(normalisers).mean(0) - exact).abs() < 5 * error).all()
     # The logarithm of an unbiased estimate is not unbiased, but close.
-    assert sum(losses) / 1500 == pytest.approx(full, rel=0.02)
+    assert sum(losses) / 1500 == pytest.approx(full.item(), rel=0.02)
     assert (torch.stack(gradients).mean(0) - gradient).norm() < 0.05 * gradient.norm()
     words.draw(7)
     again = words.weight
@@ -320,20 +318,21 @@ def test_an_order_on_purpose_is_kept_in_every_epoch() -> None:
     data = [Tokenised([1] * 10, 3, i < 5) for i in range(10)]
     options = TrainOptions(epochs=3, batch_tokens=100)
     kept = make_plan(data, options, 1, reshuffle=False)
-    assert [step.micro[0] for step in kept] == [list(range(10))] * 3
+    assert [step.members for step in kept] == [list(range(10))] * 3
     assert len({epoch_order(50, e, 1, True)[0] for e in range(20)}) > 3 and epoch_order(50, 3, 1, True) != epoch_order(50, 4, 1, True)
     # A step's members are sorted by length within it, so the order shows in steps of one example.
     small = TrainOptions(epochs=3, batch_tokens=64)
-    six = [[i for m in s.micro for i in m] for s in make_plan(data, small, 1, reshuffle=True)]
+    six = [s.members for s in make_plan(data, small, 1, reshuffle=True)]
     assert six[:2] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]] and [sorted(x) for x in six[2:4]] != [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9]]
 
 
-def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
-    """Padding, the choice of response positions and the micro-batches change nothing: transformers' own loss, one example at a time."""
+@pytest.mark.parametrize(("packed", "again"), [(False, False), (True, False), (True, True)])
+def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool) -> None:
+    """Padding or packing, the choice of response positions and activations made again change nothing: transformers' own loss, one example at a time."""
     import torch
 
     from train.config import LoraOptions
-    from train.model import backward, load_model, lora_parameters
+    from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
     from train.output import Words
 
     tokens = Tokens(tiny)
@@ -343,7 +342,9 @@ def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
     for p in lora_parameters(model).values():
         p.data.normal_(std=0.05)
     words = Words(model.get_base_model().get_output_embeddings().weight, {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
-    together = backward(model, data, 1.0, 0, "cpu", words)
+    if again:
+        checkpoint_activations(model)
+    together = backward(model, collate(data, 0, packed), 1.0, words).item()
     gradients = {n: p.grad.clone() for n, p in lora_parameters(model).items()}
     model.zero_grad()
     apart = 0.0
@@ -355,6 +356,35 @@ def test_the_batched_loss_is_the_models_own(tiny: Any) -> None:
     assert together == pytest.approx(apart, rel=1e-4)
     for n, p in lora_parameters(model).items():
         torch.testing.assert_close(gradients[n], p.grad, rtol=2e-3, atol=2e-4)
+
+
+def test_packed_logits_are_those_of_each_example_alone(tiny: Any) -> None:
+    """Over and under the base's sliding window; and in a row that is one example."""
+    import torch
+
+    from train.config import LoraOptions
+    from train.model import collate, load_model, response_states
+
+    torch.manual_seed(2)
+    model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1).eval()
+    weight = model.get_base_model().get_output_embeddings().weight
+    data = [Tokenised(torch.randint(5, 60, (n,)).tolist(), 1, True) for n in (3, 600, 17, 33)]
+    with torch.no_grad():
+        packed = response_states(model, collate(data, 0, packed=True)) @ weight.T
+        alone = torch.cat([model(input_ids=torch.tensor([e.ids])).logits[0, :-1] for e in data])
+        torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-4)
+        one = response_states(model, collate(data[:1], 0, packed=True)) @ weight.T
+        torch.testing.assert_close(one, alone[: len(one)], rtol=1e-4, atol=1e-4)
+
+
+def test_packed_rows_hold_every_example_once_and_no_more_than_they_may() -> None:
+    data = [Tokenised([1] * (3 + i * 7 % 60), 2, True) for i in range(200)]
+    rows = packed_batches(list(range(200)), data, 128)
+    assert sorted(i for r in rows for i in r) == list(range(200))
+    sizes = [sum(len(data[i].ids) for i in r) for r in rows]
+    assert max(sizes) <= 128 and sum(sizes) > 0.97 * 128 * (len(rows) - 1)
+    # One that is longer than a row has a row of its own.
+    assert sorted(packed_batches([0, 1, 2], [Tokenised([1] * n, 1, True) for n in (300, 5, 6)], 100)) == [[0], [2, 1]]
 
 
 def test_fetching_a_local_directory_registers_it(cli: Any, tiny: Any, isolated: Path) -> None:

@@ -8,11 +8,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tell.console import say
 from tell.errors import RecipeError, TellmtError
 from tell.files import write_json
 from tell.paths import cache_dir
@@ -20,6 +19,7 @@ from train.checkpoint import latest, save
 from train.config import Recipe, TrainOptions
 from train.inputs import Inputs
 from train.plan import Step, learning_rate
+from train.ranks import Ranks
 from train.watch import Watch
 
 # Tokens from which compiling pays: it takes about a minute, less once cached, and halves the time.
@@ -46,7 +46,7 @@ class Trained:
 
 
 @contextmanager
-def _sigterm() -> Iterator[list[int]]:
+def _signals() -> Iterator[list[int]]:
     """Collects SIGTERM and SIGINT instead of dying in the middle of a step."""
     seen: list[int] = []
     old = {s: signal.signal(s, lambda number, frame: seen.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
@@ -57,48 +57,35 @@ def _sigterm() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, device: str) -> Trained:
+def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, ranks: Ranks) -> Trained:
     """Every step that the checkpoints in `run_dir` have not done yet. Raises Stopped, KeyboardInterrupt, TellmtError when the loss is no number."""
-    import torch
-
-    from train.model import backward, compile_layers, load_model, lora_parameters, pick_dtype
-    from train.optimiser import Masters
-    from train.output import Words
+    from train.stepper import Stepper
 
     options = recipe.train
-    dtype = pick_dtype(options, device == "cuda")
-    model = load_model(inputs.base, recipe.lora, dtype, device, recipe.seed)
-    masters = Masters(lora_parameters(model), options)
-    used = {token for example in inputs.data for token in example.ids[example.start :]}
-    words = Words(model.get_base_model().get_output_embeddings().weight, used, options.negatives, recipe.seed)
-    state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": []}
+    stepper = Stepper(inputs, recipe, ranks)
+    state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": options.micro_tokens}
     first = 0
-    if found := latest(run_dir):
-        first, tensors, state = found
-        masters.restore(tensors, first)
-        say(f"going on from the checkpoint after step {first:,} of {len(plan):,}")
-    if compiled(options, sum(s.tokens for s in plan[first:])):
-        compile_layers(model)
-    pad = inputs.base.eos_ids[0]
+    if found := ranks.said_by_first(latest(run_dir) if ranks.first else None):
+        first, tensors, saved = found
+        state |= saved
+        stepper.masters.restore(tensors, first)
+        stepper.limit = state["micro_tokens"]
+        ranks.say(f"going on from the checkpoint after step {first:,} of {len(plan):,}")
+    stepper.ready(compiled(options, sum(s.tokens for s in plan[first:]), ranks))
     began = time.monotonic() - state["seconds"]
-    with _sigterm() as stop, Watch(run_dir, recipe, len(plan), first, dtype) as watch:
+    with closing(stepper), _signals() as stop, (
+        Watch(run_dir, recipe, len(plan), first, stepper.dtype) if ranks.first else nullcontext()
+    ) as watch:
         for number in range(first, len(plan)):
             step = plan[number]
-            # Per step, so that dropout after a resume is what it would have been.
-            torch.manual_seed(recipe.seed * 1_000_003 + number)
-            words.draw(number)
-            loss = 0.0
-            for micro in step.micro:
-                loss += backward(model, [inputs.data[i] for i in micro], 1 / step.targets, pad, device, words)
-                masters.collect()
-            loss /= step.targets
             rate = learning_rate(number, len(plan), options)
-            norm = masters.step(rate, options.max_grad_norm)
+            loss, norm, stopped = stepper.step(number, step, rate, plan[number + 1] if number + 1 < len(plan) else None, stop)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise _not_a_number(run_dir, number + 1, loss, norm, [inputs.names[i] for i in sorted(i for micro in step.micro for i in micro)])
+                raise _not_a_number(run_dir, number + 1, loss, norm, [inputs.names[i] for i in sorted(step.members)])
             state["tokens"] += step.tokens
             state["recent"] = (state["recent"] + [loss])[-20:]
             state["seconds"] = time.monotonic() - began
+            state["micro_tokens"] = stepper.limit
             row = {
                 "step": number + 1,
                 "loss": round(loss, 6),
@@ -107,15 +94,16 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, devic
                 "tokens": state["tokens"],
                 "seconds": round(state["seconds"], 2),
             }
-            watch.step(row, _mean(state["recent"]), step.task_tokens / step.tokens)
-            if stop or (number + 1) % options.save_steps == 0:
-                save(run_dir, number + 1, masters.tensors(), state)
-            if stop:
-                say(f"stopped after step {number + 1:,}; the same command goes on from here")
-                if stop[0] == signal.SIGINT:
+            if watch:
+                watch.step(row, _mean(state["recent"]), step.task_tokens / step.tokens)
+            if ranks.first and (stopped or (number + 1) % options.save_steps == 0):
+                save(run_dir, number + 1, stepper.masters.tensors(), state)
+            if stopped:
+                ranks.say(f"stopped after step {number + 1:,}; the same command goes on from here")
+                if stopped[0] == signal.SIGINT:
                     raise KeyboardInterrupt
                 raise Stopped("stopped by SIGTERM")
-    return Trained(model, dtype, device, len(plan), state["tokens"], state["seconds"], _mean(state["recent"]))
+    return Trained(stepper.model, stepper.dtype, ranks.device, len(plan), state["tokens"], state["seconds"], _mean(state["recent"]))
 
 
 def _mean(values: list[float]) -> float:
@@ -134,7 +122,7 @@ def _not_a_number(run_dir: Path, step: int, loss: float, norm: float, examples: 
     )
 
 
-def compiled(options: TrainOptions, tokens: int) -> bool:
+def compiled(options: TrainOptions, tokens: int, ranks: Ranks) -> bool:
     """Whether to compile a run of this many tokens. Raises RecipeError where the recipe insists and nothing can be compiled."""
     from train.model import compiles
 
@@ -146,5 +134,5 @@ def compiled(options: TrainOptions, tokens: int) -> bool:
         return True
     if options.compile == "on":
         raise RecipeError("torch.compile does not work here", place="[train] compile", found="on", valid="a C++ compiler and Python's headers, or auto")
-    say("not compiled: that would take a C++ compiler and Python's headers")
+    ranks.say("not compiled: that would take a C++ compiler and Python's headers")
     return False

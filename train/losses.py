@@ -32,7 +32,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    from train.model import load_model, pick_dtype, response_states
+    from train.model import collate, load_model, pick_dtype, response_states
     from train.output import output_losses
 
     adapter = open_adapter(adapter_path)
@@ -60,8 +60,8 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     with torch.no_grad(), progress() as bar:
         task = bar.add_task("losses", total=len(data))
         for batch in micro_batches(list(range(len(data))), data, BATCH_TOKENS):
-            hidden, labels = response_states(model, [data[i] for i in batch], base.eos_ids[0], device)
-            losses = output_losses(hidden, weight, labels, getattr(causal.config, "final_logit_softcapping", None)).cpu()
+            made = collate([data[i] for i in batch], base.eos_ids[0]).to(device)
+            losses = output_losses(response_states(model, made), weight, made.labels, getattr(causal.config, "final_logit_softcapping", None)).cpu()
             at = 0
             for i in batch:
                 n = len(data[i].ids) - data[i].start

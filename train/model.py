@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from tell.bases import Base
 from tell.errors import BaseModelError
+from tell.extras import need
 from tell.machine import bf16
 from train.config import LoraOptions, TrainOptions
+from train.loadable import targets
 from train.output import Words, output_loss
 from train.plan import Tokenised
 
@@ -24,14 +28,21 @@ def pick_dtype(options: TrainOptions, cuda: bool) -> str:
     return "bfloat16" if bf16() == "yes" else "float32"
 
 
-def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int) -> Any:
-    """The frozen base in the compute dtype with fresh LoRA layers, whose initial weights depend on `seed` alone."""
+def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int, quantisation: str = "none") -> Any:
+    """The frozen base in the compute dtype, or in 4 bits, with fresh LoRA layers, whose initial weights depend on `seed` alone."""
     import peft
     import torch
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    more: dict[str, Any] = {}
+    if quantisation == "nf4":
+        need("bitsandbytes", "quantised")
+        bits = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
+        )
+        more = {"quantization_config": bits, "device_map": {"": device}}
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             base.path,
@@ -40,18 +51,44 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
             attn_implementation="eager" if device == "cpu" else "sdpa",
             trust_remote_code=False,
             local_files_only=True,
+            **more,
         )
     except (OSError, ValueError, RuntimeError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     torch.manual_seed(seed)
-    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM", bias="none")
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets(model, lora.target_modules),
+        use_rslora=lora.use_rslora,
+        task_type="CAUSAL_LM",
+        bias="none",
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Kept in the compute dtype: the float32 masters live with the optimiser (train.optimiser).
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
-    model.to(device)
+    if quantisation == "none":
+        model.to(device)
+    for parameter in lora_parameters(model).values():
+        parameter.data = parameter.data.to(device, getattr(torch, dtype))
     model.train()
     return model
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Keep only each layer's input on the way forward."""
+    model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def spread(model: Any) -> None:
+    """Spread the frozen weights of each layer over the processes (FSDP); they are gathered while the layer is computed. LoRA stays whole everywhere."""
+    from torch.distributed.fsdp import fully_shard
+
+    mine = set(lora_parameters(model).values())
+    for layer in model.get_base_model().get_decoder().layers:
+        fully_shard(layer, ignored_params=mine)
 
 
 def lora_parameters(model: Any) -> dict[str, Any]:
@@ -80,28 +117,61 @@ def compile_layers(model: Any) -> None:
         layer.compile(dynamic=True)
 
 
-def backward(model: Any, batch: Sequence[Tokenised], scale: float, pad: int, device: str, words: Words) -> float:
-    """Forward and backward for one micro-batch; gradients are left on the LoRA parameters.
-
-    Returns the summed cross-entropy over the response tokens (nats); `scale` multiplies it in the gradient, so passing
-    1 / (response tokens in the step) makes the step's gradient that of the mean.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """A micro-batch as tensors: `ids` (rows, length); `positions` of the same shape when rows are packed, else None; and where the n response
+    tokens are seen from: (`rows`, `columns`) (n,) of the hidden states that predict `labels` (n,).
     """
-    picked, labels = response_states(model, batch, pad, device)
-    softcap = getattr(model.get_base_model().config, "final_logit_softcapping", None)
-    loss, gradient = output_loss(picked.detach(), words.weight, words.places(labels), softcap, words.bias)
-    picked.backward(gradient * scale)
-    return loss
+
+    ids: Any
+    positions: Any
+    rows: Any
+    columns: Any
+    labels: Any
+
+    def to(self, device: str) -> Batch:
+        """On the device, without waiting for the copies."""
+        return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in (self.ids, self.positions, self.rows, self.columns, self.labels)))
 
 
-def response_states(model: Any, batch: Sequence[Tokenised], pad: int, device: str) -> tuple[Any, Any]:
-    """The last hidden states (n, d) that predict the batch's n response tokens, example by example, and those tokens' ids (n,)."""
+def collate(examples: Sequence[Tokenised], pad: int, packed: bool = False, pin: bool = False) -> Batch:
+    """Padded rows, one an example; or with `packed` one row of all of them, in which positions begin anew with each example.
+
+    Padding is on the right and no token attends to what comes after it, so there is no attention mask. In a packed row transformers reads
+    off the positions where an example begins, and lets none attend to another.
+    """
     import torch
 
-    length = max(len(e.ids) for e in batch)
-    # No attention mask: padding is on the right, and no token attends to what comes after it.
-    ids = torch.tensor([e.ids + [pad] * (length - len(e.ids)) for e in batch], device=device)
-    # The hidden state at position t predicts token t+1: positions start-1 .. end-2 see the response's tokens.
-    rows = torch.tensor([i for i, e in enumerate(batch) for _ in range(len(e.ids) - e.start)], device=device)
-    columns = torch.tensor([t for e in batch for t in range(e.start - 1, len(e.ids) - 1)], device=device)
-    hidden = model.get_base_model().get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    return hidden[rows, columns], ids[rows, columns + 1]
+    places = [(r, t) for r, e in enumerate(examples) for t in range(e.start - 1, len(e.ids) - 1)]
+    positions = None
+    if packed:
+        starts = [0, *itertools.accumulate(len(e.ids) for e in examples)]
+        ids = torch.tensor([[i for e in examples for i in e.ids]])
+        positions = torch.tensor([[t for e in examples for t in range(len(e.ids))]])
+        rows, columns = torch.zeros(len(places), dtype=torch.long), torch.tensor([starts[r] + t for r, t in places], dtype=torch.long)
+    else:
+        length = max(len(e.ids) for e in examples)
+        ids = torch.tensor([e.ids + [pad] * (length - len(e.ids)) for e in examples])
+        rows, columns = torch.tensor([r for r, _ in places], dtype=torch.long), torch.tensor([t for _, t in places], dtype=torch.long)
+    labels = torch.tensor([i for e in examples for i in e.ids[e.start :]], dtype=torch.long)
+    parts = (ids, positions, rows, columns, labels)
+    return Batch(*(None if t is None else t.pin_memory() for t in parts)) if pin else Batch(*parts)
+
+
+def response_states(model: Any, batch: Batch) -> Any:
+    """The last hidden states (n, d) that predict the batch's n response tokens, example by example."""
+    hidden = model.get_base_model().get_decoder()(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).last_hidden_state
+    return hidden[batch.rows, batch.columns]
+
+
+def backward(model: Any, batch: Batch, scale: float, words: Words) -> Any:
+    """Forward and backward for one micro-batch; gradients are left on the LoRA parameters.
+
+    Returns the summed cross-entropy over the response tokens (nats) as a tensor (); `scale` multiplies it in the gradient, so passing
+    1 / (response tokens in the step) makes the step's gradient that of the mean.
+    """
+    picked = response_states(model, batch)
+    softcap = getattr(model.get_base_model().config, "final_logit_softcapping", None)
+    loss, gradient = output_loss(picked.detach(), words.weight, words.places(batch.labels), softcap, words.bias)
+    picked.backward(gradient * scale)
+    return loss

@@ -41,9 +41,15 @@ class Masters:
                 group["lr"] = rate
             self.adamw.step()
             self.publish()
-        for m in self.masters.values():
-            m.grad.zero_()
+        self.drop()
         return norm
+
+    def drop(self) -> float:
+        """Forget the gradients, those still on the model too. Returns NaN, the norm of nothing."""
+        for n, m in self.masters.items():
+            m.grad.zero_()
+            self.params[n].grad = None
+        return float("nan")
 
     def publish(self) -> None:
         """Round the masters into the model's own tensors."""

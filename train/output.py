@@ -82,8 +82,11 @@ def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None =
     return torch.cat([F.cross_entropy(_logits(hidden[part], weight, softcap), labels[part], reduction="none") for part in _chunks(hidden, weight)])
 
 
-def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[float, Any]:
-    """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d)."""
+def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[Any, Any]:
+    """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d).
+
+    The sum stays a float64 tensor (): reading it would make a GPU's host wait.
+    """
     import torch
 
     gradient = torch.empty_like(hidden)
@@ -102,4 +105,4 @@ def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = N
             if slope is not None:
                 p *= slope
             gradient[part] = p.to(hidden.dtype) @ weight
-    return float(total), gradient
+    return total, gradient

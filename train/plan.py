@@ -25,9 +25,9 @@ class Tokenised:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """Micro-batches of example indices. `tokens` counts every token, `targets` those the loss is on."""
+    """The indices of its examples, in order. `tokens` counts every token, `targets` those the loss is on."""
 
-    micro: list[list[int]]
+    members: list[int]
     tokens: int
     targets: int
     task_tokens: int
@@ -64,6 +64,22 @@ def micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> 
     return batches[::-1]
 
 
+def packed_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
+    """Split into rows that hold at most `limit` tokens each, one example after another: the longest first, each into the first row with room."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(indices, key=lambda i: (-len(data[i].ids), i)):
+        length = len(data[i].ids)
+        place = next((r for r, free in enumerate(room) if free >= length), None)
+        if place is None:
+            rows.append([i])
+            room.append(limit - length)
+        else:
+            rows[place].append(i)
+            room[place] -= length
+    return rows
+
+
 def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshuffle: bool = True) -> list[Step]:
     """Every step of every epoch. Each example appears exactly once per epoch; the last step of an epoch may be smaller."""
     steps = []
@@ -82,7 +98,7 @@ def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshu
         for members in groups:
             steps.append(
                 Step(
-                    micro=micro_batches(members, data, options.micro_tokens),
+                    members=members,
                     tokens=sum(len(data[i].ids) for i in members),
                     targets=sum(len(data[i].ids) - data[i].start for i in members),
                     task_tokens=sum(len(data[i].ids) for i in members if data[i].task),
