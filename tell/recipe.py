@@ -5,6 +5,7 @@
     [anchor]              tell.anchors.AnchorConfig
     [mix]                 tell.mix.MixConfig
     [train], [lora]       train.config
+    [dev]                 train.config
     [decoding]            tell.engine.Decoding
 """
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from tell.errors import RecipeError, suggestion
 
-TOP = ("pair", "base", "seed", "anchor", "mix", "train", "lora", "decoding", "notes")
+TOP = ("pair", "base", "seed", "anchor", "mix", "train", "lora", "dev", "decoding", "notes")
 
 M = TypeVar("M", bound=BaseModel)
 

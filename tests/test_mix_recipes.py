@@ -13,11 +13,12 @@ from tell.engine import Decoding
 from tell.mix_config import MixConfig, SourceConfig
 from tell.recipe import TOP
 from tests.conftest import ROOT
-from train.config import LoraOptions, TrainOptions
+from train.config import DevOptions, LoraOptions, TrainOptions
 
 TEXT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TABLES: dict[str, type[BaseModel]] = {
-    "[anchor]": AnchorConfig, "[mix]": MixConfig, "[[mix.sources]]": SourceConfig, "[train]": TrainOptions, "[lora]": LoraOptions, "[decoding]": Decoding,
+    "[anchor]": AnchorConfig, "[mix]": MixConfig, "[[mix.sources]]": SourceConfig, "[train]": TrainOptions,
+    "[lora]": LoraOptions, "[dev]": DevOptions, "[decoding]": Decoding,
 }
 
 

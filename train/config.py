@@ -1,14 +1,19 @@
-"""The `[train]` and `[lora]` tables of a recipe, and the whole recipe as training sees it."""
+"""The `[train]`, `[lora]` and `[dev]` tables of a recipe, and the whole recipe as training sees it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from tell.engine import Decoding
 from tell.recipe import load_recipe, validated
+from train.loadable import check_lora, check_train, linear_targets
+
+# vLLM 0.32, vllm/config/lora.py, MaxLoRARanks.
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 class LoraOptions(BaseModel):
@@ -17,10 +22,26 @@ class LoraOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # vLLM allocates its buffers at one of these ranks; any other would be padded or refused.
-    rank: Literal[1, 8, 16, 32, 64, 128, 256] = 16
+    rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
     # The update is scaled by alpha / rank.
     alpha: int = Field(default=32, ge=1, le=1024)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    # The decoder's linear layers that get a LoRA, by the end of their names: ["q_proj", "v_proj"]; all of them by default.
+    target_modules: str | list[str] = "all-linear"
+    # Scale by alpha / sqrt(rank) instead (arXiv 2312.03732); vLLM and peft read this key alike.
+    use_rslora: StrictBool = False
+
+    @field_validator("rank", mode="before")
+    @classmethod
+    def _held(cls, value: Any) -> Any:
+        if isinstance(value, bool) or value not in RANKS:
+            raise ValueError(f"vLLM holds adapters in buffers of these ranks only: {', '.join(map(str, RANKS))}")
+        return value
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _linear(cls, value: Any) -> Any:
+        return linear_targets(value)
 
 
 class TrainOptions(BaseModel):
@@ -46,10 +67,25 @@ class TrainOptions(BaseModel):
     compile: Literal["auto", "on", "off"] = "auto"
     # auto: bfloat16 where the processor computes in it, else float32. LoRA's own weights are kept in float32 either way.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    # Several examples in one row, each seeing only itself, in place of rows padded to the longest.
+    packing: bool = False
+    # Activations are computed again on the way back instead of being kept: about a third more time for much less memory.
+    gradient_checkpointing: bool = False
+    # nf4: the frozen base in 4 bits (QLoRA, arXiv 2305.14314), for bases that would not fit otherwise. Needs bitsandbytes.
+    quantisation: Literal["none", "nf4"] = "none"
+    # Programs that follow the run beside metrics.jsonl, one or a list: tensorboard, mlflow, wandb. What is followed is no part of what is made.
+    report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = []
     # Optimiser steps between checkpoints: the most that a kill can lose.
     save_steps: int = Field(default=50, ge=1)
     # Threads for the CPU; 0 takes every core.
     threads: int = Field(default=0, ge=0, le=1024)
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        if not isinstance(value, list | str) or any(v not in TRACKERS for v in ([value] if isinstance(value, str) else value)):
+            raise ValueError(f"valid: one of {', '.join(TRACKERS)}, or a list of them")
+        return [value] if isinstance(value, str) else sorted(set(value))
 
     @field_validator("learning_rate", "max_grad_norm", "weight_decay", mode="before")
     @classmethod
@@ -59,12 +95,32 @@ class TrainOptions(BaseModel):
         return value
 
 
+class DevOptions(BaseModel):
+    """Looking at the dev split while training: greedy translations, chrF2, the best weights kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Optimiser steps between looks; there is one after the last step too. 0: none.
+    every: int = Field(default=0, ge=0, le=1_000_000)
+    # Looks in a row without a new best after which training stops; 0 never stops it, and only keeps the best.
+    patience: int = Field(default=0, ge=0, le=10_000)
+    # At most this many segments of the dev split, spread evenly over it: chrF of 100 tells a rise from noise, and a look stays short.
+    segments: int = Field(default=100, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _looks(self) -> Self:
+        if self.patience and not self.every:
+            raise ValueError("patience counts looks, and every = 0 takes none; valid: every = 1 or more")
+        return self
+
+
 class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0
     train: TrainOptions = TrainOptions()
     lora: LoraOptions = LoraOptions()
+    dev: DevOptions = DevOptions()
     decoding: Decoding = Decoding()
     # Copied into the adapter's card.
     notes: list[str] = []
@@ -76,8 +132,9 @@ def read_recipe(path: Path | None) -> Recipe:
     place = str(path)
     return Recipe(
         seed=raw.get("seed", 0),
-        train=validated(TrainOptions, raw.get("train", {}), f"{place}, [train]"),
-        lora=validated(LoraOptions, raw.get("lora", {}), f"{place}, [lora]"),
+        train=validated(TrainOptions, check_train(raw.get("train", {}), f"{place}, [train]"), f"{place}, [train]"),
+        lora=validated(LoraOptions, check_lora(raw.get("lora", {}), f"{place}, [lora]"), f"{place}, [lora]"),
+        dev=validated(DevOptions, raw.get("dev", {}), f"{place}, [dev]"),
         decoding=validated(Decoding, raw.get("decoding", {}), f"{place}, [decoding]"),
         notes=raw.get("notes", []),
     )

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from tell.anchors import Anchor
 from tell.bases import Base, find_base
 from tell.errors import CorpusError
@@ -49,8 +51,19 @@ def read_inputs(mixed: Path) -> Inputs:
     return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
 
 
-def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
-    """Everything that decides the adapter's weights."""
+# What decides how a run goes and not what it makes.
+_ASIDE = ("save_steps", "threads", "compile", "report_to")
+# Keys that came later count only where they are used: what was made before them is still known for what it is.
+_LATER = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
+
+
+def _told(options: BaseModel) -> dict[str, Any]:
+    fields = type(options).model_fields
+    return {k: v for k, v in options.model_dump().items() if k not in _ASIDE and (k not in _LATER or v != fields[k].default)}
+
+
+def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str, Any]:
+    """Everything that decides the adapter's weights; `dev` is the hash of the segments that are looked at while training."""
     return {
         "format": FORMAT,
         "mixed data": inputs.mix["sha256"],
@@ -58,8 +71,9 @@ def identity(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
         **{k: v for k, v in inputs.mix["anchor"].items() if k == "chat"},
         "base": inputs.base.revision,
         "seed": recipe.seed,
-        **{f"train.{k}": v for k, v in recipe.train.model_dump().items() if k not in ("save_steps", "threads", "compile")},
-        **{f"lora.{k}": v for k, v in recipe.lora.model_dump().items()},
+        **{f"train.{k}": v for k, v in _told(recipe.train).items()},
+        **{f"lora.{k}": v for k, v in _told(recipe.lora).items()},
+        **({f"dev.{k}": v for k, v in recipe.dev.model_dump().items()} | {"dev split": dev} if recipe.dev.every else {}),
         "decoding": recipe.decoding.model_dump(),
         **({"notes": recipe.notes} if recipe.notes else {}),
     }

@@ -1,0 +1,122 @@
+"""What vLLM cannot load, and so what a recipe may not ask for: each key that peft or transformers know it by, and the reason.
+
+Reads the raw `[lora]` and `[train]` tables, and the base's modules. The list is vLLM 0.32's own (vllm/lora/peft_helper.py and its
+LoRA layers); what it would refuse at serving is refused here, before hours are spent on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tell.errors import RecipeError
+
+# A linear layer of a model that is no place for a LoRA: vLLM has none for the embeddings of Gemma 3, and the output layer shares their weight.
+EMBEDDINGS = ("embed_tokens", "lm_head", "embed_out", "wte", "wpe", "word_embeddings")
+
+_DORA = "vLLM has no DoRA: its layers add a product of two matrices and do not rescale the base's weight"
+_BIAS = "vLLM adds no bias with an adapter: a trained one would be lost"
+_WHOLE = "vLLM loads the two matrices of a LoRA and no whole modules: what was trained in them would be lost"
+_INIT = "vLLM adds an adapter to the base as published, and this start changes the base's own weights"
+_PATTERN = "all layers share one rank and one alpha: vLLM holds every adapter in buffers of one rank"
+_TOKENS = "vLLM gives an adapter no tokens of its own: it has neither embeddings nor a vocabulary per adapter"
+_PLAIN = "vLLM loads plain LoRA only"
+_NONE = (None, False)
+
+# Key -> (the values that ask for nothing, which are let pass; the reason; what is valid).
+LORA: dict[str, tuple[tuple[Any, ...], str, str]] = {
+    "use_dora": (_NONE, _DORA, "false"),
+    "dora": (_NONE, _DORA, "false"),
+    "bias": (("none", *_NONE), _BIAS, '"none"'),
+    "lora_bias": (_NONE, _BIAS, "false"),
+    "modules_to_save": ((None, []), _WHOLE, "[]"),
+    "rank_pattern": ((None, {}), _PATTERN, "{}"),
+    "alpha_pattern": ((None, {}), _PATTERN, "{}"),
+    "trainable_token_indices": ((None, [], {}), _TOKENS, "[]"),
+    "add_tokens": (([], *_NONE), _TOKENS, "[]"),
+    "added_tokens": (([], *_NONE), _TOKENS, "[]"),
+    "new_tokens": (([], *_NONE), _TOKENS, "[]"),
+    "alora_invocation_tokens": ((None, []), f"{_PLAIN}, and this is aLoRA", "[]"),
+    "layer_replication": ((None, []), f"{_PLAIN}, and no repeated layers", "[]"),
+    "use_qalora": (_NONE, f"{_PLAIN}, and this is QA-LoRA", "false"),
+    "use_bdlora": ((None, False, {}), f"{_PLAIN}, and this is BD-LoRA", "false"),
+    "target_parameters": ((None, []), f"{_PLAIN} on linear layers", "[]"),
+}
+TRAIN: dict[str, tuple[tuple[Any, ...], str, str]] = {
+    **{k: LORA[k] for k in ("add_tokens", "added_tokens", "new_tokens", "trainable_token_indices", "modules_to_save")},
+    "additional_special_tokens": (([], *_NONE), _TOKENS, "[]"),
+    "resize_token_embeddings": (_NONE, _TOKENS, "false"),
+    "train_embeddings": (_NONE, _WHOLE, "false"),
+}
+# What peft calls a key that has another name here.
+RENAMED = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "lora_rank": "rank"}
+# Starts that peft knows and vLLM would load, since they only decide the first weights; here there is one.
+_LOADABLE_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+
+
+def _given(table: dict[str, Any], refused: dict[str, tuple[tuple[Any, ...], str, str]], place: str) -> dict[str, Any]:
+    """The table without the keys that ask for nothing. Raises RecipeError for one that asks for something."""
+    rest = {}
+    for key, value in table.items():
+        if key not in refused:
+            rest[key] = value
+            continue
+        harmless, why, valid = refused[key]
+        # `is` for the constants: 0 == False in Python, and 0 is no answer to a question of yes or no.
+        if not any(value is h if h is None or isinstance(h, bool) else value == h for h in harmless):
+            raise RecipeError(f"{key}: {why}", place=place, found=repr(value), valid=f"{valid}, or leave the key out")
+    return rest
+
+
+def check_lora(table: Any, place: str) -> Any:
+    """`[lora]` without peft's keys that ask for nothing. Raises RecipeError for what vLLM cannot load, and for peft's names of keys."""
+    if not isinstance(table, dict):
+        return table
+    for theirs, ours in RENAMED.items():
+        if theirs in table:
+            raise RecipeError("unknown key", place=place, found=theirs, valid=f"{ours}, as it is called here")
+    table = _given(table, LORA, place)
+    start = table.pop("init_lora_weights", True)
+    if start is not True:
+        known = str(start).lower() in _LOADABLE_STARTS or start is False
+        why = "there is one start here, peft's default (B is zero, so training begins at the base)" if known else _INIT
+        raise RecipeError(f"init_lora_weights: {why}", place=place, found=repr(start), valid="true, or leave the key out")
+    return table
+
+
+def check_train(table: Any, place: str) -> Any:
+    """`[train]` likewise."""
+    return _given(table, TRAIN, place) if isinstance(table, dict) else table
+
+
+def linear_targets(value: Any) -> Any:
+    """A recipe's `target_modules` as such, in one order. Raises ValueError, for the model to word, when vLLM could not load a LoRA on them."""
+    if value == "all-linear":
+        return value
+    if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+        raise ValueError('neither "all-linear" nor a list of linear layers, such as ["q_proj", "v_proj"]')
+    if not value:
+        raise ValueError('empty: nothing would be trained; valid: "all-linear" or names of linear layers')
+    if bad := [v for v in value if v.rsplit(".", 1)[-1] in EMBEDDINGS]:
+        raise ValueError(
+            f"{bad[0]} is no place for a LoRA: vLLM loads none on the embeddings or the output layer of Gemma 3; "
+            'valid: "all-linear" or names of the decoder\'s linear layers'
+        )
+    if len(set(value)) != len(value):
+        raise ValueError("a name is there twice")
+    return sorted(value)
+
+
+def targets(model: Any, wanted: str | list[str]) -> str | list[str]:
+    """What peft is to put LoRA on in this base. Raises RecipeError, naming the modules there are, for a name that matches none."""
+    if isinstance(wanted, str):
+        return wanted
+    import torch
+
+    # A 4-bit layer is a Linear too.
+    linear = [n for n, m in model.get_decoder().named_modules() if isinstance(m, torch.nn.Linear)]
+    there = sorted({n.rsplit(".", 1)[-1] for n in linear} - set(EMBEDDINGS))
+    for name in wanted:
+        # peft's own rule: the whole name, or its end after a dot.
+        if not any(n == name or n.endswith(f".{name}") for n in linear):
+            raise RecipeError("target_modules: the base has no linear layer of this name", place="[lora]", found=name, valid=", ".join(there))
+    return wanted
