@@ -1,54 +1,58 @@
 """One training run: reads a mix directory and a base, writes an adapter directory, `card.json` last.
 
-Beside it, `<adapter>.run/` holds checkpoints while the run lasts, and metrics.jsonl for good. A run that was stopped goes on from its
-newest checkpoint when the same command is given again.
+Beside it, `<adapter>.run/` (train.rundir) holds checkpoints while the run lasts, and metrics.jsonl and status.json for good. A run that was
+stopped, however it was, goes on from its newest checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
 
-import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 from tell.card import CARD, Card, read_card
-from tell.console import say
 from tell.errors import AdapterError
 from tell.extras import need
 from tell.files import key_of
-from tell.machine import cores
 from train.adapter import write_adapter
-from train.checkpoint import claim
+from train.checkpoint import room
 from train.config import Recipe
 from train.inputs import identity, read_inputs
 from train.loop import train
 from train.plan import make_plan
+from train.ranks import Ranks
+from train.rundir import Status, now, session, tidy
 
 
 def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False) -> tuple[Card, bool]:
     """Train, or find that `out` already is what this would make. Returns (card, whether it was reused)."""
-    torch = need("torch", "train")
-    for module in ("transformers", "peft", "safetensors"):
+    for module in ("torch", "transformers", "peft", "safetensors"):
         need(module, "train")
+    ranks = Ranks()
     inputs = read_inputs(mixed)
     who = identity(recipe, inputs)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):
         raise AdapterError("this directory exists and is not an adapter", place=str(out), valid="a new directory with -o")
-    if (out / CARD).exists() and not force and read_card(out).training.get("key") == key_of(who):
-        return read_card(out), True
-
     run_dir = out.with_name(out.name + ".run")
-    claim(run_dir, who, restart or force)
-    cuda = torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
-    if not cuda:
-        torch.set_num_threads(recipe.train.threads or cores())
+    about = Status(state="running", total=0, pair=inputs.mix["pair"], base=inputs.base.id, started=now())
+    known = (out / CARD).exists() and not force and read_card(out).training.get("key") == key_of(who)
+    if ranks.said_by_first(known):
+        card = read_card(out)
+        if ranks.first:
+            tidy(out, run_dir, who, about.model_copy(update={"total": card.training["steps"]}))
+        return card, True
+
+    ranks.threads(recipe.train.threads)
     plan = make_plan(inputs.data, recipe.train, recipe.seed, reshuffle=inputs.mix.get("order", "shuffled") == "shuffled")
-    say(
-        f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
-        f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
-    )
-    trained = train(inputs, recipe, plan, run_dir, device)
-    card = write_adapter(out, inputs, recipe, trained, key_of(who))
-    for old in run_dir.glob("step-*"):
-        shutil.rmtree(old, ignore_errors=True)
-    (run_dir / "run.json").unlink(missing_ok=True)
+    about = about.model_copy(update={"total": len(plan)})
+    with session(out, run_dir, who, about, restart, force) if ranks.first else nullcontext():
+        ranks.say(
+            f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
+            f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
+        )
+        trained = train(inputs, recipe, plan, run_dir, ranks)
+        if ranks.first:
+            with room(out):
+                write_adapter(out, inputs, recipe, trained, key_of(who))
+    card = ranks.said_by_first(read_card(out) if ranks.first else None)
+    ranks.close()
     return card, False
