@@ -17,8 +17,8 @@ from typing import Any
 from serve import fits
 from serve.ct2_batch import Call, Item, Waiting
 from serve.ct2_convert import Job, convert
-from serve.endings import Endings
 from tell.card import Adapter
+from tell.endings import Endings
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from serve import fits
-from serve.endings import Endings
+from tell.endings import Endings
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import has_gpu, need

@@ -1,6 +1,6 @@
 """Where an output ends: the token ids that stop an engine, and what is kept of the ids it produced.
 
-Both drivers stop on ids and hand the ids here, so the same output ends at the same place whichever engine made it.
+The drivers stop on ids and hand the ids here, and so do looks at the dev split while training: the same output ends at the same place whoever made it.
 """
 
 from __future__ import annotations
