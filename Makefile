@@ -1,10 +1,10 @@
 # Every target is one command that can be typed by hand; the logic is in what they call.
 PORT ?= 8080
 
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check bench-train clean
 
 help:
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
 
 setup: ## make .venv with everything this machine can run
 	@python3 deploy/setup_env.py all
@@ -20,6 +20,10 @@ check: setup ## style, types, import directions
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest tests/test_imports.py
+
+bench-train: ## tokens/s and memory of training against TRL's, on this machine
+	@python3 deploy/setup_env.py bench
+	@.venv/bin/python deploy/bench_train.py $(BENCH)
 
 clean: ## remove what was made here; caches and registries in your home stay
 	rm -rf .venv work build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

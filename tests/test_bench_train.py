@@ -1,0 +1,133 @@
+"""deploy/bench_train.py without training anything: what it prints, when a comparison is void, and that everybody must have seen the same ids."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "deploy" / "bench_train.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
+        yield load("bench_train")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_name(f"{name}.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look their module up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def result(bench: ModuleType, name: str, speed: float, loss: float, memory: int, steps: int = 10, **more: Any) -> Any:
+    """Ten steps of 100 tokens; the first two take a minute each, as compiling does."""
+    rows = [(n, 100 * n, 60.0 * min(n, 2) + 100 / speed * max(0, n - 2)) for n in range(1, steps + 1)]
+    return bench.Result(name, rows, 120 + 1000 / speed, {"resident": memory, **more}, loss)
+
+
+def test_ratio_lines(bench: ModuleType) -> None:
+    ours = result(bench, "ours", 340, 2.010, 1800)
+    others = [result(bench, "trl-default", 100, 2.0, 4000), result(bench, "trl-best", 200, 2.04, 3600)]
+    lines, good = bench.ratio_lines(ours, others)
+    assert good
+    assert lines == [
+        "held-out loss against TRL default: +0.0100 nats per token (at most 0.05 either way)",
+        "tokens/s against TRL default: 3.40x",
+        "peak memory against TRL default: 0.45x",
+        "whole time, start-up and compiling included, against TRL default: 0.95x",
+        "held-out loss against TRL best: -0.0300 nats per token (at most 0.05 either way)",
+        "tokens/s against TRL best: 1.70x",
+        "peak memory against TRL best: 0.50x",
+        "whole time, start-up and compiling included, against TRL best: 0.98x",
+    ]
+
+
+@pytest.mark.parametrize("loss", [2.051, 1.949, float("nan")])
+def test_another_loss_voids_the_comparison(bench: ModuleType, loss: float) -> None:
+    """Worse, better or no number: only that comparison is void, and none of its ratios is printed."""
+    others = [result(bench, "trl-default", 100, 2.0, 4000), result(bench, "trl-best", 200, loss, 3600)]
+    lines, good = bench.ratio_lines(result(bench, "ours", 340, 2.0, 1800), others)
+    assert not good
+    assert "tokens/s against TRL default: 3.40x" in lines
+    assert lines[-1] == "VOID against TRL best: the adapters do not end at the same loss"
+    assert not any("x" in line.split()[-1] and "TRL best" in line for line in lines)
+
+
+def test_memory_is_the_gpus_where_there_is_one(bench: ModuleType) -> None:
+    ours, other = (result(bench, n, 100, 2.0, m, allocated=a, reserved=2 * a) for n, m, a in (("ours", 9000, 1000), ("trl-default", 3000, 4000)))
+    assert "peak memory against TRL default: 0.25x" in bench.ratio_lines(ours, [other])[0]
+    shown = bench.table([ours, other], 5.0)
+    assert "reserved, MiB" in shown[0] and "2,000" in shown[2] and len({line.count("|") for line in shown[:4]}) == 1
+
+
+def test_too_few_steps_to_time(bench: ModuleType) -> None:
+    with pytest.raises(bench.BenchFailed, match="found 3, valid: at least 4"):
+        result(bench, "ours", 100, 2.0, 1000, steps=3).speed  # noqa: B018
+
+
+OURS = [([2, 5, 6, 7, 1], 3), ([2, 9, 8, 1], 2)]
+
+
+def test_the_same_examples_in_any_order(bench: ModuleType) -> None:
+    bench.same_examples(OURS, [([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 5, 6, 7, 1], [-100, -100, -100, 7, 1])])
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        [([2, 9, 8, 1], [-100, -100, 8, 1])],
+        [([2, 9, 8, 1], [-100, -100, 8, 1]), ([5, 6, 7, 1], [-100, -100, 7, 1])],
+        [([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 5, 6, 7, 1], [-100, 5, 6, 7, 1])],
+        [([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 5, 6, 7], [-100, -100, -100, 7])],
+        [([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 5, 6, 7, 1], [-100, -100, -100, 7, -100])],
+    ],
+    ids=["one is missing", "no BOS", "loss on the prompt", "cut off", "no loss on EOS"],
+)
+def test_other_examples_are_found(bench: ModuleType, theirs: list[tuple[list[int], list[int]]]) -> None:
+    with pytest.raises(bench.BenchFailed, match="train on different data"):
+        bench.same_examples(OURS, theirs)
+
+
+def test_packed_rows_are_taken_apart(bench: ModuleType) -> None:
+    trl = load("bench_trl")
+    rows = [{"input_ids": [2, 5, 1, 2, 9, 8, 1], "labels": [-100, 5, 1, -100, -100, 8, 1], "seq_lengths": [3, 4]}, {"input_ids": [2, 1], "labels": [-100, 1]}]
+    assert list(trl.trained_on(rows)) == [([2, 5, 1], [-100, 5, 1]), ([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 1], [-100, 1])]
+
+
+def test_steps_are_as_many_as_theirs(bench: ModuleType) -> None:
+    from train.config import TrainOptions
+    from train.plan import Tokenised, make_plan
+
+    data = [Tokenised(list(range(20 + 7 * n % 61)), 5, True) for n in range(203)]
+    tokens = bench.equal_steps(data, 8)
+    assert len(make_plan(data, TrainOptions(batch_tokens=tokens), bench.SEED)) == 26
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_and_bad_arguments() -> None:
+    assert "--tokens" in run("--help").stdout
+    bad = run("--only", "ours,unsloth")
+    assert bad.returncode == 2 and "found unsloth; valid: ours, trl-default, trl-best, try" in bad.stderr
+    assert run("--try", json.dumps([1])).returncode == 2
+
+
+def test_make_knows_it() -> None:
+    shown = subprocess.run(["make", "-n", "-s", "bench-train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert shown[:2] == ["python3 deploy/setup_env.py bench", ".venv/bin/python deploy/bench_train.py "]
