@@ -159,7 +159,10 @@ def equal_steps(data: Sequence[Any], per_step: int) -> int:
 
 def prepare(work: Path, asked: argparse.Namespace) -> tuple[Path, Any]:
     """Corpus and mix. Returns the corpus directory and the examples as ids."""
+    from tell.extras import has_gpu
+    from train.config import TrainOptions
     from train.inputs import read_inputs
+    from train.model import pick_dtype
 
     corpus = asked.corpus
     if corpus is None:
@@ -170,7 +173,8 @@ def prepare(work: Path, asked: argparse.Namespace) -> tuple[Path, Any]:
     inputs = read_inputs(work / "mixed")
     tokens = equal_steps(inputs.data, BATCH)
     recipe(work, pair, asked, tokens)
-    told = {"base": str(inputs.base.path), "batch_tokens": tokens, "seed": SEED, "learning_rate": LEARNING_RATE}
+    dtype = pick_dtype(TrainOptions(), has_gpu())
+    told = {"base": str(inputs.base.path), "batch_tokens": tokens, "seed": SEED, "learning_rate": LEARNING_RATE, "dtype": dtype}
     (work / "data.json").write_text(json.dumps({**told, "examples": [[d.ids, d.start] for d in inputs.data]}))
     return corpus, inputs
 

@@ -70,7 +70,8 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if not cuda:
         torch.set_num_threads(cores())
     settings = dict(settings)
-    model = {key: settings.pop(key) for key in MODEL_KEYS if key in settings}
+    # SFTTrainer would load the base in float32 and compute in bfloat16 by autocast; everybody is to have it in the dtype that we compute in.
+    model = {"dtype": given["dtype"]} | {key: settings.pop(key) for key in MODEL_KEYS if key in settings}
     if settings.get("packing"):
         # A packed row is as long as a step of everybody else.
         settings = {"max_length": given["batch_tokens"], "per_device_train_batch_size": 1, **settings}
@@ -82,12 +83,13 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "adam_beta2": 0.99,
             # Without it SFTConfig, which asks for bf16, ends with an error that tells one to set it.
             "use_cpu": not cuda,
+            "bf16": given["dtype"] == "bfloat16",
             "num_train_epochs": 1,
             "seed": given["seed"],
             # The order of the mix, which everybody follows.
             "train_sampling_strategy": "sequential",
             "completion_only_loss": True,
-            "model_init_kwargs": model or None,
+            "model_init_kwargs": model,
             "save_strategy": "no",
             "report_to": "none",
             "disable_tqdm": True,

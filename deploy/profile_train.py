@@ -94,11 +94,9 @@ class Measured:
     """Wraps the trainer's own parts while it runs: the profiler goes on after `first` steps and off after `count` more."""
 
     def __init__(self, first: int, count: int):
-        import torch
-
+        # torch is left for the trainer to load, which may set what torch reads on loading.
         self.first, self.count = first, count
-        activities = [torch.profiler.ProfilerActivity.CPU] + ([torch.profiler.ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
-        self.profiler = torch.profiler.profile(activities=activities, record_shapes=True)
+        self.profiler: Any = None
         self.memory: list[tuple[str, int, int, int]] = []
         self.wall = 0.0
         self.tokens = self.done = 0
@@ -108,7 +106,6 @@ class Measured:
         import train.optimiser
         import train.stepper
 
-        self.memory.append(("libraries loaded", *resident()))
         scoped(train.model, "output_loss", OUTPUT)
         for name in ("collect", "step"):
             scoped(train.optimiser.Masters, name, OPTIMISER)
@@ -118,6 +115,7 @@ class Measured:
         measured = self
 
         def init(stepper: Any, *given: Any, **keys: Any) -> None:
+            measured.memory.append(("libraries and data loaded", *resident()))
             inner_init(stepper, *given, **keys)
             measured.memory.append(("base and adapter loaded", *resident()))
 
@@ -134,6 +132,8 @@ class Measured:
 
         profiled = self.first <= number < self.first + self.count
         if number == self.first:
+            activities = [torch.profiler.ProfilerActivity.CPU] + ([torch.profiler.ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+            self.profiler = torch.profiler.profile(activities=activities, record_shapes=True)
             self.profiler.start()
         began = time.perf_counter()
         out = work()
