@@ -131,3 +131,34 @@ def test_help_and_bad_arguments() -> None:
 def test_make_knows_it() -> None:
     shown = subprocess.run(["make", "-n", "-s", "bench-train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     assert shown[:2] == ["python3 deploy/setup_env.py bench", ".venv/bin/python deploy/bench_train.py "]
+
+
+class Event:
+    """What torch's profiler knows of an operation, as far as it is asked."""
+
+    def __init__(self, name: str, microseconds: float, shapes: tuple[list[int], ...] = (), parent: Event | None = None):
+        self.name, self.self_cpu_time_total, self.input_shapes, self.cpu_parent = name, microseconds, list(shapes), parent
+
+
+def test_where_a_steps_time_goes(bench: ModuleType) -> None:
+    profile = load("profile_train")
+    output = Event(profile.OUTPUT, 1e6)
+    events = [
+        output,
+        Event("aten::mm", 2e6, ([300, 640], [640, 9000]), Event("aten::linear", 0, (), output)),
+        Event("aten::mm", 5e6, ([300, 640], [640, 2048])),
+        Event("aten::addmm", 1.5e6, ([300, 640], [640, 16])),
+        Event("aten::bmm", 1e6, ([4, 70, 256], [4, 256, 70])),
+        Event("CompiledFunctionBackward", 3e6),
+        Event("aten::rsqrt", 0.25e6),
+        Event("aten::embedding", 0.25e6),
+    ]
+    assert profile.shares(events, 16, 15.0, cuda=False) == [
+        (profile.LINEAR, 5.0),
+        (profile.FUSED, 3.25),
+        (profile.OUTPUT, 3.0),
+        (profile.LORA, 1.5),
+        (profile.ATTENTION, 1.0),
+        (profile.BETWEEN, 1.0),
+        (profile.OTHER, 0.25),
+    ]
