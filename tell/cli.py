@@ -27,6 +27,7 @@ COMMANDS = {
     "select": ("tell.select_cli:select", "Choose the part of a pool that is worth training on, or worth having translated."),
     "mix": ("tell.mix_cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
+    "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "The loss of each held-out segment under ADAPTER, given its reference."),
     "score": ("eval.cli:score", "Score ADAPTER and the bare base on a test set."),
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),

@@ -178,7 +178,7 @@ def claim(run_dir: Path, identity: dict[str, Any], restart: bool, force: bool = 
                 valid="the same settings, or --restart to discard it",
             )
     # Without run.json nobody knows whose checkpoints these are. What is not ours stays.
-    for name in (RUN, STATUS, METRICS, "non-finite.json"):
+    for name in (RUN, STATUS, METRICS, "non-finite.json", "training.png"):
         (run_dir / name).unlink(missing_ok=True)
     for path in _checkpoints(run_dir):
         shutil.rmtree(path, ignore_errors=True)
