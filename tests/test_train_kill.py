@@ -1,0 +1,23 @@
+"""Training killed at random moments: deploy/kill_train.py as it is, with fewer kills."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
+    command = [sys.executable, ROOT / "deploy" / "kill_train.py", "--kills", "50", "--seed", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["kills"] == 50 and found["failures"] == [] and found["most_steps_lost"] <= found["save_steps"]
+    # Every kind of moment was hit: without them it would show little.
+    assert all(found["phases"][phase] for phase in ("start-up", "a step", "checkpoint writing", "adapter writing"))
+    assert found["finished"] > 1
