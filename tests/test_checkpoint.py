@@ -269,6 +269,9 @@ def test_killed_after_the_adapter_was_written(tellmt: Run, command: list[str], t
     code, _, err = tellmt(*command)
     assert code == 0 and "unchanged, reused" in err
     assert not list(run_dir.glob("step-*")) and not (run_dir / "run.json").exists() and status(run_dir)["state"] == "finished"
+    # Or a moment later, when only the lock was left to take away.
+    (run_dir / "lock").write_text("1\n")
+    assert tellmt(*command)[0] == 0 and not (run_dir / "lock").exists()
 
 
 def test_one_process_to_a_directory(cli: Any, command: list[str], tmp_path: Path, stopped: Path) -> None:
@@ -277,7 +280,6 @@ def test_one_process_to_a_directory(cli: Any, command: list[str], tmp_path: Path
         ran = cli(*command, ok=False)
         assert ran.code == 1 and f"{stopped}: another process trains here; found pid {os.getpid()}; valid: wait for it" in ran.err
         assert time.monotonic() - began < 60 and sorted(p.name for p in stopped.glob("step-*")) == ["step-00000002", "step-00000004"]
-        # The other ranks of a launch lock nothing.
     assert not (stopped / "lock").exists()
 
 

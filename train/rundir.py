@@ -218,7 +218,7 @@ def session(out: Path, run_dir: Path, identity: dict[str, Any], status: Status, 
 def tidy(out: Path, run_dir: Path, identity: dict[str, Any], status: Status) -> None:
     """What a run that wrote its adapter, and was killed then, did not come to: for when the adapter is found to be there."""
     known = read_status(run_dir)
-    if not run_dir.is_dir() or (known and known.state == "finished" and not (run_dir / RUN).exists()):
+    if not run_dir.is_dir() or (known and known.state == "finished" and not (run_dir / RUN).exists() and not (run_dir / LOCK).exists()):
         return
     with suppress(TellmtError, OSError), locked(run_dir):
         if (run_dir / RUN).exists() and _same(run_dir, identity):
