@@ -16,6 +16,7 @@ from tell.files import key_of
 from train.adapter import write_adapter
 from train.checkpoint import room
 from train.config import Recipe
+from train.dev import open_split
 from train.inputs import identity, read_inputs
 from train.loop import train
 from train.plan import make_plan
@@ -23,13 +24,14 @@ from train.ranks import Ranks
 from train.rundir import Status, now, session, tidy
 
 
-def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False) -> tuple[Card, bool]:
-    """Train, or find that `out` already is what this would make. Returns (card, whether it was reused)."""
-    for module in ("torch", "transformers", "peft", "safetensors"):
-        need(module, "train")
+def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None) -> tuple[Card, bool]:
+    """Train, or find that `out` already is what this would make; `dev` is the corpus that `[dev]` looks at. Returns (card, whether it was reused)."""
     ranks = Ranks()
+    for module in ("transformers", "peft", "safetensors"):
+        need(module, "train")
     inputs = read_inputs(mixed)
-    who = identity(recipe, inputs)
+    split = open_split(dev, recipe, inputs.mix["pair"])
+    who = identity(recipe, inputs, split.sha256 if split else None)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):
         raise AdapterError("this directory exists and is not an adapter", place=str(out), valid="a new directory with -o")
     run_dir = out.with_name(out.name + ".run")
@@ -49,7 +51,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
             f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
             f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
         )
-        trained = train(inputs, recipe, plan, run_dir, ranks)
+        trained = train(inputs, recipe, plan, run_dir, ranks, split)
         if ranks.first:
             with room(out):
                 write_adapter(out, inputs, recipe, trained, key_of(who))
