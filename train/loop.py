@@ -84,9 +84,11 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, ranks
         ranks.say(f"going on from the checkpoint after step {first:,} of {len(plan):,}")
     stepper.ready(compiled(options, sum(s.tokens for s in plan[first:]), ranks))
     began = time.monotonic() - state["seconds"]
-    with closing(stepper), _signals() as stop, (
-        Watch(run_dir, recipe, len(plan), first, stepper.dtype, f"{inputs.mix['pair']} on {inputs.base.id}") if ranks.first else nullcontext()
-    ) as watch:
+    with (
+        closing(stepper),
+        _signals() as stop,
+        Watch(run_dir, recipe, len(plan), first, stepper.dtype, f"{inputs.mix['pair']} on {inputs.base.id}") if ranks.first else nullcontext() as watch,
+    ):
         done = first
         # A look that a signal broke off comes first, with the row of its step.
         pending = state.pop("pending", None)
