@@ -32,7 +32,7 @@ from bench_trl import BATCH, settings_for
 
 ROOT = Path(__file__).resolve().parent.parent
 TELLMT = [sys.executable, "-m", "tell.cli"]
-NAMES = {"ours": "this trainer", "trl-default": "TRL default", "trl-best": "TRL best", "try": "TRL with --try"}
+NAMES = {"ours": "this trainer", "trl-default": "TRL default", "trl-best": "TRL best", "trl-float32": "TRL default in float32", "try": "TRL with --try"}
 SEED = 1
 LEARNING_RATE = 5e-4
 # Nats per held-out token. Seeds of one trainer differ by 0.01 to 0.02 after a run of this size; three times that is no noise any more.

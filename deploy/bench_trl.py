@@ -27,6 +27,8 @@ BEST_GPU: dict[str, Any] = {"gradient_checkpointing": False, "packing": True, "u
 
 def settings_for(name: str) -> dict[str, Any]:
     """What is set beside the default for a contestant of this name, on this device."""
+    if name == "trl-float32":
+        return {"dtype": "float32"}
     if name != "trl-best":
         return {}
     import torch

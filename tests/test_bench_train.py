@@ -124,7 +124,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_and_bad_arguments() -> None:
     assert "--tokens" in run("--help").stdout
     bad = run("--only", "ours,unsloth")
-    assert bad.returncode == 2 and "found unsloth; valid: ours, trl-default, trl-best, try" in bad.stderr
+    assert bad.returncode == 2 and "found unsloth; valid: ours, trl-default, trl-best, trl-float32, try" in bad.stderr
     assert run("--try", json.dumps([1])).returncode == 2
 
 
