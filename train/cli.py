@@ -15,21 +15,31 @@ from tell.console import emit, say, table
 @click.command(cls=Command)
 @click.option("--mixed", type=click.Path(path_type=Path), required=True, metavar="DIR", help="What `tellmt mix -o` wrote.")
 @click.option(
-    "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora] and [decoding] tables are read."
+    "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
+@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="A corpus directory of the pair: [dev] looks at its dev split while training.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The adapter directory to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's seed.")
 @click.option("--force", is_flag=True, help="Train again even if the adapter is already there.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
-def train(mixed: Path, recipe_path: Path | None, out: Path, seed: int | None, force: bool, restart: bool) -> None:
-    """Train a LoRA adapter on mixed data."""
+def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path, seed: int | None, force: bool, restart: bool) -> None:
+    """Train a LoRA adapter on mixed data.
+
+    On several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tell.cli train ..., or accelerate launch in its place.
+    """
     from train.config import read_recipe
+    from train.plot import PLOT
+    from train.ranks import world
     from train.run import run
+    from train.trackers import check
 
     recipe = read_recipe(recipe_path)
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
-    card, reused = run(mixed, recipe, out, force, restart)
+    check(recipe.train.report_to)
+    card, reused = run(mixed, recipe, out, force, restart, dev)
+    if world()[0]:
+        return
     adapter = open_adapter(out)
     if reused:
         say(f"unchanged, reused: {out}")
@@ -44,7 +54,15 @@ def train(mixed: Path, recipe_path: Path | None, out: Path, seed: int | None, fo
         ["seconds", f"{t['seconds']:,.0f} ({t['tokens'] / max(1e-9, t['seconds']):,.0f} tokens/s, {t['dtype']}, {t['device']})"],
         ["written to", str(out)],
     ]
-    emit({"reused": reused, "id": adapter.id, "path": str(out), "card": card.model_dump(mode="json")}, lambda: table("", ["", ""], rows))
+    if looks := t.get("dev"):
+        kept = "which was kept" if looks["kept_step"] else "which was lost"
+        rows.insert(-1, ["dev chrF2", f"{looks['best_chrf']:.2f} after step {looks['best_step']:,}, {kept} ({looks['signature']})"])
+    picture = out.with_name(out.name + ".run") / PLOT
+    plot = str(picture) if picture.exists() else None
+    if plot:
+        rows.append(["picture", plot])
+    result = {"reused": reused, "id": adapter.id, "path": str(out), "plot": plot, "card": card.model_dump(mode="json")}
+    emit(result, lambda: table("", ["", ""], rows))
 
 
 @click.command(cls=Command)
