@@ -11,6 +11,8 @@ and to a file with -o.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -88,6 +90,12 @@ def resident() -> tuple[int, int, int]:
         return 0, 0, 0
     now, own, peak = (int(rows[key].split()[0]) // 1024 for key in ("VmRSS", "RssAnon", "VmHWM"))
     return now, own, peak
+
+
+def give_back() -> None:
+    """Freed memory back to the system, where the C library is one that keeps it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class Measured:
@@ -196,6 +204,10 @@ def main() -> int:
         except BenchFailed as e:
             print(f"profile: {e}", file=sys.stderr)
             return 1
+        examples, tokens = len(inputs.data), sum(len(d.ids) for d in inputs.data)
+        # What preparing took is not the trainer's.
+        del inputs
+        give_back()
         measured = Measured(asked.first, asked.steps)
         measured.wrap()
         if code := tellmt(["train", "--recipe", str(work / "recipe.toml"), "--mixed", str(work / "mixed"), "-o", str(work / "adapter")]):
@@ -207,8 +219,7 @@ def main() -> int:
         )
         return 1
     where = f"{platform.system()} {platform.machine()}, {cores()} core(s), load {os.getloadavg()[0]:.1f}"
-    tokens = sum(len(d.ids) for d in inputs.data)
-    text = report(measured, 16, [f"{asked.base}, {where}; {len(inputs.data):,} examples, {tokens:,} tokens; compile {asked.compile}"])
+    text = report(measured, 16, [f"{asked.base}, {where}; {examples:,} examples, {tokens:,} tokens; compile {asked.compile}"])
     print(text, end="")
     if asked.out:
         asked.out.write_text(text, encoding="utf-8")
