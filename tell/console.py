@@ -60,3 +60,11 @@ def progress(*columns: Any) -> Any:
     counted = TextColumn("{task.completed:,}/{task.total:,}")
     shown = columns or (TextColumn("{task.description}"), BarColumn(), counted, TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*shown, console=_console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def clock(seconds: float) -> str:
+    """A length of time as people say it: "40 s", "12 min", "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

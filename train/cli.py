@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from tell.card import open_adapter
 from tell.cli import Command
-from tell.console import emit, say, table
+from tell.console import clock, emit, say, table
 
 
 @click.command(cls=Command)
@@ -18,11 +18,12 @@ from tell.console import emit, say, table
     "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
 @click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="A corpus directory of the pair: [dev] looks at its dev split while training.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="The adapter directory to write.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="The adapter directory to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's seed.")
 @click.option("--force", is_flag=True, help="Train again even if the adapter is already there.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
-def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path, seed: int | None, force: bool, restart: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Only say what it will take: tokens, steps, time and memory, measured on a few micro-batches.")
+def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | None, seed: int | None, force: bool, restart: bool, dry_run: bool) -> None:
     """Train a LoRA adapter on mixed data.
 
     On several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tell.cli train ..., or accelerate launch in its place.
@@ -37,6 +38,14 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path, se
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
     check(recipe.train.report_to)
+    if dry_run:
+        from train.estimate import estimate
+
+        found = estimate(mixed, recipe)
+        emit(found, lambda: _estimated(found, recipe.dev.every > 0))
+        return
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--out'.")
     card, reused = run(mixed, recipe, out, force, restart, dev)
     if world()[0]:
         return
@@ -63,6 +72,19 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path, se
         rows.append(["picture", plot])
     result = {"reused": reused, "id": adapter.id, "path": str(out), "plot": plot, "card": card.model_dump(mode="json")}
     emit(result, lambda: table("", ["", ""], rows))
+
+
+def _estimated(e: dict[str, Any], looks: bool) -> Any:
+    rows = [
+        ["examples", f"{e['examples']:,} x {e['epochs']:,} epoch(s)"],
+        ["tokens", f"{e['tokens']:,}, {e['task_tokens'] / e['tokens']:.0%} of them task data"],
+        ["steps", f"{e['steps']:,}, in about {e['micro_batches']:,} micro-batches with {e['padding']:.0%} padding"],
+        ["speed", f"{e['tokens_per_second']:,.0f} tokens/s in {e['dtype']} on {e['device']}{', compiled' if e['compiled'] else ''}"],
+        ["time", f"{clock(e['seconds'])}, and {clock(e['seconds_to_start'])} before the first step{'; looks at the dev split come on top' if looks else ''}"],
+        ["memory", f"{e['memory'] / 2**30:.1f} GiB"],
+        ["disk", f"{e['disk'] / 2**20:,.0f} MiB while it runs"],
+    ]
+    return table("would take", ["", ""], rows)
 
 
 @click.command(cls=Command)

@@ -17,6 +17,7 @@ from tell.records import read_examples
 from tell.tokens import Tokens
 from train.config import Recipe
 from train.plan import Tokenised
+from train.ranks import give_back
 
 FORMAT = 2
 
@@ -48,6 +49,7 @@ def read_inputs(mixed: Path) -> Inputs:
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
     ids = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
+    give_back()
     return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
 
 

@@ -19,6 +19,7 @@ from tell.records import Example, Pair
 from tell.tokens import Tokens
 from train.config import LoraOptions, TrainOptions
 from train.plan import Tokenised, micro_batches
+from train.ranks import keep_few_shapes
 
 # Tokens, padding included, in one forward pass.
 BATCH_TOKENS = 2048
@@ -26,6 +27,7 @@ BATCH_TOKENS = 2048
 
 def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]]:
     """[{"line": from 1, "tokens": n, "nats": x}] in the order of `pairs`. Raises CorpusError when there are none, AdapterError when the adapter is damaged."""
+    keep_few_shapes()
     torch = need("torch", "train")
     for module in ("transformers", "peft", "safetensors"):
         need(module, "train")

@@ -6,6 +6,7 @@ what it trains on stays the same.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tell.errors import TellmtError
@@ -15,7 +16,7 @@ from train.model import Batch, backward, checkpoint_activations, collate, compil
 from train.optimiser import Masters
 from train.output import Words
 from train.plan import PASS, Step, micro_batches, packed_batches
-from train.ranks import Ranks
+from train.ranks import Ranks, give_back
 
 # What the processor's allocator says in a RuntimeError of no class of its own.
 _CPU_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "cannot allocate memory")
@@ -55,6 +56,8 @@ class Stepper:
             compile_layers(self.model)
         if self.ranks.shared:
             spread(self.model)
+
+    cost_of_pass = PASS
 
     def cut(self, step: Step, limit: int) -> list[list[int]]:
         """The step's micro-batches, of all processes together."""
@@ -126,7 +129,9 @@ class Stepper:
             self._halve(step)
         self.ranks.add_all([m.grad for m in self.masters.masters.values()])
         mean = loss_sum / step.targets
-        norm = self.masters.step(rate, self.options.max_grad_norm) if mean == mean and abs(mean) != float("inf") else self.masters.drop()
+        norm = self.masters.step(rate, self.options.max_grad_norm) if math.isfinite(mean) else self.masters.drop()
+        if not self.ranks.cuda:
+            give_back()
         return mean, norm, [15] if terminated else [2] if interrupted else []
 
     def _halve(self, step: Step) -> None:
