@@ -20,7 +20,7 @@ BATCH = 8
 # Keys that are not SFTConfig's: how the model is loaded, and a packed row's length.
 MODEL_KEYS = ("attn_implementation", "dtype", "use_kernels")
 # TRL at its fastest here, found by trying (docs/results/train-speed.md).
-BEST_CPU: dict[str, Any] = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length", "attn_implementation": "eager"}
+BEST_CPU: dict[str, Any] = {"gradient_checkpointing": False, "packing": True}
 # On a GPU rows are packed to a step's length; Liger's kernels where they are installed.
 BEST_GPU: dict[str, Any] = {"gradient_checkpointing": False, "packing": True, "use_liger_kernel": True}
 
