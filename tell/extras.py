@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,9 @@ def installed(module: str) -> bool:
 
 def need(module: str, extra: str) -> ModuleType:
     """The module, imported. Raises MissingExtra with the pip command when it is not installed."""
+    if module == "peft":
+        # peft loads it wherever it is installed, and it warns of kernels that nobody asked for.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as e:

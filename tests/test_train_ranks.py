@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tell.card import WEIGHTS, read_header
 from tests.conftest import Ran
 from tests.test_train import make_mix
 from train.ranks import Ranks, world
@@ -117,6 +118,38 @@ def test_a_step_that_does_not_fit_into_memory_is_cut_smaller(cli: CLI, tmp_path:
     wide, narrow = rows(tmp_path / "roomy"), rows(tmp_path / "tight")
     assert [r["tokens"] for r in wide] == [r["tokens"] for r in narrow]
     assert [r["loss"] for r in wide] == pytest.approx([r["loss"] for r in narrow], abs=1e-4)
+
+
+def test_a_base_in_four_bits(cli: CLI, mixed: Path, tmp_path: Path) -> None:
+    """Trains like the whole one, if not to the same digits, and the adapter is of the same kind."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    cli("train", "--mixed", mixed, "--recipe", tmp_path / "r.toml", "-o", tmp_path / "whole")
+    (tmp_path / "q.toml").write_text(RECIPE.replace("[train]", "[train]\nquantisation = 'nf4'"))
+    ran = cli("train", "--mixed", mixed, "--recipe", tmp_path / "q.toml", "-o", tmp_path / "bits", "--json")
+    assert ran.json["card"]["recipe"]["train"]["quantisation"] == "nf4"
+    a, b = rows(tmp_path / "whole"), rows(tmp_path / "bits")
+    assert [r["loss"] for r in b] == pytest.approx([r["loss"] for r in a], rel=0.05)
+    assert [r["loss"] for r in b] != [r["loss"] for r in a]
+    assert read_header(tmp_path / "bits" / WEIGHTS) == read_header(tmp_path / "whole" / WEIGHTS)
+
+
+def test_four_bits_are_not_spread(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tell.cli import main
+
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    monkeypatch.setattr(Ranks, "shared", property(lambda self: True, lambda self, value: None), raising=False)
+    (tmp_path / "q.toml").write_text(RECIPE.replace("[train]", "[train]\nquantisation = 'nf4'"))
+    assert main(["train", "--mixed", str(mixed), "--recipe", str(tmp_path / "q.toml"), "-o", str(tmp_path / "none")]) == 2
+    assert "cannot be spread" in capsys.readouterr().err
+
+
+def test_without_bitsandbytes(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tell.cli import main
+
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    (tmp_path / "q.toml").write_text(RECIPE.replace("[train]", "[train]\nquantisation = 'nf4'"))
+    assert main(["train", "--mixed", str(mixed), "--recipe", str(tmp_path / "q.toml"), "-o", str(tmp_path / "none")]) != 0
+    assert "tellmt[quantised]" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_not_even_one_example_fits(tiny: Any, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

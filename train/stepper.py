@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tell.errors import TellmtError
+from tell.errors import RecipeError, TellmtError
 from train.config import Recipe
 from train.inputs import Inputs
 from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, spread
@@ -37,6 +37,9 @@ class Stepper:
 
     def __init__(self, inputs: Inputs, recipe: Recipe, ranks: Ranks):
         options = recipe.train
+        if ranks.shared and options.quantisation != "none":
+            found = options.quantisation
+            raise RecipeError("a base in 4 bits cannot be spread over processes", place="[train] quantisation", found=found, valid="none, or no FSDP")
         self.inputs, self.options, self.ranks, self.seed = inputs, options, ranks, recipe.seed
         self.dtype = pick_dtype(options, ranks.cuda)
         self.model = load_model(inputs.base, recipe.lora, self.dtype, ranks.device, recipe.seed, options.quantisation)
