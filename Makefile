@@ -13,8 +13,8 @@ demo: ## from the shipped sample to a running service on http://127.0.0.1:$(PORT
 	@python3 deploy/setup_env.py demo
 	@.venv/bin/python deploy/demo.py --port $(PORT)
 
-test: setup ## all tests that need no GPU
-	.venv/bin/python -m pytest -m "not gpu"
+test: setup ## all tests that need no GPU, two files at a time
+	.venv/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile
 
 check: setup ## style, types, import directions
 	.venv/bin/ruff check .

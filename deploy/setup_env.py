@@ -51,7 +51,8 @@ def plan(profile: str, system: str, machine: str, gpu: bool) -> dict:
     """What this machine needs: builds of torch in the order to try them, extras, and whether vLLM's CPU build may be added."""
     extras = ["serve", "train", "cpu"]
     if profile == "all":
-        extras.append("dev")
+        # With the hub's reader, so that its tests run; it brings nothing that is heavy beside torch.
+        extras += ["dev", "hub"]
         if gpu:
             extras.append("gpu")
     # On Linux the public index's own build of torch brings gigabytes of CUDA libraries; elsewhere it is a CPU build already.

