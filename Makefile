@@ -14,7 +14,7 @@ demo: ## from the shipped sample to a running service on http://127.0.0.1:$(PORT
 	@.venv/bin/python deploy/demo.py --port $(PORT)
 
 test: setup ## all tests that need no GPU, two files at a time
-	.venv/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile
+	.venv/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## style, types, import directions
 	.venv/bin/ruff check .

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+# Minutes in few tests.
+LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_select"}
+
 # A shell that starts the tests in the background has SIGINT ignored, and every command under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[item.path]))
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from tell.bases import Base
 from tell.card import WEIGHTS, Adapter
 from tell.engine import EngineOptions
 from tell.errors import EngineError
+from tell.files import write_atomic
 from tell.registry import Registry
 from tests.fake_engine import FakeEngine
 from tests.fake_eval_engine import light_adapter, light_base
@@ -235,7 +236,7 @@ def test_an_adapter_of_another_pair_under_this_name(bench: Bench) -> None:
     with serving_one(bench) as (found, old):
         other = bench.publish("en-is", seed=3)
         state = json.loads(bench.pair_file().read_text())
-        bench.pair_file().write_text(json.dumps({**state, "live": other}))
+        write_atomic(bench.pair_file(), json.dumps({**state, "live": other}))
         status = until(lambda: (s := found.status())["state"] == "refused" and s)
         assert "this adapter is for another pair" in status["reason"] and status["adapter"] == old
 
