@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -24,11 +27,28 @@ def need(module: str, extra: str) -> ModuleType:
         # peft loads it wherever it is installed, and it warns of kernels that nobody asked for.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        return importlib.import_module(module)
+        with unseen("sklearn", "scipy") if module in ("transformers", "peft") else nullcontext():
+            return importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name and not module.startswith(e.name):
             raise MissingExtra(f"{module} is installed but lacks {e.name}", valid=f'run: pip install "tellmt[{extra}]"') from None
         raise MissingExtra(f"this needs {module}, which is not installed", valid=f'run: pip install "tellmt[{extra}]"') from None
+
+
+@contextmanager
+def unseen(*modules: str) -> Iterator[None]:
+    """While the block runs, these modules look as if they were not installed, unless they are loaded already.
+
+    For libraries that load whatever they find: transformers brings in scikit-learn and scipy for kinds of decoding that nobody here uses,
+    which takes a second and 140 MB in every process.
+    """
+    hidden = [m for m in modules if m not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for module in hidden:
+            del sys.modules[module]
 
 
 def has_gpu() -> bool:

@@ -167,3 +167,23 @@ def test_not_even_one_example_fits(tiny: Any, mixed: Path, tmp_path: Path, monke
     err = capsys.readouterr().err
     assert "not enough memory for one example" in err and "gradient_checkpointing" in err and "at most" in err
     assert not (tmp_path / "none").exists()
+
+
+def test_training_loads_nothing_that_it_does_not_use() -> None:
+    """Each would cost memory and time in every process; afterwards they can be had as ever."""
+    code = """
+import sys
+from tell.extras import need
+for name in ("torch", "transformers", "peft"):
+    need(name, "train")
+from train.model import load_model
+from tell.bases import Base
+try:
+    load_model(Base.model_construct(path="/nowhere"), None, "float32", "cpu", 0)
+except Exception as e:
+    print(type(e).__name__)
+print([m for m in ("sklearn", "scipy", "pandas", "matplotlib") if m in sys.modules])
+import sklearn.cluster
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and done.stdout.split("\n")[1] == "[]", done.stdout + done.stderr

@@ -10,7 +10,7 @@ from typing import Any
 
 from tell.bases import Base
 from tell.errors import BaseModelError
-from tell.extras import need
+from tell.extras import need, unseen
 from tell.machine import bf16
 from train.config import LoraOptions, TrainOptions
 from train.loadable import targets
@@ -30,10 +30,13 @@ def pick_dtype(options: TrainOptions, cuda: bool) -> str:
 
 def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int, quantisation: str = "none") -> Any:
     """The frozen base in the compute dtype, or in 4 bits, with fresh LoRA layers, whose initial weights depend on `seed` alone."""
-    import peft
     import torch
-    import transformers
 
+    with unseen("sklearn", "scipy"):
+        import peft
+        import transformers
+
+        loader = transformers.AutoModelForCausalLM
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     more: dict[str, Any] = {}
@@ -44,7 +47,7 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         )
         more = {"quantization_config": bits, "device_map": {"": device}}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model = loader.from_pretrained(
             base.path,
             dtype=getattr(torch, dtype),
             # Segments are short: on a processor plain products are faster than its fused attention, whose forward pass is slow in bfloat16.
