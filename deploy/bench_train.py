@@ -35,8 +35,8 @@ TELLMT = [sys.executable, "-m", "tell.cli"]
 NAMES = {"ours": "this trainer", "trl-default": "TRL default", "trl-best": "TRL best", "trl-float32": "TRL default in float32", "try": "TRL with --try"}
 SEED = 1
 LEARNING_RATE = 5e-4
-# Nats per held-out token: a choice, about a tenth of what a run of the smallest size gains (0.46 after four steps). The spread over seeds was not measured.
-TOLERANCE = 0.05
+# Nats per held-out token: equal trainings that differ in order and first weights end less than this apart in 19 of 20 cases (bench_noise.py).
+TOLERANCE = 0.064
 
 
 class BenchFailed(Exception):
