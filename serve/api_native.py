@@ -138,7 +138,7 @@ async def adapters(request: Request) -> Status:
     follower: Follower = request.app.state.follower
     pairs = []
     for pair, followed in sorted(follower.pairs.items()):
-        version = service.live.get(pair)
+        version = service.versions.live.get(pair)
         card = version.adapter.card if version else None
         source, target = _codes(pair)
         pairs.append(

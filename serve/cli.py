@@ -30,7 +30,8 @@ from tell.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 
 if TYPE_CHECKING:
     from serve.follow import Follower
-    from serve.service import Limits, Service
+    from serve.service import Service
+from serve.versions import Limits
 
 # Seconds that requests under way are given to end.
 DRAIN = 30
@@ -116,7 +117,7 @@ def _server(service: Service, follower: Follower) -> Any:
 
 
 def _announce(service: Service, follower: Follower, url: str) -> None:
-    pairs = {pair: service.live[pair].adapter.id for pair in service.pairs()}
+    pairs = {pair: service.versions.live[pair].adapter.id for pair in service.pairs()}
     shown = ", ".join(f"{pair} {id[:12]}" for pair, id in pairs.items()) or "no pair is live yet"
     refused = {pair: f.reason for pair, f in follower.pairs.items() if pair not in pairs}
     emit({"url": url, "engine": service.engine.name, "base": service.base.id, "pairs": pairs, "refused": refused})
@@ -162,7 +163,7 @@ async def _run(service: Service, follower: Follower, sock: socket.socket) -> int
 
 
 def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> Limits:
-    from serve.service import Limits
+    from serve.versions import Limits
 
     # One more than live, for the new version during a change.
     return Limits(adapters=max_adapters + 1, rank=max_rank, context=context, characters=max_chars)

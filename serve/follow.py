@@ -118,8 +118,8 @@ class Follower:
         self.reason = reason
 
     def _stop(self, pair: str, why: str) -> None:
-        if self.service.live.get(pair):
-            self.service.switch(pair, None)
+        if self.service.versions.live.get(pair):
+            self.service.versions.switch(pair, None)
             say(f"{pair}: no longer served: {why}")
         self.pairs.pop(pair, None)
 
@@ -133,13 +133,13 @@ class Follower:
                 self.pairs[pair] = Followed(stamp=stamp, state="refused", reason="no adapter is live for this pair")
                 return
             followed.wanted, followed.shipped = (own.id, True) if own else (wanted, False)
-            current = self.service.live.get(pair)
+            current = self.service.versions.live.get(pair)
             if current is None or current.adapter.id != followed.wanted:
                 followed.state = "loading"
                 adapter = await asyncio.to_thread(own.open if own else functools.partial(self._open, pair, str(wanted)))
                 if current is None:
                     self._make_room(pair, for_shipped=own is not None)
-                self.service.switch(pair, await self.service.bring_up(adapter))
+                self.service.versions.switch(pair, await self.service.versions.bring_up(adapter))
                 self.service.metrics.swaps.labels(pair, "live").inc()
                 instead = f", instead of {current.adapter.short}" if current else ""
                 say(f"{pair}: {adapter.short} is live{', as it came with tellmt' if own else ''}{instead}")
@@ -159,12 +159,13 @@ class Follower:
     def _make_room(self, pair: str, for_shipped: bool) -> None:
         """Shipped adapters take only room that no published one wants. Raises Overloaded when there is none for this shipped one."""
         # One place is for the new version during a change.
-        if len(self.service.live) < self.service.limits.adapters - 1:
+        held = len(self.service.versions.live)
+        if held < self.service.limits.adapters - 1:
             return
         if for_shipped:
-            raise Overloaded("no room for a shipped adapter beside the published ones", found=f"{len(self.service.live)} live", valid="a higher --max-adapters")
-        for other in sorted(p for p in self.service.live if self.pairs[p].shipped)[-1:]:
-            self.service.switch(other, None)
+            raise Overloaded("no room for a shipped adapter beside the published ones", found=f"{held} live", valid="a higher --max-adapters")
+        for other in sorted(p for p in self.service.versions.live if self.pairs[p].shipped)[-1:]:
+            self.service.versions.switch(other, None)
             self._refuse(other, self.pairs[other], f"its room went to {pair}, which was published; a higher --max-adapters has room for both")
 
     def _open(self, pair: str, adapter_id: str) -> Adapter:
@@ -175,7 +176,7 @@ class Follower:
 
     def _refuse(self, pair: str, followed: Followed, reason: str) -> None:
         if reason != followed.reason:
-            now = self.service.live.get(pair)
+            now = self.service.versions.live.get(pair)
             say(f"{pair}: not changed: {reason}; " + (f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"))
             self.service.metrics.swaps.labels(pair, "refused").inc()
         followed.state, followed.reason = "refused", reason

@@ -88,7 +88,7 @@ async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[st
     check_base(adapter, base.id, base.revision)
     need("prometheus_client", "serve")
     from serve.canary import prove
-    from serve.service import segment_limit
+    from serve.versions import segment_limit
 
     say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
     options = EngineOptions(base=base, max_adapters=1, max_rank=max(16, adapter.card.rank), max_context=min(CONTEXT, base.context))

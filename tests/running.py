@@ -17,7 +17,8 @@ from fake_eval_engine import light_adapter, light_base
 
 from serve.app import create_app
 from serve.follow import Follower
-from serve.service import Limits, Service
+from serve.service import Service
+from serve.versions import Limits
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.registry import Registry
 from tell.tokens import Tokens

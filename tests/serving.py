@@ -13,7 +13,8 @@ import httpx
 
 from serve.cli import _server, bind, url_of
 from serve.follow import Follower
-from serve.service import Limits, Service
+from serve.service import Service
+from serve.versions import Limits
 from tell.bases import Base
 from tell.card import Adapter
 from tell.engine import Engine, EngineOptions

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from serve.service import Limits
+from serve.versions import Limits
 from tell.bases import Base
 from tell.card import WEIGHTS, Adapter
 from tell.engine import EngineOptions

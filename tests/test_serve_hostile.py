@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.service import Limits
+from serve.versions import Limits
 from tell.errors import EngineError
 from tests.conftest import SHARED
 from tests.serving import Running, error, running, until

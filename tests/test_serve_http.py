@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.service import Limits
+from serve.versions import Limits
 from tests.serving import Running, error, running, until
 
 pytest_plugins = ["tests.serving_fixtures"]

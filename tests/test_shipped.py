@@ -13,7 +13,7 @@ import pytest
 
 import serve.local
 from serve.cli import base_of
-from serve.service import Limits
+from serve.versions import Limits
 from tell.bases import DEFAULT_BASE
 from tell.card import CARD, WEIGHTS, Adapter
 from tell.cli import main

@@ -21,7 +21,7 @@ from running import Upper, other_server, publish, serving
 
 import serve.local
 import serve.remote
-from serve.service import Limits
+from serve.versions import Limits
 from tell.bases import Base
 from tell.cli import main
 from tell.engine import EngineOptions, Generation, Prompt
@@ -332,7 +332,7 @@ def test_a_new_version_meanwhile_is_told(isolated: Path, live: Callable[..., str
         def change() -> None:
             second.append(live(seed=1))
             deadline = time.monotonic() + 20
-            while server.service.live["is-en"].adapter.id != second[0]:
+            while server.service.versions.live["is-en"].adapter.id != second[0]:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
 
