@@ -1,7 +1,7 @@
 """The registry: published adapters, the aliases that say which one answers for a pair, and a log of who changed what and why.
 
     <root>/adapters/<id>/        immutable once there
-    <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}
+    <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}, and "pinned" where it is true
     <root>/log.jsonl             one line per change, append-only
 
 Writers take a lock on <root>/.lock; every write goes aside and is renamed, so readers need no lock and never see half a state.
@@ -30,7 +30,10 @@ from tell.paths import registry_dir, writable
 
 
 class PairState(BaseModel):
-    """Which adapters stand for one pair. `generation` grows by one with every change."""
+    """Which adapters stand for one pair. `generation` grows by one with every change.
+
+    `pinned` says that a service with more pairs than room keeps this one loaded.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +42,11 @@ class PairState(BaseModel):
     previous: str | None = None
     canary: str | None = None
     generation: int = 0
+    pinned: bool = False
+
+    def dump(self) -> dict[str, Any]:
+        """What is written: a state that was never pinned reads in versions that knew no pins."""
+        return self.model_dump() if self.pinned else self.model_dump(exclude={"pinned"})
 
 
 def _who() -> str:
@@ -168,8 +176,18 @@ class Registry:
             self._write(new, {"event": "rollback", "id": new.live, "from": old.live, "why": why})
         return new
 
+    def pin(self, pair: str, on: bool, why: str) -> PairState:
+        """Pin a pair, or take its pin off. Raises RegistryError when the state cannot be read or written; what changes nothing is no change."""
+        with self._lock():
+            old = self.state(pair)
+            if old.pinned == on:
+                return old
+            new = old.model_copy(update={"pinned": on, "generation": old.generation + 1})
+            self._write(new, {"event": "pin" if on else "unpin", "id": old.live, "why": why})
+        return new
+
     def _write(self, state: PairState, entry: dict[str, Any]) -> None:
-        write_json(self._pair_file(state.pair), state.model_dump())
+        write_json(self._pair_file(state.pair), state.dump())
         self._append({"pair": state.pair, "generation": state.generation, **entry})
 
     def log(self) -> list[dict[str, Any]]:
