@@ -1,19 +1,16 @@
-"""The native API: translations with the adapter version that made them, and what is live."""
+"""The native API: translations with the adapter version that made them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.bodies import body_schema, read_body
-from serve.follow import Follower
 from serve.guards import unless_gone
 from serve.service import Service, Translation
-from tell.errors import LanguageError, RequestError
-from tell.languages import parse_pair
+from tell.errors import RequestError
 
 # Longer than any BCP 47 tag in use.
 MAX_CODE = 35
@@ -49,36 +46,6 @@ class Answer(BaseModel):
     translations: list[Translated] = Field(description="One per text, in order")
 
 
-class Code(BaseModel):
-    code: str
-    name: str
-    autonym: str
-    rtl: bool
-
-
-class PairStatus(BaseModel):
-    pair: str
-    source: Code | None
-    target: Code | None
-    adapter: str | None = Field(description="The version that answers now")
-    wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
-    shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
-    state: str = Field(description="live; loading; or refused, with the reason, while `adapter` (if any) goes on answering")
-    reason: str | None
-    base: str | None
-    since: datetime | None
-    in_flight: int
-    scores: list[dict[str, Any]] = Field(description="From the card of the version that answers")
-
-
-class Status(BaseModel):
-    engine: str
-    base: str
-    revision: str
-    reason: str | None = Field(description="Why the registry cannot be read, if so")
-    pairs: list[PairStatus]
-
-
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request cannot be used, or its pair is not served"},
     413: {"model": Problem, "description": "Too much in one request"},
@@ -100,7 +67,7 @@ def checked_texts(text: str | list[str]) -> list[str]:
 async def translated(request: Request, source: str, target: str, texts: list[str]) -> tuple[Answer, list[Translation]]:
     """What both APIs do: lease the pair's version, translate, and leave off when the client does."""
     service: Service = request.app.state.service
-    with service.lease(source, target) as version:
+    async with service.lease(source, target) as version:
         card = version.adapter.card
         request.scope["tellmt.version"] = (card.pair, version.adapter.id)
         made = await unless_gone(request, service.translate(version, texts))
@@ -120,33 +87,3 @@ async def translate(request: Request) -> Answer:
     asked = await read_body(request, Asked)
     answer, _ = await translated(request, asked.source, asked.target, checked_texts(asked.text))
     return answer
-
-
-def _codes(pair: str) -> tuple[Code | None, Code | None]:
-    try:
-        found = parse_pair(pair)
-    except LanguageError:
-        # The name of a file in the registry that no pair has.
-        return None, None
-    source, target = (Code(code=x.tag, name=x.name, autonym=x.autonym, rtl=x.rtl) for x in (found.source, found.target))
-    return source, target
-
-
-@routes.get("/api/v1/adapters", response_model=Status, summary="What answers for each pair, and why not something else", tags=["native"])
-async def adapters(request: Request) -> Status:
-    service: Service = request.app.state.service
-    follower: Follower = request.app.state.follower
-    pairs = []
-    for pair, followed in sorted(follower.pairs.items()):
-        version = service.versions.live.get(pair)
-        card = version.adapter.card if version else None
-        source, target = _codes(pair)
-        pairs.append(
-            PairStatus(
-                pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
-                state=followed.state, reason=followed.reason, base=card.base.id if card else None,
-                since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
-                scores=card.scores if card else [],
-            )
-        )  # fmt: skip
-    return Status(engine=service.engine.name, base=service.base.id, revision=service.base.revision, reason=follower.reason, pairs=pairs)

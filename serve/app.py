@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_libre, api_native
+from serve import api_libre, api_native, api_status
 from serve.follow import Follower
 from serve.guards import BodyLimit, Observe
 from serve.service import Service
@@ -103,6 +103,7 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE) -> FastA
     )
     app.state.service, app.state.follower = service, follower
     app.include_router(api_native.routes)
+    app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     _operations(app, service)
     _page(app, page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from serve.segments import Span, fill, pieces, split
 from serve.versions import Limits, Version, Versions
@@ -48,12 +48,12 @@ class Service:
         """Whether a translation asked for now would be answered, if its pair is live."""
         return self.started and self.looked and await self.engine.healthy()
 
-    @contextlib.contextmanager
-    def lease(self, source: str, target: str) -> Iterator[Version]:
+    @contextlib.asynccontextmanager
+    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
         """`Versions.lease`. Raises EngineError while the engine starts."""
         if not self.started:
             raise EngineError("the engine is still starting")
-        with self.versions.lease(source, target) as version:
+        async with self.versions.lease(source, target) as version:
             yield version
 
     def pairs(self) -> list[str]:

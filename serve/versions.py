@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from serve.canary import prove
@@ -138,8 +138,8 @@ class Versions:
         except TellmtError as e:
             say(f"{adapter_id[:12]}: not unloaded: {e}")
 
-    @contextlib.contextmanager
-    def lease(self, source: str, target: str) -> Iterator[Version]:
+    @contextlib.asynccontextmanager
+    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
         """The version that answers for a pair, found and kept from unloading in one step.
 
         `source` may be `auto`, for the only language there is an adapter from. Raises LanguageError for a code that is none,

@@ -1,0 +1,76 @@
+"""GET /api/v1/adapters: what answers for each pair, and why not something else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from serve.follow import Follower
+from serve.service import Service
+from tell.errors import LanguageError
+from tell.languages import parse_pair
+
+routes = APIRouter()
+
+
+class Code(BaseModel):
+    code: str
+    name: str
+    autonym: str
+    rtl: bool
+
+
+class PairStatus(BaseModel):
+    pair: str
+    source: Code | None
+    target: Code | None
+    adapter: str | None = Field(description="The version that answers now")
+    wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
+    shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
+    state: str = Field(description="live; loading; or refused, with the reason, while `adapter` (if any) goes on answering")
+    reason: str | None
+    base: str | None
+    since: datetime | None
+    in_flight: int
+    scores: list[dict[str, Any]] = Field(description="From the card of the version that answers")
+
+
+class Status(BaseModel):
+    engine: str
+    base: str
+    revision: str
+    reason: str | None = Field(description="Why the registry cannot be read, if so")
+    pairs: list[PairStatus]
+
+
+def _codes(pair: str) -> tuple[Code | None, Code | None]:
+    try:
+        found = parse_pair(pair)
+    except LanguageError:
+        # The name of a file in the registry that no pair has.
+        return None, None
+    source, target = (Code(code=x.tag, name=x.name, autonym=x.autonym, rtl=x.rtl) for x in (found.source, found.target))
+    return source, target
+
+
+@routes.get("/api/v1/adapters", response_model=Status, summary="What answers for each pair, and why not something else", tags=["native"])
+async def adapters(request: Request) -> Status:
+    service: Service = request.app.state.service
+    follower: Follower = request.app.state.follower
+    pairs = []
+    for pair, followed in sorted(follower.pairs.items()):
+        version = service.versions.live.get(pair)
+        card = version.adapter.card if version else None
+        source, target = _codes(pair)
+        pairs.append(
+            PairStatus(
+                pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
+                state=followed.state, reason=followed.reason, base=card.base.id if card else None,
+                since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
+                scores=card.scores if card else [],
+            )
+        )  # fmt: skip
+    return Status(engine=service.engine.name, base=service.base.id, revision=service.base.revision, reason=follower.reason, pairs=pairs)
