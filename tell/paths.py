@@ -27,6 +27,11 @@ def registry_dir() -> Path:
     return _home("TELLMT_REGISTRY", "XDG_DATA_HOME", ".local/share", "registry")
 
 
+def keys_file() -> Path:
+    """`TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`."""
+    return _home("TELLMT_KEYS", "XDG_CONFIG_HOME", ".config", "keys.json").absolute()
+
+
 def writable(path: Path, what: str, variable: str) -> Path:
     """`path`, made if need be. Raises TellmtError naming the variable that moves it when it cannot be written."""
     try:
