@@ -7,13 +7,19 @@
         LanguageError             language codes and pairs
         RequestError              bodies of HTTP requests
           TooLarge                  HTTP 413           more than one request may hold
+          TooSlow                   HTTP 408           a body that does not come to its end
       NotServed                 exit 1, HTTP 400   no adapter answers for this pair
+      KeyRefused                exit 1, HTTP 401   no API key, or one that is nobody's, expired or revoked
+      ScopeRefused              exit 1, HTTP 403   the API key may not do this
+      QuotaUsed                 exit 1, HTTP 429   the API key's quota is used up for now
       MissingExtra              exit 1, HTTP 503   an optional dependency is not installed
       BaseModelError            exit 1, HTTP 503   a base model cannot be had or does not verify
       AdapterError              exit 1, HTTP 503   an adapter directory is incomplete, altered or does not fit
       RegistryError             exit 1, HTTP 503   the registry cannot be read or written
       EngineError               exit 1, HTTP 503   the engine cannot start or has died
       Overloaded                exit 1, HTTP 503   too much is waiting already; the same request may succeed later
+        OverShare                 HTTP 429           too much of one API key is waiting
+      TimedOut                  exit 1, HTTP 504   a request's time is over
       GateRefused               exit 1, HTTP 409   an adapter is not better than what it would replace
       PartlyDone                exit 3, HTTP 500   some outputs were written, some were not
 
@@ -68,8 +74,30 @@ class TooLarge(RequestError):
     status = 413
 
 
+class TooSlow(RequestError):
+    status = 408
+
+
 class NotServed(TellmtError):
     status = 400
+
+
+class KeyRefused(TellmtError):
+    status = 401
+
+
+class ScopeRefused(TellmtError):
+    status = 403
+
+
+class QuotaUsed(TellmtError):
+    """`retry_after`: seconds until the same request is taken on, if nothing else is asked meanwhile."""
+
+    status = 429
+
+    def __init__(self, thing: str, retry_after: int, *, found: object = None, valid: str | None = None):
+        super().__init__(thing, found=found, valid=valid)
+        self.retry_after = retry_after
 
 
 class MissingExtra(TellmtError):
@@ -93,7 +121,21 @@ class EngineError(TellmtError):
 
 
 class Overloaded(TellmtError):
+    """`retry_after`: seconds until the same request may be taken on, where that is known."""
+
     status = 503
+
+    def __init__(self, thing: str, *, place: str | None = None, found: object = None, valid: str | None = None, retry_after: int | None = None):
+        super().__init__(thing, place=place, found=found, valid=valid)
+        self.retry_after = retry_after
+
+
+class OverShare(Overloaded):
+    status = 429
+
+
+class TimedOut(TellmtError):
+    status = 504
 
 
 class GateRefused(TellmtError):

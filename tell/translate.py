@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tell.anchors import Anchor
-from tell.engine import Decoding, Engine, Prompt
+from tell.engine import Decoding, Engine, Generation, Prompt
 from tell.errors import RequestError
 from tell.tokens import Tokens
 
@@ -50,8 +50,12 @@ class Translator:
             return out
         prompts = [self.prompt(segments[i].strip()) for i in wanted]
         for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
-            text = self.anchor.strip(g.text).strip()
-            if "\n" not in segments[i].strip():
-                text = text.split("\n", 1)[0].strip()
-            out[i] = Hypothesis(text, g.tokens, g.finish == "length")
+            out[i] = self.hypothesis(segments[i], g)
         return out
+
+    def hypothesis(self, segment: str, generation: Generation) -> Hypothesis:
+        """What the engine made of the segment's prompt, as its translation."""
+        text = self.anchor.strip(generation.text).strip()
+        if "\n" not in segment.strip():
+            text = text.split("\n", 1)[0].strip()
+        return Hypothesis(text, generation.tokens, generation.finish == "length")
