@@ -172,7 +172,9 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port to listen on; 0 takes any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password: keep it local or behind a proxy.")
-@click.option("--engine", default="auto", show_default=True, help="vllm, ct2, or auto: vllm where there is a GPU.")
+@click.option("--engine", default="auto", show_default=True, help="vllm, ct2, openai, or auto: vllm where there is a GPU.")
+@click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. Its key, if it wants one, is read from TELLMT_ENGINE_KEY.")
+@click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: where LOCAL lies on that server.")
 @click.option("--base", default=None, help="Base model. Default: the one the live adapters were trained on.")
 @click.option("--registry", type=click.Path(path_type=Path), default=None, help="Registry to follow. Default: TELLMT_REGISTRY.")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="CPU threads of the engine; 0 takes all.")
@@ -181,7 +183,18 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
 @NO_SHIPPED
 def serve(
-    port: int, host: str, engine: str, base: str | None, registry: Path | None, threads: int, max_adapters: int, max_rank: int, max_chars: int, no_shipped: bool
+    port: int,
+    host: str,
+    engine: str,
+    engine_url: str,
+    engine_path_map: str,
+    base: str | None,
+    registry: Path | None,
+    threads: int,
+    max_adapters: int,
+    max_rank: int,
+    max_chars: int,
+    no_shipped: bool,
 ) -> int:
     """Serve the live adapters of the registry over HTTP.
 
@@ -201,7 +214,8 @@ def serve(
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))
         context = min(CONTEXT, model.context)
-        options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context)
+        there = {"url": engine_url, "path_map": engine_path_map}
+        options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, **there)
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.root}")
         service = Service(open_engine(name, options), _limits(max_adapters, max_rank, max_chars, context))

@@ -12,12 +12,12 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from serve import fits
+from serve.calls import Calls
 from tell.endings import Endings
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
@@ -66,9 +66,7 @@ class VllmEngine:
         self._numbers = itertools.count(1)
         self._requests = itertools.count(1)
         self._loading = asyncio.Lock()
-        self._using: Counter[str | None] = Counter()
-        self._idle: dict[str | None, asyncio.Event] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls = Calls()
 
     async def start(self) -> None:
         """Start vLLM and its process. Raises MissingExtra, or EngineError when the base is broken or vLLM does not come up."""
@@ -156,7 +154,7 @@ class VllmEngine:
 
     def _check(self, adapter_id: str, path: Path) -> None:
         adapter = fits.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank)
-        fits.check_values(adapter)
+        fits.check_acts(adapter)
 
     async def unload(self, adapter_id: str) -> None:
         """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
@@ -165,8 +163,7 @@ class VllmEngine:
             return
         self._leaving.add(adapter_id)
         try:
-            while self._using[adapter_id]:
-                await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
+            await self._calls.drained(adapter_id)
             if await self.healthy():
                 await self._llm.remove_lora(lora.lora_int_id)
         except Exception as e:  # the child's error, as in load
@@ -196,22 +193,7 @@ class VllmEngine:
             raise RequestError("prompt and output do not fit the context", found=found, valid=f"at most {self._context}")
         # vLLM serves in order of arrival: a long call keeps only as many prompts in its queue as fit one batch, so others get in between.
         gate = asyncio.Semaphore(self._options.max_batch)
-        self._using[adapter_id] += 1
-        tasks = [asyncio.create_task(self._one(p, lora, gate)) for p in prompts]
-        self._calls.update(tasks)
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            # vLLM must have let go of every request before the adapter counts as unused.
-            try:
-                await asyncio.gather(*tasks, return_exceptions=True)
-            finally:
-                self._calls.difference_update(tasks)
-                self._using[adapter_id] -= 1
-                if not self._using[adapter_id] and (idle := self._idle.pop(adapter_id, None)):
-                    idle.set()
+        return await self._calls.all(adapter_id, [self._one(p, lora, gate) for p in prompts])
 
     async def _one(self, prompt: Prompt, lora: Any, gate: asyncio.Semaphore) -> Generation:
         from vllm import SamplingParams, TokensPrompt
@@ -247,13 +229,12 @@ class VllmEngine:
             await asyncio.wait([self._starting])
             self._starting = None
         llm, self._llm = self._llm, None
-        for task in list(self._calls):
-            task.cancel()
+        self._calls.cancel()
         self._loras.clear()
         if llm is not None:
             await asyncio.sleep(0)
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*self._calls, return_exceptions=True)
+                await self._calls.ended()
             # Before its process ends, or it logs that end as an accident.
             if handler := llm.output_handler:
                 handler.cancel()

@@ -66,6 +66,9 @@ class EngineOptions:
     max_batch: int = 64
     # Tokens of prompt and output together that one request may take.
     max_context: int = 4096
+    # The server of the driver `openai`, and `LOCAL=REMOTE`, where a directory of this machine lies for it.
+    url: str = ""
+    path_map: str = ""
 
 
 class Engine(Protocol):
@@ -73,7 +76,8 @@ class Engine(Protocol):
 
     `start` raises MissingExtra or EngineError. `load` raises AdapterError and leaves the loaded ones as they were. Adapters
     are known by the id of their content, so an id never changes its meaning; `generate` with None runs the bare base.
-    Cancelling `generate` stops the work for its prompts.
+    Cancelling `generate` stops the work for its prompts. When what computes is gone, `healthy` is False within a second or so,
+    calls under way raise EngineError, and `close` still ends what is left.
     """
 
     name: str
