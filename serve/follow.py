@@ -1,6 +1,6 @@
 """Follows the registry while the service runs: a version published there goes live, a pair removed there stops.
 
-Reads <registry>/pairs/*.json and the adapters they name. Pairs without a live version there are answered by the adapter that came with
+Reads the states of the registry's pairs and the adapters they name. Pairs without a live version there are answered by the adapter that came with
 tellmt, if there is one. Whatever is wrong there, what answers now goes on answering; the reason
 is kept per pair for GET /api/v1/adapters and said once.
 """
@@ -8,12 +8,11 @@ is kept per pair for GET /api/v1/adapters and said once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 from serve.service import Service
@@ -22,14 +21,12 @@ from tell.console import say
 from tell.errors import Overloaded, RegistryError, TellmtError
 from tell.languages import parse_pair
 from tell.registry import Registry
+from tell.registry_store import Stamp
 from tell.shipped import Shipped
 
-INTERVAL = 0.5
 # Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 
-# What one look costs: one stat per pair. A rename makes a new inode, so equal stamps mean equal content.
-Stamp = tuple[int, int, int]
 # That of a pair which only a shipped adapter is there for.
 SHIPPED: Stamp = (0, 0, 0)
 
@@ -50,29 +47,20 @@ class Followed:
     retry_after: float = FIRST_RETRY
 
 
-def stamps(root: Path) -> dict[str, Stamp]:
-    """Pair by pair, what its file looks like. Raises OSError when the registry is not there."""
-    out = {}
-    with os.scandir(root / "pairs") as entries:
-        for entry in entries:
-            if entry.name.endswith(".json") and not entry.name.startswith("."):
-                try:
-                    info = entry.stat()
-                except FileNotFoundError:
-                    continue
-                out[entry.name.removesuffix(".json").replace("--", ":")] = (info.st_ino, info.st_mtime_ns, info.st_size)
-    return out
-
-
 class Follower:
-    def __init__(self, service: Service, registry: Registry, interval: float = INTERVAL, shipped: Mapping[str, Shipped] | None = None):
-        self.service, self.registry, self.interval = service, registry, interval
+    def __init__(self, service: Service, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
+        self.service, self.registry, self.interval = service, registry, registry.interval if interval is None else interval
         # Those of the base that runs.
         self.shipped = dict(shipped or {})
         self.pairs: dict[str, Followed] = {}
         # Why the registry itself cannot be read.
         self.reason: str | None = None
         self._seen = False
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now rather than when it is time: something was changed."""
+        self._woken.set()
 
     async def run(self) -> None:
         while True:
@@ -81,23 +69,25 @@ class Follower:
             except Exception as e:
                 # A follower that dies would freeze what is live without a word.
                 self._unreadable(f"unexpected {type(e).__name__}")
-            await asyncio.sleep(self.interval)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self.interval)
+            self._woken.clear()
 
     async def look(self) -> None:
         """One look at the registry; returns when what it asks for is live or refused."""
         try:
-            found = await asyncio.to_thread(stamps, self.registry.root)
-        except OSError as e:
+            found = await asyncio.to_thread(self.registry.stamps)
+        except (OSError, TellmtError) as e:
             # An empty registry is a beginning; one that was there and is not is a fault, and then what is live stays.
             if self._seen or not isinstance(e, FileNotFoundError):
-                self._unreadable(e.strerror or str(e))
+                self._unreadable((isinstance(e, OSError) and e.strerror) or str(e))
                 self.service.looked = True
                 return
             found = {}
         else:
             self._seen = True
         if self.reason is not None:
-            say(f"registry {self.registry.root}: readable again")
+            say(f"registry {self.registry.place}: readable again")
             self.reason = None
         found = {**dict.fromkeys(self.shipped, SHIPPED), **found}
         for pair in [p for p in self.pairs if p not in found]:
@@ -114,7 +104,7 @@ class Follower:
 
     def _unreadable(self, reason: str) -> None:
         if reason != self.reason:
-            say(f"registry {self.registry.root}: {reason}; what is live stays")
+            say(f"registry {self.registry.place}: {reason}; what is live stays")
         self.reason = reason
 
     def _stop(self, pair: str, why: str) -> None:

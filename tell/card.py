@@ -7,10 +7,9 @@ of all three, so an id stands for exactly one content.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
-import stat
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tell.anchors import Anchor
 from tell.engine import Decoding
 from tell.errors import AdapterError
-from tell.files import canonical_json, key_of, sha256_bytes, sha256_file
+from tell.files import canonical_json, key_of, sha256_bytes
+from tell.weights import check_weights, no_twins, open_regular
+from tell.weights import read_header as read_header
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
-# A rank-16 adapter on every linear layer of an 8B base is about 200 MB.
-MAX_WEIGHTS = 2 << 30
 MAX_TEXT = 4 << 20
-MAX_HEADER = 16 << 20
 
 
 class BaseRef(BaseModel):
@@ -84,65 +82,53 @@ def adapter_id(card: Card) -> str:
     return key_of({"card": sha256_bytes(canonical_json(card.model_dump(mode="json")))})[:32]
 
 
-def _regular(path: Path, limit: int) -> int:
-    try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        raise AdapterError("the adapter is incomplete", place=str(path.parent), found=f"no {path.name}", valid=f"{WEIGHTS}, {CONFIG}, {CARD}") from None
-    if not stat.S_ISREG(info.st_mode):
-        raise AdapterError("not a regular file", place=str(path), valid="no links, no devices")
-    if info.st_size > limit:
-        raise AdapterError("too large", place=str(path), found=f"{info.st_size} bytes", valid=f"at most {limit}")
-    return info.st_size
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The safetensors header: tensor name to dtype, shape and offsets. Raises AdapterError when it is not one or the data is cut short."""
-    size = _regular(path, MAX_WEIGHTS)
-    with path.open("rb") as f:
-        head = f.read(8)
-        n = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 2 <= n <= min(MAX_HEADER, max(size - 8, 0)):
-            raise AdapterError("not a safetensors file, or cut short", place=str(path), found=f"{size} bytes, header of {n}")
-        try:
-            header: dict[str, Any] = json.loads(f.read(n))
-            header.pop("__metadata__", None)
-            for tensor in header.values():
-                shape, (begin, stop) = tensor["shape"], tensor["data_offsets"]
-                if not isinstance(shape, list) or not all(isinstance(x, int) and x >= 0 for x in [*shape, begin, stop]) or begin > stop:
-                    raise ValueError(f"shape {shape}, offsets {begin} and {stop}")
-            end = max((t["data_offsets"][1] for t in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise AdapterError("the safetensors header is damaged", place=str(path), found=str(e)) from None
-    if 8 + n + end != size:
-        raise AdapterError("the safetensors data is cut short or too long", place=str(path), found=f"{size} bytes", valid=f"{8 + n + end}")
-    return header
+def _text(path: Path) -> bytes:
+    with open_regular(path, MAX_TEXT) as f:
+        return f.read(MAX_TEXT)
 
 
 def read_card(path: Path) -> Card:
     """The card of an adapter directory, unverified. Raises AdapterError when there is none or it does not parse."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise AdapterError("no such adapter directory", place=str(path))
-    _regular(path / CARD, MAX_TEXT)
+    raw = _text(path / CARD)
     try:
-        return Card.model_validate(json.loads((path / CARD).read_bytes()))
+        return Card.model_validate(json.loads(raw, object_pairs_hook=no_twins))
     except (ValueError, ValidationError, RecursionError) as e:
-        raise AdapterError("the card cannot be read", place=str(path / CARD), found=str(e).split("\n")[0]) from None
+        raise AdapterError("the card cannot be read", place=str(path / CARD), found=_problem(e)) from None
+
+
+def _problem(e: Exception) -> str:
+    """pydantic's messages have the name of the field in their second line, and quote what was found, which is a stranger's text."""
+    if isinstance(e, ValidationError):
+        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return str(e).split("\n")[0]
+
+
+def _check_config(path: Path, raw: bytes) -> None:
+    """Raises AdapterError for what is no JSON object; whether an engine can serve what it asks for is the engine's to say."""
+    try:
+        config = json.loads(raw, object_pairs_hook=no_twins)
+        if not isinstance(config, dict):
+            raise ValueError(f"a {type(config).__name__}, not an object")
+    except (ValueError, RecursionError) as e:
+        raise AdapterError("the adapter's configuration cannot be read", place=str(path), found=str(e)) from None
 
 
 def open_adapter(path: Path) -> Adapter:
-    """A verified adapter: every file present, regular, of the hash its card names, the weights a whole safetensors file of the card's rank.
+    """A verified adapter: every file present, regular, of the hash its card names, the weights a whole safetensors file of the card's rank
+    whose values are all numbers.
 
     Raises AdapterError with the file and the reason.
     """
     card = read_card(path)
     if set(card.files) != {WEIGHTS, CONFIG}:
         raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=f"{WEIGHTS}, {CONFIG}")
-    _regular(path / CONFIG, MAX_TEXT)
-    header = read_header(path / WEIGHTS)
-    for name, expected in card.files.items():
-        if (found := sha256_file(path / name)) != expected:
-            raise AdapterError("altered since its card was written", place=str(path / name), found=f"SHA-256 {found[:16]}", valid=expected[:16])
+    config = _text(path / CONFIG)
+    header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
+    if (found := hashlib.sha256(config).hexdigest()) != card.files[CONFIG]:
+        raise AdapterError("altered since its card was written", place=str(path / CONFIG), found=f"SHA-256 {found[:16]}", valid=card.files[CONFIG][:16])
     pairs = [n for n in header if n.endswith(".lora_A.weight")]
     if not pairs:
         raise AdapterError("no LoRA weights", place=str(path / WEIGHTS))
@@ -151,6 +137,7 @@ def open_adapter(path: Path) -> Adapter:
         a, b = header[name]["shape"], header.get(other, {}).get("shape")
         if len(a) != 2 or b is None or len(b) != 2 or a[0] != card.rank or b[1] != card.rank:
             raise AdapterError("LoRA shapes do not fit the card", place=f"{path / WEIGHTS}, {name}", found=f"{a} and {b}", valid=f"rank {card.rank}")
+    _check_config(path / CONFIG, config)
     return Adapter(adapter_id(card), path, card)
 
 

@@ -1,204 +1,194 @@
 """The registry: published adapters, the aliases that say which one answers for a pair, and a log of who changed what and why.
 
-    <root>/adapters/<id>/        immutable once there
-    <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}, and "pinned" where it is true
-    <root>/log.jsonl             one line per change, append-only
-
-Writers take a lock on <root>/.lock; every write goes aside and is renamed, so readers need no lock and never see half a state.
+It lies in a directory (`tell.registry_local`) or in an object store (`tell.registry_remote`); `TELLMT_REGISTRY` says where.
 """
 
 from __future__ import annotations
 
-import datetime
-import fcntl
-import getpass
-import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from tell.card import CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
-from tell.errors import RegistryError
-from tell.files import atomic_dir, write_json
+from tell.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
+from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
-from tell.paths import registry_dir, writable
+from tell.paths import registry_dir
+from tell.prune import unused
+from tell.registry_local import Directory
+from tell.registry_store import Entry, Stamp, Store, Unused
+from tell.registry_store import PairState as PairState
+
+MEANWHILE = "another version went live meanwhile; run the same command again"
 
 
-class PairState(BaseModel):
-    """Which adapters stand for one pair. `generation` grows by one with every change.
+def _store(where: Path | str | None) -> Store:
+    """A URL (`s3://bucket/registry`) is an object store; `file://` is the directory it names, which has better locks than any object store."""
+    found = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
+    if isinstance(found, str) and "://" in found:
+        if not found.startswith("file://"):
+            from tell.registry_remote import Objects
 
-    `pinned` says that a service with more pairs than room keeps this one loaded.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pair: str
-    live: str | None = None
-    previous: str | None = None
-    canary: str | None = None
-    generation: int = 0
-    pinned: bool = False
-
-    def dump(self) -> dict[str, Any]:
-        """What is written: a state that was never pinned reads in versions that knew no pins."""
-        return self.model_dump() if self.pinned else self.model_dump(exclude={"pinned"})
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+            return Objects(found)
+        found = unquote(urlsplit(found).path)
+    return Directory(Path(found).expanduser().absolute())
 
 
 class Registry:
-    """Reads are lock-free and see whole states; `publish`, `promote` and `rollback` take the lock."""
+    """Reads see whole states, without a lock; writers cannot undo each other's changes."""
 
-    def __init__(self, root: Path | None = None):
-        self.root = root or registry_dir()
+    def __init__(self, root: Path | str | None = None):
+        self.store = _store(root)
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        writable(self.root, "registry", "TELLMT_REGISTRY")
-        with (self.root / ".lock").open("a") as f:
-            fcntl.flock(f, fcntl.LOCK_EX)
-            yield
+    @property
+    def root(self) -> Path:
+        """The directory in which its adapters are at hand: the registry itself, or the local copy of an object store's."""
+        return self.store.home
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = json.dumps({"time": now, "who": _who(), **entry}, ensure_ascii=False, sort_keys=True) + "\n"
-        with (self.root / "log.jsonl").open("a+b") as f:
-            # A writer that died may have left half a line; this one must not be joined to it.
-            if f.tell() and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
-                line = "\n" + line
-            # Half a surrogate pair, as in an argument that was not UTF-8, becomes JSON's own escape for it.
-            f.write(line.encode(errors="backslashreplace"))
-            f.flush()
-            os.fsync(f.fileno())
+    @property
+    def place(self) -> str:
+        """Where the registry is, for messages: path or URL, without credentials."""
+        return self.store.place
 
-    def _pair_file(self, pair: str) -> Path:
-        # Through parse_pair, so that a pair from outside can never name another path.
-        return self.root / "pairs" / f"{parse_pair(pair).slug}.json"
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks of a service that follows it."""
+        return self.store.interval
+
+    def writable(self) -> None:
+        """Raises TellmtError when nothing could be changed here."""
+        self.store.writable()
+
+    # Pairs
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Pair by pair, what tells one state from the next. Raises FileNotFoundError when there is nothing yet, OSError or RegistryError
+        when the registry cannot be read."""
+        return self.store.stamps()
+
+    def pairs(self) -> list[str]:
+        """The pairs that have a state, as their files are named; it need not be readable."""
+        return [slug.replace("--", ":") for slug in self.store.slugs()]
 
     def state(self, pair: str) -> PairState:
-        path = self._pair_file(pair)
-        try:
-            return PairState.model_validate(json.loads(path.read_text()))
-        except FileNotFoundError:
-            return PairState(pair=str(parse_pair(pair)))
-        except (OSError, ValueError, ValidationError) as e:
-            raise RegistryError("the state of this pair cannot be read", place=str(path), found=str(e).split("\n")[0]) from None
+        # Through parse_pair, so that a pair from outside can never name another path.
+        found = parse_pair(pair)
+        return self.store.read(found.slug) or PairState(pair=str(found))
 
     def states(self) -> list[PairState]:
-        out = []
-        for path in sorted((self.root / "pairs").glob("*.json")):
-            try:
-                out.append(PairState.model_validate(json.loads(path.read_text())))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, ValidationError) as e:
-                raise RegistryError("the state of a pair cannot be read", place=str(path), found=str(e).split("\n")[0]) from None
-        return out
+        return [state for slug in self.store.slugs() if (state := self.store.read(slug)) is not None]
+
+    def log(self) -> list[Entry]:
+        """Every change, oldest first. What a dying writer cut short stands as {"event": "unreadable", ...}."""
+        return self.store.log()
+
+    # Adapters
 
     def path(self, id: str) -> Path:
-        """Where the adapter of this id lies. Raises RegistryError when `id` is not one: ids are looked up, never joined blindly."""
-        if not (len(id) == 32 and set(id) <= set("0123456789abcdef")) or not (self.root / "adapters" / id).is_dir():
-            raise RegistryError("no such adapter in the registry", place=str(self.root), found=id)
-        return self.root / "adapters" / id
+        """Where the adapter of this id lies. Raises RegistryError when `id` is not one."""
+        return self.store.path(id)
+
+    def card(self, id: str) -> Card:
+        """The card of this id, unverified, without the weights having to come here."""
+        return self.store.card(id)
 
     def adapter(self, id: str) -> Adapter:
         """The verified adapter of this id."""
-        found = open_adapter(self.path(id))
+        try:
+            return self._verified(id)
+        except AdapterError:
+            if not self.store.forget(id):
+                raise
+        return self._verified(id)
+
+    def _verified(self, id: str) -> Adapter:
+        path = self.path(id)
+        found = open_adapter(path)
         if found.id != id:
-            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(found.path), found=found.id)
+            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(path), found=found.id)
+        # Engines look for other files too, pickles among them.
+        if more := sorted(set(os.listdir(path)) - {WEIGHTS, CONFIG, CARD}):
+            raise AdapterError("the directory holds files that are no part of an adapter", place=str(path), found=", ".join(map(repr, more)))
         return found
 
     def ids(self) -> list[str]:
-        return sorted(p.name for p in (self.root / "adapters").glob("*") if not p.name.startswith("."))
+        return self.store.ids()
 
     def find(self, prefix: str) -> str:
         """The one id that starts with `prefix`."""
         hits = [i for i in self.ids() if i.startswith(prefix)]
         if len(hits) != 1:
-            raise RegistryError("not exactly one adapter has this id", place=str(self.root), found=f"{prefix} ({len(hits)} match)")
+            raise RegistryError("not exactly one adapter has this id", place=self.place, found=f"{prefix} ({len(hits)} match)")
         return hits[0]
 
     def add(self, source: Path, card: Card) -> str:
         """Copy a verified adapter in under its content's hash, with `card` as its card. Adding the same content again changes nothing."""
         open_adapter(source)
-        id = adapter_id(card)
-        with self._lock():
-            final = self.root / "adapters" / id
-            if not final.exists():
-                with atomic_dir(final) as aside:
-                    for name in (WEIGHTS, CONFIG):
-                        shutil.copyfile(source / name, aside / name)
-                    write_card(aside, card)
-                    open_adapter(aside)
-                self._append({"event": "add", "pair": card.pair, "id": id})
+        pair, id = str(parse_pair(card.pair, f"the pair of {source / CARD}")), adapter_id(card)
+
+        def fill(aside: Path) -> None:
+            for name in (WEIGHTS, CONFIG):
+                shutil.copyfile(source / name, aside / name)
+            write_card(aside, card)
+            open_adapter(aside)
+
+        self.store.add(id, fill, {"event": "add", "pair": pair, "id": id})
         return id
+
+    # Changes
 
     def promote(self, pair: str, id: str, why: str, generation: int | None = None) -> PairState:
         """Make `id` the live adapter of its pair; the one that was live becomes `previous`. Promoting what is live changes nothing.
 
         With `generation`, raises RegistryError when the pair has changed since its state had that generation.
         """
-        adapter = self.adapter(id)
-        if str(parse_pair(adapter.card.pair)) != str(parse_pair(pair)):
+        adapter, wanted = self.adapter(id), parse_pair(pair)
+        if parse_pair(adapter.card.pair) != wanted:
             raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
-        with self._lock():
-            old = self.state(pair)
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
             if generation is not None and old.generation != generation:
-                raise RegistryError("another version went live meanwhile; run the same command again", place=pair, found=f"live {old.live}")
+                raise RegistryError(MEANWHILE, place=pair, found=f"live {old.live}")
             if old.live == id:
-                return old
+                return None
             new = old.model_copy(update={"live": id, "previous": old.live, "generation": old.generation + 1})
-            self._write(new, {"event": "promote", "id": id, "from": old.live, "why": why})
-        return new
+            return new, {"event": "promote", "id": id, "from": old.live, "why": why}
+
+        return self.store.change(wanted, step, needs=id)
 
     def rollback(self, pair: str, why: str, to_none: bool = False) -> PairState:
         """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged.
 
         With `to_none`, a pair that has no previous one is left without a live one: something outside the registry answers then.
         """
-        with self._lock():
-            old = self.state(pair)
+
+        def step(old: PairState) -> tuple[PairState, Entry]:
             if old.previous is None and (old.live is None or not to_none):
                 raise RegistryError("nothing to roll back to", place=pair, found=f"live {old.live}, no previous adapter")
             if old.previous is not None:
                 self.adapter(old.previous)
             new = old.model_copy(update={"live": old.previous, "previous": old.live, "generation": old.generation + 1})
-            self._write(new, {"event": "rollback", "id": new.live, "from": old.live, "why": why})
-        return new
+            return new, {"event": "rollback", "id": new.live, "from": old.live, "why": why}
+
+        return self.store.change(parse_pair(pair), step)
 
     def pin(self, pair: str, on: bool, why: str) -> PairState:
-        """Pin a pair, or take its pin off. Raises RegistryError when the state cannot be read or written; what changes nothing is no change."""
-        with self._lock():
-            old = self.state(pair)
+        """Pin a pair, or take its pin off; what changes nothing is no change."""
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
             if old.pinned == on:
-                return old
+                return None
             new = old.model_copy(update={"pinned": on, "generation": old.generation + 1})
-            self._write(new, {"event": "pin" if on else "unpin", "id": old.live, "why": why})
-        return new
+            return new, {"event": "pin" if on else "unpin", "id": old.live, "why": why}
 
-    def _write(self, state: PairState, entry: dict[str, Any]) -> None:
-        write_json(self._pair_file(state.pair), state.dump())
-        self._append({"pair": state.pair, "generation": state.generation, **entry})
+        return self.store.change(parse_pair(pair), step)
 
-    def log(self) -> list[dict[str, Any]]:
-        """Every change, oldest first. A line that a dying writer cut short stands as {"event": "unreadable", "line": n}."""
-        path = self.root / "log.jsonl"
-        out: list[dict[str, Any]] = []
-        # What follows the last line feed is a line still being written.
-        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else [], 1):
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                entry = None
-            out.append(entry if isinstance(entry, dict) else {"event": "unreadable", "line": number})
-        return out
+    def prune(self, keep_days: float, keep: int, dry_run: bool = False) -> list[Unused]:
+        """Remove what `tell.prune.unused` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
+        what it names must not go."""
+
+        def choose() -> list[Unused]:
+            return unused(self.store.held(), self.states(), self.log(), time.time(), keep, 86400 * keep_days)
+
+        return choose() if dry_run else self.store.remove(choose)
