@@ -13,12 +13,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tell.anchors import Anchor
 from tell.engine import Decoding
 from tell.errors import AdapterError
 from tell.files import canonical_json, key_of, sha256_bytes
+from tell.golden import Golden
 from tell.weights import check_weights, no_twins, open_regular
 from tell.weights import read_header as read_header
 
@@ -58,7 +59,17 @@ class Card(BaseModel):
     scores: list[dict[str, Any]] = []
     # What `publish` decided, and on which evidence.
     verdict: dict[str, Any] | None = None
+    # By which a service sees that the adapter acts as it did when it was published; filled in by `publish`.
+    golden: Golden | None = None
     files: dict[str, str] = Field(description="SHA-256 by file name")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A card without golden sentences is written, and hashed, as cards were before there were any."""
+        out: dict[str, Any] = dump(self)
+        if self.golden is None:
+            out.pop("golden", None)
+        return out
 
     def dump(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -91,11 +102,17 @@ def read_card(path: Path) -> Card:
     """The card of an adapter directory, unverified. Raises AdapterError when there is none or it does not parse."""
     if not os.path.isdir(path):
         raise AdapterError("no such adapter directory", place=str(path))
-    raw = _text(path / CARD)
+    return parse_card(_text(path / CARD), str(path / CARD))
+
+
+def parse_card(raw: bytes, place: str) -> Card:
+    """The card that these bytes are. Raises AdapterError when they are none."""
     try:
+        if len(raw) > MAX_TEXT:
+            raise ValueError(f"{len(raw)} bytes")
         return Card.model_validate(json.loads(raw, object_pairs_hook=no_twins))
     except (ValueError, ValidationError, RecursionError) as e:
-        raise AdapterError("the card cannot be read", place=str(path / CARD), found=_problem(e)) from None
+        raise AdapterError("the card cannot be read", place=place, found=_problem(e)) from None
 
 
 def _problem(e: Exception) -> str:
