@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
 from serve.bodies import body_schema, read_body
+from serve.gate import identify
 from serve.service import Service
 from tell.errors import RequestError
 from tell.languages import parse_pair
 
 
 class Asked(BaseModel):
-    """What LibreTranslate's clients send; `api_key`, `alternatives` and what else they add is not read."""
+    """What LibreTranslate's clients send; `alternatives` and what else they add is not read."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"q": "Halló heimur.", "source": "is", "target": "en", "format": "text"}]})
 
@@ -26,6 +27,7 @@ class Asked(BaseModel):
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     format: Literal["text", "html"] = Field(default="text", description="text")
+    api_key: str = Field(default="", description="an API key, where no header holds one")
 
 
 class Detected(BaseModel):
@@ -59,6 +61,7 @@ routes = APIRouter(tags=["LibreTranslate"])
 )
 async def translate(request: Request) -> Answer:
     asked = await read_body(request, Asked, forms=True)
+    await identify(request, asked.api_key)
     if asked.format == "html":
         raise RequestError("HTML is not translated yet", place="format", found="html", valid="text")
     answer, made = await translated(request, asked.source, asked.target, checked_texts(asked.q))

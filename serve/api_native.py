@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.bodies import body_schema, read_body
+from serve.gate import charge
 from serve.guards import unless_gone
 from serve.service import Service, Translation
 from tell.errors import RequestError
@@ -67,6 +68,7 @@ def checked_texts(text: str | list[str]) -> list[str]:
 async def translated(request: Request, source: str, target: str, texts: list[str]) -> tuple[Answer, list[Translation]]:
     """What both APIs do: lease the pair's version, translate, and leave off when the client does."""
     service: Service = request.app.state.service
+    await charge(request, texts)
     async with service.lease(source, target) as version:
         card = version.adapter.card
         request.scope["tellmt.version"] = (card.pair, version.adapter.id)

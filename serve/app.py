@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,42 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_libre, api_native, api_status
+from serve import api_admin, api_libre, api_native, api_status
 from serve.follow import Follower
-from serve.guards import BodyLimit, Observe
+from serve.gate import Gate, headers_of
+from serve.guards import BodyLimit, Heads, Observe
+from serve.keys import Keys
+from serve.openapi import describe
+from serve.quota import Quota
 from serve.service import Service
 from tell import __version__
 from tell.console import say
-from tell.errors import NotServed, TellmtError
+from tell.errors import EngineError, LanguageError, NotServed, TellmtError
 
 PAGE = Path(__file__).resolve().parent / "page"
-# Seconds after which to ask again, told with every 503.
-RETRY_AFTER = "2"
+RETRY = {"Retry-After": "2"}
+# What a language code or a pair can look like, as errors quote it. Anything else may be a text that came in the wrong field.
+CODE = re.compile(r"'?[A-Za-z0-9:_-]{0,80}'?")
+# The kind of an exception, as engines put it before its message.
+KIND = re.compile(r"[A-Za-z_.]{1,80}(?=: )")
 
 
-def _problem(status: int, message: str, /, **more: Any) -> JSONResponse:
-    headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
+def _problem(status: int, message: str, /, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
     return JSONResponse({"error": message, **more}, status, headers)
+
+
+def _logged(error: TellmtError) -> str:
+    """The message for the log. What an engine found may be a library's own words, and those may hold a text: only their kind is kept."""
+    if not isinstance(error, EngineError):
+        return str(error)
+    kind = KIND.match(str(error.found))
+    return str(TellmtError(error.thing, place=error.place, found=kind[0] if kind else None))
+
+
+def _shown(error: TellmtError) -> str:
+    if isinstance(error, LanguageError) and not CODE.fullmatch(str(error.found)):
+        return str(TellmtError(error.thing, place=error.place, valid=error.valid))
+    return str(error)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -34,10 +56,10 @@ async def _ours(request: Request, error: Exception) -> Response:
         raise error
     if error.status >= 500:
         # The whole message may name paths of this machine: it goes to the log, the client gets its first part.
-        say(f"{error.status}: {error}")
-        return _problem(error.status, error.thing)
+        say(f"{error.status}: {_logged(error)}")
+        return _problem(error.status, error.thing, headers_of(error))
     more = {"pairs": request.app.state.service.pairs()} if isinstance(error, NotServed) else {}
-    return _problem(error.status, str(error), **more)
+    return _problem(error.status, _shown(error), headers_of(error), **more)
 
 
 async def _theirs(request: Request, error: Exception) -> Response:
@@ -65,8 +87,8 @@ def _operations(app: FastAPI, service: Service) -> None:
         if await service.ready():
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
         if service.started and service.looked:
-            return _problem(503, "the engine is down", status="down")
-        return _problem(503, "the service is still starting", status="starting")
+            return _problem(503, "the engine is down", RETRY, status="down")
+        return _problem(503, "the service is still starting", RETRY, status="starting")
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
     async def metrics() -> Response:
@@ -75,7 +97,13 @@ def _operations(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _page(app: FastAPI, directory: Path) -> None:
+def _pages(directory: Path) -> dict[str, Path]:
+    """Paths and files of the page."""
+    files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
+    return {"/" if f.name == "index.html" else f"/{f.name}": f for f in files}
+
+
+def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
     """Each file of the page a route of its own: nothing else of the disk can be asked for, and unknown paths stay JSON answers."""
 
     def add(path: str, file: Path) -> None:
@@ -84,13 +112,14 @@ def _page(app: FastAPI, directory: Path) -> None:
 
         app.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
 
-    for file in sorted(directory.iterdir()):
-        if file.is_file() and not file.name.startswith("."):
-            add("/" if file.name == "index.html" else f"/{file.name}", file)
+    for path, file in pages.items():
+        add(path, file)
 
 
-def create_app(service: Service, follower: Follower, page: Path = PAGE) -> FastAPI:
-    """The application over a service; starting and closing the service is the caller's."""
+def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Keys | None = None, quota: Quota | None = None) -> FastAPI:
+    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
+    pages = _pages(page)
+    gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
     app = FastAPI(
         title="tellmt",
         version=__version__,
@@ -98,7 +127,7 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE) -> FastA
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(BodyLimit)],
+        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Heads), gate, Middleware(BodyLimit)],
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
@@ -106,5 +135,7 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE) -> FastA
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     _operations(app, service)
-    _page(app, page)
+    app.include_router(api_admin.routes)
+    _page(app, pages)
+    describe(app)
     return app

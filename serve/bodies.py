@@ -16,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 
 # Fields of a form; LibreTranslate's has six, and `q` may come many times.
 MAX_FIELDS = 2000
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -47,7 +48,7 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in pairs:
         if not isinstance(value, str):
-            raise RequestError("files are not taken here", place=key, valid="text fields")
+            raise RequestError("files are not taken here", place=key if _NAME.fullmatch(key) else None, valid="text fields")
         if key not in out:
             out[key] = value
         elif isinstance(out[key], list):
@@ -85,7 +86,9 @@ async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
     else:
         fields = _json(await request.body())
     if model.model_config.get("extra") == "forbid" and (unknown := [k for k in fields if k not in model.model_fields]):
-        raise RequestError("unknown key", found=unknown[0], valid=suggestion(unknown[0], model.model_fields))
+        # What is no name may be a text in the wrong place, and is not repeated; nor is a mebibyte of it compared with names.
+        named = unknown[0] if _NAME.fullmatch(unknown[0]) else None
+        raise RequestError("unknown key", found=named, valid=suggestion(named or "", model.model_fields))
     try:
         return model.model_validate(fields)
     except ValidationError as e:

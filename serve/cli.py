@@ -98,10 +98,12 @@ def _signals(stop: asyncio.Event, got: list[int]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _server(service: Service, follower: Follower) -> Any:
+def _server(service: Service, follower: Follower, protocol: type[Any] | None = None, **access: Any) -> Any:
+    """`access`: the keys and quotas of `serve.app.create_app`."""
     import uvicorn
 
     from serve.app import create_app
+    from serve.connections import bounded
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         """Signals are handled here, not there: it would end the process by the signal, past the engine's close."""
@@ -111,8 +113,9 @@ def _server(service: Service, follower: Follower) -> Any:
             yield
 
     config = uvicorn.Config(
-        create_app(service, follower), lifespan="off", log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN, ws="none"
-    )
+        create_app(service, follower, **access), http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False,
+        timeout_graceful_shutdown=DRAIN, ws="none",
+    )  # fmt: skip
     return Server(config)
 
 
@@ -131,10 +134,10 @@ async def _first(*tasks: asyncio.Future[Any]) -> None:
         task.result()
 
 
-async def _run(service: Service, follower: Follower, sock: socket.socket) -> int:
+async def _run(service: Service, follower: Follower, sock: socket.socket, **access: Any) -> int:
     """Serve until a signal. Returns the exit code; raises what kept the engine from starting."""
     stop, got = asyncio.Event(), list[int]()
-    server = _server(service, follower)
+    server = _server(service, follower, **access)
     loop = asyncio.get_running_loop()
     with _signals(stop, got):
         serving = loop.create_task(server.serve(sockets=[sock]))
@@ -171,7 +174,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 
 @click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port to listen on; 0 takes any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password: keep it local or behind a proxy.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. Other than this machine's own it wants API keys: tellmt keys add.")
 @click.option("--engine", default="auto", show_default=True, help="vllm, ct2, openai, or auto: vllm where there is a GPU.")
 @click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. Its key, if it wants one, is read from TELLMT_ENGINE_KEY.")
 @click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: where LOCAL lies on that server.")
@@ -181,6 +184,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs served at once.")
 @click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
 @click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
+@click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @NO_SHIPPED
 def serve(
     port: int,
@@ -194,6 +198,7 @@ def serve(
     max_adapters: int,
     max_rank: int,
     max_chars: int,
+    quota_storage: str,
     no_shipped: bool,
 ) -> int:
     """Serve the live adapters of the registry over HTTP.
@@ -203,13 +208,16 @@ def serve(
     LibreTranslate's clients find /translate and /languages.
     """
     name = choose_engine(engine)
-    for module in ("fastapi", "uvicorn", "prometheus_client", "multipart"):
+    for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
     from serve.follow import Follower
+    from serve.keys import keys_for
+    from serve.quota import Quota
     from serve.service import Service
 
     sock = bind(host, port)
     try:
+        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage)}
         found = Registry(registry.absolute() if registry else None)
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))
@@ -219,6 +227,6 @@ def serve(
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.root}")
         service = Service(open_engine(name, options), _limits(max_adapters, max_rank, max_chars, context))
-        return asyncio.run(_run(service, Follower(service, found, shipped=on_base(shipped, model)), sock))
+        return asyncio.run(_run(service, Follower(service, found, shipped=on_base(shipped, model)), sock, **access))
     finally:
         sock.close()

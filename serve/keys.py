@@ -114,7 +114,7 @@ def read_keys(path: Path) -> list[Key] | None:
         first = e.errors(include_url=False, include_input=False, include_context=False)[0]
         raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except (ValueError, RecursionError):
-        raise TellmtError("the keys file is malformed", place=str(path), found="not JSON", valid="a copy from before, or no file, and tellmt keys add") from None
+        raise TellmtError("the keys file is malformed", place=str(path), found="not JSON") from None
     if len({k.id for k in keys}) < len(keys):
         raise TellmtError("the keys file is malformed", place=str(path), found="two keys of one id")
     return keys
@@ -229,10 +229,21 @@ class Keys:
         now = datetime.now(UTC)
         return any(k.state(now) == "active" for k in (self._fresh() or {}).values())
 
-    def caller(self, key: str) -> Caller | None:
+    def find(self, key: str) -> Caller | None:
         """Whose key this is; None when it is nobody's, revoked or expired, without telling which."""
         found = self._fresh() or {}
         match = KEY.fullmatch(key[:100])
         record = found.get(match[1]) if match else None
         same = hmac.compare_digest(_digest(key[:100]), record.sha256 if record else _NOBODY)
         return record.caller() if record and same and record.state(datetime.now(UTC)) == "active" else None
+
+
+def keys_for(address: str, path: Path | None = None) -> Keys:
+    """The keys of a service that listens on `address`. Raises TellmtError when others can reach it and there is no active key."""
+    import ipaddress
+
+    local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    keys = Keys(path, always=not local)
+    if not local and not keys.usable():
+        raise TellmtError("without keys it serves this machine alone", place="--host", found=address, valid="127.0.0.1, or run: tellmt keys add NAME")
+    return keys

@@ -67,12 +67,14 @@ def running(
     engine: Callable[[EngineOptions], Engine] = FakeEngine,
     limits: Limits | None = None,
     shipped: dict[str, Shipped] | None = None,
+    **access: Any,
 ) -> Iterator[Running]:
+    """`access`: keys, quotas and protocol of `serve.cli._server`."""
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
     follower = Follower(service, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
-    server = _server(service, follower)
+    server = _server(service, follower, **access)
     up = threading.Event()
     problems: list[BaseException] = []
     loop = asyncio.new_event_loop()
