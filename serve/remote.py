@@ -7,6 +7,7 @@ away for a moment is asked again; anything else stops the run.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -101,6 +102,8 @@ class Remote:
                 return [Done("", failed=_said(response))]
             middle = len(texts) // 2
             return await self.translate(texts[:middle]) + await self.translate(texts[middle:])
+        if response.status_code in (401, 403):
+            raise BadInput("the server wants another API key", place=self.server.url, found=_said(response), valid="a key in TELLMT_API_KEY")
         if response.status_code != 200:
             raise TellmtError("the server refused", place=self.server.url, found=_said(response))
         try:
@@ -134,7 +137,10 @@ async def _connect(url: str) -> AsyncIterator[_Server]:
     import httpx
 
     address = check_url(url)
-    async with httpx.AsyncClient(base_url=address, timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0), follow_redirects=True) as client:
+    # From the environment alone: a command line is there for every user of the machine to read.
+    key = os.environ.get("TELLMT_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0), follow_redirects=True) as client:
         yield _Server(client, address.rstrip("/"))
 
 

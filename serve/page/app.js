@@ -7,6 +7,8 @@ const form = $("form"), sourceLanguage = $("source-language"), targetLanguage = 
 const sourceText = $("source-text"), targetText = $("target-text"), swap = $("swap"), translateButton = $("translate");
 
 const REMEMBER = "tellmt.pair";
+// The API key, where the server wants one: kept for this tab alone, and gone with it.
+const KEY = "tellmt.key";
 // While nothing is live, how often to look again; afterwards the list is looked at when the page is returned to.
 const POLL_MS = 3000;
 const PLACEHOLDER = targetText.textContent;
@@ -47,10 +49,20 @@ function seconds(ms) {
 
 // ---- the server -----------------------------------------------------------------------------------------------------
 
-async function ask(path, options) {
-  let response;
+function apiKey() {
   try {
-    response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  const headers = { Accept: "application/json", ...options.headers };
+  if (apiKey()) headers["X-API-Key"] = apiKey();
+  try {
+    response = await fetch(path, { ...options, headers });
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Problem("The server cannot be reached. Is it still running, and is this computer still connected?");
@@ -62,6 +74,10 @@ async function ask(path, options) {
     if (e.name === "AbortError") throw e;
   }
   if (response.ok && body !== null) return body;
+  if (response.status === 401) {
+    $("key-form").hidden = false;
+    throw new Problem(apiKey() ? "The server does not accept this API key." : "This server wants an API key. Enter one below.");
+  }
   const said = typeof body?.error === "string" ? body.error : "";
   const message = said ? said[0].toUpperCase() + said.slice(1) : `The server answered with status ${response.status} and no explanation.`;
   if (response.status === 503 || response.status === 429) {
@@ -328,6 +344,19 @@ $("clear").addEventListener("click", () => {
 });
 $("copy").addEventListener("click", (e) => { if (result) copy(result.text, e.currentTarget); });
 $("copy-curl").addEventListener("click", (e) => copy($("curl").textContent, e.currentTarget));
+$("key-form").addEventListener("submit", (e) => {
+  e.preventDefault();
+  try {
+    sessionStorage.setItem(KEY, $("key").value.trim());
+  } catch {
+    showProblem("This browser keeps nothing for this page, so the key cannot be used here.");
+    return;
+  }
+  $("key").value = "";
+  $("key-form").hidden = true;
+  hideProblem();
+  translate();
+});
 $("notice-close").addEventListener("click", () => { hideProblem(); sourceText.focus(); });
 $("empty-retry").addEventListener("click", loadLanguages);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
