@@ -17,10 +17,8 @@ from tell.languages import parse_pair
 from tell.paths import registry_dir
 from tell.prune import unused
 from tell.registry_local import Directory
-from tell.registry_store import Entry, Stamp, Store, Unused
+from tell.registry_store import MEANWHILE, Entry, Stamp, Store, Unused
 from tell.registry_store import PairState as PairState
-
-MEANWHILE = "another version went live meanwhile; run the same command again"
 
 
 def _store(where: Path | str | None) -> Store:
@@ -28,9 +26,9 @@ def _store(where: Path | str | None) -> Store:
     found = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
     if isinstance(found, str) and "://" in found:
         if not found.startswith("file://"):
-            from tell.registry_remote import Objects
+            from tell.registry_remote import Remote
 
-            return Objects(found)
+            return Remote(found)
         found = unquote(urlsplit(found).path)
     return Directory(Path(found).expanduser().absolute())
 

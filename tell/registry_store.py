@@ -25,6 +25,8 @@ from tell.languages import LanguagePair
 Stamp = tuple[int, int, int]
 Entry = dict[str, Any]
 
+MEANWHILE = "another version went live meanwhile; run the same command again"
+
 
 class PairState(BaseModel):
     """Which adapters stand for one pair. `generation` grows by one with every change.

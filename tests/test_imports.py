@@ -15,7 +15,7 @@ MAY = {"tell": {"tell"}, "train": {"tell", "train"}, "eval": {"tell", "eval"}, "
 OURS = set(MAY)
 # Distributions that only extras bring; `tell` may use them inside a function, after tell.extras.need.
 EXTRAS = {"torch", "transformers", "peft", "safetensors", "gguf", "numpy", "sklearn", "threadpoolctl"}
-EXTRAS |= {"fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm"}
+EXTRAS |= {"fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm", "fsspec"}
 MODULES = sorted(p for package in OURS for p in (ROOT / package).rglob("*.py"))
 
 
