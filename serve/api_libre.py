@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
+from serve.asking import PARAMETERS
 from serve.bodies import body_schema, read_body
 from serve.gate import identify
 from serve.service import Service
@@ -56,15 +57,15 @@ routes = APIRouter(tags=["LibreTranslate"])
     response_model=Answer,
     response_model_exclude_none=True,
     responses=ERRORS,
-    openapi_extra=body_schema(Asked, "application/json", "application/x-www-form-urlencoded", "multipart/form-data"),
+    openapi_extra={**body_schema(Asked, "application/json", "application/x-www-form-urlencoded", "multipart/form-data"), "parameters": PARAMETERS},
     summary="Translate texts, as LibreTranslate does",
 )
-async def translate(request: Request) -> Answer:
+async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked, forms=True)
     await identify(request, asked.api_key)
     if asked.format == "html":
         raise RequestError("HTML is not translated yet", place="format", found="html", valid="text")
-    answer, made = await translated(request, asked.source, asked.target, checked_texts(asked.q))
+    answer, made = await translated(request, response, asked.source, asked.target, checked_texts(asked.q))
     texts = [t.text for t in made]
     one = isinstance(asked.q, str)
     if asked.source != "auto":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone
 from serve.service import Service, Translation
+from serve.versions import Version
 from tell.errors import RequestError
 
 # Longer than any BCP 47 tag in use.
@@ -33,6 +35,10 @@ class Asked(BaseModel):
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     text: str | list[str] = Field(description="a string, or a list of strings")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
+    )
+    cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
 
 
 class Translated(BaseModel):
@@ -48,9 +54,12 @@ class Answer(BaseModel):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
+    200: {"headers": NAMED},
     400: {"model": Problem, "description": "The request cannot be used, or its pair is not served"},
     413: {"model": Problem, "description": "Too much in one request"},
+    429: {"model": Problem, "description": "A quota of this key is used up, or too much of it is waiting; Retry-After says when to ask again"},
     503: {"model": Problem, "description": "Starting, overloaded, or the engine is down; Retry-After says when to ask again"},
+    504: {"model": Problem, "description": "Not done in the time that the request has"},
 }
 routes = APIRouter()
 
@@ -65,14 +74,23 @@ def checked_texts(text: str | list[str]) -> list[str]:
     return texts
 
 
-async def translated(request: Request, source: str, target: str, texts: list[str]) -> tuple[Answer, list[Translation]]:
-    """What both APIs do: lease the pair's version, translate, and leave off when the client does."""
+async def translated(
+    request: Request, response: Response, source: str, target: str, texts: list[str], timeout: float | None = None, cache: bool = True
+) -> tuple[Answer, list[Translation]]:
+    """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
     service: Service = request.app.state.service
+    ask = ask_of(request, timeout, cache)
     await charge(request, texts)
-    async with service.lease(source, target) as version:
-        card = version.adapter.card
-        request.scope["tellmt.version"] = (card.pair, version.adapter.id)
-        made = await unless_gone(request, service.translate(version, texts))
+
+    async def work() -> tuple[Version, list[Translation]]:
+        async with service.lease(source, target) as version:
+            request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
+            return version, await service.translate(version, texts, ask)
+
+    async with in_time(ask, service.metrics):
+        version, made = await unless_gone(request, work())
+    response.headers.update(named(version))
+    card = version.adapter.card
     translations = [Translated(text=t.text, truncated=t.truncated) for t in made]
     return Answer(pair=card.pair, adapter=version.adapter.id, base=card.base.id, translations=translations), made
 
@@ -81,11 +99,11 @@ async def translated(request: Request, source: str, target: str, texts: list[str
     "/api/v1/translate",
     response_model=Answer,
     responses=ERRORS,
-    openapi_extra=body_schema(Asked, "application/json"),
+    openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts",
     tags=["native"],
 )
-async def translate(request: Request) -> Answer:
+async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    answer, _ = await translated(request, asked.source, asked.target, checked_texts(asked.text))
+    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache)
     return answer

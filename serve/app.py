@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_libre, api_native, api_status
+from serve import api_admin, api_libre, api_native, api_status, api_stream
 from serve.follow import Follower
 from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
@@ -132,6 +132,7 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Ke
     )
     app.state.service, app.state.follower = service, follower
     app.include_router(api_native.routes)
+    app.include_router(api_stream.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     _operations(app, service)

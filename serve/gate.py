@@ -7,7 +7,6 @@ then the route names it with `identify`, and until it did, `charge` refuses the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.guards import send_error
 from serve.keys import ANONYMOUS, STRANGER, Caller, Keys
 from serve.quota import Kind, Quota
-from tell.errors import KeyRefused, QuotaUsed, ScopeRefused, TellmtError
+from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have one.
 OPEN = frozenset({"/health", "/ready", "/languages", "/openapi.json"})
@@ -123,11 +122,10 @@ def headers_of(error: TellmtError) -> dict[str, str]:
     """What the status of an error wants told beside it."""
     if isinstance(error, KeyRefused):
         return {"WWW-Authenticate": 'Bearer realm="tellmt"'}
-    if isinstance(error, QuotaUsed):
+    if isinstance(error, QuotaUsed | Overloaded):
         return {"Retry-After": str(error.retry_after)}
     if error.status == 503:
-        # Seconds; an Overloaded may know better.
-        return {"Retry-After": str(math.ceil(getattr(error, "retry_after", 2)))}
+        return {"Retry-After": "2"}
     return {"Connection": "close"} if error.status == 408 else {}
 
 

@@ -1,24 +1,91 @@
-"""The service without HTTP: texts in, translations out, by the versions of `serve.versions`. It decides what is taken on and in which pieces."""
+"""The service without HTTP: texts in, translations out, by the versions of `serve.versions`, in pieces that go through `serve.queue`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import ParamSpec, TypeVar
 
-from serve.segments import Span, fill, pieces, split
+from serve.queue import Queue, Slot
+from serve.segments import Span, fill, join, pieces, split
 from serve.versions import Limits, Version, Versions
-from tell.engine import Engine
-from tell.errors import EngineError, Overloaded, TooLarge
+from serve.window import window_of
+from tell.engine import Engine, Prompt
+from tell.errors import EngineError, TooLarge
 from tell.tokens import Tokens
 from tell.translate import Hypothesis
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Characters that are split and tokenised where they are, in a millisecond; more than that goes to a thread, whose start takes a part of one.
+IN_PLACE = 1000
+_LINE = re.compile(r"\S[^\r\n]*")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
     text: str
     truncated: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ask:
+    """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
+    may serve and keep it."""
+
+    caller: str = ""
+    seconds: float = math.inf
+    deadline: float | None = None
+    cache: bool = True
+
+    def left(self) -> float:
+        return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
+
+
+ASK = Ask()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """A request's texts as pieces and layout, and what comes of the pieces, in order."""
+
+    plans: list[list[Span]]
+    slots: list[Slot]
+
+    async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
+        """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
+        slots = iter(self.slots)
+        for number, plan in enumerate(self.plans):
+            layout = ""
+            last = max(pieces(plan), default=-1)
+            for i, span in enumerate(plan[: last + 1]):
+                if not span.translate:
+                    layout += span.text
+                    continue
+                made = await _of(next(slots))
+                # What follows the last piece goes out with it.
+                rest = join(plan[last + 1 :]) if i == last else ""
+                yield number, Translation(layout + made.text + rest, made.truncated)
+                layout = ""
+            if last < 0:
+                yield number, Translation(join(plan), False)
+
+    async def translations(self) -> list[Translation]:
+        done = iter([await _of(slot) for slot in self.slots])
+        out = []
+        for plan in self.plans:
+            own = [next(done) for _ in pieces(plan)]
+            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own)))
+        return out
+
+
+async def _of(slot: Slot) -> Hypothesis:
+    return slot if isinstance(slot, Hypothesis) else await slot
 
 
 class Service:
@@ -33,7 +100,8 @@ class Service:
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
         # The engine is up; and the registry was looked at, so what was live at start now answers.
         self.started = self.looked = False
-        self._waiting = 0
+        self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
+        self.versions.unloaded = self.queue.forget
 
     async def start(self) -> None:
         await self.engine.start()
@@ -59,22 +127,34 @@ class Service:
     def pairs(self) -> list[str]:
         return self.versions.pairs()
 
-    async def translate(self, version: Version, texts: Sequence[str]) -> list[Translation]:
-        """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
+    @contextlib.asynccontextmanager
+    async def work(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> AsyncIterator[Work]:
+        """Texts on their way through the engine, by a version that the caller leases; left, what is not done is stopped.
 
-        Raises TooLarge, Overloaded, or what the engine raises. Cancelled, it stops the engine's work for these texts.
+        Raises TooLarge, OverShare, Overloaded, RequestError.
         """
         if len(texts) > self.limits.texts:
             raise TooLarge("too many texts in one request", found=len(texts), valid=f"at most {self.limits.texts}")
         if (characters := sum(map(len, texts))) > self.limits.characters:
             raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {self.limits.characters}")
-        plans = await asyncio.to_thread(self._plan, version, texts)
-        done = iter(await self._hypotheses(version, [plan[i].text for plan in plans for i in pieces(plan)]))
-        out = []
-        for plan in plans:
-            own = [next(done) for _ in pieces(plan)]
-            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own)))
-        return out
+        # Before anything is tokenised, so that a refusal costs next to nothing.
+        job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache)
+        try:
+            aside = characters > IN_PLACE
+            plans = await _called(aside, self._plan, version, texts)
+            segments = [plan[i].text for plan in plans for i in pieces(plan)]
+            prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache))
+            yield Work(plans, self.queue.submit(job, segments, prompts))
+        finally:
+            await self.queue.leave(job)
+
+    async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
+        """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
+
+        Raises what `work` does, or what the engine raises. Cancelled, it stops the engine's work for these texts.
+        """
+        async with self.work(version, texts, ask) as work:
+            return await work.translations()
 
     def _plan(self, version: Version, texts: Sequence[str]) -> list[list[Span]]:
         def measure(parts: list[str]) -> list[int]:
@@ -82,34 +162,15 @@ class Service:
 
         return [split(text, measure, version.segment_tokens) for text in texts]
 
-    async def _hypotheses(self, version: Version, segments: list[str]) -> list[Hypothesis]:
-        left = len(segments)
-        if left > self.limits.waiting:
-            raise TooLarge("too many lines in one request", found=left, valid=f"at most {self.limits.waiting}")
-        if self._waiting + left > self.limits.waiting:
-            self.metrics.refused.inc(left)
-            raise Overloaded("too many segments are waiting; try again in a while", found=self._waiting, valid=f"at most {self.limits.waiting}")
-        self._wait(left)
-        out: list[Hypothesis] = []
-        try:
-            for start in range(0, len(segments), self.limits.batch):
-                part = segments[start : start + self.limits.batch]
-                made = await version.translator.translate(part)
-                self._count(version, part, made)
-                out += made
-                self._wait(-len(part))
-                left -= len(part)
-        finally:
-            self._wait(-left)
-        return out
 
-    def _wait(self, more: int) -> None:
-        self._waiting += more
-        self.metrics.waiting.set(self._waiting)
+def lines(text: str) -> int:
+    """The lines that hold something: as many segments, or more where one must be cut."""
+    return len(_LINE.findall(text))
 
-    def _count(self, version: Version, segments: Sequence[str], made: Sequence[Hypothesis]) -> None:
-        labels = (version.adapter.card.pair, version.adapter.id)
-        self.metrics.segments.labels(*labels).inc(len(segments))
-        self.metrics.characters.labels(*labels).inc(sum(map(len, segments)))
-        self.metrics.tokens.labels(*labels).inc(sum(h.tokens for h in made))
-        self.metrics.truncated.labels(*labels).inc(sum(h.truncated for h in made))
+
+def _prompts(version: Version, segments: Sequence[str]) -> dict[str, Prompt]:
+    return {segment: version.translator.prompt(segment) for segment in segments}
+
+
+async def _called(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(work, *args, **kwargs) if aside else work(*args, **kwargs)

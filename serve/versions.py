@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from serve.canary import prove
@@ -42,8 +42,12 @@ class Limits:
     characters: int = 100_000
     # Segments admitted and not translated yet, over all requests.
     waiting: int = 4096
-    # Segments of one request given to the engine at once, so that a long document does not keep a sentence waiting to its end.
+    # Segments that the engine runs at once (EngineOptions.max_batch): what it is given follows from that.
     batch: int = 64
+    # Seconds for one request, from its arrival to its answer's end; it may ask for less.
+    timeout: float = 300.0
+    # Bytes of translations kept.
+    cache: int = 32 << 20
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -76,6 +80,8 @@ class Versions:
         self.live: dict[str, Version] = {}
         self._versions: dict[str, Version] = {}
         self._drains: set[asyncio.Task[None]] = set()
+        # Told the id of every version that was unloaded.
+        self.unloaded: Callable[[str], None] = lambda adapter_id: None
 
     async def close(self) -> None:
         for task in self._drains:
@@ -137,6 +143,7 @@ class Versions:
             await self.engine.unload(adapter_id)
         except TellmtError as e:
             say(f"{adapter_id[:12]}: not unloaded: {e}")
+        self.unloaded(adapter_id)
 
     @contextlib.asynccontextmanager
     async def lease(self, source: str, target: str) -> AsyncIterator[Version]:

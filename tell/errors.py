@@ -19,6 +19,7 @@
       EngineError               exit 1, HTTP 503   the engine cannot start or has died
       Overloaded                exit 1, HTTP 503   too much is waiting already; the same request may succeed later
         OverShare                 HTTP 429           too much of one API key is waiting
+        TooLate                   HTTP 503           a request's turn would come after its time
       TimedOut                  exit 1, HTTP 504   a request's time is over
       GateRefused               exit 1, HTTP 409   an adapter is not better than what it would replace
       PartlyDone                exit 3, HTTP 500   some outputs were written, some were not
@@ -121,17 +122,23 @@ class EngineError(TellmtError):
 
 
 class Overloaded(TellmtError):
-    """`retry_after`: seconds until the same request may be taken on, where that is known."""
+    """`retry_after`: seconds until the same request may be taken on. `reason` is the kind, as metrics count it."""
 
     status = 503
+    reason = "full"
 
-    def __init__(self, thing: str, *, place: str | None = None, found: object = None, valid: str | None = None, retry_after: int | None = None):
+    def __init__(self, thing: str, *, place: str | None = None, found: object = None, valid: str | None = None, retry_after: int = 2):
         super().__init__(thing, place=place, found=found, valid=valid)
         self.retry_after = retry_after
 
 
 class OverShare(Overloaded):
     status = 429
+    reason = "share"
+
+
+class TooLate(Overloaded):
+    reason = "late"
 
 
 class TimedOut(TellmtError):

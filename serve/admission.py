@@ -1,0 +1,101 @@
+"""How much may wait: a bound over all, a share of it for each API key, and what the engine gets done per second, which says when to ask again."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from tell.errors import Overloaded, OverShare, TooLarge, TooLate
+
+# Seconds of full work after which an observation counts for a third of what it did.
+MEMORY = 60.0
+# Below this much full work the measured rate is told to nobody's disadvantage.
+SURE_SECONDS, SURE_SEGMENTS = 2.0, 64
+# Seconds told with Retry-After: at least, at most, and while the rate is not known.
+SOON, LATE, UNKNOWN = 1, 60, 2
+# The share of a request's time that may pass before its turn comes. Under load every request that is let in comes near this line, so what the
+# estimate does not see (later requests, uneven batches) must fit in the rest.
+MARGIN = 0.75
+
+
+class Rate:
+    """Segments and tokens that the engine gets done in a second while it has enough to do; older observations fade."""
+
+    def __init__(self) -> None:
+        self._segments = self._cost = self._seconds = 0.0
+
+    def note(self, segments: int, cost: int, seconds: float) -> None:
+        kept = math.exp(-seconds / MEMORY)
+        self._segments = self._segments * kept + segments
+        self._cost = self._cost * kept + cost
+        self._seconds = self._seconds * kept + seconds
+
+    def _sure(self) -> bool:
+        return self._seconds >= SURE_SECONDS and self._segments >= SURE_SEGMENTS
+
+    def segments(self) -> float | None:
+        return self._segments / self._seconds if self._sure() else None
+
+    def cost(self) -> float | None:
+        return self._cost / self._seconds if self._sure() else None
+
+
+def retry_after(seconds: float | None) -> int:
+    return UNKNOWN if seconds is None else min(LATE, max(SOON, math.ceil(seconds)))
+
+
+class Admission:
+    """Counts the segments that wait, over all and by key. `most` is how many may."""
+
+    def __init__(self, most: int, rate: Rate):
+        self.most, self.rate = most, rate
+        self.waiting = 0
+        self._held: Counter[str] = Counter()
+
+    def check(self, caller: str, segments: int) -> None:
+        """Raises TooLarge when so many can never wait at once, OverShare when the key has its share waiting, Overloaded when the queue is full.
+
+        A key is let in as long as at least as much stays free as it then holds: alone it gets half of the queue, and however many keys
+        fill it, a new one finds room. Callers without a key are one caller, and share all of it.
+        """
+        # What a key can ever have.
+        own = max(1, self.most // 2) if caller else self.most
+        if segments > own:
+            raise TooLarge("too many lines in one request", found=segments, valid=f"at most {own}")
+        free, held = self.most - self.waiting, self._held[caller]
+        if caller and held and held + segments > max(1, free - segments):
+            raise OverShare(
+                "too much of this API key is waiting; try again in a while", found=f"{held} segments",
+                valid="about as many as the queue has places free", retry_after=self._until(held + 2 * segments - free),
+            )  # fmt: skip
+        if segments > free or (caller and not held and segments > max(1, free - segments)):
+            raise Overloaded(
+                "too many segments are waiting; try again in a while", found=self.waiting,
+                valid=f"at most {self.most}", retry_after=self._until(segments - free),
+            )  # fmt: skip
+
+    def _until(self, excess: int) -> int:
+        """Seconds until `excess` fewer segments wait."""
+        rate = self.rate.segments()
+        return retry_after(None if rate is None else excess / rate)
+
+    def check_time(self, seconds: float, ahead: int, own: int) -> None:
+        """Raises Overloaded when a request's turn will come too late: with `seconds` left, `ahead` tokens before it and `own` in it.
+
+        Nothing is refused before the rate is known; nor because of its own length, unless the request alone would take half as long again.
+        """
+        rate = self.rate.cost()
+        if rate is None or (ahead / rate <= MARGIN * seconds and (ahead + own) / rate <= 1.5 * seconds):
+            return
+        late = ahead / rate - MARGIN * seconds
+        raise TooLate(
+            f"the translation would not be done in the {seconds:.3g} s that the request has; try again in a while, or allow it more",
+            found=f"about {math.ceil((ahead + own) / rate)} s", retry_after=retry_after(late),
+        )  # fmt: skip
+
+    def take(self, caller: str, segments: int) -> None:
+        """Count so many more, or fewer when negative."""
+        self.waiting += segments
+        self._held[caller] += segments
+        if not self._held[caller]:
+            del self._held[caller]

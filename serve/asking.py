@@ -1,0 +1,76 @@
+"""What requests of every API may ask for besides a translation: less time, and no cache; and the headers that say who translated.
+
+    X-Request-Timeout: SECONDS    the answer is wanted within so many; the service's own limit is the most. As `timeout` in a native body.
+    Cache-Control: no-store       the cache neither answers this request nor keeps what it made. As `cache: false` in a native body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+
+from serve.metrics import Metrics
+from serve.service import Ask, Service
+from serve.versions import Version
+from tell.errors import RequestError, TimedOut
+
+TIMEOUT = "X-Request-Timeout"
+PARAMETERS = [
+    {"name": TIMEOUT, "in": "header", "required": False, "description": "Seconds within which the answer is wanted", "schema": {"type": "string"}},
+    {"name": "Cache-Control", "in": "header", "required": False, "description": "no-store: as `cache: false`", "schema": {"type": "string"}},
+]
+NAMED: dict[str, Any] = {
+    "X-Tellmt-Pair": {"description": "The pair that was translated", "schema": {"type": "string"}},
+    "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
+    "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},
+}
+
+
+def ask_of(request: Request, timeout: float | None = None, cache: bool = True) -> Ask:
+    """Who asks, and how; `timeout` and `cache` are those of the body. Of two times the shorter counts. Raises RequestError."""
+    service: Service = request.app.state.service
+    seconds = min(service.limits.timeout, _header(request), timeout or math.inf)
+    caller = request.scope.get("tellmt.caller")
+    stored = cache and getattr(caller, "cache", True) and "no-store" not in _directives(request)
+    return Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored)
+
+
+def _header(request: Request) -> float:
+    raw = request.headers.get(TIMEOUT)
+    if raw is None:
+        return math.inf
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise RequestError("not a time", place=TIMEOUT, valid="seconds, above 0")
+    return seconds
+
+
+def _directives(request: Request) -> set[str]:
+    return {part.strip().lower() for part in request.headers.get("cache-control", "").split(",")}
+
+
+def named(version: Version) -> dict[str, str]:
+    card = version.adapter.card
+    return {"X-Tellmt-Pair": card.pair, "X-Tellmt-Adapter": version.adapter.id, "X-Tellmt-Base": quote(card.base.id, safe="/:@+ ")}
+
+
+@contextlib.asynccontextmanager
+async def in_time(ask: Ask, metrics: Metrics) -> AsyncIterator[None]:
+    """Raises TimedOut when the block is not done by the request's deadline, having cancelled it."""
+    try:
+        async with asyncio.timeout_at(ask.deadline) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        metrics.timeouts.inc()
+        raise TimedOut(f"the translation was not done in the {ask.seconds:g} s that the request has") from None

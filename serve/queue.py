@@ -1,0 +1,312 @@
+"""The queue in front of the engine: what is let in, whose turn it is, and who waits for which decode.
+
+A segment that several requests want of one adapter version is decoded once: it waits in the line of each of them, runs when the first of these
+turns comes, answers all, and is cancelled when the last of them has left. What was translated is kept in `serve.cache`. All of it runs in one
+event loop, so what happens between two `await`s is atomic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from serve.admission import Admission, Rate
+from serve.cache import Cache
+from serve.turns import Path, Turns
+from serve.versions import Limits, Version
+from serve.window import Window, resting
+from tell.engine import Prompt
+from tell.errors import EngineError, Overloaded
+from tell.translate import Hypothesis
+
+if TYPE_CHECKING:
+    from serve.metrics import Metrics
+
+# The callers of one batch come back together, a few milliseconds apart. Without a pause the first of them would run alone and the others behind it.
+# It is this share of the time the batch took, and at most so many seconds; nobody waits where there was one request.
+PAUSE, LONGEST_PAUSE = 0.02, 0.1
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Decode:
+    """One segment for all requests that wait for it, each with a future of its own, so that one may leave without the others."""
+
+    version: Version
+    segment: str
+    prompt: Prompt
+    since: float
+    jobs: dict[Job, asyncio.Future[Hypothesis]] = dataclasses.field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def cost(self) -> int:
+        # The output is about as long again, for all segments alike.
+        return len(self.prompt.ids)
+
+    @property
+    def kind(self) -> Hashable:
+        return self.prompt.one_line, self.prompt.repetition_penalty
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Job:
+    """One request in the queue. `left` segments are not translated yet; `wanted` says how often a decode stands in it."""
+
+    version: Version
+    path: Path
+    cache: bool
+    left: int
+    characters: int
+    wanted: Counter[Decode] = dataclasses.field(default_factory=Counter)
+
+    @property
+    def pair(self) -> str:
+        return self.version.adapter.card.pair
+
+
+# A segment's translation, or the future of it.
+Slot = Hypothesis | asyncio.Future[Hypothesis]
+
+
+class Queue:
+    def __init__(self, limits: Limits, window: Window, metrics: Metrics):
+        self.metrics, self.window = metrics, window
+        self.rate = Rate()
+        self.admission = Admission(limits.waiting, self.rate)
+        self.cache = Cache(limits.cache)
+        self._turns: Turns[Decode] = Turns()
+        self._numbers = itertools.count(1)
+        # Requests with segments that are not translated yet, and those segments by pair.
+        self._jobs: set[Job] = set()
+        self._pairs: Counter[str] = Counter()
+        # What waits or runs, by adapter and segment; and what runs, by adapter, with the tokens it was given since it last had none.
+        self._decodes: dict[tuple[str, str], Decode] = {}
+        self._running: Counter[str] = Counter()
+        self._given: Counter[str] = Counter()
+        # Tokens per character so far: what a request will cost is asked before it is tokenised.
+        self._density = 0.5
+        # The batch under way: segments, tokens, and when it began; whether there was enough to do; requests there were then.
+        self._batch = (0, 0, 0.0)
+        self._busy = False
+        self._together = 0
+        self._pause_until = 0.0
+        self._pause: asyncio.TimerHandle | None = None
+        self._noted = 0.0
+        metrics.oldest.set_function(self._oldest)
+
+    def _oldest(self) -> float:
+        found = self._turns.oldest()
+        return 0.0 if found is None else asyncio.get_running_loop().time() - found.since
+
+    # Requests come and go.
+
+    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool) -> Job:
+        """Let a request in, by what can be told without tokenising it; it must leave by `leave`.
+
+        Raises TooLarge, OverShare, or Overloaded, also when its turn would come too late for its `seconds`.
+        """
+        adapter = version.adapter.id
+        cost = int(characters * self._density)
+        if segments:
+            try:
+                self.admission.check(caller, segments)
+                self.admission.check_time(seconds, self._turns.ahead(adapter, caller, cost), cost)
+            except Overloaded as e:
+                self.metrics.refused.inc(segments)
+                self.metrics.refusals.labels(e.reason).inc()
+                raise
+        job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
+        self._count(job, segments)
+        return job
+
+    def unknown(self, version: Version, segments: Sequence[str], cache: bool) -> list[str]:
+        """Those of the segments that are to be decoded anew, each once."""
+        adapter = version.adapter.id
+        return [s for s in dict.fromkeys(segments) if (adapter, s) not in self._decodes and not (cache and self.cache.has(adapter, s))]
+
+    def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
+        """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
+        adapter, now = job.version.adapter.id, asyncio.get_running_loop().time()
+        self._count(job, len(segments) - job.left)
+        slots: list[Slot] = []
+        fresh = 0
+        for segment in segments:
+            if job.cache and (made := self.cache.get(adapter, segment)) is not None:
+                self.metrics.cache_hits.inc()
+                self._answered(job, segment, made, 1)
+                slots.append(made)
+                continue
+            decode = self._decodes.get((adapter, segment))
+            if decode is None:
+                # One that was known a moment ago may have gone since.
+                prompt = prompts.get(segment) or job.version.translator.prompt(segment)
+                decode = self._decodes[adapter, segment] = Decode(job.version, segment, prompt, now)
+                fresh += decode.cost
+            else:
+                self.metrics.shared.inc()
+            slots.append(self._join(job, decode))
+        if fresh and job.characters:
+            self._density += 0.1 * (fresh / job.characters - self._density)
+        self._pump()
+        return slots
+
+    def _join(self, job: Job, decode: Decode) -> asyncio.Future[Hypothesis]:
+        job.wanted[decode] += 1
+        if job not in decode.jobs:
+            decode.jobs[job] = asyncio.get_running_loop().create_future()
+            if decode.task is None:
+                # In each request's own line: shared with a long document, a sentence must not wait for that document's turn.
+                self._turns.add(job.path, decode)
+        return decode.jobs[job]
+
+    async def leave(self, job: Job) -> None:
+        """Take a request out; returns when the engine has let go of what only it waited for. Nothing is left of one that is done."""
+        stopped = []
+        for decode in job.wanted:
+            if (future := decode.jobs.pop(job, None)) is None:
+                continue
+            future.cancel()
+            self._turns.discard(job.path, decode)
+            if not decode.jobs:
+                del self._decodes[job.version.adapter.id, decode.segment]
+                if decode.task is not None:
+                    decode.task.cancel()
+                    stopped.append(decode.task)
+        self._count(job, -job.left)
+        self._pump()
+        if stopped:
+            await asyncio.wait(stopped)
+
+    def _count(self, job: Job, more: int) -> None:
+        job.left += more
+        (self._jobs.add if job.left else self._jobs.discard)(job)
+        self.admission.take(job.path[1], more)
+        self._pairs[job.pair] += more
+        self.metrics.waiting.set(self.admission.waiting)
+        self.metrics.pair_waiting.labels(job.pair).set(self._pairs[job.pair])
+
+    def _answered(self, job: Job, segment: str, made: Hypothesis, times: int) -> None:
+        self._count(job, -times)
+        labels = (job.pair, job.version.adapter.id)
+        self.metrics.segments.labels(*labels).inc(times)
+        self.metrics.characters.labels(*labels).inc(times * len(segment))
+        self.metrics.truncated.labels(*labels).inc(times * made.truncated)
+
+    # The engine is fed.
+
+    def _pump(self) -> None:
+        """Give the engine what it has room for. Called whenever something came, ended or left."""
+        if self.window.batches:
+            self._next_batch()
+        else:
+            while self._running.total() < self.window.size and (found := self._turns.take(self._open())):
+                self._start(*found)
+        self.metrics.in_engine.set(self._running.total())
+
+    def _open(self) -> Callable[[str], bool]:
+        """Which adapters may be given more now."""
+        if len(self._running) < self.window.adapters:
+            return lambda _: True
+        outside = sum(a not in self._running for a in self._turns.adapters())
+        rest = resting(self.window, self._given, outside)
+        return lambda adapter: adapter in self._running and adapter not in rest
+
+    def _next_batch(self) -> None:
+        if self._running or not (waited := len(self._turns)) or self._pausing():
+            return
+        if (found := self._turns.take(lambda _: True)) is None:
+            return
+        adapter, head = found
+        batch = [head, *self._turns.take_alike(adapter, head, self.window.size - 1)]
+        now = asyncio.get_running_loop().time()
+        self._batch = (len(batch), sum(d.cost for d in batch), now)
+        self._busy = waited >= self.window.size // 2
+        self._together = len(self._jobs)
+        for decode in batch:
+            self._start(adapter, decode)
+
+    def _pausing(self) -> bool:
+        """Whether to wait a moment for the callers of the last batch; `_pump` is then called again."""
+        if len(self._jobs) < self._together and asyncio.get_running_loop().time() < self._pause_until:
+            if self._pause is None:
+                self._pause = asyncio.get_running_loop().call_at(self._pause_until, self._resume)
+            return True
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        return False
+
+    def _resume(self) -> None:
+        self._pause, self._pause_until = None, 0.0
+        self._pump()
+
+    def _start(self, adapter: str, decode: Decode) -> None:
+        self._running[adapter] += 1
+        self._given[adapter] += decode.cost
+        decode.task = asyncio.get_running_loop().create_task(self._run(adapter, decode))
+        # Not at the coroutine's end: one that is cancelled before its first step never gets there.
+        decode.task.add_done_callback(lambda _: self._ended(adapter, decode))
+
+    async def _run(self, adapter: str, decode: Decode) -> None:
+        translator = decode.version.translator
+        try:
+            (generation,) = await translator.engine.generate([decode.prompt], adapter)
+            made = translator.hypothesis(decode.segment, generation)
+        except asyncio.CancelledError:
+            # By `leave`, and then nobody waits; or with the whole loop.
+            self._settle(adapter, decode, EngineError("the engine was closed"))
+            raise
+        except Exception as e:
+            self._settle(adapter, decode, e)
+        else:
+            self._settle(adapter, decode, made)
+
+    def _settle(self, adapter: str, decode: Decode, result: Hypothesis | Exception) -> None:
+        if decode.jobs:
+            del self._decodes[adapter, decode.segment]
+        if isinstance(result, Hypothesis):
+            self.metrics.tokens.labels(decode.version.adapter.card.pair, adapter).inc(result.tokens)
+            if any(job.cache for job in decode.jobs):
+                before = self.cache.evictions
+                self.cache.put(adapter, decode.segment, result)
+                self.metrics.cache_evictions.inc(self.cache.evictions - before)
+                self.metrics.cache_bytes.set(self.cache.size)
+        for job, future in decode.jobs.items():
+            if isinstance(result, Hypothesis):
+                self._answered(job, decode.segment, result, job.wanted[decode])
+            if not future.done():
+                if isinstance(result, Hypothesis):
+                    future.set_result(result)
+                else:
+                    future.set_exception(result)
+                    # Told to whoever waits for it. A request that another segment has already ended does not.
+                    future.exception()
+        decode.jobs.clear()
+
+    def _ended(self, adapter: str, decode: Decode) -> None:
+        self._running[adapter] -= 1
+        if not self._running[adapter]:
+            del self._running[adapter], self._given[adapter]
+        now = asyncio.get_running_loop().time()
+        if self.window.batches:
+            if not self._running:
+                segments, cost, began = self._batch
+                if self._busy:
+                    self.rate.note(segments, cost, now - began)
+                self._pause_until = now + min(LONGEST_PAUSE, PAUSE * (now - began))
+        else:
+            # There was enough to do since the last one ended, if there is now.
+            if self._busy:
+                self.rate.note(1, decode.cost, now - self._noted)
+            self._busy = self._running.total() + len(self._turns) >= self.window.size // 2
+            self._noted = now
+        self._pump()
+
+    def forget(self, adapter_id: str) -> None:
+        """The version is unloaded: what it made goes with it."""
+        self.cache.forget(adapter_id)
+        self.metrics.cache_bytes.set(self.cache.size)
