@@ -1,7 +1,7 @@
 # Every target is one command that can be typed by hand; the logic is in what they call.
 PORT ?= 8080
 
-.PHONY: help setup demo test check bench-train clean
+.PHONY: help setup demo test check bench-train bench-serve clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
@@ -24,6 +24,9 @@ check: setup ## style, types, import directions
 bench-train: ## tokens/s and memory of training against TRL's, on this machine
 	@python3 deploy/setup_env.py bench
 	@.venv/bin/python deploy/bench_train.py $(BENCH)
+
+bench-serve: setup ## the service against the engine it runs on, on this machine
+	@.venv/bin/python deploy/bench_serve.py $(BENCH)
 
 clean: ## remove what was made here; caches and registries in your home stay
 	rm -rf .venv work build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""A thousand promotions and roll backs under load: is every request answered, by one version alone, and does every version go live?
+
+Reads what bench_serve.py reads. Several versions of one pair are promoted and rolled back at random in the registry, one as soon as the one before
+answers, while clients go on asking for one to three lines at a time. Before, each version translates each line alone and among others, and only lines
+are used that always come out the same in a version and differently in the others: so an answer shows which version made which line.
+
+    python deploy/churn_serve.py
+    python deploy/churn_serve.py --changes 200 --versions 2 --json
+
+Broken promises, which make the exit code 1: a request without a 200, an answer with a line of another version than it names, an answer that names a
+version which had been replaced when the request was sent, a change that is not live within --within seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import itertools
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from serve_client import Answer, Ask, Client, asked
+from serve_load import BenchFailed, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
+from serve_process import Served
+from serve_ratios import TIES, voided
+from serve_work import SEED, Work, common, machine, report, segments, serve, variant, workplace
+
+PAIR = "is-en"
+
+
+@dataclasses.dataclass
+class Seen:
+    """What the load's answers showed, and the version that is wanted live."""
+
+    expected: dict[str, dict[str, str]]
+    live: str
+    wanted: str
+    asked_at: float = 0.0
+    # When an answer first named the version that is live now: a request sent later must not be answered by an older one.
+    live_since: float = 0.0
+    went_live: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    verdicts: Counter[str] = dataclasses.field(default_factory=Counter)
+    statuses: Counter[str] = dataclasses.field(default_factory=Counter)
+    by_version: Counter[str] = dataclasses.field(default_factory=Counter)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    times: list[float] = dataclasses.field(default_factory=list)
+    latencies: list[float] = dataclasses.field(default_factory=list)
+
+    def __call__(self, answer: Answer) -> None:
+        self.statuses.update(statuses([answer]))
+        if answer.status != 200:
+            self.problems += unexplained([answer]) or [f"status {answer.status}"]
+            return
+        self.latencies.append(answer.seconds)
+        verdict = check(answer, self.expected)
+        self.verdicts[verdict] += 1
+        self.by_version[answer.adapter] += 1
+        if verdict == "mixed":
+            self.problems.append("an answer has a line of another version than it names")
+        if answer.adapter == self.wanted != self.live:
+            self.live, self.live_since = self.wanted, answer.done
+            self.times.append(answer.done - self.asked_at)
+            self.went_live.set()
+        elif answer.adapter != self.live and answer.adapter != self.wanted and answer.sent > self.live_since:
+            self.problems.append("an answer names a version that had been replaced when the request was sent")
+
+    def change(self, to: str) -> None:
+        self.wanted, self.asked_at = to, time.perf_counter()
+        self.went_live.clear()
+
+
+async def until_live(client: Client, id: str, within: float) -> None:
+    end = time.monotonic() + within
+    while (await client.send(asked(PAIR, "Já."))).adapter != id:
+        if time.monotonic() > end:
+            raise BenchFailed(f"{id[:12]} was promoted and did not answer within {within:.0f} s")
+
+
+async def settled(client: Client, lines: Sequence[str]) -> dict[str, str]:
+    """What the live version gives for those lines that always come out the same: alone, four at once, and three in one request."""
+    threes = [tuple(lines[i : i + 3]) for i in range(0, len(lines) - 2, 3)]
+    passes = [
+        await closed_loop(client, [asked(PAIR, line) for line in lines], 1),
+        await closed_loop(client, [asked(PAIR, line) for line in reversed(lines)], 4),
+        await closed_loop(client, [asked(PAIR, *three) for three in threes], 4),
+    ]
+    given: dict[str, set[str]] = {}
+    for answers in passes:
+        all_answered(answers, "before the load")
+        for a in answers:
+            for line, text in zip(a.ask.lines, a.texts, strict=True):
+                given.setdefault(line, set()).add(text)
+    return {line: texts.pop() for line, texts in given.items() if len(texts) == 1}
+
+
+def telling(expected: dict[str, dict[str, str]]) -> list[str]:
+    """Lines that every version translates in its own way."""
+    versions = list(expected.values())
+    return [line for line in versions[0] if len({v.get(line) for v in versions} - {None}) == len(versions)]
+
+
+def requests(lines: Sequence[str]) -> Iterator[Ask]:
+    """Without end: one to three lines each."""
+    draw = random.Random(SEED)
+    while True:
+        yield asked(PAIR, *draw.sample(lines, draw.choice((1, 1, 2, 3))))
+
+
+async def churn(service: Served, registry: Any, versions: Sequence[str], options: argparse.Namespace) -> tuple[Seen, list[str], float]:
+    draw = random.Random(SEED)
+    lines = sorted(segments(), key=len)[20 : 20 + options.lines]
+    expected: dict[str, dict[str, str]] = {}
+    async with Client(service.url) as client:
+        for id in versions:
+            registry.promote(PAIR, id, "churn")
+            await until_live(client, id, 1800)
+            expected[id] = await settled(client, lines)
+        usable = telling(expected)
+        if len(usable) < 6:
+            raise BenchFailed(f"too few lines tell the versions apart: found {len(usable)} of {len(lines)}, valid: at least 6; more --lines")
+        seen = Seen(expected, versions[-1], versions[-1])
+        stop = asyncio.Event()
+        load = asyncio.create_task(until_set(client, requests(usable), options.clients, stop, seen))
+        began = time.monotonic()
+        for number in range(options.changes):
+            state = registry.state(PAIR)
+            back = draw.random() < 0.5 and state.previous in versions
+            to = state.previous if back else draw.choice([v for v in versions if v != state.live])
+            seen.change(to)
+            await asyncio.to_thread(registry.rollback, PAIR, "churn") if back else await asyncio.to_thread(registry.promote, PAIR, to, "churn")
+            try:
+                await asyncio.wait_for(seen.went_live.wait(), options.within)
+            except TimeoutError:
+                seen.problems.append(f"change {number + 1} was not live within {options.within:g} s")
+                break
+            if service.process.poll() is not None:
+                seen.problems.append(f"the service ended with exit code {service.process.returncode}")
+                break
+            if number % 50 == 49:
+                print(f"churn: {number + 1} of {options.changes}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        seconds = time.monotonic() - began
+        stop.set()
+        await load
+    return seen, usable, seconds
+
+
+def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+    registry = work.registry("churn")
+    scales = list(itertools.islice((1.0, 0.75, 0.5, 0.85, 0.6), options.versions))
+    versions = [variant(work, registry, PAIR, 0, scale) for scale in scales]
+    registry.promote(PAIR, versions[0], "churn")
+    # Room for the live one, the new one, and one that still drains.
+    with serve(options, work, registry, 1, max_adapters=2) as service:
+        seen, usable, seconds = asyncio.run(churn(service, registry, versions, options))
+    done, of = len(seen.times), sum(seen.verdicts.values())
+    live = milliseconds(seen.times)
+    failures = counted(seen.problems)
+    if voided(seen.verdicts["other"], of, TIES / 5):
+        failures.append(f"{seen.verdicts['other']} of {of} answers are what no version gave before the load")
+    failures += [f"only {done} of {options.changes} changes went live"] if done < options.changes else []
+    lines = [
+        f"{done} of {options.changes} promotions and roll backs of {len(versions)} versions went live, in {seconds:.0f} s; seed {SEED}",
+        f"from change to live: mean {1000 * sum(seen.times) / max(1, done):.0f} ms, p50 {live['p50']:.0f}, p99 {live['p99']:.0f}, longest {live['max']:.0f}",
+        "requests meanwhile by status: " + ", ".join(f"{s} {n}" for s, n in sorted(seen.statuses.items())),
+        f"failed requests: {sum(seen.statuses.values()) - seen.statuses['200']}",
+        f"mixed-version answers: {seen.verdicts['mixed']} of {of}; near ties, which no version gave before: {seen.verdicts['other']} (at most {TIES / 5:g}%)",
+        f"latency meanwhile: {milliseconds(seen.latencies)} ms, {options.clients} clients, {len(usable)} lines that tell the versions apart",
+    ]
+    found = {
+        "changes": done, "seconds": round(seconds, 1), "live_ms": live, "statuses": dict(seen.statuses), "verdicts": dict(seen.verdicts),
+        "by_version": dict(seen.by_version), "latency_ms": milliseconds(seen.latencies), "lines_used": len(usable),
+    }  # fmt: skip
+    return found, lines, failures
+
+
+def main() -> int:
+    parser = common(__doc__)
+    parser.add_argument("--changes", type=int, help="promotions and roll backs  [default: 1000]")
+    parser.add_argument("--versions", type=int, choices=range(2, 6), default=3, help="[default: 3]")
+    parser.add_argument("--clients", type=int, default=4, help="requests under way  [default: 4]")
+    parser.add_argument("--lines", type=int, help="short segments to choose lines from  [default: 60]")
+    parser.add_argument("--within", type=float, default=60.0, help="seconds in which a change must be live  [default: 60]")
+    options = parser.parse_args()
+    options.changes = options.changes or (6 if options.quick else 1000)
+    options.lines = options.lines or (12 if options.quick else 60)
+    try:
+        with workplace(options) as work:
+            found, lines, failures = measure(options, work)
+    except BenchFailed as e:
+        print(f"churn: {e}", file=sys.stderr)
+        return 1
+    return report(options, {"machine": machine(options), **found}, lines, failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
