@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import signal
 import socket
@@ -184,6 +185,9 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs served at once.")
 @click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
 @click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
+@click.option("--max-waiting", type=click.IntRange(1, 1_000_000), default=4096, show_default=True, help="Segments that may wait, over all requests.")
+@click.option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=300, show_default=True, help="Seconds for one request, at most.")
+@click.option("--cache-mb", type=click.IntRange(0, 1 << 20), default=32, show_default=True, help="MiB of translations kept in memory; 0 keeps none.")
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @NO_SHIPPED
 def serve(
@@ -198,6 +202,9 @@ def serve(
     max_adapters: int,
     max_rank: int,
     max_chars: int,
+    max_waiting: int,
+    timeout: float,
+    cache_mb: int,
     quota_storage: str,
     no_shipped: bool,
 ) -> int:
@@ -226,7 +233,9 @@ def serve(
         options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, **there)
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.root}")
-        service = Service(open_engine(name, options), _limits(max_adapters, max_rank, max_chars, context))
+        limits = _limits(max_adapters, max_rank, max_chars, context)
+        limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch)
+        service = Service(open_engine(name, options), limits)
         return asyncio.run(_run(service, Follower(service, found, shipped=on_base(shipped, model)), sock, **access))
     finally:
         sock.close()
