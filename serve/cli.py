@@ -14,13 +14,11 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tell.bases import DEFAULT_BASE, find_base
-from tell.card import read_card
 from tell.cli import Command
 from tell.console import emit, json_mode, say
 from tell.engine import EngineOptions, choose_engine, open_engine
@@ -65,11 +63,11 @@ def base_of(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
     Unreadable ones are left to be reported later.
     """
     bases: Counter[str] = Counter()
-    for path in sorted((registry.root / "pairs").glob("*.json")):
+    for pair in registry.pairs():
         with contextlib.suppress(TellmtError, OSError):
-            live = registry.state(path.stem.replace("--", ":")).live
+            live = registry.state(pair).live
             if live is not None:
-                bases[read_card(registry.path(live)).base.id] += 1
+                bases[registry.card(live).base.id] += 1
     bases = bases or Counter(s.card.base.id for s in shipped.values())
     return min(bases, key=lambda b: (-bases[b], b)) if bases else DEFAULT_BASE
 
@@ -180,7 +178,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. Its key, if it wants one, is read from TELLMT_ENGINE_KEY.")
 @click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: where LOCAL lies on that server.")
 @click.option("--base", default=None, help="Base model. Default: the one the live adapters were trained on.")
-@click.option("--registry", type=click.Path(path_type=Path), default=None, help="Registry to follow. Default: TELLMT_REGISTRY.")
+@click.option("--registry", default=None, help="Registry to follow: a directory, or the URL of an object store. Default: TELLMT_REGISTRY.")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="CPU threads of the engine; 0 takes all.")
 @click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs served at once.")
 @click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
@@ -197,7 +195,7 @@ def serve(
     engine_url: str,
     engine_path_map: str,
     base: str | None,
-    registry: Path | None,
+    registry: str | None,
     threads: int,
     max_adapters: int,
     max_rank: int,
@@ -225,14 +223,14 @@ def serve(
     sock = bind(host, port)
     try:
         access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage)}
-        found = Registry(registry.absolute() if registry else None)
+        found = Registry(registry)
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))
         context = min(CONTEXT, model.context)
         there = {"url": engine_url, "path_map": engine_path_map}
         options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, **there)
         if not json_mode():
-            say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.root}")
+            say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.place}")
         limits = _limits(max_adapters, max_rank, max_chars, context)
         limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch)
         service = Service(open_engine(name, options), limits)

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -73,7 +72,7 @@ async def _translate(texts: Sequence[str], opened: AbstractAsyncContextManager[B
 
 
 def _open(
-    server: str | None, registry: Path | None, no_shipped: bool, engine: str, source: str | None, target: str | None
+    server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None
 ) -> AbstractAsyncContextManager[Any]:
     if server:
         from serve.remote import offered_by, open_remote
@@ -94,10 +93,10 @@ def _open(
 @click.option("-o", "--output", default="-", show_default="stdout", metavar="OUT", help="File to write; - is standard output.")
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
-@click.option("--registry", type=click.Path(path_type=Path), metavar="DIR", help="Where the adapters are, when no --server is given.")
+@click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
 def translate(
-    file: str, to: str | None, output: str, server: str | None, engine: str, registry: Path | None, no_shipped: bool, **more: str | None
+    file: str, to: str | None, output: str, server: str | None, engine: str, registry: str | None, no_shipped: bool, **more: str | None
 ) -> None:
     """Translate FILE line by line; - is standard input.
 

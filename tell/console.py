@@ -43,13 +43,17 @@ def emit(result: dict[str, Any], human: Callable[[], Any] | None = None) -> None
 def table(title: str, columns: list[str], rows: list[list[Any]]) -> Any:
     """A rich table; numbers to the right."""
     from rich.table import Table
+    from rich.text import Text
+
+    from tell.errors import printable
 
     out = Table(title=title or None, title_justify="left")
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(r[i], (int, float)) for r in rows)
         out.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        out.add_row(*(f"{c:,}" if isinstance(c, int) else str(c) for c in row))
+        # As text: what stands in a cell may be a stranger's, and is neither markup nor commands for the terminal.
+        out.add_row(*(Text(printable(f"{c:,}" if isinstance(c, int) else str(c))) for c in row))
     return out
 
 

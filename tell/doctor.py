@@ -105,11 +105,13 @@ def published() -> tuple[list[dict[str, str | None]], list[str]]:
 
 def report() -> dict[str, Any]:
     """Everything doctor knows; `problems` holds what is broken, as against merely not installed."""
-    from tell.paths import cache_dir, registry_dir
+    from tell.paths import cache_dir
+    from tell.registry import Registry
 
     found, here = extras(), machine(cache_dir())
     bases, bad_bases = cached()
     pairs, bad_pairs = published()
+    place = Registry().place
     problems = [p for p in (torch_trap(), here["cache"]["problem"], *bad_bases, *bad_pairs) if p]
     return {
         "tellmt": __version__,
@@ -117,7 +119,7 @@ def report() -> dict[str, Any]:
         "extras": found,
         "can": abilities(found, bool(here["gpus"])),
         "bases": bases,
-        "registry": {"path": str(registry_dir()), "pairs": pairs},
+        "registry": {"path": place, "pairs": pairs},
         "problems": problems,
     }
 

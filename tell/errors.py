@@ -32,6 +32,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Control characters but for tab and line feed: a terminal obeys them, and a message may quote a stranger's file.
+_CONTROL = {c: "\ufffd" for c in (*range(32), *range(127, 160)) if c not in (9, 10)}
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would take for a command."""
+    return text.translate(_CONTROL)
+
 
 class TellmtError(Exception):
     """One problem, told as the thing, the place, what was found and what is valid."""
@@ -47,7 +55,7 @@ class TellmtError(Exception):
             parts.append(f"found {text if len(text) <= 120 else text[:117] + '...'}")
         if valid is not None:
             parts.append(f"valid: {valid}")
-        super().__init__("; ".join(parts))
+        super().__init__(printable("; ".join(parts)))
 
 
 class BadInput(TellmtError):

@@ -40,7 +40,9 @@ class ObjectStore:
         self.url, self.place = url, shown(url)
         self.kind = url.partition("://")[0]
         self._login = login = urlsplit(url).netloc.rpartition("@")[0]
-        self._secrets = sorted({s for part in (login, *login.split(":")) for s in (part, unquote(part)) if s}, key=len, reverse=True)
+        # A user without a password is a token.
+        hidden = login.partition(":")[2] or login
+        self._secrets = [s for s in (login, hidden, unquote(hidden)) if s]
         self._opened: tuple[Any, str] | None = None
         self._proved = False
 

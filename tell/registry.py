@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from tell.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
-from tell.paths import registry_dir
+from tell.paths import registry_dir, writable
 from tell.prune import unused
 from tell.registry_local import Directory
 from tell.registry_store import MEANWHILE, Entry, Stamp, Store, Unused
@@ -123,7 +123,7 @@ class Registry:
     def add(self, source: Path, card: Card) -> str:
         """Copy a verified adapter in under its content's hash, with `card` as its card. Adding the same content again changes nothing."""
         open_adapter(source)
-        pair, id = str(parse_pair(card.pair, f"the pair of {source / CARD}")), adapter_id(card)
+        pair, id = str(parse_pair(card.pair, "the card's pair")), adapter_id(card)
 
         def fill(aside: Path) -> None:
             for name in (WEIGHTS, CONFIG):
@@ -133,6 +133,10 @@ class Registry:
 
         self.store.add(id, fill, {"event": "add", "pair": pair, "id": id})
         return id
+
+    def beside(self) -> Path:
+        """A directory on the registry's own disk, for what is looked at before it is added. What a killed process leaves there, `prune` removes."""
+        return writable(self.root / "adapters", "registry", "TELLMT_REGISTRY")
 
     # Changes
 

@@ -1,7 +1,8 @@
-"""`tellmt registry list|show|promote|rollback|log`."""
+"""`tellmt registry list|show|promote|rollback|pin|unpin|prune|export|import|log`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
 @click.group(cls=Group)
 def registry() -> None:
-    """List published adapters; promote and roll back."""
+    """List published adapters; promote, roll back and pin; carry them from one registry to another."""
 
 
 def _reason(why: str) -> str:
@@ -37,12 +38,12 @@ def list_adapters(no_shipped: bool) -> None:
 
     Those that came with tellmt are not in the registry: each is in use while its pair has no live version here.
     """
-    from tell.card import read_card
     from tell.registry import Registry
 
     store = Registry()
     states = store.states()
     aliases: dict[str, list[str]] = {}
+    pinned = {state.pair for state in states if state.pinned}
     for state in states:
         for alias in ("live", "previous", "canary"):
             if (id := getattr(state, alias)) is not None:
@@ -51,7 +52,7 @@ def list_adapters(no_shipped: bool) -> None:
     for id in sorted({*store.ids(), *aliases}):
         row: dict[str, Any] = {"id": id, "aliases": aliases.get(id, []), "shipped": False, "in_use": "live" in aliases.get(id, []), "problem": None}
         try:
-            card = read_card(store.path(id))
+            card = store.card(id)
             verdict = card.verdict or {}
             row |= {"pair": card.pair, "base": card.base.id, "dev_chrf2": _chrf(verdict.get("metrics", {})), "passed": verdict.get("passed")}
         except (AdapterError, RegistryError) as e:
@@ -65,15 +66,16 @@ def list_adapters(no_shipped: bool) -> None:
 
     def shown() -> Any:
         if not adapters:
-            return f"no adapters in {store.root}; tellmt publish puts them there"
+            return f"no adapters in {store.place}; tellmt publish puts them there"
         gate = {True: "passed", False: "forced", None: ""}
         names = [["shipped", "in use"] if r["shipped"] and r["in_use"] else ["shipped"] if r["shipped"] else r["aliases"] for r in adapters]
+        names = [[*n, "pinned"] if r["in_use"] and r["pair"] in pinned else n for r, n in zip(adapters, names, strict=True)]
         rows = [
             [r["pair"], r["id"][:12], ", ".join(n), r["base"], r["dev_chrf2"], r["problem"] or gate[r["passed"]]] for r, n in zip(adapters, names, strict=True)
         ]
-        return table(f"registry {store.root}", ["pair", "id", "alias", "base", "dev chrF2", "gate"], rows)
+        return table(f"registry {store.place}", ["pair", "id", "alias", "base", "dev chrF2", "gate"], rows)
 
-    emit({"root": str(store.root), "pairs": [s.model_dump() for s in states], "adapters": adapters}, shown)
+    emit({"root": store.place, "pairs": [s.model_dump() for s in states], "adapters": adapters}, shown)
 
 
 @registry.command("show", cls=Command)
@@ -86,7 +88,7 @@ def show(id: str) -> None:
     own = {s.id: s for s in shipped_adapters().values() if s.id.startswith(id)}
     hits = {i for i in store.ids() if i.startswith(id)} | set(own)
     if own and len(hits) > 1:
-        raise RegistryError("not exactly one adapter has this id", place=str(store.root), found=f"{id} ({len(hits)} match, shipped ones among them)")
+        raise RegistryError("not exactly one adapter has this id", place=store.place, found=f"{id} ({len(hits)} match, shipped ones among them)")
     adapter = next(iter(own.values())).open() if own else store.adapter(store.find(id))
     card = adapter.card
 
@@ -139,6 +141,93 @@ def rollback(pair: str, why: str, no_shipped: bool) -> None:
     emit(state.model_dump())
 
 
+def _pin(pair: str, on: bool, why: str) -> None:
+    from tell.registry import Registry
+
+    reason, store = _reason(why), Registry()
+    before = store.state(pair)
+    if on and before.live is None and before.pair not in shipped_adapters():
+        raise RegistryError("nothing answers for this pair, so there is nothing to pin", place=store.place, found=before.pair)
+    state = store.pin(pair, on, reason)
+    now = "pinned" if on else "not pinned"
+    say(f"{state.pair}: " + (f"{now} already" if before.pinned == on else f"{now}, generation {state.generation}"))
+    emit(state.model_dump())
+
+
+@registry.command("pin", cls=Command)
+@click.argument("pair")
+@WHY
+def pin(pair: str, why: str) -> None:
+    """Keep PAIR loaded in every service that follows this registry, when there are more pairs than room."""
+    _pin(pair, True, why)
+
+
+@registry.command("unpin", cls=Command)
+@click.argument("pair")
+@WHY
+def unpin(pair: str, why: str) -> None:
+    """Let PAIR be unloaded again when its room is wanted."""
+    _pin(pair, False, why)
+
+
+@registry.command("prune", cls=Command)
+@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep what was added or live in so many days.")
+@click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep so many of the newest adapters of each pair.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(keep_days: float, keep: int, dry_run: bool) -> None:
+    """Remove the adapters that nobody uses.
+
+    What an alias of any pair names stays, and so does what was added or live within the last hour, whatever the options say.
+    """
+    from tell.registry import Registry
+
+    store = Registry()
+    gone = store.prune(keep_days, keep, dry_run)
+    size = sum(one.size for one in gone)
+
+    def shown() -> Any:
+        rows = [[one.pair, one.id[:12], f"{one.size / 1e6:.1f}", f"{one.idle / 86400:.1f}"] for one in gone]
+        return table("", ["pair", "id", "MB", "days unused"], rows) if rows else None
+
+    emit({"root": store.place, "dry_run": dry_run, "bytes": size, "adapters": [{"id": one.id, "pair": one.pair, "bytes": one.size} for one in gone]}, shown)
+    many = f"{len(gone)} adapter" + "s" * (len(gone) != 1)
+    say(f"{many} {'would be removed' if dry_run else 'removed'}, {size / 1e6:.1f} MB" if gone else "nothing to remove")
+
+
+@registry.command("export", cls=Command)
+@click.argument("id")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write, such as adapter.tar.")
+def export(id: str, output: Path) -> None:
+    """Write the adapter whose id begins with ID as one file, for `tellmt registry import` elsewhere."""
+    from tell.bundle import write_bundle
+    from tell.registry import Registry
+
+    store = Registry()
+    adapter = store.adapter(store.find(id))
+    size = write_bundle(adapter, output)
+    say(f"{output}: {adapter.card.pair} {adapter.id}, {size / 1e6:.1f} MB; tell its id to whoever imports it")
+    emit({"id": adapter.id, "pair": adapter.card.pair, "path": str(output), "bytes": size})
+
+
+@registry.command("import", cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter has this id, or one that begins so.")
+def import_adapter(file: Path, expected: str | None) -> None:
+    """Add the adapter that `tellmt registry export` wrote to FILE. Nothing goes live by it."""
+    from tell.bundle import open_bundle
+    from tell.registry import Registry
+
+    store = Registry()
+    with open_bundle(file, store.beside()) as adapter:
+        if expected is not None and (not expected or not adapter.id.startswith(expected)):
+            raise AdapterError("the file holds another adapter", place=str(file), found=adapter.id, valid=expected)
+        known = adapter.id in store.ids()
+        id = store.add(adapter.path, adapter.card)
+    say(f"{id} {'is in' if known else 'added to'} {store.place}{' already' if known else ''}; it is not live. Next:")
+    say(f'  tellmt registry promote {adapter.card.pair} {id[:12]} --why "..."')
+    emit({"id": id, "pair": adapter.card.pair, "base": adapter.card.base.id, "already": known})
+
+
 @registry.command("log", cls=Command)
 @click.option("--pair", help="Only the changes of this pair.")
 def log(pair: str | None) -> None:
@@ -157,6 +246,6 @@ def log(pair: str | None) -> None:
             return "no changes yet"
         columns = [[e.get("time", f"line {e.get('line')}"), e.get("who", ""), e.get("event", ""), e.get("pair", "")] for e in entries]
         rows = [[*c, str(e.get("id") or "")[:12], e.get("why", "")] for c, e in zip(columns, entries, strict=True)]
-        return table(f"log of {store.root}", ["time", "who", "event", "pair", "id", "why"], rows)
+        return table(f"log of {store.place}", ["time", "who", "event", "pair", "id", "why"], rows)
 
-    emit({"root": str(store.root), "log": entries}, shown)
+    emit({"root": store.place, "log": entries}, shown)
