@@ -157,6 +157,8 @@ def bounded(parser: str = "auto", **limits: float) -> type[Any]:
 
             def on_headers_complete(self) -> None:
                 self.whole = True
+                # A request that comes in one piece is over again before anybody looks.
+                self._head = 0
                 super().on_headers_complete()
 
             def on_message_complete(self) -> None:
