@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # Seconds. A sentence takes a few tenths on a CPU, a long document minutes.
 LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+def _tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0.0  # asked outside of a loop
 
 
 class Metrics:
@@ -35,6 +44,8 @@ class Metrics:
         self.truncated = Counter("tellmt_truncated_segments", "Translations cut at their token limit.", version, **kept)
         self.live = Gauge("tellmt_adapter_live", "1 for the version that answers for a pair.", version, **kept)
         self.swaps = Counter("tellmt_adapter_changes", "Versions that went live or were refused.", ["pair", "outcome"], **kept)
+        self.tasks = Gauge("tellmt_asyncio_tasks", "Tasks of the event loop that asks: a number that only grows is a leak.", **kept)
+        self.tasks.set_function(_tasks)
 
     def page(self) -> bytes:
         text: bytes = generate_latest(self.registry)
