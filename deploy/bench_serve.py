@@ -72,6 +72,8 @@ def parsed() -> argparse.Namespace:
     for name, value in (quick if options.quick else full).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    # Seconds for the threads of one side to fall asleep before the other is timed: Intel's OpenMP spins for 0.2 after each product.
+    options.settle = 0.05 if options.quick else 0.5
     if options.segments < 1 or options.rounds < 1:
         parser.error("--segments and --rounds: valid: at least 1")
     return options

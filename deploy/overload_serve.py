@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
     asks = numbered("is-en")
-    with serve(options, work, registry, 1, max_adapters=1) as service:
+    with serve(options, work, registry, 1, max_adapters=1, max_waiting=options.waiting) as service:
         levels = asyncio.run(peak(service.url, asks, options.concurrency, options.seconds))
         best = max(levels.values())
         answers, health, began = asyncio.run(overload(service.url, asks, options.times * best, options))
@@ -124,7 +124,8 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
     late = max((a.sent - began - n / (options.times * best) for n, a in enumerate(answers)), default=0.0)
     lines = [
         f"peak: {best:.1f} answers/s at concurrency {max(levels, key=lambda n: levels[n])} (" + ", ".join(f"{n}: {v:.1f}" for n, v in levels.items()) + ")",
-        f"sent: {len(answers)} requests in {options.seconds:g} s, {options.times * best:.1f} a second; the client was at most {1000 * late:.0f} ms behind",
+        f"sent: {len(answers)} requests in {options.seconds:g} s, {options.times * best:.1f} a second, with room for {options.waiting} to wait; "
+        f"the client was at most {1000 * late:.0f} ms behind",
         f"goodput against the peak at {options.times:g} times the load: {goodput:.2f}x; aim: at least {AIM_GOODPUT}x",
         f"refusals: p50 {quick['p50']} ms, p99 {quick['p99']} ms, longest {quick['max']} ms, of {len(refused)}; aim: p99 under {AIM_REFUSAL:g} ms",
         "answers by status: " + ", ".join(f"{s} {n}" for s, n in statuses(answers).items()),
@@ -149,10 +150,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="of the load, and of finding the peak at each concurrency  [default: 40]")
     parser.add_argument("--times", type=float, default=4.0, help="load, in peaks  [default: 4]")
     parser.add_argument("--concurrency", type=lambda text: [int(n) for n in text.split(",")], help="where the peak is looked for  [default: 16,32,64]")
+    parser.add_argument("--waiting", type=int, help="segments that the service lets wait  [default: twice the highest concurrency]")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds after the load that answers are waited for  [default: 60]")
     options = parser.parse_args()
     options.seconds = options.seconds or (2.0 if options.quick else 40.0)
     options.concurrency = options.concurrency or ([4] if options.quick else [16, 32, 64])
+    # By default it takes on minutes of work for a CPU, and a load of seconds would all be let in.
+    options.waiting = options.waiting or 2 * max(options.concurrency)
     try:
         with workplace(options) as work:
             found, lines, failures = measure(options, work)

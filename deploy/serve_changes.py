@@ -45,9 +45,9 @@ def live(options: argparse.Namespace, work: Work) -> Outcome:
         async with Client(service.url) as client:
             await first_answer(client, "is-en", versions[1], lambda: registry.promote("is-en", versions[1], "bench"))
             for _ in range(options.changes):
-                await asyncio.sleep(2)
+                await asyncio.sleep(4 * options.settle)
                 times["cached"].append(await first_answer(client, "is-en", versions[0], lambda: registry.promote("is-en", versions[0], "bench")))
-                await asyncio.sleep(2)
+                await asyncio.sleep(4 * options.settle)
                 times["rollback"].append(await first_answer(client, "is-en", versions[1], lambda: registry.rollback("is-en", "bench")))
             for _ in range(options.fresh):
                 new = variant(work, registry, "is-en", unique(), 0.9)
@@ -87,7 +87,7 @@ def hotload(options: argparse.Namespace, work: Work) -> Outcome:
                 wanted = next(v for v in versions if v != registry.state("is-de").live)
                 await first_answer(other, "is-de", wanted, lambda wanted=wanted: registry.promote("is-de", wanted, "bench"))  # type: ignore[misc]
                 loads["cached"] += 1
-                await asyncio.sleep(1)
+                await asyncio.sleep(2 * options.settle)
             if kind == "new":
                 new = variant(work, registry, "is-de", unique(), 0.9)
                 await first_answer(other, "is-de", new, lambda: registry.promote("is-de", new, "bench"))

@@ -17,8 +17,6 @@ from serve_raw import Raw
 from serve_work import Work, converted
 
 CONTEXT = 4096
-# Seconds for the threads of one side to fall asleep before the other is timed: Intel's OpenMP spins for 0.2 after each product.
-SETTLE = 0.5
 
 # Figures, lines, and what was promised and did not hold.
 Outcome = tuple[dict[str, Any], list[str], list[str]]
@@ -49,7 +47,7 @@ class Rivals:
     def __init__(self, options: argparse.Namespace, start: Callable[[], Served], raw: Callable[[], Raw]):
         from tell.extras import has_gpu
 
-        self.together = not has_gpu()
+        self.together, self.settle = not has_gpu(), options.settle
         self._start, self._raw = start, raw
         self._open: dict[str, Any] = {}
 
@@ -59,7 +57,7 @@ class Rivals:
                 self.close()
             say(f"starting the {side}")
             self._open[side] = self._start() if side == "service" else self._raw()
-        time.sleep(SETTLE)
+        time.sleep(self.settle)
         return self._open[side]
 
     def turns(self, rounds: int, parts: Sequence[int]) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ from serve_client import asked
 from serve_load import BenchFailed, table
 from serve_process import help_of
 from serve_ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
-from serve_sides import SETTLE, Outcome, Rivals, as_run, chunks, open_raw, say, through
+from serve_sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
 from serve_work import PAIRS, Work, segments, serve, variant
 
 
@@ -90,7 +90,7 @@ def mixed(options: argparse.Namespace, work: Work) -> Outcome:
             through(service, ways["mixed"][: max(16, n)], n)
             for r in range(options.rounds):
                 for way in ("one", "mixed") if r % 2 == 0 else ("mixed", "one"):
-                    time.sleep(SETTLE)
+                    time.sleep(options.settle)
                     runs[way].append(as_run(through(service, ways[way], n)))
             different = [unlike(a.texts, b.texts) for a, b in zip(runs["one"], runs["mixed"], strict=True)]
             lines.append(mixed_line(len(PAIRS), n, runs["one"], runs["mixed"]) + f"; texts of the copies unlike: {sum(different)} of {count * options.rounds}")

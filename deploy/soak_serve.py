@@ -103,11 +103,11 @@ def growth(samples: Sequence[Sample], warm_up: float) -> tuple[float, float]:
     return slope(rest) * (rest[-1][0] - rest[0][0]), ends
 
 
-async def at_rest(service: Served) -> dict[str, float]:
+async def at_rest(service: Served, look: float) -> dict[str, float]:
     """Descriptors, threads and tasks when nothing is asked: the least of some looks, since connections take a moment to close."""
     looks = []
     for _ in range(10):
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(look)
         tasks = await asyncio.to_thread(tasks_of, service)
         now = sample(service.pid)
         looks.append((now.descriptors, now.threads, -1.0 if tasks is None else tasks))
@@ -180,9 +180,9 @@ class Soak:
         """What is there at rest, after the warm-up and at the end. The load runs in between, and before."""
         seconds = 60 * self.options.minutes
         await self.run(seconds * WARM_UP)
-        before = await at_rest(self.service)
+        before = await at_rest(self.service, self.options.look)
         await self.run(seconds * (1 - WARM_UP))
-        return before, await at_rest(self.service)
+        return before, await at_rest(self.service, self.options.look)
 
 
 def plot(samples: Sequence[Sample], warm_up: float, path: Path) -> None:
@@ -261,9 +261,9 @@ def main() -> int:
     parser.add_argument("--cache-mb", type=int, help="of the service's cache of results  [default: the service's own]")
     parser.add_argument("--plot", type=Path, help="where to draw memory, descriptors and threads, as PNG")
     options = parser.parse_args()
-    options.minutes = options.minutes or (0.1 if options.quick else 30.0)
+    options.minutes = options.minutes or (0.06 if options.quick else 30.0)
     options.swap = options.swap or (1.0 if options.quick else 20.0)
-    options.look = options.look or (0.1 if options.quick else 2.0)
+    options.look = options.look or (0.05 if options.quick else 2.0)
     try:
         with workplace(options) as work:
             found, lines, failures = measure(options, work)
