@@ -30,8 +30,12 @@ class PairStatus(BaseModel):
     adapter: str | None = Field(description="The version that answers now")
     wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
     shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
-    state: str = Field(description="live; loading; or refused, with the reason, while `adapter` (if any) goes on answering")
+    state: str = Field(
+        description="live; loading; cold: loaded when it is asked for; or refused, with the reason, while `adapter` (if any) goes on answering"
+    )
     reason: str | None
+    pinned: bool = Field(description="Whether the pair keeps its place however seldom it is asked for")
+    used: datetime | None = Field(description="When it was last asked for, since the service started")
     base: str | None
     since: datetime | None
     in_flight: int
@@ -68,7 +72,8 @@ async def adapters(request: Request) -> Status:
         pairs.append(
             PairStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
-                state=followed.state, reason=followed.reason, base=card.base.id if card else None,
+                state=followed.state, reason=followed.reason, pinned=pair in service.versions.pinned,
+                used=datetime.fromtimestamp(asked, UTC) if (asked := service.versions.asked.get(pair)) else None, base=card.base.id if card else None,
                 since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
                 scores=card.scores if card else [],
             )

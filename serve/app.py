@@ -27,6 +27,12 @@ from tell.errors import EngineError, LanguageError, NotServed, TellmtError
 
 PAGE = Path(__file__).resolve().parent / "page"
 RETRY = {"Retry-After": "2"}
+NOT_READY = {
+    "starting": "the service is still starting",
+    "stopping": "the service is stopping",
+    "down": "the engine is down",
+    "empty": "no adapter answers: none is live, or what is live cannot be used",
+}
 # What a language code or a pair can look like, as errors quote it. Anything else may be a text that came in the wrong field.
 CODE = re.compile(r"'?[A-Za-z0-9:_-]{0,80}'?")
 # The kind of an exception, as engines put it before its message.
@@ -82,13 +88,12 @@ def _operations(app: FastAPI, service: Service) -> None:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/ready", summary="Whether translations are answered: 503 until the engine is up and the registry was read", tags=["operation"])
+    @app.get("/ready", summary="Whether translations are answered: 503 until an adapter answers, without an engine, and while stopping", tags=["operation"])
     async def ready() -> JSONResponse:
-        if await service.ready():
+        state = await service.state()
+        if state == "ready":
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
-        if service.started and service.looked:
-            return _problem(503, "the engine is down", RETRY, status="down")
-        return _problem(503, "the service is still starting", RETRY, status="starting")
+        return _problem(503, NOT_READY[state], RETRY, status=state)
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
     async def metrics() -> Response:

@@ -1,7 +1,7 @@
 """`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing.
 
 The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
-asked; on SIGTERM or Ctrl-C no new connection is taken, requests under way end, and the engine is closed.
+asked. How the process ends is in `serve.process`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
-import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from serve.service import Service
 from serve.versions import Limits
 
-# Seconds that requests under way are given to end.
-DRAIN = 30
 CONTEXT = 4096
 
 
@@ -77,91 +74,15 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event, got: list[int]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for an orderly end; a second one is left to end the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def note(number: int) -> None:
-        got.append(number)
-        stop.set()
-        for s in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(s)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, note, number)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def _server(service: Service, follower: Follower, protocol: type[Any] | None = None, **access: Any) -> Any:
-    """`access`: the keys and quotas of `serve.app.create_app`."""
-    import uvicorn
-
-    from serve.app import create_app
-    from serve.connections import bounded
-
-    class Server(uvicorn.Server):  # type: ignore[misc]
-        """Signals are handled here, not there: it would end the process by the signal, past the engine's close."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    config = uvicorn.Config(
-        create_app(service, follower, **access), http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False,
-        timeout_graceful_shutdown=DRAIN, ws="none",
-    )  # fmt: skip
-    return Server(config)
-
-
 def _announce(service: Service, follower: Follower, url: str) -> None:
-    pairs = {pair: service.versions.live[pair].adapter.id for pair in service.pairs()}
-    shown = ", ".join(f"{pair} {id[:12]}" for pair, id in pairs.items()) or "no pair is live yet"
+    """One line when translations are answered; pairs that are not loaded are among them."""
+    pairs = {pair: f.wanted for pair, f in follower.pairs.items() if pair in service.pairs()}
+    pairs |= {pair: version.adapter.id for pair, version in service.versions.live.items()}
+    named = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else " (cold)") for pair, id in sorted(pairs.items())]
+    shown = ", ".join(named) or "no pair is live yet"
     refused = {pair: f.reason for pair, f in follower.pairs.items() if pair not in pairs}
     emit({"url": url, "engine": service.engine.name, "base": service.base.id, "pairs": pairs, "refused": refused})
     say(f"ready: {url}, engine {service.engine.name}, base {service.base.id}, {shown}")
-
-
-async def _first(*tasks: asyncio.Future[Any]) -> None:
-    """Return when one is done, raising what it raised."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-
-
-async def _run(service: Service, follower: Follower, sock: socket.socket, **access: Any) -> int:
-    """Serve until a signal. Returns the exit code; raises what kept the engine from starting."""
-    stop, got = asyncio.Event(), list[int]()
-    server = _server(service, follower, **access)
-    loop = asyncio.get_running_loop()
-    with _signals(stop, got):
-        serving = loop.create_task(server.serve(sockets=[sock]))
-        stopped = loop.create_task(stop.wait())
-        tasks: list[asyncio.Task[Any]] = [stopped]
-        try:
-            for step in (service.start, follower.look):
-                tasks.append(loop.create_task(step()))
-                await _first(tasks[-1], stopped, serving)
-                if stop.is_set() or serving.done():
-                    break
-            else:
-                _announce(service, follower, url_of(sock))
-                tasks.append(loop.create_task(follower.run()))
-                await _first(tasks[-1], stopped, serving)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if got:
-                say("stopping: requests under way are finished first")
-            server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
-            await asyncio.shield(service.close())
-    return 130 if got and got[0] == signal.SIGINT else 0
 
 
 def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> Limits:
@@ -180,13 +101,15 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--base", default=None, help="Base model. Default: the one the live adapters were trained on.")
 @click.option("--registry", default=None, help="Registry to follow: a directory, or the URL of an object store. Default: TELLMT_REGISTRY.")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="CPU threads of the engine; 0 takes all.")
-@click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs served at once.")
+@click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs loaded at once; of more, those asked for.")
 @click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
 @click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
 @click.option("--max-waiting", type=click.IntRange(1, 1_000_000), default=4096, show_default=True, help="Segments that may wait, over all requests.")
 @click.option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=300, show_default=True, help="Seconds for one request, at most.")
 @click.option("--cache-mb", type=click.IntRange(0, 1 << 20), default=32, show_default=True, help="MiB of translations kept in memory; 0 keeps none.")
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
+@click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
+@click.option("--grace", type=click.FloatRange(0, 600), default=1, show_default=True, help="Of these, seconds in which new ones are still taken.")
 @NO_SHIPPED
 def serve(
     port: int,
@@ -204,6 +127,8 @@ def serve(
     timeout: float,
     cache_mb: int,
     quota_storage: str,
+    drain: float,
+    grace: float,
     no_shipped: bool,
 ) -> int:
     """Serve the live adapters of the registry over HTTP.
@@ -217,6 +142,7 @@ def serve(
         need(module, "serve")
     from serve.follow import Follower
     from serve.keys import keys_for
+    from serve.process import run
     from serve.quota import Quota
     from serve.service import Service
 
@@ -227,13 +153,15 @@ def serve(
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))
         context = min(CONTEXT, model.context)
-        there = {"url": engine_url, "path_map": engine_path_map}
-        options = EngineOptions(base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, **there)
+        options = EngineOptions(
+            base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, url=engine_url, path_map=engine_path_map
+        )
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.place}")
         limits = _limits(max_adapters, max_rank, max_chars, context)
         limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch)
         service = Service(open_engine(name, options), limits)
-        return asyncio.run(_run(service, Follower(service, found, shipped=on_base(shipped, model)), sock, **access))
+        follower = Follower(service, found, shipped=on_base(shipped, model))
+        return asyncio.run(run(service, follower, sock, lambda: _announce(service, follower, url_of(sock)), drain, grace, **access))
     finally:
         sock.close()

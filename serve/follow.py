@@ -214,7 +214,7 @@ class Follower:
             # For one that was asked for another may have to go: not for an adapter that is not even whole.
             early = await asyncio.to_thread(self._open, pair, wanted) if asked else None
             async with self.versions.place(pair, wanted, reach):
-                adapter = early or await asyncio.to_thread(self._open, pair, wanted)
+                adapter = await asyncio.to_thread(self._open, pair, wanted) if early is None else early
                 self.versions.switch(pair, await self.versions.bring_up(adapter))
             self._settled(pair, followed)
         except Overloaded as e:

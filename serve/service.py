@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 from serve.queue import Queue, Slot
 from serve.segments import Span, fill, join, pieces, split
@@ -100,6 +100,8 @@ class Service:
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
         # The engine is up; and the registry was looked at, so what was live at start now answers.
         self.started = self.looked = False
+        # The process is about to end; and the engine is gone, as seen by who watches it.
+        self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
         self.versions.unloaded = self.queue.forget
 
@@ -112,15 +114,23 @@ class Service:
         await self.versions.close()
         await self.engine.close()
 
-    async def ready(self) -> bool:
-        """Whether a translation asked for now would be answered, if its pair is live."""
-        return self.started and self.looked and await self.engine.healthy()
+    async def state(self) -> Literal["ready", "starting", "stopping", "down", "empty"]:
+        """Whether a translation asked for now would be answered, if its pair is served; `empty`: no adapter is there that has been seen to act."""
+        if self.stopping:
+            return "stopping"
+        if not (self.started and self.looked):
+            return "starting"
+        if self.down or not await self.engine.healthy():
+            return "down"
+        return "ready" if self.versions.answers() else "empty"
 
     @contextlib.asynccontextmanager
     async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
-        """`Versions.lease`. Raises EngineError while the engine starts."""
+        """`Versions.lease`. Raises EngineError while the engine starts, or when it is gone."""
+        if self.down:
+            raise EngineError("the engine is down")
         if not self.started:
-            raise EngineError("the engine is still starting")
+            raise EngineError("the service is stopping" if self.stopping else "the engine is still starting")
         async with self.versions.lease(source, target) as version:
             yield version
 

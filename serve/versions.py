@@ -115,6 +115,8 @@ class Versions:
         self._coming: dict[str, str] = {}
         self._making_room = asyncio.Lock()
         self._proofs: dict[str, Proof] = {}
+        # Pairs that were live, and were unloaded for others.
+        self._evicted: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -203,6 +205,7 @@ class Versions:
             else:
                 self._start(self._drain(pair, version))
             raise
+        self._evicted.add(pair)
         self.displaced(pair, by)
         self._loads.evicted.labels(pair).inc()
         await self._drop(version)
@@ -250,6 +253,8 @@ class Versions:
     def switch(self, pair: str, version: Version | None) -> None:
         """Let `version` answer for the pair from now on, or nobody; requests under way end on the version they began with."""
         old = self.live.get(pair)
+        if version is None:
+            self._evicted.discard(pair)
         if old is version:
             return
         if old is not None:
@@ -270,6 +275,7 @@ class Versions:
 
     def _set(self, pair: str, version: Version) -> None:
         self.live[pair] = version
+        self._evicted.discard(pair)
         self.metrics.live.labels(pair, version.adapter.id).set(1)
 
     def _unset(self, pair: str) -> None:
@@ -349,6 +355,10 @@ class Versions:
         if pair not in self.live and pair not in self.loaders:
             raise NotServed("no adapter for this pair", found=pair, valid=self._valid())
         return pair
+
+    def answers(self) -> bool:
+        """Whether some adapter that has been seen to act is loaded, or would be if its pair were asked for."""
+        return bool(self.live) or any(pair not in self.failing for pair in self._evicted)
 
     def pairs(self) -> list[str]:
         """The pairs that are served, loaded or not."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 
-from serve.cli import _server, bind, url_of
+from serve.cli import bind, url_of
 from serve.follow import Follower
+from serve.process import make_server
 from serve.service import Service
 from serve.versions import Limits
 from tell.bases import Base
@@ -69,12 +70,12 @@ def running(
     shipped: dict[str, Shipped] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`access`: keys, quotas and protocol of `serve.cli._server`."""
+    """`access`: keys, quotas and protocol of `serve.process.make_server`."""
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
     follower = Follower(service, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
-    server = _server(service, follower, **access)
+    server = make_server(service, follower, **access)
     up = threading.Event()
     problems: list[BaseException] = []
     loop = asyncio.new_event_loop()
