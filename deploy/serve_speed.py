@@ -130,24 +130,26 @@ def cache(options: argparse.Namespace, work: Work) -> Outcome:
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
     sources, n = segments(), max(options.concurrency)
-    count = min(len(sources) - 2, max(n, options.segments // 4))
+    count = min(len(sources) - 3, max(n, options.segments // 4))
     say("starting the service with its cache")
     with serve(options, work, registry, 1, max_adapters=1, cache_mb=None) as service:
         through(service, [asked("is-en", sources[-1])], 1)
         asks = [asked("is-en", s) for s in sources[:count]]
         first, again = (as_run(through(service, asks, n)) for _ in range(2))
-        one = sources[-2]
-        alone = as_run(through(service, [asked("is-en", one + " ")], 1))
+        # Two of about one length that nobody has asked for yet.
+        one, other = sorted(sources[count:-1], key=len)[-2:]
+        alone = as_run(through(service, [asked("is-en", one)], 1))
         before = service.total("tellmt_output_tokens_total")
-        # Another text of the same length, so that nothing is cached.
-        shared = as_run(through(service, [asked("is-en", one[::-1])] * n, n))
+        shared = as_run(through(service, [asked("is-en", other)] * n, n))
         made = service.total("tellmt_output_tokens_total") - before
+        served = {name: service.total(f"tellmt_{name}_total") for name in ("cache_hits", "shared_segments")}
     has = "--cache-mb" in help_of(options.module)
     lines = [
         f"the same segments again, at {n}: {x([first.seconds / again.seconds])}" + ("" if has else " (this version has no cache)"),
         f"{n} times the same segment at once: {shared.seconds:.2f} s; another of its length alone: {alone.seconds:.2f} s",
+        f"answered from the cache {served['cache_hits']:.0f} segments, by another one's decode {served['shared_segments']:.0f}",
     ]
     different = unlike(first.texts, again.texts) + len(set(shared.texts)) - 1
     failures = [f"{different} texts came out otherwise the second time"] if has and different else []
     found = {"segments": count, "first_s": first.seconds, "again_s": again.seconds, "shared_s": shared.seconds, "alone_s": alone.seconds}
-    return {**found, "shared_tokens": made, "different": different}, lines, failures
+    return {**found, "shared_tokens": made, "different": different, **served}, lines, failures

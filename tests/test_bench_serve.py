@@ -324,6 +324,24 @@ def test_the_load_is_what_it_says(deploy: Any, peculiar: str) -> None:
     asyncio.run(go())
 
 
+def test_a_kept_connection_takes_as_many_requests_as_come(deploy: Any, home: Path) -> None:
+    """Whole requests in one piece each: their heads must not be added up to one that is too large."""
+    import asyncio
+
+    from tell.paths import cache_dir
+    from tests.serving import publish, running
+
+    client, load, registry = deploy("serve_client"), deploy("serve_load"), Registry(home / "registry")
+    publish(registry, open_adapter(home / "shipped" / "is-en"))
+    with running(light_base(cache_dir()), registry) as found:
+
+        async def go() -> Any:
+            async with client.Client(found.url) as c:
+                return await load.closed_loop(c, [client.asked("is-en", "a" * 100)] * 400, 1)
+
+        assert load.statuses(asyncio.run(go())) == {"200": 400}
+
+
 def script(name: str, *arguments: object, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(DEPLOY / f"{name}.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
