@@ -83,7 +83,7 @@ async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[st
         adapter = own.open()
     else:
         valid = ", ".join(live_pairs(registry, shipped)) or NONE_LIVE
-        raise NotServed("no adapter is live for this pair", place=str(registry.root), found=str(pair), valid=valid)
+        raise NotServed("no adapter is live for this pair", place=registry.place, found=str(pair), valid=valid)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     need("prometheus_client", "serve")
