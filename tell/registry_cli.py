@@ -244,8 +244,9 @@ def log(pair: str | None) -> None:
     def shown() -> Any:
         if not entries:
             return "no changes yet"
-        columns = [[e.get("time", f"line {e.get('line')}"), e.get("who", ""), e.get("event", ""), e.get("pair", "")] for e in entries]
+        times = [str(e.get("time", f"line {e.get('line')}"))[:19].replace("T", " ") for e in entries]
+        columns = [[t, e.get("who", ""), e.get("event", ""), e.get("pair", "")] for t, e in zip(times, entries, strict=True)]
         rows = [[*c, str(e.get("id") or "")[:12], e.get("why", "")] for c, e in zip(columns, entries, strict=True)]
-        return table(f"log of {store.place}", ["time", "who", "event", "pair", "id", "why"], rows)
+        return table(f"log of {store.place}", ["time (UTC)", "who", "event", "pair", "id", "why"], rows)
 
     emit({"root": store.place, "log": entries}, shown)
