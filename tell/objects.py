@@ -5,6 +5,7 @@ Reads and writes objects below one URL. Paths are given in parts and are below i
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,9 @@ _MEMORY = threading.Lock()
 
 def shown(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
-    bits = urlsplit(url)
-    return f"{bits.scheme}://{bits.netloc.rpartition('@')[2]}{bits.path.rstrip('/')}"
+    kind, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{kind}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/") if rest.strip("/") else f"{kind}://"
 
 
 class ObjectStore:
@@ -39,6 +41,9 @@ class ObjectStore:
     def __init__(self, url: str):
         self.url, self.place = url, shown(url)
         self.kind = url.partition("://")[0]
+        if re.search(r":[^@]*[/?#].*@", url.partition("://")[2]):
+            # A password cut at one of these would be taken for a folder, and shown.
+            raise RegistryError("this URL cannot be used", place=f"{self.kind}://", valid="a password with / ? # @ percent-encoded: %2F %3F %23 %40")
         self._login = login = urlsplit(url).netloc.rpartition("@")[0]
         # A user without a password is a token.
         hidden = login.partition(":")[2] or login
@@ -89,7 +94,7 @@ class ObjectStore:
         except Exception as e:
             raise self._error(e) from None
 
-    def _soon(self, work: Callable[[Any], T], seconds: float = PATIENCE) -> T:
+    def _soon(self, work: Callable[[Any], T], seconds: float | None = None) -> T:
         """What `work` makes of the driver, in time: a store that swallows every packet would else hold its caller for many minutes."""
         fs = self._open()[0]
         out: list[T] = []
@@ -104,6 +109,7 @@ class ObjectStore:
         # A daemon: one that hangs must not keep the process from ending.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
+        seconds = PATIENCE if seconds is None else seconds
         thread.join(seconds)
         with self._errors():
             if failed:

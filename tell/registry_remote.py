@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ from tell.paths import cache_dir, writable
 from tell.registry_store import MEANWHILE, Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
 from tell.weights import MAX_WEIGHTS
 
+_NOTE = re.compile(r"[0-9]{20}-[0-9a-f]{16}\.json")
 LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
 
 
@@ -120,7 +122,9 @@ class Remote:
         out: list[tuple[str, int, Entry]] = []
         for folder in ("log", "pairs"):
             latest: dict[str, str] = {}
-            for path, raw in sorted(self.objects.read_all(folder, list(self.objects.listing(folder))).items()):
+            # Names of other kinds are somebody else's objects.
+            ours = [p for p in self.objects.listing(folder) if (_generation(p.rpartition("/")[2]) is not None if folder == "pairs" else _NOTE.fullmatch(p))]
+            for path, raw in sorted(self.objects.read_all(folder, ours).items()):
                 slug, _, name = path.rpartition("/")
                 try:
                     entry = dict(json.loads(raw or b"")["entry"])
