@@ -43,6 +43,12 @@ def cores() -> int:
     return count
 
 
+def processor() -> str:
+    """The processor's name, by which machines that round alike are told from others."""
+    names = [line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").split("\n") if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def bf16() -> str:
     """Whether the CPU multiplies bfloat16 in hardware: yes, no (it is emulated, slowly) or unknown."""
     if sys.platform == "darwin":
