@@ -110,9 +110,19 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
 @click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
+@click.option("--no-golden", is_flag=True, help="Put no dev segments with their translations on the card, by which services tell that it acts.")
 @click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
 def publish(
-    adapter: Path, corpus: Path, scores: tuple[Path, ...], engine: str, alpha: float, force: bool, why: str | None, no_shipped: bool, out: Path | None
+    adapter: Path,
+    corpus: Path,
+    scores: tuple[Path, ...],
+    engine: str,
+    alpha: float,
+    force: bool,
+    why: str | None,
+    no_shipped: bool,
+    no_golden: bool,
+    out: Path | None,
 ) -> None:
     """Pass ADAPTER through the gate and make it live.
 
@@ -126,7 +136,7 @@ def publish(
         raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")
     target = out or verdict_path(adapter)
     try:
-        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target, shipped_adapters(no_shipped))
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target, shipped_adapters(no_shipped), not no_golden)
     except GateRefused:
         if json_mode():
             import json

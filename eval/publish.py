@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from eval.gate import Question, ask, judge, same_content
+from eval.golden import golden_sentences
 from eval.testset import open_corpus
 from tell.bases import find_base
 from tell.card import Adapter, check_base, open_adapter
 from tell.errors import BadInput, GateRefused
 from tell.files import write_json
-from tell.paths import writable
 from tell.registry import PairState, Registry
 from tell.shipped import Shipped
 
@@ -95,8 +95,9 @@ def publish_adapter(
     why: str | None,
     verdict_file: Path | None,
     shipped: Mapping[str, Shipped],
+    golden: bool = True,
 ) -> Published:
-    """`shipped` stand for the live version of pairs that have none.
+    """`shipped` stand for the live version of pairs that have none. With `golden` the card gets golden sentences from the dev split.
 
     Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
     adapter = open_adapter(path)
@@ -104,7 +105,7 @@ def publish_adapter(
     check_base(adapter, base.id, base.revision)
     registry = Registry()
     # now, not after minutes of translating
-    writable(registry.root, "registry", "TELLMT_REGISTRY")
+    registry.writable()
     state = registry.state(adapter.card.pair)
     question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped)
     kept = [read_scores(s, adapter) for s in scores]
@@ -120,7 +121,9 @@ def publish_adapter(
         raise GateRefused(f"the gate refused this adapter: {'; '.join(verdict['reasons'])}", place=str(path), valid=f"the verdict is in {target}")
 
     names = [s["name"] for s in kept]
-    card = adapter.card.model_copy(update={"scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *kept], "verdict": verdict})
+    sentences = golden_sentences(adapter, base, question.dev, question.engine) if golden else None
+    told = [*(s for s in adapter.card.scores if s.get("name") not in names), *kept]
+    card = adapter.card.model_copy(update={"scores": told, "verdict": verdict, "golden": sentences})
     id = registry.add(path, card)
     if passed:
         numbers = verdict["paired"]["adapter_vs_base"]

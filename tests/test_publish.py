@@ -145,7 +145,8 @@ def test_worse_than_what_is_live_is_refused_and_the_other_way_round_passes(bench
     bench.calls.clear()
     code, found, err = tellmt("publish", good.path, "--corpus", bench.corpus)
     assert code == 0, err
-    assert {seed for seed, _ in bench.calls} == {1}, "the base's and the live version's side are in the cache"
+    # The calls of 16 and fewer choose golden sentences.
+    assert {seed for seed, n in bench.calls if n > 16} == {1}, "the base's and the live version's side are in the cache"
     assert set(found["verdict"]["metrics"]) == {"base", "adapter", "live"} and found["verdict"]["against"] == first
     second = live()
     assert Registry().state("is-en").previous == first
