@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,8 +35,8 @@ FORCE, CLOSE = 4.5, 3.0
 DEAD_DRAIN, LOOK = 2.0, 0.25
 # An engine that does not say how it is in this time is not well.
 HEALTH = 5.0
-# Seconds for connections that were accepted and whose request is still on its way.
-LAST_HEADS = 0.3
+# Seconds for connections that the kernel has taken and the loop has not, and for those whose request is still on its way.
+LAST_ACCEPTED, LAST_HEADS = 0.05, 0.25
 # sysexits.h: an internal software error. The supervisor is to start the service anew.
 DIED = 70
 
@@ -93,6 +96,17 @@ def _signals(told: Callable[[int], None]) -> Iterator[None]:
     yield
 
 
+def _deaf(sock: socket.socket) -> None:
+    """Let the kernel take no new connection on a listening socket: one that it has taken when the socket is closed would be reset, its request lost.
+
+    Clients that knock now are refused a moment later. Linux only: a socket filter (socket(7), SO_ATTACH_FILTER) that keeps nothing.
+    """
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
+    with contextlib.suppress(OSError):
+        if sys.platform == "linux":
+            sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(nothing)))
+
+
 def make_server(service: Service, follower: Follower, protocol: type[Any] | None = None, **access: Any) -> Any:
     """uvicorn's server over the application. `access`: the keys and quotas of `serve.app.create_app`."""
     import uvicorn
@@ -108,9 +122,10 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
             yield
 
         async def on_tick(self, counter: int) -> bool:
+            over = bool(await super().on_tick(counter))
             if service.stopping:
                 self.let_go()
-            return bool(await super().on_tick(counter)) or self.should_exit
+            return over
 
         def let_go(self) -> None:
             """Answers from now on end their connection, so that kept ones are not cut off between two requests."""
@@ -119,11 +134,13 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
                 self.server_state.default_headers = [*self.server_state.default_headers, close]
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for sock in sockets or []:
+                _deaf(sock)
+            self.let_go()
+            await asyncio.sleep(LAST_ACCEPTED)
             for server in self.servers:
                 server.close()
-            self.let_go()
-            if service.stopping:
-                await asyncio.sleep(LAST_HEADS)
+            await asyncio.sleep(LAST_HEADS)
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
