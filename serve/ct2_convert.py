@@ -1,7 +1,8 @@
 """Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
 
 Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<adapter id>]/`, with `tellmt-ct2.json` in it
-naming what the model was made from. Run as `python -m serve.ct2_convert` it reads one job (JSON) on stdin and prints one JSON object.
+naming what the model was made from. Run as `python -m serve.ct2_convert` it reads one job (a line of JSON) on stdin and prints one JSON
+object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
 A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
 """
 
@@ -10,23 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from serve.ct2_cache import LIMIT, MARK, hold_unfinished, sweep
 from tell.bases import Base, slug
 from tell.card import Adapter
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.paths import cache_dir, writable
 
-MARK = "tellmt-ct2.json"
 QUANTIZATION = "int8"
 # Raised when what is written changes for the same base and adapter.
 FORMAT = 1
@@ -35,6 +38,10 @@ FORMAT = 1
 MAX_DIVERGENCE = 0.5
 # An adapter that moves no log-probability of the probe by this much does nothing.
 MIN_EFFECT = 1e-4
+# Seconds that a conversion has to end when it is told to; a long call into torch does not listen.
+PATIENCE = 5
+# No space, no quota, no larger file allowed.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
 
 
@@ -79,7 +86,7 @@ async def convert(job: Job) -> Path:
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
     try:
-        out, err = await child.communicate(text.encode())
+        out, err = await _talk(child, text)
     finally:
         if child.returncode is None:
             await _end(child)
@@ -88,12 +95,26 @@ async def convert(job: Job) -> Path:
     return job.out
 
 
+async def _talk(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
+    """Like `communicate`, but stdin stays open until the child ends: that is how it knows that somebody still wants the model."""
+    assert child.stdin and child.stdout and child.stderr
+    # A child that died at once does not read; what it said is read all the same.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        child.stdin.write(text.encode() + b"\n")
+        await child.stdin.drain()
+    out, err, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    child.stdin.close()
+    return out, err
+
+
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """Ask, so that the half-written directory is removed; insist after five seconds (a long call into torch does not listen)."""
+    """Ask, so that the half-written directory is removed; insist when that takes too long."""
+    assert child.stdin
+    child.stdin.close()
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     try:
-        await asyncio.wait_for(child.wait(), 5)
+        await asyncio.wait_for(child.wait(), 2 * PATIENCE)
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
@@ -144,7 +165,7 @@ def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any
     return model, after
 
 
-def _write(base: Base, model: Any, out: Path) -> None:
+def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) -> None:
     from ctranslate2.converters import TransformersConverter
 
     class Loaded(TransformersConverter):  # type: ignore[misc]
@@ -155,7 +176,7 @@ def _write(base: Base, model: Any, out: Path) -> None:
 
     # ctranslate2 says so with a ValueError when it does not know the architecture.
     try:
-        Loaded(str(base.path)).convert(str(out), quantization=QUANTIZATION, force=True)
+        Loaded(str(base.path)).convert(str(out), quantization=quantization, force=True)
     except (ValueError, NotImplementedError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
@@ -179,14 +200,6 @@ def _check(base: Base, out: Path, probe: list[int], expected: Any, threads: int)
     return divergence
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what conversions that were killed left behind."""
-    for left in folder.glob(".*.new.*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > 6 * 3600:
-                shutil.rmtree(left)
-
-
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job in this process. Raises AdapterError or EngineError."""
     from tell.extras import need
@@ -199,11 +212,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
     torch.set_num_threads(threads)
-    _sweep(Path(job["out"]).parent)
+    sweep(Path(job["out"]).parent)
     tokens = Tokens(base)
     probe = [*tokens.bos, *tokens.encode(PROBE)][:48]
     adapter = job["adapter"]
     with atomic_dir(Path(job["out"])) as aside:
+        _unfinished.append(aside)
+        hold_unfinished(aside)
         model, expected = _merged(base, adapter and adapter["path"], probe)
         _write(base, model, aside)
         del model
@@ -213,23 +228,50 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return {"divergence": divergence}
 
 
+# The directory that is being written.
+_unfinished: list[Path] = []
+
+
 def _stop(signum: int, frame: Any) -> None:
+    # A second one would break off the clean-up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signum)
+
+
+def _watch() -> None:
+    """Wait until nobody holds the other end of stdin, then end this process. Its main thread cleans up if it listens in time."""
+    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    for path in _unfinished:
+        shutil.rmtree(path, ignore_errors=True)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _told(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
+    """An error as what is printed: the arguments of the TellmtError that the parent raises."""
+    if isinstance(e, TellmtError):
+        return {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}
+    if isinstance(e, OSError) and e.errno in FULL:
+        valid = f"free space there, a smaller {LIMIT}, or TELLMT_CACHE on another disk"
+        return {"kind": "", "thing": "no room for the converted model", "place": str(Path(job["out"]).parent), "found": e.strerror, "valid": valid}
+    said = next((line for line in str(e).split("\n") if line.strip()), "")
+    place = (job["adapter"] or job["base"])["path"]
+    return {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {said}", "valid": None}
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     # Translations come before conversions.
     os.nice(10)
-    job = json.loads(sys.stdin.read())
-    place = (job["adapter"] or job["base"])["path"]
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch, daemon=True).start()
     try:
         result, code = run(job), 0
-    except TellmtError as e:
-        result, code = {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}, 1
     except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
-        said = next((line for line in str(e).split("\n") if line.strip()), "")
-        result, code = {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {said}", "valid": None}, 1
+        result, code = _told(e, job), 1
     print(json.dumps(result))
     return code
 
