@@ -2,6 +2,8 @@
 
 ctranslate2 runs one batch from start to end, so what goes into it decides speed and fairness. Adapters take turns, and so do the
 callers of one adapter: a file of a thousand lines does not hold up a sentence.
+
+`Call` is one `generate`, `Item` one of its prompts, `Waiting` the queue.
 """
 
 from __future__ import annotations
@@ -11,7 +13,19 @@ import dataclasses
 from collections import deque
 from typing import Any
 
+from serve.ct2_split import best_with
 from tell.engine import Generation, Prompt
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Stop:
+    """Set when work is not wanted any more; read at every step by ctranslate2's own thread.
+
+    That thread may be the last to let go of what a callback refers to, and a generator that is thrown away in its own thread ends the process. So
+    callbacks hold these, and never a call.
+    """
+
+    wanted: bool = False
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -23,8 +37,12 @@ class Call:
     model: Any
     results: list[Generation | None]
     future: asyncio.Future[list[Generation]]
-    # Set when the caller has gone; read by the thread that runs the batch.
-    gone: bool = False
+    # When the caller has gone.
+    stop: Stop = dataclasses.field(default_factory=Stop)
+
+    @property
+    def gone(self) -> bool:
+        return self.stop.wanted
 
     def done(self, index: int, generation: Generation) -> None:
         self.results[index] = generation
@@ -32,7 +50,7 @@ class Call:
             self.future.set_result([r for r in self.results if r is not None])
 
     def fail(self, error: Exception) -> None:
-        self.gone = True
+        self.stop.wanted = True
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -82,8 +100,7 @@ class Waiting:
     def take(self) -> list[Item]:
         """The next batch, all of one adapter, removed from the queue; empty when nothing waits.
 
-        Its head is the oldest prompt of the call whose turn it is; the rest are those nearest to it in length. ctranslate2 reads
-        prompts at once up to the length of the shortest and the rest token by token, six times slower, so lengths must be near.
+        In it is the oldest prompt of the call whose turn it is, with those that it is best run with (see `serve.ct2_split`).
         """
         if not self._lines:
             return []
@@ -91,16 +108,10 @@ class Waiting:
         call, items = next(iter(calls.items()))
         head = items[0]
         size = len(head.prompt.ids)
-        spread = max(16, size // 2)
-        near = [i for line in calls.values() for i in line if i.group == head.group and abs(len(i.prompt.ids) - size) <= spread]
-        near.sort(key=lambda i: (i is not head, abs(len(i.prompt.ids) - size)))
-        batch: list[Item] = []
-        room = 0
-        for item in near[: self.max_batch]:
-            room = max(room, item.room)
-            if batch and room * (len(batch) + 1) > self.max_tokens:
-                break
-            batch.append(item)
+        alike = [i for line in calls.values() for i in line if i.group == head.group]
+        # The head first among equals; twice a batch is enough to see what it could be run with.
+        near = sorted(alike, key=lambda i: (i is not head, abs(len(i.prompt.ids) - size)))[: 2 * self.max_batch]
+        batch = best_with(head, near, self.max_batch, self.max_tokens)
         self._drop(calls, batch)
         # Turns: what was served goes to the end.
         if call in calls:
@@ -109,6 +120,20 @@ class Waiting:
         if calls:
             self._lines[adapter_id] = calls
         return batch
+
+    def put_back(self, batch: list[Item]) -> None:
+        """Return a batch that was broken off to the front of the queue, without those whose callers have gone."""
+        left = [i for i in batch if not i.call.gone]
+        if not left:
+            return
+        adapter_id = left[0].call.adapter_id
+        calls = self._lines.pop(adapter_id, {})
+        first = {i.call: deque[Item]() for i in left}
+        for item in left:
+            first[item.call].append(item)
+        for call, items in first.items():
+            items.extend(calls.pop(call, ()))
+        self._lines = {adapter_id: {**first, **calls}, **self._lines}
 
     def _drop(self, calls: dict[Call, deque[Item]], batch: list[Item]) -> None:
         taken = set(map(id, batch))

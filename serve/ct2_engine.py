@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from serve import fits
-from serve.ct2_batch import Call, Item, Waiting
+from serve.calls import Calls
+from serve.ct2_batch import Call, Item, Stop, Waiting
+from serve.ct2_cache import Hold, hold, limit_bytes, prune
 from serve.ct2_convert import Job, convert
 from tell.card import Adapter
 from tell.endings import Endings
@@ -24,6 +25,13 @@ from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores
 from tell.tokens import Tokens
+
+# Callers whose answers went out are waited for as long as this share of the last batch's time, and at most so many seconds, or QUIET seconds without any.
+SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
+# After a pause, prompts that come less than PAUSE seconds apart are waited for, BURST seconds in all.
+PAUSE, BURST = 0.001, 0.005
+# A batch younger than this many seconds is run again when MANY times as many prompts wait: a lone prompt's first tokens take about as long.
+YOUNG, MANY = 0.15, 3
 
 
 class Ct2Engine:
@@ -36,9 +44,9 @@ class Ct2Engine:
         self._waiting = Waiting(options.max_batch)
         # ctranslate2 generators by adapter id; None is the bare base.
         self._models: dict[str | None, Any] = {}
-        # Calls that have not ended, by adapter, and what `unload` waits on.
-        self._using: Counter[str | None] = Counter()
-        self._idle: dict[str | None, asyncio.Event] = {}
+        # What keeps their directories in the cache.
+        self._holds: dict[str | None, Hold] = {}
+        self._calls = Calls()
         # Conversions take twice the base's float32 size each, so one at a time.
         self._converting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -46,6 +54,8 @@ class Ct2Engine:
         self._runner: asyncio.Task[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._running: list[Item] = []
+        # When the running batch began, and whether it is to be broken off and run again with what came since.
+        self._since, self._again, self._begun_anew = 0.0, Stop(), False
         self._names: list[str] = []
         self._closed = False
 
@@ -63,6 +73,7 @@ class Ct2Engine:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
             return shapes, tokens, Endings(tokens, tokens.vocabulary().items())
 
+        self._limit = limit_bytes()
         self._shapes, self._tokens, self._endings = await asyncio.to_thread(read)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ct2")
         self._runner = asyncio.create_task(self._run(), name="ct2 batches")
@@ -96,11 +107,21 @@ class Ct2Engine:
             if key in self._models:
                 return
             path = await convert(Job(self.base, adapter, self._threads))
+            while (held := hold(path)) is None:
+                # Another process removed it to make room, in the moment since it was found or made.
+                await asyncio.sleep(0.05)
+                path = await convert(Job(self.base, adapter, self._threads))
             try:
-                self._models[key] = await asyncio.to_thread(self._generator, path)
+                model = await asyncio.to_thread(self._generator, path)
             except (RuntimeError, ValueError, OSError, MemoryError) as e:
+                held.release()
                 kind = AdapterError if adapter else EngineError
                 raise kind("the converted model cannot be opened; delete it and try again", place=str(path), found=str(e)) from None
+            except BaseException:
+                held.release()
+                raise
+            self._models[key], self._holds[key] = model, held
+            await asyncio.to_thread(prune, path.parent, self._limit)
 
     def _generator(self, path: Path) -> Any:
         import ctranslate2
@@ -112,10 +133,14 @@ class Ct2Engine:
     async def unload(self, adapter_id: str) -> None:
         """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
         model = self._models.pop(adapter_id, None)
-        while self._using[adapter_id]:
-            await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
-        if model is not None:
-            await asyncio.to_thread(model.unload_model)
+        if model is None:
+            return
+        held = self._holds.pop(adapter_id)
+        await self._calls.drained(adapter_id)
+        if self._executor and not self._closed:
+            # In the thread that runs batches: one whose callers have gone may still be at its last step with this model.
+            await asyncio.get_running_loop().run_in_executor(self._executor, model.unload_model)
+        held.release()
 
     def loaded(self) -> list[str]:
         return sorted(a for a in self._models if a is not None)
@@ -142,27 +167,37 @@ class Ct2Engine:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
         # The call holds its model: `unload` takes one away from new calls only.
         call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
-        self._using[adapter_id] += 1
-        self._waiting.add(call, list(prompts))
-        self._wake.set()
-        try:
-            return await call.future
-        finally:
-            call.gone = True
-            self._waiting.remove(call)
-            self._using[adapter_id] -= 1
-            if not self._using[adapter_id] and (idle := self._idle.pop(adapter_id, None)):
-                idle.set()
+        with self._calls.on(adapter_id):
+            self._waiting.add(call, list(prompts))
+            self._wake.set()
+            self._reconsider()
+            try:
+                return await call.future
+            finally:
+                call.stop.wanted = True
+                self._waiting.remove(call)
 
     async def _run(self) -> None:
+        try:
+            await self._batches()
+        finally:
+            self._fail("the engine has ended")
+
+    def _fail(self, why: str) -> None:
+        """Tell everyone who waits: nobody would ever answer them."""
+        for call in {*self._waiting.clear(), *(i.call for i in self._running)}:
+            call.fail(EngineError(why))
+
+    async def _batches(self) -> None:
         loop = asyncio.get_running_loop()
+        last, took = 0, 0.0
         while True:
-            await self._wake.wait()
+            await self._gather(last, took)
             batch = self._waiting.take()
             if not batch:
-                self._wake.clear()
+                last = 0
                 continue
-            self._running = batch
+            self._running, self._since, self._again = batch, loop.time(), Stop()
             try:
                 outputs = await loop.run_in_executor(self._executor, self._batch, batch)
             except Exception as e:  # ctranslate2 raises RuntimeError, MemoryError or ValueError; the calls fail, the engine goes on
@@ -170,20 +205,63 @@ class Ct2Engine:
                     self._waiting.remove(item.call)
                     item.call.fail(EngineError("ctranslate2 failed on a batch", found=f"{type(e).__name__}: {e}"))
             else:
+                if self._again.wanted:
+                    self._waiting.put_back(batch)
                 for item, ids in zip(batch, outputs, strict=True):
-                    if not item.call.gone:
+                    if not item.call.gone and not self._again.wanted:
                         item.call.done(item.index, self._endings.generation(ids, item.prompt))
-            finally:
-                self._running = []
+            last, took = (0, 0.0) if self._again.wanted else (len(batch), loop.time() - self._since)
+            self._begun_anew = self._again.wanted
+            self._running = []
+
+    async def _gather(self, last: int, took: float) -> None:
+        """Return when there is something to run and nothing worth waiting for.
+
+        A batch cannot be joined, so one that begins a moment too early costs its prompts' neighbours a whole batch's time. Worth waiting for are the callers
+        of the `last` prompts, who often ask again at once, for a small part of the time `took`; and after a pause, prompts that arrive together.
+        """
+        loop = asyncio.get_running_loop()
+        idle = not last or not len(self._waiting)
+        wanted = len(self._waiting) + last
+        end = loop.time() + min(took * SHARE, LONGEST)
+        while len(self._waiting) < min(wanted, self._options.max_batch) and (left := end - loop.time()) > 0:
+            idle = False
+            if not await self._arrival(min(left, QUIET)):
+                break
+        if not len(self._waiting):
+            await self._arrival(None)
+            idle = True
+        if idle and len(self._waiting) < self._options.max_batch:
+            end = loop.time() + BURST
+            while loop.time() < end and await self._arrival(PAUSE):
+                pass
+
+    async def _arrival(self, seconds: float | None) -> bool:
+        """Whether a call arrived within so many seconds."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _reconsider(self) -> None:
+        """Break off a batch that has only begun when far more prompts have come since: together they are done sooner, and what is lost is a moment."""
+        young = asyncio.get_running_loop().time() - self._since < YOUNG
+        if self._running and young and not self._begun_anew and len(self._waiting) >= MANY * len(self._running):
+            self._again.wanted = self._begun_anew = True
 
     def _batch(self, batch: list[Item]) -> list[list[int]]:
         """What the model produced for each item, the token that ended it included. Runs in the engine's thread."""
         left = [item.prompt.max_tokens for item in batch]
 
+        again, stops = self._again, [item.call.stop for item in batch]
+
         def stop(step: Any) -> bool:
             n: int = step.batch_id
             left[n] -= 1
-            return batch[n].call.gone or left[n] <= 0
+            return again.wanted or stops[n].wanted or left[n] <= 0
 
         one_line, penalty = batch[0].group
         results = batch[0].call.model.generate_batch(
@@ -204,9 +282,7 @@ class Ct2Engine:
         if self._closed:
             return
         self._closed = True
-        calls = {*self._waiting.clear(), *(i.call for i in self._running)}
-        for call in calls:
-            call.fail(EngineError("the engine was closed"))
+        self._fail("the engine was closed")
         tasks = [*self._tasks, *([self._runner] if self._runner else [])]
         for task in tasks:
             task.cancel()
@@ -219,3 +295,5 @@ class Ct2Engine:
         self._models.clear()
         for model in models:
             await asyncio.to_thread(model.unload_model)
+        for held in self._holds.values():
+            held.release()

@@ -19,6 +19,7 @@ from serve.openai_http import LOAD, Answer, Server, parse_url, read_key
 from tell.endings import Endings
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import AdapterError, BadInput, EngineError, RequestError, TellmtError
+from tell.extras import need
 from tell.tokens import Tokens
 
 # Seconds between looks at whether the server lives, and how many in a row may go without an answer: a busy server may be late.
@@ -63,6 +64,7 @@ class OpenAIEngine:
 
     async def start(self) -> None:
         """Ask the server what it serves. Raises EngineError when it is not there, serves another base, or cannot load adapters."""
+        need("safetensors", "serve")
 
         def read() -> tuple[dict[str, list[int]], Endings, list[int]]:
             shapes = fits.check_checkpoint(self.base)
