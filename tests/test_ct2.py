@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import random
 import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from tiny import make_tiny_adapter
 
-from serve.ct2_batch import Call, Waiting
+from serve.ct2_batch import Call, Item, Waiting
 from serve.ct2_convert import Job, convert
 from serve.ct2_engine import Ct2Engine
+from serve.ct2_split import READ, STEP, split
 from tell.bases import Base
 from tell.engine import EngineOptions, Prompt
 from tell.errors import AdapterError, EngineError, TellmtError
@@ -63,10 +68,47 @@ def test_callers_take_turns_at_the_head_of_a_batch() -> None:
 
 def test_a_batch_holds_near_lengths_of_one_kind_and_all_are_served_once() -> None:
     queue = Waiting(8)
-    call(queue, None, [10, 300, 12, 290, 11])
-    call(queue, None, [10, 12], one_line=False)
+    call(queue, None, [10, 300, 12, 290, 11], max_tokens=90)
+    call(queue, None, [10, 12], one_line=False, max_tokens=90)
     batches = [sorted(n for _, n in b) for b in drain(queue)]
     assert batches == [[10, 11, 12], [10, 12], [290, 300]]
+
+
+def cost(sizes: list[tuple[int, int, int]], ends: list[int], most: int, tokens: int) -> float:
+    """What `split` means by time, written out step by step."""
+    total, start = 0.0, 0
+    for end in ends:
+        batch = sizes[start:end]
+        shortest = min(s for s, _, _ in batch)
+        if len(batch) > most or (len(batch) > 1 and len(batch) * max(b for _, _, b in batch) > tokens):
+            return float("inf")
+        steps = [s - shortest + o for s, o, _ in batch]
+        total += READ * shortest * len(batch) + STEP * max(steps) + sum(steps)
+        start = end
+    return total
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_way_to_split_takes_less_time(seed: int) -> None:
+    rng = random.Random(seed)
+    sizes = sorted((n := rng.randint(5, 120), n // 2 + rng.randint(0, 20), 3 * n) for _ in range(9))
+    most, tokens = 6, 1200
+    cuts = [[*(i + 1 for i in range(8) if mask >> i & 1), 9] for mask in range(256)]
+    found = split(sizes, most, tokens)
+    assert cost(sizes, found, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
+
+
+def test_a_batch_that_is_put_back_comes_first_again_without_those_who_left() -> None:
+    queue = Waiting(4)
+    gone = call(queue, "a", [10])
+    call(queue, "a", [11, 11, 11])
+    call(queue, "b", [10])
+    batch = queue.take()
+    assert len(batch) == 4
+    gone.stop.wanted = True
+    call(queue, "a", [11])
+    queue.put_back(batch)
+    assert [[a for a, _ in b] for b in drain(queue)] == [["a"] * 4, ["b"]]
 
 
 def test_memory_bounds_a_batch_but_never_empties_it() -> None:
@@ -110,6 +152,81 @@ def run(base: Base, work: Callable[[Ct2Engine], Awaitable[None]], threads: int =
             await engine.close()
 
     asyncio.run(go())
+
+
+def watched(engine: Ct2Engine) -> list[int]:
+    """The sizes of the batches that the engine runs, as they begin."""
+    sizes: list[int] = []
+    run_batch = engine._batch
+
+    def batch(items: list[Item]) -> list[list[int]]:
+        sizes.append(len(items))
+        return run_batch(items)
+
+    engine._batch = batch  # type: ignore[method-assign]
+    return sizes
+
+
+def test_a_batch_that_has_only_begun_is_run_again_with_what_came_since(fresh: Base) -> None:
+    prompt = Prompt((2, 300, 301, 302), 600, False)
+
+    async def work(engine: Ct2Engine) -> None:
+        alone = await engine.generate([prompt], None)
+        sizes = watched(engine)
+        first = asyncio.create_task(engine.generate([prompt], None))
+        while not sizes:
+            await asyncio.sleep(0.001)
+        others = [asyncio.create_task(engine.generate([prompt], None)) for _ in range(15)]
+        assert [g for call in await asyncio.gather(first, *others) for g in call] == alone * 16
+        assert sizes == [1, 16]
+
+    run(fresh, work)
+
+
+def test_what_ctranslate2_calls_back_holds_no_model(fresh: Base) -> None:
+    """Its thread may be the last to hold it, and a generator thrown away in its own thread ends the whole process: "Resource deadlock avoided"."""
+    seen: list[Any] = []
+
+    class Spy:
+        def __init__(self, model: Any):
+            self.model = model
+
+        def generate_batch(self, *args: Any, **options: Any) -> Any:
+            seen.append(options["callback"])
+            return self.model.generate_batch(*args, **options)
+
+        def unload_model(self) -> None:
+            self.model.unload_model()
+
+    async def work(engine: Ct2Engine) -> None:
+        await engine.generate([Prompt((2, 300), 4, False)], None)
+        engine._models[None] = Spy(engine._models[None])
+        await engine.generate([Prompt((2, 300), 4, False)], None)
+        held = [cell.cell_contents for cell in seen[0].__closure__]
+        for _ in range(4):
+            held += [x for x in gc.get_referents(*held) if not isinstance(x, type | ModuleType)]
+        assert held and not any(isinstance(x, Call | Item | Ct2Engine | Spy) for x in held)
+
+    run(fresh, work)
+
+
+def test_callers_that_ask_again_at_once_fall_into_step(fresh: Base) -> None:
+    """One that is out of step with seven others would otherwise stay so, and half of the batches would hold one prompt."""
+    prompt = Prompt((2, 300, 301, 302), 300, False)
+
+    async def work(engine: Ct2Engine) -> None:
+        await engine.generate([prompt], None)
+        sizes = watched(engine)
+
+        async def ask(delay: float) -> None:
+            await asyncio.sleep(delay)
+            for _ in range(6):
+                await engine.generate([prompt], None)
+
+        await asyncio.gather(ask(0), *(ask(0.2) for _ in range(7)))
+        assert 8 in sizes
+
+    run(fresh, work)
 
 
 def test_translations_go_on_while_an_adapter_is_converted(fresh: Base, tmp_path: Path) -> None:
