@@ -157,12 +157,10 @@ async def _healthy(service: Service) -> bool:
 
 
 async def _died(service: Service) -> None:
-    """Return when the engine is gone for good. One that runs elsewhere (`recovers`) may come back: then only readiness is off meanwhile."""
-    while True:
+    """Return when the engine is gone. Requests are refused, and /ready is off, from then on."""
+    while not service.down:
         await asyncio.sleep(LOOK)
         service.down = not await _healthy(service)
-        if service.down and not getattr(service.engine, "recovers", False):
-            return
 
 
 async def _first(*tasks: asyncio.Future[Any]) -> None:

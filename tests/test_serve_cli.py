@@ -284,3 +284,26 @@ def test_ctrl_c_in_a_terminal_reaches_the_engines_processes_too_and_requests_sti
     finally:
         if service.process.poll() is None:
             os.killpg(service.process.pid, signal.SIGKILL)
+
+
+def test_the_table_of_flags_is_that_of_the_command() -> None:
+    import click
+
+    from serve.cli import serve
+
+    rows = re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = {name: default.strip() for name, default in rows}
+    options = {p.opts[0].removeprefix("--"): p for p in serve.params if isinstance(p, click.Option) and p.opts[0] not in ("--json", "--help")}
+    assert set(told) == set(options)
+    for name, option in options.items():
+        shown = str(option.default) if option.show_default else ""
+        assert told[name].strip("`") == shown, name
+
+
+def test_the_unit_in_the_documentation_knows_the_exit_codes() -> None:
+    from serve.process import DIED, DRAIN, FORCE
+
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    (unit,) = re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
+    assert "Restart=on-failure" in unit and f"| {DIED} |" in text
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > DRAIN + FORCE
