@@ -57,7 +57,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--changes", type=int, help="promotions and roll backs that are timed  [default: 5]")
     parser.add_argument("--fresh", type=int, help="promotions of an adapter new to this machine that are timed  [default: 2]")
     parser.add_argument("--window", type=float, help="seconds of load with and without hot-loads, each round  [default: 20]")
-    parser.add_argument("--all", action="store_true", help="this and every other serving measurement, into -o DIR: three hours on two cores")
+    parser.add_argument("--all", action="store_true", help="this and every other serving measurement, into -o DIR: about two hours on two cores")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="with --all: where the figures go")
     parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -107,7 +107,7 @@ async def at_rest(service: Served, look: float) -> dict[str, float]:
     """Descriptors, threads and tasks when nothing is asked: the least of some looks, since connections take a moment to close."""
     looks = []
     for _ in range(10):
-        await asyncio.sleep(look)
+        await asyncio.sleep(max(0.2, look))
         tasks = await asyncio.to_thread(tasks_of, service)
         now = sample(service.pid)
         looks.append((now.descriptors, now.threads, -1.0 if tasks is None else tasks))
@@ -154,8 +154,10 @@ class Soak:
             await asyncio.sleep(self.options.look)
 
     async def swap(self, end: float) -> None:
-        while time.monotonic() + self.options.swap < end:
-            await asyncio.sleep(self.options.swap)
+        # The warm-up has some too, however short: what a change starts on first use belongs to the baseline.
+        pause = min(self.options.swap, (end - time.monotonic()) / 3)
+        while time.monotonic() + pause < end:
+            await asyncio.sleep(pause)
             live = self.registry.state("is-en").live
             await asyncio.to_thread(self.registry.promote, "is-en", next(v for v in self.versions if v != live), "soak")
             self.swaps += 1

@@ -354,6 +354,7 @@ FAKE = ("--engine", "ct2", "--module", "tests.fake_busy_serve", "--quick", "--js
 RAW = ("--raw", ROOT / "tests" / "fake_raw.py")
 
 
+@pytest.mark.slow
 def test_the_benchmark_from_end_to_end(home: Path) -> None:
     done = script("bench_serve", *FAKE, *RAW, "--only", "throughput,mixed,live,hotload,cache")
     found = json.loads(done.stdout)
@@ -376,6 +377,7 @@ def test_a_raw_engine_that_says_something_else_voids_it(home: Path) -> None:
     assert not any(line.startswith("throughput against") for line in found["lines"])
 
 
+@pytest.mark.slow
 def test_overload_from_end_to_end(home: Path) -> None:
     found = json.loads(script("overload_serve", *FAKE).stdout)
     assert found["failures"] == [] and {"200", "503"} == set(found["statuses"]), found
@@ -387,12 +389,14 @@ def test_churn_from_end_to_end(home: Path) -> None:
     assert found["changes"] == 6 and found["failures"] == [] and set(found["statuses"]) == {"200"} and set(found["verdicts"]) == {"right"}
 
 
+@pytest.mark.slow
 def test_stop_from_end_to_end(home: Path) -> None:
     found = json.loads(script("stop_serve", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
     assert found["failures"] == [] and found["sigterm"][0]["accepted"] > 0 and found["sigterm"][0]["lost"] == []
     assert len(found["leaving"]) >= 3 and all(f["goes_on_s"] <= 2 for f in found["leaving"].values())
 
 
+@pytest.mark.slow
 def test_soak_from_end_to_end(home: Path) -> None:
     found = json.loads(script("soak_serve", *FAKE, "--plot", home / "soak.png").stdout)
     assert found["failures"] == [] and found["swaps"] >= 2 and found["requests"]["bad"] > 0 and found["statuses"]["200"] > 20
