@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Seconds after SIGTERM in which requests are still taken, and until all that were accepted are answered.
 GRACE, DRAIN = 1.0, 30.0
-# Seconds after the drain time until the process is ended by force; the engine is closed within them.
+# Seconds after the drain time until the process is ended by force, and until the engine must be closed.
 FORCE, CLOSE = 4.5, 3.0
 # Seconds that requests under way have when the engine is gone, and between two looks at whether it is.
 DEAD_DRAIN, LOOK = 2.0, 0.25
@@ -208,7 +208,7 @@ async def run(
                 say(f"the engine has died: requests under way end with 503, and the service with exit {DIED}")
             elif got:
                 say("stopping: requests under way are finished first")
-            seconds = drain if got else DEAD_DRAIN
+            seconds = DEAD_DRAIN if gone else drain
             _force(seconds + FORCE, DIED)
             for task in begun:
                 task.cancel()
@@ -234,7 +234,7 @@ async def _end(service: Service, follower: Follower, server: Any, serving: async
         await service.close()
 
     closing = asyncio.create_task(close())
-    await asyncio.wait({closing}, timeout=CLOSE)
+    await asyncio.wait({closing}, timeout=until + CLOSE - time.monotonic())
     await asyncio.wait({serving}, timeout=0.5)
     server.force_exit = True
     await asyncio.wait({serving}, timeout=0.5)
