@@ -83,6 +83,10 @@ class Waiting:
     def __len__(self) -> int:
         return sum(len(items) for calls in self._lines.values() for items in calls.values())
 
+    def count(self, adapter_id: str | None) -> int:
+        """How many prompts of one adapter wait."""
+        return sum(len(items) for items in self._lines.get(adapter_id, {}).values())
+
     def add(self, call: Call, prompts: list[Prompt]) -> None:
         self._lines.setdefault(call.adapter_id, {})[call] = deque(Item(call, i, p) for i, p in enumerate(prompts))
 

@@ -54,8 +54,8 @@ class Ct2Engine:
         self._runner: asyncio.Task[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._running: list[Item] = []
-        # When the running batch began, and whether it is to be broken off and run again with what came since.
-        self._since, self._again, self._begun_anew = 0.0, Stop(), False
+        # Whether the running batch is to be broken off and run again with what came since, and when it began first.
+        self._again, self._begun = Stop(), 0.0
         self._names: list[str] = []
         self._closed = False
 
@@ -197,7 +197,10 @@ class Ct2Engine:
             if not batch:
                 last = 0
                 continue
-            self._running, self._since, self._again = batch, loop.time(), Stop()
+            since = loop.time()
+            if not self._again.wanted:
+                self._begun = since
+            self._running, self._again = batch, Stop()
             try:
                 outputs = await loop.run_in_executor(self._executor, self._batch, batch)
             except Exception as e:  # ctranslate2 raises RuntimeError, MemoryError or ValueError; the calls fail, the engine goes on
@@ -210,8 +213,7 @@ class Ct2Engine:
                 for item, ids in zip(batch, outputs, strict=True):
                     if not item.call.gone and not self._again.wanted:
                         item.call.done(item.index, self._endings.generation(ids, item.prompt))
-            last, took = (0, 0.0) if self._again.wanted else (len(batch), loop.time() - self._since)
-            self._begun_anew = self._again.wanted
+            last, took = (0, 0.0) if self._again.wanted else (len(batch), loop.time() - since)
             self._running = []
 
     async def _gather(self, last: int, took: float) -> None:
@@ -248,9 +250,9 @@ class Ct2Engine:
 
     def _reconsider(self) -> None:
         """Break off a batch that has only begun when far more prompts have come since: together they are done sooner, and what is lost is a moment."""
-        young = asyncio.get_running_loop().time() - self._since < YOUNG
-        if self._running and young and not self._begun_anew and len(self._waiting) >= MANY * len(self._running):
-            self._again.wanted = self._begun_anew = True
+        young = asyncio.get_running_loop().time() - self._begun < YOUNG
+        if self._running and young and self._waiting.count(self._running[0].call.adapter_id) >= MANY * len(self._running):
+            self._again.wanted = True
 
     def _batch(self, batch: list[Item]) -> list[list[int]]:
         """What the model produced for each item, the token that ended it included. Runs in the engine's thread."""
