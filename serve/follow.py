@@ -118,11 +118,11 @@ class Follower:
             del self.pairs[pair]
         due = [pair for pair, stamp in found.items() if self._due(pair, self.pairs.setdefault(pair, Followed()), stamp)]
         states = await asyncio.to_thread(self._states, [pair for pair in due if found[pair] != SHIPPED])
-        for pair, state in states.items():
-            if isinstance(state, PairState) and state.pinned:
-                self.versions.pinned.add(pair)
-            elif isinstance(state, PairState):
-                self.versions.pinned.discard(pair)
+        for pair in due:
+            state = states.get(pair)
+            # Of one that cannot be read now, what was read before holds.
+            if state is None or isinstance(state, PairState):
+                (self.versions.pinned.add if state and state.pinned else self.versions.pinned.discard)(pair)
         # What was pinned and what was published comes first: it is what the room is for.
         for pair in sorted(due, key=lambda p: (found[p] == SHIPPED, p not in self.versions.pinned, p)):
             self._want(pair, self.pairs[pair], states.get(pair))

@@ -34,6 +34,8 @@ SEGMENT_TOKENS = 256
 LOOK = 0.02
 # Seconds an engine has to let an adapter go.
 UNLOAD = 60.0
+# Adapters of which it is remembered how they were seen to act: a few kB each.
+PROOFS = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,10 +127,6 @@ class Versions:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # Loading
-
-    def proved(self, adapter_id: str) -> bool:
-        """Whether this process has seen that the adapter acts."""
-        return adapter_id in self._proofs
 
     def resident(self, adapter_id: str) -> Version | None:
         """The version, if it is loaded and stays."""
@@ -228,7 +226,7 @@ class Versions:
             await asyncio.sleep(LOOK)
         pair, began, done = adapter.card.pair, time.perf_counter(), False
         try:
-            self._proofs[adapter.id] = await in_time(self._load(adapter), self.limits.load)
+            proof = await in_time(self._load(adapter), self.limits.load)
             done = True
         except TimeoutError:
             raise EngineError("the adapter was not loaded and proved in time", place=str(adapter.path), found=f"over {self.limits.load:g} s") from None
@@ -238,6 +236,9 @@ class Versions:
                 self._loads.seconds.observe(time.perf_counter() - began)
             elif adapter.id in self.engine.loaded():
                 await asyncio.shield(self._unload(adapter.id))
+        self._proofs[adapter.id] = proof
+        if len(self._proofs) > PROOFS:
+            del self._proofs[next(iter(self._proofs))]
         card = adapter.card
         translator = Translator(self.engine, self.tokens, card.anchor, card.decoding, adapter.id, self.limits.context)
         version = self._versions[adapter.id] = Version(adapter, translator, segment_limit(translator))
