@@ -41,7 +41,7 @@ class Rate:
 
 
 def retry_after(seconds: float | None) -> int:
-    return UNKNOWN if seconds is None else min(LATE, max(SOON, math.ceil(seconds)))
+    return UNKNOWN if seconds is None else min(LATE, max(SOON, math.ceil(round(seconds, 3))))
 
 
 class Admission:

@@ -80,6 +80,7 @@ async def translated(
     """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
     service: Service = request.app.state.service
     ask = ask_of(request, timeout, cache)
+    service.check(texts, ask)
     await charge(request, texts)
 
     async def work() -> tuple[Version, list[Translation]]:

@@ -126,5 +126,6 @@ async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
     texts = checked_texts(asked.text)
     ask = ask_of(request, asked.timeout, asked.cache)
+    request.app.state.service.check(texts, ask)
     await charge(request, texts)
     return Lines(request, asked, texts, ask)

@@ -8,10 +8,12 @@ event loop, so what happens between two `await`s is atomic.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
+import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from serve.admission import Admission, Rate
@@ -25,10 +27,6 @@ from tell.translate import Hypothesis
 
 if TYPE_CHECKING:
     from serve.metrics import Metrics
-
-# The callers of one batch come back together, a few milliseconds apart. Without a pause the first of them would run alone and the others behind it.
-# It is this share of the time the batch took, and at most so many seconds; nobody waits where there was one request.
-PAUSE, LONGEST_PAUSE = 0.02, 0.1
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -87,41 +85,51 @@ class Queue:
         self._decodes: dict[tuple[str, str], Decode] = {}
         self._running: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
+        # Adapters that left the engine to make room for others, and have not been in it since.
+        self._rested: set[str] = set()
         # Tokens per character so far: what a request will cost is asked before it is tokenised.
         self._density = 0.5
-        # The batch under way: segments, tokens, and when it began; whether there was enough to do; requests there were then.
-        self._batch = (0, 0, 0.0)
+        # Segments and tokens begun since the engine was last empty; whether there has been enough to do since `_noted`, in the loop's time.
+        self._begun = (0, 0)
         self._busy = False
-        self._together = 0
-        self._pause_until = 0.0
-        self._pause: asyncio.TimerHandle | None = None
         self._noted = 0.0
         metrics.oldest.set_function(self._oldest)
 
     def _oldest(self) -> float:
         found = self._turns.oldest()
-        return 0.0 if found is None else asyncio.get_running_loop().time() - found.since
+        return 0.0 if found is None else time.monotonic() - found.since
 
     # Requests come and go.
+
+    def check(self, caller: str, segments: int) -> None:
+        """Raises TooLarge, OverShare or Overloaded when so many segments are not let in now."""
+        if segments:
+            with self._counted(segments):
+                self.admission.check(caller, segments)
 
     def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool) -> Job:
         """Let a request in, by what can be told without tokenising it; it must leave by `leave`.
 
-        Raises TooLarge, OverShare, or Overloaded, also when its turn would come too late for its `seconds`.
+        Raises what `check` does, and Overloaded when its turn would come too late for its `seconds`.
         """
+        self.check(caller, segments)
         adapter = version.adapter.id
-        cost = int(characters * self._density)
         if segments:
-            try:
-                self.admission.check(caller, segments)
+            cost = int(characters * self._density)
+            with self._counted(segments):
                 self.admission.check_time(seconds, self._turns.ahead(adapter, caller, cost), cost)
-            except Overloaded as e:
-                self.metrics.refused.inc(segments)
-                self.metrics.refusals.labels(e.reason).inc()
-                raise
         job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
         self._count(job, segments)
         return job
+
+    @contextlib.contextmanager
+    def _counted(self, segments: int) -> Iterator[None]:
+        try:
+            yield
+        except Overloaded as e:
+            self.metrics.refused.inc(segments)
+            self.metrics.refusals.labels(e.reason).inc()
+            raise
 
     def unknown(self, version: Version, segments: Sequence[str], cache: bool) -> list[str]:
         """Those of the segments that are to be decoded anew, each once."""
@@ -130,7 +138,7 @@ class Queue:
 
     def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
         """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
-        adapter, now = job.version.adapter.id, asyncio.get_running_loop().time()
+        adapter, now = job.version.adapter.id, time.monotonic()
         self._count(job, len(segments) - job.left)
         slots: list[Slot] = []
         fresh = 0
@@ -209,44 +217,41 @@ class Queue:
 
     def _open(self) -> Callable[[str], bool]:
         """Which adapters may be given more now."""
-        if len(self._running) < self.window.adapters:
+        outside = set(self._turns.adapters()) - self._running.keys()
+        if not outside or len(self._running) + len(outside) <= self.window.adapters:
+            self._rested.clear()
             return lambda _: True
-        outside = sum(a not in self._running for a in self._turns.adapters())
-        rest = resting(self.window, self._given, outside)
-        return lambda adapter: adapter in self._running and adapter not in rest
+        if len(self._running) >= self.window.adapters:
+            rest = resting(self.window, self._given, len(outside - self._rested))
+            self._rested |= rest
+            return lambda adapter: adapter in self._running and adapter not in rest
+        # A slot is free. One that has just made room does not take it back while others have had none.
+        if not (first := outside - self._rested):
+            self._rested.clear()
+            first = outside
+        return lambda adapter: adapter in self._running or adapter in first
 
     def _next_batch(self) -> None:
-        if self._running or not (waited := len(self._turns)) or self._pausing():
+        """For an engine that runs one batch from start to end. As long as one can hold all there is, it gets all, and puts it together itself."""
+        waited, running, size = len(self._turns), self._running.total(), self.window.size
+        if not waited or (running and running + waited > size):
             return
-        if (found := self._turns.take(lambda _: True)) is None:
-            return
-        adapter, head = found
-        batch = [head, *self._turns.take_alike(adapter, head, self.window.size - 1)]
-        now = asyncio.get_running_loop().time()
-        self._batch = (len(batch), sum(d.cost for d in batch), now)
-        self._busy = waited >= self.window.size // 2
-        self._together = len(self._jobs)
-        for decode in batch:
-            self._start(adapter, decode)
-
-    def _pausing(self) -> bool:
-        """Whether to wait a moment for the callers of the last batch; `_pump` is then called again."""
-        if len(self._jobs) < self._together and asyncio.get_running_loop().time() < self._pause_until:
-            if self._pause is None:
-                self._pause = asyncio.get_running_loop().call_at(self._pause_until, self._resume)
-            return True
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        return False
-
-    def _resume(self) -> None:
-        self._pause, self._pause_until = None, 0.0
-        self._pump()
+        if not running:
+            self._begun, self._busy, self._noted = (0, 0), False, asyncio.get_running_loop().time()
+        self._busy = self._busy or running + waited >= size // 2
+        if running + waited <= size:
+            while found := self._turns.take(lambda _: True):
+                self._start(*found)
+        elif found := self._turns.take(lambda _: True):
+            # Of one adapter and of like length, whoever asked: what is chosen from all that waits makes fuller batches than the engine could.
+            self._start(*found)
+            for decode in self._turns.take_alike(*found, size - 1):
+                self._start(found[0], decode)
 
     def _start(self, adapter: str, decode: Decode) -> None:
         self._running[adapter] += 1
         self._given[adapter] += decode.cost
+        self._begun = (self._begun[0] + 1, self._begun[1] + decode.cost)
         decode.task = asyncio.get_running_loop().create_task(self._run(adapter, decode))
         # Not at the coroutine's end: one that is cancelled before its first step never gets there.
         decode.task.add_done_callback(lambda _: self._ended(adapter, decode))
@@ -293,11 +298,8 @@ class Queue:
             del self._running[adapter], self._given[adapter]
         now = asyncio.get_running_loop().time()
         if self.window.batches:
-            if not self._running:
-                segments, cost, began = self._batch
-                if self._busy:
-                    self.rate.note(segments, cost, now - began)
-                self._pause_until = now + min(LONGEST_PAUSE, PAUSE * (now - began))
+            if self._busy and not self._running:
+                self.rate.note(*self._begun, now - self._noted)
         else:
             # There was enough to do since the last one ended, if there is now.
             if self._busy:

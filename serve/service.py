@@ -137,16 +137,25 @@ class Service:
     def pairs(self) -> list[str]:
         return self.versions.pairs()
 
+    def check(self, texts: Sequence[str], ask: Ask = ASK) -> None:
+        """Raises TooLarge, OverShare or Overloaded as `work` would, before a version is leased: a request that is refused loads no adapter."""
+        self._characters(texts)
+        self.queue.check(ask.caller, sum(map(lines, texts)))
+
+    def _characters(self, texts: Sequence[str]) -> int:
+        if len(texts) > self.limits.texts:
+            raise TooLarge("too many texts in one request", found=len(texts), valid=f"at most {self.limits.texts}")
+        if (characters := sum(map(len, texts))) > self.limits.characters:
+            raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {self.limits.characters}")
+        return characters
+
     @contextlib.asynccontextmanager
     async def work(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> AsyncIterator[Work]:
         """Texts on their way through the engine, by a version that the caller leases; left, what is not done is stopped.
 
         Raises TooLarge, OverShare, Overloaded, RequestError.
         """
-        if len(texts) > self.limits.texts:
-            raise TooLarge("too many texts in one request", found=len(texts), valid=f"at most {self.limits.texts}")
-        if (characters := sum(map(len, texts))) > self.limits.characters:
-            raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {self.limits.characters}")
+        characters = self._characters(texts)
         # Before anything is tokenised, so that a refusal costs next to nothing.
         job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache)
         try:

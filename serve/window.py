@@ -15,7 +15,7 @@ STAY = 8192
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """`batches`: the engine runs one batch of one adapter from start to end. `adapters` may be in it at once."""
+    """`size` in segments. `batches`: the engine runs one batch of one adapter from start to end. `adapters` may be in it at once."""
 
     size: int
     batches: bool = False
@@ -24,7 +24,7 @@ class Window:
 
 def window_of(engine: str, batch: int) -> Window:
     if engine == "ct2":
-        # It begins nothing while a batch runs, so a batch is put together when the last one has ended: of one adapter, and of like length.
+        # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
         return Window(batch, batches=True)
     if engine == "vllm":
         from serve.vllm_engine import MAX_PER_BATCH
