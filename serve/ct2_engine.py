@@ -123,12 +123,12 @@ class Ct2Engine:
             self._models[key], self._holds[key] = model, held
             await asyncio.to_thread(prune, path.parent, self._limit)
 
-    def _generator(self, path: Path) -> Any:
+    def _generator(self, path: Path, threads: int = 0) -> Any:
         import ctranslate2
 
         if not self._names:
             self._names = json.loads((path / "vocabulary.json").read_text())
-        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=self._threads)
+        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
 
     async def unload(self, adapter_id: str) -> None:
         """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
