@@ -98,7 +98,7 @@ def measure(model: Model, prompts: Sequence[Prompt], references: Sequence[list[i
     return {"speed": speed, "loss": model.loss(prompts, references), "texts": model.translate(prompts), "bytes": model.size}
 
 
-def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str], repeat: int) -> list[dict[str, Any]]:
+def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str], repeat: int, formats: list[str]) -> list[dict[str, Any]]:
     from sacrebleu.metrics import BLEU, CHRF
 
     tokens = Tokens(base)
@@ -113,7 +113,7 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     kinds = sorted(ctranslate2.get_supported_compute_types("cpu"), key=lambda k: (k != "float32", k))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind in [k for k in kinds if k in WRITTEN]:
+        for kind in [k for k in kinds if k in WRITTEN and (k in formats or k == "float32" or not formats)]:
             path = Path(folder) / WRITTEN[kind]
             if not path.exists():
                 _write(base, merged, path, WRITTEN[kind])
@@ -147,8 +147,9 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path, required=True, help="adapter directory")
     parser.add_argument("--source", type=Path, required=True, help="segments to translate, one a line")
     parser.add_argument("--reference", type=Path, required=True, help="their translations, line by line")
-    parser.add_argument("--segments", type=int, default=100, help="how many, from the start (default: 100)")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of the timed batch (default: 3)")
+    parser.add_argument("--segments", type=int, default=100, help="how many, from the start  [default: 100]")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of the timed batch  [default: 3]")
+    parser.add_argument("--formats", default="", help="beside float32, with commas between  [default: all that the processor has]")
     args = parser.parse_args()
     try:
         adapter = open_adapter(args.adapter)
@@ -158,7 +159,7 @@ def main() -> int:
             print(f"{len(sources)} and {len(targets)} segments; valid: as many in both, at least {BATCH}", file=sys.stderr)
             return 2
         print(f"{base.id}, {adapter.card.pair} {adapter.id[:12]}, {len(sources)} segments; {cores()} cores, {platform.processor() or platform.machine()}")
-        print(table(compare(base, adapter, sources, targets, args.repeat)))
+        print(table(compare(base, adapter, sources, targets, args.repeat, [f for f in args.formats.split(",") if f])))
     except (TellmtError, OSError) as e:
         print(e, file=sys.stderr)
         return 1
