@@ -142,6 +142,11 @@ def bounded(parser: str = "auto", **limits: float) -> type[Any]:
         from uvicorn.protocols.http.h11_impl import H11Protocol
 
         class H11(Bounded, H11Protocol):  # type: ignore[misc]
+            def __init__(self, *args: Any, **kwargs: Any):
+                super().__init__(*args, **kwargs)
+                # Its own bound is 16 KiB, and holds only for heads that come in pieces.
+                self.conn = h11.Connection(h11.SERVER, self.max_head)
+
             def _in_head(self) -> bool:
                 return self.conn.their_state is h11.IDLE
 

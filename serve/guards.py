@@ -122,6 +122,8 @@ class Heads:
         given = {wanted: [value for name, value in headers if name == wanted] for wanted in _ONCE}
         if double := next((name for name, values in given.items() if len(values) > 1), None):
             return 400, f"a header field is there twice; found {double.decode()}; valid: once"
+        if not given[b"host"] and scope["http_version"] == "1.1":
+            return 400, "there is no Host field"
         if given[b"transfer-encoding"] and given[b"content-length"]:
             return 400, "the length of the body is given in two ways; found Content-Length and Transfer-Encoding; valid: one of them"
         if any(value.strip().lower() != b"chunked" for value in given[b"transfer-encoding"]):
@@ -140,8 +142,8 @@ class BodyLimit:
     And bodies that take longer than `seconds`.
     """
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY, seconds: float = BODY_SECONDS):
-        self.app, self.limit, self.seconds = app, limit, seconds
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY, seconds: float | None = None):
+        self.app, self.limit, self.seconds = app, limit, BODY_SECONDS if seconds is None else seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

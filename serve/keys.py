@@ -36,8 +36,8 @@ Scope = Literal["translate", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = ("translate", "admin", "metrics")
 
 KEY = re.compile(r"tellmt_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-# Seconds between two looks at the file: a revoked key works no longer than that.
-LOOK = 0.5
+# Seconds between two looks at the file: a revoked key works no longer than that. Where a key is not known, it may be new, and is looked for sooner.
+LOOK, LOOK_FOR_NEW = 0.5, 0.05
 # What is compared with where there is no such id, so that it takes as long.
 _NOBODY = "0" * 64
 
@@ -52,6 +52,8 @@ class Caller:
     # None is without limit.
     requests_per_minute: int | None = None
     characters_per_day: int | None = None
+    # Whether what is translated for this caller may be kept in memory for who asks the same.
+    cache: bool = True
 
 
 # On a service without keys, which only this machine can reach. It may not administer: a web page open in a browser here can send such requests too.
@@ -71,6 +73,7 @@ class Key(BaseModel):
     scopes: list[Scope] = Field(min_length=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
     characters_per_day: int | None = Field(default=None, ge=1)
+    cache: bool = True
     created: datetime
     expires: datetime | None = None
     revoked: datetime | None = None
@@ -81,7 +84,7 @@ class Key(BaseModel):
         return "expired" if self.expires is not None and self.expires <= now else "active"
 
     def caller(self) -> Caller:
-        return Caller(self.id, self.name, frozenset(self.scopes), self.requests_per_minute, self.characters_per_day)
+        return Caller(self.id, self.name, frozenset(self.scopes), self.requests_per_minute, self.characters_per_day, self.cache)
 
 
 class _File(BaseModel):
@@ -137,6 +140,7 @@ def add_key(
     requests_per_minute: int | None = None,
     characters_per_day: int | None = None,
     expires: datetime | None = None,
+    cache: bool = True,
     path: Path | None = None,
 ) -> tuple[Key, str]:
     """A new key in the file, and the key itself, which cannot be had again. Raises TellmtError when an active one has the name."""
@@ -149,7 +153,7 @@ def add_key(
         text = f"tellmt_{id}_{secrets.token_urlsafe(32)}"
         key = Key(
             id=id, name=name, sha256=_digest(text), scopes=sorted(set(scopes)), requests_per_minute=requests_per_minute,
-            characters_per_day=characters_per_day, created=now, expires=expires,
+            characters_per_day=characters_per_day, cache=cache, created=now, expires=expires,
         )  # fmt: skip
         keys.append(key)
     return key, text
@@ -214,8 +218,8 @@ class Keys:
             say(f"{problem}; the keys that were read last stay in force" if self._found is not None else problem)
         self._problem = problem
 
-    def _fresh(self) -> dict[str, Key] | None:
-        if time.monotonic() - self._looked > LOOK:
+    def _fresh(self, seconds: float = LOOK) -> dict[str, Key] | None:
+        if time.monotonic() - self._looked > seconds:
             self._look()
         return self._found
 
@@ -231,9 +235,9 @@ class Keys:
 
     def find(self, key: str) -> Caller | None:
         """Whose key this is; None when it is nobody's, revoked or expired, without telling which."""
-        found = self._fresh() or {}
         match = KEY.fullmatch(key[:100])
-        record = found.get(match[1]) if match else None
+        id = match[1] if match else ""
+        record = (self._fresh() or {}).get(id) or (self._fresh(LOOK_FOR_NEW) or {}).get(id)
         same = hmac.compare_digest(_digest(key[:100]), record.sha256 if record else _NOBODY)
         return record.caller() if record and same and record.state(datetime.now(UTC)) == "active" else None
 

@@ -32,14 +32,17 @@ def _shown(key: Key) -> dict[str, Any]:
 @click.option("--requests-per-minute", type=click.IntRange(1), help="Requests it may make in a minute. Default: no limit.")
 @click.option("--characters-per-day", type=click.IntRange(1), help="Characters of text it may have translated in 24 hours. Default: no limit.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), metavar="DATE", help="When it ends, in UTC. Default: never.")
-def add(name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, characters_per_day: int | None, expires: datetime | None) -> None:
+@click.option("--no-cache", is_flag=True, help="Translations for this key are neither kept in memory nor taken from there.")
+def add(
+    name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, characters_per_day: int | None, expires: datetime | None, no_cache: bool
+) -> None:
     """Make a key and print it, once: only its hash is kept. NAME says who it is for."""
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise BadInput("a key's name is one line of text", place="NAME", found=repr(name[:120]), valid="1 to 100 characters that can be printed")
     ends = expires.replace(tzinfo=UTC) if expires else None
     if ends and ends <= datetime.now(UTC):
         raise BadInput("this key would have ended before it began", place="--expires", found=ends.isoformat(), valid="a date to come, such as 2030-12-31")
-    key, text = add_key(name.strip(), list(scopes) or ["translate"], requests_per_minute, characters_per_day, ends)
+    key, text = add_key(name.strip(), list(scopes) or ["translate"], requests_per_minute, characters_per_day, ends, not no_cache)
     say(f"{keys_file()}: key {key.name} ({key.id}) may {', '.join(key.scopes)}. It is shown this once; send it as X-API-Key, or Authorization: Bearer")
     emit({**_shown(key), "key": text}, lambda: text)
 

@@ -28,15 +28,14 @@ PATIENCE = 1.0
 
 def wait(limit: int, window: int, cost: int, before: float, now: float, left: float) -> int:
     """Whole seconds until `cost` fits in a sliding window. `before` and `now` were used in the last and this fixed window, which ends in `left` seconds."""
-    room = limit - cost - now
-    if before and room >= 0:
+    # What is left of a window counts in whole units, rounded down: so one more than there is room for may still be there.
+    room = limit - cost - now + 1
+    if before and room > 0 and (faded := left - room * window / before) < left:
         # Within this window what was used before it fades.
-        needed = left - room * window / before
-        if needed <= left:
-            return max(1, math.ceil(needed))
+        return max(1, math.floor(faded) + 1)
     # After it ends, what was used in it fades in turn.
-    faded = window * (1 - (limit - cost) / now) if now else 0.0
-    return max(1, math.ceil(left + max(0.0, faded)))
+    faded = window - (limit - cost + 1) * window / now if now else 0.0
+    return max(1, math.floor(left + max(0.0, faded)) + 1)
 
 
 class Quota:
