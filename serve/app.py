@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -95,7 +95,7 @@ def _operations(app: FastAPI, service: Service) -> None:
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
         return _problem(503, NOT_READY[state], RETRY, status=state)
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"])
+    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST
 

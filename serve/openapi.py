@@ -56,7 +56,11 @@ def _add(path: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     known = ANYWHERE if path in OPEN else {**ANYWHERE, **REFUSED}
     for status, description in known.items():
-        answers.setdefault(status, {"description": description, "content": PROBLEM})
+        answers.setdefault(status, {"description": description})
+    for status, answer in answers.items():
+        if not status.startswith("2"):
+            # FastAPI describes errors in the type of the route's own answers, such as NDJSON; all of them are JSON.
+            answer["content"] = PROBLEM
     for status in ("429", "503"):
         if status in answers:
             answers[status].setdefault("headers", {})["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
