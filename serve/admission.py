@@ -9,7 +9,7 @@ from tell.errors import Overloaded, OverShare, TooLarge, TooLate
 
 # Seconds of full work after which an observation counts for a third of what it did.
 MEMORY = 60.0
-# Below this much full work the measured rate is told to nobody's disadvantage.
+# Before so much full work was seen, nobody is refused because of the rate.
 SURE_SECONDS, SURE_SEGMENTS = 2.0, 64
 # Seconds told with Retry-After: at least, at most, and while the rate is not known.
 SOON, LATE, UNKNOWN = 1, 60, 2
@@ -23,15 +23,18 @@ class Rate:
 
     def __init__(self) -> None:
         self._segments = self._cost = self._seconds = 0.0
+        # Without fading: how much was ever observed.
+        self._seen = (0, 0.0)
 
     def note(self, segments: int, cost: int, seconds: float) -> None:
         kept = math.exp(-seconds / MEMORY)
         self._segments = self._segments * kept + segments
         self._cost = self._cost * kept + cost
         self._seconds = self._seconds * kept + seconds
+        self._seen = (self._seen[0] + segments, self._seen[1] + seconds)
 
     def _sure(self) -> bool:
-        return self._seconds >= SURE_SECONDS and self._segments >= SURE_SEGMENTS
+        return self._seen[0] >= SURE_SEGMENTS and self._seen[1] >= SURE_SECONDS
 
     def segments(self) -> float | None:
         return self._segments / self._seconds if self._sure() else None

@@ -158,7 +158,7 @@ class Queue:
                 self.metrics.shared.inc()
             slots.append(self._join(job, decode))
         if fresh and job.characters:
-            self._density += 0.1 * (fresh / job.characters - self._density)
+            self._density += 0.3 * (fresh / job.characters - self._density)
         self._pump()
         return slots
 
