@@ -1,7 +1,7 @@
 """What requests of every API may ask for besides a translation: less time, and no cache; and the headers that say who translated.
 
-    X-Request-Timeout: SECONDS    the answer is wanted within so many; the service's own limit is the most. As `timeout` in a native body.
-    Cache-Control: no-store       the cache neither answers this request nor keeps what it made. As `cache: false` in a native body.
+X-Request-Timeout: SECONDS    the answer is wanted within so many; the service's own limit is the most. As `timeout` in a native body.
+Cache-Control: no-store       the cache neither answers this request nor keeps what it made. As `cache: false` in a native body.
 """
 
 from __future__ import annotations
