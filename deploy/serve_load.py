@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import itertools
 import statistics
 import time
@@ -124,24 +125,29 @@ def all_answered(answers: Sequence[Answer], what: str) -> None:
         raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {told}")
 
 
-# By adapter version, by line: what it gives.
-Expected = Mapping[str, Mapping[str, str]]
+# By adapter version, by line: everything that it has given. A version may give a line in several ways, by what else is in the batch.
+Expected = Mapping[str, Mapping[str, set[str]]]
 
 
 def check(answer: Answer, expected: Expected) -> str:
-    """Whether every line of an answer is what the version it names gives: `right`, `mixed` (what another version gives) or `other` (what none gives)."""
+    """Whether every line of an answer is what the version it names has given: `right`, `mixed` (what another one has) or `other` (what none has)."""
     own = expected.get(answer.adapter)
     texts = answer.texts
     if own is None or len(texts) != len(answer.ask.lines):
         return "other"
     verdict = "right"
     for line, text in zip(answer.ask.lines, texts, strict=True):
-        if own.get(line) == text:
+        if text in own.get(line, ()):
             continue
-        if any(given.get(line) == text for given in expected.values()):
+        if any(text in given.get(line, ()) for given in expected.values()):
             return "mixed"
         verdict = "other"
     return verdict
+
+
+def alike(one: str, other: str) -> float:
+    """0 to 1: how much of two texts is the same."""
+    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import dataclasses
 import time
 from typing import Any
 
@@ -14,6 +15,9 @@ from serve_process import help_of
 from serve_ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
 from serve_sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
 from serve_work import PAIRS, Work, segments, serve, variant
+
+# The service's count of output tokens.
+MADE = "tellmt_output_tokens_total"
 
 
 def throughput(options: argparse.Namespace, work: Work) -> Outcome:
@@ -45,24 +49,29 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
         for n, side in rivals.turns(options.rounds, levels):
             count = sizes[n]
             if side == "service":
-                ours[n].append(as_run(through(rivals(side), [asked("is-en", candidates[i]) for i in kept[:count]], n)))
+                service = rivals(side)
+                before = service.total(MADE)
+                run = as_run(through(service, [asked("is-en", candidates[i]) for i in kept[:count]], n))
+                ours[n].append(dataclasses.replace(run, tokens=service.total(MADE) - before))
                 continue
             found = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
-            raws[n].append(Run(found.total, found.seconds, [found.texts[i] for i in kept[:count]]))
+            raws[n].append(Run(found.total, found.seconds, [found.texts[i] for i in kept[:count]], sum(found.tokens.values())))
             if n == most:
                 whole = rivals(side).run([kept[:count]], n)
                 at_once.append(Run(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
     finally:
         with contextlib.suppress(BenchFailed):
             rivals.close()
-    lines, void = compared(raws, ours, at_once)
-    lines.append(itself(texts[: sizes[most]], [r.texts for r in raws[most]]))
+    line, own = itself(texts[: sizes[most]], [r.texts for r in raws[most]])
+    lines, void = compared(raws, ours, at_once, own)
+    lines.append(line)
     rows = []
     speeds: dict[str, Any] = {}
     for n in levels:
         made = sum(tokens[: sizes[n]])
         speeds[str(n)] = {
-            "segments": sizes[n], "tokens": made, "service_s": [r.seconds for r in ours[n]], "raw_s": [r.seconds for r in raws[n]],
+            "segments": sizes[n], "tokens": made, "service_tokens": [r.tokens for r in ours[n]],
+            "service_s": [r.seconds for r in ours[n]], "raw_s": [r.seconds for r in raws[n]],
             "unlike": [unlike(a.texts, b.texts) for a, b in zip(raws[n], ours[n], strict=True)],
         }  # fmt: skip
         for name, runs in (("service", ours[n]), ("raw engine", raws[n]), *([("raw engine, all at once", at_once)] if n == most else [])):
@@ -139,9 +148,9 @@ def cache(options: argparse.Namespace, work: Work) -> Outcome:
         # Two of about one length that nobody has asked for yet.
         one, other = sorted(sources[count:-1], key=len)[-2:]
         alone = as_run(through(service, [asked("is-en", one)], 1))
-        before = service.total("tellmt_output_tokens_total")
+        before = service.total(MADE)
         shared = as_run(through(service, [asked("is-en", other)] * n, n))
-        made = service.total("tellmt_output_tokens_total") - before
+        made = service.total(MADE) - before
         served = {name: service.total(f"tellmt_{name}_total") for name in ("cache_hits", "shared_segments")}
     has = "--cache-mb" in help_of(options.module)
     lines = [

@@ -116,7 +116,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
     from tell.languages import parse_pair
 
     shipped = source_adapter(of)
-    folder = work.root / "adapters" / f"{parse_pair(pair).slug}-{number}-{scale:g}"
+    folder = work.root / "adapters" / f"{parse_pair(pair).slug}-{of}-{number}-{scale:g}"
     if not (folder / "card.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         raw = (shipped.path / WEIGHTS).read_bytes()
@@ -128,7 +128,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
         note = f"a copy of {shipped.id[:12]} for measuring, number {number}, lora_B times {scale:g}"
         # Nobody published the copy: it has no scores and no golden sentences.
         gone = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}
-        change = {"pair": str(parse_pair(pair)), "seed": 1000 + number, "notes": [note], **gone}
+        change = {"pair": str(parse_pair(pair)), "seed": number, "notes": [note], **gone}
         write_card(folder, shipped.card.model_copy(update={**change, "files": {n: sha256_file(folder / n) for n in (WEIGHTS, CONFIG)}}))
     from tell.card import open_adapter
 

