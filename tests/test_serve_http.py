@@ -176,6 +176,11 @@ def test_every_answer_carries_the_security_headers(service: Running) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["cross-origin-opener-policy"] == answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "camera=()" in answer.headers["permissions-policy"]
+        assert answer.headers["cache-control"] in ("no-store", "no-cache")
+        # Of no use over HTTP, and not the service's to promise over a proxy's TLS.
+        assert "strict-transport-security" not in answer.headers
         assert "server" not in answer.headers
 
 

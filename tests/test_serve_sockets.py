@@ -184,9 +184,10 @@ def test_what_is_odd_is_refused_with_its_reason(wire: Running) -> None:
 
 
 def test_fields_after_a_chunked_body_are_not_taken_for_fields_of_the_head(wire: Running) -> None:
-    trailers = b"0\r\nX-API-Key: late\r\nContent-Encoding: gzip\r\n" + b"X-A: b\r\n" * 200 + b"\r\n"
-    found = send(wire, head(CHUNKED, b"Connection: close") + b"%x\r\n%s\r\n" % (len(BODY), BODY) + trailers)
-    assert [s for s, _ in found] in ([200], [400], [431])
+    body = head(CHUNKED, b"Connection: close") + b"%x\r\n%s\r\n" % (len(BODY), BODY) + b"0\r\n"
+    # In the head this one would be answered 415.
+    assert [s for s, _ in send(wire, body + b"Content-Encoding: gzip\r\n\r\n")] == [200]
+    assert [s for s, _ in send(wire, body + b"X-A: b\r\n" * 200 + b"\r\n")] in ([200], [400])
 
 
 def test_a_client_that_would_upgrade_gets_its_answer(wire: Running) -> None:
