@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from running import publish, serving
 
+from serve.keys import add_key
 from tell.errors import EngineError
 from tell.registry import Registry
 
@@ -171,6 +172,25 @@ def test_errors_are_told_in_words(isolated: Path, browser: Browser) -> None:
         translate(page, "hestur")
         expect(alert).to_contain_text("The server cannot be reached")
     browser.problems[:] = [p for p in browser.problems if "ERR_CONNECTION_REFUSED" not in p]
+
+
+def test_a_server_that_wants_a_key_is_given_one(isolated: Path, browser: Browser) -> None:
+    expect = sync_api.expect
+    publish(isolated, "is-en")
+    _, key = add_key("page", ["translate"])
+    with serving(isolated) as server:
+        page = browser.open(server.url)
+        alert = page.get_by_role("alert")
+        translate(page, "hestur")
+        expect(alert).to_contain_text("This server wants an API key")
+        for given, said in (("wrong", "does not accept this API key"), (key, "")):
+            page.get_by_label("API key").fill(given)
+            page.get_by_role("button", name="Use this key").click()
+            if said:
+                expect(alert).to_contain_text(said)
+        expect(page.locator("#target-text")).to_have_text("HESTUR")
+        expect(page.locator("#key-form")).to_be_hidden()
+        assert page.evaluate("[localStorage, document.cookie].map(x => JSON.stringify(x)).join()").count(key) == 0
 
 
 def test_while_it_works_and_how_it_is_stopped(isolated: Path, browser: Browser) -> None:
