@@ -28,6 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 _NO_LETTERS = bytes(c for c in range(128) if not chr(c).isalpha())
+_NO_LETTERS_OR_FEEDS = _NO_LETTERS.replace(b"\n", b"")
 
 
 def letters(text: str) -> str:
@@ -35,6 +36,13 @@ def letters(text: str) -> str:
     if text.isascii():
         return text.lower().encode().translate(None, _NO_LETTERS).decode()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+
+
+def lines_of_letters(text: str) -> list[str]:
+    """`letters` of each line of a text, parted at line feeds."""
+    if text.isascii():
+        return text.lower().encode().translate(None, _NO_LETTERS_OR_FEEDS).decode().split("\n")
+    return [letters(line) for line in text.split("\n")]
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -5,9 +5,8 @@ Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once for w
 
 from __future__ import annotations
 
-import json
 import math
-import os
+import mmap
 import random
 from array import array
 from bisect import bisect_right
@@ -16,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from tell.anchors import general_prompt
-from tell.clean import letters, storable
+from tell.clean import lines_of_letters, storable
 from tell.errors import CorpusError
-from tell.files import iter_lines, line_text
+from tell.files import iter_lines, line_text, parse
 from tell.mix_config import Plan, Source
 from tell.records import Example
 from tell.spool import BATCH, Spool, counted
@@ -40,7 +39,7 @@ def _usable(value: Any) -> str:
 def _parsed(line: str, source: Source) -> tuple[str, str] | None:
     """Prompt and completion of a line; None when it has not both."""
     try:
-        row = json.loads(line)
+        row = parse(line)
     except (ValueError, RecursionError):
         return None
     prompt, completion = (_usable(row.get(k)) if isinstance(row, dict) else "" for k in (source.prompt, source.completion))
@@ -55,53 +54,46 @@ class Pool:
 
     def __init__(self, source: Source, aside: Path):
         self.source, self.lines, self.used, self.tokens = source, 0, 0, 0
-        self._starts, self._sizes, self._numbers = array("Q"), array("I"), array("I")
-        # A gzip file cannot be read from the middle, so its usable lines are laid out beside the mix.
-        packed = source.path.suffix == ".gz"
-        self._file: BinaryIO = aside.open("w+b", buffering=1 << 20) if packed else source.path.open("rb")
-        at = 0
-        for number, (start, raw) in enumerate(iter_lines(source.path), 1):
-            self.lines = number
-            if _parsed(line_text(raw, source.path, number, start), source) is None:
-                continue
-            self._starts.append(at if packed else start)
-            self._sizes.append(len(raw))
-            self._numbers.append(number)
-            if packed:
-                self._file.write(raw)
-                at += len(raw)
-        if packed:
-            self._file.flush()
-            # Nobody else needs its name.
-            aside.unlink()
-        if not self._starts:
-            valid = f'JSONL of {{"{source.prompt}": TEXT, "{source.completion}": TEXT}}'
-            raise CorpusError("no usable line", place=source.dataset or str(source.path), found=f"{self.lines} lines", valid=valid)
+        self._starts, self._numbers = array("Q", [0]), array("I")
+        # Usable lines are laid out beside the mix: a gzip file cannot be read from the middle, and one of the user's, mapped, would end the
+        # process if it were cut meanwhile.
+        with aside.open("w+b", buffering=1 << 20) as file:
+            for number, (start, raw) in enumerate(iter_lines(source.path), 1):
+                self.lines = number
+                if _parsed(line_text(raw, source.path, number, start), source) is None:
+                    continue
+                file.write(raw)
+                self._starts.append(self._starts[-1] + len(raw))
+                self._numbers.append(number)
+            if not self._numbers:
+                valid = f'JSONL of {{"{source.prompt}": TEXT, "{source.completion}": TEXT}}'
+                raise CorpusError("no usable line", place=source.dataset or str(source.path), found=f"{self.lines} lines", valid=valid)
+            file.flush()
+            # Mapped, not read: where system calls are slow, a million reads take as long as everything else.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Nobody else needs its name.
+        aside.unlink()
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        self._map.close()
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._numbers)
 
     def example(self, i: int) -> Example:
-        raw = os.pread(self._file.fileno(), self._sizes[i], self._starts[i])
-        try:
-            # Found usable when the pool was opened.
-            row = json.loads(raw)
-            prompt, completion = row[self.source.prompt].strip(), row[self.source.completion].strip()
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise CorpusError("the file changed while it was read", place=str(self.source.path)) from None
+        # Found usable when the pool was opened.
+        row = parse(line_text(self._map[self._starts[i] : self._starts[i + 1]], self.source.path, self._numbers[i], 0))
+        prompt, completion = row[self.source.prompt].strip(), row[self.source.completion].strip()
         return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
 
 
 def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
     """Whether a text, or a line of it, is one of the corpus's segments."""
     for text in texts:
-        parts = [letters(part) for part in text.split("\n")]
+        parts = lines_of_letters(text)
         # What a text has in letters is what its lines have, in a row.
         if "".join(parts) in segments or (len(parts) > 1 and not segments.isdisjoint(parts)):
             return True

@@ -52,7 +52,10 @@ class Example:
 
     def line(self) -> bytes:
         """The row as its line of mixed.jsonl: what json.dumps writes, without the encoder that it makes each time."""
-        return ("{" + ", ".join([f'"{name}": {_string(getattr(self, name))}' for name in self.__slots__]) + "}\n").encode()
+        return (
+            f'{{"id": {_string(self.id)}, "kind": "{self.kind}", "prompt": {_string(self.prompt)}, "opening": {_string(self.opening)}, '
+            f'"response": {_string(self.response)}}}\n'
+        ).encode()
 
 
 def _read(path: Path, kind: type) -> Iterator[Any]:
