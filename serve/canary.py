@@ -20,7 +20,8 @@ from tell.translate import Translator
 
 # Long enough that two models which differ do so somewhere, short enough to take a few seconds on a CPU.
 PROBE_TOKENS = 24
-# chrF2 between two engines' outputs of one adapter on its golden sentences, from which on it is taken for the same adapter.
+# chrF2 between two runs of one adapter on its golden sentences, from which on it is taken for the same adapter. In ctranslate2 int8 another batch
+# left 81.6 of it, and the bare base's outputs had 12.3 (Gemma 3 270M, is-en).
 ALIKE = 50.0
 
 
