@@ -102,7 +102,7 @@ def steps(bench: Bench) -> None:
 
 async def calls(bench: Bench, rounds: int) -> None:
     ids = [bench.adapter.id]
-    for n, count in ((1, 8), (8, 48), (32, 96)):
+    for n, count in ((32, 96), (8, 48), (1, 8)):
         prompts, engine, raw = bench.prompts[:count], [0.0, 0], [0.0, 0]
         for _ in range(rounds):
             for start in range(0, count, n):
