@@ -114,7 +114,7 @@ def test_ctrl_c_is_130(start: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_requests_under_way_end_and_no_new_connection_is_taken(start: Any, tmp_path: Path, number: int, code: int) -> None:
     published(tmp_path)
-    service = start(FAKE_DELAY="2.5")
+    service = start("--grace", "0", FAKE_DELAY="2.5")
     url = service.url
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(post(url).status_code))
