@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -31,6 +32,12 @@ CONTEXT = 512
 KEY = "a-key-that-no-message-shows"
 slow = pytest.mark.slow
 DRIVERS = ["ct2", pytest.param("vllm", marks=slow), pytest.param("openai", marks=slow)]
+
+
+def _end_with_parent() -> None:
+    """Tests that are killed leave no server behind: prctl's PR_SET_PDEATHSIG, Linux alone."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class VllmServe:
@@ -62,7 +69,9 @@ class VllmServe:
         module = "vllm.entrypoints.openai.api_server"
         command = [sys.executable, "-P", "-m", module, f"--model={self.base.path}", *flags, "--enable-lora", "--enforce-eager"]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=self.log.parent)
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=self.log.parent, preexec_fn=_end_with_parent
+            )
         end = time.monotonic() + 150
         while not self.answers():
             assert self.process.poll() is None and time.monotonic() < end, self.log.read_text(errors="replace")[-3000:]
