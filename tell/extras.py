@@ -13,6 +13,9 @@ from types import ModuleType
 
 from tell.errors import MissingExtra
 
+# What transformers and peft load where it is installed, and nothing here uses; bitsandbytes only for bases in 4 bits, where it is loaded before them.
+UNUSED = ("sklearn", "scipy", "bitsandbytes")
+
 
 def installed(module: str) -> bool:
     try:
@@ -23,11 +26,11 @@ def installed(module: str) -> bool:
 
 def need(module: str, extra: str) -> ModuleType:
     """The module, imported. Raises MissingExtra with the pip command when it is not installed."""
-    if module == "peft":
-        # peft loads it wherever it is installed, and it warns of kernels that nobody asked for.
+    if module == "bitsandbytes":
+        # It warns of kernels that nobody asked for.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        with unseen("sklearn", "scipy") if module in ("transformers", "peft") else nullcontext():
+        with unseen(*UNUSED) if module in ("transformers", "peft") else nullcontext():
             return importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name and not module.startswith(e.name):
@@ -39,8 +42,8 @@ def need(module: str, extra: str) -> ModuleType:
 def unseen(*modules: str) -> Iterator[None]:
     """While the block runs, these modules look as if they were not installed, unless they are loaded already.
 
-    For libraries that load whatever they find: transformers brings in scikit-learn and scipy for kinds of decoding that nobody here uses,
-    which takes a second and 140 MB in every process.
+    For libraries that load whatever they find: transformers brings in scikit-learn and scipy for kinds of decoding that nobody here uses, and
+    peft bitsandbytes, which takes three seconds and 200 MB in every process.
     """
     hidden = [m for m in modules if m not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]

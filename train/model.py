@@ -10,7 +10,7 @@ from typing import Any
 
 from tell.bases import Base
 from tell.errors import BaseModelError
-from tell.extras import need, unseen
+from tell.extras import UNUSED, need, unseen
 from tell.machine import bf16
 from train.config import LoraOptions, TrainOptions
 from train.loadable import targets
@@ -32,7 +32,9 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     """The frozen base in the compute dtype, or in 4 bits, with fresh LoRA layers, whose initial weights depend on `seed` alone."""
     import torch
 
-    with unseen("sklearn", "scipy"):
+    if quantisation == "nf4":
+        need("bitsandbytes", "quantised")
+    with unseen(*UNUSED):
         import peft
         import transformers
 
@@ -41,7 +43,6 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     transformers.utils.logging.disable_progress_bar()
     more: dict[str, Any] = {}
     if quantisation == "nf4":
-        need("bitsandbytes", "quantised")
         bits = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )

@@ -27,6 +27,8 @@ from train.rundir import Status, now, session, tidy
 def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None) -> tuple[Card, bool]:
     """Train, or find that `out` already is what this would make; `dev` is the corpus that `[dev]` looks at. Returns (card, whether it was reused)."""
     ranks = Ranks()
+    if recipe.train.quantisation == "nf4":
+        need("bitsandbytes", "quantised")
     for module in ("transformers", "peft", "safetensors"):
         need(module, "train")
     inputs = read_inputs(mixed)
