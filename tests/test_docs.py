@@ -16,7 +16,10 @@ import pytest
 from tell.cli import COMMANDS, tellmt
 from tests.conftest import ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md"]
+DOCUMENTS = [
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
+    "docs/engines.md", "docs/registry.md", "docs/security.md",
+]  # fmt: skip
 
 
 def blocks(document: str, language: str) -> list[str]:
