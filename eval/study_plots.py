@@ -111,7 +111,7 @@ def _labels(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
             fontsize=9.5,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "linestyle": ":", "color": colour, "linewidth": 0.8, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3},
         )
 
 
@@ -158,7 +158,8 @@ def task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> b
             ends.append((panel.get_xlim()[1], y, arm, GREY))
         figure.draw_without_rendering()
         _labels(panel, ends)
-    figure.supxlabel("line: mean over seeds; band: lowest to highest seed; marks: seeds; dashed: without training", fontsize=9, color="#444444")
+    legend = "line: mean over seeds; band: lowest to highest seed; marks: seeds; dashed: without training; dotted: to its name"
+    figure.supxlabel(legend, fontsize=9, color="#444444")
     return _png(figure)
 
 
