@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 # Seconds. A LoRA given to vLLM takes tenths, a first conversion for ctranslate2 from 14 on.
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -12,6 +15,9 @@ class Loads:
     """In the service's own registry of counters. Pairs are those of the adapters' registry, never what a client made up."""
 
     def __init__(self, registry: CollectorRegistry):
+        # On use: the options of `tellmt serve` are told where nothing of it is installed.
+        from prometheus_client import Counter, Gauge, Histogram
+
         self.loads = Counter("tellmt_adapter_loads", "Adapters loaded and proved, or not (outcome loaded, failed).", ["pair", "outcome"], registry=registry)
         self.seconds = Histogram("tellmt_adapter_load_seconds", "Time from the load's start to the proof's end.", buckets=SECONDS, registry=registry)
         self.evicted = Counter("tellmt_adapter_evictions", "Live versions unloaded because another pair needed the place.", ["pair"], registry=registry)

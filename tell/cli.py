@@ -32,7 +32,7 @@ COMMANDS = {
     "score": ("eval.cli:score", "Score ADAPTER and the bare base on a test set."),
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
     "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),
-    "registry": ("tell.registry_cli:registry", "List published adapters; promote and roll back."),
+    "registry": ("tell.registry_cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
     "keys": ("serve.keys_cli:keys", "Make, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
     "translate": ("serve.translate_cli:translate", "Translate FILE line by line; - is standard input."),

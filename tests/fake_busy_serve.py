@@ -1,16 +1,20 @@
 """`tellmt` over a fake engine that works as a real one does: one batch at a time, on the processor, so long for each prompt.
 
-`python -m tests.fake_busy_serve serve ...`; FAKE_BURN is the seconds that a prompt takes. Measuring scripts are tried out on it.
+`python -m tests.fake_busy_serve serve ...`; FAKE_BURN is the seconds that a prompt takes, and with FAKE_LETTERS each adapter writes in an alphabet of its
+own, as if it had a language of its own. Measuring scripts are tried out on it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
+import random
 import sys
 import time
 from collections.abc import Sequence
+from string import ascii_lowercase
 
 import tell.engine
 from tell.cli import main
@@ -38,6 +42,14 @@ class BusyEngine(FakeEngine):
             async with self._turn:
                 await asyncio.to_thread(burn, each * len(prompts[i : i + BATCH]))
         return await super().generate(prompts, adapter_id)
+
+    def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
+        made = super()._answer(prompt, adapter_id)
+        if adapter_id is None or not os.environ.get("FAKE_LETTERS"):
+            return made
+        letters = list(ascii_lowercase)
+        random.Random(adapter_id).shuffle(letters)
+        return dataclasses.replace(made, text=made.text.lower().translate(str.maketrans(ascii_lowercase, "".join(letters))))
 
 
 def open_busy(name: str, options: EngineOptions) -> Engine:

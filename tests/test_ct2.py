@@ -218,12 +218,15 @@ def test_callers_that_ask_again_at_once_fall_into_step(fresh: Base) -> None:
         await engine.generate([prompt], None)
         sizes = watched(engine)
 
-        async def ask(delay: float) -> None:
-            await asyncio.sleep(delay)
+        async def ask() -> None:
+            await asyncio.sleep(0.05)
             for _ in range(6):
                 await engine.generate([prompt], None)
 
-        await asyncio.gather(ask(0), *(ask(0.2) for _ in range(7)))
+        seven = asyncio.gather(*(ask() for _ in range(7)))
+        while not seven.done():
+            await engine.generate([prompt], None)
+        await seven
         assert 8 in sizes
 
     run(fresh, work)

@@ -307,9 +307,11 @@ def test_no_registry_then_one(bench: Bench) -> None:
         answer = found.translate("a")
         assert answer.status_code == 400 and answer.json()["pairs"] == []
         assert found.http.get("/languages").json() == []
-        assert found.http.get("/ready").status_code == 200
+        ready = found.http.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "empty")
         id = bench.publish(seed=1)
         until(lambda: live(found, id))
+        assert found.http.get("/ready").status_code == 200
 
 
 # Draining

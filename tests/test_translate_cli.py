@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -283,7 +284,9 @@ def test_a_server_translates_in_batches_and_keeps_the_layout(isolated: Path, liv
     with serving(isolated) as server:
         code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt", "--json")
         assert code == 0, err
-        assert max(map(len, server.engine.batches)) == 32
+        samples = [s for m in server.service.metrics.registry.collect() for s in m.samples if s.name == "tellmt_requests_total"]
+        asked = sum(s.value for s in samples if s.labels["route"] == "/api/v1/translate")
+        assert asked == math.ceil(171 / 32), "32 lines a request"
     assert json.loads(out)["adapter"] == id and json.loads(out)["blank"] == 29
     assert (tmp_path / "out.txt").read_bytes() == "\r\n".join(lines).upper().encode()
 
@@ -300,12 +303,15 @@ def test_a_busy_server(isolated: Path, live: Callable[..., str], run: Callable[.
     live()
     monkeypatch.setattr(serve.remote, "WAITS", (0.01, 0.01, 0.01))
     monkeypatch.setattr(serve.remote, "LONGEST_WAIT", 0.05)
-    (tmp_path / "in.txt").write_text("hestur\nfjall\n")
+    # One segment, so each problem is met by a request of its own.
+    (tmp_path / "in.txt").write_text("hestur\n")
     with serving(isolated) as server:
         server.engine.problems = [Overloaded("too many segments are waiting"), EngineError("the engine is starting again")]
         code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url)
-        assert (code, out) == (0, b"HESTUR\nFJALL\n") and "too many segments are waiting; trying again in 0.05 s" in err
+        assert (code, out) == (0, b"HESTUR\n") and "too many segments are waiting; trying again in 0.05 s" in err
         server.engine.problems = [EngineError("the engine has died")] * 99
+        # Another one: what was translated once is in the cache.
+        (tmp_path / "in.txt").write_text("fjall\n")
         code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt")
     assert code == 1 and "gave up after 4 tries; found the engine has died" in err and not (tmp_path / "out.txt").exists()
 
