@@ -47,23 +47,26 @@ def _parsed(line: str, source: Source) -> tuple[str, str] | None:
 
 
 class Pool:
-    """The usable lines of one source: where each begins, how long it is, and its number in the file.
+    """The usable lines of one source: where the texts of each lie, and its number in the file.
 
     Raises CorpusError when the file cannot be read or no line is usable.
     """
 
     def __init__(self, source: Source, aside: Path):
         self.source, self.lines, self.used, self.tokens = source, 0, 0, 0
-        self._starts, self._numbers = array("Q", [0]), array("I")
-        # Usable lines are laid out beside the mix: a gzip file cannot be read from the middle, and one of the user's, mapped, would end the
+        self._starts, self._prompts, self._numbers = array("Q", [0]), array("I"), array("I")
+        # The texts of usable lines are laid out beside the mix: a gzip file cannot be read from the middle, and one of the user's, mapped, would end the
         # process if it were cut meanwhile.
         with aside.open("w+b", buffering=1 << 20) as file:
             for number, (start, raw) in enumerate(iter_lines(source.path), 1):
                 self.lines = number
-                if _parsed(line_text(raw, source.path, number, start), source) is None:
+                if (found := _parsed(line_text(raw, source.path, number, start), source)) is None:
                     continue
-                file.write(raw)
-                self._starts.append(self._starts[-1] + len(raw))
+                prompt, completion = found[0].encode(), found[1].encode()
+                file.write(prompt)
+                file.write(completion)
+                self._starts.append(self._starts[-1] + len(prompt) + len(completion))
+                self._prompts.append(len(prompt))
                 self._numbers.append(number)
             if not self._numbers:
                 valid = f'JSONL of {{"{source.prompt}": TEXT, "{source.completion}": TEXT}}'
@@ -84,9 +87,9 @@ class Pool:
         return len(self._numbers)
 
     def example(self, i: int) -> Example:
-        # Found usable when the pool was opened.
-        row = parse(line_text(self._map[self._starts[i] : self._starts[i + 1]], self.source.path, self._numbers[i], 0))
-        prompt, completion = row[self.source.prompt].strip(), row[self.source.completion].strip()
+        start = self._starts[i]
+        middle = start + self._prompts[i]
+        prompt, completion = self._map[start:middle].decode(), self._map[middle : self._starts[i + 1]].decode()
         return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
 
 

@@ -7,10 +7,12 @@ order it is to be trained on, each example once, and mix.json with exact counts.
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,18 @@ def _sources(plan: Plan, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]
         yield {**named, "name": source.label, "sha256": _sha256(source.path), **({} if source.share is None else {"share": source.share}), **found}
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for reference cycles: nothing here makes any, and among millions of objects it takes a twentieth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def mix(plan: Plan, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
     check_replaceable(out, FILES)
@@ -114,7 +128,7 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
     config = plan.config
     tokens = Tokens(plan.base, plan.anchor.chat)
     left_out: Counter[str] = Counter()
-    with atomic_dir(out) as aside:
+    with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
             known = read_known(corpora)
             task = read_task(plan, tokens, corpora, known, spool, left_out)
