@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from tell.card import Adapter, open_adapter
 from tell.endings import Endings
 from tell.engine import Prompt
 from tell.errors import TellmtError
-from tell.machine import cores
+from tell.machine import cores, processor
 from tell.tokens import Tokens
 from tell.translate import Translator
 
@@ -158,7 +157,7 @@ def main() -> int:
         if len(sources) != len(targets) or len(sources) < BATCH:
             print(f"{len(sources)} and {len(targets)} segments; valid: as many in both, at least {BATCH}", file=sys.stderr)
             return 2
-        print(f"{base.id}, {adapter.card.pair} {adapter.id[:12]}, {len(sources)} segments; {cores()} cores, {platform.processor() or platform.machine()}")
+        print(f"{base.id}, {adapter.card.pair} {adapter.id[:12]}, {len(sources)} segments; {cores()} cores, {processor()}")
         print(table(compare(base, adapter, sources, targets, args.repeat, [f for f in args.formats.split(",") if f])))
     except (TellmtError, OSError) as e:
         print(e, file=sys.stderr)
