@@ -20,15 +20,43 @@ SHARED = ROOT.parent / "shared" / "data"
 
 # Minutes in few tests.
 LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_select"}
+# These share engines that take half a minute to start, so one worker has all of them.
+ENGINES = {"test_engines", "test_engines_refuse", "test_engines_end", "test_openai_engine"}
 
 # A shell that starts the tests in the background has SIGINT ignored, and every command under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def unit(file: str) -> str:
+    """What one worker takes whole: a file, or the files of ENGINES together."""
+    return "engines" if Path(file).stem in ENGINES else file
+
+
+def pytest_configure() -> None:
+    """Of several workers each, with all it starts, keeps to cores of its own: their engines' threads wait for one another by spinning, and two engines on
+    the same two cores take five times as long as one after the other."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    if workers and hasattr(os, "sched_setaffinity"):
+        cores, number = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        if share := len(cores) // workers:
+            os.sched_setaffinity(0, cores[number * share : (number + 1) * share])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByUnit(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(super()._split_scope(nodeid))
+
+    return ByUnit(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[item.path]))
+    """The longest first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
+    slow = Counter(unit(str(item.path)) for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[unit(str(item.path))]))
 
 
 @pytest.fixture(autouse=True)

@@ -93,25 +93,17 @@ class VllmServe:
         self.process.wait()
 
 
-@pytest.fixture(scope="module")
-def cache(tiny_cache: Path) -> Iterator[Path]:
-    """TELLMT_CACHE for the whole module: engines outlive a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TELLMT_CACHE", str(tiny_cache))
-        yield tiny_cache
-
-
 @pytest.fixture
-def in_cache(isolated: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TELLMT_CACHE", str(cache))
+def in_cache(isolated: Path, tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELLMT_CACHE", str(tiny_cache))
 
 
-@pytest.fixture(scope="module")
-def base(cache: Path) -> Base:
-    return make_tiny_base(cache)
+@pytest.fixture(scope="session")
+def base(tiny_cache: Path) -> Base:
+    return make_tiny_base(tiny_cache)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adapter, Adapter]:
     home = tmp_path_factory.mktemp("adapters")
     return make_tiny_adapter(home / "a", base, seed=1, rank=RANK), make_tiny_adapter(home / "b", base, seed=2, rank=RANK)
@@ -119,7 +111,7 @@ def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adap
 
 @pytest.fixture(scope="session")
 def vllm_serve(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServe]:
-    """One for the session; what uses it leaves it as it was. More slots than loads: its CPU build never empties one (see docs/engines.md)."""
+    """One for the session; what uses it leaves it as it was, up and without an adapter. More slots than loads: its CPU build never empties one (see docs/engines.md)."""
     server = VllmServe(make_tiny_base(tiny_cache), tmp_path_factory.mktemp("vllm-serve") / "log")
     yield server
     server.kill()
@@ -160,9 +152,11 @@ def server_for(name: str, request: pytest.FixtureRequest) -> VllmServe | None:
     return server
 
 
-@pytest.fixture(scope="module", params=DRIVERS)
-def running(request: pytest.FixtureRequest, base: Base, cache: Path) -> Iterator[Running]:
-    with asyncio.Runner() as runner, with_key():
+@pytest.fixture(scope="session", params=DRIVERS)
+def running(request: pytest.FixtureRequest, base: Base, tiny_cache: Path) -> Iterator[Running]:
+    """One of each driver for all files that ask; what uses it leaves it as it was."""
+    with asyncio.Runner() as runner, with_key(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLMT_CACHE", str(tiny_cache))
         engine = made(request.param, base, server_for(request.param, request))
         runner.run(engine.start())
         yield Running(engine, runner)

@@ -17,7 +17,7 @@ from tell.bases import Base
 from tell.card import Adapter
 from tell.engine import Engine, Generation
 from tell.errors import AdapterError, EngineError
-from tests.engine_fixtures import DRIVERS, VllmServe, made, prompts, server_for, with_key
+from tests.engine_fixtures import DRIVERS, made, prompts, server_for, with_key
 
 pytest_plugins = ["tests.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
@@ -85,23 +85,12 @@ async def _within(seconds: float, wanted: bool, engine: Engine) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def doomed(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A `vllm serve` that tests may kill."""
-    pytest.importorskip("vllm")
-    server = VllmServe(base, tmp_path_factory.mktemp("doomed") / "log", max_loras=4)
-    yield server
-    server.kill()
-
-
 @pytest.mark.parametrize("name", DRIVERS)
 def test_when_what_computes_is_gone_calls_fail_and_the_adapter_comes_back_after_a_restart(
     name: str, base: Base, adapters: tuple[Adapter, Adapter], request: pytest.FixtureRequest
 ) -> None:
     """ct2 computes in this process; what can end there is the task that runs its batches."""
-    if name == "vllm":
-        pytest.importorskip("vllm")
-    server: VllmServe | None = request.getfixturevalue("doomed") if name == "openai" else None
+    server = server_for(name, request)
     adapter = adapters[0]
 
     def kill(engine: Any, children: set[int]) -> None:
