@@ -111,7 +111,10 @@ def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adap
 
 @pytest.fixture(scope="session")
 def vllm_serve(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServe]:
-    """One for the session; what uses it leaves it as it was, up and without an adapter. More slots than loads: its CPU build never empties one (see docs/engines.md)."""
+    """One for the session; what uses it leaves it as it was, up and without an adapter.
+
+    More slots than loads: its CPU build never empties one (see docs/engines.md).
+    """
     server = VllmServe(make_tiny_base(tiny_cache), tmp_path_factory.mktemp("vllm-serve") / "log")
     yield server
     server.kill()

@@ -40,8 +40,17 @@ def light_base(cache: Path, base_id: str = "light", revision: str = "r" * 64, co
     tokenizer.add_special_tokens(["<pad>", "<eos>", "<bos>"])
     tokenizer.save(str(path / "tokenizer.json"))
     base = Base(
-        id=base_id, revision=revision, path=path, bos_id=2, eos_ids=[1], context=context, architecture="None", parameters="none",
-        licence="CC0", notice="", files={"tokenizer.json": sha256_file(path / "tokenizer.json")},
+        id=base_id,
+        revision=revision,
+        path=path,
+        bos_id=2,
+        eos_ids=[1],
+        context=context,
+        architecture="None",
+        parameters="none",
+        licence="CC0",
+        notice="",
+        files={"tokenizer.json": sha256_file(path / "tokenizer.json")},
     )
     write_json(path / MANIFEST, base.model_dump(mode="json"))
     return base
@@ -65,8 +74,16 @@ def light_adapter(path: Path, base: Base, pair: str = "is-en", seed: int = 0, ra
     (path / WEIGHTS).write_bytes(safetensors({f"{stem}.lora_A.weight": [rank, 8], f"{stem}.lora_B.weight": [8, rank]}, fill=seed))
     (path / CONFIG).write_text(json.dumps({"r": rank, "peft_type": "LORA"}))
     card = Card(
-        pair=str(parse_pair(pair)), base=BaseRef(id=base.id, revision=base.revision), anchor=render(AnchorConfig(), parse_pair(pair)), rank=rank,
-        recipe={}, seed=seed, data=data or {}, training={}, versions={"peft": "0.20"}, files={n: sha256_file(path / n) for n in (WEIGHTS, CONFIG)},
+        pair=str(parse_pair(pair)),
+        base=BaseRef(id=base.id, revision=base.revision),
+        anchor=render(AnchorConfig(), parse_pair(pair)),
+        rank=rank,
+        recipe={},
+        seed=seed,
+        data=data or {},
+        training={},
+        versions={"peft": "0.20"},
+        files={n: sha256_file(path / n) for n in (WEIGHTS, CONFIG)},
     )
     write_card(path, card)
     return open_adapter(path)

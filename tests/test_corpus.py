@@ -258,7 +258,14 @@ def test_why_a_pair_is_dropped(source: str, target: str, reason: str | None) -> 
 def test_every_dropped_line_has_its_place_and_reason(cli: CLI) -> None:
     good = [f"{sentence(i, 'is')}\t{sentence(i, 'en')}" for i in range(40)]
     bad = [
-        "only one column", "\tno source", "no target\t", "sama\tsama", "nul\x00\tnul", good[0], "x" * 2001 + "\ty", "\t",
+        "only one column",
+        "\tno source",
+        "no target\t",
+        "sama\tsama",
+        "nul\x00\tnul",
+        good[0],
+        "x" * 2001 + "\ty",
+        "\t",
         "  " + good[1].replace("\t", " \t ") + " ",
         "stutt\t" + "a very long translation of one word, many times over",
     ]
@@ -267,8 +274,16 @@ def test_every_dropped_line_has_its_place_and_reason(cli: CLI) -> None:
     done = cli("corpus", "build", path, "--pair", "is-en", "--dev", 0, "--test", 0, "-o", "c", "--json").json
     assert (done["read"], done["kept"]) == (50, 40)
     assert [(r["line"], r["reason"]) for r in rows(Path("c/dropped.jsonl"))] == [
-        (41, "too few columns"), (42, "empty source"), (43, "empty target"), (44, "identical sides"), (45, "control characters"), (46, "duplicate pair"),
-        (47, "too long"), (48, "blank line"), (49, "duplicate pair"), (50, "length ratio"),
+        (41, "too few columns"),
+        (42, "empty source"),
+        (43, "empty target"),
+        (44, "identical sides"),
+        (45, "control characters"),
+        (46, "duplicate pair"),
+        (47, "too long"),
+        (48, "blank line"),
+        (49, "duplicate pair"),
+        (50, "length ratio"),
     ]
     assert rows(Path("c/dropped.jsonl"))[0] == {"origin": "t.tsv", "line": 41, "reason": "too few columns", "source": "only one column", "target": ""}
     check(Path("c"))

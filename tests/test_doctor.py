@@ -48,7 +48,11 @@ def test_extras_that_are_not_installed_come_with_the_command() -> None:
     none = {name: {"installed": False} for name in EXTRAS}
     every = {name: {"installed": True} for name in EXTRAS}
     assert {a: v["yes"] for a, v in abilities(none, gpu=False).items()} == {
-        "read, split and mix corpora": True, "train adapters": False, "score and publish": False, "serve with ct2": False, "serve with vllm": False,
+        "read, split and mix corpora": True,
+        "train adapters": False,
+        "score and publish": False,
+        "serve with ct2": False,
+        "serve with vllm": False,
     }
     assert abilities(none, gpu=False)["train adapters"]["why"] == 'run: pip install "tellmt[train]"'
     assert abilities(none, gpu=False)["serve with ct2"]["why"] == 'run: pip install "tellmt[serve,cpu]"'

@@ -178,8 +178,18 @@ def test_the_wording_and_parts_of_the_recipe_are_used(cli: CLI, tiny: Base) -> N
 
 
 def test_unusable_lines_are_counted(cli: CLI, tiny: Base) -> None:
-    bad: list[Any] = ["", "not JSON", "[" * 100_000, "[1]", {"prompt": "alone"}, {"prompt": "", "completion": "x"}, {"prompt": "x", "completion": "  "},
-                      {"prompt": 1, "completion": "x"}, '{"prompt": "\\ud83d", "completion": "x"}', {"prompt": "x", "completion": None}]
+    bad: list[Any] = [
+        "",
+        "not JSON",
+        "[" * 100_000,
+        "[1]",
+        {"prompt": "alone"},
+        {"prompt": "", "completion": "x"},
+        {"prompt": "x", "completion": "  "},
+        {"prompt": 1, "completion": "x"},
+        '{"prompt": "\\ud83d", "completion": "x"}',
+        {"prompt": "x", "completion": None},
+    ]
     cli("mix", "--recipe", recipe(), "--corpus", corpus(cli, "c"), "--general", general("g.jsonl", 300, bad), "-o", "m")
     report, _ = check(Path("m"), tiny)
     assert {k: report["general_sources"][0][k] for k in ("lines", "usable")} == {"lines": 310, "usable": 300}
@@ -190,8 +200,12 @@ def test_long_examples_are_left_out_and_counted_never_cut(cli: CLI, tiny: Base) 
     c = corpus(cli, "c", extra=(f"z\t{long}x\t{long}y",))
     split = next(p.split for p in read_pairs(c / "pairs.jsonl") if p.doc == "z")
     assert split == "train"
-    g = general("g.jsonl", 20, [{"prompt": words(i, "tell " * 600), "completion": "x"} for i in range(400)] + [
-        {"prompt": words(i, "Describe quickly"), "completion": words(i, "Such is")} for i in range(300)])
+    g = general(
+        "g.jsonl",
+        20,
+        [{"prompt": words(i, "tell " * 600), "completion": "x"} for i in range(400)]
+        + [{"prompt": words(i, "Describe quickly"), "completion": words(i, "Such is")} for i in range(300)],
+    )
     cli("mix", "--recipe", recipe("[mix]\nmax_tokens = 200"), "--corpus", c, "--general", g, "-o", "m")
     report, _ = check(Path("m"), tiny)
     assert report["left_out"]["task: longer than max_tokens"] == 1
@@ -393,7 +407,12 @@ BAD: dict[str, tuple[Callable[[CLI], None], str, tuple[str, ...], int, list[str]
     "a granularity of nothing": (bad_corpus, "[mix]\ngranularity = { sentence = 0 }", USUAL, 2, ["granularity", "no share is more than 0"]),
     "a share below nothing": (bad_corpus, "[mix]\ngranularity = { sentence = -1 }", USUAL, 2, ["granularity", "0 or more"]),
     "a granularity's share of nothing": (
-        bad_corpus, "[mix]\nratio = 0\ngranularity = { sentence = 1, document = 0.001 }", USUAL, 2, ["rounds to no example", "document = 0.000999"]),
+        bad_corpus,
+        "[mix]\nratio = 0\ngranularity = { sentence = 1, document = 0.001 }",
+        USUAL,
+        2,
+        ["rounds to no example", "document = 0.000999"],
+    ),
     "a seed that is not a number": (bad_corpus, 'seed = "seven"', USUAL, 2, ["r.toml", "seed", "'seven'"]),
     "a seed in words": (bad_corpus, "", (*USUAL, "--seed", "seven"), 2, ["--seed", "seven"]),
     "a ratio and an amount": (bad_corpus, "[mix]\nratio = 1\ngeneral_tokens = 5", USUAL, 2, ["[mix]", "ratio and general_tokens are both given"]),
@@ -402,7 +421,12 @@ BAD: dict[str, tuple[Callable[[CLI], None], str, tuple[str, ...], int, list[str]
     "a budget below nothing": (bad_corpus, "", (*USUAL, "--task-tokens", "0"), 2, ["task_tokens", "0"]),
     "an amount beyond the pool": (small, "", (*USUAL, "--general-tokens", "100000"), 2, ["not enough general data", "missing", "general_tokens = "]),
     "two kinds of general data": (
-        bad_corpus, '[mix]\ngeneral = ["g.jsonl"]\n[[mix.sources]]\npath = "g.jsonl"', ("--corpus", "c"), 2, ["general and sources are both given"]),
+        bad_corpus,
+        '[mix]\ngeneral = ["g.jsonl"]\n[[mix.sources]]\npath = "g.jsonl"',
+        ("--corpus", "c"),
+        2,
+        ["general and sources are both given"],
+    ),
     "a source without a place": (bad_corpus, "[[mix.sources]]\nshare = 1", ("--corpus", "c"), 2, ["sources.0", "either path or dataset"]),
     "a source with a mistyped key": (bad_corpus, '[[mix.sources]]\npth = "g.jsonl"', ("--corpus", "c"), 2, ["sources.0", "'pth'", "path (did you mean"]),
     "a source with a share of nothing": (bad_corpus, '[[mix.sources]]\npath = "g.jsonl"\nshare = 0', ("--corpus", "c"), 2, ["sources.0.share", "0"]),

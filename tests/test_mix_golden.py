@@ -31,7 +31,7 @@ MIXES: dict[str, tuple[str, tuple[str, ...]]] = {
     "interleave": ('order = "interleave"', ("--general", "pool-a.jsonl", "--general-tokens", "3000", "--task-tokens", "2000")),
     "none": ('general = ["pool-a.jsonl"]\ngeneral_tokens = 2000\norder = "none"', ("--task-tokens", "2000")),
     "granularity": (
-        'general_tokens = 3000\nmax_tokens = 256\ngranularity = { sentence = 0.3, paragraph = 0.3, document = 0.4 }\nparagraph_segments = 3\n'
+        "general_tokens = 3000\nmax_tokens = 256\ngranularity = { sentence = 0.3, paragraph = 0.3, document = 0.4 }\nparagraph_segments = 3\n"
         '[[mix.sources]]\npath = "pool-a.jsonl"\nshare = 3\n'
         '[[mix.sources]]\npath = "pool-b.jsonl"\nprompt = "question"\ncompletion = "answer"',
         (),

@@ -17,8 +17,13 @@ from train.config import DevOptions, LoraOptions, TrainOptions
 
 TEXT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 TABLES: dict[str, type[BaseModel]] = {
-    "[anchor]": AnchorConfig, "[mix]": MixConfig, "[[mix.sources]]": SourceConfig, "[train]": TrainOptions,
-    "[lora]": LoraOptions, "[dev]": DevOptions, "[decoding]": Decoding,
+    "[anchor]": AnchorConfig,
+    "[mix]": MixConfig,
+    "[[mix.sources]]": SourceConfig,
+    "[train]": TrainOptions,
+    "[lora]": LoraOptions,
+    "[dev]": DevOptions,
+    "[decoding]": Decoding,
 }
 
 

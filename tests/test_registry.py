@@ -285,7 +285,9 @@ def test_registry_commands(make: Callable[..., Adapter], cli: CLI) -> None:
 
     listed = cli("--json", "registry", "list").json
     assert [(r["pair"], r["id"], r["aliases"], r["problem"]) for r in listed["adapters"]] == [
-        ("en-is", c.id, [], None), ("is-en", b.id, ["live"], None), ("is-en", a.id, ["previous"], None),
+        ("en-is", c.id, [], None),
+        ("is-en", b.id, ["live"], None),
+        ("is-en", a.id, ["previous"], None),
     ]
     human = cli("registry", "list").out
     assert all(x in human for x in (a.short, b.short, c.short, "live", "previous", "light"))

@@ -179,4 +179,3 @@ def test_without_the_extra(cli: CLI, tmp_path: Path, module: str) -> None:
 
 def test_a_base_that_is_not_there(cli: CLI) -> None:
     assert "no such base" in refused(cli, "--general", general(), "-k", 5, base="tny", code=1)
-

@@ -119,7 +119,7 @@ def test_requests_under_way_end_and_no_new_connection_is_taken(start: Any, tmp_p
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(post(url).status_code))
     asking.start()
-    until(lambda: 'tellmt_segments_waiting 1.0' in httpx.get(f"{url}/metrics", trust_env=False).text)
+    until(lambda: "tellmt_segments_waiting 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
     service.process.send_signal(number)
 
     def closed() -> bool:
@@ -151,7 +151,7 @@ def test_a_second_signal_ends_it_at_once(start: Any, tmp_path: Path) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    until(lambda: 'tellmt_segments_waiting 1.0' in httpx.get(f"{url}/metrics", trust_env=False).text)
+    until(lambda: "tellmt_segments_waiting 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
     service.process.send_signal(signal.SIGTERM)
     service.said("stopping")
     began = time.monotonic()

@@ -124,9 +124,7 @@ def real_engine(name: str) -> Callable[[Path], tuple[Callable[[EngineOptions], A
         pytest.param(real_engine("vllm"), "vllm", 3, 6, id="vllm", marks=pytest.mark.slow),
     ],
 )
-def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_one(
-    tmp_path: Path, make: Any, module: str, versions: int, enough: int
-) -> None:
+def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_one(tmp_path: Path, make: Any, module: str, versions: int, enough: int) -> None:
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     engine, base, adapter = make(tmp_path)

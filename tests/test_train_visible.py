@@ -50,9 +50,7 @@ def shape(png: Path) -> tuple[int, int]:
     return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
 
 
-def test_a_picture_is_drawn_when_a_run_stops_and_again_when_it_ends(
-    tellmt: Run, command: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_is_drawn_when_a_run_stops_and_again_when_it_ends(tellmt: Run, command: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "adapter.run" / "training.png"
     with monkeypatch.context() as m:
         interrupt_at(m, 2)
