@@ -101,9 +101,17 @@ def main() -> int:
         size = (folder / "mixed" / "mixed.jsonl").stat().st_size
         unit = 1 if sys.platform == "darwin" else 1024
         told = {
-            "examples": examples, "task": counts["task"]["examples"], "tokens": sum(c["tokens"] for c in counts.values()), "bytes": size,
-            "seconds": round(seconds, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 1), "peak_mib": round(used.ru_maxrss * unit / 2**20),
-            "base": asked.base, "order": asked.order, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
+            "examples": examples,
+            "task": counts["task"]["examples"],
+            "tokens": sum(c["tokens"] for c in counts.values()),
+            "bytes": size,
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_mib": round(used.ru_maxrss * unit / 2**20),
+            "base": asked.base,
+            "order": asked.order,
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 1),
         }
         print(json.dumps(told))
         return 0 if examples >= asked.examples else 1

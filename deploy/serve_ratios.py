@@ -42,9 +42,7 @@ def voided(different: int, of: int, ties: float = TIES) -> bool:
     return different > max(1.0, of * ties / 100)
 
 
-def compared(
-    raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]], at_once: Sequence[Run] = (), own: float = 0.0
-) -> tuple[list[str], list[str]]:
+def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]], at_once: Sequence[Run] = (), own: float = 0.0) -> tuple[list[str], list[str]]:
     """The lines for a service against the raw engine, by concurrency, and which comparisons are void.
 
     `at_once` are the raw engine's runs with all the sources of the highest concurrency given at once, `own` the share of texts that differ between

@@ -162,5 +162,3 @@ def publish(
         },
         lambda: _verdict_table(done.verdict),
     )
-
-

@@ -30,9 +30,7 @@ class PairStatus(BaseModel):
     adapter: str | None = Field(description="The version that answers now")
     wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
     shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
-    state: str = Field(
-        description="live; loading; cold: loaded when it is asked for; or refused, with the reason, while `adapter` (if any) goes on answering"
-    )
+    state: str = Field(description="live; loading; cold: loaded when it is asked for; or refused, with the reason, while `adapter` (if any) goes on answering")
     reason: str | None
     pinned: bool = Field(description="Whether the pair keeps its place however seldom it is asked for")
     used: datetime | None = Field(description="When it was last asked for, since the service started")

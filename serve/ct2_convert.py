@@ -195,7 +195,9 @@ def _check(base: Base, out: Path, probe: list[int], expected: Any, threads: int)
     if not divergence < MAX_DIVERGENCE:
         raise EngineError(
             "ctranslate2 computes something else than the original model",
-            place=str(base.path), found=f"{divergence:.3f} nats apart", valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
+            place=str(base.path),
+            found=f"{divergence:.3f} nats apart",
+            valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
         )
     return divergence
 

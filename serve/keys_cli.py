@@ -33,9 +33,7 @@ def _shown(key: Key) -> dict[str, Any]:
 @click.option("--characters-per-day", type=click.IntRange(1), help="Characters of text it may have translated in 24 hours. Default: no limit.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), metavar="DATE", help="When it ends, in UTC. Default: never.")
 @click.option("--no-cache", is_flag=True, help="Translations for this key are neither kept in memory nor taken from there.")
-def add(
-    name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, characters_per_day: int | None, expires: datetime | None, no_cache: bool
-) -> None:
+def add(name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, characters_per_day: int | None, expires: datetime | None, no_cache: bool) -> None:
     """Make a key and print it, once: only its hash is kept. NAME says who it is for."""
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise BadInput("a key's name is one line of text", place="NAME", found=repr(name[:120]), valid="1 to 100 characters that can be printed")

@@ -55,9 +55,7 @@ class Local:
         for (i, _), h in zip(wanted, await self.translator.translate([piece for _, piece in wanted]), strict=True):
             made.setdefault(i, []).append(h)
         return [
-            Done("", failed=failed[i])
-            if i in failed
-            else Done(fill(plan, [h.text for h in made.get(i, [])]), any(h.truncated for h in made.get(i, [])))
+            Done("", failed=failed[i]) if i in failed else Done(fill(plan, [h.text for h in made.get(i, [])]), any(h.truncated for h in made.get(i, [])))
             for i, plan in enumerate(plans)
         ]
 

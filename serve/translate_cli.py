@@ -71,9 +71,7 @@ async def _translate(texts: Sequence[str], opened: AbstractAsyncContextManager[B
         return [next(done) if t else Done("") for t in texts], backend.adapters, time.monotonic() - began
 
 
-def _open(
-    server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None
-) -> AbstractAsyncContextManager[Any]:
+def _open(server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None) -> AbstractAsyncContextManager[Any]:
     if server:
         from serve.remote import offered_by, open_remote
 
@@ -95,9 +93,7 @@ def _open(
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
 @click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
-def translate(
-    file: str, to: str | None, output: str, server: str | None, engine: str, registry: str | None, no_shipped: bool, **more: str | None
-) -> None:
+def translate(file: str, to: str | None, output: str, server: str | None, engine: str, registry: str | None, no_shipped: bool, **more: str | None) -> None:
     """Translate FILE line by line; - is standard input.
 
     Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.

@@ -81,7 +81,10 @@ def corpus_key(options: Options) -> str:
     """The hash of everything that decides a corpus that is not there yet."""
     return key_of(
         {
-            "format": FORMAT, "pair": str(options.pair), "columns": options.columns, "sizes": dataclasses.asdict(options.sizes),
+            "format": FORMAT,
+            "pair": str(options.pair),
+            "columns": options.columns,
+            "sizes": dataclasses.asdict(options.sizes),
             "inputs": [[n, _hashed(p)] for n, p in zip(labels(options.inputs), options.inputs, strict=True)],
             "docs": None if options.docs is None else _hashed(options.docs),
             "against": [[n, _hashed(p)] for n, p in zip(labels(options.against), options.against, strict=True)],
@@ -196,10 +199,17 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
         found = f"{len(pairs)} pairs in {len(documents(kept))} documents"
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
     report = {
-        "format": FORMAT, "key": key, "pair": str(options.pair), "seed": sizes.seed, "read": len(everything), "kept": len(pairs),
+        "format": FORMAT,
+        "key": key,
+        "pair": str(options.pair),
+        "seed": sizes.seed,
+        "read": len(everything),
+        "kept": len(pairs),
         "dropped": dict(sorted(dropped.items())),
         "splits": {x: {"pairs": sum(p.split == x for p in pairs), "docs": len({p.doc for p in pairs if p.split == x})} for x in SPLITS},
-        "sources": _sources(options, parsed), "against": against, "documents": sorted({p.documents for p in parsed}),
+        "sources": _sources(options, parsed),
+        "against": against,
+        "documents": sorted({p.documents for p in parsed}),
         "missing_frozen": missing,
     }
     held = {**frozen, **{d: s for d, s in splits.items() if s != "train"}}

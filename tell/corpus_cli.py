@@ -34,8 +34,17 @@ def corpus() -> None:
 @click.option("--force", is_flag=True, help="Build even when nothing changed.")
 @click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory.")
 def build_(
-    files: tuple[Path, ...], pair: str, docs: Path | None, columns: str | None, against: tuple[Path, ...],
-    dev: int | None, test: int | None, seed: int, new_split: bool, force: bool, out: Path,
+    files: tuple[Path, ...],
+    pair: str,
+    docs: Path | None,
+    columns: str | None,
+    against: tuple[Path, ...],
+    dev: int | None,
+    test: int | None,
+    seed: int,
+    new_split: bool,
+    force: bool,
+    out: Path,
 ) -> None:
     """Clean SOURCE.txt and TARGET.txt, or TSV and JSONL FILES, into one corpus with a frozen split.
 

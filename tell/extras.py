@@ -7,14 +7,16 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 from tell.errors import MissingExtra
 
 # What transformers and peft load where it is installed, and nothing here uses; bitsandbytes only for bases in 4 bits, where it is loaded before them.
-UNUSED = ("sklearn", "scipy", "bitsandbytes")
+UNUSED = ("sklearn", "scipy", "bitsandbytes", "boto3")
+# Compiles for GPUs; 70 MB of memory that a processor's process has no use for.
+FOR_GPUS = ("triton",)
 
 
 def installed(module: str) -> bool:
@@ -30,12 +32,17 @@ def need(module: str, extra: str) -> ModuleType:
         # It warns of kernels that nobody asked for.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        with unseen(*UNUSED) if module in ("transformers", "peft") else nullcontext():
+        with unused() if module in ("transformers", "peft") else nullcontext():
             return importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name and not module.startswith(e.name):
             raise MissingExtra(f"{module} is installed but lacks {e.name}", valid=f'run: pip install "tellmt[{extra}]"') from None
         raise MissingExtra(f"this needs {module}, which is not installed", valid=f'run: pip install "tellmt[{extra}]"') from None
+
+
+def unused() -> AbstractContextManager[None]:
+    """While the block runs, libraries that training does not use here look as if they were not installed."""
+    return unseen(*UNUSED, *(() if has_gpu() else FOR_GPUS))
 
 
 @contextmanager

@@ -70,7 +70,11 @@ def mix_key(plan: Plan) -> str:
         raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
     return key_of(
         {
-            "format": FORMAT, "pair": plan.pair, "base": [plan.base.id, plan.base.revision], "anchor": plan.anchor.model_dump(), "seed": plan.seed,
+            "format": FORMAT,
+            "pair": plan.pair,
+            "base": [plan.base.id, plan.base.revision],
+            "anchor": plan.anchor.model_dump(),
+            "seed": plan.seed,
             "config": plan.config.model_dump(exclude={"general", "sources"}),
             "corpora": [[c.name, c.report["pairs_sha256"]] for c in open_corpora(plan)],
             "general": [[s.label, _sha256(s.path), s.share, s.prompt, s.completion] for s in plan.general],
@@ -137,10 +141,18 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
             digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
         report = {
-            "format": FORMAT, "key": key, "pair": plan.pair, "base": {"id": plan.base.id, "revision": plan.base.revision},
-            "anchor": plan.anchor.model_dump(), "seed": plan.seed, "order": config.order,
-            "ratio": config.ratio if config.general_tokens is None else None, "general_tokens": config.general_tokens,
-            "max_tokens": config.max_tokens, "task_tokens": config.task_tokens, "granularity": _kinds(plan, task),
+            "format": FORMAT,
+            "key": key,
+            "pair": plan.pair,
+            "base": {"id": plan.base.id, "revision": plan.base.revision},
+            "anchor": plan.anchor.model_dump(),
+            "seed": plan.seed,
+            "order": config.order,
+            "ratio": config.ratio if config.general_tokens is None else None,
+            "general_tokens": config.general_tokens,
+            "max_tokens": config.max_tokens,
+            "task_tokens": config.task_tokens,
+            "granularity": _kinds(plan, task),
             "counts": {
                 "task": {"examples": len(task.chosen), "tokens": task.tokens},
                 "general": {"examples": len(drawn.lines), "tokens": drawn.tokens},
@@ -150,7 +162,8 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
                 {"path": spelled(str(c.path)), "name": c.name, "pairs_sha256": c.report["pairs_sha256"], **{k: n[k] for k in ("pairs", "examples", "tokens")}}
                 for c, n in zip(corpora, task.corpora, strict=True)
             ],
-            "left_out": dict(sorted(left_out.items())), "sha256": digest,
+            "left_out": dict(sorted(left_out.items())),
+            "sha256": digest,
         }
         write_json(aside / "mix.json", report)
     return report

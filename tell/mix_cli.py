@@ -83,8 +83,18 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
 @click.option("--force", is_flag=True, help="Mix even when nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="The mix directory.")
 def mix(
-    recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, ratio: float | None,
-    general_tokens: int | None, task_tokens: int | None, order: str | None, report: bool, force: bool, out: Path,
+    recipe: Path,
+    corpora: tuple[Path, ...],
+    general: tuple[Path, ...],
+    base: str | None,
+    seed: int | None,
+    ratio: float | None,
+    general_tokens: int | None,
+    task_tokens: int | None,
+    order: str | None,
+    report: bool,
+    force: bool,
+    out: Path,
 ) -> None:
     """Anchor the training pairs of corpora and shuffle them through general examples."""
     flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}

@@ -56,10 +56,7 @@ def _fertility(mixed: Path, anchor: Anchor, tokens: Tokens) -> dict[str, dict[st
         for side in (0, 1):
             words[side] += sum(len(t[side].split()) for t in batch)
             pieces[side] += sum(map(len, tokens.encode_batch([t[side] for t in batch])))
-    return {
-        name: {"words": w, "tokens": t, "tokens_per_word": round(t / max(1, w), 3)}
-        for name, w, t in zip(("source", "target"), words, pieces, strict=True)
-    }
+    return {name: {"words": w, "tokens": t, "tokens_per_word": round(t / max(1, w), 3)} for name, w, t in zip(("source", "target"), words, pieces, strict=True)}
 
 
 def _spacing(kinds: bytearray) -> dict[str, float] | None:
@@ -77,11 +74,18 @@ def write_report(out: Path, mix: dict[str, Any], base: Base, anchor: Anchor) -> 
     mixed = out / "mixed.jsonl"
     kinds = _kinds(mixed)
     report = {
-        "sha256": mix["sha256"], "pair": mix["pair"], "base": mix["base"]["id"], "seed": mix["seed"], "order": mix["order"], "counts": mix["counts"],
+        "sha256": mix["sha256"],
+        "pair": mix["pair"],
+        "base": mix["base"]["id"],
+        "seed": mix["seed"],
+        "order": mix["order"],
+        "counts": mix["counts"],
         "task": [{k: c[k] for k in ("name", "pairs", "examples", "tokens")} for c in mix["corpora"]],
         "granularity": mix["granularity"],
         "general": [{k: s[k] for k in ("name", "usable", "used", "tokens")} for s in mix["general_sources"]],
-        "fertility": _fertility(mixed, anchor, Tokens(base)), "spacing": _spacing(kinds), "left_out": mix["left_out"],
+        "fertility": _fertility(mixed, anchor, Tokens(base)),
+        "spacing": _spacing(kinds),
+        "left_out": mix["left_out"],
     }
     write_json(out / "report.json", report)
     write_atomic(out / "order.png", _drawn(kinds, report))

@@ -1,10 +1,10 @@
 """The order in which a mix is trained on (TELL, arXiv 2404.00914, section 3.2), and the orders that it is compared with.
 
-    shuffled     all examples through each other, one by one
-    task-last    the general examples, then the task's, each shuffled by themselves
-    task-first   the other way round
-    interleave   both shuffled by themselves, then the task examples at equal distances
-    none         the task examples as the corpora have them, then the general ones as the pool has them
+shuffled     all examples through each other, one by one
+task-last    the general examples, then the task's, each shuffled by themselves
+task-first   the other way round
+interleave   both shuffled by themselves, then the task examples at equal distances
+none         the task examples as the corpora have them, then the general ones as the pool has them
 """
 
 from __future__ import annotations

@@ -37,9 +37,5 @@ def unused(held: Mapping[str, Held], states: Sequence[PairState], log: Sequence[
     out = []
     for pair in sorted({pairs.get(id, "") for id in held}):
         newest = sorted((id for id in held if pairs.get(id, "") == pair), key=lambda id: (-last[id], id))
-        out += [
-            Unused(id, pair, held[id].size, now - last[id])
-            for id in newest[keep:]
-            if id not in named and now - last[id] > max(seconds, NEVER_YOUNGER)
-        ]
+        out += [Unused(id, pair, held[id].size, now - last[id]) for id in newest[keep:] if id not in named and now - last[id] > max(seconds, NEVER_YOUNGER)]
     return sorted(out, key=lambda one: (-one.idle, one.id))

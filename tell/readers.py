@@ -93,9 +93,7 @@ def read_text(source: Path, target: Path, label: str, docs: Path | None) -> Pars
     """Two line-aligned texts. `docs` has one document id per line. Raises CorpusError naming both counts when they differ."""
     sides = _lines(source), _lines(target)
     if len(sides[0]) != len(sides[1]):
-        raise CorpusError(
-            "unequal line counts", place=f"{source} and {target}", found=f"{len(sides[0])} and {len(sides[1])} lines", valid="line-aligned files"
-        )
+        raise CorpusError("unequal line counts", place=f"{source} and {target}", found=f"{len(sides[0])} and {len(sides[1])} lines", valid="line-aligned files")
     segments = [Segment(s, t, "", i, label, _blank(s, t)) for i, (s, t) in enumerate(zip(*sides, strict=True), 1)]
     if docs is None:
         return Parsed(segments, len(segments), _group(segments))
@@ -178,7 +176,9 @@ class _Unanchor:
                 return (sides[1], sides[0]) if swap else sides
         raise CorpusError(
             "query and response do not start with the anchor of this pair, so the text in them cannot be told from the instruction",
-            place=place, found=query[:60], valid=repr(self._ways[0][0].prefix[:44] + "...") + ", or records with source and target",
+            place=place,
+            found=query[:60],
+            valid=repr(self._ways[0][0].prefix[:44] + "...") + ", or records with source and target",
         )
 
 

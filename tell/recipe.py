@@ -1,12 +1,12 @@
 """Recipes: TOML files that say how an adapter is made. Each table's model lives beside the code that owns it.
 
-    pair, base, seed      here
-    notes                 here: what the adapter's card is to say, such as attributions that the data's licences ask for
-    [anchor]              tell.anchors.AnchorConfig
-    [mix]                 tell.mix.MixConfig
-    [train], [lora]       train.config
-    [dev]                 train.config
-    [decoding]            tell.engine.Decoding
+pair, base, seed      here
+notes                 here: what the adapter's card is to say, such as attributions that the data's licences ask for
+[anchor]              tell.anchors.AnchorConfig
+[mix]                 tell.mix.MixConfig
+[train], [lora]       train.config
+[dev]                 train.config
+[decoding]            tell.engine.Decoding
 """
 
 from __future__ import annotations

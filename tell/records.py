@@ -1,7 +1,7 @@
 """The two records that travel between stages, one JSON object a line.
 
-    Pair      pairs.jsonl    written by `corpus build`, read by `mix`, `score` and `publish`
-    Example   mixed.jsonl    written by `mix`, read by `train`
+Pair      pairs.jsonl    written by `corpus build`, read by `mix`, `score` and `publish`
+Example   mixed.jsonl    written by `mix`, read by `train`
 """
 
 from __future__ import annotations

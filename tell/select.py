@@ -69,8 +69,17 @@ def select_key(plan: Plan) -> str:
     embedded = {"general": plan.field, "corpus": plan.side, "text": ""}[plan.kind]
     return key_of(
         {
-            "format": FORMAT, "kind": plan.kind, "inputs": inputs, "k": plan.wanted.k, "percent": str(plan.wanted.percent), "tokens": plan.wanted.tokens,
-            "method": plan.method, "clusters": plan.clusters, "seed": plan.seed, "base": plan.base and [plan.base.id, plan.base.revision], "embedded": embedded,
+            "format": FORMAT,
+            "kind": plan.kind,
+            "inputs": inputs,
+            "k": plan.wanted.k,
+            "percent": str(plan.wanted.percent),
+            "tokens": plan.wanted.tokens,
+            "method": plan.method,
+            "clusters": plan.clusters,
+            "seed": plan.seed,
+            "base": plan.base and [plan.base.id, plan.base.revision],
+            "embedded": embedded,
         }
     )
 
@@ -262,13 +271,19 @@ def select(plan: Plan, out: Path) -> dict[str, Any]:
             _write_corpus(aside, key, pool.corpora, picked, pool)
         hashes = {p.name: sha256_file(p) for p in sorted(aside.iterdir())}
         report = {
-            "format": FORMAT, "key": key, "kind": plan.kind, "method": plan.method, "seed": plan.seed,
+            "format": FORMAT,
+            "key": key,
+            "kind": plan.kind,
+            "method": plan.method,
+            "seed": plan.seed,
             "asked": {"k": plan.wanted.k, "percent": None if plan.wanted.percent is None else str(plan.wanted.percent), "tokens": budget},
-            "embedded": {"general": plan.field, "corpus": plan.side, "text": "text"}[plan.kind], "embedding": choice.embedding,
+            "embedded": {"general": plan.field, "corpus": plan.side, "text": "text"}[plan.kind],
+            "embedding": choice.embedding,
             "inputs": [{"path": spelled(str(p)), "sha256": sha256_file(p / "pairs.jsonl" if plan.kind == "corpus" else p)} for p in plan.inputs],
             "pool": {"items": len(pool.items), "tokens": None if lengths is None else sum(lengths), "left_out": dict(sorted(pool.left_out.items()))},
             "chosen": {"items": len(choice.items), "tokens": None if lengths is None else sum(lengths[i] for i in choice.items)},
-            "clusters": _summary(choice), "files": hashes,
+            "clusters": _summary(choice),
+            "files": hashes,
         }
         write_json(aside / "select.json", report)
     return report
@@ -300,11 +315,18 @@ def _write_corpus(aside: Path, key: str, corpora: list[Opened], picked: list[Ite
     write_json(aside / "split.json", {**sizes, "seed": 0 if several else states[0]["seed"], "documents": documents})
     against = {json.dumps(a, sort_keys=True): a for c in corpora for a in c.report.get("against", [])}
     report = {
-        "format": corpora[0].report.get("format", 1), "key": key, "pair": corpora[0].report["pair"], "seed": 0 if several else states[0]["seed"],
-        "read": len(pairs) + len(dropped), "kept": len(pairs), "dropped": dict(sorted(Counter(str(d["reason"]) for d in dropped).items())),
+        "format": corpora[0].report.get("format", 1),
+        "key": key,
+        "pair": corpora[0].report["pair"],
+        "seed": 0 if several else states[0]["seed"],
+        "read": len(pairs) + len(dropped),
+        "kept": len(pairs),
+        "dropped": dict(sorted(Counter(str(d["reason"]) for d in dropped).items())),
         "splits": {x: {"pairs": sum(p.split == x for p in pairs), "docs": len({p.doc for p in pairs if p.split == x})} for x in SPLITS},
         "sources": [{"path": spelled(str(c.path / "pairs.jsonl")), "sha256": c.report["pairs_sha256"], "lines": len(c.pairs)} for c in corpora],
-        "against": [against[name] for name in sorted(against)], "documents": sorted({d for c in corpora for d in c.report.get("documents", [])}),
-        "missing_frozen": [], "pairs_sha256": sha256_file(aside / "pairs.jsonl"),
+        "against": [against[name] for name in sorted(against)],
+        "documents": sorted({d for c in corpora for d in c.report.get("documents", [])}),
+        "missing_frozen": [],
+        "pairs_sha256": sha256_file(aside / "pairs.jsonl"),
     }
     write_json(aside / "corpus.json", report)

@@ -42,7 +42,10 @@ def _only(given: dict[str, Any], what: str) -> str:
 @click.option("--percent", help="How many, as a percentage of the pool.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens of the base, anchors not counted.")
 @click.option(
-    "--method", type=click.Choice(METHODS), default="ltd", show_default=True,
+    "--method",
+    type=click.Choice(METHODS),
+    default="ltd",
+    show_default=True,
     help="ltd: cluster centres, then always the item farthest from all chosen; centres: only the nearest to the centres; random: by seed.",
 )
 @click.option("--clusters", type=click.IntRange(min=1), help="Clusters of K-Means.  [default: the square root of half the pool, at most -k]")
@@ -53,8 +56,20 @@ def _only(given: dict[str, Any], what: str) -> str:
 @click.option("--force", is_flag=True, help="Select even when nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="The directory of the selection.")
 def select(
-    general: tuple[Path, ...], corpus: tuple[Path, ...], text: Path | None, k: int | None, percent: str | None, tokens: int | None, method: Method,
-    clusters: int | None, seed: int, base: str, field: Any, side: Any, force: bool, out: Path,
+    general: tuple[Path, ...],
+    corpus: tuple[Path, ...],
+    text: Path | None,
+    k: int | None,
+    percent: str | None,
+    tokens: int | None,
+    method: Method,
+    clusters: int | None,
+    seed: int,
+    base: str,
+    field: Any,
+    side: Any,
+    force: bool,
+    out: Path,
 ) -> None:
     """Choose the part of a pool that is worth training on, or worth having translated.
 

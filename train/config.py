@@ -58,8 +58,8 @@ class TrainOptions(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     # Tokens (prompt and response) per optimiser step, filled in the mixed order.
     batch_tokens: int = Field(default=2048, ge=64, le=4_000_000)
-    # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning.
-    micro_tokens: int = Field(default=2048, ge=64, le=4_000_000)
+    # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning. auto: see train.stepper.
+    micro_tokens: int | Literal["auto"] = "auto"
     max_grad_norm: float = Field(default=1.0, gt=0)
     # Words of the output layer drawn each step beside those in the data's responses, to stand for all others (train.output); 0 takes every word.
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
@@ -86,6 +86,13 @@ class TrainOptions(BaseModel):
         if not isinstance(value, list | str) or any(v not in TRACKERS for v in ([value] if isinstance(value, str) else value)):
             raise ValueError(f"valid: one of {', '.join(TRACKERS)}, or a list of them")
         return [value] if isinstance(value, str) else sorted(set(value))
+
+    @field_validator("micro_tokens", mode="before")
+    @classmethod
+    def _pass(cls, value: Any) -> Any:
+        if value != "auto" and not (type(value) is int and 64 <= value <= 4_000_000):
+            raise ValueError("valid: auto, or a whole number from 64 to 4,000,000")
+        return value
 
     @field_validator("learning_rate", "max_grad_norm", "weight_decay", mode="before")
     @classmethod

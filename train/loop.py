@@ -71,7 +71,7 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, ranks
 
     options = recipe.train
     stepper = Stepper(inputs, recipe, ranks)
-    state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": options.micro_tokens}
+    state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": stepper.limit}
     dev = watch_dev(split, recipe, inputs.mix, inputs.base, ranks.device)
     first = 0
     if found := ranks.said_by_first(latest(run_dir) if ranks.first else None):

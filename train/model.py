@@ -10,7 +10,7 @@ from typing import Any
 
 from tell.bases import Base
 from tell.errors import BaseModelError
-from tell.extras import UNUSED, need, unseen
+from tell.extras import need, unused
 from tell.machine import bf16
 from train.config import LoraOptions, TrainOptions
 from train.loadable import targets
@@ -34,7 +34,7 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
 
     if quantisation == "nf4":
         need("bitsandbytes", "quantised")
-    with unseen(*UNUSED):
+    with unused():
         import peft
         import transformers
 
@@ -69,7 +69,7 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         task_type="CAUSAL_LM",
         bias="none",
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), unused():
         warnings.simplefilter("ignore")
         # Kept in the compute dtype: the float32 masters live with the optimiser (train.optimiser).
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
@@ -105,7 +105,9 @@ def compiles() -> bool:
     import torch
 
     try:
-        torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
+        # The first thing compiled decides whether Triton is there.
+        with unused():
+            torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
     except Exception:  # whatever a missing or broken tool chain raises
         return False
     return True

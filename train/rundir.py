@@ -1,10 +1,10 @@
 """The directory of a run, `<adapter>.run/`: whose it is, who works in it, and what is left when the work ends.
 
-    lock            held (flock) by the one process that trains here, with its pid; gone when that ends well
-    run.json        what the run is, until it has finished: it is continued as itself or not at all
-    status.json     for good: state, steps, pair, base, when, and what went wrong
-    step-*/, best/  checkpoints, until it has finished
-    metrics.jsonl   for good
+lock            held (flock) by the one process that trains here, with its pid; gone when that ends well
+run.json        what the run is, until it has finished: it is continued as itself or not at all
+status.json     for good: state, steps, pair, base, when, and what went wrong
+step-*/, best/  checkpoints, until it has finished
+metrics.jsonl   for good
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ from train.ranks import Ranks, give_back
 
 # What the processor's allocator says in a RuntimeError of no class of its own.
 _CPU_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "cannot allocate memory")
+# Where the recipe leaves it open: as small as costs no speed. On two cores 192 tokens take 135 MB less than 427 and are as fast, 128 are a fifth slower
+# (docs/results/train-speed.md); a GPU is slow with small products.
+MICRO, MICRO_CUDA = 192, 2048
 # Micro-batches never go below this many tokens; a longer example is alone in its own.
 SMALLEST = 16
 
@@ -48,7 +51,8 @@ class Stepper:
         self.masters = Masters(lora_parameters(self.model), options)
         used = {token for example in inputs.data for token in example.ids[example.start :]}
         self.words = Words(self.model.get_base_model().get_output_embeddings().weight, used, options.negatives, recipe.seed)
-        self.limit = options.micro_tokens
+        automatic = MICRO_CUDA if ranks.cuda else MICRO
+        self.limit = automatic if options.micro_tokens == "auto" else options.micro_tokens
         self._pad = inputs.base.eos_ids[0]
         self._ahead = ThreadPoolExecutor(1, "batches")
         self._next: tuple[int, int, Future[list[tuple[Batch, bool]]]] | None = None
