@@ -30,7 +30,7 @@ from serve_client import Answer, Ask, Client, asked
 from serve_load import BenchFailed, alike, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
 from serve_process import Served
 from serve_ratios import TIES, voided
-from serve_work import SEED, Work, common, machine, report, segments, serve, variant, workplace
+from serve_work import SEED, Work, common, measured, segments, serve, variant
 
 PAIR = "is-en"
 # Of which shipped adapter, and with which strength, the versions are made.
@@ -199,13 +199,7 @@ def main() -> int:
     options.changes = options.changes or (6 if options.quick else 1000)
     options.learn = options.learn or (0.5 if options.quick else 40.0)
     options.lines = options.lines or (12 if options.quick else 60)
-    try:
-        with workplace(options) as work:
-            found, lines, failures = measure(options, work)
-    except BenchFailed as e:
-        print(f"churn: {e}", file=sys.stderr)
-        return 1
-    return report(options, {"machine": machine(options), **found}, lines, failures)
+    return measured("churn", options, measure)
 
 
 if __name__ == "__main__":

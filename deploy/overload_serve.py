@@ -25,7 +25,7 @@ from typing import Any
 from serve_client import Answer, Ask, Client, asked
 from serve_load import BenchFailed, alike, all_answered, closed_loop, counted, milliseconds, open_loop, statuses, unexplained, until_set
 from serve_ratios import TIES, voided
-from serve_work import Work, common, machine, report, segments, serve, variant, workplace
+from serve_work import Work, common, measured, segments, serve, variant
 
 AIM_GOODPUT, AIM_REFUSAL = 0.9, 50.0
 # Of each window, the first fifth is left out: the queue fills.
@@ -165,13 +165,7 @@ def main() -> int:
     options.concurrency = options.concurrency or ([4] if options.quick else [16, 32, 64])
     # By default it takes on minutes of work for a CPU, and a load of seconds would all be let in.
     options.waiting = options.waiting or 2 * max(options.concurrency)
-    try:
-        with workplace(options) as work:
-            found, lines, failures = measure(options, work)
-    except BenchFailed as e:
-        print(f"overload: {e}", file=sys.stderr)
-        return 1
-    return report(options, {"machine": machine(options), **found}, lines, failures)
+    return measured("overload", options, measure)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -225,3 +225,14 @@ def report(asked: argparse.Namespace, found: dict[str, Any], lines: list[str], f
     else:
         print("\n".join([machine_line(found["machine"]), "", *lines, *(f"FAILED {f}" for f in failures)]))
     return 1 if failures else 0
+
+
+def measured(name: str, asked: argparse.Namespace, measure: Callable[[argparse.Namespace, Work], tuple[dict[str, Any], list[str], list[str]]]) -> int:
+    """Take the measurement in a workplace of its own and report it; the exit code."""
+    try:
+        with workplace(asked) as work:
+            found, lines, failures = measure(asked, work)
+    except BenchFailed as e:
+        print(f"{name}: {e}", file=sys.stderr)
+        return 1
+    return report(asked, {"machine": machine(asked), **found}, lines, failures)

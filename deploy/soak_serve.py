@@ -31,7 +31,7 @@ from typing import Any
 from serve_client import Answer, Ask, Client, asked
 from serve_load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
 from serve_process import Sample, Served, sample
-from serve_work import SEED, Work, common, machine, report, segments, serve, variant, workplace
+from serve_work import SEED, Work, common, measured, segments, serve, variant
 
 AIM_GROWTH = 100.0
 WARM_UP = 1 / 6
@@ -266,13 +266,7 @@ def main() -> int:
     options.minutes = options.minutes or (0.06 if options.quick else 30.0)
     options.swap = options.swap or (1.0 if options.quick else 20.0)
     options.look = options.look or (0.05 if options.quick else 2.0)
-    try:
-        with workplace(options) as work:
-            found, lines, failures = measure(options, work)
-    except BenchFailed as e:
-        print(f"soak: {e}", file=sys.stderr)
-        return 1
-    return report(options, {"machine": machine(options), **found}, lines, failures)
+    return measured("soak", options, measure)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any
 from serve_client import Answer, Ask, Client, asked
 from serve_load import BenchFailed, all_answered, closed_loop, statuses, table
 from serve_process import Served, sample
-from serve_work import SEED, Work, common, machine, report, segments, serve, variant, workplace
+from serve_work import SEED, Work, common, measured, segments, serve, variant
 
 AIM_READY, AIM_EXIT, AIM_LEAVE = 1.0, 5.0, 2.0
 # A request sent so shortly before the signal may still lie unread in the kernel: nobody has accepted it.
@@ -203,13 +203,7 @@ def main() -> int:
     options.rounds = options.rounds or (1 if options.quick else 10)
     options.after = options.after or (0.5 if options.quick else 2.0)
     options.delay = (0.3, 0.6) if options.quick else (1.0, 4.0)
-    try:
-        with workplace(options) as work:
-            found, lines, failures = measure(options, work)
-    except BenchFailed as e:
-        print(f"stop: {e}", file=sys.stderr)
-        return 1
-    return report(options, {"machine": machine(options), **found}, lines, failures)
+    return measured("stop", options, measure)
 
 
 if __name__ == "__main__":
