@@ -48,7 +48,8 @@ class Workshop:
         self.lanes: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
         for lane in range(lanes):
-            self.lanes.put(mine[lane::lanes])
+            # More lanes than cores share them.
+            self.lanes.put(mine[lane::lanes] or [mine[lane % len(mine)]])
 
     def call(self, lane: list[int], log: Path, *args: str, module: str = "tell.cli") -> str:
         """Run a command and return what it printed; what it said goes to `log`. Raises Broken with its last words."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ def unit(file: str) -> str:
     return "engines" if Path(file).stem in ENGINES else file
 
 
+ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
 def pytest_configure() -> None:
     """Of several workers each, with all it starts, keeps to cores of its own: their engines' threads wait for one another by spinning, and two engines on
     the same two cores take five times as long as one after the other."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
-    if workers and hasattr(os, "sched_setaffinity"):
-        cores, number = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    if workers and ALL_CORES:
+        cores, number = sorted(ALL_CORES), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
         if share := len(cores) // workers:
             os.sched_setaffinity(0, cores[number * share : (number + 1) * share])
 
@@ -57,6 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
     slow = Counter(unit(str(item.path)) for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[unit(str(item.path))]))
+
+
+@pytest.fixture(autouse=True)
+def its_cores(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not ALL_CORES or not request.node.get_closest_marker("all_cores"):
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ALL_CORES)
+    yield
+    os.sched_setaffinity(0, own)
 
 
 @pytest.fixture(autouse=True)

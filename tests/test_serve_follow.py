@@ -116,6 +116,8 @@ def real_engine(name: str) -> Callable[[Path], tuple[Callable[[EngineOptions], A
     return make
 
 
+# The conversion of a version and the answers of the one before.
+@pytest.mark.all_cores
 @pytest.mark.parametrize(
     ("make", "module", "versions", "enough"),
     [

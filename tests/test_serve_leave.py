@@ -119,6 +119,7 @@ def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, 
 
 
 @pytest.mark.slow
+@pytest.mark.all_cores
 @pytest.mark.timeout(240)
 def test_the_cpu_engine_stops_too(tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real ctranslate2 engine on the tiny base, whose adapters never stop by themselves: a batch would take it many seconds."""
