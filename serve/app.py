@@ -13,10 +13,11 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_documents, api_libre, api_native, api_status, api_stream
 from serve.follow import Follower
 from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
+from serve.jobs import JobLimits, Jobs
 from serve.keys import Keys
 from serve.openapi import describe
 from serve.quota import Quota
@@ -121,7 +122,9 @@ def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
         add(path, file)
 
 
-def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Keys | None = None, quota: Quota | None = None) -> FastAPI:
+def create_app(
+    service: Service, follower: Follower, page: Path = PAGE, keys: Keys | None = None, quota: Quota | None = None, jobs: JobLimits | None = None
+) -> FastAPI:
     """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
@@ -136,8 +139,10 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Ke
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
+    app.state.jobs = Jobs(service, jobs)
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
+    app.include_router(api_documents.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     _operations(app, service)

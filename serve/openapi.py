@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from serve.gate import ADMIN, OPEN, needed
+from serve.gate import ADMIN, is_open, needed
 
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -54,7 +54,7 @@ def describe(app: FastAPI) -> None:
 
 def _add(path: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
-    known = ANYWHERE if path in OPEN else {**ANYWHERE, **REFUSED}
+    known = ANYWHERE if is_open(path) else {**ANYWHERE, **REFUSED}
     for status, description in known.items():
         answers.setdefault(status, {"description": description})
     for status, answer in answers.items():
@@ -64,9 +64,11 @@ def _add(path: str, operation: dict[str, Any]) -> None:
     for status in ("429", "503"):
         if status in answers:
             answers[status].setdefault("headers", {})["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
-    if path in OPEN:
+    if is_open(path):
         return
-    answers.get("200", {}).setdefault("headers", {}).update(QUOTA_HEADERS)
+    for status, answer in answers.items():
+        if status.startswith("2"):
+            answer.setdefault("headers", {}).update(QUOTA_HEADERS)
     scopes = sorted(needed(path))
     # A service without keys, which only its own machine reaches, wants none; administration always does.
     operation["security"] = [{"key": []}, {"bearer": []}] + ([] if path.startswith(ADMIN) else [{}])
