@@ -13,7 +13,8 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_documents, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_libre, api_native, api_status, api_stream
+from serve.dialect import Dialect
 from serve.follow import Follower
 from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
@@ -135,7 +136,7 @@ def create_app(
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Heads), gate, Middleware(BodyLimit)],
+        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Dialect), Middleware(Heads), gate, Middleware(BodyLimit)],
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
@@ -145,6 +146,7 @@ def create_app(
     app.include_router(api_documents.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
+    app.include_router(api_deepl.routes)
     _operations(app, service)
     app.include_router(api_admin.routes)
     _page(app, pages)

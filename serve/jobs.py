@@ -71,8 +71,6 @@ class Job:
     began: float | None = None
     ended: float | None = None
     task: asyncio.Task[None] | None = None
-    # Handed out as the last that there was: DeepL's documents are gone once they were fetched.
-    fetched: bool = False
 
     def held(self) -> int:
         """Bytes that are kept for it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from serve.dialect import DEEPL
 from serve.gate import ADMIN, is_open, needed
 
 SCHEMES = {
@@ -13,12 +14,16 @@ SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+# Of routes under /v2/.
+MESSAGE = {"application/json": {"schema": {"$ref": "#/components/schemas/Message"}}}
 # Of routes that want a key.
 REFUSED = {
     "401": "No API key, or one that is not valid. A service without keys asks for none, but for what is under /api/v1/admin/",
     "403": "The key is not of the scope that this needs",
     "429": "A quota or the share of this key is used up; Retry-After says when to ask again",
 }
+# As DeepL has it.
+REFUSED_DEEPL = {"403": "No API key, one that is not valid, or one of another scope", "429": REFUSED["429"]}
 # Of all routes: what is said before a route is looked for.
 ANYWHERE = {
     "400": "The request cannot be used",
@@ -54,13 +59,14 @@ def describe(app: FastAPI) -> None:
 
 def _add(path: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
-    known = ANYWHERE if is_open(path) else {**ANYWHERE, **REFUSED}
+    deepl = path.startswith(DEEPL)
+    known = ANYWHERE if is_open(path) else {**ANYWHERE, **(REFUSED_DEEPL if deepl else REFUSED)}
     for status, description in known.items():
         answers.setdefault(status, {"description": description})
     for status, answer in answers.items():
         if not status.startswith("2"):
             # FastAPI describes errors in the type of the route's own answers, such as NDJSON; all of them are JSON.
-            answer["content"] = PROBLEM
+            answer["content"] = MESSAGE if deepl else PROBLEM
     for status in ("429", "503"):
         if status in answers:
             answers[status].setdefault("headers", {})["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
