@@ -43,7 +43,7 @@ class Progress(BaseModel):
 
 
 EXAMPLE: dict[str, Any] = {
-    "id": "0f3c5a7e91d24b86a1c2e4f608152a3b", "state": "translating", "name": "letter.txt", "pair": "is-en", "adapters": ["3f9a0c1d5b7e2846"],
+    "id": "0f3c5a7e91d24b86a1c2e4f608152a3b", "state": "translating", "name": "letter.txt", "pair": "is-en", "adapters": ["3f9a0c1d5b7e28460f3c5a7e91d24b86"],
     "progress": {"done": 1200, "total": 4800, "seconds": 9}, "truncated": False, "error": None, "created": "2030-01-31T12:00:00Z", "expires": None,
 }  # fmt: skip
 
@@ -67,6 +67,7 @@ class JobStatus(BaseModel):
 
 GONE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such document of this key, or it is gone"}}
 FILE = {"text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}}}
+LOCATION: dict[str, Any] = {"Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}}
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])
 
 
@@ -106,9 +107,10 @@ def file_of(job: Job) -> Response:
         raise NotReady("the document could not be translated", found=said(job))
     if job.result is None:
         raise NotReady("the document is not translated yet", found=job.state)
+    job.fetched = True
     plain = job.name.encode("ascii", "replace").decode().replace("?", "_")
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(job.name, safe='')}"
-    return Response(job.result, media_type=job.document.media_type, headers={"Content-Disposition": disposition})
+    return Response(job.result, media_type=job.media_type, headers={"Content-Disposition": disposition})
 
 
 def jobs_of(request: Request) -> tuple[Jobs, Callable[[str], Job]]:
@@ -120,7 +122,7 @@ def jobs_of(request: Request) -> tuple[Jobs, Callable[[str], Job]]:
 
 @routes.post(
     "", response_model=JobStatus, status_code=202, openapi_extra=upload_schema(Asked), summary="Translate a document",
-    responses={status: answer for status, answer in ERRORS.items() if status not in (200, 504)},
+    responses={**{status: answer for status, answer in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
 )  # fmt: skip
 async def post(request: Request, response: Response) -> JobStatus:
     asked, upload = await read_upload(request, Asked)

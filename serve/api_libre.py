@@ -65,6 +65,8 @@ class AskedLanguage(BaseModel):
 
 
 class Detected(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"confidence": 90.0, "language": "is"}]})
+
     confidence: float
     language: str
 
@@ -95,6 +97,12 @@ class Language(BaseModel):
     targets: list[str]
 
 
+SETTINGS: dict[str, Any] = {
+    "apiKeys": False, "charLimit": 100_000, "filesTranslation": True, "frontendTimeout": TYPING, "keyRequired": False, "suggestions": False,
+    "language": {"source": {"code": "is", "name": "Icelandic"}, "target": {"code": "en", "name": "English"}}, "supportedFilesFormat": [".txt"],
+}  # fmt: skip
+
+
 class Named(BaseModel):
     code: str
     name: str
@@ -107,6 +115,8 @@ class Chosen(BaseModel):
 
 class Settings(BaseModel):
     """What LibreTranslate's web page reads when it starts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SETTINGS]})
 
     apiKeys: bool
     charLimit: int
@@ -164,7 +174,7 @@ async def translate(request: Request, response: Response) -> Answer:
     return Answer(**out)
 
 
-@routes.post("/detect", response_model=list[Detected], responses=ERRORS, openapi_extra=body_schema(AskedLanguage, *BODIES), summary="The language of a text")
+@routes.post("/detect", response_model=list[Detected], responses={400: ERRORS[400]}, openapi_extra=body_schema(AskedLanguage, *BODIES), summary="The language of a text")
 async def detect(request: Request) -> list[Detected]:
     asked = await read_body(request, AskedLanguage, forms=True)
     await identify(request, asked.api_key)
@@ -211,7 +221,7 @@ async def translate_file(request: Request) -> Link:
     except BaseException:
         await jobs.drop(job)
         raise
-    return Link(translatedFileUrl=f"{str(request.base_url).rstrip('/')}{LINKS}{job.secret}{job.document.ending}")
+    return Link(translatedFileUrl=f"{str(request.base_url).rstrip('/')}{LINKS}{job.secret}{job.ending}")
 
 
 @routes.get(f"{LINKS}{{name}}", response_class=Response, responses={200: NOT_DONE[200], **GONE}, summary="The file that /translate_file links to")
@@ -219,6 +229,6 @@ async def download_file(request: Request, name: str) -> Response:
     jobs: Jobs = request.app.state.jobs
     secret, _, ending = name.partition(".")
     job = jobs.opened(secret)
-    if job.result is None or f".{ending}" != job.document.ending:
+    if job.result is None or f".{ending}" != job.ending:
         raise NotFound("no such document, or it is gone")
     return file_of(job)

@@ -13,8 +13,9 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_native, api_status, api_stream
 from serve.dialect import Dialect
+from serve.feedback import Feedback
 from serve.follow import Follower
 from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
@@ -124,7 +125,13 @@ def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
 
 
 def create_app(
-    service: Service, follower: Follower, page: Path = PAGE, keys: Keys | None = None, quota: Quota | None = None, jobs: JobLimits | None = None
+    service: Service,
+    follower: Follower,
+    page: Path = PAGE,
+    keys: Keys | None = None,
+    quota: Quota | None = None,
+    jobs: JobLimits | None = None,
+    feedback: Feedback | None = None,
 ) -> FastAPI:
     """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
     pages = _pages(page)
@@ -140,10 +147,11 @@ def create_app(
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
-    app.state.jobs = Jobs(service, jobs)
+    app.state.jobs, app.state.feedback = Jobs(service, jobs), feedback
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
     app.include_router(api_documents.routes)
+    app.include_router(api_feedback.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     app.include_router(api_deepl.routes)

@@ -11,7 +11,9 @@ import dataclasses
 import hmac
 import secrets
 import time
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
 
 from serve.documents import Document, fit_name
 from serve.guards import where
@@ -53,7 +55,8 @@ class Job:
     source: str
     target: str
     name: str
-    document: Document
+    media_type: str
+    ending: str
     size: int
     cache: bool
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
@@ -67,6 +70,8 @@ class Job:
     truncated: bool = False
     result: bytes | None = None
     failure: TellmtError | None = None
+    # Whether the result was handed out: then it is kept as long as nobody else needs the room.
+    fetched: bool = False
     created: float = dataclasses.field(default_factory=time.time)
     began: float | None = None
     ended: float | None = None
@@ -83,7 +88,7 @@ class Job:
 
     def seconds_left(self) -> int | None:
         """Until it is done, by its speed so far; None while that is not known."""
-        if self.began is None or not self.done:
+        if self.began is None or not self.done or self.ended is not None:
             return None
         return max(1, round((time.time() - self.began) * (self.total - self.done) / self.done))
 
@@ -96,15 +101,32 @@ class Jobs:
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        from prometheus_client import Gauge
+
+        documents = Gauge("tellmt_documents", "Documents kept: under way, or not fetched or forgotten yet.", ["state"], registry=service.metrics.registry)
+        for state in get_args(State):
+            documents.labels(state).set_function(partial(self._count, state))
+
+    def _count(self, state: State) -> float:
+        return float(sum(job.state == state for job in self._jobs.values()))
 
     def check(self, owner: str, size: int) -> None:
-        """Raises OverShare or Overloaded when there is no room for a file of so many bytes."""
+        """Make room for a file of so many bytes: what was fetched goes first. Raises OverShare or Overloaded when there is none."""
+        while (full := self._full(owner, size)) is not None:
+            of_all = not isinstance(full, OverShare)
+            fetched = [job for job in self._jobs.values() if job.fetched and (of_all or job.owner == owner)]
+            if not fetched:
+                raise full
+            self._forget(min(fetched, key=lambda job: job.created))
+
+    def _full(self, owner: str, size: int) -> Overloaded | None:
         own = [job for job in self._jobs.values() if job.owner == owner]
         if len(own) >= self.limits.own:
-            raise OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(own))
+            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(own))
         held = sum(job.held() for job in self._jobs.values())
         if len(self._jobs) >= self.limits.jobs or held + size > self.limits.bytes:
-            raise Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
+            return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
+        return None
 
     def _wait(self, jobs: list[Job]) -> int:
         """Seconds until the first of them is forgotten, if it has ended; a minute at most, since somebody may delete one."""
@@ -118,10 +140,11 @@ class Jobs:
         pair = parse_pair(self.service.versions.find(source, target))
         self.check(owner, size)
         job = Job(
-            owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document, size, cache, total=sum(map(len, document.parts))
-        )
+            owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size, cache,
+            total=sum(map(len, document.parts)),
+        )  # fmt: skip
         self._jobs[job.id] = job
-        job.task = asyncio.get_running_loop().create_task(self._run(job))
+        job.task = asyncio.get_running_loop().create_task(self._run(job, document))
         return job
 
     def find(self, owner: str, id: str) -> Job:
@@ -159,17 +182,19 @@ class Jobs:
         if all(other.owner != job.owner for other in self._jobs.values()):
             self._turns.pop(job.owner, None)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, document: Document) -> None:
         turns = self._turns.setdefault(job.owner, asyncio.Semaphore(self.limits.running))
         try:
             async with asyncio.timeout(self.limits.seconds), turns:
                 job.state, job.began = "translating", time.time()
-                job.result = job.document.filled(await self._translated(job))
+                job.result = document.filled(await self._translated(job, document.parts))
             job.state = "done"
         except TimeoutError:
             job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")
         except TellmtError as e:
-            job.failure = e
+            # Without what was on the stack, which holds the texts.
+            job.failure = e.with_traceback(None)
+            e.__context__ = None
         except Exception as e:
             say(f"unexpected {where(e)}, in a document")
             job.failure = TellmtError("something went wrong in the service")
@@ -180,8 +205,7 @@ class Jobs:
         if job.id in self._jobs:
             self._timers[job.id] = asyncio.get_running_loop().call_later(self.limits.kept, self._forget, job)
 
-    async def _translated(self, job: Job) -> list[str]:
-        parts = job.document.parts
+    async def _translated(self, job: Job, parts: Sequence[str]) -> list[str]:
         out = list(parts)
         waiting = iter(range(len(parts)))
 
