@@ -174,7 +174,9 @@ async def translate(request: Request, response: Response) -> Answer:
     return Answer(**out)
 
 
-@routes.post("/detect", response_model=list[Detected], responses={400: ERRORS[400]}, openapi_extra=body_schema(AskedLanguage, *BODIES), summary="The language of a text")
+@routes.post(
+    "/detect", response_model=list[Detected], responses={400: ERRORS[400]}, openapi_extra=body_schema(AskedLanguage, *BODIES), summary="The language of a text"
+)
 async def detect(request: Request) -> list[Detected]:
     asked = await read_body(request, AskedLanguage, forms=True)
     await identify(request, asked.api_key)

@@ -192,7 +192,9 @@ class Client:
     @overload
     def translate(self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True) -> Translation: ...
     @overload
-    def translate(self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True) -> list[Translation]: ...
+    def translate(
+        self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+    ) -> list[Translation]: ...
     def translate(
         self, text: str | list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
     ) -> Translation | list[Translation]:
