@@ -39,7 +39,7 @@ class Asked(BaseModel):
 class Progress(BaseModel):
     done: int = Field(description="Characters of the document that are translated")
     total: int = Field(description="Characters of the document")
-    seconds: int | None = Field(description="Seconds until it is done, by the speed so far; null while that is not known")
+    seconds: int | None = Field(default=None, description="Seconds until it is done, by the speed so far; null while that is not known")
 
 
 EXAMPLE: dict[str, Any] = {
@@ -60,9 +60,9 @@ class JobStatus(BaseModel):
     progress: Progress
     adapters: list[str] = Field(description="The ids of the adapters that translated so far: several when another version went live meanwhile")
     truncated: bool = Field(description="Whether some of it was cut at the token limit")
-    error: str | None
+    error: str | None = None
     created: datetime
-    expires: datetime | None = Field(description="When the job and its result are forgotten; null while it is under way")
+    expires: datetime | None = Field(default=None, description="When the job and its result are forgotten; null while it is under way")
 
 
 GONE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such document of this key, or it is gone"}}
