@@ -13,10 +13,13 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_native, api_status, api_stream
+from serve.dialect import Dialect
+from serve.feedback import Feedback
 from serve.follow import Follower
 from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
+from serve.jobs import JobLimits, Jobs
 from serve.keys import Keys
 from serve.openapi import describe
 from serve.quota import Quota
@@ -121,7 +124,15 @@ def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
         add(path, file)
 
 
-def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Keys | None = None, quota: Quota | None = None) -> FastAPI:
+def create_app(
+    service: Service,
+    follower: Follower,
+    page: Path = PAGE,
+    keys: Keys | None = None,
+    quota: Quota | None = None,
+    jobs: JobLimits | None = None,
+    feedback: Feedback | None = None,
+) -> FastAPI:
     """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
@@ -132,14 +143,18 @@ def create_app(service: Service, follower: Follower, page: Path = PAGE, keys: Ke
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Heads), gate, Middleware(BodyLimit)],
+        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Dialect), Middleware(Heads), gate, Middleware(BodyLimit)],
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
+    app.state.jobs, app.state.feedback = Jobs(service, jobs), feedback
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
+    app.include_router(api_documents.routes)
+    app.include_router(api_feedback.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
+    app.include_router(api_deepl.routes)
     _operations(app, service)
     app.include_router(api_admin.routes)
     _page(app, pages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any, TypeVar
@@ -14,10 +15,23 @@ from tell.errors import RequestError, suggestion
 
 M = TypeVar("M", bound=BaseModel)
 
-# Fields of a form; LibreTranslate's has six, and `q` may come many times.
-MAX_FIELDS = 2000
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+# Fields of a form; LibreTranslate's has six, and `q` may come many times. Beside a file nothing comes many times.
+MAX_FIELDS, MAX_WITH_FILE = 2000, 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it came: the name is the client's, and no path of ours."""
+
+    name: str
+    raw: bytes
+
+
+def kind_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def clean(value: Any) -> Any:
@@ -61,7 +75,7 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 async def _form(request: Request, kind: str) -> dict[str, Any]:
     from starlette.exceptions import HTTPException
 
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         try:
             async with request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=1 << 20) as form:
                 return _fields(form.multi_items())
@@ -80,11 +94,36 @@ async def _form(request: Request, kind: str) -> dict[str, Any]:
 
 async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
     """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if forms and kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    kind = kind_of(request)
+    if forms and kind in (URLENCODED, MULTIPART):
         fields = await _form(request, kind)
     else:
         fields = _json(await request.body())
+    return validated(fields, model)
+
+
+async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
+    """The fields of a multipart form as a `model`, and its file, the part `file`. Raises RequestError."""
+    from starlette.datastructures import UploadFile
+    from starlette.exceptions import HTTPException
+
+    if kind_of(request) != MULTIPART:
+        raise RequestError("the body is not a form with a file", valid=MULTIPART)
+    try:
+        async with request.form(max_files=1, max_fields=MAX_WITH_FILE, max_part_size=1 << 20) as form:
+            pairs = form.multi_items()
+            files = [value for key, value in pairs if key == "file" and isinstance(value, UploadFile)]
+            fields = _fields([(key, value) for key, value in pairs if key != "file"])
+            if not files:
+                raise RequestError("missing", place="file", valid="a part of the form with a file name")
+            upload = Upload(clean(files[0].filename or ""), await files[0].read())
+    except HTTPException as e:
+        raise RequestError("the form cannot be read", found=str(e.detail)) from None
+    return validated(fields, model), upload
+
+
+def validated(fields: dict[str, Any], model: type[M]) -> M:
+    """Raises RequestError with the field and what is valid there, and not with what was found."""
     if model.model_config.get("extra") == "forbid" and (unknown := [k for k in fields if k not in model.model_fields]):
         # What is no name may be a text in the wrong place, and is not repeated; nor is a mebibyte of it compared with names.
         named = unknown[0] if _NAME.fullmatch(unknown[0]) else None
@@ -103,3 +142,12 @@ async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
 def body_schema(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
     """The requestBody of a route's OpenAPI entry, since the route reads its body itself."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()} for kind in kinds}}}
+
+
+def upload_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """As `body_schema`, of a form with a file."""
+    schema = model.model_json_schema()
+    file = {"type": "string", "format": "binary", "description": "The file; its name tells the format"}
+    schema["properties"] = {"file": file, **schema["properties"]}
+    schema["required"] = ["file", *schema.get("required", [])]
+    return {"requestBody": {"required": True, "content": {MULTIPART: {"schema": schema}}}}

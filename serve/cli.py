@@ -1,4 +1,5 @@
-"""`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing.
+"""`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing but,
+where it is asked to, corrections (`serve.feedback`).
 
 The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
 asked. How the process ends is in `serve.process`.
@@ -13,6 +14,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -108,6 +110,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=300, show_default=True, help="Seconds for one request, at most.")
 @click.option("--cache-mb", type=click.IntRange(0, 1 << 20), default=32, show_default=True, help="MiB of translations kept in memory; 0 keeps none.")
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
+@click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
 @click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
 @click.option("--grace", type=click.FloatRange(0, 600), default=1, show_default=True, help="Of these, seconds in which new ones are still taken.")
 @NO_SHIPPED
@@ -127,6 +130,7 @@ def serve(
     timeout: float,
     cache_mb: int,
     quota_storage: str,
+    feedback: Path | None,
     drain: float,
     grace: float,
     no_shipped: bool,
@@ -140,6 +144,7 @@ def serve(
     name = choose_engine(engine)
     for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
+    from serve.feedback import Feedback
     from serve.follow import Follower
     from serve.keys import keys_for
     from serve.process import run
@@ -148,7 +153,7 @@ def serve(
 
     sock = bind(host, port)
     try:
-        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage)}
+        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": Feedback(feedback) if feedback else None}
         found = Registry(registry)
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))

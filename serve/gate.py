@@ -18,13 +18,19 @@ from serve.quota import Kind, Quota
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have one.
-OPEN = frozenset({"/health", "/ready", "/languages", "/openapi.json"})
+OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json"})
+# A link to a translated file is its own key: 256 random bits, for one file and an hour. LibreTranslate's clients open it without any other.
+LINKS = "/download_file/"
 # Where the key may be in the body, as LibreTranslate has it.
-KEY_IN_BODY = frozenset({"/translate"})
+KEY_IN_BODY = frozenset({"/translate", "/translate_file", "/detect"})
 ADMIN = "/api/v1/admin/"
 SCHEMES = (b"bearer", b"deepl-auth-key")
 # Answers to a request that was not taken on: it costs nothing.
 REFUSED = frozenset({429, 503})
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(LINKS)
 
 
 def needed(path: str) -> frozenset[str]:
@@ -62,7 +68,7 @@ def _allowed(caller: Caller, path: str) -> None:
 
 class Gate:
     def __init__(self, app: ASGIApp, keys: Keys, quota: Quota, pages: frozenset[str] = frozenset()):
-        self.app, self.keys, self.quota, self.open = app, keys, quota, OPEN | pages
+        self.app, self.keys, self.quota, self.pages = app, keys, quota, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +89,7 @@ class Gate:
                 raise KeyRefused("this needs a key, and the service has none", valid="tellmt keys add NAME --scope admin")
             return
         scope["tellmt.caller"] = STRANGER
-        if path in self.open:
+        if is_open(path) or path in self.pages:
             return
         key = presented(scope["headers"])
         if key is None and path in KEY_IN_BODY:

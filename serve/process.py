@@ -108,11 +108,13 @@ def _deaf(sock: socket.socket) -> None:
 
 
 def make_server(service: Service, follower: Follower, protocol: type[Any] | None = None, **access: Any) -> Any:
-    """uvicorn's server over the application. `access`: the keys and quotas of `serve.app.create_app`."""
+    """uvicorn's server over the application. `access`: the keys, quotas and so on of `serve.app.create_app`."""
     import uvicorn
 
     from serve.app import create_app
     from serve.connections import bounded
+
+    app = create_app(service, follower, **access)
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         """Ends in two steps: what was accepted is read first. Signals are handled here, not there: it would end the process by the signal."""
@@ -141,11 +143,11 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
             for server in self.servers:
                 server.close()
             await asyncio.sleep(LAST_HEADS)
+            # Nobody can fetch their results any more; and they would hold the engine up.
+            await app.state.jobs.close()
             await super().shutdown(sockets)
 
-    config = uvicorn.Config(
-        create_app(service, follower, **access), http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False, ws="none"
-    )
+    config = uvicorn.Config(app, http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False, ws="none")
     return Server(config)
 
 

@@ -103,6 +103,17 @@ class Quota:
                 async with self._asking():
                     await self._windows.hit(self._items[kind](limit), caller.id, kind, cost=-cost)
 
+    async def used(self, caller: Caller, kind: Kind) -> tuple[int, int] | None:
+        """What the caller has used in the window, and how much it may; None without a quota. Raises Overloaded when a shared storage does not answer."""
+        if (limit := self._limits(caller).get(kind)) is None:
+            return None
+        async with self._asking():
+            return limit - await self._left(caller, kind, limit), limit
+
+    async def _left(self, caller: Caller, kind: Kind, limit: int) -> int:
+        found = await self._windows.get_window_stats(self._items[kind](limit), caller.id, kind)
+        return min(limit, int(found.remaining))
+
     async def headers(self, caller: Caller) -> list[tuple[bytes, bytes]]:
         """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) of a caller with quotas."""
         limits = self._limits(caller)
@@ -112,8 +123,6 @@ class Quota:
         with contextlib.suppress(Overloaded):
             async with self._asking():
                 for kind, limit in limits.items():
-                    item = self._items[kind](limit)
-                    remaining = (await self._windows.get_window_stats(item, caller.id, kind)).remaining
-                    left.append(f'"{kind}";r={min(limit, remaining)};t={WINDOW[kind]}')
+                    left.append(f'"{kind}";r={await self._left(caller, kind, limit)};t={WINDOW[kind]}')
         policy = ", ".join(f'"{kind}";q={limit};w={WINDOW[kind]}' for kind, limit in limits.items())
         return [(b"ratelimit-policy", policy.encode())] + ([(b"ratelimit", ", ".join(left).encode())] if left else [])

@@ -21,7 +21,7 @@ from tell.card import Adapter, check_base
 from tell.console import say
 from tell.engine import Engine
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
 from tell.tokens import Tokens
 from tell.translate import Translator
 
@@ -322,7 +322,7 @@ class Versions:
         `source` may be `auto`, for the only language there is an adapter from. Raises LanguageError for a code that is none,
         NotServed for a pair nobody answers for, Overloaded while there is no room for it, and what kept it from being loaded.
         """
-        pair = self._find(source, target)
+        pair = self.find(source, target)
         self.asked[pair] = time.time()
         while (version := self.live.get(pair)) is None:
             if (loader := self.loaders.get(pair)) is None:
@@ -340,10 +340,13 @@ class Versions:
             if not version.in_flight:
                 version.idle.set()
 
-    def _find(self, source: str, target: str) -> str:
+    def find(self, source: str, target: str) -> str:
+        """The pair that answers for these codes, of any case, and of a region that no adapter is for. Raises LanguageError, RequestError, NotServed."""
         into = language(target, "target")
         if source == "auto":
-            found = [pair for pair in self.pairs() if parse_pair(pair).target == into]
+            served = [parse_pair(pair) for pair in self.pairs()]
+            near = {p.target: far for p in served if (far := distance(into, p.target)) is not None}
+            found = [str(p) for p in served if p.target in near and near[p.target] == min(near.values())]
             if len(found) > 1:
                 raise RequestError("the source language cannot be told", place="source", found="auto", valid=f"its code: served are {', '.join(found)}")
             if not found:
@@ -352,10 +355,13 @@ class Versions:
         out_of = language(source, "source")
         if out_of == into:
             raise RequestError("source and target are the same language", found=into.tag)
-        pair = str(LanguagePair(out_of, into))
-        if pair not in self.live and pair not in self.loaders:
-            raise NotServed("no adapter for this pair", found=pair, valid=self._valid())
-        return pair
+        wanted = LanguagePair(out_of, into)
+        known = self.live.keys() | self.loaders.keys()
+        if str(wanted) in known:
+            return str(wanted)
+        if (meant := nearest_pair(wanted, map(parse_pair, known))) is None:
+            raise NotServed("no adapter for this pair", found=str(wanted), valid=self._valid())
+        return str(meant)
 
     def answers(self) -> bool:
         """Whether some adapter that has been seen to act is loaded, or would be if its pair were asked for."""

@@ -9,6 +9,8 @@
           TooLarge                  HTTP 413           more than one request may hold
           TooSlow                   HTTP 408           a body that does not come to its end
       NotServed                 exit 1, HTTP 400   no adapter answers for this pair
+      NotFound                  exit 1, HTTP 404   there is no such thing, or it is somebody else's
+      NotReady                  exit 1, HTTP 409   what is asked for is not done yet
       KeyRefused                exit 1, HTTP 401   no API key, or one that is nobody's, expired or revoked
       ScopeRefused              exit 1, HTTP 403   the API key may not do this
       QuotaUsed                 exit 1, HTTP 429   the API key's quota is used up for now
@@ -89,6 +91,14 @@ class TooSlow(RequestError):
 
 class NotServed(TellmtError):
     status = 400
+
+
+class NotFound(TellmtError):
+    status = 404
+
+
+class NotReady(TellmtError):
+    status = 409
 
 
 class KeyRefused(TellmtError):

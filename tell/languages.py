@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 from tell.errors import LanguageError
 
@@ -61,6 +62,40 @@ def language(code: str, place: str = "language code") -> Language:
     if found is None:
         raise LanguageError("unknown language code", place=place, found=repr(code), valid="a BCP 47 code such as is, en, fo or pt-BR")
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _variety(tag: str) -> tuple[str | None, str | None, str | None]:
+    """Language, script (the usual one where the tag names none) and region (None where it names none)."""
+    import langcodes
+
+    found = langcodes.Language.get(tag)
+    return found.language, found.maximize().script, found.territory
+
+
+def distance(wanted: Language, offered: Language) -> int | None:
+    """How far an offered language is from the one asked for: 0 the same, 1 without the region that was named, 2 of a region where none was named.
+
+    None for everything else: another language, script or region.
+    """
+    if wanted == offered:
+        return 0
+    (*kind, region), (*other, place) = _variety(wanted.tag), _variety(offered.tag)
+    if kind != other or (region and place):
+        return None
+    return 1 if place is None else 2
+
+
+def nearest_pair(wanted: LanguagePair, offered: Iterable[LanguagePair]) -> LanguagePair | None:
+    """The offered pair that is meant by `wanted`: `en-US` means `en`, and `pt` the only `pt-BR`. None where none is, or several are alike near."""
+    found: list[tuple[int, LanguagePair]] = []
+    for pair in offered:
+        source, target = distance(wanted.source, pair.source), distance(wanted.target, pair.target)
+        if source is not None and target is not None:
+            found.append((source + target, pair))
+    least = min((far for far, _ in found), default=0)
+    near = [pair for far, pair in found if far == least]
+    return near[0] if len(near) == 1 else None
 
 
 def parse_pair(text: str, place: str = "--pair") -> LanguagePair:

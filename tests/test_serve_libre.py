@@ -22,7 +22,7 @@ def libre(service: Running, **body: Any) -> httpx.Response:
 def test_libretranslate_json_and_forms(service: Running, mark: str) -> None:
     assert libre(service, q="a").json() == {"translatedText": f"{mark}a"}
     assert libre(service, q=["a", "", "b"]).json() == {"translatedText": [f"{mark}a", "", f"{mark}b"]}
-    assert libre(service, q=["a"], format="text", api_key="k", alternatives=3).json() == {"translatedText": [f"{mark}a"]}
+    assert libre(service, q=["a"], format="text", api_key="k", secret="s").json() == {"translatedText": [f"{mark}a"]}
     fields = {"q": "Þú & ég+þið", "source": "is", "target": "en"}
     assert service.http.post("/translate", data=fields).json() == {"translatedText": f"{mark}Þú & ég+þið"}
     assert service.http.post("/translate", data={**fields, "q": ["a", "b"]}).json() == {"translatedText": [f"{mark}a", f"{mark}b"]}
