@@ -16,6 +16,7 @@ from serve.versions import Limits, Version, Versions
 from serve.window import window_of
 from tell.engine import Engine, Prompt
 from tell.errors import EngineError, TooLarge
+from tell.languages import parse_pair
 from tell.tokens import Tokens
 from tell.translate import Hypothesis
 
@@ -179,7 +180,8 @@ class Service:
         def measure(parts: list[str]) -> list[int]:
             return [len(ids) for ids in self.tokens.encode_batch(parts)]
 
-        return [split(text, measure, version.segment_tokens) for text in texts]
+        source = parse_pair(version.adapter.card.pair).source.tag
+        return [split(text, measure, version.segment_tokens, source) for text in texts]
 
 
 def lines(text: str) -> int:

@@ -38,6 +38,12 @@ def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, m
         # As many lines as went in, though U+2028 and U+0085 end lines elsewhere.
         ("a\u2028b\x85c", "{m}a\u2028b\x85c"),
         ("a\0b", "{m}a\0b"),
+        # List marks are layout; what has no letters, and what is no text, is not translated.
+        ("  - a\n\t* [ ] b  \n1. C\n2. D\n> e\r\n", "  - {m}a\n\t* [ ] {m}b  \n1. {m}C\n2. {m}D\n> {m}e\r\n"),
+        (["🙂 🎉", "12,5 %"], ["🙂 🎉", "12,5 %"]),
+        ("x" * 100_000, "x" * 100_000),
+        (f"a {'QUJD' * 1000} b", f"{{m}}a {'QUJD' * 1000} {{m}}b"),
+        ("Hann sagði \u2067שלום\u2069 við mig.", "{m}Hann sagði \u2067שלום\u2069 við mig."),
     ],
 )
 def test_layout_is_kept(service: Running, mark: str, text: Any, expected: Any) -> None:
