@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from serve.placeholders import bare, find
+
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
 # A text in parts that, joined, are the text.
@@ -58,11 +60,16 @@ def words_in(text: str) -> bool:
 def _around(text: str) -> list[Span]:
     """The white space before a piece, the piece, and the white space after."""
     piece = text.strip(_EDGE)
-    if not words_in(piece):
+    if not words_in(bare(piece)):
         return [Span(text, False)] if text else []
     start = text.index(piece)
     parts = (Span(text[:start], False), Span(piece, True), Span(text[start + len(piece) :], False))
     return [s for s in parts if s.text]
+
+
+def spans_of(text: str, kept: bool = False) -> list[Span]:
+    """A part of a line: as it is where it is `kept`, and else as a piece with the white space around it."""
+    return [Span(text, False)] if kept and text else _around(text)
 
 
 def _line(text: str, numbered: bool) -> list[Span]:
@@ -99,14 +106,40 @@ def sentences(text: str, language: str = "en") -> list[str]:
     found = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
     out: list[str] = []
     at = 0
-    for part in found:
-        whole = text[at : at + len(part)]
-        at += len(part)
+    for part in _mended(text, [len(part) for part in found]):
+        whole = text[at : at + part]
+        at += part
         if out and _goes_on(out[-1], whole):
             out[-1] += whole
         else:
             out.append(whole)
     return [*out, text[at:]] if at < len(text) else out
+
+
+def _outside(text: str, border: re.Pattern[str]) -> list[str]:
+    """`_divided`, but never inside a placeholder."""
+    out, at = [], 0
+    for length in _mended(text, [len(part) for part in _divided(text, border)]):
+        out.append(text[at : at + length])
+        at += length
+    return out
+
+
+def _mended(text: str, lengths: Sequence[int]) -> list[int]:
+    """The lengths of a text's parts, with those put together between which a placeholder lies."""
+    places = iter(find(text))
+    place = next(places, None)
+    out: list[int] = []
+    at = held = 0
+    for length in lengths:
+        at += length
+        held += length
+        while place and place.end <= at:
+            place = next(places, None)
+        if not (place and place.start < at):
+            out.append(held)
+            held = 0
+    return [*out, held] if held else out
 
 
 def _goes_on(sentence: str, part: str) -> bool:
@@ -118,7 +151,7 @@ def _goes_on(sentence: str, part: str) -> bool:
 
 def cut(text: str, measure: Measure, limit: int, language: str = "en") -> list[str]:
     """`text` in parts of at most `limit` tokens, cut at the best borders it has; a single character is never cut."""
-    cuts: tuple[Cut, ...] = (partial(sentences, language=language), partial(_divided, border=CLAUSE), partial(_divided, border=WORD))
+    cuts: tuple[Cut, ...] = (partial(sentences, language=language), partial(_outside, border=CLAUSE), partial(_outside, border=WORD))
     return _cut(text, measure, limit, cuts)
 
 

@@ -21,7 +21,7 @@ from tell.card import Adapter, check_base
 from tell.console import say
 from tell.engine import Engine
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, language
 from tell.tokens import Tokens
 from tell.translate import Translator
 
@@ -319,7 +319,7 @@ class Versions:
     async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
         """The version that answers for a pair, loaded if it was not, found and kept from unloading in one step.
 
-        `source` may be `auto`, for the only language there is an adapter from. Raises LanguageError for a code that is none,
+        Raises LanguageError for a code that is none,
         NotServed for a pair nobody answers for, Overloaded while there is no room for it, and what kept it from being loaded.
         """
         pair = self._find(source, target)
@@ -342,13 +342,6 @@ class Versions:
 
     def _find(self, source: str, target: str) -> str:
         into = language(target, "target")
-        if source == "auto":
-            found = [pair for pair in self.pairs() if parse_pair(pair).target == into]
-            if len(found) > 1:
-                raise RequestError("the source language cannot be told", place="source", found="auto", valid=f"its code: served are {', '.join(found)}")
-            if not found:
-                raise NotServed("no adapter translates into this language", found=into.tag, valid=self._valid())
-            return found[0]
         out_of = language(source, "source")
         if out_of == into:
             raise RequestError("source and target are the same language", found=into.tag)
