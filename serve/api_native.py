@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from serve.bodies import body_schema, read_body
 from serve.flags import Flag
 from serve.gate import charge
 from serve.guards import unless_gone
+from serve.markup import plain_text, translate_html
 from serve.service import Ask, Service, Translation
 from serve.versions import Version
 from tell.errors import RequestError
@@ -38,6 +39,7 @@ class Asked(BaseModel):
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto: each text's language is found, among those that are translated into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     text: str | list[str] = Field(description="a string, or a list of strings")
+    format: Literal["text", "html"] = Field(default="text", description="text, or html: tags and attributes stay, and what they hold is translated")
     timeout: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
     )
@@ -95,6 +97,7 @@ async def translated(
     texts: list[str],
     timeout: float | None = None,
     cache: bool = True,
+    format: Literal["text", "html"] = "text",
 ) -> tuple[Answer, list[Translation]]:
     """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
     service: Service = request.app.state.service
@@ -104,10 +107,10 @@ async def translated(
 
     async def work() -> tuple[Version, list[Translation]]:
         if source == "auto":
-            return await _by_language(request, target, texts, ask)
+            return await _by_language(request, target, texts, ask, format)
         async with service.lease(source, target) as version:
             request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
-            return version, await service.translate(version, texts, ask)
+            return version, await _by(service, version, texts, ask, format)
 
     async with in_time(ask, service.metrics):
         version, made = await unless_gone(request, work())
@@ -116,11 +119,17 @@ async def translated(
     return Answer(pair=card.pair, adapter=version.adapter.id, base=card.base.id, translations=[_told(t) for t in made]), made
 
 
-async def _by_language(request: Request, target: str, texts: list[str], ask: Ask) -> tuple[Version, list[Translation]]:
+async def _by(service: Service, version: Version, texts: list[str], ask: Ask, format: str) -> list[Translation]:
+    if format == "text":
+        return await service.translate(version, texts, ask)
+    return await translate_html(texts, lambda lines: service.translate(version, lines, ask))
+
+
+async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str) -> tuple[Version, list[Translation]]:
     """Each text by the pair of its own language, pair after pair: a lease that waits for another's end could wait for ever. The version is the first one's."""
     service: Service = request.app.state.service
     pairs = pairs_into(service.pairs(), target)
-    found = await find_all(pairs, texts)
+    found = await find_all(pairs, [plain_text(text) for text in texts] if format == "html" else texts)
     made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
     first: Version | None = None
     for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
@@ -129,7 +138,7 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
                 first = version
                 request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
             own = [i for i, f in enumerate(found) if f.pair == pair]
-            for i, t in zip(own, await service.translate(version, [texts[i] for i in own], ask), strict=True):
+            for i, t in zip(own, await _by(service, version, [texts[i] for i in own], ask, format), strict=True):
                 made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
     assert first is not None
     return first, [made[i] for i in range(len(texts))]
@@ -151,5 +160,5 @@ def _told(made: Translation) -> Translated:
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache)
+    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format)
     return answer

@@ -29,7 +29,7 @@ from serve.guards import unless_gone, where
 from serve.service import Ask, Service
 from serve.versions import Version
 from tell.console import say
-from tell.errors import TellmtError
+from tell.errors import RequestError, TellmtError
 
 KIND = "application/x-ndjson"
 # Proxies hold back what they think is one answer.
@@ -182,6 +182,10 @@ def _schema() -> dict[str, Any]:
 )
 async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
+    if asked.format != "text":
+        raise RequestError(
+            "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
+        )
     texts = checked_texts(asked.text)
     ask = ask_of(request, asked.timeout, asked.cache)
     request.app.state.service.check(texts, ask)
