@@ -122,6 +122,9 @@ def _wrong_language(pair: LanguagePair, source: str, made: str, in_source: Score
             return True
         if letters.total() >= LETTERS and own < 0.2 * letters.total() and sum(given[s] for s in expected) < 0.5 * given.total():
             return True
+    # A word of the source in a script of its own says nothing of the sentence around it.
+    if expected and set(letters) - expected:
+        return False
     target = label(pair.target.tag)
     if target is None or letters.total() <= LETTERS or not (found := in_made()):
         return False

@@ -33,7 +33,7 @@ VOID = _names("area base br col embed hr img input link meta source track wbr")
 KEPT = frozenset({"pre", "listing"})
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
-_COMMENTS = r"(?:\s*<!--(?:(?!-->).)*-->)*\s*"
+_COMMENTS = r"(?:[ \t\n\r\f]*<!--(?:(?!-->).)*-->)*[ \t\n\r\f]*"
 # What stands before the first element of a whole page; a part of one has none.
 _PAGE = re.compile(rf"({_COMMENTS}<!doctype[^>]{{0,500}}>{_COMMENTS})|({_COMMENTS})(?=<(?:html|head|body)\b)", re.I | re.S)
 # A tag inside a line: short, so that a model copies it, and found as a placeholder.
@@ -111,6 +111,18 @@ Piece = tuple[str, str]
 TEXT = ("text", "raw")
 
 
+def _own(node: Any, first: Any) -> str:
+    """An element or comment as markup. Of the first one the parser writes those that follow it too."""
+    text = node.html or ""
+    if node is not first:
+        return text
+    rest, other = [], node.next
+    while other is not None:
+        rest.append(other.html or "")
+        other = other.next
+    return text.removesuffix("".join(rest))
+
+
 def _walk(first: Any) -> Iterator[Piece]:
     """("text", decoded), ("raw", text of <pre>), ("open" | "close" | "void", tag) and ("block", markup), in order.
 
@@ -130,9 +142,9 @@ def _walk(first: Any) -> Iterator[Piece]:
         if node.tag == "-text":
             yield ("raw" if kept else "text"), node.text_content or ""
         elif node.tag.startswith("-"):
-            yield "block" if node.tag != "-comment" else "void", node.html or ""
+            yield "block" if node.tag != "-comment" else "void", _own(node, first)
         elif _kept(node):
-            yield ("void" if node.tag in INLINE else "block"), node.html or ""
+            yield ("void" if node.tag in INLINE else "block"), _own(node, first)
         elif node.tag in VOID:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
         else:

@@ -140,7 +140,7 @@ def test_html_over_http(made: Any) -> None:
     script = {
         "Halló <x1>heimur</x1>!": "Hello <x1>world</x1>!",
         "Hæ <x1>þú</x1>": "Hi you",
-        "Hæ X1þúX2": "Hi you",
+        "Hæ Q1þúQ2": "Hi you",
         "Hæ": "Hi",
         "þú": "you",
         "Gott": "Good & <b>",
