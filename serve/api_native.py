@@ -145,7 +145,8 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
 
 
 def _told(made: Translation) -> Translated:
-    detected = made.detected and Language(language=made.detected.language, confidence=round(made.detected.confidence, 4))
+    found = made.detected
+    detected = None if found is None else Language(language=found.language, confidence=round(found.confidence, 4))
     return Translated(text=made.text, truncated=made.truncated, flags=list(made.flags), detected=detected, pair=made.pair)
 
 

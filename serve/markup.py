@@ -149,7 +149,9 @@ def _walk(first: Any) -> Iterator[Piece]:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
         else:
             inline = node.tag in INLINE
-            yield ("open" if inline else "block"), _start(node)
+            # The parser has taken the line break that follows <pre>, and would take the next one.
+            broken = node.tag in KEPT and (node.text() or "").startswith("\n")
+            yield ("open" if inline else "block"), _start(node) + "\n" * broken
             kept += node.tag in KEPT
             stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
 
