@@ -98,16 +98,6 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
-@given(PIECES)
-@settings(max_examples=300)
-def test_text_that_is_not_changed_gives_the_same_page_again(pieces: list[str]) -> None:
-    """What comes out is read by a parser as what went in, as far as its white space may be."""
-    page = parse_html("".join(pieces))
-    out, whole = page.filled(page.text)
-    again = parse_html(out)
-    assert whole and again.filled(again.text)[0] == out
-
-
 @given(PIECES, st.text(alphabet="<>/&x1 ab\"'=;script", max_size=30))
 @settings(max_examples=300)
 def test_what_a_model_writes_never_becomes_markup(pieces: list[str], written: str) -> None:
