@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
+from serve.auto import find_all, pairs_into
 from serve.bodies import body_schema, read_body
+from serve.flags import Flag
 from serve.gate import charge
 from serve.guards import unless_gone
-from serve.service import Service, Translation
+from serve.markup import plain_text, translate_html
+from serve.service import Ask, Service, Translation
 from serve.versions import Version
 from tell.errors import RequestError
 
@@ -32,22 +36,33 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"source": "is", "target": "en", "text": "Halló heimur."}]})
 
-    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
+    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto: each text's language is found, among those that are translated into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     text: str | list[str] = Field(description="a string, or a list of strings")
+    format: Literal["text", "html"] = Field(default="text", description="text, or html: tags and attributes stay, and what they hold is translated")
     timeout: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
     )
     cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
 
 
+class Language(BaseModel):
+    language: str = Field(description="Its BCP 47 code; und where a text has no words")
+    confidence: float = Field(description="How likely it is among the languages that the text could be in here, from 0 to 1")
+
+
 class Translated(BaseModel):
     text: str = Field(description="The translation, with the lines and white space of the text")
     truncated: bool = Field(description="Whether some of it was cut at the token limit")
+    flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first; docs/text.md has what each means")
+    detected: Language | None = Field(default=None, description="With source auto: the language that was found")
+    pair: str | None = Field(
+        default=None, description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
+    )
 
 
 class Answer(BaseModel):
-    pair: str
+    pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
     adapter: str = Field(description="The id of the adapter that translated: the hash of its content")
     base: str
     translations: list[Translated] = Field(description="One per text, in order")
@@ -75,7 +90,14 @@ def checked_texts(text: str | list[str]) -> list[str]:
 
 
 async def translated(
-    request: Request, response: Response, source: str, target: str, texts: list[str], timeout: float | None = None, cache: bool = True
+    request: Request,
+    response: Response,
+    source: str,
+    target: str,
+    texts: list[str],
+    timeout: float | None = None,
+    cache: bool = True,
+    format: Literal["text", "html"] = "text",
 ) -> tuple[Answer, list[Translation]]:
     """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
     service: Service = request.app.state.service
@@ -84,21 +106,54 @@ async def translated(
     await charge(request, texts)
 
     async def work() -> tuple[Version, list[Translation]]:
+        if source == "auto":
+            return await _by_language(request, target, texts, ask, format)
         async with service.lease(source, target) as version:
             request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
-            return version, await service.translate(version, texts, ask)
+            return version, await _by(service, version, texts, ask, format)
 
     async with in_time(ask, service.metrics):
         version, made = await unless_gone(request, work())
     response.headers.update(named(version))
     card = version.adapter.card
-    translations = [Translated(text=t.text, truncated=t.truncated) for t in made]
-    return Answer(pair=card.pair, adapter=version.adapter.id, base=card.base.id, translations=translations), made
+    return Answer(pair=card.pair, adapter=version.adapter.id, base=card.base.id, translations=[_told(t) for t in made]), made
+
+
+async def _by(service: Service, version: Version, texts: list[str], ask: Ask, format: str) -> list[Translation]:
+    if format == "text":
+        return await service.translate(version, texts, ask)
+    return await translate_html(texts, lambda lines: service.translate(version, lines, ask))
+
+
+async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str) -> tuple[Version, list[Translation]]:
+    """Each text by the pair of its own language, pair after pair: a lease that waits for another's end could wait for ever. The version is the first one's."""
+    service: Service = request.app.state.service
+    pairs = pairs_into(service.pairs(), target)
+    found = await find_all(pairs, [plain_text(text) for text in texts] if format == "html" else texts)
+    made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
+    first: Version | None = None
+    for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
+        async with service.lease(pair.source.tag, pair.target.tag) as version:
+            if first is None:
+                first = version
+                request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
+            own = [i for i, f in enumerate(found) if f.pair == pair]
+            for i, t in zip(own, await _by(service, version, [texts[i] for i in own], ask, format), strict=True):
+                made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
+    assert first is not None
+    return first, [made[i] for i in range(len(texts))]
+
+
+def _told(made: Translation) -> Translated:
+    found = made.detected
+    detected = None if found is None else Language(language=found.language, confidence=round(found.confidence, 4))
+    return Translated(text=made.text, truncated=made.truncated, flags=list(made.flags), detected=detected, pair=made.pair)
 
 
 @routes.post(
     "/api/v1/translate",
     response_model=Answer,
+    response_model_exclude_none=True,
     responses=ERRORS,
     openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts",
@@ -106,5 +161,5 @@ async def translated(
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache)
+    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format)
     return answer

@@ -1,6 +1,6 @@
 """Translations as they come: POST /api/v1/translate/stream, one JSON object a line (NDJSON).
 
-    {"index": 0, "text": "First line.\n", "truncated": false}      a part of the translation of text 0; its parts, joined, are the translation
+    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation
     {"done": true, "pair": "is-en", "adapter": "...", "base": "..."}
     {"error": "...", "status": 504}                                instead of the last line, when it went wrong after the head was sent
 
@@ -19,14 +19,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api_native import ERRORS, Asked, checked_texts
+from serve.api_native import ERRORS, Asked, Language, checked_texts
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
+from serve.auto import Found, find_all, pairs_into
 from serve.bodies import body_schema, read_body
+from serve.flags import Flag
 from serve.gate import charge
 from serve.guards import unless_gone, where
 from serve.service import Ask, Service
+from serve.versions import Version
 from tell.console import say
-from tell.errors import TellmtError
+from tell.errors import RequestError, TellmtError
 
 KIND = "application/x-ndjson"
 # Proxies hold back what they think is one answer.
@@ -39,6 +42,11 @@ class Part(BaseModel):
     index: int = Field(description="The number of the text, from 0. Every text has one part or more, in order")
     text: str = Field(description="A part of its translation, with the lines and white space around it; all parts, joined, are the translation")
     truncated: bool = Field(description="Whether this part was cut at the token limit")
+    flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first")
+    pair: str = Field(
+        default="", description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
+    )
+    detected: Language = Field(default=Language(language="und", confidence=0.0), description="With source auto: the language of the text")
 
 
 class Done(BaseModel):
@@ -69,8 +77,8 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask):
-        self.request, self.asked, self.texts, self.ask = request, asked, texts, ask
+    def __init__(self, request: Request, texts: list[str], ask: Ask, stretches: list[Stretch], default: tuple[str, str]):
+        self.request, self.texts, self.ask, self.stretches, self.default = request, texts, ask, stretches, default
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
         self.begun = False
@@ -94,19 +102,69 @@ class Lines(Response):
                     await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _sent(self, send: Send) -> None:
-        asked = self.asked
-        async with self.service.lease(asked.source, asked.target) as version:
-            card = version.adapter.card
-            self.request.scope["tellmt.version"] = (card.pair, version.adapter.id)
-            async with self.service.work(version, self.texts, self.ask) as work:
-                self.init_headers({**named(version), **HEADERS})
-                self.begun = True
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        """One stretch of texts after the other that one pair translates."""
+        last: Version | None = None
+        kept: list[bytes] = []
+        for pair, first, found in self.stretches:
+            texts = self.texts[first : first + len(found)]
+            if pair is None:
+                # In the target language already. Before the head is sent it may still be that all ends in an error answer.
+                for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
+                    kept.append(_line(index=i, text=text, truncated=False, flags=(), detected=_language(f)))
+                if self.begun:
+                    await self._flush(send, kept)
+                continue
+            async with self.service.lease(*pair) as version, self.service.work(version, texts, self.ask) as work:
+                last = version
+                await self._begin(send, version)
+                await self._flush(send, kept)
                 async for number, part in work.parts():
-                    body = _line(index=number, text=part.text, truncated=part.truncated)
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-            last = _line(done=True, pair=card.pair, adapter=version.adapter.id, base=card.base.id)
-            await send({"type": "http.response.body", "body": last, "more_body": False})
+                    more = {"pair": version.adapter.card.pair, "detected": _language(found[number])} if found[number] else {}
+                    await self._flush(send, [_line(index=first + number, text=part.text, truncated=part.truncated, flags=part.flags, **more)])
+        if last is None:
+            async with self.service.lease(*self.default) as version:
+                last = version
+                await self._begin(send, version)
+        await self._flush(send, kept)
+        card = last.adapter.card
+        end = _line(done=True, pair=card.pair, adapter=last.adapter.id, base=card.base.id)
+        await send({"type": "http.response.body", "body": end, "more_body": False})
+
+    async def _begin(self, send: Send, version: Version) -> None:
+        if self.begun:
+            return
+        self.request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
+        self.init_headers({**named(version), **HEADERS})
+        self.begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _flush(self, send: Send, kept: list[bytes]) -> None:
+        while kept:
+            await send({"type": "http.response.body", "body": kept.pop(0), "more_body": True})
+
+
+def _language(found: Found | None) -> dict[str, Any]:
+    return {} if found is None else {"language": found.detected.language, "confidence": round(found.detected.confidence, 4)}
+
+
+# Source and target (None: nothing to do), the number of the first text, and what was found of each, with source auto.
+Stretch = tuple[tuple[str, str] | None, int, list[Found | None]]
+
+
+async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], tuple[str, str]]:
+    """What is translated together, in order, and the pair that is named where nothing is translated."""
+    if asked.source != "auto":
+        pair = asked.source, asked.target
+        return [(pair, 0, [None] * len(texts))], pair
+    pairs = pairs_into(service.pairs(), asked.target)
+    out: list[Stretch] = []
+    for i, found in enumerate(await find_all(pairs, texts)):
+        own = (found.pair.source.tag, found.pair.target.tag) if found.pair else None
+        if out and out[-1][0] == own:
+            out[-1][2].append(found)
+        else:
+            out.append((own, i, [found]))
+    return out, (pairs[0].source.tag, pairs[0].target.tag)
 
 
 def _schema() -> dict[str, Any]:
@@ -124,8 +182,12 @@ def _schema() -> dict[str, Any]:
 )
 async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
+    if asked.format != "text":
+        raise RequestError(
+            "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
+        )
     texts = checked_texts(asked.text)
     ask = ask_of(request, asked.timeout, asked.cache)
     request.app.state.service.check(texts, ask)
     await charge(request, texts)
-    return Lines(request, asked, texts, ask)
+    return Lines(request, texts, ask, *await _stretches(request.app.state.service, asked, texts))

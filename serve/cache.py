@@ -1,7 +1,8 @@
 """Translations kept per adapter version, the least recently used given up first, bounded in bytes. In memory only, and gone with the version.
 
 An adapter is known by the hash of its content, which holds its anchor and its decoding, and decoding is greedy: the same segment gives the same
-translation. Each version has entries of its own, so nothing crosses from one to another.
+translation. Each version has entries of its own, so nothing crosses from one to another; and what was decoded otherwise than the card says has its
+settings in its key.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import itertools
 import sys
 from collections import Counter, OrderedDict
 
-from tell.translate import Hypothesis
+from serve.flags import Checked
 
 # Bytes of an entry beside its two strings, at most: 263 were measured, and the table grows in steps.
 ENTRY = 340
+
+# A segment decoded as the adapter's card has it, or a segment with another penalty on repetition.
+Key = str | tuple[str, float]
 
 
 class Cache:
@@ -24,7 +28,7 @@ class Cache:
         # Bytes held, by version.
         self._sizes: Counter[str] = Counter()
         # By version; in each the least recently used first, with the time of its use as a count.
-        self._versions: dict[str, OrderedDict[str, tuple[int, Hypothesis]]] = {}
+        self._versions: dict[str, OrderedDict[Key, tuple[int, Checked]]] = {}
         self._clock = itertools.count()
 
     def __len__(self) -> int:
@@ -34,10 +38,10 @@ class Cache:
     def size(self) -> int:
         return self._sizes.total()
 
-    def has(self, adapter_id: str, segment: str) -> bool:
+    def has(self, adapter_id: str, segment: Key) -> bool:
         return segment in self._versions.get(adapter_id, ())
 
-    def get(self, adapter_id: str, segment: str) -> Hypothesis | None:
+    def get(self, adapter_id: str, segment: Key) -> Checked | None:
         entries = self._versions.get(adapter_id)
         if entries is None or (found := entries.get(segment)) is None:
             return None
@@ -45,7 +49,7 @@ class Cache:
         entries.move_to_end(segment)
         return found[1]
 
-    def put(self, adapter_id: str, segment: str, made: Hypothesis) -> None:
+    def put(self, adapter_id: str, segment: Key, made: Checked) -> None:
         size = _size(segment, made)
         # One that would put out a large part of the others is not worth it.
         if size > self.limit // 8:
@@ -74,5 +78,6 @@ class Cache:
         self._sizes.pop(adapter_id, None)
 
 
-def _size(segment: str, made: Hypothesis) -> int:
-    return sys.getsizeof(segment) + sys.getsizeof(made.text) + ENTRY
+def _size(segment: Key, made: Checked) -> int:
+    text = segment if isinstance(segment, str) else segment[0]
+    return sys.getsizeof(text) + sys.getsizeof(made.text) + ENTRY

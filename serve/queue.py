@@ -17,13 +17,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from serve.admission import Admission, Rate
-from serve.cache import Cache
+from serve.cache import Cache, Key
+from serve.flags import Checked, checked
 from serve.turns import Path, Turns
 from serve.versions import Limits, Version
 from serve.window import Window, resting
 from tell.engine import Prompt
 from tell.errors import EngineError, Overloaded
-from tell.translate import Hypothesis
+from tell.languages import parse_pair
 
 if TYPE_CHECKING:
     from serve.metrics import Metrics
@@ -35,9 +36,10 @@ class Decode:
 
     version: Version
     segment: str
+    key: Key
     prompt: Prompt
     since: float
-    jobs: dict[Job, asyncio.Future[Hypothesis]] = dataclasses.field(default_factory=dict)
+    jobs: dict[Job, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     @property
@@ -67,7 +69,7 @@ class Job:
 
 
 # A segment's translation, or the future of it.
-Slot = Hypothesis | asyncio.Future[Hypothesis]
+Slot = Checked | asyncio.Future[Checked]
 
 
 class Queue:
@@ -81,8 +83,9 @@ class Queue:
         # Requests with segments that are not translated yet, and those segments by pair.
         self._jobs: set[Job] = set()
         self._pairs: Counter[str] = Counter()
-        # What waits or runs, by adapter and segment; and what runs, by adapter, with the tokens it was given since it last had none.
-        self._decodes: dict[tuple[str, str], Decode] = {}
+        # What waits or runs, by adapter and segment (with its settings where they are not the adapter's own); and what runs, by adapter, with the
+        # tokens it was given since it last had none.
+        self._decodes: dict[tuple[str, Key], Decode] = {}
         self._running: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
         # Adapters that left the engine to make room for others, and have not been in it since.
@@ -138,31 +141,49 @@ class Queue:
 
     def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
         """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
-        adapter, now = job.version.adapter.id, time.monotonic()
         self._count(job, len(segments) - job.left)
         slots: list[Slot] = []
         fresh = 0
         for segment in segments:
-            if job.cache and (made := self.cache.get(adapter, segment)) is not None:
-                self.metrics.cache_hits.inc()
-                self._answered(job, segment, made, 1)
-                slots.append(made)
-                continue
-            decode = self._decodes.get((adapter, segment))
-            if decode is None:
-                # One that was known a moment ago may have gone since.
-                prompt = prompts.get(segment) or job.version.translator.prompt(segment)
-                decode = self._decodes[adapter, segment] = Decode(job.version, segment, prompt, now)
-                fresh += decode.cost
-            else:
-                self.metrics.shared.inc()
-            slots.append(self._join(job, decode))
+            slot, cost = self._slot(job, segment, segment, prompts.get(segment))
+            slots.append(slot)
+            fresh += cost
         if fresh and job.characters:
             self._density += 0.3 * (fresh / job.characters - self._density)
         self._pump()
         return slots
 
-    def _join(self, job: Job, decode: Decode) -> asyncio.Future[Hypothesis]:
+    def again(self, job: Job, segments: Sequence[str], firmer: float) -> list[Slot]:
+        """More decodes for a request that has been let in, with so many times the adapter's own penalty on repetition. Raises RequestError as `submit`."""
+        prompts = [job.version.translator.prompt(segment) for segment in segments]
+        keys: list[Key] = list(segments)
+        if firmer != 1.0:
+            prompts = [dataclasses.replace(p, repetition_penalty=min(2.0, p.repetition_penalty * firmer)) for p in prompts]
+            keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
+        self._count(job, len(segments))
+        slots = [self._slot(job, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
+        self._pump()
+        return slots
+
+    def _slot(self, job: Job, segment: str, key: Key, prompt: Prompt | None) -> tuple[Slot, int]:
+        """What comes of one segment, and the tokens that this adds to the line."""
+        adapter = job.version.adapter.id
+        if job.cache and (made := self.cache.get(adapter, key)) is not None:
+            self.metrics.cache_hits.inc()
+            self._answered(job, segment, made, 1)
+            return made, 0
+        cost = 0
+        decode = self._decodes.get((adapter, key))
+        if decode is None:
+            # One that was known a moment ago may have gone since.
+            prompt = prompt or job.version.translator.prompt(segment)
+            decode = self._decodes[adapter, key] = Decode(job.version, segment, key, prompt, time.monotonic())
+            cost = decode.cost
+        else:
+            self.metrics.shared.inc()
+        return self._join(job, decode), cost
+
+    def _join(self, job: Job, decode: Decode) -> asyncio.Future[Checked]:
         job.wanted[decode] += 1
         if job not in decode.jobs:
             decode.jobs[job] = asyncio.get_running_loop().create_future()
@@ -180,7 +201,7 @@ class Queue:
             future.cancel()
             self._turns.discard(job.path, decode)
             if not decode.jobs:
-                del self._decodes[job.version.adapter.id, decode.segment]
+                del self._decodes[job.version.adapter.id, decode.key]
                 if decode.task is not None:
                     decode.task.cancel()
                     stopped.append(decode.task)
@@ -197,7 +218,7 @@ class Queue:
         self.metrics.waiting.set(self.admission.waiting)
         self.metrics.pair_waiting.labels(job.pair).set(self._pairs[job.pair])
 
-    def _answered(self, job: Job, segment: str, made: Hypothesis, times: int) -> None:
+    def _answered(self, job: Job, segment: str, made: Checked, times: int) -> None:
         self._count(job, -times)
         labels = (job.pair, job.version.adapter.id)
         self.metrics.segments.labels(*labels).inc(times)
@@ -260,7 +281,8 @@ class Queue:
         translator = decode.version.translator
         try:
             (generation,) = await translator.engine.generate([decode.prompt], adapter)
-            made = translator.hypothesis(decode.segment, generation)
+            pair = parse_pair(decode.version.adapter.card.pair)
+            made = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
         except asyncio.CancelledError:
             # By `leave`, and then nobody waits; or with the whole loop.
             self._settle(adapter, decode, EngineError("the engine was closed"))
@@ -270,21 +292,21 @@ class Queue:
         else:
             self._settle(adapter, decode, made)
 
-    def _settle(self, adapter: str, decode: Decode, result: Hypothesis | Exception) -> None:
+    def _settle(self, adapter: str, decode: Decode, result: Checked | Exception) -> None:
         if decode.jobs:
-            del self._decodes[adapter, decode.segment]
-        if isinstance(result, Hypothesis):
+            del self._decodes[adapter, decode.key]
+        if isinstance(result, Checked):
             self.metrics.tokens.labels(decode.version.adapter.card.pair, adapter).inc(result.tokens)
             if any(job.cache for job in decode.jobs):
                 before = self.cache.evictions
-                self.cache.put(adapter, decode.segment, result)
+                self.cache.put(adapter, decode.key, result)
                 self.metrics.cache_evictions.inc(self.cache.evictions - before)
                 self.metrics.cache_bytes.set(self.cache.size)
         for job, future in decode.jobs.items():
-            if isinstance(result, Hypothesis):
+            if isinstance(result, Checked):
                 self._answered(job, decode.segment, result, job.wanted[decode])
             if not future.done():
-                if isinstance(result, Hypothesis):
+                if isinstance(result, Checked):
                     future.set_result(result)
                 else:
                     future.set_exception(result)

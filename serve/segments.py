@@ -1,7 +1,7 @@
 """A text as the pieces that are translated and the layout between them: nothing is lost, `join(split(text)) == text`.
 
-Lines are the pieces; their indentation, trailing spaces, line ends and blank lines are layout. A line longer than an engine's
-context is split further, at sentence borders where it has any.
+Reads nothing and writes nothing. A line is a paragraph, and its text is one piece; indentation, list marks, trailing spaces, line ends, blank lines and
+what has no letters are layout. A line longer than an engine's context is split further, at sentence borders (sentencex) where it has any.
 """
 
 from __future__ import annotations
@@ -9,20 +9,39 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from serve.placeholders import bare, find
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
+# A text in parts that, joined, are the text.
+Cut = Callable[[str], list[str]]
 
-# Where a line that is too long may be cut, best place first. Each pattern matches the end of a part, its trailing space included.
-BORDERS = (
-    # A sentence's end, its closing quotes or brackets, and the space after; or a full-width stop, which needs no space.
-    re.compile(r"[.!?…]+[\"'”’“»)\]]*\s+|[。！？｡]+[」』”’）]*\s*"),
-    # A clause's end.
-    re.compile(r"[,;:–—]+\s+|[、，；：]\s*"),
-    # A word's end.
-    re.compile(r"\s+"),
-)
+# Where a sentence that is too long may be cut, best place first. Each pattern matches the end of a part, its trailing space included.
+CLAUSE = re.compile(r"[,;:–—]+\s+|[、，；：]\s*")
+WORD = re.compile(r"\s+")
 _LINE_END = re.compile(r"\r\n|\n|\r")
+# What has no width stands at a text's edge for its editor's sake; a model loses it.
+_WIDTHLESS = "\ufeff\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069"
+_EDGE = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + _WIDTHLESS
+# Ends that need no space after them.
+_FULL = "。！？｡」』”’）"
+# What begins a line of a list, a heading, a quotation or a dialogue. Letters only with a bracket: "J. Smith" is a name.
+_MARKS = re.compile(r"(?:(?:>+|(?:[-*+•◦▪▫●○■□‣⁃–—·]|#{1,6}|\[[ xX]?\]|\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,5})\))(?=\s))\s*)+")
+# A number before a full stop is a list's only where other lines have one too, and never before a small letter: "17. júní" is a date.
+_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.[^\S\r\n]+(?=\S)")
+_NUMBERED = re.compile(rf"^[^\S\r\n]*{_NUMBER.pattern}", re.M)
+# Scripts that put no spaces between words: in them a line of any length is a text.
+_UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1980-\u19df\u1a20-\u1aaf\ua980-\ua9df\u3000-\u30ff\u3400-\u9fff\uf900-\uffef\U00020000-\U0003ffff"
+)
+# So many characters without a space are no word of any other language but data, such as base64: they are kept as they are.
+_DATA = re.compile(rf"(?<![^\s{_UNSPACED}])[^\s{_UNSPACED}]{{500,}}")
+# A sentence that is only "17." or "Nr. 3." is the first half of one.
+_STUMP = re.compile(r"\W*(?:\d{1,4}|[A-ZÀ-ÞŁŚŽČŘ])\.\s+")
+# And one that ends in a short word before a number: "kl. 5", "nr. 3", "p. 12".
+_ABBREVIATED = re.compile(r"\b[^\W\d_]{1,3}\.\s+$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,43 +52,114 @@ class Span:
     translate: bool
 
 
+def words_in(text: str) -> bool:
+    """Whether there is a letter of any script: what has none is the same in every language, or close enough to be left alone."""
+    return any(map(str.isalpha, text))
+
+
 def _around(text: str) -> list[Span]:
     """The white space before a piece, the piece, and the white space after."""
-    piece = text.strip()
-    if not piece:
+    piece = text.strip(_EDGE)
+    if not words_in(bare(piece)):
         return [Span(text, False)] if text else []
     start = text.index(piece)
     parts = (Span(text[:start], False), Span(piece, True), Span(text[start + len(piece) :], False))
     return [s for s in parts if s.text]
 
 
+def spans_of(text: str, kept: bool = False) -> list[Span]:
+    """A part of a line: as it is where it is `kept`, and else as a piece with the white space around it."""
+    return [Span(text, False)] if kept and text else _around(text)
+
+
+def _line(text: str, numbered: bool) -> list[Span]:
+    """A line with its end: its marks, and what is between the data in it."""
+    start = len(text) - len(text.lstrip())
+    while (found := _MARKS.match(text, start)) or (numbered and (found := _NUMBER.match(text, start)) and not text[found.end()].islower()):
+        start = found.end()
+    out = [Span(text[:start], False)] if start else []
+    for data in _DATA.finditer(text, start):
+        out += [*_around(text[start : data.start()]), Span(data.group(), False)]
+        start = data.end()
+    return out + _around(text[start:])
+
+
 def _lines(text: str) -> list[str]:
     """The lines with their ends on."""
+    return _divided(text, _LINE_END)
+
+
+def _divided(text: str, border: re.Pattern[str]) -> list[str]:
+    """The parts that end with a match of `border`."""
     out, start = [], 0
-    for end in _LINE_END.finditer(text):
+    for end in border.finditer(text):
         out.append(text[start : end.end()])
         start = end.end()
     return [*out, text[start:]] if start < len(text) else out
 
 
-def _parts(text: str, border: re.Pattern[str]) -> list[str]:
-    out, start = [], 0
-    for end in border.finditer(text):
-        # A full stop before a small letter ends an abbreviation, not a sentence.
-        if border is not BORDERS[0] or not text[end.end() : end.end() + 1].islower():
-            out.append(text[start : end.end()])
-            start = end.end()
-    return [*out, text[start:]] if start < len(text) else out
+def sentences(text: str, language: str = "en") -> list[str]:
+    """The sentences of a line, each with the space after it; joined, they are the line. `language` is a BCP 47 tag."""
+    import sentencex
+
+    # It takes no lone surrogates. Of what stands in their place only the length counts.
+    found = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
+    out: list[str] = []
+    at = 0
+    for part in _mended(text, [len(part) for part in found]):
+        whole = text[at : at + part]
+        at += part
+        if out and _goes_on(out[-1], whole):
+            out[-1] += whole
+        else:
+            out.append(whole)
+    return [*out, text[at:]] if at < len(text) else out
 
 
-def cut(text: str, measure: Measure, limit: int, borders: Sequence[re.Pattern[str]] = BORDERS) -> list[str]:
-    """`text` in parts of at most `limit` tokens, cut at the best borders it has; a single character is never cut.
+def _outside(text: str, border: re.Pattern[str]) -> list[str]:
+    """`_divided`, but never inside a placeholder."""
+    out, at = [], 0
+    for length in _mended(text, [len(part) for part in _divided(text, border)]):
+        out.append(text[at : at + length])
+        at += length
+    return out
 
-    Neighbouring parts are put together again while they fit, so that a sentence keeps the context the engine can hold.
-    """
-    if not borders:
+
+def _mended(text: str, lengths: Sequence[int]) -> list[int]:
+    """The lengths of a text's parts, with those put together between which a placeholder lies."""
+    places = iter(find(text))
+    place = next(places, None)
+    out: list[int] = []
+    at = held = 0
+    for length in lengths:
+        at += length
+        held += length
+        while place and place.end <= at:
+            place = next(places, None)
+        if not (place and place.start < at):
+            out.append(held)
+            held = 0
+    return [*out, held] if held else out
+
+
+def _goes_on(sentence: str, part: str) -> bool:
+    """Whether `part` belongs to the sentence before it: a small letter does, and what follows an ordinal number, an initial, or an abbreviation."""
+    if not part.strip() or part[0].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
+        return True
+    return bool(_STUMP.fullmatch(sentence) or (part[0].isdigit() and _ABBREVIATED.search(sentence[-16:])))
+
+
+def cut(text: str, measure: Measure, limit: int, language: str = "en") -> list[str]:
+    """`text` in parts of at most `limit` tokens, cut at the best borders it has; a single character is never cut."""
+    cuts: tuple[Cut, ...] = (partial(sentences, language=language), partial(_outside, border=CLAUSE), partial(_outside, border=WORD))
+    return _cut(text, measure, limit, cuts)
+
+
+def _cut(text: str, measure: Measure, limit: int, cuts: Sequence[Cut]) -> list[str]:
+    """Neighbouring parts are put together again while they fit, so that a sentence keeps the context the engine can hold."""
+    if not cuts:
         return _halve(text, measure, limit)
-    parts = _parts(text, borders[0])
+    parts = cuts[0](text)
     counts = measure(parts)
     out: list[str] = []
     held, room = "", 0
@@ -83,7 +173,7 @@ def cut(text: str, measure: Measure, limit: int, borders: Sequence[re.Pattern[st
         if count <= limit:
             held, room = part, limit - count
         else:
-            out += cut(part, measure, limit, borders[1:])
+            out += _cut(part, measure, limit, cuts[1:])
     return [*out, held] if held else out
 
 
@@ -94,12 +184,13 @@ def _halve(text: str, measure: Measure, limit: int) -> list[str]:
     return _halve(text[:middle], measure, limit) + _halve(text[middle:], measure, limit)
 
 
-def split(text: str, measure: Measure | None = None, limit: int = 0) -> list[Span]:
-    """The pieces and the layout of `text`, in order. With `measure`, no piece has more than `limit` tokens.
+def split(text: str, measure: Measure | None = None, limit: int = 0, language: str = "en") -> list[Span]:
+    """The pieces and the layout of `text`, in order. With `measure`, no piece has more than `limit` tokens. `language` is the text's.
 
     Tokens of a whole can be more than those of its parts, so put-together parts are measured again, and halved if need be.
     """
-    spans = [s for line in _lines(text) for s in _around(line)]
+    numbered = sum(1 for _ in zip(_NUMBERED.finditer(text), range(2), strict=False)) == 2
+    spans = [s for line in _lines(text) for s in _line(line, numbered)]
     if measure is None:
         return spans
     wanted = pieces(spans)
@@ -109,7 +200,7 @@ def split(text: str, measure: Measure | None = None, limit: int = 0) -> list[Spa
         if i not in long:
             out.append(span)
             continue
-        for part in cut(span.text, measure, limit):
+        for part in cut(span.text, measure, limit, language):
             out += [s for half in _halve(part, measure, limit) for s in _around(half)]
     return out
 

@@ -10,27 +10,38 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.queue import Queue, Slot
+from serve.detect import Detected
+from serve.flags import Checked, Flag, union
+from serve.mend import Mend
+from serve.queue import Job, Queue, Slot
 from serve.segments import Span, fill, join, pieces, split
 from serve.versions import Limits, Version, Versions
 from serve.window import window_of
 from tell.engine import Engine, Prompt
 from tell.errors import EngineError, TooLarge
+from tell.languages import parse_pair
 from tell.tokens import Tokens
-from tell.translate import Hypothesis
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Characters that are split and tokenised where they are, in a millisecond; more than that goes to a thread, whose start takes a part of one.
 IN_PLACE = 1000
+# The part of a request's time in which nothing is tried again: a flagged translation in time is better than none.
+RESERVE = 0.3
 _LINE = re.compile(r"\S[^\r\n]*")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
+    """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
+    the text was in the target language."""
+
     text: str
     truncated: bool
+    flags: tuple[Flag, ...] = ()
+    detected: Detected | None = None
+    pair: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,12 +61,16 @@ class Ask:
 ASK = Ask()
 
 
+# A segment's translation with which the service is done, or the task that ends with it.
+Final = Checked | asyncio.Task[Checked]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
     """A request's texts as pieces and layout, and what comes of the pieces, in order."""
 
     plans: list[list[Span]]
-    slots: list[Slot]
+    slots: list[Final]
 
     async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
@@ -70,7 +85,7 @@ class Work:
                 made = await _of(next(slots))
                 # What follows the last piece goes out with it.
                 rest = join(plan[last + 1 :]) if i == last else ""
-                yield number, Translation(layout + made.text + rest, made.truncated)
+                yield number, Translation(layout + made.text + rest, made.truncated, made.flags)
                 layout = ""
             if last < 0:
                 yield number, Translation(join(plan), False)
@@ -80,12 +95,13 @@ class Work:
         out = []
         for plan in self.plans:
             own = [next(done) for _ in pieces(plan)]
-            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own)))
+            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own)))
         return out
 
 
-async def _of(slot: Slot) -> Hypothesis:
-    return slot if isinstance(slot, Hypothesis) else await slot
+async def _of(slot: Slot) -> Checked:
+    # Shielded: several may wait for it, and one that gives up must not take it from the others.
+    return slot if isinstance(slot, Checked) else await asyncio.shield(slot)
 
 
 class Service:
@@ -158,14 +174,45 @@ class Service:
         characters = self._characters(texts)
         # Before anything is tokenised, so that a refusal costs next to nothing.
         job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache)
+        finals: dict[str, Final] = {}
         try:
             aside = characters > IN_PLACE
             plans = await _called(aside, self._plan, version, texts)
             segments = [plan[i].text for plan in plans for i in pieces(plan)]
             prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache))
-            yield Work(plans, self.queue.submit(job, segments, prompts))
+            for segment, slot in zip(segments, self.queue.submit(job, segments, prompts), strict=True):
+                if segment in finals:
+                    continue
+                if isinstance(slot, Checked) and not slot.flags:
+                    finals[segment] = slot
+                else:
+                    finals[segment] = asyncio.create_task(self._final(job, segment, slot, ask))
+            yield Work(plans, [finals[segment] for segment in segments])
         finally:
+            tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.queue.leave(job)
+
+    async def _final(self, job: Job, segment: str, slot: Slot, ask: Ask) -> Checked:
+        """What comes of a segment, tried again where it has flags and there is time."""
+        made = await _of(slot)
+        if not made.flags:
+            return made
+
+        async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
+            return [await _of(s) for s in self.queue.again(job, texts, firmer)]
+
+        mend = Mend(parse_pair(job.pair), segment, made, decode)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(None if ask.deadline is None else ask.deadline - ask.seconds * RESERVE):
+                await mend.run()
+        best = mend.best
+        self.metrics.mended.labels(job.pair, "same" if best is made else "better" if best.flags else "clean").inc()
+        for flag in best.flags:
+            self.metrics.flagged.labels(job.pair, flag).inc()
+        return best
 
     async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
         """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
@@ -179,7 +226,8 @@ class Service:
         def measure(parts: list[str]) -> list[int]:
             return [len(ids) for ids in self.tokens.encode_batch(parts)]
 
-        return [split(text, measure, version.segment_tokens) for text in texts]
+        source = parse_pair(version.adapter.card.pair).source.tag
+        return [split(text, measure, version.segment_tokens, source) for text in texts]
 
 
 def lines(text: str) -> int:

@@ -319,7 +319,7 @@ class Versions:
     async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
         """The version that answers for a pair, loaded if it was not, found and kept from unloading in one step.
 
-        `source` may be `auto`, for the only language there is an adapter from. Raises LanguageError for a code that is none,
+        Raises LanguageError for a code that is none,
         NotServed for a pair nobody answers for, Overloaded while there is no room for it, and what kept it from being loaded.
         """
         pair = self.find(source, target)

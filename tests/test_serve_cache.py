@@ -62,7 +62,8 @@ def test_a_segment_is_decoded_once_and_then_answered_from_the_cache(fresh: Runni
 def test_a_cut_translation_is_kept_with_its_mark(fresh: Running) -> None:
     for _ in range(2):
         assert [t["truncated"] for t in fresh.translate(["endless", "fine"]).json()["translations"]] == [True, False]
-    assert fresh.engine.sources() == ["endless", "fine"]
+    # Tried again with other settings, once.
+    assert fresh.engine.sources() == ["endless", "fine", "endless"]
 
 
 def test_equal_segments_in_flight_share_a_decode(fresh: Running, mark: str) -> None:

@@ -25,7 +25,7 @@ def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, m
         "pair": "is-en",
         "adapter": made[2]["is-en"],
         "base": "light",
-        "translations": [{"text": f"{mark}Halló heimur.", "truncated": False}],
+        "translations": [{"text": f"{mark}Halló heimur.", "truncated": False, "flags": []}],
     }
 
 
@@ -38,6 +38,12 @@ def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, m
         # As many lines as went in, though U+2028 and U+0085 end lines elsewhere.
         ("a\u2028b\x85c", "{m}a\u2028b\x85c"),
         ("a\0b", "{m}a\0b"),
+        # List marks are layout; what has no letters, and what is no text, is not translated.
+        ("  - a\n\t* [ ] b  \n1. C\n2. D\n> e\r\n", "  - {m}a\n\t* [ ] {m}b  \n1. {m}C\n2. {m}D\n> {m}e\r\n"),
+        (["🙂 🎉", "12,5 %"], ["🙂 🎉", "12,5 %"]),
+        ("x" * 100_000, "x" * 100_000),
+        (f"a {'QUJD' * 1000} b", f"{{m}}a {'QUJD' * 1000} {{m}}b"),
+        ("Hann sagði \u2067שלום\u2069 við mig.", "{m}Hann sagði \u2067שלום\u2069 við mig."),
     ],
 )
 def test_layout_is_kept(service: Running, mark: str, text: Any, expected: Any) -> None:
@@ -65,8 +71,9 @@ def test_in_a_small_context_a_long_line_is_cut_until_its_parts_fit(made: Any, ma
 def test_a_cut_translation_is_marked_and_counted(service: Running, made: Any) -> None:
     before = service.metric("tellmt_truncated_segments_total", pair="is-en", version=made[2]["is-en"])
     answer = service.translate(["fine", "one\nendless"]).json()
-    assert [t["truncated"] for t in answer["translations"]] == [False, True]
-    assert service.metric("tellmt_truncated_segments_total", pair="is-en", version=made[2]["is-en"]) == before + 1
+    assert [(t["truncated"], t["flags"]) for t in answer["translations"]] == [(False, []), (True, ["truncated"])]
+    # Tried once more, with the same end.
+    assert service.metric("tellmt_truncated_segments_total", pair="is-en", version=made[2]["is-en"]) == before + 2
 
 
 @pytest.mark.parametrize(("source", "target"), [("IS", "EN"), ("ISL", "eng"), ("pt_br", "en"), ("pt-BR", "EN")])

@@ -1,0 +1,80 @@
+"""Which language a text is in, by py3langid, whose model (139 languages, Icelandic and Faroese among them) is in its package.
+
+Reads a text, writes nothing, fetches nothing. Takes a tenth of a millisecond for a sentence, and half a second and 30 MB the first time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from serve.placeholders import bare
+
+# Labels of the model for tags that are called otherwise.
+_LABELS = {"nb": "no", "fil": "tl", "iw": "he", "in": "id", "cmn": "zh", "arb": "ar", "zsm": "ms", "pes": "fa", "lvs": "lv", "ekk": "et", "swh": "sw"}
+# What is no language: numbers, markup, names of things.
+_NONE = "zxx"
+# Characters that are looked at: more do not make it surer.
+_ENOUGH = 4000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Detected:
+    """A language as a BCP 47 tag, and how sure it is, from 0 to 1. A text without words has the tag `und` and confidence 0."""
+
+    language: str
+    confidence: float
+
+
+@functools.cache
+def _model() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    return frozenset(_model().labels)
+
+
+def label(tag: str) -> str | None:
+    """What the model calls the language of a BCP 47 tag; None where it does not know it."""
+    language = tag.partition("-")[0].lower()
+    found = _LABELS.get(language, language)
+    return found if found in _known() else None
+
+
+def scores(text: str) -> dict[str, float]:
+    """How likely each of the model's languages is, best first; together 1. Empty for a text without words."""
+    words = bare(text[:_ENOUGH])
+    if not any(map(str.isalpha, words)):
+        return {}
+    return {language: float(score) for language, score in _model().rank(words) if language != _NONE}
+
+
+def ranked(text: str) -> list[Detected]:
+    """Every language there is, the likeliest first. Empty for a text without words."""
+    return [Detected(language, score) for language, score in scores(text).items()]
+
+
+def detect(text: str, among: Iterable[str] | None = None) -> Detected:
+    """The likeliest language; of the BCP 47 tags in `among`, where it is given, with the confidence that it has among them.
+
+    Tags that the model does not know are never found, unless there is only one in `among`.
+    """
+    found = scores(text)
+    if among is None:
+        best = next(iter(found.items()), ("und", 0.0))
+        return Detected(*best)
+    tags = list(among)
+    if not tags:
+        return Detected("und", 0.0)
+    shares = {tag: found.get(label(tag) or "", 0.0) for tag in tags}
+    whole = sum(shares.values())
+    if not whole:
+        return Detected(tags[0], 0.0)
+    tag = max(shares, key=lambda t: shares[t])
+    return Detected(tag, shares[tag] / whole)

@@ -1,0 +1,295 @@
+"""HTML in, HTML out: its texts as lines to translate, and the page with their translations in it.
+
+Reads and writes strings; asks no engine. Parsed by selectolax (lexbor) as browsers do, so what is broken comes back as they would read it. Text is
+written escaped, whatever it spells: markup that was text stays text. Elements and attributes are those of the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import html
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from serve.flags import union
+from serve.service import Translation
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Elements that are part of a sentence. All others, <br> among them, end one.
+INLINE = _names(
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strike strong sub sup time tt u"
+    " var wbr"
+)
+# Whose content is no text, or not one to translate.
+OPAQUE = _names("script style template noscript iframe object embed svg math code kbd samp var head textarea audio video canvas noembed noframes xmp plaintext")
+VOID = _names("area base br col embed hr img input link meta source track wbr")
+# Where white space is not layout alone: each line is one of its own.
+KEPT = frozenset({"pre", "listing"})
+_SPACES = re.compile(r"[ \t\n\r\f]+")
+_LINE_END = re.compile(r"(\r\n|\n|\r)")
+_COMMENTS = r"(?:[ \t\n\r\f]*<!--(?:(?!-->).)*-->)*[ \t\n\r\f]*"
+# What stands before the first element of a whole page; a part of one has none.
+_PAGE = re.compile(rf"({_COMMENTS}<!doctype[^>]{{0,500}}>{_COMMENTS})|({_COMMENTS})(?=<(?:html|head|body)\b)", re.I | re.S)
+# A tag inside a line: short, so that a model copies it, and found as a placeholder.
+_TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
+_LETTERS = "xgzqwkvj"
+# Characters that are parsed where they are; more go to a thread.
+IN_PLACE = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """What stands for a tag in a line, and the tag."""
+
+    text: str
+    markup: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A stretch of text between two ends of sentences. `before` and `after` are markup: white space, and tags that are all around the text."""
+
+    before: str
+    text: str
+    after: str
+    tokens: tuple[Token, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Markup:
+    """A page or a part of one: markup as it stands, and lines."""
+
+    parts: tuple[str | Line, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines to translate, with line breaks between them."""
+        return "\n".join(p.text for p in self.parts if isinstance(p, Line))
+
+    def filled(self, text: str) -> tuple[str, bool]:
+        """The markup with its lines translated, and whether each tag in them has its place: where they were lost, they stand around their line."""
+        wanted, lines = sum(isinstance(p, Line) for p in self.parts), text.split("\n")
+        if wanted > 1 and len(lines) != wanted:
+            raise ValueError(f"{len(lines)} translations for {wanted} lines")
+        lines.reverse()
+        out: list[str] = []
+        whole = True
+        for part in self.parts:
+            if isinstance(part, str):
+                out.append(part)
+                continue
+            made, placed = _placed(part, lines.pop())
+            whole = whole and placed
+            out += [part.before, made, part.after]
+        return "".join(out), whole
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("\u00a0", "&nbsp;")
+
+
+def _start(node: Any) -> str:
+    given = (f' {name}="{html.escape(value)}"' if value is not None else f" {name}" for name, value in node.attributes.items())
+    return f"<{node.tag}{''.join(given)}>".replace("\u00a0", "&nbsp;").replace("&#x27;", "'")
+
+
+def _kept(node: Any) -> bool:
+    """Whether a whole element stays as it is."""
+    own = node.attributes
+    return node.tag in OPAQUE or (own.get("translate") or "").lower() == "no" or "notranslate" in (own.get("class") or "").split()
+
+
+# What a walk over the tree comes by: text, a tag inside a sentence, or markup that ends one.
+Piece = tuple[str, str]
+# Kinds of text: in which white space is one space, and in which it stays.
+TEXT = ("text", "raw")
+
+
+def _own(node: Any, first: Any) -> str:
+    """An element or comment as markup. Of the first one the parser writes those that follow it too."""
+    text = node.html or ""
+    if node is not first:
+        return text
+    rest, other = [], node.next
+    while other is not None:
+        rest.append(other.html or "")
+        other = other.next
+    return text.removesuffix("".join(rest))
+
+
+def _walk(first: Any) -> Iterator[Piece]:
+    """("text", decoded), ("raw", text of <pre>), ("open" | "close" | "void", tag) and ("block", markup), in order.
+
+    Not recursive: pages nest deeper than Python does.
+    """
+    stack: list[Any] = [first]
+    kept = 0
+    while stack:
+        node = stack.pop()
+        if isinstance(node, tuple):
+            kept -= node[1]
+            yield node[0]
+            continue
+        if node is None:
+            continue
+        stack.append(node.next)
+        if node.tag == "-text":
+            yield ("raw" if kept else "text"), node.text_content or ""
+        elif node.tag.startswith("-"):
+            yield "block" if node.tag != "-comment" else "void", _own(node, first)
+        elif _kept(node):
+            yield ("void" if node.tag in INLINE else "block"), _own(node, first)
+        elif node.tag in VOID:
+            yield ("void" if node.tag in INLINE else "block"), _start(node)
+        else:
+            inline = node.tag in INLINE
+            # The parser has taken the line break that follows <pre>, and would take the next one.
+            broken = node.tag in KEPT and (node.text() or "").startswith("\n")
+            yield ("open" if inline else "block"), _start(node) + "\n" * broken
+            kept += node.tag in KEPT
+            stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
+
+
+def parse_html(text: str) -> Markup:
+    """A page, or a part of one. Never raises: to an HTML parser nothing is an error."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    page = _PAGE.match(text)
+    root = LexborHTMLParser(text, is_fragment=not page).root if text.strip() else None
+    if root is None:
+        # Nothing but white space, which has no tree.
+        return Markup((text,) if text and not text.strip() else ())
+    parts: list[str | Line] = [page.group() if page else ""]
+    letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
+    run: list[Piece] = []
+    for kind, value in _walk(root):
+        if kind == "block":
+            parts += _lines(run, letter)
+            parts.append(value)
+            run = []
+        elif kind == "raw":
+            for line in _LINE_END.split(value):
+                if line in ("\n", "\r", "\r\n"):
+                    parts += [*_lines(run, letter), line]
+                    run = []
+                elif line:
+                    run.append(("raw", line))
+        elif kind == "text" and run and run[-1][0] == "text":
+            run[-1] = ("text", run[-1][1] + value)
+        else:
+            run.append((kind, value))
+    parts += _lines(run, letter)
+    return Markup(tuple(p for p in parts if p))
+
+
+def _lines(run: list[Piece], letter: str) -> list[str | Line]:
+    """A stretch between two ends of sentences as a line, or as markup where it holds no letter."""
+    if not any(kind in TEXT and any(map(str.isalpha, value)) for kind, value in run):
+        return ["".join(map(_markup, run))] if run else []
+    before, run, after = _peeled(run)
+    tokens: list[Token] = []
+    out: list[str] = []
+    closed, opened = _matches(run)
+    for number, (kind, value) in enumerate(run):
+        if kind in TEXT:
+            # White space at the ends is taken off before it becomes one space.
+            start = len(value) - len(value.lstrip()) if number == 0 else 0
+            end = len(value.rstrip()) if number == len(run) - 1 else len(value)
+            before, after = before + _escaped(value[:start]), _escaped(value[end:]) + after
+            out.append(value[start:end] if kind == "raw" else _SPACES.sub(" ", value[start:end]))
+            continue
+        token = f"<{letter}{number}/>"
+        if number in closed:
+            token = f"<{letter}{number}>"
+        elif number in opened:
+            token = f"</{letter}{opened[number]}>"
+        tokens.append(Token(token, value))
+        out.append(token)
+    return [Line(before, "".join(out), after, tuple(tokens))]
+
+
+def _matches(run: list[Piece]) -> tuple[dict[int, int], dict[int, int]]:
+    """Where the tag is closed that is opened at a place, and the reverse. What ends beyond the stretch, as in <a>one<p>two</a>, is in neither."""
+    closed: dict[int, int] = {}
+    waiting: list[int] = []
+    for i, (kind, _) in enumerate(run):
+        if kind == "open":
+            waiting.append(i)
+        elif kind == "close" and waiting:
+            closed[waiting.pop()] = i
+    return closed, {end: start for start, end in closed.items()}
+
+
+def _peeled(run: list[Piece]) -> tuple[str, list[Piece], str]:
+    """A stretch without the tags and the space all around it: what a model does not see it cannot lose."""
+    before, after = "", ""
+    while True:
+        if run[0][0] == "void" or (run[0][0] in TEXT and not run[0][1].strip()):
+            before += _markup(run[0])
+            run = run[1:]
+        elif run[-1][0] == "void" or (run[-1][0] in TEXT and not run[-1][1].strip()):
+            after = _markup(run[-1]) + after
+            run = run[:-1]
+        elif _matches(run)[0].get(0) == len(run) - 1:
+            before, after, run = before + run[0][1], run[-1][1] + after, run[1:-1]
+        else:
+            return before, run, after
+
+
+def _markup(piece: Piece) -> str:
+    return _escaped(piece[1]) if piece[0] in TEXT else piece[1]
+
+
+def _placed(line: Line, made: str) -> tuple[str, bool]:
+    """A line's translation as markup, and whether its tags were all there, each once and inside each other as elements must be."""
+    known = {t.text: t.markup for t in line.tokens}
+    out: list[str] = []
+    opened: list[str] = []
+    seen: list[str] = []
+    at, good = 0, True
+    for found in _TOKEN.finditer(made):
+        if found.group() not in known:
+            continue
+        out += [_escaped(made[at : found.start()]), known[found.group()]]
+        at = found.end()
+        seen.append(found.group())
+        if found.group(1):
+            good = good and bool(opened) and opened.pop() == found.group(3)
+        elif not found.group(4):
+            opened.append(found.group(3))
+    if good and sorted(seen) == sorted(known):
+        return "".join([*out, _escaped(made[at:])]), True
+    # All of the text where the first of it was, and the tags as they came, empty or not.
+    plain = _escaped(_SPACES.sub(" ", _TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip())
+    first = line.text.startswith(line.tokens[0].text) if line.tokens else False
+    tags = [t.markup for t in line.tokens]
+    return (tags[0] + plain + "".join(tags[1:]) if first else plain + "".join(tags)), False
+
+
+def plain_text(text: str) -> str:
+    """The text of HTML without its tags, such as is asked for its language."""
+    return _TOKEN.sub(" ", parse_html(text).text)
+
+
+async def translate_html(texts: Sequence[str], translate: Callable[[list[str]], Awaitable[list[Translation]]]) -> list[Translation]:
+    """HTML texts translated by what translates plain ones, one for each and in order; raises what that raises.
+
+    Lines whose tags did not come back in their places have the flag `placeholder`.
+    """
+    if sum(map(len, texts)) > IN_PLACE:
+        pages = await asyncio.to_thread(lambda: [parse_html(text) for text in texts])
+    else:
+        pages = [parse_html(text) for text in texts]
+    made = await translate([page.text for page in pages])
+    out = []
+    for page, translation in zip(pages, made, strict=True):
+        text, whole = page.filled(translation.text)
+        flags = translation.flags if whole else union([translation.flags, ("placeholder",)])
+        out.append(dataclasses.replace(translation, text=text, flags=flags))
+    return out

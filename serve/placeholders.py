@@ -1,0 +1,136 @@
+"""What a translation must bring back as it is: placeholders of programs, tags, addresses. Finds them, puts something short in their place, and puts them back.
+
+Reads and writes strings alone. Nothing here asks an engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+
+# Ends of an address that belong to the sentence around it.
+_AFTER = ".,;:!?…'\"”’»)]}>*_"
+# In the order in which they are looked for at a place of the text: what holds others comes first.
+_FORMS = (
+    # A tag, a comment or an entity, as in HTML and XML: not "a < b".
+    r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>",
+    r"<!--.{0,500}?-->",
+    r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});",
+    # Addresses. A host without a scheme only with a www or a path.
+    r"[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s<>\"“”«»{}|\\^`]+",
+    r"(?<![\w@])www\.[^\s<>\"“”«»{}|\\^`]+",
+    r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
+    # {{name}}, {% if %}, ${x}, #{x}, {name}, {0:>8.2f}, {}; not a brace with a sentence in it.
+    r"\{\{[^{}\n]{0,80}\}\}",
+    r"\{%[^{}\n]{1,80}%\}",
+    r"[$#@]?\{[\w.\[\]]{0,60}(?:![rsa])?(?::[^{}\s]{0,20})?\}",
+    # %(n)d, %s, %1$s, %-5.2f, %@; a space after the sign is a per cent's, as in "5 % discount".
+    r"%\([\w.]{1,60}\)[#0+-]*\d*(?:\.\d+)?[a-zA-Z]",
+    r"(?<![\d%])%(?:\d{1,2}\$)?[#0+-]*\d*(?:\.\d+)?(?:hh|h|ll|l|z|j|t)?[diouxXeEfFgGcrsa@](?![A-Za-zÀ-ɏ])",
+    r"%%",
+    # $name$, __NAME__, :name:, [X12X], [[1]], ⟦0⟧.
+    r"\$[A-Za-z_]\w{0,40}\$",
+    r"__[A-Za-z0-9_]{1,40}__",
+    r"\[X\d{1,6}X\]",
+    r"\[\[[^\[\]\n]{1,40}\]\]|[⟦⟪][^⟦⟧⟪⟫\n]{1,40}[⟧⟫]",
+)
+_FOUND = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.S)
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
+# Letters of the stand-ins, one of which no text will hold before a digit.
+_LETTERS = "XQZKWVJYTBCDFGHLMNPRS"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a placeholder is."""
+
+    start: int
+    end: int
+    text: str
+
+
+def find(text: str) -> list[Place]:
+    """The placeholders in the order of the text."""
+    out = []
+    at = 0
+    while found := _FOUND.search(text, at):
+        whole = found.group()
+        if _ADDRESS.match(whole):
+            whole = _address(whole)
+        at = found.start() + len(whole)
+        out.append(Place(found.start(), at, whole))
+    return out
+
+
+def _address(text: str) -> str:
+    """Without what the sentence has put after it; a bracket that was opened in it stays."""
+    while text and text[-1] in _AFTER:
+        if text[-1] == ")" and text.count("(") >= text.count(")"):
+            break
+        text = text[:-1]
+    return text
+
+
+def bare(text: str) -> str:
+    """The text with a space for each placeholder: what there is to translate in it."""
+    at, out = 0, []
+    for place in find(text):
+        out += [text[at : place.start], " "]
+        at = place.end
+    return "".join([*out, text[at:]])
+
+
+def lost(source: str, translation: str) -> bool:
+    """Whether a placeholder is missing in the translation, is there too often, or has been made up."""
+    wanted, made = (Counter(p.text for p in find(t)) for t in (source, translation))
+    if wanted == made:
+        return False
+    # What was put next to a placeholder can hide it from the search, and is no fault of it. A tag that was made up is text: nothing makes it live.
+    return any(translation.count(text) != source.count(text) for text in wanted | made if text in wanted or not text.startswith("<"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Masked:
+    """A text whose placeholders are replaced by `X1`, `X2`: what looks like the name of a road or a part is copied by models that know nothing of braces."""
+
+    text: str
+    letter: str
+    places: tuple[str, ...]
+
+    def restore(self, translation: str) -> str:
+        """The translation with the placeholders in. What has lost a stand-in has lost the placeholder; `lost` tells."""
+        found = re.compile(rf"(?:(?<![^\W\d_])[{self.letter}{self.letter.lower()}]\s?|{self.letter})([0-9]{{1,3}})(?![0-9])")
+
+        def back(match: re.Match[str]) -> str:
+            number = int(match.group(1))
+            return self.places[number - 1] if 0 < number <= len(self.places) else match.group()
+
+        return found.sub(back, translation)
+
+
+def mask(text: str) -> Masked | None:
+    """None where there is nothing to replace, or no way to do it that could be undone."""
+    places = find(text)
+    letter = next((x for x in _LETTERS if not re.search(rf"{x}\s?[0-9]", text, re.I)), "")
+    # Before a digit a stand-in would be another one.
+    if not places or not letter or any(re.match("[0-9]", text[p.end :]) for p in places):
+        return None
+    # Equal placeholders have one stand-in: their order does not matter.
+    numbers: dict[str, int] = {}
+    out, at = [], 0
+    for place in places:
+        number = numbers.setdefault(place.text, len(numbers) + 1)
+        out += [text[at : place.start], f"{letter}{number}"]
+        at = place.end
+    return Masked("".join([*out, text[at:]]), letter, tuple(numbers))
+
+
+def around(text: str) -> list[tuple[str, bool]]:
+    """The text in parts, each with whether it is a placeholder: the last resort, for which what is between them is translated by itself."""
+    out: list[tuple[str, bool]] = []
+    at = 0
+    for place in find(text):
+        out += [(text[at : place.start], False), (place.text, True)]
+        at = place.end
+    return [(part, kept) for part, kept in [*out, (text[at:], False)] if part]
