@@ -29,7 +29,7 @@ def keyed(made: Any) -> Iterator[tuple[Running, str]]:
 
 def test_libretranslatepy(service: Running, mark: str) -> None:
     api = LibreTranslateAPI(service.url)
-    assert api.translate("Þú & ég\n100 %", "is", "en") == f"{mark}Þú & ég\n{mark}100 %"
+    assert api.translate("Þú & ég\n100 % já", "is", "en") == f"{mark}Þú & ég\n{mark}100 % já"
     assert {x["code"] for x in api.languages()} == {"en", "fo", "is", "pt-BR"}
     with pytest.raises(urllib.error.HTTPError) as refused:
         api.detect("Halló heimur")

@@ -188,11 +188,11 @@ def test_bounds_and_time_to_live(keyed: tuple[Running, dict[str, str], dict[str,
 def test_a_document_waits_while_the_queue_is_full(keyed: tuple[Running, dict[str, str], dict[str, str]]) -> None:
     """A key's share is half of 40 segments; a document of 120 lines takes its turns."""
     service, own, _ = keyed
-    text = "".join(f"{i}\n" for i in range(120))
+    text = "".join(f"line {i}\n" for i in range(120))
     job = post(service, text, headers=own).json()
     assert ended(service, job["id"], own)["state"] == "done"
     out = service.http.get(f"{JOBS}/{job['id']}/result", headers=own).text
-    assert out.count("\n") == 120 and out.endswith(">119\n")
+    assert out.count("\n") == 120 and out.endswith(">line 119\n")
 
 
 def test_the_service_ends_while_documents_are_under_way(made: Any) -> None:
