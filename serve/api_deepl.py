@@ -22,7 +22,7 @@ from serve.dialect import CHARACTERS_USED, DEEPL
 from serve.documents import ending_of
 from serve.jobs import Job
 from serve.quota import Quota
-from serve.service import Service
+from serve.service import Service, Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
 
@@ -43,7 +43,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     target_lang: str = Field(max_length=MAX_CODE, description=TARGET)
-    source_lang: str | None = Field(default=None, max_length=MAX_CODE, description=f"{CODE}; may be left out where only one pair goes into the target")
+    source_lang: str | None = Field(default=None, max_length=MAX_CODE, description=f"{CODE}; may be left out: each text is then looked at")
     formality: Literal["default", "more", "less", "prefer_more", "prefer_less"] | None = Field(default=None, description=NO_FORMALITY)
     glossary_id: str | None = Field(default=None, description="nothing: there are no glossaries")
     glossary_ids: str | list[str] | None = Field(default=None, description="nothing: there are no glossaries")
@@ -57,7 +57,7 @@ class Options(BaseModel):
         """Raises RequestError for what would have to be ignored, though the text would be another one with it."""
         if self.formality in ("more", "less"):
             raise RequestError("the target language has no formality", place="formality", found=self.formality, valid=NO_FORMALITY)
-        for name in ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions", "tag_handling"):
+        for name in ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions"):
             if getattr(self, name, None):
                 field = type(self).model_fields[name]
                 raise RequestError("this is not supported", place=name, valid=field.description)
@@ -67,11 +67,16 @@ class Asked(Options):
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": ["Halló heimur."], "source_lang": "IS", "target_lang": "EN-US"}]})
 
     text: str | list[str] = Field(description="a list of strings; in a form, the field once for each")
-    tag_handling: Literal["xml", "html"] | None = Field(default=None, description="nothing: texts are plain text so far")
+    tag_handling: Literal["xml", "html"] | None = Field(default=None, description="html; XML of one's own tags is not translated")
     split_sentences: Annotated[Literal["0", "1", "nonewlines"] | None, BeforeValidator(_text)] = Field(
         default=None, description="0, 1 or nonewlines; no effect"
     )
     custom_instructions: str | list[str] | None = Field(default=None, description="nothing: texts are translated, and no instructions are followed")
+
+    def check(self) -> None:
+        super().check()
+        if self.tag_handling == "xml":
+            raise RequestError("this is not supported", place="tag_handling", found="xml", valid="html")
 
 
 class AskedDocument(Options):
@@ -95,7 +100,7 @@ class AskedKey(BaseModel):
 
 
 class Translated(BaseModel):
-    detected_source_language: str = Field(description="The source language of the pair that translated")
+    detected_source_language: str = Field(description="The source language of the pair that translated, or the one that was found")
     text: str
     billed_characters: int = Field(description="Characters of the text, as the quota counts them")
 
@@ -180,9 +185,14 @@ async def translate(request: Request, response: Response) -> Answer:
     if not texts:
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
     with _quota(request):
-        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts)
-    source = _base(parse_pair(answer.pair).source.tag)
-    out = [Translated(detected_source_language=source, text=t.text, billed_characters=len(q)) for q, t in zip(texts, made, strict=True)]
+        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts, format="html" if asked.tag_handling else "text")
+
+    def source(t: Translation) -> str:
+        if t.detected and not t.pair:
+            return _base(t.detected.language)
+        return _base(parse_pair(t.pair or answer.pair).source.tag)
+
+    out = [Translated(detected_source_language=source(t), text=t.text, billed_characters=len(q)) for q, t in zip(texts, made, strict=True)]
     return Answer(translations=out)
 
 

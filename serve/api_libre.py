@@ -1,10 +1,11 @@
 """LibreTranslate's API, as its clients use it: /translate, /detect, /languages, /frontend/settings, /translate_file and the file it links to.
 
-A text that cannot be told apart from markup is translated as text; `format: html` is refused rather than damaged.
+`format: html` is parsed (serve.markup); without it, what looks like markup is text with placeholders in it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -14,14 +15,18 @@ from serve.api_documents import GONE, NOT_DONE, begin, file_of
 from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
 from serve.asking import PARAMETERS, ask_of, in_time
 from serve.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
+from serve.detect import Detected as Found
+from serve.detect import ranked
 from serve.documents import FORMATS
 from serve.gate import LINKS, identify
 from serve.guards import unless_gone
 from serve.jobs import Jobs
 from serve.service import Service
-from tell.errors import NotFound, NotServed, RequestError
+from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
 
+# Languages less likely than this are not named by /detect.
+UNLIKELY = 0.02
 BODIES = ("application/json", URLENCODED, MULTIPART)
 # Its web page translates as one types: so many milliseconds after the last key.
 TYPING = 500
@@ -40,9 +45,9 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"q": "Halló heimur.", "source": "is", "target": "en", "format": "text"}]})
 
     q: str | list[str] = Field(description="a string, or a list of strings")
-    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
+    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto")
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    format: Annotated[Literal["text", "html"] | None, BeforeValidator(_given)] = Field(default=None, description="text")
+    format: Annotated[Literal["text", "html"] | None, BeforeValidator(_given)] = Field(default=None, description="text or html")
     alternatives: Annotated[int | None, BeforeValidator(_given)] = Field(default=None, ge=0, description="a number of other translations wanted, 0 or more")
     api_key: str | None = Field(default=None, description="an API key, where no header holds one")
 
@@ -67,7 +72,7 @@ class AskedLanguage(BaseModel):
 class Detected(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"confidence": 90.0, "language": "is"}]})
 
-    confidence: float
+    confidence: float = Field(description="Percent")
     language: str
 
 
@@ -76,7 +81,7 @@ class Answer(BaseModel):
 
     translatedText: str | list[str] = Field(description="A string for a string, a list for a list")
     detectedLanguage: Detected | list[Detected] | None = Field(
-        default=None, description="For source auto: the language of the only pair into the target. Nothing is detected, so the confidence is 0"
+        default=None, description="For source auto: each text's language, `und` where there is nothing in it that could tell"
     )
     alternatives: list[str] | list[list[str]] | None = Field(
         default=None, description="Where some were asked for: a list, or one for each text. There is one translation, so they are empty"
@@ -138,6 +143,10 @@ def _texts(made: list[str], asked: Asked) -> dict[str, Any]:
     return {"translatedText": made, "alternatives": [[] for _ in made] if asked.alternatives else None}
 
 
+def _percent(found: Found) -> Detected:
+    return Detected(confidence=round(100 * found.confidence, 1), language=found.language)
+
+
 def _probes(request: Request, asked: Asked) -> bool:
     """Whether this is Weblate's probe, in a language that is not served: without an answer nobody can save its settings."""
     if not request.headers.get("user-agent", "").startswith("Weblate/") or asked.model_dump(include=set(PROBE)) != PROBE:
@@ -161,26 +170,28 @@ def _probes(request: Request, asked: Asked) -> bool:
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked, forms=True)
     await identify(request, asked.api_key)
-    if asked.format == "html":
-        raise RequestError("HTML is not translated yet", place="format", found="html", valid="text")
     if _probes(request, asked):
         response.headers["X-Tellmt-Probe"] = "not translated"
         return Answer(translatedText=asked.q)
-    answer, made = await translated(request, response, asked.source, asked.target, checked_texts(asked.q))
+    _, made = await translated(request, response, asked.source, asked.target, checked_texts(asked.q), format=asked.format or "text")
     out = _texts([t.text for t in made], asked)
-    if asked.source == "auto":
-        found = Detected(confidence=0.0, language=parse_pair(answer.pair).source.tag)
-        out["detectedLanguage"] = found if isinstance(asked.q, str) else [found] * len(made)
+    found = [_percent(t.detected) for t in made if t.detected]
+    if found:
+        out["detectedLanguage"] = found[0] if isinstance(asked.q, str) else found
     return Answer(**out)
 
 
 @routes.post(
-    "/detect", response_model=list[Detected], responses={400: ERRORS[400]}, openapi_extra=body_schema(AskedLanguage, *BODIES), summary="The language of a text"
+    "/detect",
+    response_model=list[Detected],
+    responses={400: ERRORS[400]},
+    openapi_extra=body_schema(AskedLanguage, *BODIES),
+    summary="The languages a text may be in, the likeliest first",
 )
 async def detect(request: Request) -> list[Detected]:
     asked = await read_body(request, AskedLanguage, forms=True)
     await identify(request, asked.api_key)
-    raise RequestError("this service does not detect languages yet", valid="/translate with the code of the source language")
+    return [_percent(found) for found in await asyncio.to_thread(ranked, asked.q) if found.confidence >= UNLIKELY]
 
 
 @routes.get("/languages", response_model=list[Language], summary="The languages of the live pairs, as LibreTranslate lists them")

@@ -31,9 +31,9 @@ def test_libretranslatepy(service: Running, mark: str) -> None:
     api = LibreTranslateAPI(service.url)
     assert api.translate("Þú & ég\n100 % já", "is", "en") == f"{mark}Þú & ég\n{mark}100 % já"
     assert {x["code"] for x in api.languages()} == {"en", "fo", "is", "pt-BR"}
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        api.detect("Halló heimur")
-    assert refused.value.code == 400 and b"does not detect languages yet" in refused.value.read()
+    found = api.detect("Góðan daginn, hvað segir þú gott í dag?")
+    assert found[0]["language"] == "is" and 90 < found[0]["confidence"] <= 100
+    assert api.detect("12 + 12") == []
 
 
 def test_libretranslatepy_with_a_key(keyed: tuple[Running, str]) -> None:
@@ -98,12 +98,15 @@ def mastodon(service: Running, q: list[str], source: str | None, target: str, ke
     return service.http.post("/translate", json=body, headers={"Content-Type": "application/json"})
 
 
-def test_mastodon(service: Running) -> None:
+def test_mastodon(service: Running, mark: str) -> None:
     found = {x["code"]: [t for t in x["targets"] if t != x["code"]] for x in service.http.get("/languages").json()}
     assert found == {"en": ["is"], "fo": ["is"], "is": ["en"], "pt-BR": ["en"]}
-    # Until markup is translated, the answer is a refusal and never text with its markup damaged.
-    said = error(mastodon(service, ["<p>Halló <a href='https://a.is'>heimur</a></p>"], "is", "en"), 400)
-    assert said == "format: HTML is not translated yet; found html; valid: text"
+    post, name = "<p>Halló, <a href='https://a.is'>heimur</a> minn &amp; þinn</p><p>Hvað segir þú gott?</p>", mark.replace("<", "&lt;").replace(">", "&gt;")
+    answer = mastodon(service, [post, "<b>x</b>"], "is", "en").json()
+    assert answer["translatedText"][0] == f'<p>{name}Halló, <a href="https://a.is">heimur</a> minn &amp; þinn</p><p>{name}Hvað segir þú gott?</p>'
+    assert len(answer["translatedText"]) == 2 and "detectedLanguage" not in answer
+    unknown = mastodon(service, [post], None, "en").json()
+    assert unknown["translatedText"][0] == answer["translatedText"][0] and unknown["detectedLanguage"][0]["language"] == "is"
 
 
 def test_mastodon_and_texts(service: Running, mark: str) -> None:
