@@ -43,7 +43,9 @@ class Metrics:
         self.tokens = Counter("tellmt_output_tokens", "Tokens the engine made.", version, **kept)
         self.truncated = Counter("tellmt_truncated_segments", "Translations cut at their token limit, each try counted.", version, **kept)
         self.flagged = Counter("tellmt_flagged_segments", "Segments answered with a flag, after all tries.", ["pair", "flag"], **kept)
-        self.mended = Counter("tellmt_mended_segments", "Segments tried again for their flags: clean, better, or same.", ["pair", "outcome"], **kept)
+        self.mended = Counter(
+            "tellmt_mended_segments", "Flagged segments: clean, better or same after more tries, or busy: none made.", ["pair", "outcome"], **kept
+        )
         self.live = Gauge("tellmt_adapter_live", "1 for the version that answers for a pair.", version, **kept)
         self.swaps = Counter("tellmt_adapter_changes", "Versions that went live or were refused.", ["pair", "outcome"], **kept)
         self.tasks = Gauge("tellmt_asyncio_tasks", "Tasks of the event loop that asks: a number that only grows is a leak.", **kept)

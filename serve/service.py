@@ -29,6 +29,8 @@ T = TypeVar("T")
 IN_PLACE = 1000
 # The part of a request's time in which nothing is tried again: a flagged translation in time is better than none.
 RESERVE = 0.3
+# Of what may wait; while more does, nothing is tried again: a second try for one would cost another its first.
+BUSY = 0.5
 _LINE = re.compile(r"\S[^\r\n]*")
 
 
@@ -205,11 +207,13 @@ class Service:
             return [await _of(s) for s in self.queue.again(job, texts, firmer)]
 
         mend = Mend(parse_pair(job.pair), segment, made, decode)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(None if ask.deadline is None else ask.deadline - ask.seconds * RESERVE):
-                await mend.run()
+        busy = self.queue.admission.waiting > BUSY * self.limits.waiting
+        if not busy:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if ask.deadline is None else ask.deadline - ask.seconds * RESERVE):
+                    await mend.run()
         best = mend.best
-        self.metrics.mended.labels(job.pair, "same" if best is made else "better" if best.flags else "clean").inc()
+        self.metrics.mended.labels(job.pair, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
         for flag in best.flags:
             self.metrics.flagged.labels(job.pair, flag).inc()
         return best

@@ -119,6 +119,19 @@ def test_a_request_without_time_is_answered_with_its_flags(scripted: Any) -> Non
         assert service.metric("tellmt_segments_waiting") == 0
 
 
+def test_nothing_is_tried_again_while_much_waits(scripted: Any) -> None:
+    """Of forty lines, all there may be, the first ends while most wait, and the last when none does."""
+    lines = ["Það er svo.", *(f"lína {i}" for i in range(38)), "Hæ þú."]
+    script = {(lines[0], 1.0): LOOP, (lines[0], 1.2): "It is so.", (lines[-1], 1.0): LOOP, (lines[-1], 1.2): "Hi."}
+    with scripted(script, waiting=40, batch=1) as service:
+        service.engine.delay = 0.02
+        [(text, flags)] = answered(service, "\n".join(lines))
+        assert text.startswith(LOOP.strip() + "\n") and text.endswith("\nHi.") and flags == ["loop", "length"]
+        assert [penalty for source, penalty in service.engine.asked if source == lines[0]] == [1.0]
+        assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome="busy") == 1
+        assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome="clean") == 1
+
+
 def test_equal_segments_are_tried_again_once(scripted: Any) -> None:
     with scripted(CASES["loop"][0]) as service:
         assert answered(service, ["Það er svo.\nÞað er svo."] * 3) == [("It is so.\nIt is so.", [])] * 3
