@@ -213,6 +213,25 @@ def test_while_it_works_and_how_it_is_stopped(isolated: Path, browser: Browser) 
         expect(page.locator("#cut")).to_be_visible()
 
 
+def test_what_is_odd_about_a_translation_is_said(isolated: Path, browser: Browser) -> None:
+    expect = sync_api.expect
+    publish(isolated, "is-en")
+    with serving(isolated) as server:
+        page = browser.open(server.url)
+        translate(page, "Góðan daginn")
+        expect(page.locator("#target-text")).to_have_text("GÓÐAN DAGINN")
+        expect(page.locator("#doubts")).to_be_hidden()
+        # The engine behind this page only makes letters large, so a whole sentence is Icelandic still.
+        translate(page, "hesturinn hljóp yfir stóra túnið og út í ána í gærkvöldi")
+        expect(page.locator("#doubts")).to_contain_text("Worth a look:")
+        expect(page.locator("#doubts")).to_contain_text("a part was left untranslated")
+        shot(page, "doubts-light")
+        page.fill("#source-text", "")
+        page.get_by_label("From").focus()
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        assert overflow(page) <= 0
+
+
 def test_an_empty_registry_is_explained_until_something_is_live(isolated: Path, browser: Browser) -> None:
     expect = sync_api.expect
     with serving(isolated) as server:

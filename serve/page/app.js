@@ -13,6 +13,18 @@ const KEY = "tellmt.key";
 const POLL_MS = 3000;
 const PLACEHOLDER = targetText.textContent;
 
+// What the service found odd about a translation, in words. A translation that was cut has a line of its own.
+const DOUBTS = {
+  empty: "nothing came out for a part of the text",
+  loop: "a part repeats itself",
+  language: "a part may be in another language",
+  copied: "a part was left untranslated",
+  placeholder: "a placeholder, tag or address is missing or altered",
+  number: "a number is missing or altered",
+  length: "a part is much longer or shorter than its source",
+  sentences: "sentences may be missing or added",
+};
+
 let languages = [];   // [{code, name, targets}], as `languages` answers
 let running = null;   // the AbortController of the request in flight
 let result = null;    // {text, original, source, target} of the translation shown
@@ -212,7 +224,7 @@ function clearResult() {
   targetText.dataset.state = "empty";
   setLanguage(targetText, "en");
   targetText.textContent = PLACEHOLDER;
-  for (const id of ["answer", "copy", "cut"]) $(id).hidden = true;
+  for (const id of ["answer", "copy", "cut", "doubts"]) $(id).hidden = true;
 }
 
 function showResult(answer, pair, ms) {
@@ -222,6 +234,9 @@ function showResult(answer, pair, ms) {
   targetText.dataset.state = first.text ? "done" : "nothing";
   targetText.textContent = first.text || "The adapter returned nothing for this text.";
   $("cut").hidden = !first.truncated;
+  const doubts = (first.flags ?? []).map((flag) => DOUBTS[flag]).filter(Boolean);
+  $("doubts").textContent = doubts.length ? `Worth a look: ${doubts.join("; ")}.` : "";
+  $("doubts").hidden = doubts.length === 0;
   $("copy").hidden = !first.text;
   $("answer-adapter").textContent = String(answer.adapter).slice(0, 12);
   $("answer-adapter").title = `Adapter ${answer.adapter} for ${answer.pair}`;
