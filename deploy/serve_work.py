@@ -154,9 +154,9 @@ def segments(language: str = "is") -> list[str]:
 def serve(asked: argparse.Namespace, work: Work, registry: Any, pairs: int, **wanted: object) -> Served:
     """Start the service on a registry, ready with so many pairs. `wanted` are options by their name; those that this version lacks are left out.
 
-    Its results' cache is off unless `cache_mb` says otherwise.
+    Its results' cache is off unless `cache_mb` says otherwise, and nothing is tried again unless `tries` does: what is measured is one decode a segment.
     """
-    given: dict[str, object] = {"--engine": asked.engine, "--threads": asked.threads, "--cache-mb": 0}
+    given: dict[str, object] = {"--engine": asked.engine, "--threads": asked.threads, "--cache-mb": 0, "--tries": 0}
     given |= {"--" + name.replace("_", "-"): value for name, value in wanted.items() if value is not None}
     if wanted.get("cache_mb", 0) is None:
         del given["--cache-mb"]

@@ -244,7 +244,7 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
     for id in versions:
         registry.promote("is-en", id, "soak")
     registry.promote("en-is", variant(work, registry, "en-is", of="en-is"), "soak")
-    with serve(options, work, registry, 2, max_adapters=3, cache_mb=options.cache_mb) as service:
+    with serve(options, work, registry, 2, max_adapters=3, cache_mb=options.cache_mb, tries=4) as service:
         soak = Soak(service, registry, versions, options)
         before, after = asyncio.run(soak.everything())
     warm_up = 60 * options.minutes * WARM_UP

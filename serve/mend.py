@@ -26,8 +26,8 @@ Decode = Callable[[Sequence[str], float], Awaitable[list[Checked]]]
 class Mend:
     """`best` is the best translation so far: what is stopped half way has still got somewhere."""
 
-    def __init__(self, pair: LanguagePair, segment: str, first: Checked, decode: Decode):
-        self.pair, self.segment, self.best, self.decode = pair, segment, first, decode
+    def __init__(self, pair: LanguagePair, segment: str, first: Checked, decode: Decode, tries: int = 4):
+        self.pair, self.segment, self.best, self.decode, self.left = pair, segment, first, decode, tries
 
     async def run(self) -> None:
         """Raises what the engine raises."""
@@ -42,7 +42,10 @@ class Mend:
             await self._in_parts(around(self.segment))
 
     async def _decoded(self, texts: Sequence[str], firmer: float = 1.0) -> list[Checked]:
-        """Nothing where a text is too long for the engine: then this is no way out."""
+        """Nothing where no try is left, or a text is too long for the engine: then this is no way out."""
+        if self.left <= 0:
+            return []
+        self.left -= 1
         try:
             return await self.decode(texts, firmer)
         except RequestError:

@@ -206,7 +206,7 @@ class Service:
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
             return [await _of(s) for s in self.queue.again(job, texts, firmer)]
 
-        mend = Mend(parse_pair(job.pair), segment, made, decode)
+        mend = Mend(parse_pair(job.pair), segment, made, decode, self.limits.tries)
         busy = self.queue.admission.waiting > BUSY * self.limits.waiting
         if not busy:
             with contextlib.suppress(TimeoutError):

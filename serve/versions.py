@@ -57,6 +57,8 @@ class Limits:
     timeout: float = 300.0
     # Bytes of translations kept.
     cache: int = 32 << 20
+    # Ways in which a flagged segment is tried again (serve.mend).
+    tries: int = 4
     # Seconds that a request waits for its pair to be loaded; the load goes on without it.
     patience: float = 20.0
     # Seconds for loading and proving one adapter. A first conversion takes 14 for a base of 270M parameters, and minutes for a large one.

@@ -119,6 +119,17 @@ def test_a_request_without_time_is_answered_with_its_flags(scripted: Any) -> Non
         assert service.metric("tellmt_segments_waiting") == 0
 
 
+@pytest.mark.parametrize("tries", [0, 1, 2, 4])
+def test_no_more_ways_than_the_operator_allows(scripted: Any, tries: int) -> None:
+    """With a stand-in, sentence by sentence, between placeholders; the penalty is not for what has only lost a placeholder."""
+    ways = [{"Halló X1. Velkomin heim"}, {"Halló {name}.", "Velkomin heim"}, {"Halló", ". Velkomin heim"}]
+    with scripted(lambda source, penalty: "Nineteen", tries=tries) as service:
+        [(_, flags)] = answered(service, "Halló {name}. Velkomin heim")
+        assert flags == (["placeholder"] if tries < 3 else [])
+        asked = {source for source, _ in service.engine.asked}
+        assert [way <= asked for way in ways] == [tries > n for n in range(3)]
+
+
 def test_nothing_is_tried_again_while_much_waits(scripted: Any) -> None:
     """Of forty lines, all there may be, the first ends while most wait, and the last when none does."""
     lines = ["Það er svo.", *(f"lína {i}" for i in range(38)), "Hæ þú."]
