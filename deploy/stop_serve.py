@@ -122,7 +122,7 @@ def ways(service: Served, lines: Sequence[str]) -> dict[str, Ask]:
     if service.has("/api/v1/translate/stream"):
         found["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
     if service.has("/v2/translate"):
-        body = json.dumps({"text": list(lines)[:50], "source_lang": "IS", "target_lang": "EN"}).encode()
+        body = json.dumps({"text": list(lines), "source_lang": "IS", "target_lang": "EN"}).encode()
         found["DeepL"] = Ask("/v2/translate", body, "is-en")
     return found
 
