@@ -53,12 +53,14 @@ def test_every_hostile_string_alone_on_both_apis_and_as_a_language(service: Runn
     ("spelled", "expected"), [(r"\ud800", "\ufffd"), (r"a\udfffb", "a\ufffdb"), (r"\ud83d\ude42", "🙂"), (r"\u0000x", "\0x"), (r"\ude42\ud83d", "\ufffd\ufffd")]
 )
 def test_surrogates_and_nuls(service: Running, mark: str, spelled: str, expected: str) -> None:
+    # What has no letter is not translated.
+    wanted = (mark if any(map(str.isalpha, expected)) else "") + expected
     for path, key in (("/api/v1/translate", "text"), ("/translate", "q")):
         raw = f'{{"source": "is", "target": "en", "{key}": ["{spelled}"]}}'.encode()
         answer = service.http.post(path, content=raw)
         assert answer.status_code == 200, answer.text
         body = answer.json()
-        assert (body["translatedText"] if path == "/translate" else [t["text"] for t in body["translations"]]) == [mark + expected]
+        assert (body["translatedText"] if path == "/translate" else [t["text"] for t in body["translations"]]) == [wanted]
     bad_key = b'{"source": "is", "target": "en", "text": "a", "\\ud800": 1}'
     assert "unknown key" in error(service.http.post("/api/v1/translate", content=bad_key), 400)
     bad_code = b'{"source": "\\ud800", "target": "en", "text": "a"}'
@@ -164,7 +166,7 @@ def test_every_malformed_body_on_every_route(operator: Running, kind: str) -> No
                 continue
             answer = operator.http.post(path, content=raw, headers={"content-type": kind})
             assert answer.status_code < 500, (path, name, answer.text)
-            assert answer.status_code < 400 or answer.json()["error"], (path, name)
+            assert answer.status_code < 400 or answer.json()["message" if path.startswith("/v2/") else "error"], (path, name)
     for raw in CUT:
         answer = operator.http.post("/api/v1/translate", content=raw, headers={"content-type": kind})
         assert answer.status_code == 400 and answer.json()["error"]

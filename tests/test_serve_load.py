@@ -178,7 +178,7 @@ def order(service: Running, long: Callable[[], Any], short: Callable[[], Any], w
     until(lambda: waiting(service) >= wanted)
     before = len(service.engine.sources())
     assert short().status_code == 200
-    position = service.engine.sources().index("!")
+    position = service.engine.sources().index("a!")
     assert not document.done(), "the document was done before the sentence"
     assert document.result().status_code == 200
     return int(position) - before
@@ -192,7 +192,7 @@ def test_what_is_short_does_not_wait_for_what_is_long(made: Any, keys: list[str]
     with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as found:
         found.engine.delay = 0.05
         pair, key = {"cold pair": ("fo-is", keys[0]), "other key": ("is-en", keys[1]), "sentence": ("is-en", keys[0])}[case]
-        gap = order(found, lambda: ask(found, LINES, key=keys[0]), lambda: ask(found, "!", pair, key), 200)
+        gap = order(found, lambda: ask(found, LINES, key=keys[0]), lambda: ask(found, "a!", pair, key), 200)
         # One round of the others: 256 tokens, which here are bytes, of prompts of some 30.
         assert gap <= 16, gap
         until(lambda: at_rest(found))
@@ -218,13 +218,13 @@ def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -
         texts = [f"{i:02} " + "x" * (150 if i % 2 else 5) for i in range(32)]
         (document,) = begin(lambda: ask(found, texts))
         until(lambda: found.engine.answered >= 8)
-        assert ask(found, "!", "fo-is").status_code == 200
+        assert ask(found, "a!", "fo-is").status_code == 200
         assert document.result().status_code == 200
         given = found.engine.sources()
-        own = [s for s in given if s != "!"]
+        own = [s for s in given if s != "a!"]
         batches = [own[i : i + 8] for i in range(0, 32, 8)]
         assert all(len({len(s) for s in batch}) == 1 for batch in batches), batches
-        assert given.index("!") % 8 == 0 and given.index("!") < 32
+        assert given.index("a!") % 8 == 0 and given.index("a!") < 32
 
 
 def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
@@ -244,7 +244,7 @@ def test_a_third_adapter_gets_a_slot_from_two_busy_ones(made: Any, monkeypatch: 
         found.engine.delay = 0.02
         busy = begin(*[lambda pair=pair: ask(found, LINES, pair) for pair in ("is-en", "fo-is")])  # type: ignore[misc]
         until(lambda: waiting(found) > 500)
-        assert ask(found, "!", "en-is").status_code == 200
+        assert ask(found, "a!", "en-is").status_code == 200
         assert not any(b.done() for b in busy)
         assert all(b.result().status_code == 200 for b in busy)
 
@@ -294,7 +294,7 @@ def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once
         assert time.monotonic() - began < 0.9
         assert found.metric("tellmt_requests_refused_total", reason="late") == 1
         # A sentence's turn comes soon, whatever waits.
-        assert ask(found, "!", **{"X-Request-Timeout": "2"}).status_code == 200
+        assert ask(found, "a!", **{"X-Request-Timeout": "2"}).status_code == 200
         for done in (document, *others):
             assert done.result().status_code == 200
 
