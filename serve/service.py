@@ -194,8 +194,11 @@ class Service:
             tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.queue.leave(job)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
+                await self.queue.leave(job)
 
     async def _final(self, job: Job, segment: str, slot: Slot, ask: Ask) -> Checked:
         """What comes of a segment, tried again where it has flags and there is time."""
