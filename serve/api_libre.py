@@ -15,8 +15,6 @@ from serve.api_documents import GONE, NOT_DONE, begin, file_of
 from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
 from serve.asking import PARAMETERS, ask_of, in_time
 from serve.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
-from serve.detect import Detected as Found
-from serve.detect import ranked
 from serve.documents import FORMATS
 from serve.gate import LINKS, identify
 from serve.guards import unless_gone
@@ -24,6 +22,8 @@ from serve.jobs import Jobs
 from serve.service import Service
 from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
+from tell.text.detect import Detected as Found
+from tell.text.detect import ranked
 
 # Languages less likely than this are not named by /detect.
 UNLIKELY = 0.02

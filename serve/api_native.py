@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import find_all, pairs_into
 from serve.bodies import body_schema, read_body
-from serve.flags import Flag
 from serve.gate import charge
 from serve.guards import unless_gone
 from serve.markup import plain_text, translate_html
 from serve.service import Ask, Service, Translation
 from serve.versions import Version
 from tell.errors import RequestError
+from tell.text.flags import Flag
 
 # Longer than any BCP 47 tag in use.
 MAX_CODE = 35

@@ -23,13 +23,13 @@ from serve.api_native import ERRORS, Asked, Language, checked_texts
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import Found, find_all, pairs_into
 from serve.bodies import body_schema, read_body
-from serve.flags import Flag
 from serve.gate import charge
 from serve.guards import unless_gone, where
 from serve.service import Ask, Service
 from serve.versions import Version
 from tell.console import say
 from tell.errors import RequestError, TellmtError
+from tell.text.flags import Flag
 
 KIND = "application/x-ndjson"
 # Proxies hold back what they think is one answer.

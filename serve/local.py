@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from serve.batch import Done
-from serve.segments import fill, pieces, split
 from tell.card import check_base
 from tell.console import say
 from tell.engine import EngineOptions, choose_engine, open_engine
@@ -16,6 +15,7 @@ from tell.extras import need
 from tell.languages import LanguagePair
 from tell.registry import Registry
 from tell.shipped import Shipped
+from tell.text.segments import fill, pieces, split
 from tell.translate import Hypothesis, Translator
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.

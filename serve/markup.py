@@ -13,8 +13,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from serve.flags import union
 from serve.service import Translation
+from tell.text.flags import union
 
 
 def _names(text: str) -> frozenset[str]:

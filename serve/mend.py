@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from serve.flags import Checked, flags_of
-from serve.placeholders import around, mask
-from serve.segments import fill, join, pieces, sentences, spans_of
 from tell.errors import RequestError
 from tell.languages import LanguagePair
+from tell.text.flags import Checked, flags_of
+from tell.text.placeholders import around, mask
+from tell.text.segments import fill, join, pieces, sentences, spans_of
 
 # Times the adapter's own penalty on repetition. Enough to leave a loop, little enough that words which a language repeats are still written.
 FIRMER = 1.2

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from serve.admission import Admission, Rate
 from serve.cache import Cache, Key
-from serve.flags import Checked, checked
 from serve.turns import Path, Turns
 from serve.versions import Limits, Version
 from serve.window import Window, resting
 from tell.engine import Prompt
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
+from tell.text.flags import Checked, checked
 
 if TYPE_CHECKING:
     from serve.metrics import Metrics

@@ -10,16 +10,16 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.detect import Detected
-from serve.flags import Checked, Flag, union
 from serve.mend import Mend
 from serve.queue import Job, Queue, Slot
-from serve.segments import Span, fill, join, pieces, split
 from serve.versions import Limits, Version, Versions
 from serve.window import window_of
 from tell.engine import Engine, Prompt
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
+from tell.text.detect import Detected
+from tell.text.flags import Checked, Flag, union
+from tell.text.segments import Span, fill, join, pieces, split
 from tell.tokens import Tokens
 
 P = ParamSpec("P")

@@ -85,6 +85,4 @@ def test_every_module_is_in_a_package_that_is_shipped() -> None:
     import tomllib
 
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert sorted(packages) == sorted(OURS)
-    # A package inside one of the four would have to be named there too.
-    assert {".".join(p.relative_to(ROOT).parent.parts) for p in MODULES} == OURS
+    assert sorted(packages) == sorted({".".join(p.relative_to(ROOT).parent.parts) for p in MODULES})

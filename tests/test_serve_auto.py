@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serve.detect import detect, label, ranked
 from tell.registry import Registry
+from tell.text.detect import detect, label, ranked
 from tests.conftest import SHARED
 from tests.fake_eval_engine import light_adapter, light_base
 from tests.serving import Running, error, publish, running

@@ -22,13 +22,13 @@ from running import Upper, other_server, publish, serving
 
 import serve.local
 import serve.remote
-from serve.placeholders import find
 from serve.versions import Limits
 from tell.bases import Base
 from tell.cli import main
 from tell.engine import EngineOptions, Generation, Prompt
 from tell.errors import EngineError, Overloaded, RequestError
 from tell.registry import Registry
+from tell.text.placeholders import find
 from tell.translate import Translator
 
 

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
-from serve.detect import label, scores
-from serve.loops import loops
-from serve.placeholders import bare, lost
-from serve.segments import sentences
 from tell.languages import LanguagePair
+from tell.text.detect import label, scores
+from tell.text.loops import loops
+from tell.text.placeholders import bare, lost
+from tell.text.segments import sentences
 from tell.translate import Hypothesis
 
 # The worst first.

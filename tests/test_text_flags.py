@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serve.flags import FLAGS, Checked, flags_of, union
-from serve.loops import loops
 from tell.languages import parse_pair
+from tell.text.flags import FLAGS, Checked, flags_of, union
+from tell.text.loops import loops
 from tests.conftest import ROOT, SHARED
 
 NEWS = SHARED / "en-is" / "newstest2021"

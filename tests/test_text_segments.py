@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.segments import cut, fill, join, pieces, sentences, split, words_in
+from tell.text.segments import cut, fill, join, pieces, sentences, split, words_in
 
 LAYOUT = st.sampled_from(
     [

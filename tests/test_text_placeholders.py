@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.placeholders import around, bare, find, lost, mask
+from tell.text.placeholders import around, bare, find, lost, mask
 
 FORMS = ["{name}", "{0:>8.2f}", "{}", "{{ user }}", "{% if a %}", "${x}", "%s", "%(n)d", "%1$s", "%-5.2f", "%%", "[X12X]",
          "<b>", "</b>", "<br/>", '<a href="x y">',

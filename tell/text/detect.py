@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from serve.placeholders import bare
+from tell.text.placeholders import bare
 
 # Labels of the model for tags that are called otherwise.
 _LABELS = {"nb": "no", "fil": "tl", "iw": "he", "in": "id", "cmn": "zh", "arb": "ar", "zsm": "ms", "pes": "fa", "lvs": "lv", "ekk": "et", "swh": "sw"}

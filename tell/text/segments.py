@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from serve.placeholders import bare, find
+from tell.text.placeholders import bare, find
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
