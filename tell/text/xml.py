@@ -11,17 +11,17 @@ from typing import IO, Any
 from tell.errors import BadInput
 from tell.extras import need
 
-# What lxml is told for every document of ours. `huge_tree` off is libxml2's own bound on depth, names, entities and text (10 MB a node).
+# What lxml is told for every document. `huge_tree` off is libxml2's own bound on depth, names, entities and text (10 MB a node).
 SAFE = {"resolve_entities": False, "load_dtd": False, "no_network": True, "huge_tree": False}
 
 
 def elements(
     stream: IO[bytes], tags: Collection[str] | None = None, *, place: str, error: type[BadInput] = BadInput, start: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    """("end", element) of each element with one of these tags ({namespace}name, `{*}name` for any), in the order of the file; with `start`, ("start", element) too.
+    """("end", element) of each element with one of these tags ({namespace}name, `{*}name` for any), in the order of the file.
 
-    Once the caller asks for the next "end", an ended element and what came before it beside it are emptied, so that memory does not grow with the file. Raises `error` where
-    the file is not well-formed, defines entities or uses one.
+    With `start`, ("start", element) too. Once the caller asks for more, an ended element is emptied and what came before it beside it is let go,
+    so that memory does not grow with the file. Raises `error` where the file is not well-formed, defines entities or uses one.
     """
     etree = need("lxml.etree", "files")
     events = ("start", "end") if start else ("end",)
