@@ -23,6 +23,9 @@ LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_sele
 # These share engines that take half a minute to start, so one worker has all of them.
 ENGINES = {"test_engines", "test_engines_refuse", "test_engines_end", "test_openai_engine"}
 
+# Commands that load torch, which a process forked from one that has it need not do again (tests/warm.py).
+WARM = (["train"], ["select"])
+
 # A shell that starts the tests in the background has SIGINT ignored, and every command under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -104,16 +107,14 @@ def cli() -> Callable[..., Ran]:
     """Run `tellmt ARGS` in a process of its own, as a user would. `ok=False` allows a non-zero exit."""
 
     def run(*args: object, ok: bool = True, stdin: str | None = None, timeout: float = 240, **env: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "tell.cli", *map(str, args)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, **env},
-            check=False,
-        )
-        ran = Ran(done)
+        words = [*map(str, args)]
+        if words[:1] in WARM and not env:
+            from warm import run as warm
+
+            ran = Ran(warm(words, stdin, timeout))
+        else:
+            command = [sys.executable, "-m", "tell.cli", *words]
+            ran = Ran(subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False))
         assert "Traceback" not in ran.err, ran.err
         assert not ok or ran.code == 0, f"exit {ran.code}: {ran.err}"
         return ran
