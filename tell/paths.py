@@ -27,6 +27,11 @@ def registry_dir() -> Path:
     return _home("TELLMT_REGISTRY", "XDG_DATA_HOME", ".local/share", "registry")
 
 
+def pairs_dir() -> Path:
+    """`TELLMT_PAIRS`, else `$XDG_DATA_HOME/tellmt/pairs`."""
+    return _home("TELLMT_PAIRS", "XDG_DATA_HOME", ".local/share", "pairs")
+
+
 def keys_file() -> Path:
     """`TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`."""
     return _home("TELLMT_KEYS", "XDG_CONFIG_HOME", ".config", "keys.json").absolute()

@@ -175,6 +175,17 @@ class Registry:
 
         return self.store.change(parse_pair(pair), step)
 
+    def withdraw(self, pair: str, why: str) -> PairState:
+        """Leave a pair without a live adapter; the one that was live becomes `previous`. Where none is live, nothing changes."""
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
+            if old.live is None:
+                return None
+            new = old.model_copy(update={"live": None, "previous": old.live, "generation": old.generation + 1})
+            return new, {"event": "withdraw", "id": None, "from": old.live, "why": why}
+
+        return self.store.change(parse_pair(pair), step)
+
     def pin(self, pair: str, on: bool, why: str) -> PairState:
         """Pin a pair, or take its pin off; what changes nothing is no change."""
 

@@ -1,0 +1,257 @@
+"""`tellmt pair add`: the steps in their order, for both directions, from files to adapters that are live.
+
+Reads files of segments; writes the pair's home (tell.pairs.home), the registry through `tellmt publish`, and the cache of bases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tell.bases import Base, find_base
+from tell.console import clock, say, table
+from tell.errors import BadInput, BaseModelError, GateRefused
+from tell.files import sha256_bytes, write_atomic, write_json
+from tell.languages import LanguagePair
+from tell.pairs.home import Asked, Home, take
+from tell.pairs.plan import FEW, Direction, Plan, make_plan, recipe
+from tell.pairs.steps import StepFailed, run
+from tell.readers import kind_of
+
+# Sentences that are proposed for translation.
+PROPOSED = 300
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line says; None means as before, or the default."""
+
+    pair: LanguagePair
+    files: tuple[Path, ...]
+    mono: Path | None
+    base: str | None
+    budget: float | None
+    one_way: bool
+    columns: str | None
+    against: tuple[Path, ...]
+    few: bool
+    engine: str
+    dry_run: bool
+    default_base: str
+
+
+def add(request: Request, home: Home) -> dict[str, Any]:
+    """Go through every step that is not done yet. Raises BadInput, StepFailed, and GateRefused when no direction went live."""
+    began = time.monotonic()
+    with home.alone():
+        before = home.asked()
+        asked = _asked(request, home, before)
+        directions = [home.pair, home.pair.reverse] if asked.both else [request.pair]
+        try:
+            base = _base(asked.base)
+            corpora = {str(d): _corpus(home, asked, d) for d in directions}
+        except StepFailed as e:
+            if e.exit_code == 2:
+                # What cannot be read must not be in the way of the next try.
+                home.take_back(asked, before)
+            raise
+        pairs = corpora[str(directions[0])]["splits"]["train"]["pairs"]
+        if pairs < FEW and not request.few:
+            return _too_few(request, home, asked, pairs)
+        measured: list[Direction] = []
+        for d in directions:
+            measured.append(_measure(home, base, d, corpora[str(d)], measured))
+        plan = make_plan(measured, request.budget, time.monotonic() - began)
+        for d, m in zip(directions, measured, strict=True):
+            _recipe(home, d, base.id, plan.passes[m.pair], plan.learning_rate[m.pair])
+        _say_plan(plan, measured)
+        result: dict[str, Any] = {"pair": str(home.pair), "home": str(home.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes}
+        if request.dry_run:
+            return {**result, "dry_run": True, "directions": {m.pair: _planned(m, plan) for m in measured}}
+        done = {str(d): _make(home, d, corpora[str(d)], request.engine) for d in directions}
+        result |= {"directions": done, "seconds": round(time.monotonic() - began, 1)}
+        _refused(done)
+        return result
+
+
+def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
+    """What is asked for now, with what was asked before; written, and the files copied."""
+    if before is None and not request.files and request.mono is None:
+        raise BadInput(
+            "no files of segments", place="pair add", found="no FILES", valid=f"tellmt pair add {request.pair} FILE, or --mono TEXT to have sentences proposed"
+        )
+    if before is not None and request.base is not None and request.base != before.base:
+        valid = f"--base {before.base}, or tellmt pair remove {home.pair} first"
+        raise BadInput("this pair was begun on another base", place="--base", found=request.base, valid=valid)
+    base = request.base or (before.base if before else request.default_base)
+    files, notes = take(home, request.files, before.files if before else [])
+    for note in notes:
+        say(note)
+    against = [str(p.absolute()) for p in request.against]
+    asked = Asked(
+        pair=str(home.pair),
+        base=base,
+        both=(before.both if before else True) and not request.one_way,
+        files=files,
+        columns=request.columns or (before.columns if before else None),
+        against=[*(before.against if before else []), *(a for a in against if before is None or a not in before.against)],
+    )
+    home.write(asked)
+    return asked
+
+
+def _corpus(home: Home, asked: Asked, direction: LanguagePair) -> dict[str, Any]:
+    files = [home.sources / g.name for g in asked.files]
+    if not files:
+        return {"splits": {"train": {"pairs": 0}}}
+    if direction != home.pair and len(files) == 2 and all(kind_of(f) == "text" for f in files):
+        # Two texts are source and target by their order.
+        files.reverse()
+    words = ["corpus", "build", *map(str, files), "--pair", str(direction), "-o", str(home.of(direction) / "corpus")]
+    words += [w for a in asked.against for w in ("--against", a)]
+    words += ["--columns", asked.columns] if asked.columns else []
+    found = run(f"{direction}: read the files, clean them, freeze the split", words)
+    kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in found["splits"].items())
+    say(f"  {found['read']:,} read, {found['kept']:,} kept: {kept}")
+    if found["dropped"]:
+        dropped = ", ".join(f"{n:,} {reason}" for reason, n in found["dropped"].items())
+        say(f"  dropped: {dropped}; see {home.of(direction) / 'corpus' / 'dropped.jsonl'}")
+    return found
+
+
+def _base(base_id: str) -> Base:
+    try:
+        return find_base(base_id)
+    except BaseModelError:
+        run("Get the base model", ["base", "fetch", base_id])
+        return find_base(base_id)
+
+
+def _measure(home: Home, base: Base, direction: LanguagePair, corpus: dict[str, Any], before: Sequence[Direction]) -> Direction:
+    """Mix, and time a few steps of a training of one pass. The other direction has the same texts, and is taken to be as fast."""
+    here = home.of(direction)
+    if not (here / "recipe.toml").exists():
+        _recipe(home, direction, base.id, 1, 5e-4)
+    words = ["mix", "--recipe", str(here / "recipe.toml"), "--corpus", str(here / "corpus"), "-o", str(here / "mixed")]
+    mixed = run(f"{direction}: write the training examples", words)
+    splits = corpus["splits"]
+    pairs, held_out = splits["train"]["pairs"], splits["dev"]["pairs"] + splits["test"]["pairs"]
+    if before:
+        one, tokens = before[0], int(mixed["counts"]["task"]["tokens"])
+        return Direction(str(direction), pairs, tokens, one.pass_seconds * tokens / one.tokens, one.start_seconds, held_out, one.device)
+    known = home.measured(direction, str(corpus["key"]), base.id)
+    if known is None:
+        once = here / "estimate.toml"
+        write_atomic(once, recipe(str(direction), base.id, 1, 5e-4))
+        words = ["train", "--mixed", str(here / "mixed"), "--recipe", str(once), "--dry-run"]
+        known = run(f"{direction}: measure the speed of training here", words)
+        home.keep_measured(direction, str(corpus["key"]), base.id, known)
+    return Direction(str(direction), pairs, known["tokens"], known["seconds"], known["seconds_to_start"], held_out, known["device"])
+
+
+def _recipe(home: Home, direction: LanguagePair, base: str, passes: int, rate: float) -> None:
+    """Write the recipe, but leave one alone that somebody has changed since."""
+    path, mark = home.of(direction) / "recipe.toml", home.of(direction) / ".recipe.sha256"
+    if path.exists() and (not mark.exists() or mark.read_text() != sha256_bytes(path.read_bytes())):
+        say(f"{path}: was changed by hand, and is used as it is")
+        return
+    text = recipe(str(direction), base, passes, rate)
+    write_atomic(path, text)
+    write_atomic(mark, sha256_bytes(text.encode()))
+
+
+def _planned(m: Direction, plan: Plan) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(m),
+        "passes": plan.passes[m.pair],
+        "learning_rate": plan.learning_rate[m.pair],
+        "seconds": round(m.seconds(plan.passes[m.pair])),
+    }
+
+
+def _say_plan(plan: Plan, measured: Sequence[Direction]) -> None:
+    rows = []
+    for m in measured:
+        passes, training = plan.passes[m.pair], plan.passes[m.pair] * m.pass_seconds + m.start_seconds
+        rows.append([m.pair, f"{m.pairs:,}", f"{m.tokens:,}", passes, f"{plan.learning_rate[m.pair]:g}", clock(training), clock(m.scoring)])
+    from rich.console import Console
+
+    shown = table("What will be done", ["direction", "training pairs", "tokens", "passes", "rate", "training", "scoring"], rows)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
+    for note in plan.notes:
+        say(note)
+    say(f"all of it takes about {clock(plan.seconds)}; Ctrl-C stops, and the same command goes on")
+
+
+def _make(home: Home, direction: LanguagePair, corpus: dict[str, Any], engine: str) -> dict[str, Any]:
+    """Train, score and publish one direction."""
+    here, began = home.of(direction), time.monotonic()
+    trained = run(
+        f"{direction}: train",
+        ["train", "--recipe", str(here / "recipe.toml"), "--mixed", str(here / "mixed"), "-o", str(here / "adapter")],
+    )
+    chosen = ["--engine", engine] if engine != "auto" else []
+    words = ["score", str(here / "adapter"), "--corpus", str(here / "corpus"), "--split", "test", "-o", str(here / "scores"), *chosen]
+    scored = run(f"{direction}: score it and the bare base on the frozen test set", words)
+    words = ["publish", str(here / "adapter"), "--corpus", str(here / "corpus"), "--scores", str(here / "scores" / "scores.json"), *chosen]
+    refused = None
+    try:
+        published = run(f"{direction}: publish it, if it is better than the bare base and not worse than what is live", words)
+    except StepFailed as e:
+        if e.result is None or "verdict" not in e.result:
+            raise
+        # The gate's answer is a result: the other direction may pass.
+        published, refused = e.result, list(e.result["verdict"].get("reasons", []))
+    found = {
+        "adapter": trained["id"],
+        "corpus_key": corpus["key"],
+        "pairs": corpus["kept"],
+        "splits": {name: s["pairs"] for name, s in corpus["splits"].items()},
+        "scores": {name: {m: s[m] for m in ("bleu", "chrf")} for name, s in scored["systems"].items()},
+        "live": refused is None,
+        "refused": refused,
+        "verdict": published.get("verdict_path"),
+        "seconds": round(time.monotonic() - began, 1),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    write_json(here / "done.json", found)
+    return found
+
+
+def _refused(done: dict[str, dict[str, Any]]) -> None:
+    kept_out = {d: r["refused"] for d, r in done.items() if not r["live"]}
+    for direction, reasons in kept_out.items():
+        say(f"{direction}: not published: {'; '.join(reasons) or 'see the verdict'}")
+    if len(kept_out) == len(done):
+        raise GateRefused("no direction went live", place=", ".join(done), valid="more or cleaner pairs; tellmt publish --force --why TEXT overrules the gate")
+
+
+def _too_few(request: Request, home: Home, asked: Asked, pairs: int) -> dict[str, Any]:
+    """Fewer pairs than are worth training on: propose what to have translated, where there is a text to choose from."""
+    if request.mono is None:
+        valid = "--mono TEXT, to have the sentences proposed that are worth translating; or --few, to train on these all the same"
+        raise BadInput(f"fewer than {FEW} training pairs", place=str(home.pair), found=f"{pairs}", valid=valid)
+    out = home.path / "to-translate"
+    words = ["select", "--text", str(request.mono), "-k", str(PROPOSED), "--base", asked.base, "-o", str(out)]
+    chosen = run("Choose the sentences that are worth having translated", words)
+    files = sorted(str(p) for p in out.iterdir() if p.name.startswith("selected.") and p.suffix in (".tsv", ".xlsx", ".xlf"))
+    say(f"\n{chosen['chosen']['items']} sentences to translate are in: {', '.join(files)}")
+    say(f"Filled in, they come back with: tellmt pair add {home.pair} {files[0] if files else out}")
+    return {"pair": str(home.pair), "home": str(home.path), "pairs": pairs, "proposed": chosen["chosen"]["items"], "to_translate": files}
+
+
+def show(result: dict[str, Any]) -> Any:
+    if "directions" not in result or result.get("dry_run"):
+        return None
+    rows = []
+    for direction, d in result["directions"].items():
+        base, own = (d["scores"][s]["chrf"] for s in ("base", "adapter"))
+        state = "live" if d["live"] else "refused"
+        rows.append(
+            [direction, f"{base['score']:.1f} ± {base['ci']:.1f}", f"{own['score']:.1f} ± {own['ci']:.1f}", d["splits"]["test"], state, d["adapter"][:12]]
+        )
+    return table(f"{result['pair']}, in {clock(result['seconds'])}", ["direction", "chrF2, bare base", "chrF2, adapter", "test segments", "", "adapter"], rows)
