@@ -23,7 +23,7 @@ from tell.errors import RecipeError, TellmtError, suggestion
 COMMANDS = {
     "doctor": ("tell.doctor:doctor", "Say what this machine can do and what to install for more."),
     "base": ("train.base_cli:base", "List, fetch and show base models."),
-    "pair": ("tell.pairs.cli:pair", "Add a language pair from a small corpus, in one command; list, show and remove pairs."),
+    "pair": ("tell.pairs.cli:pair", "Add a language pair from a small corpus, in one command."),
     "corpus": ("tell.corpus_cli:corpus", "Read a parallel corpus and freeze its split."),
     "select": ("tell.select_cli:select", "Choose the part of a pool that is worth training on, or worth having translated."),
     "mix": ("tell.mix_cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
