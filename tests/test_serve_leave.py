@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 
+from serve.follow import Follower
+from serve.service import Service
 from serve.versions import Limits
+from tell.engine import EngineOptions
 from tell.registry import Registry
+from tests.fake_eval_engine import light_base
+from tests.running import Upper
+from tests.running import publish as publish_light
 from tests.serving import Running, publish, running, until
 from tests.slow_engine import SlowEngine
 
@@ -142,3 +148,39 @@ def test_the_cpu_engine_stops_too(tiny_cache: Path, tmp_path: Path, monkeypatch:
             assert time.monotonic() - began < PROMISED, kind
             assert found.metric("tellmt_segments_waiting") == 0
             until(lambda tasks=tasks: len(asyncio.all_tasks(found.loop)) <= tasks)  # type: ignore[misc]
+
+
+def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of time, and then its client gone, while its segments are still being stopped."""
+    publish_light(isolated)
+    stopping, stopped = asyncio.Event(), asyncio.Event()
+
+    async def final(*_: object) -> Any:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopping.set()
+            await stopped.wait()
+
+    async def run() -> None:
+        engine = Upper(EngineOptions(base=light_base(isolated / "cache"), max_context=2048))
+        service = Service(engine, Limits(context=2048))
+        await service.start()
+        await Follower(service, Registry(), interval=60).look()
+        engine.delay = 30.0
+        monkeypatch.setattr(service, "_final", final)
+        async with service.lease("is", "en") as version:
+            request = asyncio.create_task(service.translate(version, ["Halló", "Góðan dag"]))
+            while not service.queue.admission.waiting:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+            request.cancel()
+            await stopping.wait()
+            request.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await request
+            assert service.queue.admission.waiting == 0
+            stopped.set()
+        await service.close()
+
+    asyncio.run(run())
