@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
-    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md",
+    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/pairs.md", "docs/steps.md",
 ]  # fmt: skip
 
 
@@ -51,8 +51,8 @@ def test_a_command_in_a_document_is_one(document: str, line: str) -> None:
     check(shlex.split(line, comments=True)[1:])
 
 
-def test_the_readme_shows_every_command() -> None:
-    shown = {shlex.split(line)[1] for d, line in TELLMT if d == "README.md"}
+def test_every_command_is_shown() -> None:
+    shown = {shlex.split(line)[1] for d, line in TELLMT if d in ("README.md", "docs/steps.md")}
     assert shown == set(COMMANDS)
 
 
@@ -68,7 +68,7 @@ def test_a_target_in_a_document_is_one(document: str, line: str) -> None:
     assert shlex.split(line, comments=True)[1] in targets
 
 
-def test_toml_in_the_readme_is_accepted() -> None:
+def test_toml_in_the_documents_is_accepted() -> None:
     """One block is a recipe, the other a tellmt.toml; each is checked by those who read it."""
     from tell.anchors import AnchorConfig
     from tell.engine import Decoding
@@ -77,7 +77,7 @@ def test_toml_in_the_readme_is_accepted() -> None:
     from tell.recipe import TOP, validated
     from train.config import LoraOptions, TrainOptions
 
-    recipe, defaults = (tomllib.loads(b) for b in blocks("README.md", "toml"))
+    (recipe,), (defaults,) = ([tomllib.loads(b) for b in blocks(d, "toml")] for d in ("docs/steps.md", "README.md"))
     assert set(recipe) <= set(TOP) and str(parse_pair(recipe["pair"])) == recipe["pair"]
     for name, model in (("anchor", AnchorConfig), ("mix", MixConfig), ("train", TrainOptions), ("lora", LoraOptions), ("decoding", Decoding)):
         validated(model, recipe.get(name, {}), name)
@@ -113,7 +113,7 @@ def test_every_dependency_has_its_reason() -> None:
     wanted = {re.match(r"[A-Za-z0-9._-]+", r)[0] for rs in (project["dependencies"], *project["optional-dependencies"].values()) for r in rs}  # type: ignore[index]
     text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
     given = re.findall(r"^- ([a-z0-9-]+): ", text, re.M)
-    assert Counter(given) == Counter(wanted)
+    assert Counter(given) == Counter(wanted - {"tellmt"})
 
 
 def test_the_extras_in_the_readme_are_those_of_pyproject() -> None:
