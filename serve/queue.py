@@ -49,7 +49,7 @@ class Decode:
 
     @property
     def kind(self) -> Hashable:
-        return self.prompt.one_line, self.prompt.repetition_penalty
+        return self.prompt.kind
 
 
 @dataclasses.dataclass(eq=False, slots=True)
