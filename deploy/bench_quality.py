@@ -149,7 +149,10 @@ def report(test: TestSet, draws: Draws, samplings: Sequence[str], sizes: Sequenc
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| sampling | candidates | BLEU | chrF2 | BLEU gained | chrF2 gained | changed | output tokens | seconds |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| sampling | candidates | BLEU | chrF2 | BLEU gained | chrF2 gained | changed | output tokens | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for r in rows:
         scores = [f"{r['scores'][m]['score']:.1f} ± {r['scores'][m]['ci']:.1f}" for m in ("bleu", "chrf")]
         gained = [f"{g['gain']:+.2f} ({g['low']:+.2f} to {g['high']:+.2f})" for g in (r["gains"][m] for m in ("bleu", "chrf"))] if "gains" in r else ["", ""]

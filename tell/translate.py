@@ -32,7 +32,7 @@ class Translator:
     max_context: int
 
     def prompt(self, source: str, sampling: Sampling | None = None) -> Prompt:
-        """The prompt of one segment, for its greedy translation or one drawn by chance. Raises RequestError when it and its translation cannot fit in the context."""
+        """The prompt of one segment. Raises RequestError when it and its translation cannot fit in the context."""
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
         room = self.max_context - len(ids)
