@@ -55,16 +55,20 @@ class Admission:
         self.waiting = 0
         self._held: Counter[str] = Counter()
 
-    def check(self, caller: str, segments: int) -> None:
+    def check(self, caller: str, segments: int, candidates: int = 1) -> None:
         """Raises TooLarge when so many can never wait at once, OverShare when the key has its share waiting, Overloaded when the queue is full.
+
+        A segment of which several candidates are made waits as often.
 
         A key is let in as long as at least as much stays free as it then holds: alone it gets half of the queue, and however many keys
         fill it, a new one finds room. Callers without a key are one caller, and share all of it.
         """
         # What a key can ever have.
         own = max(1, self.most // 2) if caller else self.most
-        if segments > own:
-            raise TooLarge("too many lines in one request", found=segments, valid=f"at most {own}")
+        if segments * candidates > own:
+            each = f", each with {candidates} candidates; fewer lines, or quality fast" if candidates > 1 else ""
+            raise TooLarge("too many lines in one request", found=segments, valid=f"at most {own // candidates}{each}")
+        segments *= candidates
         free, held = self.most - self.waiting, self._held[caller]
         if caller and held and held + segments > max(1, free - segments):
             raise OverShare(

@@ -1,7 +1,7 @@
 """DeepL's API, version 2, as far as its clients need it to translate texts and documents: /v2/translate, /v2/languages, /v2/usage, /v2/document.
 
 What a request asks for beyond a translation is refused where ignoring it would give another text than was asked for (formality, glossaries, styles,
-tags), and has no effect where it is a hint (context, model_type, split_sentences, preserve_formatting). Errors are put in DeepL's words by `serve.dialect`.
+tags), and has no effect where it is a hint (context, split_sentences, preserve_formatting). Errors are put in DeepL's words by `serve.dialect`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from serve.bodies import MULTIPART, URLENCODED, Upload, body_schema, kind_of, re
 from serve.dialect import CHARACTERS_USED, DEEPL
 from serve.documents import ending_of
 from serve.jobs import Job
+from serve.quality import Quality
 from serve.quota import Quota
 from serve.service import Service, Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
@@ -71,6 +72,9 @@ class Asked(Options):
     split_sentences: Annotated[Literal["0", "1", "nonewlines"] | None, BeforeValidator(_text)] = Field(
         default=None, description="0, 1 or nonewlines; no effect"
     )
+    model_type: Literal["latency_optimized", "quality_optimized", "prefer_quality_optimized"] | None = Field(
+        default=None, description="quality_optimized or prefer_quality_optimized: several candidates, the best of which is taken; or latency_optimized"
+    )
     custom_instructions: str | list[str] | None = Field(default=None, description="nothing: texts are translated, and no instructions are followed")
 
     def check(self) -> None:
@@ -103,6 +107,7 @@ class Translated(BaseModel):
     detected_source_language: str = Field(description="The source language of the pair that translated, or the one that was found")
     text: str
     billed_characters: int = Field(description="Characters of the text, as the quota counts them")
+    model_type_used: str | None = Field(default=None, description="Where a model_type was asked for: quality_optimized, or latency_optimized")
 
 
 class Answer(BaseModel):
@@ -174,6 +179,7 @@ def _base(tag: str) -> str:
 @routes.post(
     "/translate",
     response_model=Answer,
+    response_model_exclude_none=True,
     responses=ERRORS,
     openapi_extra={**body_schema(Asked, "application/json", URLENCODED, MULTIPART), "parameters": PARAMETERS},
     summary="Translate texts, as DeepL does",
@@ -184,15 +190,20 @@ async def translate(request: Request, response: Response) -> Answer:
     texts = [asked.text] if isinstance(asked.text, str) else asked.text
     if not texts:
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
+    quality: Quality = "best" if asked.model_type in ("quality_optimized", "prefer_quality_optimized") else "fast"
+    form: Literal["text", "html"] = "html" if asked.tag_handling else "text"
     with _quota(request):
-        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts, format="html" if asked.tag_handling else "text")
+        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts, format=form, quality=quality)
+    used = ("quality_optimized" if answer.quality == "best" else "latency_optimized") if asked.model_type else None
 
     def source(t: Translation) -> str:
         if t.detected and not t.pair:
             return _base(t.detected.language)
         return _base(parse_pair(t.pair or answer.pair).source.tag)
 
-    out = [Translated(detected_source_language=source(t), text=t.text, billed_characters=len(q)) for q, t in zip(texts, made, strict=True)]
+    out = [
+        Translated(detected_source_language=source(t), text=t.text, billed_characters=len(q), model_type_used=used) for q, t in zip(texts, made, strict=True)
+    ]
     return Answer(translations=out)
 
 
@@ -214,7 +225,7 @@ TYPE = {"name": "type", "in": "query", "required": False, "description": "source
 async def languages(request: Request) -> list[Listed]:
     service: Service = request.app.state.service
     kind = await _kind(request)
-    pairs = [parse_pair(pair) for pair in service.pairs()]
+    pairs = [parse_pair(pair) for pair in service.pairs(service.limits.fallback)]
     if kind == "source":
         codes = {_base(pair.source.tag) for pair in pairs}
     else:

@@ -19,7 +19,9 @@ from serve.bodies import Upload, read_upload, upload_schema
 from serve.documents import open_document
 from serve.gate import charge
 from serve.jobs import Job, Jobs, State
+from serve.quality import QUALITY, Quality
 from serve.service import Service
+from serve.versions import Way
 from tell.errors import NotReady
 
 # Of what may wait, so much at most is one part of a document.
@@ -34,6 +36,7 @@ class Asked(BaseModel):
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
+    quality: Quality = Field(default="fast", description=QUALITY)
 
 
 class Progress(BaseModel):
@@ -44,7 +47,8 @@ class Progress(BaseModel):
 
 EXAMPLE: dict[str, Any] = {
     "id": "0f3c5a7e91d24b86a1c2e4f608152a3b", "state": "translating", "name": "letter.txt", "pair": "is-en", "adapters": ["3f9a0c1d5b7e28460f3c5a7e91d24b86"],
-    "progress": {"done": 1200, "total": 4800, "seconds": 9}, "truncated": False, "error": None, "created": "2030-01-31T12:00:00Z", "expires": None,
+    "progress": {"done": 1200, "total": 4800, "seconds": 9}, "truncated": False,
+    "quality": "fast", "fallback": None, "error": None, "created": "2030-01-31T12:00:00Z", "expires": None,
 }  # fmt: skip
 
 
@@ -60,6 +64,8 @@ class JobStatus(BaseModel):
     progress: Progress
     adapters: list[str] = Field(description="The ids of the adapters that translated so far: several when another version went live meanwhile")
     truncated: bool = Field(description="Whether some of it was cut at the token limit")
+    quality: Quality = Field(description="As asked for; fast where some part was translated while the service was busy")
+    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the service must let it be used (serve --fallback)")
     error: str | None = None
     created: datetime
     expires: datetime | None = Field(default=None, description="When the job and its result are forgotten; null while it is under way")
@@ -81,12 +87,12 @@ def said(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> JobStatus:
     return JobStatus(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=Progress(done=job.done, total=job.total, seconds=job.seconds_left()),
-        adapters=job.adapters, truncated=job.truncated, error=said(job), created=datetime.fromtimestamp(job.created, UTC),
+        adapters=job.adapters, truncated=job.truncated, quality=job.used, fallback=job.way, error=said(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 
 
-async def begin(request: Request, upload: Upload, source: str, target: str, cache: bool = True) -> Job:
+async def begin(request: Request, upload: Upload, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
     """The job of a file. Raises RequestError, NotServed, TooLarge, QuotaUsed, Overloaded, and KeyRefused where nobody was named."""
     service: Service = request.app.state.service
     jobs: Jobs = request.app.state.jobs
@@ -94,10 +100,10 @@ async def begin(request: Request, upload: Upload, source: str, target: str, cach
     document = open_document(upload.name, upload.raw, limits.characters, max(1, limits.waiting // SHARE))
     ask = ask_of(request, None, cache)
     # What is refused for another reason costs no quota.
-    service.versions.find(source, target)
+    service.route(source, target)
     jobs.check(ask.caller, len(upload.raw))
     await charge(request, list(document.parts))
-    return jobs.start(ask.caller, document, upload.name, len(upload.raw), source, target, ask.cache)
+    return jobs.start(ask.caller, document, upload.name, len(upload.raw), source, target, ask.cache, quality)
 
 
 def file_of(job: Job) -> Response:
@@ -126,7 +132,7 @@ def jobs_of(request: Request) -> tuple[Jobs, Callable[[str], Job]]:
 )  # fmt: skip
 async def post(request: Request, response: Response) -> JobStatus:
     asked, upload = await read_upload(request, Asked)
-    job = await begin(request, upload, asked.source, asked.target, asked.cache)
+    job = await begin(request, upload, asked.source, asked.target, asked.cache, asked.quality)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return status_of(job, request.app.state.jobs)
 

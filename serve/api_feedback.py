@@ -33,7 +33,7 @@ class Asked(BaseModel):
     text: str = Field(pattern=BLANK, description="the text that was translated")
     correction: str = Field(pattern=BLANK, description="the translation as it should be")
     translation: str = Field(default="", description="the translation as it was")
-    adapter: str = Field(pattern=r"^[0-9a-f]{32}$", description="the id of the adapter that translated, as the answer named it")
+    adapter: str = Field(pattern=r"^([0-9a-f]{32}|base)$", description="the id of the adapter that translated, as the answer named it")
 
 
 routes = APIRouter(tags=["native"])

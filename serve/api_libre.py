@@ -19,7 +19,8 @@ from serve.documents import FORMATS
 from serve.gate import LINKS, identify
 from serve.guards import unless_gone
 from serve.jobs import Jobs
-from serve.service import Service
+from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES
+from serve.service import Service, Translation
 from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
 from tell.text.detect import Detected as Found
@@ -48,7 +49,7 @@ class Asked(BaseModel):
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     format: Annotated[Literal["text", "html"] | None, BeforeValidator(_given)] = Field(default=None, description="text or html")
-    alternatives: Annotated[int | None, BeforeValidator(_given)] = Field(default=None, ge=0, description="a number of other translations wanted, 0 or more")
+    alternatives: Annotated[int | None, BeforeValidator(_given)] = Field(default=None, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
     api_key: str | None = Field(default=None, description="an API key, where no header holds one")
 
 
@@ -84,7 +85,7 @@ class Answer(BaseModel):
         default=None, description="For source auto: each text's language, `und` where there is nothing in it that could tell"
     )
     alternatives: list[str] | list[list[str]] | None = Field(
-        default=None, description="Where some were asked for: a list, or one for each text. There is one translation, so they are empty"
+        default=None, description="Where some were asked for: a list, or one for each text, the best first; fewer where no more came out"
     )
 
 
@@ -136,11 +137,14 @@ class Settings(BaseModel):
 routes = APIRouter(tags=["LibreTranslate"])
 
 
-def _texts(made: list[str], asked: Asked) -> dict[str, Any]:
-    """The texts in the shape of the question, and as many empty lists of alternatives."""
-    if isinstance(asked.q, str):
-        return {"translatedText": made[0], "alternatives": [] if asked.alternatives else None}
-    return {"translatedText": made, "alternatives": [[] for _ in made] if asked.alternatives else None}
+def _texts(made: list[Translation], asked: Asked) -> dict[str, Any]:
+    """The texts in the shape of the question, and as many lists of alternatives."""
+    texts, others = [t.text for t in made], [[a.text for a in t.alternatives] for t in made]
+    one = isinstance(asked.q, str)
+    out: dict[str, Any] = {"translatedText": texts[0] if one else texts}
+    if asked.alternatives:
+        out["alternatives"] = others[0] if one else others
+    return out
 
 
 def _percent(found: Found) -> Detected:
@@ -173,8 +177,10 @@ async def translate(request: Request, response: Response) -> Answer:
     if _probes(request, asked):
         response.headers["X-Tellmt-Probe"] = "not translated"
         return Answer(translatedText=asked.q)
-    _, made = await translated(request, response, asked.source, asked.target, checked_texts(asked.q), format=asked.format or "text")
-    out = _texts([t.text for t in made], asked)
+    _, made = await translated(
+        request, response, asked.source, asked.target, checked_texts(asked.q), format=asked.format or "text", alternatives=asked.alternatives or 0
+    )
+    out = _texts(made, asked)
     found = [_percent(t.detected) for t in made if t.detected]
     if found:
         out["detectedLanguage"] = found[0] if isinstance(asked.q, str) else found
@@ -198,7 +204,7 @@ async def detect(request: Request) -> list[Detected]:
 async def languages(request: Request) -> list[Language]:
     service: Service = request.app.state.service
     out: dict[str, Language] = {}
-    for pair in (parse_pair(p) for p in service.pairs()):
+    for pair in (parse_pair(p) for p in service.pairs(service.limits.fallback)):
         for side in (pair.source, pair.target):
             out.setdefault(side.tag, Language(code=side.tag, name=side.name, targets=[]))
         out[pair.source.tag].targets.append(pair.target.tag)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +15,10 @@ from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone
 from serve.markup import plain_text, translate_html
+from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
 from serve.service import Ask, Service, Translation
-from serve.versions import Version
+from serve.versions import Version, Way
+from serve.ways import ALLOWED, Route, asked_ways
 from tell.errors import RequestError
 from tell.text.flags import Flag
 
@@ -44,11 +47,31 @@ class Asked(BaseModel):
         default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
     )
     cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
+    quality: Quality = Field(default="fast", description=QUALITY)
+    alternatives: int = Field(default=0, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
+    fallback: Literal["none"] | Way | Annotated[list[Way], Field(max_length=2)] = Field(
+        default="none", description=f"where the pair has no adapter: {ALLOWED}, as a list; the service must let it be used (serve --fallback)"
+    )
 
 
 class Language(BaseModel):
     language: str = Field(description="Its BCP 47 code; und where a text has no words")
     confidence: float = Field(description="How likely it is among the languages that the text could be in here, from 0 to 1")
+
+
+class Alternative(BaseModel):
+    text: str
+    flags: list[Flag]
+
+
+class Step(BaseModel):
+    pair: str
+    adapter: str | None = Field(default=None, description="The id of the adapter; not there where the bare base translated")
+
+
+class Middle(BaseModel):
+    text: str = Field(description="What was translated out of the source, and into the target")
+    flags: list[Flag]
 
 
 class Translated(BaseModel):
@@ -59,12 +82,22 @@ class Translated(BaseModel):
     pair: str | None = Field(
         default=None, description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
     )
+    fallback: Way | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as that of the answer")
+    via: list[Step] | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as that of the answer")
+    pivot: Middle | None = Field(default=None, description="With fallback pivot: the text between the two steps, with its flags, which `flags` has too")
+    alternatives: list[Alternative] | None = Field(
+        default=None,
+        description="Where some were asked for: other translations, the best first; fewer where no more came out, and none while the service is busy",
+    )
 
 
 class Answer(BaseModel):
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
-    adapter: str = Field(description="The id of the adapter that translated: the hash of its content")
+    adapter: str = Field(description="The id of the adapter that translated, the last of several: the hash of its content; base where it was the bare base")
     base: str
+    quality: Quality = Field(description="How hard it was tried for: fast also where best was asked for, while the service is busy")
+    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot, through English, or base, the base without an adapter")
+    via: list[Step] | None = Field(default=None, description="Where the pair has no adapter: what translated, in order")
     translations: list[Translated] = Field(description="One per text, in order")
 
 
@@ -98,56 +131,86 @@ async def translated(
     timeout: float | None = None,
     cache: bool = True,
     format: Literal["text", "html"] = "text",
+    quality: Quality = "fast",
+    alternatives: int = 0,
+    ways: tuple[Way, ...] | None = None,
 ) -> tuple[Answer, list[Translation]]:
-    """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
+    """What all APIs do: lease the pair's version, translate, and leave off when the client does or its time is over.
+
+    `ways` are those in which a pair without an adapter may be translated, those of the operator unless the request can name some.
+    """
     service: Service = request.app.state.service
-    ask = ask_of(request, timeout, cache)
+    ask = ask_of(request, timeout, cache, quality, alternatives)
     service.check(texts, ask)
     await charge(request, texts)
 
-    async def work() -> tuple[Version, list[Translation]]:
+    async def work() -> tuple[Taken, list[Translation]]:
         if source == "auto":
-            return await _by_language(request, target, texts, ask, format)
-        async with service.lease(source, target) as version:
-            request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
-            return version, await _by(service, version, texts, ask, format)
+            return await _by_language(request, target, texts, ask, format, service.limits.fallback if ways is None else ways)
+        route = service.route(source, target, ways)
+        return await _by(request, route, texts, ask, format)
 
     async with in_time(ask, service.metrics):
-        version, made = await unless_gone(request, work())
-    response.headers.update(named(version))
-    card = version.adapter.card
-    return Answer(pair=card.pair, adapter=version.adapter.id, base=card.base.id, translations=[_told(t) for t in made]), made
+        (route, by), made = await unless_gone(request, work())
+    response.headers.update(named(route, by, ask))
+    answer = Answer(
+        pair=route.pair, adapter=by[-1].name, base=by[-1].adapter.card.base.id, quality=ask.quality, fallback=route.way,
+        via=steps(by) if route.way else None, translations=[_told(t, alternatives > 0) for t in made],
+    )  # fmt: skip
+    return answer, made
 
 
-async def _by(service: Service, version: Version, texts: list[str], ask: Ask, format: str) -> list[Translation]:
-    if format == "text":
-        return await service.translate(version, texts, ask)
-    return await translate_html(texts, lambda lines: service.translate(version, lines, ask))
+# A route, and the version of each of its steps.
+Taken = tuple[Route, list[Version]]
 
 
-async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str) -> tuple[Version, list[Translation]]:
-    """Each text by the pair of its own language, pair after pair: a lease that waits for another's end could wait for ever. The version is the first one's."""
+async def _by(request: Request, route: Route, texts: list[str], ask: Ask, format: str) -> tuple[Taken, list[Translation]]:
     service: Service = request.app.state.service
-    pairs = pairs_into(service.pairs(), target)
+    by: list[Version] = []
+
+    def taken(version: Version) -> None:
+        request.scope["tellmt.version"] = version.labels
+        by.append(version)
+
+    if format == "text":
+        made = await service.through(route, texts, ask, taken)
+    else:
+        made = await translate_html(texts, lambda lines: service.through(route, lines, ask, taken))
+    return (route, by), made
+
+
+async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str, ways: tuple[Way, ...]) -> tuple[Taken, list[Translation]]:
+    """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
+    service: Service = request.app.state.service
+    pairs = pairs_into(service.pairs(ways), target)
     found = await find_all(pairs, [plain_text(text) for text in texts] if format == "html" else texts)
     made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
-    first: Version | None = None
+    first: Taken | None = None
     for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
-        async with service.lease(pair.source.tag, pair.target.tag) as version:
-            if first is None:
-                first = version
-                request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
-            own = [i for i, f in enumerate(found) if f.pair == pair]
-            for i, t in zip(own, await _by(service, version, [texts[i] for i in own], ask, format), strict=True):
-                made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
+        own = [i for i, f in enumerate(found) if f.pair == pair]
+        route = service.route(pair.source.tag, pair.target.tag, ways)
+        taken, its = await _by(request, route, [texts[i] for i in own], ask, format)
+        first = first or taken
+        for i, t in zip(own, its, strict=True):
+            made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
     assert first is not None
+    request.scope["tellmt.version"] = first[1][-1].labels
     return first, [made[i] for i in range(len(texts))]
 
 
-def _told(made: Translation) -> Translated:
-    found = made.detected
-    detected = None if found is None else Language(language=found.language, confidence=round(found.confidence, 4))
-    return Translated(text=made.text, truncated=made.truncated, flags=list(made.flags), detected=detected, pair=made.pair)
+def steps(by: Sequence[Version]) -> list[Step]:
+    return [Step(pair=v.pair, adapter=None if v.bare else v.name) for v in by]
+
+
+def _told(made: Translation, alternatives: bool) -> Translated:
+    found, middle = made.detected, made.middle
+    out = Translated(text=made.text, truncated=made.truncated, flags=list(made.flags), pair=made.pair)
+    out.detected = None if found is None else Language(language=found.language, confidence=round(found.confidence, 4))
+    if made.pair and made.way:
+        out.fallback, out.via = made.way, steps(made.by)
+    out.pivot = Middle(text=middle.text, flags=list(middle.flags)) if middle else None
+    out.alternatives = [Alternative(text=a.text, flags=list(a.flags)) for a in made.alternatives] if alternatives else None
+    return out
 
 
 @routes.post(
@@ -161,5 +224,9 @@ def _told(made: Translation) -> Translated:
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format)
+    ways = asked_ways(request.app.state.service.limits.fallback, asked.fallback)
+    answer, _ = await translated(
+        request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format,
+        asked.quality, asked.alternatives, ways,
+    )  # fmt: skip
     return answer

@@ -1,7 +1,7 @@
 """Translations as they come: POST /api/v1/translate/stream, one JSON object a line (NDJSON).
 
     {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation
-    {"done": true, "pair": "is-en", "adapter": "...", "base": "..."}
+    {"done": true, "pair": "is-en", "adapter": "...", "base": "...", "quality": "fast"}
     {"error": "...", "status": 504}                                instead of the last line, when it went wrong after the head was sent
 
 Not server-sent events: those are for a browser's EventSource, which cannot POST, and every client has a reader of lines and of JSON.
@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api_native import ERRORS, Asked, Language, checked_texts
+from serve.api_native import ERRORS, Asked, Language, Step, checked_texts, steps
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import Found, find_all, pairs_into
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone, where
-from serve.service import Ask, Service
-from serve.versions import Version
+from serve.quality import Quality
+from serve.service import Ask, Service, Translation
+from serve.versions import Version, Way
+from serve.ways import Route, asked_ways
 from tell.console import say
 from tell.errors import RequestError, TellmtError
-from tell.text.flags import Flag
+from tell.text.flags import Flag, union
 
 KIND = "application/x-ndjson"
 # Proxies hold back what they think is one answer.
@@ -42,7 +46,7 @@ class Part(BaseModel):
     index: int = Field(description="The number of the text, from 0. Every text has one part or more, in order")
     text: str = Field(description="A part of its translation, with the lines and white space around it; all parts, joined, are the translation")
     truncated: bool = Field(description="Whether this part was cut at the token limit")
-    flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first")
+    flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first; in a pivot also with the text between the steps")
     pair: str = Field(
         default="", description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
     )
@@ -56,6 +60,9 @@ class Done(BaseModel):
     pair: str
     adapter: str
     base: str
+    quality: Quality
+    fallback: Way = Field(default="pivot", description="Where the pair has no adapter; with source auto, as all here, that of the last texts")
+    via: list[Step] = Field(default=[], description="Where the pair has no adapter: what translated, in order")
 
 
 class Failed(BaseModel):
@@ -77,7 +84,7 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, texts: list[str], ask: Ask, stretches: list[Stretch], default: tuple[str, str]):
+    def __init__(self, request: Request, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
         self.request, self.texts, self.ask, self.stretches, self.default = request, texts, ask, stretches, default
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
@@ -103,38 +110,53 @@ class Lines(Response):
 
     async def _sent(self, send: Send) -> None:
         """One stretch of texts after the other that one pair translates."""
-        last: Version | None = None
+        last: Route | None = None
+        by: list[Version] = []
         kept: list[bytes] = []
-        for pair, first, found in self.stretches:
+        for route, first, found in self.stretches:
             texts = self.texts[first : first + len(found)]
-            if pair is None:
+            if route is None:
                 # In the target language already. Before the head is sent it may still be that all ends in an error answer.
                 for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
                     kept.append(_line(index=i, text=text, truncated=False, flags=(), detected=_language(f)))
                 if self.begun:
                     await self._flush(send, kept)
                 continue
-            async with self.service.lease(*pair) as version, self.service.work(version, texts, self.ask) as work:
-                last = version
-                await self._begin(send, version)
+            last, by = route, []
+            before: list[Translation] = []
+            if len(route.steps) > 1:
+                # What is between the steps of a pivot is translated whole before the first part of what comes of it.
+                async with self.service.step(route, 0) as version:
+                    by.append(version)
+                    before = await self.service.translate(version, texts, self.ask)
+            ask = dataclasses.replace(self.ask, measured=bool(before))
+            texts = [t.text for t in before] or texts
+            async with self.service.step(route, len(route.steps) - 1) as version, self.service.work(version, texts, ask) as work:
+                by.append(version)
+                await self._begin(send, route, by)
                 await self._flush(send, kept)
                 async for number, part in work.parts():
-                    more = {"pair": version.adapter.card.pair, "detected": _language(found[number])} if found[number] else {}
-                    await self._flush(send, [_line(index=first + number, text=part.text, truncated=part.truncated, flags=part.flags, **more)])
+                    more: dict[str, Any] = {"pair": route.pair, "detected": _language(found[number])} if found[number] else {}
+                    flags, cut = part.flags, part.truncated
+                    if before:
+                        flags, cut = union([before[number].flags, flags]), cut or before[number].truncated
+                    await self._flush(send, [_line(index=first + number, text=part.text, truncated=cut, flags=flags, **more)])
         if last is None:
-            async with self.service.lease(*self.default) as version:
-                last = version
-                await self._begin(send, version)
+            last = self.default
+            async with self.service.step(last, len(last.steps) - 1) as version:
+                by.append(version)
+                await self._begin(send, last, by)
         await self._flush(send, kept)
-        card = last.adapter.card
-        end = _line(done=True, pair=card.pair, adapter=last.adapter.id, base=card.base.id)
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+        end: dict[str, Any] = {"pair": last.pair, "adapter": by[-1].name, "base": by[-1].adapter.card.base.id, "quality": self.ask.quality}
+        if last.way:
+            end |= {"fallback": last.way, "via": [s.model_dump(exclude_none=True) for s in steps(by)]}
+        await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
-    async def _begin(self, send: Send, version: Version) -> None:
+    async def _begin(self, send: Send, route: Route, by: Sequence[Version]) -> None:
         if self.begun:
             return
-        self.request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
-        self.init_headers({**named(version), **HEADERS})
+        self.request.scope["tellmt.version"] = by[-1].labels
+        self.init_headers({**named(route, by, self.ask), **HEADERS})
         self.begun = True
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
@@ -147,24 +169,26 @@ def _language(found: Found | None) -> dict[str, Any]:
     return {} if found is None else {"language": found.detected.language, "confidence": round(found.detected.confidence, 4)}
 
 
-# Source and target (None: nothing to do), the number of the first text, and what was found of each, with source auto.
-Stretch = tuple[tuple[str, str] | None, int, list[Found | None]]
+# How it is translated (None: nothing to do), the number of the first text, and what was found of each, with source auto.
+Stretch = tuple[Route | None, int, list[Found | None]]
 
 
-async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], tuple[str, str]]:
+async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], Route]:
     """What is translated together, in order, and the pair that is named where nothing is translated."""
+    ways = asked_ways(service.limits.fallback, asked.fallback)
     if asked.source != "auto":
-        pair = asked.source, asked.target
-        return [(pair, 0, [None] * len(texts))], pair
-    pairs = pairs_into(service.pairs(), asked.target)
+        route = service.route(asked.source, asked.target, ways)
+        return [(route, 0, [None] * len(texts))], route
+    pairs = pairs_into(service.pairs(ways), asked.target)
+    routes = {pair: service.route(pair.source.tag, pair.target.tag, ways) for pair in pairs}
     out: list[Stretch] = []
     for i, found in enumerate(await find_all(pairs, texts)):
-        own = (found.pair.source.tag, found.pair.target.tag) if found.pair else None
+        own = routes[found.pair] if found.pair else None
         if out and out[-1][0] == own:
             out[-1][2].append(found)
         else:
             out.append((own, i, [found]))
-    return out, (pairs[0].source.tag, pairs[0].target.tag)
+    return out, routes[pairs[0]]
 
 
 def _schema() -> dict[str, Any]:
@@ -186,8 +210,11 @@ async def stream(request: Request) -> Response:
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
         )
+    if asked.alternatives:
+        raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(asked.text)
-    ask = ask_of(request, asked.timeout, asked.cache)
+    ask = ask_of(request, asked.timeout, asked.cache, asked.quality)
     request.app.state.service.check(texts, ask)
+    stretches = await _stretches(request.app.state.service, asked, texts)
     await charge(request, texts)
-    return Lines(request, texts, ask, *await _stretches(request.app.state.service, asked, texts))
+    return Lines(request, texts, ask, *stretches)

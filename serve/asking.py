@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 
 from serve.metrics import Metrics
+from serve.quality import Quality
 from serve.service import Ask, Service
 from serve.versions import Version
+from serve.ways import Route
 from tell.errors import RequestError, TimedOut
 
 TIMEOUT = "X-Request-Timeout"
@@ -29,16 +31,21 @@ NAMED: dict[str, Any] = {
     "X-Tellmt-Pair": {"description": "The pair that was translated", "schema": {"type": "string"}},
     "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
     "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},
-}
+    "X-Tellmt-Quality": {"description": "fast or best: how hard it was tried for", "schema": {"type": "string"}},
+    "X-Tellmt-Via": {
+        "description": "Where the pair has no adapter: `pivot is-en=ID, en-fo=ID`, or `base`", "required": False, "schema": {"type": "string"}
+    },
+}  # fmt: skip
 
 
-def ask_of(request: Request, timeout: float | None = None, cache: bool = True) -> Ask:
-    """Who asks, and how; `timeout` and `cache` are those of the body. Of two times the shorter counts. Raises RequestError."""
+def ask_of(request: Request, timeout: float | None = None, cache: bool = True, quality: Quality = "fast", alternatives: int = 0) -> Ask:
+    """Who asks, and how, as far as the service has time for it; all else is of the body. Of two times the shorter counts. Raises RequestError."""
     service: Service = request.app.state.service
     seconds = min(service.limits.timeout, _header(request), timeout or math.inf)
     caller = request.scope.get("tellmt.caller")
     stored = cache and getattr(caller, "cache", True) and "no-store" not in _directives(request)
-    return Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored)
+    ask = Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives)
+    return service.settled(ask)
 
 
 def _header(request: Request) -> float:
@@ -58,9 +65,11 @@ def _directives(request: Request) -> set[str]:
     return {part.strip().lower() for part in request.headers.get("cache-control", "").split(",")}
 
 
-def named(version: Version) -> dict[str, str]:
-    card = version.adapter.card
-    return {"X-Tellmt-Pair": card.pair, "X-Tellmt-Adapter": version.adapter.id, "X-Tellmt-Base": quote(card.base.id, safe="/:@+ ")}
+def named(route: Route, by: Sequence[Version], ask: Ask) -> dict[str, str]:
+    """The headers that say who translated: the versions of all steps, in order."""
+    made = {"X-Tellmt-Pair": route.pair, "X-Tellmt-Adapter": by[-1].name, "X-Tellmt-Base": quote(by[-1].adapter.card.base.id, safe="/:@+ ")}
+    steps = " " + ", ".join(f"{v.pair}={v.name}" for v in by) if route.way == "pivot" else ""
+    return {**made, "X-Tellmt-Quality": ask.quality, **({"X-Tellmt-Via": f"{route.way}{steps}"} if route.way else {})}
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,8 @@
 """Translations kept per adapter version, the least recently used given up first, bounded in bytes. In memory only, and gone with the version.
 
 An adapter is known by the hash of its content, which holds its anchor and its decoding, and decoding is greedy: the same segment gives the same
-translation. Each version has entries of its own, so nothing crosses from one to another; and what was decoded otherwise than the card says has its
-settings in its key.
+translation. Each version has entries of its own, so nothing crosses from one to another; and what was decoded otherwise than the card says, or drawn by chance,
+has its settings and its seed in its key.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import itertools
 import sys
 from collections import Counter, OrderedDict
 
+from tell.engine import Sampling
 from tell.text.flags import Checked
 
 # Bytes of an entry beside its two strings, at most: 263 were measured, and the table grows in steps.
 ENTRY = 340
 
-# A segment decoded as the adapter's card has it, or a segment with another penalty on repetition.
-Key = str | tuple[str, float]
+# A segment decoded as the adapter's card has it, or a segment with another penalty on repetition, or drawn by chance.
+Key = str | tuple[str, float | Sampling]
 
 
 class Cache:

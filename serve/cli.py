@@ -110,6 +110,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=300, show_default=True, help="Seconds for one request, at most.")
 @click.option("--cache-mb", type=click.IntRange(0, 1 << 20), default=32, show_default=True, help="MiB of translations kept in memory; 0 keeps none.")
 @click.option("--tries", type=click.IntRange(0, 4), default=4, show_default=True, help="Ways in which a flagged segment is tried again; 0: none.")
+@click.option("--fallback", default="none", show_default=True, help="Where a pair has no adapter: pivot (through English), base, pivot,base, or none.")
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
 @click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
@@ -131,6 +132,7 @@ def serve(
     timeout: float,
     cache_mb: int,
     tries: int,
+    fallback: str,
     quota_storage: str,
     feedback: Path | None,
     drain: float,
@@ -143,6 +145,9 @@ def serve(
     the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
     LibreTranslate's clients find /translate and /languages.
     """
+    from serve.ways import parse_ways
+
+    ways = parse_ways(fallback)
     name = choose_engine(engine)
     for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
@@ -166,7 +171,7 @@ def serve(
         if not json_mode():
             say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.place}")
         limits = _limits(max_adapters, max_rank, max_chars, context)
-        limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch, tries=tries)
+        limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch, tries=tries, fallback=ways)
         service = Service(open_engine(name, options), limits)
         follower = Follower(service, found, shipped=on_base(shipped, model))
         return asyncio.run(run(service, follower, sock, lambda: _announce(service, follower, url_of(sock)), drain, grace, **access))

@@ -62,11 +62,6 @@ class Item:
     prompt: Prompt
 
     @property
-    def group(self) -> tuple[bool, float]:
-        """Prompts of one batch share these options."""
-        return self.prompt.one_line, self.prompt.repetition_penalty
-
-    @property
     def room(self) -> int:
         return len(self.prompt.ids) + self.prompt.max_tokens
 
@@ -112,7 +107,7 @@ class Waiting:
         call, items = next(iter(calls.items()))
         head = items[0]
         size = len(head.prompt.ids)
-        alike = [i for line in calls.values() for i in line if i.group == head.group]
+        alike = [i for line in calls.values() for i in line if i.prompt.kind == head.prompt.kind]
         # The head first among equals; twice a batch is enough to see what it could be run with.
         near = sorted(alike, key=lambda i: (i is not head, abs(len(i.prompt.ids) - size)))[: 2 * self.max_batch]
         batch = best_with(head, near, self.max_batch, self.max_tokens)

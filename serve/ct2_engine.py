@@ -265,7 +265,9 @@ class Ct2Engine:
             left[n] -= 1
             return again.wanted or stops[n].wanted or left[n] <= 0
 
-        one_line, penalty = batch[0].group
+        one_line, penalty, sampling = batch[0].prompt.kind
+        # Its generator of random numbers belongs to its thread and is seeded once, so a prompt's own seed cannot be kept.
+        temperature, top_k, top_p = sampling or (1.0, 1, 1.0)
         results = batch[0].call.model.generate_batch(
             [[self._names[i] for i in item.prompt.ids] for item in batch],
             max_length=max(left),
@@ -274,7 +276,9 @@ class Ct2Engine:
             include_prompt_in_result=False,
             repetition_penalty=penalty,
             beam_size=1,
-            sampling_topk=1,
+            sampling_temperature=temperature,
+            sampling_topk=top_k,
+            sampling_topp=top_p,
             callback=stop,
         )
         return [list(r.sequences_ids[0])[: item.prompt.max_tokens] for item, r in zip(batch, results, strict=True)]

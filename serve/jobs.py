@@ -17,7 +17,9 @@ from typing import Literal, get_args
 
 from serve.documents import Document, fit_name
 from serve.guards import where
+from serve.quality import Quality
 from serve.service import Ask, Service
+from serve.versions import Version, Way
 from tell.console import say
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
 from tell.languages import parse_pair
@@ -59,6 +61,11 @@ class Job:
     ending: str
     size: int
     cache: bool
+    # What was asked for; and what was got: fast if some part was translated while the service was busy.
+    quality: Quality = "fast"
+    used: Quality = "fast"
+    # How, where the pair has no adapter.
+    way: Way | None = None
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     secret: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32))
     state: State = "queued"
@@ -133,15 +140,15 @@ class Jobs:
         ends = [job.ended + self.limits.kept - time.time() for job in jobs if job.ended is not None]
         return max(1, min(60, round(min(ends, default=60.0))))
 
-    def start(self, owner: str, document: Document, name: str, size: int, source: str, target: str, cache: bool = True) -> Job:
+    def start(self, owner: str, document: Document, name: str, size: int, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
         """Begin to translate. Raises LanguageError, RequestError, NotServed, Overloaded, and EngineError while the service ends."""
         if self.service.stopping or self._closed:
             raise EngineError("the service is stopping")
-        pair = parse_pair(self.service.versions.find(source, target))
+        pair = parse_pair(self.service.route(source, target).pair)
         self.check(owner, size)
         job = Job(
             owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size, cache,
-            total=sum(map(len, document.parts)),
+            quality, quality, total=sum(map(len, document.parts)),
         )  # fmt: skip
         self._jobs[job.id] = job
         job.task = asyncio.get_running_loop().create_task(self._run(job, document))
@@ -225,16 +232,18 @@ class Jobs:
         return out
 
     async def _part(self, job: Job, part: str) -> str:
-        ask = Ask(caller=job.owner, cache=job.cache)
         while True:
+            ask = self.service.settled(Ask(caller=job.owner, cache=job.cache, quality=job.quality))
+            by: list[Version] = []
             try:
-                async with self.service.lease(job.source, job.target) as version:
-                    [made] = await self.service.translate(version, [part], ask)
+                route = self.service.route(job.source, job.target)
+                [made] = await self.service.through(route, [part], ask, by.append)
             except Overloaded as e:
                 # Who asked has left long ago and cannot ask again.
                 await asyncio.sleep(min(e.retry_after, LONGEST_WAIT))
                 continue
-            if version.adapter.id not in job.adapters:
-                job.adapters.append(version.adapter.id)
-            job.truncated |= made.truncated
+            job.adapters += [name for name in dict.fromkeys(v.name for v in by) if name not in job.adapters]
+            job.way, job.truncated = route.way or job.way, job.truncated or made.truncated
+            if ask.quality == "fast":
+                job.used = "fast"
             return made.text

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from serve.batch import Done
+from serve.quality import Quality, candidates, samplings
 from tell.card import check_base
 from tell.console import say
 from tell.engine import EngineOptions, choose_engine, open_engine
@@ -15,6 +16,8 @@ from tell.extras import need
 from tell.languages import LanguagePair
 from tell.registry import Registry
 from tell.shipped import Shipped
+from tell.text.candidates import best_first
+from tell.text.flags import checked
 from tell.text.segments import fill, pieces, split
 from tell.translate import Hypothesis, Translator
 
@@ -32,8 +35,8 @@ class Local:
     parallel = 1
     characters = 1 << 20
 
-    def __init__(self, translator: Translator, lines: int, segment_tokens: int):
-        self.translator, self.lines, self.segment_tokens = translator, lines, segment_tokens
+    def __init__(self, translator: Translator, lines: int, segment_tokens: int, pair: LanguagePair, quality: Quality = "fast"):
+        self.translator, self.lines, self.segment_tokens, self.pair, self.quality = translator, lines, segment_tokens, pair, quality
         self.adapters = [translator.adapter_id or ""]
 
     def _measure(self, texts: list[str]) -> list[int]:
@@ -52,12 +55,20 @@ class Local:
             except RequestError as e:
                 failed[i] = str(e)
         made: dict[int, list[Hypothesis]] = {}
-        for (i, _), h in zip(wanted, await self.translator.translate([piece for _, piece in wanted]), strict=True):
+        for (i, _), h in zip(wanted, await self._decoded([piece for _, piece in wanted]), strict=True):
             made.setdefault(i, []).append(h)
         return [
             Done("", failed=failed[i]) if i in failed else Done(fill(plan, [h.text for h in made.get(i, [])]), any(h.truncated for h in made.get(i, [])))
             for i, plan in enumerate(plans)
         ]
+
+    async def _decoded(self, texts: Sequence[str]) -> list[Hypothesis]:
+        """One for each text: the greedy one, or with quality best the candidate that is chosen."""
+        drawn = samplings(candidates(self.quality, 0))
+        made = [await self.translator.translate(texts, how) for how in (None, *drawn)]
+        if not drawn:
+            return made[0]
+        return [best_first([checked(self.pair, text, h) for h in own])[0] for text, own in zip(texts, zip(*made, strict=True), strict=True)]
 
 
 def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
@@ -65,7 +76,9 @@ def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
 
 
 @asynccontextmanager
-async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str) -> AsyncIterator[Local]:
+async def open_local(
+    pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str, quality: Quality = "fast"
+) -> AsyncIterator[Local]:
     """The engine started with the pair's live adapter, or else the shipped one, loaded and proved.
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
@@ -97,7 +110,7 @@ async def open_local(pair: LanguagePair, registry: Registry, shipped: Mapping[st
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
-        yield Local(translator, LINES.get(name, LINES_CPU), segment_limit(translator))
+        yield Local(translator, LINES.get(name, LINES_CPU), segment_limit(translator), pair, quality)
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.
         await asyncio.shield(engine.close())

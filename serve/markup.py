@@ -289,7 +289,14 @@ async def translate_html(texts: Sequence[str], translate: Callable[[list[str]], 
     made = await translate([page.text for page in pages])
     out = []
     for page, translation in zip(pages, made, strict=True):
-        text, whole = page.filled(translation.text)
-        flags = translation.flags if whole else union([translation.flags, ("placeholder",)])
-        out.append(dataclasses.replace(translation, text=text, flags=flags))
+        others = {o.text: o for o in (_written(page, other) for other in translation.alternatives)}
+        whole = _written(page, translation)
+        others.pop(whole.text, None)
+        middle = translation.middle and _written(page, translation.middle)
+        out.append(dataclasses.replace(whole, alternatives=tuple(others.values()), middle=middle))
     return out
+
+
+def _written(page: Markup, made: Translation) -> Translation:
+    text, whole = page.filled(made.text)
+    return dataclasses.replace(made, text=text, flags=made.flags if whole else union([made.flags, ("placeholder",)]))

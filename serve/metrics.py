@@ -46,6 +46,10 @@ class Metrics:
         self.mended = Counter(
             "tellmt_mended_segments", "Flagged segments: clean, better or same after more tries, or busy: none made.", ["pair", "outcome"], **kept
         )
+        self.best = Counter("tellmt_best_requests", "Requests, and parts of documents, for quality best, by the quality they got.", ["quality"], **kept)
+        self.chosen = Counter(
+            "tellmt_best_segments", "Segments of quality best, by the candidate that was chosen: greedy, or drawn.", ["pair", "chosen"], **kept
+        )
         self.live = Gauge("tellmt_adapter_live", "1 for the version that answers for a pair.", version, **kept)
         self.swaps = Counter("tellmt_adapter_changes", "Versions that went live or were refused.", ["pair", "outcome"], **kept)
         self.tasks = Gauge("tellmt_asyncio_tasks", "Tasks of the event loop that asks: a number that only grows is a leak.", **kept)

@@ -219,14 +219,16 @@ class OpenAIEngine:
         return await self._calls.all(adapter_id, [self._one(p, adapter_id, path, gate) for p in prompts])
 
     async def _one(self, prompt: Prompt, adapter_id: str | None, path: Path | None, gate: asyncio.Semaphore) -> Generation:
+        drawn = prompt.sampling
         body: dict[str, Any] = {
             "model": self._model if adapter_id is None else self._named(adapter_id),
             "prompt": list(prompt.ids),
             "max_tokens": prompt.max_tokens,
             # All of these have defaults on the server, which its operator or the base's generation_config.json may have changed.
-            "temperature": 0,
-            "top_p": 1,
-            "top_k": 0,
+            "temperature": drawn.temperature if drawn else 0,
+            "top_p": drawn.top_p if drawn else 1,
+            "top_k": drawn.top_k if drawn else 0,
+            "seed": drawn.seed if drawn else None,
             "min_p": 0,
             "presence_penalty": 0,
             "frequency_penalty": 0,

@@ -149,7 +149,7 @@ class Server:
     async def complete(self, body: dict[str, Any]) -> Answer | list[int]:
         """The token ids of a completion, the one that stopped it included; the answer as it is when its status is 404: no such model.
 
-        A broken connection is tried once more: greedy decoding gives the same again and changes nothing. What the server says about the
+        A broken connection is tried once more: what is greedy, or has a seed, comes out the same again, and nothing is changed. What the server says about the
         request stays out of messages, since it may quote it.
         """
         answer = await self.ask("POST", "/v1/completions", body, seconds=None, again=True)

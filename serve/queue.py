@@ -21,7 +21,7 @@ from serve.cache import Cache, Key
 from serve.turns import Path, Turns
 from serve.versions import Limits, Version
 from serve.window import Window, resting
-from tell.engine import Prompt
+from tell.engine import Prompt, Sampling
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
 from tell.text.flags import Checked, checked
@@ -49,7 +49,7 @@ class Decode:
 
     @property
     def kind(self) -> Hashable:
-        return self.prompt.one_line, self.prompt.repetition_penalty
+        return self.prompt.kind
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -64,8 +64,8 @@ class Job:
     wanted: Counter[Decode] = dataclasses.field(default_factory=Counter)
 
     @property
-    def pair(self) -> str:
-        return self.version.adapter.card.pair
+    def label(self) -> str:
+        return self.version.labels[0]
 
 
 # A segment's translation, or the future of it.
@@ -104,25 +104,25 @@ class Queue:
 
     # Requests come and go.
 
-    def check(self, caller: str, segments: int) -> None:
-        """Raises TooLarge, OverShare or Overloaded when so many segments are not let in now."""
+    def check(self, caller: str, segments: int, candidates: int = 1) -> None:
+        """Raises TooLarge, OverShare or Overloaded when so many segments, each of which is decoded so many times, are not let in now."""
         if segments:
             with self._counted(segments):
-                self.admission.check(caller, segments)
+                self.admission.check(caller, segments, candidates)
 
-    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool) -> Job:
+    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool, candidates: int = 1) -> Job:
         """Let a request in, by what can be told without tokenising it; it must leave by `leave`.
 
         Raises what `check` does, and Overloaded when its turn would come too late for its `seconds`.
         """
-        self.check(caller, segments)
+        self.check(caller, segments, candidates)
         adapter = version.adapter.id
         if segments:
-            cost = int(characters * self._density)
+            cost = int(characters * self._density) * candidates
             with self._counted(segments):
                 self.admission.check_time(seconds, self._turns.ahead(adapter, caller, cost), cost)
         job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
-        self._count(job, segments)
+        self._count(job, segments * candidates)
         return job
 
     @contextlib.contextmanager
@@ -134,10 +134,14 @@ class Queue:
             self.metrics.refusals.labels(e.reason).inc()
             raise
 
-    def unknown(self, version: Version, segments: Sequence[str], cache: bool) -> list[str]:
-        """Those of the segments that are to be decoded anew, each once."""
+    def unknown(self, version: Version, segments: Sequence[str], cache: bool, drawn: Sequence[Sampling] = ()) -> list[str]:
+        """Those of the segments that are to be decoded anew, greedily or as `drawn` says, each once."""
         adapter = version.adapter.id
-        return [s for s in dict.fromkeys(segments) if (adapter, s) not in self._decodes and not (cache and self.cache.has(adapter, s))]
+
+        def known(key: Key) -> bool:
+            return (adapter, key) in self._decodes or (cache and self.cache.has(adapter, key))
+
+        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, how)) for how in drawn))]
 
     def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
         """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
@@ -152,6 +156,16 @@ class Queue:
             self._density += 0.3 * (fresh / job.characters - self._density)
         self._pump()
         return slots
+
+    def draw(self, job: Job, segments: Sequence[str], drawn: Sequence[Sampling], prompts: Mapping[str, Prompt]) -> list[list[Slot]]:
+        """For each of the segments, all different, as many more decodes as `drawn` has. Raises RequestError as `submit`."""
+        self._count(job, len(segments) * len(drawn))
+        out = []
+        for segment in segments:
+            prompt = prompts.get(segment) or job.version.translator.prompt(segment)
+            out.append([self._slot(job, segment, (segment, how), dataclasses.replace(prompt, sampling=how))[0] for how in drawn])
+        self._pump()
+        return out
 
     def again(self, job: Job, segments: Sequence[str], firmer: float) -> list[Slot]:
         """More decodes for a request that has been let in, with so many times the adapter's own penalty on repetition. Raises RequestError as `submit`."""
@@ -214,13 +228,13 @@ class Queue:
         job.left += more
         (self._jobs.add if job.left else self._jobs.discard)(job)
         self.admission.take(job.path[1], more)
-        self._pairs[job.pair] += more
+        self._pairs[job.label] += more
         self.metrics.waiting.set(self.admission.waiting)
-        self.metrics.pair_waiting.labels(job.pair).set(self._pairs[job.pair])
+        self.metrics.pair_waiting.labels(job.label).set(self._pairs[job.label])
 
     def _answered(self, job: Job, segment: str, made: Checked, times: int) -> None:
         self._count(job, -times)
-        labels = (job.pair, job.version.adapter.id)
+        labels = job.version.labels
         self.metrics.segments.labels(*labels).inc(times)
         self.metrics.characters.labels(*labels).inc(times * len(segment))
         self.metrics.truncated.labels(*labels).inc(times * made.truncated)
@@ -280,7 +294,7 @@ class Queue:
     async def _run(self, adapter: str, decode: Decode) -> None:
         translator = decode.version.translator
         try:
-            (generation,) = await translator.engine.generate([decode.prompt], adapter)
+            (generation,) = await translator.engine.generate([decode.prompt], translator.adapter_id)
             pair = parse_pair(decode.version.adapter.card.pair)
             made = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
         except asyncio.CancelledError:
@@ -296,7 +310,7 @@ class Queue:
         if decode.jobs:
             del self._decodes[adapter, decode.key]
         if isinstance(result, Checked):
-            self.metrics.tokens.labels(decode.version.adapter.card.pair, adapter).inc(result.tokens)
+            self.metrics.tokens.labels(*decode.version.labels).inc(result.tokens)
             if any(job.cache for job in decode.jobs):
                 before = self.cache.evictions
                 self.cache.put(adapter, decode.key, result)

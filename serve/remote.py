@@ -14,6 +14,7 @@ from typing import Any
 
 from serve.batch import Done
 from serve.local import NONE_LIVE
+from serve.quality import Quality
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language
@@ -83,9 +84,11 @@ class Remote:
     characters = 20_000
     parallel = 2
 
-    def __init__(self, server: _Server, pair: LanguagePair):
-        self.server, self.pair = server, pair
+    def __init__(self, server: _Server, pair: LanguagePair, quality: Quality = "fast"):
+        self.server, self.pair, self.quality = server, pair, quality
         self.adapters: list[str] = []
+        # Whether it was said that the server did not give the quality that was asked for.
+        self.told = False
 
     async def check_pair(self) -> None:
         """Raises NotServed with the pairs the server does offer. A pair can be withdrawn while a file is being translated."""
@@ -95,6 +98,8 @@ class Remote:
 
     async def translate(self, texts: Sequence[str]) -> list[Done]:
         body = {"source": self.pair.source.tag, "target": self.pair.target.tag, "text": list(texts)}
+        if self.quality != "fast":
+            body["quality"] = self.quality
         response = await self.server.ask("POST", "api/v1/translate", json=body)
         if response.status_code in REFUSED:
             if len(texts) == 1:
@@ -108,6 +113,9 @@ class Remote:
             raise TellmtError("the server refused", place=self.server.url, found=_said(response))
         try:
             answer = response.json()
+            if self.quality == "best" and answer.get("quality") != "best" and not self.told:
+                say(f"{self.server.url}: busy, so some lines are translated with quality fast")
+                self.told = True
             done = [Done(str(t["text"]), bool(t["truncated"])) for t in answer["translations"]]
             adapter = str(answer["adapter"])
         except (ValueError, KeyError, TypeError):
@@ -155,9 +163,9 @@ def offered_by(url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_remote(url: str, pair: LanguagePair) -> AsyncIterator[Remote]:
+async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[Remote]:
     """A server that offers the pair. Raises NotServed with the pairs it does offer, EngineError when there is none."""
     async with _connect(url) as server:
-        remote = Remote(server, pair)
+        remote = Remote(server, pair, quality)
         await remote.check_pair()
         yield remote

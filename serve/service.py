@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
 from serve.mend import Mend
+from serve.quality import Quality, candidates, samplings
 from serve.queue import Job, Queue, Slot
-from serve.versions import Limits, Version, Versions
+from serve.versions import Limits, Version, Versions, Way
+from serve.ways import Route, reachable, route
 from serve.window import window_of
 from tell.engine import Engine, Prompt
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
+from tell.text.candidates import best_first
 from tell.text.detect import Detected
 from tell.text.flags import Checked, Flag, union
 from tell.text.segments import Span, fill, join, pieces, split
@@ -37,24 +40,37 @@ _LINE = re.compile(r"\S[^\r\n]*")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
     """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
-    the text was in the target language."""
+    the text was in the target language. `alternatives` are other translations, the best first; `middle` is what a pivot went through; `by` the
+    versions that translated, in order, where no adapter of the pair did, and `way` how."""
 
     text: str
     truncated: bool
     flags: tuple[Flag, ...] = ()
     detected: Detected | None = None
     pair: str | None = None
+    alternatives: tuple[Translation, ...] = ()
+    middle: Translation | None = None
+    way: Way | None = None
+    by: tuple[Version, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
     """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
-    may serve and keep it."""
+    may serve and keep it; how hard it is tried for, and how many other translations of each text are wanted. `measured`: its length has been checked."""
 
     caller: str = ""
     seconds: float = math.inf
     deadline: float | None = None
     cache: bool = True
+    quality: Quality = "fast"
+    alternatives: int = 0
+    measured: bool = False
+
+    @property
+    def candidates(self) -> int:
+        """Decodes of each segment."""
+        return candidates(self.quality, self.alternatives)
 
     def left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
@@ -63,8 +79,15 @@ class Ask:
 ASK = Ask()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chosen(Checked):
+    """A segment's translation, and the candidates that were not taken, the best first."""
+
+    others: tuple[Checked, ...] = ()
+
+
 # A segment's translation with which the service is done, or the task that ends with it.
-Final = Checked | asyncio.Task[Checked]
+Final = Checked | asyncio.Task[Chosen]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +96,7 @@ class Work:
 
     plans: list[list[Span]]
     slots: list[Final]
+    alternatives: int = 0
 
     async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
@@ -97,11 +121,26 @@ class Work:
         out = []
         for plan in self.plans:
             own = [next(done) for _ in pieces(plan)]
-            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own)))
+            made = _filled(plan, own)
+            out.append(dataclasses.replace(made, alternatives=self._others(plan, own, made)) if self.alternatives else made)
         return out
 
+    def _others(self, plan: list[Span], own: Sequence[Checked], made: Translation) -> tuple[Translation, ...]:
+        """Other translations of a text: of each segment the next best, and the last there is where it has fewer."""
+        ways = [[h, *(h.others if isinstance(h, Chosen) else ())] for h in own]
+        found: dict[str, Translation] = {}
+        for n in range(1, max(map(len, ways), default=0)):
+            other = _filled(plan, [way[min(n, len(way) - 1)] for way in ways])
+            if other.text != made.text:
+                found.setdefault(other.text, other)
+        return tuple(found.values())[: self.alternatives]
 
-async def _of(slot: Slot) -> Checked:
+
+def _filled(plan: list[Span], own: Sequence[Checked]) -> Translation:
+    return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own))
+
+
+async def _of(slot: Slot | asyncio.Task[Chosen]) -> Checked:
     # Shielded: several may wait for it, and one that gives up must not take it from the others.
     return slot if isinstance(slot, Checked) else await asyncio.shield(slot)
 
@@ -152,13 +191,42 @@ class Service:
         async with self.versions.lease(source, target) as version:
             yield version
 
-    def pairs(self) -> list[str]:
-        return self.versions.pairs()
+    @contextlib.asynccontextmanager
+    async def step(self, route: Route, number: int) -> AsyncIterator[Version]:
+        """`lease` of what translates in one step of a route."""
+        pair = parse_pair(route.steps[number])
+        async with contextlib.AsyncExitStack() as stack:
+            if route.way != "base":
+                yield await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
+                return
+            if self.down or not self.started:
+                raise EngineError("the engine is down" if self.down else "the engine is still starting")
+            yield self.versions.bare(pair)
+
+    def pairs(self, ways: Sequence[Way] = ()) -> list[str]:
+        """The pairs that are served, and those that these ways add."""
+        return reachable(self.versions.pairs(), ways) if ways else self.versions.pairs()
+
+    def route(self, source: str, target: str, ways: Sequence[Way] | None = None) -> Route:
+        """`serve.ways.route`; without `ways` by those that the operator has named."""
+        return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much waits that nothing is done twice."""
+        return self.queue.admission.waiting > BUSY * self.limits.waiting
+
+    def settled(self, ask: Ask) -> Ask:
+        """What a request gets of what it wants: while the service is busy each segment is decoded once, whoever wants more."""
+        got = dataclasses.replace(ask, quality="fast", alternatives=0) if ask.candidates > 1 and self.busy else ask
+        if ask.quality == "best":
+            self.metrics.best.labels(got.quality).inc()
+        return got
 
     def check(self, texts: Sequence[str], ask: Ask = ASK) -> None:
         """Raises TooLarge, OverShare or Overloaded as `work` would, before a version is leased: a request that is refused loads no adapter."""
         self._characters(texts)
-        self.queue.check(ask.caller, sum(map(lines, texts)))
+        self.queue.check(ask.caller, sum(map(lines, texts)), ask.candidates)
 
     def _characters(self, texts: Sequence[str]) -> int:
         if len(texts) > self.limits.texts:
@@ -173,23 +241,27 @@ class Service:
 
         Raises TooLarge, OverShare, Overloaded, RequestError.
         """
-        characters = self._characters(texts)
+        characters = sum(map(len, texts)) if ask.measured else self._characters(texts)
         # Before anything is tokenised, so that a refusal costs next to nothing.
-        job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache)
+        job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache, ask.candidates)
         finals: dict[str, Final] = {}
         try:
             aside = characters > IN_PLACE
             plans = await _called(aside, self._plan, version, texts)
             segments = [plan[i].text for plan in plans for i in pieces(plan)]
-            prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache))
-            for segment, slot in zip(segments, self.queue.submit(job, segments, prompts), strict=True):
+            drawn = samplings(ask.candidates)
+            prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache, drawn))
+            slots = self.queue.submit(job, segments, prompts)
+            distinct = list(dict.fromkeys(segments))
+            more = dict(zip(distinct, self.queue.draw(job, distinct, drawn, prompts), strict=True)) if drawn else {}
+            for segment, slot in zip(segments, slots, strict=True):
                 if segment in finals:
                     continue
-                if isinstance(slot, Checked) and not slot.flags:
+                if isinstance(slot, Checked) and not slot.flags and not drawn:
                     finals[segment] = slot
                 else:
-                    finals[segment] = asyncio.create_task(self._final(job, segment, slot, ask))
-            yield Work(plans, [finals[segment] for segment in segments])
+                    finals[segment] = asyncio.create_task(self._final(job, segment, slot, more.get(segment, ()), ask))
+            yield Work(plans, [finals[segment] for segment in segments], ask.alternatives)
         finally:
             tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
             for task in tasks:
@@ -200,25 +272,33 @@ class Service:
                 # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
                 await self.queue.leave(job)
 
-    async def _final(self, job: Job, segment: str, slot: Slot, ask: Ask) -> Checked:
-        """What comes of a segment, tried again where it has flags and there is time."""
+    async def _final(self, job: Job, segment: str, slot: Slot, drawn: Sequence[Slot], ask: Ask) -> Chosen:
+        """What comes of a segment: the candidate that is chosen, tried again where it has flags and there is time."""
         made = await _of(slot)
-        if not made.flags:
-            return made
+        ranked: list[Checked] = []
+        if drawn:
+            found = [made, *await _done(drawn, None if ask.deadline is None else ask.left() - ask.seconds * RESERVE)]
+            ranked = await _called(sum(len(c.text) for c in found) > IN_PLACE, best_first, found)
+            if ask.quality == "best":
+                self.metrics.chosen.labels(job.label, "greedy" if ranked[0].text == made.text else "drawn").inc()
+                made = ranked[0]
+        best = await self._mended(job, segment, made, ask) if made.flags else made
+        return Chosen(best.text, best.tokens, best.truncated, best.flags, tuple(c for c in ranked if c.text != best.text))
 
+    async def _mended(self, job: Job, segment: str, made: Checked, ask: Ask) -> Checked:
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
             return [await _of(s) for s in self.queue.again(job, texts, firmer)]
 
-        mend = Mend(parse_pair(job.pair), segment, made, decode, self.limits.tries)
-        busy = self.queue.admission.waiting > BUSY * self.limits.waiting
+        mend = Mend(parse_pair(job.version.pair), segment, made, decode, self.limits.tries)
+        busy = self.busy
         if not busy:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(None if ask.deadline is None else ask.deadline - ask.seconds * RESERVE):
                     await mend.run()
         best = mend.best
-        self.metrics.mended.labels(job.pair, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
+        self.metrics.mended.labels(job.label, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
         for flag in best.flags:
-            self.metrics.flagged.labels(job.pair, flag).inc()
+            self.metrics.flagged.labels(job.label, flag).inc()
         return best
 
     async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
@@ -229,12 +309,43 @@ class Service:
         async with self.work(version, texts, ask) as work:
             return await work.translations()
 
+    async def through(self, route: Route, texts: Sequence[str], ask: Ask, taken: Callable[[Version], None]) -> list[Translation]:
+        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `taken` is told each version.
+
+        What two steps made has the flags of both. Raises what `lease` and `translate` do.
+        """
+        made: list[Translation] = []
+        by: list[Version] = []
+        for number in range(len(route.steps)):
+            last = number == len(route.steps) - 1
+            own = dataclasses.replace(ask, alternatives=ask.alternatives if last else 0, measured=ask.measured or number > 0)
+            async with self.step(route, number) as version:
+                taken(version)
+                by.append(version)
+                found = await self.translate(version, texts, own)
+            made = [pivoted(a, b) for a, b in zip(made, found, strict=True)] if made else found
+            texts = [t.text for t in found]
+        return made if route.way is None else [dataclasses.replace(t, way=route.way, by=tuple(by)) for t in made]
+
     def _plan(self, version: Version, texts: Sequence[str]) -> list[list[Span]]:
         def measure(parts: list[str]) -> list[int]:
             return [len(ids) for ids in self.tokens.encode_batch(parts)]
 
-        source = parse_pair(version.adapter.card.pair).source.tag
+        source = parse_pair(version.pair).source.tag
         return [split(text, measure, version.segment_tokens, source) for text in texts]
+
+
+def pivoted(first: Translation, second: Translation) -> Translation:
+    """A translation of a translation, with what is wrong with either."""
+    return dataclasses.replace(second, truncated=first.truncated or second.truncated, flags=union([first.flags, second.flags]), middle=first)
+
+
+async def _done(slots: Sequence[Slot], seconds: float | None) -> list[Checked]:
+    """Those that are done within so many seconds, in order; what goes wrong with one is raised."""
+    futures = [s for s in slots if not isinstance(s, Checked)]
+    if futures:
+        await asyncio.wait(futures, timeout=None if seconds is None else max(0.0, seconds))
+    return [s if isinstance(s, Checked) else s.result() for s in slots if isinstance(s, Checked) or s.done()]
 
 
 def lines(text: str) -> int:

@@ -15,6 +15,7 @@ import click
 
 from serve import batch, textfile
 from serve.batch import Backend, Done
+from serve.quality import Quality
 from tell.cli import Command
 from tell.console import emit, json_mode, say
 from tell.errors import BadInput, PartlyDone
@@ -71,17 +72,19 @@ async def _translate(texts: Sequence[str], opened: AbstractAsyncContextManager[B
         return [next(done) if t else Done("") for t in texts], backend.adapters, time.monotonic() - began
 
 
-def _open(server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None) -> AbstractAsyncContextManager[Any]:
+def _open(
+    server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None, quality: Quality
+) -> AbstractAsyncContextManager[Any]:
     if server:
         from serve.remote import offered_by, open_remote
 
         pair = _choose_pair(source, target, [] if source and target else offered_by(server))
-        return open_remote(server, pair)
+        return open_remote(server, pair, quality)
     from serve.local import live_pairs, open_local
     from tell.registry import Registry
 
     store, shipped = Registry(registry), shipped_adapters(no_shipped)
-    return open_local(_choose_pair(source, target, [] if source and target else live_pairs(store, shipped)), store, shipped, engine)
+    return open_local(_choose_pair(source, target, [] if source and target else live_pairs(store, shipped)), store, shipped, engine, quality)
 
 
 @click.command(cls=Command)
@@ -91,9 +94,12 @@ def _open(server: str | None, registry: str | None, no_shipped: bool, engine: st
 @click.option("-o", "--output", default="-", show_default="stdout", metavar="OUT", help="File to write; - is standard output.")
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
+@click.option("--quality", type=click.Choice(("fast", "best")), default="fast", show_default=True, help="best takes the best of several candidates.")
 @click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
-def translate(file: str, to: str | None, output: str, server: str | None, engine: str, registry: str | None, no_shipped: bool, **more: str | None) -> None:
+def translate(
+    file: str, to: str | None, output: str, server: str | None, engine: str, quality: Quality, registry: str | None, no_shipped: bool, **more: str | None
+) -> None:
     """Translate FILE line by line; - is standard input.
 
     Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.
@@ -104,7 +110,7 @@ def translate(file: str, to: str | None, output: str, server: str | None, engine
     if json_mode() and output == "-":
         raise BadInput("the result and the translation cannot both go to standard output", place="--json", valid="-o OUT")
     # `from` is a word of Python's own, and so no name for a parameter.
-    opened = _open(server, registry, no_shipped, engine, more["from"], to)
+    opened = _open(server, registry, no_shipped, engine, more["from"], to, quality)
     textfile.check_output(file, output)
     text = textfile.read(file)
     cores = [line.core for line in text.lines]

@@ -12,12 +12,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from serve.canary import Proof, prove
 from serve.loads import Loads
 from serve.room import Reach, in_time, oldest, victim
-from tell.card import Adapter, check_base
+from tell.anchors import AnchorConfig, render
+from tell.card import Adapter, BaseRef, Card, check_base
 from tell.console import say
 from tell.engine import Engine
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
@@ -34,8 +35,14 @@ SEGMENT_TOKENS = 256
 LOOK = 0.02
 # Seconds an engine has to let an adapter go.
 UNLOAD = 60.0
+# The name of the base without an adapter, where an adapter's id would stand.
+BARE = "base"
 # Adapters of which it is remembered how they were seen to act: a few kB each.
 PROOFS = 1024
+
+
+# A pair without an adapter: through English by two adapters, or by the base alone.
+Way = Literal["pivot", "base"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Limits:
     cache: int = 32 << 20
     # Ways in which a flagged segment is tried again (serve.mend).
     tries: int = 4
+    # What may stand in for an adapter that a pair does not have, in order (serve.ways).
+    fallback: tuple[Way, ...] = ()
     # Seconds that a request waits for its pair to be loaded; the load goes on without it.
     patience: float = 20.0
     # Seconds for loading and proving one adapter. A first conversion takes 14 for a base of 270M parameters, and minutes for a large one.
@@ -84,6 +93,25 @@ class Version:
 
     def __post_init__(self) -> None:
         self.idle.set()
+
+    @property
+    def pair(self) -> str:
+        return self.adapter.card.pair
+
+    @property
+    def bare(self) -> bool:
+        """Whether it is the base without an adapter."""
+        return self.translator.adapter_id is None
+
+    @property
+    def name(self) -> str:
+        """What answers are told of it: the adapter's id."""
+        return BARE if self.bare else self.adapter.id
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Pair and version as metrics have them. Which pairs the bare base is asked for, clients decide, and labels must not be theirs."""
+        return (BARE, BARE) if self.bare else (self.pair, self.adapter.id)
 
 
 def segment_limit(translator: Translator) -> int:
@@ -364,6 +392,15 @@ class Versions:
         if (meant := nearest_pair(wanted, map(parse_pair, known))) is None:
             raise NotServed("no adapter for this pair", found=str(wanted), valid=self._valid())
         return str(meant)
+
+    def bare(self, pair: LanguagePair) -> Version:
+        """The base without an adapter, asked for a pair in words of its own."""
+        anchor = render(AnchorConfig(), pair)
+        base = BaseRef(id=self.base.id, revision=self.base.revision, licence=self.base.licence, notice=self.base.notice)
+        card = Card(pair=str(pair), base=base, anchor=anchor, rank=0, recipe={}, seed=0, data={}, training={}, versions={}, files={})
+        translator = Translator(self.engine, self.tokens, anchor, card.decoding, None, self.limits.context)
+        # A name of its own for each pair: its prompts are others, and so are its translations in the cache.
+        return Version(Adapter(f"{BARE} {pair}", self.base.path, card), translator, segment_limit(translator))
 
     def answers(self) -> bool:
         """Whether some adapter that has been seen to act is loaded, or would be if its pair were asked for."""

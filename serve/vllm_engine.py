@@ -199,8 +199,12 @@ class VllmEngine:
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
+        drawn = prompt.sampling
         params = SamplingParams(
-            temperature=0.0,
+            temperature=drawn.temperature if drawn else 0.0,
+            top_k=drawn.top_k if drawn else 0,
+            top_p=drawn.top_p if drawn else 1.0,
+            seed=drawn.seed if drawn else None,
             max_tokens=prompt.max_tokens,
             repetition_penalty=prompt.repetition_penalty,
             stop_token_ids=self._endings.stops(prompt.one_line),

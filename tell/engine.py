@@ -18,7 +18,7 @@ from tell.errors import BadInput, suggestion
 
 
 class Decoding(BaseModel):
-    """How a translation is decoded; an adapter's card carries it. Greedy unless a later option says otherwise."""
+    """How a translation is decoded; an adapter's card carries it. Greedy: what is drawn by chance is asked for by a prompt's `Sampling`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,16 +34,40 @@ class Decoding(BaseModel):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Sampling:
+    """An output drawn by chance: among the `top_k` likeliest tokens (0: all), and of these the likeliest that have `top_p` of the probability together.
+
+    The same `seed` gives the same output where the driver can (`vllm`, `openai`), as far as its numbers repeat; another one gives another output.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    @property
+    def settings(self) -> tuple[float, int, float]:
+        return self.temperature, self.top_k, self.top_p
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
     """What an engine continues: token ids (BOS included where the base wants one), and when to stop.
 
-    `one_line` ends the output at the first line break, for a source that has none.
+    `one_line` ends the output at the first line break, for a source that has none. Several candidates are as many prompts, each with a seed of its own;
+    without `sampling` the output is the greedy one.
     """
 
     ids: tuple[int, ...]
     max_tokens: int
     one_line: bool
     repetition_penalty: float = 1.0
+    sampling: Sampling | None = None
+
+    @property
+    def kind(self) -> tuple[bool, float, tuple[float, int, float] | None]:
+        """What prompts of one batch have in common, for engines that decode a batch under one set of options."""
+        return self.one_line, self.repetition_penalty, self.sampling.settings if self.sampling else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

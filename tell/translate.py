@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tell.anchors import Anchor
-from tell.engine import Decoding, Engine, Generation, Prompt
+from tell.engine import Decoding, Engine, Generation, Prompt, Sampling
 from tell.errors import RequestError
 from tell.tokens import Tokens
 
@@ -31,7 +31,7 @@ class Translator:
     adapter_id: str | None
     max_context: int
 
-    def prompt(self, source: str) -> Prompt:
+    def prompt(self, source: str, sampling: Sampling | None = None) -> Prompt:
         """The prompt of one segment. Raises RequestError when it and its translation cannot fit in the context."""
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
@@ -40,15 +40,15 @@ class Translator:
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
         if room < min(wanted, source_tokens + self.decoding.length_extra):
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
-        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty)
+        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty, sampling)
 
-    async def translate(self, segments: Sequence[str]) -> list[Hypothesis]:
+    async def translate(self, segments: Sequence[str], sampling: Sampling | None = None) -> list[Hypothesis]:
         """One hypothesis per segment, in order; blank segments come back as they are, without touching the engine."""
         wanted = [i for i, s in enumerate(segments) if s.strip()]
         out = [Hypothesis(s, 0, False) for s in segments]
         if not wanted:
             return out
-        prompts = [self.prompt(segments[i].strip()) for i in wanted]
+        prompts = [self.prompt(segments[i].strip(), sampling) for i in wanted]
         for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
             out[i] = self.hypothesis(segments[i], g)
         return out

@@ -12,7 +12,7 @@ import pytest
 
 from tell.bases import Base
 from tell.card import Adapter
-from tell.engine import Generation, Prompt
+from tell.engine import Generation, Prompt, Sampling
 from tell.errors import AdapterError, RequestError
 from tests.engine_fixtures import CONTEXT, Running, prompts
 
@@ -176,6 +176,29 @@ def test_repetition_penalty_reaches_the_engine(running: Running) -> None:
     plain = running.texts(asked, None)
     penalised = running.texts([dataclasses.replace(p, repetition_penalty=1.8) for p in asked], None)
     assert plain != penalised
+
+
+def test_candidates_are_drawn_beside_the_greedy_output(running: Running) -> None:
+    """In one call; each draw under its own settings and seed. Of the likeliest token alone nothing else can be drawn."""
+    asked = prompts(5)
+    greedy = running.do(running.engine.generate(asked, None))
+    ways = [None, Sampling(seed=1), Sampling(seed=2), Sampling(2.0, 1, 1.0, 3), Sampling(1.5, 40, 0.9, 4)]
+
+    def draw() -> list[list[Generation]]:
+        flat = running.do(running.engine.generate([dataclasses.replace(p, sampling=way) for way in ways for p in asked], None))
+        return [flat[i : i + len(asked)] for i in range(0, len(flat), len(asked))]
+
+    first, second = draw(), draw()
+    for found in (first, second):
+        for n in (0, 3):
+            # A batch of another make-up may turn a near tie.
+            assert sum(g.text == f.text for g, f in zip(greedy, found[n], strict=True)) >= len(asked) - 1
+        assert len({tuple(g.text for g in found[n]) for n in (0, 1, 2, 4)}) == 4
+        assert all(g.tokens <= p.max_tokens for own in found for g, p in zip(own, asked, strict=True))
+    if running.engine.name != "ct2":
+        # As far as numbers repeat: bfloat16 in another batch may not.
+        same = [a.text == b.text for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]
+        assert sum(same) >= 0.6 * len(same)
 
 
 def test_the_context_is_respected(running: Running) -> None:

@@ -17,7 +17,7 @@ import pytest
 from serve.openai_engine import OpenAIEngine
 from tell.bases import Base
 from tell.card import Adapter
-from tell.engine import EngineOptions, Prompt
+from tell.engine import EngineOptions, Prompt, Sampling
 from tell.errors import AdapterError, BadInput, EngineError, Overloaded, TellmtError
 from tests.canned import Canned, Drop, Hang, canned
 from tests.engine_fixtures import KEY, VllmServe, made, prompts, with_key
@@ -189,10 +189,13 @@ def test_what_is_asked_of_the_server(tiny: Base, there: Canned, adapter: Adapter
         await engine.load(adapter.id, adapter.path)
         out = await engine.generate([Prompt((2, 300, 301), 8, False, 1.2)], adapter.id)
         assert [(g.tokens, g.finish) for g in out] == [(1, "stop")]
+        await engine.generate([Prompt((2, 300), 4, False, sampling=Sampling(0.5, 40, 0.9, 7))], None)
 
     with with_key():
         run(tiny, there.url + "/v1/", work)
-    asked = there.asked("/v1/completions")[-1]
+    *_, asked, drawn = there.asked("/v1/completions")
+    assert [drawn[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0.5, 40, 0.9, 7, 0]
+    assert [asked[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0, 0, 1, None, 0]
     assert asked["model"] == f"tellmt-{adapter.id}" and asked["prompt"] == [2, 300, 301] and asked["max_tokens"] == 8
     assert asked["temperature"] == 0 and asked["repetition_penalty"] == 1.2 and asked["stop_token_ids"] == [1] and asked["return_token_ids"] is True
     keys = {headers.get("Authorization") for path, _, headers in there.seen if path.startswith("/v1")}

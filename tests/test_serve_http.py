@@ -25,6 +25,7 @@ def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, m
         "pair": "is-en",
         "adapter": made[2]["is-en"],
         "base": "light",
+        "quality": "fast",
         "translations": [{"text": f"{mark}Halló heimur.", "truncated": False, "flags": []}],
     }
 

@@ -38,7 +38,7 @@ def test_a_stream_has_its_parts_in_order_and_ends_with_who_translated(service: R
     answer, events = streamed(service, text)
     assert answer.headers["content-type"] == "application/x-ndjson" and answer.headers["cache-control"] == "no-store"
     assert events[:-1] == [{"index": i, "text": t.replace("{m}", mark), "truncated": False, "flags": []} for i, t in parts]
-    assert events[-1] == {"done": True, "pair": "is-en", "adapter": made[2]["is-en"], "base": "light"}
+    assert events[-1] == {"done": True, "pair": "is-en", "adapter": made[2]["is-en"], "base": "light", "quality": "fast"}
     whole = service.texts(text)
     assert ["".join(e["text"] for e in events[:-1] if e["index"] == i) for i in range(len(whole))] == whole
 
@@ -136,5 +136,5 @@ def test_the_stream_is_described_line_by_line(service: Running) -> None:
     described = service.http.get("/openapi.json").json()["paths"][PATH]["post"]["responses"]["200"]["content"]
     assert list(described) == ["application/x-ndjson"]
     assert [set(s["properties"]) for s in described["application/x-ndjson"]["schema"]["oneOf"]] == [
-        {"index", "text", "truncated", "flags", "pair", "detected"}, {"done", "pair", "adapter", "base"}, {"error", "status"},
+        {"index", "text", "truncated", "flags", "pair", "detected"}, {"done", "pair", "adapter", "base", "quality", "fallback", "via"}, {"error", "status"},
     ]  # fmt: skip

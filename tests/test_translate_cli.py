@@ -406,3 +406,37 @@ def test_interrupted_leaves_nothing(after: float, tiny_live: str, tmp_path: Path
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err, err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_quality_best_by_an_engine_of_its_own_and_by_a_server(
+    live: Callable[..., str], engines: list[Upper], run: Callable[..., Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The greedy line is alone, the candidates agree; and one that lost its placeholder is not taken, though most did."""
+    from serve.quality import CANDIDATES
+
+    generate = Upper.generate
+
+    async def drawn(self: Upper, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
+        made = await generate(self, prompts, adapter_id)
+        seeds = [p.sampling.seed if p.sampling else 0 for p in prompts]
+        texts = [
+            g.text.replace("GULT", "RAUTT" if seed else "GULT").replace("{nafn}", "{nafn}" if seed == 3 else "") for g, seed in zip(made, seeds, strict=True)
+        ]
+        return [Generation(t, g.tokens, g.finish) for t, g in zip(texts, made, strict=True)]
+
+    def answer(self: Upper, source: str, adapter_id: str | None) -> Generation:
+        return Generation(source.upper().replace("{NAFN}", "{nafn}") if adapter_id else source, len(source), "stop")
+
+    monkeypatch.setattr(Upper, "generate", drawn)
+    monkeypatch.setattr(Upper, "answer", answer)
+    live()
+    file = tmp_path / "in.txt"
+    file.write_text("húsið er gult\n\n  sæl {nafn} mín\n")
+    best, fast = b"H\xc3\x9aSI\xc3\x90 ER RAUTT\n\n  S\xc3\x86L {nafn} M\xc3\x8dN\n", b"H\xc3\x9aSI\xc3\x90 ER GULT\n\n  S\xc3\x86L  M\xc3\x8dN\n"
+    assert run("translate", file)[1] == fast
+    assert run("translate", file, "--quality", "best")[1] == best
+    assert len([b for b in engines[-1].batches if "húsið er gult" in b]) == CANDIDATES
+    with serving(isolated) as server:
+        assert run("translate", file, "--quality", "best", "--server", server.url)[1] == best
+    code, _, err = run("translate", file, "--quality", "good")
+    assert code == 2 and "--quality" in err and "best" in err

@@ -1,0 +1,79 @@
+"""Which of several translations of a segment to take: the one that is most like all others, by minimum Bayes risk on chrF. Reads strings, writes nothing.
+
+What is drawn from a model by chance is scattered around what it thinks likely, so the candidate with the highest mean chrF2 against the others (Eikema and Aziz
+2022, Freitag et al. 2022) is a better guess than the likeliest sequence of tokens. The chrF2 is sacrebleu's, counted once for each pair of candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from tell.text.flags import Checked
+
+# As sacrebleu's chrF2 has it: characters in a row, up to so many, white space left out; recall counts twice as much as precision.
+ORDER, BETA = 6, 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grams:
+    """A text's stretches of one to `ORDER` characters with their numbers, and how many there are of each length."""
+
+    counts: Counter[str]
+    totals: tuple[int, ...]
+
+
+def grams(text: str) -> Grams:
+    line = "".join(text.split())
+    found = Counter(line[i : i + n] for n in range(1, ORDER + 1) for i in range(len(line) - n + 1))
+    return Grams(found, tuple(max(0, len(line) - n + 1) for n in range(1, ORDER + 1)))
+
+
+def _matches(a: Grams, b: Grams) -> list[int]:
+    out = [0] * ORDER
+    for gram in a.counts.keys() & b.counts.keys():
+        out[len(gram) - 1] += min(a.counts[gram], b.counts[gram])
+    return out
+
+
+def _score(matches: Sequence[int], made: Sequence[int], wanted: Sequence[int]) -> float:
+    """chrF2 in percent, of the orders that both texts are long enough for."""
+    orders = [(m, h, r) for m, h, r in zip(matches, made, wanted, strict=True) if h and r]
+    if not orders:
+        return 0.0
+    precision = sum(m / h for m, h, _ in orders) / len(orders)
+    recall = sum(m / r for m, _, r in orders) / len(orders)
+    if not precision + recall:
+        return 0.0
+    return 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+
+
+def chrf(made: str, reference: str) -> float:
+    """The chrF2 of one text against one reference, in percent, as sacrebleu's sentence chrF2."""
+    a, b = grams(made), grams(reference)
+    return _score(_matches(a, b), a.totals, b.totals)
+
+
+def agreement(texts: Sequence[str]) -> list[float]:
+    """Of each text the mean chrF2 against all others, itself where it came several times included; 0 where there is no other."""
+    times = Counter(texts)
+    known = {text: grams(text) for text in times}
+    sums = {text: (times[text] - 1) * _score(_matches(g, g), g.totals, g.totals) for text, g in known.items()}
+    distinct = list(known.items())
+    for i, (text, own) in enumerate(distinct):
+        for other, its in distinct[i + 1 :]:
+            matches = _matches(own, its)
+            sums[text] += times[other] * _score(matches, own.totals, its.totals)
+            sums[other] += times[text] * _score(matches, its.totals, own.totals)
+    return [sums[text] / max(1, len(texts) - 1) for text in texts]
+
+
+def best_first(candidates: Sequence[Checked]) -> list[Checked]:
+    """The candidates, each text once: those with the fewest and lightest flags first, among these the one that agrees most with all candidates."""
+    agreed = agreement([c.text for c in candidates])
+    order = sorted(range(len(candidates)), key=lambda i: (candidates[i].cost, -agreed[i], i))
+    out: dict[str, Checked] = {}
+    for i in order:
+        out.setdefault(candidates[i].text, candidates[i])
+    return list(out.values())
