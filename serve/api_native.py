@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import find_all, pairs_into
+from serve.bare import check_bare, leased
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone
@@ -44,6 +45,19 @@ class Asked(BaseModel):
         default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
     )
     cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
+    segments: bool = Field(default=False, description="true, to be told which part of the text each part of the translation is of, or false")
+    base: bool = Field(
+        default=False, description="true, for the bare base's translation with the pair's prompt and no adapter, where the service has that; or false"
+    )
+
+
+class Segment(BaseModel):
+    """What was translated in one piece. Places are a start and an end in Unicode code points, from 0, the end not included."""
+
+    source: tuple[int, int] = Field(description="Its place in the text")
+    target: tuple[int, int] = Field(description="The place of its translation in the whole translation of the text")
+    truncated: bool = Field(description="Whether it was cut at the token limit")
+    flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first")
 
 
 class Language(BaseModel):
@@ -55,6 +69,7 @@ class Translated(BaseModel):
     text: str = Field(description="The translation, with the lines and white space of the text")
     truncated: bool = Field(description="Whether some of it was cut at the token limit")
     flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first; docs/text.md has what each means")
+    segments: list[Segment] | None = Field(default=None, description="With segments: true: its segments, in order. What lies between them is the same in both")
     detected: Language | None = Field(default=None, description="With source auto: the language that was found")
     pair: str | None = Field(
         default=None, description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
@@ -63,8 +78,8 @@ class Translated(BaseModel):
 
 class Answer(BaseModel):
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
-    adapter: str = Field(description="The id of the adapter that translated: the hash of its content")
-    base: str
+    adapter: str = Field(description="The id of the adapter that translated: the hash of its content. With base: true that of the pair's adapter, after base-")
+    base: str = Field(description="The base model, by the id of its card")
     translations: list[Translated] = Field(description="One per text, in order")
 
 
@@ -98,6 +113,7 @@ async def translated(
     timeout: float | None = None,
     cache: bool = True,
     format: Literal["text", "html"] = "text",
+    base: bool = False,
 ) -> tuple[Answer, list[Translation]]:
     """What both APIs do: lease the pair's version, translate, and leave off when the client does or its time is over."""
     service: Service = request.app.state.service
@@ -107,8 +123,8 @@ async def translated(
 
     async def work() -> tuple[Version, list[Translation]]:
         if source == "auto":
-            return await _by_language(request, target, texts, ask, format)
-        async with service.lease(source, target) as version:
+            return await _by_language(request, target, texts, ask, format, base)
+        async with leased(service, source, target, base) as version:
             request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
             return version, await _by(service, version, texts, ask, format)
 
@@ -125,7 +141,7 @@ async def _by(service: Service, version: Version, texts: list[str], ask: Ask, fo
     return await translate_html(texts, lambda lines: service.translate(version, lines, ask))
 
 
-async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str) -> tuple[Version, list[Translation]]:
+async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str, base: bool) -> tuple[Version, list[Translation]]:
     """Each text by the pair of its own language, pair after pair: a lease that waits for another's end could wait for ever. The version is the first one's."""
     service: Service = request.app.state.service
     pairs = pairs_into(service.pairs(), target)
@@ -133,7 +149,7 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
     made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
     first: Version | None = None
     for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
-        async with service.lease(pair.source.tag, pair.target.tag) as version:
+        async with leased(service, pair.source.tag, pair.target.tag, base) as version:
             if first is None:
                 first = version
                 request.scope["tellmt.version"] = (version.adapter.card.pair, version.adapter.id)
@@ -142,6 +158,10 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
                 made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
     assert first is not None
     return first, [made[i] for i in range(len(texts))]
+
+
+def segments_of(made: Translation) -> list[Segment]:
+    return [Segment(source=s.source, target=s.target, truncated=s.truncated, flags=list(s.flags)) for s in made.segments]
 
 
 def _told(made: Translation) -> Translated:
@@ -161,5 +181,13 @@ def _told(made: Translation) -> Translated:
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    answer, _ = await translated(request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format)
+    check_bare(asked.base, request.app.state.compare_base)
+    if asked.segments and asked.format != "text":
+        raise RequestError("the segments of HTML are not told, since tags are not translated with them", place="segments", valid="false, or format: text")
+    answer, made = await translated(
+        request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format, asked.base
+    )
+    if asked.segments:
+        for told, one in zip(answer.translations, made, strict=True):
+            told.segments = segments_of(one)
     return answer

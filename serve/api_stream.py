@@ -1,6 +1,7 @@
 """Translations as they come: POST /api/v1/translate/stream, one JSON object a line (NDJSON).
 
-    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation
+    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation;
+                                                                                with `segments: true` it says of which part of the text it is
     {"done": true, "pair": "is-en", "adapter": "...", "base": "..."}
     {"error": "...", "status": 504}                                instead of the last line, when it went wrong after the head was sent
 
@@ -19,9 +20,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api_native import ERRORS, Asked, Language, checked_texts
+from serve.api_native import ERRORS, Asked, Language, Segment, checked_texts, segments_of
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import Found, find_all, pairs_into
+from serve.bare import check_bare, leased
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone, where
@@ -43,6 +45,9 @@ class Part(BaseModel):
     text: str = Field(description="A part of its translation, with the lines and white space around it; all parts, joined, are the translation")
     truncated: bool = Field(description="Whether this part was cut at the token limit")
     flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first")
+    segments: list[Segment] = Field(
+        default=[], description="With segments: true: the one segment that the part is of, with its places in the whole text and the whole translation, or none"
+    )
     pair: str = Field(
         default="", description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
     )
@@ -77,8 +82,8 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, texts: list[str], ask: Ask, stretches: list[Stretch], default: tuple[str, str]):
-        self.request, self.texts, self.ask, self.stretches, self.default = request, texts, ask, stretches, default
+    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, stretches: list[Stretch], default: tuple[str, str]):
+        self.request, self.asked, self.texts, self.ask, self.stretches, self.default = request, asked, texts, ask, stretches, default
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
         self.begun = False
@@ -110,19 +115,22 @@ class Lines(Response):
             if pair is None:
                 # In the target language already. Before the head is sent it may still be that all ends in an error answer.
                 for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
-                    kept.append(_line(index=i, text=text, truncated=False, flags=(), detected=_language(f)))
+                    more: dict[str, Any] = {"segments": []} if self.asked.segments else {}
+                    kept.append(_line(index=i, text=text, truncated=False, flags=(), **more, detected=_language(f)))
                 if self.begun:
                     await self._flush(send, kept)
                 continue
-            async with self.service.lease(*pair) as version, self.service.work(version, texts, self.ask) as work:
+            async with leased(self.service, *pair, self.asked.base) as version, self.service.work(version, texts, self.ask) as work:
                 last = version
                 await self._begin(send, version)
                 await self._flush(send, kept)
                 async for number, part in work.parts():
-                    more = {"pair": version.adapter.card.pair, "detected": _language(found[number])} if found[number] else {}
+                    more = {"segments": [s.model_dump() for s in segments_of(part)]} if self.asked.segments else {}
+                    if found[number]:
+                        more |= {"pair": version.adapter.card.pair, "detected": _language(found[number])}
                     await self._flush(send, [_line(index=first + number, text=part.text, truncated=part.truncated, flags=part.flags, **more)])
         if last is None:
-            async with self.service.lease(*self.default) as version:
+            async with leased(self.service, *self.default, self.asked.base) as version:
                 last = version
                 await self._begin(send, version)
         await self._flush(send, kept)
@@ -182,6 +190,7 @@ def _schema() -> dict[str, Any]:
 )
 async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
+    check_bare(asked.base, request.app.state.compare_base)
     if asked.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
@@ -190,4 +199,4 @@ async def stream(request: Request) -> Response:
     ask = ask_of(request, asked.timeout, asked.cache)
     request.app.state.service.check(texts, ask)
     await charge(request, texts)
-    return Lines(request, texts, ask, *await _stretches(request.app.state.service, asked, texts))
+    return Lines(request, asked, texts, ask, *await _stretches(request.app.state.service, asked, texts))

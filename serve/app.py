@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_native, api_status, api_stream
 from serve.dialect import Dialect
 from serve.feedback import Feedback
 from serve.follow import Follower
@@ -132,8 +132,10 @@ def create_app(
     quota: Quota | None = None,
     jobs: JobLimits | None = None,
     feedback: Feedback | None = None,
+    compare_base: bool = False,
 ) -> FastAPI:
-    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
+    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given;
+    `compare_base`: whether callers may have the bare base's translations."""
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
     app = FastAPI(
@@ -147,11 +149,13 @@ def create_app(
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
-    app.state.jobs, app.state.feedback = Jobs(service, jobs), feedback
+    app.state.jobs, app.state.feedback, app.state.compare_base = Jobs(service, jobs), feedback, compare_base
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
     app.include_router(api_documents.routes)
+    app.include_router(api_events.routes)
     app.include_router(api_feedback.routes)
+    app.include_router(api_info.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     app.include_router(api_deepl.routes)

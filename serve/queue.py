@@ -280,7 +280,7 @@ class Queue:
     async def _run(self, adapter: str, decode: Decode) -> None:
         translator = decode.version.translator
         try:
-            (generation,) = await translator.engine.generate([decode.prompt], adapter)
+            (generation,) = await translator.engine.generate([decode.prompt], translator.adapter_id)
             pair = parse_pair(decode.version.adapter.card.pair)
             made = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
         except asyncio.CancelledError:

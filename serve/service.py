@@ -7,9 +7,11 @@ import contextlib
 import dataclasses
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
+from serve.located import Locator, Segment, located
 from serve.mend import Mend
 from serve.queue import Job, Queue, Slot
 from serve.versions import Limits, Version, Versions
@@ -37,11 +39,12 @@ _LINE = re.compile(r"\S[^\r\n]*")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
     """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
-    the text was in the target language."""
+    the text was in the target language. `segments` say which part of the text each part of the translation is of."""
 
     text: str
     truncated: bool
     flags: tuple[Flag, ...] = ()
+    segments: tuple[Segment, ...] = ()
     detected: Detected | None = None
     pair: str | None = None
 
@@ -78,16 +81,17 @@ class Work:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
         slots = iter(self.slots)
         for number, plan in enumerate(self.plans):
-            layout = ""
+            layout, locator = "", Locator()
             last = max(pieces(plan), default=-1)
             for i, span in enumerate(plan[: last + 1]):
                 if not span.translate:
                     layout += span.text
+                    locator.skip(span.text)
                     continue
                 made = await _of(next(slots))
                 # What follows the last piece goes out with it.
                 rest = join(plan[last + 1 :]) if i == last else ""
-                yield number, Translation(layout + made.text + rest, made.truncated, made.flags)
+                yield number, Translation(layout + made.text + rest, made.truncated, made.flags, (locator.segment(span.text, made),))
                 layout = ""
             if last < 0:
                 yield number, Translation(join(plan), False)
@@ -97,7 +101,8 @@ class Work:
         out = []
         for plan in self.plans:
             own = [next(done) for _ in pieces(plan)]
-            out.append(Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own)))
+            whole = fill(plan, [h.text for h in own])
+            out.append(Translation(whole, any(h.truncated for h in own), union(h.flags for h in own), located(plan, own)))
         return out
 
 
@@ -118,6 +123,8 @@ class Service:
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
         # The engine is up; and the registry was looked at, so what was live at start now answers.
         self.started = self.looked = False
+        # Of this object's making, in seconds since 1970.
+        self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
