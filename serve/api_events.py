@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from serve.api_documents import EXAMPLE, GONE, Progress, jobs_of, status_of
 from serve.guards import unless_gone
 from serve.jobs import Job, Jobs
+from serve.openapi import inlined
 from tell.text.flags import Flag
 
 KIND = "text/event-stream"
@@ -113,6 +114,8 @@ _DONE = {**EXAMPLE, "state": "done", "progress": {"done": 4800, "total": 4800, "
 _PART = DocumentPart.model_config["json_schema_extra"]["examples"][0]  # type: ignore[call-overload, index]
 STREAM: dict[str, Any] = {
     "schema": {"type": "string", "description": "Server-sent events: status, part, and at the end done, failed or gone"},
+    # OpenAPI 3.1 has no words for the events of a stream: the schema of the data of each.
+    "x-events": {**dict.fromkeys(("status", "done", "failed", "gone"), {"$ref": "#/components/schemas/JobStatus"}), "part": inlined(DocumentPart)},
     "example": _shown("status", EXAMPLE) + _shown("part", _PART, "3") + _shown("done", _DONE, END),
 }
 LAST = {"name": "Last-Event-ID", "in": "header", "required": False, "description": "The id of the last event that came", "schema": {"type": "string"}}

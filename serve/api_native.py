@@ -28,8 +28,11 @@ CODE = "a BCP 47 language code, such as is or pt-BR"
 class Problem(BaseModel):
     """Every answer that is not 2xx."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "no adapter for this pair; found is-de; valid: is-en", "pairs": ["is-en"]}]})
+
     error: str = Field(description="What is wrong, for a person")
     pairs: list[str] | None = Field(default=None, description="The pairs served now, where the one asked for is not")
+    status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
 
 
 class Asked(BaseModel):
@@ -76,7 +79,15 @@ class Translated(BaseModel):
     )
 
 
+ANSWER: dict[str, Any] = {
+    "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m",
+    "translations": [{"text": "Hello world.", "truncated": False, "flags": []}],
+}  # fmt: skip
+
+
 class Answer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER]})
+
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
     adapter: str = Field(description="The id of the adapter that translated: the hash of its content. With base: true that of the pair's adapter, after base-")
     base: str = Field(description="The base model, by the id of its card")

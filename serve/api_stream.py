@@ -27,6 +27,7 @@ from serve.bare import check_bare, leased
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone, where
+from serve.openapi import inlined
 from serve.service import Ask, Service
 from serve.versions import Version
 from tell.console import say
@@ -55,7 +56,7 @@ class Part(BaseModel):
 
 
 class Done(BaseModel):
-    """The last line, when all is translated."""
+    """The last line, when all is translated: who translated."""
 
     done: Literal[True]
     pair: str
@@ -177,14 +178,26 @@ async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[
 
 def _schema() -> dict[str, Any]:
     """What a line can be. FastAPI describes JSON answers alone."""
-    return {"oneOf": [model.model_json_schema() for model in (Part, Done, Failed)]}
+    return {"oneOf": [inlined(model) for model in (Part, Done, Failed)]}
+
+
+_LINES: dict[str, Any] = {
+    "part": {"index": 0, "text": "Hello world.", "truncated": False, "flags": []},
+    "part with segments": {
+        "index": 0, "text": "\nHow are you?", "truncated": False, "flags": [],
+        "segments": [{"source": [14, 26], "target": [13, 25], "truncated": False, "flags": []}],
+    },
+    "done": {"done": True, "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m"},
+    "failed": {"error": "the translation was not done in the 10 s that the request has", "status": 504},
+}  # fmt: skip
+EXAMPLES = {name: {"value": line} for name, line in _LINES.items()}
 
 
 @routes.post(
     "/api/v1/translate/stream",
     response_class=Lines,
     status_code=200,
-    responses={**ERRORS, 200: {"description": "One object a line", "headers": NAMED, "content": {KIND: {"schema": _schema()}}}},
+    responses={**ERRORS, 200: {"description": "One object a line", "headers": NAMED, "content": {KIND: {"schema": _schema(), "examples": EXAMPLES}}}},
     openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts, and send each part as it is done",
 )

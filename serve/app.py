@@ -36,6 +36,7 @@ NOT_READY = {
     "down": "the engine is down",
     "empty": "no adapter answers: none is live, or what is live cannot be used",
 }
+COUNTERS = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
 # What a language code or a pair can look like, as errors quote it. Anything else may be a text that came in the wrong field.
 CODE = re.compile(r"'?[A-Za-z0-9:_-]{0,80}'?")
 # The kind of an exception, as engines put it before its message.
@@ -86,19 +87,31 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _problem(400, "the request cannot be used")
 
 
+def _shown(example: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    return {status: {"content": {"application/json": {"example": example}}}}
+
+
 def _operations(app: FastAPI, service: Service) -> None:
-    @app.get("/health", summary="Whether the process answers", tags=["operation"])
+    @app.get("/health", summary="Whether the process answers", tags=["operation"], responses=_shown({"status": "ok"}))
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/ready", summary="Whether translations are answered: 503 until an adapter answers, without an engine, and while stopping", tags=["operation"])
+    ready_or_not = {
+        **_shown({"status": "ready", "pairs": ["is-en"]}),
+        503: {"description": "Not now: `status` says why", **_shown({"error": NOT_READY["empty"], "status": "empty"}, 503)[503]},
+    }
+
+    @app.get("/ready", summary="Whether translations are answered", responses=ready_or_not, tags=["operation"])
     async def ready() -> JSONResponse:
+        """503 until an adapter answers, without an engine, and while stopping."""
         state = await service.state()
         if state == "ready":
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
         return _problem(503, NOT_READY[state], RETRY, status=state)
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse)
+    counters = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": COUNTERS}}}}
+
+    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse, responses=counters)
     async def metrics() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST
 
