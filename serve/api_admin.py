@@ -51,7 +51,14 @@ C = TypeVar("C", bound=Change)
 
 
 STATE = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
-ENTRY = {"time": "2030-01-31T12:00:00Z", "who": "tellmt", "event": "promote", "pair": "is-en", "id": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "why": "better on names (by API key ann)"}
+ENTRY = {
+    "time": "2030-01-31T12:00:00Z",
+    "who": "tellmt",
+    "event": "promote",
+    "pair": "is-en",
+    "id": "3f9a0c1d5b7e28460f3c5a7e91d24b86",
+    "why": "better on names (by API key ann)",
+}
 
 
 class State(BaseModel):
@@ -60,8 +67,8 @@ class State(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [STATE]})
 
     pair: str
-    live: str | None
-    previous: str | None
+    live: str | None = None
+    previous: str | None = None
     generation: int
     pinned: bool
 

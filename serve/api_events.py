@@ -84,7 +84,7 @@ class Events(Response):
         state = None
         while True:
             news = job.news
-            if job.state != state and job.ended is None:
+            if state is None or (job.state != state and job.ended is None):
                 state = job.state
                 await tell(_event("status", status_of(job, self.jobs)))
             while self.had in job.made:
@@ -115,7 +115,7 @@ _PART = DocumentPart.model_config["json_schema_extra"]["examples"][0]  # type: i
 STREAM: dict[str, Any] = {
     "schema": {"type": "string", "description": "Server-sent events: status, part, and at the end done, failed or gone"},
     # OpenAPI 3.1 has no words for the events of a stream: the schema of the data of each.
-    "x-events": {**dict.fromkeys(("status", "done", "failed", "gone"), {"$ref": "#/components/schemas/JobStatus"}), "part": inlined(DocumentPart)},
+    "x-events": {"part": inlined(DocumentPart), **{kind: {"$ref": "#/components/schemas/JobStatus"} for kind in ("status", "done", "failed", "gone")}},
     "example": _shown("status", EXAMPLE) + _shown("part", _PART, "3") + _shown("done", _DONE, END),
 }
 LAST = {"name": "Last-Event-ID", "in": "header", "required": False, "description": "The id of the last event that came", "schema": {"type": "string"}}

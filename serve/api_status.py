@@ -25,17 +25,17 @@ class Code(BaseModel):
 
 class PairStatus(BaseModel):
     pair: str
-    source: Code | None
-    target: Code | None
-    adapter: str | None = Field(description="The version that answers now")
-    wanted: str | None = Field(description="The version that the registry names as live; where it names none, the one that came with tellmt")
+    source: Code | None = None
+    target: Code | None = None
+    adapter: str | None = Field(default=None, description="The version that answers now")
+    wanted: str | None = Field(default=None, description="The version that the registry names as live; where it names none, the one that came with tellmt")
     shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
     state: str = Field(description="live; loading; cold: loaded when it is asked for; or refused, with the reason, while `adapter` (if any) goes on answering")
-    reason: str | None
+    reason: str | None = None
     pinned: bool = Field(description="Whether the pair keeps its place however seldom it is asked for")
-    used: datetime | None = Field(description="When it was last asked for, since the service started")
-    base: str | None
-    since: datetime | None
+    used: datetime | None = Field(default=None, description="When it was last asked for, since the service started")
+    base: str | None = None
+    since: datetime | None = None
     in_flight: int
     scores: list[dict[str, Any]] = Field(description="From the card of the version that answers")
 
@@ -61,7 +61,7 @@ class Status(BaseModel):
     engine: str
     base: str
     revision: str
-    reason: str | None = Field(description="Why the registry cannot be read, if so")
+    reason: str | None = Field(default=None, description="Why the registry cannot be read, if so")
     pairs: list[PairStatus]
 
 

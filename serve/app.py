@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -87,21 +88,27 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _problem(400, "the request cannot be used")
 
 
-def _shown(example: Any, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    return {status: {"content": {"application/json": {"example": example}}}}
+class Alive(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "pairs": ["is-en"]}]})
+
+    status: Literal["ready"]
+    pairs: list[str]
 
 
 def _operations(app: FastAPI, service: Service) -> None:
-    @app.get("/health", summary="Whether the process answers", tags=["operation"], responses=_shown({"status": "ok"}))
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get("/health", summary="Whether the process answers", tags=["operation"])
+    async def health() -> Alive:
+        return Alive(status="ok")
 
-    ready_or_not = {
-        **_shown({"status": "ready", "pairs": ["is-en"]}),
-        503: {"description": "Not now: `status` says why", **_shown({"error": NOT_READY["empty"], "status": "empty"}, 503)[503]},
-    }
+    not_now = {"description": "Not now: `status` says why", "content": {"application/json": {"example": {"error": NOT_READY["empty"], "status": "empty"}}}}
 
-    @app.get("/ready", summary="Whether translations are answered", responses=ready_or_not, tags=["operation"])
+    @app.get("/ready", summary="Whether translations are answered", responses={200: {"model": Ready}, 503: not_now}, tags=["operation"])
     async def ready() -> JSONResponse:
         """503 until an adapter answers, without an engine, and while stopping."""
         state = await service.state()

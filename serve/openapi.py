@@ -149,6 +149,9 @@ def _contents(operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _exemplify(content: dict[str, Any], models: dict[str, Any]) -> None:
+    if "oneOf" in content["schema"]:
+        # FastAPI takes every answer that is not JSON for a string.
+        content["schema"].pop("type", None)
     if "example" in content or "examples" in content:
         return
     many = content["schema"].get("type") == "array"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,7 @@ VOYAGE = "Ferðin\n\n" + "\n".join(list(SPOKEN)[2:5])
 
 
 class Speaking(FakeEngine):
-    """Translates what is in SPOKEN, and writes the rest in capitals; its bare base repeats the source. `problems` are raised, one a call; with `steps`
-    set each call waits until a test lets it."""
+    """Translates what is in SPOKEN, and writes the rest in capitals; its bare base repeats the source. `problems` are raised, one a call."""
 
     def __init__(self, options: EngineOptions):
         super().__init__(options)
@@ -97,7 +96,8 @@ def overflow(page: Any) -> int:
 FAINT = """() => {
   const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return { rgb: m.slice(0, 3), a: m[3] ?? 1 }; };
   const over = (top, ground) => top.rgb.map((v, i) => v * top.a + ground[i] * (1 - top.a));
-  const shine = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const shine = (rgb) => rgb.map((v) => linear(v / 255)).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
   const ground = (e) => {
     const stack = [];
     for (let at = e; at; at = at.parentElement) stack.push(parse(getComputedStyle(at).backgroundColor));
@@ -143,6 +143,3 @@ def proper(page: Any) -> None:
     assert page.evaluate(NAMELESS) == []
     assert page.evaluate(FAINT) == {}
     assert overflow(page) <= 0
-
-
-Call = Callable[..., Any]

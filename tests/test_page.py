@@ -129,7 +129,9 @@ def test_a_segment_and_its_translation_light_up_together(service: Running, brows
     page.evaluate("document.querySelector('#source-text').focus(); document.querySelector('#source-text').setSelectionRange(24, 24)")
     page.wait_for_function("document.querySelector('#mirror .lit')")
     assert lit(page) == [["Það rignir 🌧"], ["It is raining 🌧"]]
-    sizes = page.evaluate("['#mirror', '#source-text'].map((s) => { const e = document.querySelector(s); return [e.clientWidth, e.scrollHeight > 0, getComputedStyle(e).font]; })")
+    sizes = page.evaluate(
+        "['#mirror', '#source-text'].map((s) => { const e = document.querySelector(s); return [e.clientWidth, e.scrollHeight > 0, getComputedStyle(e).font]; })"
+    )
     assert sizes[0] == sizes[1]
     # A text that was changed is no more the text that was translated.
     page.locator("#source-text").press("x")
@@ -271,7 +273,9 @@ def test_errors_are_told_in_words(service: Running, browser: Browser) -> None:
     expect(page.locator("#target-text")).to_have_text("The translation appears here.")
     alert.get_by_role("button", name="Dismiss").click()
     expect(alert).to_be_hidden()
-    line = json.dumps({"index": 0, "text": "ONE", "truncated": False, "flags": [], "segments": [{"source": [0, 3], "target": [0, 3], "truncated": False, "flags": []}]})
+    line = json.dumps(
+        {"index": 0, "text": "ONE", "truncated": False, "flags": [], "segments": [{"source": [0, 3], "target": [0, 3], "truncated": False, "flags": []}]}
+    )
     broken = line + "\n" + json.dumps({"error": "the engine is dead", "status": 503}) + "\n"
     page.route("**/api/v1/translate/stream", lambda route: route.fulfill(body=broken, content_type="application/x-ndjson"))
     translate(page, "one\ntwo")
@@ -307,7 +311,7 @@ def test_what_is_odd_about_a_segment_is_said(service: Running, browser: Browser)
     expect(page.locator("#target-text")).to_have_text("Good morning.")
     expect(page.locator("#doubts")).to_be_hidden()
     translate(page, SENTENCE)
-    expect(page.locator("#doubts")).to_have_text(re.compile("^Worth a look: .*it was left untranslated"))
+    expect(page.locator("#doubts-text")).to_have_text("Worth a look: it may be in another language and it was left untranslated.")
     translate(page, f"{VOYAGE}\n{SENTENCE}")
     expect(page.locator("#doubts-text")).to_have_text("2 of 5 segments are worth a look.")
     expect(page.locator("#target-text .doubtful")).to_have_count(2)
@@ -342,7 +346,8 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     service.engine.delay = 0.4
     long = "".join(f"Lína {i} {k}\n" + "\n" * (k % 9 == 8) for i in range(9) for k in range(27))
     drop = """([files]) => { const data = new DataTransfer(); for (const [name, text] of files) data.items.add(new File([text], name));
-      for (const kind of ["dragenter", "dragover", "drop"]) document.querySelector("footer").dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true })); }"""
+      const more = { dataTransfer: data, bubbles: true, cancelable: true };
+      for (const kind of ["dragenter", "dragover", "drop"]) document.querySelector("footer").dispatchEvent(new DragEvent(kind, more)); }"""
     page.evaluate(drop, [[["löng.txt", long], ["mynd.xyz", "x"], ["tóm.txt", ""]]])
     expect(page.locator("#files li")).to_have_count(4)
     expect(page.locator("#files li", has_text="mynd.xyz")).to_contain_text("Files of this format are not translated. Valid:")
@@ -380,7 +385,10 @@ def test_status(service: Running, made: Made, browser: Browser) -> None:
     expect(page.locator("#updated")).to_contain_text("Updated at")
     expect(page.locator("#history")).to_be_hidden()
     proper(page)
-    score = {"name": "newstest2021", "systems": {"adapter": {"bleu": {"score": 12.1718, "ci": 1.0827, "signature": "nrefs:1"}, "chrf": {"score": 33.7541, "ci": 0.7767}}}}
+    score = {
+        "name": "newstest2021",
+        "systems": {"adapter": {"bleu": {"score": 12.1718, "ci": 1.0827, "signature": "nrefs:1"}, "chrf": {"score": 33.7541, "ci": 0.7767}}},
+    }
     found = service.http.get("/api/v1/adapters").json()
     changes = ({"scores": [score]}, {"state": "refused", "reason": "altered since its card was written", "adapter": None}, {"state": "cold", "pinned": True})
     for pair, change in zip(sorted(found["pairs"], key=lambda p: p["pair"] != "is-en"), changes, strict=True):
@@ -440,7 +448,8 @@ def test_both_languages_have_all_words(service: Running, browser: Browser) -> No
     page = browser.open(service.url)
     both = """async () => {
       const [en, is] = await Promise.all([import("./words-en.js"), import("./words-is.js")]);
-      const keys = (o, at = "") => Object.entries(o).flatMap(([k, v]) => (v && typeof v === "object" && k !== "refusals" ? keys(v, `${at}${k}.`) : [`${at}${k}:${typeof v}`])).sort();
+      const inner = (k, v) => v && typeof v === "object" && k !== "refusals";
+      const keys = (o, at = "") => Object.entries(o).flatMap(([k, v]) => (inner(k, v) ? keys(v, `${at}${k}.`) : [`${at}${k}:${typeof v}`])).sort();
       return [keys(en.words), keys(is.words), keys(en.units), keys(is.units), en.words];
     }"""
     en, is_, units, eining, words = page.evaluate(both)
@@ -508,7 +517,7 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
     expect(page.locator("#curl")).to_contain_text(f"curl {service.url}/some/where/api/v1/translate")
 
 
-@pytest.mark.parametrize("size", [PHONE, NARROW, (320, 640)], ids=["phone", "narrow", "smallest"])
+@pytest.mark.parametrize("size", [NARROW, (320, 640)], ids=["narrow", "smallest"])
 def test_nothing_overflows_on_a_phone(size: tuple[int, int], service: Running, browser: Browser) -> None:
     page = from_icelandic(browser.open(service.url, size, has_touch=True, is_mobile=True))
     assert overflow(page) <= 0

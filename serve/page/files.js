@@ -122,7 +122,6 @@ class Item {
         if (kind !== "part") this.shown(data);
         else {
           this.job.progress = data.progress;
-          this.state = "translating";
           this.doubtful += data.flags.length > 0;
           this.details.hidden = false;
           if (this.told.length < PREVIEW) this.preview.append(data.text);

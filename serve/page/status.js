@@ -14,7 +14,8 @@ let failed = false;
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
 function tile(name, value, note = "", extra = null, kind = "") {
-  return make("div", { class: `tile ${kind}` }, make("dt", {}, name), make("dd", {}, make("span", { class: "value" }, value), extra, note && make("span", { class: "soft" }, note)));
+  const said = make("dd", {}, make("span", { class: "value" }, value), extra, note && make("span", { class: "soft" }, note));
+  return make("div", { class: `tile ${kind}` }, make("dt", {}, name), said);
 }
 
 function tiles({ load, status, ready }) {
@@ -41,19 +42,22 @@ function score(test) {
   if (!own) return null;
   const parts = SCORES.filter(([key]) => typeof own[key]?.score === "number").map(([key, name]) => {
     const { score, ci, signature } = own[key];
-    return make("span", { class: "score", title: signature ?? "" }, `${name} `, make("b", {}, f.number(score, 1)), typeof ci === "number" ? make("small", {}, ` ± ${f.number(ci, 1)}`) : null);
+    const around = typeof ci === "number" ? make("small", {}, ` ± ${f.number(ci, 1)}`) : null;
+    return make("span", { class: "score", title: signature ?? "" }, `${name} `, make("b", {}, f.number(score, 1)), around);
   });
   return parts.length ? make("div", { class: "scores" }, make("span", { class: "soft" }, test.name ?? ""), ...parts) : null;
 }
 
 function row(pair) {
-  const name = pair.source && pair.target ? `${f.language(pair.source.code, pair.source.name)} → ${f.language(pair.target.code, pair.target.name)}` : pair.pair;
+  const nameOf = (side) => f.language(side.code, side.name);
+  const name = pair.source && pair.target ? `${nameOf(pair.source)} → ${nameOf(pair.target)}` : pair.pair;
   const marks = [pair.pinned && t("pinned"), pair.shipped && t("shipped")].filter(Boolean);
   const scores = pair.scores.map(score).filter(Boolean);
   const version = pair.adapter ?? pair.wanted;
+  const badge = make("span", { class: "badge", "data-state": pair.state }, t("states")[pair.state] ?? pair.state);
   return make("tr", {},
     make("th", { scope: "row" }, name, marks.length ? make("span", { class: "soft" }, marks.join(", ")) : null),
-    cell("colState", make("span", { class: "badge", "data-state": pair.state }, t("states")[pair.state] ?? pair.state), pair.reason ? make("span", { class: "reason", lang: "en" }, pair.reason) : null),
+    cell("colState", badge, pair.reason ? make("span", { class: "reason", lang: "en" }, pair.reason) : null),
     cell("version", version ? make("code", { title: version }, version.slice(0, 12)) : "–",
       pair.adapter && pair.wanted && pair.wanted !== pair.adapter ? make("span", { class: "soft" }, t("wanted", pair.wanted.slice(0, 12))) : null),
     cell("colScores", ...(scores.length ? scores : [make("span", { class: "soft" }, t("notScored"))])),
@@ -78,7 +82,8 @@ export function draw() {
 async function look() {
   clearTimeout(timer);
   try {
-    const [load, status, ready] = await Promise.all([json("api/v1/load"), json("api/v1/adapters"), fetch("ready").then((r) => r.json()).catch(() => ({ status: "down" }))]);
+    const readiness = fetch("ready").then((r) => r.json()).catch(() => ({ status: "down" }));
+    const [load, status, ready] = await Promise.all([json("api/v1/load"), json("api/v1/adapters"), readiness]);
     known = { load, status, ready: ready.status, at: Date.now() };
     if (failed) hideProblem();
     failed = false;

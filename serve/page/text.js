@@ -157,8 +157,10 @@ async function translate() {
   try {
     for await (const event of translation({ ...pair, text: original, segments: true }, running.signal)) {
       if (result !== own) break;
-      if (event.done) Object.assign(own, { pair: own.pair || event.pair, adapter: event.adapter, base: event.base, complete: true, ms: performance.now() - began });
-      else part(event, at);
+      if (event.done) {
+        const { pair, adapter, base } = event;
+        Object.assign(own, { pair: own.pair || pair, adapter, base, complete: true, ms: performance.now() - began });
+      } else part(event, at);
     }
   } catch (e) {
     problem = e;

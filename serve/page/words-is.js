@@ -5,7 +5,7 @@ export const direction = "ltr";
 export const units = { ms: "ms", s: "sek.", min: "mín.", h: "klst.", d: "d.", and: "og" };
 export const months = ["jan.", "feb.", "mars", "apríl", "maí", "júní", "júlí", "ágúst", "sept.", "okt.", "nóv.", "des."];
 
-// Chromium has no Icelandic names.
+// Chromium knows none.
 export const languages = {
   ar: "arabíska", be: "hvítrússneska", bg: "búlgarska", bs: "bosníska", ca: "katalónska", cs: "tékkneska", cy: "velska", da: "danska", de: "þýska",
   el: "gríska", en: "enska", "en-GB": "bresk enska", "en-US": "bandarísk enska", eo: "esperantó", es: "spænska", et: "eistneska", eu: "baskneska",

@@ -29,7 +29,8 @@ export function chooseLanguage(wanted = "") {
   const asked = [wanted, kept, ...(navigator.languages ?? [navigator.language])].map((tag) => String(tag).split("-")[0].toLowerCase());
   code = asked.find((tag) => tag in TABLES) ?? "en";
   locale = Intl.NumberFormat.supportedLocalesOf([code]).length ? (navigator.languages ?? []).find((tag) => tag.startsWith(code)) ?? code : ALIKE[code] ?? "en";
-  names = Intl.DisplayNames && Intl.DisplayNames.supportedLocalesOf([code]).length ? new Intl.DisplayNames([code], { type: "language", fallback: "none" }) : null;
+  const known = Intl.DisplayNames?.supportedLocalesOf([code]).length;
+  names = known ? new Intl.DisplayNames([code], { type: "language", fallback: "none" }) : null;
   document.documentElement.lang = code;
   document.documentElement.dir = TABLES[code].direction;
   apply(document);
