@@ -50,22 +50,42 @@ class Promotion(Change):
 C = TypeVar("C", bound=Change)
 
 
+STATE = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
+ENTRY = {
+    "time": "2030-01-31T12:00:00Z",
+    "who": "tellmt",
+    "event": "promote",
+    "pair": "is-en",
+    "id": "3f9a0c1d5b7e28460f3c5a7e91d24b86",
+    "why": "better on names (by API key ann)",
+}
+
+
 class State(BaseModel):
+    """A pair as the registry has it after the change."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [STATE]})
+
     pair: str
-    live: str | None
-    previous: str | None
+    live: str | None = None
+    previous: str | None = None
     generation: int
     pinned: bool
 
 
 class Log(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"log": [ENTRY]}]})
+
     log: list[dict[str, Any]] = Field(description="Changes, the oldest first")
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request cannot be used"},
-    409: {"model": Problem, "description": "It cannot be done: no such adapter, or nothing to roll back to"},
-}
+    409: {
+        "model": Problem, "description": "It cannot be done: no such adapter, or nothing to roll back to",
+        "content": {"application/json": {"example": {"error": "is-en: there is no earlier version to roll back to"}}},
+    },
+}  # fmt: skip
 routes = APIRouter(prefix=ADMIN.rstrip("/"), tags=["administration"], dependencies=[Depends(admin_only)])
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import find_all, pairs_into
+from serve.bare import check_bare
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone
@@ -30,8 +31,11 @@ CODE = "a BCP 47 language code, such as is or pt-BR"
 class Problem(BaseModel):
     """Every answer that is not 2xx."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "no adapter for this pair; found is-de; valid: is-en", "pairs": ["is-en"]}]})
+
     error: str = Field(description="What is wrong, for a person")
     pairs: list[str] | None = Field(default=None, description="The pairs served now, where the one asked for is not")
+    status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
 
 
 class Asked(BaseModel):
@@ -52,6 +56,19 @@ class Asked(BaseModel):
     fallback: Literal["none"] | Way | Annotated[list[Way], Field(max_length=2)] = Field(
         default="none", description=f"where the pair has no adapter: {ALLOWED}, as a list; the service must let it be used (serve --fallback)"
     )
+    segments: bool = Field(default=False, description="true, to be told which part of the text each part of the translation is of, or false")
+    base: bool = Field(
+        default=False, description="true, for the bare base's translation with the pair's prompt and no adapter, where the service has that; or false"
+    )
+
+
+class Segment(BaseModel):
+    """What was translated in one piece. Places are a start and an end in Unicode code points, from 0, the end not included."""
+
+    source: tuple[int, int] = Field(description="Its place in the text")
+    target: tuple[int, int] = Field(description="The place of its translation in the whole translation of the text")
+    truncated: bool = Field(description="Whether it was cut at the token limit")
+    flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first")
 
 
 class Language(BaseModel):
@@ -78,6 +95,7 @@ class Translated(BaseModel):
     text: str = Field(description="The translation, with the lines and white space of the text")
     truncated: bool = Field(description="Whether some of it was cut at the token limit")
     flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first; docs/text.md has what each means")
+    segments: list[Segment] | None = Field(default=None, description="With segments: true: its segments, in order. What lies between them is the same in both")
     detected: Language | None = Field(default=None, description="With source auto: the language that was found")
     pair: str | None = Field(
         default=None, description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
@@ -91,10 +109,21 @@ class Translated(BaseModel):
     )
 
 
+ANSWER: dict[str, Any] = {
+    "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m", "quality": "fast",
+    "translations": [{"text": "Hello world.", "truncated": False, "flags": []}],
+}  # fmt: skip
+
+
 class Answer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER]})
+
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
-    adapter: str = Field(description="The id of the adapter that translated, the last of several: the hash of its content; base where it was the bare base")
-    base: str
+    adapter: str = Field(
+        description="The id of the adapter that translated, the last of several: the hash of its content; base where the pair has none. "
+        "With base: true that of the pair's adapter, after base-"
+    )
+    base: str = Field(description="The base model, by the id of its card")
     quality: Quality = Field(description="How hard it was tried for: fast also where best was asked for, while the service is busy")
     fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot, through English, or base, the base without an adapter")
     via: list[Step] | None = Field(default=None, description="Where the pair has no adapter: what translated, in order")
@@ -134,6 +163,7 @@ async def translated(
     quality: Quality = "fast",
     alternatives: int = 0,
     ways: tuple[Way, ...] | None = None,
+    base: bool = False,
 ) -> tuple[Answer, list[Translation]]:
     """What all APIs do: lease the pair's version, translate, and leave off when the client does or its time is over.
 
@@ -146,8 +176,8 @@ async def translated(
 
     async def work() -> tuple[Taken, list[Translation]]:
         if source == "auto":
-            return await _by_language(request, target, texts, ask, format, service.limits.fallback if ways is None else ways)
-        route = service.route(source, target, ways)
+            return await _by_language(request, target, texts, ask, format, service.limits.fallback if ways is None else ways, base)
+        route = dataclasses.replace(service.route(source, target, ways), bare=base)
         return await _by(request, route, texts, ask, format)
 
     async with in_time(ask, service.metrics):
@@ -179,7 +209,9 @@ async def _by(request: Request, route: Route, texts: list[str], ask: Ask, format
     return (route, by), made
 
 
-async def _by_language(request: Request, target: str, texts: list[str], ask: Ask, format: str, ways: tuple[Way, ...]) -> tuple[Taken, list[Translation]]:
+async def _by_language(
+    request: Request, target: str, texts: list[str], ask: Ask, format: str, ways: tuple[Way, ...], base: bool
+) -> tuple[Taken, list[Translation]]:
     """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
     service: Service = request.app.state.service
     pairs = pairs_into(service.pairs(ways), target)
@@ -188,7 +220,7 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
     first: Taken | None = None
     for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
         own = [i for i, f in enumerate(found) if f.pair == pair]
-        route = service.route(pair.source.tag, pair.target.tag, ways)
+        route = dataclasses.replace(service.route(pair.source.tag, pair.target.tag, ways), bare=base)
         taken, its = await _by(request, route, [texts[i] for i in own], ask, format)
         first = first or taken
         for i, t in zip(own, its, strict=True):
@@ -200,6 +232,10 @@ async def _by_language(request: Request, target: str, texts: list[str], ask: Ask
 
 def steps(by: Sequence[Version]) -> list[Step]:
     return [Step(pair=v.pair, adapter=None if v.bare else v.name) for v in by]
+
+
+def segments_of(made: Translation) -> list[Segment]:
+    return [Segment(source=s.source, target=s.target, truncated=s.truncated, flags=list(s.flags)) for s in made.segments]
 
 
 def _told(made: Translation, alternatives: bool) -> Translated:
@@ -224,9 +260,15 @@ def _told(made: Translation, alternatives: bool) -> Translated:
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
+    check_bare(asked.base, request.app.state.compare_base)
+    if asked.segments and asked.format != "text":
+        raise RequestError("the segments of HTML are not told, since tags are not translated with them", place="segments", valid="false, or format: text")
     ways = asked_ways(request.app.state.service.limits.fallback, asked.fallback)
-    answer, _ = await translated(
+    answer, made = await translated(
         request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format,
-        asked.quality, asked.alternatives, ways,
+        asked.quality, asked.alternatives, ways, asked.base,
     )  # fmt: skip
+    if asked.segments:
+        for told, one in zip(answer.translations, made, strict=True):
+            told.segments = segments_of(one)
     return answer

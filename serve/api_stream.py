@@ -1,6 +1,7 @@
 """Translations as they come: POST /api/v1/translate/stream, one JSON object a line (NDJSON).
 
-    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation
+    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation;
+                                                                                with `segments: true` it says of which part of the text it is
     {"done": true, "pair": "is-en", "adapter": "...", "base": "...", "quality": "fast"}
     {"error": "...", "status": 504}                                instead of the last line, when it went wrong after the head was sent
 
@@ -21,12 +22,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api_native import ERRORS, Asked, Language, Step, checked_texts, steps
+from serve.api_native import ERRORS, Asked, Language, Segment, Step, checked_texts, segments_of, steps
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import Found, find_all, pairs_into
+from serve.bare import check_bare
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone, where
+from serve.openapi import inlined
 from serve.quality import Quality
 from serve.service import Ask, Service, Translation
 from serve.versions import Version, Way
@@ -47,6 +50,10 @@ class Part(BaseModel):
     text: str = Field(description="A part of its translation, with the lines and white space around it; all parts, joined, are the translation")
     truncated: bool = Field(description="Whether this part was cut at the token limit")
     flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first; in a pivot also with the text between the steps")
+    segments: list[Segment] = Field(
+        default=[],
+        description="With segments: true: the one segment that the part is of, with its places in the whole text and the whole translation; or none",
+    )
     pair: str = Field(
         default="", description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
     )
@@ -54,7 +61,7 @@ class Part(BaseModel):
 
 
 class Done(BaseModel):
-    """The last line, when all is translated."""
+    """The last line, when all is translated: who translated."""
 
     done: Literal[True]
     pair: str
@@ -84,8 +91,8 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
-        self.request, self.texts, self.ask, self.stretches, self.default = request, texts, ask, stretches, default
+    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
+        self.request, self.asked, self.texts, self.ask, self.stretches, self.default = request, asked, texts, ask, stretches, default
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
         self.begun = False
@@ -118,7 +125,8 @@ class Lines(Response):
             if route is None:
                 # In the target language already. Before the head is sent it may still be that all ends in an error answer.
                 for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
-                    kept.append(_line(index=i, text=text, truncated=False, flags=(), detected=_language(f)))
+                    more: dict[str, Any] = {"segments": []} if self.asked.segments else {}
+                    kept.append(_line(index=i, text=text, truncated=False, flags=(), **more, detected=_language(f)))
                 if self.begun:
                     await self._flush(send, kept)
                 continue
@@ -136,10 +144,12 @@ class Lines(Response):
                 await self._begin(send, route, by)
                 await self._flush(send, kept)
                 async for number, part in work.parts():
-                    more: dict[str, Any] = {"pair": route.pair, "detected": _language(found[number])} if found[number] else {}
                     flags, cut = part.flags, part.truncated
                     if before:
                         flags, cut = union([before[number].flags, flags]), cut or before[number].truncated
+                    more = {"segments": [] if before else [s.model_dump() for s in segments_of(part)]} if self.asked.segments else {}
+                    if found[number]:
+                        more |= {"pair": route.pair, "detected": _language(found[number])}
                     await self._flush(send, [_line(index=first + number, text=part.text, truncated=cut, flags=flags, **more)])
         if last is None:
             last = self.default
@@ -176,11 +186,15 @@ Stretch = tuple[Route | None, int, list[Found | None]]
 async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], Route]:
     """What is translated together, in order, and the pair that is named where nothing is translated."""
     ways = asked_ways(service.limits.fallback, asked.fallback)
+
+    def route(source: str, target: str) -> Route:
+        return dataclasses.replace(service.route(source, target, ways), bare=asked.base)
+
     if asked.source != "auto":
-        route = service.route(asked.source, asked.target, ways)
-        return [(route, 0, [None] * len(texts))], route
+        only = route(asked.source, asked.target)
+        return [(only, 0, [None] * len(texts))], only
     pairs = pairs_into(service.pairs(ways), asked.target)
-    routes = {pair: service.route(pair.source.tag, pair.target.tag, ways) for pair in pairs}
+    routes = {pair: route(pair.source.tag, pair.target.tag) for pair in pairs}
     out: list[Stretch] = []
     for i, found in enumerate(await find_all(pairs, texts)):
         own = routes[found.pair] if found.pair else None
@@ -193,19 +207,32 @@ async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[
 
 def _schema() -> dict[str, Any]:
     """What a line can be. FastAPI describes JSON answers alone."""
-    return {"oneOf": [model.model_json_schema() for model in (Part, Done, Failed)]}
+    return {"oneOf": [inlined(model) for model in (Part, Done, Failed)]}
+
+
+_LINES: dict[str, Any] = {
+    "part": {"index": 0, "text": "Hello world.", "truncated": False, "flags": []},
+    "part with segments": {
+        "index": 0, "text": "\nHow are you?", "truncated": False, "flags": [],
+        "segments": [{"source": [14, 26], "target": [13, 25], "truncated": False, "flags": []}],
+    },
+    "done": {"done": True, "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m", "quality": "fast"},
+    "failed": {"error": "the translation was not done in the 10 s that the request has", "status": 504},
+}  # fmt: skip
+EXAMPLES = {name: {"value": line} for name, line in _LINES.items()}
 
 
 @routes.post(
     "/api/v1/translate/stream",
     response_class=Lines,
     status_code=200,
-    responses={**ERRORS, 200: {"description": "One object a line", "headers": NAMED, "content": {KIND: {"schema": _schema()}}}},
+    responses={**ERRORS, 200: {"description": "One object a line", "headers": NAMED, "content": {KIND: {"schema": _schema(), "examples": EXAMPLES}}}},
     openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts, and send each part as it is done",
 )
 async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
+    check_bare(asked.base, request.app.state.compare_base)
     if asked.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
@@ -217,4 +244,4 @@ async def stream(request: Request) -> Response:
     request.app.state.service.check(texts, ask)
     stretches = await _stretches(request.app.state.service, asked, texts)
     await charge(request, texts)
-    return Lines(request, texts, ask, *stretches)
+    return Lines(request, asked, texts, ask, *stretches)

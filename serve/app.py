@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_native, api_status, api_stream
 from serve.dialect import Dialect
 from serve.feedback import Feedback
 from serve.follow import Follower
@@ -36,6 +37,7 @@ NOT_READY = {
     "down": "the engine is down",
     "empty": "no adapter answers: none is live, or what is live cannot be used",
 }
+COUNTERS = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
 # What a language code or a pair can look like, as errors quote it. Anything else may be a text that came in the wrong field.
 CODE = re.compile(r"'?[A-Za-z0-9:_-]{0,80}'?")
 # The kind of an exception, as engines put it before its message.
@@ -86,19 +88,37 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _problem(400, "the request cannot be used")
 
 
+class Alive(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "pairs": ["is-en"]}]})
+
+    status: Literal["ready"]
+    pairs: list[str]
+
+
 def _operations(app: FastAPI, service: Service) -> None:
     @app.get("/health", summary="Whether the process answers", tags=["operation"])
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
+    async def health() -> Alive:
+        return Alive(status="ok")
 
-    @app.get("/ready", summary="Whether translations are answered: 503 until an adapter answers, without an engine, and while stopping", tags=["operation"])
+    not_now = {"description": "Not now: `status` says why", "content": {"application/json": {"example": {"error": NOT_READY["empty"], "status": "empty"}}}}
+
+    @app.get("/ready", summary="Whether translations are answered", responses={200: {"model": Ready}, 503: not_now}, tags=["operation"])
     async def ready() -> JSONResponse:
+        """503 until an adapter answers, without an engine, and while stopping."""
         state = await service.state()
         if state == "ready":
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
         return _problem(503, NOT_READY[state], RETRY, status=state)
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse)
+    counters = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": COUNTERS}}}}
+
+    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse, responses=counters)
     async def metrics() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -132,8 +152,10 @@ def create_app(
     quota: Quota | None = None,
     jobs: JobLimits | None = None,
     feedback: Feedback | None = None,
+    compare_base: bool = False,
 ) -> FastAPI:
-    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
+    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given;
+    `compare_base`: whether callers may have the bare base's translations."""
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
     app = FastAPI(
@@ -147,11 +169,13 @@ def create_app(
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
-    app.state.jobs, app.state.feedback = Jobs(service, jobs), feedback
+    app.state.jobs, app.state.feedback, app.state.compare_base = Jobs(service, jobs), feedback, compare_base
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
     app.include_router(api_documents.routes)
+    app.include_router(api_events.routes)
     app.include_router(api_feedback.routes)
+    app.include_router(api_info.routes)
     app.include_router(api_status.routes)
     app.include_router(api_libre.routes)
     app.include_router(api_deepl.routes)

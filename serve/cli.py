@@ -113,6 +113,7 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--fallback", default="none", show_default=True, help="Where a pair has no adapter: pivot (through English), base, pivot,base, or none.")
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
+@click.option("--compare-base", is_flag=True, help="Let callers ask for the bare base's translation beside an adapter's.")
 @click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
 @click.option("--grace", type=click.FloatRange(0, 600), default=1, show_default=True, help="Of these, seconds in which new ones are still taken.")
 @NO_SHIPPED
@@ -135,6 +136,7 @@ def serve(
     fallback: str,
     quota_storage: str,
     feedback: Path | None,
+    compare_base: bool,
     drain: float,
     grace: float,
     no_shipped: bool,
@@ -160,7 +162,8 @@ def serve(
 
     sock = bind(host, port)
     try:
-        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": Feedback(feedback) if feedback else None}
+        keeping = Feedback(feedback) if feedback else None
+        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": keeping, "compare_base": compare_base}
         found = Registry(registry)
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))

@@ -18,7 +18,7 @@ from serve.quota import Kind, Quota
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have one.
-OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json"})
+OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json", "/api/v1/service"})
 # A link to a translated file is its own key: 256 random bits, for one file and an hour. LibreTranslate's clients open it without any other.
 LINKS = "/download_file/"
 # Where the key may be in the body, as LibreTranslate has it.
@@ -39,7 +39,7 @@ def needed(path: str) -> frozenset[str]:
         return frozenset({"admin"})
     if path == "/metrics":
         return frozenset({"metrics", "admin"})
-    if path == "/api/v1/adapters":
+    if path in ("/api/v1/adapters", "/api/v1/load"):
         return frozenset({"translate", "admin"})
     return frozenset({"translate"})
 

@@ -11,6 +11,7 @@ import dataclasses
 import hmac
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
@@ -18,7 +19,7 @@ from typing import Literal, get_args
 from serve.documents import Document, fit_name
 from serve.guards import where
 from serve.quality import Quality
-from serve.service import Ask, Service
+from serve.service import Ask, Service, Translation
 from serve.versions import Version, Way
 from tell.console import say
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
@@ -75,6 +76,14 @@ class Job:
     # Ids of the adapters that translated, in order of their first part; and whether some part was cut at the token limit.
     adapters: list[str] = dataclasses.field(default_factory=list)
     truncated: bool = False
+    # What became of each part so far, by its number, for who watches; and how many parts there are.
+    made: dict[int, Translation] = dataclasses.field(default_factory=dict)
+    parts: int = 0
+    # Bytes of `made`.
+    told: int = 0
+    # Deleted or forgotten; and set when there is something new, and then replaced by another one.
+    gone: bool = False
+    news: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     result: bytes | None = None
     failure: TellmtError | None = None
     # Whether the result was handed out: then it is kept as long as nobody else needs the room.
@@ -86,7 +95,12 @@ class Job:
 
     def held(self) -> int:
         """Bytes that are kept for it."""
-        return self.size if self.ended is None else len(self.result or b"")
+        return (self.size if self.ended is None else len(self.result or b"")) + self.told
+
+    def tell(self) -> None:
+        """Wake who watches."""
+        self.news.set()
+        self.news = asyncio.Event()
 
     async def over(self) -> None:
         """Returns when it has ended, well or not; waiting for it may be given up, and changes nothing."""
@@ -115,7 +129,11 @@ class Jobs:
             documents.labels(state).set_function(partial(self._count, state))
 
     def _count(self, state: State) -> float:
-        return float(sum(job.state == state for job in self._jobs.values()))
+        return float(self.states()[state])
+
+    def states(self) -> Counter[State]:
+        """How many jobs are kept in each state."""
+        return Counter(job.state for job in self._jobs.values())
 
     def check(self, owner: str, size: int) -> None:
         """Make room for a file of so many bytes: what was fetched goes first. Raises OverShare or Overloaded when there is none."""
@@ -148,7 +166,7 @@ class Jobs:
         self.check(owner, size)
         job = Job(
             owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size, cache,
-            quality, quality, total=sum(map(len, document.parts)),
+            quality, quality, total=sum(map(len, document.parts)), parts=len(document.parts),
         )  # fmt: skip
         self._jobs[job.id] = job
         job.task = asyncio.get_running_loop().create_task(self._run(job, document))
@@ -184,6 +202,8 @@ class Jobs:
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
+        job.gone = True
+        job.tell()
         if timer := self._timers.pop(job.id, None):
             timer.cancel()
         if all(other.owner != job.owner for other in self._jobs.values()):
@@ -194,6 +214,7 @@ class Jobs:
         try:
             async with asyncio.timeout(self.limits.seconds), turns:
                 job.state, job.began = "translating", time.time()
+                job.tell()
                 job.result = document.filled(await self._translated(job, document.parts))
             job.state = "done"
         except TimeoutError:
@@ -208,6 +229,7 @@ class Jobs:
         if job.failure is not None:
             job.state = "failed"
         job.ended = time.time()
+        job.tell()
         # Only what is still there is timed: it may have been deleted in its last moment.
         if job.id in self._jobs:
             self._timers[job.id] = asyncio.get_running_loop().call_later(self.limits.kept, self._forget, job)
@@ -218,9 +240,11 @@ class Jobs:
 
         async def work() -> None:
             for number in waiting:
-                if parts[number].strip():
-                    out[number] = await self._part(job, parts[number])
+                made = await self._part(job, parts[number]) if parts[number].strip() else Translation(parts[number], False)
+                out[number], job.made[number] = made.text, made
+                job.told += len(made.text.encode())
                 job.done += len(parts[number])
+                job.tell()
 
         workers = [asyncio.create_task(work()) for _ in range(PARALLEL)]
         try:
@@ -231,7 +255,7 @@ class Jobs:
             await asyncio.gather(*workers, return_exceptions=True)
         return out
 
-    async def _part(self, job: Job, part: str) -> str:
+    async def _part(self, job: Job, part: str) -> Translation:
         while True:
             ask = self.service.settled(Ask(caller=job.owner, cache=job.cache, quality=job.quality))
             by: list[Version] = []
@@ -246,4 +270,4 @@ class Jobs:
             job.way, job.truncated = route.way or job.way, job.truncated or made.truncated
             if ask.quality == "fast":
                 job.used = "fast"
-            return made.text
+            return dataclasses.replace(made, segments=())

@@ -7,9 +7,12 @@ import contextlib
 import dataclasses
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
+from serve.bare import bare
+from serve.located import Locator, Segment, located
 from serve.mend import Mend
 from serve.quality import Quality, candidates, samplings
 from serve.queue import Job, Queue, Slot
@@ -40,12 +43,14 @@ _LINE = re.compile(r"\S[^\r\n]*")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
     """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
-    the text was in the target language. `alternatives` are other translations, the best first; `middle` is what a pivot went through; `by` the
-    versions that translated, in order, where no adapter of the pair did, and `way` how."""
+    the text was in the target language. `segments` say which part of the text each part of the translation is of. `alternatives` are other
+    translations, the best first; `middle` is what a pivot went through; `by` the versions that translated, in order, where no adapter of the pair
+    did, and `way` how."""
 
     text: str
     truncated: bool
     flags: tuple[Flag, ...] = ()
+    segments: tuple[Segment, ...] = ()
     detected: Detected | None = None
     pair: str | None = None
     alternatives: tuple[Translation, ...] = ()
@@ -102,16 +107,17 @@ class Work:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
         slots = iter(self.slots)
         for number, plan in enumerate(self.plans):
-            layout = ""
+            layout, locator = "", Locator()
             last = max(pieces(plan), default=-1)
             for i, span in enumerate(plan[: last + 1]):
                 if not span.translate:
                     layout += span.text
+                    locator.skip(span.text)
                     continue
                 made = await _of(next(slots))
                 # What follows the last piece goes out with it.
                 rest = join(plan[last + 1 :]) if i == last else ""
-                yield number, Translation(layout + made.text + rest, made.truncated, made.flags)
+                yield number, Translation(layout + made.text + rest, made.truncated, made.flags, (locator.segment(span.text, made),))
                 layout = ""
             if last < 0:
                 yield number, Translation(join(plan), False)
@@ -137,7 +143,7 @@ class Work:
 
 
 def _filled(plan: list[Span], own: Sequence[Checked]) -> Translation:
-    return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own))
+    return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own), located(plan, own))
 
 
 async def _of(slot: Slot | asyncio.Task[Chosen]) -> Checked:
@@ -157,6 +163,8 @@ class Service:
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
         # The engine is up; and the registry was looked at, so what was live at start now answers.
         self.started = self.looked = False
+        # Of this object's making, in seconds since 1970.
+        self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
@@ -197,7 +205,8 @@ class Service:
         pair = parse_pair(route.steps[number])
         async with contextlib.AsyncExitStack() as stack:
             if route.way != "base":
-                yield await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
+                version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
+                yield bare(version) if route.bare else version
                 return
             if self.down or not self.started:
                 raise EngineError("the engine is down" if self.down else "the engine is still starting")
@@ -337,7 +346,9 @@ class Service:
 
 def pivoted(first: Translation, second: Translation) -> Translation:
     """A translation of a translation, with what is wrong with either."""
-    return dataclasses.replace(second, truncated=first.truncated or second.truncated, flags=union([first.flags, second.flags]), middle=first)
+    flags = union([first.flags, second.flags])
+    # Their places are those of the text in between.
+    return dataclasses.replace(second, truncated=first.truncated or second.truncated, flags=flags, segments=(), middle=first)
 
 
 async def _done(slots: Sequence[Slot], seconds: float | None) -> list[Checked]:

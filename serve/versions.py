@@ -105,13 +105,13 @@ class Version:
 
     @property
     def name(self) -> str:
-        """What answers are told of it: the adapter's id."""
-        return BARE if self.bare else self.adapter.id
+        """What answers are told of it: the adapter's id; of the base for a pair without an adapter, that it was the base."""
+        return self.adapter.id.partition(" ")[0]
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Pair and version as metrics have them. Which pairs the bare base is asked for, clients decide, and labels must not be theirs."""
-        return (BARE, BARE) if self.bare else (self.pair, self.adapter.id)
+        """Pair and version as metrics have them. For which pairs without an adapter the base is asked, clients decide, and labels must not be theirs."""
+        return (BARE, BARE) if self.name == BARE else (self.pair, self.adapter.id)
 
 
 def segment_limit(translator: Translator) -> int:

@@ -21,11 +21,15 @@ ALLOWED = "none, or pivot, base, or both in the order in which they are to be tr
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """The pairs that translate one after the other. `way` is None where the pair has an adapter of its own; in a `base` route no adapter takes part."""
+    """The pairs that translate one after the other. `way` is None where the pair has an adapter of its own; in a `base` route no adapter takes part.
+
+    With `bare` the base does what the adapters would do, with their prompts: for who compares.
+    """
 
     pair: str
     steps: tuple[str, ...]
     way: Way | None = None
+    bare: bool = False
 
 
 def parse_ways(text: str) -> tuple[Way, ...]:

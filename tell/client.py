@@ -5,6 +5,8 @@
     with Client("http://127.0.0.1:8080") as client:
         made = client.translate("Halló heimur.", "is", "en")
         print(made.text, made.adapter)
+        for part in client.stream(long_text, "is", "en"):
+            ...
 
 What the service refuses is raised as `tell.errors` has it, with the service's own words; nothing is tried again by itself, but an error that passes has
 `retry_after`, the seconds after which to ask again. Codes of languages are BCP 47.
@@ -12,16 +14,19 @@ What the service refuses is raised as `tell.errors` has it, with the service's o
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import httpx
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from tell.answers import Adapter, Detected, DocumentPart, Done, Job, Language, Offer, Part, Progress, Record, Segment, Translation
 from tell.errors import (
     BadInput,
     KeyRefused,
@@ -38,7 +43,12 @@ from tell.errors import (
     TooSlow,
 )
 
+__all__ = [
+    "Adapter", "Client", "Detected", "DocumentPart", "Done", "Job", "Language", "NoAnswer", "Offer", "Part", "Progress", "Segment", "Translation",
+]  # fmt: skip
+
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 # Seconds for an answer: a text may take the service its whole --timeout. And for a connection.
 ANSWER, CONNECT = 330.0, 10.0
@@ -56,72 +66,7 @@ class NoAnswer(TellmtError):
     status = 503
 
 
-class _Record(BaseModel):
-    # What a newer service tells beside this is left aside.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Translation(_Record):
-    """`truncated`: whether some of it was cut at the token limit. `adapter` is the id of the one that translated, for `Client.feedback`."""
-
-    text: str
-    truncated: bool
-    pair: str
-    adapter: str
-    base: str
-
-
-class Language(_Record):
-    """`targets` are the codes of the languages it is translated into."""
-
-    code: str
-    name: str
-    targets: tuple[str, ...]
-
-
-class Adapter(_Record):
-    """What answers for a pair: `adapter`; and what should, `wanted`. `state` is live, loading, cold or refused, with the reason."""
-
-    pair: str
-    adapter: str | None
-    wanted: str | None
-    shipped: bool
-    state: str
-    reason: str | None
-    pinned: bool
-    base: str | None
-    in_flight: int
-    scores: tuple[dict[str, Any], ...]
-
-
-class Progress(_Record):
-    """Characters that are translated, and all; `seconds` until it is done, where that is known."""
-
-    done: int
-    total: int
-    seconds: int | None
-
-
-class Job(_Record):
-    """A document on its way. `error` says why it failed; `expires`, when it is forgotten."""
-
-    id: str
-    state: Literal["queued", "translating", "done", "failed"]
-    name: str
-    pair: str
-    progress: Progress
-    adapters: tuple[str, ...]
-    truncated: bool
-    error: str | None
-    created: datetime
-    expires: datetime | None
-
-    @property
-    def ended(self) -> bool:
-        return self.state in ("done", "failed")
-
-
-class _Status(_Record):
+class _Status(Record):
     pairs: tuple[Adapter, ...]
 
 
@@ -132,14 +77,17 @@ def _error(response: httpx.Response, place: str) -> TellmtError:
         said, pairs = str(body["error"]), body.get("pairs")
     except (ValueError, KeyError, TypeError, AttributeError):
         said, pairs = f"HTTP status {response.status_code}", None
-    after = response.headers.get("Retry-After", "")
-    if response.status_code in (429, 503):
-        kind = OverShare if response.status_code == 429 else Overloaded
-        return kind(said, place=place, retry_after=int(after) if after.isdigit() else 2)
     if response.status_code == 400 and pairs is not None:
         return NotServed(said, place=place)
-    error = _KINDS.get(response.status_code, TellmtError)(said, place=place)
-    error.status = response.status_code
+    return _refused(response.status_code, said, place, response.headers.get("Retry-After", ""))
+
+
+def _refused(status: int, said: str, place: str, after: str = "") -> TellmtError:
+    if status in (429, 503):
+        kind = OverShare if status == 429 else Overloaded
+        return kind(said, place=place, retry_after=int(after) if after.isdigit() else 2)
+    error = _KINDS.get(status, TellmtError)(said, place=place)
+    error.status = status
     return error
 
 
@@ -175,7 +123,7 @@ class Client:
         try:
             response = self._http.request(method, path, **more)
         except httpx.TransportError as e:
-            raise NoAnswer("no answer", place=self.url, found=str(e) or type(e).__name__, valid="a running tellmt serve") from None
+            raise self._silent(e) from None
         if not response.is_success:
             raise _error(response, self.url)
         return response
@@ -186,36 +134,113 @@ class Client:
         except ValidationError:
             raise self._unreadable() from None
 
+    def _event(self, line: str) -> dict[str, Any]:
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                raise ValueError
+        except ValueError:
+            raise self._unreadable() from None
+        return event
+
+    def _record(self, kind: type[R], event: dict[str, Any]) -> R:
+        try:
+            return kind.model_validate(event)
+        except ValidationError:
+            raise self._unreadable() from None
+
+    def _silent(self, error: httpx.TransportError) -> NoAnswer:
+        return NoAnswer("no answer", place=self.url, found=str(error) or type(error).__name__, valid="a running tellmt serve")
+
     def _unreadable(self) -> TellmtError:
         return TellmtError("the service's answer cannot be read", place=self.url, valid="the address of a tellmt serve of this version")
 
-    @overload
-    def translate(self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True) -> Translation: ...
+    @contextmanager
+    def _lines(self, method: str, path: str, **more: Any) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come. A connection that breaks is NoAnswer."""
+        try:
+            with self._http.stream(method, path, **more) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response, self.url)
+                yield _split(response.iter_text())
+        except httpx.TransportError as e:
+            raise self._silent(e) from None
+
     @overload
     def translate(
-        self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True, segments: bool = False, base: bool = False
+    ) -> Translation: ...
+    @overload
+    def translate(
+        self,
+        text: list[str] | tuple[str, ...],
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        segments: bool = False,
+        base: bool = False,
     ) -> list[Translation]: ...
     def translate(
-        self, text: str | list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self,
+        text: str | list[str] | tuple[str, ...],
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        segments: bool = False,
+        base: bool = False,
     ) -> Translation | list[Translation]:
-        """A translation of a text, or one for each of several, in order. `timeout`: seconds within which the answer is wanted; `cache`: whether
-        it may come from, and stay in, the service's memory.
+        """A translation of a text, or one for each of several, in order.
 
+        `timeout`: seconds within which the answer is wanted; `cache`: whether it may come from, and stay in, the service's memory; `segments`: whether to be
+        told which part of the text each part of the translation is of; `base`: the bare base's translation, without the adapter.
         Raises NotServed for a pair without an adapter, RequestError for what cannot be used, TooLarge, and TimedOut.
         """
-        body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": cache}
-        if timeout is not None:
-            body["timeout"] = timeout
-        response = self._ask("POST", "api/v1/translate", json=body)
+        response = self._ask("POST", "api/v1/translate", json=_asked(text, source, target, timeout, cache, segments, base))
         try:
             answer = response.json()
             common = {name: answer[name] for name in ("pair", "adapter", "base")}
-            made = [Translation.model_validate({**one, **common}) for one in answer["translations"]]
+            made = [Translation.model_validate({**common, **one}) for one in answer["translations"]]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable() from None
         if len(made) != (1 if isinstance(text, str) else len(text)):
             raise self._unreadable()
         return made[0] if isinstance(text, str) else made
+
+    def stream(
+        self,
+        text: str | list[str] | tuple[str, ...],
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        segments: bool = False,
+        base: bool = False,
+    ) -> Iterator[Part | Done]:
+        """The translations in parts, as they come, in order; Done is the last. Leaving off early stops the work.
+
+        Raises what `translate` does, after some parts too, and NoAnswer when the connection breaks.
+        """
+        body = _asked(text, source, target, timeout, cache, segments, base)
+        with self._lines("POST", "api/v1/translate/stream", json=body) as lines:
+            for line in lines:
+                event = self._event(line)
+                if "error" in event:
+                    raise _refused(int(event.get("status", 500)), str(event["error"]), self.url)
+                if "done" in event:
+                    yield self._record(Done, event)
+                    return
+                yield self._record(Part, event)
+        raise NoAnswer("the answer broke off", place=self.url, valid="asking again")
+
+    def service(self) -> Offer:
+        """What this service takes; asked without a key."""
+        return self._read(Offer, self._ask("GET", "api/v1/service"))
 
     def languages(self) -> list[Language]:
         return self._read(list[Language], self._ask("GET", "languages"))
@@ -249,6 +274,28 @@ class Client:
             time.sleep(LOOK)
         return job
 
+    def events(self, id: str, after: int = 0) -> Iterator[Job | DocumentPart]:
+        """What happens to a document, until it has ended: the job when its state changes, and each translated part in order, of those that are done already
+        the ones after the first `after`. Leaving off stops only the watching.
+
+        Raises NotFound, also when it is deleted meanwhile, and NoAnswer when the connection breaks: then ask again, with the number of parts that came.
+        """
+        kind = ""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
+        with self._lines("GET", f"api/v1/jobs/{_segment(id)}/events", headers=headers) as lines:
+            for line in lines:
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind == "gone":
+                    raise NotFound("no such document, or it is gone")
+                elif name == "data":
+                    found: Job | DocumentPart = self._record(DocumentPart if kind == "part" else Job, self._event(value))
+                    yield found
+                    if kind in ("done", "failed"):
+                        return
+        raise NoAnswer("the answer broke off", place=self.url, valid="asking again")
+
     def result(self, id: str) -> bytes:
         """The translated file. Raises NotReady while it is not done, and when it failed; NotFound."""
         return self._ask("GET", f"api/v1/jobs/{_segment(id)}/result").content
@@ -264,6 +311,22 @@ class Client:
         pair = parse_pair(made.pair, "pair")
         body = {"source": pair.source.tag, "target": pair.target.tag, "text": text, "correction": correction, "translation": made.text, "adapter": made.adapter}
         self._ask("POST", "api/v1/feedback", json=body)
+
+
+def _asked(text: str | list[str] | tuple[str, ...], source: str, target: str, timeout: float | None, cache: bool, segments: bool, base: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": cache}
+    # What is not wanted is not named, so that older services answer too.
+    return body | ({"timeout": timeout} if timeout is not None else {}) | ({"segments": True} if segments else {}) | ({"base": True} if base else {})
+
+
+def _split(chunks: Iterator[str]) -> Iterator[str]:
+    """Lines by their line feeds alone: U+2028 is text."""
+    held = ""
+    for chunk in chunks:
+        *whole, held = (held + chunk).split("\n")
+        yield from whole
+    if held:
+        yield held
 
 
 def _segment(id: str) -> str:

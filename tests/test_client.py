@@ -13,7 +13,7 @@ import pytest
 
 from serve.feedback import Feedback
 from serve.keys import add_key
-from tell.client import Client, NoAnswer, Translation
+from tell.client import Client, DocumentPart, Done, Job, NoAnswer, Part, Translation
 from tell.errors import (
     BadInput,
     EngineError,
@@ -46,7 +46,39 @@ def test_texts(client: Client, mark: str, made: Any) -> None:
     one = client.translate("Halló\n heimur", "is", "en")
     assert one == Translation(text=f"{mark}Halló\n {mark}heimur", truncated=False, pair="is-en", adapter=made[2]["is-en"], base="light")
     assert [t.text for t in client.translate(["a", "", "b"], "IS", "en-US", timeout=5, cache=False)] == [f"{mark}a", "", f"{mark}b"]
-    assert client.translate("endless", "is", "en").truncated
+    assert client.translate("endless", "is", "en").flags == ("truncated",)
+    found = client.translate("\U0001f600 þú\n - é", "is", "en", segments=True)
+    told = [("\U0001f600 þú\n - é"[slice(*s.source)], found.text[slice(*s.target)]) for s in found.segments]
+    assert told == [("\U0001f600 þú", f"{mark}\U0001f600 þú"), ("é", f"{mark}é")] and one.segments == ()
+    auto = client.translate("Hesturinn hljóp yfir túnið í gærkvöldi", "auto", "en")
+    assert auto.detected and auto.detected.language == "is" and auto.pair == "is-en"
+    with pytest.raises(RequestError, match="does not translate with the bare base"):
+        client.translate("a", "is", "en", base=True)
+
+
+def test_a_stream(client: Client, service: Running, mark: str, made: Any) -> None:
+    *parts, end = client.stream(["a\nb\u2028c", "", "endless"], "is", "en", segments=True)
+    assert end == Done(pair="is-en", adapter=made[2]["is-en"], base="light")
+    assert all(isinstance(p, Part) for p in parts)
+    texts = ["".join(p.text for p in parts if isinstance(p, Part) and p.index == i) for i in range(3)]
+    assert texts == [t.text for t in client.translate(["a\nb\u2028c", "", "endless"], "is", "en")]
+    assert isinstance(parts[1], Part) and parts[1].segments[0].source == (2, 5) and parts[1].segments[0].target == (len(mark) + 2, 2 * len(mark) + 5)
+    assert [p.flags for p in parts if isinstance(p, Part)][-1] == ("truncated",)
+    # Leaving off early stops the work.
+    service.engine.delay, before = 20.0, service.engine.cancelled
+    leaving = client.stream("Einstakt", "is", "en", timeout=5)
+    with pytest.raises(TimedOut):
+        list(client.stream("Einstakt", "is", "en", timeout=0.2))
+    leaving.close()  # type: ignore[attr-defined]
+    assert service.engine.cancelled > before
+    for bad, kind in (({"source": "de"}, NotServed), ({"source": "xx"}, RequestError)):
+        with pytest.raises(kind):
+            next(client.stream("a", **{"source": "is", "target": "en", **bad}))
+
+
+def test_what_a_service_takes(client: Client) -> None:
+    found = client.service()
+    assert ".txt" in found.formats and (found.feedback, found.compare_base, found.keys, found.max_characters) == (False, False, False, 100_000)
 
 
 def test_languages_and_adapters(client: Client, made: Any) -> None:
@@ -67,6 +99,15 @@ def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) 
         for id in (job.id, "../translate", "", "..", "a/b", "þ?#"):
             with pytest.raises(NotFound):
                 ask(id)
+    told = client.submit("".join(f"Lína {i}\n" for i in range(99)).encode(), "is", "en", name="löng.txt")
+    events = list(client.events(told.id))
+    parts = [e for e in events if isinstance(e, DocumentPart)]
+    assert isinstance(events[0], Job) and isinstance(events[-1], Job) and events[-1].state == "done" and len(parts) == parts[0].parts >= 2
+    assert "".join(p.text for p in parts).encode() == client.result(told.id)
+    assert [e for e in client.events(told.id, after=1) if isinstance(e, DocumentPart)] == parts[1:]
+    client.delete(told.id)
+    with pytest.raises(NotFound):
+        next(client.events(told.id))
     service.engine.delay = 20.0
     slow = client.submit(b"Einstakt skjal", "is", "en", cache=False)
     with pytest.raises(TimedOut, match="not done in 0 s; found 0 of 14 characters"):
@@ -145,6 +186,13 @@ def test_what_is_not_tellmt() -> None:
             server.replies["/api/v1/translate"] = reply
             with pytest.raises(TellmtError, match="the service's answer cannot be read"):
                 client.translate("a", "is", "en")
+        for lines in (b"<html>\n", b"[]\n", b'{"index": "a"}\n'):
+            server.replies["/api/v1/translate/stream"] = (200, lines)
+            with pytest.raises(TellmtError, match="the service's answer cannot be read"):
+                list(client.stream("a", "is", "en"))
+        server.replies["/api/v1/translate/stream"] = (200, b'{"index": 0, "text": "a", "truncated": false}\n')
+        with pytest.raises(NoAnswer, match="the answer broke off"):
+            list(client.stream("a", "is", "en"))
         server.replies["/languages"] = (200, [{"code": 5}])
         with pytest.raises(TellmtError, match="the service's answer cannot be read"):
             client.languages()

@@ -136,5 +136,7 @@ def test_the_stream_is_described_line_by_line(service: Running) -> None:
     described = service.http.get("/openapi.json").json()["paths"][PATH]["post"]["responses"]["200"]["content"]
     assert list(described) == ["application/x-ndjson"]
     assert [set(s["properties"]) for s in described["application/x-ndjson"]["schema"]["oneOf"]] == [
-        {"index", "text", "truncated", "flags", "pair", "detected"}, {"done", "pair", "adapter", "base", "quality", "fallback", "via"}, {"error", "status"},
+        {"index", "text", "truncated", "flags", "segments", "pair", "detected"},
+        {"done", "pair", "adapter", "base", "quality", "fallback", "via"},
+        {"error", "status"},
     ]  # fmt: skip

@@ -1,0 +1,94 @@
+// The two lists of languages: what can be translated from, into what, and which is chosen.
+import { $, setLanguage } from "./dom.js";
+import { json } from "./server.js";
+import { f, t } from "./words.js";
+
+const REMEMBER = "tellmt.pair";
+export const AUTO = "auto";
+
+const source = $("source-language"), target = $("target-language"), swap = $("swap");
+let languages = [];   // [{code, name, targets}], as `languages` answers
+let shown = "";
+let changed = () => {};
+
+export const nameOf = (code) => f.language(code, languages.find((l) => l.code === code)?.name ?? code);
+const sources = () => languages.filter((l) => targetsOf(l.code).length > 0).map((l) => l.code);
+
+function targetsOf(code) {
+  if (code === AUTO) return [...new Set(languages.flatMap((l) => targetsOf(l.code)))];
+  return (languages.find((l) => l.code === code)?.targets ?? []).filter((other) => other !== code);
+}
+
+export const chosen = () => ({ source: source.value, target: target.value });
+export const count = () => languages.reduce((n, l) => n + targetsOf(l.code).length, 0);
+export const both = (pair) => `${nameOf(pair.source)} → ${nameOf(pair.target)}`;
+
+// The codes of a pair as the service writes it: is-en, or pt-BR:en where a code has a hyphen itself.
+export function split(pair) {
+  const [from, to] = pair.split(pair.includes(":") ? ":" : "-");
+  return { source: from, target: to };
+}
+
+// Raises Problem.
+export async function load() {
+  const found = await json("languages");
+  languages = (Array.isArray(found) ? found : []).filter((l) => l && typeof l.code === "string" && Array.isArray(l.targets));
+  // An open menu must not be rebuilt under the pointer for nothing.
+  const list = JSON.stringify(languages);
+  if (list !== shown) fill();
+  shown = list;
+}
+
+function options(select, codes, wanted) {
+  const one = codes.includes(wanted) ? wanted : codes.find((code) => code !== AUTO);
+  select.replaceChildren(...codes.map((code) => new Option(code === AUTO ? t("detect") : nameOf(code), code, code === one, code === one)));
+  select.disabled = codes.length === 0;
+}
+
+function remembered() {
+  try {
+    return (localStorage.getItem(REMEMBER) ?? "").split(">");
+  } catch {
+    return [];
+  }
+}
+
+const byName = (a, b) => nameOf(a).localeCompare(nameOf(b));
+
+// Draw both lists, keeping what is chosen as far as it is still there.
+export function fill() {
+  const [from, to] = source.value ? [source.value, target.value] : remembered();
+  const codes = sources().sort(byName);
+  options(source, codes.length > 1 ? [AUTO, ...codes] : codes, from);
+  fillTargets(to);
+}
+
+function fillTargets(wanted) {
+  options(target, targetsOf(source.value).sort(byName), wanted);
+  pairChanged();
+}
+
+function pairChanged() {
+  const pair = chosen();
+  try {
+    localStorage.setItem(REMEMBER, `${pair.source}>${pair.target}`);
+  } catch {
+    // Private windows may refuse; the choice is then not remembered.
+  }
+  const back = targetsOf(pair.target).includes(pair.source);
+  swap.disabled = !back;
+  swap.title = back || pair.source === AUTO ? t("swap") : t("oneWay");
+  setLanguage($("source-text"), pair.source === AUTO ? "" : pair.source);
+  changed(pair);
+}
+
+export function choose(from, to) {
+  source.value = from;
+  fillTargets(to);
+}
+
+export function start(onChange) {
+  changed = onChange;
+  source.addEventListener("change", () => fillTargets(target.value));
+  target.addEventListener("change", pairChanged);
+}

@@ -1,0 +1,317 @@
+// Translating a text: sent when asked for, shown as it comes, the segments of both sides lit together, doubts in words; beside it, if asked for, what
+// the bare base makes of the same text.
+import * as correct from "./correct.js";
+import { $, copy, hideProblem, setLanguage, showProblem } from "./dom.js";
+import * as pairs from "./pairs.js";
+import { Light, Mirror, Sheet, codePoints, offsets } from "./segments.js";
+import { Problem, translation } from "./server.js";
+import { f, t } from "./words.js";
+
+const form = $("form"), box = $("source-text"), target = $("target-text"), button = $("translate"), bareText = $("bare-text");
+const sheet = new Sheet(target), bare = new Sheet(bareText), mirror = new Mirror($("mirror"), box);
+const light = new Light([mirror, sheet, bare], lit);
+
+let offer = { compare_base: false, feedback: false, max_characters: Infinity };
+let running = null;   // the AbortController of the request in flight
+let result = null;    // {original, source, target, pair, adapter, base, segments, detected, complete, ms} of what is shown
+
+// ---- what is shown --------------------------------------------------------------------------------------------------
+
+export function draw(found = offer) {
+  offer = found;
+  $("options").hidden = !offer.compare_base || $("options").dataset.off === "true";
+  if (!offer.compare_base) $("compare").checked = false;
+  compared();
+  if (!result) target.textContent = t("resultEmpty");
+  busy(running !== null);
+  if (result?.complete) told();
+  edited();
+}
+
+function compared() {
+  const on = $("compare").checked;
+  for (const element of [$("bare"), ...document.querySelectorAll(".whose")]) element.hidden = !on;
+  $("panes").classList.toggle("three", on);
+}
+
+function state(element, name, code = "") {
+  element.dataset.state = name;
+  setLanguage(element, code);
+}
+
+function clear() {
+  result = null;
+  sheet.clear();
+  bare.clear();
+  mirror.clear();
+  light.reset();
+  correct.close();
+  state(target, "empty");
+  state(bareText, "empty");
+  target.lang = document.documentElement.lang;
+  target.textContent = t("resultEmpty");
+  bareText.textContent = "";
+  for (const id of ["answer", "copy", "cut", "doubts", "suggest", "found"]) $(id).hidden = true;
+}
+
+// What is odd about a segment, in words.
+const doubts = (segment) => f.list((segment?.flags ?? []).map((flag) => t("flags")[flag]).filter(Boolean));
+
+// The line under the translation: about the segment that is lit, or else how many are worth a look.
+function lit(n) {
+  if (!result) return;
+  const doubtful = result.segments.filter((s) => s.flags.length > 0);
+  const own = n >= 0 ? doubts(result.segments[n]) : "";
+  const alone = result.segments.length === 1 ? doubts(result.segments[0]) : "";
+  const words = own || alone ? t("worth", own || alone) : doubtful.length ? t("worthSome", doubtful.length, result.segments.length) : "";
+  $("doubts-text").textContent = words;
+  $("doubts").hidden = !words;
+  $("doubts-next").hidden = result.segments.length < 2;
+}
+
+function told() {
+  $("cut").hidden = !result.segments.some((s) => s.truncated);
+  $("copy").hidden = !sheet.text;
+  $("suggest").hidden = !offer.feedback || result.segments.length === 0;
+  $("found").hidden = !result.detected;
+  $("found").textContent = result.detected ? t("detected", pairs.nameOf(result.detected)) : "";
+  $("answer-adapter").textContent = result.adapter.slice(0, 12);
+  $("answer-adapter").title = t("versionTitle", result.adapter, result.pair);
+  $("answer-base").textContent = result.base;
+  $("answer-time").textContent = f.duration(result.ms / 1000);
+  $("answer").hidden = !result.adapter;
+  if (!sheet.text) target.textContent = t("resultNothing");
+  light.shown = -2;
+  light.draw();
+}
+
+function edited() {
+  const n = codePoints(box.value), over = n > offer.max_characters;
+  $("count").textContent = over ? t("charactersOf", n, offer.max_characters) : t("characters", n);
+  $("count").classList.toggle("over", over);
+  $("clear").hidden = box.value === "";
+  button.disabled = !running && (box.value.trim() === "" || !pairs.chosen().target);
+  const stale = Boolean(result) && result.original !== box.value;
+  for (const element of [target, bareText]) element.classList.toggle("stale", stale);
+  if (stale && mirror.ends.length) {
+    mirror.clear();
+    light.reset();
+  }
+  // For browsers without `field-sizing`, the text box grows by hand; the style sheet bounds it.
+  if (!CSS.supports("field-sizing", "content")) {
+    box.style.height = "auto";
+    box.style.height = `${box.scrollHeight + 2}px`;
+  }
+}
+
+function busy(on) {
+  form.setAttribute("aria-busy", String(on));
+  target.setAttribute("aria-busy", String(on));
+  button.classList.toggle("busy", on);
+  $("translate-label").textContent = t(on ? "stop" : "translate");
+  button.setAttribute("aria-label", t(on ? "stopLabel" : "translate"));
+}
+
+export function pairChanged(pair) {
+  if (result && (result.source !== pair.source || result.target !== pair.target)) clear();
+  $("origin").textContent = new URL(".", document.baseURI).href.replace(/\/$/, "");
+  const body = JSON.stringify({ source: pair.source, target: pair.target, text: "…" });
+  $("curl").textContent = `curl ${new URL("api/v1/translate", document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
+  edited();
+}
+
+// ---- translating ----------------------------------------------------------------------------------------------------
+
+function part(event, at) {
+  if (target.dataset.state !== "done") {
+    target.replaceChildren();
+    state(target, "done", result.target);
+    form.dataset.flowing = "true";
+  }
+  sheet.add(event);
+  for (const segment of event.segments) {
+    const [start, end] = segment.source.map((place) => at[place]);
+    const [from, to] = segment.target;
+    const made = [...event.text].slice(from - result.points, to - result.points).join("");
+    // `made` is what is shown, which may be corrected; `first` what the adapter wrote.
+    result.segments.push({ ...segment, text: result.original.slice(start, end), made, first: made });
+    mirror.add(result.original, at, segment);
+  }
+  result.points += codePoints(event.text);
+  result.detected ||= event.detected?.language ?? "";
+  result.pair ||= event.pair ?? "";
+}
+
+async function translate() {
+  const original = box.value, pair = pairs.chosen();
+  if (running || original.trim() === "" || !pair.target) return;
+  hideProblem();
+  clear();
+  result = { ...pair, original, pair: "", adapter: "", base: "", detected: "", segments: [], points: 0, complete: false, ms: 0 };
+  const own = result, at = offsets(original), began = performance.now();
+  running = new AbortController();
+  busy(true);
+  edited();
+  const beside = $("compare").checked ? translateBare(own, running.signal) : null;
+  let problem = null;
+  try {
+    for await (const event of translation({ ...pair, text: original, segments: true }, running.signal)) {
+      if (result !== own) break;
+      if (event.done) {
+        const { pair, adapter, base } = event;
+        Object.assign(own, { pair: own.pair || pair, adapter, base, complete: true, ms: performance.now() - began });
+      } else part(event, at);
+    }
+  } catch (e) {
+    problem = e;
+  }
+  if (!problem) await beside;
+  if (result === own) {
+    if (!own.complete && !sheet.text) clear();
+    else finish(own);
+  }
+  running?.abort();
+  running = null;
+  delete form.dataset.flowing;
+  busy(false);
+  edited();
+  if (problem && problem.name !== "AbortError") {
+    if (!(problem instanceof Problem)) console.error(problem);
+    const said = problem instanceof Problem ? problem : new Problem(t("broken"));
+    if (own.segments.length) said.message = `${t("incomplete")} ${said.message}`;
+    showProblem(said);
+    document.dispatchEvent(new CustomEvent("tellmt:failed", { detail: said }));
+  }
+}
+
+function finish(own) {
+  mirror.close(own.original);
+  if (own.detected) setLanguage(box, own.detected);
+  if (!own.segments.length && !sheet.text) state(target, "nothing");
+  told();
+  $("said").textContent = own.complete ? t("announced", own.segments.length, own.segments.filter((s) => s.flags.length).length) : "";
+}
+
+async function translateBare(own, signal) {
+  state(bareText, "busy");
+  bareText.textContent = "…";
+  $("bare-base").textContent = "";
+  try {
+    for await (const event of translation({ source: own.source, target: own.target, text: own.original, segments: true, base: true }, signal)) {
+      if (result !== own) return;
+      if (event.done) $("bare-base").textContent = event.base;
+      else {
+        if (bareText.dataset.state !== "done") {
+          bareText.replaceChildren();
+          state(bareText, "done", own.target);
+        }
+        bare.add(event);
+      }
+    }
+  } catch (e) {
+    if (e.name === "AbortError") return;
+    state(bareText, "failed");
+    bareText.textContent = e instanceof Problem ? e.message : t("broken");
+  }
+}
+
+// ---- wiring ---------------------------------------------------------------------------------------------------------
+
+function step(by) {
+  const n = result?.segments.length ?? 0;
+  if (!n) return;
+  const next = light.chosen < 0 ? (by > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, light.chosen + by));
+  light.choose(next);
+  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${result.segments[next].text} – ${result.segments[next].made}`;
+}
+
+function corrected(n, text) {
+  result.segments[n].made = text;
+  result.segments[n].flags = [];
+  const span = sheet.spans()[n];
+  span.textContent = text;
+  span.classList.remove("doubtful");
+  span.classList.add("corrected");
+  sheet.text = target.textContent;
+  lit(light.shown);
+}
+
+function suggest() {
+  const first = result.segments.findIndex((s) => s.flags.length > 0);
+  const n = light.chosen >= 0 ? light.chosen : Math.max(0, first);
+  const { source, target: into } = pairs.split(result.pair);
+  correct.open(n, { segments: result.segments, source, target: into, adapter: result.adapter, choose: (i) => light.choose(i), corrected });
+}
+
+const numberOf = (e) => Number(e.target.closest?.(".seg")?.dataset.n ?? -1);
+
+export function start() {
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    if (running) running.abort();
+    else translate();
+  });
+  box.addEventListener("input", edited);
+  box.addEventListener("keydown", (e) => {
+    if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && !e.isComposing) {
+      e.preventDefault();
+      translate();
+    }
+  });
+  for (const element of [target, bareText]) {
+    element.addEventListener("pointerover", (e) => { if (e.pointerType === "mouse") light.point(numberOf(e)); });
+    element.addEventListener("pointerleave", () => light.point(-1));
+    element.addEventListener("click", (e) => light.choose(numberOf(e)));
+  }
+  let frame = 0;
+  box.addEventListener("pointermove", (e) => {
+    if (e.pointerType !== "mouse" || e.buttons || frame) return;
+    frame = requestAnimationFrame(() => {
+      frame = 0;
+      light.point(mirror.under(e.clientX, e.clientY));
+    });
+  });
+  box.addEventListener("pointerleave", () => { cancelAnimationFrame(frame); frame = 0; light.point(-1); });
+  // Where one writes or has put the cursor.
+  document.addEventListener("selectionchange", () => {
+    if (document.activeElement === box && mirror.ends.length && box.selectionStart === box.selectionEnd) light.choose(mirror.at(box.selectionStart));
+  });
+  $("output").addEventListener("keydown", (e) => {
+    if (e.key === "ArrowRight" || e.key === "ArrowLeft") {
+      e.preventDefault();
+      step(e.key === "ArrowRight" ? 1 : -1);
+    } else if (e.key === "Enter" && !$("suggest").hidden) {
+      e.preventDefault();
+      suggest();
+    } else if (e.key === "Escape") light.reset();
+  });
+  $("doubts-next").addEventListener("click", () => {
+    const doubtful = result.segments.flatMap((s, n) => (s.flags.length ? [n] : []));
+    light.choose(doubtful.find((n) => n > light.chosen) ?? doubtful[0] ?? -1);
+  });
+  $("suggest").addEventListener("click", suggest);
+  $("compare").addEventListener("change", () => {
+    compared();
+    // Of what is there already, or on its way.
+    if ($("compare").checked && result?.original === box.value && bareText.dataset.state === "empty") translateBare(result, running?.signal);
+  });
+  $("swap").addEventListener("click", () => {
+    const { source, target: into } = pairs.chosen();
+    if (result?.complete && sheet.text && result.original === box.value) box.value = sheet.text;
+    clear();
+    pairs.choose(into, source);
+    box.focus();
+  });
+  $("clear").addEventListener("click", () => {
+    running?.abort();
+    box.value = "";
+    clear();
+    hideProblem();
+    edited();
+    box.focus();
+  });
+  $("copy").addEventListener("click", (e) => { if (result) copy(sheet.text, e.currentTarget); });
+  $("copy-curl").addEventListener("click", (e) => copy($("curl").textContent, e.currentTarget));
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) $("modifier").textContent = "⌘";
+  clear();
+}
