@@ -1,4 +1,4 @@
-"""`tellmt registry list|show|promote|rollback|pin|unpin|prune|export|import|log`."""
+"""`tellmt registry list|show|promote|rollback|withdraw|pin|unpin|prune|export|import|log`."""
 
 from __future__ import annotations
 
@@ -138,6 +138,20 @@ def rollback(pair: str, why: str, no_shipped: bool) -> None:
     state = Registry().rollback(pair, _reason(why), to_none=own is not None)
     again = f"{state.live[:12]} is live again" if state.live else f"none is live; the shipped {own.id[:12] if own else ''} answers"
     say(f"{state.pair}: {again}, generation {state.generation}")
+    emit(state.model_dump())
+
+
+@registry.command("withdraw", cls=Command)
+@click.argument("pair")
+@WHY
+def withdraw(pair: str, why: str) -> None:
+    """Take PAIR off the services: no adapter of the registry is live for it. `rollback` brings the last one back."""
+    from tell.registry import Registry
+
+    reason, store = _reason(why), Registry()
+    before = store.state(pair)
+    state = store.withdraw(pair, reason)
+    say(f"{state.pair}: " + (f"{before.live[:12]} is not live any more, generation {state.generation}" if before.live else "none is live"))
     emit(state.model_dump())
 
 

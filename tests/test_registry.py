@@ -298,6 +298,9 @@ def test_registry_commands(make: Callable[..., Adapter], cli: CLI) -> None:
     assert "is live again, generation 3" in cli("registry", "rollback", "is-en", "--why", "worse").err
     log = cli("--json", "registry", "log", "--pair", "is-en").json["log"]
     assert [e["event"] for e in log] == ["add", "add", "promote", "promote", "rollback"] and log[-1]["why"] == "worse"
+    assert "is not live any more, generation 4" in cli("registry", "withdraw", "is-en", "--why", "a bad idea").err and Registry().state("is-en").live is None
+    assert "none is live" in cli("registry", "withdraw", "is-en", "--why", "again").err and Registry().state("is-en").generation == 4
+    assert "is live again, generation 5" in cli("registry", "rollback", "is-en", "--why", "a good one").err
     assert "worse" in cli("registry", "log").out
 
     # one damaged adapter does not hide the others

@@ -127,7 +127,7 @@ def show_(pair_: str) -> None:
 def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
     """Take PAIR off the services, and remove its directory with the corpus, the frozen test set and the adapters in it.
 
-    What was published stays in the registry until `tellmt registry prune`.
+    What was published stays in the registry: `tellmt registry rollback PAIR` brings it back.
     """
     from tell.pairs.home import existing, remove
     from tell.registry import Registry
