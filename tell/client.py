@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,8 @@ from tell.errors import (
 )
 
 T = TypeVar("T")
+Quality = Literal["fast", "best"]
+Way = Literal["pivot", "base"]
 
 # Seconds for an answer: a text may take the service its whole --timeout. And for a connection.
 ANSWER, CONNECT = 330.0, 10.0
@@ -61,14 +64,29 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Alternative(_Record):
+    """Another translation."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
 class Translation(_Record):
-    """`truncated`: whether some of it was cut at the token limit. `adapter` is the id of the one that translated, for `Client.feedback`."""
+    """`truncated`: whether some of it was cut at the token limit. `adapter` is the id of the one that translated, for `Client.feedback`.
+
+    `flags` say what looks wrong with it. `fallback` is pivot or base where the pair has no adapter; `quality` is fast also where best was asked for, while
+    the service is busy.
+    """
 
     text: str
     truncated: bool
     pair: str
     adapter: str
     base: str
+    flags: tuple[str, ...] = ()
+    quality: Quality = "fast"
+    fallback: str | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 class Language(_Record):
@@ -190,26 +208,59 @@ class Client:
         return TellmtError("the service's answer cannot be read", place=self.url, valid="the address of a tellmt serve of this version")
 
     @overload
-    def translate(self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True) -> Translation: ...
+    def translate(
+        self,
+        text: str,
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
+    ) -> Translation: ...
     @overload
     def translate(
-        self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self,
+        text: list[str] | tuple[str, ...],
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
     ) -> list[Translation]: ...
     def translate(
-        self, text: str | list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self,
+        text: str | list[str] | tuple[str, ...],
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
     ) -> Translation | list[Translation]:
         """A translation of a text, or one for each of several, in order. `timeout`: seconds within which the answer is wanted; `cache`: whether
-        it may come from, and stay in, the service's memory.
+        it may come from, and stay in, the service's memory. `alternatives`: so many other translations are wanted; `fallback`: what may stand in for an
+        adapter that the pair does not have, in order.
 
         Raises NotServed for a pair without an adapter, RequestError for what cannot be used, TooLarge, and TimedOut.
         """
         body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": cache}
-        if timeout is not None:
-            body["timeout"] = timeout
+        wishes = {"timeout": timeout, "quality": quality, "alternatives": alternatives, "fallback": list(fallback)}
+        # What an older service does not know is left out while it is not asked for.
+        body |= {name: value for name, value in wishes.items() if value not in (None, "fast", 0, [])}
         response = self._ask("POST", "api/v1/translate", json=body)
         try:
             answer = response.json()
-            common = {name: answer[name] for name in ("pair", "adapter", "base")}
+            common = {
+                name: answer[name] for name in ("pair", "adapter", "base", "quality", "fallback") if name in answer or name in ("pair", "adapter", "base")
+            }
             made = [Translation.model_validate({**one, **common}) for one in answer["translations"]]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable() from None

@@ -1,6 +1,6 @@
 """Messages in ICU's MessageFormat: `{n, plural, one {# day} other {# days}}`, and `select` and `selectordinal` alike. Which of it is text, and which not.
 
-Reads strings, writes nothing. The argument, the keywords, the braces and `#` stay; what stands in the innermost braces is text, and so is what stands around it.
+Reads strings, writes nothing. The argument, the keywords, the braces and `#` stay; what stands in the innermost braces is text, and so is what is around it.
 What does not parse is no such message, and is text like any other.
 """
 
