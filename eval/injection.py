@@ -92,7 +92,9 @@ class Measured:
     def row(self) -> dict[str, object]:
         """Of every outcome the number, the rate, and its interval."""
         total = len(self.outcomes)
-        told = {name: {"n": n, "rate": round(n / max(1, total), 4), "interval": [round(x, 4) for x in wilson(n, total)]} for name, n in self.counts.items()}
+        told: dict[str, object] = {
+            name: {"n": n, "rate": round(n / max(1, total), 4), "interval": [round(x, 4) for x in wilson(n, total)]} for name, n in self.counts.items()
+        }
         return {"pair": self.pair, "sentences": total, **told}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
@@ -21,6 +22,8 @@ from serve.bodies import MULTIPART, URLENCODED, Upload, body_schema, kind_of, re
 from serve.dialect import CHARACTERS_USED, DEEPL
 from serve.documents import ending_of
 from serve.jobs import Job
+from serve.markup import Parse, parse_html
+from serve.markup_xml import Rules, parse_xml
 from serve.quality import Quality
 from serve.quota import Quota
 from serve.service import Service, Translation
@@ -36,6 +39,19 @@ NO_FORMALITY = "default, prefer_more or prefer_less: no adapter has a choice of 
 def _text(value: Any) -> Any:
     """Numbers and truth values, as JSON bodies have them where forms have words."""
     return str(int(value)) if isinstance(value, bool | int) else value
+
+
+def _tags(value: Any) -> Any:
+    """Names as a list, or in one string between commas, or several of these."""
+    given = [value] if isinstance(value, str) else [] if value is None else value
+    if isinstance(given, list | tuple) and all(isinstance(x, str) for x in given):
+        return tuple(name.strip() for x in given for name in x.split(",") if name.strip())
+    return value
+
+
+# Names as they are written, with a prefix where they have one.
+TAGS = "names of elements, in a list or between commas"
+Tags = Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=200), BeforeValidator(_tags)]
 
 
 class Options(BaseModel):
@@ -68,7 +84,13 @@ class Asked(Options):
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": ["Halló heimur."], "source_lang": "IS", "target_lang": "EN-US"}]})
 
     text: str | list[str] = Field(description="a list of strings; in a form, the field once for each")
-    tag_handling: Literal["xml", "html"] | None = Field(default=None, description="html; XML of one's own tags is not translated")
+    tag_handling: Literal["xml", "html"] | None = Field(default=None, description="xml or html: tags and attributes stay, and what they hold is translated")
+    ignore_tags: Tags = Field(default=(), description=f"{TAGS}; what they hold is not translated")
+    splitting_tags: Tags = Field(default=(), description=f"{TAGS}, of XML; a sentence ends where they begin and end")
+    non_splitting_tags: Tags = Field(default=(), description=f"{TAGS}, of XML; they are part of a sentence")
+    outline_detection: Annotated[Literal["0", "1"] | None, BeforeValidator(_text)] = Field(
+        default=None, description="0: of XML, no other element than splitting_tags ends a sentence; or 1"
+    )
     split_sentences: Annotated[Literal["0", "1", "nonewlines"] | None, BeforeValidator(_text)] = Field(
         default=None, description="0, 1 or nonewlines; no effect"
     )
@@ -77,10 +99,12 @@ class Asked(Options):
     )
     custom_instructions: str | list[str] | None = Field(default=None, description="nothing: texts are translated, and no instructions are followed")
 
-    def check(self) -> None:
-        super().check()
+    def parse(self) -> Parse | None:
+        """What reads the texts, if they are marked up."""
+        ignored = frozenset(self.ignore_tags)
         if self.tag_handling == "xml":
-            raise RequestError("this is not supported", place="tag_handling", found="xml", valid="html")
+            return partial(parse_xml, rules=Rules(ignored, frozenset(self.splitting_tags), frozenset(self.non_splitting_tags), self.outline_detection != "0"))
+        return partial(parse_html, ignored={tag.lower() for tag in ignored}) if self.tag_handling else None
 
 
 class AskedDocument(Options):
@@ -191,9 +215,8 @@ async def translate(request: Request, response: Response) -> Answer:
     if not texts:
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
     quality: Quality = "best" if asked.model_type in ("quality_optimized", "prefer_quality_optimized") else "fast"
-    form: Literal["text", "html"] = "html" if asked.tag_handling else "text"
     with _quota(request):
-        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts, format=form, quality=quality)
+        answer, made = await translated(request, response, asked.source(), asked.target_lang, texts, parse=asked.parse(), quality=quality)
     used = ("quality_optimized" if answer.quality == "best" else "latency_optimized") if asked.model_type else None
 
     def source(t: Translation) -> str:

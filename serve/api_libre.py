@@ -19,6 +19,7 @@ from serve.documents import FORMATS
 from serve.gate import LINKS, identify
 from serve.guards import unless_gone
 from serve.jobs import Jobs
+from serve.markup import parse_html
 from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES
 from serve.service import Service, Translation
 from tell.errors import NotFound, NotServed
@@ -178,7 +179,13 @@ async def translate(request: Request, response: Response) -> Answer:
         response.headers["X-Tellmt-Probe"] = "not translated"
         return Answer(translatedText=asked.q)
     _, made = await translated(
-        request, response, asked.source, asked.target, checked_texts(asked.q), format=asked.format or "text", alternatives=asked.alternatives or 0
+        request,
+        response,
+        asked.source,
+        asked.target,
+        checked_texts(asked.q),
+        parse=parse_html if asked.format == "html" else None,
+        alternatives=asked.alternatives or 0,
     )
     out = _texts(made, asked)
     found = [_percent(t.detected) for t in made if t.detected]

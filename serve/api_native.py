@@ -15,7 +15,7 @@ from serve.bare import check_bare
 from serve.bodies import body_schema, read_body
 from serve.gate import charge
 from serve.guards import unless_gone
-from serve.markup import plain_text, translate_html
+from serve.markup import Parse, parse_html, plain_text, translate_marked
 from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
 from serve.service import Ask, Service, Translation
 from serve.versions import Version, Way
@@ -159,7 +159,7 @@ async def translated(
     texts: list[str],
     timeout: float | None = None,
     cache: bool = True,
-    format: Literal["text", "html"] = "text",
+    parse: Parse | None = None,
     quality: Quality = "fast",
     alternatives: int = 0,
     ways: tuple[Way, ...] | None = None,
@@ -167,7 +167,8 @@ async def translated(
 ) -> tuple[Answer, list[Translation]]:
     """What all APIs do: lease the pair's version, translate, and leave off when the client does or its time is over.
 
-    `ways` are those in which a pair without an adapter may be translated, those of the operator unless the request can name some.
+    `parse` reads texts that are marked up. `ways` are those in which a pair without an adapter may be translated: the operator's, unless the request
+    can name some.
     """
     service: Service = request.app.state.service
     ask = ask_of(request, timeout, cache, quality, alternatives)
@@ -176,9 +177,9 @@ async def translated(
 
     async def work() -> tuple[Taken, list[Translation]]:
         if source == "auto":
-            return await _by_language(request, target, texts, ask, format, service.limits.fallback if ways is None else ways, base)
+            return await _by_language(request, target, texts, ask, parse, service.limits.fallback if ways is None else ways, base)
         route = dataclasses.replace(service.route(source, target, ways), bare=base)
-        return await _by(request, route, texts, ask, format)
+        return await _by(request, route, texts, ask, parse)
 
     async with in_time(ask, service.metrics):
         (route, by), made = await unless_gone(request, work())
@@ -194,7 +195,7 @@ async def translated(
 Taken = tuple[Route, list[Version]]
 
 
-async def _by(request: Request, route: Route, texts: list[str], ask: Ask, format: str) -> tuple[Taken, list[Translation]]:
+async def _by(request: Request, route: Route, texts: list[str], ask: Ask, parse: Parse | None) -> tuple[Taken, list[Translation]]:
     service: Service = request.app.state.service
     by: list[Version] = []
 
@@ -202,26 +203,26 @@ async def _by(request: Request, route: Route, texts: list[str], ask: Ask, format
         request.scope["tellmt.version"] = version.labels
         by.append(version)
 
-    if format == "text":
+    if parse is None:
         made = await service.through(route, texts, ask, taken)
     else:
-        made = await translate_html(texts, lambda lines: service.through(route, lines, ask, taken))
+        made = await translate_marked(texts, lambda lines: service.through(route, lines, ask, taken), parse)
     return (route, by), made
 
 
 async def _by_language(
-    request: Request, target: str, texts: list[str], ask: Ask, format: str, ways: tuple[Way, ...], base: bool
+    request: Request, target: str, texts: list[str], ask: Ask, parse: Parse | None, ways: tuple[Way, ...], base: bool
 ) -> tuple[Taken, list[Translation]]:
     """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
     service: Service = request.app.state.service
     pairs = pairs_into(service.pairs(ways), target)
-    found = await find_all(pairs, [plain_text(text) for text in texts] if format == "html" else texts)
+    found = await find_all(pairs, [plain_text(text, parse) for text in texts] if parse else texts)
     made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
     first: Taken | None = None
     for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
         own = [i for i, f in enumerate(found) if f.pair == pair]
         route = dataclasses.replace(service.route(pair.source.tag, pair.target.tag, ways), bare=base)
-        taken, its = await _by(request, route, [texts[i] for i in own], ask, format)
+        taken, its = await _by(request, route, [texts[i] for i in own], ask, parse)
         first = first or taken
         for i, t in zip(own, its, strict=True):
             made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
@@ -265,7 +266,7 @@ async def translate(request: Request, response: Response) -> Answer:
         raise RequestError("the segments of HTML are not told, since tags are not translated with them", place="segments", valid="false, or format: text")
     ways = asked_ways(request.app.state.service.limits.fallback, asked.fallback)
     answer, made = await translated(
-        request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, asked.format,
+        request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, parse_html if asked.format == "html" else None,
         asked.quality, asked.alternatives, ways, asked.base,
     )  # fmt: skip
     if asked.segments:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import html
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
 from serve.service import Translation
@@ -59,6 +59,7 @@ class Line:
     text: str
     after: str
     tokens: tuple[Token, ...]
+    xml: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,8 +91,10 @@ class Markup:
         return "".join(out), whole
 
 
-def _escaped(text: str) -> str:
-    return html.escape(text, quote=False).replace("\u00a0", "&nbsp;")
+def _escaped(text: str, xml: bool = False) -> str:
+    escaped = html.escape(text, quote=False)
+    # XML knows no entity for it.
+    return escaped if xml else escaped.replace("\u00a0", "&nbsp;")
 
 
 def _start(node: Any) -> str:
@@ -99,10 +102,10 @@ def _start(node: Any) -> str:
     return f"<{node.tag}{''.join(given)}>".replace("\u00a0", "&nbsp;").replace("&#x27;", "'")
 
 
-def _kept(node: Any) -> bool:
+def _kept(node: Any, ignored: Set[str]) -> bool:
     """Whether a whole element stays as it is."""
     own = node.attributes
-    return node.tag in OPAQUE or (own.get("translate") or "").lower() == "no" or "notranslate" in (own.get("class") or "").split()
+    return node.tag in OPAQUE or node.tag in ignored or (own.get("translate") or "").lower() == "no" or "notranslate" in (own.get("class") or "").split()
 
 
 # What a walk over the tree comes by: text, a tag inside a sentence, or markup that ends one.
@@ -123,7 +126,7 @@ def _own(node: Any, first: Any) -> str:
     return text.removesuffix("".join(rest))
 
 
-def _walk(first: Any) -> Iterator[Piece]:
+def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
     """("text", decoded), ("raw", text of <pre>), ("open" | "close" | "void", tag) and ("block", markup), in order.
 
     Not recursive: pages nest deeper than Python does.
@@ -143,7 +146,7 @@ def _walk(first: Any) -> Iterator[Piece]:
             yield ("raw" if kept else "text"), node.text_content or ""
         elif node.tag.startswith("-"):
             yield "block" if node.tag != "-comment" else "void", _own(node, first)
-        elif _kept(node):
+        elif _kept(node, ignored):
             yield ("void" if node.tag in INLINE else "block"), _own(node, first)
         elif node.tag in VOID:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
@@ -156,8 +159,13 @@ def _walk(first: Any) -> Iterator[Piece]:
             stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
 
 
-def parse_html(text: str) -> Markup:
-    """A page, or a part of one. Never raises: to an HTML parser nothing is an error."""
+def free_letter(text: str) -> str:
+    """What the stand-ins for tags begin with: a letter that no tag of the text's own is made of."""
+    return next((x for x in _LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
+
+
+def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
+    """A page, or a part of one; `ignored` elements stay as they are. Never raises: to an HTML parser nothing is an error."""
     from selectolax.lexbor import LexborHTMLParser
 
     page = _PAGE.match(text)
@@ -166,17 +174,17 @@ def parse_html(text: str) -> Markup:
         # Nothing but white space, which has no tree.
         return Markup((text,) if text and not text.strip() else ())
     parts: list[str | Line] = [page.group() if page else ""]
-    letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
+    letter = free_letter(text)
     run: list[Piece] = []
-    for kind, value in _walk(root):
+    for kind, value in _walk(root, ignored):
         if kind == "block":
-            parts += _lines(run, letter)
+            parts += lines_of(run, letter)
             parts.append(value)
             run = []
         elif kind == "raw":
             for line in _LINE_END.split(value):
                 if line in ("\n", "\r", "\r\n"):
-                    parts += [*_lines(run, letter), line]
+                    parts += [*lines_of(run, letter), line]
                     run = []
                 elif line:
                     run.append(("raw", line))
@@ -184,15 +192,15 @@ def parse_html(text: str) -> Markup:
             run[-1] = ("text", run[-1][1] + value)
         else:
             run.append((kind, value))
-    parts += _lines(run, letter)
+    parts += lines_of(run, letter)
     return Markup(tuple(p for p in parts if p))
 
 
-def _lines(run: list[Piece], letter: str) -> list[str | Line]:
+def lines_of(run: list[Piece], letter: str, xml: bool = False) -> list[str | Line]:
     """A stretch between two ends of sentences as a line, or as markup where it holds no letter."""
     if not any(kind in TEXT and any(map(str.isalpha, value)) for kind, value in run):
-        return ["".join(map(_markup, run))] if run else []
-    before, run, after = _peeled(run)
+        return ["".join(_markup(piece, xml) for piece in run)] if run else []
+    before, run, after = _peeled(run, xml)
     tokens: list[Token] = []
     out: list[str] = []
     closed, opened = _matches(run)
@@ -201,7 +209,7 @@ def _lines(run: list[Piece], letter: str) -> list[str | Line]:
             # White space at the ends is taken off before it becomes one space.
             start = len(value) - len(value.lstrip()) if number == 0 else 0
             end = len(value.rstrip()) if number == len(run) - 1 else len(value)
-            before, after = before + _escaped(value[:start]), _escaped(value[end:]) + after
+            before, after = before + _escaped(value[:start], xml), _escaped(value[end:], xml) + after
             out.append(value[start:end] if kind == "raw" else _SPACES.sub(" ", value[start:end]))
             continue
         token = f"<{letter}{number}/>"
@@ -211,7 +219,7 @@ def _lines(run: list[Piece], letter: str) -> list[str | Line]:
             token = f"</{letter}{opened[number]}>"
         tokens.append(Token(token, value))
         out.append(token)
-    return [Line(before, "".join(out), after, tuple(tokens))]
+    return [Line(before, "".join(out), after, tuple(tokens), xml)]
 
 
 def _matches(run: list[Piece]) -> tuple[dict[int, int], dict[int, int]]:
@@ -226,15 +234,15 @@ def _matches(run: list[Piece]) -> tuple[dict[int, int], dict[int, int]]:
     return closed, {end: start for start, end in closed.items()}
 
 
-def _peeled(run: list[Piece]) -> tuple[str, list[Piece], str]:
+def _peeled(run: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
     """A stretch without the tags and the space all around it: what a model does not see it cannot lose."""
     before, after = "", ""
     while True:
         if run[0][0] == "void" or (run[0][0] in TEXT and not run[0][1].strip()):
-            before += _markup(run[0])
+            before += _markup(run[0], xml)
             run = run[1:]
         elif run[-1][0] == "void" or (run[-1][0] in TEXT and not run[-1][1].strip()):
-            after = _markup(run[-1]) + after
+            after = _markup(run[-1], xml) + after
             run = run[:-1]
         elif _matches(run)[0].get(0) == len(run) - 1:
             before, after, run = before + run[0][1], run[-1][1] + after, run[1:-1]
@@ -242,8 +250,8 @@ def _peeled(run: list[Piece]) -> tuple[str, list[Piece], str]:
             return before, run, after
 
 
-def _markup(piece: Piece) -> str:
-    return _escaped(piece[1]) if piece[0] in TEXT else piece[1]
+def _markup(piece: Piece, xml: bool) -> str:
+    return _escaped(piece[1], xml) if piece[0] in TEXT else piece[1]
 
 
 def _placed(line: Line, made: str) -> tuple[str, bool]:
@@ -256,7 +264,7 @@ def _placed(line: Line, made: str) -> tuple[str, bool]:
     for found in _TOKEN.finditer(made):
         if found.group() not in known:
             continue
-        out += [_escaped(made[at : found.start()]), known[found.group()]]
+        out += [_escaped(made[at : found.start()], line.xml), known[found.group()]]
         at = found.end()
         seen.append(found.group())
         if found.group(1):
@@ -264,28 +272,34 @@ def _placed(line: Line, made: str) -> tuple[str, bool]:
         elif not found.group(4):
             opened.append(found.group(3))
     if good and sorted(seen) == sorted(known):
-        return "".join([*out, _escaped(made[at:])]), True
+        return "".join([*out, _escaped(made[at:], line.xml)]), True
     # All of the text where the first of it was, and the tags as they came, empty or not.
-    plain = _escaped(_SPACES.sub(" ", _TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip())
+    plain = _escaped(_SPACES.sub(" ", _TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip(), line.xml)
     first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]
     return (tags[0] + plain + "".join(tags[1:]) if first else plain + "".join(tags)), False
 
 
-def plain_text(text: str) -> str:
+# What reads a text that is marked up. Raises RequestError where it cannot.
+Parse = Callable[[str], Markup]
+
+
+def plain_text(text: str, parse: Parse = parse_html) -> str:
     """The text of HTML without its tags, such as is asked for its language."""
-    return _TOKEN.sub(" ", parse_html(text).text)
+    return _TOKEN.sub(" ", parse(text).text)
 
 
-async def translate_html(texts: Sequence[str], translate: Callable[[list[str]], Awaitable[list[Translation]]]) -> list[Translation]:
-    """HTML texts translated by what translates plain ones, one for each and in order; raises what that raises.
+async def translate_marked(
+    texts: Sequence[str], translate: Callable[[list[str]], Awaitable[list[Translation]]], parse: Parse = parse_html
+) -> list[Translation]:
+    """Texts that are marked up translated by what translates plain ones, one for each and in order; raises what that and `parse` raise.
 
     Lines whose tags did not come back in their places have the flag `placeholder`.
     """
     if sum(map(len, texts)) > IN_PLACE:
-        pages = await asyncio.to_thread(lambda: [parse_html(text) for text in texts])
+        pages = await asyncio.to_thread(lambda: [parse(text) for text in texts])
     else:
-        pages = [parse_html(text) for text in texts]
+        pages = [parse(text) for text in texts]
     made = await translate([page.text for page in pages])
     out = []
     for page, translation in zip(pages, made, strict=True):

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+Quality = Literal["fast", "best"]
+Way = Literal["pivot", "base"]
+
 
 class Record(BaseModel):
     # What a newer service tells beside this is left aside.
@@ -32,9 +35,19 @@ class Detected(Record):
     confidence: float
 
 
+class Alternative(Record):
+    """Another translation."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
 class Translation(Record):
     """`truncated`: whether some of it was cut at the token limit; `flags`: what looks wrong with it, the worst first. `adapter` is the id of the one that
-    translated, for `Client.feedback`. `segments` where they were asked for, `detected` with the source `auto`."""
+    translated, for `Client.feedback`. `segments` where they were asked for, `detected` with the source `auto`.
+
+    `fallback` is pivot or base where the pair has no adapter; `quality` is fast also where best was asked for, while the service is busy.
+    """
 
     text: str
     truncated: bool
@@ -44,6 +57,9 @@ class Translation(Record):
     flags: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     detected: Detected | None = None
+    quality: Quality = "fast"
+    fallback: Way | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 class Part(Record):

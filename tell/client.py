@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,23 @@ from typing import Any, TypeVar, overload
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from tell.answers import Adapter, Detected, DocumentPart, Done, Job, Language, Offer, Part, Progress, Record, Segment, Translation
+from tell.answers import (
+    Adapter,
+    Alternative,
+    Detected,
+    DocumentPart,
+    Done,
+    Job,
+    Language,
+    Offer,
+    Part,
+    Progress,
+    Quality,
+    Record,
+    Segment,
+    Translation,
+    Way,
+)  # fmt: skip
 from tell.errors import (
     BadInput,
     KeyRefused,
@@ -44,7 +60,8 @@ from tell.errors import (
 )
 
 __all__ = [
-    "Adapter", "Client", "Detected", "DocumentPart", "Done", "Job", "Language", "NoAnswer", "Offer", "Part", "Progress", "Segment", "Translation",
+    "Adapter", "Alternative", "Client", "Detected", "DocumentPart", "Done", "Job", "Language", "NoAnswer", "Offer", "Part", "Progress", "Quality", "Segment",
+    "Translation", "Way",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -169,7 +186,18 @@ class Client:
 
     @overload
     def translate(
-        self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True, segments: bool = False, base: bool = False
+        self,
+        text: str,
+        source: str,
+        target: str,
+        *,
+        timeout: float | None = None,
+        cache: bool = True,
+        segments: bool = False,
+        base: bool = False,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
     ) -> Translation: ...
     @overload
     def translate(
@@ -182,6 +210,9 @@ class Client:
         cache: bool = True,
         segments: bool = False,
         base: bool = False,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
     ) -> list[Translation]: ...
     def translate(
         self,
@@ -193,18 +224,23 @@ class Client:
         cache: bool = True,
         segments: bool = False,
         base: bool = False,
+        quality: Quality = "fast",
+        alternatives: int = 0,
+        fallback: Sequence[Way] = (),
     ) -> Translation | list[Translation]:
         """A translation of a text, or one for each of several, in order.
 
         `timeout`: seconds within which the answer is wanted; `cache`: whether it may come from, and stay in, the service's memory; `segments`: whether to be
-        told which part of the text each part of the translation is of; `base`: the bare base's translation, without the adapter.
+        told which part of the text each part of the translation is of; `base`: the bare base's translation, without the adapter; `alternatives`: so many other
+        translations are wanted; `fallback`: what may stand in for an adapter that the pair does not have, in order.
         Raises NotServed for a pair without an adapter, RequestError for what cannot be used, TooLarge, and TimedOut.
         """
-        response = self._ask("POST", "api/v1/translate", json=_asked(text, source, target, timeout, cache, segments, base))
+        wishes = {"timeout": timeout, "segments": segments, "base": base, "quality": quality, "alternatives": alternatives, "fallback": list(fallback)}
+        response = self._ask("POST", "api/v1/translate", json=_asked(text, source, target, cache, wishes))
         try:
             answer = response.json()
-            common = {name: answer[name] for name in ("pair", "adapter", "base")}
-            made = [Translation.model_validate({**common, **one}) for one in answer["translations"]]
+            common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback")}
+            made = [Translation.model_validate({**_told(common), **_told(one)}) for one in answer["translations"]]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable() from None
         if len(made) != (1 if isinstance(text, str) else len(text)):
@@ -226,7 +262,7 @@ class Client:
 
         Raises what `translate` does, after some parts too, and NoAnswer when the connection breaks.
         """
-        body = _asked(text, source, target, timeout, cache, segments, base)
+        body = _asked(text, source, target, cache, {"timeout": timeout, "segments": segments, "base": base})
         with self._lines("POST", "api/v1/translate/stream", json=body) as lines:
             for line in lines:
                 event = self._event(line)
@@ -313,10 +349,14 @@ class Client:
         self._ask("POST", "api/v1/feedback", json=body)
 
 
-def _asked(text: str | list[str] | tuple[str, ...], source: str, target: str, timeout: float | None, cache: bool, segments: bool, base: bool) -> dict[str, Any]:
+def _asked(text: str | list[str] | tuple[str, ...], source: str, target: str, cache: bool, wishes: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": cache}
     # What is not wanted is not named, so that older services answer too.
-    return body | ({"timeout": timeout} if timeout is not None else {}) | ({"segments": True} if segments else {}) | ({"base": True} if base else {})
+    return body | {name: value for name, value in wishes.items() if value not in (None, "fast", 0, [])}
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _split(chunks: Iterator[str]) -> Iterator[str]:

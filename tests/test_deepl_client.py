@@ -136,7 +136,6 @@ def test_what_has_no_effect_is_taken(client: deepl.DeepLClient, mark: str) -> No
         ({"style_rule": "0f3c"}, "style_id: this is not supported"),
         ({"translation_memory": "0f3c"}, "translation_memory_id: this is not supported"),
         ({"custom_instructions": ["Be brief"]}, "custom_instructions: this is not supported"),
-        ({"tag_handling": "xml"}, "tag_handling: this is not supported; found xml; valid: html"),
         ({"tag_handling": "tex"}, "tag_handling: not usable"),
         ({"split_sentences": "2"}, "split_sentences: not usable; valid: 0, 1 or nonewlines"),
         ({"target_lang": "XX"}, "target: unknown language code"),

@@ -11,8 +11,9 @@ import pytest
 
 from serve.versions import Limits, Way
 from serve.ways import parse_ways, reachable
+from tell.client import Client
 from tell.engine import Generation, Prompt
-from tell.errors import BadInput
+from tell.errors import BadInput, NotServed
 from tests.serving import Running, error, running
 from tests.slow_engine import SlowEngine
 
@@ -179,3 +180,12 @@ def test_the_option(cli: Any) -> None:
             parse_ways(bad)
     ran = cli("serve", "--port", "0", "--fallback", "always", ok=False)
     assert ran.code == 2 and "--fallback: not a way to translate without an adapter; found always; valid: none, pivot" in ran.err
+
+
+def test_the_typed_client(both: Running, made: Any) -> None:
+    with Client(both.url) as client:
+        one = client.translate("um", "pt-BR", "is", fallback=["pivot"], quality="best", alternatives=1)
+        assert (one.fallback, one.quality, one.adapter, one.alternatives, one.flags) == ("pivot", "best", made[2]["en-is"], (), ())
+        assert client.translate(["um"], "fo", "en", fallback=("pivot", "base"))[0].fallback == "base"
+        with pytest.raises(NotServed, match="or fallback: base"):
+            client.translate("um", "fo", "en")

@@ -83,6 +83,9 @@ def bare(text: str) -> str:
 
 def lost(source: str, translation: str) -> bool:
     """Whether a placeholder is missing in the translation, is there too often, or has been made up."""
+    # A brace by itself opens or ends something for the program that reads the translation.
+    if ("{" in source + translation or "}" in source + translation) and any(bare(source).count(x) != bare(translation).count(x) for x in "{}"):
+        return True
     wanted, made = (Counter(p.text for p in find(t)) for t in (source, translation))
     if wanted == made:
         return False

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from tell.text.icu import icu_parts
 from tell.text.placeholders import bare, find
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
@@ -82,6 +83,10 @@ def _line(text: str, numbered: bool) -> list[Span]:
         out += [*_around(text[start : data.start()]), Span(data.group(), False)]
         start = data.end()
     return out + _around(text[start:])
+
+
+def _plain(text: str, numbered: bool) -> list[Span]:
+    return [s for line in _lines(text) for s in _line(line, numbered)]
 
 
 def _lines(text: str) -> list[str]:
@@ -190,7 +195,7 @@ def split(text: str, measure: Measure | None = None, limit: int = 0, language: s
     Tokens of a whole can be more than those of its parts, so put-together parts are measured again, and halved if need be.
     """
     numbered = sum(1 for _ in zip(_NUMBERED.finditer(text), range(2), strict=False)) == 2
-    spans = [s for line in _lines(text) for s in _line(line, numbered)]
+    spans = [s for part, kept in icu_parts(text) or [(text, False)] for s in ([Span(part, False)] if kept else _plain(part, numbered))]
     if measure is None:
         return spans
     wanted = pieces(spans)
