@@ -17,7 +17,7 @@ from tell.errors import EngineError
 from tell.registry import Registry
 from tests.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, chromium, overflow, proper, shot
 from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running
+from tests.serving import Running, publish, running, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -29,18 +29,17 @@ Made = tuple[Base, Registry, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def opened() -> Iterator[Browser]:
     with chromium() as found:
-        yield found
+        yield Browser(found)
 
 
 @pytest.fixture
-def browser(engine: Any) -> Iterator[Browser]:
-    watched = Browser(engine)
-    yield watched
-    for context in engine.contexts:
-        context.close()
-    assert not watched.problems
+def browser(opened: Browser) -> Iterator[Browser]:
+    opened.problems.clear()
+    yield opened
+    opened.leave()
+    assert not opened.problems
 
 
 @pytest.fixture(scope="module")
@@ -519,7 +518,7 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
 
 @pytest.mark.parametrize("size", [NARROW, (320, 640)], ids=["narrow", "smallest"])
 def test_nothing_overflows_on_a_phone(size: tuple[int, int], service: Running, browser: Browser) -> None:
-    page = from_icelandic(browser.open(service.url, size, has_touch=True, is_mobile=True))
+    page = from_icelandic(browser.open(service.url, size, touch=True))
     assert overflow(page) <= 0
     translate(page, "Vaðlaheiðarvegavinnuverkfærageymsluskúrslyklakippuhringurinn" * 3 + " er ENDLESS")
     expect(page.locator("#answer")).to_be_visible()
@@ -561,6 +560,9 @@ def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, mad
         expect(page.locator("#work")).to_be_hidden()
         shot(page, "starting-light")
         server.service.started = True
+        # It looks again by itself in a while, and at once when it is returned to.
+        look = "document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(look)
         expect(page.get_by_role("heading", name="No adapter is live yet")).to_be_visible()
         expect(page.locator("#empty")).to_contain_text("tellmt publish")
         proper(page)
@@ -569,12 +571,17 @@ def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, mad
         id = registry.add(adapter.path, adapter.card)
         weights = registry.path(id) / "adapter_model.safetensors"
         whole = weights.read_bytes()
-        weights.write_bytes(b"cut")
         registry.promote("is-en", id, "test")
+        # Before the service looks at it: it is not asked to, and then it is.
+        weights.write_bytes(b"cut")
+        until(lambda: server.status().get("state") == "refused")
         page.get_by_role("button", name="Check again").click()
         expect(page.locator("#refused-list")).to_contain_text("is-en:")
         expect(page.locator("#refused-list")).to_contain_text("safetensors")
         shot(page, "refused-light")
         weights.write_bytes(whole)
+        registry.promote("is-en", id, "test")
+        until(lambda: server.status()["state"] == "live")
+        page.evaluate(look)
         expect(page.locator("#form")).to_be_visible()
         expect(page.locator("#empty")).to_be_hidden()
