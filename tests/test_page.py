@@ -244,8 +244,10 @@ def test_two_ways_a_language_written_from_the_right_and_one_that_is_found(servic
     translate(page, "horse")
     expect(page.locator("#target-text")).to_have_text("HORSE")
     assert [page.locator("#target-text").get_attribute(a) for a in ("lang", "dir")] == ["ar", "rtl"]
+    from_icelandic(page)
     page.reload()
-    expect(page.get_by_label("To", exact=True)).to_have_value("ar")
+    # What was chosen last is chosen again.
+    expect(page.get_by_label("From", exact=True)).to_have_value("is")
     page.get_by_label("From", exact=True).select_option("auto")
     page.get_by_label("To", exact=True).select_option("en")
     translate(page, SENTENCE)
@@ -358,6 +360,27 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     slow.get_by_text("Translation so far").click()
     proper(page)
     shot(page, "documents-list-light")
+    # A connection that breaks is made anew, from where it broke.
+    lasts: list[str | None] = []
+
+    def cut(route: Any) -> None:
+        lasts.append(route.request.headers.get("last-event-id"))
+        if len(lasts) > 1:
+            return route.continue_()
+        told = service.http.get(f"/api/v1/jobs/{route.request.url.split('/')[-2]}").json()
+        part = {"index": 0, "parts": 2, "text": "FYRST\n", "truncated": False, "flags": [], "progress": told["progress"]}
+        body = f"event: status\ndata: {json.dumps(told)}\n\nid: 1\nevent: part\ndata: {json.dumps(part)}\n\nid: 2\nevent: pa"
+        return route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/events", cut)
+    page.evaluate(drop, [[["rofið.txt", "".join(f"Orð {i}\n" for i in range(99))]]])
+    broken = page.locator("#files li", has_text="rofið.txt")
+    expect(broken).to_contain_text("Done")
+    assert lasts == [None, "1"]
+    shown = broken.locator(".file-preview").text_content()
+    assert shown.startswith("FYRST\nORÐ 64\n") and shown.count("ORÐ 98\n") == 1
+    broken.get_by_role("button", name="Remove").click()
+    page.unroute("**/events")
     # They are still there when the page is loaded anew, and what is under way goes on.
     page.reload()
     expect(page.locator("#files li")).to_have_count(2)
