@@ -50,8 +50,8 @@ class Promotion(Change):
 C = TypeVar("C", bound=Change)
 
 
-STATE = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
-ENTRY = {
+STATE: dict[str, Any] = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
+ENTRY: dict[str, Any] = {
     "time": "2030-01-31T12:00:00Z",
     "who": "tellmt",
     "event": "promote",

@@ -33,16 +33,15 @@ QUIET = 15.0
 END = "end"
 
 
+PART: dict[str, Any] = {
+    "index": 2, "parts": 40, "text": "Hello world.\n\n", "truncated": False, "flags": [], "progress": {"done": 360, "total": 4800, "seconds": 9},
+}  # fmt: skip
+
+
 class DocumentPart(BaseModel):
     """The data of an event `part`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"index": 2, "parts": 40, "text": "Hello world.\n\n", "truncated": False, "flags": [], "progress": {"done": 360, "total": 4800, "seconds": 9}}
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [PART]})
 
     index: int = Field(description="The number of the part, from 0; the id of its event is one more")
     parts: int = Field(description="Parts of the document")
@@ -111,12 +110,11 @@ def _shown(kind: str, data: dict[str, Any], id: str = "") -> str:
 
 
 _DONE = {**EXAMPLE, "state": "done", "progress": {"done": 4800, "total": 4800, "seconds": None}, "expires": "2030-01-31T13:00:09Z"}
-_PART = DocumentPart.model_config["json_schema_extra"]["examples"][0]  # type: ignore[call-overload, index]
 STREAM: dict[str, Any] = {
     "schema": {"type": "string", "description": "Server-sent events: status, part, and at the end done, failed or gone"},
     # OpenAPI 3.1 has no words for the events of a stream: the schema of the data of each.
     "x-events": {"part": inlined(DocumentPart), **{kind: {"$ref": "#/components/schemas/JobStatus"} for kind in ("status", "done", "failed", "gone")}},
-    "example": _shown("status", EXAMPLE) + _shown("part", _PART, "3") + _shown("done", _DONE, END),
+    "example": _shown("status", EXAMPLE) + _shown("part", PART, "3") + _shown("done", _DONE, END),
 }
 LAST = {"name": "Last-Event-ID", "in": "header", "required": False, "description": "The id of the last event that came", "schema": {"type": "string"}}
 

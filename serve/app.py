@@ -116,7 +116,7 @@ def _operations(app: FastAPI, service: Service) -> None:
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
         return _problem(503, NOT_READY[state], RETRY, status=state)
 
-    counters = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": COUNTERS}}}}
+    counters: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": COUNTERS}}}}
 
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse, responses=counters)
     async def metrics() -> Response:

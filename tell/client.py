@@ -326,8 +326,8 @@ class Client:
                 elif name == "data" and kind == "gone":
                     raise NotFound("no such document, or it is gone")
                 elif name == "data":
-                    found: Job | DocumentPart = self._record(DocumentPart if kind == "part" else Job, self._event(value))
-                    yield found
+                    event = self._event(value)
+                    yield self._record(DocumentPart, event) if kind == "part" else self._record(Job, event)
                     if kind in ("done", "failed"):
                         return
         raise NoAnswer("the answer broke off", place=self.url, valid="asking again")

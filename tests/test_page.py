@@ -17,7 +17,7 @@ from tell.errors import EngineError
 from tell.registry import Registry
 from tests.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, chromium, overflow, proper, shot
 from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running
+from tests.serving import Running, publish, running, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -29,18 +29,17 @@ Made = tuple[Base, Registry, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def opened() -> Iterator[Browser]:
     with chromium() as found:
-        yield found
+        yield Browser(found)
 
 
 @pytest.fixture
-def browser(engine: Any) -> Iterator[Browser]:
-    watched = Browser(engine)
-    yield watched
-    for context in engine.contexts:
-        context.close()
-    assert not watched.problems
+def browser(opened: Browser) -> Iterator[Browser]:
+    opened.problems.clear()
+    yield opened
+    opened.leave()
+    assert not opened.problems
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +244,10 @@ def test_two_ways_a_language_written_from_the_right_and_one_that_is_found(servic
     translate(page, "horse")
     expect(page.locator("#target-text")).to_have_text("HORSE")
     assert [page.locator("#target-text").get_attribute(a) for a in ("lang", "dir")] == ["ar", "rtl"]
+    from_icelandic(page)
     page.reload()
-    expect(page.get_by_label("To", exact=True)).to_have_value("ar")
+    # What was chosen last is chosen again.
+    expect(page.get_by_label("From", exact=True)).to_have_value("is")
     page.get_by_label("From", exact=True).select_option("auto")
     page.get_by_label("To", exact=True).select_option("en")
     translate(page, SENTENCE)
@@ -359,6 +360,27 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     slow.get_by_text("Translation so far").click()
     proper(page)
     shot(page, "documents-list-light")
+    # A connection that breaks is made anew, from where it broke.
+    lasts: list[str | None] = []
+
+    def cut(route: Any) -> None:
+        lasts.append(route.request.headers.get("last-event-id"))
+        if len(lasts) > 1:
+            return route.continue_()
+        told = service.http.get(f"/api/v1/jobs/{route.request.url.split('/')[-2]}").json()
+        part = {"index": 0, "parts": 2, "text": "FYRST\n", "truncated": False, "flags": [], "progress": told["progress"]}
+        body = f"event: status\ndata: {json.dumps(told)}\n\nid: 1\nevent: part\ndata: {json.dumps(part)}\n\nid: 2\nevent: pa"
+        return route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/events", cut)
+    page.evaluate(drop, [[["rofið.txt", "".join(f"Orð {i}\n" for i in range(99))]]])
+    broken = page.locator("#files li", has_text="rofið.txt")
+    expect(broken).to_contain_text("Done")
+    assert lasts == [None, "1"]
+    shown = broken.locator(".file-preview").text_content()
+    assert shown.startswith("FYRST\nORÐ 64\n") and shown.count("ORÐ 98\n") == 1
+    broken.get_by_role("button", name="Remove").click()
+    page.unroute("**/events")
     # They are still there when the page is loaded anew, and what is under way goes on.
     page.reload()
     expect(page.locator("#files li")).to_have_count(2)
@@ -519,7 +541,7 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
 
 @pytest.mark.parametrize("size", [NARROW, (320, 640)], ids=["narrow", "smallest"])
 def test_nothing_overflows_on_a_phone(size: tuple[int, int], service: Running, browser: Browser) -> None:
-    page = from_icelandic(browser.open(service.url, size, has_touch=True, is_mobile=True))
+    page = from_icelandic(browser.open(service.url, size, touch=True))
     assert overflow(page) <= 0
     translate(page, "Vaðlaheiðarvegavinnuverkfærageymsluskúrslyklakippuhringurinn" * 3 + " er ENDLESS")
     expect(page.locator("#answer")).to_be_visible()
@@ -561,6 +583,9 @@ def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, mad
         expect(page.locator("#work")).to_be_hidden()
         shot(page, "starting-light")
         server.service.started = True
+        # It looks again by itself in a while, and at once when it is returned to.
+        look = "document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(look)
         expect(page.get_by_role("heading", name="No adapter is live yet")).to_be_visible()
         expect(page.locator("#empty")).to_contain_text("tellmt publish")
         proper(page)
@@ -569,12 +594,17 @@ def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, mad
         id = registry.add(adapter.path, adapter.card)
         weights = registry.path(id) / "adapter_model.safetensors"
         whole = weights.read_bytes()
-        weights.write_bytes(b"cut")
         registry.promote("is-en", id, "test")
+        # Before the service looks at it: it is not asked to, and then it is.
+        weights.write_bytes(b"cut")
+        until(lambda: server.status().get("state") == "refused")
         page.get_by_role("button", name="Check again").click()
         expect(page.locator("#refused-list")).to_contain_text("is-en:")
         expect(page.locator("#refused-list")).to_contain_text("safetensors")
         shot(page, "refused-light")
         weights.write_bytes(whole)
+        registry.promote("is-en", id, "test")
+        until(lambda: server.status()["state"] == "live")
+        page.evaluate(look)
         expect(page.locator("#form")).to_be_visible()
         expect(page.locator("#empty")).to_be_hidden()

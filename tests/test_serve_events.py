@@ -93,6 +93,18 @@ def test_a_document_that_fails_and_one_that_is_deleted(service: Running) -> None
     assert [kind for kind, _, _ in found][-1] == "gone"
 
 
+def test_a_service_that_ends_lets_go_of_who_watches(made: Any) -> None:
+    found: list[Any] = []
+    with running(made[0], made[1]) as service:
+        service.engine.delay = 20.0
+        id = begin(service, "Fjórða skjal")
+        watching = threading.Thread(target=lambda: found.extend(watched(service, id)))
+        watching.start()
+        until(lambda: service.metric("tellmt_requests_in_flight") == 1)
+    watching.join(10)
+    assert [kind for kind, _, _ in found][-1:] == ["gone"]
+
+
 def test_nothing_is_sent_for_a_while(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.api_events.QUIET", 0.02)
     service.engine.delay = 0.2

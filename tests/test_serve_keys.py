@@ -24,6 +24,8 @@ BODY = {"source": "is", "target": "en", "text": "a"}
 ROUTES = {
     ("POST", "/api/v1/translate"): {"translate"},
     ("POST", "/translate"): {"translate"},
+    ("GET", "/api/v1/service"): set(),
+    ("GET", "/api/v1/load"): {"translate", "admin"},
     ("GET", "/api/v1/adapters"): {"translate", "admin"},
     ("POST", "/api/v1/admin/promote"): {"admin"},
     ("POST", "/api/v1/admin/rollback"): {"admin"},

@@ -4,7 +4,7 @@ import { $, hideProblem, make, showProblem } from "./dom.js";
 import * as files from "./files.js";
 import * as pairs from "./pairs.js";
 import { Problem, apiKey, json, keepKey } from "./server.js";
-import * as status from "./status.js";
+import * as status from "./overview.js";
 import * as text from "./text.js";
 import { chooseLanguage, t, uiLanguage } from "./words.js";
 

@@ -31,7 +31,7 @@ function remember() {
 
 class Item {
   constructor({ id = "", name, source, target }) {
-    Object.assign(this, { id, name, source, target, state: id ? "queued" : "uploading", job: null, doubtful: 0, problem: null, told: "" });
+    Object.assign(this, { id, name, source, target, state: id ? "queued" : "uploading", job: null, doubtful: 0, problem: null, told: 0 });
     this.stopped = new AbortController();
     this.title = make("span", { class: "file-name" });
     this.pair = make("span", { class: "soft" });
@@ -124,8 +124,9 @@ class Item {
           this.job.progress = data.progress;
           this.doubtful += data.flags.length > 0;
           this.details.hidden = false;
-          if (this.told.length < PREVIEW) this.preview.append(data.text);
-          this.told += data.text;
+          // Parts of plain text bring their line breaks; those of other formats are segments, a line each.
+          if (this.told < PREVIEW) this.preview.append(data.text, data.text.endsWith("\n") ? "" : "\n");
+          this.told += data.text.length;
           this.draw();
         }
       }

@@ -71,7 +71,7 @@ function fillTargets(wanted) {
 function pairChanged() {
   const pair = chosen();
   try {
-    localStorage.setItem(REMEMBER, `${pair.source}>${pair.target}`);
+    if (pair.target) localStorage.setItem(REMEMBER, `${pair.source}>${pair.target}`);
   } catch {
     // Private windows may refuse; the choice is then not remembered.
   }

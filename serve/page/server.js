@@ -3,8 +3,8 @@ import { t, uiLanguage } from "./words.js";
 
 // The API key, where the server wants one: kept for this tab alone, and gone with it.
 const KEY = "tellmt.key";
-// Server-sent events: seconds until the connection is made anew when it broke, and tries in a row.
-const AGAIN_MS = 1500, TRIES = 8;
+// Server-sent events: milliseconds until a connection that broke is made anew, doubling up to so many, and tries in a row.
+const AGAIN_MS = 250, LONGEST_MS = 10_000, TRIES = 10;
 
 // `message` is in the page's language; `detail` in the server's own, where that is another one.
 export class Problem extends Error {
@@ -134,11 +134,13 @@ export async function* events(id, signal) {
         yield { kind: fields.event, data: JSON.parse(fields.data) };
         if (last === "end") return;
       }
+      if (signal.aborted) return;
     } catch (e) {
       // What the server refuses stays refused; a connection may come back.
       if (!(e instanceof Problem) || (e.status && e.status !== 503 && e.status !== 429) || tries >= TRIES) throw e;
     }
+    const pause = Math.min(LONGEST_MS, AGAIN_MS * 2 ** tries);
     tries += 1;
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }

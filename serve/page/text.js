@@ -11,6 +11,8 @@ const form = $("form"), box = $("source-text"), target = $("target-text"), butto
 const sheet = new Sheet(target), bare = new Sheet(bareText), mirror = new Mirror($("mirror"), box);
 const light = new Light([mirror, sheet, bare], lit);
 
+const ADAPTER = /^[0-9a-f]{32}$/;
+
 let offer = { compare_base: false, feedback: false, max_characters: Infinity };
 let running = null;   // the AbortController of the request in flight
 let result = null;    // {original, source, target, pair, adapter, base, segments, detected, complete, ms} of what is shown
@@ -72,7 +74,8 @@ function lit(n) {
 function told() {
   $("cut").hidden = !result.segments.some((s) => s.truncated);
   $("copy").hidden = !sheet.text;
-  $("suggest").hidden = !offer.feedback || result.segments.length === 0;
+  // What no adapter made is nobody's to correct.
+  $("suggest").hidden = !offer.feedback || result.segments.length === 0 || !ADAPTER.test(result.adapter);
   $("found").hidden = !result.detected;
   $("found").textContent = result.detected ? t("detected", pairs.nameOf(result.detected)) : "";
   $("answer-adapter").textContent = result.adapter.slice(0, 12);
@@ -113,7 +116,10 @@ function busy(on) {
 }
 
 export function pairChanged(pair) {
-  if (result && (result.source !== pair.source || result.target !== pair.target)) clear();
+  if (result && (result.source !== pair.source || result.target !== pair.target)) {
+    running?.abort();
+    clear();
+  }
   $("origin").textContent = new URL(".", document.baseURI).href.replace(/\/$/, "");
   const body = JSON.stringify({ source: pair.source, target: pair.target, text: "…" });
   $("curl").textContent = `curl ${new URL("api/v1/translate", document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
@@ -159,7 +165,7 @@ async function translate() {
       if (result !== own) break;
       if (event.done) {
         const { pair, adapter, base } = event;
-        Object.assign(own, { pair: own.pair || pair, adapter, base, complete: true, ms: performance.now() - began });
+        Object.assign(own, { pair: own.pair || pair, adapter: adapter ?? "", base, complete: true, ms: performance.now() - began });
       } else part(event, at);
     }
   } catch (e) {
