@@ -113,6 +113,11 @@ class Mean(Metric):
         return "|".join([self.made.signature, *(f"{k}:{v}" for k, v in settings.items())])
 
 
+def spaceless(tag: str) -> bool:
+    """Whether a language is written without spaces between its words."""
+    return tag.split("-")[0] in _TOKENIZERS
+
+
 def bleu_tokenizer(pair: LanguagePair | None) -> str:
     return "13a" if pair is None else _TOKENIZERS.get(pair.target.tag.split("-")[0], "13a")
 
@@ -207,8 +212,7 @@ BUILT_IN: dict[str, Callable[[LanguagePair | None], Metric]] = {
     "spbleu": _spbleu,
     "comet": _comet,
 }
-# TER costs ten times as much as the others together, and much more on outputs that go round in circles.
-DEFAULT = ("bleu", "chrf", "chrf++")
+DEFAULT = ("bleu", "chrf", "chrf++", "ter")
 _OTHER_NAMES = {"chrf2": "chrf", "chrf2++": "chrf++", "chrfpp": "chrf++", "sacrebleu": "bleu"}
 
 
@@ -241,7 +245,7 @@ def chosen(names: Iterable[str], pair: LanguagePair | None = None) -> list[Metri
     """The metrics of these names, each once, in their order; DEFAULT where there is no name. `all` stands for every one of sacreBLEU's that can be used."""
     found: dict[str, Metric] = {}
     for name in names:
-        every = [*DEFAULT, "ter", *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
+        every = [*DEFAULT, *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
         for one in every:
             made = metric(one, pair)
             found.setdefault(made.key, made)

@@ -30,6 +30,7 @@ COMMANDS = {
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "The loss of each held-out segment under ADAPTER, given its reference."),
     "score": ("eval.cli:score", "Score ADAPTER and the bare base on a test set."),
+    "compare": ("eval.compare_cli:compare", "Compare outputs of systems on the same segments: significance, documents, lengths, what moved."),
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
     "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),
     "registry": ("tell.registry_cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
