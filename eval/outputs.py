@@ -42,7 +42,7 @@ def read_segments(path: Path) -> list[str]:
 def _text(row: dict[str, Any], name: str, place: str) -> str:
     if not isinstance(found := row[name], str):
         raise CorpusError(f"{name} is not a text", place=place, found=type(found).__name__)
-    return found
+    return spelled(found)
 
 
 def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
             return {name: _text(row, key, place)}
     found = row.get("hypotheses")
     if isinstance(found, dict) and found and all(isinstance(t, str) for t in found.values()):
-        return {f"{name}/{system}": text for system, text in found.items()}
+        return {f"{name}/{spelled(system)}": spelled(text) for system, text in found.items()}
     raise CorpusError("no hypothesis", place=place, found=", ".join(sorted(row)), valid='{"hypothesis": "...", ...} or {"hypotheses": {"SYSTEM": "..."}, ...}')
 
 
