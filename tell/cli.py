@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": ("tell.doctor:doctor", "Say what this machine can do and what to install for more."),
     "base": ("train.base_cli:base", "List, fetch and show base models."),
     "corpus": ("tell.corpus_cli:corpus", "Read a parallel corpus and freeze its split."),
+    "testset": ("tell.testset_cli:testset", "Register test sets, which nothing may be trained on; look for them in data."),
     "select": ("tell.select_cli:select", "Choose the part of a pool that is worth training on, or worth having translated."),
     "mix": ("tell.mix_cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
