@@ -97,6 +97,12 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
     lines = [f"{m['name']}: {m['signature']}" for m in (systems["adapter"]["bleu"], systems["adapter"]["chrf"])] if systems else []
     for name, p in verdict["paired"].items():
         lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
+    flags = {name: {f: n for f, n in s["diagnostics"]["flags"].items() if n} for name, s in systems.items() if "diagnostics" in s}
+    for name, found in flags.items():
+        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in found.items()) or "none"))
+    for r in verdict.get("testsets", []):
+        counts = f"{r['leaked']:,} of {r['segments']:,} segments are in the training data, {r['near']:,} mostly"
+        lines.append(f"test set {r['name']}: {counts}")
     title = f"dev split, {verdict['corpus']['segments']:,} segments, {verdict['pair']}"
     return Group(table(title, ["system", "BLEU", "chrF2"], rows), *(Text(line) for line in lines))
 
@@ -107,6 +113,7 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; several may follow.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
+@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="How many segments may have a flag, such as number=0.2; several may follow.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
 @click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
@@ -118,6 +125,7 @@ def publish(
     scores: tuple[Path, ...],
     engine: str,
     alpha: float,
+    allow: tuple[str, ...],
     force: bool,
     why: str | None,
     no_shipped: bool,
@@ -127,8 +135,10 @@ def publish(
     """Pass ADAPTER through the gate and make it live.
 
     It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
-    where none is live, than that of the adapter that came with tellmt. Scores on test sets are recorded, and decide nothing.
+    where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
+    data a registered test set. Scores on test sets are recorded, and decide nothing.
     """
+    from eval.limits import limits
     from eval.publish import publish_adapter, verdict_path
     from tell.shipped import shipped_adapters
 
@@ -136,7 +146,8 @@ def publish(
         raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")
     target = out or verdict_path(adapter)
     try:
-        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target, shipped_adapters(no_shipped), not no_golden)
+        forced, shipped = why if force else None, shipped_adapters(no_shipped)
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, forced, why, target, shipped, not no_golden, limits(allow))
     except GateRefused:
         if json_mode():
             import json
