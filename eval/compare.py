@@ -6,6 +6,7 @@ Reads texts from memory; writes nothing. What it returns is compare.json, from w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,7 +66,7 @@ def _repeated(segments: Segments) -> int:
 def by_length(segments: Segments) -> Groups:
     texts = segments.references if segments.sources is None else segments.sources
     bounds = [0, *LENGTHS]
-    names = [f"{a + 1 if a else 0}–{b}" for a, b in zip(bounds, bounds[1:], strict=False)] + [f"over {LENGTHS[-1]}"]
+    names = [f"{a + 1 if a else 0}–{b}" for a, b in itertools.pairwise(bounds)] + [f"over {LENGTHS[-1]}"]
     groups: Groups = {name: [] for name in names}
     for i, text in enumerate(texts):
         groups[names[sum(len(text) > b for b in LENGTHS)]].append(i)

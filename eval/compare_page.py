@@ -69,7 +69,7 @@ def dots(result: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]
     scale = axis([s[key] for g in groups for s in g["scores"].values()])
     rows = []
     for g in groups:
-        points = []
+        points: list[dict[str, Any]] = []
         for i, name in enumerate(order_of(result)):
             score = g["scores"][name][key]
             points.append({"at": place(score, scale["low"], scale["high"]), "colour": i % COLOURS, "title": f"{name}: {score:.1f}"})
@@ -87,10 +87,10 @@ def histogram(moved: dict[str, Any]) -> dict[str, Any]:
     far = max((max(-k, k + 1) for k in counts), default=1)
     far = 4 * -(-far // 4)
     most = max(counts.values(), default=1)
-    bars = [
-        {"left": round(50 + 50 * k / far, 3), "width": round(50 / far, 3), "height": round(100 * n / most, 2), "up": k >= 0, "title": f"{k * BAR:+d} to {(k + 1) * BAR:+d}: {n:,}"}
-        for k, n in sorted(counts.items())
-    ]  # fmt: skip
+    bars = []
+    for k, n in sorted(counts.items()):
+        where = {"left": round(50 + 50 * k / far, 3), "width": round(50 / far, 3), "height": round(100 * n / most, 2)}
+        bars.append({**where, "up": k >= 0, "title": f"{k * BAR:+d} to {(k + 1) * BAR:+d}: {n:,}"})
     marks = [{"at": 50 + 50 * k / 2, "text": f"{k * far * BAR // 2:+d}" if k else "0"} for k in (-2, -1, 0, 1, 2)]
     return {"bars": bars, "ticks": marks, "most": most}
 

@@ -85,7 +85,7 @@ def far_documents(result: dict[str, Any], limit: int) -> list[dict[str, Any]]:
     key = main_metric(result)["key"]
 
     def apart(g: dict[str, Any]) -> float:
-        found = [s[key] for s in g["scores"].values()]
+        found = [float(s[key]) for s in g["scores"].values()]
         return max(found) - min(found)
 
     return sorted(result["documents"] or [], key=apart, reverse=True)[:limit]

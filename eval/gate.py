@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import tell.engine
@@ -135,7 +134,7 @@ def _leaks(question: Question, trained: Trained) -> list[str]:
             reasons.append(f"{r['leaked']:,} of {r['segments']:,} segments of the test set {r['name']} are in the data it was trained on: {first}; {how}")
     for r in repeats(dev, question.testsets):
         if r["leaked"]:
-            reasons.append(f"{r['leaked']:,} segments of the test set {r['name']} are in the dev split, and what is a test does not decide; build the corpus again")
+            reasons.append(f"{r['leaked']:,} segments of the test set {r['name']} are in the dev split, and a test does not decide; build the corpus again")
     return reasons
 
 

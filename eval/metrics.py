@@ -68,6 +68,8 @@ class Sacre(Metric):
 
     def __init__(self, key: str, name: str, made: Any, higher_is_better: bool = True):
         self.key, self.name, self.higher_is_better, self.made = key, name, higher_is_better, made
+        # So that the signature can be had before any reference was seen; there is always one for each segment.
+        made.num_refs = 1
         self._references: Sequence[str] | None = None
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:

@@ -7,7 +7,6 @@ Reads text files (one segment a line), JSONL (one object a segment, with `hypoth
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,8 +92,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
     """The files' names without what all of them share (`is-en.` and `.txt`), where they are still different without it."""
     names = [spelled(p.name) for p in paths]
     short = [Path(n).stem if Path(n).suffix.lower() in (".txt", ".jsonl", ".ndjson") else n for n in names]
-    shared = os.path.commonprefix([n.rpartition(".")[0] + "." for n in short]).rpartition(".")
-    short = [n.removeprefix(shared[0] + shared[1]) for n in short]
+    parts = [n.split(".") for n in short]
+    while len(parts) > 1 and all(len(p) > 1 for p in parts) and len({p[0] for p in parts}) == 1:
+        parts = [p[1:] for p in parts]
+    short = [".".join(p) for p in parts]
     return short if len(set(short)) == len(short) and all(short) else labels(paths)
 
 
@@ -109,7 +110,9 @@ def read_outputs(paths: Sequence[Path]) -> list[Output]:
     return found
 
 
-def write_segments(path: Path, systems: Mapping[str, Sequence[str]], references: Sequence[str], sources: Sequence[str] | None, documents: Sequence[str] | None) -> None:
+def write_segments(
+    path: Path, systems: Mapping[str, Sequence[str]], references: Sequence[str], sources: Sequence[str] | None, documents: Sequence[str] | None
+) -> None:
     """segments.jsonl of a directory: everything that scores can be computed from again."""
     rows = []
     for i, reference in enumerate(references):

@@ -30,7 +30,7 @@ COMMANDS = {
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "The loss of each held-out segment under ADAPTER, given its reference."),
-    "score": ("eval.cli:score", "Score ADAPTER and the bare base on a test set."),
+    "score": ("eval.score_cli:score", "Score ADAPTER and the bare base on a test set, or outputs that are there already."),
     "compare": ("eval.compare_cli:compare", "Compare outputs of systems on the same segments: significance, documents, lengths, what moved."),
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
     "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),

@@ -49,8 +49,8 @@ def build_(
 ) -> None:
     """Clean SOURCE.txt and TARGET.txt, or TSV and JSONL FILES, into one corpus with a frozen split.
 
-    Every line that is dropped has its reason in dropped.jsonl; what repeats a registered test set (tellmt testset) is. Documents that were dev or test in an earlier build at the same
-    place stay so.
+    Every line that is dropped has its reason in dropped.jsonl; what repeats a registered test set (tellmt testset) is. Documents that were
+    dev or test in an earlier build at the same place stay so.
     """
     held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
     options = Options(files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed))

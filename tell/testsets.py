@@ -49,7 +49,9 @@ class Registered:
         for file, expected in zip(self.files, self.sha256, strict=True):
             if not file.is_file() or (found := sha256_file(file)) != expected:
                 what = "no such file" if not file.is_file() else f"SHA-256 {found[:16]}"
-                raise CorpusError("altered since this test set was registered", place=str(file), found=what, valid=f"{expected[:16]}; remove it and add it again")
+                raise CorpusError(
+                    "altered since this test set was registered", place=str(file), found=what, valid=f"{expected[:16]}; remove it and add it again"
+                )
         return read_lines(self.files[0]), read_lines(self.files[1])
 
     def held(self) -> Held:
@@ -65,7 +67,9 @@ def _open(path: Path) -> Registered:
     try:
         found = json.loads(place.read_bytes())
         sides = tuple(str(h) for h in found["sha256"])
-        return Registered(path.name, parse_pair(found["pair"], str(place)), path, int(found["segments"]), int(found["repeated"]), int(found["blank"]), (sides[0], sides[1]))
+        return Registered(
+            path.name, parse_pair(found["pair"], str(place)), path, int(found["segments"]), int(found["repeated"]), int(found["blank"]), (sides[0], sides[1])
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as e:
         raise CorpusError("this test set cannot be read", place=str(place), found=repr(e), valid="remove it and add it again") from None
 

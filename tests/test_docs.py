@@ -57,7 +57,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 def test_the_check_finds_what_is_wrong() -> None:
-    for line in ("serve --prot 1", "corpus biuld a b", "train -o x", "score"):
+    for line in ("serve --prot 1", "corpus biuld a b", "train -o x", "publish"):
         with pytest.raises(click.UsageError):
             check(shlex.split(line))
 
