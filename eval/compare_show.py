@@ -101,7 +101,7 @@ def _moved(result: dict[str, Any], name: str) -> Any:
     for r in [*m["up"][:MOVED], *m["down"][:MOVED]]:
         rows += [[str(r["segment"]), f"{r['delta']:+.1f}", "reference", _short(r["reference"])]]
         rows += [["", "", result["baseline"], _short(r["baseline"])], ["", "", name, _short(r["hypothesis"])]]
-    title = f"{name}: chrF2 of {m['better']:,} segments higher, {m['worse']:,} lower, {m['same']:,} the same; those that moved most"
+    title = f"{name}: chrF2 higher on {m['better']:,} of {result['segments']:,} segments, lower on {m['worse']:,}; those that moved most"
     return table(title, ["segment", "chrF2", "", ""], rows)
 
 

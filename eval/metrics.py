@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tell.console import say
 from tell.errors import BadInput, MissingExtra, suggestion
 from tell.files import sha256_file
 from tell.languages import LanguagePair
@@ -247,6 +248,8 @@ def chosen(names: Iterable[str], pair: LanguagePair | None = None) -> list[Metri
     """The metrics of these names, each once, in their order; DEFAULT where there is no name. `all` stands for every one of sacreBLEU's that can be used."""
     found: dict[str, Metric] = {}
     for name in names:
+        if name.strip().casefold() == "all" and spbleu_model() is None:
+            say(f"spBLEU is left out: its SentencePiece model is not on this machine and is never fetched; {SPBLEU_MODEL} may name one")
         every = [*DEFAULT, *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
         for one in every:
             made = metric(one, pair)
