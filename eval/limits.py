@@ -14,16 +14,17 @@ from eval.diagnose import Diagnosis
 from tell.errors import BadInput, suggestion
 from tell.text.flags import FLAGS
 
-# Shares of the segments. References of newstest2021 have any flag at all on under 1%, published systems on up to 3%.
+# Shares of the segments. References of newstest2021 have any flag at all on under 1%, published systems on up to 3%. Twelve adapters of a 270M base (is-en,
+# chrF2 22 to 26, 223 segments) had at most: number 5%, length and language 4%, loop, truncated and placeholder 1%, empty and copied under 1%.
 LIMITS: dict[str, float] = {
     "empty": 0.02,
-    "loop": 0.03,
-    "truncated": 0.03,
-    "language": 0.05,
+    "loop": 0.05,
+    "truncated": 0.05,
+    "language": 0.08,
     "copied": 0.05,
     "placeholder": 0.02,
     "number": 0.10,
-    "length": 0.05,
+    "length": 0.08,
     "sentences": 0.10,
 }
 # Characters of all outputs to those of all references.
