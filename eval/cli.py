@@ -1,13 +1,13 @@
-"""`tellmt score` and `tellmt publish`."""
+"""`tellmt publish`."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
+from eval.score_cli import figure
 from tell.cli import Command, Many
 from tell.console import emit, json_mode, say, table
 from tell.errors import GateRefused
@@ -16,87 +16,21 @@ ENGINE = click.option("--engine", default="auto", show_default=True, help="Engin
 FILE = click.Path(path_type=Path)
 
 
-def _figure(score: dict[str, Any]) -> str:
-    return f"{score['score']:.1f} ± {score['ci']:.1f}"
-
-
-def _scores_table(result: dict[str, Any]) -> Any:
-    from rich.console import Group
-    from rich.text import Text
-
-    systems = result["systems"]
-    rows = [[name, _figure(s["bleu"]), _figure(s["chrf"]), s["truncated"], s["empty"]] for name, s in systems.items()]
-    one = systems["adapter"]
-    lines = [f"{one[m]['name']}: {one[m]['signature']}" for m in ("bleu", "chrf")]
-    if (paired := result["paired"]) is not None:
-        lines.append(f"adapter - base: {paired['metric']} {paired['delta']:+.2f}, p = {paired['p']:.4f} ({paired['method']}; {paired['signature']})")
-    lines.append(f"{result['segments']:,} segments, source SHA-256 {result['source_sha256'][:16]}, reference {result['reference_sha256'][:16]}")
-    title = f"{result['name']}, {result['pair']}"
-    return Group(table(title, ["system", "BLEU", "chrF2", "truncated", "empty"], rows), *(Text(line) for line in lines))
-
-
-@click.command(cls=Command)
-@click.argument("adapter", type=FILE)
-@click.option("--corpus", type=FILE, help="A corpus directory; its split is the test set.")
-@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True, help="Which split of --corpus.")
-@click.option("--source", type=FILE, help="A file of source segments, one a line.")
-@click.option("--reference", type=FILE, help="Their references, one a line.")
-@click.option("--name", help="The test set's name in the scores [default: the file's or corpus's own].")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N segments; the scores' name says so.")
-@click.option("--no-base", is_flag=True, help="Do not translate with the bare base.")
-@ENGINE
-@click.option("--force", is_flag=True, help="Score again although nothing changed.")
-@click.option("-o", "--out", type=FILE, required=True, help="Directory for the hypotheses and scores.json.")
-def score(
-    adapter: Path,
-    corpus: Path | None,
-    split: Literal["test", "dev"],
-    source: Path | None,
-    reference: Path | None,
-    name: str | None,
-    limit: int | None,
-    no_base: bool,
-    engine: str,
-    force: bool,
-    out: Path,
-) -> None:
-    """Score ADAPTER and the bare base on a test set.
-
-    Both translate the test set; BLEU and chrF2 are sacreBLEU's, with their signatures, a 95% interval, and a paired test between the two.
-    """
-    import dataclasses
-
-    from eval.stage import score_adapter
-    from eval.testset import from_files, not_empty, open_corpus
-    from tell.card import open_adapter
-    from tell.clean import spelled
-    from tell.languages import parse_pair
-
-    opened = open_adapter(adapter)
-    if corpus is not None and source is None and reference is None:
-        test, place = open_corpus(corpus).split(split), f"{corpus}, split {split}"
-        test = dataclasses.replace(test, name=spelled(name)) if name else test
-    elif corpus is None and source is not None and reference is not None:
-        test, place = from_files(source, reference, parse_pair(opened.card.pair), name), str(source)
-    else:
-        raise click.UsageError("say what to translate: either --corpus DIR, or --source FILE and --reference FILE")
-    test = not_empty(test, place)
-    test = test.first(limit) if limit else test
-    began = time.monotonic()
-    result, reused = score_adapter(opened, test, engine, not no_base, out, force)
-    say("unchanged, reused" if reused else f"wrote {out / 'scores.json'} in {time.monotonic() - began:.1f} s")
-    emit({**result, "reused": reused, "out": str(out)}, lambda: _scores_table(result))
-
-
 def _verdict_table(verdict: dict[str, Any]) -> Any:
     from rich.console import Group
     from rich.text import Text
 
     systems = verdict["metrics"]
-    rows = [[name, _figure(s["bleu"]), _figure(s["chrf"])] for name, s in systems.items()]
+    rows = [[name, figure(s["bleu"]), figure(s["chrf"])] for name, s in systems.items()]
     lines = [f"{m['name']}: {m['signature']}" for m in (systems["adapter"]["bleu"], systems["adapter"]["chrf"])] if systems else []
     for name, p in verdict["paired"].items():
         lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
+    flags = {name: {f: n for f, n in s["diagnostics"]["flags"].items() if n} for name, s in systems.items() if "diagnostics" in s}
+    for name, found in flags.items():
+        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in found.items()) or "none"))
+    for r in verdict.get("testsets", []):
+        counts = f"{r['leaked']:,} of {r['segments']:,} segments are in the training data, {r['near']:,} mostly"
+        lines.append(f"test set {r['name']}: {counts}")
     title = f"dev split, {verdict['corpus']['segments']:,} segments, {verdict['pair']}"
     return Group(table(title, ["system", "BLEU", "chrF2"], rows), *(Text(line) for line in lines))
 
@@ -107,6 +41,7 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; several may follow.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
+@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="How many segments may have a flag, such as number=0.2; several may follow.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
 @click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
@@ -118,6 +53,7 @@ def publish(
     scores: tuple[Path, ...],
     engine: str,
     alpha: float,
+    allow: tuple[str, ...],
     force: bool,
     why: str | None,
     no_shipped: bool,
@@ -127,8 +63,10 @@ def publish(
     """Pass ADAPTER through the gate and make it live.
 
     It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
-    where none is live, than that of the adapter that came with tellmt. Scores on test sets are recorded, and decide nothing.
+    where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
+    data a registered test set. Scores on test sets are recorded, and decide nothing.
     """
+    from eval.limits import limits
     from eval.publish import publish_adapter, verdict_path
     from tell.shipped import shipped_adapters
 
@@ -136,7 +74,8 @@ def publish(
         raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")
     target = out or verdict_path(adapter)
     try:
-        done = publish_adapter(adapter, corpus, scores, engine, alpha, why if force else None, why, target, shipped_adapters(no_shipped), not no_golden)
+        forced, shipped = why if force else None, shipped_adapters(no_shipped)
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, forced, why, target, shipped, not no_golden, limits(allow))
     except GateRefused:
         if json_mode():
             import json

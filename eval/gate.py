@@ -3,33 +3,38 @@
 Reads the dev split of a corpus, the adapter, and what it would replace: the live adapter of the pair from the registry, or else the one that
 came with tellmt; returns a verdict, which `tellmt publish`
 writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare base's by a paired test at `alpha`, and it is not
-lower than that of what it would replace by the same test. Scores on test sets are recorded and never decide.
+lower than that of what it would replace by the same test; when its outputs are not more often wrong by themselves than `eval.limits` allows; and when no
+registered test set is in what it was trained on. Scores on test sets are recorded and never decide.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import tell.engine
+from eval.diagnose import diagnose
+from eval.limits import LIMITS, over
 from eval.paired import METHOD, SEED, TRIALS, Paired, paired_test
 from eval.run import FORMAT, System, engine_version, translate_set
 from eval.scores import bootstrap_seed, score_system
-from eval.testset import Corpus, TestSet, open_corpus
+from eval.testset import Corpus, TestSet
+from eval.trained_on import Trained, repeats, trained_on
 from tell.bases import Base
 from tell.card import Adapter
-from tell.clean import normalised, spelled
-from tell.errors import AdapterError, BadInput, CorpusError, RegistryError
+from tell.clean import spelled
+from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
-from tell.mix import LEAK_LETTERS
 from tell.registry import Registry
 from tell.shipped import Shipped
+from tell.testsets import Registered, of_languages
 
 # Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
 MIN_SEGMENTS = 10
+# How messages speak of what is compared with.
+NAMES = {"base": "the bare base", "live": "the live version", "shipped": "the shipped version"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class Question:
     live: Adapter | None
     role: Literal["live", "shipped"]
     notes: list[str]
+    # Shares of the dev segments that may have each flag.
+    limits: dict[str, float]
+    # Test sets of the pair's languages, none of which the adapter may have been trained on.
+    testsets: list[Registered]
 
     @property
     def key(self) -> str:
@@ -62,6 +71,8 @@ class Question:
                 "training": self.adapter.card.data.get("corpora", []),
                 "engine": [self.engine, engine_version(self.engine)],
                 "alpha": self.alpha,
+                "limits": self.limits,
+                "testsets": [[s.name, *s.sha256] for s in self.testsets],
                 "test": [METHOD, TRIALS, SEED, bootstrap_seed()],
             }
         )
@@ -88,7 +99,16 @@ def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> t
         return None, "live", [f"the {name} cannot be read and was not compared with: {e}"]
 
 
-def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float, registry: Registry, shipped: Mapping[str, Shipped]) -> Question:
+def ask(
+    adapter: Adapter,
+    base: Base,
+    corpus: Corpus,
+    engine: str,
+    alpha: float,
+    registry: Registry,
+    shipped: Mapping[str, Shipped],
+    allowed: Mapping[str, float] | None = None,
+) -> Question:
     """Raises BadInput when the corpus is of another pair than the adapter."""
     if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
@@ -98,33 +118,24 @@ def ask(adapter: Adapter, base: Base, corpus: Corpus, engine: str, alpha: float,
     elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
         notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
         live = None
-    return Question(adapter, base, corpus, corpus.split("dev"), tell.engine.choose_engine(engine), alpha, live, role, notes)
+    dev, sets = corpus.split("dev"), of_languages(corpus.pair)
+    return Question(adapter, base, corpus, dev, tell.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
 
 
-def leaked(adapter: Adapter, corpus: Corpus, dev: TestSet) -> tuple[int, list[str]]:
-    """How many dev segments the adapter was trained on, by source or target, and what could not be looked at.
-
-    When this very corpus is among those trained on, none: its split is frozen, and `mix` leaves out what any of its corpora holds back.
-    Otherwise the corpora that the card names are read, where they still are.
-    """
-    entries = adapter.card.data.get("corpora", [])
-    if any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in entries):
-        return 0, []
-    seen: set[str] = set()
-    notes = []
-    for entry in entries:
-        path = Path(str(entry.get("path", "")))
-        try:
-            other = open_corpus(path)
-            if other.pairs_sha256 != entry.get("pairs_sha256"):
-                raise CorpusError("rebuilt since the adapter was trained", place=str(path))
-        except (CorpusError, OSError) as e:
-            notes.append(f"not checked whether the dev segments were trained on through another corpus: {e}")
-            continue
-        train = other.split("train")
-        seen |= {n for n in map(normalised, (*train.sources, *train.references)) if len(n) >= LEAK_LETTERS}
-    pairs = zip(dev.sources, dev.references, strict=True)
-    return sum(normalised(s) in seen or normalised(t) in seen for s, t in pairs), notes
+def _leaks(question: Question, trained: Trained) -> list[str]:
+    """Why what the adapter was trained on, or what would judge it, keeps it from being judged."""
+    dev, reasons = question.dev, []
+    if trained.dev:
+        reasons.append(f"{trained.dev:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
+    for r in trained.sets:
+        if r["leaked"]:
+            first = ", ".join(f"segment {x['segment']} ({x['place']})" for x in r["leaked_segments"][:3])
+            how = "build the corpus again, which leaves them out, and train on that"
+            reasons.append(f"{r['leaked']:,} of {r['segments']:,} segments of the test set {r['name']} are in the data it was trained on: {first}; {how}")
+    for r in repeats(dev, question.testsets):
+        if r["leaked"]:
+            reasons.append(f"{r['leaked']:,} segments of the test set {r['name']} are in the dev split, and a test does not decide; build the corpus again")
+    return reasons
 
 
 def _numbers(p: Paired) -> str:
@@ -165,23 +176,30 @@ def judge(question: Question) -> dict[str, Any]:
         "dev": {"source_sha256": dev.source_sha256, "reference_sha256": dev.reference_sha256},
         "engine": {"name": question.engine, "version": engine_version(question.engine)},
         "alpha": question.alpha,
+        "limits": question.limits,
         "metrics": {},
         "paired": {},
     }
     reasons: list[str] = []
-    count, notes = leaked(adapter, question.corpus, dev)
+    trained = trained_on(adapter, question.corpus, dev, question.testsets)
     if len(dev.sources) < MIN_SEGMENTS:
         where = f"the dev split of {spelled(str(question.corpus.path))}"
         reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
-    if count:
-        reasons.append(f"{count:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
+    reasons += _leaks(question, trained)
     if not reasons:
         systems = [System.bare_base(adapter), System.of("adapter", adapter)]
         if question.live is not None:
             systems.append(System.of(question.role, question.live))
         outputs = translate_set(question.base, systems, dev, question.engine)
+        diagnoses = {}
         for name, out in outputs.items():
             scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
-            verdict["metrics"][name] = {**scores, "truncated": out.truncated, "empty": out.empty, "too_long": out.too_long}
+            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, out.hypotheses, dev.references, out.cut)
+            found = {"truncated": out.truncated, "empty": out.empty, "too_long": out.too_long, "diagnostics": diagnoses[name].row()}
+            verdict["metrics"][name] = {**scores, **found}
         reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
-    return {**verdict, "passed": not reasons, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *notes)]}
+        before = "base" if question.live is None else question.role
+        reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
+    verdict["testsets"] = trained.sets
+    told = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
+    return {**verdict, **told}

@@ -96,6 +96,7 @@ def publish_adapter(
     verdict_file: Path | None,
     shipped: Mapping[str, Shipped],
     golden: bool = True,
+    allowed: Mapping[str, float] | None = None,
 ) -> Published:
     """`shipped` stand for the live version of pairs that have none. With `golden` the card gets golden sentences from the dev split.
 
@@ -107,7 +108,7 @@ def publish_adapter(
     # now, not after minutes of translating
     registry.writable()
     state = registry.state(adapter.card.pair)
-    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped)
+    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped, allowed)
     kept = [read_scores(s, adapter) for s in scores]
     target = verdict_file or verdict_path(path)
 

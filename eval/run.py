@@ -71,6 +71,8 @@ class Output:
     too_long: int
     reused: int
     seconds: float
+    # Whether each was cut.
+    cut: list[bool]
 
     @property
     def empty(self) -> int:
@@ -228,5 +230,6 @@ def translate_set(base: Base, systems: list[System], test: TestSet, engine: str 
                 sum(r["too_long"] for r in rows.values()),
                 reused[s.name] if s not in missing else 0,
                 round(seconds.get(s.name, 0.0), 2),
+                [bool(rows[i]["truncated"]) for i in range(len(test.sources))],
             )
     return out

@@ -1,4 +1,4 @@
-"""BLEU and chrF2 by sacreBLEU, each with its signature and its 95% confidence interval.
+"""Scores by the metrics of eval.metrics, each with its signature and its 95% confidence interval.
 
 Reads hypotheses and references from memory; writes nothing. A score never leaves here without its signature.
 """
@@ -9,23 +9,19 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from eval.metrics import Metric, metric
+from eval.metrics import bleu_tokenizer as bleu_tokenizer
 from tell.errors import BadInput
 from tell.languages import LanguagePair
 
 # sacreBLEU's own default for bootstrap resampling (Koehn 2004): the half-width is stable to about 0.1 at this number.
 RESAMPLES = 1000
-
-# Languages written without spaces between words, where sacreBLEU's default `13a` would count a sentence as one word.
-# Its mecab and flores tokenizers need packages or downloads of their own; the signature says which was used.
-_TOKENIZERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
-
-
-def bleu_tokenizer(pair: LanguagePair) -> str:
-    return _TOKENIZERS.get(pair.target.tag.split("-")[0], "13a")
+# Rows that are drawn and summed at once: what is held does not grow with the number of resamples.
+_AT_ONCE = 64
 
 
 def metrics(pair: LanguagePair) -> dict[str, Any]:
-    """sacreBLEU's metrics at their defaults, by the names scores.json uses."""
+    """sacreBLEU's BLEU and chrF2 at their defaults, by the names scores.json uses."""
     from sacrebleu.metrics import BLEU, CHRF
 
     return {"bleu": BLEU(tokenize=bleu_tokenizer(pair)), "chrf": CHRF()}
@@ -44,31 +40,64 @@ def one_line(text: str) -> str:
     return " ".join(text.replace("\r", "\n").split("\n")) if "\n" in text or "\r" in text else text
 
 
-def score_system(hypotheses: Sequence[str], references: Sequence[str], pair: LanguagePair) -> dict[str, dict[str, Any]]:
-    """{"bleu": {"name", "score", "signature", "mean", "ci"}, "chrf": {...}}; `ci` is the half-width of the 95% interval round `mean`.
+def resampled(statistics: Sequence[Any], resamples: int, seed: int) -> list[Any]:
+    """Sums of the rows that are drawn with replacement, as sacreBLEU draws them: one (resamples, k) array for each of several systems of as many segments,
+    all by the same draws."""
+    import numpy as np
 
-    Raises BadInput when there are not as many references as hypotheses, or none.
-    """
+    rng = np.random.default_rng(seed)
+    rows = len(statistics[0])
+    out = [np.empty((resamples, s.shape[1])) for s in statistics]
+    for start in range(0, resamples, _AT_ONCE):
+        drawn = rng.choice(rows, size=(min(_AT_ONCE, resamples - start), rows), replace=True)
+        counts = np.stack([np.bincount(d, minlength=rows) for d in drawn]).astype(np.float64)
+        for sums, s in zip(out, statistics, strict=True):
+            sums[start : start + len(drawn)] = counts @ s
+    return out
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The middle 95% of resampled values, cut off as sacreBLEU does."""
+    ordered = sorted(values)
+    out = len(ordered) // 40
+    return ordered[out], ordered[len(ordered) - out - 1]
+
+
+def score(measure: Metric, statistics: Any, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """{"name", "score", "signature", "mean", "ci"} of a metric's statistics; `ci` is the half-width of the 95% interval round `mean`."""
+    seed = bootstrap_seed()
+    # Step by step what sacreBLEU's `corpus_score(..., n_bootstrap=)` does: its own averaging raises TypeError when some resamples score exactly 0,
+    # as those of a weak system on few segments do.
+    values = [measure.of(sums) for sums in resampled([statistics], resamples, int(seed))[0]]
+    low, high = interval(values)
+    return {
+        "name": measure.name,
+        "score": round(measure.of(statistics.sum(0)), 4),
+        "signature": measure.signature(bs=resamples, seed=seed),
+        "mean": round(sum(values) / len(values), 4),
+        "ci": round((high - low) / 2, 4),
+    }
+
+
+def same_number(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Raises BadInput when there are not as many references as hypotheses, or none."""
     if not hypotheses or len(hypotheses) != len(references):
         raise BadInput("hypotheses and references do not match", found=f"{len(hypotheses):,} and {len(references):,}", valid="equally many, at least 1")
-    import numpy as np
-    from sacrebleu.significance import _bootstrap_resample, estimate_ci
 
-    bootstrap_seed()
-    out = {}
-    for key, metric in metrics(pair).items():
-        # What `corpus_score(..., n_bootstrap=)` does, step by step: its own averaging of the resamples raises TypeError when some of
-        # them score exactly 0, as those of a weak system on few segments do.
-        stats = metric._extract_corpus_statistics(list(hypotheses), [list(references)])
-        found = metric._aggregate_and_compute(stats)
-        metric.n_bootstrap = RESAMPLES
-        metric.seed, resampled = _bootstrap_resample(stats, metric, RESAMPLES)
-        mean, ci = estimate_ci(np.array([float(r.score) for r in resampled]))
-        out[key] = {
-            "name": found.name,
-            "score": round(float(found.score), 4),
-            "signature": str(metric.get_signature()),
-            "mean": round(float(mean), 4),
-            "ci": round(float(ci), 4),
-        }
-    return out
+
+def score_system(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    pair: LanguagePair | None,
+    measures: Sequence[Metric] | None = None,
+    sources: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+) -> dict[str, dict[str, Any]]:
+    """{"bleu": {"name", "score", "signature", "mean", "ci"}, "chrf": {...}}, or of other metrics by their keys.
+
+    Raises BadInput when there are not as many references as hypotheses, or none, and when a metric wants sources that are not given.
+    """
+    same_number(hypotheses, references)
+    if measures is None:
+        measures = [metric("bleu", pair), metric("chrf", pair)]
+    return {m.key: score(m, m.statistics(hypotheses, references, sources), resamples) for m in measures}

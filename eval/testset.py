@@ -30,6 +30,8 @@ class TestSet:
     references: list[str]
     # Where each segment came from, for messages: "file, line n".
     places: list[str]
+    # The document of each segment, where documents are known.
+    documents: list[str] | None = None
 
     @property
     def source_sha256(self) -> str:
@@ -43,7 +45,8 @@ class TestSet:
         """The first `n` segments, under a name that says so; the set itself when it has no more."""
         if n >= len(self.sources):
             return self
-        return TestSet(f"{self.name}[:{n}]", self.pair, self.sources[:n], self.references[:n], self.places[:n])
+        documents = self.documents and self.documents[:n]
+        return TestSet(f"{self.name}[:{n}]", self.pair, self.sources[:n], self.references[:n], self.places[:n], documents)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Corpus:
         pairs = read_pairs(self.path / "pairs.jsonl", split)
         name = f"{spelled(self.path.resolve().name)}/{split}"
         places = [f"{p.origin}, line {p.line}" for p in pairs]
-        return TestSet(name, self.pair, [p.source for p in pairs], [p.target for p in pairs], places)
+        return TestSet(name, self.pair, [p.source for p in pairs], [p.target for p in pairs], places, [p.doc for p in pairs])
 
 
 def open_corpus(path: Path) -> Corpus:

@@ -12,6 +12,7 @@ from tell.console import emit, say, table
 from tell.corpus import Options, build, reusable
 from tell.languages import parse_pair
 from tell.split import Sizes
+from tell.testsets import of_languages
 
 _FILE = click.Path(path_type=Path)
 
@@ -48,10 +49,11 @@ def build_(
 ) -> None:
     """Clean SOURCE.txt and TARGET.txt, or TSV and JSONL FILES, into one corpus with a frozen split.
 
-    Every line that is dropped has its reason in dropped.jsonl. Documents that were dev or test in an earlier build at the same
-    place stay so.
+    Every line that is dropped has its reason in dropped.jsonl; what repeats a registered test set (tellmt testset) is. Documents that were
+    dev or test in an earlier build at the same place stay so.
     """
-    options = Options(files, parse_pair(pair), docs, columns, against, Sizes(dev, test, seed))
+    held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
+    options = Options(files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed))
     report = None if force or new_split else reusable(out, options)
     if report is None:
         report = build(options, out, new_split)

