@@ -62,10 +62,12 @@ class _Record(BaseModel):
 
 
 class Translation(_Record):
-    """`truncated`: whether some of it was cut at the token limit. `adapter` is the id of the one that translated, for `Client.feedback`."""
+    """`truncated`: whether some of it was cut at the token limit. `adapter` is the id of the one that translated, for `Client.feedback`.
+    `flags` are what looks wrong with it, the worst first."""
 
     text: str
     truncated: bool
+    flags: tuple[str, ...] = ()
     pair: str
     adapter: str
     base: str
@@ -190,23 +192,24 @@ class Client:
         return TellmtError("the service's answer cannot be read", place=self.url, valid="the address of a tellmt serve of this version")
 
     @overload
-    def translate(self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True) -> Translation: ...
+    def translate(self, text: str, source: str, target: str, *, timeout: float | None = None, cache: bool = True, low: bool = False) -> Translation: ...
     @overload
     def translate(
-        self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self, text: list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True, low: bool = False
     ) -> list[Translation]: ...
     def translate(
-        self, text: str | list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True
+        self, text: str | list[str] | tuple[str, ...], source: str, target: str, *, timeout: float | None = None, cache: bool = True, low: bool = False
     ) -> Translation | list[Translation]:
         """A translation of a text, or one for each of several, in order. `timeout`: seconds within which the answer is wanted; `cache`: whether
-        it may come from, and stay in, the service's memory.
+        it may come from, and stay in, the service's memory; `low`: whether it gives way to everybody else's.
 
         Raises NotServed for a pair without an adapter, RequestError for what cannot be used, TooLarge, and TimedOut.
         """
         body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": cache}
         if timeout is not None:
             body["timeout"] = timeout
-        response = self._ask("POST", "api/v1/translate", json=body)
+        # RFC 9218: the urgency of what nobody waits for.
+        response = self._ask("POST", "api/v1/translate", json=body, headers={"Priority": "u=7"} if low else None)
         try:
             answer = response.json()
             common = {name: answer[name] for name in ("pair", "adapter", "base")}
