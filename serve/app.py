@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_feedback, api_libre, api_monitor, api_native, api_status, api_stream
 from serve.dialect import Dialect
 from serve.feedback import Feedback
 from serve.follow import Follower
@@ -21,6 +21,7 @@ from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
 from serve.jobs import JobLimits, Jobs
 from serve.keys import Keys
+from serve.monitor import Monitor
 from serve.openapi import describe
 from serve.quota import Quota
 from serve.service import Service
@@ -108,7 +109,8 @@ def _operations(app: FastAPI, service: Service) -> None:
 def _pages(directory: Path) -> dict[str, Path]:
     """Paths and files of the page."""
     files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    return {"/" if f.name == "index.html" else f"/{f.name}": f for f in files}
+    named = {"index.html": "/", "status.html": "/status"}
+    return {named.get(f.name, f"/{f.name}"): f for f in files}
 
 
 def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
@@ -132,8 +134,12 @@ def create_app(
     quota: Quota | None = None,
     jobs: JobLimits | None = None,
     feedback: Feedback | None = None,
+    monitor: Monitor | None = None,
 ) -> FastAPI:
-    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given."""
+    """The application over a service; starting and closing the service, and running `state.monitor`, is the caller's.
+
+    `keys` are those of the keys file unless given.
+    """
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
     app = FastAPI(
@@ -147,12 +153,15 @@ def create_app(
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
+    app.state.monitor = monitor or Monitor()
+    app.state.monitor.attach(service, follower)
     app.state.jobs, app.state.feedback = Jobs(service, jobs), feedback
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
     app.include_router(api_documents.routes)
     app.include_router(api_feedback.routes)
     app.include_router(api_status.routes)
+    app.include_router(api_monitor.routes)
     app.include_router(api_libre.routes)
     app.include_router(api_deepl.routes)
     _operations(app, service)

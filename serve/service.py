@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
@@ -31,6 +32,9 @@ IN_PLACE = 1000
 RESERVE = 0.3
 # Of what may wait; while more does, nothing is tried again: a second try for one would cost another its first.
 BUSY = 0.5
+# Of a request that gives way: texts in the queue at once, seconds between two looks at it, and seconds until it is let in all the same, so that a busy
+# service is watched too: then four segments in ten seconds, in their fair turn.
+LOW_TEXTS, LOW_LOOK, LOW_WAIT = 4, 0.02, 10.0
 _LINE = re.compile(r"\S[^\r\n]*")
 
 
@@ -49,12 +53,13 @@ class Translation:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
     """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
-    may serve and keep it."""
+    may serve and keep it. `low` gives way to everybody else, and is not counted among the signals: nobody waits for it."""
 
     caller: str = ""
     seconds: float = math.inf
     deadline: float | None = None
     cache: bool = True
+    low: bool = False
 
     def left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
@@ -113,6 +118,7 @@ class Service:
         self.tokens = Tokens(engine.base)
         # On use, so that translating a file needs no metrics library.
         from serve.metrics import Metrics
+        from serve.signals import Signals
 
         self.metrics = Metrics()
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
@@ -121,7 +127,12 @@ class Service:
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
-        self.versions.unloaded = self.queue.forget
+        self.signals = Signals(self.metrics)
+        self.versions.unloaded = self._unloaded
+
+    def _unloaded(self, adapter_id: str) -> None:
+        self.queue.forget(adapter_id)
+        self.metrics.forget(adapter_id)
 
     async def start(self) -> None:
         await self.engine.start()
@@ -177,6 +188,7 @@ class Service:
         # Before anything is tokenised, so that a refusal costs next to nothing.
         job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache)
         finals: dict[str, Final] = {}
+        began = time.perf_counter()
         try:
             aside = characters > IN_PLACE
             plans = await _called(aside, self._plan, version, texts)
@@ -187,9 +199,12 @@ class Service:
                     continue
                 if isinstance(slot, Checked) and not slot.flags:
                     finals[segment] = slot
+                    self._note(job, segment, slot, ask)
                 else:
                     finals[segment] = asyncio.create_task(self._final(job, segment, slot, ask))
             yield Work(plans, [finals[segment] for segment in segments])
+            if segments and not ask.low:
+                self.signals.took(job.pair, version.adapter.id, time.perf_counter() - began)
         finally:
             tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
             for task in tasks:
@@ -204,6 +219,7 @@ class Service:
         """What comes of a segment, tried again where it has flags and there is time."""
         made = await _of(slot)
         if not made.flags:
+            self._note(job, segment, made, ask)
             return made
 
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
@@ -217,17 +233,34 @@ class Service:
                     await mend.run()
         best = mend.best
         self.metrics.mended.labels(job.pair, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
-        for flag in best.flags:
-            self.metrics.flagged.labels(job.pair, flag).inc()
+        self._note(job, segment, best, ask)
         return best
+
+    def _note(self, job: Job, segment: str, made: Checked, ask: Ask) -> None:
+        if not ask.low:
+            self.signals.note(job.pair, job.version.adapter.id, segment, made)
 
     async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
         """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
 
         Raises what `work` does, or what the engine raises. Cancelled, it stops the engine's work for these texts.
         """
+        if ask.low:
+            return await self._behind(version, texts, ask)
         async with self.work(version, texts, ask) as work:
             return await work.translations()
+
+    async def _behind(self, version: Version, texts: Sequence[str], ask: Ask) -> list[Translation]:
+        """A few texts at a time, each once nothing else waits, or, where something always does, when it has waited its time."""
+        loop = asyncio.get_running_loop()
+        out = []
+        for at in range(0, len(texts), LOW_TEXTS):
+            until = min(loop.time() + LOW_WAIT, math.inf if ask.deadline is None else ask.deadline - ask.seconds * RESERVE)
+            while self.queue.admission.waiting and loop.time() < until:
+                await asyncio.sleep(LOW_LOOK)
+            async with self.work(version, texts[at : at + LOW_TEXTS], ask) as work:
+                out += await work.translations()
+        return out
 
     def _plan(self, version: Version, texts: Sequence[str]) -> list[list[Span]]:
         def measure(parts: list[str]) -> list[int]:

@@ -2,7 +2,8 @@
 
 Three questions, each a test on the same texts, never a bare threshold: are the segments translated worse than by the baseline (paired approximate
 randomisation on chrF2, and a loss worth an alarm); have more of the hard texts a flag than had (the sign test); and, while there is no baseline yet, is the
-output worse than the source left as it is. The first run of a version is compared with the baseline of the version before it, so a broken one is seen before it has any.
+output worse than the source left as it is. The first run of a version is compared with the baseline of the version before it, so a broken one is seen
+before it has any.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from eval.monitor.judge import Made
 from eval.monitor.sets import CanarySet
 from tell.client import Client, NoAnswer, Translation
 from tell.errors import EngineError, Overloaded
+from tell.languages import LanguagePair
 
 # Texts in one request: a few seconds on a CPU.
 PART = 8
@@ -25,8 +26,7 @@ def translate_set(client: Client, canary: CanarySet, sleep: Callable[[float], No
         made: list[Translation] = []
         texts = canary.texts
         for at in range(0, len(texts), PART):
-            part = texts[at : at + PART]
-            made += _patiently(functools.partial(client.translate, part, pair.source.tag, pair.target.tag, cache=False, low=True), sleep)
+            made += _patiently(functools.partial(_ask, client, pair, texts[at : at + PART]), sleep)
             if made[-1].adapter != made[0].adapter:
                 break
         else:
@@ -34,6 +34,10 @@ def translate_set(client: Client, canary: CanarySet, sleep: Callable[[float], No
             flags = [t.flags for t in made[n:]]
             return Made(made[0].adapter, made[0].base, [t.text for t in made[:n]], flags, time.monotonic() - began)
     raise EngineError("the version changed while the canary set was translated, twice")
+
+
+def _ask(client: Client, pair: LanguagePair, texts: list[str]) -> list[Translation]:
+    return client.translate(texts, pair.source.tag, pair.target.tag, cache=False, low=True)
 
 
 def _patiently(ask: Callable[[], list[Translation]], sleep: Callable[[float], None]) -> list[Translation]:
