@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_native, api_status, api_stream
+from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_monitor, api_native, api_status, api_stream
 from serve.dialect import Dialect
 from serve.feedback import Feedback
 from serve.follow import Follower
@@ -22,6 +22,7 @@ from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
 from serve.jobs import JobLimits, Jobs
 from serve.keys import Keys
+from serve.monitor import Monitor
 from serve.openapi import describe
 from serve.quota import Quota
 from serve.service import Service
@@ -128,7 +129,8 @@ def _operations(app: FastAPI, service: Service) -> None:
 def _pages(directory: Path) -> dict[str, Path]:
     """Paths and files of the page."""
     files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    return {"/" if f.name == "index.html" else f"/{f.name}": f for f in files}
+    named = {"index.html": "/", "status.html": "/status"}
+    return {named.get(f.name, f"/{f.name}"): f for f in files}
 
 
 def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
@@ -153,9 +155,12 @@ def create_app(
     jobs: JobLimits | None = None,
     feedback: Feedback | None = None,
     compare_base: bool = False,
+    monitor: Monitor | None = None,
 ) -> FastAPI:
-    """The application over a service; starting and closing the service is the caller's. `keys` are those of the keys file unless given;
-    `compare_base`: whether callers may have the bare base's translations."""
+    """The application over a service; starting and closing the service, and running `state.monitor`, is the caller's.
+
+    `keys` are those of the keys file unless given; `compare_base`: whether callers may have the bare base's translations.
+    """
     pages = _pages(page)
     gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
     app = FastAPI(
@@ -169,6 +174,8 @@ def create_app(
         exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
     )
     app.state.service, app.state.follower = service, follower
+    app.state.monitor = monitor or Monitor()
+    app.state.monitor.attach(service, follower)
     app.state.jobs, app.state.feedback, app.state.compare_base = Jobs(service, jobs), feedback, compare_base
     app.include_router(api_native.routes)
     app.include_router(api_stream.routes)
@@ -177,6 +184,7 @@ def create_app(
     app.include_router(api_feedback.routes)
     app.include_router(api_info.routes)
     app.include_router(api_status.routes)
+    app.include_router(api_monitor.routes)
     app.include_router(api_libre.routes)
     app.include_router(api_deepl.routes)
     _operations(app, service)

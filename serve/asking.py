@@ -1,6 +1,7 @@
 """What requests of every API may ask for besides a translation: less time, and no cache; and the headers that say who translated.
 
 X-Request-Timeout: SECONDS    the answer is wanted within so many; the service's own limit is the most. As `timeout` in a native body.
+Priority: u=7                 it gives way to all others (RFC 9218: the urgency of work in the background).
 Cache-Control: no-store       the cache neither answers this request nor keeps what it made. As `cache: false` in a native body.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +25,11 @@ from serve.ways import Route
 from tell.errors import RequestError, TimedOut
 
 TIMEOUT = "X-Request-Timeout"
+PRIORITY = "Priority"
+_BACKGROUND = re.compile(r"(?:^|,)\s*u=7\s*(?:$|[,;])")
 PARAMETERS = [
     {"name": TIMEOUT, "in": "header", "required": False, "description": "Seconds within which the answer is wanted", "schema": {"type": "string"}},
+    {"name": PRIORITY, "in": "header", "required": False, "description": "u=7: after everything else that waits", "schema": {"type": "string"}},
     {"name": "Cache-Control", "in": "header", "required": False, "description": "no-store: as `cache: false`", "schema": {"type": "string"}},
 ]
 NAMED: dict[str, Any] = {
@@ -44,7 +49,8 @@ def ask_of(request: Request, timeout: float | None = None, cache: bool = True, q
     seconds = min(service.limits.timeout, _header(request), timeout or math.inf)
     caller = request.scope.get("tellmt.caller")
     stored = cache and getattr(caller, "cache", True) and "no-store" not in _directives(request)
-    ask = Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives)
+    low = _BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None
+    ask = Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives, low=low)
     return service.settled(ask)
 
 

@@ -1,5 +1,5 @@
 """`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing but,
-where it is asked to, corrections (`serve.feedback`).
+where it is asked to, corrections (`serve.feedback`) and the monitor's history (`eval.monitor.history`).
 
 The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
 asked. How the process ends is in `serve.process`.
@@ -15,7 +15,7 @@ import socket
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,7 @@ from tell.console import emit, json_mode, say
 from tell.engine import EngineOptions, choose_engine, open_engine
 from tell.errors import TellmtError
 from tell.extras import need
+from tell.paths import monitor_dir, writable
 from tell.registry import Registry
 from tell.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 
@@ -114,6 +115,12 @@ def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> L
 @click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
 @click.option("--compare-base", is_flag=True, help="Let callers ask for the bare base's translation beside an adapter's.")
+@click.option("--monitor", is_flag=True, help="Run the canary sets of TELLMT_MONITOR at every deploy and on a schedule, and keep what came of it there.")
+@click.option(
+    "--canary-minutes", type=click.IntRange(0, 100_000), default=360, show_default=True, help="Minutes between two runs of a set; 0: at deploys alone."
+)
+@click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the version before when a canary run finds what is live to be worse.")
+@click.option("--alarm-webhook", default="", metavar="URL", help="POST each alarm there as JSON when it begins and when it is over.")
 @click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
 @click.option("--grace", type=click.FloatRange(0, 600), default=1, show_default=True, help="Of these, seconds in which new ones are still taken.")
 @NO_SHIPPED
@@ -137,6 +144,10 @@ def serve(
     quota_storage: str,
     feedback: Path | None,
     compare_base: bool,
+    monitor: bool,
+    canary_minutes: int,
+    roll_back_on_alarm: bool,
+    alarm_webhook: str,
     drain: float,
     grace: float,
     no_shipped: bool,
@@ -156,14 +167,22 @@ def serve(
     from serve.feedback import Feedback
     from serve.follow import Follower
     from serve.keys import keys_for
+    from serve.monitor import Monitor, Watching
     from serve.process import run
     from serve.quota import Quota
     from serve.service import Service
 
+    if not monitor and (roll_back_on_alarm or alarm_webhook):
+        raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
+    watching = Watching()
+    if monitor:
+        home = writable(monitor_dir(), "monitor's directory", "TELLMT_MONITOR")
+        watching = Watching(home, 60.0 * canary_minutes, roll_back_on_alarm, alarm_webhook)
     sock = bind(host, port)
     try:
         keeping = Feedback(feedback) if feedback else None
-        access = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": keeping, "compare_base": compare_base}
+        access: dict[str, Any] = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": keeping}
+        access |= {"compare_base": compare_base, "monitor": Monitor(watching)}
         found = Registry(registry)
         shipped = shipped_adapters(no_shipped)
         model = find_base(base or base_of(found, shipped))

@@ -37,7 +37,7 @@ def needed(path: str) -> frozenset[str]:
     """The scopes of which a key must have one."""
     if path.startswith(ADMIN):
         return frozenset({"admin"})
-    if path == "/metrics":
+    if path in ("/metrics", "/api/v1/monitor"):
         return frozenset({"metrics", "admin"})
     if path in ("/api/v1/adapters", "/api/v1/load"):
         return frozenset({"translate", "admin"})

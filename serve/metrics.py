@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # Seconds. A sentence takes a few tenths on a CPU, a long document minutes.
 LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+# Unloaded versions that are looked for again when the next one goes.
+LATE = 32
 
 
 def _tasks() -> float:
@@ -42,7 +45,7 @@ class Metrics:
         self.characters = Counter("tellmt_source_characters", "Characters of the segments translated.", version, **kept)
         self.tokens = Counter("tellmt_output_tokens", "Tokens the engine made.", version, **kept)
         self.truncated = Counter("tellmt_truncated_segments", "Translations cut at their token limit, each try counted.", version, **kept)
-        self.flagged = Counter("tellmt_flagged_segments", "Segments answered with a flag, after all tries.", ["pair", "flag"], **kept)
+        self.flagged = Counter("tellmt_flagged_segments", "Segments answered with a flag, after all tries.", [*version, "flag"], **kept)
         self.mended = Counter(
             "tellmt_mended_segments", "Flagged segments: clean, better or same after more tries, or busy: none made.", ["pair", "outcome"], **kept
         )
@@ -54,6 +57,16 @@ class Metrics:
         self.swaps = Counter("tellmt_adapter_changes", "Versions that went live or were refused.", ["pair", "outcome"], **kept)
         self.tasks = Gauge("tellmt_asyncio_tasks", "Tasks of the event loop that asks: a number that only grows is a leak.", **kept)
         self.tasks.set_function(_tasks)
+        # Those that are labelled by version, and the versions that left: what was loaded once must not be told for ever.
+        self.by_version: list[Counter | Gauge | Histogram] = [self.requests, self.segments, self.characters, self.tokens, self.truncated, self.flagged]
+        self._gone: deque[str] = deque(maxlen=LATE)
+
+    def forget(self, version: str) -> None:
+        """The version is unloaded: its series end. So do those of the ones before, since a request that ends late may have brought one back."""
+        self._gone.append(version)
+        for metric in self.by_version:
+            for gone in self._gone:
+                metric.remove_by_labels({"version": gone})
 
     def page(self) -> bytes:
         text: bytes = generate_latest(self.registry)

@@ -202,7 +202,8 @@ async def run(
             if died and not any(task.done() for task in ends):
                 announce()
                 begun.append(loop.create_task(follower.run()))
-                await _first(begun[-1], *ends)
+                begun.append(loop.create_task(server.config.app.state.monitor.run()))
+                await _first(begun[-2], *ends)
         finally:
             gone = died is not None and died.done() and not got
             code = DIED if gone else 1 if not got else 130 if got[0] == signal.SIGINT else 0

@@ -102,6 +102,10 @@ class Queue:
         found = self._turns.oldest()
         return 0.0 if found is None else time.monotonic() - found.since
 
+    def waiting(self) -> dict[str, int]:
+        """Segments admitted and not translated yet, by pair."""
+        return dict(self._pairs)
+
     # Requests come and go.
 
     def check(self, caller: str, segments: int, candidates: int = 1) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.bare import bare
+from serve.bare import PREFIX, bare
 from serve.located import Locator, Segment, located
 from serve.mend import Mend
 from serve.quality import Quality, candidates, samplings
@@ -37,6 +37,9 @@ IN_PLACE = 1000
 RESERVE = 0.3
 # Of what may wait; while more does, nothing is tried again: a second try for one would cost another its first.
 BUSY = 0.5
+# Of a request that gives way: texts in the queue at once, seconds between two looks at it, and seconds until it is let in all the same, so that a busy
+# service is watched too: then four segments in ten seconds, in their fair turn.
+LOW_TEXTS, LOW_LOOK, LOW_WAIT = 4, 0.02, 10.0
 _LINE = re.compile(r"\S[^\r\n]*")
 
 
@@ -62,7 +65,8 @@ class Translation:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
     """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
-    may serve and keep it; how hard it is tried for, and how many other translations of each text are wanted. `measured`: its length has been checked."""
+    may serve and keep it; how hard it is tried for, and how many other translations of each text are wanted. `measured`: its length has been checked.
+    `low` gives way to everybody else, and is not counted among the signals: nobody waits for it."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -71,6 +75,7 @@ class Ask:
     quality: Quality = "fast"
     alternatives: int = 0
     measured: bool = False
+    low: bool = False
 
     @property
     def candidates(self) -> int:
@@ -158,6 +163,7 @@ class Service:
         self.tokens = Tokens(engine.base)
         # On use, so that translating a file needs no metrics library.
         from serve.metrics import Metrics
+        from serve.signals import Signals
 
         self.metrics = Metrics()
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
@@ -168,7 +174,13 @@ class Service:
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
-        self.versions.unloaded = self.queue.forget
+        self.signals = Signals(self.metrics)
+        self.versions.unloaded = self._unloaded
+
+    def _unloaded(self, adapter_id: str) -> None:
+        self.queue.forget(adapter_id)
+        self.metrics.forget(adapter_id)
+        self.metrics.forget(PREFIX + adapter_id)
 
     async def start(self) -> None:
         await self.engine.start()
@@ -254,6 +266,7 @@ class Service:
         # Before anything is tokenised, so that a refusal costs next to nothing.
         job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache, ask.candidates)
         finals: dict[str, Final] = {}
+        began = time.perf_counter()
         try:
             aside = characters > IN_PLACE
             plans = await _called(aside, self._plan, version, texts)
@@ -268,9 +281,12 @@ class Service:
                     continue
                 if isinstance(slot, Checked) and not slot.flags and not drawn:
                     finals[segment] = slot
+                    self._note(job, segment, slot, ask)
                 else:
                     finals[segment] = asyncio.create_task(self._final(job, segment, slot, more.get(segment, ()), ask))
             yield Work(plans, [finals[segment] for segment in segments], ask.alternatives)
+            if segments and not ask.low and not version.bare:
+                self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
             tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
             for task in tasks:
@@ -292,6 +308,7 @@ class Service:
                 self.metrics.chosen.labels(job.label, "greedy" if ranked[0].text == made.text else "drawn").inc()
                 made = ranked[0]
         best = await self._mended(job, segment, made, ask) if made.flags else made
+        self._note(job, segment, best, ask)
         return Chosen(best.text, best.tokens, best.truncated, best.flags, tuple(c for c in ranked if c.text != best.text))
 
     async def _mended(self, job: Job, segment: str, made: Checked, ask: Ask) -> Checked:
@@ -306,15 +323,25 @@ class Service:
                     await mend.run()
         best = mend.best
         self.metrics.mended.labels(job.label, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
-        for flag in best.flags:
-            self.metrics.flagged.labels(job.label, flag).inc()
         return best
+
+    def _note(self, job: Job, segment: str, made: Checked, ask: Ask) -> None:
+        if ask.low:
+            return
+        if not job.version.bare:
+            self.signals.note(*job.version.labels, segment, made)
+            return
+        # What the bare base makes says nothing of what is live.
+        for flag in made.flags:
+            self.metrics.flagged.labels(*job.version.labels, flag).inc()
 
     async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
         """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
 
         Raises what `work` does, or what the engine raises. Cancelled, it stops the engine's work for these texts.
         """
+        if ask.low:
+            return await self._behind(version, texts, ask)
         async with self.work(version, texts, ask) as work:
             return await work.translations()
 
@@ -335,6 +362,18 @@ class Service:
             made = [pivoted(a, b) for a, b in zip(made, found, strict=True)] if made else found
             texts = [t.text for t in found]
         return made if route.way is None else [dataclasses.replace(t, way=route.way, by=tuple(by)) for t in made]
+
+    async def _behind(self, version: Version, texts: Sequence[str], ask: Ask) -> list[Translation]:
+        """A few texts at a time, each once nothing else waits, or, where something always does, when it has waited its time."""
+        loop = asyncio.get_running_loop()
+        out = []
+        for at in range(0, len(texts), LOW_TEXTS):
+            until = min(loop.time() + LOW_WAIT, math.inf if ask.deadline is None else ask.deadline - ask.seconds * RESERVE)
+            while self.queue.admission.waiting and loop.time() < until:
+                await asyncio.sleep(LOW_LOOK)
+            async with self.work(version, texts[at : at + LOW_TEXTS], ask) as work:
+                out += await work.translations()
+        return out
 
     def _plan(self, version: Version, texts: Sequence[str]) -> list[list[Span]]:
         def measure(parts: list[str]) -> list[int]:

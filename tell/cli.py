@@ -36,6 +36,7 @@ COMMANDS = {
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
     "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),
     "registry": ("tell.registry_cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
+    "monitor": ("eval.monitor.cli:monitor", "Watch what is live: canary sets, alarms, and what users' corrections say."),
     "keys": ("serve.keys_cli:keys", "Make, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
     "translate": ("serve.translate_cli:translate", "Translate FILE line by line; - is standard input."),
@@ -157,7 +158,7 @@ def _os_error(e: OSError) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line. Returns 0 done, 1 failed, 2 bad input or usage, 3 partly done, 130 interrupted."""
+    """Run the command line. Returns 0 done, 1 failed, 2 bad input or usage, 3 partly done, 4 an alarm, 130 interrupted."""
     use_json(False)
     for stream in (sys.stdout, sys.stderr):
         # A path whose bytes are not UTF-8 can be named in a message, and so can any letter where the terminal knows few.

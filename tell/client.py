@@ -198,6 +198,7 @@ class Client:
         quality: Quality = "fast",
         alternatives: int = 0,
         fallback: Sequence[Way] = (),
+        low: bool = False,
     ) -> Translation: ...
     @overload
     def translate(
@@ -213,6 +214,7 @@ class Client:
         quality: Quality = "fast",
         alternatives: int = 0,
         fallback: Sequence[Way] = (),
+        low: bool = False,
     ) -> list[Translation]: ...
     def translate(
         self,
@@ -227,16 +229,20 @@ class Client:
         quality: Quality = "fast",
         alternatives: int = 0,
         fallback: Sequence[Way] = (),
+        low: bool = False,
     ) -> Translation | list[Translation]:
         """A translation of a text, or one for each of several, in order.
 
         `timeout`: seconds within which the answer is wanted; `cache`: whether it may come from, and stay in, the service's memory; `segments`: whether to be
         told which part of the text each part of the translation is of; `base`: the bare base's translation, without the adapter; `alternatives`: so many other
-        translations are wanted; `fallback`: what may stand in for an adapter that the pair does not have, in order.
+        translations are wanted; `fallback`: what may stand in for an adapter that the pair does not have, in order;
+        `low`: whether it gives way to everybody else's.
         Raises NotServed for a pair without an adapter, RequestError for what cannot be used, TooLarge, and TimedOut.
         """
         wishes = {"timeout": timeout, "segments": segments, "base": base, "quality": quality, "alternatives": alternatives, "fallback": list(fallback)}
-        response = self._ask("POST", "api/v1/translate", json=_asked(text, source, target, cache, wishes))
+        # RFC 9218: the urgency of what nobody waits for.
+        headers = {"Priority": "u=7"} if low else None
+        response = self._ask("POST", "api/v1/translate", json=_asked(text, source, target, cache, wishes), headers=headers)
         try:
             answer = response.json()
             common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback")}

@@ -41,6 +41,11 @@ def testsets_dir() -> Path:
     return registry_dir() / "testsets"
 
 
+def monitor_dir() -> Path:
+    """`TELLMT_MONITOR`, else `$XDG_DATA_HOME/tellmt/monitor`: canary sets and their history."""
+    return _home("TELLMT_MONITOR", "XDG_DATA_HOME", ".local/share", "monitor").absolute()
+
+
 def keys_file() -> Path:
     """`TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`."""
     return _home("TELLMT_KEYS", "XDG_CONFIG_HOME", ".config", "keys.json").absolute()

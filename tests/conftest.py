@@ -84,6 +84,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("TELLMT_CACHE", str(home / "cache"))
     monkeypatch.setenv("TELLMT_REGISTRY", str(home / "registry"))
+    monkeypatch.setenv("TELLMT_MONITOR", str(home / "monitor"))
     monkeypatch.setenv("TELLMT_KEYS", str(home / "keys.json"))
     # Nor sees the adapters that come with tellmt.
     monkeypatch.setenv("TELLMT_SHIPPED", str(tmp_path_factory.mktemp("shipped")))

@@ -86,7 +86,7 @@ def running(
         try:
             await service.start()
             await follower.look()
-            following = asyncio.create_task(follower.run())
+            following = asyncio.gather(follower.run(), server.config.app.state.monitor.run())
             up.set()
             await serving
         finally:

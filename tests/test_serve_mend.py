@@ -81,8 +81,9 @@ def test_what_is_tried_and_what_is_answered(scripted: Any, case: str) -> None:
         assert service.engine.asked == asked
         outcome = "clean" if not expected[1] else "better" if case == "the best" else "same"
         assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome=outcome) == (len(asked) > 1)
+        version = service.service.versions.live["is-en"].adapter.id
         for flag in expected[1]:
-            assert service.metric("tellmt_flagged_segments_total", pair="is-en", flag=flag) == 1
+            assert service.metric("tellmt_flagged_segments_total", pair="is-en", version=version, flag=flag) == 1
         # All of it from the cache, each try under its own settings; and not of another pair.
         assert answered(service, source) == [expected]
         assert service.engine.asked == asked

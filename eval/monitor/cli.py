@@ -1,0 +1,262 @@
+"""`tellmt monitor`: freeze a canary set, run it against a service, see what came of it, and turn corrections into scores and training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tell.cli import Command, Group, Many
+from tell.console import emit, say, table
+from tell.errors import BadInput, TellmtError
+from tell.languages import parse_pair
+from tell.paths import monitor_dir, writable
+
+FILE = click.Path(path_type=Path)
+# Exit code of a run that raised, or left on, an alarm.
+ALARM = 4
+SERVER = "http://127.0.0.1:8080"
+
+
+def _home() -> Path:
+    return writable(monitor_dir(), "monitor's directory", "TELLMT_MONITOR")
+
+
+@click.group(cls=Group)
+def monitor() -> None:
+    """Watch what is live: canary sets, alarms, and what users' corrections say.
+
+    Everything lies in TELLMT_MONITOR, by default ~/.local/share/tellmt/monitor.
+    """
+
+
+@monitor.command("freeze", cls=Command)
+@click.argument("pair")
+@click.option("--source", type=FILE, help="A file of source segments, one a line.")
+@click.option("--target", type=FILE, help="Their references, one a line.")
+@click.option("--corpus", type=FILE, help="A corpus directory: its dev split is the set, and its training data what drift is measured against.")
+@click.option("--size", type=click.IntRange(100, 300), default=200, show_default=True, help="Segments in the set, 100 to 300.")
+@click.option("--replace", is_flag=True, help="Replace the set that is there, which begins a new series.")
+def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | None, size: int, replace: bool) -> None:
+    """Freeze the canary set of PAIR.
+
+    From two line-aligned files, or from a corpus' dev split; with both the files are the set. Duplicates are left out. A hard set is made of it: single words,
+    placeholders, long texts, other languages, orders to the model.
+    """
+    from eval.monitor.sets import freeze, set_path, write_set
+    from eval.testset import from_files, open_corpus
+
+    wanted = parse_pair(pair, "PAIR")
+    if (source is None) != (target is None) or (source is None and corpus is None):
+        raise click.UsageError("say what the set is made of: either --source FILE and --target FILE, or --corpus DIR")
+    training: list[str] = []
+    opened = None
+    if corpus is not None:
+        opened = open_corpus(corpus)
+        if opened.pair != wanted:
+            raise BadInput("the corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=str(wanted))
+        training = opened.split("train").sources
+    if source is not None and target is not None:
+        test, place = from_files(source, target, wanted), f"{source} and {target}"
+        # So that windows of it are compared with something: lines of the file are the best that is known of the traffic.
+        training = training or test.sources
+    else:
+        assert opened is not None
+        test, place = opened.split("dev"), f"{corpus}, split dev"
+    made, left = freeze(test, size, training, place)
+    path = set_path(_home(), wanted)
+    written = write_set(path, made, replace)
+    dropped = ", ".join(f"{n} {why}" for why, n in left.items() if n)
+    say(f"{path}: {'frozen' if written else 'unchanged'}, {len(made.segments)} segments and {len(made.hard)} hard texts")
+    if dropped:
+        say(f"left out: {dropped}")
+    hard: dict[str, int] = {}
+    for h in made.hard:
+        hard[h.kind] = hard.get(h.kind, 0) + 1
+    usual = made.profile.usual if made.profile else None
+    emit({
+        "pair": made.pair, "path": str(path), "sha256": made.sha256, "written": written, "segments": len(made.segments), "hard": hard, "left_out": left,
+        "drift_usual": usual,
+    })  # fmt: skip
+
+
+@monitor.command("run", cls=Command)
+@click.argument("pairs", nargs=-1)
+@click.option("--server", default=SERVER, show_default=True, help="The service that is asked. Its key, if it wants one, is read from TELLMT_API_KEY.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.5, True, True),
+    default=0.001,
+    show_default=True,
+    help="Share of runs that may raise a false alarm, at most.",
+)
+@click.option("--drop", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="Points of chrF2 below which a loss is none.")
+@click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the version before, in the registry, when what is live is worse.")
+@click.option("--webhook", default="", metavar="URL", help="POST each alarm there as JSON when it begins and when it is over.")
+def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_back_on_alarm: bool, webhook: str) -> int:
+    """Translate the canary sets of PAIRS, or of all that have one, with a running service, and compare.
+
+    For cron. Exits with 4 when there is an alarm.
+    """
+    from eval.monitor.judge import Rules
+    from eval.monitor.remote import translate_set
+    from eval.monitor.sets import all_sets, read_set, set_path
+    from eval.monitor.watch import line, open_history, post, roll_back, watch
+    from tell.client import Client
+
+    home = _home()
+    if pairs:
+        sets = [read_set(set_path(home, parse_pair(p, "PAIRS"))) for p in pairs]
+    else:
+        found, problems = all_sets(home)
+        if problems:
+            raise problems[0]
+        sets = list(found.values())
+    if not sets:
+        raise BadInput("no canary set is frozen", place=str(home / "canary"), valid="tellmt monitor freeze PAIR --corpus CORPUS")
+    history, rules = open_history(home), Rules(alpha, drop)
+    rows, alarm = [], False
+    trouble: TellmtError | None = None
+    with Client(server) as client:
+        for canary in sets:
+            outcome = watch(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
+            for a in (*outcome.opened, *outcome.closed):
+                say(line(a))
+            back = None
+            if outcome.alarms and roll_back_on_alarm:
+                from tell.registry import Registry
+
+                back, said = roll_back(Registry(), history, outcome)
+                say(said)
+            if webhook and (told := [*outcome.opened, *outcome.closed]) and (problem := post(webhook, told, back)):
+                say(problem)
+            alarm = alarm or bool(outcome.alarms)
+            trouble = trouble or outcome.history
+            rows.append({**_row(outcome.run), "alarms": [{"kind": a.kind, "reason": a.text} for a in outcome.alarms], "rolled_back_to": back})
+    emit({"runs": rows, "alarm": alarm}, lambda: _runs_table(rows))
+    if trouble is not None and not alarm:
+        raise trouble
+    if trouble is not None:
+        say(f"not kept: {trouble}")
+    return ALARM if alarm else 0
+
+
+def _row(run: Any) -> dict[str, Any]:
+    return {**dataclasses.asdict(run), "findings": list(run.findings)}
+
+
+def _figure(run: dict[str, Any], metric: str) -> str:
+    return f"{run['scores'][metric]['score']:.1f}" if run["scores"] else "-"
+
+
+def _runs_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.console import Group as Lines
+    from rich.text import Text
+
+    cells = []
+    for r in rows:
+        when = datetime.datetime.fromtimestamp(r["time"]).strftime("%Y-%m-%d %H:%M") if r["time"] else ""
+        state = ", ".join(r["findings"]) or ("baseline" if r["baseline"] else "as before" if r["against"] else r["state"])
+        delta = "-" if r["delta"] is None else f"{r['delta']:+.2f}"
+        flagged = "-" if not r["hard"] else f"{sum(n for n, _ in r['hard'].values())} of {sum(of for _, of in r['hard'].values())}"
+        cells.append([when, r["pair"], (r["version"] or "-")[:12], _figure(r, "bleu"), _figure(r, "chrf"), delta, flagged, state])
+    lines = sorted({s["signature"] for r in rows for s in r["scores"].values()})
+    notes = [f"{r['pair']}: {r['note']}" for r in rows if r["note"]]
+    columns = ["time", "pair", "version", "BLEU", "chrF2", "to baseline", "hard, flagged", "state"]
+    return Lines(table("", columns, cells), *(Text(x) for x in (*notes, *lines)))
+
+
+@monitor.command("report", cls=Command)
+@click.argument("pair", required=False)
+@click.option("--last", type=click.IntRange(1, 2000), default=10, show_default=True, help="Runs of each pair.")
+def report(pair: str | None, last: int) -> None:
+    """What the history holds: runs, alarms, and scores on corrections."""
+    from eval.monitor.watch import open_history
+
+    history = open_history(_home())
+    pairs = [str(parse_pair(pair, "PAIR"))] if pair else history.pairs()
+    rows = [_row(run) for p in pairs for run in history.runs(p, last)]
+    alarms = [dataclasses.asdict(a) for a in history.alarms() if a.pair in pairs]
+    corrections = {p: history.feedback(p) for p in pairs}
+    for a in (a for a in alarms if a["closed"] is None):
+        say(f"alarm: {a['pair']} {(a['version'] or '')[:12]}: {a['kind']}: {a['text']}")
+    if not rows:
+        say("no runs yet: tellmt monitor run")
+    emit({"runs": rows, "alarms": alarms, "feedback": corrections}, lambda: _runs_table(rows) if rows else None)
+
+
+@monitor.command("accept", cls=Command)
+@click.argument("pair")
+@click.option("--why", required=True, help="The reason, kept with the run.")
+def accept(pair: str, why: str) -> None:
+    """Let the newest run of PAIR be the baseline from now on, and its alarms be over."""
+    from eval.monitor.watch import open_history
+
+    if not why.strip():
+        raise click.UsageError("--why needs a reason: it is kept with the run")
+    wanted = str(parse_pair(pair, "PAIR"))
+    run = open_history(_home()).accept(wanted, f"accepted: {why.strip()}")
+    if run is None:
+        raise BadInput("there is no run to accept", place=wanted, valid="a pair that tellmt monitor run has scored")
+    say(f"{wanted}: run {run.id} of {(run.version or '')[:12]}, chrF2 {run.scores['chrf']['score']:.1f}, is the baseline")
+    emit({"pair": wanted, "run": run.id, "version": run.version, "scores": run.scores})
+
+
+@monitor.command("feedback", cls=Command)
+@click.argument("file", type=FILE)
+@click.option("--pair", help="Of which pair the corrections are written with -o.")
+@click.option("--against", cls=Many, type=FILE, help="A test set that no kept correction may repeat; several may follow. The pair's canary set always is one.")
+@click.option("-o", "--out", type=FILE, help="Write what can be trained on there, as JSON lines for tellmt corpus build.")
+def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path | None) -> None:
+    """What the corrections in FILE say of each version, and, with -o, those to train on.
+
+    FILE is that of tellmt serve --feedback. The newest correction of a source counts. Somebody should read them before they are trained on.
+    """
+    from eval.monitor.feedback import read_feedback, scores, training_pairs
+    from eval.monitor.sets import read_set, set_path
+    from eval.monitor.watch import open_history
+    from tell.files import write_jsonl
+
+    if (out is None) != (pair is None) or (against and out is None):
+        raise click.UsageError("--pair, --against and -o go together: they say which corrections are written where")
+    corrections, strange = read_feedback(file)
+    if not corrections:
+        raise BadInput(
+            "no corrections",
+            place=str(file),
+            found=f"{strange} lines that are none" if strange else "an empty file",
+            valid="the file of tellmt serve --feedback",
+        )
+    rows = scores(corrections)
+    home = _home()
+    history = open_history(home)
+    for row in rows:
+        if row["scores"]:
+            history.add_feedback(row["pair"], row["version"], row["segments"], row["scores"])
+    result: dict[str, Any] = {"corrections": len(corrections), "strange": strange, "versions": rows}
+    if strange:
+        say(f"{file}: {strange} lines are no corrections")
+    if out is not None and pair is not None:
+        wanted = parse_pair(pair)
+        path = set_path(home, wanted)
+        kept, left = training_pairs(corrections, wanted, against, read_set(path) if path.exists() else None)
+        write_jsonl(out, list(kept))
+        said = ", ".join(f"{n} {why}" for why, n in left.items())
+        say(f"{out}: {len(kept)} corrections" + (f"; left out: {said}" if said else "") + f". Next: tellmt corpus build {out} --pair {wanted} -o CORPUS")
+        result |= {"out": str(out), "written": len(kept), "left_out": left}
+    emit(result, lambda: _feedback_table(rows))
+
+
+def _feedback_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.console import Group as Lines
+    from rich.text import Text
+
+    cells = [
+        [r["pair"], r["version"][:12], r["segments"], *(_figure(r, m) for m in ("bleu", "chrf", "ter")), f"{r.get('unchanged', 0)} of {r['segments']}"]
+        for r in rows
+    ]
+    lines = sorted({s["signature"] for r in rows for s in r["scores"].values()})
+    return Lines(table("", ["pair", "version", "corrections", "BLEU", "chrF2", "TER", "left as they were"], cells), *(Text(x) for x in lines))

@@ -1,0 +1,271 @@
+"""The monitor inside the service: looks at the live traffic, runs canary sets at every deploy and on a schedule, raises alarms.
+
+Reads `<monitor>/canary/*.json`, writes `<monitor>/history.db`, where it is asked to. It stands beside the requests: whatever fails here (a locked history, a
+full disk, a damaged set) is said once and counted, and translating goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import Counter, Gauge
+
+from eval.monitor.history import Alarm, HistoryError
+from eval.monitor.judge import ALARM_KINDS, Made, Rules
+from eval.monitor.remote import PART
+from eval.monitor.sets import CanarySet, all_sets
+from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
+from serve.guards import where
+from tell.console import say
+from tell.errors import EngineError, Overloaded, TellmtError
+
+if TYPE_CHECKING:
+    from serve.follow import Follower
+    from serve.service import Service, Translation
+
+# Seconds between two looks at the traffic, at the canary sets and the history, and at what is written down of the traffic.
+TICK, LOOK, KEPT = 1.0, 5.0, 300.0
+# Seconds between two tries of a part that found no room, and how many there are.
+WAIT, TRIES = 5.0, 12
+# Seconds until a run that could not be kept is made again.
+RETRY = 300.0
+# What can fail in here, as it is counted.
+FAILURES = ("history", "canary_set", "webhook", "roll_back", "unexpected")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watching:
+    """`home` is None where nothing is run or kept. `every` in seconds, 0 for deploys alone. The rest are intervals, shorter in tests."""
+
+    home: Path | None = None
+    every: float = 6 * 3600.0
+    roll_back: bool = False
+    webhook: str = ""
+    rules: Rules = dataclasses.field(default_factory=Rules)
+    tick: float = TICK
+    look: float = LOOK
+    kept: float = KEPT
+    retry: float = RETRY
+
+
+class Gauges:
+    """What the monitor counts, beside the signals."""
+
+    def __init__(self, registry: Any, by_version: list[Any]):
+        kept = {"registry": registry}
+        self.on = Gauge("tellmt_monitor_enabled", "1 where canary sets are run and a history is kept.", **kept)
+        self.score = Gauge("tellmt_canary_score", "BLEU and chrF2 of the newest canary run, 0 to 100.", ["pair", "version", "metric"], **kept)
+        self.delta = Gauge("tellmt_canary_chrf_delta", "Points of chrF2 of the newest canary run above its baseline.", ["pair", "version"], **kept)
+        self.flagged = Gauge("tellmt_canary_hard_flagged_ratio", "Share of the hard texts with a flag in the newest canary run.", ["pair", "version"], **kept)
+        self.last = Gauge("tellmt_canary_last_run_timestamp_seconds", "When a canary set was last translated and scored.", ["pair"], **kept)
+        self.runs = Counter("tellmt_canary_runs", "Canary runs of this process: clean, alarm, unreachable.", ["pair", "outcome"], **kept)
+        self.alarm = Gauge("tellmt_alarm", "1 while the alarm is on.", ["pair", "kind"], **kept)
+        self.failures = Counter("tellmt_monitor_failures", f"What the monitor could not do: {', '.join(FAILURES)}.", ["what"], **kept)
+        for what in FAILURES:
+            self.failures.labels(what)
+        by_version += [self.score, self.delta, self.flagged]
+
+
+class Monitor:
+    def __init__(self, options: Watching | None = None):
+        self.options = options or Watching()
+        self.history = open_history(self.options.home) if self.options.home else None
+        self.sets: dict[str, CanarySet] = {}
+        # What is wrong now, by kind and what was being done: said once.
+        self.problems: dict[tuple[str, str], str] = {}
+        # Of each pair: the version that was last run, and when in the loop's time.
+        self._ran: dict[str, tuple[str, float]] = {}
+        self._resting = 0.0
+        self._running: asyncio.Task[None] | None = None
+        self._asking: Future[Made] | None = None
+
+    def attach(self, service: Service, follower: Follower) -> None:
+        self.service, self.follower = service, follower
+        self.gauges = Gauges(service.metrics.registry, service.metrics.by_version)
+        self.gauges.on.set(self.history is not None)
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        look = kept = time.monotonic()
+        try:
+            while True:
+                try:
+                    await self.service.signals.look(self.service.queue.waiting())
+                    now = time.monotonic()
+                    if self.history is not None and now >= look:
+                        look = now + self.options.look
+                        await self._read()
+                        self._begin()
+                    if now >= kept + self.options.kept:
+                        kept = now
+                        await self._keep()
+                except Exception as e:
+                    # One that dies would leave the service unwatched without a word.
+                    self._failed("unexpected", where(e))
+                await asyncio.sleep(self.options.tick)
+        finally:
+            for work in (self._asking, self._running):
+                if work is not None:
+                    work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*filter(None, [self._running]), return_exceptions=True)
+
+    def _failed(self, what: str, problem: str, doing: str = "") -> None:
+        self.gauges.failures.labels(what).inc()
+        if problem not in self.problems.values():
+            say(f"monitor: {problem}")
+        self.problems[what, doing] = problem
+
+    def _worked(self, what: str, doing: str = "") -> None:
+        self.problems.pop((what, doing), None)
+
+    # The history and the sets, as they are now: `tellmt monitor` may have changed both.
+
+    async def _read(self) -> None:
+        assert self.options.home is not None and self.history is not None
+        self.sets, problems = await asyncio.to_thread(all_sets, self.options.home)
+        if problems:
+            self._failed("canary_set", str(problems[0]))
+        else:
+            self._worked("canary_set")
+        self.service.signals.compare_with({pair: canary.profile for pair, canary in self.sets.items() if canary.profile is not None})
+        try:
+            alarms, newest = await asyncio.to_thread(self._newest)
+        except HistoryError as e:
+            return self._failed("history", str(e))
+        self._worked("history")
+        on = {(a.pair, a.kind) for a in alarms}
+        for pair in self.sets:
+            for kind in ALARM_KINDS:
+                self.gauges.alarm.labels(pair, kind).set((pair, kind) in on)
+        for run in newest:
+            live = self.service.versions.live.get(run.pair)
+            if live is None or live.adapter.id != run.version:
+                continue
+            for metric, score in run.scores.items():
+                self.gauges.score.labels(run.pair, run.version, metric).set(score["score"])
+            self.gauges.delta.labels(run.pair, run.version).set(run.delta or 0.0)
+            if of := sum(n for _, n in run.hard.values()):
+                self.gauges.flagged.labels(run.pair, run.version).set(sum(n for n, _ in run.hard.values()) / of)
+            self.gauges.last.labels(run.pair).set(run.time)
+
+    def _newest(self) -> tuple[list[Alarm], list[Any]]:
+        assert self.history is not None
+        runs = [next((r for r in reversed(self.history.runs(pair, 20)) if r.state == "scored"), None) for pair in self.sets]
+        return self.history.alarms(open_only=True), [r for r in runs if r is not None]
+
+    async def _keep(self) -> None:
+        rows = self.service.signals.take()
+        if self.history is None or not rows:
+            return
+        try:
+            await asyncio.to_thread(self.history.add_signals, rows)
+            self._worked("history", "signals")
+        except HistoryError as e:
+            self._failed("history", str(e), "signals")
+
+    # Canary runs, one at a time.
+
+    def _begin(self) -> None:
+        now = time.monotonic()
+        if (self._running is not None and not self._running.done()) or now < self._resting:
+            return
+        for pair, canary in sorted(self.sets.items()):
+            # One that is not loaded is not loaded for this: it would put out another that is asked for.
+            if (version := self.service.versions.live.get(pair)) is None:
+                continue
+            last = self._ran.get(pair)
+            if last is None or last[0] != version.adapter.id or (self.options.every and now - last[1] >= self.options.every):
+                self._ran[pair] = version.adapter.id, now
+                self._running = asyncio.get_running_loop().create_task(self._one(canary))
+                return
+
+    async def _one(self, canary: CanarySet) -> None:
+        loop = asyncio.get_running_loop()
+        assert self.history is not None
+
+        def ask() -> Made:
+            self._asking = asyncio.run_coroutine_threadsafe(self._translate(canary), loop)
+            return self._asking.result()
+
+        try:
+            # Judging takes a second of arithmetic: in a thread, as is all that touches the disk.
+            outcome = await asyncio.to_thread(watch, self.history, canary, ask, self.options.rules)
+            await self._follow(outcome)
+        except HistoryError as e:
+            self._failed("history", str(e), "runs")
+            self._later(canary.pair)
+        except Exception as e:
+            self._failed("unexpected", f"canary run of {canary.pair}: {where(e)}")
+
+    def _later(self, pair: str) -> None:
+        """Let a run that could not be kept be due again in a while."""
+        self._ran.pop(pair, None)
+        self._resting = time.monotonic() + self.options.retry
+
+    async def _follow(self, outcome: Outcome) -> None:
+        """What a run leads to: lines in the log, numbers, a roll back, a word to whoever is to be told."""
+        assert self.history is not None
+        run = outcome.run
+        self.gauges.runs.labels(run.pair, "unreachable" if run.state == "unreachable" else "alarm" if outcome.alarms else "clean").inc()
+        told = [*outcome.opened, *outcome.closed]
+        for alarm in told:
+            say(line(alarm))
+        if outcome.history is None:
+            self._worked("history", "runs")
+        else:
+            self._failed("history", str(outcome.history), "runs")
+            self._later(run.pair)
+            for alarm in outcome.alarms:
+                self.gauges.alarm.labels(alarm.pair, alarm.kind).set(1)
+        back = None
+        if outcome.alarms and run.version is not None and self.options.roll_back:
+            try:
+                back, said = await asyncio.to_thread(roll_back, self.follower.registry, self.history, outcome)
+                say(said)
+                self.follower.wake()
+            except (TellmtError, OSError) as e:
+                self._failed("roll_back", str(e))
+        if told and self.options.webhook and (problem := await asyncio.to_thread(post, self.options.webhook, told, back)):
+            self._failed("webhook", problem)
+        await self._read()
+
+    async def _translate(self, canary: CanarySet) -> Made:
+        """The whole set as the live version translates it, part by part as from outside, so that no part holds a version for long."""
+        for _ in range(2):
+            began = time.monotonic()
+            made: list[Translation] = []
+            versions: dict[str, str] = {}
+            for at in range(0, len(canary.texts), PART):
+                made += await self._part(canary, canary.texts[at : at + PART], versions)
+                if len(versions) > 1:
+                    break
+            else:
+                n, ((version, base),) = len(canary.segments), versions.items()
+                return Made(version, base, [t.text for t in made[:n]], [t.flags for t in made[n:]], time.monotonic() - began)
+        raise EngineError("the version changed while the canary set was translated, twice")
+
+    async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
+        from serve.service import Ask
+
+        pair, seconds = canary.parsed, self.service.limits.timeout
+        for left in reversed(range(TRIES)):
+            ask = Ask("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, low=True)
+            try:
+                async with asyncio.timeout(seconds), self.service.lease(pair.source.tag, pair.target.tag) as version:
+                    made = await self.service.translate(version, texts, ask)
+                    versions[version.adapter.id] = version.adapter.card.base.id
+                    return made
+            except TimeoutError:
+                raise EngineError("a part of the canary set was not translated in time") from None
+            except Overloaded:
+                if not left:
+                    raise
+                await asyncio.sleep(WAIT)
+        raise AssertionError
