@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from serve.textfile import BOM
 from tell.errors import RequestError, TooLarge
 from tell.files import decode
+from tell.formats.units import BOM
 
 # Characters and lines of a part. From SOFT on it ends at the next blank line, so that paragraphs stay whole; at HARD it ends wherever it is.
 SOFT_CHARACTERS, SOFT_LINES = 1500, 12

@@ -124,7 +124,7 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
 
 
 def _spooled(source: str) -> IO[bytes]:
-    spool: Any = tempfile.SpooledTemporaryFile(1 << 20)
+    spool: Any = tempfile.SpooledTemporaryFile(1 << 20)  # noqa: SIM115 (read twice, later)
     if source == "-":
         shutil.copyfileobj(sys.stdin.buffer, spool)
     else:

@@ -185,6 +185,7 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
         raise CorpusError("unknown charset", place="file", found=encoding, valid="UTF-8") from None
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
-        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=f"0x{raw[len(bom) + e.start]:02x}", valid="the charset that it names") from None
+        found = f"0x{raw[len(bom) + e.start]:02x}"
+        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=found, valid="the charset that it names") from None
     made = _converted(text, todo)
     out.write(raw if made == text else bom + _in_target(made, options).encode(encoding, "xmlcharrefreplace"))

@@ -28,7 +28,8 @@ def opened(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator
     start = source.read(8)
     source.seek(0)
     if start.startswith(_OLE):
-        raise CorpusError(f"this {name} cannot be read", place="file", found="a password, or the format of an older Office", valid=f"a .{name} without a password")
+        locked = "a password, or the format of an older Office"
+        raise CorpusError(f"this {name} cannot be read", place="file", found=locked, valid=f"a .{name} without a password")
     try:
         with zipfile.ZipFile(source) as archive:
             infos = archive.infolist()

@@ -193,7 +193,8 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
         text = raw[len(bom) :].decode(encoding)
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
-        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=f"0x{raw[len(bom) + e.start]:02x}", valid="the charset that its header names") from None
+        byte = f"0x{raw[len(bom) + e.start]:02x}"
+        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=byte, valid="the charset that its header names") from None
     found = list(entries(re.split(r"(?<=\n)", text)))
     whole = [e for e in found if "msgid" in e.strings and e.forms and not e.problem]
     if not whole and any(e.problem for e in found):

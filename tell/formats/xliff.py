@@ -20,8 +20,6 @@ AROUND = {"g", "mrk", "pc", "hi"}
 OPEN = {"new", "needs-translation", "initial"}
 
 
-
-
 def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[Piece]:
     """The content of an element as text and tags."""
     out: list[Piece] = []

@@ -59,7 +59,10 @@ def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str])
     for style, text in parts:
         common[style] += len(text)
     most = common.most_common(1)[0][0]
-    pieces = [p for s, t in parts for p in ([Piece("text", t)] if s == most else [Piece("open", s), Piece("text", t), Piece("close", s)]) if p.kind != "text" or t]
+    pieces: list[Piece] = []
+    for style, text in parts:
+        own = [Piece("text", text)] * bool(text)
+        pieces += own if style == most else [Piece("open", style), *own, Piece("close", style)]
     line = line_of(pieces)
     if line is None:
         return raw_of(events)
@@ -74,12 +77,12 @@ def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str])
     if not runs:
         text = "".join(p.value for p in new if p.kind == "text")
         return events[0].raw + xml.encode(f"<{prefix}t{space}>{escaped(text)}</{prefix}t>") + raw_of(events[spans[0][1] + 1 :])
-    out, style = [], most
+    out, now = [], most
     for piece in new:
         if piece.kind == "text":
-            out.append(f"<{prefix}r>{style}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
+            out.append(f"<{prefix}r>{now}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
         else:
-            style = piece.value if piece.kind == "open" else most
+            now = piece.value if piece.kind == "open" else most
     # What follows the runs, how it is read aloud, is of the other language.
     return events[0].raw + xml.encode("".join(out)) + events[-1].raw
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import re
 from collections.abc import Iterator
 from typing import IO, Any, Literal
@@ -100,7 +101,7 @@ class Xml:
                 if not block:
                     break
                 # The end of the last one is where the next will begin.
-                for (at, event), (then, _) in zip(pending, pending[1:], strict=False):
+                for (at, event), (then, _) in itertools.pairwise(pending):
                     event.raw = held[at - base : then - base]
                     yield event
                 if pending:
@@ -111,7 +112,7 @@ class Xml:
         except (LookupError, UnicodeDecodeError):
             raise CorpusError("the encoding is not one that is read", place=self.place, found=self.encoding, valid="UTF-8") from None
         pending.append((base + len(held), Event("other", "", {}, "", b"")))
-        for (at, event), (then, _) in zip(pending, pending[1:], strict=False):
+        for (at, event), (then, _) in itertools.pairwise(pending):
             event.raw = held[at - base : then - base]
             yield event
 
