@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from serve.ledger import Done, Ledger, Shard
@@ -76,7 +76,7 @@ async def run(ledger: Ledger, backend: Backend) -> None:
     # Batches under way of each shard, and whether more will come; a shard is done when all are back.
     open_: dict[int, int] = {}
 
-    def parts() -> Iterator[Shard]:
+    def parts() -> Generator[Shard, None, None]:
         # Across the borders of shards, so that the engine does not wait at one.
         for shard in ledger.shards():
             open_[shard.number] = 1

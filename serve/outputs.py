@@ -89,7 +89,10 @@ class Work:
         if self.spool is None:
             return str(Path(self.source).resolve())
         self.spool.seek(0)
-        return hashlib.file_digest(self.spool, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := self.spool.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[Work]:

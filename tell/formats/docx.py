@@ -37,7 +37,7 @@ class _Part:
 
     def __init__(self, xml: Xml, name: str, todo: Pass):
         self.xml, self.name, self.todo = xml, name.removeprefix("word/").removesuffix(".xml"), todo
-        self.paragraphs = 0
+        self.paragraphs = self.changes = 0
 
     def convert(self, out: IO[bytes]) -> None:
         held: list[Event] = []
@@ -58,6 +58,7 @@ class _Part:
         """A paragraph with its texts translated; those of text boxes in it first."""
         self.paragraphs += 1
         place = f"{self.name}, paragraph {self.paragraphs}"
+        changes = self.changes
         atoms = self._atoms(events[1:-1], level)
         out = [events[0].raw]
         stretch: list[_Atom] = []
@@ -67,7 +68,9 @@ class _Part:
                 stretch = []
             else:
                 stretch.append(atom)
-        return b"".join([*out, self._stretch(stretch, place), events[-1].raw])
+        new = b"".join([*out, self._stretch(stretch, place), events[-1].raw])
+        # Runs that were cut for nothing are not cut.
+        return raw_of(events) if self.changes == changes else new
 
     def _atoms(self, events: list[Event], level: int) -> list[_Atom]:
         out: list[_Atom] = []
@@ -162,6 +165,7 @@ class _Part:
     def _stretch(self, atoms: list[_Atom], place: str) -> bytes:
         """What stands between two borders, translated where it has text."""
         original = b"".join(a.raw for a in atoms)
+        atoms = _whole_fields(atoms)
         run, styles = self._pieces(atoms)
         line = line_of(run)
         if line is None:
@@ -169,6 +173,7 @@ class _Part:
         made = self.todo.unit(Unit(line.text, place, tagged=line.tagged))
         if made is None or made.failed or made.text == line.text:
             return original
+        self.changes += 1
         pieces, placed = line.placed(made.text)
         if not placed:
             self.todo.warn(place, "tags inside the text lost their places")
@@ -230,6 +235,29 @@ class _Atom:
     def __init__(self, kind: str, raw: bytes, text: str = "", head: bytes = b"", style: bytes = b""):
         self.kind, self.raw, self.text, self.head, self.style = kind, raw, text, head, style
         self.seen = _UNSEEN.sub("", style.decode("utf-8", "replace")).replace("<w:rPr></w:rPr>", "")
+
+
+def _whole_fields(atoms: list[_Atom]) -> list[_Atom]:
+    """Fields that Word computes, such as the number of the page, as one thing each; the text of a link that is a field stays text."""
+    out: list[_Atom] = []
+    at = 0
+    while at < len(atoms):
+        end = at
+        if atoms[at].kind == "void" and b'fldCharType="begin"' in atoms[at].raw:
+            depth = 0
+            for i in range(at, len(atoms)):
+                depth += atoms[i].raw.count(b'fldCharType="begin"') - atoms[i].raw.count(b'fldCharType="end"')
+                if not depth:
+                    end = i
+                    break
+        own = atoms[at : end + 1]
+        raw = b"".join(a.raw for a in own)
+        if end > at and b"HYPERLINK" not in raw and all(a.kind not in ("open", "close") for a in own):
+            out.append(_Atom("void", raw))
+        else:
+            out += own
+        at = end + 1
+    return out
 
 
 def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:

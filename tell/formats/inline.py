@@ -26,12 +26,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """`text` is translated; `before` and `after` are what stands around it."""
+    """`text` is translated; `before` and `after` are what stands around it. A stand-in is for tags that follow one another and belong together."""
 
     before: tuple[Piece, ...]
     text: str
     after: tuple[Piece, ...]
-    tokens: dict[str, Piece]
+    tokens: dict[str, tuple[Piece, ...]]
 
     @property
     def tagged(self) -> bool:
@@ -49,7 +49,7 @@ class Line:
         for found in _TOKEN.finditer(made):
             if found.group() not in self.tokens:
                 continue
-            out += [Piece("text", made[at : found.start()]), self.tokens[found.group()]]
+            out += [Piece("text", made[at : found.start()]), *self.tokens[found.group()]]
             at = found.end()
             seen.append(found.group())
             if found.group(1):
@@ -59,7 +59,7 @@ class Line:
         if good and sorted(seen) == sorted(self.tokens):
             return [p for p in [*out, Piece("text", made[at:])] if p.kind != "text" or p.value], True
         plain = re.sub(r" {2,}", " ", _TOKEN.sub(lambda m: "" if m.group() in self.tokens else m.group(), made)).strip()
-        return [Piece("text", plain), *self.tokens.values()], False
+        return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
 
 
 def _matches(run: Sequence[Piece]) -> tuple[dict[int, int], dict[int, int]]:
@@ -93,17 +93,32 @@ def line_of(run: Sequence[Piece]) -> Line | None:
     text = "".join(p.value for p in run if p.kind == "text")
     letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", text)), "x")
     closed, opened = _matches(inside)
-    tokens: dict[str, Piece] = {}
+    tokens: dict[str, tuple[Piece, ...]] = {}
     out: list[str] = []
-    for number, piece in enumerate(inside):
+    at = 0
+    while at < len(inside):
+        piece, end = inside[at], at + 1
         if piece.kind == "text":
             out.append(piece.value)
-            continue
-        token = f"<{letter}{number}/>"
-        if number in closed:
-            token = f"<{letter}{number}>"
-        elif number in opened:
-            token = f"</{letter}{opened[number]}>"
-        tokens[token] = piece
-        out.append(token)
+        else:
+            while end < len(inside) and _together(inside, closed, opened, end):
+                end += 1
+            token = f"<{letter}{at}/>"
+            if at in closed:
+                token = f"<{letter}{at}>"
+            elif at in opened:
+                # Named after the first of the group that it closes.
+                token = f"</{letter}{opened[end - 1]}>"
+            tokens[token] = tuple(inside[at:end])
+            out.append(token)
+        at = end
     return Line(tuple(before), "".join(out), tuple(reversed(after)), tokens)
+
+
+def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], at: int) -> bool:
+    """Whether a tag has one stand-in with the tag before it: both stand alone, or what they are around is the same."""
+    if at - 1 in closed:
+        return at in closed and closed[at] == closed[at - 1] - 1
+    if at - 1 in opened:
+        return at in opened and opened[at] == opened[at - 1] - 1
+    return run[at].kind != "text" and at not in closed and at not in opened

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 from typing import IO, Any
 
 from tell.errors import BadInput
@@ -29,7 +28,7 @@ def members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
     """(key, start, end) of the values of the object that begins at `at`, in a text that is known to be JSON."""
     at = _skip(text, at + 1)
     while text[at] != "}":
-        key, at = scanstring(text, at + 1)
+        key, at = _value(text, at)
         at = _skip(text, _skip(text, at) + 1)
         _, end = _value(text, at)
         yield key, at, end

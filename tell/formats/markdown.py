@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
+from tell.extras import need
 from tell.formats.inline import Piece, line_of
 from tell.formats.subtitles import broken
 from tell.formats.units import BOM, Made, Options, Pass, Unit, decoded
@@ -157,8 +158,7 @@ def _cells(row: str) -> list[tuple[int, int]]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
-    from markdown_it import MarkdownIt
-
+    MarkdownIt = need("markdown_it", "files").MarkdownIt
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
     for number, line in enumerate(raw[len(bom) :].split(b"\n"), 1):

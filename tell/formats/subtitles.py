@@ -56,12 +56,13 @@ def broken(text: str, lines: int) -> list[str]:
 
 
 def _pieces(text: str, entities: bool) -> list[Piece]:
-    out, at = [], 0
+    out: list[Piece] = []
+    at = 0
     for tag in _TAG.finditer(text):
         out.append(Piece("text", text[at : tag.start()]))
         markup = tag.group()
-        kind = "void" if markup.startswith("{") or markup[1:2].isdigit() else "close" if tag.group(1) else "open"
-        out.append(Piece(kind, markup))
+        alone = markup.startswith("{") or markup[1:2].isdigit()
+        out.append(Piece("void" if alone else "close" if tag.group(1) else "open", markup))
         at = tag.end()
     out.append(Piece("text", text[at:]))
     return [Piece(p.kind, html.unescape(p.value)) if entities and p.kind == "text" else p for p in out if p.value]

@@ -20,7 +20,8 @@ def cells(row: str, separator: str, quoted: bool) -> tuple[list[str], bool]:
     """The cells of a row as they are written, and whether a quote is still open at its end. A quote opens at the beginning of a cell alone."""
     if not quoted or '"' not in row:
         return row.split(separator), False
-    out, start, at, size = [], 0, 0, len(row)
+    out: list[str] = []
+    start, at, size = 0, 0, len(row)
     while True:
         if at < size and row[at] == '"':
             at += 1

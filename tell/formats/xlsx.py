@@ -56,13 +56,13 @@ def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str])
     if not parts or whole.strip() in kept:
         return raw_of(events)
     common = Counter({style: 0 for style, _ in parts})
-    for style, text in parts:
-        common[style] += len(text)
+    for form, text in parts:
+        common[form] += len(text)
     most = common.most_common(1)[0][0]
     pieces: list[Piece] = []
-    for style, text in parts:
-        own = [Piece("text", text)] * bool(text)
-        pieces += own if style == most else [Piece("open", style), *own, Piece("close", style)]
+    for form, text in parts:
+        inside = [Piece("text", text)] * bool(text)
+        pieces += inside if form == most else [Piece("open", form), *inside, Piece("close", form)]
     line = line_of(pieces)
     if line is None:
         return raw_of(events)
