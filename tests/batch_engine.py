@@ -1,6 +1,6 @@
 """`tellmt translate` in a process of its own, with an engine that writes in capitals and keeps placeholders; for tests that kill it.
 
-    python batch_engine.py LOG DELAY ARGS...
+    PYTHONPATH=tests:. python tests/batch_engine.py LOG DELAY ARGS...
 
 Every text that was answered is a line in LOG, after the answer's DELAY seconds.
 """
@@ -11,8 +11,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from formats_fixture import capitals
 from running import Upper

@@ -192,7 +192,9 @@ def test_what_failed_is_named_and_tried_again(run: Run, engines: list[Capitals],
     assert engines[-1].asked == ["this is too long"] and (tmp_path / "out" / "b.srt").read_text().endswith("THIS IS TOO LONG\n")
 
 
-def test_an_engine_that_dies_and_the_same_command_again(run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, isolated: Path, tmp_path: Path) -> None:
+def test_an_engine_that_dies_and_the_same_command_again(
+    run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, isolated: Path, tmp_path: Path
+) -> None:
     real = Capitals.generate
 
     async def generate(self: Capitals, prompts: Any, adapter_id: str | None) -> list[Generation]:
@@ -250,10 +252,11 @@ def test_killed_and_run_again(isolated: Path, tmp_path: Path) -> None:
     log, out = tmp_path / "log", tmp_path / "out.txt"
     log.touch()
     script = [sys.executable, str(ROOT / "tests" / "batch_engine.py"), str(log)]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
     rest = ["translate", str(tmp_path / "a.txt"), *PAIR, "--tries", "0", "-o", str(out)]
     killed = []
     for wanted in (200, 600):
-        with subprocess.Popen([*script, "0.1", *rest], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ), start_new_session=True) as process:
+        with subprocess.Popen([*script, "0.1", *rest], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, start_new_session=True) as process:
             end = time.monotonic() + 60
             while log.read_text().count("\n") < wanted and process.poll() is None:
                 assert time.monotonic() < end
@@ -262,7 +265,7 @@ def test_killed_and_run_again(isolated: Path, tmp_path: Path) -> None:
             process.communicate()
         killed.append(log.read_text().count("\n"))
         assert not out.exists()
-    done = subprocess.run([*script, "0", *rest], capture_output=True, text=True, env=dict(os.environ), check=False)
+    done = subprocess.run([*script, "0", *rest], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0 and "going on: " in done.stderr, done.stderr
     assert out.read_text() == "\n".join(lines).upper()
     asked = Counter(json.loads(line) for line in log.read_text().split("\n") if line)
@@ -312,7 +315,7 @@ def test_a_full_disk(run: Run, isolated: Path, tmp_path: Path) -> None:
     assert ledger.totals().segments == 0
     ledger.close()
     (tmp_path / "broken.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(TellmtError, match="cannot be read.*--fresh"):
+    with pytest.raises(TellmtError, match=r"cannot be read.*--fresh"):
         Ledger(tmp_path / "broken.sqlite")
 
 
