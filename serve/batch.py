@@ -72,7 +72,7 @@ async def run(ledger: Ledger, backend: Backend) -> None:
     ledger.divide()
     totals = ledger.totals()
     began = time.monotonic()
-    done = 0
+    done, failed = 0, False
     # Batches under way of each shard, and whether more will come; a shard is done when all are back.
     open_: dict[int, int] = {}
 
@@ -96,17 +96,26 @@ async def run(ledger: Ledger, backend: Backend) -> None:
         task = bar.add_task("", total=totals.characters, completed=totals.done_characters, done=totals.done_times, all=totals.times, rate=0.0)
 
         async def work() -> None:
-            nonlocal done
+            nonlocal done, failed
             for part in waiting:
-                made = await backend.translate(part.texts)
+                try:
+                    made = await backend.translate(part.texts)
+                except Exception:
+                    failed = True
+                    raise
                 done += ledger.record(part.ids, made, backend.adapters)
                 back(part.number)
                 rate = done / max(time.monotonic() - began, 1e-3)
                 bar.update(task, advance=sum(map(len, part.texts)), done=totals.done_times + done, rate=rate)
+                if failed:
+                    return
 
         workers = [asyncio.create_task(work()) for _ in range(backend.parallel)]
         try:
-            await asyncio.gather(*workers)
+            # What is under way elsewhere when one fails is waited for: it is paid for, and is recorded.
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+            if problem := next((e for e in ended if isinstance(e, BaseException)), None):
+                raise problem
         finally:
             for w in workers:
                 w.cancel()

@@ -182,7 +182,7 @@ def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Optio
 @click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
 @click.option("--into", metavar="NAME", help="Column or field that the translation goes to, rather than its own.")
 @click.option("--all", "again", is_flag=True, help="Translate also what has a translation already (PO, XLIFF, TMX, --into).")
-@click.option("--corpus", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Take segments that are in this corpus as they are there.")
+@click.option("--corpus", metavar="DIR", help="Take segments that are in this corpus as they are there.")
 @click.option("--report", metavar="FILE", help="Write what is flagged or failed to FILE, .md or .json.")
 @click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Batches under way at once.  [default: as the engine needs; 4 with --server]")

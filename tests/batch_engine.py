@@ -26,14 +26,18 @@ class Capitals(Upper):
     def __init__(self, options: EngineOptions):
         super().__init__(options)
         self.asked: list[str] = []
+        self.proved = False
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         made = await super().generate(prompts, adapter_id)
-        if adapter_id is not None:
-            self.asked += self.batches[-1]
+        # An adapter is first of all asked to prove itself.
+        if adapter_id is not None and self.proved:
+            texts = [self.tokens.decode(list(p.ids)).split("\n\n")[1] for p in prompts]
+            self.asked += texts
             if self.log:
                 with self.log.open("a") as f:
-                    f.write("".join(json.dumps(text) + "\n" for text in self.batches[-1]))
+                    f.write("".join(json.dumps(text) + "\n" for text in texts))
+        self.proved = self.proved or adapter_id is not None
         return made
 
     def answer(self, source: str, adapter_id: str | None) -> Generation:

@@ -41,7 +41,9 @@ def broken(text: str, lines: int) -> list[str]:
     words = re.findall(r"(?:<[^<>]*>|[^\s<]|<)+", text)
     if lines < 2 or len(words) < 2:
         return [text]
-    total, out, held = sum(len(_TAG.sub("", w)) + 1 for w in words), [], [words[0]]
+    total = sum(len(_TAG.sub("", w)) + 1 for w in words)
+    out: list[str] = []
+    held = [words[0]]
     size = len(_TAG.sub("", words[0])) + 1
     for word in words[1:]:
         length = len(_TAG.sub("", word)) + 1
