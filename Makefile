@@ -1,7 +1,7 @@
 # Every target is one command that can be typed by hand; the logic is in what they call.
 PORT ?= 8080
 
-.PHONY: help setup demo test check bench-train bench-serve clean
+.PHONY: help setup demo test check bench-train bench-serve bench-batch clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
@@ -27,6 +27,9 @@ bench-train: ## tokens/s and memory of training against TRL's, on this machine
 
 bench-serve: setup ## the service against the engine it runs on, on this machine
 	@.venv/bin/python deploy/bench_serve.py $(BENCH)
+
+bench-batch: setup ## `tellmt translate` against the engine it runs on, and its memory over a million lines
+	@.venv/bin/python deploy/bench_batch.py $(BENCH)
 
 clean: ## remove what was made here; caches and registries in your home stay
 	rm -rf .venv work build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

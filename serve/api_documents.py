@@ -5,6 +5,7 @@ What is common to all protocols that take a file is here too: `begin` reads the 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,8 @@ from serve.quality import QUALITY, Quality
 from serve.service import Service
 from serve.versions import Way
 from tell.errors import NotReady
+from tell.formats import FORMATS
+from tell.languages import parse_pair
 
 # Of what may wait, so much at most is one part of a document.
 SHARE = 8
@@ -72,7 +75,10 @@ class JobStatus(BaseModel):
 
 
 GONE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such document of this key, or it is gone"}}
-FILE = {"text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}}}
+FILE: dict[str, Any] = {
+    "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
+    **{f.media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for f in FORMATS.values() if f.alone and f.name != "text"},
+}
 LOCATION: dict[str, Any] = {"Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}}
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])
 
@@ -97,10 +103,10 @@ async def begin(request: Request, upload: Upload, source: str, target: str, cach
     service: Service = request.app.state.service
     jobs: Jobs = request.app.state.jobs
     limits = service.limits
-    document = open_document(upload.name, upload.raw, limits.characters, max(1, limits.waiting // SHARE))
     ask = ask_of(request, None, cache)
-    # What is refused for another reason costs no quota.
-    service.route(source, target)
+    # What is refused for another reason costs no quota, and no work.
+    pair = parse_pair(service.route(source, target).pair)
+    document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
     jobs.check(ask.caller, len(upload.raw))
     await charge(request, list(document.parts))
     return jobs.start(ask.caller, document, upload.name, len(upload.raw), source, target, ask.cache, quality)

@@ -215,7 +215,8 @@ class Jobs:
             async with asyncio.timeout(self.limits.seconds), turns:
                 job.state, job.began = "translating", time.time()
                 job.tell()
-                job.result = document.filled(await self._translated(job, document.parts))
+                made = await self._translated(job, document.parts)
+                job.result = await asyncio.to_thread(document.filled, made)
             job.state = "done"
         except TimeoutError:
             job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")

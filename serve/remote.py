@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from serve.batch import Done
+from serve.ledger import Done
 from serve.local import NONE_LIVE
 from serve.quality import Quality
 from tell.console import say
@@ -65,7 +65,8 @@ class _Server:
                 break
             say(f"{self.url}: {problem}; trying again in {pause:g} s")
             await asyncio.sleep(pause)
-        raise EngineError(f"gave up after {len(waits) + 1} tries", place=self.url, found=problem, valid="a running server (tellmt serve), or no --server")
+        valid = "a running server (tellmt serve), or no --server; the same command goes on from here"
+        raise EngineError(f"gave up after {len(waits) + 1} tries", place=self.url, found=problem, valid=valid)
 
     async def pairs(self) -> list[str]:
         """The pairs the server offers now."""
@@ -78,11 +79,11 @@ class _Server:
 
 
 class Remote:
-    """A Backend on a server. Two requests are under way at once, so that its engine does not wait for the network."""
+    """A Backend on a server. Several requests are under way at once, so that its engine always has a batch that waits."""
 
     lines = 32
     characters = 20_000
-    parallel = 2
+    parallel = 4
 
     def __init__(self, server: _Server, pair: LanguagePair, quality: Quality = "fast"):
         self.server, self.pair, self.quality = server, pair, quality
@@ -114,9 +115,9 @@ class Remote:
         try:
             answer = response.json()
             if self.quality == "best" and answer.get("quality") != "best" and not self.told:
-                say(f"{self.server.url}: busy, so some lines are translated with quality fast")
+                say(f"{self.server.url}: busy, so some segments are translated with quality fast")
                 self.told = True
-            done = [Done(str(t["text"]), bool(t["truncated"])) for t in answer["translations"]]
+            done = [Done(str(t["text"]), tuple(map(str, t.get("flags") or (["truncated"] if t["truncated"] else [])))) for t in answer["translations"]]
             adapter = str(answer["adapter"])
         except (ValueError, KeyError, TypeError):
             raise TellmtError("the server's answer cannot be read", place=self.server.url, found=response.text[:80]) from None

@@ -1,34 +1,36 @@
-"""`tellmt translate`: a text file, line by line, through a running server or an engine of its own.
+"""`tellmt translate`: files of many formats, through a running server or an engine of its own.
 
-Reads FILE (UTF-8) and, without --server, the registry and the shipped adapters. Writes the output: as many lines as the input, in one step at the end.
+Reads the files and, without --server, the registry and the shipped adapters; with --corpus, a corpus. Keeps what is translated in the cache until the
+outputs are written, each in one step. Writes the report.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 import click
 
-from serve import batch, textfile
-from serve.batch import Backend, Done
+from serve import batch, outputs, report, states
+from serve.batch import Backend
+from serve.ledger import Ledger
+from serve.outputs import Work
+from serve.passes import Collect, Counts, Enough, Fill, Look
 from serve.quality import Quality
 from tell.cli import Command
-from tell.console import emit, json_mode, say
-from tell.errors import BadInput, PartlyDone
+from tell.console import clock, emit, json_mode, say
+from tell.errors import BadInput, NotServed, PartlyDone
+from tell.formats import FORMATS
+from tell.formats.units import Options
 from tell.languages import LanguagePair, language, parse_pair
 from tell.shipped import NO_SHIPPED, shipped_adapters
 
-# Line numbers named in one message; the rest is counted.
-NAMED = 20
-
-
-def _numbers(lines: Sequence[int]) -> str:
-    shown = ", ".join(map(str, lines[:NAMED]))
-    return f"{'line' if len(lines) == 1 else 'lines'} {shown}" + (f" and {len(lines) - NAMED:,} more" if len(lines) > NAMED else "")
+Open = Callable[[LanguagePair], AbstractAsyncContextManager[Backend]]
 
 
 def _choose_pair(source: str | None, target: str | None, offered: Sequence[str]) -> LanguagePair:
@@ -47,80 +49,181 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
     return fits[0]
 
 
-def _report(done: Sequence[Done], texts: Sequence[str], source: str) -> dict[str, int]:
-    """What is wrong with which lines, on stderr; the counts."""
-    failed = [(n, d.failed) for n, d in enumerate(done, 1) if d.failed is not None]
-    for n, reason in failed[:NAMED]:
-        say(f"{source}, line {n}: not translated, left empty: {reason}")
-    if len(failed) > NAMED:
-        say(f"{source}: also not translated, left empty: {_numbers([n for n, _ in failed[NAMED:]])}")
-    if truncated := [n for n, d in enumerate(done, 1) if d.truncated]:
-        say(f"{source}: cut at the length limit: {_numbers(truncated)}")
-    if empty := [n for n, (d, t) in enumerate(zip(done, texts, strict=True), 1) if t and not d.text and d.failed is None]:
-        say(f"{source}: the adapter returned nothing for {_numbers(empty)}")
-    blank = sum(not t for t in texts)
-    return {
-        "segments": len(texts), "translated": len(texts) - blank - len(failed), "blank": blank,
-        "truncated": len(truncated), "empty": len(empty), "failed": len(failed),
-    }  # fmt: skip
+def _detected(work: Work, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
+    """The pair of a file, by the language it is in."""
+    from serve.auto import find, pairs_into
+
+    if not target:
+        raise BadInput("--to needed with --from auto", valid="the code of a language")
+    look = Look()
+    with contextlib.suppress(Enough), work.opened() as f:
+        work.format.convert(f, cast(IO[bytes], outputs.Nowhere()), look, options)
+    found = find(pairs_into(offered, target), "\n".join(look.texts), work.name)
+    if found.pair is None:
+        raise NotServed("the file is in the target language already", place=work.name, found=found.detected.language, valid="--from CODE")
+    return found.pair
 
 
-async def _translate(texts: Sequence[str], opened: AbstractAsyncContextManager[Backend]) -> tuple[list[Done], list[str], float]:
-    async with opened as backend:
-        began = time.monotonic()
-        done = iter(await batch.run([t for t in texts if t], backend))
-        return [next(done) if t else Done("") for t in texts], backend.adapters, time.monotonic() - began
-
-
-def _open(
-    server: str | None, registry: str | None, no_shipped: bool, engine: str, source: str | None, target: str | None, quality: Quality
-) -> AbstractAsyncContextManager[Any]:
+def _ways(
+    server: str | None, registry: str | None, no_shipped: bool, engine: str, tries: int, jobs: int | None, quality: Quality
+) -> tuple[Callable[[], list[str]], Open]:
+    """The pairs there are, asked for when they are needed, and how a translator for one of them is opened."""
     if server:
         from serve.remote import offered_by, open_remote
 
-        pair = _choose_pair(source, target, [] if source and target else offered_by(server))
-        return open_remote(server, pair, quality)
+        return lambda: offered_by(server), lambda pair: _with(open_remote(server, pair, quality), jobs)
     from serve.local import live_pairs, open_local
     from tell.registry import Registry
 
     store, shipped = Registry(registry), shipped_adapters(no_shipped)
-    return open_local(_choose_pair(source, target, [] if source and target else live_pairs(store, shipped)), store, shipped, engine, quality)
+    return lambda: live_pairs(store, shipped), lambda pair: _with(open_local(pair, store, shipped, engine, tries, quality), jobs)
+
+
+@contextlib.asynccontextmanager
+async def _with(opened: AbstractAsyncContextManager[Any], jobs: int | None) -> Any:
+    async with opened as backend:
+        if jobs:
+            backend.parallel = jobs
+        yield backend
+
+
+def _collect(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[str, Counts]:
+    ledger.begin()
+    out = {}
+    for work in works:
+        one = Collect(ledger, options.again)
+        with work.opened() as f:
+            work.format.convert(f, cast(IO[bytes], outputs.Nowhere()), one, options)
+        one.end()
+        out[work.name] = one.counts
+    return out
+
+
+def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
+    """The segments of a corpus in the pair's direction."""
+    from tell.corpus import read_corpus
+    from tell.records import read_pairs
+
+    own = parse_pair(str(read_corpus(path)["pair"]))
+    if {own.source, own.target} != {pair.source, pair.target}:
+        raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(own), valid=str(pair))
+    for one in read_pairs(path / "pairs.jsonl"):
+        yield (one.source, one.target) if own == pair else (one.target, one.source)
+
+
+def _fill(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[str, Counts]:
+    out = {}
+    for work in works:
+        one = Fill(ledger, options.again, work.name)
+        with outputs.written(work.output) as to, work.opened() as f:
+            work.format.convert(f, to, one, options)
+            work.check_unchanged()
+        one.end()
+        out[work.name] = one.counts
+    return out
+
+
+async def _translated(ledger: Ledger, opened: AbstractAsyncContextManager[Backend], server: bool, dry: bool) -> float:
+    """Translate what is open, or a part of it to tell how long the rest will take; the seconds that takes."""
+    async with opened as backend:
+        if not server and (gone := ledger.forget(backend.adapters[0])):
+            say(f"another version is live since the last run: its {gone:,} segments are translated anew")
+        began = time.monotonic()
+        if dry:
+            return await batch.estimate(ledger, backend)
+        await batch.run(ledger, backend)
+        return time.monotonic() - began
+
+
+def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Options, asked: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """All files of one pair. Returns the result, and how many segments failed."""
+    key = {"works": [(w.key(), str(Path(w.output).resolve())) for w in works], "pair": str(pair), **{k: asked[k] for k in ("server", "registry", "quality")}}
+    with states.state(key, asked["fresh"]) as (ledger, place):
+        counts = _collect(works, ledger, options)
+        if asked["corpus"]:
+            ledger.reuse(_corpus_pairs(Path(asked["corpus"]), pair))
+        before = ledger.totals()
+        if before.done and ledger.adapters():
+            say(f"going on: {before.done_times:,} of {before.times:,} segments are there already")
+        if asked["dry_run"]:
+            left = asyncio.run(_translated(ledger, open_(pair), bool(asked["server"]), True)) if before.done < before.segments else 0.0
+            found = {"pair": str(pair), **report.summary(counts), "different": before.segments, "seconds": round(left, 1)}
+            say(f"{pair}: {found['segments']:,} segments, {before.segments:,} different to translate, {before.characters:,} characters: about {clock(left)}")
+            return found, 0
+        seconds = asyncio.run(_translated(ledger, open_(pair), bool(asked["server"]), False)) if before.done < before.segments else 0.0
+        counts = _fill(works, ledger, options)
+        report.tell(works, ledger)
+        adapters = ledger.adapters()
+        if len(adapters) > 1:
+            say(f"another version went live meanwhile: {', '.join(a[:12] for a in adapters)} answered")
+        total = report.summary(counts)
+        files = [{"file": w.name, "output": w.output, "format": w.format.name, **report.summary({w.name: counts[w.name]})} for w in works]
+        result = {
+            "pair": str(pair), **total, "different": before.segments, "seconds": round(seconds, 3), "output": asked["output"] or "-",
+            "adapter": adapters[-1] if adapters else None, "adapters": adapters, "files": files,
+            "truncated": total["flags"].get("truncated", 0), "empty": total["flags"].get("empty", 0),
+        }  # fmt: skip
+        if asked["report"]:
+            report.write(asked["report"], result, ledger)
+        elif total["failed"] and asked["output"] not in (None, "-"):
+            report.write_failed(f"{str(asked['output']).rstrip('/')}.failed.jsonl", ledger)
+        said = {"kept": "left as they were", "reused": "from the corpus", "flagged": "flagged"}
+        rest = "".join(f", {total[name]:,} {what}" for name, what in said.items() if total[name])
+        say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{rest}")
+        if not total["failed"]:
+            states.forget(place)
+        return result, total["failed"]
 
 
 @click.command(cls=Command)
-@click.argument("file")
-@click.option("--from", "from", metavar="CODE", help="Language of FILE; may be left out where one live pair fits.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--from", "from", metavar="CODE", help="Language of the files; may be left out where one live pair fits; auto finds it, file by file.")
 @click.option("--to", metavar="CODE", help="Language to translate into; may be left out where one live pair fits.")
-@click.option("-o", "--output", default="-", show_default="stdout", metavar="OUT", help="File to write; - is standard output.")
+@click.option("-o", "--output", default=None, show_default="stdout", metavar="OUT", help="File to write, or a directory for several; - is standard output.")
+@click.option("--format", metavar="NAME", help=f"Format of the files, where their names do not tell: {', '.join(FORMATS)}.")
+@click.option("--column", multiple=True, metavar="NAME", help="Column of CSV or TSV to translate, by name or number; may be given several times.")
+@click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
+@click.option("--into", metavar="NAME", help="Column or field that the translation goes to, rather than its own.")
+@click.option("--all", "again", is_flag=True, help="Translate also what has a translation already (PO, XLIFF, TMX, --into).")
+@click.option("--corpus", metavar="DIR", help="Take segments that are in this corpus as they are there.")
+@click.option("--report", metavar="FILE", help="Write what is flagged or failed to FILE, .md or .json.")
+@click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Batches under way at once.  [default: as the engine needs; 4 with --server]")
+@click.option("--tries", type=click.IntRange(0, 16), default=4, show_default=True, help="Ways in which a flagged segment is tried again, without --server.")
+@click.option("--fresh", is_flag=True, help="Do not go on from where an earlier run was interrupted.")
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
 @click.option("--quality", type=click.Choice(("fast", "best")), default="fast", show_default=True, help="best takes the best of several candidates.")
 @click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
-def translate(
-    file: str, to: str | None, output: str, server: str | None, engine: str, quality: Quality, registry: str | None, no_shipped: bool, **more: str | None
-) -> None:
-    """Translate FILE line by line; - is standard input.
+def translate(files: tuple[str, ...], to: str | None, output: str | None, server: str | None, **more: Any) -> None:
+    """Translate FILEs; - is standard input. They come out in the format that they are in, and all but their texts stays as it is.
 
     Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.
 
-    The output has exactly as many lines as the input. Blank lines, indentation and line ends stay as they are. It is written in one step
-    when all lines are done: an interrupted run leaves nothing half-written.
+    An output is written in one step when all is translated: an interrupted run leaves nothing half-written, and the same command goes on from there.
     """
-    if json_mode() and output == "-":
+    if json_mode() and output in (None, "-") and not more["dry_run"]:
         raise BadInput("the result and the translation cannot both go to standard output", place="--json", valid="-o OUT")
+    report.check(more["report"])
     # `from` is a word of Python's own, and so no name for a parameter.
-    opened = _open(server, registry, no_shipped, engine, more["from"], to, quality)
-    textfile.check_output(file, output)
-    text = textfile.read(file)
-    cores = [line.core for line in text.lines]
-    source = "standard input" if file == "-" else file
-    done, adapters, seconds = asyncio.run(_translate(cores, opened))
-    textfile.write(output, text.filled([d.text for d in done]))
-    counts = _report(done, cores, source)
-    if len(adapters) > 1:
-        say(f"another version went live meanwhile: {', '.join(a[:12] for a in adapters)} answered")
-    emit({**counts, "seconds": round(seconds, 3), "output": output, "adapter": adapters[-1] if adapters else None, "adapters": adapters})
-    say(f"{counts['translated']:,} of {counts['segments']:,} lines translated, {counts['blank']:,} blank, in {seconds:.1f} s")
-    if counts["failed"]:
-        raise PartlyDone("some lines were not translated and are empty in the output", place=output, found=f"{counts['failed']} of {counts['segments']}")
+    source = more["from"]
+    offered, open_ = _ways(server, more["registry"], more["no_shipped"], more["engine"], more["tries"], more["jobs"], more["quality"])
+    auto = source == "auto"
+    pair = None if auto else _choose_pair(source, to, [] if source and to else offered())
+    works = outputs.plan(files, output, more["format"])
+    options = Options(pair, more["column"], more["field"], more["into"], more["again"])
+    groups: dict[LanguagePair, list[Work]] = {}
+    there = offered() if auto else []
+    for work in works:
+        groups.setdefault(pair or _detected(work, to, there, options), []).append(work)
+    asked = {**more, "server": server, "output": output}
+    results, failed = [], 0
+    for own, part in groups.items():
+        result, lost = _one_pair(part, own, open_, Options(own, options.columns, options.fields, options.into, options.again), asked)
+        results.append(result)
+        failed += lost
+    emit(results[0] if len(results) == 1 else {"pairs": results})
+    if failed:
+        total = sum(r["segments"] for r in results)
+        raise PartlyDone("some segments were not translated", place=output or "-", found=f"{failed} of {total}")

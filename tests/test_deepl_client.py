@@ -212,7 +212,7 @@ def test_a_document_step_by_step(client: deepl.DeepLClient, service: Running) ->
 
 def test_documents_that_fail_or_are_refused(client: deepl.DeepLClient, service: Running, keyed: Any) -> None:
     for more, said in (
-        ({"filename": "a.docx"}, "files of this format are not translated; found .docx; valid: .txt"),
+        ({"filename": "a.odt"}, "files of this format are not translated; found .odt; valid: .txt, .md"),
         ({"output_format": "pdf"}, "output_format: documents are not turned into other formats"),
         ({"formality": "less"}, "formality: the target language has no formality"),
         ({"target_lang": "DE"}, "no adapter for this pair"),

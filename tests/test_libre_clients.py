@@ -11,6 +11,7 @@ import httpx
 import pytest
 from libretranslatepy import LibreTranslateAPI
 
+from serve.documents import FORMATS
 from serve.keys import add_key
 from tests.serving import Running, error, running, until
 
@@ -123,7 +124,7 @@ def test_settings(service: Running, keyed: tuple[Running, str]) -> None:
     assert service.http.get("/frontend/settings").json() == {
         "apiKeys": False, "charLimit": 100_000, "filesTranslation": True, "frontendTimeout": 500, "keyRequired": False,
         "language": {"source": {"code": "en", "name": "English"}, "target": {"code": "is", "name": "Icelandic"}},
-        "suggestions": False, "supportedFilesFormat": [".txt"],
+        "suggestions": False, "supportedFilesFormat": list(FORMATS),
     }  # fmt: skip
     closed = keyed[0].http.get("/frontend/settings").json()
     assert closed["apiKeys"] is closed["keyRequired"] is True

@@ -1,0 +1,124 @@
+"""Text with tags inside as one line for a translator, and its translation with the tags back in their places.
+
+Reads and writes pieces: text, and tags as their formats write them. A tag inside the text goes along as a short stand-in (`<x1>`, `</x1>`, `<x2/>`), which
+looks like a placeholder to the guards; tags all around the text are taken off, since what a model does not see it cannot lose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+Kind = Literal["text", "open", "close", "void"]
+_TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
+_LETTERS = "xgzqwkvj"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """Text, decoded; or a tag in the format's own writing, which opens, closes, or stands alone."""
+
+    kind: Kind
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """`text` is translated; `before` and `after` are what stands around it. A stand-in is for tags that follow one another and belong together."""
+
+    before: tuple[Piece, ...]
+    text: str
+    after: tuple[Piece, ...]
+    tokens: dict[str, tuple[Piece, ...]]
+
+    @property
+    def tagged(self) -> bool:
+        return bool(self.tokens)
+
+    def placed(self, made: str) -> tuple[list[Piece], bool]:
+        """The translation as pieces, without `before` and `after`, and whether every tag was there once and inside the others as tags must be.
+
+        Where they were not, all of the text comes first and the tags after it, empty.
+        """
+        out: list[Piece] = []
+        opened: list[str] = []
+        seen: list[str] = []
+        at, good = 0, True
+        for found in _TOKEN.finditer(made):
+            if found.group() not in self.tokens:
+                continue
+            out += [Piece("text", made[at : found.start()]), *self.tokens[found.group()]]
+            at = found.end()
+            seen.append(found.group())
+            if found.group(1):
+                good = good and bool(opened) and opened.pop() == found.group(3)
+            elif not found.group(4):
+                opened.append(found.group(3))
+        if good and sorted(seen) == sorted(self.tokens):
+            return [p for p in [*out, Piece("text", made[at:])] if p.kind != "text" or p.value], True
+        plain = re.sub(r" {2,}", " ", _TOKEN.sub(lambda m: "" if m.group() in self.tokens else m.group(), made)).strip()
+        return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
+
+
+def _matches(run: Sequence[Piece]) -> tuple[dict[int, int], dict[int, int]]:
+    """Where a tag is closed that is opened at a place, and the reverse; what is opened or closed beyond the run is in neither."""
+    closed: dict[int, int] = {}
+    waiting: list[int] = []
+    for i, piece in enumerate(run):
+        if piece.kind == "open":
+            waiting.append(i)
+        elif piece.kind == "close" and waiting:
+            closed[waiting.pop()] = i
+    return closed, {end: start for start, end in closed.items()}
+
+
+def line_of(run: Sequence[Piece]) -> Line | None:
+    """The run as a line; None where it holds no letter."""
+    if not any(p.kind == "text" and any(map(str.isalpha, p.value)) for p in run):
+        return None
+    inside, before, after = list(run), [], []
+    while True:
+        first, last = inside[0], inside[-1]
+        if first.kind == "void" or (first.kind == "text" and not first.value.strip()):
+            before.append(inside.pop(0))
+        elif last.kind == "void" or (last.kind == "text" and not last.value.strip()):
+            after.append(inside.pop())
+        elif _matches(inside)[0].get(0) == len(inside) - 1:
+            before.append(inside.pop(0))
+            after.append(inside.pop())
+        else:
+            break
+    text = "".join(p.value for p in run if p.kind == "text")
+    letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", text)), "x")
+    closed, opened = _matches(inside)
+    tokens: dict[str, tuple[Piece, ...]] = {}
+    out: list[str] = []
+    at = 0
+    while at < len(inside):
+        piece, end = inside[at], at + 1
+        if piece.kind == "text":
+            out.append(piece.value)
+        else:
+            while end < len(inside) and _together(inside, closed, opened, end):
+                end += 1
+            token = f"<{letter}{at}/>"
+            if at in closed:
+                token = f"<{letter}{at}>"
+            elif at in opened:
+                # Named after the first of the group that it closes.
+                token = f"</{letter}{opened[end - 1]}>"
+            tokens[token] = tuple(inside[at:end])
+            out.append(token)
+        at = end
+    return Line(tuple(before), "".join(out), tuple(reversed(after)), tokens)
+
+
+def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], at: int) -> bool:
+    """Whether a tag has one stand-in with the tag before it: both stand alone, or what they are around is the same."""
+    if at - 1 in closed:
+        return at in closed and closed[at] == closed[at - 1] - 1
+    if at - 1 in opened:
+        return at in opened and opened[at] == opened[at - 1] - 1
+    return run[at].kind != "text" and at not in closed and at not in opened
