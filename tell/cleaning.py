@@ -6,7 +6,6 @@ Reads and writes nothing but memory.
 from __future__ import annotations
 
 import dataclasses
-import os
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from tell.clean import spelled
 from tell.ledger import hashed
+from tell.machine import cores
 from tell.rules import Rules, clean
 from tell.shift import Stretch, shifted
 
@@ -82,10 +82,6 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch
             for i in range(s.first, s.last + 1):
                 out.reasons[i] = out.reasons[i] or "misaligned"
     return out
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers(Generic[T]):

@@ -282,4 +282,4 @@ def _write_texts(aside: Path, ledger: Ledger, splits: list[Split | None], severa
 def _write_report(aside: Path, report: dict[str, Any], options: Options, ledger: Ledger, cleaned: Gathered) -> None:
     from tell.corpus_report import page
 
-    (aside / "report.html").write_text(page(report, options, ledger, cleaned.samples), encoding="utf-8", newline="\n")
+    (aside / "report.html").write_text(page(report, options.pair, ledger, cleaned.samples), encoding="utf-8", newline="\n")

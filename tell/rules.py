@@ -44,6 +44,8 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARK = "\ufeff"
 # What every tag and placeholder of a program has one of; most texts have none, and are not looked at further.
 _HINT = re.compile(r"[<{%$\[⟦⟪]|__")
+# A word that begins with a capital, but not a sentence.
+_NAME = re.compile(r"(?<=[^\W_,;][ ,;])\s?[A-ZÀ-ÞĀ-ŽΑ-ΩА-Я]\w*[^\W\d_A-Z]\w*")
 _ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@|&)")
 
 
@@ -240,4 +242,10 @@ def _strange(text: str, own: str | None, other: str | None) -> tuple[str | None,
         return (best, False) if best == other and found[best] >= 0.9 else (None, False)
     if best == own or found[own] >= UNLIKELY or found[best] < LIKELY:
         return None, best == own and found[own] >= LIKELY
+    # Names are in a language of their own: without them it must still be another one.
+    plain = _NAME.sub("", text[:LOOKED_AT])
+    if plain != text[:LOOKED_AT]:
+        again = scores(plain) if len(letters(plain)) > LETTERS else {}
+        if not again or again[own] >= UNLIKELY or again.get(best, 0.0) < LIKELY:
+            return None, False
     return best, False
