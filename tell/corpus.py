@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tell.bases import Base
 from tell.clean import letters, spelled
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, sha256_file, write_json
@@ -51,7 +53,7 @@ class Options:
     encoding: str | None = None
     swap: tuple[Path, ...] = ()
     off: tuple[str, ...] = ()
-    base: Any = None
+    base: Base | None = None
     processes: int | None = None
 
     @property
@@ -220,6 +222,8 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
             "missing_frozen": missing,
             "notes": cleaned.notes,
         }
+        if options.base is not None:
+            report["base"] = _known(options, ledger)
         held = {**frozen, **{d: s for d, s in named.items() if s != "train"}}
         with atomic_dir(out) as aside:
             _write_texts(aside, ledger, splits, several=len(found) > 1)
@@ -228,6 +232,16 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
             _write_report(aside, report, options, ledger, cleaned)
             write_json(aside / "corpus.json", report)
     return report
+
+
+def _known(options: Options, ledger: Ledger) -> dict[str, Any]:
+    """How well the base knows the two languages, by kept pairs from all over the corpus."""
+    from tell.knows import COUNTED, knows
+
+    good = array("I", ledger.good())
+    some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
+    rows = [json.loads(b"{" + ledger.spool.read(i) + b"}") for i in some]
+    return knows(options.base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def build_(
         report = build(options, out, new_split)
     else:
         say(f"{out}: unchanged, reused")
-    for note in report.get("notes", []):
+    for note in [*report.get("notes", []), *report.get("base", {}).get("said", [])]:
         say(note)
     if report.get("missing_frozen"):
         say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are not in the data any more")
