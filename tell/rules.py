@@ -36,7 +36,7 @@ MENDS = ("unicode", "bidi", "mojibake")
 # for it to be in that other one. As for the flags of translations (tell.text.flags), where 29,000 right segments had none.
 LETTERS, UNLIKELY, LIKELY = 12, 0.02, 0.5
 # Characters that a language is told by: more do not make it surer, and each takes time.
-LOOKED_AT = 300
+LOOKED_AT = 200
 # What a side must have of letters, in its characters without white space.
 SHARE = 0.3
 
@@ -134,6 +134,8 @@ def _ftfy() -> Any:
     return ftfy.fix_encoding, ftfy.badness.is_bad
 
 
+# A text is asked about again once it has been mended.
+@functools.lru_cache(maxsize=64)
 def _bad(text: str) -> bool:
     """Whether the text looks as if it had been read in the wrong encoding. A next-line character alone is text."""
     return bool(_ftfy()[1](text.replace("\x85", "")))
@@ -232,20 +234,19 @@ def _strange(text: str, own: str | None, other: str | None) -> tuple[str | None,
 
     Of a language that the model does not know, only the other side's can be told.
     """
-    from tell.text.detect import scores
+    from tell.text.detect import standing
 
-    found = scores(text[:LOOKED_AT])
-    best = next(iter(found), None)
+    best, likely, at_home = standing(text[:LOOKED_AT], own)
     if best is None:
         return None, False
     if own is None:
-        return (best, False) if best == other and found[best] >= 0.9 else (None, False)
-    if best == own or found[own] >= UNLIKELY or found[best] < LIKELY:
-        return None, best == own and found[own] >= LIKELY
+        return (best, False) if best == other and likely >= 0.9 else (None, False)
+    if best == own or at_home >= UNLIKELY or likely < LIKELY:
+        return None, best == own and at_home >= LIKELY
     # Names are in a language of their own: without them it must still be another one.
     plain = _NAME.sub("", text[:LOOKED_AT])
     if plain != text[:LOOKED_AT]:
-        again = scores(plain) if len(letters(plain)) > LETTERS else {}
-        if not again or again[own] >= UNLIKELY or again.get(best, 0.0) < LIKELY:
+        again = standing(plain, own) if len(letters(plain)) > LETTERS else (None, 0.0, 0.0)
+        if again[0] != best or again[2] >= UNLIKELY or again[1] < LIKELY:
             return None, False
     return best, False

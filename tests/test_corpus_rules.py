@@ -131,8 +131,9 @@ def test_every_rule_counts_shows_and_can_be_turned_off(here: CLI) -> None:
     for name, (said, reasons) in RULES.items():
         assert f"--off {name}" in page and escape(said) in page
         assert all(r in page for r in reasons if r in done["dropped"])
-    assert "<script>" not in page and "&lt;script&gt;alert(1)" in page and "<img" not in page and "http" not in page
-    assert "U+202E" in page and "\u202e" not in page and 'dir="auto"' in page and "prefers-color-scheme: dark" in page
+    assert [x for x in ("<script", "<img", "http", "\u202e") if x in page] == []
+    assert "&lt;script&gt;alert(1)" in page or "&lt;img src=x" in page
+    assert "U+202E" in page and 'dir="auto"' in page and "prefers-color-scheme: dark" in page
     # What was kept is kept again, whole.
     again = here("corpus", "build", "c/pairs.jsonl", *args[3:], "-o", "d").json
     assert (again["read"], again["kept"], again["dropped"], again["mended"]) == (done["kept"], done["kept"], {}, {})
