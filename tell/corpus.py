@@ -19,7 +19,7 @@ from tell.bases import Base
 from tell.clean import letters, spelled
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, sha256_file, write_json
-from tell.formats.segment import Reading, Want
+from tell.reading.segment import Reading, Want
 from tell.gather import Gathered, gather, spooled
 from tell.languages import LanguagePair
 from tell.ledger import Ledger, hashed

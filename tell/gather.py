@@ -12,7 +12,7 @@ from pathlib import Path
 from tell.cleaning import BATCH, Batch, Workers, clean_batch
 from tell.errors import CorpusError
 from tell.files import sha256_file
-from tell.formats.segment import Reading, Segment, Want
+from tell.reading.segment import Reading, Segment, Want
 from tell.ledger import Ledger
 from tell.readers import Group, read_group
 from tell.rules import Rules

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tell.clean import spelled
 from tell.errors import CorpusError
-from tell.formats.segment import Reading, Segment, Sides, Want, blank
-from tell.formats.streams import lines_of, plain_name
+from tell.reading.segment import Reading, Segment, Sides, Want, blank
+from tell.reading.streams import lines_of, plain_name
 
 UNEQUAL = "unequal lines in document"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from tell.clean import spelled
 from tell.errors import CorpusError
-from tell.formats.inline import local, text_of
-from tell.formats.segment import Reading, Segment, Sides, Want, listed, numbered
-from tell.formats.streams import opened
+from tell.reading.inline import local, text_of
+from tell.reading.segment import Reading, Segment, Sides, Want, listed, numbered
+from tell.reading.streams import opened
 from tell.text.xml import elements
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
