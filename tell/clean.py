@@ -9,7 +9,8 @@ import unicodedata
 # Characters. Longer "sentences" are nearly always failed segmentation.
 MAX_CHARS = 2000
 # A pair whose longer side has more than RATIO_FROM characters and more than RATIO times those of the other is misaligned.
-RATIO, RATIO_FROM = 5, 20
+# A character of a script that writes words or syllables counts as three: it says as much.
+RATIO, RATIO_FROM, DENSE = 5, 20, 3
 
 
 class _Letters(dict[int, str | None]):
@@ -25,6 +26,7 @@ _LETTERS = _Letters()
 # Tab aside; U+0085 is text here, as in `tell.files.read_lines`.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_DENSE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 _NO_LETTERS = bytes(c for c in range(128) if not chr(c).isalpha())
@@ -66,21 +68,36 @@ def spelled(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def weight(text: str) -> int:
+    """The length of a text in characters, those of unsegmented scripts counted for what they say."""
+    return len(text) if text.isascii() else len(text) + (DENSE - 1) * len(_DENSE.findall(text))
+
+
+def uneven(source: str, target: str) -> bool:
+    """Whether one side is so much longer than the other that it cannot be its translation."""
+    a, b = weight(source), weight(target)
+    longer, shorter = max(a, b), min(a, b)
+    return longer > RATIO_FROM and longer > RATIO * shorter
+
+
+def controls(text: str) -> bool:
+    return bool(_CONTROL.search(text))
+
+
 def fault(source: str, target: str) -> str | None:
-    """Why a tidied pair is not worth training on, or None."""
+    """Why a tidied pair is not worth training on, or None: what can be told by looking at its characters."""
     if not source:
         return "empty source"
     if not target:
         return "empty target"
-    if _CONTROL.search(source) or _CONTROL.search(target):
+    if controls(source) or controls(target):
         return "control characters"
     if not (storable(source) and storable(target)):
         return "invalid characters"
-    longer, shorter = max(len(source), len(target)), min(len(source), len(target))
-    if longer > MAX_CHARS:
+    if max(len(source), len(target)) > MAX_CHARS:
         return "too long"
     if source == target and normalised(source):
         return "identical sides"
-    if longer > RATIO_FROM and longer > RATIO * shorter:
+    if uneven(source, target):
         return "length ratio"
     return None

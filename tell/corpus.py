@@ -1,34 +1,44 @@
 """Corpus building: clean, drop with a reason, keep test sets out of training, and freeze a split by whole documents.
 
 Reads parallel files (`tell.readers`) and, where the corpus exists already, its split.json. Writes a directory: pairs.jsonl,
-dropped.jsonl, split.json (the documents that are dev and test for good), and corpus.json with the counts.
+dropped.jsonl, split.json (the documents that are dev and test for good), corpus.json with the counts, and report.html for people.
+Memory holds some 50 bytes a segment: texts lie in a spool beside the corpus.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tell.clean import fault, normalised, spelled, tidy
+from tell.bases import Base
+from tell.clean import letters, spelled
 from tell.errors import CorpusError
-from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
+from tell.files import atomic_dir, key_of, sha256_file, write_json
+from tell.reading.segment import Reading, Want
+from tell.gather import Gathered, gather, spooled
 from tell.languages import LanguagePair
-from tell.readers import Parsed, Segment, kind_of, labels, read_against, read_records, read_text, read_tsv
-from tell.records import Pair, Split
-from tell.split import Sizes, assign, document, documents, mark_leaks
+from tell.ledger import Ledger, hashed
+from tell.readers import Group, groups, labels, read_against, read_group
+from tell.records import Split
+from tell.rules import rule_of, rules
+from tell.split import SPLITS, Sizes, assign, mark_leaks
 
-FORMAT = 1
-FILES = ("corpus.json", "pairs.jsonl", "dropped.jsonl", "split.json")
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+# 2: more formats and rules.
+FORMAT = 2
+FILES = ("corpus.json", "pairs.jsonl", "dropped.jsonl", "split.json", "report.html")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for."""
+    """What the user asked for. `swap`: files whose sides are to be turned around; `off`: rules that are not to be used.
+
+    `base` is the id and revision of the base that the report asks about the languages; `processes` None is one for each core.
+    """
 
     inputs: tuple[Path, ...]
     pair: LanguagePair
@@ -36,37 +46,29 @@ class Options:
     columns: str | None = None
     against: tuple[Path, ...] = ()
     sizes: Sizes = dataclasses.field(default_factory=Sizes)
+    source_column: str | None = None
+    target_column: str | None = None
+    doc_column: str | None = None
+    sheet: str | None = None
+    encoding: str | None = None
+    swap: tuple[Path, ...] = ()
+    off: tuple[str, ...] = ()
+    base: Base | None = None
+    processes: int | None = None
+
+    @property
+    def want(self) -> Want:
+        return Want(self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding)
 
 
-def _check_inputs(options: Options) -> bool:
-    """Whether the inputs are two line-aligned texts rather than tables. Raises CorpusError for any other set of files."""
-    kinds = [kind_of(p) for p in options.inputs]
-    seen: set[Path] = set()
-    for path in options.inputs:
-        if path.resolve() in seen:
-            raise CorpusError("the same file is given twice", place=str(path), valid="different files")
-        seen.add(path.resolve())
-    if "text" not in kinds:
-        if options.docs is not None:
-            raise CorpusError("--docs goes with two line-aligned texts", place=str(options.docs), valid="a document column (TSV) or a doc key (JSONL)")
-        return False
-    if kinds != ["text", "text"]:
-        names = ", ".join(p.name for p in options.inputs)
-        raise CorpusError("these files cannot be read together", found=names, valid="SOURCE.txt TARGET.txt, or any number of .tsv and .jsonl files")
-    if options.columns is not None:
-        raise CorpusError("--columns is for TSV files", found=options.columns)
-    return True
-
-
-def read_inputs(options: Options) -> list[Parsed]:
-    """The parsed inputs; two line-aligned texts are one."""
-    if _check_inputs(options):
-        source, target = options.inputs
-        return [read_text(source, target, labels([source])[0], options.docs)]
-    parsed = []
-    for path, label in zip(options.inputs, labels(options.inputs), strict=True):
-        parsed.append(read_tsv(path, options.pair, label, options.columns) if kind_of(path) == "tsv" else read_records(path, options.pair, label))
-    return parsed
+def grouped(options: Options) -> list[Group]:
+    """The inputs by what is read together. Raises CorpusError for files that cannot be, and for a --swap that names none of them."""
+    found = groups(options.inputs, options.docs, options.columns)
+    known = {f.resolve() for g in found for f in (*g.files, *g.paths)}
+    for path in options.swap:
+        if path.resolve() not in known:
+            raise CorpusError("not one of the files that are read", place="--swap", found=str(path), valid=", ".join(map(str, options.inputs)))
+    return found
 
 
 def _hashed(path: Path) -> str:
@@ -79,15 +81,19 @@ def _hashed(path: Path) -> str:
 
 def corpus_key(options: Options) -> str:
     """The hash of everything that decides a corpus that is not there yet."""
+    found = grouped(options)
+    swapped = {p.resolve() for p in options.swap}
     return key_of(
         {
             "format": FORMAT,
             "pair": str(options.pair),
-            "columns": options.columns,
+            "want": [getattr(options, n) for n in ("columns", "source_column", "target_column", "doc_column", "sheet", "encoding")],
+            "off": sorted(set(options.off)),
             "sizes": dataclasses.asdict(options.sizes),
-            "inputs": [[n, _hashed(p)] for n, p in zip(labels(options.inputs), options.inputs, strict=True)],
+            "inputs": [[g.label, g.kind, [_hashed(p) for p in g.files], any(p.resolve() in swapped for p in (*g.files, *g.paths))] for g in found],
             "docs": None if options.docs is None else _hashed(options.docs),
             "against": [[n, _hashed(p)] for n, p in zip(labels(options.against), options.against, strict=True)],
+            "base": options.base and [options.base.id, options.base.revision],
         }
     )
 
@@ -148,79 +154,146 @@ def check_replaceable(out: Path, files: Iterable[str]) -> None:
         raise CorpusError("this directory holds other files, and would be replaced", place=str(out), found=found, valid="a new directory for -o")
 
 
-def _mark_against(segments: list[Segment], options: Options) -> list[dict[str, Any]]:
+def _mark_against(ledger: Ledger, options: Options) -> list[dict[str, Any]]:
     """Mark pairs one side of which is in a test set; report each test set."""
-    held: dict[str, str] = {}
+    held: dict[int, str] = {}
     report = []
     for path, name in zip(options.against, labels(options.against), strict=True):
         texts = read_against(path, options.pair)
         for text in texts:
-            held.setdefault(normalised(text), name)
+            if own := letters(text):
+                held.setdefault(hashed(own), name)
         report.append({"path": spelled(str(path)), "sha256": sha256_file(path), "texts": len(texts)})
-    held.pop("", None)
-    for s in segments:
-        if s.reason is None and (name := held.get(normalised(s.source)) or held.get(normalised(s.target), "")):
-            s.reason = f"in {name}"
+    if held:
+        source, target = ledger.letters
+        for i in ledger.good():
+            if name := held.get(source[i]) or held.get(target[i], ""):
+                ledger.drop(i, f"in {name}")
     return report
 
 
-def _sources(options: Options, parsed: list[Parsed]) -> list[dict[str, Any]]:
-    lines = [p.lines for p in parsed] if len(parsed) == len(options.inputs) else [parsed[0].lines] * len(options.inputs)
-    return [{"path": spelled(str(p)), "sha256": sha256_file(p), "lines": n} for p, n in zip(options.inputs, lines, strict=True)]
+def _sources(found: list[Group], readings: list[Reading]) -> list[dict[str, Any]]:
+    out = []
+    for group, reading in zip(found, readings, strict=True):
+        for path in group.files if group.kind == "directory" else group.paths:
+            row: dict[str, Any] = {"path": spelled(str(path)), "sha256": sha256_file(path), "kind": group.kind, "lines": reading.lines}
+            if encoding := reading.encodings.get(str(path)):
+                row["encoding"] = encoding
+            if reading.languages:
+                row["languages"] = dict(reading.languages.most_common())
+            out.append(row)
+    return out
 
 
 def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any]:
     """Build the corpus at `out` and return its corpus.json. Raises CorpusError, and then leaves `out` as it was."""
     check_replaceable(out, FILES)
+    by = rules(options.pair, options.off)
+    found = grouped(options)
     key = corpus_key(options)
     sizes, frozen = (options.sizes, {}) if new_split else _frozen(out, options)
-    parsed = read_inputs(options)
-    everything = [s for p in parsed for s in p.segments]
-    for s in everything:
-        s.source, s.target = tidy(s.source), tidy(s.target)
-        s.reason = s.reason or fault(s.source, s.target)
-    against = _mark_against(everything, options)
-    good = [s for s in everything if s.reason is None]
-    splits = assign(good, sizes, frozen)
-    missing = sorted(d for d in frozen if d not in splits)
-    if missing and len(missing) == len(frozen):
-        # Under new names they would become training data.
-        valid = "the files and --docs it was built from, or --new-split"
-        raise CorpusError("none of the frozen dev and test documents is in the data", place=str(out), found=f"no {missing[0]}", valid=valid)
-    mark_leaks(good, splits)
-    kept = [s for s in good if s.reason is None]
-    left = [s for s in everything if s.reason is not None]
-    dropped = Counter(str(s.reason) for s in left)
-    where = ", ".join(map(str, options.inputs))
-    if not kept:
-        raise CorpusError("no pairs left", place=where, found=f"{len(left)} read: " + ", ".join(f"{n} {r}" for r, n in dropped.most_common()))
-    pairs = [Pair(s.source, s.target, document(s) if len(parsed) > 1 else s.doc, s.line, s.file, splits[document(s)]) for s in kept]
-    if not any(p.split == "train" for p in pairs):
-        found = f"{len(pairs)} pairs in {len(documents(kept))} documents"
-        raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
-    report = {
-        "format": FORMAT,
-        "key": key,
-        "pair": str(options.pair),
-        "seed": sizes.seed,
-        "read": len(everything),
-        "kept": len(pairs),
-        "dropped": dict(sorted(dropped.items())),
-        "splits": {x: {"pairs": sum(p.split == x for p in pairs), "docs": len({p.doc for p in pairs if p.split == x})} for x in SPLITS},
-        "sources": _sources(options, parsed),
-        "against": against,
-        "documents": sorted({p.documents for p in parsed}),
-        "missing_frozen": missing,
-    }
-    held = {**frozen, **{d: s for d, s in splits.items() if s != "train"}}
-    with atomic_dir(out) as aside:
-        write_jsonl(aside / "pairs.jsonl", [p.row() for p in pairs])
-        write_jsonl(aside / "dropped.jsonl", [_row(s) for s in left])
-        write_json(aside / "split.json", {**dataclasses.asdict(sizes), "documents": held})
-        report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
-        write_json(aside / "corpus.json", report)
+    with spooled(out) as ledger:
+        cleaned = gather(found, options.want, options.docs, {p.resolve() for p in options.swap}, by, ledger, options.processes)
+        against = _mark_against(ledger, options)
+        splits = assign(ledger, by, sizes, frozen)
+        named = {ledger.documents[d]: split for d, split in enumerate(splits) if split is not None and (split != "train" or frozen)}
+        missing = sorted(d for d in frozen if d not in named)
+        if missing and len(missing) == len(frozen):
+            # Under new names they would become training data.
+            valid = "the files and --docs it was built from, or --new-split"
+            raise CorpusError("none of the frozen dev and test documents is in the data", place=str(out), found=f"no {missing[0]}", valid=valid)
+        mark_leaks(ledger, splits)
+        counts = _counts(ledger, splits)
+        _check_counts(options, counts, len(ledger))
+        report = {
+            "format": FORMAT,
+            "key": key,
+            "pair": str(options.pair),
+            "seed": sizes.seed,
+            "read": len(ledger),
+            "kept": sum(s["pairs"] for s in counts.splits.values()),
+            "dropped": counts.dropped,
+            "mended": dict(sorted(cleaned.mended.items())),
+            "off": sorted(set(options.off)),
+            "splits": counts.splits,
+            "sources": _sources(found, cleaned.readings),
+            "against": against,
+            "documents": sorted({r.documents for r in cleaned.readings}),
+            "missing_frozen": missing,
+            "notes": cleaned.notes,
+        }
+        if options.base is not None:
+            report["base"] = _known(options, ledger)
+        held = {**frozen, **{d: s for d, s in named.items() if s != "train"}}
+        with atomic_dir(out) as aside:
+            _write_texts(aside, ledger, splits, several=len(found) > 1)
+            write_json(aside / "split.json", {**dataclasses.asdict(sizes), "documents": held})
+            report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
+            _write_report(aside, report, options, ledger, cleaned)
+            write_json(aside / "corpus.json", report)
     return report
 
 
-def _row(s: Segment) -> dict[str, Any]:
-    return {"origin": s.file, "line": s.line, "reason": s.reason, "source": spelled(s.source), "target": spelled(s.target)}
+def _known(options: Options, ledger: Ledger) -> dict[str, Any]:
+    """How well the base knows the two languages, by kept pairs from all over the corpus."""
+    from tell.knows import COUNTED, knows
+
+    good = array("I", ledger.good())
+    some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
+    rows = [json.loads(b"{" + ledger.spool.read(i) + b"}") for i in some]
+    return knows(options.base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Counts:
+    dropped: dict[str, int]
+    splits: dict[str, dict[str, int]]
+
+
+def _counts(ledger: Ledger, splits: list[Split | None]) -> _Counts:
+    reasons = Counter(ledger.reason)
+    reasons.pop(0, None)
+    dropped = {ledger.reasons.all[r]: n for r, n in reasons.items()}
+    pairs: Counter[str] = Counter()
+    docs: dict[str, set[int]] = {x: set() for x in SPLITS}
+    for i in ledger.good():
+        split = splits[ledger.doc[i]] or "train"
+        pairs[split] += 1
+        docs[split].add(ledger.doc[i])
+    return _Counts(dict(sorted(dropped.items())), {x: {"pairs": pairs[x], "docs": len(docs[x])} for x in SPLITS})
+
+
+def _check_counts(options: Options, counts: _Counts, read: int) -> None:
+    where = ", ".join(map(str, options.inputs))
+    kept = sum(s["pairs"] for s in counts.splits.values())
+    if not kept:
+        most = sorted(counts.dropped.items(), key=lambda d: (-d[1], d[0]))
+        named = [name for reason, _ in most[:1] if (name := rule_of(reason))]
+        valid = f"other files, or --off {named[0]} where that rule is wrong" if named else None
+        raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
+    if not counts.splits["train"]["pairs"]:
+        found = f"{kept} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
+        raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
+
+
+def _write_texts(aside: Path, ledger: Ledger, splits: list[Split | None], several: bool) -> None:
+    """pairs.jsonl and dropped.jsonl, in the order of the files."""
+    origins = [json.dumps(name, ensure_ascii=False) for name in ledger.files.all]
+    reasons = [json.dumps(name, ensure_ascii=False) for name in ledger.reasons.all]
+    with (aside / "pairs.jsonl").open("wb", 1 << 20) as pairs, (aside / "dropped.jsonl").open("wb", 1 << 20) as dropped:
+        for i, text in enumerate(ledger.spool.lines()):
+            origin, line, reason = origins[ledger.file[i]], ledger.line[i], ledger.reason[i]
+            if reason:
+                dropped.write(f'{{"origin": {origin}, "line": {line}, "reason": {reasons[reason]}, '.encode() + text[:-1] + b"}\n")
+                continue
+            doc = ledger.documents[ledger.doc[i]]
+            if not several:
+                doc = doc.removeprefix(f"{ledger.files.all[ledger.file[i]]}/")
+            place = f', "doc": {json.dumps(doc, ensure_ascii=False)}, "line": {line}, "origin": {origin}, "split": "{splits[ledger.doc[i]]}"}}\n'
+            pairs.write(b"{" + text[:-1] + place.encode())
+
+
+def _write_report(aside: Path, report: dict[str, Any], options: Options, ledger: Ledger, cleaned: Gathered) -> None:
+    from tell.corpus_report import page
+
+    (aside / "report.html").write_text(page(report, options.pair, ledger, cleaned.samples), encoding="utf-8", newline="\n")

@@ -95,13 +95,13 @@ def _write_shard(path: Path, keys: list[bytes], rows: Any) -> None:
     fsync_dir(path)
 
 
-def _load(base: Base, dtype: str, device: str) -> Any:
-    """The base without its output layer."""
+def load(base: Base, dtype: str, device: str, kind: str = "AutoModel") -> Any:
+    """The base, without its output layer unless another of transformers' classes is named."""
     torch, transformers = need("torch", "train"), need("transformers", "train")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = transformers.AutoModel.from_pretrained(
+        model = getattr(transformers, kind).from_pretrained(
             base.path, dtype=getattr(torch, dtype), attn_implementation="sdpa", trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError) as e:
@@ -138,7 +138,7 @@ def _pooled(model: Any, ids: list[list[int]], skip: int, pad: int, device: str) 
 
 def _compute(base: Base, dtype: str, device: str, path: Path, ids: list[list[int]], keys: list[bytes]) -> None:
     np = need("numpy", "train")
-    model = _load(base, dtype, device)
+    model = load(base, dtype, device)
     skip = 0 if base.bos_id is None else 1
     done: list[bytes] = []
     rows: list[Any] = []

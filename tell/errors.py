@@ -34,8 +34,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-# Control characters but for tab and line feed: a terminal obeys them, and a message may quote a stranger's file.
-_CONTROL = {c: "\ufffd" for c in (*range(32), *range(127, 160)) if c not in (9, 10)}
+# Control characters but for tab and line feed, and what turns the direction of text around: a terminal obeys them, and a message may quote a stranger's file.
+_CONTROL = {c: "\ufffd" for c in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)) if c not in (9, 10)}
 
 
 def printable(text: str) -> str:

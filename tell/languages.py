@@ -40,6 +40,10 @@ class LanguagePair:
         return LanguagePair(self.target, self.source)
 
 
+# Written from right to left.
+_RTL = {"Arab", "Aran", "Hebr", "Thaa", "Syrc", "Syre", "Syrj", "Syrn", "Nkoo", "Adlm", "Rohg", "Mand", "Samr", "Mend", "Yezi", "Hung", "Phnx"}
+
+
 # Bounded: codes come from HTTP requests as well, and must not fill the memory.
 @functools.lru_cache(maxsize=4096)
 def _lookup(code: str) -> Language | None:
@@ -53,7 +57,16 @@ def _lookup(code: str) -> Language | None:
     except (langcodes.LanguageTagError, ValueError):
         return None
     script = found.maximize().script
-    return Language(tag, found.display_name("en"), found.autonym(), script in ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg"))
+    return Language(tag, found.display_name("en"), found.autonym(), script in _RTL)
+
+
+def name_in(named: Language, reader: Language) -> str:
+    """The language's name in the reader's own language; its English name where nobody has written that down."""
+    import langcodes
+
+    found = langcodes.Language.get(named.tag).display_name(reader.tag)
+    # What has no name in a language comes as "Unknown language [xyz]" in it, or as its code.
+    return named.name if "[" in found or found == named.tag else str(found)
 
 
 def language(code: str, place: str = "language code") -> Language:

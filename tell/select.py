@@ -2,7 +2,8 @@
 
 Reads a pool (`tell.pool`) and the embeddings of its items (`tell.embed`). Writes a directory: selected.jsonl, the chosen items in the
 order of choice, and select.json with counts. From corpora it is also a corpus (corpus.json, pairs.jsonl, dropped.jsonl, split.json)
-whose training pairs are the chosen ones; from a text there is selected.tsv, with an empty column for a translator to fill in.
+whose training pairs are the chosen ones; from a text there is selected.tsv, with an empty column for a translator to fill in, and where the
+pair is named also selected.xlsx and selected.xlf.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from tell.corpus import SPLITS, check_replaceable
 from tell.errors import BaseModelError, CorpusError, RecipeError
 from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
+from tell.languages import LanguagePair
 from tell.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
 from tell.readers import labels
 from tell.tokens import Tokens
 
 FORMAT = 1
-FILES = ("select.json", "selected.jsonl", "selected.tsv", *CORPUS_FILES)
+FILES = ("select.json", "selected.jsonl", "selected.tsv", "selected.xlsx", "selected.xlf", *CORPUS_FILES)
 Method = Literal["ltd", "centres", "random"]
 METHODS: tuple[Method, ...] = ("ltd", "centres", "random")
 # Items tokenised at once.
@@ -47,7 +49,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that decides a selection. `base` is None where neither embeddings nor tokens are needed."""
+    """Everything that decides a selection. `base` is None where neither embeddings nor tokens are needed, `pair` where nothing is to be translated."""
 
     kind: Kind
     inputs: tuple[Path, ...]
@@ -58,6 +60,7 @@ class Plan:
     base: Base | None
     field: Field
     side: Side
+    pair: LanguagePair | None = None
 
 
 def select_key(plan: Plan) -> str:
@@ -80,6 +83,8 @@ def select_key(plan: Plan) -> str:
             "seed": plan.seed,
             "base": plan.base and [plan.base.id, plan.base.revision],
             "embedded": embedded,
+            # Selections that were made before there was one keep their key.
+            **({} if plan.pair is None else {"for": str(plan.pair)}),
         }
     )
 
@@ -267,6 +272,11 @@ def select(plan: Plan, out: Path) -> dict[str, Any]:
         if pool.kind == "text":
             lines = ["source\ttarget", *(f"{i.row['text']}\t" for i in picked)]
             (aside / "selected.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+            if plan.pair is not None:
+                from tell.export import xliff, xlsx
+
+                for name, made_by in (("selected.xlsx", xlsx), ("selected.xlf", xliff)):
+                    (aside / name).write_bytes(made_by([i.row["text"] for i in picked], plan.pair))
         elif pool.kind == "corpus":
             _write_corpus(aside, key, pool.corpora, picked, pool)
         hashes = {p.name: sha256_file(p) for p in sorted(aside.iterdir())}

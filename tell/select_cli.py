@@ -12,6 +12,8 @@ from tell.bases import DEFAULT_BASE, find_base
 from tell.cli import Command, Many
 from tell.console import emit, say, table
 from tell.errors import RecipeError
+from tell.extras import need
+from tell.languages import parse_pair
 from tell.pool import Kind
 from tell.select import METHODS, Method, Plan, Wanted, check_out, made, select_key
 from tell.select import select as make
@@ -38,6 +40,7 @@ def _only(given: dict[str, Any], what: str) -> str:
 @click.option("--general", cls=Many, type=_PATH, help="The pool is general examples: JSONL of {prompt, completion}, may be .gz; several may follow.")
 @click.option("--corpus", cls=Many, type=_PATH, help="The pool is the training pairs of corpora made by corpus build; several may follow.")
 @click.option("--text", type=_PATH, help="The pool is the lines of a text, to choose which of them to have translated.")
+@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; writes selected.xlsx and selected.xlf for a translator too.")
 @click.option("-k", "k", type=click.IntRange(min=1), help="How many items to choose.")
 @click.option("--percent", help="How many, as a percentage of the pool.")
 @click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens of the base, anchors not counted.")
@@ -59,6 +62,7 @@ def select(
     general: tuple[Path, ...],
     corpus: tuple[Path, ...],
     text: Path | None,
+    pair: str | None,
     k: int | None,
     percent: str | None,
     tokens: int | None,
@@ -84,8 +88,13 @@ def select(
     kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
     kind = kinds[which]
     inputs = (text,) if text is not None else general or corpus
+    if pair is not None:
+        for module in ("openpyxl", "lxml.etree"):
+            need(module, "files")
+    if pair is not None and which != "--text":
+        raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
     bare = method == "random" and tokens is None
-    plan = Plan(kind, inputs, Wanted(k, _percent(percent), tokens), method, clusters, seed, None if bare else find_base(base), field, side)
+    plan = Plan(kind, inputs, Wanted(k, _percent(percent), tokens), method, clusters, seed, None if bare else find_base(base), field, side, None if pair is None else parse_pair(pair))
     check_out(out, plan)
     report = None if force else made(out, select_key(plan))
     if report is None:

@@ -52,6 +52,11 @@ class Spool:
             for at in range(0, len(numbers), BATCH):
                 yield b"".join([lines[starts[i] : starts[i + 1]] for i in numbers[at : at + BATCH]])
 
+    def lines(self) -> Iterator[bytes]:
+        """All lines in the order in which they were added, read from the beginning."""
+        self._file.seek(0)
+        yield from self._file
+
     def read(self, number: int) -> bytes:
         if not self._flushed:
             self._file.flush()

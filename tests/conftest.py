@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -117,6 +119,22 @@ def cli() -> Callable[..., Ran]:
             command = [sys.executable, "-m", "tell.cli", *words]
             ran = Ran(subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False))
         assert "Traceback" not in ran.err, ran.err
+        assert not ok or ran.code == 0, f"exit {ran.code}: {ran.err}"
+        return ran
+
+    return run
+
+
+@pytest.fixture
+def here() -> Callable[..., Ran]:
+    """`cli` without a process of its own: for commands that are run a hundred times, each of which would load the same models."""
+    from tell.cli import main
+
+    def run(*args: object, ok: bool = True) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(list(map(str, args)))
+        ran = Ran(subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue()))
         assert not ok or ran.code == 0, f"exit {ran.code}: {ran.err}"
         return ran
 

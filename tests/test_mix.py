@@ -196,8 +196,7 @@ def test_unusable_lines_are_counted(cli: CLI, tiny: Base) -> None:
 
 
 def test_long_examples_are_left_out_and_counted_never_cut(cli: CLI, tiny: Base) -> None:
-    long = "mjög " * 300
-    c = corpus(cli, "c", extra=(f"z\t{long}x\t{long}y",))
+    c = corpus(cli, "c", extra=(f"z\t{'very ' * 300}x\t{'mjög ' * 300}y",))
     split = next(p.split for p in read_pairs(c / "pairs.jsonl") if p.doc == "z")
     assert split == "train"
     g = general(

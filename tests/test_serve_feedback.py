@@ -15,8 +15,9 @@ import pytest
 from serve.feedback import Feedback
 from serve.keys import add_key
 from tell.errors import TellmtError
+from tell.reading.records import read_records
+from tell.reading.segment import Reading, Want
 from tell.languages import parse_pair
-from tell.readers import read_records
 from tests.conftest import Ran
 from tests.serving import Running, error, running
 
@@ -55,7 +56,7 @@ def test_a_correction_is_kept_as_a_pair(kept: tuple[Running, Path], capfd: pytes
         "source": "Halló\u2028heimur", "target": "Hello world", "translation": "Hallo world", "pair": "is-en", "adapter": ADAPTER, "key": None
     }  # fmt: skip
     assert (second["pair"], second["target"], third["pair"]) == ("is-en", "b\ufffd", "de-fo")
-    segments = read_records(path, parse_pair("is-en"), "feedback").segments
+    segments = list(read_records(path, Want(parse_pair("is-en")), Reading((path,), "feedback", "jsonl")))
     assert (segments[0].source, segments[0].target, segments[0].reason) == ("Halló\u2028heimur", "Hello world", None)
     assert "Hello" not in capfd.readouterr().err
 

@@ -55,6 +55,27 @@ def scores(text: str) -> dict[str, float]:
     return {language: float(score) for language, score in _model().rank(words) if language != _NONE}
 
 
+@functools.cache
+def _places() -> dict[str, list[int]]:
+    """Where each label stands among the model's numbers, and where what is no language does."""
+    found: dict[str, list[int]] = {}
+    for i, name in enumerate(_model().nb_classes):
+        found.setdefault(name, []).append(i)
+    return found
+
+
+def standing(text: str, own: str | None) -> tuple[str | None, float, float]:
+    """(likeliest label, its likelihood, that of the label `own`) as `scores` has them, in two thirds of the time. (None, 0, 0) for a text without words."""
+    words = bare(text[:_ENOUGH])
+    if not any(map(str.isalpha, words)):
+        return None, 0.0, 0.0
+    model, places = _model(), _places()
+    found = model._decide(words)
+    found[places.get(_NONE, [])] = -1.0
+    best = int(found.argmax())
+    return model.nb_classes[best], float(found[best]), float(max((found[i] for i in places.get(own or "", [])), default=0.0))
+
+
 def ranked(text: str) -> list[Detected]:
     """Every language there is, the likeliest first. Empty for a text without words."""
     return [Detected(language, score) for language, score in scores(text).items()]

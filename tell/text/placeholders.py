@@ -35,6 +35,8 @@ _FORMS = (
     r"\[X\d{1,6}X\]",
     r"\[\[[^\[\]\n]{1,40}\]\]|[⟦⟪][^⟦⟧⟪⟫\n]{1,40}[⟧⟫]",
 )
+# What each of them has: most texts have none, and are told so in a tenth of the time.
+_HINT = re.compile(r"[<&@{%$\[⟦⟪]|://|__|www\.", re.S)
 _FOUND = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.S)
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
 # Letters of the stand-ins, one of which no text will hold before a digit.
@@ -52,8 +54,10 @@ class Place:
 
 def find(text: str) -> list[Place]:
     """The placeholders in the order of the text."""
-    out = []
+    out: list[Place] = []
     at = 0
+    if not _HINT.search(text):
+        return out
     while found := _FOUND.search(text, at):
         whole = found.group()
         if _ADDRESS.match(whole):
