@@ -12,6 +12,7 @@ pytest_plugins = ["tests.serving_fixtures"]
 
 # What each route answers beside 2xx and what all routes do (serve.openapi.ANYWHERE).
 REFUSALS = {
+    ("post", "/api/v1/translate"): {401, 403, 429, 504},
     ("post", "/translate"): {401, 403, 429, 504},
     ("post", "/translate_file"): {401, 403, 429, 504},
     ("post", "/detect"): {401, 403, 429},
