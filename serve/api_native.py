@@ -38,10 +38,26 @@ class Problem(BaseModel):
     status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
 
 
+EXAMPLES: list[dict[str, Any]] = [
+    {"source": "is", "target": "en", "text": "Halló heimur."},
+    {"source": "is", "target": "fo", "text": ["Halló heimur."], "quality": "best", "alternatives": 2, "fallback": ["pivot", "base"]},
+]
+ANSWER: dict[str, Any] = {
+    "pair": "is-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4", "base": "gemma-3-270m", "quality": "best", "fallback": "pivot",
+    "via": [{"pair": "is-en", "adapter": "cdf9de02f30fe98d769625fad317e6bb"}, {"pair": "en-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4"}],
+    "translations": [
+        {
+            "text": "Halló heimur.", "truncated": False, "flags": [], "pivot": {"text": "Hello world.", "flags": []},
+            "alternatives": [{"text": "Hey heimur.", "flags": []}],
+        }
+    ],
+}  # fmt: skip
+
+
 class Asked(BaseModel):
     """A text, or up to a thousand of them."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"source": "is", "target": "en", "text": "Halló heimur."}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": EXAMPLES})
 
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto: each text's language is found, among those that are translated into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
