@@ -78,11 +78,14 @@ class Asked(BaseModel):
     )
 
 
+Place = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+
 class Segment(BaseModel):
     """What was translated in one piece. Places are a start and an end in Unicode code points, from 0, the end not included."""
 
-    source: tuple[int, int] = Field(description="Its place in the text")
-    target: tuple[int, int] = Field(description="The place of its translation in the whole translation of the text")
+    source: Place = Field(description="Its place in the text")
+    target: Place = Field(description="The place of its translation in the whole translation of the text")
     truncated: bool = Field(description="Whether it was cut at the token limit")
     flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first")
 
@@ -252,7 +255,7 @@ def steps(by: Sequence[Version]) -> list[Step]:
 
 
 def segments_of(made: Translation) -> list[Segment]:
-    return [Segment(source=s.source, target=s.target, truncated=s.truncated, flags=list(s.flags)) for s in made.segments]
+    return [Segment(source=list(s.source), target=list(s.target), truncated=s.truncated, flags=list(s.flags)) for s in made.segments]
 
 
 def _told(made: Translation, alternatives: bool) -> Translated:

@@ -387,6 +387,12 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     expect(page.locator("#files li", has_text="ferðin.txt")).to_contain_text("Done")
     slow.get_by_role("button", name="Stop löng.txt").click()
     expect(page.locator("#files li")).to_have_count(1)
+    # More at once than are watched at once.
+    service.engine.delay = 0.05
+    page.evaluate(drop, [[[f"{i}.txt", f"Saga {i}"] for i in range(7)]])
+    expect(page.locator("#files li", has_text="Done")).to_have_count(8)
+    for i in range(7):
+        page.get_by_role("button", name=f"Remove {i}.txt").click()
     service.engine.delay, service.engine.failure = 0.0, EngineError("the engine is dead")
     page.evaluate(drop, [[["biluð.txt", "Einstakt skjal"]]])
     expect(page.locator("#files li", has_text="biluð.txt")).to_contain_text("Failed. The engine is dead")

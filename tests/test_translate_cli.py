@@ -138,10 +138,10 @@ def test_failed_lines_are_left_empty_and_named(live: Callable[..., str], run: Ca
     live()
     real = Translator.prompt
 
-    def prompt(self: Translator, source: str) -> Prompt:
+    def prompt(self: Translator, source: str, *more: Any) -> Prompt:
         if "of langt" in source:
             raise RequestError("a segment is too long", found="9999 tokens")
-        return real(self, source)
+        return real(self, source, *more)
 
     monkeypatch.setattr(Translator, "prompt", prompt)
     (tmp_path / "in.txt").write_text("hestur\nþetta er of langt\r\nfjall\n")
@@ -434,7 +434,7 @@ def test_quality_best_by_an_engine_of_its_own_and_by_a_server(
     file = tmp_path / "in.txt"
     file.write_text("húsið er gult\n\n  sæl {nafn} mín\n")
     best, fast = b"H\xc3\x9aSI\xc3\x90 ER RAUTT\n\n  S\xc3\x86L {nafn} M\xc3\x8dN\n", b"H\xc3\x9aSI\xc3\x90 ER GULT\n\n  S\xc3\x86L  M\xc3\x8dN\n"
-    assert run("translate", file)[1] == fast
+    assert run("translate", file, "--tries", 0)[1] == fast
     assert run("translate", file, "--quality", "best")[1] == best
     assert len([b for b in engines[-1].batches if "húsið er gult" in b]) == CANDIDATES
     with serving(isolated) as server:

@@ -9,7 +9,24 @@ const REMEMBER = "tellmt.documents";
 // Of the translation so far, the characters that are shown.
 const PREVIEW = 20_000;
 
+// Documents that are watched at once, in the order in which they came: browsers keep six connections to a server, and the page needs some for the rest.
+const STREAMS = 3;
+
 const list = $("files");
+let watching = 0;
+const waiting = [];
+
+function turn() {
+  if (watching === STREAMS) return new Promise((resolve) => waiting.push(resolve));
+  watching += 1;
+  return Promise.resolve();
+}
+
+function over() {
+  if (waiting.length) waiting.shift()();
+  else watching -= 1;
+}
+
 let offer = { formats: [".txt"], max_bytes: Infinity };
 const items = new Set();
 
@@ -116,6 +133,7 @@ class Item {
   }
 
   async watch() {
+    await turn();
     try {
       for await (const { kind, data } of events(this.id, this.stopped.signal)) {
         if (kind === "gone") throw new Problem(t("gone"));
@@ -136,6 +154,8 @@ class Item {
       // After a restart of the service, or an hour, there is nothing to say of it any more.
       if (e.status === 404 && !this.job) return this.leave();
       this.fail(e);
+    } finally {
+      over();
     }
   }
 
