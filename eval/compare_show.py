@@ -34,7 +34,7 @@ def main_metric(result: dict[str, Any]) -> dict[str, Any]:
 def verdict(c: dict[str, Any]) -> str:
     """What a comparison says in a word."""
     if c["randomisation"]["p"] >= 0.05 or c["better"] is None:
-        return "no clear difference"
+        return "unclear"
     return "better" if c["better"] else "worse"
 
 
@@ -114,7 +114,7 @@ def shown(result: dict[str, Any]) -> Any:
     parts += [Text(f"{s['name']}: {s['signature']}") for s in first.values()]
     parts.append(_differences(result))
     d = result["settings"]
-    ar, bs = f"ar: paired approximate randomisation, {d['trials']:,} trials", f"bs: paired bootstrap, {d['resamples']:,} resamples"
+    ar, bs = f"unclear: p (ar) of 0.05 or more; ar: paired approximate randomisation, {d['trials']:,} trials", f"bs: paired bootstrap, {d['resamples']:,} resamples"
     parts.append(Text(f"{ar}; {bs}; seed {d['seed']}; not corrected for the number of systems"))
     parts += [x for x in [_diagnostics(result)] if x is not None]
     parts.append(_groups(result, f"{measure} by characters of the {result['lengths']['of']}", result["lengths"]["groups"]))

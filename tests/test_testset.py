@@ -229,3 +229,13 @@ def test_real_data_that_leaks(tellmt: Tellmt) -> None:
     assert code == 1 and [s["segment"] for s in found["testsets"][0]["leaked_segments"]] == [398, 399]
     code, found, _ = tellmt("testset", "check", SHARED / "en-is" / "tatoeba" / "tatoeba.en-is.tsv")
     assert code == 0 and found["testsets"][0]["segments"] == 1000
+
+
+def test_the_limits_in_the_page_are_those_of_the_gate() -> None:
+    import re
+
+    from eval.limits import LIMITS
+    from tests.conftest import ROOT
+
+    text = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
+    assert {flag: int(share) / 100 for flag, share in re.findall(r"\| `([a-z]+)` \| (\d+)% ", text)} == LIMITS
