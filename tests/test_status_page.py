@@ -13,9 +13,9 @@ import pytest
 from eval.monitor.history import Alarm, History, Outputs, Run
 from serve.keys import add_key
 from tell.registry import Registry
+from tests.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
 from tests.fake_eval_engine import light_adapter, light_base
 from tests.serving import Running, publish
-from tests.test_page import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
 from tests.watched import watched
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
