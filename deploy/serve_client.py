@@ -134,11 +134,13 @@ class Client:
         return await self.send(Ask(path, b"", method="GET"), fresh=fresh, again=again)
 
     async def _wire(self, fresh: bool) -> Wire:
-        while self._idle and not fresh:
-            wire = self._idle.pop()
-            if not wire.reader.at_eof():
-                return wire
-            wire.writer.close()
+        for wire in self._idle:
+            # The service closes what is not used for some seconds; kept here, such connections would pile up.
+            if wire.reader.at_eof():
+                wire.writer.close()
+        self._idle = [wire for wire in self._idle if not wire.reader.at_eof()]
+        if self._idle and not fresh:
+            return self._idle.pop()
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=1 << 20)
         return Wire(reader, writer)
 
