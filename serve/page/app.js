@@ -78,7 +78,7 @@ async function load() {
   }
   if (live !== before || !live) show(view);
   if (live && !before) {
-    files.resume();
+    if (!offer.keys || apiKey()) files.resume();
     if (view === "text") $("source-text").focus({ preventScroll: true });
   }
 }

@@ -52,7 +52,7 @@ function clear() {
   state(bareText, "empty");
   target.lang = document.documentElement.lang;
   target.textContent = t("resultEmpty");
-  bareText.textContent = "";
+  bareText.textContent = $("bare-base").textContent = $("thanks").textContent = "";
   for (const id of ["answer", "copy", "cut", "doubts", "suggest", "found"]) $(id).hidden = true;
 }
 
@@ -215,7 +215,14 @@ async function translateBare(own, signal) {
       }
     }
   } catch (e) {
-    if (e.name === "AbortError") return;
+    if (result !== own) return;
+    if (e.name === "AbortError") {
+      if (bareText.dataset.state === "busy") {
+        state(bareText, "empty");
+        bareText.textContent = "";
+      }
+      return;
+    }
     state(bareText, "failed");
     bareText.textContent = e instanceof Problem ? e.message : t("broken");
   }
