@@ -7,14 +7,17 @@ import gzip
 import io
 import json
 import lzma
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests import corpora
+from tests import corpora, fuzz_corpus
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -249,3 +252,18 @@ def test_a_line_of_100_000_characters_and_nuls_are_dropped_with_their_place(here
     done = here("corpus", "build", "t.tsv", *SAME).json
     assert done["kept"] == 40
     assert [(d["line"], d["reason"]) for d in dropped()] == [(41, "too long"), (42, "control characters")]
+
+
+# --- damaged files
+
+
+@pytest.mark.parametrize("name", fuzz_corpus.SEEDS)
+def test_damaged_files_are_read_or_told(name: str, tmp_path: Path) -> None:
+    data = fuzz_corpus.SEEDS[name]()
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(min_value=0, max_value=1 << 32))
+    def run(seed: int) -> None:
+        assert fuzz_corpus.once(name, fuzz_corpus.damaged(data, random.Random(seed)), tmp_path)
+
+    run()
