@@ -34,7 +34,31 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.tmx.gz": lambda: gzip.compress(corpora.tmx(ROWS)),
     "a.txt": lambda: "".join(a + "\n" for a, _ in ROWS).encode(),
 }
-_NASTY = [b"\0", b"\xff", b"\xff\xfe", b"<", b"&", b"]]>", b'"', b"\\", b"\n", b"\r", b"\t", b"\xef\xbb\xbf", b"&a;", b"<!ENTITY a 'b'>", b"\x1b", b"-1", b"9" * 20, b"{", b"[" * 200, b"\xe2\x80\xa8", b'msgid "', b'msgstr[9] "', b"xml:lang"]
+_NASTY = [
+    b"\0",
+    b"\xff",
+    b"\xff\xfe",
+    b"<",
+    b"&",
+    b"]]>",
+    b'"',
+    b"\\",
+    b"\n",
+    b"\r",
+    b"\t",
+    b"\xef\xbb\xbf",
+    b"&a;",
+    b"<!ENTITY a 'b'>",
+    b"\x1b",
+    b"-1",
+    b"9" * 20,
+    b"{",
+    b"[" * 200,
+    b"\xe2\x80\xa8",
+    b'msgid "',
+    b'msgstr[9] "',
+    b"xml:lang",
+]
 WANT = Want(parse_pair("is-en"))
 
 
