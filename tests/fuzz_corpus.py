@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tell.errors import BadInput
-from tell.formats.segment import Want
+from tell.reading.segment import Want
 from tell.languages import parse_pair
 from tell.readers import Group, kind_of, read_group
 from tests import corpora
