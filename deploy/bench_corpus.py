@@ -33,7 +33,11 @@ def name(i: int) -> str:
 def generate(path: Path, units: int, kind: str) -> None:
     rows = [r.split("\t") for f in sorted((ROOT / "examples" / "en-is").glob("*.tsv")) for r in f.read_text(encoding="utf-8").split("\n")[1:] if r]
     if kind == "tmx":
-        head, unit, tail = '<?xml version="1.0"?><tmx version="1.4"><header srclang="is"/><body>\n', '<tu><tuv xml:lang="is"><seg>{} {}</seg></tuv><tuv xml:lang="en"><seg>{} {}</seg></tuv></tu>\n', "</body></tmx>\n"
+        head, unit, tail = (
+            '<?xml version="1.0"?><tmx version="1.4"><header srclang="is"/><body>\n',
+            '<tu><tuv xml:lang="is"><seg>{} {}</seg></tuv><tuv xml:lang="en"><seg>{} {}</seg></tuv></tu>\n',
+            "</body></tmx>\n",
+        )
     else:
         head, unit, tail = "is\ten\n", "{} {}\t{} {}\n", ""
     with path.open("w", encoding="utf-8") as f:

@@ -10,10 +10,12 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from json.encoder import encode_basestring as _string
 from typing import Any, Generic, TypeVar
 
 from tell.clean import spelled
+from tell.errors import TellmtError
 from tell.ledger import hashed
 from tell.machine import cores
 from tell.rules import Rules, clean
@@ -118,4 +120,12 @@ class Workers(Generic[T]):
         """The results that may be taken now without leaving a process idle; with `all_of_it` all there are."""
         while self._waiting and (all_of_it or not isinstance(self._waiting[0][1], Future) or len(self._waiting) > self._processes + 2):
             about, found = self._waiting.popleft()
-            yield about, found.result() if isinstance(found, Future) else found
+            yield about, _result(found) if isinstance(found, Future) else found
+
+
+def _result(found: Future[T]) -> T:
+    try:
+        return found.result()
+    except BrokenProcessPool:
+        # As a machine does that has run out of memory.
+        raise TellmtError("a process that cleans was ended from outside", valid="more memory, or --jobs 1") from None

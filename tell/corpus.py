@@ -23,7 +23,7 @@ from tell.reading.segment import Reading, Want
 from tell.gather import Gathered, gather, spooled
 from tell.languages import LanguagePair
 from tell.ledger import Ledger, hashed
-from tell.readers import Group, groups, labels, read_against, read_group
+from tell.readers import Group, groups, labels, read_against
 from tell.records import Split
 from tell.rules import rule_of, rules
 from tell.split import SPLITS, Sizes, assign, mark_leaks

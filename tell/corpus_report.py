@@ -93,7 +93,9 @@ def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: lis
     for rule, n in sorted(report["mended"].items(), key=lambda d: (-d[1], d[0])):
         rows = [{"place": m.place, "before": shown(m.before), "after": shown(m.after)} for m in mended if m.rule == rule][:SAMPLES]
         repairs.append({"rule": rule, "n": n, "said": RULES[rule][0], "rows": rows})
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string((Path(__file__).parent / "corpus_report.html").read_text(encoding="utf-8"))
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (Path(__file__).parent / "corpus_report.html").read_text(encoding="utf-8")
+    )
     made: str = template.render(
         report=report,
         pair=pair,
@@ -103,7 +105,8 @@ def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: lis
         kept=[_row(ledger, i) for i in samples.get(0, [])],
         quiet=[name for name in RULES if name not in report["off"] and name not in report["mended"] and not any(d["rule"] == name for d in dropped)],
         rules=RULES,
-        shares=[(name, s["pairs"], 100 * s["pairs"] / read) for name, s in report["splits"].items()] + [("dropped", sum(report["dropped"].values()), 100 * sum(report["dropped"].values()) / read)],
+        shares=[(name, s["pairs"], 100 * s["pairs"] / read) for name, s in report["splits"].items()]
+        + [("dropped", sum(report["dropped"].values()), 100 * sum(report["dropped"].values()) / read)],
     )
     return made.strip() + "\n"
 

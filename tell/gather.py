@@ -102,7 +102,8 @@ class _File:
 def _said(first: int, last: int, offset: int) -> str:
     where = "before" if offset < 0 else "behind"
     lines = "line" if abs(offset) == 1 else "lines"
-    return f"shifted from line {first:,} to {last:,}: the target is {abs(offset)} {lines} {where} the source; look around line {first:,} for a line that only one side has"
+    hint = f"look around line {first:,} for a line that only one side has"
+    return f"shifted from line {first:,} to {last:,}: the target is {abs(offset)} {lines} {where} the source; {hint}"
 
 
 def _batches(segments: Iterator[Segment], turned: bool) -> Iterator[list[Segment]]:

@@ -85,10 +85,11 @@ def advice(language: Language, ratio: float) -> str | None:
         return None
     times = f"it is {ratio:.1f} times as surprised by it as by English, per byte"
     if ratio < BARELY:
-        return f"This base knows {language.name} a little: {times}. A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
+        more = "A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
+        return f"This base knows {language.name} a little: {times}. {more}"
     return (
-        f"This base barely knows {language.name}: {times}. Expect poor translations into it whatever the number of pairs. Try a base that was trained on it, or on "
-        "languages near it; translating from it needs less than translating into it."
+        f"This base barely knows {language.name}: {times}. Expect poor translations into it whatever the number of pairs. "
+        "Try a base that was trained on it, or on languages near it; translating from it needs less than translating into it."
     )
 
 

@@ -72,7 +72,10 @@ class Names:
 
 
 class Ledger:
-    """Columns of all segments in the order in which they were read. `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none."""
+    """Columns of all segments in the order in which they were read.
+
+    `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none.
+    """
 
     def __init__(self, spool: Spool):
         self.spool = spool
@@ -94,7 +97,14 @@ class Ledger:
         self._begun = len(self)
         self._docs = Names("")
 
-    def add(self, lines: list[int], docs: list[str], reasons: list[str | None], hashes: tuple[array[int], array[int], array[int], array[int]], texts: Iterable[bytes]) -> None:
+    def add(
+        self,
+        lines: list[int],
+        docs: list[str],
+        reasons: list[str | None],
+        hashes: tuple[array[int], array[int], array[int], array[int]],
+        texts: Iterable[bytes],
+    ) -> None:
         """A batch of segments; `hashes` are those of the pair, of its letters, and of each side's letters; `texts` are their lines of the spool."""
         self.line.extend(lines)
         self.file.extend([self._file] * len(lines))

@@ -32,7 +32,13 @@ _READERS = {
     "tsv": read_tsv, "csv": read_csv, "jsonl": read_records, "xlsx": read_xlsx, "tmx": read_tmx, "xliff": read_xliff, "po": read_po, "mo": read_mo,
 }  # fmt: skip
 # What has been asked for by people who had it, and where it can be turned into one of these.
-_NOT_READ = {".xls": "save it as .xlsx", ".ods": "save it as .xlsx", ".docx": "export the translation memory as TMX", ".json": "one record a line, as .jsonl", ".zip": "unpack it first"}
+_NOT_READ = {
+    ".xls": "save it as .xlsx",
+    ".ods": "save it as .xlsx",
+    ".docx": "export the translation memory as TMX",
+    ".json": "one record a line, as .jsonl",
+    ".zip": "unpack it first",
+}
 
 
 def kind_of(path: Path) -> str:

@@ -191,7 +191,10 @@ def _garbled(text: str) -> bool:
 
 
 def _marks(text: str) -> list[str]:
-    """The tags and placeholders of a text, in order of the alphabet: languages put them in other places. Addresses are translated at times, and entities are text."""
+    """The tags and placeholders of a text, in order of the alphabet: languages put them in other places.
+
+    Addresses are translated at times, and entities are text.
+    """
     from tell.text.placeholders import find
 
     return sorted(re.sub(r"\s+", " ", p.text) for p in find(text) if not _ADDRESS.match(p.text))
@@ -213,7 +216,7 @@ def _language(found: Cleaned, by: Rules) -> str | None:
     sure = [False, False]
     for i, text in enumerate((found.source, found.target)):
         other = own[1 - i]
-        if own[i] is None and other is None or len(found.letters[i]) <= LETTERS:
+        if (own[i] is None and other is None) or len(found.letters[i]) <= LETTERS:
             continue
         seen[i], sure[i] = _strange(text, own[i], other)
     if own[0] == own[1]:

@@ -94,7 +94,18 @@ def select(
     if pair is not None and which != "--text":
         raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
     bare = method == "random" and tokens is None
-    plan = Plan(kind, inputs, Wanted(k, _percent(percent), tokens), method, clusters, seed, None if bare else find_base(base), field, side, None if pair is None else parse_pair(pair))
+    plan = Plan(
+        kind,
+        inputs,
+        Wanted(k, _percent(percent), tokens),
+        method,
+        clusters,
+        seed,
+        None if bare else find_base(base),
+        field,
+        side,
+        None if pair is None else parse_pair(pair),
+    )
     check_out(out, plan)
     report = None if force else made(out, select_key(plan))
     if report is None:

@@ -7,8 +7,14 @@ import json
 from html import escape
 from pathlib import Path
 
-WORDS = "fjall foss hestur bátur vegur skóli kirkja bók ljós vindur steinn garður brú klukka lykill penni diskur stóll gluggi hurð".split()
-ENGLISH = "mountain waterfall horse boat road school church book light wind stone garden bridge clock key pen plate chair window door".split()
+WORDS = [
+    "fjall", "foss", "hestur", "bátur", "vegur", "skóli", "kirkja", "bók", "ljós", "vindur",
+    "steinn", "garður", "brú", "klukka", "lykill", "penni", "diskur", "stóll", "gluggi", "hurð",
+]  # fmt: skip
+ENGLISH = [
+    "mountain", "waterfall", "horse", "boat", "road", "school", "church", "book", "light", "wind",
+    "stone", "garden", "bridge", "clock", "key", "pen", "plate", "chair", "window", "door",
+]  # fmt: skip
 
 
 def pairs(n: int, start: int = 0) -> list[tuple[str, str]]:
@@ -16,7 +22,9 @@ def pairs(n: int, start: int = 0) -> list[tuple[str, str]]:
     out = []
     for i in range(start, start + n):
         a, b = i % 20, i // 20 % 20
-        out.append((f"Gamli maðurinn sá {WORDS[a]} og nýjan {WORDS[b]} hjá húsinu okkar.", f"The old man saw a {ENGLISH[a]} and a new {ENGLISH[b]} near our house."))
+        out.append(
+            (f"Gamli maðurinn sá {WORDS[a]} og nýjan {WORDS[b]} hjá húsinu okkar.", f"The old man saw a {ENGLISH[a]} and a new {ENGLISH[b]} near our house.")
+        )
     return out
 
 
@@ -49,7 +57,10 @@ def xliff2(rows: list[tuple[str, str]], source: str = "is", target: str = "en") 
 def po(rows: list[tuple[str, str]], language: str = "is", charset: str = "UTF-8") -> bytes:
     """The originals are the English side."""
     head = f'msgid ""\nmsgstr ""\n"Language: {language}\\n"\n"Content-Type: text/plain; charset={charset}\\n"\n\n'
-    return (head + "".join(f"#: src/a.c:{i}\nmsgid {json.dumps(b, ensure_ascii=False)}\nmsgstr {json.dumps(a, ensure_ascii=False)}\n\n" for i, (a, b) in enumerate(rows))).encode(charset)
+    return (
+        head
+        + "".join(f"#: src/a.c:{i}\nmsgid {json.dumps(b, ensure_ascii=False)}\nmsgstr {json.dumps(a, ensure_ascii=False)}\n\n" for i, (a, b) in enumerate(rows))
+    ).encode(charset)
 
 
 def mo(rows: list[tuple[str, str]]) -> bytes:

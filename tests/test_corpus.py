@@ -564,7 +564,12 @@ REAL = {
     "paper": (["en-is/tell-paper/dev-is-en.jsonl"], 1004, 1001, {"in newstest2021.is-en.src.is": 2, "target in another language": 1}),
     "tatoeba": (["en-is/tatoeba/tatoeba.en-is.tsv", "--columns", "en,is"], 6558, 6524, {"in dev": 18, "in test": 12, "near-duplicate": 4}),
     "flores": (["en-is/flores/flores.is-en.is", "en-is/flores/flores.is-en.en"], 2009, 2009, {}),
-    "ntrex": (["ntrex/ntrex.isl.txt", "ntrex/ntrex.eng.txt", "--docs", "ntrex/DOCUMENT_IDS.tsv"], 1997, 1992, {"identical sides": 1, "in dev": 1, "near-duplicate": 3}),
+    "ntrex": (
+        ["ntrex/ntrex.isl.txt", "ntrex/ntrex.eng.txt", "--docs", "ntrex/DOCUMENT_IDS.tsv"],
+        1997,
+        1992,
+        {"identical sides": 1, "in dev": 1, "near-duplicate": 3},
+    ),
 }
 
 

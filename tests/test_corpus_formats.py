@@ -5,16 +5,20 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import json
 import lzma
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests import corpora
+from tests import corpora, fuzz_corpus
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -80,7 +84,12 @@ def test_the_same_pairs_come_out_of_every_format(here: CLI, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("names", "args"),
-    [(("d/is/{}.txt", "d/en/{}.txt"), ["d"]), (("d/{}.is.txt", "d/{}.en.txt"), ["d"]), (("one/{}.txt", "two/{}.txt"), ["one", "two"]), (("d/{}.is", "d/{}.en"), ["d"])],
+    [
+        (("d/is/{}.txt", "d/en/{}.txt"), ["d"]),
+        (("d/{}.is.txt", "d/{}.en.txt"), ["d"]),
+        (("one/{}.txt", "two/{}.txt"), ["one", "two"]),
+        (("d/{}.is", "d/{}.en"), ["d"]),
+    ],
 )
 def test_directories_of_documents(here: CLI, names: tuple[str, str], args: list[str]) -> None:
     corpora.directories(Path(), ROWS, names)
@@ -101,7 +110,8 @@ def test_a_directory_of_memories_is_read_file_by_file(here: CLI) -> None:
 def test_units_that_are_no_pairs_are_counted(here: CLI) -> None:
     extra = '<tu><tuv xml:lang="is"><seg>Aðeins íslenska</seg></tuv></tu><tu><tuv xml:lang="de"><seg>x</seg></tuv></tu><tu><tuv><seg>x</seg></tuv></tu>'
     inline = (
-        '<tu><prop type="x-document">doc7</prop><tuv xml:lang="is"><seg>Smelltu <bpt i="1">&lt;b&gt;</bpt>hér<ept i="1">&lt;/b&gt;</ept><ph/>núna strax</seg></tuv>'
+        '<tu><prop type="x-document">doc7</prop><tuv xml:lang="is"><seg>Smelltu <bpt i="1">&lt;b&gt;</bpt>hér'
+        '<ept i="1">&lt;/b&gt;</ept><ph/>núna strax</seg></tuv>'
         '<tuv xml:lang="en"><seg>Click <hi>here</hi><ph x="2">{0}</ph>right <!-- no -->now</seg></tuv></tu>'
     )
     Path("m.tmx").write_bytes(corpora.tmx(ROWS).replace(b"</body>", (extra + inline + "</body>").encode()))
@@ -165,7 +175,8 @@ def test_what_a_translator_filled_in_comes_back(here: CLI) -> None:
     assert (done["read"], done["kept"], done["dropped"]) == (41, 30, {"empty target": 11})
     units = Path("s/selected.xlf").read_text(encoding="utf-8").split("</source>")
     text = units[0] + "".join(
-        f"</source>{f'<target>{english[before.rpartition(chr(62))[2]]}</target>' if i < 25 else ''}{after}" for i, (before, after) in enumerate(zip(units, units[1:], strict=False))
+        f"</source>{f'<target>{english[before.rpartition(chr(62))[2]]}</target>' if i < 25 else ''}{after}"
+        for i, (before, after) in enumerate(itertools.pairwise(units))
     )
     Path("done.xlf").write_text(text, encoding="utf-8")
     done = here("corpus", "build", "done.xlf", *SAME[:-1], "--force", "--new-split", "--json").json
@@ -196,7 +207,8 @@ BAD: dict[str, tuple[dict[str, bytes], list[str], list[str]]] = {
     "a TMX without units": ({"m.tmx": b"<tmx/>"}, ["m.tmx"], ["m.tmx: no translation units"]),
     "a TMX cut short": ({"m.tmx": corpora.tmx(ROWS)[:-400]}, ["m.tmx"], ["m.tmx, line 1", "not well-formed"]),
     "a TMX in gzip cut short": ({"m.tmx.gz": gzip.compress(corpora.tmx(ROWS))[:-40]}, ["m.tmx.gz"], ["m.tmx.gz: the gzip data is damaged or cut short"]),
-    "texts in bzip2 cut short": ({"a.bz2": bz2.compress(b"x\n" * 99)[:-9], "b": b"y\n" * 99}, ["a.bz2", "b"], ["a.bz2: the bzip2 data is damaged or cut short"]),
+    "texts in bzip2 cut short": ({"a.bz2": bz2.compress(b"x\n" * 99)[:-9], "b": b"y\n" * 99}, ["a.bz2", "b"],
+        ["a.bz2: the bzip2 data is damaged or cut short"]),
     "an xz that is none": ({"a.xz": b"no", "b": b"y\n"}, ["a.xz", "b"], ["a.xz: the xz data is damaged or cut short"]),
     "a bomb": ({"m.tmx": ENTITIES}, ["m.tmx"], ["m.tmx: the XML defines entities", "a, b"]),
     "an external entity": ({"m.tmx": OUTSIDE}, ["m.tmx"], ["defines entities", "found e"]),
@@ -209,8 +221,10 @@ BAD: dict[str, tuple[dict[str, bytes], list[str], list[str]]] = {
     "a MO cut short": ({"is.mo": MO[:-100]}, ["is.mo"], ["is.mo: this MO file is damaged"]),
     "a column that is not there": ({"t.tsv": corpora.table(ROWS, "\t", "Icelandic", "English")}, ["t.tsv", "--source-column", "Icelnadic"],
         ["t.tsv, line 1, --source-column: no such column", "found Icelnadic", "Icelandic (did you mean this?)"]),
-    "half of the columns": ({"t.tsv": corpora.table(ROWS, "\t", "a", "b")}, ["t.tsv", "--source-column", "a"], ["both sides must be known", "--target-column NAME"]),
-    "a sheet that is not there": ({"t.xlsx": corpora.xlsx([*ROWS])}, ["t.xlsx", "--sheet", "Shet"], ["no such sheet", "found Shet", "Sheet (did you mean this?)"]),
+    "half of the columns": ({"t.tsv": corpora.table(ROWS, "\t", "a", "b")}, ["t.tsv", "--source-column", "a"],
+        ["both sides must be known", "--target-column NAME"]),
+    "a sheet that is not there": ({"t.xlsx": corpora.xlsx([*ROWS])}, ["t.xlsx", "--sheet", "Shet"],
+        ["no such sheet", "found Shet", "Sheet (did you mean this?)"]),
     "an empty sheet": ({"t.xlsx": corpora.xlsx([])}, ["t.xlsx"], ["t.xlsx: the sheet is empty"]),
     "a spreadsheet that is none": ({"t.xlsx": b"PK\x03\x04 no"}, ["t.xlsx"], ["t.xlsx: this is not an .xlsx file", "without a password"]),
     "an old spreadsheet": ({"t.xls": b"x"}, ["t.xls"], ["this format is not read", "found .xls", "save it as .xlsx"]),
@@ -221,7 +235,8 @@ BAD: dict[str, tuple[dict[str, bytes], list[str], list[str]]] = {
     "no text": ({"t.tsv": bytes(range(256)) * 8 + b"\0" * 999}, ["t.tsv"], ["t.tsv: this is not text", "NUL bytes"]),
     "damaged UTF-8": ({"t.tsv": corpora.table(ROWS, "\t") + b"\xff\tx\n"}, ["t.tsv"], ["t.tsv, line 41", "not UTF-8", "0xff"]),
     "another encoding than is said": ({"t.tsv": b"\xff\xfe\tx\n"}, ["t.tsv", "--encoding", "ascii"], ["t.tsv, after line 0", "not ascii"]),
-    "an unknown encoding": ({"t.tsv": b"x\ty\n"}, ["t.tsv", "--encoding", "windws-1252"], ["unknown encoding", "windws-1252", "windows-1252 (did you mean this?)"]),
+    "an unknown encoding": ({"t.tsv": b"x\ty\n"}, ["t.tsv", "--encoding", "windws-1252"],
+        ["unknown encoding", "windws-1252", "windows-1252 (did you mean this?)"]),
     "a line without end": ({"t.tsv": b"x" * ((1 << 24) + 9)}, ["t.tsv"], ["t.tsv, line 1: this line has no end"]),
     "an unknown rule": ({"t.tsv": b"x\ty\n"}, ["t.tsv", "--off", "lenght"], ["--off: no such rule", "found lenght"]),
     "a directory of one language": ({"d/a.is.txt": b"x\n", "d/b.is.txt": b"y\n"}, ["d"], ["no two files here are a document and its translation", "a.is.txt"]),
@@ -249,3 +264,18 @@ def test_a_line_of_100_000_characters_and_nuls_are_dropped_with_their_place(here
     done = here("corpus", "build", "t.tsv", *SAME).json
     assert done["kept"] == 40
     assert [(d["line"], d["reason"]) for d in dropped()] == [(41, "too long"), (42, "control characters")]
+
+
+# --- damaged files
+
+
+@pytest.mark.parametrize("name", fuzz_corpus.SEEDS)
+def test_damaged_files_are_read_or_told(name: str, tmp_path: Path) -> None:
+    data = fuzz_corpus.SEEDS[name]()
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(min_value=0, max_value=1 << 32))
+    def run(seed: int) -> None:
+        assert fuzz_corpus.once(name, fuzz_corpus.damaged(data, random.Random(seed)), tmp_path)
+
+    run()

@@ -87,7 +87,9 @@ def read_directories(reading: Reading, want: Want) -> Iterator[Segment]:
     found, alone = matched(reading.paths, want)
     if not found:
         names = ", ".join(sorted(spelled(p.name) for p in alone)[:5]) or "no files"
-        valid = f"{want.pair.source.tag}/a.txt and {want.pair.target.tag}/a.txt, a.{want.pair.source.tag}.txt and a.{want.pair.target.tag}.txt, or two directories"
+        valid = (
+            f"{want.pair.source.tag}/a.txt and {want.pair.target.tag}/a.txt, a.{want.pair.source.tag}.txt and a.{want.pair.target.tag}.txt, or two directories"
+        )
         raise CorpusError("no two files here are a document and its translation", place=reading.place, found=names, valid=valid)
     if alone:
         reading.notes.append(f"{len(alone)} files have no translation beside them: " + ", ".join(spelled(p.name) for p in alone[:5]))

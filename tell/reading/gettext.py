@@ -46,7 +46,9 @@ def read_po(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
     except Exception as e:  # of damage polib raises whatever Python does
         line = re.search(r"\(line (\d+)\)", str(e)[-200:])
         place = f"{path}, line {line.group(1)}" if line else str(path)
-        raise CorpusError("this is not a PO file", place=place, found=str(e)[-200:].rpartition("): ")[2] or type(e).__name__, valid="msgid and msgstr in turn") from None
+        raise CorpusError(
+            "this is not a PO file", place=place, found=str(e)[-200:].rpartition("): ")[2] or type(e).__name__, valid="msgid and msgstr in turn"
+        ) from None
     yield from numbered(_entries(found, path, want, reading))
 
 

@@ -24,7 +24,13 @@ PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 MOST_LINE, MOST_WHOLE = 1 << 24, 1 << 28
 # Bytes of a file that a guess at its encoding looks at, and bytes beyond ASCII without which nothing can be told.
 LOOKED_AT, LEAST = 1 << 17, 8
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 # What corpora come in; charset-normalizer knows more, and takes short texts for them.
 _COMMON = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "iso8859_2", "iso8859_4", "iso8859_5", "iso8859_7",
@@ -75,7 +81,20 @@ def named_encoding(name: str) -> str:
             raise LookupError
         return found.name
     except (LookupError, ValueError):
-        known = ["utf-8", "utf-16", "windows-1250", "windows-1251", "windows-1252", "windows-1257", "iso-8859-1", "iso-8859-2", "koi8-r", "gb18030", "shift_jis", "euc-kr"]
+        known = [
+            "utf-8",
+            "utf-16",
+            "windows-1250",
+            "windows-1251",
+            "windows-1252",
+            "windows-1257",
+            "iso-8859-1",
+            "iso-8859-2",
+            "koi8-r",
+            "gb18030",
+            "shift_jis",
+            "euc-kr",
+        ]
         raise CorpusError("unknown encoding", place="--encoding", found=name, valid=suggestion(name, known)) from None
 
 
@@ -124,7 +143,9 @@ def _wide(block: bytes, path: Path) -> str | None:
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) * 4 > len(head) // 2 and min(even, odd) * 20 < max(even, odd):
         return "utf-16-be" if even > odd else "utf-16-le"
-    raise CorpusError("this is not text", place=str(path), found=f"{zeros} NUL bytes in the first {len(head)}", valid="text, or a name that ends as its format does")
+    raise CorpusError(
+        "this is not text", place=str(path), found=f"{zeros} NUL bytes in the first {len(head)}", valid="text, or a name that ends as its format does"
+    )
 
 
 def _other(sample: bytes, damaged: bool, path: Path, pair: LanguagePair | None, line: int, byte: int, found: int) -> tuple[str, str]:
@@ -174,7 +195,9 @@ def iter_text(path: Path, encoding: str) -> Iterator[str]:
                 yield line.removesuffix("\n").removesuffix("\r")
         except UnicodeError as e:
             place = f"{path}, after line {number}"
-            raise CorpusError(f"not {encoding}", place=place, found=str(getattr(e, "reason", e)), valid="--encoding NAME, or none to have it found out") from None
+            raise CorpusError(
+                f"not {encoding}", place=place, found=str(getattr(e, "reason", e)), valid="--encoding NAME, or none to have it found out"
+            ) from None
         finally:
             text.detach()
 

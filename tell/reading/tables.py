@@ -80,7 +80,10 @@ def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | N
 
 
 def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: str, before: int = 0) -> Iterator[Segment]:
-    """Segments of a table's rows, `before` them others that are blank. A first row that names both languages, or source and target, is a header; else `columns` names them in order."""
+    """Segments of a table's rows, `before` them others that are blank.
+
+    A first row that names both languages, or source and target, is a header; else `columns` names them in order.
+    """
     walk = iter(rows)
     first = next(walk, None)
     if first is None:
@@ -88,7 +91,7 @@ def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: st
     pair = want.pair
     line = f"{place}, line {before + 1}"
     where = _chosen(first, want, line) or columns(first, pair)
-    number = before + 1
+    after = before + 1
     if where is None:
         codes = [c for c in first if _code(c)]
         if any(c.strip().lower() in DOC_NAMES for c in first) and codes:
@@ -99,10 +102,10 @@ def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: st
             if where is None:
                 valid = f"{pair.source.tag},{pair.target.tag} in the file's order"
                 raise CorpusError("does not name both languages", place="--columns", found=want.columns, valid=valid)
-        walk, number = itertools.chain([first], walk), before
+        walk, after = itertools.chain([first], walk), before
     source, target, doc = where or (0, 1, None)
-    after = number
-    for number, cells in enumerate(walk, number + 1):
+    number = after
+    for number, cells in enumerate(walk, after + 1):
         if not any(c.strip() for c in cells):
             yield Segment("", "", "", number, BLANK)
         elif len(cells) <= max(source, target, doc or 0):
@@ -137,7 +140,9 @@ def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
     try:
         yield from rows
     except csv.Error as e:
-        raise CorpusError("this is not a comma-separated table", place=f"{path}, line {rows.line_num}", found=str(e), valid="a closing quotation mark for each") from None
+        raise CorpusError(
+            "this is not a comma-separated table", place=f"{path}, line {rows.line_num}", found=str(e), valid="a closing quotation mark for each"
+        ) from None
 
 
 def read_xlsx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
@@ -148,7 +153,9 @@ def read_xlsx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
         try:
             book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
         except Exception as e:  # of damage openpyxl raises whatever Python does
-            raise CorpusError("this spreadsheet cannot be read", place=str(path), found=str(e) or type(e).__name__, valid="an .xlsx file without a password") from None
+            raise CorpusError(
+                "this spreadsheet cannot be read", place=str(path), found=str(e) or type(e).__name__, valid="an .xlsx file without a password"
+            ) from None
         name, rows, before = _sheet(book, want.sheet, path)
         if len(book.sheetnames) > 1:
             reading.notes.append(f"read sheet {name!r} of {', '.join(book.sheetnames[:8])}; --sheet NAME takes another")
@@ -161,7 +168,9 @@ def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
         try:
             row = next(walk, None)
         except Exception as e:
-            raise CorpusError("this sheet cannot be read", place=f"{path}, sheet {sheet.title}", found=str(e) or type(e).__name__, valid="a spreadsheet that opens") from None
+            raise CorpusError(
+                "this sheet cannot be read", place=f"{path}, sheet {sheet.title}", found=str(e) or type(e).__name__, valid="a spreadsheet that opens"
+            ) from None
         if row is None:
             return
         yield ["" if cell is None else str(cell) for cell in row]
@@ -193,9 +202,13 @@ def _refuse_bombs(stream: Any, path: Path) -> None:
                     with archive.open(info) as member:
                         head = member.read(4096).replace(b"\0", b"")
                     if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-                        raise CorpusError("the XML defines entities, which are not read", place=f"{path}, {info.filename}", valid="a spreadsheet as it was saved")
+                        raise CorpusError(
+                            "the XML defines entities, which are not read", place=f"{path}, {info.filename}", valid="a spreadsheet as it was saved"
+                        )
     except CorpusError:
         raise
     except Exception as e:
-        raise CorpusError("this is not an .xlsx file", place=str(path), found=str(e) or type(e).__name__, valid="a spreadsheet saved as .xlsx, without a password") from None
+        raise CorpusError(
+            "this is not an .xlsx file", place=str(path), found=str(e) or type(e).__name__, valid="a spreadsheet saved as .xlsx, without a password"
+        ) from None
     stream.seek(0)
