@@ -13,11 +13,17 @@ from serve.jobs import JobLimits
 from serve.keys import add_key
 from serve.versions import Limits
 from tell.errors import EngineError
+from tell.formats import format_of
+from tell.formats.units import Made, Unit
+from tell.text.segments import fill, pieces, split
+from tests.conftest import ROOT
+from tests.formats_fixture import members, through
 from tests.serving import Running, error, running, until
 
 pytest_plugins = ["tests.serving_fixtures"]
 
 JOBS = "/api/v1/jobs"
+GOLDEN = ROOT / "tests" / "golden" / "files"
 
 
 def post(service: Running, raw: bytes | str, name: str = "bréf.txt", headers: dict[str, str] | None = None, **fields: str) -> httpx.Response:
@@ -72,6 +78,26 @@ def test_the_parts_of_a_text_are_the_text(text: str) -> None:
         assert Text.read(text.encode(), characters, lines).filled(parts) == text.encode()
 
 
+@pytest.mark.parametrize("name", ["menu.po", "notes.md", "page.html", "film.srt", "film.vtt", "segments.xlf", "letter.docx", "prices.xlsx"])
+def test_documents_of_other_formats(service: Running, mark: str, name: str) -> None:
+    """They come back in their format, with every segment translated where it stood."""
+    raw, format = (GOLDEN / name).read_bytes(), format_of(name)
+    job = post(service, raw, name).json()
+    assert ended(service, job["id"])["state"] == "done" and job["name"] == name
+    answer = service.http.get(f"{JOBS}/{job['id']}/result")
+    assert answer.headers["content-type"] == format.media_type
+    given: list[str] = []
+
+    def marked(unit: Unit) -> Made:
+        given.append(unit.text)
+        return Made(fill(spans := split(unit.text), [mark + spans[i].text for i in pieces(spans)]))
+
+    wanted, _ = through(format.name, raw, marked, pair="is-en")
+    assert (members(answer.content) == members(wanted)) if format.packed else (answer.content == wanted)
+    assert given and answer.content != raw
+    service.http.delete(f"{JOBS}/{job['id']}")
+
+
 def test_progress_is_told_while_it_is_translated(service: Running) -> None:
     service.engine.delay = 0.3
     job = post(service, "\n\n".join("".join(f"Lína {i} {k}\n" for k in range(40)) for i in range(20))).json()
@@ -104,6 +130,11 @@ def test_an_engine_that_fails_is_told_by_the_job(service: Running) -> None:
     ("raw", "more", "status", "said"),
     [
         (b"a", {"name": "a.pdf"}, 400, "file: files of this format are not translated; found .pdf; valid: .txt"),
+        (b"PK\x03\x04", {"name": "a.docx"}, 400, "file: this is not a docx"),
+        (b"\xd0\xcf\x11\xe0" + bytes(50), {"name": "a.xlsx"}, 400, "file: this xlsx cannot be read; found a password"),
+        (b"<a>", {"name": "a.tmx"}, 400, "file: this is not TMX"),
+        (b"<tmx>", {"name": "a.tmx"}, 400, "file, line 1: this is not well-formed XML"),
+        (b'msgid "a"\nmsgstr "b"\n', {"name": "a.po"}, 400, "there is nothing to translate in the file"),
         (b"a", {"name": "a"}, 400, "files of this format are not translated; valid: .txt"),
         (b"a", {"name": "a.sagan mikla"}, 400, "files of this format are not translated; valid: .txt"),
         (b"", {}, 400, "there is nothing to translate in the file"),

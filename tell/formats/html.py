@@ -1,7 +1,7 @@
 """HTML files: text between tags, a stretch between two blocks as one. Tags, attributes, comments, scripts and white space stay byte for byte.
 
-Parsed by the standard library, which tells where each tag stands; a tree (serve.markup) would write the page anew. Kept as they are: code, scripts, styles,
-elements with translate="no" or the class notranslate. `lang` of <html> becomes the target's where it was the source's.
+Divided at its tags, in place; a tree (serve.markup) would write the page anew, and the standard library's parser takes hours for a mebibyte of `<a `.
+Kept as they are: code, scripts, styles, elements with translate="no" or the class notranslate. `lang` of <html> becomes the target's where it was the source's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import codecs
 import dataclasses
 import html
 import re
-from html.parser import HTMLParser
 from typing import IO
 
 from tell.errors import CorpusError, LanguageError
@@ -38,6 +37,14 @@ _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.
 _LANG = re.compile(r"(\slang\s*=\s*[\"']?)([A-Za-z][\w-]*)", re.I)
 
 
+# Whose content ends at their own end tag alone: no tag is one in there.
+RAW = _names("script style textarea title xmp iframe noembed noframes noscript plaintext")
+_TAG = re.compile(r"<(?:[!?]|/?[A-Za-z])")
+_TAG_NAME = re.compile(r"[A-Za-z][^\s/>]*")
+_QUOTE_OR_END = re.compile("[\"'>]")
+_ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
+
+
 @dataclasses.dataclass(slots=True)
 class _Event:
     kind: str
@@ -46,45 +53,69 @@ class _Event:
     kept: bool = False
 
 
-class _Events(HTMLParser):
-    """What the page is made of, with the place of each."""
+def _tag_end(text: str, at: int) -> int:
+    """Where a tag ends; -1 where it does not. A `>` in a quoted value is none."""
+    while found := _QUOTE_OR_END.search(text, at):
+        if found.group() == ">":
+            return found.end()
+        at = found.end()
+        if text[max(0, at - 50) : at - 1].rstrip().endswith("="):
+            at = text.find(found.group(), at) + 1
+            if not at:
+                return -1
+    return -1
 
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.events: list[_Event] = []
-        self._lines = [0, *(m.end() for m in re.finditer("\n", text))]
-        self.feed(text)
-        self.close()
 
-    def _note(self, kind: str, name: str = "", kept: bool = False) -> None:
-        line, offset = self.getpos()
-        self.events.append(_Event(kind, name, self._lines[line - 1] + offset, kept))
+def _is_kept(tag: str) -> bool:
+    if "translate" not in tag.lower():
+        return False
+    own = {m.group(1).lower(): next(filter(None, m.groups()[1:]), "") for m in _ATTRIBUTE.finditer(tag)}
+    return own.get("translate", "").lower() == "no" or "notranslate" in own.get("class", "").split()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        own = dict(attrs)
-        kept = (own.get("translate") or "").lower() == "no" or "notranslate" in (own.get("class") or "").split()
-        self._note("void" if tag in VOID else "open", tag, kept or tag in OPAQUE)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._note("void", tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._note("close", tag)
-
-    def handle_data(self, data: str) -> None:
-        self._note("text")
-
-    def handle_comment(self, data: str) -> None:
-        self._note("comment")
-
-    def handle_decl(self, decl: str) -> None:
-        self._note("block")
-
-    def unknown_decl(self, data: str) -> None:
-        self._note("comment")
-
-    def handle_pi(self, data: str) -> None:
-        self._note("comment")
+def _events(text: str) -> list[_Event]:
+    """What the page is made of, with the place of each. Every character is looked at once or twice, whatever is broken."""
+    out: list[_Event] = []
+    at = searched = 0
+    while at < len(text):
+        start = text.find("<", max(at, searched))
+        follows = text[start + 1 : start + 2] if start >= 0 else ""
+        if start >= 0 and not _TAG.match(text, start):
+            # A sign and no tag.
+            searched = start + 1
+            continue
+        if start != at:
+            out.append(_Event("text", "", at))
+        if start < 0:
+            break
+        if text.startswith("<!--", start):
+            end = text.find("-->", start + 4) + 3
+            out.append(_Event("comment", "", start))
+            at = end if end > 2 else len(text)
+        elif follows in ("!", "?"):
+            end = text.find(">", start) + 1
+            out.append(_Event("block" if text[start : start + 9].lower() == "<!doctype" else "comment", "", start))
+            at = end or len(text)
+        else:
+            closes = follows == "/"
+            found = _TAG_NAME.match(text, start + 1 + closes)
+            name = found.group().lower() if found else ""
+            at = _tag_end(text, start + 1)
+            if at < 0:
+                # To a browser, too, this is no text.
+                out.append(_Event("comment", "", start))
+                break
+            void = name in VOID or text[at - 2] == "/"
+            kept = not closes and (name in OPAQUE or _is_kept(text[start:at]))
+            out.append(_Event("close" if closes else "void" if void else "open", name, start, kept and not void))
+            if name in RAW and not closes and not void:
+                close = re.compile(rf"</{re.escape(name)}(?=[\s/>])", re.I).search(text, at)
+                end = close.start() if close else len(text)
+                if end > at:
+                    out.append(_Event("text", "", at))
+                at = end
+        searched = at
+    return out
 
 
 def _escaped(text: str) -> str:
@@ -126,7 +157,7 @@ def _end_of(events: list[_Event], at: int) -> int:
 
 
 def _converted(text: str, todo: Pass) -> str:
-    events = _Events(text).events
+    events = _events(text)
     starts = [*(e.start for e in events), len(text)]
     out = [text[: starts[0]]]
     run: list[tuple[Piece, str]] = []

@@ -14,6 +14,8 @@ from typing import Literal
 Kind = Literal["text", "open", "close", "void"]
 _TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
 _LETTERS = "xgzqwkvj"
+# Pieces of a line; what has more is no sentence, and stays as it is.
+MOST = 4000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,18 +80,26 @@ def line_of(run: Sequence[Piece]) -> Line | None:
     """The run as a line; None where it holds no letter."""
     if not any(p.kind == "text" and any(map(str.isalpha, p.value)) for p in run):
         return None
-    inside, before, after = list(run), [], []
+    if len(run) > MOST:
+        return None
+    whole = _matches(run)[0]
+    first, last = 0, len(run) - 1
+    before: list[Piece] = []
+    after: list[Piece] = []
     while True:
-        first, last = inside[0], inside[-1]
-        if first.kind == "void" or (first.kind == "text" and not first.value.strip()):
-            before.append(inside.pop(0))
-        elif last.kind == "void" or (last.kind == "text" and not last.value.strip()):
-            after.append(inside.pop())
-        elif _matches(inside)[0].get(0) == len(inside) - 1:
-            before.append(inside.pop(0))
-            after.append(inside.pop())
+        if run[first].kind == "void" or (run[first].kind == "text" and not run[first].value.strip()):
+            before.append(run[first])
+            first += 1
+        elif run[last].kind == "void" or (run[last].kind == "text" and not run[last].value.strip()):
+            after.append(run[last])
+            last -= 1
+        elif whole.get(first) == last:
+            before.append(run[first])
+            after.append(run[last])
+            first, last = first + 1, last - 1
         else:
             break
+    inside = list(run[first : last + 1])
     text = "".join(p.value for p in run if p.kind == "text")
     letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", text)), "x")
     closed, opened = _matches(inside)

@@ -27,6 +27,8 @@ _LINK = re.compile(rf"(?<![!\\])\[(?P<text>(?:[^\[\]\\`]|\\.|`[^`]*`|!\[[^\[\]]*
 # What begins a block, at the beginning of a line that was broken anew.
 _BLOCK = re.compile(r"(?:[-+*>]|#{1,6}|\d{1,9}[.)]|[=~`|:]+)(?:\s|$)|[-=]+$|```|~~~")
 _NOTE = re.compile(r"\[\^[^\]\s]+\]:[ \t]+")
+# Characters of a block: a longer one is no paragraph, and stays as it is.
+LONGEST = 20_000
 _VOID_TAGS = {"br", "img", "hr", "wbr", "input"}
 
 
@@ -93,6 +95,8 @@ def pieces_of(text: str, references: set[str]) -> list[Piece]:
 
 
 def _translated(text: str, place: str, references: set[str], todo: Pass) -> str | None:
+    if len(text) > LONGEST:
+        return None
     line = line_of(pieces_of(text, references))
     if line is None:
         return None
