@@ -40,9 +40,9 @@ class Problem(BaseModel):
 
 EXAMPLES: list[dict[str, Any]] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
-    {"source": "is", "target": "fo", "text": ["Halló heimur."], "quality": "best", "alternatives": 2, "fallback": ["pivot", "base"]},
+    {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
 ]
-ANSWER: dict[str, Any] = {
+PIVOTED: dict[str, Any] = {
     "pair": "is-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4", "base": "gemma-3-270m", "quality": "best", "fallback": "pivot",
     "via": [{"pair": "is-en", "adapter": "cdf9de02f30fe98d769625fad317e6bb"}, {"pair": "en-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4"}],
     "translations": [
@@ -57,7 +57,7 @@ ANSWER: dict[str, Any] = {
 class Asked(BaseModel):
     """A text, or up to a thousand of them."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": EXAMPLES})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [*EXAMPLES]})
 
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto: each text's language is found, among those that are translated into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
@@ -135,7 +135,7 @@ ANSWER: dict[str, Any] = {
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER, PIVOTED]})
 
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
     adapter: str = Field(
