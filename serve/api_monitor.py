@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from eval.monitor.history import History, HistoryError
 from serve.follow import Follower
@@ -89,7 +89,42 @@ class PairMonitor(BaseModel):
     feedback: list[Corrections]
 
 
+_VERSION, _BASE = "3f9a0c1d5b7e28460f3c5a7e91d24b86", "gemma-3-270m"
+_SCORES = {"chrf": {"score": 33.8, "signature": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0"}}
+EXAMPLE: dict[str, Any] = {
+    "time": "2030-01-31T12:00:00Z", "enabled": True, "problems": [], "waiting": 3,
+    "alarms": [
+        {
+            "pair": "is-en", "version": "847403e6501f3c5a7e91d24b86a1c2e4", "kind": "quality", "reason": "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)",
+            "opened": 1896000000.0, "closed": 1896000060.0, "rolled_back_to": _VERSION,
+        }
+    ],
+    "pairs": [
+        {
+            "pair": "is-en", "live": _VERSION, "canary": 64 * "c", "segments": 200,
+            "runs": [
+                {
+                    "id": 7, "time": 1896000000.0, "version": _VERSION, "base": _BASE, "canary": 64 * "c", "state": "scored", "segments": 200, "scores": _SCORES,
+                    "hard": {"word": [0, 8], "placeholder": [1, 8]}, "against": 3, "delta": 0.1, "p": None, "findings": [], "baseline": False, "note": None,
+                    "seconds": 92.5,
+                }
+            ],
+            "signals": [
+                {
+                    "time": 1896000000.0, "version": _VERSION, "seconds": 300.0, "segments": 61, "flags": {"number": 0.016}, "length_ratio": 1.05,
+                    "languages": {"source": 0.97, "other": 0.03}, "unknown_letters": 0.001, "drift": 0.09, "drift_usual": 0.08, "tokens_per_second": 5.1,
+                    "latency_p50": 0.21, "latency_p95": 0.9, "waiting": 0.1,
+                }
+            ],
+            "feedback": [{"time": 1896000000.0, "version": _VERSION, "segments": 212, "scores": _SCORES}],
+        }
+    ],
+}  # fmt: skip
+
+
 class MonitorState(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
     time: datetime
     enabled: bool = Field(description="Whether this service runs canary sets and keeps a history")
     problems: list[str] = Field(description="What of the monitor does not work now: history, canary_set, webhook, roll_back, unexpected")

@@ -28,6 +28,7 @@ REFUSALS = {
     ("get", "/api/v1/adapters"): KEYED,
     ("get", "/api/v1/service"): set(),
     ("get", "/api/v1/load"): KEYED,
+    ("get", "/api/v1/monitor"): KEYED,
     ("post", "/api/v1/jobs"): KEYED,
     ("get", "/api/v1/jobs/{id}"): KEYED | {404},
     ("get", "/api/v1/jobs/{id}/events"): KEYED | {404},
