@@ -95,7 +95,8 @@ EXAMPLE: dict[str, Any] = {
     "time": "2030-01-31T12:00:00Z", "enabled": True, "problems": [], "waiting": 3,
     "alarms": [
         {
-            "pair": "is-en", "version": "847403e6501f3c5a7e91d24b86a1c2e4", "kind": "quality", "reason": "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)",
+            "pair": "is-en", "version": "847403e6501f3c5a7e91d24b86a1c2e4", "kind": "quality",
+            "reason": "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)",
             "opened": 1896000000.0, "closed": 1896000060.0, "rolled_back_to": _VERSION,
         }
     ],
@@ -104,8 +105,10 @@ EXAMPLE: dict[str, Any] = {
             "pair": "is-en", "live": _VERSION, "canary": 64 * "c", "segments": 200,
             "runs": [
                 {
-                    "id": 7, "time": 1896000000.0, "version": _VERSION, "base": _BASE, "canary": 64 * "c", "state": "scored", "segments": 200, "scores": _SCORES,
-                    "hard": {"word": [0, 8], "placeholder": [1, 8]}, "against": 3, "delta": 0.1, "p": None, "findings": [], "baseline": False, "note": None,
+                    "id": 7, "time": 1896000000.0, "version": _VERSION, "base": _BASE, "canary": 64 * "c", "state": "scored", "segments": 200,
+                    "scores": _SCORES,
+                    "hard": {"word": [0, 8], "placeholder": [1, 8]}, "against": 3, "delta": -1.2,
+                    "p": 0.03, "findings": [], "baseline": False, "note": "a second run did not find the same",
                     "seconds": 92.5,
                 }
             ],
