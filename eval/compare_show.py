@@ -114,8 +114,8 @@ def shown(result: dict[str, Any]) -> Any:
     parts += [Text(f"{s['name']}: {s['signature']}") for s in first.values()]
     parts.append(_differences(result))
     d = result["settings"]
-    ar, bs = f"unclear: p (ar) of 0.05 or more; ar: paired approximate randomisation, {d['trials']:,} trials", f"bs: paired bootstrap, {d['resamples']:,} resamples"
-    parts.append(Text(f"{ar}; {bs}; seed {d['seed']}; not corrected for the number of systems"))
+    ar, bs = f"ar: paired approximate randomisation, {d['trials']:,} trials", f"bs: paired bootstrap, {d['resamples']:,} resamples"
+    parts.append(Text(f"{ar}; {bs}; seed {d['seed']}; unclear: p (ar) is 0.05 or more; not corrected for the number of systems"))
     parts += [x for x in [_diagnostics(result)] if x is not None]
     parts.append(_groups(result, f"{measure} by characters of the {result['lengths']['of']}", result["lengths"]["groups"]))
     if result["documents"] is not None:
