@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,11 +29,23 @@ def check(name: str | None) -> None:
         raise BadInput("the report's name tells its format", place="--report", found=name, valid="a name that ends in .md or .json")
 
 
-def _places(places: Sequence[str]) -> str:
-    lines = [p.removeprefix("line ") for p in places[:NAMED]]
-    alike = all(p.startswith("line ") for p in places)
-    shown = f"{'line' if len(places) == 1 else 'lines'} {', '.join(lines)}" if alike else "; ".join(places[:NAMED])
-    return shown + (f" and {len(places) - NAMED:,} more" if len(places) > NAMED else "")
+class _Places:
+    """The first places of something, and how many there are: a file of a million lines may have it in each."""
+
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.count = 0
+
+    def add(self, place: str) -> None:
+        self.count += 1
+        if len(self.first) < NAMED:
+            self.first.append(place)
+
+    def __str__(self) -> str:
+        alike = all(p.startswith("line ") for p in self.first)
+        lines = ", ".join(p.removeprefix("line ") for p in self.first)
+        shown = f"{'line' if self.count == 1 else 'lines'} {lines}" if alike else "; ".join(self.first)
+        return shown + (f" and {self.count - NAMED:,} more" if self.count > NAMED else "")
 
 
 def tell(works: Sequence[Work], ledger: Ledger) -> None:
@@ -50,20 +62,15 @@ def tell(works: Sequence[Work], ledger: Ledger) -> None:
     for file, count in left.items():
         if count > NAMED:
             say(f"{file}: {count - NAMED:,} more are not translated")
-    warned: dict[tuple[str, str], list[str]] = {}
+    warned: defaultdict[tuple[str, str], _Places] = defaultdict(_Places)
     for row in ledger.noted("warning"):
-        warned.setdefault((row.file, row.why), []).append(row.place)
-    for (file, what), places in warned.items():
-        say(f"{file}: {what}: {_places(places)}")
-    by: dict[str, dict[str, list[str]]] = {}
+        warned[row.file, row.why].add(row.place)
     for row in ledger.noted("flagged"):
-        for flag in row.why.split(", "):
-            by.setdefault(row.file, {}).setdefault(flag, []).append(row.place)
-    for file, flags in by.items():
-        if found := flags.pop("truncated", None):
-            say(f"{file}: cut at the length limit: {_places(found)}")
-        if found := flags.pop("empty", None):
-            say(f"{file}: the adapter returned nothing for {_places(found)}")
+        for flag, what in (("truncated", "cut at the length limit"), ("empty", "the adapter returned nothing for")):
+            if flag in row.why.split(", "):
+                warned[row.file, what].add(row.place)
+    for (file, what), places in warned.items():
+        say(f"{file}: {what}{'' if what.endswith(' for') else ':'} {places}")
 
 
 def summary(counts: Mapping[str, Counts]) -> dict[str, Any]:
