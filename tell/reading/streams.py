@@ -48,7 +48,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of the file, unpacked. What goes wrong while it is read is a CorpusError that names it."""
     packed = PACKED.get(path.suffix.lower(), "")
     try:
-        raw: Any = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}.get(packed, open)(path, "rb")
+        unpack: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+        raw: Any = unpack.get(packed, open)(path, "rb")
         with raw, io.BufferedReader(raw, 1 << 20) if packed else raw as stream:
             yield stream
     except FileNotFoundError:

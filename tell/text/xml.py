@@ -46,7 +46,7 @@ def elements(
     except etree.XMLSyntaxError as e:
         line = getattr(e, "lineno", None)
         raise error(
-            "this is not well-formed XML", place=f"{place}, line {line}" if line else place, found=str(e.msg or e), valid="an XML file that is whole"
+            "this is not well-formed XML", place=f"{place}, line {line}" if line else place, found=_one_line(e), valid="an XML file that is whole"
         ) from None
 
 
@@ -56,9 +56,14 @@ def whole(data: bytes, *, place: str, error: type[BadInput] = BadInput) -> Any:
     try:
         tree = etree.ElementTree(etree.fromstring(data, etree.XMLParser(**SAFE, strip_cdata=False)))
     except etree.XMLSyntaxError as e:
-        raise error("this is not well-formed XML", place=f"{place}, line {e.lineno}", found=str(e.msg or e), valid="an XML file that is whole") from None
+        raise error("this is not well-formed XML", place=f"{place}, line {e.lineno}", found=_one_line(e), valid="an XML file that is whole") from None
     refuse_entities(tree, place=place, error=error)
     return tree
+
+
+def _one_line(e: Any) -> str:
+    """What libxml2 says, which ends some of its sentences with a line break and the place."""
+    return str(e.msg or e).partition("\n")[0]
 
 
 def refuse_entities(tree: Any, *, place: str, error: type[BadInput] = BadInput) -> None:
