@@ -90,6 +90,20 @@ def build_(
     emit(report, lambda: _shown(report, out))
 
 
+@corpus.command("reverse", cls=Command)
+@click.argument("corpus_", metavar="CORPUS", type=_FILE)
+@click.option("--force", is_flag=True, help="Write it even when nothing changed.")
+@click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory of the other direction.")
+def reverse_(corpus_: Path, force: bool, out: Path) -> None:
+    """Write the other direction of CORPUS: the same pairs and the same frozen split, source and target exchanged."""
+    from tell.corpus_reverse import reverse
+
+    report, reused = reverse(corpus_, out, force)
+    if reused:
+        say(f"{out}: unchanged, reused")
+    emit(report, lambda: _shown(report, out))
+
+
 def _shown(report: dict[str, Any], out: Path) -> Any:
     rows: list[list[Any]] = [["read", report["read"], ""]]
     rows += [[f"dropped: {reason}", n, _turned_off_by(reason)] for reason, n in report["dropped"].items()]

@@ -69,7 +69,7 @@ class Steps:
         if words[0] == "select":
             out = Path(words[-1])
             out.mkdir()
-            (out / "selected.tsv").write_text("source\ttarget\nHetta er alt.\t\n")
+            (out / "selected.xlsx").write_bytes(b"")
             return {"chosen": {"items": 1}}
         if words[0] in ("corpus", "mix", "base"):
             # In this process: a second less each.
@@ -142,6 +142,27 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
     assert tellmt("pair", "list")[1] == {"pairs": []}
 
 
+def test_files_of_several_kinds_and_how_they_are_read(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
+    """Two texts and then tables, with options for them; both directions have the same pairs and the same test set."""
+    rows = [line.split("\t") for line in tsv("t.tsv", 300).read_text().split("\n")[1:] if line]
+    Path("a.fo").write_text("".join(f"{fo}\n" for fo, _ in rows)), Path("a.en").write_text("".join(f"{en}\n" for _, en in rows))
+    assert tellmt("pair", "add", "en-fo", "a.en", "a.fo", "--base", "light", "--dry-run")[0] == 0
+    more = "".join(f"{en};{fo}\n" for fo, en in (line.split("\t") for line in tsv("m.tsv", 50, 2000).read_text().split("\n")[1:] if line))
+    Path("more.csv").write_text("Enskt;Føroyskt\n" + more)
+    words = ["--source-column", "Enskt", "--target-column", "Føroyskt", "--off", "ratio", "markup", "--dry-run"]
+    code, found, err = tellmt("pair", "add", "en-fo", "more.csv", *words)
+    assert code == 0, err
+    one, two = (read_pairs(pairs / "en-fo" / d / "corpus/pairs.jsonl") for d in ("en-fo", "fo-en"))
+    assert len(one) == 350 and [(p.source, p.target, p.split, p.doc) for p in one] == [(p.target, p.source, p.split, p.doc) for p in two]
+    assert one[0].source.startswith("This is") and json.loads((pairs / "en-fo/en-fo/corpus/corpus.json").read_bytes())["off"] == ["markup", "ratio"]
+    # Said once, it holds for the next time too; and the other direction of a text pair is understood.
+    tsv("n.tsv", 30, 4000)
+    for name, column in (("b.fo", 0), ("b.en", 1)):
+        Path(name).write_text("".join(line.split("\t")[column] + "\n" for line in Path("n.tsv").read_text().split("\n")[1:] if line))
+    code, found, err = tellmt("pair", "add", "fo-en", "b.fo", "b.en", "--dry-run")
+    assert code == 0 and len(read_pairs(pairs / "en-fo/en-fo/corpus/pairs.jsonl")) == 380, err
+
+
 def test_dry_run_stops_before_training_and_says_how_long(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
     code, found, err = tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--dry-run")
     assert code == 0 and found["dry_run"] and "train" not in steps.names() and "publish" not in steps.names()
@@ -187,7 +208,8 @@ def test_without_pairs_sentences_are_proposed_and_come_back_translated(tellmt: T
 BAD: dict[str, tuple[list[str], str]] = {
     "no files": ([], "no files of segments"),
     "no such file": (["nothing.tsv"], "nothing.tsv: no such file"),
-    "a directory": (["folder"], "folder: this is a directory"),
+    "an empty directory": (["folder"], "see above"),
+    "--swap of another file": (["c.tsv", "--swap", "few.tsv"], "--swap names none of the files; found few.tsv; valid: c.tsv"),
     "few pairs": (["few.tsv"], "fewer than 200 training pairs; found 30; valid: --mono TEXT"),
     "no time": (["c.tsv", "--budget", "soon"], "--budget: not a length of time; found soon; valid: such as 20m"),
     "too little time": (["c.tsv", "--budget", "2m"], r"too short for one pass over the data; found 2 min; valid: --budget \d+m or --one-way"),

@@ -17,7 +17,7 @@ from tell.console import clock, say, table
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
-from tell.pairs.home import Asked, Home, take
+from tell.pairs.home import Asked, Given, Home, take
 from tell.pairs.plan import FEW, Direction, Plan, make_plan, recipe
 from tell.pairs.steps import StepFailed, run
 from tell.readers import kind_of
@@ -36,7 +36,8 @@ class Request:
     base: str | None
     budget: float | None
     one_way: bool
-    columns: str | None
+    reading: dict[str, list[str]]
+    swap: tuple[Path, ...]
     against: tuple[Path, ...]
     few: bool
     engine: str
@@ -50,7 +51,7 @@ def add(request: Request, home: Home) -> dict[str, Any]:
     with home.alone():
         before = home.asked()
         asked = _asked(request, home, before)
-        directions = [home.pair, home.pair.reverse] if asked.both else [request.pair]
+        directions = [home.pair, home.pair.reverse] if asked.both else [home.pair]
         try:
             base = _base(asked.base)
             corpora = {str(d): _corpus(home, asked, d) for d in directions}
@@ -88,38 +89,55 @@ def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
         valid = f"--base {before.base}, or tellmt pair remove {home.pair} first"
         raise BadInput("this pair was begun on another base", place="--base", found=request.base, valid=valid)
     base = request.base or (before.base if before else request.default_base)
-    files, notes = take(home, request.files, before.files if before else [])
+    given = list(request.files)
+    if request.pair != home.pair and len(given) == 2 and all(p.is_file() and kind_of(p) == "text" for p in given):
+        # Two texts are source and target by their order, and the home's direction is the other one.
+        given.reverse()
+    files, notes = take(home, given, before.files if before else [])
     for note in notes:
         say(note)
+    reading = {**(before.reading if before else {}), **request.reading}
+    if request.swap:
+        reading["--swap"] = sorted({*reading.get("--swap", []), *(_name(home, path, files) for path in request.swap)})
     against = [str(p.absolute()) for p in request.against]
     asked = Asked(
         pair=str(home.pair),
         base=base,
         both=(before.both if before else True) and not request.one_way,
         files=files,
-        columns=request.columns or (before.columns if before else None),
+        reading=reading,
         against=[*(before.against if before else []), *(a for a in against if before is None or a not in before.against)],
     )
     home.write(asked)
     return asked
 
 
+def _name(home: Home, path: Path, files: Sequence[Given]) -> str:
+    """What a file of --swap is called in the home."""
+    found = next((g.name for g in files if g.name == path.name or g.origin == str(path.absolute())), None)
+    if found is None:
+        raise BadInput("--swap names none of the files", place="--swap", found=str(path), valid=", ".join(g.name for g in files))
+    return found
+
+
 def _corpus(home: Home, asked: Asked, direction: LanguagePair) -> dict[str, Any]:
-    files = [home.sources / g.name for g in asked.files]
-    if not files:
+    here = home.of(direction) / "corpus"
+    if not asked.files:
         return {"splits": {"train": {"pairs": 0}}}
-    if direction != home.pair and len(files) == 2 and all(kind_of(f) == "text" for f in files):
-        # Two texts are source and target by their order.
-        files.reverse()
-    words = ["corpus", "build", *map(str, files), "--pair", str(direction), "-o", str(home.of(direction) / "corpus")]
-    words += [w for a in asked.against for w in ("--against", a)]
-    words += ["--columns", asked.columns] if asked.columns else []
+    if direction != home.pair:
+        words = ["corpus", "reverse", str(home.of(home.pair) / "corpus"), "-o", str(here)]
+        return run(f"{direction}: the same pairs and the same split, the other way round", words)
+    words = ["corpus", "build", *(str(home.sources / g.name) for g in asked.files), "--pair", str(direction), "-o", str(here)]
+    for option, values in asked.reading.items():
+        words += [option, *((str(home.sources / v) for v in values) if option == "--swap" else values)]
+    words += ["--against", *asked.against] if asked.against else []
     found = run(f"{direction}: read the files, clean them, freeze the split", words)
     kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in found["splits"].items())
     say(f"  {found['read']:,} read, {found['kept']:,} kept: {kept}")
     if found["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in found["dropped"].items())
-        say(f"  dropped: {dropped}; see {home.of(direction) / 'corpus' / 'dropped.jsonl'}")
+        say(f"  dropped: {dropped}")
+    say(f"  what each rule did, with samples: {here / 'report.html'}")
     return found
 
 
@@ -236,11 +254,11 @@ def _too_few(request: Request, home: Home, asked: Asked, pairs: int) -> dict[str
         valid = "--mono TEXT, to have the sentences proposed that are worth translating; or --few, to train on these all the same"
         raise BadInput(f"fewer than {FEW} training pairs", place=str(home.pair), found=f"{pairs}", valid=valid)
     out = home.path / "to-translate"
-    words = ["select", "--text", str(request.mono), "-k", str(PROPOSED), "--base", asked.base, "-o", str(out)]
+    words = ["select", "--text", str(request.mono), "--pair", str(home.pair), "-k", str(PROPOSED), "--base", asked.base, "-o", str(out)]
     chosen = run("Choose the sentences that are worth having translated", words)
-    files = sorted(str(p) for p in out.iterdir() if p.name.startswith("selected.") and p.suffix in (".tsv", ".xlsx", ".xlf"))
-    say(f"\n{chosen['chosen']['items']} sentences to translate are in: {', '.join(files)}")
-    say(f"Filled in, they come back with: tellmt pair add {home.pair} {files[0] if files else out}")
+    files = sorted((str(p) for p in out.iterdir() if p.suffix in (".xlsx", ".xlf")), reverse=True)
+    say(f"\n{chosen['chosen']['items']} sentences to translate, as a spreadsheet and for translation tools: {', '.join(files)}")
+    say(f"Filled in, either comes back with: tellmt pair add {home.pair} {files[0] if files else out}")
     return {"pair": str(home.pair), "home": str(home.path), "pairs": pairs, "proposed": chosen["chosen"]["items"], "to_translate": files}
 
 

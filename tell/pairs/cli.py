@@ -28,6 +28,13 @@ def pair() -> None:
 @click.option("--budget", metavar="TIME", help="The time there is, such as 20m or 2h: fewer passes are made where they do not fit.")
 @click.option("--one-way", is_flag=True, help="PAIR alone, and not the other direction.")
 @click.option("--columns", help="Names of a table's columns in order, where it has no header: en,fo or doc,en,fo.")
+@click.option("--source-column", help="The column of the source, by its name in the header.")
+@click.option("--target-column", help="The column of the target, by its name in the header.")
+@click.option("--doc-column", help="The column of document ids, by its name in the header.")
+@click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]")
+@click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]")
+@click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow.")
+@click.option("--off", cls=Many, type=str, help="Rules of cleaning not to use (docs/corpora.md); several may follow.")
 @click.option("--against", cls=Many, type=_FILE, help="A test set that no pair may repeat; several may follow.")
 @click.option("--few", is_flag=True, help="Train although there are very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
@@ -39,11 +46,13 @@ def add_(
     base: str | None,
     budget: str | None,
     one_way: bool,
-    columns: str | None,
+    swap: tuple[Path, ...],
+    off: tuple[str, ...],
     against: tuple[Path, ...],
     few: bool,
     engine: str,
     dry_run: bool,
+    **how: str | None,
 ) -> None:
     """Make PAIR (such as fo-en) of FILES, in both directions: clean, split, train, score, publish.
 
@@ -57,7 +66,8 @@ def add_(
     time = None if budget is None else seconds_of(budget)
     for path in (*((mono,) if mono else ()), *against):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
-    request = Request(wanted, files, mono, base, time, one_way, columns, against, few, engine, dry_run, DEFAULT_BASE)
+    reading = {f"--{name.replace('_', '-')}": [value] for name, value in how.items() if value is not None} | ({"--off": list(off)} if off else {})
+    request = Request(wanted, files, mono, base, time, one_way, reading, swap, against, few, engine, dry_run, DEFAULT_BASE)
     home = home_of(wanted)
     result = add(request, home)
     say(f"\nreports and adapters: {home.path}")

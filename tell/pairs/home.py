@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tell.errors import BadInput, NotFound, TellmtError
-from tell.files import fsync_dir, sha256_file, write_json
+from tell.files import fsync_dir, key_of, sha256_file, write_json
 from tell.languages import LanguagePair, parse_pair
 from tell.paths import pairs_dir, writable
 
@@ -32,7 +32,7 @@ STATE = "pair.json"
 
 
 class Given(BaseModel):
-    """A file as it was given: what it is called in sources/, its hash, and from where and when it came."""
+    """A file or directory as it was given: what it is called in sources/, its hash, and from where and when it came."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class Given(BaseModel):
 
 
 class Asked(BaseModel):
-    """What pair.json holds. `texts` are two files that belong together line by line, as names in `files`."""
+    """What pair.json holds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,8 @@ class Asked(BaseModel):
     base: str
     both: bool = True
     files: list[Given] = []
-    columns: str | None = None
+    # Options of `corpus build` that say how the files are read and cleaned, as they are typed.
+    reading: dict[str, list[str]] = {}
     against: list[str] = []
 
 
@@ -88,7 +89,7 @@ class Home:
         had = {g.name for g in before.files} if before else set()
         for given in asked.files:
             if given.name not in had:
-                (self.sources / given.name).unlink(missing_ok=True)
+                _clear(self.sources / given.name)
         if before is not None:
             self.write(before)
         else:
@@ -150,21 +151,29 @@ def homes() -> list[Home]:
     return [Home(path, parse_pair(Asked.model_validate_json((path / STATE).read_bytes()).pair)) for path in found]
 
 
-def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[list[Given], list[str]]:
-    """Copy `files` into the home; the files it then has, and a note on each that was there already. Raises BadInput for what is no file.
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        return sha256_file(path)
+    return key_of([[str(p.relative_to(path)), sha256_file(p)] for p in sorted(path.rglob("*")) if p.is_file()])
 
-    Every file is looked at before the first is copied. A file of a name that is taken, but with other content, gets a number: what is in the frozen
+
+def _clear(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[list[Given], list[str]]:
+    """Copy files and directories into the home; what it then has, and a note on each that was there already. Raises BadInput for what is not there.
+
+    Everything is looked at before the first is copied. A file of a name that is taken, but with other content, gets a number: what is in the frozen
     test set is known by the name of its file, and stays.
     """
     for path in files:
         if not path.exists():
             raise BadInput("no such file", place=str(path))
-        if path.is_dir():
-            raise BadInput("this is a directory", place=str(path), valid="the files in it, by name")
     out, notes = list(known), []
     writable(home.sources, "directory of pairs", "TELLMT_PAIRS")
     for path in files:
-        digest = sha256_file(path)
+        digest = _digest(path)
         if (same := next((g for g in out if g.sha256 == digest), None)) is not None:
             notes.append(f"{path}: already there, as {same.name}")
             continue
@@ -174,10 +183,11 @@ def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[lis
             name, number = f"{stem}-{number}{dot}{endings}", number + 1
         aside = home.sources / f".{name}.part"
         try:
-            shutil.copyfile(path, aside)
+            _clear(aside)
+            shutil.copytree(path, aside) if path.is_dir() else shutil.copyfile(path, aside)
             aside.replace(home.sources / name)
         except OSError as e:
-            aside.unlink(missing_ok=True)
+            _clear(aside)
             raise TellmtError(
                 "the file cannot be copied", place=f"{path} to {home.sources}", found=e.strerror or str(e), valid="room there, or TELLMT_PAIRS elsewhere"
             ) from None
