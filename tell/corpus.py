@@ -19,11 +19,11 @@ from tell.bases import Base
 from tell.clean import letters, spelled
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, sha256_file, write_json
-from tell.reading.segment import Reading, Want
 from tell.gather import Gathered, gather, spooled
 from tell.languages import LanguagePair
 from tell.ledger import Ledger, hashed
 from tell.readers import Group, groups, labels, read_against
+from tell.reading.segment import Reading, Want
 from tell.records import Split
 from tell.rules import rule_of, rules
 from tell.split import SPLITS, Sizes, assign, mark_leaks

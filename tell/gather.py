@@ -12,9 +12,9 @@ from pathlib import Path
 from tell.cleaning import BATCH, Batch, Workers, clean_batch
 from tell.errors import CorpusError
 from tell.files import sha256_file
-from tell.reading.segment import Reading, Segment, Want
 from tell.ledger import Ledger
 from tell.readers import Group, read_group
+from tell.reading.segment import Reading, Segment, Want
 from tell.rules import Rules
 from tell.shift import Stretch
 from tell.spool import Spool

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tell.clean import spelled
 from tell.errors import CorpusError
+from tell.languages import LanguagePair
 from tell.reading.aligned import read_directories, read_text
 from tell.reading.gettext import read_mo, read_po
 from tell.reading.records import read_records
@@ -20,7 +21,6 @@ from tell.reading.streams import lines_of, plain_name
 from tell.reading.tables import read_csv, read_tsv, read_xlsx
 from tell.reading.tmx import read_tmx
 from tell.reading.xliff import read_xliff
-from tell.languages import LanguagePair
 
 # Endings of names; .gz, .bz2 and .xz after them are looked through. Every other name is a text (`flores.is-en.is`).
 ENDINGS = {

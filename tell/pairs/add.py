@@ -127,7 +127,8 @@ def _corpus(home: Home, asked: Asked, direction: LanguagePair) -> dict[str, Any]
     if direction != home.pair:
         words = ["corpus", "reverse", str(home.of(home.pair) / "corpus"), "-o", str(here)]
         return run(f"{direction}: the same pairs and the same split, the other way round", words)
-    words = ["corpus", "build", *(str(home.sources / g.name) for g in asked.files), "--pair", str(direction), "-o", str(here)]
+    # With the base, the report says how well it knows the languages.
+    words = ["corpus", "build", *(str(home.sources / g.name) for g in asked.files), "--pair", str(direction), "--base", asked.base, "-o", str(here)]
     for option, values in asked.reading.items():
         words += [option, *((str(home.sources / v) for v in values) if option == "--swap" else values)]
     words += ["--against", *asked.against] if asked.against else []

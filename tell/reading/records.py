@@ -14,11 +14,11 @@ from tell.anchors import AnchorConfig, render
 from tell.clean import spelled
 from tell.errors import CorpusError
 from tell.files import parse
+from tell.languages import LanguagePair
 from tell.reading.aligned import UNEQUAL
 from tell.reading.segment import Reading, Segment, Want, blank
 from tell.reading.streams import lines_of
 from tell.reading.tables import columns
-from tell.languages import LanguagePair
 
 
 class _Unanchor:

@@ -15,9 +15,9 @@ from typing import Any
 
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
+from tell.languages import Language, LanguagePair, distance
 from tell.reading.segment import BLANK, Reading, Segment, Want, blank, tagged
 from tell.reading.streams import lines_of, opened
-from tell.languages import Language, LanguagePair, distance
 
 DOC_NAMES = ("document", "doc")
 FEW = "too few columns"
