@@ -201,13 +201,17 @@ class Service:
             return "down"
         return "ready" if self.versions.answers() else "empty"
 
-    @contextlib.asynccontextmanager
-    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
-        """`Versions.lease`. Raises EngineError while the engine starts, or when it is gone."""
+    def _answering(self) -> None:
+        """Raises EngineError while the engine starts, or when it is gone."""
         if self.down:
             raise EngineError("the engine is down")
         if not self.started:
             raise EngineError("the service is stopping" if self.stopping else "the engine is still starting")
+
+    @contextlib.asynccontextmanager
+    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
+        """`Versions.lease`. Raises EngineError while the engine starts, or when it is gone."""
+        self._answering()
         async with self.versions.lease(source, target) as version:
             yield version
 
@@ -220,8 +224,7 @@ class Service:
                 version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
                 yield bare(version) if route.bare else version
                 return
-            if self.down or not self.started:
-                raise EngineError("the engine is down" if self.down else "the engine is still starting")
+            self._answering()
             yield self.versions.bare(pair)
 
     def pairs(self, ways: Sequence[Way] = ()) -> list[str]:
@@ -229,7 +232,8 @@ class Service:
         return reachable(self.versions.pairs(), ways) if ways else self.versions.pairs()
 
     def route(self, source: str, target: str, ways: Sequence[Way] | None = None) -> Route:
-        """`serve.ways.route`; without `ways` by those that the operator has named."""
+        """`serve.ways.route`; without `ways` by those that the operator has named. Raises EngineError as `lease`: before the start nothing is served yet."""
+        self._answering()
         return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
 
     @property
