@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,8 @@ VOYAGE = "Ferðin\n\n" + "\n".join(list(SPOKEN)[2:5])
 
 
 class Speaking(FakeEngine):
-    """Translates what is in SPOKEN, and writes the rest in capitals; its bare base repeats the source. `problems` are raised, one a call."""
+    """Translates what is in SPOKEN, and writes the rest in capitals; its bare base repeats the source. With "Bíða" it never comes to an end.
+    `problems` are raised, one a call."""
 
     def __init__(self, options: EngineOptions):
         super().__init__(options)
@@ -42,6 +44,8 @@ class Speaking(FakeEngine):
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         if adapter_id and self.problems:
             raise self.problems.pop()
+        if any("Bíða" in self.tokens.decode(list(p.ids)) for p in prompts):
+            await asyncio.Event().wait()
         return await super().generate(prompts, adapter_id)
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
