@@ -126,7 +126,8 @@ def file_of(job: Job) -> Response:
     job.fetched = True
     plain = job.name.encode("ascii", "replace").decode().replace("?", "_")
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(job.name, safe='')}"
-    return Response(job.result, media_type=job.media_type, headers={"Content-Disposition": disposition})
+    # Said as it is: a charset that is added to what has another would spoil the file.
+    return Response(job.result, headers={"Content-Type": job.media_type, "Content-Disposition": disposition})
 
 
 def jobs_of(request: Request) -> tuple[Jobs, Callable[[str], Job]]:

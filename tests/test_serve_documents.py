@@ -132,7 +132,7 @@ def test_an_engine_that_fails_is_told_by_the_job(service: Running) -> None:
         (b"a", {"name": "a.pdf"}, 400, "file: files of this format are not translated; found .pdf; valid: .txt"),
         (b"PK\x03\x04", {"name": "a.docx"}, 400, "file: this is not a docx"),
         (b"\xd0\xcf\x11\xe0" + bytes(50), {"name": "a.xlsx"}, 400, "file: this xlsx cannot be read; found a password"),
-        (b"<a>", {"name": "a.tmx"}, 400, "file: this is not TMX"),
+        (b"<a/>", {"name": "a.tmx"}, 400, "file: this is not TMX"),
         (b"<tmx>", {"name": "a.tmx"}, 400, "file, line 1: this is not well-formed XML"),
         (b'msgid "a"\nmsgstr "b"\n', {"name": "a.po"}, 400, "there is nothing to translate in the file"),
         (b"a", {"name": "a"}, 400, "files of this format are not translated; valid: .txt"),

@@ -39,7 +39,7 @@ FORMATS = {
     for f in (
         Format("text", (".txt",), PLAIN),
         Format("markdown", (".md", ".markdown"), "text/markdown; charset=utf-8"),
-        Format("html", (".html", ".htm", ".xhtml"), "text/html; charset=utf-8"),
+        Format("html", (".html", ".htm", ".xhtml"), "text/html"),
         Format("csv", (".csv",), "text/csv; charset=utf-8", alone=False, module="tables"),
         Format("tsv", (".tsv", ".tab"), "text/tab-separated-values; charset=utf-8", alone=False, module="tabbed"),
         Format("jsonl", (".jsonl", ".ndjson"), "application/jsonl", alone=False),
