@@ -76,11 +76,13 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
                 time.sleep(options.settle)
                 if side == "raw":
                     raws.append(raw.run([kept], MOST).total)
+                    say(f"{raws[-1]:.2f} s")
                 else:
                     result, made, took = _translated(options, work, registry.root, texts, 0)
                     ours.append(result["seconds"])
                     whole.append(took)
                     different.append(unlike(wanted, made))
+                    say(f"{ours[-1]:.2f} s")
     say("with second tries")
     tried, _, _ = _translated(options, work, registry.root, texts, 4)
     ratios = [a / b for a, b in zip(raws, ours, strict=True)]
