@@ -138,6 +138,8 @@ def gather(found: list[Group], want: Want, docs: Path | None, swapped: set[Path]
             for about, batch in workers.ready(all_of_it=True):
                 file.take(about, batch, ledger, into)
             file.close(ledger, into)
-    same = Counter(sha256_file(p) for g in found for p in g.files)
-    into.notes += [f"{n} of the files hold the same bytes" for n in same.values() if n > 1]
+    same: dict[str, list[str]] = {}
+    for path in (p for g in found for p in g.files):
+        same.setdefault(sha256_file(path), []).append(str(path))
+    into.notes += [f"the same bytes: {' and '.join(paths[:4])}" for paths in same.values() if len(paths) > 1]
     return into

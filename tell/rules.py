@@ -45,7 +45,7 @@ _MARK = "\ufeff"
 # What every tag and placeholder of a program has one of; most texts have none, and are not looked at further.
 _HINT = re.compile(r"[<{%$\[⟦⟪]|__")
 # A word that begins with a capital, but not a sentence.
-_NAME = re.compile(r"(?<=[^\W_,;][ ,;])\s?[A-ZÀ-ÞĀ-ŽΑ-ΩА-Я]\w*[^\W\d_A-Z]\w*")
+_NAME = re.compile(r"(?:(?<=[^\W_,;][ ,;])\s?|(?<=[(„“«]))[A-ZÀ-ÞĀ-ŽΑ-ΩА-Я]\w*[^\W\d_A-Z]\w*")
 _ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@|&)")
 
 
