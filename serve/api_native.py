@@ -34,7 +34,7 @@ class Problem(BaseModel):
     pairs: list[str] | None = Field(default=None, description="The pairs served now, where the one asked for is not")
 
 
-EXAMPLES: list[dict[str, Any]] = [
+EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "fo", "text": ["Halló heimur."], "quality": "best", "alternatives": 2, "fallback": ["pivot", "base"]},
 ]
