@@ -38,7 +38,7 @@ class Problem(BaseModel):
     status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
 
 
-EXAMPLES: list[dict[str, Any]] = [
+EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
 ]
