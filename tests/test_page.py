@@ -374,6 +374,7 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     page.route("**/events", cut)
     page.evaluate(drop, [[["rofið.txt", "".join(f"Orð {i}\n" for i in range(99))]]])
     broken = page.locator("#files li", has_text="rofið.txt")
+    expect(broken.locator(".file-preview")).to_contain_text("ORÐ 98")
     expect(broken).to_contain_text("Done")
     assert lasts == [None, "1"]
     shown = broken.locator(".file-preview").text_content()
