@@ -16,7 +16,7 @@ from eval.monitor.sets import CanarySet
 from eval.scores import bleu_tokenizer, one_line
 from tell.clean import fault, normalised, tidy
 from tell.errors import BadInput, LanguageError
-from tell.files import read_jsonl
+from tell.files import read_jsonl, sha256_bytes
 from tell.languages import LanguagePair, parse_pair
 from tell.readers import read_against
 
@@ -92,7 +92,7 @@ def training_pairs(
                 continue
             # The newest word on a source is the last one.
             left["corrected again later"] += kept.pop(source, None) is not None
-            kept[source] = {"source": source, "target": target, "adapter": c.version}
+            kept[source] = {"source": source, "target": target, "doc": f"feedback-{sha256_bytes(source.encode())[:12]}", "adapter": c.version}
     if not kept:
         found = ", ".join(f"{n} {why}" for why, n in left.items() if n) or "no corrections"
         raise BadInput("no correction can be trained on", place=str(pair), found=found)

@@ -113,8 +113,9 @@ def _run(row: sqlite3.Row) -> Run:
 class History:
     """Every method opens the file anew, from any thread, and raises HistoryError."""
 
-    def __init__(self, path: Path, busy: float = BUSY):
-        self.path, self.busy = path, busy
+    def __init__(self, path: Path, busy: float | None = None):
+        """`busy`: seconds to wait for another writer."""
+        self.path, self.busy = path, BUSY if busy is None else busy
 
     @contextlib.contextmanager
     def _open(self, write: bool = False) -> Iterator[sqlite3.Connection]:
