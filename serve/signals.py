@@ -87,8 +87,8 @@ class Signals:
         self.languages = Count("tellmt_input_language_segments", "Input looked at, by language: source, target, other.", ["pair", "language"], **kept)
         self.letters = Count("tellmt_input_letters", "Letters of the input looked at.", ["pair"], **kept)
         self.unknown = Count("tellmt_input_unknown_letters", "Of these, letters that the training data did not have.", ["pair"], **kept)
-        self.drift = Gauge("tellmt_input_drift_bits", "Divergence of the input from the training data, over the last full window, 0 to 1.", ["pair"], **kept)
-        self.usual = Gauge("tellmt_input_drift_usual_bits", "What 19 of 20 windows of the training data itself stay below.", ["pair"], **kept)
+        self.drift = Gauge("tellmt_input_drift_ratio", "Divergence of the input from the training data, over the last full window, 0 to 1.", ["pair"], **kept)
+        self.usual = Gauge("tellmt_input_drift_usual_ratio", "What 19 of 20 windows of the training data itself stay below.", ["pair"], **kept)
         metrics.by_version += [self.answered, self.ratio, self.seconds]
         self._line: deque[tuple[str, str, str]] = deque(maxlen=LOOKED_AT)
         self._tallies: dict[tuple[str, str], Tally] = {}

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
-    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md",
+    "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/monitoring.md",
 ]  # fmt: skip
 
 
