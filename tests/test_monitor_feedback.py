@@ -63,7 +63,7 @@ def test_scores_by_version_and_pairs_to_train_on(tmp_path: Path, tellmt: Any) ->
     assert ("She went back home.", B) in {(r["target"], r["adapter"]) for r in out} and len({r["doc"] for r in out}) == 6 and len(out) == found["written"] == 6
     assert found["left_out"] == {"of another pair": 1, "in the canary set": 1, "in test.en.txt": 1, "corrected again later": 1}
     assert "tellmt corpus build" in said
-    assert main(["corpus", "build", str(tmp_path / "feedback.jsonl"), "--pair", "is-en", "--dev", "1", "--test", "1", "-o", str(tmp_path / "new")]) == 0
+    assert tellmt("corpus", "build", tmp_path / "feedback.jsonl", "--pair", "is-en", "--dev", 1, "--test", 1, "-o", tmp_path / "new")[0] == 0
     # In the history, for the status page.
     assert {v["version"] for v in tellmt("monitor", "report", "is-en")[1]["feedback"]["is-en"]} == {A, B}
 
