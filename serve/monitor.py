@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 from eval.monitor.history import Alarm, HistoryError
 from eval.monitor.judge import ALARM_KINDS, Made, Rules
 from eval.monitor.remote import PART
-from eval.monitor.sets import CanarySet, all_sets
+from eval.monitor.sets import CanarySet, all_sets, stamps
 from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
 from serve.guards import where
 from tell.console import say
@@ -82,6 +82,7 @@ class Monitor:
         # Of each pair: the version that was last run, and when in the loop's time.
         self._ran: dict[str, tuple[str, float]] = {}
         self._resting = 0.0
+        self._stamps: dict[str, tuple[int, int]] = {}
         self._running: asyncio.Task[None] | None = None
         self._asking: Future[Made] | None = None
 
@@ -129,12 +130,17 @@ class Monitor:
 
     async def _read(self) -> None:
         assert self.options.home is not None and self.history is not None
-        self.sets, problems = await asyncio.to_thread(all_sets, self.options.home)
-        if problems:
-            self._failed("canary_set", str(problems[0]))
-        else:
-            self._worked("canary_set")
-        self.service.signals.compare_with({pair: canary.profile for pair, canary in self.sets.items() if canary.profile is not None})
+        if (stamped := await asyncio.to_thread(stamps, self.options.home)) != self._stamps:
+            before = self.sets.keys()
+            self.sets, problems = await asyncio.to_thread(all_sets, self.options.home)
+            self._stamps = stamped
+            if problems:
+                self._failed("canary_set", str(problems[0]))
+            else:
+                self._worked("canary_set")
+            for pair in before - self.sets.keys():
+                self.gauges.alarm.remove_by_labels({"pair": pair})
+            self.service.signals.compare_with({pair: canary.profile for pair, canary in self.sets.items() if canary.profile is not None})
         try:
             alarms, newest = await asyncio.to_thread(self._newest)
         except HistoryError as e:

@@ -126,7 +126,7 @@ class Signals:
             del self._profiles[pair]
             self._drifts.pop(pair, None)
         for pair, profile in profiles.items():
-            if pair not in self._profiles or self._profiles[pair][0] is not profile:
+            if pair not in self._profiles or self._profiles[pair][0] != profile:
                 self._profiles[pair] = profile, frozenset(profile.letters)
                 self._drifts[pair] = Drift()
                 if profile.usual is not None:

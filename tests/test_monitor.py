@@ -339,6 +339,10 @@ def test_a_history_that_is_locked_stops_no_translation(
         other.execute("ROLLBACK")
         until(lambda: pair_of(service)["runs"])
         assert until(lambda: not service.http.get("/api/v1/monitor").json()["problems"])
+        # Nor does a damaged set of another pair.
+        (monitor_dir() / "canary" / "fo-is.json").write_text("{")
+        until(lambda: service.http.get("/api/v1/monitor").json()["problems"] == ["canary_set"])
+        assert service.texts("bók") == ["book"] and pair_of(service)["segments"] == 100
     other.close()
     said = capfd.readouterr().err
     assert said.count("database is locked") == 1, said

@@ -70,6 +70,18 @@ def test_the_language_of_the_input(text: str, found: str | None) -> None:
     assert language_of("is-en", text) == found
 
 
+def test_a_set_that_is_read_again_does_not_begin_the_window_anew() -> None:
+    metrics = Metrics()
+    signals, profile = Signals(metrics), profile_of(examples(2))
+    texts = [("is-en", "v", text) for text in examples(1) * 2]
+    for at in range(0, len(texts), 64):
+        signals.compare_with({"is-en": profile.model_copy()})
+        signals._look(texts[at : at + 64])
+    assert 0.3 < (metrics.registry.get_sample_value("tellmt_input_drift_ratio", {"pair": "is-en"}) or 0) < 1
+    signals.compare_with({})
+    assert signals.now()[0][2]["drift"] is None
+
+
 # In the service
 
 

@@ -31,6 +31,7 @@ ROUTES = {
     ("POST", "/api/v1/admin/unpin"): {"admin"},
     ("GET", "/api/v1/admin/log"): {"admin"},
     ("GET", "/metrics"): {"metrics", "admin"},
+    ("GET", "/api/v1/monitor"): {"metrics", "admin"},
     ("GET", "/health"): set(),
     ("GET", "/ready"): set(),
     ("GET", "/languages"): set(),

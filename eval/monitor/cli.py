@@ -129,8 +129,11 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
             if outcome.alarms and roll_back_on_alarm:
                 from tell.registry import Registry
 
-                back, said = roll_back(Registry(), history, outcome)
-                say(said)
+                try:
+                    back, said = roll_back(Registry(), history, outcome)
+                    say(said)
+                except (TellmtError, OSError) as e:
+                    say(f"not rolled back: {e}")
             if webhook and (told := [*outcome.opened, *outcome.closed]) and (problem := post(webhook, told, back)):
                 say(problem)
             alarm = alarm or bool(outcome.alarms)

@@ -5,6 +5,7 @@ Written by `tellmt monitor freeze` as `<monitor>/canary/<pair>.json`; a set is n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -181,6 +182,16 @@ def read_set(path: Path) -> CanarySet:
     if (actual := content_hash(pair, found.segments, found.hard)) != found.sha256:
         raise CorpusError("altered since it was frozen", place=str(path), found=actual[:12], valid=f"{found.sha256[:12]}, or a new set: --replace")
     return found
+
+
+def stamps(home: Path) -> dict[str, tuple[int, int]]:
+    """What tells at the price of a look whether a set has changed."""
+    out = {}
+    for path in (home / "canary").glob("*.json"):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            out[path.name] = found.st_mtime_ns, found.st_size
+    return out
 
 
 def all_sets(home: Path) -> tuple[dict[str, CanarySet], list[CorpusError]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from eval.monitor.history import Alarm, History, HistoryError, Run
 from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, Judged, Made, Rules, judge
 from eval.monitor.sets import CanarySet
-from tell.errors import RegistryError, TellmtError
+from tell.errors import KeyRefused, RegistryError, ScopeRefused, TellmtError
 from tell.registry import Registry
 
 HISTORY = "history.db"
@@ -39,10 +39,13 @@ class Outcome:
 def watch(history: History, canary: CanarySet, ask: Callable[[], Made], rules: Rules) -> Outcome:
     """`ask` has the whole set translated; what it raises is an alarm of its own, never a score.
 
-    Raises HistoryError when the baseline cannot be read: without it nothing can be said.
+    Raises HistoryError when the baseline cannot be read: without it nothing can be said; KeyRefused and ScopeRefused.
     """
     try:
         made = ask()
+    except (KeyRefused, ScopeRefused):
+        # Of whoever runs this, not of the service.
+        raise
     except TellmtError as e:
         run = Run(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
         return _settle(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
