@@ -3,8 +3,9 @@
     python deploy/measure_alarms.py CORPUS --runs 200 --noise 0.25
     python deploy/measure_alarms.py CORPUS --runs 20 --worse 0.01 0.02 0.04
 
-A system is the references with a share of their words spoilt, always the same ones; noise is one more word in a share of the segments, another one at each run. With `--worse`
-the share of the words that are spoilt beside is tried; without, nothing but the noise differs, and whatever is found is wrong. `--drop 0` leaves the test alone.
+A system is the references with a share of their words spoilt, always the same ones; noise is one more word in a share of the segments, another one at each
+run. With `--worse` so large a share of the words is spoilt beside; without, nothing but the noise differs, and whatever is found is wrong. `--drop 0` leaves
+the test alone.
 """
 
 from __future__ import annotations
