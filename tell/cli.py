@@ -35,7 +35,7 @@ COMMANDS = {
     "registry": ("tell.registry_cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
     "keys": ("serve.keys_cli:keys", "Make, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
-    "translate": ("serve.translate_cli:translate", "Translate files: text, tables, PO, XLIFF, TMX, subtitles, DOCX, XLSX and more."),
+    "translate": ("serve.translate_cli:translate", "Translate files in their own formats; - is standard input."),
 }
 
 
