@@ -197,7 +197,9 @@ def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Optio
 @click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
 def translate(files: tuple[str, ...], to: str | None, output: str | None, server: str | None, **more: Any) -> None:
-    """Translate FILEs; - is standard input. They come out in the format that they are in, and all but their texts stays as it is.
+    """Translate files in their own formats; - is standard input.
+
+    They come out in the format that they are in, and all but their texts stays as it is.
 
     Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.
 

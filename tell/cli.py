@@ -39,7 +39,7 @@ COMMANDS = {
     "monitor": ("eval.monitor.cli:monitor", "Watch what is live: canary sets, alarms, and what users' corrections say."),
     "keys": ("serve.keys_cli:keys", "Make, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
-    "translate": ("serve.translate_cli:translate", "Translate files: text, tables, PO, XLIFF, TMX, subtitles, DOCX, XLSX and more."),
+    "translate": ("serve.translate_cli:translate", "Translate files in their own formats; - is standard input."),
 }
 
 
