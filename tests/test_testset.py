@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tell import paths
 from tell.clean import letters
 from tell.cli import main
 from tell.files import sha256_file, write_jsonl
 from tell.leaks import Held, Leaks, words_of
-from tell.paths import registry_dir, testsets_dir
 from tell.registry import Registry
 from tests.conftest import SHARED
 from tests.fake_eval_engine import Bench, corpus_dir, make_bench
@@ -81,7 +81,7 @@ def test_what_is_told_of_data() -> None:
 
 
 def test_add_list_remove(tellmt: Tellmt, tmp_path: Path) -> None:
-    assert tellmt("testset", "list")[1]["testsets"] == [] and testsets_dir() == registry_dir() / "testsets"
+    assert tellmt("testset", "list")[1]["testsets"] == [] and paths.testsets_dir() == paths.registry_dir() / "testsets"
     code, found, err = register(tellmt, tmp_path)
     assert code == 0 and (found["segments"], found["pair"], found["already"]) == (6, "is-en", False) and "6 segments" in err
     assert register(tellmt, tmp_path)[1]["already"] is True
@@ -103,10 +103,10 @@ def test_add_list_remove(tellmt: Tellmt, tmp_path: Path) -> None:
         code, _, err = tellmt("testset", "add", *args)
         assert code == 2 and wanted in err, err
     # A set that was altered is not passed over in silence.
-    (testsets_dir() / "ships" / "ships.is.txt").write_text("x\n")
+    (paths.testsets_dir() / "ships" / "ships.is.txt").write_text("x\n")
     code, _, err = tellmt("testset", "check", tmp_path / "t.en")
     assert code == 2 and "altered since this test set was registered" in err
-    (testsets_dir() / "ships" / "testset.json").write_text("{")
+    (paths.testsets_dir() / "ships" / "testset.json").write_text("{")
     code, _, err = tellmt("testset", "list")
     assert code == 2 and "cannot be read" in err and tellmt("testset", "remove", "ships")[0] == 0
 
