@@ -61,7 +61,8 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch
             out.texts.append(row(source, target))
             for column in out.hashes:
                 column.append(0)
-            sides[0].append(""), sides[1].append("")
+            for side in sides:
+                side.append("")
             continue
         found = clean(source, target, by)
         out.reasons.append(found.reason)
@@ -76,8 +77,10 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch
         pair = hashed(found.source, found.target)
         exact.append(pair)
         near.append(hashed(*found.letters) if all(own) else pair)
-        letters[0].append(own[0]), letters[1].append(own[1])
-        sides[0].append(found.source), sides[1].append(found.target)
+        for column, value in zip(letters, own, strict=True):
+            column.append(value)
+        sides[0].append(found.source)
+        sides[1].append(found.target)
     if by.on("misaligned"):
         out.stretches = shifted(*sides)
         for s in out.stretches:

@@ -223,7 +223,7 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
             "notes": cleaned.notes,
         }
         if options.base is not None:
-            report["base"] = _known(options, ledger)
+            report["base"] = _known(options.base, options, ledger)
         held = {**frozen, **{d: s for d, s in named.items() if s != "train"}}
         with atomic_dir(out) as aside:
             _write_texts(aside, ledger, splits, several=len(found) > 1)
@@ -234,14 +234,14 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
     return report
 
 
-def _known(options: Options, ledger: Ledger) -> dict[str, Any]:
+def _known(base: Base, options: Options, ledger: Ledger) -> dict[str, Any]:
     """How well the base knows the two languages, by kept pairs from all over the corpus."""
     from tell.knows import COUNTED, knows
 
     good = array("I", ledger.good())
     some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
     rows = [json.loads(b"{" + ledger.spool.read(i) + b"}") for i in some]
-    return knows(options.base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
+    return knows(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ def xlsx(sentences: Sequence[str], pair: LanguagePair) -> bytes:
         cell.font, cell.fill = Font(bold=True), PatternFill("solid", fgColor="DDEBE9")
     for row, sentence in enumerate(sentences, 2):
         sheet.cell(row, 1, row - 1)
-        for column, side in ((2, pair.source), (3, pair.target)):
-            cell = sheet.cell(row, column)
+        for at, side in ((2, pair.source), (3, pair.target)):
+            cell = sheet.cell(row, at)
             # Order 2 is right to left.
             cell.alignment = Alignment(wrap_text=True, vertical="top", readingOrder=2 if side.rtl else 1)
         text = sheet.cell(row, 2, sentence)

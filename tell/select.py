@@ -21,13 +21,14 @@ from tell.bases import Base
 from tell.clean import spelled
 from tell.console import progress
 from tell.corpus import FILES as CORPUS_FILES
-from tell.corpus import SPLITS, check_replaceable
+from tell.corpus import check_replaceable
 from tell.errors import BaseModelError, CorpusError, RecipeError
 from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
 from tell.languages import LanguagePair
 from tell.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
 from tell.readers import labels
+from tell.split import SPLITS
 from tell.tokens import Tokens
 
 FORMAT = 1
