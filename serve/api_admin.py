@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.access import ADMIN, admin_only
 from serve.api_native import Problem
 from serve.bodies import body_schema, read_body
 from serve.follow import Follower
-from serve.gate import ADMIN, admin_only
 from tell.console import say
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair

@@ -14,11 +14,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.access import charge
 from serve.api_native import CODE, ERRORS, MAX_CODE, Problem
 from serve.asking import ask_of
 from serve.bodies import Upload, read_upload, upload_schema
 from serve.documents import open_document
-from serve.gate import charge
 from serve.jobs import Job, Jobs, State
 from serve.quality import QUALITY, Quality
 from serve.service import Service

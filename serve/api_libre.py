@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from serve.access import LINKS, identify
 from serve.api_documents import GONE, NOT_DONE, begin, file_of
 from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
 from serve.asking import PARAMETERS, ask_of, in_time
 from serve.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
 from serve.documents import FORMATS
-from serve.gate import LINKS, identify
 from serve.guards import unless_gone
 from serve.jobs import Jobs
 from serve.markup import parse_html

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.access import charge
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import find_all, pairs_into
 from serve.bare import check_bare
 from serve.bodies import body_schema, read_body
-from serve.gate import charge
 from serve.guards import unless_gone
 from serve.markup import Parse, parse_html, plain_text, translate_marked
 from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality

@@ -22,12 +22,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
+from serve.access import charge
 from serve.api_native import ERRORS, Asked, Language, Segment, Step, checked_texts, segments_of, steps
 from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.auto import Found, find_all, pairs_into
 from serve.bare import check_bare
 from serve.bodies import body_schema, read_body
-from serve.gate import charge
 from serve.guards import unless_gone, where
 from serve.openapi import inlined
 from serve.quality import Quality

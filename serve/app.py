@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_monitor, api_native, api_status, api_stream
+from serve.access import Gate, headers_of
 from serve.dialect import Dialect
 from serve.feedback import Feedback
 from serve.follow import Follower
-from serve.gate import Gate, headers_of
 from serve.guards import BodyLimit, Heads, Observe
 from serve.jobs import JobLimits, Jobs
 from serve.keys import Keys

@@ -188,8 +188,8 @@ class Follower:
             before.cancel()
         elif current and current.adapter.id == wanted:
             return self._settled(pair, followed)
-        elif current and (kept := self.versions.resident(wanted)):
-            # A roll back: proved already, and still loaded.
+        elif current and (kept := self.versions.resident(wanted)) and str(parse_pair(kept.pair)) == pair:
+            # A roll back: proved already, and still loaded. What is loaded for another pair is not proved for this one, and is refused on its way.
             self.versions.switch(pair, kept)
             return self._settled(pair, followed)
         reach: Reach = "any" if pair in self.versions.pinned else "free" if own else "shipped"

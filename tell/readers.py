@@ -102,7 +102,8 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         raise CorpusError("these directories cannot be read together", found=", ".join(map(str, directories)), valid="one, or one for each language")
     if len(texts) % 2:
         names = ", ".join(p.name for p in inputs)
-        raise CorpusError("these files cannot be read together", found=names, valid="SOURCE.txt TARGET.txt, one after the other, and any number of tables, memories and catalogues")
+        valid = "SOURCE.txt TARGET.txt, one after the other, and any number of tables, memories and catalogues"
+        raise CorpusError("these files cannot be read together", found=names, valid=valid)
     if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
         raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
     out: list[Group] = []

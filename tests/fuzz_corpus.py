@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tell.errors import BadInput
-from tell.reading.segment import Want
 from tell.languages import parse_pair
 from tell.readers import Group, kind_of, read_group
+from tell.reading.segment import Want
 from tests import corpora
 
 ROWS = corpora.pairs(6)

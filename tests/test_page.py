@@ -411,7 +411,7 @@ def test_status(service: Running, made: Made, browser: Browser) -> None:
     expect(row).to_contain_text("Live")
     expect(row).to_contain_text(made[2]["is-en"][:12])
     expect(page.locator("#updated")).to_contain_text("Updated at")
-    expect(page.locator("#history")).to_be_hidden()
+    expect(page.locator("#history").get_by_role("link")).to_have_attribute("href", "status")
     proper(page)
     score = {
         "name": "newstest2021",

@@ -15,9 +15,9 @@ import pytest
 from serve.feedback import Feedback
 from serve.keys import add_key
 from tell.errors import TellmtError
+from tell.languages import parse_pair
 from tell.reading.records import read_records
 from tell.reading.segment import Reading, Want
-from tell.languages import parse_pair
 from tests.conftest import Ran
 from tests.serving import Running, error, running
 

@@ -1,6 +1,5 @@
 // The status view: what the service has to do (GET /api/v1/load), and which adapter answers for each pair (GET /api/v1/adapters).
 import { $, hideProblem, make, showProblem } from "./dom.js";
-import * as history from "./history.js";
 import { Problem, json } from "./server.js";
 import { f, t } from "./words.js";
 
@@ -88,7 +87,6 @@ async function look() {
     if (failed) hideProblem();
     failed = false;
     draw();
-    await history.show(status.pairs);
   } catch (e) {
     failed = true;
     if (!(e instanceof Problem)) console.error(e);

@@ -158,6 +158,7 @@ export const words = {
   noPairs: "No pair is served.",
   scoresNote: "BLEU and chrF2 as the adapter's card has them, with half the width of their 95% confidence interval.",
   historyTitle: "Scores over time",
+  historyLink: "BLEU and chrF2 of every version, alarms and traffic",
   updated: (time) => `Updated at ${time}`,
   registryReason: (reason) => `The registry cannot be read: ${reason}`,
 

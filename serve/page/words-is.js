@@ -170,6 +170,7 @@ export const words = {
   noPairs: "Ekkert málapar er í boði.",
   scoresNote: "BLEU og chrF2 eins og á spjaldi aðlögunarinnar, með hálfri breidd 95% öryggisbils.",
   historyTitle: "Einkunnir í tímans rás",
+  historyLink: "BLEU og chrF2 hverrar útgáfu, viðvaranir og umferð",
   updated: (time) => `Uppfært kl. ${time}`,
   registryReason: (reason) => `Ekki er hægt að lesa aðlaganaskrána: ${reason}`,
 
