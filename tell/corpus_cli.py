@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -17,6 +18,26 @@ from tell.split import Sizes
 from tell.testsets import of_languages
 
 _FILE = click.Path(path_type=Path)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+# How files of pairs are read and cleaned, for every command that reads some.
+READING = (
+    click.option("--columns", help="Names of a table's columns in order, where it has no header: en,is or doc,en,is."),
+    click.option("--source-column", help="The column of the source, by its name in the header."),
+    click.option("--target-column", help="The column of the target, by its name in the header."),
+    click.option("--doc-column", help="The column of document ids, by its name in the header."),
+    click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]"),
+    click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]"),
+    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow."),
+    click.option("--off", cls=Many, type=str, help=f"Rules of cleaning not to use; several may follow: {', '.join(RULES)}."),
+)
+
+
+def reading_options(command: F) -> F:
+    for option in reversed(READING):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -28,14 +49,7 @@ def corpus() -> None:
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--pair", required=True, help="Direction of translation, such as is-en.")
 @click.option("--docs", type=_FILE, help="One document id per line of the two texts.")
-@click.option("--columns", help="Names of a table's columns in order, where it has no header: en,is or doc,en,is.")
-@click.option("--source-column", help="The column of the source, by its name in the header.")
-@click.option("--target-column", help="The column of the target, by its name in the header.")
-@click.option("--doc-column", help="The column of document ids, by its name in the header.")
-@click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]")
-@click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]")
-@click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow.")
-@click.option("--off", cls=Many, type=str, help=f"Rules of cleaning not to use; several may follow: {', '.join(RULES)}.")
+@reading_options
 @click.option("--against", cls=Many, type=_FILE, help="A test set that no kept pair may repeat; several may follow.")
 @click.option("--dev", type=click.IntRange(min=0), help="Pairs for dev, in whole documents.  [default: a tenth, at most 200]")
 @click.option("--test", type=click.IntRange(min=0), help="Pairs for test, in whole documents.  [default: a tenth, at most 200]")

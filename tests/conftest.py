@@ -125,6 +125,23 @@ def cli() -> Callable[..., Ran]:
     return run
 
 
+# Arguments to exit code, the object on standard output, and what stands on standard error.
+Tellmt = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
+    """Run a command in this process with --json."""
+    from tell.cli import main
+
+    def run(*args: object) -> tuple[int, Any, str]:
+        code = main(["--json", *map(str, args)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return run
+
+
 @pytest.fixture
 def here() -> Callable[..., Ran]:
     """`cli` without a process of its own: for commands that are run a hundred times, each of which would load the same models."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,24 +12,10 @@ from eval.metrics import metric
 from eval.paired import bootstrap, randomisation
 from tell.cli import main
 from tell.files import read_lines
-from tests.conftest import SHARED
+from tests.conftest import SHARED, Tellmt
 
 NEWS = SHARED / "en-is" / "newstest2021"
 needs_newstest = pytest.mark.skipif(not NEWS.is_dir(), reason="newstest2021 is not shipped; it lies beside the project where it is developed")
-
-Tellmt = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
-    """Run in this process with --json: exit code, the object on stdout, stderr."""
-
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 @needs_newstest

@@ -19,26 +19,14 @@ from tell.pairs.plan import Direction, make_plan, seconds_of
 from tell.pairs.steps import StepFailed
 from tell.records import read_pairs
 from tell.registry import Registry
-from tests.conftest import Ran
+from tests.conftest import Ran, Tellmt
 from tests.fake_eval_engine import light_adapter, light_base
-
-Tellmt = Callable[..., tuple[int, Any, str]]
 
 
 @pytest.fixture(autouse=True)
 def pairs(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TELLMT_PAIRS", str(isolated / "pairs"))
     return isolated / "pairs"
-
-
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 def word(i: int) -> str:

@@ -12,31 +12,16 @@ from typing import Any
 import pytest
 
 from tell.card import CARD, WEIGHTS, open_adapter
-from tell.cli import main
 from tell.files import read_lines
 from tell.records import read_pairs
 from tell.registry import Registry
-from tests.conftest import Ran
+from tests.conftest import Ran, Tellmt
 from tests.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
-
-Tellmt = Callable[..., tuple[int, Any, str]]
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Bench:
     return make_bench(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
-    """Run in this process with --json: exit code, the object on stdout, stderr."""
-
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 def live(pair: str = "is-en") -> str | None:

@@ -31,18 +31,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Be
     return make_bench(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Any, str]]:
-    """Run in this process with --json: exit code, the object on stdout, stderr."""
-
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
-
-
 @needs_newstest
 @pytest.mark.parametrize(
     ("pair", "output", "bleu", "chrf"),

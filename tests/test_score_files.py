@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,9 @@ import pytest
 import sacrebleu
 
 from eval.metrics import GROUP, metric
-from tell.cli import main
 from tell.errors import BadInput
+from tests.conftest import Tellmt
 from tests.test_compare import FAR, NEAR, REFERENCES, SOURCES
-
-Tellmt = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
-    """Run in this process with --json: exit code, the object on stdout, stderr."""
-
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 @pytest.fixture

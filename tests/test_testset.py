@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,11 @@ import pytest
 
 from tell import paths
 from tell.clean import letters
-from tell.cli import main
 from tell.files import sha256_file, write_jsonl
 from tell.leaks import Held, Leaks, words_of
 from tell.registry import Registry
-from tests.conftest import SHARED
+from tests.conftest import SHARED, Tellmt
 from tests.fake_eval_engine import Bench, corpus_dir, make_bench
-
-Tellmt = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
-    """Run in this process with --json: exit code, the object on stdout, stderr."""
-
-    def run(*args: object) -> tuple[int, Any, str]:
-        code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 @pytest.fixture

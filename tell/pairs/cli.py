@@ -10,6 +10,7 @@ import click
 from tell.bases import DEFAULT_BASE
 from tell.cli import Command, Group, Many
 from tell.console import clock, emit, say, table
+from tell.corpus_cli import reading_options
 from tell.languages import parse_pair
 
 _FILE = click.Path(path_type=Path)
@@ -27,14 +28,7 @@ def pair() -> None:
 @click.option("--base", help=f"Base model.  [default: {DEFAULT_BASE}]")
 @click.option("--budget", metavar="TIME", help="The time there is, such as 20m or 2h: fewer passes are made where they do not fit.")
 @click.option("--one-way", is_flag=True, help="PAIR alone, and not the other direction.")
-@click.option("--columns", help="Names of a table's columns in order, where it has no header: en,fo or doc,en,fo.")
-@click.option("--source-column", help="The column of the source, by its name in the header.")
-@click.option("--target-column", help="The column of the target, by its name in the header.")
-@click.option("--doc-column", help="The column of document ids, by its name in the header.")
-@click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]")
-@click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]")
-@click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow.")
-@click.option("--off", cls=Many, type=str, help="Rules of cleaning not to use (docs/corpora.md); several may follow.")
+@reading_options
 @click.option("--against", cls=Many, type=_FILE, help="A test set that no pair may repeat; several may follow.")
 @click.option("--few", is_flag=True, help="Train although there are very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
