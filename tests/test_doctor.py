@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata as metadata
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tell.bases import MANIFEST
 from tell.doctor import EXTRAS, abilities, torch_trap
+from tell.machine import give_back
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -100,3 +102,26 @@ def test_what_is_broken_is_a_problem_and_exit_1(cli: CLI, isolated: Path) -> Non
     (isolated / "registry" / "pairs" / "is-en.json").write_text("[]")
     ran = cli("doctor", "--json", ok=False, TELLMT_CACHE=str(isolated / "cache2"))
     assert ran.code == 1 and "is-en.json" in ran.json["problems"][0]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library keeps its own counsel about freed memory (no malloc_trim)")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """Of small blocks, all but the last are freed: by itself the library keeps what lies below a block in use."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    give_back()
+    before, size = resident(), 64_000
+    blocks = [library.malloc(size) for _ in range(2000)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks[:-1]:
+        library.free(block)
+    kept = resident()
+    give_back()
+    left = resident()
+    library.free(blocks[-1])
+    assert kept - before > 100e6 and left - before < 30e6, (before, kept, left)
