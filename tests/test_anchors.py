@@ -348,7 +348,7 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(serve.local, "open_engine", lambda name, options: Noting(EngineOptions(base=options.base)))
     Path("in.txt").write_text("hestur <eos>\n")
-    assert main(["translate", "in.txt", "--from", "is", "--to", "en", "-o", "out.txt"]) == 0, capfd.readouterr().err
+    assert main(["translate", "in.txt", "--from", "is", "--to", "en", "--tries", "0", "-o", "out.txt"]) == 0, capfd.readouterr().err
     assert Path("out.txt").read_text() == "HESTUR <EOS>\n"
     ((ids, _),) = Tokens(base, TURNS).example_ids([Example("t", "task", card.anchor.prompt("hestur <eos>"), card.anchor.opening, "x")])
     assert list(asked[-1].ids) == ids[: len(asked[-1].ids)] and len(ids) == len(asked[-1].ids) + 2

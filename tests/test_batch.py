@@ -169,10 +169,10 @@ def test_what_failed_is_named_and_tried_again(run: Run, engines: list[Capitals],
 
     real = Translator.prompt
 
-    def prompt(self: Translator, source: str) -> Prompt:
+    def prompt(self: Translator, source: str, *more: Any) -> Prompt:
         if "too long" in source:
             raise RequestError("a segment is too long", found="9999 tokens")
-        return real(self, source)
+        return real(self, source, *more)
 
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\nrubbish\n{"text": "this is too long"}\n')
     (tmp_path / "b.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nthis is too long\n")

