@@ -14,31 +14,17 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
 from serve.service import Translation
+from tell.text import elements
+from tell.text.elements import INLINE, KEPT, LETTERS, TOKEN, VOID
 from tell.text.flags import union
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Elements that are part of a sentence. All others, <br> among them, end one.
-INLINE = _names(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strike strong sub sup time tt u"
-    " var wbr"
-)
-# Whose content is no text, or not one to translate.
-OPAQUE = _names("script style template noscript iframe object embed svg math code kbd samp var head textarea audio video canvas noembed noframes xmp plaintext")
-VOID = _names("area base br col embed hr img input link meta source track wbr")
-# Where white space is not layout alone: each line is one of its own.
-KEPT = frozenset({"pre", "listing"})
+# Beside what is opaque anywhere: a page's head, which a part of a page has not.
+OPAQUE = elements.OPAQUE | {"head"}
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _COMMENTS = r"(?:[ \t\n\r\f]*<!--(?:(?!-->).)*-->)*[ \t\n\r\f]*"
 # What stands before the first element of a whole page; a part of one has none.
 _PAGE = re.compile(rf"({_COMMENTS}<!doctype[^>]{{0,500}}>{_COMMENTS})|({_COMMENTS})(?=<(?:html|head|body)\b)", re.I | re.S)
-# A tag inside a line: short, so that a model copies it, and found as a placeholder.
-_TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
-_LETTERS = "xgzqwkvj"
 # Characters that are parsed where they are; more go to a thread.
 IN_PLACE = 2000
 
@@ -161,7 +147,7 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
 
 def free_letter(text: str) -> str:
     """What the stand-ins for tags begin with: a letter that no tag of the text's own is made of."""
-    return next((x for x in _LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
+    return next((x for x in LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
 
 
 def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
@@ -261,7 +247,7 @@ def _placed(line: Line, made: str) -> tuple[str, bool]:
     opened: list[str] = []
     seen: list[str] = []
     at, good = 0, True
-    for found in _TOKEN.finditer(made):
+    for found in TOKEN.finditer(made):
         if found.group() not in known:
             continue
         out += [_escaped(made[at : found.start()], line.xml), known[found.group()]]
@@ -274,7 +260,7 @@ def _placed(line: Line, made: str) -> tuple[str, bool]:
     if good and sorted(seen) == sorted(known):
         return "".join([*out, _escaped(made[at:], line.xml)]), True
     # All of the text where the first of it was, and the tags as they came, empty or not.
-    plain = _escaped(_SPACES.sub(" ", _TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip(), line.xml)
+    plain = _escaped(_SPACES.sub(" ", TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip(), line.xml)
     first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]
     return (tags[0] + plain + "".join(tags[1:]) if first else plain + "".join(tags)), False
@@ -286,7 +272,7 @@ Parse = Callable[[str], Markup]
 
 def plain_text(text: str, parse: Parse = parse_html) -> str:
     """The text of HTML without its tags, such as is asked for its language."""
-    return _TOKEN.sub(" ", parse(text).text)
+    return TOKEN.sub(" ", parse(text).text)
 
 
 async def translate_marked(

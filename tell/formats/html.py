@@ -16,29 +16,15 @@ from tell.errors import CorpusError, LanguageError
 from tell.formats.inline import Piece, line_of
 from tell.formats.units import BOM, Options, Pass, Unit
 from tell.languages import distance, language
+from tell.text.elements import INLINE, KEPT, OPAQUE, VOID
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Elements that are part of a sentence. All others, <br> among them, end one.
-INLINE = _names(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strike strong sub sup time tt u"
-    " var wbr"
-)
-# Whose content is no text, or not one to translate.
-OPAQUE = _names("script style template noscript iframe object embed svg math code kbd samp var textarea audio video canvas noembed noframes xmp plaintext")
-VOID = _names("area base br col embed hr img input link meta source track wbr")
-# Where white space is not layout alone: each line is one of its own.
-KEPT = frozenset({"pre", "listing"})
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 _LANG = re.compile(r"(\slang\s*=\s*[\"']?)([A-Za-z][\w-]*)", re.I)
 
 
 # Whose content ends at their own end tag alone: no tag is one in there.
-RAW = _names("script style textarea title xmp iframe noembed noframes noscript plaintext")
+RAW = frozenset(["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"])
 _TAG = re.compile(r"<(?:[!?]|/?[A-Za-z])")
 _TAG_NAME = re.compile(r"[A-Za-z][^\s/>]*")
 _QUOTE_OR_END = re.compile("[\"'>]")

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from tell.text.elements import LETTERS, TOKEN
+
 Kind = Literal["text", "open", "close", "void"]
-_TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
-_LETTERS = "xgzqwkvj"
 # Pieces of a line; what has more is no sentence, and stays as it is.
 MOST = 4000
 
@@ -48,7 +48,7 @@ class Line:
         opened: list[str] = []
         seen: list[str] = []
         at, good = 0, True
-        for found in _TOKEN.finditer(made):
+        for found in TOKEN.finditer(made):
             if found.group() not in self.tokens:
                 continue
             out += [Piece("text", made[at : found.start()]), *self.tokens[found.group()]]
@@ -60,7 +60,7 @@ class Line:
                 opened.append(found.group(3))
         if good and sorted(seen) == sorted(self.tokens):
             return [p for p in [*out, Piece("text", made[at:])] if p.kind != "text" or p.value], True
-        plain = re.sub(r" {2,}", " ", _TOKEN.sub(lambda m: "" if m.group() in self.tokens else m.group(), made)).strip()
+        plain = re.sub(r" {2,}", " ", TOKEN.sub(lambda m: "" if m.group() in self.tokens else m.group(), made)).strip()
         return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
 
 
@@ -101,7 +101,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
             break
     inside = list(run[first : last + 1])
     text = "".join(p.value for p in run if p.kind == "text")
-    letter = next((x for x in _LETTERS if not re.search(rf"</?{x}\d", text)), "x")
+    letter = next((x for x in LETTERS if not re.search(rf"</?{x}\d", text)), "x")
     closed, opened = _matches(inside)
     tokens: dict[str, tuple[Piece, ...]] = {}
     out: list[str] = []

@@ -1,0 +1,24 @@
+"""HTML's elements by what they do to a text, and the short tags that stand for others in what a model gets. Reads nothing."""
+
+from __future__ import annotations
+
+import re
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Elements that are part of a sentence. All others, <br> among them, end one.
+INLINE = _names(
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q rp rt ruby s samp small span strike strong sub sup time tt u"
+    " var wbr"
+)
+# Whose content is no text, or not one to translate.
+OPAQUE = _names("script style template noscript iframe object embed svg math code kbd samp var textarea audio video canvas noembed noframes xmp plaintext")
+VOID = _names("area base br col embed hr img input link meta source track wbr")
+# Where white space is not layout alone: each line is one of its own.
+KEPT = frozenset({"pre", "listing"})
+# A tag inside a line: short, so that a model copies it, and found as a placeholder.
+TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
+LETTERS = "xgzqwkvj"
