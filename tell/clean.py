@@ -37,7 +37,9 @@ def letters(text: str) -> str:
     """What `normalised` gives, not kept: for texts of which each is asked once."""
     if text.isascii():
         return text.lower().encode().translate(None, _NO_LETTERS).decode()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    left = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    # Marks that something stood between may be in another order than marks side by side.
+    return unicodedata.normalize("NFC", left)
 
 
 def lines_of_letters(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tell.clean import fault, normalised
@@ -354,6 +354,8 @@ def test_against_a_test_set(cli: CLI, form: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(), st.text())
+@example("\u0334 \u0339", "")
+@example("\u0339 \u0334", "")
 def test_normalising(a: str, b: str) -> None:
     once = normalised(a)
     assert all(c.isalpha() or not c.isascii() for c in once)
