@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.measure_guards import looping
 from tell.languages import parse_pair
 from tell.text.flags import FLAGS, Checked, flags_of, union
 from tell.text.loops import loops
@@ -71,16 +72,6 @@ def test_every_flag_has_its_line_in_the_page() -> None:
 
 
 # Loops
-
-
-def looping(text: str, draw: random.Random) -> str:
-    """The beginning of a text, whose last words or characters are then repeated: four times and 24 characters at least, and cut anywhere."""
-    words = text.split()
-    head = words[: draw.randint(1, len(words))]
-    stretch = " " + " ".join(head[-draw.randint(1, 12) :]) if draw.random() < 0.5 else " ".join(head)[-draw.randint(1, 12) :]
-    times = max(4, -(-24 // len(stretch))) + draw.randint(0, 20)
-    made = " ".join(head) + stretch * times
-    return made[: len(made) - draw.randint(0, len(stretch) - 1)]
 
 
 def lines(path: Path) -> list[str]:
