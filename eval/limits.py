@@ -1,7 +1,7 @@
 """How much may be wrong with an adapter's outputs, whatever its scores: limits on the flags of `tell.text.flags`.
 
-A flag is no reason by itself to refuse: a small model loses numbers, and what it replaces may lose more. What is refused is a flag on more than its share of
-the segments and on more of them than the outputs of what would be replaced have.
+A flag is no reason by itself to refuse: a small model loses numbers, and what it replaces may lose more. What is refused is a flag on surely more than its
+share of the segments, and on more of them than the outputs of what would be replaced have.
 """
 
 from __future__ import annotations
@@ -50,11 +50,17 @@ def limits(asked: Iterable[str]) -> dict[str, float]:
     return out
 
 
+def _surely_above(n: int, segments: int, share: float) -> bool:
+    """Whether so many would be rare (under 5%) if `share` were the true one: on 40 segments six are no sign of more than a tenth."""
+    fewer = sum(math.comb(segments, k) * share**k * (1 - share) ** (segments - k) for k in range(n))
+    return n > share * segments and 1 - fewer < 0.05
+
+
 def over(found: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:
     """Why outputs are refused; `before` is the row of the diagnosis of what would be replaced, which is called `name`."""
     segments, reasons = len(found.flags), []
     for flag, n in found.counts.items():
-        if n >= FEWEST and n > allowed[flag] * segments and n > before["flags"][flag]:
+        if n >= FEWEST and n > before["flags"][flag] and _surely_above(n, segments, allowed[flag]):
             share = f"{allowed[flag]:.0%} of {segments:,} allowed, {name} has {before['flags'][flag]:,}"
             reasons.append(f"{n:,} segments have the flag {flag} ({share}); --allow {flag}=SHARE sets another limit")
     ratio, was = found.length_ratio, float(before["length_ratio"])

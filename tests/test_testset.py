@@ -223,3 +223,12 @@ def test_the_limits_in_the_page_are_those_of_the_gate() -> None:
 
     text = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
     assert {flag: int(share) / 100 for flag, share in re.findall(r"\| `([a-z]+)` \| (\d+)% ", text)} == LIMITS
+
+
+@pytest.mark.parametrize(
+    ("n", "segments", "share", "surely"), [(6, 40, 0.1, False), (8, 40, 0.1, True), (18, 64, 0.08, True), (3, 1000, 0.02, False), (0, 10, 0.0, False)]
+)
+def test_a_share_that_chance_explains_is_no_limit_passed(n: int, segments: int, share: float, surely: bool) -> None:
+    from eval.limits import _surely_above
+
+    assert _surely_above(n, segments, share) is surely
