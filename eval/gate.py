@@ -31,6 +31,8 @@ from tell.registry import Registry
 from tell.shipped import Shipped
 from tell.testsets import Registered, of_languages
 
+# Grows when the same outputs may get another verdict; 2: a share of flags must be surely above its limit.
+RULES = 2
 # Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
 MIN_SEGMENTS = 10
 # How messages speak of what is compared with.
@@ -62,6 +64,7 @@ class Question:
         return key_of(
             {
                 "stage": "gate",
+                "rules": RULES,
                 "format": FORMAT,
                 "adapter": self.adapter.card.files,
                 "base": [self.base.id, self.base.revision],
