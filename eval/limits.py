@@ -52,8 +52,17 @@ def limits(asked: Iterable[str]) -> dict[str, float]:
 
 def _surely_above(n: int, segments: int, share: float) -> bool:
     """Whether so many would be rare (under 5%) if `share` were the true one: on 40 segments six are no sign of more than a tenth."""
-    fewer = sum(math.comb(segments, k) * share**k * (1 - share) ** (segments - k) for k in range(n))
-    return n > share * segments and 1 - fewer < 0.05
+    if n <= share * segments:
+        return False
+    if share == 0:
+        return True
+
+    def chance(k: int) -> float:
+        # By logarithms: the numbers of ways are beyond floats from a thousand segments on.
+        ways = math.lgamma(segments + 1) - math.lgamma(k + 1) - math.lgamma(segments - k + 1)
+        return math.exp(ways + k * math.log(share) + (segments - k) * math.log1p(-share))
+
+    return 1 - math.fsum(map(chance, range(n))) < 0.05
 
 
 def over(found: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:

@@ -226,7 +226,18 @@ def test_the_limits_in_the_page_are_those_of_the_gate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "segments", "share", "surely"), [(6, 40, 0.1, False), (8, 40, 0.1, True), (18, 64, 0.08, True), (3, 1000, 0.02, False), (0, 10, 0.0, False)]
+    ("n", "segments", "share", "surely"),
+    [
+        (6, 40, 0.1, False),
+        (8, 40, 0.1, True),
+        (18, 64, 0.08, True),
+        (3, 1000, 0.02, False),
+        (0, 10, 0.0, False),
+        (3, 10, 0.0, True),
+        (560, 5000, 0.1, True),
+        (510, 5000, 0.1, False),
+        (9, 10, 1.0, False),
+    ],
 )
 def test_a_share_that_chance_explains_is_no_limit_passed(n: int, segments: int, share: float, surely: bool) -> None:
     from eval.limits import _surely_above
