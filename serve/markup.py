@@ -15,7 +15,7 @@ from typing import Any
 
 from serve.service import Translation
 from tell.text import elements
-from tell.text.elements import INLINE, KEPT, LETTERS, TOKEN, VOID
+from tell.text.elements import INLINE, KEPT, TOKEN, VOID, free_letter
 from tell.text.flags import union
 
 # Beside what is opaque anywhere: a page's head, which a part of a page has not.
@@ -145,11 +145,6 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
             stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
 
 
-def free_letter(text: str) -> str:
-    """What the stand-ins for tags begin with: a letter that no tag of the text's own is made of."""
-    return next((x for x in LETTERS if not re.search(rf"</?{x}\d", html.unescape(text))), "x")
-
-
 def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
     """A page, or a part of one; `ignored` elements stay as they are. Never raises: to an HTML parser nothing is an error."""
     from selectolax.lexbor import LexborHTMLParser
@@ -160,7 +155,7 @@ def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
         # Nothing but white space, which has no tree.
         return Markup((text,) if text and not text.strip() else ())
     parts: list[str | Line] = [page.group() if page else ""]
-    letter = free_letter(text)
+    letter = free_letter(html.unescape(text))
     run: list[Piece] = []
     for kind, value in _walk(root, ignored):
         if kind == "block":

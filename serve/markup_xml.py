@@ -7,13 +7,15 @@ nothing is resolved or fetched. Which elements end a sentence is told by what th
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from serve.markup import Line, Markup, Piece, free_letter, lines_of
+from serve.markup import Line, Markup, Piece, lines_of
 from tell.errors import RequestError
+from tell.text.elements import free_letter
 from tell.text.xml import whole
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
@@ -52,7 +54,7 @@ def parse_xml(text: str, rules: Rules, place: str = "text") -> Markup:
     except RequestError as e:
         where = re.search(r"line \d+", str(e.place))
         raise RequestError("the XML is not well-formed", place=f"{place}{f', {where[0]}' if where else ''}", valid=VALID) from None
-    letter = free_letter(text)
+    letter = free_letter(html.unescape(text))
     parts: list[str | Line] = [text[:start]]
     run: list[Piece] = []
     for kind, value in _inner(root, rules, False):

@@ -111,11 +111,14 @@ def read_corpus(path: Path) -> dict[str, Any]:
 
 def reusable(out: Path, options: Options) -> dict[str, Any] | None:
     """The corpus.json at `out` if it was built from these options and files, and its pairs are what was written."""
-    if not (out / "corpus.json").exists():
-        return None
-    found, pairs = read_corpus(out), out / "pairs.jsonl"
-    whole = all((out / name).is_file() for name in FILES) and sha256_file(pairs) == found.get("pairs_sha256")
-    return found if whole and found["key"] == corpus_key(options) else None
+    return intact(out, corpus_key(options)) if (out / "corpus.json").exists() else None
+
+
+def intact(out: Path, key: str) -> dict[str, Any] | None:
+    """The corpus.json at `out` if it has this key, and everything is there as it was written."""
+    found = read_corpus(out)
+    whole = all((out / name).is_file() for name in FILES) and sha256_file(out / "pairs.jsonl") == found.get("pairs_sha256")
+    return found if whole and found["key"] == key else None
 
 
 def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus import FILES, check_replaceable, read_corpus
+from tell.corpus import FILES, check_replaceable, intact, read_corpus
 from tell.errors import CorpusError
 from tell.files import atomic_dir, key_of, read_jsonl, sha256_file, write_json, write_jsonl
 from tell.languages import parse_pair
@@ -28,8 +27,8 @@ def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any
         there = read_corpus(out)
         if there["pair"] != str(pair):
             raise CorpusError("this directory holds a corpus of another pair", place=str(out), found=there["pair"], valid="another -o")
-        if not force and there["key"] == key and (out / "pairs.jsonl").is_file() and sha256_file(out / "pairs.jsonl") == there.get("pairs_sha256"):
-            return there, True
+        if not force and (whole := intact(out, key)) is not None:
+            return whole, True
 
     def turned(name: str) -> Iterator[dict[str, Any]]:
         for _, row in read_jsonl(corpus / name):
@@ -44,4 +43,4 @@ def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any
                 shutil.copyfile(corpus / name, aside / name)
         report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
         write_json(aside / "corpus.json", report)
-    return json.loads(json.dumps(report)), False
+    return report, False

@@ -50,7 +50,7 @@ class Steps:
         self.refused: dict[str, list[str]] = {}
         self.fails: str | None = None
 
-    def __call__(self, title: str, words: list[str], quiet: bool = False) -> dict[str, Any]:
+    def __call__(self, title: str, words: list[str]) -> dict[str, Any]:
         self.ran.append(words)
         if words[0] == self.fails:
             raise StepFailed(title, 1, None)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from tell.text.elements import LETTERS, TOKEN
+from tell.text.elements import TOKEN, free_letter
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; what has more is no sentence, and stays as it is.
@@ -101,7 +101,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
             break
     inside = list(run[first : last + 1])
     text = "".join(p.value for p in run if p.kind == "text")
-    letter = next((x for x in LETTERS if not re.search(rf"</?{x}\d", text)), "x")
+    letter = free_letter(text)
     closed, opened = _matches(inside)
     tokens: dict[str, tuple[Piece, ...]] = {}
     out: list[str] = []

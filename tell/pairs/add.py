@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.bases import Base, find_base
+from tell.bases import DEFAULT_BASE, Base, find_base
 from tell.console import clock, say, table
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
@@ -42,7 +42,6 @@ class Request:
     few: bool
     engine: str
     dry_run: bool
-    default_base: str
 
 
 def add(request: Request, home: Home) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
     if before is not None and request.base is not None and request.base != before.base:
         valid = f"--base {before.base}, or tellmt pair remove {home.pair} first"
         raise BadInput("this pair was begun on another base", place="--base", found=request.base, valid=valid)
-    base = request.base or (before.base if before else request.default_base)
+    base = request.base or (before.base if before else DEFAULT_BASE)
     given = list(request.files)
     if request.pair != home.pair and len(given) == 2 and all(p.is_file() and kind_of(p) == "text" for p in given):
         # Two texts are source and target by their order, and the home's direction is the other one.

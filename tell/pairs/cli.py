@@ -61,7 +61,7 @@ def add_(
     for path in (*((mono,) if mono else ()), *against):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
     reading = {f"--{name.replace('_', '-')}": [value] for name, value in how.items() if value is not None} | ({"--off": list(off)} if off else {})
-    request = Request(wanted, files, mono, base, time, one_way, reading, swap, against, few, engine, dry_run, DEFAULT_BASE)
+    request = Request(wanted, files, mono, base, time, one_way, reading, swap, against, few, engine, dry_run)
     home = home_of(wanted)
     result = add(request, home)
     say(f"\nreports and adapters: {home.path}")

@@ -31,13 +31,12 @@ def typed(words: Sequence[str]) -> str:
     return shlex.join(["tellmt", *words])
 
 
-def run(title: str, words: Sequence[str], quiet: bool = False) -> dict[str, Any]:
+def run(title: str, words: Sequence[str]) -> dict[str, Any]:
     """Run `tellmt WORDS --json` and return its result. Raises StepFailed; a signal is passed on, and waited for.
 
-    The command's messages and progress go to stderr as they come; with `quiet`, the step itself is not announced.
+    The command's messages and progress go to stderr as they come.
     """
-    if not quiet:
-        say(f"\n{title}\n  $ {typed(words)}")
+    say(f"\n{title}\n  $ {typed(words)}")
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "tell.cli", *words, "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=os.environ)
 
@@ -61,7 +60,5 @@ def run(title: str, words: Sequence[str], quiet: bool = False) -> dict[str, Any]
     if child.returncode or result is None:
         code = child.returncode if child.returncode > 0 else 128 - child.returncode if child.returncode else 1
         raise StepFailed(title, code, result)
-    result["seconds"] = round(time.monotonic() - began, 2) if "seconds" not in result else result["seconds"]
-    if not quiet:
-        say(f"  {clock(time.monotonic() - began)}")
+    say(f"  {clock(time.monotonic() - began)}")
     return result

@@ -22,3 +22,8 @@ KEPT = frozenset({"pre", "listing"})
 # A tag inside a line: short, so that a model copies it, and found as a placeholder.
 TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
 LETTERS = "xgzqwkvj"
+
+
+def free_letter(text: str) -> str:
+    """A letter for the tags of a text that has no such tags of its own."""
+    return next((x for x in LETTERS if not re.search(rf"</?{x}\d", text)), "x")
