@@ -93,6 +93,11 @@ def adapter_id(card: Card) -> str:
     return key_of({"card": sha256_bytes(canonical_json(card.model_dump(mode="json")))})[:32]
 
 
+def weights_of(card: Card) -> str:
+    """The hash of what computes: the adapter's weights and their configuration, whatever else is on its card."""
+    return key_of({"files": card.files})[:32]
+
+
 def _text(path: Path) -> bytes:
     with open_regular(path, MAX_TEXT) as f:
         return f.read(MAX_TEXT)

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from tell import __version__
-from tell.console import use_json
+from tell.console import say, use_json
 from tell.errors import RecipeError, TellmtError, suggestion
 
 # name -> (module:attribute, the line of help shown in the list, the panel it is shown under)
@@ -31,6 +31,7 @@ COMMANDS = {
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "The loss of each held-out segment under ADAPTER, given its reference."),
+    "decoding": ("eval.decoding_cli:decoding", "Choose the penalty on repetition that ADAPTER decodes with, and write it into its card."),
     "score": ("eval.score_cli:score", "Score ADAPTER and the bare base on a test set, or --hypotheses that are there already."),
     "compare": ("eval.compare_cli:compare", "Compare the OUTPUTS of systems on the same segments."),
     "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as e:
         return e.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("tellmt: interrupted", file=sys.stderr)
+        say("tellmt: interrupted")
         return 130
     except click.ClickException as e:
         message, code = e.format_message(), e.exit_code
@@ -184,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
         message, code = _os_error(e), 1
     except MemoryError:
         message, code = "out of memory", 1
-    print(f"tellmt: {message}", file=sys.stderr)
+    say(f"tellmt: {message}")
     return code
 
 

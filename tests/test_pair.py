@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ class Steps:
         pair = Path(words[-1]).parent.name if words[0] == "train" else Path(words[1]).parent.name
         if words[0] == "train":
             adapter = light_adapter(Path(words[-1]), self.base, pair, seed=len(self.ran))
-            return {"id": adapter.id}
+            return {"id": adapter.id, "reused": False, "card": {"recipe": tomllib.loads((Path(words[-1]).parent / "recipe.toml").read_text())}}
+        if words[0] == "decoding":
+            return {"id": "0" * 32, "chosen": 1.0}
         if words[0] == "score":
             score = {m: {"score": 30.0, "ci": 1.0} for m in ("bleu", "chrf")}
             return {"systems": {"base": score, "adapter": score}}
@@ -83,8 +86,9 @@ class Steps:
         from tell.card import open_adapter
 
         store = Registry()
-        store.promote(pair, store.add(Path(words[1]), open_adapter(Path(words[1])).card), "a test")
-        return {"verdict": {"reasons": []}, "verdict_path": "v.json"}
+        id = store.add(Path(words[1]), open_adapter(Path(words[1])).card)
+        store.promote(pair, id, "a test")
+        return {"id": id, "verdict": {"reasons": []}, "verdict_path": "v.json"}
 
     def names(self) -> list[str]:
         return [w[0] + (" --dry-run" if "--dry-run" in w else "") for w in self.ran]
@@ -102,12 +106,26 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
     first = tsv("old/corpus.tsv")
     code, found, err = tellmt("pair", "add", "fo-en", first, "--base", "light")
     assert code == 0, err
-    assert steps.names() == ["corpus", "corpus", "mix", "train --dry-run", "mix", "train", "score", "publish", "train", "score", "publish"]
+    assert steps.names() == [
+        "corpus",
+        "corpus",
+        "mix",
+        "train --dry-run",
+        "mix",
+        "train",
+        "decoding",
+        "score",
+        "publish",
+        "train",
+        "decoding",
+        "score",
+        "publish",
+    ]
     assert set(found["directions"]) == {"fo-en", "en-fo"} and all(d["live"] for d in found["directions"].values())
-    assert Registry().state("fo-en").live and Registry().state("en-fo").live
+    assert all(Registry().state(direction).live == d["adapter"] for direction, d in found["directions"].items())
     recipe = (pairs / "fo-en/fo-en/recipe.toml").read_text()
     assert "epochs = 3" in recipe and 'base = "light"' in recipe
-    assert "240 train" in err and "What will be done" in err
+    assert "240 train" in err and "What will be done" in err and "not done again" not in err
 
     # The originals may go; the other direction's name means the same pair; more files leave the frozen test set as it is.
     held = {p.source for p in read_pairs(pairs / "fo-en/fo-en/corpus/pairs.jsonl") if p.split != "train"}
@@ -121,7 +139,7 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
 
     # Once more without files: everything is gone through again, and nothing is copied twice.
     code, again, err = tellmt("pair", "add", "fo-en", more)
-    assert code == 0 and "already there, as corpus-2.tsv" in err and again["home"] == found["home"]
+    assert code == 0 and "already there, as corpus-2.tsv" in err and "what is done already is not done again" in err and again["home"] == found["home"]
     (listed,) = tellmt("pair", "list")[1]["pairs"]
     assert listed["pair"] == "fo-en" and listed["directions"]["en-fo"]["live"] == Registry().state("en-fo").live
 
@@ -151,6 +169,34 @@ def test_files_of_several_kinds_and_how_they_are_read(tellmt: Tellmt, steps: Ste
         Path(name).write_text("".join(line.split("\t")[column] + "\n" for line in Path("n.tsv").read_text().split("\n")[1:] if line))
     code, _, err = tellmt("pair", "add", "fo-en", "b.fo", "b.en", "--dry-run")
     assert code == 0 and len(read_pairs(pairs / "en-fo/en-fo/corpus/pairs.jsonl")) == 380, err
+
+
+def test_messages_name_the_files_where_the_user_has_them(tellmt: Tellmt, steps: Steps, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine").mkdir()
+    broken, good = Path("mine/memory.tmx"), tsv("mine/corpus.tsv")
+    broken.write_text("<tmx><body>")
+    code, _, err = tellmt("pair", "add", "fo-en", "mine/../mine/memory.tmx", "--base", "light", "--dry-run")
+    assert code == 2 and f"{broken.absolute()}, line 1" in err and "sources" not in err and not (pairs / "fo-en").exists()
+    assert tellmt("pair", "add", "fo-en", good, "--base", "light", "--dry-run")[0] == 0
+    corpus = pairs / "fo-en/fo-en/corpus"
+    before = [p.source for p in read_pairs(corpus / "pairs.jsonl")]
+    # Given again by another name, with another file: what has become of the first one since is nothing to the pair.
+    good.rename("mine/same.tsv"), tsv("mine/corpus.tsv", 40, start=5000)
+    code, _, err = tellmt("pair", "add", "fo-en", "mine/same.tsv", "mine/corpus.tsv", "--dry-run")
+    assert code == 0 and "already there, as corpus.tsv" in err, err
+    now = [p.source for p in read_pairs(corpus / "pairs.jsonl")]
+    assert set(before) < set(now) and len(now) == 340
+    code, _, err = tellmt("pair", "add", "fo-en", "--dry-run")
+    assert code == 0 and err.count("reused") >= 1 and len(read_pairs(corpus / "pairs.jsonl")) == 340, err
+    # A directory is called by its name from within, too.
+    rows = [line.split("\t") for line in tsv("more.tsv", 30, start=7000).read_text().split("\n")[1:] if line]
+    for side, column in (("fo", 0), ("en", 1)):
+        Path("parallel", side).mkdir(parents=True)
+        Path("parallel", side, "one.txt").write_text("".join(f"{row[column]}\n" for row in rows))
+    monkeypatch.chdir("parallel")
+    code, _, err = tellmt("pair", "add", "fo-en", ".", "--dry-run")
+    assert code == 0 and len(read_pairs(corpus / "pairs.jsonl")) == 370, err
+    assert [f["name"] for f in tellmt("pair", "show", "fo-en")[1]["files"]] == ["corpus.tsv", "corpus-2.tsv", "parallel"]
 
 
 def test_dry_run_stops_before_training_and_says_how_long(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
@@ -236,7 +282,7 @@ def test_another_base_or_an_unknown_pair(tellmt: Tellmt, steps: Steps, pairs: Pa
 
 
 def measured(pair: str, tokens: int, seconds: float) -> Direction:
-    return Direction(pair, 1000, tokens, seconds, 10.0, 100, "cpu")
+    return Direction(pair, 1000, tokens, seconds, 10.0, 100, 50, "cpu")
 
 
 def test_the_plan_fits_the_budget_and_gives_up_passes_evenly() -> None:
@@ -264,3 +310,5 @@ def test_the_steps_themselves(cli: Callable[..., Ran], tiny: Any, pairs: Path) -
     assert "tellmt publish" in ran.err and done["scores"]["adapter"]["chrf"]["score"] >= 0
     again = cli("pair", "add", "fo-en", "--few", "--engine", "ct2", ok=False)
     assert again.err.count("reused") >= 3, again.err
+    # What it says of the work is of the run that did it.
+    assert {**json.loads((pairs / "fo-en/fo-en/done.json").read_bytes()), "trained_now": True} == done

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,11 +50,11 @@ def add(request: Request, home: Home) -> dict[str, Any]:
     began = time.monotonic()
     with home.alone():
         before = home.asked()
-        asked = _asked(request, home, before)
+        asked, at = _asked(request, home, before)
         directions = [home.pair, home.pair.reverse] if asked.both else [home.pair]
         try:
             base = _base(asked.base)
-            corpora = {str(d): _corpus(home, asked, d) for d in directions}
+            corpora = {str(d): _corpus(home, asked, at, d) for d in directions}
         except StepFailed as e:
             if e.exit_code == 2:
                 # What cannot be read must not be in the way of the next try.
@@ -68,7 +69,7 @@ def add(request: Request, home: Home) -> dict[str, Any]:
         plan = make_plan(measured, request.budget, time.monotonic() - began)
         for d, m in zip(directions, measured, strict=True):
             _recipe(home, d, base.id, plan.passes[m.pair], plan.learning_rate[m.pair])
-        _say_plan(plan, measured)
+        _say_plan(plan, measured, before is not None)
         result: dict[str, Any] = {"pair": str(home.pair), "home": str(home.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes}
         if request.dry_run:
             return {**result, "dry_run": True, "directions": {m.pair: _planned(m, plan) for m in measured}}
@@ -78,8 +79,8 @@ def add(request: Request, home: Home) -> dict[str, Any]:
         return result
 
 
-def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
-    """What is asked for now, with what was asked before; written, and the files copied."""
+def _asked(request: Request, home: Home, before: Asked | None) -> tuple[Asked, dict[str, Path]]:
+    """What is asked for now, with what was asked before, and where its files are read; written, and the files copied."""
     if before is None and not request.files and request.mono is None:
         raise BadInput(
             "no files of segments", place="pair add", found="no FILES", valid=f"tellmt pair add {request.pair} FILE, or --mono TEXT to have sentences proposed"
@@ -92,7 +93,7 @@ def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
     if request.pair != home.pair and len(given) == 2 and all(p.is_file() and kind_of(p) == "text" for p in given):
         # Two texts are source and target by their order, and the home's direction is the other one.
         given.reverse()
-    files, notes = take(home, given, before.files if before else [])
+    files, at, notes = take(home, given, before.files if before else [])
     for note in notes:
         say(note)
     reading = {**(before.reading if before else {}), **request.reading}
@@ -108,18 +109,18 @@ def _asked(request: Request, home: Home, before: Asked | None) -> Asked:
         against=[*(before.against if before else []), *(a for a in against if before is None or a not in before.against)],
     )
     home.write(asked)
-    return asked
+    return asked, at
 
 
 def _name(home: Home, path: Path, files: Sequence[Given]) -> str:
     """What a file of --swap is called in the home."""
-    found = next((g.name for g in files if g.name == path.name or g.origin == str(path.absolute())), None)
+    found = next((g.name for g in files if g.name == path.name or g.origin == os.path.abspath(path)), None)
     if found is None:
         raise BadInput("--swap names none of the files", place="--swap", found=str(path), valid=", ".join(g.name for g in files))
     return found
 
 
-def _corpus(home: Home, asked: Asked, direction: LanguagePair) -> dict[str, Any]:
+def _corpus(home: Home, asked: Asked, at: dict[str, Path], direction: LanguagePair) -> dict[str, Any]:
     here = home.of(direction) / "corpus"
     if not asked.files:
         return {"splits": {"train": {"pairs": 0}}}
@@ -127,9 +128,9 @@ def _corpus(home: Home, asked: Asked, direction: LanguagePair) -> dict[str, Any]
         words = ["corpus", "reverse", str(home.of(home.pair) / "corpus"), "-o", str(here)]
         return run(f"{direction}: the same pairs and the same split, the other way round", words)
     # With the base, the report says how well it knows the languages.
-    words = ["corpus", "build", *(str(home.sources / g.name) for g in asked.files), "--pair", str(direction), "--base", asked.base, "-o", str(here)]
+    words = ["corpus", "build", *(str(at[g.name]) for g in asked.files), "--pair", str(direction), "--base", asked.base, "-o", str(here)]
     for option, values in asked.reading.items():
-        words += [option, *((str(home.sources / v) for v in values) if option == "--swap" else values)]
+        words += [option, *((str(at[v]) for v in values) if option == "--swap" else values)]
     words += ["--against", *asked.against] if asked.against else []
     found = run(f"{direction}: read the files, clean them, freeze the split", words)
     kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in found["splits"].items())
@@ -157,10 +158,11 @@ def _measure(home: Home, base: Base, direction: LanguagePair, corpus: dict[str, 
     words = ["mix", "--recipe", str(here / "recipe.toml"), "--corpus", str(here / "corpus"), "-o", str(here / "mixed")]
     mixed = run(f"{direction}: write the training examples", words)
     splits = corpus["splits"]
-    pairs, held_out = splits["train"]["pairs"], splits["dev"]["pairs"] + splits["test"]["pairs"]
+    pairs, dev = splits["train"]["pairs"], splits["dev"]["pairs"]
+    held_out = dev + splits["test"]["pairs"]
     if before:
         one, tokens = before[0], int(mixed["counts"]["task"]["tokens"])
-        return Direction(str(direction), pairs, tokens, one.pass_seconds * tokens / one.tokens, one.start_seconds, held_out, one.device)
+        return Direction(str(direction), pairs, tokens, one.pass_seconds * tokens / one.tokens, one.start_seconds, held_out, dev, one.device)
     known = home.measured(direction, str(corpus["key"]), base.id)
     if known is None:
         once = here / "estimate.toml"
@@ -168,7 +170,7 @@ def _measure(home: Home, base: Base, direction: LanguagePair, corpus: dict[str, 
         words = ["train", "--mixed", str(here / "mixed"), "--recipe", str(once), "--dry-run"]
         known = run(f"{direction}: measure the speed of training here", words)
         home.keep_measured(direction, str(corpus["key"]), base.id, known)
-    return Direction(str(direction), pairs, known["tokens"], known["seconds"], known["seconds_to_start"], held_out, known["device"])
+    return Direction(str(direction), pairs, known["tokens"], known["seconds"], known["seconds_to_start"], held_out, dev, known["device"])
 
 
 def _recipe(home: Home, direction: LanguagePair, base: str, passes: int, rate: float) -> None:
@@ -191,7 +193,7 @@ def _planned(m: Direction, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _say_plan(plan: Plan, measured: Sequence[Direction]) -> None:
+def _say_plan(plan: Plan, measured: Sequence[Direction], again: bool) -> None:
     rows = []
     for m in measured:
         passes, training = plan.passes[m.pair], plan.passes[m.pair] * m.pass_seconds + m.start_seconds
@@ -202,17 +204,19 @@ def _say_plan(plan: Plan, measured: Sequence[Direction]) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
     for note in plan.notes:
         say(note)
-    say(f"all of it takes about {clock(plan.seconds)}; Ctrl-C stops, and the same command goes on")
+    reused = "; what is done already is not done again" if again else ""
+    say(f"all of it takes about {clock(plan.seconds)}{reused}; Ctrl-C stops, and the same command goes on")
 
 
 def _make(home: Home, direction: LanguagePair, corpus: dict[str, Any], engine: str) -> dict[str, Any]:
-    """Train, score and publish one direction."""
+    """Train, choose how to decode, score and publish one direction."""
     here, began = home.of(direction), time.monotonic()
     trained = run(
         f"{direction}: train",
         ["train", "--recipe", str(here / "recipe.toml"), "--mixed", str(here / "mixed"), "-o", str(here / "adapter")],
     )
     chosen = ["--engine", engine] if engine != "auto" else []
+    decoding = _decoding(here, direction, trained, chosen)
     words = ["score", str(here / "adapter"), "--corpus", str(here / "corpus"), "--split", "test", "-o", str(here / "scores"), *chosen]
     scored = run(f"{direction}: score it and the bare base on the frozen test set", words)
     words = ["publish", str(here / "adapter"), "--corpus", str(here / "corpus"), "--scores", str(here / "scores" / "scores.json"), *chosen]
@@ -224,20 +228,39 @@ def _make(home: Home, direction: LanguagePair, corpus: dict[str, Any], engine: s
             raise
         # The gate's answer is a result: the other direction may pass.
         published, refused = e.result, list(e.result["verdict"].get("reasons", []))
+    # What was trained before, in a run that did not come to its end, took its time then.
+    seconds = time.monotonic() - began + (trained["card"]["training"]["seconds"] if trained["reused"] else 0)
     found = {
-        "adapter": trained["id"],
+        # Published, it has another id than as it was trained: its scores are on its card then.
+        "adapter": published.get("id") or decoding["id"],
+        "repetition_penalty": decoding["chosen"],
         "corpus_key": corpus["key"],
         "pairs": corpus["kept"],
         "splits": {name: s["pairs"] for name, s in corpus["splits"].items()},
         "scores": {name: {m: s[m] for m in ("bleu", "chrf")} for name, s in scored["systems"].items()},
         "live": refused is None,
         "refused": refused,
+        "trained_now": not trained["reused"],
         "verdict": published.get("verdict_path"),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    before = home.done(direction)
+    if before and (before["adapter"], before["corpus_key"]) == (found["adapter"], found["corpus_key"]):
+        # Gone through again, with nothing new.
+        found |= {k: before[k] for k in ("seconds", "finished")}
     write_json(here / "done.json", found)
     return found
+
+
+def _decoding(here: Path, direction: LanguagePair, trained: dict[str, Any], engine: list[str]) -> dict[str, Any]:
+    """The penalty on repetition that the dev split asks for, or the one that somebody has put into the recipe."""
+    own = trained["card"]["recipe"].get("decoding", {}).get("repetition_penalty", 1.0)
+    if own != 1.0:
+        say(f"{direction}: decodes with the recipe's penalty on repetition, {own:g}")
+        return {"chosen": own, "id": trained["id"]}
+    words = ["decoding", str(here / "adapter"), "--corpus", str(here / "corpus"), *engine]
+    return run(f"{direction}: choose how it decodes, by the dev split", words)
 
 
 def _refused(done: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -161,40 +162,53 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[list[Given], list[str]]:
-    """Copy files and directories into the home; what it then has, and a note on each that was there already. Raises BadInput for what is not there.
+def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[list[Given], dict[str, Path], list[str]]:
+    """Copy files and directories into the home; what it then has, where each lies, and a note on each that was there already. Raises BadInput for what is
+    not there.
 
-    Everything is looked at before the first is copied. A file of a name that is taken, but with other content, gets a number: what is in the frozen
-    test set is known by the name of its file, and stays.
+    What is given now is read where it lies, so that messages name what the user knows; the copies are for later. Everything is looked at before the first is
+    copied. A file of a name that is taken, but with other content, gets a number: what is in the frozen test set is known by the name of its file, and stays.
     """
     for path in files:
         if not path.exists():
             raise BadInput("no such file", place=str(path))
     out, notes = list(known), []
+    at = {g.name: home.sources / g.name for g in known}
     writable(home.sources, "directory of pairs", "TELLMT_PAIRS")
     for path in files:
-        digest = _digest(path)
+        # Also `.` has a name then.
+        here = Path(os.path.abspath(path))
+        digest = _digest(here)
         if (same := next((g for g in out if g.sha256 == digest), None)) is not None:
             notes.append(f"{path}: already there, as {same.name}")
-            continue
-        name, number = path.name, 2
-        while any(g.name == name for g in out):
-            stem, dot, endings = path.name.partition(".")
-            name, number = f"{stem}-{number}{dot}{endings}", number + 1
-        aside = home.sources / f".{name}.part"
-        try:
-            _clear(aside)
-            shutil.copytree(path, aside) if path.is_dir() else shutil.copyfile(path, aside)
-            aside.replace(home.sources / name)
-        except OSError as e:
-            _clear(aside)
-            raise TellmtError(
-                "the file cannot be copied", place=f"{path} to {home.sources}", found=e.strerror or str(e), valid="room there, or TELLMT_PAIRS elsewhere"
-            ) from None
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        out.append(Given(name=name, sha256=digest, origin=str(path.absolute()), added=now))
+            name = same.name
+        else:
+            name = _copied(home, here, {g.name for g in out})
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            out.append(Given(name=name, sha256=digest, origin=str(here), added=now))
+        # Segments are known by the name of their file, so one that has another name in the home is read there.
+        at[name] = here if here.name == name else home.sources / name
     fsync_dir(home.sources)
-    return out, notes
+    return out, at, notes
+
+
+def _copied(home: Home, path: Path, taken: set[str]) -> str:
+    """Copy a file or directory into the home, and what it is called there."""
+    name, number = path.name, 2
+    while name in taken:
+        stem, dot, endings = path.name.partition(".")
+        name, number = f"{stem}-{number}{dot}{endings}", number + 1
+    aside = home.sources / f".{name}.part"
+    try:
+        _clear(aside)
+        shutil.copytree(path, aside) if path.is_dir() else shutil.copyfile(path, aside)
+        aside.replace(home.sources / name)
+    except OSError as e:
+        _clear(aside)
+        raise TellmtError(
+            "the file cannot be copied", place=f"{path} to {home.sources}", found=e.strerror or str(e), valid="room there, or TELLMT_PAIRS elsewhere"
+        ) from None
+    return name
 
 
 def remove(home: Home) -> None:

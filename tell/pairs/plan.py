@@ -10,6 +10,7 @@ import dataclasses
 import re
 
 from tell.console import clock
+from tell.engine import PENALTIES, PENALTY_SEGMENTS
 from tell.errors import BadInput
 
 # Below this many training pairs an adapter learns the look of translations more than the language.
@@ -23,7 +24,8 @@ START = {"cpu": 45.0, "cuda": 60.0}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Direction:
-    """What was measured of one direction: its training tokens, seconds for one pass over them, and to start; segments that are scored, on which device."""
+    """What was measured of one direction: its training tokens, seconds for one pass over them, and to start; segments that are scored, and of these those
+    of the dev split, on which device."""
 
     pair: str
     pairs: int
@@ -31,13 +33,14 @@ class Direction:
     pass_seconds: float
     start_seconds: float
     held_out: int
+    dev: int
     device: str
 
     @property
     def scoring(self) -> float:
-        """Seconds for scoring dev and test with the adapter and the bare base."""
+        """Seconds for choosing how to decode, and scoring dev and test with the adapter and the bare base."""
         kind = "cuda" if self.device.startswith("cuda") else "cpu"
-        return START[kind] + 2 * self.held_out * SEGMENT[kind]
+        return START[kind] + ((len(PENALTIES) - 1) * min(self.dev, PENALTY_SEGMENTS) + 2 * self.held_out) * SEGMENT[kind]
 
     def seconds(self, passes: int) -> float:
         return self.start_seconds + passes * self.pass_seconds + self.scoring

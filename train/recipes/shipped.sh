@@ -26,6 +26,7 @@ corpora=()
 for c in dev1 dev2 flores ntrex tatoeba; do corpora+=("$out/$c"); done
 tellmt mix --recipe "$recipe" --corpus "${corpora[@]}" --general "$data/general/p3-train.jsonl.gz" -o "$out/mixed"
 tellmt train --recipe "$recipe" --mixed "$out/mixed" -o "$out/adapter"
+tellmt decoding "$out/adapter" --corpus "$out/ntrex"
 tellmt score "$out/adapter" --source "$news/newstest2021.$pair.src.${sides[0]}" --reference "$news/newstest2021.$pair.ref.A.${sides[1]}" --name newstest2021 \
     ${SCORE_OPTIONS:-} -o "$out/scores"
 export TELLMT_REGISTRY=$out/registry
