@@ -2,9 +2,9 @@
 """What the number formats of the engine ct2 bring and cost: tokens per second, and translations and loss against those of float32.
 
 Reads a prepared base, an adapter, and two line-aligned files of segments that nothing was tested on; writes models into a temporary directory.
-Every format that this processor has is measured on one merged model: the speed on the first 32 prompts in one batch (the best of --repeat), the
-scores on all segments as the engine would batch them, and the loss of the references in nats per token, which shows differences that a hundred
-translations cannot.
+Every format that this processor has is measured on one merged model, those of int8 with the activations evened out, as the engine has them, and without:
+the speed on the first 32 prompts in one batch (the best of --repeat), the scores on all segments as the engine would batch them, and the loss of the
+references in nats per token, which shows differences that a hundred translations cannot.
 
     python deploy/bench_int8.py --adapter adapters/is-en --source FILE --reference FILE --segments 100
 """
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.ct2_convert import PROBE, _merged, _write
+from serve.ct2_convert import _merged, _smoothed, _write, probe_of
 from serve.ct2_split import OUTPUT, split
 from tell.bases import Base, find_base
 from tell.card import Adapter, open_adapter
@@ -105,19 +105,24 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     translator = Translator(None, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in sources]
     references = [[*tokens.encode(t), tokens.eos_ids[0]] for t in targets]
-    merged, _ = _merged(base, str(adapter.path), [*tokens.bos, *tokens.encode(PROBE)][:48])
-    # After torch, or one of the two does not find the other's copy of MKL.
-    import ctranslate2
+    probe = probe_of(tokens)
+    # Torch first, or one of the two does not find the other's copy of MKL.
+    import torch  # noqa: F401
+    import ctranslate2  # isort: skip
 
     kinds = sorted(ctranslate2.get_supported_compute_types("cpu"), key=lambda k: (k != "float32", k))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind in [k for k in kinds if k in WRITTEN and (k in formats or k == "float32" or not formats)]:
-            path = Path(folder) / WRITTEN[kind]
+        wanted = [k for k in kinds if k in WRITTEN and (k in formats or k == "float32" or not formats)]
+        for kind, even in [(k, even) for k in wanted for even in ((True, False) if "int8" in k else (False,))]:
+            path = Path(folder) / f"{WRITTEN[kind]}-{even}"
             if not path.exists():
+                # Each time anew: written out, a model has lost its layers on the way.
+                merged = _smoothed(base, str(adapter.path), tokens, probe)[0] if even else _merged(base, str(adapter.path), probe)[0]
                 _write(base, merged, path, WRITTEN[kind])
+                del merged
             model = Model(path, kind, endings)
-            found = {"kind": kind, **measure(model, prompts, references, repeat)}
+            found = {"kind": kind if even or "int8" not in kind else f"{kind}, not evened out", **measure(model, prompts, references, repeat)}
             del model
             gc.collect()
             bleu, chrf = BLEU(), CHRF()

@@ -25,7 +25,7 @@ from tell.anchors import Anchor
 from tell.bases import Base
 from tell.card import Adapter
 from tell.console import progress, say
-from tell.engine import Decoding, Engine, EngineOptions
+from tell.engine import CT2_FORMAT, Decoding, Engine, EngineOptions
 from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
 from tell.paths import cache_dir, writable
@@ -80,10 +80,12 @@ class Output:
 
 
 def engine_version(name: str) -> str:
-    """The version of the library behind a driver; empty when it is not installed (starting it will say so)."""
+    """The version of the library behind a driver, and of the models it runs on where they are made here; empty when it is not installed (starting it will
+    say so)."""
     for library in _LIBRARIES.get(name, ()):
         try:
-            return metadata.version(library)
+            found = metadata.version(library)
+            return f"{found}, models of format {CT2_FORMAT}" if name == "ct2" else found
         except metadata.PackageNotFoundError:
             continue
     return ""

@@ -1,7 +1,8 @@
 """Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
 
-Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<adapter id>]/`, with `tellmt-ct2.json` in it
-naming what the model was made from. Run as `python -m serve.ct2_convert` it reads one job (a line of JSON) on stdin and prints one JSON
+Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the weights>]/`, with `tellmt-ct2.json` in it
+naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
+the id that its scores have given it. Run as `python -m serve.ct2_convert` it reads one job (a line of JSON) on stdin and prints one JSON
 object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
 A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
 """
@@ -25,17 +26,20 @@ from typing import Any
 
 from serve.ct2_cache import LIMIT, MARK, hold_unfinished, sweep
 from tell.bases import Base, slug
-from tell.card import Adapter
+from tell.card import Adapter, weights_of
+from tell.engine import CT2_FORMAT
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.paths import cache_dir, writable
 
 QUANTIZATION = "int8"
-# Raised when what is written changes for the same base and adapter.
-FORMAT = 1
 # Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
 # cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
 MAX_DIVERGENCE = 0.5
+# And of one whose layers were evened out from the one before it, which should compute the same.
+SAME = 1e-4
+# Tokens of a text on which it is looked how large activations get.
+LONGEST = 128
 # An adapter that moves no log-probability of the probe by this much does nothing.
 MIN_EFFECT = 1e-4
 # Seconds that a conversion has to end when it is told to; a long call into torch does not listen.
@@ -47,20 +51,24 @@ PROBE = "The weather was good yesterday, but tomorrow there will be rain and win
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    """What to convert. `adapter` is None for the bare base."""
+    """What to convert. `adapter` is None for the bare base; its files must be those that its card names."""
 
     base: Base
     adapter: Adapter | None
     threads: int
 
     @property
+    def weights(self) -> str | None:
+        return weights_of(self.adapter.card) if self.adapter else None
+
+    @property
     def out(self) -> Path:
         name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
-        return cache_dir() / "ct2" / (f"{name}-{self.adapter.id}" if self.adapter else name)
+        return cache_dir() / "ct2" / (f"{name}-{self.weights}" if self.adapter else name)
 
     @property
     def key(self) -> str:
-        made_from = {"format": FORMAT, "base": self.base.revision, "adapter": self.adapter and self.adapter.id}
+        made_from = {"format": CT2_FORMAT, "base": self.base.revision, "weights": self.weights}
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
     def done(self) -> bool:
@@ -78,7 +86,7 @@ async def convert(job: Job) -> Path:
     if await asyncio.to_thread(job.done):
         return job.out
     writable(job.out.parent, "cache", "TELLMT_CACHE")
-    adapter = job.adapter and {"id": job.adapter.id, "path": str(job.adapter.path)}
+    adapter = job.adapter and {"weights": job.weights, "path": str(job.adapter.path)}
     text = json.dumps({"base": job.base.model_dump(mode="json"), "adapter": adapter, "out": str(job.out), "key": job.key, "threads": job.threads})
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
@@ -138,17 +146,25 @@ def _failure(job: Job, code: int, out: bytes, err: bytes) -> TellmtError:
         return kind("the conversion for ctranslate2 failed", place=place, found=last or f"exit {code}")
 
 
+def probe_of(tokens: Any) -> list[int]:
+    """Token ids on which two models are compared."""
+    return [*tokens.bos, *tokens.encode(PROBE)][:48]
+
+
+def _log_probs(model: Any, probe: list[int]) -> Any:
+    import torch
+
+    return model(torch.tensor([probe])).logits[0].float().log_softmax(-1)
+
+
 def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any]:
     """The model in float32 with the adapter in its weights, and its log-probabilities on the probe."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    def log_probs(model: Any) -> Any:
-        return model(torch.tensor([probe])).logits[0].float().log_softmax(-1)
-
     with torch.inference_mode():
         model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
-        before = log_probs(model)
+        before = _log_probs(model, probe)
         if not torch.isfinite(before).all():
             raise EngineError("the base computes values that are not numbers", place=str(base.path))
         if adapter is None:
@@ -157,12 +173,29 @@ def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any
 
         adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
         model = adapted.merge_and_unload()
-        after = log_probs(model)
+        after = _log_probs(model, probe)
         if not torch.isfinite(after).all():
             raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
         if (moved := (after - before).abs().max().item()) < MIN_EFFECT:
             raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {moved:.1e} at most")
     return model, after
+
+
+def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
+    """`_merged`, evened out for int8, and in how many layers. A model that would compute something else then is left as it is."""
+    import torch
+
+    from serve.ct2_smooth import TEXTS, smooth
+
+    model, expected = _merged(base, adapter, probe)
+    layers = smooth(model, [[*tokens.bos, *tokens.encode(text)][: min(LONGEST, base.context)] for text in TEXTS])
+    if layers:
+        with torch.inference_mode():
+            divergence = (expected.exp() * (expected - _log_probs(model, probe))).sum(-1).mean().item()
+        if not abs(divergence) < SAME:
+            del model
+            return *_merged(base, adapter, probe), 0
+    return model, expected, layers
 
 
 def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) -> None:
@@ -216,16 +249,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(threads)
     sweep(Path(job["out"]).parent)
     tokens = Tokens(base)
-    probe = [*tokens.bos, *tokens.encode(PROBE)][:48]
+    probe = probe_of(tokens)
     adapter = job["adapter"]
     with atomic_dir(Path(job["out"])) as aside:
         _unfinished.append(aside)
         hold_unfinished(aside)
-        model, expected = _merged(base, adapter and adapter["path"], probe)
+        model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
         _write(base, model, aside)
         del model
         divergence = _check(base, aside, probe, expected, threads)
-        made_from = {"base": base.id, "revision": base.revision, "adapter": adapter and adapter["id"]}
+        made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
         write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
     return {"divergence": divergence}
 

@@ -33,6 +33,13 @@ class Decoding(BaseModel):
         return int(source_tokens * self.length_factor) + self.length_extra
 
 
+# Of the models that the engine ct2 runs on. Raised when what is written changes for the same weights: what was made with others is not taken for theirs.
+CT2_FORMAT = 2
+# The penalties on repetition that `tellmt decoding` tries, from none upwards, and the dev segments that each is tried on, at most.
+PENALTIES = (1.0, 1.1, 1.2, 1.3)
+PENALTY_SEGMENTS = 200
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sampling:
     """An output drawn by chance: among the `top_k` likeliest tokens (0: all), and of these the likeliest that have `top_p` of the probability together.

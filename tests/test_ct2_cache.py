@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from serve import ct2_cache
 from serve.ct2_cache import hold, prune
 from serve.ct2_engine import Ct2Engine
 from tell.bases import Base
+from tell.card import open_adapter, weights_of, write_card
 from tell.engine import EngineOptions, Prompt
 from tell.errors import AdapterError, BadInput
 from tests.conftest import ROOT
@@ -120,17 +122,41 @@ def test_a_service_keeps_its_cache_within_the_limit(fresh: Base, tmp_path: Path,
         fake("m-old", 1000, 1)
         for a in adapters:
             await engine.load(a.id, a.path)
-            assert models() == {x.id for x in adapters if x.id in engine.loaded()}
+            assert models() == {weights_of(x.card) for x in adapters if x.id in engine.loaded()}
             await engine.generate([PROMPT], a.id)
         await engine.unload(adapters[0].id)
-        assert prune(folder(), 0) and models() == {adapters[1].id}
+        assert prune(folder(), 0) and models() == {weights_of(adapters[1].card)}
         # Loaded again, it is converted again.
         await engine.load(adapters[0].id, adapters[0].path)
-        assert models() == {a.id for a in adapters}
+        assert models() == {weights_of(a.card) for a in adapters}
 
     monkeypatch.setenv(ct2_cache.LIMIT, "0")
     run(fresh, work)
     assert prune(folder(), 0) and models() == set()
+
+
+def test_another_card_over_the_same_weights_is_not_converted_again(fresh: Base, tmp_path: Path) -> None:
+    """As when scores and golden sentences come onto a card: published, an adapter has another id than it was scored under."""
+    first = make_tiny_adapter(tmp_path / "a", fresh)
+    shutil.copytree(first.path, tmp_path / "b")
+    write_card(tmp_path / "b", first.card.model_copy(update={"notes": ["scored"]}))
+    second = open_adapter(tmp_path / "b")
+    assert second.id != first.id and weights_of(second.card) == weights_of(first.card)
+
+    async def work(engine: Ct2Engine) -> None:
+        await engine.load(first.id, first.path)
+        [made] = folder().glob("[!.]*")
+        number = made.stat().st_ino
+        await engine.load(second.id, second.path)
+        assert models() == {weights_of(first.card)} and made.stat().st_ino == number
+        assert engine.loaded() == sorted([first.id, second.id])
+        one, other = [(await engine.generate([PROMPT], a.id))[0].text for a in (first, second)]
+        assert one == other
+        # One goes, the other holds what both were opened from.
+        await engine.unload(first.id)
+        assert prune(folder(), 0) == [] and (await engine.generate([PROMPT], second.id))[0].text == one
+
+    run(fresh, work)
 
 
 @pytest.mark.parametrize("text", ["-1", "many", "nan", "1e9"])
