@@ -59,12 +59,18 @@ def tellmt(*words: object, env: dict[str, str]) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else {"code": done.returncode}
 
 
-def one(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, base: str | None) -> list[dict[str, Any]]:
-    """Add the pair from `size` rows and score both directions on the held-out rows."""
-    here = out / f"{code}-{size}"
+def given(code: str, size: int, rest: Rows, here: Path) -> Path:
+    """Write the first `size` rows as a user would give them."""
     here.mkdir(parents=True, exist_ok=True)
     table = here / "corpus.tsv"
     table.write_text(f"doc\t{code}\ten\n" + "".join(f"{d}\t{a}\t{b}\n" for d, a, b in rest[:size]), encoding="utf-8")
+    return table
+
+
+def one(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, base: str | None) -> list[dict[str, Any]]:
+    """Add the pair from `size` rows and score both directions on the held-out rows."""
+    here = out / f"{code}-{size}"
+    table = given(code, size, rest, here)
     for name, column in ((code, 1), ("en", 2)):
         (here / f"held.{name}").write_text("".join(r[column] + "\n" for r in held), encoding="utf-8")
     env = {**os.environ, "TELLMT_PAIRS": str(here / "pairs"), "TELLMT_REGISTRY": str(here / "registry")}
@@ -87,7 +93,9 @@ def one(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, 
                 "segments": scored["segments"],
                 "splits": done["splits"],
                 "training": {k: card["training"][k] for k in ("tokens", "steps", "seconds", "device", "dtype")},
+                "penalty": card["decoding"]["repetition_penalty"],
                 "seconds": done["seconds"],
+                "trained_now": done["trained_now"],
                 "seconds_of_the_command": round(seconds, 1),
                 "systems": {n: {m: {k: s[m][k] for k in ("score", "ci", "signature")} for m in ("bleu", "chrf")} for n, s in scored["systems"].items()},
                 "paired": scored["paired"],
@@ -101,13 +109,13 @@ def one(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, 
 def page(rows: list[dict[str, Any]]) -> str:
     """The table as Markdown."""
     lines = [
-        "| direction | pairs given | trained on | chrF2, bare base | chrF2, adapter | BLEU, adapter | p | minutes | went live |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
+        "| direction | pairs given | trained on | penalty | chrF2, bare base | chrF2, adapter | BLEU, adapter | p | minutes | went live |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for r in sorted(rows, key=lambda r: (r["language"], r["direction"].startswith("en-"), r["size"])):
         base, own = (f"{s['chrf']['score']:.1f} ± {s['chrf']['ci']:.1f}" for s in (r["systems"]["base"], r["systems"]["adapter"]))
         bleu = r["systems"]["adapter"]["bleu"]
-        figures = [base, own, f"{bleu['score']:.1f} ± {bleu['ci']:.1f}", f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
+        figures = [f"{r['penalty']:g}", base, own, f"{bleu['score']:.1f} ± {bleu['ci']:.1f}", f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
         lines.append(f"| {r['direction']} | {r['size']:,} | {r['splits']['train']:,} | {' | '.join(figures)} | {'yes' if r['live'] else 'no'} |")
     return "\n".join(lines) + "\n"
 
@@ -141,6 +149,11 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
+def show(rows: list[dict[str, Any]], out: Path) -> None:
+    (out / "pairs.md").write_text(page(rows), encoding="utf-8")
+    (out / "pairs.png").write_bytes(picture(rows))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path)
@@ -161,8 +174,9 @@ def main() -> int:
             new = one(code, size, rest, held, options.out, options.one_way, options.base)
             rows = [r for r in rows if (r["language"], r["size"]) != (code, size)] + new
             results.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-            (options.out / "pairs.md").write_text(page(rows), encoding="utf-8")
-            (options.out / "pairs.png").write_bytes(picture(rows))
+            show(rows, options.out)
+    # Rows that were measured elsewhere and put together are drawn too.
+    show(rows, options.out)
     print(page(rows))
     return 0
 
