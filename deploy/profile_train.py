@@ -11,8 +11,6 @@ and to a file with -o.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import os
 import platform
 import sys
@@ -90,12 +88,6 @@ def resident() -> tuple[int, int, int]:
         return 0, 0, 0
     now, own, peak = (int(rows[key].split()[0]) // 1024 for key in ("VmRSS", "RssAnon", "VmHWM"))
     return now, own, peak
-
-
-def give_back() -> None:
-    """Freed memory back to the system, where the C library is one that keeps it."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 class Measured:
@@ -195,7 +187,7 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, help="write the tables there too")
     asked = parser.parse_args()
     from tell.cli import main as tellmt
-    from tell.machine import cores
+    from tell.machine import cores, give_back
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

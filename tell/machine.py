@@ -16,6 +16,9 @@ from tell.extras import has_gpu
 
 # Names in /proc/cpuinfo of the instructions that make bfloat16 products fast (x86; the last is ARM's).
 BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
+# Intel's processors multiply by the second of them no faster than in float32, and what is around it costs: a Xeon whose virtual machine hides its AMX
+# trained at 121 tokens/s so, and at 193 in float32 (docs/results/train-speed.md). AMD's do twice as many.
+NOT_INTELS = "avx512_bf16"
 
 
 def _run(*command: str) -> str:
@@ -28,7 +31,8 @@ def _run(*command: str) -> str:
 
 def give_back() -> None:
     """Let the C library return freed memory to the system. Beside large things that come and go it keeps what small ones left between them, which
-    grows for as long as they do. Does nothing where the library has no such call (macOS, musl)."""
+    grows for as long as they do: after tokenising 250 MB, after a training step as much as its micro-batches took, after each model that is unloaded.
+    Does nothing where the library has no such call (macOS, musl)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -59,10 +63,13 @@ def processor() -> str:
 
 
 def bf16() -> str:
-    """Whether the CPU multiplies bfloat16 in hardware: yes, no (it is emulated, slowly) or unknown."""
+    """Whether the CPU multiplies bfloat16 faster than float32: yes, no (it may be able to, slowly) or unknown."""
     if sys.platform == "darwin":
         return "yes" if _run("sysctl", "-n", "hw.optional.arm.FEAT_BF16").strip() == "1" else "no"
-    flags = {word for line in _read("/proc/cpuinfo").split("\n") if line.lower().startswith(("flags", "features")) for word in line.split()}
+    lines = [line.partition(":") for line in _read("/proc/cpuinfo").split("\n")]
+    flags = {word for key, _, value in lines if key.strip().lower() in ("flags", "features") for word in value.split()}
+    if any(key.strip() == "vendor_id" and value.strip() == "GenuineIntel" for key, _, value in lines):
+        flags.discard(NOT_INTELS)
     return "unknown" if not flags else "yes" if flags & BF16_FLAGS else "no"
 
 

