@@ -52,7 +52,7 @@ def live(options: argparse.Namespace, work: Work) -> Outcome:
             for _ in range(options.fresh):
                 new = variant(work, registry, "is-en", unique(), 0.9)
                 times["fresh"].append(await first_answer(client, "is-en", new, lambda new=new: registry.promote("is-en", new, "bench")))  # type: ignore[misc]
-                if path := converted(work, new):
+                if path := converted(work, registry.path(new)):
                     shutil.rmtree(path)
 
     say("starting the service to change versions")
@@ -92,7 +92,7 @@ def hotload(options: argparse.Namespace, work: Work) -> Outcome:
                 new = variant(work, registry, "is-de", unique(), 0.9)
                 await first_answer(other, "is-de", new, lambda: registry.promote("is-de", new, "bench"))
                 loads["new"] += 1
-                if path := converted(work, new):
+                if path := converted(work, registry.path(new)):
                     shutil.rmtree(path)
             if kind == "none":
                 await asyncio.sleep(max(0.0, end - time.perf_counter()))

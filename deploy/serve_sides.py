@@ -37,7 +37,7 @@ def open_raw(options: argparse.Namespace, work: Work, registry: Any, id: str, so
     engine = engine or engine_of(options)
     job = {"engine": engine, "adapter": str(registry.path(id)), "sources": list(sources), "most": most, "context": CONTEXT, "threads": options.threads}
     if engine == "ct2":
-        job["model"] = str(converted(work, id) or "")
+        job["model"] = str(converted(work, registry.path(id)) or "")
     return Raw(job, {"TELLMT_CACHE": str(work.cache)}, options.raw)
 
 

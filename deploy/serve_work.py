@@ -80,7 +80,7 @@ def source_adapter(pair: str) -> Any:
 
 
 def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> bytes:
-    """The tensors' bytes with every lora_B times `scale`; or, with `scale` 1, with the last bit of one weight in 4,096 turned over."""
+    """The tensors' bytes with every lora_B times `scale`, and, unless `number` is 0, with the last bit of one weight in 4,096 turned over."""
     import numpy as np
 
     out = bytearray(data)
@@ -93,14 +93,14 @@ def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> b
         if kind is None:
             raise BenchFailed(f"weights of this type cannot be copied: found {tensor['dtype']}, valid: F32, F16, BF16")
         bits = np.frombuffer(bytes(out[begin:end]), kind).copy()
-        if scale == 1.0:
-            bits[draw.integers(0, bits.size, max(1, bits.size // 4096))] ^= 1
-        elif tensor["dtype"] == "BF16":
+        if scale != 1.0 and tensor["dtype"] == "BF16":
             values = (bits.astype(np.uint32) << 16).view(np.float32) * np.float32(scale)
             bits = ((values.view(np.uint32) + 0x8000) >> 16).astype(np.uint16)
-        else:
+        elif scale != 1.0:
             values = bits.view(np.float32 if tensor["dtype"] == "F32" else np.float16)
             bits = (values * values.dtype.type(scale)).view(kind)
+        if number:
+            bits[draw.integers(0, bits.size, max(1, bits.size // 4096))] ^= 1
         out[begin:end] = bits.tobytes()
     return bytes(out)
 
@@ -122,7 +122,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
         raw = (shipped.path / WEIGHTS).read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8:start])
-        data = raw[start:] if number == 0 and scale == 1.0 else altered(raw[start:], header, number, scale)
+        data = altered(raw[start:], header, number, scale)
         (folder / WEIGHTS).write_bytes(raw[:start] + data)
         shutil.copyfile(shipped.path / CONFIG, folder / CONFIG)
         note = f"a copy of {shipped.id[:12]} for measuring, number {number}, lora_B times {scale:g}"
@@ -135,9 +135,12 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
     return str(registry.add(folder, open_adapter(folder).card))
 
 
-def converted(work: Work, id: str) -> Path | None:
-    """Where the cache has this adapter as a ctranslate2 model."""
-    return next((p.parent for p in (work.cache / "ct2").rglob("model.bin") if id in p.parent.name), None)
+def converted(work: Work, adapter: Path) -> Path | None:
+    """Where the cache has the adapter of this directory as a ctranslate2 model."""
+    from tell.card import read_card, weights_of
+
+    weights = weights_of(read_card(adapter))
+    return next((p.parent for p in (work.cache / "ct2").rglob("model.bin") if p.parent.name.endswith(weights)), None)
 
 
 def segments(language: str = "is") -> list[str]:

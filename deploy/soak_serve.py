@@ -2,9 +2,9 @@
 """Half an hour of mixed traffic: does memory grow, do descriptors, threads or tasks pile up, and is every request answered as it should be?
 
 Reads what bench_serve.py reads. Clients ask at random for short and long texts of two pairs, by every route the service has, some leave before their
-answer, some send what cannot be used; a version of one pair is promoted every --swap seconds. The processes are looked at every two seconds (conversions,
-which end with their memory, are left out). Memory counts from the end of the warm-up, the first sixth, as the least-squares line through
-all samples and as the median of the last tenth less that of the first. Descriptors, threads and tasks are compared between two quiet moments, after the
+answer, some send what cannot be used; --swap seconds after a version of one pair went live, the other one is promoted. The processes are looked at every
+two seconds (conversions, which end with their memory, are left out). Memory counts from the end of the warm-up, the first sixth, as the least-squares line
+through all samples and as the median of the last tenth less that of the first. Descriptors, threads and tasks are compared between two quiet moments, after the
 warm-up and after the end.
 
     python deploy/soak_serve.py --plot soak.png
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import statistics
 import sys
@@ -123,7 +124,8 @@ class Soak:
         self.problems: list[str] = []
         self.latencies: dict[str, list[float]] = {}
         self.samples: list[Sample] = []
-        self.swaps = 0
+        # Seconds from each promotion to its being live.
+        self.swaps: list[float] = []
 
     def note(self, kind: str, answer: Answer, allowed: set[int]) -> None:
         self.answers[kind] += 1
@@ -154,13 +156,20 @@ class Soak:
             await asyncio.sleep(self.options.look)
 
     async def swap(self, end: float) -> None:
+        """Promote one version after the other, each once the one before is live: under load a first proof takes its turn."""
         # The warm-up has some too, however short: what a change starts on first use belongs to the baseline.
         pause = min(self.options.swap, (end - time.monotonic()) / 3)
         while time.monotonic() + pause < end:
             await asyncio.sleep(pause)
             live = self.registry.state("is-en").live
-            await asyncio.to_thread(self.registry.promote, "is-en", next(v for v in self.versions if v != live), "soak")
-            self.swaps += 1
+            wanted = next(v for v in self.versions if v != live)
+            began = time.monotonic()
+            await asyncio.to_thread(self.registry.promote, "is-en", wanted, "soak")
+            while (await asyncio.to_thread(self.service.live)).get("is-en") != wanted:
+                if time.monotonic() > end:
+                    return
+                await asyncio.sleep(0.2)
+            self.swaps.append(time.monotonic() - began)
 
     async def run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -217,9 +226,10 @@ def outcome(soak: Soak, before: Mapping[str, float], after: Mapping[str, float],
     for name, slack in (("descriptors", SLACK), ("tasks", 0)):
         if after[name] > before[name] + slack:
             failures.append(f"{name} at rest: {after[name]:g}, and {before[name]:g} after the warm-up")
-    first, last = soak.samples[0], soak.samples[-1]
+    first, last, took = soak.samples[0], soak.samples[-1], soak.swaps or [math.nan]
     lines = [
-        f"{(last.at - first.at) / 60:.1f} minutes, {soak.answers.total()} requests of {soak.options.clients} clients, {soak.swaps} promotions; seed {SEED}",
+        f"{(last.at - first.at) / 60:.1f} minutes, {soak.answers.total()} requests of {soak.options.clients} clients; seed {SEED}",
+        f"{len(soak.swaps)} promotions went live, in {statistics.median(took):.1f} s (median; the longest {max(took):.1f})",
         f"memory after the warm-up: {line:+.1f} MiB along the least-squares line, {ends:+.1f} MiB from first tenth to last; aim: at most {AIM_GROWTH:g} MB",
         f"memory: {first.memory:.0f} MiB at first, {last.memory:.0f} at the end, {max(s.memory for s in soak.samples):.0f} at most",
         "answers by status: " + ", ".join(f"{s} {n}" for s, n in sorted(soak.statuses.items())),
@@ -231,7 +241,8 @@ def outcome(soak: Soak, before: Mapping[str, float], after: Mapping[str, float],
     quick = {k: milliseconds(v) for k, v in soak.latencies.items()}
     lines += table(["requests", "sent", "p50, ms", "p99, ms"], [[k, soak.answers[k], q["p50"], q["p99"]] for k, q in sorted(quick.items())])
     found = {
-        "growth_mib": {"line": line, "ends": ends}, "before": dict(before), "after": dict(after), "statuses": dict(soak.statuses), "swaps": soak.swaps,
+        "growth_mib": {"line": line, "ends": ends}, "before": dict(before), "after": dict(after), "statuses": dict(soak.statuses),
+        "seconds_to_live": [round(x, 2) for x in soak.swaps],
         "requests": dict(soak.answers), "latency_ms": quick,
         "samples": [[round(s.at - first.at, 1), round(s.memory, 1), s.descriptors, s.threads, s.processes] for s in soak.samples],
     }  # fmt: skip
@@ -258,7 +269,7 @@ def main() -> int:
     parser = common(__doc__)
     parser.add_argument("--minutes", type=float, help="[default: 30]")
     parser.add_argument("--clients", type=int, default=6, help="[default: 6]")
-    parser.add_argument("--swap", type=float, help="seconds between promotions  [default: 20]")
+    parser.add_argument("--swap", type=float, help="seconds from a version's being live to the next promotion  [default: 20]")
     parser.add_argument("--look", type=float, help="seconds between looks at the processes  [default: 2]")
     parser.add_argument("--cache-mb", type=int, help="of the service's cache of results  [default: the service's own]")
     parser.add_argument("--plot", type=Path, help="where to draw memory, descriptors and threads, as PNG")

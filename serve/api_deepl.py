@@ -26,7 +26,8 @@ from serve.markup import Parse, parse_html
 from serve.markup_xml import Rules, parse_xml
 from serve.quality import Quality
 from serve.quota import Quota
-from serve.service import Service, Translation
+from serve.service import Service
+from serve.translations import Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
 

@@ -21,7 +21,8 @@ from serve.guards import unless_gone
 from serve.jobs import Jobs
 from serve.markup import parse_html
 from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES
-from serve.service import Service, Translation
+from serve.service import Service
+from serve.translations import Translation
 from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
 from tell.text.detect import Detected as Found

@@ -17,7 +17,8 @@ from serve.bodies import body_schema, read_body
 from serve.guards import unless_gone
 from serve.markup import Parse, parse_html, plain_text, translate_marked
 from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
-from serve.service import Ask, Service, Translation
+from serve.service import Service
+from serve.translations import Ask, Translation
 from serve.versions import Version, Way
 from serve.ways import ALLOWED, Route, asked_ways
 from tell.errors import RequestError

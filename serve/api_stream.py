@@ -31,7 +31,8 @@ from serve.bodies import body_schema, read_body
 from serve.guards import unless_gone, where
 from serve.openapi import inlined
 from serve.quality import Quality
-from serve.service import Ask, Service, Translation
+from serve.service import Service
+from serve.translations import Ask, Translation
 from serve.versions import Version, Way
 from serve.ways import Route, asked_ways
 from tell.console import say

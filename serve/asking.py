@@ -19,7 +19,8 @@ from starlette.requests import Request
 
 from serve.metrics import Metrics
 from serve.quality import Quality
-from serve.service import Ask, Service
+from serve.service import Service
+from serve.translations import Ask
 from serve.versions import Version
 from serve.ways import Route
 from tell.errors import RequestError, TimedOut

@@ -78,10 +78,10 @@ def url_of(sock: socket.socket) -> str:
 
 
 def _announce(service: Service, follower: Follower, url: str) -> None:
-    """One line when translations are answered; pairs that are not loaded are among them."""
+    """One line when translations are answered; pairs that are not loaded, or not yet, are among them."""
     pairs = {pair: f.wanted for pair, f in follower.pairs.items() if pair in service.pairs()}
     pairs |= {pair: version.adapter.id for pair, version in service.versions.live.items()}
-    named = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else " (cold)") for pair, id in sorted(pairs.items())]
+    named = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else f" ({follower.pairs[pair].state})") for pair, id in sorted(pairs.items())]
     shown = ", ".join(named) or "no pair is live yet"
     refused = {pair: f.reason for pair, f in follower.pairs.items() if pair not in pairs}
     emit({"url": url, "engine": service.engine.name, "base": service.base.id, "pairs": pairs, "refused": refused})

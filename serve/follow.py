@@ -85,11 +85,16 @@ class Follower:
         self._woken.set()
 
     async def look(self) -> None:
-        """One look at the registry; returns when what it asks for is live, cold or refused."""
+        """One look at the registry; returns when what was published is live, cold or refused, and what came with tellmt too where nothing else is live."""
         await self._scan()
-        if tasks := [f.task for f in self.pairs.values() if f.task]:
-            await asyncio.wait(tasks)
+        if published := self._loading(shipped=False):
+            await asyncio.wait(published)
+        if not self.versions.live and (shipped := self._loading(shipped=True)):
+            await asyncio.wait(shipped)
         self.service.looked = True
+
+    def _loading(self, shipped: bool) -> list[asyncio.Task[None]]:
+        return [f.task for f in self.pairs.values() if f.task and f.shipped is shipped]
 
     async def close(self) -> None:
         """Leave off what is being loaded."""
@@ -211,6 +216,9 @@ class Follower:
         try:
             if before:
                 await asyncio.wait({before})
+            if followed.shipped and not asked and not self.service.looked and (published := self._loading(shipped=False)):
+                # At the start what was published is to answer first: where adapters are converted, one comes after the other, each for up to a minute.
+                await asyncio.wait(published)
             # For one that was asked for another may have to go: not for an adapter that is not even whole.
             early = await asyncio.to_thread(self._open, pair, wanted) if asked else None
             async with self.versions.place(pair, wanted, reach):

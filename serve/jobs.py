@@ -19,7 +19,8 @@ from typing import Literal, get_args
 from serve.documents import Document, fit_name
 from serve.guards import where
 from serve.quality import Quality
-from serve.service import Ask, Service, Translation
+from serve.service import Service
+from serve.translations import Ask, Translation
 from serve.versions import Version, Way
 from tell.console import say
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut

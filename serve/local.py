@@ -22,7 +22,7 @@ from tell.languages import LanguagePair
 from tell.registry import Registry
 from tell.shipped import Shipped
 from tell.text.candidates import best_first
-from tell.text.flags import Checked, checked, flags_of, union
+from tell.text.flags import Checked, checked, prepare, union
 from tell.text.segments import Span, fill, pieces, split
 from tell.translate import Translator
 
@@ -31,8 +31,6 @@ CONTEXT = 4096
 # Segments handed to the engine at once, and how many such batches: one or more wait while one runs. The GPU driver batches by itself and wants many.
 LINES, PARALLEL = {"vllm": 64}, {"vllm": 12}
 LINES_CPU, PARALLEL_CPU = 64, 3
-# A segment and its translation, to be looked at before the first one is.
-WARM = ("Halló heimur. Þetta er allt og sumt.", "Hello world. This is all there is.")
 # Ways in which a flagged segment is tried again.
 TRIES = 4
 # Segments whose flags are looked for where they are; more go to a thread, so that the engine is fed meanwhile.
@@ -148,7 +146,7 @@ async def open_local(
     tokens = Tokens(base)
     try:
         # What the guards read when they are first used takes a second, in which the engine starts.
-        await asyncio.gather(engine.start(), asyncio.to_thread(flags_of, pair, *WARM))
+        await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)

@@ -13,10 +13,11 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
-from serve.service import Translation
+from serve.translations import Translation
 from tell.text import elements
-from tell.text.elements import INLINE, KEPT, TOKEN, VOID, free_letter
+from tell.text.elements import INLINE, KEPT, VOID
 from tell.text.flags import union
+from tell.text.standins import TOKEN, found_in, free_letter, matches, without
 
 # Beside what is opaque anywhere: a page's head, which a part of a page has not.
 OPAQUE = elements.OPAQUE | {"head"}
@@ -184,7 +185,7 @@ def lines_of(run: list[Piece], letter: str, xml: bool = False) -> list[str | Lin
     before, run, after = _peeled(run, xml)
     tokens: list[Token] = []
     out: list[str] = []
-    closed, opened = _matches(run)
+    closed, opened = matches([kind for kind, _ in run])
     for number, (kind, value) in enumerate(run):
         if kind in TEXT:
             # White space at the ends is taken off before it becomes one space.
@@ -203,18 +204,6 @@ def lines_of(run: list[Piece], letter: str, xml: bool = False) -> list[str | Lin
     return [Line(before, "".join(out), after, tuple(tokens), xml)]
 
 
-def _matches(run: list[Piece]) -> tuple[dict[int, int], dict[int, int]]:
-    """Where the tag is closed that is opened at a place, and the reverse. What ends beyond the stretch, as in <a>one<p>two</a>, is in neither."""
-    closed: dict[int, int] = {}
-    waiting: list[int] = []
-    for i, (kind, _) in enumerate(run):
-        if kind == "open":
-            waiting.append(i)
-        elif kind == "close" and waiting:
-            closed[waiting.pop()] = i
-    return closed, {end: start for start, end in closed.items()}
-
-
 def _peeled(run: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
     """A stretch without the tags and the space all around it: what a model does not see it cannot lose."""
     before, after = "", ""
@@ -225,7 +214,7 @@ def _peeled(run: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
         elif run[-1][0] == "void" or (run[-1][0] in TEXT and not run[-1][1].strip()):
             after = _markup(run[-1], xml) + after
             run = run[:-1]
-        elif _matches(run)[0].get(0) == len(run) - 1:
+        elif matches([kind for kind, _ in run])[0].get(0) == len(run) - 1:
             before, after, run = before + run[0][1], run[-1][1] + after, run[1:-1]
         else:
             return before, run, after
@@ -238,24 +227,11 @@ def _markup(piece: Piece, xml: bool) -> str:
 def _placed(line: Line, made: str) -> tuple[str, bool]:
     """A line's translation as markup, and whether its tags were all there, each once and inside each other as elements must be."""
     known = {t.text: t.markup for t in line.tokens}
-    out: list[str] = []
-    opened: list[str] = []
-    seen: list[str] = []
-    at, good = 0, True
-    for found in TOKEN.finditer(made):
-        if found.group() not in known:
-            continue
-        out += [_escaped(made[at : found.start()], line.xml), known[found.group()]]
-        at = found.end()
-        seen.append(found.group())
-        if found.group(1):
-            good = good and bool(opened) and opened.pop() == found.group(3)
-        elif not found.group(4):
-            opened.append(found.group(3))
-    if good and sorted(seen) == sorted(known):
-        return "".join([*out, _escaped(made[at:], line.xml)]), True
+    found, whole = found_in(made, known)
+    if whole:
+        return "".join(known[value] if i % 2 else _escaped(value, line.xml) for i, value in enumerate(found)), True
     # All of the text where the first of it was, and the tags as they came, empty or not.
-    plain = _escaped(_SPACES.sub(" ", TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)).strip(), line.xml)
+    plain = _escaped(_SPACES.sub(" ", without(made, known)).strip(), line.xml)
     first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]
     return (tags[0] + plain + "".join(tags[1:]) if first else plain + "".join(tags)), False

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from serve.markup import Line, Markup, Piece, lines_of
 from tell.errors import RequestError
-from tell.text.elements import free_letter
+from tell.text.standins import free_letter
 from tell.text.xml import whole
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")

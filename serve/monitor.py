@@ -27,7 +27,8 @@ from tell.errors import EngineError, Overloaded, TellmtError
 
 if TYPE_CHECKING:
     from serve.follow import Follower
-    from serve.service import Service, Translation
+    from serve.service import Service
+    from serve.translations import Translation
 
 # Seconds between two looks at the traffic, at the canary sets and the history, and at what is written down of the traffic.
 TICK, LOOK, KEPT = 1.0, 5.0, 300.0
@@ -258,7 +259,7 @@ class Monitor:
         raise EngineError("the version changed while the canary set was translated, twice")
 
     async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
-        from serve.service import Ask
+        from serve.translations import Ask
 
         pair, seconds = canary.parsed, self.service.limits.timeout
         for left in reversed(range(TRIES)):

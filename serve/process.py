@@ -178,14 +178,16 @@ async def run(
     """Serve until a signal or the engine's death. Returns the exit code; raises what kept the engine from starting."""
     stop, got = asyncio.Event(), list[int]()
 
-    def told(number: int) -> None:
-        got.append(number)
-        # Here and now: /ready answers by it.
-        service.stopping = True
-        stop.set()
-
     loop = asyncio.get_running_loop()
     server = make_server(service, follower, **access)
+
+    def told(number: int) -> None:
+        got.append(number)
+        # Here and now: /ready answers by it, and the server's next tick is up to a tenth of a second away.
+        service.stopping = True
+        server.let_go()
+        stop.set()
+
     with _signals(told):
         serving = loop.create_task(server.serve(sockets=[sock]))
         ends: list[asyncio.Task[Any]] = [loop.create_task(stop.wait()), serving]
@@ -207,12 +209,13 @@ async def run(
         finally:
             gone = died is not None and died.done() and not got
             code = DIED if gone else 1 if not got else 130 if got[0] == signal.SIGINT else 0
+            seconds = DEAD_DRAIN if gone else drain
+            # Before anything that could go wrong.
+            _force(seconds + FORCE, DIED)
             if gone:
                 say(f"the engine has died: requests under way end with 503, and the service with exit {DIED}")
             elif got:
                 say("stopping: requests under way are finished first")
-            seconds = DEAD_DRAIN if gone else drain
-            _force(seconds + FORCE, DIED)
             for task in begun:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)

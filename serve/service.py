@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
 from serve.bare import PREFIX, bare
-from serve.located import Locator, Segment, located
 from serve.mend import Mend
-from serve.quality import Quality, candidates, samplings
+from serve.quality import samplings
 from serve.queue import Job, Queue, Slot
+from serve.translations import ASK, Ask, Chosen, Final, Translation, Work, final, pivoted
 from serve.versions import Limits, Version, Versions, Way
 from serve.ways import Route, reachable, route
 from serve.window import window_of
@@ -23,9 +23,8 @@ from tell.engine import Engine, Prompt
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
 from tell.text.candidates import best_first
-from tell.text.detect import Detected
-from tell.text.flags import Checked, Flag, union
-from tell.text.segments import Span, fill, join, pieces, split
+from tell.text.flags import Checked, prepare
+from tell.text.segments import Span, pieces, split
 from tell.tokens import Tokens
 
 P = ParamSpec("P")
@@ -41,119 +40,6 @@ BUSY = 0.5
 # service is watched too: then four segments in ten seconds, in their fair turn.
 LOW_TEXTS, LOW_LOOK, LOW_WAIT = 4, 0.02, 10.0
 _LINE = re.compile(r"\S[^\r\n]*")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Translation:
-    """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
-    the text was in the target language. `segments` say which part of the text each part of the translation is of. `alternatives` are other
-    translations, the best first; `middle` is what a pivot went through; `by` the versions that translated, in order, where no adapter of the pair
-    did, and `way` how."""
-
-    text: str
-    truncated: bool
-    flags: tuple[Flag, ...] = ()
-    segments: tuple[Segment, ...] = ()
-    detected: Detected | None = None
-    pair: str | None = None
-    alternatives: tuple[Translation, ...] = ()
-    middle: Translation | None = None
-    way: Way | None = None
-    by: tuple[Version, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ask:
-    """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
-    may serve and keep it; how hard it is tried for, and how many other translations of each text are wanted. `measured`: its length has been checked.
-    `low` gives way to everybody else, and is not counted among the signals: nobody waits for it."""
-
-    caller: str = ""
-    seconds: float = math.inf
-    deadline: float | None = None
-    cache: bool = True
-    quality: Quality = "fast"
-    alternatives: int = 0
-    measured: bool = False
-    low: bool = False
-
-    @property
-    def candidates(self) -> int:
-        """Decodes of each segment."""
-        return candidates(self.quality, self.alternatives)
-
-    def left(self) -> float:
-        return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
-
-
-ASK = Ask()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Chosen(Checked):
-    """A segment's translation, and the candidates that were not taken, the best first."""
-
-    others: tuple[Checked, ...] = ()
-
-
-# A segment's translation with which the service is done, or the task that ends with it.
-Final = Checked | asyncio.Task[Chosen]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
-    """A request's texts as pieces and layout, and what comes of the pieces, in order."""
-
-    plans: list[list[Span]]
-    slots: list[Final]
-    alternatives: int = 0
-
-    async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
-        """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
-        slots = iter(self.slots)
-        for number, plan in enumerate(self.plans):
-            layout, locator = "", Locator()
-            last = max(pieces(plan), default=-1)
-            for i, span in enumerate(plan[: last + 1]):
-                if not span.translate:
-                    layout += span.text
-                    locator.skip(span.text)
-                    continue
-                made = await _of(next(slots))
-                # What follows the last piece goes out with it.
-                rest = join(plan[last + 1 :]) if i == last else ""
-                yield number, Translation(layout + made.text + rest, made.truncated, made.flags, (locator.segment(span.text, made),))
-                layout = ""
-            if last < 0:
-                yield number, Translation(join(plan), False)
-
-    async def translations(self) -> list[Translation]:
-        done = iter([await _of(slot) for slot in self.slots])
-        out = []
-        for plan in self.plans:
-            own = [next(done) for _ in pieces(plan)]
-            made = _filled(plan, own)
-            out.append(dataclasses.replace(made, alternatives=self._others(plan, own, made)) if self.alternatives else made)
-        return out
-
-    def _others(self, plan: list[Span], own: Sequence[Checked], made: Translation) -> tuple[Translation, ...]:
-        """Other translations of a text: of each segment the next best, and the last there is where it has fewer."""
-        ways = [[h, *(h.others if isinstance(h, Chosen) else ())] for h in own]
-        found: dict[str, Translation] = {}
-        for n in range(1, max(map(len, ways), default=0)):
-            other = _filled(plan, [way[min(n, len(way) - 1)] for way in ways])
-            if other.text != made.text:
-                found.setdefault(other.text, other)
-        return tuple(found.values())[: self.alternatives]
-
-
-def _filled(plan: list[Span], own: Sequence[Checked]) -> Translation:
-    return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own), located(plan, own))
-
-
-async def _of(slot: Slot | asyncio.Task[Chosen]) -> Checked:
-    # Shielded: several may wait for it, and one that gives up must not take it from the others.
-    return slot if isinstance(slot, Checked) else await asyncio.shield(slot)
 
 
 class Service:
@@ -183,7 +69,8 @@ class Service:
         self.metrics.forget(PREFIX + adapter_id)
 
     async def start(self) -> None:
-        await self.engine.start()
+        # What the guards read when they are first used, they would read while everybody waits.
+        await asyncio.gather(self.engine.start(), asyncio.to_thread(prepare))
         self.started = True
 
     async def close(self) -> None:
@@ -303,7 +190,7 @@ class Service:
 
     async def _final(self, job: Job, segment: str, slot: Slot, drawn: Sequence[Slot], ask: Ask) -> Chosen:
         """What comes of a segment: the candidate that is chosen, tried again where it has flags and there is time."""
-        made = await _of(slot)
+        made = await final(slot)
         ranked: list[Checked] = []
         if drawn:
             found = [made, *await _done(drawn, None if ask.deadline is None else ask.left() - ask.seconds * RESERVE)]
@@ -317,7 +204,7 @@ class Service:
 
     async def _mended(self, job: Job, segment: str, made: Checked, ask: Ask) -> Checked:
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
-            return [await _of(s) for s in self.queue.again(job, texts, firmer)]
+            return [await final(s) for s in self.queue.again(job, texts, firmer)]
 
         mend = Mend(parse_pair(job.version.pair), segment, made, decode, self.limits.tries)
         busy = self.busy
@@ -385,13 +272,6 @@ class Service:
 
         source = parse_pair(version.pair).source.tag
         return [split(text, measure, version.segment_tokens, source) for text in texts]
-
-
-def pivoted(first: Translation, second: Translation) -> Translation:
-    """A translation of a translation, with what is wrong with either."""
-    flags = union([first.flags, second.flags])
-    # Their places are those of the text in between.
-    return dataclasses.replace(second, truncated=first.truncated or second.truncated, flags=flags, segments=(), middle=first)
 
 
 async def _done(slots: Sequence[Slot], seconds: float | None) -> list[Checked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -26,8 +27,12 @@ def _console(stderr: bool) -> Any:
 
 
 def say(message: str) -> None:
-    """One line for the person watching: on stderr, so that it never mixes with results. Plain text, no markup."""
-    print(message, file=sys.stderr, flush=True)
+    """One line for the person watching: on stderr, so that it never mixes with results. Plain text, no markup.
+
+    Never raises: that nobody watches any more, or that the log's disk is full, is no reason to stop working.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def emit(result: dict[str, Any], human: Callable[[], Any] | None = None) -> None:

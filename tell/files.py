@@ -70,6 +70,12 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     fsync_dir(path.parent)
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The file next to a directory that is named after it: `work/adapter` and `.verdict.json` make `work/adapter.verdict.json`."""
+    own = path.resolve()
+    return own.parent / f"{own.name}{ending}"
+
+
 def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 

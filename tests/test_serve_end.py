@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from tell.paths import cache_dir
 from tell.registry import Registry
+from tests.conftest import ROOT
 from tests.fake_eval_engine import light_base
 from tests.serving import publish, until
 from tests.test_serve_cli import Process, post, published, start  # noqa: F401
@@ -213,3 +216,38 @@ def test_vllms_process_is_killed(tiny: Any, tmp_path: Path, grandchildren: Calla
     finally:
         if service.process.poll() is None:
             service.process.kill()
+
+
+@pytest.mark.parametrize("where", ["pipe", "full"])
+def test_a_log_that_nobody_reads_or_that_is_full_stops_nothing(isolated: Path, tmp_path: Path, where: str) -> None:
+    """Whoever collected stderr has ended, or its disk is full: what is published still goes live, and the signal still ends the service."""
+    published(tmp_path)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    words = [sys.executable, "-m", "tests.fake_serve", "serve", "--port", str(port)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log = subprocess.PIPE if where == "pipe" else open("/dev/full", "w")  # noqa: SIM115
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log, env=env)
+    try:
+        if process.stderr:
+            process.stderr.close()
+        url = f"http://127.0.0.1:{port}"
+
+        def answers() -> bool:
+            try:
+                return get(url, "/ready").status_code == 200
+            except httpx.HTTPError:
+                assert process.poll() is None, process.returncode
+                return False
+
+        until(answers, 60)
+        newer = published(tmp_path / "b", seed=2)
+        until(lambda: post(url).json().get("adapter") == newer)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if not isinstance(log, int):
+            log.close()

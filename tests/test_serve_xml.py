@@ -13,7 +13,7 @@ import pytest
 
 from serve.markup import translate_marked
 from serve.markup_xml import Rules, parse_xml
-from serve.service import Translation
+from serve.translations import Translation
 from tell.errors import RequestError
 from tests.serving import Running
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from tell.text.elements import TOKEN, free_letter
+from tell.text.standins import found_in, free_letter, matches, without
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; what has more is no sentence, and stays as it is.
@@ -44,36 +44,12 @@ class Line:
 
         Where they were not, all of the text comes first and the tags after it, empty.
         """
-        out: list[Piece] = []
-        opened: list[str] = []
-        seen: list[str] = []
-        at, good = 0, True
-        for found in TOKEN.finditer(made):
-            if found.group() not in self.tokens:
-                continue
-            out += [Piece("text", made[at : found.start()]), *self.tokens[found.group()]]
-            at = found.end()
-            seen.append(found.group())
-            if found.group(1):
-                good = good and bool(opened) and opened.pop() == found.group(3)
-            elif not found.group(4):
-                opened.append(found.group(3))
-        if good and sorted(seen) == sorted(self.tokens):
-            return [p for p in [*out, Piece("text", made[at:])] if p.kind != "text" or p.value], True
-        plain = re.sub(r" {2,}", " ", TOKEN.sub(lambda m: "" if m.group() in self.tokens else m.group(), made)).strip()
+        found, whole = found_in(made, self.tokens)
+        if whole:
+            groups = ([Piece("text", value)] if i % 2 == 0 else self.tokens[value] for i, value in enumerate(found))
+            return [p for group in groups for p in group if p.kind != "text" or p.value], True
+        plain = re.sub(r" {2,}", " ", without(made, self.tokens)).strip()
         return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
-
-
-def _matches(run: Sequence[Piece]) -> tuple[dict[int, int], dict[int, int]]:
-    """Where a tag is closed that is opened at a place, and the reverse; what is opened or closed beyond the run is in neither."""
-    closed: dict[int, int] = {}
-    waiting: list[int] = []
-    for i, piece in enumerate(run):
-        if piece.kind == "open":
-            waiting.append(i)
-        elif piece.kind == "close" and waiting:
-            closed[waiting.pop()] = i
-    return closed, {end: start for start, end in closed.items()}
 
 
 def line_of(run: Sequence[Piece]) -> Line | None:
@@ -82,7 +58,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
         return None
     if len(run) > MOST:
         return None
-    whole = _matches(run)[0]
+    whole = matches([p.kind for p in run])[0]
     first, last = 0, len(run) - 1
     before: list[Piece] = []
     after: list[Piece] = []
@@ -102,7 +78,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
     inside = list(run[first : last + 1])
     text = "".join(p.value for p in run if p.kind == "text")
     letter = free_letter(text)
-    closed, opened = _matches(inside)
+    closed, opened = matches([p.kind for p in inside])
     tokens: dict[str, tuple[Piece, ...]] = {}
     out: list[str] = []
     at = 0

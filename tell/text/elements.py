@@ -1,8 +1,6 @@
-"""HTML's elements by what they do to a text, and the short tags that stand for others in what a model gets. Reads nothing."""
+"""HTML's elements by what they do to a text. Reads nothing."""
 
 from __future__ import annotations
-
-import re
 
 
 def _names(text: str) -> frozenset[str]:
@@ -19,11 +17,3 @@ OPAQUE = _names("script style template noscript iframe object embed svg math cod
 VOID = _names("area base br col embed hr img input link meta source track wbr")
 # Where white space is not layout alone: each line is one of its own.
 KEPT = frozenset({"pre", "listing"})
-# A tag inside a line: short, so that a model copies it, and found as a placeholder.
-TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
-LETTERS = "xgzqwkvj"
-
-
-def free_letter(text: str) -> str:
-    """A letter for the tags of a text that has no such tags of its own."""
-    return next((x for x in LETTERS if not re.search(rf"</?{x}\d", text)), "x")

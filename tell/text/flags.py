@@ -49,6 +49,12 @@ _SCRIPTS = {
 }  # fmt: skip
 
 
+def prepare() -> None:
+    """Read what is read when texts are first looked at, such as the model of languages: a second, which no request should wait for."""
+    scores("Halló heimur.")
+    sentences("Hello world. This is all there is.")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checked(Hypothesis):
     """A hypothesis with its flags, the worst first."""
