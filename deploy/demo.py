@@ -61,6 +61,7 @@ def stages(work: str, recipe: str, base: str) -> list[Stage]:
             mixed,
         ),
         Stage("Train a LoRA adapter", ["train", "--recipe", recipe, "--mixed", mixed, "-o", adapter], f"{mixed}, {recipe}, the base", adapter),
+        Stage("Choose how it decodes", ["decoding", adapter, "--corpus", corpus], f"{adapter}, {corpus} (dev)", f"{adapter}.decoding.json"),
         Stage(
             "Score it and the bare base on the frozen test set",
             ["score", adapter, "--corpus", corpus, "--split", "test", "-o", scores],
@@ -89,9 +90,9 @@ def shown(arguments: Sequence[str], registry: str) -> str:
 
 def left(path: Path, since: float) -> str:
     """What a stage left in `path`, and whether any of it is newer than `since`."""
-    files = [p.stat() for p in (ROOT / path).rglob("*") if p.is_file()]
+    files = [p.stat() for p in (ROOT / path, *(ROOT / path).rglob("*")) if p.is_file()]
     verb = "wrote" if any(f.st_mtime >= since for f in files) else "kept"
-    return f"{verb} {path} ({len(files)} files, {sum(f.st_size for f in files) / 1e6:.1f} MB)"
+    return f"{verb} {path} ({len(files)} file{'s'[: len(files) != 1]}, {sum(f.st_size for f in files) / 1e6:.1f} MB)"
 
 
 def run(number: int, total: int, stage: Stage, registry: str, env: dict[str, str]) -> None:

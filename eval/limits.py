@@ -65,6 +65,11 @@ def _surely_above(n: int, segments: int, share: float) -> bool:
     return 1 - math.fsum(map(chance, range(n))) < 0.05
 
 
+def wrong_length(ratio: float, before: float) -> bool:
+    """Whether outputs are too short or too long, and more so than what they would replace; both as characters to those of the references."""
+    return not SHORTEST <= ratio <= LONGEST and abs(ratio - 1) > abs(before - 1)
+
+
 def over(found: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:
     """Why outputs are refused; `before` is the row of the diagnosis of what would be replaced, which is called `name`."""
     segments, reasons = len(found.flags), []
@@ -73,6 +78,6 @@ def over(found: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mappin
             share = f"{allowed[flag]:.0%} of {segments:,} allowed, {name} has {before['flags'][flag]:,}"
             reasons.append(f"{n:,} segments have the flag {flag} ({share}); --allow {flag}=SHARE sets another limit")
     ratio, was = found.length_ratio, float(before["length_ratio"])
-    if not SHORTEST <= ratio <= LONGEST and abs(ratio - 1) > abs(was - 1):
+    if wrong_length(ratio, was):
         reasons.append(f"its outputs have {ratio:.2f} times the characters of the references ({name}: {was:.2f}); needed: {SHORTEST:g} to {LONGEST:g}")
     return reasons

@@ -18,7 +18,7 @@ from eval.testset import open_corpus
 from tell.bases import find_base
 from tell.card import Adapter, check_base, open_adapter
 from tell.errors import BadInput, GateRefused
-from tell.files import write_json
+from tell.files import beside, write_json
 from tell.registry import PairState, Registry
 from tell.shipped import Shipped
 
@@ -59,8 +59,7 @@ def read_scores(path: Path, adapter: Adapter) -> dict[str, Any]:
 
 
 def verdict_path(adapter: Path) -> Path:
-    path = adapter.resolve()
-    return path.parent / f"{path.name}.verdict.json"
+    return beside(adapter, ".verdict.json")
 
 
 def _earlier(path: Path, question: Question) -> dict[str, Any] | None:

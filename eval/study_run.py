@@ -25,7 +25,7 @@ from typing import Any
 from eval.study import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
 from eval.testset import TestSet, open_corpus
 from tell.bases import find_base
-from tell.card import open_adapter
+from tell.card import open_adapter, weights_of
 from tell.console import progress, say
 from tell.errors import RecipeError, TellmtError
 from tell.files import key_of, sha256_file, write_atomic, write_json
@@ -282,11 +282,11 @@ class Conductor:
     def _scored(self, work: Path, held: Slice, call: Any) -> dict[str, Any]:
         """Scores on the held-out slice. The engine's converted model, 275 MB for the smallest base, is removed again."""
         adapter = open_adapter(work / "adapter")
-        converted = list((cache_dir() / "ct2").glob(f"*-{adapter.id}"))
+        converted = list((cache_dir() / "ct2").glob(f"*-{weights_of(adapter.card)}"))
         to = ["-o", self._relative(work / "scores"), "--json"]
         scored: dict[str, Any] = call("score", self._relative(work / "adapter"), "--corpus", held.corpus, "--split", held.split, "--no-base", *to)
         if not converted:
-            for made in (cache_dir() / "ct2").glob(f"*-{adapter.id}"):
+            for made in (cache_dir() / "ct2").glob(f"*-{weights_of(adapter.card)}"):
                 shutil.rmtree(made, ignore_errors=True)
         return scored
 

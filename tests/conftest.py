@@ -25,8 +25,8 @@ LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_sele
 # These share engines that take half a minute to start, so one worker has all of them.
 ENGINES = {"test_engines", "test_engines_refuse", "test_engines_end", "test_openai_engine"}
 
-# Commands that load torch, which a process forked from one that has it need not do again (tests/warm.py).
-WARM = (["train"], ["select"])
+# Commands that load torch or the model of languages, which a process forked from one that has them need not do again (tests/warm.py).
+WARM = {"train", "select", "losses", "corpus", "mix", "registry"}
 
 # A shell that starts the tests in the background has SIGINT ignored, and every command under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -111,7 +111,7 @@ def cli() -> Callable[..., Ran]:
 
     def run(*args: object, ok: bool = True, stdin: str | None = None, timeout: float = 240, **env: str) -> Ran:
         words = [*map(str, args)]
-        if words[:1] in WARM and not env:
+        if words and words[0] in WARM and not env:
             from warm import run as warm
 
             ran = Ran(warm(words, stdin, timeout))

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,9 @@ def corpus_dir(path: Path, pair: str = "is-en", train: int = 20, dev: int = 40, 
 
 
 class FakeEngine:
-    """Implements `tell.engine.Engine`. `spoilt` is the share of words that come out wrong, by the seed on the adapter's card (None: the base).
+    """Implements `tell.engine.Engine`. `spoilt` is the share of words that come out wrong, by the seed on the adapter's card (None: the base);
+    `loops` the share of segments that end in a loop, by the penalty on repetition, `twists` what becomes
+    of the others under it.
 
     `calls` gets (seed, number of prompts) for every batch; after `die_after` of them the next one is interrupted, as by Ctrl-C.
     """
@@ -121,6 +123,8 @@ class FakeEngine:
         self.tokens, self.known, self.spoilt, self.calls = Tokens(options.base), known, spoilt, calls
         self.adapters: dict[str, int] = {}
         self.die_after: int | None = None
+        self.loops: dict[float, float] = {}
+        self.twists: dict[float, Callable[[list[str]], list[str]]] = {}
 
     async def start(self) -> None: ...
 
@@ -141,6 +145,10 @@ class FakeEngine:
             source = max((s for s in self.known if s in text), key=len)
             draw = random.Random(f"{seed} {source}")
             words = ["xqz" if draw.random() < self.spoilt[seed] else w for w in self.known[source].split(" ")]
+            if random.Random(source).random() < self.loops.get(prompt.repetition_penalty, 0.0):
+                words = [*words[:2], *8 * words[1:3]]
+            else:
+                words = self.twists.get(prompt.repetition_penalty, list)(words)
             out.append(Generation(" ".join(words), len(words), "stop"))
         return out
 
@@ -166,10 +174,12 @@ class Bench:
     calls: list[tuple[int | None, int]]
     engines: list[FakeEngine]
     die_after: int | None = None
+    loops: dict[float, float] = dataclasses.field(default_factory=dict)
+    twists: dict[float, Callable[[list[str]], list[str]]] = dataclasses.field(default_factory=dict)
 
     def open_engine(self, name: str, options: EngineOptions) -> FakeEngine:
         engine = FakeEngine(options, self.known, self.spoilt, self.calls)
-        engine.die_after = self.die_after
+        engine.die_after, engine.loops, engine.twists = self.die_after, self.loops, self.twists
         self.engines.append(engine)
         return engine
 

@@ -10,6 +10,7 @@ import sys
 
 import tell.engine
 from tell.cli import main
+from tell.console import say
 from tell.engine import Engine, EngineOptions
 from tell.errors import EngineError
 from tests.fake_engine import FakeEngine
@@ -25,7 +26,7 @@ def open_fake(name: str, options: EngineOptions) -> Engine:
 
     async def told_close() -> None:
         await close()
-        print("fake engine closed", file=sys.stderr, flush=True)
+        say("fake engine closed")
 
     engine.close = told_close  # type: ignore[method-assign]
     return engine

@@ -52,7 +52,7 @@ class Running:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def until(wanted: Callable[[], Any], seconds: float = 20) -> Any:
+def until(wanted: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of `wanted`; fails when there is none in time."""
     end = time.monotonic() + seconds
     while not (value := wanted()):

@@ -15,11 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tell.text.flags import FLAGS
 from tests.conftest import ROOT
 from tests.tiny import make_tiny_base
 
-# At this rate and length the tiny base learns, in half a minute, to say something that has letters in common with English.
 RECIPE = """
 pair = "is-en"
 base = "tiny"
@@ -28,7 +26,7 @@ seed = 1
 ratio = {ratio}
 [train]
 learning_rate = 0.01
-epochs = 4
+epochs = 2
 batch_tokens = 512
 micro_tokens = 1024
 dtype = "float32"
@@ -37,8 +35,8 @@ threads = 1
 length_factor = 0.65
 length_extra = 4
 """
-# A tiny base learns to be better than nothing, and writes rubbish all the same.
-ALLOWED = " ".join(f"{flag}=1" for flag in FLAGS)
+# A tiny base writes rubbish, and what rubbish depends on how a processor rounds. That the gate lets a real one through is for test_real_base.py.
+FORCED = {"TELLMT_PUBLISH_FORCE": "1", "TELLMT_PUBLISH_WHY": "a test"}
 
 
 def free_port() -> int:
@@ -65,15 +63,16 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TELLMT_PUBLISH_ALLOW", ALLOWED)
+    for name, value in FORCED.items():
+        monkeypatch.setenv(name, value)
     port = free_port()
     first = run(*command(work, port, "--once"))
     assert first.returncode == 0, first.stderr[-2000:]
     # Every stage, in order, each with its time.
-    assert re.findall(r"^=== (\d+)/8 ", first.stderr, re.M) == [str(n) for n in range(1, 9)]
+    assert re.findall(r"^=== (\d+)/9 ", first.stderr, re.M) == [str(n) for n in range(1, 10)]
     typed = re.findall(r"^\$ (?:TELLMT_REGISTRY=\S+ )?tellmt (\w+)", first.stderr, re.M)
-    assert typed == ["doctor", "base", "corpus", "mix", "train", "score", "publish", "serve"]
-    assert len(re.findall(r", \d+\.\d s$", first.stderr, re.M)) >= 5 and "kept " not in first.stderr.split("=== 5/8")[1]
+    assert typed == ["doctor", "base", "corpus", "mix", "train", "decoding", "score", "publish", "serve"]
+    assert len(re.findall(r", \d+\.\d s$", first.stderr, re.M)) >= 5 and "kept " not in first.stderr.split("=== 5/9")[1]
     # The table and the sentences, on stdout.
     for said in ("BLEU", "chrF2", "version:2.", "bare base", "with adapter", "p = 0.", "Hvað kostar að leigja bíl"):
         assert said in first.stdout
@@ -88,8 +87,8 @@ def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.
             while "Ctrl-C" not in (text := log.read_text()):
                 assert second.poll() is None and time.monotonic() - began < 200, text
                 time.sleep(0.1)
-            assert [w for w, _ in re.findall(r"^    (wrote|kept) (\S+) ", text, re.M)] == ["kept"] * 5
-            assert "wrote " not in text.split("=== 8/8")[0].replace("wrote the", "")
+            assert [w for w, _ in re.findall(r"^    (wrote|kept) (\S+) ", text, re.M)] == ["kept"] * 6
+            assert "wrote " not in text.split("=== 9/9")[0].replace("wrote the", "")
             answer = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
             assert answer.status_code == 200 and "<html" in answer.text
             second.send_signal(signal.SIGINT)

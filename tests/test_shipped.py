@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from tell.engine import EngineOptions
 from tell.paths import cache_dir
 from tell.registry import Registry
 from tell.shipped import on_base, shipped_adapters, shipped_dir
+from tests.fake_engine import FakeEngine
 from tests.fake_eval_engine import light_adapter, light_base, make_bench
 from tests.running import Upper
 from tests.serving import Running, publish, running, until
@@ -257,7 +260,8 @@ def test_published_pairs_have_the_first_claim_to_room(isolated: Path, capfd: pyt
     first = published(isolated, "fo-en")
     with served(isolated, limits=Limits(adapters=3, context=2048)) as found:
         # Two pairs and one place for a change.
-        assert found.service.pairs() == ["en-is", "fo-en"]
+        assert answering(found, first, "fo-en")
+        until(lambda: found.service.pairs() == ["en-is", "fo-en"] and answering(found, ids["en-is"], "en-is"))
         assert "no room for a shipped adapter" in found.status("is-en")["reason"]
         second = published(isolated, "en-fo", 2)
         until(lambda: answering(found, second, "en-fo"))
@@ -269,6 +273,25 @@ def test_published_pairs_have_the_first_claim_to_room(isolated: Path, capfd: pyt
         (Registry().root / "pairs" / "en-fo.json").unlink()
         until(lambda: len(found.service.pairs()) == 2)
         assert "fo-en" in found.service.pairs()
+
+
+def test_what_was_published_answers_before_what_came_with_tellmt_is_loaded(isolated: Path) -> None:
+    shipped, gate = ship(isolated), threading.Event()
+    id = published(isolated, "fo-en")
+
+    class Slow(FakeEngine):
+        async def load(self, adapter_id: str, path: Path) -> None:
+            if adapter_id == shipped.id:
+                await asyncio.to_thread(gate.wait, 20)
+            await super().load(adapter_id, path)
+
+    with served(isolated, engine=Slow) as found:
+        try:
+            assert answering(found, id, "fo-en") and found.http.get("/ready").status_code == 200
+            assert found.status("is-en")["state"] == "loading" and found.engine.loads[0] == id
+        finally:
+            gate.set()
+        until(lambda: answering(found, shipped.id))
 
 
 def test_one_that_does_not_act_is_refused_and_the_others_answer(isolated: Path) -> None:
