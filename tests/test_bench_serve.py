@@ -373,6 +373,7 @@ FAKE = ("--engine", "ct2", "--module", "tests.fake_busy_serve", "--quick", "--js
 RAW = ("--raw", ROOT / "tests" / "fake_raw.py")
 
 
+@pytest.mark.clock
 @pytest.mark.slow
 def test_the_benchmark_from_end_to_end(home: Path) -> None:
     done = script("bench_serve", *FAKE, *RAW, "--only", "throughput,mixed,live,hotload,cache")
@@ -396,6 +397,7 @@ def test_a_raw_engine_that_says_something_else_voids_it(home: Path) -> None:
     assert not any(line.startswith("throughput against") for line in found["lines"])
 
 
+@pytest.mark.clock
 @pytest.mark.slow
 def test_overload_from_end_to_end(home: Path) -> None:
     found = json.loads(script("overload_serve", *FAKE).stdout)
@@ -403,11 +405,13 @@ def test_overload_from_end_to_end(home: Path) -> None:
     assert found["crossed"] == 0 and found["checked"] > 10 and found["peak"] and found["refusals_ms"]["p99"] > 0
 
 
+@pytest.mark.clock
 def test_churn_from_end_to_end(home: Path) -> None:
     found = json.loads(script("churn_serve", *FAKE, FAKE_LETTERS="1").stdout)
     assert found["changes"] == 6 and found["failures"] == [] and set(found["statuses"]) == {"200"} and set(found["verdicts"]) == {"right"}
 
 
+@pytest.mark.clock
 @pytest.mark.slow
 def test_stop_from_end_to_end(home: Path) -> None:
     found = json.loads(script("stop_serve", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
@@ -415,6 +419,7 @@ def test_stop_from_end_to_end(home: Path) -> None:
     assert len(found["leaving"]) >= 3 and all(f["goes_on_s"] <= 2 for f in found["leaving"].values())
 
 
+@pytest.mark.clock
 @pytest.mark.slow
 def test_soak_from_end_to_end(home: Path) -> None:
     found = json.loads(script("soak_serve", *FAKE, "--plot", home / "soak.png").stdout)

@@ -56,6 +56,7 @@ def test_texts(client: Client, mark: str, made: Any) -> None:
         client.translate("a", "is", "en", base=True)
 
 
+@pytest.mark.clock
 def test_a_stream(client: Client, service: Running, mark: str, made: Any) -> None:
     *parts, end = client.stream(["a\nb\u2028c", "", "endless"], "is", "en", segments=True)
     assert end == Done(pair="is-en", adapter=made[2]["is-en"], base="light")

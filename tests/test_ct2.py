@@ -232,6 +232,7 @@ def test_callers_that_ask_again_at_once_fall_into_step(fresh: Base) -> None:
     run(fresh, work)
 
 
+@pytest.mark.clock
 def test_translations_go_on_while_an_adapter_is_converted(fresh: Base, tmp_path: Path) -> None:
     adapter = make_tiny_adapter(tmp_path / "a", fresh)
     prompt = Prompt((2, 300, 301, 302), 8, False)

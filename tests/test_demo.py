@@ -26,7 +26,7 @@ seed = 1
 ratio = {ratio}
 [train]
 learning_rate = 0.01
-epochs = 2
+epochs = 1
 batch_tokens = 512
 micro_tokens = 1024
 dtype = "float32"

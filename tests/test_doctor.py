@@ -38,6 +38,7 @@ def test_it_says_what_is_here(cli: CLI, isolated: Path) -> None:
     assert all(line in text for line in ("this machine can", "extras", "none yet; run: tellmt base fetch", "no pairs yet"))
 
 
+@pytest.mark.clock
 def test_it_imports_nothing_heavy() -> None:
     code = "import sys; from tell.cli import main; main(['doctor']); print([m for m in ('torch','transformers','vllm','ctranslate2') if m in sys.modules])"
     start = time.monotonic()

@@ -49,6 +49,7 @@ def test_greedy_output_is_that_of_transformers(running: Running, base: Base) -> 
     assert sum(f == e for f, e in zip(found, expected, strict=True)) >= 6, list(zip(found, expected, strict=True))
 
 
+@pytest.mark.clock
 def test_load_unload_and_what_is_loaded(running: Running, adapters: tuple[Adapter, Adapter]) -> None:
     a, b = adapters
     engine = running.engine

@@ -205,6 +205,7 @@ def test_a_file_with_keys(keyed: tuple[Running, str]) -> None:
     assert "source: missing" in error(service.http.post("/translate_file", files={"file": ("a.txt", b"a")}, data={"api_key": key}), 400)
 
 
+@pytest.mark.clock
 def test_a_client_that_leaves_ends_its_file(service: Running) -> None:
     service.engine.delay, before = 20.0, service.engine.cancelled
     with pytest.raises(httpx.ReadTimeout):

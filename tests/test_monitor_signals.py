@@ -156,14 +156,15 @@ def test_it_costs_a_request_next_to_nothing() -> None:
     """Of a request of one sentence, which takes 20 ms at the least (a GPU), less than a hundredth: by the clock, and by what is put off."""
     signals = Signals(Metrics())
     made, text = Checked("Hello world, this is a sentence.", 9, False, ("number",)), "Halló heimur, þetta er setning."
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(2000):
         signals.note("is-en", "a" * 32, text, made)
         signals.took("is-en", "a" * 32, 0.1)
-    assert (time.perf_counter() - began) / 2000 < 0.01 * 0.02
+    assert (time.thread_time() - began) / 2000 < 0.01 * 0.02
     assert len(signals._line) == LOOKED_AT
 
 
+@pytest.mark.clock
 def test_a_canary_run_gives_way(bench: Any, tmp_path: Path) -> None:
     base, root = bench
     registry = Registry(tmp_path / "registry")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from serve.feedback import Feedback
 from serve.keys import add_key
 from tell.bases import Base
 from tell.errors import EngineError
+from tell.files import write_atomic
 from tell.registry import Registry
 from tests.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, chromium, overflow, proper, shot
 from tests.fake_eval_engine import light_adapter, light_base
@@ -581,7 +583,7 @@ def test_nothing_overflows_on_a_phone(size: tuple[int, int], service: Running, b
 
 def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, made: Made) -> None:
     """Still starting; nothing published; published and refused; live: without a reload."""
-    base, registry = made[0], Registry(tmp_path / "registry")
+    base, registry, aside = made[0], Registry(tmp_path / "registry"), Registry(tmp_path / "aside")
     with running(base, registry, Speaking) as server:
         server.service.started = False
         page = browser.open(server.url)
@@ -597,19 +599,19 @@ def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, mad
         proper(page)
         shot(page, "empty-light")
         adapter = light_adapter(tmp_path / "is-en", base, "is-en")
-        id = registry.add(adapter.path, adapter.card)
-        weights = registry.path(id) / "adapter_model.safetensors"
+        id = publish(aside, adapter)
+        weights = aside.path(id) / "adapter_model.safetensors"
         whole = weights.read_bytes()
-        registry.promote("is-en", id, "test")
-        # Before the service looks at it: it is not asked to, and then it is.
         weights.write_bytes(b"cut")
+        # A registry promotes nothing that is damaged, so it is made elsewhere; the adapter is there before the pair that names it.
+        shutil.copytree(aside.root / "adapters", registry.root / "adapters", dirs_exist_ok=True)
+        write_atomic(registry.root / "pairs" / "is-en.json", (aside.root / "pairs" / "is-en.json").read_bytes())
         until(lambda: server.status().get("state") == "refused")
         page.get_by_role("button", name="Check again").click()
         expect(page.locator("#refused-list")).to_contain_text("is-en:")
         expect(page.locator("#refused-list")).to_contain_text("safetensors")
         shot(page, "refused-light")
-        weights.write_bytes(whole)
-        registry.promote("is-en", id, "test")
+        write_atomic(registry.path(id) / weights.name, whole)
         until(lambda: server.status()["state"] == "live")
         page.evaluate(look)
         expect(page.locator("#form")).to_be_visible()

@@ -20,7 +20,7 @@ import pytest
 from serve import fits
 from tell.card import CARD, CONFIG, WEIGHTS, Adapter, adapter_id, open_adapter, read_card, write_card
 from tell.errors import AdapterError, EngineError, TellmtError
-from tell.files import sha256_file
+from tell.files import sha256_file, write_atomic
 from tell.registry import Registry
 from tell.weights import BLOCK, all_finite, check_weights
 from tests.fake_engine import FakeEngine
@@ -356,10 +356,10 @@ def test_a_card_of_another_pair(served: tuple[Running, Registry, str], tmp_path:
         registry.promote("is-en", id, "why")
     state = registry.root / "pairs" / "is-en.json"
     before = state.read_bytes()
-    state.write_text(json.dumps({**json.loads(before), "live": id}))
+    write_atomic(state, json.dumps({**json.loads(before), "live": id}))
     status = until(lambda: (s := found.status())["state"] == "refused" and s)
     assert "this adapter is for another pair" in status["reason"] and status["adapter"] == old
-    state.write_bytes(before)
+    write_atomic(state, before.decode())
     until(lambda: found.status()["state"] == "live")
     assert set(found.engine.asked) == {old}
 

@@ -111,6 +111,7 @@ def test_ctrl_c_is_130(start: Any, tmp_path: Path) -> None:
     assert "fake engine closed" in service.err
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_requests_under_way_end_and_no_new_connection_is_taken(start: Any, tmp_path: Path, number: int, code: int) -> None:
     published(tmp_path)
@@ -137,6 +138,7 @@ def test_requests_under_way_end_and_no_new_connection_is_taken(start: Any, tmp_p
     assert "fake engine closed" in service.err
 
 
+@pytest.mark.clock
 def test_a_second_signal_ends_it_at_once(start: Any, tmp_path: Path) -> None:
     published(tmp_path)
     service = start(FAKE_DELAY="3")

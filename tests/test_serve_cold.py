@@ -58,7 +58,9 @@ def test_all_pairs_are_served_with_room_for_two(bench: Bench) -> None:  # noqa: 
         # Who was not asked for the longest made room.
         ask(found, "is-en")
         ask(found, "fo-is")
-        assert states(found)["is-fo"] == "cold" and states(found)["is-en"] == "live"
+        assert states(found)["is-en"] == "live"
+        # Between the going of one and the coming of another there seems to be room, so it may just be tried.
+        until(lambda: states(found)["is-fo"] == "cold")
         # Where there is room again a cold one is loaded without being asked for.
         for pair in ("de-is", "en-is", "is-en", "is-fo"):
             bench.pair_file(pair).unlink()
@@ -136,7 +138,7 @@ def test_pinned_pairs_are_loaded_first_and_stay(bench: Bench) -> None:  # noqa: 
         assert "pinned" in error(answer, 503) and answer.headers["retry-after"]
         bench.registry.pin("de-is", False, "test")
         until(lambda: states(found)["en-is"] == "live")
-        assert set(states(found).values()) == {"live", "cold"}
+        until(lambda: set(states(found).values()) == {"live", "cold"})
 
 
 def test_one_with_requests_under_way_is_waited_for(bench: Bench) -> None:  # noqa: F811
@@ -161,7 +163,8 @@ def test_one_that_does_not_end_keeps_its_place(bench: Bench) -> None:  # noqa: F
         found.engine.delay = 0.0
         answer = ask(found, "en-is")
         assert "no room" in error(answer, 503) and answer.headers["retry-after"]
-        assert states(found) == {"de-is": "live", "en-is": "cold"} and ask(found, "de-is", "b").status_code == 200
+        until(lambda: states(found) == {"de-is": "live", "en-is": "cold"})
+        assert ask(found, "de-is", "b").status_code == 200
         assert first.result().status_code == 200 and evictions(found) == 0
         assert ask(found, "en-is").status_code == 200
 
@@ -224,6 +227,7 @@ def test_what_goes_on_answering_for_a_refused_version_is_not_unloaded(bench: Ben
         assert ask(found, "de-is").json()["adapter"] == old
 
 
+@pytest.mark.clock
 def test_a_roll_back_under_load_is_live_in_a_second_and_loads_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setenv("TELLMT_REGISTRY", str(bench.registry.root))
     old = bench.publish(seed=1)

@@ -45,6 +45,7 @@ def asking(url: str, answers: list[httpx.Response | Exception], text: str = "a")
     return thread
 
 
+@pytest.mark.clock
 def test_readiness_goes_at_once_and_new_requests_are_taken_for_the_grace(start: Start, tmp_path: Path) -> None:  # noqa: F811
     published(tmp_path)
     service = start("--grace", "3")
@@ -62,6 +63,7 @@ def test_readiness_goes_at_once_and_new_requests_are_taken_for_the_grace(start: 
     assert 3 <= time.monotonic() - began < 8
 
 
+@pytest.mark.clock
 def test_a_kept_connection_that_is_idle_is_closed(start: Start, tmp_path: Path) -> None:  # noqa: F811
     published(tmp_path)
     service = start("--grace", "0")
@@ -100,6 +102,7 @@ def test_under_load_no_accepted_request_is_lost(start: Start, tmp_path: Path) ->
     assert set(answers) == {id}, {str(a) for a in answers}
 
 
+@pytest.mark.clock
 def test_what_takes_longer_than_the_drain_time_is_answered_with_503(start: Start, tmp_path: Path) -> None:  # noqa: F811
     published(tmp_path)
     # The calls that prove the adapter take as long.
@@ -115,6 +118,7 @@ def test_what_takes_longer_than_the_drain_time_is_answered_with_503(start: Start
     assert "requests are left after 1 s" in service.err
 
 
+@pytest.mark.clock
 def test_an_engine_that_hangs_is_not_waited_for(start: Start, tmp_path: Path) -> None:  # noqa: F811
     published(tmp_path)
     service = start("--drain", "1", "--grace", "0")
@@ -129,6 +133,7 @@ def test_an_engine_that_hangs_is_not_waited_for(start: Start, tmp_path: Path) ->
     thread.join()
 
 
+@pytest.mark.clock
 def test_the_engine_dies_and_the_adapters_come_back_with_the_next_process(start: Start, tmp_path: Path) -> None:  # noqa: F811
     id, other = published(tmp_path), published(tmp_path, "en-is", seed=2)
     service = start(FAKE_DELAY="1")

@@ -258,7 +258,7 @@ def test_a_pair_removed_from_the_registry_stops_being_served(bench: Bench) -> No
 def test_a_pair_whose_live_adapter_was_taken_back(bench: Bench) -> None:
     with serving_one(bench) as (found, _):
         state = json.loads(bench.pair_file().read_text())
-        bench.pair_file().write_text(json.dumps({**state, "live": None}))
+        write_atomic(bench.pair_file(), json.dumps({**state, "live": None}))
         until(lambda: found.translate("a").status_code == 400)
         assert found.status()["reason"] == "no adapter is live for this pair"
 

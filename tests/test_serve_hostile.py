@@ -313,6 +313,7 @@ def test_too_much_waiting_is_answered_503_and_the_rest_goes_on(made: Any) -> Non
         assert max(n for id, n in found.engine.calls if id) <= 5
 
 
+@pytest.mark.clock
 def test_a_client_that_leaves_stops_the_engine(service: Running) -> None:
     service.engine.delay = 30
     before = service.engine.cancelled

@@ -210,6 +210,7 @@ def test_openapi_describes_bodies_answers_and_errors(service: Running) -> None:
     assert "application/x-www-form-urlencoded" in api["paths"]["/translate"]["post"]["requestBody"]["content"]
 
 
+@pytest.mark.clock
 def test_requests_share_the_engine(service: Running) -> None:
     service.engine.delay = 0.3
     began = time.monotonic()

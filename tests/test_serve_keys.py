@@ -251,20 +251,20 @@ def test_the_service_follows_the_file(keyed: tuple[Running, dict[str, str]], cap
         return f"{said}; the keys that were read last stay in force" in "".join(heard)
 
     _, late = add_key("late", ["translate"])
-    until(lambda: status(late) == 200, 3)
+    until(lambda: status(late) == 200)
     good = keys_file().read_bytes()
     keys_file().write_bytes(good[:100])
-    until(lambda: says_and_works("found not JSON"), 3)
+    until(lambda: says_and_works("found not JSON"))
     keys_file().write_bytes(good)
     keys_file().chmod(0o644)
-    until(lambda: says_and_works("valid: a file of mode 0600: chmod 600"), 3)
+    until(lambda: says_and_works("valid: a file of mode 0600: chmod 600"))
     keys_file().unlink()
-    until(lambda: says_and_works("the keys file is gone"), 3)
+    until(lambda: says_and_works("the keys file is gone"))
     assert service.http.post("/api/v1/translate", json=BODY).status_code == 401
     keys_file().write_bytes(good)
     keys_file().chmod(0o600)
     revoke_key("late")
-    until(lambda: status(late) == 401, 3)
+    until(lambda: status(late) == 401)
 
 
 def test_an_expired_key_is_nobodys(keyed: tuple[Running, dict[str, str]]) -> None:
@@ -274,7 +274,7 @@ def test_an_expired_key_is_nobodys(keyed: tuple[Running, dict[str, str]]) -> Non
         key["expires"] = "2020-01-01T00:00:00Z"
     keys_file().write_text(json.dumps(found))
     os.chmod(keys_file(), 0o600)
-    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(keys["translate"])).status_code == 401, 3)
+    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(keys["translate"])).status_code == 401)
 
 
 def test_a_service_without_keys_translates_and_administers_nothing(made: Any) -> None:
@@ -289,10 +289,10 @@ def test_a_service_without_keys_translates_and_administers_nothing(made: Any) ->
         assert service.http.get("/api/v1/admin/log").status_code == 401
         # The first key closes it, without a restart; revoking the last one does not open it again.
         _, key = add_key("first", ["translate"])
-        until(lambda: service.translate("a").status_code == 401, 3)
+        until(lambda: service.translate("a").status_code == 401)
         assert service.http.post("/api/v1/translate", json=BODY, headers=bearer(key)).status_code == 200
         revoke_key("first")
-        until(lambda: service.http.post("/api/v1/translate", json=BODY, headers=bearer(key)).status_code == 401, 3)
+        until(lambda: service.http.post("/api/v1/translate", json=BODY, headers=bearer(key)).status_code == 401)
         assert service.translate("a").status_code == 401
 
 
@@ -324,10 +324,10 @@ def test_promote_roll_back_pin_and_the_log(made: Any) -> None:
         answer = admin(service, key, "promote", pair="is-en", adapter=second[:8], why="better")
         assert answer.status_code == 200, answer.text
         assert (answer.json()["live"], answer.json()["previous"]) == (second, first)
-        until(lambda: service.texts("a") == [f"<{second[:8]}>a"], 5)
+        until(lambda: service.texts("a") == [f"<{second[:8]}>a"])
         answer = admin(service, key, "rollback", pair="is-en", why="numbers")
         assert answer.json()["live"] == first
-        until(lambda: service.texts("a") == [f"<{first[:8]}>a"], 5)
+        until(lambda: service.texts("a") == [f"<{first[:8]}>a"])
         assert admin(service, key, "pin", pair="is-en", why="hot").json()["pinned"] is True
         assert registry.state("is-en").pinned
         assert admin(service, key, "unpin", pair="IS-EN", why="cold").json()["pinned"] is False

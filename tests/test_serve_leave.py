@@ -72,6 +72,7 @@ def nothing_left(service: Running, began: float, tasks: int) -> None:
     assert service.metric("tellmt_segments_in_engine") == 0
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("way", ["close", "reset", "half read"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_that_leaves_ends_its_work(slow: Running, kind: str, way: str) -> None:
@@ -97,6 +98,7 @@ def test_a_client_that_leaves_ends_its_work(slow: Running, kind: str, way: str) 
     assert len(slow.engine.given) - given < 300
 
 
+@pytest.mark.clock
 def test_one_that_leaves_does_not_take_others_along(slow: Running) -> None:
     slow.engine.delay = 1.0
     with client(slow, "plain") as staying:
@@ -107,6 +109,7 @@ def test_one_that_leaves_does_not_take_others_along(slow: Running) -> None:
         assert b"200 OK" in staying.recv(2000)
 
 
+@pytest.mark.clock
 def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long text is tokenised in a thread, which cannot be stopped; nothing of it reaches the engine."""
     plan = type(slow.service)._plan
@@ -124,6 +127,7 @@ def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, 
     assert time.monotonic() - began < PROMISED and len(slow.engine.given) == given
 
 
+@pytest.mark.clock
 @pytest.mark.slow
 @pytest.mark.all_cores
 @pytest.mark.timeout(240)

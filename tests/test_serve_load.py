@@ -150,6 +150,7 @@ def test_a_request_is_refused_when_its_turn_would_come_too_late() -> None:
         admission.check_time(10.0, 0, 16_000)
 
 
+@pytest.mark.clock
 def test_refusals_touch_neither_the_tokeniser_nor_the_engine_and_are_quick(made: Any) -> None:
     with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=50, batch=4)) as found:
         found.engine.delay = 20
@@ -187,6 +188,7 @@ def order(service: Running, long: Callable[[], Any], short: Callable[[], Any], w
 LINES = [f"lína {i:03}" for i in range(300)]
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("case", ["cold pair", "other key", "sentence"])
 def test_what_is_short_does_not_wait_for_what_is_long(made: Any, keys: list[str], case: str) -> None:
     with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as found:
@@ -198,6 +200,7 @@ def test_what_is_short_does_not_wait_for_what_is_long(made: Any, keys: list[str]
         until(lambda: at_rest(found))
 
 
+@pytest.mark.clock
 def test_turns_are_counted_in_tokens(made: Any, keys: list[str]) -> None:
     """Two keys ask for the same number of segments, one for long ones: meanwhile the other gets more of them."""
     with running(made[0], made[1], lambda options: SlowEngine(options, places=4), Limits(context=2048, batch=4)) as found:
@@ -210,6 +213,7 @@ def test_turns_are_counted_in_tokens(made: Any, keys: list[str]) -> None:
         assert sum("x" in s for s in given[:last]) < 40
 
 
+@pytest.mark.clock
 def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -> None:
     with running(made[0], made[1], BatchEngine, Limits(context=2048, batch=8)) as found:
         found.engine.delay = 0.1
@@ -237,6 +241,7 @@ def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
     assert window_of("ct2", 64) == Window(64, batches=True)
 
 
+@pytest.mark.clock
 def test_a_third_adapter_gets_a_slot_from_two_busy_ones(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.window.STAY", 500)
     with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as found:
@@ -280,6 +285,7 @@ def test_times_that_are_none(service: Running, value: str) -> None:
     assert "timeout: not usable; valid: seconds within which the answer is wanted, above 0" in error(answer, 400)
 
 
+@pytest.mark.clock
 def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once(made: Any) -> None:
     with running(made[0], made[1], lambda options: SlowEngine(options, places=10), Limits(context=2048, batch=8)) as found:
         found.engine.delay = 0.05

@@ -111,10 +111,10 @@ def test_what_a_model_writes_never_becomes_markup(pieces: list[str], written: st
 @pytest.mark.parametrize("unit", ["<b>", "<div>", "</p>", "<a ", "<!--", "&", "<b>a", "<p>a", "<x1>", "<pre>a\n", "<!---->"])
 def test_no_page_takes_long(unit: str) -> None:
     text = (unit * 100_000)[:60_000]
-    began = time.monotonic()
+    began = time.thread_time()
     page = parse_html(text)
     page.filled(page.text)
-    assert time.monotonic() - began < 10
+    assert time.thread_time() - began < 10
 
 
 # Over HTTP

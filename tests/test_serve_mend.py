@@ -113,6 +113,7 @@ def test_flags_are_those_of_a_texts_segments_and_of_a_streams_parts(scripted: An
         assert [(p["text"], p["flags"]) for p in parts] == [("1994", ["number"]), ("\nGood", []), ("\n", ["empty"])]
 
 
+@pytest.mark.clock
 def test_a_request_without_time_is_answered_with_its_flags(scripted: Any) -> None:
     with scripted(CASES["loop"][0]) as service:
         service.engine.delay = 0.5

@@ -165,6 +165,7 @@ def test_candidates_count_in_the_queue_and_leave_with_their_request(drawing: Run
     drawing.engine.delay = 0.0
 
 
+@pytest.mark.clock
 def test_what_is_not_done_in_time_is_left_out(drawing: Running) -> None:
     """The greedy output is there, the draws are not: chosen is among what there is, before the last 30% of the request's time."""
     real = drawing.engine.generate

@@ -92,6 +92,7 @@ def test_what_failed_is_given_back_to_all(made: Any, redis: Redis) -> None:
         assert ask(one, key, "abc").status_code == 429
 
 
+@pytest.mark.clock
 def test_redis_away_and_back(made: Any, redis: Redis, capfd: pytest.CaptureFixture[str]) -> None:
     key, free = add_key("a", ["translate"], requests_per_minute=5)[1], add_key("b", ["translate"])[1]
     with running(*made, quota=Quota(redis.uri)) as service:

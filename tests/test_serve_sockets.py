@@ -233,6 +233,7 @@ def closed_within(raw: socket.socket, seconds: float, drip: bytes = b"") -> tupl
     pytest.fail(f"not closed within {seconds} s; said {out!r}")
 
 
+@pytest.mark.clock
 def test_slow_heads_and_idle_connections_are_closed(wire: Running) -> None:
     for first, drip in (
         (b"", b""),

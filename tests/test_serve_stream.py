@@ -87,6 +87,7 @@ def test_what_goes_wrong_before_the_head_is_an_ordinary_answer(service: Running)
         assert answer.status_code == 405
 
 
+@pytest.mark.clock
 def test_what_goes_wrong_after_the_head_is_the_last_line(made: Any) -> None:
     with running(made[0], made[1], Steps) as found:
         found.engine.stop_at = found.engine.answered + 2

@@ -100,7 +100,7 @@ def test_deepls_client(service: Running, mark: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_xml_takes_long() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     for text in ("<a/>" * 20_000, "<a>b</a>" * 12_000, "a:b " * 20_000, "<a b:c='d'/>" * 8000, "<a " + " ".join(f"x{i}='y'" for i in range(9000)) + "/>"):
         parse_xml(text, Rules())
-    assert time.monotonic() - began < 10
+    assert time.thread_time() - began < 10

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -147,10 +146,8 @@ def test_everything_from_an_index_that_has_it(project: Path) -> None:
     assert not {"torchvision", "torchaudio", "torchcodec"} & set(versions(project))
 
     for profile in ("demo", "all"):
-        start = time.monotonic()
         again = run(project, profile)
         assert again.returncode == 0 and again.stderr == "setup: .venv is up to date (profile all)\n"
-        assert time.monotonic() - start < 1.5
 
     # The benchmark adds to what is there, once.
     assert "installing tellmt[train,bench]" in run(project, "bench").stderr

@@ -118,6 +118,6 @@ def test_sources_given_back_are_flagged() -> None:
 @pytest.mark.parametrize("unit", ["a", "ab ", "nei ", "a b c d e f g ", "x1 ", "..", "今日", "word{i} "])
 def test_no_text_takes_long_to_look_at(unit: str) -> None:
     text = "".join(unit.replace("{i}", str(i % 700)) for i in range(8000))[:8000]
-    began = time.monotonic()
+    began = time.thread_time()
     flags_of(IS_EN, text, text)
-    assert time.monotonic() - began < 3
+    assert time.thread_time() - began < 3

@@ -50,11 +50,11 @@ def test_nothing_is_lost_whatever_the_braces(text: str) -> None:
 
 
 def test_no_message_takes_long() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     hard = "{n, plural, one {" * 4000, "{n, plural, other {a}} " * 4000, "{n, plural, " + "one {a} " * 10_000, "{" * 50_000, "{n, plural, one {{a}" * 4000
     for text in hard:
         split(text)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize(("made", "flagged"), [("{ the cat } sat", False), ("the cat } sat", True), ("the cat sat", True), ("{ the {cat} } sat", True)])

@@ -109,6 +109,6 @@ def test_bare_is_what_there_is_to_translate() -> None:
 @pytest.mark.parametrize("unit", ["<a ", "<!--", "{{", "%(", "a@", "http://", "&#", "[[", "x" * 50 + "://", "a.", "${", "$a", "<a <", "%" * 7, "__"])
 def test_no_text_takes_long_to_look_through(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    began = time.monotonic()
+    began = time.thread_time()
     find(text)
-    assert time.monotonic() - began < 3
+    assert time.thread_time() - began < 3

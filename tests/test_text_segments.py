@@ -136,6 +136,6 @@ def test_sentences(text: str, expected: list[str]) -> None:
     "text", ["“a. " * 25_000, "a" + " " * 99_998 + "b", "- " * 50_000, "1. " * 33_333 + "a", ("x" * 499 + " ") * 200, "(" * 50_000, "1.\n" * 33_333]
 )
 def test_no_text_takes_long_to_divide(text: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     spans = split(text, by_bytes, 256, "is")
-    assert join(spans) == text and time.monotonic() - began < 5
+    assert join(spans) == text and time.thread_time() - began < 5

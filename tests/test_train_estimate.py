@@ -29,6 +29,7 @@ def train(tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
+@pytest.mark.clock
 def test_what_is_estimated_is_what_then_happens(train: Any, tmp_path: Path) -> None:
     before = sorted(p.name for p in tmp_path.rglob("*"))
     said, _ = train("--dry-run", "--json")
@@ -41,6 +42,7 @@ def test_what_is_estimated_is_what_then_happens(train: Any, tmp_path: Path) -> N
     assert 2**27 < said["memory"] < 2**34
 
 
+@pytest.mark.clock
 def test_it_says_so_to_people_and_grows_with_the_work(train: Any) -> None:
     said, _ = train("--dry-run")
     for word in ("examples", "tokens", "steps", "micro-batches", "time", "memory", "GiB"):
