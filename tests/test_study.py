@@ -139,7 +139,8 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
     text = (
         STUDY.replace("seeds = [1, 2]", "seeds = [1]")
         .replace('[arms.shots]\nkind = "base"\nshots = 2\n', "")
-        .replace('[arms.tell]\n\n[arms.tell-last]\nmix = { order = "task-last" }\ntuned_as = "tell"', '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "sft"')
+        .replace('[arms.tell]\n\n[arms.tell-last]\nmix = { order = "task-last" }\ntuned_as = "tell"', '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"')
+        .replace('task = "ltd"', 'task = "ltd"\ntuned_as = "sft"')
     )
     file = written(text)
     command = [sys.executable, "-m", "tell.cli", "study", file, "-o", "out", "--jobs", "2"]
