@@ -6,6 +6,7 @@ Every write goes aside, is flushed to the disk (fsync), and is then renamed into
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import hashlib
 import io
@@ -15,11 +16,14 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tell.errors import CorpusError
+
+# What a rename says where something stands already.
+OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -100,16 +104,32 @@ def atomic_dir(final: Path) -> Iterator[Path]:
                 with open(os.path.join(root, name), "rb") as f:
                     os.fsync(f.fileno())
             fsync_dir(Path(root))
-        if final.exists():
-            old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old."))
-            os.replace(final, old / final.name)
-            os.replace(aside, final)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(aside, final)
+        _put(aside, final)
         fsync_dir(final.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(aside: Path, final: Path) -> None:
+    """Rename `aside` to `final`, whatever other processes put there or take away meanwhile: to ask beforehand tells only how it was."""
+    moved: list[Path] = []
+    while True:
+        try:
+            os.replace(aside, final)
+            break
+        except OSError as e:
+            if e.errno not in OCCUPIED:
+                with suppress(OSError, IndexError):
+                    os.replace(moved[-1] / final.name, final)
+                for old in moved:
+                    with suppress(OSError):
+                        old.rmdir()
+                raise
+        moved.append(Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.old.")))
+        with suppress(FileNotFoundError):
+            os.replace(final, moved[-1] / final.name)
+    for old in moved:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
