@@ -282,11 +282,12 @@ class Conductor:
     def _scored(self, work: Path, held: Slice, call: Any) -> dict[str, Any]:
         """Scores on the held-out slice. The engine's converted model, 275 MB for the smallest base, is removed again."""
         adapter = open_adapter(work / "adapter")
-        converted = list((cache_dir() / "ct2").glob(f"*-{weights_of(adapter.card)}"))
+        cache, models = cache_dir() / "ct2", f"*-{weights_of(adapter.card)}"
+        converted = list(cache.glob(models))
         to = ["-o", self._relative(work / "scores"), "--json"]
         scored: dict[str, Any] = call("score", self._relative(work / "adapter"), "--corpus", held.corpus, "--split", held.split, "--no-base", *to)
         if not converted:
-            for made in (cache_dir() / "ct2").glob(f"*-{weights_of(adapter.card)}"):
+            for made in cache.glob(models):
                 shutil.rmtree(made, ignore_errors=True)
         return scored
 

@@ -46,9 +46,8 @@ def pytest_configure() -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
     if workers and ALL_CORES:
         cores, number = sorted(ALL_CORES), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-        share = max(1, len(cores) // workers)
-        first = number * share % len(cores)
-        os.sched_setaffinity(0, cores[first : first + share])
+        if share := len(cores) // workers:
+            os.sched_setaffinity(0, cores[number * share : (number + 1) * share])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,10 +62,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
     for item in items:
         if item.get_closest_marker("clock"):
             item.add_marker(pytest.mark.flaky(reruns=2))
-    """The longest first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
     slow = Counter(unit(str(item.path)) for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[unit(str(item.path))]))
 

@@ -22,6 +22,12 @@ def fill(path: Path, text: str) -> None:
     (path / "a").write_text(text)
 
 
+def is_replaced(final: Path) -> None:
+    with atomic_dir(final) as aside:
+        fill(aside, "ours")
+    assert (final / "a").read_text() == "ours" and os.listdir(final.parent) == ["out"]
+
+
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What others do just before the first renames of this process, one after the other."""
@@ -40,26 +46,20 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_one_that_comes_meanwhile_is_replaced(tmp_path: Path, meanwhile: list[Any]) -> None:
     final = tmp_path / "out"
     meanwhile.append(lambda: fill(final, "theirs"))
-    with atomic_dir(final) as aside:
-        fill(aside, "ours")
-    assert (final / "a").read_text() == "ours" and os.listdir(tmp_path) == ["out"]
+    is_replaced(final)
 
 
 def test_one_that_goes_meanwhile_is_not_missed(tmp_path: Path, meanwhile: list[Any]) -> None:
     final = tmp_path / "out"
     fill(final, "old")
     meanwhile.extend([lambda: None, lambda: shutil.rmtree(final), lambda: fill(final, "theirs")])
-    with atomic_dir(final) as aside:
-        fill(aside, "ours")
-    assert (final / "a").read_text() == "ours" and os.listdir(tmp_path) == ["out"]
+    is_replaced(final)
 
 
 def test_a_file_in_its_place_is_replaced(tmp_path: Path) -> None:
     final = tmp_path / "out"
     final.write_text("a file")
-    with atomic_dir(final) as aside:
-        fill(aside, "ours")
-    assert (final / "a").read_text() == "ours" and os.listdir(tmp_path) == ["out"]
+    is_replaced(final)
 
 
 def test_what_was_there_stays_when_the_rename_fails(tmp_path: Path, meanwhile: list[Any]) -> None:
