@@ -209,7 +209,7 @@ def tables(scores: dict[str, Any], translated: Sequence[tuple[str, str]]) -> lis
 def demo(port: int, work: str, recipe: str, once: bool) -> None:
     from rich.console import Console
 
-    from tell.bases import DEFAULT_BASE
+    from tell.model.base import DEFAULT_BASE
     from tell.recipe import load_recipe
 
     start = time.monotonic()

@@ -4,9 +4,9 @@
 Reads pyproject.toml. Writes .venv/, and .venv/tellmt-setup.json last: a run that finds it unchanged ends at once.
 Standard library only, and written so that an old python3 can still read it and hand over to a newer one.
 
-    python3 deploy/setup_env.py demo    what `make demo` needs: training, serving, the CPU engine
-    python3 deploy/setup_env.py all     also the tests' tools, and vLLM in the build this machine can run
-    python3 deploy/setup_env.py bench   what `make bench-train` needs: what `demo` or `all` installed, and the trainer to compare with
+    python3 scripts/setup_env.py demo    what `make demo` needs: training, serving, the CPU engine
+    python3 scripts/setup_env.py all     also the tests' tools, and vLLM in the build this machine can run
+    python3 scripts/setup_env.py bench   what `make bench-train` needs: what `demo` or `all` installed, and the trainer to compare with
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def set_up(profile: str, again: bool) -> None:
         write_stamp({"key": now, "profile": profile, "missing": missing})
         say(f"done in {time.monotonic() - start:.0f} s; activate it with: . .venv/bin/activate")
     if missing:
-        say(missing + " (try again with: python3 deploy/setup_env.py " + profile + " --again)")
+        say(missing + " (try again with: python3 scripts/setup_env.py " + profile + " --again)")
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 Reads an adapter directory and scores.json files of `tellmt score`. Writes adapters/<pair>/: the same weights, and a card that names the licence and
 the makers of everything it was trained on, carries the scores, and no path of the machine it was trained on.
 
-    .venv/bin/python deploy/ship.py OUT/adapter --scores OUT/scores/scores.json
+    .venv/bin/python scripts/ship.py OUT/adapter --scores OUT/scores/scores.json
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.publish import read_scores
-from tell.bases import PACKAGED
-from tell.card import CONFIG, WEIGHTS, Adapter, Card, open_adapter, write_card
+from eval.gate.publish import read_scores
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter, Card, open_adapter, write_card
+from tell.adapter.shipped import MAX_WEIGHTS
 from tell.errors import AdapterError, BadInput, TellmtError
 from tell.files import atomic_dir
 from tell.languages import parse_pair
-from tell.shipped import MAX_WEIGHTS
+from tell.model.base import PACKAGED
 
 ROOT = Path(__file__).resolve().parent.parent
 _PAPER = "Documents of the TELL paper (arXiv 2404.00914), from LinesHogan/Token-Efficient-Leverage-Learning, Apache-2.0"

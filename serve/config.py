@@ -28,9 +28,9 @@ class Limits:
     timeout: float = 300.0
     # Bytes of translations kept.
     cache: int = 32 << 20
-    # Ways in which a flagged segment is tried again (serve.mend).
+    # Ways in which a flagged segment is tried again (serve.translation.retry).
     tries: int = 4
-    # What may stand in for an adapter that a pair does not have, in order (serve.ways).
+    # What may stand in for an adapter that a pair does not have, in order (serve.translation.routing).
     fallback: tuple[Way, ...] = ()
     # Seconds that a request waits for its pair to be loaded; the load goes on without it.
     patience: float = 20.0

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from tell.console import say
 
 if TYPE_CHECKING:
-    from serve.follow import Follower
-    from serve.service import Service
+    from serve.adapters.follower import Follower
+    from serve.translation.service import Service
 
 # Seconds after SIGTERM in which requests are still taken, and until all that were accepted are answered.
 GRACE, DRAIN = 1.0, 30.0
@@ -112,7 +112,7 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
     import uvicorn
 
     from serve.app import create_app
-    from serve.connections import bounded
+    from serve.http.connections import bounded
 
     app = create_app(service, follower, **access)
 

@@ -16,81 +16,33 @@ from typing import Any
 import click
 
 from tell import __version__
+from tell.command import Group
 from tell.console import say, use_json
 from tell.errors import RecipeError, TellmtError, suggestion
 
 # name -> (module:attribute, the line of help shown in the list, the panel it is shown under)
 COMMANDS = {
-    "doctor": ("tell.doctor:doctor", "Say what this machine can do and what to install for more."),
+    "doctor": ("tellmt.doctor:doctor", "Say what this machine can do and what to install for more."),
     "base": ("train.base_cli:base", "List, fetch and show base models."),
-    "pair": ("tell.pairs.cli:pair", "Add a language pair from a small corpus, in one command."),
-    "corpus": ("tell.corpus_cli:corpus", "Read a parallel corpus and freeze its split."),
-    "testset": ("tell.testset_cli:testset", "Register test sets, which nothing may be trained on; look for them in data."),
-    "select": ("tell.select_cli:select", "Choose the part of a pool that is worth training on, or worth having translated."),
-    "mix": ("tell.mix_cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
+    "pair": ("tellmt.pair.cli:pair", "Add a language pair from a small corpus, in one command."),
+    "corpus": ("tell.corpus.cli:corpus", "Read a parallel corpus and freeze its split."),
+    "testset": ("tell.corpus.testset_cli:testset", "Register test sets, which nothing may be trained on; look for them in data."),
+    "select": ("tell.select.cli:select", "Choose the part of a pool that is worth training on, or worth having translated."),
+    "mix": ("tell.mix.cli:mix", "Anchor the training pairs of corpora and shuffle them through general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "The loss of each held-out segment under ADAPTER, given its reference."),
-    "decoding": ("eval.decoding_cli:decoding", "Choose the penalty on repetition that ADAPTER decodes with, and write it into its card."),
-    "score": ("eval.score_cli:score", "Score ADAPTER and the bare base on a test set, or --hypotheses that are there already."),
-    "compare": ("eval.compare_cli:compare", "Compare the OUTPUTS of systems on the same segments."),
-    "study": ("eval.study_cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
-    "publish": ("eval.cli:publish", "Pass ADAPTER through the gate and make it live."),
-    "registry": ("tell.registry_cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
+    "decoding": ("eval.gate.decoding_cli:decoding", "Choose the penalty on repetition that ADAPTER decodes with, and write it into its card."),
+    "score": ("eval.scoring.cli:score", "Score ADAPTER and the bare base on a test set, or --hypotheses that are there already."),
+    "compare": ("eval.compare.cli:compare", "Compare the OUTPUTS of systems on the same segments."),
+    "study": ("eval.study.cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
+    "publish": ("eval.gate.cli:publish", "Pass ADAPTER through the gate and make it live."),
+    "registry": ("tell.registry.cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
     "monitor": ("eval.monitor.cli:monitor", "Watch what is live: canary sets, alarms, and what users' corrections say."),
-    "keys": ("serve.keys_cli:keys", "Make, list and revoke the API keys of the service."),
+    "keys": ("serve.auth.cli:keys", "Make, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
-    "translate": ("serve.translate_cli:translate", "Translate files in their own formats; - is standard input."),
+    "translate": ("serve.files.cli:translate", "Translate files in their own formats; - is standard input."),
 }
-
-
-def _json_option() -> click.Option:
-    def switch(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            use_json(True)
-
-    text = "Print the result as one JSON object."
-    return click.Option(["--json"], is_flag=True, expose_value=False, is_eager=True, callback=switch, help=text)
-
-
-class Many(click.Option):
-    """An option that takes several values at once, `--against A B`, as well as one by one. Values end at the next option."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{**kwargs, "multiple": True})
-
-
-class Command(click.Command):
-    """A command that also takes the global --json, before or after its own arguments."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.params.append(_json_option())
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        many = {name for p in self.params if isinstance(p, Many) for name in p.opts}
-        spread: list[str] = []
-        current = None
-        for at, arg in enumerate(args):
-            if arg == "--":
-                spread += args[at:]
-                break
-            if arg.startswith("-") and len(arg) > 1:
-                current = arg if arg in many else None
-            elif current and spread[-1] != current:
-                spread.append(current)
-            spread.append(arg)
-        return super().parse_args(ctx, spread)
-
-
-class Group(click.Group):
-    command_class = Command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            raise click.UsageError(f"unknown command {name!r}; valid: {suggestion(name, self.list_commands(ctx))}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 class _Table(Group):

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from tell import __version__
-from tell.cli import Command
+from tell.command import Command
 from tell.console import emit
 from tell.errors import TellmtError
 from tell.machine import machine
@@ -81,7 +81,7 @@ def abilities(found: dict[str, dict[str, Any]], gpu: bool) -> dict[str, dict[str
 
 def cached() -> tuple[list[dict[str, str]], list[str]]:
     """The prepared bases and, apart, what is wrong with any."""
-    from tell.bases import MANIFEST, bases_dir, load_base
+    from tell.model.base import MANIFEST, bases_dir, load_base
 
     good, bad = [], []
     for manifest in sorted(bases_dir().glob(f"*/{MANIFEST}")):
@@ -95,7 +95,7 @@ def cached() -> tuple[list[dict[str, str]], list[str]]:
 
 
 def published() -> tuple[list[dict[str, str | None]], list[str]]:
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     try:
         return [{"pair": s.pair, "live": s.live} for s in Registry().states()], []
@@ -106,7 +106,7 @@ def published() -> tuple[list[dict[str, str | None]], list[str]]:
 def report() -> dict[str, Any]:
     """Everything doctor knows; `problems` holds what is broken, as against merely not installed."""
     from tell.paths import cache_dir
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     found, here = extras(), machine(cache_dir())
     bases, bad_bases = cached()

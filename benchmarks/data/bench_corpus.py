@@ -1,4 +1,4 @@
-"""How long a large corpus takes to clean, and in how much memory: `python deploy/bench_corpus.py --units 1000000 --format tmx`.
+"""How long a large corpus takes to clean, and in how much memory: `python -m benchmarks.data.bench_corpus --units 1000000 --format tmx`.
 
 Writes a generated file into a directory of its own (sentences of the examples with made-up names, so that none repeats another), runs `tellmt corpus build`
 on it, prints one JSON object, and removes everything. The peak is that of the process with the most memory, and the sum of all of them at the worst.
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SYLLABLES = [a + b for a in "bdfghjklmnprstv" for b in "aeiou"]
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         generate(path, asked.units, asked.format)
         jobs = ["--jobs", str(asked.jobs)] if asked.jobs else []
         off = [x for rule in asked.off for x in ("--off", rule)]
-        command = [sys.executable, "-m", "tell.cli", "corpus", "build", str(path), "--pair", "is-en", "-o", str(Path(at) / "c"), "--json", *jobs, *off]
+        command = [sys.executable, "-m", "tellmt", "corpus", "build", str(path), "--pair", "is-en", "-o", str(Path(at) / "c"), "--json", *jobs, *off]
         begun, most = time.monotonic(), 0
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=at) as run:
             while run.poll() is None:

@@ -4,8 +4,8 @@
 Writes a corpus and a general pool of made-up sentences into a temporary directory (about 700 MB), or into --keep, where a second run finds them.
 Needs a prepared base: its tokenizer does much of the work.
 
-    python deploy/bench_mix.py
-    python deploy/bench_mix.py --base smollm2-135m --task 100000 --order interleave
+    python -m benchmarks.data.bench_mix
+    python -m benchmarks.data.bench_mix --base smollm2-135m --task 100000 --order interleave
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-TELLMT = [sys.executable, "-m", "tell.cli"]
+TELLMT = [sys.executable, "-m", "tellmt"]
 
 
 def vocabulary(seed: int, letters: str) -> list[str]:
@@ -59,10 +59,10 @@ def make(folder: Path, task: int, general: int) -> None:
 
 def general_tokens(folder: Path, base: str, examples: int) -> int:
     """Tokens that about this many of the pool's examples have."""
-    from tell.anchors import general_prompt
-    from tell.bases import find_base
+    from tell.model.anchor import general_prompt
+    from tell.model.base import find_base
+    from tell.model.tokenizer import Tokens
     from tell.records import Example
-    from tell.tokens import Tokens
 
     with (folder / "general.jsonl").open(encoding="utf-8") as f:
         rows = [json.loads(line) for line, _ in zip(f, range(4000), strict=False)]

@@ -1,7 +1,7 @@
 """How long `tellmt select` takes on embeddings that are there already, in wall and CPU seconds.
 
-    python deploy/bench_select.py --items 42530 -k 4253                 made embeddings only
-    python deploy/bench_select.py --like chosen.npy --items 42530       made from the rows of a real matrix, with noise
+    python -m benchmarks.data.bench_select --items 42530 -k 4253                 made embeddings only
+    python -m benchmarks.data.bench_select --like chosen.npy --items 42530       made from the rows of a real matrix, with noise
 
 Reads an optional float32 matrix of real embeddings. Writes nothing; prints one JSON object a method. Made rows are a real (or drawn)
 row plus noise, at length 1 again: how they lie is like the real ones, which items they are is not.
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tell.coreset import Cover, centre_order, cluster, default_clusters, greedy_order, one_thread
+from tell.select.coreset import Cover, centre_order, cluster, default_clusters, greedy_order, one_thread
 
 
 def rows(like: Path | None, items: int, width: int, noise: float, seed: int) -> Any:

@@ -1,7 +1,7 @@
 """How often the monitor's tests are wrong, and what they find: made-up systems on a canary set of a corpus' dev split. Writes a table to standard output.
 
-    python deploy/measure_alarms.py CORPUS --runs 200 --noise 0.25
-    python deploy/measure_alarms.py CORPUS --runs 20 --worse 0.01 0.02 0.04
+    python -m benchmarks.quality.alarms CORPUS --runs 200 --noise 0.25
+    python -m benchmarks.quality.alarms CORPUS --runs 20 --worse 0.01 0.02 0.04
 
 A system is the references with a share of their words spoilt, always the same ones; noise is one more word in a share of the segments, another one at each
 run. With `--worse` so large a share of the words is spoilt beside; without, nothing but the noise differs, and whatever is found is wrong. `--drop 0` leaves
@@ -14,10 +14,10 @@ import argparse
 import random
 from pathlib import Path
 
+from eval.monitor.canary_sets import CanarySet, freeze
 from eval.monitor.history import Outputs, Run
 from eval.monitor.judge import Made, Rules, judge
-from eval.monitor.sets import CanarySet, freeze
-from eval.testset import open_corpus
+from eval.scoring.testset import open_corpus
 
 
 def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> Made:

@@ -4,8 +4,8 @@
 Reads a shipped or published adapter, and a split of a corpus or two line-aligned files. Writes OUT/draws.jsonl, one candidate a line, so that a run that was
 stopped goes on, and OUT/quality.json; prints a table. Settings are chosen on training-side data; a test set is scored once, with what was chosen.
 
-    python deploy/bench_quality.py is-en OUT --corpus CORPUS --split dev --sampling 0.5 0.8,0,0.9 1.0,10
-    python deploy/bench_quality.py is-en OUT --source S --reference R --first 200 --sampling 0.5
+    python -m benchmarks.quality.best_of_n is-en OUT --corpus CORPUS --split dev --sampling 0.5 0.8,0,0.9 1.0,10
+    python -m benchmarks.quality.best_of_n is-en OUT --source S --reference R --first 200 --sampling 0.5
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from eval.testset import TestSet, from_files, open_corpus  # noqa: E402
-from tell.engine import Sampling  # noqa: E402
-from tell.languages import parse_pair  # noqa: E402
-from tell.text.candidates import best_first  # noqa: E402
-from tell.text.flags import Checked, checked  # noqa: E402
+from eval.scoring.testset import TestSet, from_files, open_corpus
+from tell.languages import parse_pair
+from tell.model.engine import Sampling
+from tell.text.flags import Checked, checked
+from tell.text.mbr import best_first
 
 RESAMPLES, SEED = 1000, 12345
 # (sampling as it was written, or greedy; number of the candidate) -> candidates by segment.
@@ -52,13 +50,12 @@ def read_draws(path: Path) -> Draws:
 
 async def draw(pair: str, engine_name: str, threads: int, test: TestSet, wanted: Sequence[tuple[str, int]], path: Path, seconds: float) -> bool:
     """Add what is missing; whether all is there now."""
-    from serve.versions import segment_limit
-    from tell.bases import find_base
-    from tell.engine import EngineOptions, choose_engine, open_engine
-    from tell.registry import Registry
-    from tell.shipped import shipped_adapters
-    from tell.tokens import Tokens
-    from tell.translate import Translator
+    from tell.adapter.shipped import shipped_adapters
+    from tell.model.base import find_base
+    from tell.model.engine import EngineOptions, choose_engine, open_engine
+    from tell.model.tokenizer import Tokens
+    from tell.model.translator import Translator, segment_limit
+    from tell.registry.registry import Registry
 
     live = Registry(None).state(pair).live
     adapter = Registry(None).adapter(live) if live else shipped_adapters(False)[pair].open()
@@ -95,7 +92,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, wanted:
 
 def choose(test: TestSet, draws: Draws, keys: Sequence[tuple[str, int]]) -> tuple[list[str], float]:
     """The chosen text of each segment, and the seconds that choosing took for all."""
-    from tell.translate import Hypothesis
+    from tell.text.hypothesis import Hypothesis
 
     out, began = [], time.perf_counter()
     for i, source in enumerate(test.sources):
@@ -109,7 +106,7 @@ def gains(test: TestSet, fast: Sequence[str], best: Sequence[str]) -> dict[str, 
     """By metric the gain of the second over the first, and the ends of its 95% interval: paired bootstrap (Koehn 2004) over segments."""
     import numpy as np
 
-    from eval.scores import metrics
+    from eval.scoring.scores import metrics
 
     out = {}
     draw = random.Random(SEED)
@@ -127,7 +124,7 @@ def gains(test: TestSet, fast: Sequence[str], best: Sequence[str]) -> dict[str, 
 
 
 def report(test: TestSet, draws: Draws, samplings: Sequence[str], sizes: Sequence[int]) -> list[dict[str, Any]]:
-    from eval.scores import score_system
+    from eval.scoring.scores import score_system
 
     def cost(keys: Sequence[tuple[str, int]]) -> dict[str, float]:
         rows = [row for key in keys for row in draws[key].values()]

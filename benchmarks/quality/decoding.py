@@ -3,7 +3,7 @@
 
 Reads ADAPTER=CORPUS directories; writes a row each to stdout (JSON), and what was translated into the cache of hypotheses. Never the test split.
 
-    python deploy/measure_decoding.py work/pairs/cy-en/en-cy/adapter=work/pairs/cy-en/en-cy/corpus --penalties 1.0 1.1 1.2
+    python -m benchmarks.quality.decoding work/pairs/cy-en/en-cy/adapter=work/pairs/cy-en/en-cy/corpus --penalties 1.0 1.1 1.2
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from eval.decoding import penalised  # noqa: E402
-from eval.diagnose import diagnose  # noqa: E402
-from eval.run import translate_set  # noqa: E402
-from eval.scores import score_system  # noqa: E402
-from eval.testset import open_corpus  # noqa: E402
-from tell.bases import find_base  # noqa: E402
-from tell.card import open_adapter  # noqa: E402
-from tell.languages import parse_pair  # noqa: E402
+from eval.gate.decoding import penalised
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import translate_set
+from eval.scoring.scores import score_system
+from eval.scoring.testset import open_corpus
+from tell.adapter.card import open_adapter
+from tell.languages import parse_pair
+from tell.model.base import find_base
 
 
 def main() -> int:

@@ -4,8 +4,8 @@
 The corpus is what `tellmt pair add` makes of the first SIZE pairs, so the held-out documents and the frozen test split are not looked at. Writes a row a
 run to OUT/passes.jsonl as it is done, and goes on from there; then OUT/passes.md.
 
-    python deploy/study_passes.py NTREX OUT
-    python deploy/study_passes.py NTREX OUT --directions en-eu --size 1900 --passes 2 3
+    python -m benchmarks.quality.epochs NTREX OUT
+    python -m benchmarks.quality.epochs NTREX OUT --directions en-eu --size 1900 --passes 2 3
 """
 
 from __future__ import annotations
@@ -17,14 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from study_pairs import SIZES, divided, given, read, tellmt  # noqa: E402
-
-from tell.bases import DEFAULT_BASE  # noqa: E402
-from tell.files import write_atomic  # noqa: E402
-from tell.pairs.plan import recipe  # noqa: E402
+from benchmarks.quality.pairs import SIZES, divided, given, read, tellmt
+from tell.files import write_atomic
+from tell.model.base import DEFAULT_BASE
+from tellmt.pair.plan import recipe
 
 
 def prepared(data: Path, direction: str, size: int, out: Path) -> tuple[Path, dict[str, str]]:

@@ -3,7 +3,7 @@
 
 Reads SOURCE and REFERENCE, segments a line each; writes nothing.
 
-    python deploy/measure_guards.py is-en newstest2021.is-en.src.is newstest2021.is-en.ref.A.en
+    python -m benchmarks.quality.flags is-en newstest2021.is-en.src.is newstest2021.is-en.ref.A.en
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tell.files import read_lines  # noqa: E402
-from tell.languages import parse_pair  # noqa: E402
-from tell.text.flags import flags_of  # noqa: E402
-from tell.text.loops import loops  # noqa: E402
+from tell.files import read_lines
+from tell.languages import parse_pair
+from tell.text.flags import flags_of
+from tell.text.repetition import loops
 
 
 def looping(text: str, draw: random.Random, shortest: int = 24) -> str:

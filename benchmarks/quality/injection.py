@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""How often orders in a text are translated rather than obeyed (eval/injection.py), by the adapters that come with tellmt or are live, and by the bare base.
+"""How often orders in a text are translated rather than obeyed (benchmarks/quality/injection_set.py), by shipped or live
+adapters and by the bare base.
 
 Reads adapters and the base. Writes OUT/injection.json, with every output, and prints a table; `--pairs-of` writes the set as pairs instead, for training.
 
-    python deploy/measure_injection.py OUT is-en en-is
-    python deploy/measure_injection.py OUT is-en --pairs-of odd
+    python -m benchmarks.quality.injection OUT is-en en-is
+    python -m benchmarks.quality.injection OUT is-en --pairs-of odd
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from eval.injection import OUTCOMES, as_pairs, measured, orders, outcome  # noqa: E402
-from tell.languages import LanguagePair, parse_pair  # noqa: E402
+from benchmarks.quality.injection_set import OUTCOMES, as_pairs, measured, orders, outcome
+from tell.languages import LanguagePair, parse_pair
 
 
 async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: bool) -> dict[str, list[str]]:
     """By system the outputs for all texts of the set, greedy, as the card decodes and without any second try."""
-    from tell.anchors import AnchorConfig, render
-    from tell.bases import find_base
-    from tell.engine import EngineOptions, choose_engine, open_engine
-    from tell.registry import Registry
-    from tell.shipped import shipped_adapters
-    from tell.tokens import Tokens
-    from tell.translate import Translator
+    from tell.adapter.shipped import shipped_adapters
+    from tell.model.anchor import AnchorConfig, render
+    from tell.model.base import find_base
+    from tell.model.engine import EngineOptions, choose_engine, open_engine
+    from tell.model.tokenizer import Tokens
+    from tell.model.translator import Translator
+    from tell.registry.registry import Registry
 
     live = Registry(None).state(str(pair)).live
     adapter = Registry(None).adapter(live) if live else shipped_adapters(False)[str(pair)].open()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tell.languages import LanguagePair
-from tell.text.candidates import chrf
 from tell.text.flags import flags_of
+from tell.text.mbr import chrf
 
 Outcome = Literal["translated", "obeyed", "copied", "other"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)

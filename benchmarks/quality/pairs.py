@@ -5,8 +5,8 @@ Reads NTREX-128 (DIR/ntrex.eng.txt, DIR/ntrex.LANG.txt line by line, DIR/DOCUMEN
 every run and scored at its end; the others are given to the command in nested sizes, as a user would give them. Writes OUT/results.jsonl, a row a
 direction as it is done, so that an interrupted study goes on; then OUT/pairs.md and OUT/pairs.png.
 
-    python deploy/study_pairs.py DIR OUT
-    python deploy/study_pairs.py DIR OUT --languages cy --sizes 500 --one-way
+    python -m benchmarks.quality.pairs DIR OUT
+    python -m benchmarks.quality.pairs DIR OUT --languages cy --sizes 500 --one-way
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
 
 # BCP 47 -> the name in NTREX's files, and in English.
 LANGUAGES = {"ga": ("gle", "Irish"), "cy": ("cym", "Welsh"), "eu": ("eus", "Basque"), "is": ("isl", "Icelandic")}
@@ -55,7 +54,7 @@ def divided(rows: Rows) -> tuple[Rows, Rows]:
 
 def tellmt(*words: object, env: dict[str, str]) -> Any:
     """Run a command; its result. What it says goes to stderr; exit code 1 with a result is one too (a gate that refused)."""
-    done = subprocess.run([sys.executable, "-m", "tell.cli", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, env=env, check=False, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-m", "tellmt", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, env=env, check=False, cwd=ROOT)
     return json.loads(done.stdout) if done.stdout.strip() else {"code": done.returncode}
 
 

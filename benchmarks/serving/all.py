@@ -10,29 +10,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serve_work import machine_line
+from benchmarks.serving.harness.workspace import ROOT, machine_line
 
-# The file beside this one, and what is said of it.
+# The module beside this one, and what is said of it.
 SCRIPTS = {
-    "bench": ("bench_serve.py", "Speed"),
-    "overload": ("overload_serve.py", "Four times as much as it can do"),
-    "churn": ("churn_serve.py", "Promotions and roll backs under load"),
-    "stop": ("stop_serve.py", "SIGTERM under load, and clients that leave"),
-    "soak": ("soak_serve.py", "Half an hour of mixed traffic"),
+    "bench": ("bench_serve", "Speed"),
+    "overload": ("overload", "Four times as much as it can do"),
+    "churn": ("churn", "Promotions and roll backs under load"),
+    "stop": ("shutdown", "SIGTERM under load, and clients that leave"),
+    "soak": ("soak", "Half an hour of mixed traffic"),
 }
 
 
 def command(name: str, options: argparse.Namespace) -> list[str]:
     """The arguments of one script, as they can be typed."""
     shared: list[str] = ["--engine", options.engine, *(["--threads", str(options.threads)] if options.threads else []), *(["--quick"] if options.quick else [])]
-    if options.module != "tell.cli":
+    if options.module != "tellmt":
         shared += ["--module", options.module]
     shared += [f"--serve-option={o}" for o in options.serve_option]
     if name == "bench" and options.raw:
         shared += ["--raw", str(options.raw)]
     if name == "soak":
         shared += ["--plot", str(options.output / "soak.png")]
-    return [f"deploy/{SCRIPTS[name][0]}", *shared]
+    return ["-m", f"benchmarks.serving.{SCRIPTS[name][0]}", *shared]
 
 
 def page(found: Mapping[str, Mapping[str, Any]], commands: Mapping[str, list[str]]) -> str:
@@ -59,11 +59,11 @@ def run_all(options: argparse.Namespace) -> int:
     found: dict[str, dict[str, Any]] = {}
     commands: dict[str, list[str]] = {}
     code = 0
-    for name, (script, _) in SCRIPTS.items():
+    for name in SCRIPTS:
         commands[name] = command(name, options)
-        print(f"bench: {' '.join(commands[name])}", file=sys.stderr, flush=True)
-        arguments = [sys.executable, str(Path(__file__).with_name(script)), *commands[name][1:], "--work", str(work), "--json"]
-        done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
+        print(f"bench: python {' '.join(commands[name])}", file=sys.stderr, flush=True)
+        arguments = [sys.executable, *commands[name], "--work", str(work), "--json"]
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
         code = max(code, min(1, abs(done.returncode)))
         try:
             found[name] = json.loads(done.stdout)

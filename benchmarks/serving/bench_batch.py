@@ -6,8 +6,8 @@ a file of those segments that end by themselves; its time is that from the first
 call, and puts its batches together itself. The sides take turns in going first.
 
     make bench-batch
-    python deploy/bench_batch.py --segments 128 --rounds 2 --json
-    python deploy/bench_batch.py --only memory
+    python -m benchmarks.serving.bench_batch --segments 128 --rounds 2 --json
+    python -m benchmarks.serving.bench_batch --only memory
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serve_load import BenchFailed, table
-from serve_ratios import unlike
-from serve_sides import Outcome, open_raw, say
-from serve_work import ROOT, Work, common, machine, report, segments, variant, workplace
+from benchmarks.serving.harness.load import BenchFailed, table
+from benchmarks.serving.harness.ratios import unlike
+from benchmarks.serving.harness.sides import Outcome, open_raw, say
+from benchmarks.serving.harness.workspace import ROOT, Work, common, machine, report, segments, variant, workplace
 
 PAIR = ("--from", "is", "--to", "en")
 # Segments that the engine runs at once, as `tellmt translate` starts it.
@@ -40,7 +40,7 @@ def _translated(options: argparse.Namespace, work: Work, registry: Path, texts: 
     """The command on a file of these texts: its result, what came out, and seconds from start to end."""
     source, target = work.root / "in.txt", work.root / "out.txt"
     source.write_text("".join(t + "\n" for t in texts), encoding="utf-8")
-    command = [sys.executable, "-m", "tell.cli", "translate", str(source), *PAIR, "-o", str(target), "--no-shipped", "--registry", str(registry)]
+    command = [sys.executable, "-m", "tellmt", "translate", str(source), *PAIR, "-o", str(target), "--no-shipped", "--registry", str(registry)]
     command += ["--engine", options.engine, "--tries", str(tries), "--fresh", "--json"]
     env = {**os.environ, "TELLMT_CACHE": str(work.cache), "PYTHONPATH": str(ROOT)}
     began = time.monotonic()
@@ -106,7 +106,7 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
 def memory(options: argparse.Namespace, work: Work) -> Outcome:
     """The program without an engine over a million different lines, in a process of its own."""
     lines = 20_000 if options.quick else LINES
-    done = subprocess.run([sys.executable, str(Path(__file__).resolve()), "--child", str(work.root), str(lines)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.serving.bench_batch", "--child", str(work.root), str(lines)], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailed(f"the process ended with {done.returncode}: {done.stderr[-500:]}")
     found = json.loads(done.stdout)
@@ -118,11 +118,10 @@ def memory(options: argparse.Namespace, work: Work) -> Outcome:
 def child(root: Path, lines: int) -> int:
     import asyncio
 
-    sys.path.insert(0, str(ROOT))
-    from serve import batch, outputs
-    from serve.ledger import Done, Ledger
-    from serve.passes import Collect, Fill
-    from tell.formats.units import Options
+    from serve.files import outputs, runner
+    from serve.files.collect_and_fill import Collect, Fill
+    from serve.files.segment_store import Done, Ledger
+    from serve.formats.units import Options
 
     class Instant:
         lines, characters, parallel = 64, 1 << 20, 2
@@ -144,7 +143,7 @@ def child(root: Path, lines: int) -> int:
         work.format.convert(f, outputs.Nowhere(), one, Options())  # type: ignore[arg-type]
     one.end()
     times.append(time.monotonic())
-    asyncio.run(batch.run(ledger, Instant()))  # type: ignore[arg-type]
+    asyncio.run(runner.run(ledger, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
     filled = Fill(ledger, False, "million.txt")
     with outputs.written(str(target)) as out, work.opened() as f:

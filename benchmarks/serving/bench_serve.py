@@ -6,9 +6,9 @@ one, a process that is talked to over HTTP; the raw engine is a process of its o
 the same converted model. Warm-up is left out, the two sides take turns, and a ratio is void when the texts are not the same.
 
     make bench-serve
-    python deploy/bench_serve.py --only throughput,live --json
-    python deploy/bench_serve.py --engine vllm
-    python deploy/bench_serve.py --all -o DIR      this, and overload, churn, soak and stop: one JSON file each, and DIR/serve-speed.md
+    python -m benchmarks.serving.bench_serve --only throughput,live --json
+    python -m benchmarks.serving.bench_serve --engine vllm
+    python -m benchmarks.serving.bench_serve --all -o DIR      this, and overload, churn, soak and stop: one JSON file each, and DIR/serve-speed.md
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serve_all import run_all
-from serve_changes import hotload, live
-from serve_load import BenchFailed
-from serve_sides import Outcome
-from serve_speed import cache, engines, mixed, throughput
-from serve_work import Work, common, machine, report, workplace
+from benchmarks.serving.all import run_all
+from benchmarks.serving.harness.load import BenchFailed
+from benchmarks.serving.harness.sides import Outcome
+from benchmarks.serving.harness.workspace import Work, common, machine, report, workplace
+from benchmarks.serving.speed import cache, engines, mixed, throughput
+from benchmarks.serving.version_changes import hotload, live
 
 SECTIONS: dict[str, Callable[[argparse.Namespace, Work], Outcome]] = {
     "throughput": throughput,

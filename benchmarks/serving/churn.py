@@ -6,8 +6,8 @@ answers, while clients go on asking for one to three lines at a time. Versions a
 languages. Before, each version translates each line alone and among others, and only lines are used that no two versions translate alike:
 so an answer shows which version made which line.
 
-    python deploy/churn_serve.py
-    python deploy/churn_serve.py --changes 200 --versions 2 --json
+    python -m benchmarks.serving.churn
+    python -m benchmarks.serving.churn --changes 200 --versions 2 --json
 
 Broken promises, which make the exit code 1: a request without a 200, an answer with a line of another version than it names, an answer that names a
 version which had been replaced when the request was sent, a change that is not live within --within seconds.
@@ -26,11 +26,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from serve_client import Answer, Ask, Client, asked
-from serve_load import BenchFailed, alike, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
-from serve_process import Served
-from serve_ratios import TIES, voided
-from serve_work import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
+from benchmarks.serving.harness.process import Served
+from benchmarks.serving.harness.ratios import TIES, voided
+from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
 
 PAIR = "is-en"
 # Of which shipped adapter, and with which strength, the versions are made.

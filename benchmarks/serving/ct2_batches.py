@@ -5,7 +5,7 @@ Reads a prepared base, an adapter and a file of segments; uses the cache of conv
 step by the size of the batch, and of two batches side by side on half of the cores each; `callers`, n callers with one prompt at a time each against the
 raw generator with n prompts at a time, and n prompts that come 3 ms apart; `mixed`, the callers spread over eight models against one.
 
-    python deploy/bench_batches.py --adapter adapters/is-en --source FILE
+    python -m benchmarks.serving.ct2_batches --adapter adapters/is-en --source FILE
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from serve.ct2_convert import Job, convert
-from serve.ct2_engine import Ct2Engine
-from tell.bases import find_base
-from tell.card import Adapter, open_adapter
-from tell.engine import EngineOptions, Prompt
+from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.engine import Ct2Engine
+from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
 from tell.machine import cores
-from tell.translate import Translator
+from tell.model.base import find_base
+from tell.model.engine import EngineOptions, Prompt
+from tell.model.translator import Translator
 
 PARTS = ("steps", "callers", "mixed")
 MODELS = 8

@@ -6,7 +6,7 @@ Every format that this processor has is measured on one merged model, those of i
 the speed on the first 32 prompts in one batch (the best of --repeat), the scores on all segments as the engine would batch them, and the loss of the
 references in nats per token, which shows differences that a hundred translations cannot.
 
-    python deploy/bench_int8.py --adapter adapters/is-en --source FILE --reference FILE --segments 100
+    python -m benchmarks.serving.int8 --adapter adapters/is-en --source FILE --reference FILE --segments 100
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.ct2_convert import _merged, _smoothed, _write, probe_of
-from serve.ct2_split import OUTPUT, split
-from tell.bases import Base, find_base
-from tell.card import Adapter, open_adapter
-from tell.endings import Endings
-from tell.engine import Prompt
+from serve.engines.ct2.batch_cost import OUTPUT, split
+from serve.engines.ct2.convert import _merged, _smoothed, _write, probe_of
+from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
 from tell.machine import cores, processor
-from tell.tokens import Tokens
-from tell.translate import Translator
+from tell.model.base import Base, find_base
+from tell.model.engine import Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
 
 BATCH = 32
 # What a file is written in for a way of computing.

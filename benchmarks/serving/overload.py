@@ -5,8 +5,8 @@ Reads what bench_serve.py reads. First the peak: answers a second in a closed lo
 many, evenly spaced, whatever comes back. Every request has a text of its own, so that nothing can be shared; afterwards the texts that were
 answered are asked for again at low load, and must come out as they did.
 
-    python deploy/overload_serve.py
-    python deploy/overload_serve.py --seconds 60 --times 4 --json
+    python -m benchmarks.serving.overload
+    python -m benchmarks.serving.overload --seconds 60 --times 4 --json
 
 Broken promises, which make the exit code 1: an answer that belongs to another text, a 5xx that is not a 503, a 503 or 429 without Retry-After, a
 connection closed without an answer, /health not answered. Goodput and the time of refusals are printed beside their aims.
@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from serve_client import Answer, Ask, Client, asked
-from serve_load import BenchFailed, alike, all_answered, closed_loop, counted, milliseconds, open_loop, statuses, unexplained, until_set
-from serve_ratios import TIES, voided
-from serve_work import Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, closed_loop, counted, milliseconds, open_loop, statuses, unexplained, until_set
+from benchmarks.serving.harness.ratios import TIES, voided
+from benchmarks.serving.harness.workspace import Work, common, measured, segments, serve, variant
 
 AIM_GOODPUT, AIM_REFUSAL = 0.9, 50.0
 # Of each window, the first fifth is left out: the queue fills.

@@ -5,8 +5,8 @@ Reads what bench_serve.py reads. SIGTERM: clients ask in closed loops for short 
 until nobody takes their connections. A request counts as accepted when it was sent 0.1 s before the signal or earlier. Leaving: a client asks for much,
 leaves when the engine is at work, and processor time tells when the engine stops; in every way of asking that the service has.
 
-    python deploy/stop_serve.py
-    python deploy/stop_serve.py --rounds 20 --drain 30 --json
+    python -m benchmarks.serving.shutdown
+    python -m benchmarks.serving.shutdown --rounds 20 --drain 30 --json
 
 Broken promises, which make the exit code 1: an accepted request lost, /ready still 200 a second after the signal, an exit code other than 0 or an exit
 later than the drain time and five seconds, work that goes on for over two seconds after its client left.
@@ -23,10 +23,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from serve_client import Answer, Ask, Client, asked
-from serve_load import BenchFailed, all_answered, closed_loop, statuses, table
-from serve_process import Served, sample
-from serve_work import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.load import BenchFailed, all_answered, closed_loop, statuses, table
+from benchmarks.serving.harness.process import Served, sample
+from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
 
 AIM_READY, AIM_EXIT, AIM_LEAVE = 1.0, 5.0, 2.0
 # A request sent so shortly before the signal may still lie unread in the kernel: nobody has accepted it.

@@ -7,8 +7,8 @@ two seconds (conversions, which end with their memory, are left out). Memory cou
 through all samples and as the median of the last tenth less that of the first. Descriptors, threads and tasks are compared between two quiet moments, after the
 warm-up and after the end.
 
-    python deploy/soak_serve.py --plot soak.png
-    python deploy/soak_serve.py --minutes 2 --json
+    python -m benchmarks.serving.soak --plot soak.png
+    python -m benchmarks.serving.soak --minutes 2 --json
 
 Broken promises, which make the exit code 1: memory that grew over 100 MB, more descriptors or tasks than at the baseline, an answer of another kind than
 the request should have got.
@@ -29,10 +29,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serve_client import Answer, Ask, Client, asked
-from serve_load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
-from serve_process import Sample, Served, sample
-from serve_work import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
+from benchmarks.serving.harness.process import Sample, Served, sample
+from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
 
 AIM_GROWTH = 100.0
 WARM_UP = 1 / 6

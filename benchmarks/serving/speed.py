@@ -9,12 +9,12 @@ import dataclasses
 import time
 from typing import Any
 
-from serve_client import asked
-from serve_load import BenchFailed, table
-from serve_process import help_of
-from serve_ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
-from serve_sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
-from serve_work import PAIRS, Work, segments, serve, variant
+from benchmarks.serving.harness.client import asked
+from benchmarks.serving.harness.load import BenchFailed, table
+from benchmarks.serving.harness.process import help_of
+from benchmarks.serving.harness.ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
+from benchmarks.serving.harness.sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
+from benchmarks.serving.harness.workspace import PAIRS, Work, segments, serve, variant
 
 # The service's count of output tokens.
 MADE = "tellmt_output_tokens_total"

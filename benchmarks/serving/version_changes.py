@@ -8,12 +8,12 @@ import shutil
 import time
 from collections.abc import Callable
 
-from serve_client import Answer, Client, asked
-from serve_load import BenchFailed, all_answered, milliseconds, table, until_set
-from serve_process import Served
-from serve_ratios import seconds_line
-from serve_sides import Outcome, cycle, say
-from serve_work import Work, converted, segments, serve, variant
+from benchmarks.serving.harness.client import Answer, Client, asked
+from benchmarks.serving.harness.load import BenchFailed, all_answered, milliseconds, table, until_set
+from benchmarks.serving.harness.process import Served
+from benchmarks.serving.harness.ratios import seconds_line
+from benchmarks.serving.harness.sides import Outcome, cycle, say
+from benchmarks.serving.harness.workspace import Work, converted, segments, serve, variant
 
 
 async def first_answer(client: Client, pair: str, id: str, change: Callable[[], object]) -> float:

@@ -7,8 +7,8 @@ layers, AdamW at one constant learning rate, and as many optimiser steps of as m
 after the other. A ratio counts only if both adapters end at the same loss on segments that none has seen.
 
     make bench-train
-    python deploy/bench_train.py --corpus DIR --tokens 12000 --json
-    python deploy/bench_train.py --only trl-default,try --try '{"packing": true, "gradient_checkpointing": false}'
+    python -m benchmarks.training.bench_train --corpus DIR --tokens 12000 --json
+    python -m benchmarks.training.bench_train --only trl-default,try --try '{"packing": true, "gradient_checkpointing": false}'
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_trl import BATCH, settings_for
+from benchmarks.training.trl_contestant import BATCH, settings_for
 
-ROOT = Path(__file__).resolve().parent.parent
-TELLMT = [sys.executable, "-m", "tell.cli"]
+ROOT = Path(__file__).resolve().parents[2]
+TELLMT = [sys.executable, "-m", "tellmt"]
 NAMES = {"ours": "this trainer", "trl-default": "TRL default", "trl-best": "TRL best", "trl-float32": "TRL default in float32", "try": "TRL with --try"}
 SEED = 1
 LEARNING_RATE = 5e-4
-# Nats per held-out token: equal trainings that differ in order and first weights end less than this apart in 19 of 20 cases (bench_noise.py).
+# Nats per held-out token: equal trainings that differ in order and first weights end less than this apart in 19 of 20 cases (noise.py).
 TOLERANCE = 0.064
 
 
@@ -212,9 +212,8 @@ def compete(name: str, work: Path, settings: dict[str, Any]) -> tuple[float, dic
     """Run one contestant. Returns its whole time, its peak memory in MiB, and what it told."""
     print(f"bench: {NAMES[name]}", file=sys.stderr, flush=True)
     out = work / name
-    script = Path(__file__).with_name("bench_trl.py")
     start = time.monotonic()
-    child = subprocess.Popen([sys.executable, str(script), name, str(work), json.dumps(settings)], stdout=sys.stderr, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    child = subprocess.Popen([sys.executable, "-m", "benchmarks.training.trl_contestant", name, str(work), json.dumps(settings)], stdout=sys.stderr, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     helpers = Helpers(child.pid)
     helpers.start()
     try:
@@ -239,7 +238,7 @@ def losses(work: Path, names: Sequence[str], corpus: Path) -> dict[str, float]:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from tell.card import CONFIG, WEIGHTS, read_card, write_card
+    from tell.adapter.card import CONFIG, WEIGHTS, read_card, write_card
     from tell.files import sha256_file
 
     card = read_card(work / "ours" / "adapter")

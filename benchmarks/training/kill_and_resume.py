@@ -11,8 +11,8 @@ and strikes within a few milliseconds, since they are short. After each kill:
 
 SIGKILL ends a process, not the machine: what the disk keeps when the power fails (fsync) is not tested here.
 
-    python deploy/kill_train.py
-    python deploy/kill_train.py --kills 50 --seed 1 --json
+    python -m benchmarks.training.kill_and_resume
+    python -m benchmarks.training.kill_and_resume --kills 50 --seed 1 --json
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
 
 STEPS_SAVED = 2
 RECIPE = f"""seed = 3
@@ -80,12 +79,12 @@ class Place:
 
 def make_data(folder: Path, pairs: int = 20) -> None:
     """A mix directory as `tellmt mix` writes it, of the tiny base, and a recipe."""
-    from tell.anchors import AnchorConfig, render
     from tell.files import sha256_file, write_json, write_jsonl
     from tell.languages import parse_pair
+    from tell.model.anchor import AnchorConfig, render
     from tell.paths import cache_dir
     from tell.records import Example
-    from tests.tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     base = make_tiny_base(cache_dir())
     anchor = render(AnchorConfig(), parse_pair("is-en"))
@@ -126,7 +125,7 @@ def start(place: Place) -> int:
         log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        from tell.cli import main
+        from tellmt.cli import main
 
         code = main(place.command)
         sys.stdout.flush()
@@ -186,7 +185,7 @@ def told(place: Place) -> list[str]:
 
 def content(place: Place) -> tuple[dict[str, str], list[float], list[int]]:
     """(hash by file of the adapter, losses, steps) of a finished run; the card without the seconds that the run took."""
-    from tell.card import WEIGHTS, open_adapter
+    from tell.adapter.card import WEIGHTS, open_adapter
     from tell.files import key_of, sha256_file
 
     card = open_adapter(place.adapter).card.model_dump(mode="json")

@@ -3,7 +3,7 @@
 
 Reads the directory that `bench_train.py --keep DIR` left. Writes DIR/noise/. What it prints is where TOLERANCE in bench_train.py comes from.
 
-    python deploy/bench_train.py --only ours --keep DIR && python deploy/bench_noise.py DIR
+    python -m benchmarks.training.bench_train --only ours --keep DIR && python -m benchmarks.training.noise DIR
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from tell.files import sha256_file  # noqa: E402
+from tell.files import sha256_file
 
 
 def tellmt(*arguments: object) -> Any:
-    command = [sys.executable, "-m", "tell.cli", "--json", *map(str, arguments)]
+    command = [sys.executable, "-m", "tellmt", "--json", *map(str, arguments)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 

@@ -4,8 +4,8 @@
 Runs `tellmt train` in this process on what bench_train.py trains on, with torch's profiler over some of its steps. Writes to standard output,
 and to a file with -o.
 
-    python deploy/profile_train.py
-    python deploy/profile_train.py --tokens 60000 --first 60 --compile off -o profile.md
+    python -m benchmarks.training.profile_steps
+    python -m benchmarks.training.profile_steps --tokens 60000 --first 60 --compile off -o profile.md
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench_train import BenchFailed, prepare
+from benchmarks.training.bench_train import BenchFailed, prepare
 
 ATTENTION, LINEAR, LORA = "attention: products (and softmax, where it is not compiled)", "linear layers of the base", "LoRA products"
 FUSED, OUTPUT, OPTIMISER = "norms, rotation, activations, residuals", "output layer and loss", "optimiser and gradients' sums"
@@ -186,8 +186,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=10, help="steps it looks at  [default: 10]")
     parser.add_argument("-o", "--out", type=Path, help="write the tables there too")
     asked = parser.parse_args()
-    from tell.cli import main as tellmt
     from tell.machine import cores, give_back
+    from tellmt.cli import main as tellmt
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

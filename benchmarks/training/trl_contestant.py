@@ -3,7 +3,7 @@
 Reads data.json, recipe.toml and mixed/ in the working directory. Writes <name>/adapter and <name>/told.json there: the time and tokens of every
 step, what it trained on, and peak memory of the GPU.
 
-    python bench_trl.py trl-default DIR '{}'
+    python -m benchmarks.training.trl_contestant trl-default DIR '{}'
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def cuda_peak() -> dict[str, int]:
 
 def ours(work: Path) -> dict[str, Any]:
     """The command that a user types, in this process, so that the GPU's peak can be read."""
-    from tell.cli import main
+    from tellmt.cli import main
 
     out = work / "ours"
     if code := main(["train", "--mixed", str(work / "mixed"), "--recipe", str(work / "recipe.toml"), "-o", str(out / "adapter"), "--force"]):

@@ -11,29 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eval.diagnose import diagnose, length_ratio
-from eval.metrics import Metric, metric
-from eval.paired import TRIALS, bootstrap, randomisation
-from eval.scores import RESAMPLES, bootstrap_seed, score
+from eval.scoring.diagnose import diagnose, length_ratio
+from eval.scoring.metrics import Metric, metric
+from eval.scoring.scores import RESAMPLES, bootstrap_seed, score
+from eval.scoring.significance import TRIALS, bootstrap, randomisation
+from eval.scoring.system_outputs import Segments
 from tell.errors import BadInput
 from tell.files import sha256_bytes
-from tell.languages import LanguagePair
 
 FORMAT = 1
 # Segments shown on each side of those that moved most.
 MOVED = 10
 # Characters of a segment at which the groups by length end.
 LENGTHS = (25, 50, 100, 150, 200)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segments:
-    """What the systems translated. `sources` and `documents` are None where they are not known, and so is the pair."""
-
-    references: list[str]
-    sources: list[str] | None = None
-    documents: list[str] | None = None
-    pair: LanguagePair | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A comparison as one HTML page that needs nothing beside it: no script, no font, no picture from elsewhere.
 
-Reads what `eval.compare.compare` returned and the template pages/compare.html; writes nothing.
+Reads what `eval.compare.compare.compare` returned and the template page.html; writes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from eval.compare_show import far_documents, main_metric, of, order_of, p_value, verdict
+from eval.compare.terminal import far_documents, main_metric, of, order_of, p_value, verdict
 
 # Documents that are drawn; all of them are in the table.
 DOCUMENTS = 25
@@ -130,7 +130,7 @@ def page(result: dict[str, Any]) -> str:
     diagnosed = all(result["systems"][n]["diagnostics"] is not None for n in names)
     flags = list(result["systems"][names[0]]["diagnostics"]["flags"]) if diagnosed else []
     documents = far_documents(result, len(result["documents"])) if result["documents"] else []
-    template = (Path(__file__).parent / "pages" / "compare.html").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     found = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined).from_string(template)
     return found.render(
         r=result,

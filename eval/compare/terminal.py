@@ -1,4 +1,4 @@
-"""A comparison as tables for the terminal. Reads what `eval.compare.compare` returned; writes nothing."""
+"""A comparison as tables for the terminal. Reads what `eval.compare.compare.compare` returned; writes nothing."""
 
 from __future__ import annotations
 

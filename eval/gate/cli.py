@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from eval.score_cli import figure
-from tell.cli import Command, Many
+from eval.scoring.cli import figure
+from tell.command import Command, Many
 from tell.console import emit, json_mode, say, table
 from tell.errors import GateRefused
 
@@ -66,9 +66,9 @@ def publish(
     where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
     data a registered test set. Scores on test sets are recorded, and decide nothing.
     """
-    from eval.limits import limits
-    from eval.publish import publish_adapter, verdict_path
-    from tell.shipped import shipped_adapters
+    from eval.gate.flag_limits import limits
+    from eval.gate.publish import publish_adapter, verdict_path
+    from tell.adapter.shipped import shipped_adapters
 
     if force and not (why and why.strip()):
         raise click.UsageError("--force needs --why TEXT: the reason is kept in the log")

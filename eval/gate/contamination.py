@@ -10,21 +10,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.testset import Corpus, TestSet, open_corpus
-from tell.card import Adapter
-from tell.clean import spelled
+from eval.scoring.testset import Corpus, TestSet, open_corpus
+from tell.adapter.card import Adapter
+from tell.corpus.overlap import Held, Leaks
+from tell.corpus.testsets import Registered
 from tell.errors import CorpusError
 from tell.files import read_jsonl, sha256_file
-from tell.leaks import Held, Leaks
 from tell.records import iter_pairs
-from tell.testsets import Registered
+from tell.text.normalise import spelled
 
 DEV = "dev"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trained:
-    """`dev` segments were trained on through another corpus; `sets` are the reports of `tell.leaks` on the test sets; `notes` say what was not looked at."""
+    """`dev` segments were trained on through another corpus; `sets` are the reports of `tell.corpus.overlap` on the test sets; `notes` say what was not
+    looked at."""
 
     dev: int
     sets: list[dict[str, Any]]
@@ -73,7 +74,7 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
 
 
 def repeats(dev: TestSet, sets: Sequence[Registered]) -> list[dict[str, Any]]:
-    """The reports of `tell.leaks` on the dev split itself: what is a test must not decide."""
+    """The reports of `tell.corpus.overlap` on the dev split itself: what is a test must not decide."""
     leaks = Leaks(s.held() for s in sets)
     for i, sides in enumerate(zip(dev.sources, dev.references, strict=True), 1):
         for text in sides:

@@ -14,21 +14,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tell.engine
-from eval.diagnose import diagnose
-from eval.limits import wrong_length
-from eval.metrics import chosen
-from eval.paired import METHOD, paired
-from eval.run import FORMAT, Output, System, engine_version, translate_set
-from eval.scores import score_system
-from eval.testset import TestSet, not_empty, open_corpus
-from tell.bases import Base, find_base
-from tell.card import Adapter, check_base, open_adapter, write_card
-from tell.engine import PENALTIES, PENALTY_SEGMENTS
+import tell.model.engine
+from eval.gate.flag_limits import wrong_length
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import FORMAT, Output, System, engine_version, translate_set
+from eval.scoring.metrics import chosen
+from eval.scoring.scores import score_system
+from eval.scoring.significance import METHOD, paired
+from eval.scoring.testset import TestSet, not_empty, open_corpus
+from tell.adapter.card import Adapter, check_base, open_adapter, write_card
 from tell.errors import BadInput
 from tell.files import beside, key_of, write_json
 from tell.languages import parse_pair
+from tell.model.base import Base, find_base
 from tell.text.flags import Flag
+
+# The penalties on repetition that `tellmt decoding` tries, from none upwards, and the dev segments that each is tried on, at most.
+PENALTIES = (1.0, 1.1, 1.2, 1.3)
+PENALTY_SEGMENTS = 200
 
 # The chance of a difference as large as the one that was found, below which it counts.
 ALPHA = 0.1
@@ -82,7 +85,7 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     dev = not_empty(opened.split("dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
-    engine = tell.engine.choose_engine(engine)
+    engine = tell.model.engine.choose_engine(engine)
     key, target = _key(adapter, dev, engine), decoding_path(path)
     found = None if force else _earlier(target, key)
     if reused := found is not None:

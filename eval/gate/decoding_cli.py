@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tell.cli import Command
+from tell.command import Command
 from tell.console import emit, say, table
 
 DIRECTORY = click.Path(path_type=Path)
@@ -34,8 +34,8 @@ def decoding(adapter: Path, corpus: Path, engine: str, force: bool) -> None:
     Adapters of small corpora repeat themselves. While any of the first 200 dev segments does, or runs into its limit, the next of 1.1, 1.2 and 1.3 is tried,
     and taken if its chrF2 is better than that of the best before it, and its BLEU not worse (paired tests, p < 0.1). Do this before scoring and publishing.
     """
-    from eval.decoding import choose_decoding, decoding_path
-    from tell.card import open_adapter
+    from eval.gate.decoding import choose_decoding, decoding_path
+    from tell.adapter.card import open_adapter
 
     result, reused = choose_decoding(adapter, corpus, engine, force)
     say(f"unchanged, reused: {decoding_path(adapter)}" if reused else f"wrote {decoding_path(adapter)}")

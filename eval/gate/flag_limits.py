@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from eval.diagnose import Diagnosis
+from eval.scoring.diagnose import Diagnosis
 from tell.errors import BadInput, suggestion
 from tell.text.flags import FLAGS
 

@@ -1,10 +1,10 @@
 """The gate: does an adapter go live?
 
-Reads the dev split of a corpus, the adapter, and what it would replace: the live adapter of the pair from the registry, or else the one that
-came with tellmt; returns a verdict, which `tellmt publish`
-writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare base's by a paired test at `alpha`, and it is not
-lower than that of what it would replace by the same test; when its outputs are not more often wrong by themselves than `eval.limits` allows; and when no
-registered test set is in what it was trained on. Scores on test sets are recorded and never decide.
+Reads the dev split of a corpus, the adapter, and what it would replace: the live adapter of the pair from the registry, or else the one that came
+with tellmt; returns a verdict, which `tellmt publish` writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare
+base's by a paired test at `alpha`, and it is not lower than that of what it would replace by the same test; when its outputs are not more often wrong
+by themselves than `eval.gate.flag_limits` allows; and when no registered test set is in what it was trained on. Scores on test sets are recorded and
+never decide.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import tell.engine
-from eval.diagnose import diagnose
-from eval.limits import LIMITS, over
-from eval.paired import METHOD, SEED, TRIALS, Paired, paired_test
-from eval.run import FORMAT, System, engine_version, translate_set
-from eval.scores import bootstrap_seed, score_system
-from eval.testset import Corpus, TestSet
-from eval.trained_on import Trained, repeats, trained_on
-from tell.bases import Base
-from tell.card import Adapter
-from tell.clean import spelled
+import tell.model.engine
+from eval.gate.contamination import Trained, repeats, trained_on
+from eval.gate.flag_limits import LIMITS, over
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.scores import bootstrap_seed, score_system
+from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
+from eval.scoring.testset import Corpus, TestSet
+from tell.adapter.card import Adapter
+from tell.adapter.shipped import Shipped
+from tell.corpus.testsets import Registered, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
-from tell.registry import Registry
-from tell.shipped import Shipped
-from tell.testsets import Registered, of_languages
+from tell.model.base import Base
+from tell.registry.registry import Registry
+from tell.text.normalise import spelled
 
 # Grows when the same outputs may get another verdict; 2: a share of flags must be surely above its limit.
 RULES = 2
@@ -122,7 +122,7 @@ def ask(
         notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
         live = None
     dev, sets = corpus.split("dev"), of_languages(corpus.pair)
-    return Question(adapter, base, corpus, dev, tell.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
+    return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
 
 
 def _leaks(question: Question, trained: Trained) -> list[str]:

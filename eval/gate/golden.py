@@ -9,18 +9,19 @@ import asyncio
 
 from pydantic import ValidationError
 
-import tell.engine
-from eval.run import engine_version
-from eval.testset import TestSet
-from tell.bases import Base
-from tell.card import Adapter
-from tell.engine import Engine, EngineOptions
+import tell.model.engine
+from eval.scoring.hypotheses import engine_version
+from eval.scoring.testset import TestSet
+from tell.adapter.card import Adapter
+from tell.adapter.golden import LONGEST, Golden, Sentence, identity
 from tell.errors import RequestError
 from tell.files import key_of, sha256_bytes, write_json
-from tell.golden import LONGEST, Golden, Sentence, identity
+from tell.model.base import Base
+from tell.model.engine import Engine, EngineOptions
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
-from tell.tokens import Tokens
-from tell.translate import Hypothesis, Translator
+from tell.text.hypothesis import Hypothesis
 
 # The number is part of every key.
 FORMAT = 1
@@ -89,7 +90,7 @@ def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: st
     options = EngineOptions(base, max_adapters=1, max_rank=max(16, adapter.card.rank), max_context=min(4096, base.context))
 
     async def run() -> Golden | None:
-        engine = tell.engine.open_engine(engine_name, options)
+        engine = tell.model.engine.open_engine(engine_name, options)
         try:
             await engine.start()
             made = await _make(engine, adapter, sources, options.max_context)

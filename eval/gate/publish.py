@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.gate import Question, ask, judge, same_content
-from eval.golden import golden_sentences
-from eval.testset import open_corpus
-from tell.bases import find_base
-from tell.card import Adapter, check_base, open_adapter
+from eval.gate.gate import Question, ask, judge, same_content
+from eval.gate.golden import golden_sentences
+from eval.scoring.testset import open_corpus
+from tell.adapter.card import Adapter, check_base, open_adapter
+from tell.adapter.shipped import Shipped
 from tell.errors import BadInput, GateRefused
 from tell.files import beside, write_json
-from tell.registry import PairState, Registry
-from tell.shipped import Shipped
+from tell.model.base import find_base
+from tell.registry.registry import PairState, Registry
 
 # What a card keeps of a scores.json: the numbers and what they were measured on, nothing that differs between two equal runs.
 SCORE_FIELDS = ("name", "segments", "pair", "source_sha256", "reference_sha256", "engine", "versions", "paired", "systems")

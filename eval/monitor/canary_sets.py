@@ -15,11 +15,11 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.monitor.drift import Profile, profile_of
-from eval.testset import TestSet
-from tell.clean import fault, normalised, tidy
+from eval.scoring.testset import TestSet
 from tell.errors import BadInput, CorpusError
 from tell.files import key_of, sha256_bytes, write_atomic
 from tell.languages import LanguagePair, parse_pair
+from tell.text.normalise import fault, normalised, tidy
 
 FORMAT = 1
 # With fewer segments only a large loss can be told from chance; more cost time at every run.

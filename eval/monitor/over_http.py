@@ -6,9 +6,9 @@ import functools
 import time
 from collections.abc import Callable
 
+from eval.monitor.canary_sets import CanarySet
 from eval.monitor.judge import Made
-from eval.monitor.sets import CanarySet
-from tell.client import Client, NoAnswer, Translation
+from tell.client.client import Client, NoAnswer, Translation
 from tell.errors import EngineError, Overloaded
 from tell.languages import LanguagePair
 

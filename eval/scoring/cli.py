@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tell.cli import Command, Many
+from tell.command import Command, Many
 from tell.console import emit, say, table
 
 if TYPE_CHECKING:
-    from eval.testset import TestSet
+    from eval.scoring.testset import TestSet
     from tell.languages import LanguagePair
 
 FILE = click.Path(path_type=Path)
@@ -53,8 +53,8 @@ def shown(result: dict[str, Any]) -> Any:
 
 def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
     """A registered test set, turned round where the pair asks for its other direction."""
-    from eval.testset import TestSet
-    from tell.testsets import find
+    from eval.scoring.testset import TestSet
+    from tell.corpus.testsets import find
 
     found = find(name)
     sources, targets = found.texts()
@@ -102,8 +102,8 @@ def score(
     BLEU, chrF2, chrF2++ and TER are sacreBLEU's, with their signatures and 95% intervals; between adapter and base there is a
     paired test on chrF2. Everything that was translated is kept, so any score can be computed again: tellmt compare reads what this wrote.
     """
-    from eval.metrics import chosen
-    from eval.scores import bootstrap_seed
+    from eval.scoring.metrics import chosen
+    from eval.scoring.scores import bootstrap_seed
     from tell.languages import parse_pair
 
     if (adapter is None) == (not hypotheses):
@@ -121,10 +121,10 @@ def score(
     if reference is not None and source is None:
         raise click.UsageError(WHAT)
 
-    from eval.stage import score_adapter
-    from eval.testset import from_files, not_empty, open_corpus
-    from tell.card import open_adapter
-    from tell.clean import spelled
+    from eval.scoring.score import score_adapter
+    from eval.scoring.testset import from_files, not_empty, open_corpus
+    from tell.adapter.card import open_adapter
+    from tell.text.normalise import spelled
 
     opened = open_adapter(adapter)
     own = parse_pair(opened.card.pair)
@@ -157,13 +157,11 @@ def _score_files(
     limit: int | None,
     out: Path | None,
 ) -> None:
-    from eval.compare import Segments
-    from eval.compare_cli import gather
-    from eval.metrics import chosen
-    from eval.outputs import read_outputs
-    from eval.stage import score_outputs
-    from eval.testset import not_empty, open_corpus
-    from tell.clean import spelled
+    from eval.scoring.metrics import chosen
+    from eval.scoring.score import score_outputs
+    from eval.scoring.system_outputs import Segments, gather, read_outputs
+    from eval.scoring.testset import not_empty, open_corpus
+    from tell.text.normalise import spelled
 
     if corpus is not None or testset is not None:
         test = open_corpus(corpus).split(split) if corpus is not None else _of_registry(str(testset), pair)

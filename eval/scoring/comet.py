@@ -30,7 +30,7 @@ def _checkpoint(comet: Any) -> str:
 
 
 class Comet:
-    """An eval.metrics.SegmentMetric. Scores are between 0 and 1 for nearly all segments."""
+    """An eval.scoring.metrics.SegmentMetric. Scores are between 0 and 1 for nearly all segments."""
 
     name, higher_is_better, needs_sources = "COMET", True, True
 

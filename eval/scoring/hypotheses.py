@@ -18,19 +18,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tell.engine
-from eval.scores import one_line
-from eval.testset import TestSet
-from tell.anchors import Anchor
-from tell.bases import Base
-from tell.card import Adapter
+import tell.model.engine
+from eval.scoring.scores import one_line
+from eval.scoring.testset import TestSet
+from tell.adapter.card import Adapter
 from tell.console import progress, say
-from tell.engine import CT2_FORMAT, Decoding, Engine, EngineOptions
 from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
+from tell.model.anchor import Anchor
+from tell.model.base import Base
+from tell.model.engine import CT2_FORMAT, Decoding, Engine, EngineOptions
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
-from tell.tokens import Tokens
-from tell.translate import Translator
 
 # Rows change when what they hold does; the number is part of every key.
 FORMAT = 1
@@ -187,7 +187,7 @@ async def _translate(engine: Engine, translator: Translator, system: System, tes
 
 async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: TestSet, engine_name: str, options: EngineOptions) -> dict[str, float]:
     tokens = Tokens(base)
-    engine = tell.engine.open_engine(engine_name, options)
+    engine = tell.model.engine.open_engine(engine_name, options)
     seconds = {}
     try:
         await engine.start()
@@ -204,7 +204,7 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
 
 def translate_set(base: Base, systems: list[System], test: TestSet, engine: str = "auto") -> dict[str, Output]:
     """The outputs of `systems` on `test`, by name. The engine is started only when something is not in the cache yet."""
-    engine = tell.engine.choose_engine(engine)
+    engine = tell.model.engine.choose_engine(engine)
     ranks = [s.adapter.card.rank for s in systems if s.adapter is not None]
     options = EngineOptions(base, max_adapters=2, max_rank=max([16, *ranks]))
     options = dataclasses.replace(options, max_context=min(options.max_context, base.context))

@@ -13,21 +13,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tell.engine
-from eval.compare import Segments
-from eval.diagnose import diagnose
-from eval.metrics import Metric, chosen
-from eval.outputs import SEGMENTS, Output, write_segments
-from eval.paired import METHOD, SEED, TRIALS, paired_test
-from eval.run import FORMAT, System, engine_version, translate_set
-from eval.scores import RESAMPLES, bootstrap_seed, score_system
-from eval.testset import TestSet
+import tell.model.engine
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.metrics import Metric, chosen
+from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
+from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
+from eval.scoring.system_outputs import SEGMENTS, Output, Segments, write_segments
+from eval.scoring.testset import TestSet
 from tell import __version__
-from tell.bases import find_base
-from tell.card import Adapter, check_base
+from tell.adapter.card import Adapter, check_base
 from tell.errors import BadInput
 from tell.files import key_of, sha256_bytes, sha256_file, write_atomic, write_json
 from tell.languages import parse_pair
+from tell.model.base import find_base
 
 
 def versions(engine: str) -> dict[str, str]:
@@ -69,7 +68,7 @@ def score_adapter(
     """The content of scores.json, and whether it was there already. Raises BadInput when the test set is of another pair than the adapter."""
     if test.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the test set and the adapter are of different pairs", place=test.name, found=str(test.pair), valid=adapter.card.pair)
-    engine = tell.engine.choose_engine(engine)
+    engine = tell.model.engine.choose_engine(engine)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     measures = measures or chosen(["bleu", "chrf"], test.pair)

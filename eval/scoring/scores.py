@@ -1,4 +1,4 @@
-"""Scores by the metrics of eval.metrics, each with its signature and its 95% confidence interval.
+"""Scores by the metrics of eval.scoring.metrics, each with its signature and its 95% confidence interval.
 
 Reads hypotheses and references from memory; writes nothing. A score never leaves here without its signature.
 """
@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metrics import Metric, metric
-from eval.metrics import bleu_tokenizer as bleu_tokenizer
+from eval.scoring.metrics import Metric, metric
+from eval.scoring.metrics import bleu_tokenizer as bleu_tokenizer
 from tell.errors import BadInput
 from tell.languages import LanguagePair
 

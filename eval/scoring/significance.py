@@ -1,4 +1,4 @@
-"""Is one system better than another on the same segments? Paired approximate randomisation and paired bootstrap, over any metric of eval.metrics.
+"""Is one system better than another on the same segments? Paired approximate randomisation and paired bootstrap, over any metric of eval.scoring.metrics.
 
 Trials and resamples are drawn as sacreBLEU's own `--paired-ar` and `--paired-bs` draw them (Riezler and Maxwell 2005, Koehn 2004; its default numbers and
 seed), with one difference: sacreBLEU counts the trials whose difference is larger than the observed one, this counts those at least as large.
@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metrics import Metric, metric
-from eval.scores import RESAMPLES, bootstrap_seed, interval, resampled
+from eval.scoring.metrics import Metric, metric
+from eval.scoring.scores import RESAMPLES, bootstrap_seed, interval, resampled
 from tell.errors import BadInput
 from tell.languages import LanguagePair
 

@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.clean import spelled
+import click
+
+from tell.corpus.readers.dispatch import kind_of, labels
 from tell.errors import BadInput, CorpusError
 from tell.files import read_jsonl, read_lines, write_jsonl
-from tell.readers import kind_of, labels
+from tell.languages import LanguagePair
+from tell.text.normalise import spelled
 
 SEGMENTS = "segments.jsonl"
 _SIDES = ("source", "reference", "document")
@@ -121,3 +124,72 @@ def write_segments(
         row |= {} if documents is None else {"document": spelled(documents[i])}
         rows.append({**row, "hypotheses": {name: texts[i] for name, texts in systems.items()}})
     write_jsonl(path, rows)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segments:
+    """What the systems translated. `sources` and `documents` are None where they are not known, and so is the pair."""
+
+    references: list[str]
+    sources: list[str] | None = None
+    documents: list[str] | None = None
+    pair: LanguagePair | None = None
+# What the two languages must at least be likely to be where no pair is given.
+SURE = 0.7
+
+
+def _side(name: str, given: Path | None, outputs: Sequence[Output]) -> list[str] | None:
+    """A side from the file that was given for it, or else as the outputs' own files have it. Raises BadInput where these are not the same."""
+    from eval.scoring.system_outputs import read_segments
+
+    if given is not None:
+        return read_segments(given)
+    found: tuple[str, list[str]] | None = None
+    for output in outputs:
+        own = output.sides.get(name)
+        if own is not None and found is not None and own != found[1]:
+            raise BadInput(f"these outputs are of other segments: their {name}s are not the same", place=f"{found[0]} and {output.place}")
+        found = found or (None if own is None else (output.place, own))
+    return found and found[1]
+
+
+def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[LanguagePair | None, str | None]:
+    """The pair by the texts themselves, where they leave no doubt, and what there is to say of it."""
+    from eval.scoring.metrics import spaceless
+    from tell.languages import parse_pair
+    from tell.text.language_id import detect
+
+    target = detect("\n".join(references))
+    if sources is None:
+        wanted = target.confidence >= SURE and spaceless(target.language)
+        return None, "these references look like a language without spaces: give --pair, so that BLEU does not count lines as words" if wanted else None
+    source = detect("\n".join(sources))
+    if min(source.confidence, target.confidence) < SURE or source.language == target.language:
+        return None, "the languages cannot be told: give --pair for diagnostics"
+    pair = parse_pair(f"{source.language}:{target.language}")
+    return pair, f"taken for {pair} by the texts; --pair says otherwise"
+
+
+def gather(
+    files: Sequence[Path], reference: Path | None, source: Path | None, documents: Path | None, pair: str | None
+) -> tuple[Segments, list[Output], list[str]]:
+    """The segments, the systems' outputs, and notes for the user."""
+    from eval.scoring.system_outputs import Segments, read_outputs
+    from tell.languages import parse_pair
+
+    asked = parse_pair(pair) if pair else None
+    outputs = read_outputs(files)
+    references = _side("reference", reference, outputs)
+    if references is None:
+        raise click.UsageError("say what to compare with: --reference FILE")
+    sources, named, notes = _side("source", source, outputs), _side("document", documents, outputs), []
+    if named is not None and "" in (ids := [n.strip() for n in named]):
+        raise BadInput("no document id on this line", place=f"{documents or 'documents'}, line {ids.index('') + 1}", valid="one document id a line")
+    for what, path, side in (("source", source, sources), ("documents", documents, named)):
+        if side is not None and len(side) != len(references):
+            found = f"{len(side):,} lines, and {len(references):,} references"
+            raise BadInput(f"{what} and references are not equally many", place=str(path or what), found=found, valid="one line for every segment")
+    if asked is None:
+        asked, note = likely_pair(sources, references)
+        notes += [note] if note else []
+    return Segments(references, sources, named and [n.strip() for n in named], asked), outputs, notes

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from tell.clean import spelled
 from tell.errors import BadInput, CorpusError
 from tell.files import read_lines, sha256_bytes, sha256_file
 from tell.languages import LanguagePair, parse_pair
 from tell.records import read_pairs
+from tell.text.normalise import spelled
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

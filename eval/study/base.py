@@ -1,6 +1,6 @@
-"""A bare base on a held-out slice, with or without examples in its prompt: `python -m eval.study_base SPEC OUT`.
+"""A bare base on a held-out slice, with or without examples in its prompt: `python -m eval.study.base SPEC OUT`.
 
-Reads SPEC (JSON, written by `eval.study_run`). Writes OUT/adapter.hyp.txt and prints scores in the shape of `tellmt score --json`.
+Reads SPEC (JSON, written by `eval.study.run`). Writes OUT/adapter.hyp.txt and prints scores in the shape of `tellmt score --json`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval.run import System, translate_set
-from eval.scores import score_system
-from eval.stage import versions
-from eval.testset import open_corpus
-from tell.anchors import Anchor, AnchorConfig, render
-from tell.bases import find_base
-from tell.engine import Decoding, choose_engine
+from eval.scoring.hypotheses import System, translate_set
+from eval.scoring.score import versions
+from eval.scoring.scores import score_system
+from eval.scoring.testset import open_corpus
 from tell.errors import CorpusError, TellmtError
 from tell.files import write_atomic
 from tell.languages import parse_pair
+from tell.model.anchor import Anchor, AnchorConfig, render
+from tell.model.base import find_base
+from tell.model.engine import Decoding, choose_engine
 from tell.records import Pair, read_pairs
 
 # Characters of source: an example much longer than the sentences to come would use up the context.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tell.cli import Command
+from tell.command import Command
 from tell.console import emit, say, table
 
 _PATH = click.Path(path_type=Path)
@@ -24,9 +24,9 @@ def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) ->
     Learning rates are tuned for each arm on one slice of the training side, the arms compared on another. A study that was stopped goes
     on with the same command.
     """
-    from eval.study import read_study
-    from eval.study_report import report
-    from eval.study_run import Conductor
+    from eval.study.config import read_study
+    from eval.study.report import report
+    from eval.study.run import Conductor
 
     conductor = Conductor(read_study(file), file, out, jobs)
     if dry_run:

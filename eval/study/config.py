@@ -2,7 +2,7 @@
 
 Reads a study file (TOML): what is compared, on which corpora. Writes a study directory: `study.json` (the study as it was understood),
 `results.jsonl` (one line a finished run, with all that is needed to repeat it), `runs/<id>/` (hypotheses, losses, the adapter) and
-`dev/<pair>/` (what the runs are compared on). This module says what is to be run; `eval.study_run` runs it.
+`dev/<pair>/` (what the runs are compared on). This module says what is to be run; `eval.study.run` runs it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from eval.study_report import named, picture_of
+from eval.study.summary import named, picture_of
 
 NONE = "–"
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from eval.study_report import named, picture_of
+from eval.study.summary import named, picture_of
 from tell.extras import need
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, less the yellow that white paper swallows; the reference arm is black.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eval.scores import metrics
+from eval.scoring.scores import metrics
 from tell.errors import BadInput
 from tell.files import decode, read_bytes, read_jsonl, read_lines
 from tell.languages import parse_pair

@@ -1,6 +1,6 @@
 """Run a study: every run through the same commands a user would type, as many side by side as there are shares of the cores.
 
-Reads a study file and the corpora it names. Writes the study directory (see `eval.study`); a run that was finished is not run again, and
+Reads a study file and the corpora it names. Writes the study directory (see `eval.study.config`); a run that was finished is not run again, and
 one that was broken off goes on where its stages can.
 """
 
@@ -22,14 +22,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eval.study import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
-from eval.testset import TestSet, open_corpus
-from tell.bases import find_base
-from tell.card import open_adapter, weights_of
+from eval.scoring.testset import TestSet, open_corpus
+from eval.study.config import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
+from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
 from tell.errors import RecipeError, TellmtError
 from tell.files import key_of, sha256_file, write_atomic, write_json
 from tell.machine import cores
+from tell.model.base import find_base
 from tell.paths import cache_dir
 
 
@@ -51,7 +51,7 @@ class Workshop:
             # More lanes than cores share them.
             self.lanes.put(mine[lane::lanes] or [mine[lane % len(mine)]])
 
-    def call(self, lane: list[int], log: Path, *args: str, module: str = "tell.cli") -> str:
+    def call(self, lane: list[int], log: Path, *args: str, module: str = "tellmt") -> str:
         """Run a command and return what it printed; what it said goes to `log`. Raises Broken with its last words."""
         if self.stopping.is_set():
             raise Broken("the study was stopped")
@@ -196,8 +196,8 @@ class Conductor:
         held = data.tune if run.role == "tune" else data.dev
         commands: list[list[str]] = []
 
-        def call(*args: str, module: str = "tell.cli") -> dict[str, Any]:
-            commands.append(["tellmt" if module == "tell.cli" else f"python -m {module}", *args])
+        def call(*args: str, module: str = "tellmt") -> dict[str, Any]:
+            commands.append(["tellmt" if module == "tellmt" else f"python -m {module}", *args])
             printed = self.shop.call(lane, work / "log.txt", *args, module=module)
             return dict(json.loads(printed))
 
@@ -207,7 +207,7 @@ class Conductor:
             spec = {"base": self.base.id, "pair": run.pair, "shots": self.study.arms[run.arm].shots, "seed": run.seed,
                     "anchor": tables.get("anchor", {}), "decoding": tables.get("decoding", {}), "train": data.train, "held": held.model_dump()}  # fmt: skip
             write_json(work / "bare.json", spec)
-            scored = call(at(work / "bare.json"), at(work / "scores"), module="eval.study_base")
+            scored = call(at(work / "bare.json"), at(work / "scores"), module="eval.study.base")
         else:
             counts = self._mixed(run, work, call)
             card = call("train", "--recipe", at(work / "recipe.toml"), "--mixed", at(work / "mixed"), "-o", at(work / "adapter"), "--json")["card"]
@@ -261,10 +261,10 @@ class Conductor:
 
     def _fitting(self, work: Path, run: Run) -> int:
         """How many of the chosen pairs, in the order they were chosen, fit the budget with their anchors."""
-        from tell.anchors import AnchorConfig, render
         from tell.languages import parse_pair
+        from tell.model.anchor import AnchorConfig, render
+        from tell.model.tokenizer import Tokens
         from tell.records import Example
-        from tell.tokens import Tokens
 
         anchor = render(AnchorConfig.model_validate(recipe(self.study, run).get("anchor", {})), parse_pair(run.pair), self.base)
         rows = [json.loads(x) for x in (work / "task-order" / "selected.jsonl").read_text(encoding="utf-8").split("\n") if x]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from eval.paired import SEED, TRIALS
+from eval.scoring.significance import SEED, TRIALS
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -94,7 +94,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def p_swapped(first: Any, second: Any) -> float:
-    """Paired approximate randomisation over counts, (segments, 18) each: eval.paired's test, draw for draw, with all trials scored at once."""
+    """Paired approximate randomisation over counts, (segments, 18) each: eval.scoring.significance's test, draw for draw, with all trials scored at once."""
     import numpy as np
 
     a, b = np.asarray(first), np.asarray(second)

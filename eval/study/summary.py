@@ -1,6 +1,6 @@
 """The report of `tellmt study`: what a study has found, as a page, plots and figures for machines.
 
-Reads a study directory (see eval/study_results.py), finished or not. Writes `summary.json` with every figure that the page states,
+Reads a study directory (see eval/study/results.py), finished or not. Writes `summary.json` with every figure that the page states,
 `study-*.png`, and `study.md` last.
 """
 
@@ -10,34 +10,16 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from eval.paired import METHOD, SEED, TRIALS
-from eval.study_results import Found, Row, Run, read_found
-from eval.study_stats import RESAMPLES, Steps, chrf_of, holm, needed, one_step, p_one_mode, p_swapped, spread, t_interval
-from tell.files import write_atomic, write_json
+from eval.scoring.significance import METHOD, SEED, TRIALS
+from eval.study.results import Found, Row, Run
+from eval.study.stats import RESAMPLES, Steps, chrf_of, holm, needed, one_step, p_one_mode, p_swapped, spread, t_interval
 
 # pair, budget (None is all task data), arm, ratio
 Cell = tuple[str, int | None, str, float | None]
 # Fewer than this in every run of a comparison cannot be told apart: with n segments the smallest possible p is 2^(1-n).
 MIN_SEGMENTS = 10
-
-
-def report(study_dir: Path, out_dir: Path) -> str:
-    """Write the page, its plots and its figures to `out_dir`, and return the page. Raises BadInput when there is nothing to report or damage."""
-    from eval.study_page import page
-    from eval.study_plots import plots
-
-    found = read_found(study_dir)
-    summary, changes = summarise(found)
-    pictures = plots(summary, changes, found.study.reference_arm)
-    text = page(summary, study_dir.resolve().name, sorted(pictures))
-    for name, png in pictures.items():
-        write_atomic(out_dir / name, png)
-    write_json(out_dir / "summary.json", summary)
-    write_atomic(out_dir / "study.md", text)
-    return text
 
 
 def summarise(found: Found) -> tuple[dict[str, Any], dict[str, Any]]:

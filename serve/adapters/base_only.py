@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from serve.versions import Version
+from serve.adapters.versions import Version
 from tell.errors import RequestError
 
 # Before the id of the adapter whose prompt it was, wherever an answer or a metric names who translated.

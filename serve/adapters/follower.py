@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from serve.room import Reach
-from serve.service import Service
-from tell.card import Adapter
+from serve.adapters.eviction import Reach
+from serve.translation.service import Service
+from tell.adapter.card import Adapter
+from tell.adapter.shipped import Shipped
 from tell.console import say
 from tell.errors import AdapterError, Overloaded, RegistryError, TellmtError
 from tell.languages import parse_pair
-from tell.registry import PairState, Registry
-from tell.registry_store import Stamp
-from tell.shipped import Shipped
+from tell.registry.registry import PairState, Registry
+from tell.registry.store import Stamp
 
 # Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tell.anchors import Anchor
-from tell.card import Adapter
-from tell.engine import Engine, Prompt
+from tell.adapter.card import Adapter
+from tell.adapter.golden import Golden, Sentence, identity
 from tell.errors import AdapterError, RequestError
-from tell.golden import Golden, Sentence, identity
 from tell.languages import LanguagePair, parse_pair
-from tell.tokens import Tokens
-from tell.translate import Translator
+from tell.model.anchor import Anchor
+from tell.model.engine import Engine, Prompt
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
 
 # Long enough that two models which differ do so somewhere, short enough to take a few seconds on a CPU.
 PROBE_TOKENS = 24

@@ -14,25 +14,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from serve.canary import Proof, prove
-from serve.limits import Limits as Limits
-from serve.limits import Way as Way
-from serve.loads import Loads
-from serve.room import Reach, in_time, oldest, victim
-from tell.anchors import AnchorConfig, render
-from tell.card import Adapter, BaseRef, Card, check_base
+from serve.adapters.eviction import Reach, in_time, oldest, victim
+from serve.adapters.load_check import Proof, prove
+from serve.config import Limits as Limits
+from serve.config import Way as Way
+from serve.metrics.adapter_loads import Loads
+from tell.adapter.card import Adapter, BaseRef, Card, check_base
 from tell.console import say
-from tell.engine import Engine
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
-from tell.tokens import Tokens
-from tell.translate import Translator
+from tell.model.anchor import AnchorConfig, render
+from tell.model.engine import Engine
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator, segment_limit
 
 if TYPE_CHECKING:
-    from serve.metrics import Metrics
+    from serve.metrics.registry import Metrics
 
-# Adapters are trained on sentences and short passages; a longer line is cut at its sentences even where the context would hold it.
-SEGMENT_TOKENS = 256
 # Seconds between two looks at whether a place has become free.
 LOOK = 0.02
 # Seconds an engine has to let an adapter go.
@@ -79,14 +77,6 @@ class Version:
     def labels(self) -> tuple[str, str]:
         """Pair and version as metrics have them. For which pairs without an adapter the base is asked, clients decide, and labels must not be theirs."""
         return (BARE, BARE) if self.name == BARE else (self.pair, self.adapter.id)
-
-
-def segment_limit(translator: Translator) -> int:
-    """The tokens of a source segment for which prompt and whole translation fit in the context."""
-    decoding = translator.decoding
-    room = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
-    # A text's tokens are a few more inside the prompt than alone, at the seams; 0.95 leaves them room.
-    return max(1, min(SEGMENT_TOKENS, int(0.95 * room / (1 + decoding.length_factor))))
 
 
 class Versions:

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.follow import Follower
-from serve.service import Service
+from serve.adapters.follower import Follower
+from serve.translation.service import Service
 from tell.errors import LanguageError
 from tell.languages import parse_pair
 

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.access import ADMIN, admin_only
-from serve.api_native import Problem
-from serve.bodies import body_schema, read_body
-from serve.follow import Follower
+from serve.adapters.follower import Follower
+from serve.api.schema import Problem
+from serve.auth.gate import ADMIN, admin_only
+from serve.http.bodies import body_schema, read_body
 from tell.console import say
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
-from tell.registry import PairState, Registry
+from tell.registry.registry import PairState, Registry
 
 PAIR = "a pair such as is-en, or pt-BR:en"
 WHY = "the reason, kept in the log"

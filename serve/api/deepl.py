@@ -1,7 +1,7 @@
 """DeepL's API, version 2, as far as its clients need it to translate texts and documents: /v2/translate, /v2/languages, /v2/usage, /v2/document.
 
 What a request asks for beyond a translation is refused where ignoring it would give another text than was asked for (formality, glossaries, styles,
-tags), and has no effect where it is a hint (context, split_sentences, preserve_formatting). Errors are put in DeepL's words by `serve.dialect`.
+tags), and has no effect where it is a hint (context, split_sentences, preserve_formatting). Errors are put in DeepL's words by `serve.api.deepl_errors`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serve.api_documents import FILE, begin, file_of, jobs_of, said
-from serve.api_native import CODE, MAX_CODE, translated
-from serve.asking import PARAMETERS
-from serve.bodies import MULTIPART, URLENCODED, Upload, body_schema, kind_of, read_body, read_upload, upload_schema
-from serve.dialect import CHARACTERS_USED, DEEPL
-from serve.documents import ending_of
-from serve.jobs import Job
-from serve.markup import Parse, parse_html
-from serve.markup_xml import Rules, parse_xml
-from serve.quality import Quality
-from serve.quota import Quota
-from serve.service import Service
-from serve.translations import Translation
+from serve.api.deepl_errors import CHARACTERS_USED, DEEPL
+from serve.api.documents import FILE, begin, file_of, jobs_of, said
+from serve.api.handler import translated
+from serve.api.options import PARAMETERS
+from serve.api.schema import CODE, MAX_CODE
+from serve.auth.quota import Quota
+from serve.documents.jobs import Job
+from serve.documents.parts import ending_of
+from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, kind_of, read_body, read_upload, upload_schema
+from serve.translation.markup_html import Parse, parse_html
+from serve.translation.markup_xml import Rules, parse_xml
+from serve.translation.quality import Quality
+from serve.translation.request import Translation
+from serve.translation.service import Service
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
 

@@ -14,17 +14,17 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.access import charge
-from serve.api_native import CODE, ERRORS, MAX_CODE, Problem
-from serve.asking import ask_of
-from serve.bodies import Upload, read_upload, upload_schema
-from serve.documents import open_document
-from serve.jobs import Job, Jobs, State
-from serve.quality import QUALITY, Quality
-from serve.service import Service
-from serve.versions import Way
+from serve.adapters.versions import Way
+from serve.api.options import ask_of
+from serve.api.schema import CODE, ERRORS, MAX_CODE, Problem
+from serve.auth.gate import charge
+from serve.documents.jobs import Job, Jobs, State
+from serve.documents.parts import open_document
+from serve.formats import FORMATS
+from serve.http.bodies import Upload, read_upload, upload_schema
+from serve.translation.quality import QUALITY, Quality
+from serve.translation.service import Service
 from tell.errors import NotReady
-from tell.formats import FORMATS
 from tell.languages import parse_pair
 
 # Of what may wait, so much at most is one part of a document.

@@ -18,10 +18,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api_documents import EXAMPLE, GONE, Progress, jobs_of, status_of
-from serve.guards import unless_gone
-from serve.jobs import Job, Jobs
-from serve.openapi import inlined
+from serve.api.documents import EXAMPLE, GONE, Progress, jobs_of, status_of
+from serve.api.openapi import inlined
+from serve.documents.jobs import Job, Jobs
+from serve.http.middleware import unless_gone
 from tell.text.flags import Flag
 
 KIND = "text/event-stream"

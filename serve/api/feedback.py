@@ -1,4 +1,4 @@
-"""POST /api/v1/feedback: a translation as it should have been. Kept where the operator names a file for it (`serve.feedback`), and else refused with 404."""
+"""POST /api/v1/feedback: a translation as it should have been. Kept where the operator names a file for it (`serve.corrections`), and else refused with 404."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api_native import CODE, MAX_CODE, Problem
-from serve.bodies import body_schema, read_body
-from serve.feedback import Feedback
-from serve.service import Service
+from serve.api.schema import CODE, MAX_CODE, Problem
+from serve.corrections import Feedback
+from serve.http.bodies import body_schema, read_body
+from serve.translation.service import Service
 from tell.errors import NotFound, NotServed, TooLarge
 from tell.languages import LanguagePair, language
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.documents import FORMATS
-from serve.guards import MAX_BODY
-from serve.jobs import Jobs
-from serve.service import Service
+from serve.documents.jobs import Jobs
+from serve.documents.parts import FORMATS
+from serve.http.middleware import MAX_BODY
+from serve.translation.service import Service
 from tell import __version__
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """LibreTranslate's API, as its clients use it: /translate, /detect, /languages, /frontend/settings, /translate_file and the file it links to.
 
-`format: html` is parsed (serve.markup); without it, what looks like markup is text with placeholders in it.
+`format: html` is parsed (serve.translation.markup_html); without it, what looks like markup is text with placeholders in it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serve.access import LINKS, identify
-from serve.api_documents import GONE, NOT_DONE, begin, file_of
-from serve.api_native import CODE, ERRORS, MAX_CODE, checked_texts, translated
-from serve.asking import PARAMETERS, ask_of, in_time
-from serve.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
-from serve.documents import FORMATS
-from serve.guards import unless_gone
-from serve.jobs import Jobs
-from serve.markup import parse_html
-from serve.quality import ALTERNATIVES, MOST_ALTERNATIVES
-from serve.service import Service
-from serve.translations import Translation
+from serve.api.documents import GONE, NOT_DONE, begin, file_of
+from serve.api.handler import checked_texts, translated
+from serve.api.options import PARAMETERS, ask_of, in_time
+from serve.api.schema import CODE, ERRORS, MAX_CODE
+from serve.auth.gate import LINKS, identify
+from serve.documents.jobs import Jobs
+from serve.documents.parts import FORMATS
+from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
+from serve.http.middleware import unless_gone
+from serve.translation.markup_html import parse_html
+from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES
+from serve.translation.request import Translation
+from serve.translation.service import Service
 from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
-from tell.text.detect import Detected as Found
-from tell.text.detect import ranked
+from tell.text.language_id import Detected as Found
+from tell.text.language_id import ranked
 
 # Languages less likely than this are not named by /detect.
 UNLIKELY = 0.02

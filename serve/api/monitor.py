@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.monitor.history import History, HistoryError
-from serve.follow import Follower
+from serve.adapters.follower import Follower
 from serve.monitor import Monitor
-from serve.service import Service
+from serve.translation.service import Service
 
 # Of each pair, the newest runs, and the newest rows of signals: two days of five minutes.
 RUNS, SIGNALS, ALARMS = 200, 576, 50

@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from serve.access import ADMIN, is_open, needed
-from serve.dialect import DEEPL
+from serve.api.deepl_errors import DEEPL
+from serve.auth.gate import ADMIN, is_open, needed
 
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key of tellmt keys add, of the scope that the route needs"},

@@ -17,12 +17,12 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from serve.metrics import Metrics
-from serve.quality import Quality
-from serve.service import Service
-from serve.translations import Ask
-from serve.versions import Version
-from serve.ways import Route
+from serve.adapters.versions import Version
+from serve.metrics.registry import Metrics
+from serve.translation.quality import Quality
+from serve.translation.request import Ask
+from serve.translation.routing import Route
+from serve.translation.service import Service
 from tell.errors import RequestError, TimedOut
 
 TIMEOUT = "X-Request-Timeout"

@@ -22,19 +22,21 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.access import charge
-from serve.api_native import ERRORS, Asked, Language, Segment, Step, checked_texts, segments_of, steps
-from serve.asking import NAMED, PARAMETERS, ask_of, in_time, named
-from serve.auto import Found, find_all, pairs_into
-from serve.bare import check_bare
-from serve.bodies import body_schema, read_body
-from serve.guards import unless_gone, where
-from serve.openapi import inlined
-from serve.quality import Quality
-from serve.service import Service
-from serve.translations import Ask, Translation
-from serve.versions import Version, Way
-from serve.ways import Route, asked_ways
+from serve.adapters.base_only import check_bare
+from serve.adapters.versions import Version, Way
+from serve.api.handler import checked_texts, segments_of, steps
+from serve.api.openapi import inlined
+from serve.api.options import NAMED, PARAMETERS, ask_of, in_time, named
+from serve.api.schema import ERRORS, Asked, Language, Segment, Step
+from serve.auth.gate import charge
+from serve.http.bodies import body_schema, read_body
+from serve.http.middleware import unless_gone
+from serve.logs import where
+from serve.translation.quality import Quality
+from serve.translation.request import Ask, Translation
+from serve.translation.routing import Route, asked_ways
+from serve.translation.service import Service
+from serve.translation.source_language import Found, find_all, pairs_into
 from tell.console import say
 from tell.errors import RequestError, TellmtError
 from tell.text.flags import Flag, union

@@ -1,4 +1,4 @@
-"""`tellmt keys add|list|revoke`: the keys file of `serve.keys`, which running services follow."""
+"""`tellmt keys add|list|revoke`: the keys file of `serve.auth.keys`, which running services follow."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from serve.keys import SCOPES, Key, add_key, read_keys, revoke_key
-from tell.cli import Command, Group
+from serve.auth.keys import SCOPES, Key, add_key, read_keys, revoke_key
+from tell.command import Command, Group
 from tell.console import emit, say, table
 from tell.errors import BadInput
 from tell.paths import keys_file

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.guards import send_error
-from serve.keys import ANONYMOUS, STRANGER, Caller, Keys
-from serve.quota import Kind, Quota
+from serve.auth.keys import ANONYMOUS, STRANGER, Caller, Keys
+from serve.auth.quota import Kind, Quota
+from serve.http.middleware import send_error
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have one.

@@ -4,7 +4,7 @@ A key is `tellmt_<id>_<secret>`, the secret 256 random bits. The file holds its 
 guessed; 256 random bits cannot, so a plain hash keeps them as safe, and a request costs a microsecond instead of a tenth of a second. The id is
 no secret: it finds the record, and what is compared, in constant time, is the hash. An unknown id takes the same steps as a wrong secret.
 
-Every request carries a `Caller` in `scope["tellmt.caller"]`; `serve.access` puts it there.
+Every request carries a `Caller` in `scope["tellmt.caller"]`; `serve.auth.gate` puts it there.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from serve.keys import Caller
+from serve.auth.keys import Caller
 from tell.console import say
 from tell.errors import Overloaded, QuotaUsed, TellmtError, TooLarge
 

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
-from serve.documents import Document, fit_name
-from serve.guards import where
-from serve.quality import Quality
-from serve.service import Service
-from serve.translations import Ask, Translation
-from serve.versions import Version, Way
+from serve.adapters.versions import Version, Way
+from serve.documents.parts import Document, fit_name
+from serve.logs import where
+from serve.translation.quality import Quality
+from serve.translation.request import Ask, Translation
+from serve.translation.service import Service
 from tell.console import say
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
 from tell.languages import parse_pair

@@ -1,6 +1,6 @@
 """Files as the parts that are translated, and the file that comes of their translations. Reads and writes bytes; no disk.
 
-Plain text is cut into parts of whole lines; files of the other formats (tell.formats) are read for their segments, some of which, a line each, are a part.
+Plain text is cut into parts of whole lines; files of the other formats (serve.formats) are read for their segments, some of which, a line each, are a part.
 A part goes to the service as one text, which keeps that text's lines and white space.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from serve.formats import BY_ENDING, Format
+from serve.formats.text import one_line
+from serve.formats.units import BOM, Made, Options, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
 from tell.files import decode
-from tell.formats import BY_ENDING, Format
-from tell.formats.text import one_line
-from tell.formats.units import BOM, Made, Options, Unit
 from tell.languages import LanguagePair
 from tell.text.segments import fill, pieces, split
 

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tell.bases import Base
-from tell.card import CONFIG, WEIGHTS, Adapter, check_base, open_adapter, read_header
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter, check_base, open_adapter, read_header
 from tell.errors import AdapterError, EngineError
+from tell.model.base import Base
 
 # What vLLM's PEFT loader refuses or ignores, and the values that mean "not used".
 _UNUSED: dict[str, tuple[Any, ...]] = {

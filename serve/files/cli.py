@@ -16,19 +16,19 @@ from typing import IO, Any, cast
 
 import click
 
-from serve import batch, outputs, report, states
-from serve.batch import Backend
-from serve.ledger import Ledger
-from serve.outputs import Work
-from serve.passes import Collect, Counts, Enough, Fill, Look
-from serve.quality import Quality
-from tell.cli import Command
+from serve.files import outputs, report, run_state, runner
+from serve.files.collect_and_fill import Collect, Counts, Enough, Fill, Look
+from serve.files.outputs import Work
+from serve.files.runner import Backend
+from serve.files.segment_store import Ledger
+from serve.formats import FORMATS
+from serve.formats.units import Options
+from serve.translation.quality import Quality
+from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
+from tell.command import Command
 from tell.console import clock, emit, json_mode, say
 from tell.errors import BadInput, NotServed, PartlyDone
-from tell.formats import FORMATS
-from tell.formats.units import Options
 from tell.languages import LanguagePair, language, parse_pair
-from tell.shipped import NO_SHIPPED, shipped_adapters
 
 Open = Callable[[LanguagePair], AbstractAsyncContextManager[Backend]]
 
@@ -51,7 +51,7 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected(work: Work, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language it is in."""
-    from serve.auto import find, pairs_into
+    from serve.translation.source_language import find, pairs_into
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
@@ -69,11 +69,11 @@ def _ways(
 ) -> tuple[Callable[[], list[str]], Open]:
     """The pairs there are, asked for when they are needed, and how a translator for one of them is opened."""
     if server:
-        from serve.remote import offered_by, open_remote
+        from serve.files.remote import offered_by, open_remote
 
         return lambda: offered_by(server), lambda pair: _with(open_remote(server, pair, quality), jobs)
-    from serve.local import live_pairs, open_local
-    from tell.registry import Registry
+    from serve.files.local import live_pairs, open_local
+    from tell.registry.registry import Registry
 
     store, shipped = Registry(registry), shipped_adapters(no_shipped)
     return lambda: live_pairs(store, shipped), lambda pair: _with(open_local(pair, store, shipped, engine, tries, quality), jobs)
@@ -101,7 +101,7 @@ def _collect(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[st
 
 def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
     """The segments of a corpus in the pair's direction."""
-    from tell.corpus import read_corpus
+    from tell.corpus.directory import read_corpus
     from tell.records import read_pairs
 
     own = parse_pair(str(read_corpus(path)["pair"]))
@@ -130,15 +130,15 @@ async def _translated(ledger: Ledger, opened: AbstractAsyncContextManager[Backen
             say(f"another version is live since the last run: its {gone:,} segments are translated anew")
         began = time.monotonic()
         if dry:
-            return await batch.estimate(ledger, backend)
-        await batch.run(ledger, backend)
+            return await runner.estimate(ledger, backend)
+        await runner.run(ledger, backend)
         return time.monotonic() - began
 
 
 def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Options, asked: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """All files of one pair. Returns the result, and how many segments failed."""
     key = {"works": [(w.key(), str(Path(w.output).resolve())) for w in works], "pair": str(pair), **{k: asked[k] for k in ("server", "registry", "quality")}}
-    with states.state(key, asked["fresh"]) as (ledger, place):
+    with run_state.state(key, asked["fresh"]) as (ledger, place):
         counts = _collect(works, ledger, options)
         if asked["corpus"]:
             ledger.reuse(_corpus_pairs(Path(asked["corpus"]), pair))
@@ -171,7 +171,7 @@ def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Optio
         rest = "".join(f", {total[name]:,} {what}" for name, what in said.items() if total[name])
         say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{rest}")
         if not total["failed"]:
-            states.forget(place)
+            run_state.forget(place)
         return result, total["failed"]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from serve.ledger import Ledger, Noted
+from serve.files.segment_store import Ledger, Noted
+from serve.formats.text import one_line
+from serve.formats.units import Made, Unit
 from tell.errors import CorpusError
-from tell.formats.text import one_line
-from tell.formats.units import Made, Unit
 from tell.text.flags import FLAGS
 from tell.text.segments import fill, pieces, split
 

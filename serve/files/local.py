@@ -1,6 +1,6 @@
 """Translating without a server: the live adapter of a pair, or else the one that came with tellmt, in an engine of this process.
 
-Segments get the service's guards and its second tries (serve.mend).
+Segments get the service's guards and its second tries (serve.translation.retry).
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from serve.ledger import Done
-from serve.mend import Mend
-from serve.quality import Quality, candidates, samplings
-from tell.card import check_base
+from serve.files.segment_store import Done
+from serve.translation.quality import Quality, candidates, samplings
+from serve.translation.retry import Mend
+from tell.adapter.card import check_base
+from tell.adapter.shipped import Shipped
 from tell.console import say
-from tell.engine import EngineOptions, Sampling, choose_engine, open_engine
 from tell.errors import NotServed, RequestError
 from tell.extras import need
 from tell.languages import LanguagePair
-from tell.registry import Registry
-from tell.shipped import Shipped
-from tell.text.candidates import best_first
+from tell.model.engine import EngineOptions, Sampling, choose_engine, open_engine
+from tell.model.translator import Translator
+from tell.registry.registry import Registry
 from tell.text.flags import Checked, checked, prepare, union
+from tell.text.mbr import best_first
 from tell.text.segments import Span, fill, pieces, split
-from tell.translate import Translator
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.
 CONTEXT = 4096
@@ -122,8 +122,8 @@ async def open_local(
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
-    from tell.bases import find_base
-    from tell.tokens import Tokens
+    from tell.model.base import find_base
+    from tell.model.tokenizer import Tokens
 
     name = choose_engine(engine_name)
     live, own = registry.state(str(pair)).live, shipped.get(str(pair))
@@ -137,8 +137,8 @@ async def open_local(
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     need("prometheus_client", "serve")
-    from serve.canary import prove
-    from serve.versions import segment_limit
+    from serve.adapters.load_check import prove
+    from tell.model.translator import segment_limit
 
     say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
     options = EngineOptions(base=base, max_adapters=1, max_rank=max(16, adapter.card.rank), max_context=min(CONTEXT, base.context))

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from serve.formats import Format, check_start, format_named, format_of
 from tell.errors import BadInput, CorpusError
 from tell.files import fsync_dir
-from tell.formats import Format, check_start, format_named, format_of
 
 
 @dataclasses.dataclass(eq=False, slots=True)

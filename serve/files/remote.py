@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from serve.ledger import Done
-from serve.local import NONE_LIVE
-from serve.quality import Quality
+from serve.files.local import NONE_LIVE
+from serve.files.segment_store import Done
+from serve.translation.quality import Quality
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language

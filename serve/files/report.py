@@ -11,9 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from serve.ledger import Ledger, Noted
-from serve.outputs import Work, written
-from serve.passes import Counts
+from serve.files.collect_and_fill import Counts
+from serve.files.outputs import Work, written
+from serve.files.segment_store import Ledger, Noted
 from tell.console import say
 from tell.errors import BadInput
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serve.ledger import Ledger
+from serve.files.segment_store import Ledger
 from tell.errors import BadInput
 from tell.files import key_of
 from tell.paths import cache_dir, writable

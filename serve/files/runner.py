@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
-from serve.ledger import Done, Ledger, Shard
+from serve.files.segment_store import Done, Ledger, Shard
 from tell.console import progress
 
 # Segments that a dry run translates to see how long the rest will take.

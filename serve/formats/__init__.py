@@ -9,8 +9,8 @@ import dataclasses
 import importlib
 from pathlib import PurePosixPath
 
+from serve.formats.units import Convert
 from tell.errors import BadInput, CorpusError, suggestion
-from tell.formats.units import Convert
 
 PLAIN = "text/plain; charset=utf-8"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -25,12 +25,12 @@ class Format:
     media_type: str
     alone: bool = True
     packed: bool = False
-    # The module of tell.formats with its `convert`, where that has another name.
+    # The module of serve.formats with its `convert`, where that has another name.
     module: str = ""
 
     @property
     def convert(self) -> Convert:
-        found: Convert = importlib.import_module(f"tell.formats.{self.module or self.name}").convert
+        found: Convert = importlib.import_module(f"serve.formats.{self.module or self.name}").convert
         return found
 
 

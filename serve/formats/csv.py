@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+from serve.formats.units import BOM, Options, Pass, Unit, decoded
 from tell.errors import BadInput, CorpusError, suggestion
-from tell.formats.units import BOM, Options, Pass, Unit, decoded
 
 # Characters that one row may have: beyond that a quote was opened and not closed.
 LONGEST = 1 << 20

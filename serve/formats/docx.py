@@ -11,10 +11,10 @@ import re
 from collections import Counter
 from typing import IO
 
-from tell.formats.inline import Line, Piece, line_of
-from tell.formats.packed import members, opened, read, repack
-from tell.formats.units import Options, Pass, Unit
-from tell.formats.xmlspans import Event, Xml, escaped, inner, raw_of
+from serve.formats.inline_tags import Line, Piece, line_of
+from serve.formats.units import Options, Pass, Unit
+from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
+from serve.formats.zipped_xml import members, opened, read, repack
 
 _PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes)\.xml")
 # Elements around runs.

@@ -1,6 +1,7 @@
 """HTML files: text between tags, a stretch between two blocks as one. Tags, attributes, comments, scripts and white space stay byte for byte.
 
-Divided at its tags, in place; a tree (serve.markup) would write the page anew, and the standard library's parser takes hours for a mebibyte of `<a `.
+Divided at its tags, in place; a tree (serve.translation.markup_html) would write the page anew, and the standard library's parser takes hours for a
+mebibyte of `<a `.
 Kept as they are: code, scripts, styles, elements with translate="no" or the class notranslate. `lang` of <html> becomes the target's where it was the source's.
 """
 
@@ -12,11 +13,11 @@ import html
 import re
 from typing import IO
 
+from serve.formats.html_elements import INLINE, KEPT, OPAQUE, VOID
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.units import BOM, Options, Pass, Unit
 from tell.errors import CorpusError, LanguageError
-from tell.formats.inline import Piece, line_of
-from tell.formats.units import BOM, Options, Pass, Unit
 from tell.languages import distance, language
-from tell.text.elements import INLINE, KEPT, OPAQUE, VOID
 
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from tell.text.standins import found_in, free_letter, matches, without
+from serve.formats.tag_placeholders import found_in, free_letter, matches, without
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; what has more is no sentence, and stays as it is.

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+from serve.formats.units import BOM, Options, Pass, Unit, decoded
 from tell.errors import BadInput
-from tell.formats.units import BOM, Options, Pass, Unit, decoded
 from tell.text.segments import words_in
 
 _SPACE = re.compile(r"[ \t\n\r]*")

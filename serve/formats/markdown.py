@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import IO
 
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.subtitles import broken
+from serve.formats.units import BOM, Made, Options, Pass, Unit, decoded
 from tell.extras import need
-from tell.formats.inline import Piece, line_of
-from tell.formats.subtitles import broken
-from tell.formats.units import BOM, Made, Options, Pass, Unit, decoded
 
 _FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n.*?^(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _CODE = r"(?P<code>(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))"

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from serve.formats.units import BOM, Made, Options, Pass, Unit
 from tell.errors import CorpusError
-from tell.formats.units import BOM, Made, Options, Pass, Unit
 from tell.text.placeholders import find
 
 # Forms in languages that have most, and what a broken header may claim.

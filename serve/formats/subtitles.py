@@ -10,9 +10,9 @@ import html
 import re
 from typing import IO
 
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.units import Options, Pass, Unit
 from tell.errors import CorpusError
-from tell.formats.inline import Piece, line_of
-from tell.formats.units import Options, Pass, Unit
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from tell.formats.units import BOM, Options, Pass, Unit, decoded
+from serve.formats.units import BOM, Options, Pass, Unit, decoded
 
 # What some program or other takes for a line's end. A translation must not bring in one that its source does not have.
 _BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")

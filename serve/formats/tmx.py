@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import IO
 
+from serve.formats.units import Options, Pass
+from serve.formats.xliff import indent_of, translated
+from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_of
 from tell.errors import BadInput, CorpusError, LanguageError
-from tell.formats.units import Options, Pass
-from tell.formats.xliff import indent_of, translated
-from tell.formats.xmlspans import XML_LANG, Event, Xml, inner, raw_of, text_of
 from tell.languages import Language, distance, language
 
 # With text of the sentence in it; bpt, ept, it, ph and ut hold codes of another program.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import IO
 
-from tell.formats.tables import convert_rows
-from tell.formats.units import Options, Pass
+from serve.formats.csv import convert_rows
+from serve.formats.units import Options, Pass
 
 
 def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:

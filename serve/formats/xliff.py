@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import IO
 
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.units import Made, Options, Pass, Unit
+from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_of
 from tell.errors import CorpusError
-from tell.formats.inline import Piece, line_of
-from tell.formats.units import Made, Options, Pass, Unit
-from tell.formats.xmlspans import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_of
 
 # Inline elements with text in them; all others are codes, which go along as they are.
 AROUND = {"g", "mrk", "pc", "hi"}

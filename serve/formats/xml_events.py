@@ -1,7 +1,7 @@
 """XML as a stream of events, each with its own bytes: joined, they are the file. What is not changed so stays as it was, to the last quote and line end.
 
 Reads an open binary file. By expat, which tells where in the file each event is; a tree written out again has other quotes, `<x />` as `<x/>`, and no CR.
-The rules are those of tell.text.xml: a document that defines entities is refused, and nothing is fetched.
+The rules are those of tell.text.safe_xml: a document that defines entities is refused, and nothing is fetched.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from serve.formats.units import MEMBER
 from tell.errors import CorpusError, TooLarge
-from tell.formats.units import MEMBER
 
 # Members of one document; a presentation of hundreds of pictures has a thousand.
 MEMBERS = 10_000

@@ -59,7 +59,7 @@ class Bounded:
         self._head = self._head + len(data) if self._in_head() else 0
         super().data_received(data)  # type: ignore[misc]
         if not self._in_head():
-            # It was whole, and is weighed by `serve.guards.Heads`.
+            # It was whole, and is weighed by `serve.http.middleware.Heads`.
             self._head = 0
         elif self._head > self.max_head:
             self._refuse(431, self._too_large())

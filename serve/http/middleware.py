@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import traceback
 from collections.abc import Awaitable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.metrics import Metrics
+from serve.logs import where
+from serve.metrics.registry import Metrics
 from tell.console import say
 from tell.errors import TooLarge, TooSlow
 
@@ -52,12 +51,6 @@ async def send_error(send: Send, status: int, message: str, more: Mapping[str, s
     headers += [(name.lower().encode(), value.encode()) for name, value in (more or {}).items()] + ([(b"connection", b"close")] if close else [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def where(error: BaseException) -> str:
-    """The kind of an unexpected error and the line it comes from; never its message, which may hold a user's text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames[-4:]))
 
 
 class Observe:

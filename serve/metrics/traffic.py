@@ -17,10 +17,10 @@ from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
 
 from eval.monitor.drift import WINDOW, Profile, divergence, trigrams, unknown_letters
-from serve.metrics import LATENCY, Metrics
+from serve.metrics.registry import LATENCY, Metrics
 from tell.languages import parse_pair
-from tell.text.detect import label, scores
 from tell.text.flags import LETTERS, UNLIKELY, Checked
+from tell.text.language_id import label, scores
 
 # Segments that wait to be looked at: of more in a second, the newest. A look takes about a quarter of a millisecond, so this is 1.5% of a core at most.
 LOOKED_AT = 64

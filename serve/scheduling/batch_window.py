@@ -27,7 +27,7 @@ def window_of(engine: str, batch: int) -> Window:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
         return Window(batch, batches=True)
     if engine == "vllm":
-        from serve.vllm_engine import MAX_PER_BATCH
+        from serve.engines.vllm import MAX_PER_BATCH
 
         # It fills places as they fall free, in order of arrival; a quarter more waits inside, so that no place stays free for a turn of our loop.
         # With more adapters than it can batch, its hot ones would overtake the cold ones.

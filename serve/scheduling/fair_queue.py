@@ -133,7 +133,7 @@ class Turns(Generic[T]):
         """Up to `most` more of the adapter that can run in one batch with `head`, nearest to it in length first; each on its own request's account."""
         if most <= 0 or (callers := self._root.below.get(adapter)) is None:
             return []
-        # As near as serve.ct2_batch wants the prompts of a batch.
+        # As near as serve.engines.ct2.batching wants the prompts of a batch.
         spread = max(16, head.cost // 2)
         found: dict[T, Path] = {}
         for caller, requests in callers.below.items():

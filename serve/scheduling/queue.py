@@ -1,8 +1,8 @@
 """The queue in front of the engine: what is let in, whose turn it is, and who waits for which decode.
 
 A segment that several requests want of one adapter version is decoded once: it waits in the line of each of them, runs when the first of these
-turns comes, answers all, and is cancelled when the last of them has left. What was translated is kept in `serve.cache`. All of it runs in one
-event loop, so what happens between two `await`s is atomic.
+turns comes, answers all, and is cancelled when the last of them has left. What was translated is kept in `serve.scheduling.translation_cache`. All of it
+runs in one event loop, so what happens between two `await`s is atomic.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from serve.admission import Admission, Rate
-from serve.cache import Cache, Key
-from serve.turns import Path, Turns
-from serve.versions import Limits, Version
-from serve.window import Window, resting
-from tell.engine import Prompt, Sampling
+from serve.adapters.versions import Limits, Version
+from serve.scheduling.admission import Admission, Rate
+from serve.scheduling.batch_window import Window, resting
+from serve.scheduling.fair_queue import Path, Turns
+from serve.scheduling.translation_cache import Cache, Key
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
+from tell.model.engine import Prompt, Sampling
 from tell.text.flags import Checked, checked
 
 if TYPE_CHECKING:
-    from serve.metrics import Metrics
+    from serve.metrics.registry import Metrics
 
 
 @dataclasses.dataclass(eq=False, slots=True)

@@ -11,7 +11,7 @@ import itertools
 import sys
 from collections import Counter, OrderedDict
 
-from tell.engine import Sampling
+from tell.model.engine import Sampling
 from tell.text.flags import Checked
 
 # Bytes of an entry beside its two strings, at most: 263 were measured, and the table grows in steps.

@@ -13,14 +13,14 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
-from serve.translations import Translation
-from tell.text import elements
-from tell.text.elements import INLINE, KEPT, VOID
+from serve.formats import html_elements
+from serve.formats.html_elements import INLINE, KEPT, VOID
+from serve.formats.tag_placeholders import TOKEN, found_in, free_letter, matches, without
+from serve.translation.request import Translation
 from tell.text.flags import union
-from tell.text.standins import TOKEN, found_in, free_letter, matches, without
 
 # Beside what is opaque anywhere: a page's head, which a part of a page has not.
-OPAQUE = elements.OPAQUE | {"head"}
+OPAQUE = html_elements.OPAQUE | {"head"}
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _COMMENTS = r"(?:[ \t\n\r\f]*<!--(?:(?!-->).)*-->)*[ \t\n\r\f]*"

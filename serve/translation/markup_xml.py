@@ -1,6 +1,6 @@
-"""XML in, XML out, as `serve.markup` does with HTML: texts as lines to translate, everything else as it stands.
+"""XML in, XML out, as `serve.translation.markup_html` does with HTML: texts as lines to translate, everything else as it stands.
 
-Reads and writes strings; asks no engine. A text may be a whole document or a part of one, with several elements side by side. Parsed by tell.text.xml, so
+Reads and writes strings; asks no engine. A text may be a whole document or a part of one, with several elements side by side. Parsed by tell.text.safe_xml, so
 nothing is resolved or fetched. Which elements end a sentence is told by what they stand in (outline detection), unless the request names them.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from serve.markup import Line, Markup, Piece, lines_of
+from serve.formats.tag_placeholders import free_letter
+from serve.translation.markup_html import Line, Markup, Piece, lines_of
 from tell.errors import RequestError
-from tell.text.standins import free_letter
-from tell.text.xml import whole
+from tell.text.safe_xml import whole
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
 # A name with a prefix, of an element or an attribute: declared around the text, which may be a part of a document that declares it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tell.engine import Sampling
+from tell.model.engine import Sampling
 
 Quality = Literal["fast", "best"]
 QUALITY = "fast, or best: several candidates are made of each segment, and the one that agrees most with the others is taken; it costs as many times as much"

@@ -7,12 +7,12 @@ import dataclasses
 import math
 from collections.abc import AsyncIterator, Sequence
 
-from serve.located import Locator, Segment, located
-from serve.quality import Quality, candidates
-from serve.queue import Slot
-from serve.versions import Version, Way
-from tell.text.detect import Detected
+from serve.adapters.versions import Version, Way
+from serve.scheduling.queue import Slot
+from serve.translation.quality import Quality, candidates
+from serve.translation.spans import Locator, Segment, located
 from tell.text.flags import Checked, Flag, union
+from tell.text.language_id import Detected
 from tell.text.segments import Span, fill, join, pieces
 
 

@@ -1,4 +1,4 @@
-"""The service without HTTP: texts in, translations out, by the versions of `serve.versions`, in pieces that go through `serve.queue`."""
+"""The service without HTTP: texts in, translations out, by the versions of `serve.adapters.versions`, in pieces that go through `serve.scheduling.queue`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.bare import PREFIX, bare
-from serve.mend import Mend
-from serve.quality import samplings
-from serve.queue import Job, Queue, Slot
-from serve.translations import ASK, Ask, Chosen, Final, Translation, Work, final, pivoted
-from serve.versions import Limits, Version, Versions, Way
-from serve.ways import Route, reachable, route
-from serve.window import window_of
-from tell.engine import Engine, Prompt
+from serve.adapters.base_only import PREFIX, bare
+from serve.adapters.versions import Limits, Version, Versions, Way
+from serve.scheduling.batch_window import window_of
+from serve.scheduling.queue import Job, Queue, Slot
+from serve.translation.quality import samplings
+from serve.translation.request import ASK, Ask, Chosen, Final, Translation, Work, final, pivoted
+from serve.translation.retry import Mend
+from serve.translation.routing import Route, reachable, route
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
-from tell.text.candidates import best_first
+from tell.model.engine import Engine, Prompt
+from tell.model.tokenizer import Tokens
 from tell.text.flags import Checked, prepare
+from tell.text.mbr import best_first
 from tell.text.segments import Span, pieces, split
-from tell.tokens import Tokens
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,8 +48,8 @@ class Service:
         self.limits = limits or Limits()
         self.tokens = Tokens(engine.base)
         # On use, so that translating a file needs no metrics library.
-        from serve.metrics import Metrics
-        from serve.signals import Signals
+        from serve.metrics.registry import Metrics
+        from serve.metrics.traffic import Signals
 
         self.metrics = Metrics()
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
@@ -119,7 +119,8 @@ class Service:
         return reachable(self.versions.pairs(), ways) if ways else self.versions.pairs()
 
     def route(self, source: str, target: str, ways: Sequence[Way] | None = None) -> Route:
-        """`serve.ways.route`; without `ways` by those that the operator has named. Raises EngineError as `lease`: before the start nothing is served yet."""
+        """`serve.translation.routing.route`; without `ways` by those that the operator has named. Raises EngineError as `lease`:
+        before the start nothing is served yet."""
         self._answering()
         return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair, distance, language, parse_pair
-from tell.text.detect import Detected, detect, label
+from tell.text.language_id import Detected, detect, label
 
 # How sure it must be that a text is in the target language already, or in one that nobody translates: else the likeliest source is taken.
 SURE = 0.9

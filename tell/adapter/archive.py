@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tell.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Adapter, open_adapter
+from tell.adapter.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Adapter, open_adapter
+from tell.adapter.weights import MAX_WEIGHTS
 from tell.errors import AdapterError, BadInput, TellmtError
 from tell.files import fsync_dir
-from tell.weights import MAX_WEIGHTS
 
 LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
 BLOCK = 512

@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from tell.anchors import Anchor
-from tell.engine import Decoding
+from tell.adapter.golden import Golden
+from tell.adapter.weights import check_weights, no_twins, open_regular
+from tell.adapter.weights import read_header as read_header
 from tell.errors import AdapterError
 from tell.files import canonical_json, key_of, sha256_bytes
-from tell.golden import Golden
-from tell.weights import check_weights, no_twins, open_regular
-from tell.weights import read_header as read_header
+from tell.model.anchor import Anchor
+from tell.model.engine import Decoding
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
 MAX_TEXT = 4 << 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tell.engine import Engine
+from tell.model.engine import Engine
 
 # So that a card cannot keep an engine busy for long.
 MOST, LONGEST = 32, 1000

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from tell.bases import Base
-from tell.card import CARD, Adapter, Card, adapter_id, open_adapter, read_card
+from tell.adapter.card import CARD, Adapter, Card, adapter_id, open_adapter, read_card
 from tell.console import say
 from tell.errors import AdapterError, LanguageError, TellmtError
 from tell.languages import parse_pair
+from tell.model.base import Base
 
 # So that a checkout and a wheel stay small: a rank-16 adapter of a 270M base in float32 is 15.2 MB.
 MAX_WEIGHTS = 16_000_000
@@ -47,7 +47,7 @@ def shipped_dir() -> Path:
             raise TellmtError("no such directory", place="TELLMT_SHIPPED", found=found, valid="a directory of adapters, one a pair; it may be empty")
         return path
     # Resolved: engines know adapters by their path, and a checkout's is a link.
-    return (Path(__file__).parent / "adapters").resolve()
+    return (Path(__file__).parent / "shipped_adapters").resolve()
 
 
 def _read(path: Path) -> Shipped:

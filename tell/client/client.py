@@ -1,6 +1,6 @@
 """A client of a running service, typed, with nothing but the core of tellmt installed. Reads and writes over HTTP.
 
-    from tell.client import Client
+    from tell.client.client import Client
 
     with Client("http://127.0.0.1:8080") as client:
         made = client.translate("Halló heimur.", "is", "en")
@@ -26,7 +26,7 @@ from typing import Any, TypeVar, overload
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from tell.answers import (
+from tell.client.models import (
     Adapter,
     Alternative,
     Detected,

@@ -1,4 +1,4 @@
-"""What a running service answers, as `tell.client` returns it: frozen records. Reads and writes nothing."""
+"""What a running service answers, as `tell.client.client` returns it: frozen records. Reads and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Corpus building: clean, drop with a reason, keep test sets out of training, and freeze a split by whole documents.
 
-Reads parallel files (`tell.readers`) and, where the corpus exists already, its split.json. Writes a directory: pairs.jsonl,
+Reads parallel files (`tell.corpus.readers.dispatch`) and, where the corpus exists already, its split.json. Writes a directory: pairs.jsonl,
 dropped.jsonl, split.json (the documents that are dev and test for good), corpus.json with the counts, and report.html for people.
 Memory holds some 50 bytes a segment: texts lie in a spool beside the corpus.
 """
@@ -11,26 +11,25 @@ import dataclasses
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tell.bases import Base
-from tell.clean import letters, spelled
+from tell.corpus.directory import FILES, intact, read_corpus
+from tell.corpus.ingest import Gathered, gather, spooled
+from tell.corpus.readers.dispatch import Group, groups, labels, read_against
+from tell.corpus.readers.segment import Reading, Want
+from tell.corpus.rules import rule_of, rules
+from tell.corpus.segment_table import Ledger, hashed
+from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
 from tell.errors import CorpusError
-from tell.files import atomic_dir, key_of, sha256_file, write_json
-from tell.gather import Gathered, gather, spooled
+from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
-from tell.ledger import Ledger, hashed
-from tell.readers import Group, groups, labels, read_against
-from tell.reading.segment import Reading, Want
+from tell.model.base import Base
 from tell.records import Split
-from tell.rules import rule_of, rules
-from tell.split import SPLITS, Sizes, assign, mark_leaks
+from tell.text.normalise import letters, spelled
 
 # 2: more formats and rules.
 FORMAT = 2
-FILES = ("corpus.json", "pairs.jsonl", "dropped.jsonl", "split.json", "report.html")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,27 +97,9 @@ def corpus_key(options: Options) -> str:
     )
 
 
-def read_corpus(path: Path) -> dict[str, Any]:
-    """The corpus.json of a built corpus. Raises CorpusError when there is none."""
-    try:
-        found = json.loads((path / "corpus.json").read_bytes())
-        return {**found, "pair": str(found["pair"]), "key": str(found["key"])}
-    except (FileNotFoundError, NotADirectoryError):
-        raise CorpusError("not a corpus", place=str(path), found="no corpus.json", valid="a directory made by tellmt corpus build") from None
-    except (ValueError, KeyError, TypeError) as e:
-        raise CorpusError("corpus.json cannot be read", place=str(path), found=str(e)) from None
-
-
 def reusable(out: Path, options: Options) -> dict[str, Any] | None:
     """The corpus.json at `out` if it was built from these options and files, and its pairs are what was written."""
     return intact(out, corpus_key(options)) if (out / "corpus.json").exists() else None
-
-
-def intact(out: Path, key: str) -> dict[str, Any] | None:
-    """The corpus.json at `out` if it has this key, and everything is there as it was written."""
-    found = read_corpus(out)
-    whole = all((out / name).is_file() for name in FILES) and sha256_file(out / "pairs.jsonl") == found.get("pairs_sha256")
-    return found if whole and found["key"] == key else None
 
 
 def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
@@ -143,18 +124,6 @@ def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
             found = f"--{name} {asked}"
             raise CorpusError("the split of this corpus is frozen", place=str(out), found=found, valid="the options it was made with, or --new-split")
     return was, frozen
-
-
-def check_replaceable(out: Path, files: Iterable[str]) -> None:
-    """Raises CorpusError when `out` exists and holds anything but `files`: it is replaced as a whole, so it must be ours."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise CorpusError("not a directory", place=str(out), valid="a new directory for -o")
-    others = sorted({p.name for p in out.iterdir()} - set(files))
-    if others:
-        found = ", ".join(others[:5])
-        raise CorpusError("this directory holds other files, and would be replaced", place=str(out), found=found, valid="a new directory for -o")
 
 
 def _mark_against(ledger: Ledger, options: Options) -> list[dict[str, Any]]:
@@ -239,7 +208,7 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
 
 def _known(base: Base, options: Options, ledger: Ledger) -> dict[str, Any]:
     """How well the base knows the two languages, by kept pairs from all over the corpus."""
-    from tell.knows import COUNTED, knows
+    from tell.model.perplexity import COUNTED, knows
 
     good = array("I", ledger.good())
     some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
@@ -297,6 +266,6 @@ def _write_texts(aside: Path, ledger: Ledger, splits: list[Split | None], severa
 
 
 def _write_report(aside: Path, report: dict[str, Any], options: Options, ledger: Ledger, cleaned: Gathered) -> None:
-    from tell.corpus_report import page
+    from tell.corpus.report import page
 
     (aside / "report.html").write_text(page(report, options.pair, ledger, cleaned.samples), encoding="utf-8", newline="\n")

@@ -14,12 +14,12 @@ from concurrent.futures.process import BrokenProcessPool
 from json.encoder import encode_basestring as _string
 from typing import Any, Generic, TypeVar
 
-from tell.clean import spelled
+from tell.corpus.misalignment import Stretch, shifted
+from tell.corpus.rules import Rules, clean
+from tell.corpus.segment_table import hashed
 from tell.errors import TellmtError
-from tell.ledger import hashed
 from tell.machine import cores
-from tell.rules import Rules, clean
-from tell.shift import Stretch, shifted
+from tell.text.normalise import spelled
 
 # Segments in a batch: some hundreds of milliseconds of work.
 BATCH = 4096

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import click
 
-from tell.bases import find_base
-from tell.cli import Command, Group, Many
+from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus import Options, build, reusable
+from tell.corpus.build import Options, build, reusable
+from tell.corpus.rules import RULES, rule_of
+from tell.corpus.split import Sizes
+from tell.corpus.testsets import of_languages
 from tell.languages import parse_pair
-from tell.rules import RULES, rule_of
-from tell.split import Sizes
-from tell.testsets import of_languages
+from tell.model.base import find_base
 
 _FILE = click.Path(path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -110,7 +110,7 @@ def build_(
 @click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory of the other direction.")
 def reverse_(corpus_: Path, force: bool, out: Path) -> None:
     """Write the other direction of CORPUS: the same pairs and the same frozen split, source and target exchanged."""
-    from tell.corpus_reverse import reverse
+    from tell.corpus.reverse import reverse
 
     report, reused = reverse(corpus_, out, force)
     if reused:

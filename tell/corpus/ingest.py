@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tell.cleaning import BATCH, Batch, Workers, clean_batch
+from tell.corpus.clean import BATCH, Batch, Workers, clean_batch
+from tell.corpus.misalignment import Stretch
+from tell.corpus.readers.dispatch import Group, read_group
+from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.rules import Rules
+from tell.corpus.segment_table import Ledger
 from tell.errors import CorpusError
 from tell.files import sha256_file
-from tell.ledger import Ledger
-from tell.readers import Group, read_group
-from tell.reading.segment import Reading, Segment, Want
-from tell.rules import Rules
-from tell.shift import Stretch
 from tell.spool import Spool
 
 # Pairs of swapped sides by which a file is refused, and after how many that are told it need not be read on.

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from tell.clean import weight
+from tell.text.normalise import weight
 
 # Lines by which a side is looked for before and behind.
 FARTHEST = 3

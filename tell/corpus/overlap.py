@@ -1,7 +1,7 @@
 """Does training data hold what a test set asks? Exact repeats, and stretches of words in common.
 
 Reads texts from memory, one after the other, and holds an index of the test sets alone: millions of texts need no more memory than one. Two texts are the same
-when they are after NFC and case folding, by their letters alone (`tell.clean.letters`).
+when they are after NFC and case folding, by their letters alone (`tell.text.normalise.letters`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LETTERS = _Letters()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, folded, letters only; put together they are `tell.clean.letters` of it."""
+    """The words of a text, folded, letters only; put together they are `tell.text.normalise.letters` of it."""
     if text.isascii():
         return text.lower().encode().translate(_ASCII).decode().split()
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tell.corpus.rules import RULES, rule_of
+from tell.corpus.segment_table import Ledger
 from tell.languages import Language, LanguagePair
-from tell.ledger import Ledger
-from tell.rules import RULES, rule_of
 
 # Samples shown for each reason, and characters of each text.
 SAMPLES, SHOWN = 6, 240
@@ -80,7 +80,7 @@ def _named(language: Language) -> str:
 
 
 def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: list[Any]) -> str:
-    """The page. `report` is what corpus.json will hold; `mended` are samples of `tell.gather.Mended`."""
+    """The page. `report` is what corpus.json will hold; `mended` are samples of `tell.corpus.ingest.Mended`."""
     from jinja2 import Environment
 
     samples = _samples(ledger)
@@ -94,7 +94,7 @@ def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: lis
         rows = [{"place": m.place, "before": shown(m.before), "after": shown(m.after)} for m in mended if m.rule == rule][:SAMPLES]
         repairs.append({"rule": rule, "n": n, "said": RULES[rule][0], "rows": rows})
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (Path(__file__).parent / "corpus_report.html").read_text(encoding="utf-8")
+        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     )
     made: str = template.render(
         report=report,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus import FILES, check_replaceable, intact, read_corpus
+from tell.corpus.directory import FILES, intact, read_corpus
 from tell.errors import CorpusError
-from tell.files import atomic_dir, key_of, read_jsonl, sha256_file, write_json, write_jsonl
+from tell.files import atomic_dir, check_replaceable, key_of, read_jsonl, sha256_file, write_json, write_jsonl
 from tell.languages import parse_pair
 
 

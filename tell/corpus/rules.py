@@ -1,6 +1,6 @@
 """The rules of cleaning, each with a name by which it is turned off: what each mends in a pair, and why each drops one.
 
-Reads and writes strings alone; what looks at more than one pair (repeats, shifted files) is in `tell.ledger` and `tell.shift`.
+Reads and writes strings alone; what looks at more than one pair (repeats, shifted files) is in `tell.corpus.segment_table` and `tell.corpus.misalignment`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 import unicodedata
 from typing import Any
 
-from tell.clean import MAX_CHARS, controls, letters, storable, uneven
 from tell.errors import RecipeError, suggestion
 from tell.languages import LanguagePair
+from tell.text.normalise import MAX_CHARS, controls, letters, storable, uneven
 
 # Name: (what it does, the reason that a dropped line has). In the order in which they are asked.
 RULES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -205,7 +205,7 @@ def _marks(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=64)
 def _labels(pair: LanguagePair) -> tuple[str | None, str | None]:
-    from tell.text.detect import label
+    from tell.text.language_id import label
 
     return label(pair.source.tag), label(pair.target.tag)
 
@@ -237,7 +237,7 @@ def _strange(text: str, own: str | None, other: str | None) -> tuple[str | None,
 
     Of a language that the model does not know, only the other side's can be told.
     """
-    from tell.text.detect import standing
+    from tell.text.language_id import standing
 
     best, likely, at_home = standing(text[:LOOKED_AT], own)
     if best is None:

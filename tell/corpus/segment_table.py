@@ -9,7 +9,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 
-from tell.reading.segment import BLANK, Reading
+from tell.corpus.readers.segment import BLANK, Reading
 from tell.spool import Spool
 
 # Without any sign of documents, this many consecutive lines are taken for one: neighbours are often about the same thing.

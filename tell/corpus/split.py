@@ -7,9 +7,9 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 
-from tell.ledger import Firsts, Ledger
+from tell.corpus.rules import Rules
+from tell.corpus.segment_table import Firsts, Ledger
 from tell.records import Split
-from tell.rules import Rules
 
 # The default size of dev and of test: a tenth of the pairs, and no more than this many.
 PART, CAP = 10, 200

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tell.cli import Command, Group
+from tell.command import Command, Group
 from tell.console import emit, progress, say, table
 
 _FILE = click.Path(path_type=Path)
@@ -30,8 +30,8 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
     From now on `tellmt corpus build` leaves out what repeats it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
     scores on it. Both directions of its languages are covered.
     """
+    from tell.corpus.testsets import add as register
     from tell.languages import parse_pair
-    from tell.testsets import add as register
 
     found, already = register(name, source, target, parse_pair(pair))
     more = [f"{n:,} {what}" for n, what in ((found.repeated, "repeat an earlier one"), (found.blank, "have an empty side")) if n]
@@ -42,8 +42,8 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
 @testset.command("list", cls=Command)
 def list_sets() -> None:
     """The registered test sets."""
+    from tell.corpus.testsets import registered
     from tell.paths import testsets_dir
-    from tell.testsets import registered
 
     found = registered()
 
@@ -59,7 +59,7 @@ def list_sets() -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Take the test set NAME out: corpora may hold it again."""
-    from tell.testsets import remove as take_out
+    from tell.corpus.testsets import remove as take_out
 
     found = take_out(name)
     say(f"{name}: removed")
@@ -68,8 +68,8 @@ def remove(name: str) -> None:
 
 def texts_in(path: Path) -> Iterator[tuple[int, str]]:
     """(line, text) of everything in a file that may be trained on: lines, cells of a TSV, texts of JSON objects and the lines in them."""
+    from tell.corpus.readers.dispatch import kind_of
     from tell.files import iter_lines, line_text, read_jsonl
-    from tell.readers import kind_of
 
     kind = kind_of(path)
     if kind == "jsonl":
@@ -90,9 +90,9 @@ def texts_in(path: Path) -> Iterator[tuple[int, str]]:
 @click.option("--testset", "names", multiple=True, help="Look for this one only; may be given again.  [default: all]")
 def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exit code 1 when a segment is there whole."""
+    from tell.corpus.overlap import Leaks
+    from tell.corpus.testsets import find, registered
     from tell.errors import BadInput
-    from tell.leaks import Leaks
-    from tell.testsets import find, registered
 
     sets = [find(n) for n in names] or registered()
     if not sets:
@@ -118,7 +118,7 @@ def shown(report: list[dict[str, Any]], texts: int) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    from tell.leaks import LISTED, WORDS
+    from tell.corpus.overlap import LISTED, WORDS
 
     columns = ["test set", "segments", "there whole", "there, short", "mostly there", "touched"]
     rows = [[r["name"], r["segments"], r["leaked"], r["short"], r["near"], r["touched"]] for r in report]

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tell.clean import letters
+from tell.corpus.overlap import Held
 from tell.errors import BadInput, CorpusError, NotFound, suggestion
 from tell.files import atomic_dir, read_lines, sha256_file, write_atomic, write_json
 from tell.languages import LanguagePair, parse_pair
-from tell.leaks import Held
 from tell.paths import testsets_dir, writable
+from tell.text.normalise import letters
 
 FORMAT = 1
 REPORT = "testset.json"

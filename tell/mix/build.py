@@ -1,6 +1,6 @@
 """Mixing (TELL, arXiv 2404.00914): anchored task examples shuffled through much general data.
 
-Reads corpus directories (`tell.corpus`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl, in the
+Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl, in the
 order it is to be trained on, each example once, and mix.json with exact counts. `--report` adds report.json and order.png.
 """
 
@@ -16,20 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tell.clean import spelled
-from tell.corpus import check_replaceable, read_corpus
+from tell.corpus.directory import read_corpus
+from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
-from tell.files import atomic_dir, key_of, sha256_file, write_json
-from tell.general import draw_general
-from tell.mix_config import MixConfig as MixConfig
-from tell.mix_config import Plan as Plan
-from tell.order import arrange
-from tell.readers import labels
+from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
+from tell.mix.config import MixConfig as MixConfig
+from tell.mix.config import Plan as Plan
+from tell.mix.general_examples import draw_general
+from tell.mix.order import arrange
+from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
+from tell.mix.task_examples import Corpus, Task, read_known, read_task
+from tell.model.tokenizer import Tokens
 from tell.spool import BATCH as BATCH
 from tell.spool import Spool
-from tell.task import LEAK_LETTERS as LEAK_LETTERS
-from tell.task import Corpus, Task, read_known, read_task
-from tell.tokens import Tokens
+from tell.text.normalise import spelled
 
 FORMAT = 1
 FILES = ("mix.json", "mixed.jsonl", "report.json", "order.png")

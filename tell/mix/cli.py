@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from tell.anchors import AnchorConfig, render
-from tell.bases import DEFAULT_BASE, find_base
-from tell.cli import Command, Many
+from tell.command import Command, Many
 from tell.console import emit, say, table
-from tell.corpus import read_corpus
+from tell.corpus.directory import read_corpus
+from tell.corpus.readers.dispatch import labels
 from tell.errors import RecipeError
 from tell.files import sha256_file
 from tell.languages import parse_pair
-from tell.mix import mix as make
-from tell.mix import mix_key
-from tell.mix_config import ORDERS, MixConfig, Plan, Source
-from tell.readers import labels
+from tell.mix.build import mix as make
+from tell.mix.build import mix_key
+from tell.mix.config import ORDERS, MixConfig, Plan, Source
+from tell.model.anchor import AnchorConfig, render
+from tell.model.base import DEFAULT_BASE, find_base
 from tell.recipe import load_recipe, validated
 
 _PATH = click.Path(path_type=Path)
@@ -42,7 +42,7 @@ def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tupl
     if general or not config.sources:
         files = general or tuple(folder / g for g in config.general)
         return tuple(Source(p, n) for p, n in zip(files, labels(files), strict=True))
-    from tell.hub import dataset_file
+    from tell.mix.hub_datasets import dataset_file
 
     out: list[Source] = []
     paths = [folder / s.path if s.path is not None else dataset_file(s, folder) for s in config.sources]
@@ -100,7 +100,7 @@ def mix(
     flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
     plan = _plan(recipe, corpora, general, base, seed, flags)
     if report:
-        from tell.mix_report import check_plotting
+        from tell.mix.report import check_plotting
 
         check_plotting()
     found = None if force else _made(out, mix_key(plan))
@@ -111,7 +111,7 @@ def mix(
     if not report:
         emit(found, lambda: _shown(found, out))
         return
-    from tell.mix_report import shown, write_report
+    from tell.mix.report import shown, write_report
 
     told = write_report(out, found, plan.base, plan.anchor)
     emit({**found, "report": told}, lambda: _grouped(_shown(found, out), shown(told, out)))

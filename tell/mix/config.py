@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tell.anchors import Anchor
-from tell.bases import Base
 from tell.errors import suggestion
+from tell.model.anchor import Anchor
+from tell.model.base import Base
 
 Order = Literal["shuffled", "task-last", "task-first", "interleave", "none"]
 ORDERS: tuple[Order, ...] = get_args(Order)

@@ -17,15 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tell.anchors import general_prompt
-from tell.clean import lines_of_letters, storable
 from tell.errors import CorpusError
 from tell.files import iter_lines, line_text, parse
-from tell.mix_config import Plan, Source
+from tell.mix.config import Plan, Source
+from tell.mix.counting import counted
+from tell.mix.task_examples import counts
+from tell.model.anchor import general_prompt
+from tell.model.tokenizer import Tokens
 from tell.records import Example
-from tell.spool import BATCH, Spool, counted
-from tell.task import counts
-from tell.tokens import Tokens
+from tell.spool import BATCH, Spool
+from tell.text.normalise import lines_of_letters, storable
 
 # Examples in the first batch of a draw, which may want no more than a few; each later one is twice as large, up to BATCH.
 FIRST = 256

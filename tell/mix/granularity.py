@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from tell.mix_config import KINDS, Kind
+from tell.mix.config import KINDS, Kind
 
 JOIN = "\n"
 # Segments whose documents are counted together: enough for every core, few enough to hold in memory.

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tell.bases import slug
 from tell.console import progress, say
 from tell.errors import CorpusError
 from tell.extras import need
 from tell.files import fsync_dir, key_of
-from tell.mix_config import SourceConfig
+from tell.mix.config import SourceConfig
+from tell.model.base import slug
 from tell.paths import cache_dir
 
 

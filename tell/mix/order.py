@@ -13,7 +13,7 @@ import random
 from array import array
 from collections.abc import MutableSequence, Sequence
 
-from tell.mix_config import Order
+from tell.mix.config import Order
 
 
 def _shuffled(items: Sequence[int], seed: str) -> array[int]:

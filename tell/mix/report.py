@@ -13,13 +13,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from tell.anchors import Anchor
-from tell.bases import Base
 from tell.console import table
 from tell.extras import need
 from tell.files import iter_lines, write_atomic, write_json
+from tell.model.anchor import Anchor
+from tell.model.base import Base
+from tell.model.tokenizer import Tokens
 from tell.spool import BATCH
-from tell.tokens import Tokens
 
 # Every line of mixed.jsonl begins with the id, and every id with the kind (tell.records).
 _TASK = b'{"id": "task:'

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.anchors import Anchor
-from tell.clean import letters
 from tell.errors import CorpusError
-from tell.granularity import Document, Segment, assign, joined
-from tell.mix_config import Kind, Plan
+from tell.mix.config import Kind, Plan
+from tell.mix.counting import counted
+from tell.mix.granularity import Document, Segment, assign, joined
+from tell.model.anchor import Anchor
+from tell.model.tokenizer import Tokens
 from tell.records import Example, Pair, iter_pairs
-from tell.spool import BATCH, Spool, counted
-from tell.tokens import Tokens
+from tell.spool import BATCH, Spool
+from tell.text.normalise import letters
 
 # Letters. A shorter segment ("Yes.", "Thank you.") is in any general data by chance and gives nothing away.
 LEAK_LETTERS = 16

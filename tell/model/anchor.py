@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
 
-from tell.bases import Base
-from tell.chat import Turns, choose_turns
 from tell.languages import LanguagePair
+from tell.model.base import Base
+from tell.model.chat_template import Turns, choose_turns
 
 # Between the prompt's text and the response: a blank line, one token for most tokenizers. Where a chat template ends the turn, that does.
 SEPARATOR = "\n\n"

@@ -1,6 +1,6 @@
-"""Base models as the stages after fetching see them: a directory and a manifest. Fetching itself is `train.fetch`.
+"""Base models as the stages after fetching see them: a directory and a manifest. Fetching itself is `train.fetch_base`.
 
-Reads `<cache>/bases/<slug>/tellmt-base.json`, written last by `train.fetch`.
+Reads `<cache>/bases/<slug>/tellmt-base.json`, written last by `train.fetch_base`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tell.bases import Base
 from tell.errors import BaseModelError
+from tell.model.base import Base
 
 # What stands for the texts while the template is rendered: two each, so that a template which looks at its texts is found out.
 _MARKS = (("prompt9f3a7c", "response51be08"), ("prompt62d0e4", "response7ac39b"))

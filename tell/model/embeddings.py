@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.bases import Base, config_of, slug
 from tell.console import progress, say
 from tell.errors import BaseModelError
 from tell.extras import has_gpu, need
 from tell.files import canonical_json, fsync_dir
 from tell.machine import bf16
+from tell.model.base import Base, config_of, slug
+from tell.model.tokenizer import Tokens
 from tell.paths import cache_dir, writable
-from tell.tokens import Tokens
 
 # Tokens of a text that are read; what is beyond is left off and counted.
 MOST = 1024

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tell.bases import Base
 from tell.errors import BadInput, suggestion
+from tell.model.base import Base
 
 
 class Decoding(BaseModel):
@@ -35,9 +35,6 @@ class Decoding(BaseModel):
 
 # Of the models that the engine ct2 runs on. Raised when what is written changes for the same weights: what was made with others is not taken for theirs.
 CT2_FORMAT = 2
-# The penalties on repetition that `tellmt decoding` tries, from none upwards, and the dev segments that each is tried on, at most.
-PENALTIES = (1.0, 1.1, 1.2, 1.3)
-PENALTY_SEGMENTS = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

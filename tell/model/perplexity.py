@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tell.bases import Base
 from tell.extras import installed, need
 from tell.languages import Language, LanguagePair
 from tell.machine import bf16
-from tell.tokens import Tokens
+from tell.model.base import Base
+from tell.model.tokenizer import Tokens
 
 # Texts that are asked about, and tokens of each that are read: the measure is of the language, and steady by then.
 TEXTS, MOST = 100, 128
@@ -48,7 +48,7 @@ def _spread(texts: Sequence[str], most: int) -> list[str]:
 def _nats(base: Base, ids: list[list[int]]) -> Iterator[float]:
     """The loss of each text in nats, its first token after BOS included."""
     torch = need("torch", "train")
-    from tell.embed import load
+    from tell.model.embeddings import load
 
     model = load(base, "bfloat16" if bf16() == "yes" else "float32", "cpu", "AutoModelForCausalLM")
     with torch.inference_mode():

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tell.engine import Generation, Prompt
-from tell.tokens import Tokens
+from tell.model.engine import Generation, Prompt
+from tell.model.tokenizer import Tokens
 
 
 class Endings:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from tell.anchors import SEPARATOR, Anchor
-from tell.bases import Base
-from tell.chat import Turns
 from tell.errors import BaseModelError
-from tell.lengths import Lengths
+from tell.model.anchor import SEPARATOR, Anchor
+from tell.model.base import Base
+from tell.model.chat_template import Turns
+from tell.model.token_lengths import Lengths
 from tell.records import Example
 
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tell.anchors import Anchor
-from tell.engine import Decoding, Engine, Generation, Prompt, Sampling
 from tell.errors import RequestError
-from tell.tokens import Tokens
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """One translated segment. `truncated` when the engine stopped at its token limit rather than at the end."""
-
-    text: str
-    tokens: int
-    truncated: bool
+from tell.model.anchor import Anchor
+from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling
+from tell.model.tokenizer import Tokens
+from tell.text.hypothesis import Hypothesis
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,3 +51,13 @@ class Translator:
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()
         return Hypothesis(text, generation.tokens, generation.finish == "length")
+# Adapters are trained on sentences and short passages; a longer line is cut at its sentences even where the context would hold it.
+SEGMENT_TOKENS = 256
+
+
+def segment_limit(translator: Translator) -> int:
+    """The tokens of a source segment for which prompt and whole translation fit in the context."""
+    decoding = translator.decoding
+    room = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
+    # A text's tokens are a few more inside the prompt than alone, at the seams; 0.95 leaves them room.
+    return max(1, min(SEGMENT_TOKENS, int(0.95 * room / (1 + decoding.length_factor))))

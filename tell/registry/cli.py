@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from tell.cli import Command, Group
+from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
+from tell.command import Command, Group
 from tell.console import emit, say, table
 from tell.errors import AdapterError, RegistryError
-from tell.shipped import NO_SHIPPED, shipped_adapters
 
 WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
@@ -38,7 +38,7 @@ def list_adapters(no_shipped: bool) -> None:
 
     Those that came with tellmt are not in the registry: each is in use while its pair has no live version here.
     """
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     store = Registry()
     states = store.states()
@@ -82,7 +82,7 @@ def list_adapters(no_shipped: bool) -> None:
 @click.argument("id")
 def show(id: str) -> None:
     """Verify the adapter whose id begins with ID, published or shipped, and print its card."""
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     store = Registry()
     own = {s.id: s for s in shipped_adapters().values() if s.id.startswith(id)}
@@ -115,7 +115,7 @@ def show(id: str) -> None:
 @WHY
 def promote(pair: str, id: str, why: str) -> None:
     """Make the adapter whose id begins with ID live for PAIR, without asking the gate."""
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
     before, found = store.state(pair), store.find(id)
@@ -132,7 +132,7 @@ def promote(pair: str, id: str, why: str) -> None:
 def rollback(pair: str, why: str, no_shipped: bool) -> None:
     """Make the previous adapter of PAIR live again, or where there is none, the one that came with tellmt."""
     from tell.languages import parse_pair
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     own = shipped_adapters(no_shipped).get(str(parse_pair(pair, "PAIR")))
     state = Registry().rollback(pair, _reason(why), to_none=own is not None)
@@ -146,7 +146,7 @@ def rollback(pair: str, why: str, no_shipped: bool) -> None:
 @WHY
 def withdraw(pair: str, why: str) -> None:
     """Take PAIR off the services: no adapter of the registry is live for it. `rollback` brings the last one back."""
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
     before = store.state(pair)
@@ -156,7 +156,7 @@ def withdraw(pair: str, why: str) -> None:
 
 
 def _pin(pair: str, on: bool, why: str) -> None:
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
     before = store.state(pair)
@@ -193,7 +193,7 @@ def prune(keep_days: float, keep: int, dry_run: bool) -> None:
 
     What an alias of any pair names stays, and so does what was added or live within the last hour, whatever the options say.
     """
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     store = Registry()
     gone = store.prune(keep_days, keep, dry_run)
@@ -213,8 +213,8 @@ def prune(keep_days: float, keep: int, dry_run: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write, such as adapter.tar.")
 def export(id: str, output: Path) -> None:
     """Write the adapter whose id begins with ID as one file, for `tellmt registry import` elsewhere."""
-    from tell.bundle import write_bundle
-    from tell.registry import Registry
+    from tell.adapter.archive import write_bundle
+    from tell.registry.registry import Registry
 
     store = Registry()
     adapter = store.adapter(store.find(id))
@@ -228,8 +228,8 @@ def export(id: str, output: Path) -> None:
 @click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter has this id, or one that begins so.")
 def import_adapter(file: Path, expected: str | None) -> None:
     """Add the adapter that `tellmt registry export` wrote to FILE. Nothing goes live by it."""
-    from tell.bundle import open_bundle
-    from tell.registry import Registry
+    from tell.adapter.archive import open_bundle
+    from tell.registry.registry import Registry
 
     store = Registry()
     with open_bundle(file, store.beside()) as adapter:
@@ -249,7 +249,7 @@ def import_adapter(file: Path, expected: str | None) -> None:
 def log(pair: str | None) -> None:
     """Who changed what, and why; the oldest first."""
     from tell.languages import parse_pair
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     store = Registry()
     entries = store.log()

@@ -20,19 +20,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tell.card import CARD, Card, read_card
+from tell.adapter.card import CARD, Card, read_card
 from tell.errors import RegistryError
 from tell.files import atomic_dir, write_json
 from tell.languages import LanguagePair
 from tell.paths import writable
-from tell.registry_store import Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
+from tell.registry.store import Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
 
 # Seconds after which what a killed writer left aside is removed.
 LEFTOVER = 86400.0
 
 
 class Directory:
-    """Implements `tell.registry_store.Store`."""
+    """Implements `tell.registry.store.Store`."""
 
     interval = 0.5
 

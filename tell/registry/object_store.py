@@ -25,14 +25,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tell.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Card, open_adapter, parse_card, read_card
+from tell.adapter.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Card, open_adapter, parse_card, read_card
+from tell.adapter.weights import MAX_WEIGHTS
 from tell.errors import AdapterError, RegistryError
 from tell.files import fsync_dir, sha256_bytes
 from tell.languages import LanguagePair
-from tell.objects import ObjectStore
 from tell.paths import cache_dir, writable
-from tell.registry_store import MEANWHILE, Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
-from tell.weights import MAX_WEIGHTS
+from tell.registry.fsspec_client import ObjectStore
+from tell.registry.store import MEANWHILE, Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
 
 _NOTE = re.compile(r"[0-9]{20}-[0-9a-f]{16}\.json")
 LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
@@ -45,7 +45,7 @@ def _generation(name: str) -> int | None:
 
 
 class Remote:
-    """Implements `tell.registry_store.Store`."""
+    """Implements `tell.registry.store.Store`."""
 
     def __init__(self, url: str):
         self.objects = ObjectStore(url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 
-from tell.registry_store import Entry, Held, PairState, Unused
+from tell.registry.store import Entry, Held, PairState, Unused
 
 # Seconds. A service may still be answering requests with what was live a moment ago, and somebody may be about to promote what was just added.
 NEVER_YOUNGER = 3600.0

@@ -1,6 +1,6 @@
 """The registry: published adapters, the aliases that say which one answers for a pair, and a log of who changed what and why.
 
-It lies in a directory (`tell.registry_local`) or in an object store (`tell.registry_remote`); `TELLMT_REGISTRY` says where.
+It lies in a directory (`tell.registry.directory`) or in an object store (`tell.registry.object_store`); `TELLMT_REGISTRY` says where.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.paths import registry_dir, writable
-from tell.prune import unused
-from tell.registry_local import Directory
-from tell.registry_store import MEANWHILE, Entry, Stamp, Store, Unused
-from tell.registry_store import PairState as PairState
+from tell.registry.directory import Directory
+from tell.registry.prune import unused
+from tell.registry.store import MEANWHILE, Entry, Stamp, Store, Unused
+from tell.registry.store import PairState as PairState
 
 
 def _store(where: Path | str | None) -> Store:
@@ -26,7 +26,7 @@ def _store(where: Path | str | None) -> Store:
     found = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
     if isinstance(found, str) and "://" in found:
         if not found.startswith("file://"):
-            from tell.registry_remote import Remote
+            from tell.registry.object_store import Remote
 
             return Remote(found)
         found = unquote(urlsplit(found).path)
@@ -198,7 +198,7 @@ class Registry:
         return self.store.change(parse_pair(pair), step)
 
     def prune(self, keep_days: float, keep: int, dry_run: bool = False) -> list[Unused]:
-        """Remove what `tell.prune.unused` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
+        """Remove what `tell.registry.prune.unused` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
         what it names must not go."""
 
         def choose() -> list[Unused]:

@@ -1,7 +1,7 @@
-"""What a registry keeps, and the one seam behind it: a directory (tell.registry_local) or an object store (tell.registry_remote).
+"""What a registry keeps, and the one seam behind it: a directory (tell.registry.directory) or an object store (tell.registry.object_store).
 
 A store holds adapters under their ids, one state per pair, and the log. It knows nothing of promoting or rolling back: those are steps
-from one state to the next, which `tell.registry` hands to `Store.change`.
+from one state to the next, which `tell.registry.registry` hands to `Store.change`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tell.card import Card
+from tell.adapter.card import Card
 from tell.errors import RegistryError
 from tell.languages import LanguagePair
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from tell.bases import DEFAULT_BASE, find_base
-from tell.cli import Command, Many
+from tell.command import Command, Many
 from tell.console import emit, say, table
 from tell.errors import RecipeError
 from tell.extras import need
 from tell.languages import parse_pair
-from tell.pool import Kind
-from tell.select import METHODS, Method, Plan, Wanted, check_out, made, select_key
-from tell.select import select as make
+from tell.model.base import DEFAULT_BASE, find_base
+from tell.select.pool import Kind
+from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, made, select_key
+from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
 

@@ -1,6 +1,6 @@
 """What `tellmt select` chooses from: general examples, the training pairs of corpora, or lines of text in one language.
 
-Reads JSONL(.gz) of {prompt, completion}, corpus directories (`tell.corpus`), or a text. Writes nothing. An item that is not in the
+Reads JSONL(.gz) of {prompt, completion}, corpus directories (`tell.corpus.build`), or a text. Writes nothing. An item that is not in the
 pool is counted with its reason.
 """
 
@@ -12,13 +12,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from tell.anchors import SEPARATOR, general_prompt
-from tell.clean import fault, normalised, spelled, storable, tidy
-from tell.corpus import read_corpus
+from tell.corpus.directory import read_corpus
+from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError
 from tell.files import read_lines, sha256_file
-from tell.readers import labels
+from tell.model.anchor import SEPARATOR, general_prompt
 from tell.records import Example, Pair, read_pairs
+from tell.text.normalise import fault, normalised, spelled, storable, tidy
 
 Kind = Literal["general", "corpus", "text"]
 # What of an item is embedded.

@@ -1,6 +1,6 @@
 """Selecting (LTD, arXiv 2305.09246): the part of a pool that is worth training on, or worth having translated.
 
-Reads a pool (`tell.pool`) and the embeddings of its items (`tell.embed`). Writes a directory: selected.jsonl, the chosen items in the
+Reads a pool (`tell.select.pool`) and the embeddings of its items (`tell.model.embeddings`). Writes a directory: selected.jsonl, the chosen items in the
 order of choice, and select.json with counts. From corpora it is also a corpus (corpus.json, pairs.jsonl, dropped.jsonl, split.json)
 whose training pairs are the chosen ones; from a text there is selected.tsv, with an empty column for a translator to fill in, and where the
 pair is named also selected.xlsx and selected.xlf.
@@ -17,19 +17,18 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
 
-from tell.bases import Base
-from tell.clean import spelled
 from tell.console import progress
-from tell.corpus import FILES as CORPUS_FILES
-from tell.corpus import check_replaceable
+from tell.corpus.directory import FILES as CORPUS_FILES
+from tell.corpus.readers.dispatch import labels
+from tell.corpus.split import SPLITS
 from tell.errors import BaseModelError, CorpusError, RecipeError
 from tell.extras import need
-from tell.files import atomic_dir, key_of, sha256_file, write_json, write_jsonl
+from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json, write_jsonl
 from tell.languages import LanguagePair
-from tell.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
-from tell.readers import labels
-from tell.split import SPLITS
-from tell.tokens import Tokens
+from tell.model.base import Base
+from tell.model.tokenizer import Tokens
+from tell.select.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
+from tell.text.normalise import spelled
 
 FORMAT = 1
 FILES = ("select.json", "selected.jsonl", "selected.tsv", "selected.xlsx", "selected.xlf", *CORPUS_FILES)
@@ -173,7 +172,7 @@ def _take(order: Iterable[int], k: int | None, budget: int | None, lengths: list
 
 def _ordered(plan: Plan, x: Any, clusters: int) -> tuple[Iterator[int], Any]:
     """The method's order of the whole pool, and its clusters."""
-    from tell.coreset import Cover, centre_order, cluster, greedy_order
+    from tell.select.coreset import Cover, centre_order, cluster, greedy_order
 
     found = cluster(x, clusters, plan.seed)
     centres = centre_order(found)
@@ -202,7 +201,7 @@ class _Choice:
 
 
 def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) -> _Choice:
-    from tell.coreset import Cover, default_clusters, one_thread, random_order
+    from tell.select.coreset import Cover, default_clusters, one_thread, random_order
 
     n, budget = len(pool.items), plan.wanted.tokens
     if plan.method == "random":
@@ -215,7 +214,7 @@ def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) ->
         raise BaseModelError("this method embeds the pool with a base, and none is given", found=plan.method, valid="a base")
     for module in ("numpy", "sklearn.cluster", "threadpoolctl"):
         need(module, "train")  # now, and not after an hour of embedding
-    from tell.embed import embed
+    from tell.model.embeddings import embed
 
     x, embedding = embed(plan.base, [i.parts for i in pool.items])
     with one_thread():
@@ -274,7 +273,7 @@ def select(plan: Plan, out: Path) -> dict[str, Any]:
             lines = ["source\ttarget", *(f"{i.row['text']}\t" for i in picked)]
             (aside / "selected.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
             if plan.pair is not None:
-                from tell.export import xliff, xlsx
+                from tell.select.export import xliff, xlsx
 
                 for name, made_by in (("selected.xlsx", xlsx), ("selected.xlf", xliff)):
                     (aside / name).write_bytes(made_by([i.row["text"] for i in picked], plan.pair))

@@ -1,6 +1,6 @@
 """`tellmt pair add`: the steps in their order, for both directions, from files to adapters that are live.
 
-Reads files of segments; writes the pair's home (tell.pairs.home), the registry through `tellmt publish`, and the cache of bases.
+Reads files of segments; writes the pair's home (tellmt.pair.workspace), the registry through `tellmt publish`, and the cache of bases.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.bases import DEFAULT_BASE, Base, find_base
 from tell.console import clock, say, table
+from tell.corpus.readers.dispatch import kind_of
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
-from tell.pairs.home import Asked, Given, Home, take
-from tell.pairs.plan import FEW, Direction, Plan, make_plan, recipe
-from tell.pairs.steps import StepFailed, run
-from tell.readers import kind_of
+from tell.model.base import DEFAULT_BASE, Base, find_base
+from tellmt.pair.commands import StepFailed, run
+from tellmt.pair.plan import FEW, Direction, Plan, make_plan, recipe
+from tellmt.pair.workspace import Asked, Given, Home, take
 
 # Sentences that are proposed for translation.
 PROPOSED = 300

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from tell.bases import DEFAULT_BASE
-from tell.cli import Command, Group, Many
+from tell.command import Command, Group, Many
 from tell.console import clock, emit, say, table
-from tell.corpus_cli import reading_options
+from tell.corpus.cli import reading_options
 from tell.languages import parse_pair
+from tell.model.base import DEFAULT_BASE
 
 _FILE = click.Path(path_type=Path)
 
@@ -52,9 +52,9 @@ def add_(
 
     A running service then has it. The same command goes on where it was interrupted; with more files it takes them in, and the frozen test set stays.
     """
-    from tell.pairs.add import Request, add, show
-    from tell.pairs.home import home_of
-    from tell.pairs.plan import seconds_of
+    from tellmt.pair.add import Request, add, show
+    from tellmt.pair.plan import seconds_of
+    from tellmt.pair.workspace import home_of
 
     wanted = parse_pair(pair_, "PAIR")
     time = None if budget is None else seconds_of(budget)
@@ -71,7 +71,7 @@ def add_(
 
 
 def _row(home: Any) -> dict[str, Any]:
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     asked, store = home.asked(), Registry()
     directions = {}
@@ -87,7 +87,7 @@ def _chrf(done: dict[str, Any] | None, system: str) -> str:
 @pair.command("list", cls=Command)
 def list_() -> None:
     """List the pairs that were added, with their scores and what is live."""
-    from tell.pairs.home import homes
+    from tellmt.pair.workspace import homes
 
     rows = [_row(home) for home in homes()]
     lines = []
@@ -106,7 +106,7 @@ def show_(pair_: str) -> None:
     """Show what is known of PAIR: its files, what was made of them, and what is live."""
     from rich.console import Group as Stack
 
-    from tell.pairs.home import existing
+    from tellmt.pair.workspace import existing
 
     home = existing(pair_)
     row = _row(home)
@@ -133,8 +133,8 @@ def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
 
     What was published stays in the registry: `tellmt registry rollback PAIR` brings it back.
     """
-    from tell.pairs.home import existing, remove
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
+    from tellmt.pair.workspace import existing, remove
 
     home = existing(pair_)
     row = _row(home)

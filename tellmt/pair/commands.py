@@ -38,7 +38,7 @@ def run(title: str, words: Sequence[str]) -> dict[str, Any]:
     """
     say(f"\n{title}\n  $ {typed(words)}")
     began = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "tell.cli", *words, "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=os.environ)
+    child = subprocess.Popen([sys.executable, "-m", "tellmt", *words, "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=os.environ)
 
     def stop(number: int, _: object) -> None:
         child.send_signal(number)

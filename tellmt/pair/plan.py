@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from eval.gate.decoding import PENALTIES, PENALTY_SEGMENTS
 from tell.console import clock
-from tell.engine import PENALTIES, PENALTY_SEGMENTS
 from tell.errors import BadInput
 
 # Below this many training pairs an adapter learns the look of translations more than the language.

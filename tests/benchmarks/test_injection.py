@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.injection import LANGUAGES, OUTCOMES, Measured, as_pairs, measured, orders, outcome, wilson
+from benchmarks.quality.injection_set import LANGUAGES, OUTCOMES, Measured, as_pairs, measured, orders, outcome, wilson
 from tell.languages import parse_pair
 from tests.conftest import ROOT
 
@@ -55,6 +55,6 @@ def test_counts_and_intervals() -> None:
 def test_its_halves_are_pairs_for_training(tmp_path: Path) -> None:
     odd, even = as_pairs(PAIRS[1], "odd"), as_pairs(PAIRS[1], "even")
     assert sorted(odd + even) == sorted(as_pairs(PAIRS[1])) and not set(odd) & set(even)
-    subprocess.run([sys.executable, ROOT / "deploy" / "measure_injection.py", tmp_path, "en-is", "--pairs-of", "odd"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "benchmarks.quality.injection", tmp_path, "en-is", "--pairs-of", "odd"], check=True, timeout=60)
     lines = (tmp_path / "en-is.tsv").read_text(encoding="utf-8").rstrip("\n").split("\n")
     assert lines[0] == "en\tis" and [tuple(line.split("\t")) for line in lines[1:]] == odd

@@ -1,4 +1,4 @@
-"""Training killed at random moments: deploy/kill_train.py as it is, with fewer kills."""
+"""Training killed at random moments: benchmarks/training/kill_and_resume.py as it is, with fewer kills."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
-
 
 @pytest.mark.slow
 def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
-    command = [sys.executable, ROOT / "deploy" / "kill_train.py", "--kills", "50", "--seed", "1", "--json"]
+    command = [sys.executable, "-m", "benchmarks.training.kill_and_resume", "--kills", "50", "--seed", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = json.loads(done.stdout)

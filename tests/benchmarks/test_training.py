@@ -1,36 +1,24 @@
-"""deploy/bench_train.py without training anything: what it prints, when a comparison is void, and that everybody must have seen the same ids."""
+"""benchmarks/training/bench_train.py without training anything: what it prints, when a comparison is void, and that everybody must have seen the same ids."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "deploy" / "bench_train.py"
-
 
 @pytest.fixture(scope="module")
-def bench() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPT.parent))
-        yield load("bench_train")
+def bench() -> ModuleType:
+    return load("bench_train")
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_name(f"{name}.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their module up by name.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"benchmarks.training.{name}")
 
 
 def result(bench: ModuleType, name: str, speed: float, loss: float, memory: int, steps: int = 10, **more: Any) -> Any:
@@ -103,7 +91,7 @@ def test_other_examples_are_found(bench: ModuleType, theirs: list[tuple[list[int
 
 
 def test_packed_rows_are_taken_apart(bench: ModuleType) -> None:
-    trl = load("bench_trl")
+    trl = load("trl_contestant")
     rows = [{"input_ids": [2, 5, 1, 2, 9, 8, 1], "labels": [-100, 5, 1, -100, -100, 8, 1], "seq_lengths": [3, 4]}, {"input_ids": [2, 1], "labels": [-100, 1]}]
     assert list(trl.trained_on(rows)) == [([2, 5, 1], [-100, 5, 1]), ([2, 9, 8, 1], [-100, -100, 8, 1]), ([2, 1], [-100, 1])]
 
@@ -118,7 +106,7 @@ def test_steps_are_as_many_as_theirs(bench: ModuleType) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-m", "benchmarks.training.bench_train", *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_help_and_bad_arguments() -> None:
@@ -130,7 +118,7 @@ def test_help_and_bad_arguments() -> None:
 
 def test_make_knows_it() -> None:
     shown = subprocess.run(["make", "-n", "-s", "bench-train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert shown[:2] == ["python3 deploy/setup_env.py bench", ".venv/bin/python deploy/bench_train.py "]
+    assert shown[:2] == ["python3 scripts/setup_env.py bench", ".venv/bin/python -m benchmarks.training.bench_train "]
 
 
 class Event:
@@ -141,7 +129,7 @@ class Event:
 
 
 def test_where_a_steps_time_goes(bench: ModuleType) -> None:
-    profile = load("profile_train")
+    profile = load("profile_steps")
     output = Event(profile.OUTPUT, 1e6)
     events = [
         output,

@@ -1,4 +1,4 @@
-"""deploy/demo.py as `make demo` calls it, on a tiny base: real stages, a real service, a real Ctrl-C."""
+"""scripts/demo.py as `make demo` calls it, on a tiny base: real stages, a real service, a real Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
-from tests.tiny import make_tiny_base
+from tests.support.tiny import make_tiny_base
 
 RECIPE = """
 pair = "is-en"
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 def command(work: Path, port: int, *more: str) -> list[str]:
-    return [sys.executable, str(ROOT / "deploy" / "demo.py"), "--port", str(port), "--work", str(work), "--recipe", str(work.parent / "recipe.toml"), *more]
+    return [sys.executable, str(ROOT / "scripts" / "demo.py"), "--port", str(port), "--work", str(work), "--recipe", str(work.parent / "recipe.toml"), *more]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_port_in_use_is_said_before_anything_is_done(work: Path) -> None:
 
 
 def test_a_port_that_is_none() -> None:
-    done = run(sys.executable, str(ROOT / "deploy" / "demo.py"), "--port", "99999")
+    done = run(sys.executable, str(ROOT / "scripts" / "demo.py"), "--port", "99999")
     assert done.returncode == 2 and "valid: 1 to 65535" in done.stderr
 
 
@@ -133,7 +133,7 @@ def test_a_service_that_cannot_start_shows_its_log(work: Path) -> None:
     """The log's end is shown and the exit code is the service's: here its registry is a plain file by then."""
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "deploy" / "demo.py")
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts" / "demo.py")
     assert spec and spec.loader
     demo = importlib.util.module_from_spec(spec)
     sys.modules["demo"] = demo

@@ -1,4 +1,4 @@
-"""deploy/setup_env.py on a small project: real virtual environments and a real pip, its index a folder of small wheels made here."""
+"""scripts/setup_env.py on a small project: real virtual environments and a real pip, its index a folder of small wheels made here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SCRIPT = ROOT / "deploy" / "setup_env.py"
+SCRIPT = ROOT / "scripts" / "setup_env.py"
 
 # A build backend in the project itself, so that pip needs nothing from outside to install it.
 BACKEND = '''
@@ -220,5 +220,5 @@ def test_make_knows_the_targets() -> None:
     def would_run(*arguments: str) -> str:
         return subprocess.run(["make", "-n", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
-    assert would_run("demo", "PORT=18080").split("\n")[:2] == ["python3 deploy/setup_env.py demo", ".venv/bin/python deploy/demo.py --port 18080"]
+    assert would_run("demo", "PORT=18080").split("\n")[:2] == ["python3 scripts/setup_env.py demo", ".venv/bin/python scripts/demo.py --port 18080"]
     assert "PORT" not in would_run("test")

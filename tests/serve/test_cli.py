@@ -20,16 +20,16 @@ import httpx
 import pytest
 
 from tell.paths import cache_dir
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tests.conftest import ROOT, Ran
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import publish, until
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import publish, until
 
 
 class Process:
     """`tellmt serve --port 0` over the fake engine; stderr is collected as it comes."""
 
-    def __init__(self, *args: str, module: str = "tests.fake_serve", start_new_session: bool = False, **env: str):
+    def __init__(self, *args: str, module: str = "tests.support.fake_serve", start_new_session: bool = False, **env: str):
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, "serve", "--port", "0", *args],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
@@ -266,12 +266,12 @@ def test_settings_come_from_the_environment_and_the_file(start: Any, tmp_path: P
 
 @pytest.mark.parametrize("engine", ["ct2", pytest.param("vllm", marks=pytest.mark.slow)])
 def test_ctrl_c_in_a_terminal_reaches_the_engines_processes_too_and_requests_still_end(engine: str, tiny: Any, tmp_path: Path) -> None:
-    from tests.tiny import make_tiny_adapter
+    from tests.support.tiny import make_tiny_adapter
 
     if importlib.util.find_spec({"ct2": "ctranslate2"}.get(engine, engine)) is None:
         pytest.skip(f"{engine} is not installed")
     id = publish(Registry(), make_tiny_adapter(tmp_path / "a", tiny))
-    service = Process("--engine", engine, module="tell.cli", start_new_session=True)
+    service = Process("--engine", engine, module="tellmt", start_new_session=True)
     try:
         url = service.url
         answers: list[httpx.Response] = []
@@ -303,7 +303,7 @@ def test_the_table_of_flags_is_that_of_the_command() -> None:
 
 
 def test_the_unit_in_the_documentation_knows_the_exit_codes() -> None:
-    from serve.process import DIED, DRAIN, FORCE
+    from serve.server import DIED, DRAIN, FORCE
 
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     (unit,) = re.findall(r"```ini\n(.*?)```", text, re.DOTALL)

@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from tell.paths import cache_dir
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tests.conftest import ROOT
-from tests.fake_eval_engine import light_base
-from tests.serving import publish, until
-from tests.test_serve_cli import Process, post, published, start  # noqa: F401
+from tests.serve.test_cli import Process, post, published, start  # noqa: F401
+from tests.support.fake_eval_engine import light_base
+from tests.support.serving import publish, until
 
 Start = Callable[..., Process]
 WAITING = "tellmt_segments_waiting 1.0"
@@ -155,8 +155,8 @@ def test_the_engine_dies_and_the_adapters_come_back_with_the_next_process(start:
 
 
 def test_readiness_goes_when_the_engine_dies(tmp_path: Path) -> None:
-    from tests.serving import running
-    from tests.test_serve_follow import Bench
+    from tests.serve.adapters.test_follower import Bench
+    from tests.support.serving import running
 
     bench = Bench(tmp_path)
     bench.publish(seed=1)
@@ -202,10 +202,10 @@ def grandchildren() -> Iterator[Callable[[int], list[int]]]:
 @pytest.mark.slow
 def test_vllms_process_is_killed(tiny: Any, tmp_path: Path, grandchildren: Callable[[int], list[int]]) -> None:
     pytest.importorskip("vllm")
-    from tests.tiny import make_tiny_adapter
+    from tests.support.tiny import make_tiny_adapter
 
     id = publish(Registry(), make_tiny_adapter(tmp_path / "a", tiny))
-    service = Process("--engine", "vllm", module="tell.cli")
+    service = Process("--engine", "vllm", module="tellmt")
     try:
         url = service.said(r"ready: (http://\S+),", 200)[1]
         assert post(url).json()["adapter"] == id
@@ -230,7 +230,7 @@ def test_a_log_that_nobody_reads_or_that_is_full_stops_nothing(isolated: Path, t
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    words = [sys.executable, "-m", "tests.fake_serve", "serve", "--port", str(port)]
+    words = [sys.executable, "-m", "tests.support.fake_serve", "serve", "--port", str(port)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = subprocess.PIPE if where == "pipe" else open("/dev/full", "w")  # noqa: SIM115
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log, env=env)

@@ -1,6 +1,6 @@
 """`tellmt translate` in a process of its own, with an engine that writes in capitals and keeps placeholders; for tests that kill it.
 
-    PYTHONPATH=tests:. python tests/batch_engine.py LOG DELAY ARGS...
+    python -m tests.support.batch_engine LOG DELAY ARGS...
 
 Every text that was answered is a line in LOG, after the answer's DELAY seconds.
 """
@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from formats_fixture import capitals
-from running import Upper
-
-from tell.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tests.support.formats_fixture import capitals
+from tests.support.running import Upper
 
 
 class Capitals(Upper):
@@ -45,8 +44,8 @@ class Capitals(Upper):
 
 
 def main() -> int:
-    import serve.local
-    from tell.cli import main as command
+    import serve.files.local
+    from tellmt.cli import main as command
 
     Capitals.log = Path(sys.argv[1])
     delay = float(sys.argv[2])
@@ -56,7 +55,7 @@ def main() -> int:
         engine.delay = delay
         return engine
 
-    serve.local.open_engine = open_engine  # type: ignore[assignment]
+    serve.files.local.open_engine = open_engine  # type: ignore[assignment]
     return command(sys.argv[3:])
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tell.engine import EngineOptions, Generation, Prompt
-from tests.fake_engine import FakeEngine
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tests.support.fake_engine import FakeEngine
 
 CHROMIUM = next((p for p in ("/usr/bin/chromium", shutil.which("chromium"), shutil.which("chromium-browser")) if p and Path(p).exists()), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]

@@ -21,11 +21,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tell.bases import Base
-from tell.card import CONFIG, WEIGHTS, Adapter, adapter_id, read_card, write_card
-from tell.engine import Engine, EngineOptions, Prompt, open_engine
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter, adapter_id, read_card, write_card
 from tell.files import sha256_file
-from tests.tiny import make_tiny_adapter, make_tiny_base
+from tell.model.base import Base
+from tell.model.engine import Engine, EngineOptions, Prompt, open_engine
+from tests.support.tiny import make_tiny_adapter, make_tiny_base
 
 RANK = 8
 CONTEXT = 512

@@ -1,7 +1,7 @@
 """`tellmt` over a fake engine that works as a real one does: one batch at a time, on the processor, so long for each prompt.
 
-`python -m tests.fake_busy_serve serve ...`; FAKE_BURN is the seconds that a prompt takes, and with FAKE_LETTERS each adapter writes in an alphabet of its
-own, as if it had a language of its own. Measuring scripts are tried out on it.
+`python -m tests.support.fake_busy_serve serve ...`; FAKE_BURN is the seconds that a prompt takes, and with FAKE_LETTERS each adapter writes in an alphabet
+of its own, as if it had a language of its own. Measuring scripts are tried out on it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import time
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-import tell.engine
-from tell.cli import main
-from tell.engine import Engine, EngineOptions, Generation, Prompt
-from tests.fake_engine import FakeEngine
+import tell.model.engine
+from tell.model.engine import Engine, EngineOptions, Generation, Prompt
+from tellmt.cli import main
+from tests.support.fake_engine import FakeEngine
 
 BATCH = 8
 
@@ -57,5 +57,5 @@ def open_busy(name: str, options: EngineOptions) -> Engine:
 
 
 if __name__ == "__main__":
-    tell.engine.open_engine = open_busy
+    tell.model.engine.open_engine = open_busy
     sys.exit(main())

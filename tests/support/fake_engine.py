@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tell.card import open_adapter
-from tell.engine import EngineOptions, Generation, Prompt
+from tell.adapter.card import open_adapter
 from tell.errors import AdapterError, EngineError
-from tell.tokens import Tokens
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.tokenizer import Tokens
 
 
 class FakeEngine:
-    """Implements `tell.engine.Engine`. An adapter whose card has `seed` 13 loads and does not act.
+    """Implements `tell.model.engine.Engine`. An adapter whose card has `seed` 13 loads and does not act.
 
     A text that begins with "golden" is marked with the card's seed rather than the adapter's id, which golden sentences are part of.
     "kill the engine" is the last text it reads, and after "hang the engine" neither that call nor `close` ever returns.

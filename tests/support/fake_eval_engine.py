@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from tell.anchors import AnchorConfig, render
-from tell.bases import MANIFEST, Base
-from tell.card import CONFIG, WEIGHTS, Adapter, BaseRef, Card, open_adapter, write_card
-from tell.engine import EngineOptions, Generation, Prompt
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter, BaseRef, Card, open_adapter, write_card
 from tell.files import key_of, sha256_bytes, sha256_file, write_json
 from tell.languages import parse_pair
+from tell.model.anchor import AnchorConfig, render
+from tell.model.base import MANIFEST, Base
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.tokenizer import Tokens
 from tell.paths import cache_dir
 from tell.records import Pair, read_pairs
-from tell.tokens import Tokens
 
 
 def light_base(cache: Path, base_id: str = "light", revision: str = "r" * 64, context: int = 2048) -> Base:
@@ -111,7 +111,7 @@ def corpus_dir(path: Path, pair: str = "is-en", train: int = 20, dev: int = 40, 
 
 
 class FakeEngine:
-    """Implements `tell.engine.Engine`. `spoilt` is the share of words that come out wrong, by the seed on the adapter's card (None: the base);
+    """Implements `tell.model.engine.Engine`. `spoilt` is the share of words that come out wrong, by the seed on the adapter's card (None: the base);
     `loops` the share of segments that end in a loop, by the penalty on repetition, `twists` what becomes
     of the others under it.
 
@@ -192,5 +192,5 @@ def make_bench(root: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     corpus = corpus_dir(root / "corpus")
     known = {p.source: p.target for p in read_pairs(corpus / "pairs.jsonl")}
     bench = Bench(root, light_base(cache_dir()), corpus, known, {None: 0.7, 1: 0.1, 2: 0.4, 3: 0.9}, [], [])
-    monkeypatch.setattr("tell.engine.open_engine", bench.open_engine)
+    monkeypatch.setattr("tell.model.engine.open_engine", bench.open_engine)
     return bench

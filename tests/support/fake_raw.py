@@ -1,4 +1,5 @@
-"""What deploy/serve_raw.py is to the benchmark, for the fake engine: the same lines in and out, the same texts, the same time for each prompt.
+"""What benchmarks/serving/harness/raw_engine.py is to the benchmark, for the fake engine: the same lines in and out, the same texts,
+the same time for each prompt.
 
 FAKE_UNLIKE makes it answer otherwise, as an engine would that does something else than the service's.
 """
@@ -10,7 +11,7 @@ import os
 import sys
 import time
 
-from tests.fake_busy_serve import burn
+from tests.support.fake_busy_serve import burn
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""`tellmt` with the fake engine behind its seam, as a process: `python -m tests.fake_serve serve ...`.
+"""`tellmt` with the fake engine behind its seam, as a process: `python -m tests.support.fake_serve serve ...`.
 
 A process of its own is what signals, exit codes and ports are about.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
-import tell.engine
-from tell.cli import main
+import tell.model.engine
 from tell.console import say
-from tell.engine import Engine, EngineOptions
 from tell.errors import EngineError
-from tests.fake_engine import FakeEngine
+from tell.model.engine import Engine, EngineOptions
+from tellmt.cli import main
+from tests.support.fake_engine import FakeEngine
 
 
 def open_fake(name: str, options: EngineOptions) -> Engine:
@@ -33,5 +33,5 @@ def open_fake(name: str, options: EngineOptions) -> Engine:
 
 
 if __name__ == "__main__":
-    tell.engine.open_engine = open_fake
+    tell.model.engine.open_engine = open_fake
     sys.exit(main())

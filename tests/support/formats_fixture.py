@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from tell.formats import FORMATS
-from tell.formats.units import Made, Options, Unit
+from serve.formats import FORMATS
+from serve.formats.units import Made, Options, Unit
 from tell.languages import parse_pair
 from tell.text.placeholders import find
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fake_eval_engine import light_adapter, light_base
 
+from serve.adapters.follower import Follower
+from serve.adapters.versions import Limits
 from serve.app import create_app
-from serve.follow import Follower
-from serve.service import Service
-from serve.versions import Limits
-from tell.engine import EngineOptions, Generation, Prompt
-from tell.registry import Registry
-from tell.tokens import Tokens
+from serve.translation.service import Service
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.tokenizer import Tokens
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_adapter, light_base
 
 
 class Upper:

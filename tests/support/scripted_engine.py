@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tell.engine import EngineOptions, Generation, Prompt
-from tests.slow_engine import SlowEngine
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tests.support.slow_engine import SlowEngine
 
 # What comes of a source and a penalty; None for what the fake engine says. "…" at its end: cut at the token limit.
 Script = Callable[[str, float], str | None]

@@ -11,17 +11,17 @@ from typing import Any
 
 import httpx
 
+from serve.adapters.follower import Follower
+from serve.adapters.versions import Limits
 from serve.cli import bind, url_of
-from serve.follow import Follower
-from serve.process import make_server
-from serve.service import Service
-from serve.versions import Limits
-from tell.bases import Base
-from tell.card import Adapter
-from tell.engine import Engine, EngineOptions
-from tell.registry import Registry
-from tell.shipped import Shipped
-from tests.fake_engine import FakeEngine
+from serve.server import make_server
+from serve.translation.service import Service
+from tell.adapter.card import Adapter
+from tell.adapter.shipped import Shipped
+from tell.model.base import Base
+from tell.model.engine import Engine, EngineOptions
+from tell.registry.registry import Registry
+from tests.support.fake_engine import FakeEngine
 
 
 class Running:
@@ -70,7 +70,7 @@ def running(
     shipped: dict[str, Shipped] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`access`: keys, quotas and protocol of `serve.process.make_server`."""
+    """`access`: keys, quotas and protocol of `serve.server.make_server`."""
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
     follower = Follower(service, registry, interval=0.02, shipped=shipped)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tell.bases import Base
-from tell.registry import Registry
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running
+from tell.model.base import Base
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tell.engine import EngineOptions, Generation, Prompt
-from tests.fake_engine import FakeEngine
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tests.support.fake_engine import FakeEngine
 
 
 class SlowEngine(FakeEngine):

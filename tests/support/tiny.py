@@ -9,13 +9,13 @@ import json
 import shutil
 from pathlib import Path
 
-from tell.anchors import AnchorConfig, render
-from tell.bases import MANIFEST, Base
-from tell.card import CONFIG, WEIGHTS, Adapter, BaseRef, Card, open_adapter, write_card
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter, BaseRef, Card, open_adapter, write_card
 from tell.files import sha256_file, write_json
 from tell.languages import parse_pair
+from tell.model.anchor import AnchorConfig, render
+from tell.model.base import MANIFEST, Base
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 1024
 TINY_CONTEXT = 2048
 

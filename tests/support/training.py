@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tell.cli import main
+from tellmt.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _started: dict[tuple[int, ...], subprocess.Popen[str]] = {}
 _one_at_a_time = threading.Lock()
 
@@ -65,17 +65,17 @@ def _command(request: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[call-overload]
     sys.argv = ["tellmt", *request["args"]]  # type: ignore[misc]
-    from tell.cli import entry
+    from tellmt.cli import entry
 
     entry()
 
 
 def _serve() -> None:
     sys.path[0] = str(ROOT)
-    from tell.cli import COMMANDS
     from tell.extras import need
     from tell.languages import parse_pair
-    from tell.text.detect import label
+    from tell.text.language_id import label
+    from tellmt.cli import COMMANDS
 
     # transformers loads most of itself when it is asked for something.
     assert need("transformers", "train").AutoModelForCausalLM

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eval.monitor.canary_sets import CanarySet
 from eval.monitor.judge import Made
-from eval.monitor.sets import CanarySet
 from serve.monitor import Monitor, Watching
-from tell.bases import Base
-from tell.engine import EngineOptions, Generation, Prompt
 from tell.languages import parse_pair
-from tell.registry import Registry
+from tell.model.base import Base
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.registry.registry import Registry
 from tell.text.flags import flags_of
-from tests.fake_engine import FakeEngine
-from tests.serving import Running, running
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import Running, running
 
 WORDS = {
     "hús": "house", "hestur": "horse", "fjall": "mountain", "dagur": "day", "veður": "weather", "kaffi": "coffee", "bók": "book", "vegur": "road",

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tell.cli import COMMANDS, main
+from tellmt.cli import COMMANDS, main
 from tests.conftest import ROOT, Ran
 
 HEAVY = ("torch", "vllm", "transformers", "peft", "fastapi", "uvicorn", "ctranslate2", "sacrebleu", "numpy", "pydantic", "rich", "httpx", "langcodes")
@@ -51,7 +51,7 @@ def test_the_line_in_the_list_is_the_commands_own(name: str) -> None:
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = f"import sys; from tell.cli import main; assert main(['--help']) == 0; print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    code = f"import sys; from tellmt.cli import main; assert main(['--help']) == 0; print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     times = []
     for _ in range(3):
         start = time.monotonic()
@@ -74,7 +74,7 @@ class Block:
         if name.split('.')[0] in {extras!r}:
             raise ModuleNotFoundError('No module named ' + repr(name), name=name)
 sys.meta_path.insert(0, Block())
-from tell.cli import main
+from tellmt.cli import main
 for words in {calls!r}:
     code = main([*words, '--help'])
     assert code == 0, (words, code)
@@ -195,7 +195,7 @@ class Block:
         if name.split('.')[0] in ('uvicorn', 'fastapi'):
             raise ModuleNotFoundError('No module named ' + repr(name), name=name)
 sys.meta_path.insert(0, Block())
-from tell.cli import main
+from tellmt.cli import main
 sys.exit(main(['serve', '--port', '1']))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -208,7 +208,7 @@ def test_interrupted(tmp_path: Path) -> None:
     pipe = tmp_path / "source.tsv"
     os.mkfifo(pipe)
     words = ["corpus", "build", str(pipe), "--pair", "is-en", "-o", str(tmp_path / "out")]
-    child = subprocess.Popen([sys.executable, "-m", "tell.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-m", "tellmt", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # Opening the pipe for writing returns when the command has opened it for reading, and waits there.
     with pipe.open("w"):
         child.send_signal(signal.SIGINT)
@@ -219,7 +219,7 @@ def test_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error_to_shout_about() -> None:
-    done = subprocess.run(["bash", "-c", f"{sys.executable} -m tell.cli --json doctor | true"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m tellmt --json doctor | true"], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tell import machine
-from tell.bases import MANIFEST
-from tell.doctor import EXTRAS, abilities, torch_trap
 from tell.machine import give_back
+from tell.model.base import MANIFEST
+from tellmt.doctor import EXTRAS, abilities, torch_trap
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -40,7 +40,7 @@ def test_it_says_what_is_here(cli: CLI, isolated: Path) -> None:
 
 @pytest.mark.clock
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys; from tell.cli import main; main(['doctor']); print([m for m in ('torch','transformers','vllm','ctranslate2') if m in sys.modules])"
+    code = "import sys; from tellmt.cli import main; main(['doctor']); print([m for m in ('torch','transformers','vllm','ctranslate2') if m in sys.modules])"
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tell.card import WEIGHTS
-from tell.cli import main
+from tell.adapter.card import WEIGHTS
 from tell.files import sha256_file, write_json
-from tests.test_train import make_mix
+from tellmt.cli import main
+from tests.train.test_train import make_mix
 from train.checkpoint import MANIFEST, TENSORS, Damaged, cut_metrics, latest, read_checkpoint, save, save_as
-from train.rundir import clear_asides, locked
+from train.run_dir import clear_asides, locked
 
 RECIPE = """seed = 3
 [train]
@@ -183,7 +183,7 @@ def test_what_killed_writers_left_is_removed_and_what_they_had_moved_away_is_put
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> Iterator[str]:
     """The hash of the weights that an undisturbed run ends with."""
-    from tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     place = tmp_path_factory.mktemp("whole")
     (place / "recipe.toml").write_text(RECIPE)
@@ -255,13 +255,13 @@ def test_checkpoints_of_nobody_are_not_gone_on_from(tellmt: Run, command: list[s
 
 
 def test_killed_after_the_adapter_was_written(tellmt: Run, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import train.rundir
+    import train.run_dir
 
     def killed(run_dir: Path, status: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.rundir, "_finish", killed)
+        patch.setattr(train.run_dir, "_finish", killed)
         assert tellmt(*command)[0] == 130
     run_dir = tmp_path / "adapter.run"
     assert list(run_dir.glob("step-*"))
@@ -283,7 +283,7 @@ def test_one_process_to_a_directory(tellmt: Run, command: list[str], stopped: Pa
 
 
 def test_the_lock_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from train.rundir import locked\nwith locked(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
+    code = "import sys, time; from pathlib import Path; from train.run_dir import locked\nwith locked(Path(sys.argv[1])): print(1, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"1\n"
         with pytest.raises(Exception, match=f"pid {process.pid}"), locked(tmp_path):
@@ -303,7 +303,7 @@ def limited(command: list[str], size: int) -> subprocess.CompletedProcess[str]:
     def preexec() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    return subprocess.run([sys.executable, "-m", "tell.cli", *command], capture_output=True, text=True, preexec_fn=preexec, check=False, timeout=200)
+    return subprocess.run([sys.executable, "-m", "tellmt", *command], capture_output=True, text=True, preexec_fn=preexec, check=False, timeout=200)
 
 
 @pytest.mark.parametrize(("what", "size"), [("checkpoint", 100_000), ("metrics", 900)])

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from tell.card import WEIGHTS, read_header
+from tell.adapter.card import WEIGHTS, read_header
 from tests.conftest import Ran
-from tests.test_train import make_mix
-from train.ranks import Ranks, world
+from tests.train.test_train import make_mix
+from train.distributed import Ranks, world
 
 CLI = Callable[..., Ran]
 RECIPE = "seed = 3\n[train]\nbatch_tokens = 512\nmicro_tokens = 256\ndtype = 'float32'\ncompile = 'off'\nthreads = 1\n[lora]\nrank = 8\n"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tell.cli"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tellmt"]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_shares_are_even_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
 LIMITED = """
 import resource, sys
 import torch, transformers, peft, safetensors.torch
-from tell.cli import entry
+from tellmt.cli import entry
 now = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (now + int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 sys.argv[0] = "tellmt"
@@ -134,7 +134,7 @@ def test_a_base_in_four_bits(cli: CLI, mixed: Path, tmp_path: Path) -> None:
 
 
 def test_four_bits_are_not_spread(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from tell.cli import main
+    from tellmt.cli import main
 
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     monkeypatch.setattr(Ranks, "shared", property(lambda self: True, lambda self, value: None), raising=False)
@@ -144,7 +144,7 @@ def test_four_bits_are_not_spread(mixed: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_bitsandbytes(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from tell.cli import main
+    from tellmt.cli import main
 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     (tmp_path / "q.toml").write_text(RECIPE.replace("[train]", "[train]\nquantisation = 'nf4'"))
@@ -157,7 +157,7 @@ def test_not_even_one_example_fits(tiny: Any, mixed: Path, tmp_path: Path, monke
     import torch
 
     import train.stepper
-    from tell.cli import main
+    from tellmt.cli import main
 
     def full(*args: Any) -> None:
         raise torch.OutOfMemoryError("no room")
@@ -177,7 +177,7 @@ from tell.extras import need
 for name in ("torch", "transformers", "peft"):
     need(name, "train")
 from train.model import load_model
-from tell.bases import Base
+from tell.model.base import Base
 try:
     load_model(Base.model_construct(path="/nowhere"), None, "float32", "cpu", 0)
 except Exception as e:

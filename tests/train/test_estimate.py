@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tell.cli import main
 from tell.console import clock
-from tests.test_train import make_mix
+from tellmt.cli import main
+from tests.train.test_train import make_mix
 from train.estimate import _again
 
 RECIPE = "[train]\nepochs = {epochs}\nbatch_tokens = 512\nmicro_tokens = {micro}\nthreads = 1\ncompile = 'off'\n[lora]\nrank = 8\n"

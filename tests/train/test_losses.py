@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tell.model.tokenizer import Tokens
 from tell.records import read_pairs
-from tell.tokens import Tokens
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import train.trackers
-from tests.test_train import make_mix
-from tests.training import Run, metrics, runner
+from tests.support.training import Run, metrics, runner
+from tests.train.test_train import make_mix
 from train.plot import read_rows, smoothed
 
 RECIPE = "seed = 3\n[train]\nbatch_tokens = 256\nmicro_tokens = 256\nsave_steps = 100\nthreads = 1\n"
@@ -32,16 +32,16 @@ def command(tiny: Any, tmp_path: Path) -> list[Any]:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """SIGTERM as soon as step `step` has been written down: it is heeded after the one that follows."""
-    import train.watch
+    import train.progress
 
-    real = train.watch.Watch.step
+    real = train.progress.Watch.step
 
     def hit(self: Any, row: dict[str, Any], *rest: Any) -> None:
         real(self, row, *rest)
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(train.watch.Watch, "step", hit)
+    monkeypatch.setattr(train.progress.Watch, "step", hit)
 
 
 def shape(png: Path) -> tuple[int, int]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tell.card import open_adapter
-from tell.cli import main
+from tell.adapter.card import open_adapter
 from tell.files import write_json, write_jsonl
-from tests.tiny import make_tiny_adapter
-from train.rundir import locked
+from tellmt.cli import main
+from tests.support.tiny import make_tiny_adapter
+from train.run_dir import locked
 
 Runs = Callable[..., dict[str, dict[str, Any]]]
 

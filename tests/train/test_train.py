@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tell.anchors import AnchorConfig, general_prompt, render
-from tell.card import CARD, CONFIG, WEIGHTS, open_adapter, read_header
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, open_adapter, read_header
 from tell.files import sha256_file, write_json, write_jsonl
 from tell.languages import parse_pair
+from tell.model.anchor import AnchorConfig, general_prompt, render
+from tell.model.tokenizer import Tokens
 from tell.records import Example
-from tell.tokens import Tokens
 from train.config import TrainOptions, read_recipe
 from train.inputs import identity, read_inputs
 from train.plan import PASS, Tokenised, epoch_order, learning_rate, make_plan, micro_batches, packed_batches
@@ -62,13 +62,13 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> str:
     """The hash of the weights that an uninterrupted run of RECIPE ends with."""
-    from tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     place = tmp_path_factory.mktemp("whole")
     (place / "recipe.toml").write_text(RECIPE)
     make_mix(place / "mixed", make_tiny_base(tiny_cache))
     command = ["train", "--mixed", place / "mixed", "--recipe", place / "recipe.toml", "-o", place / "adapter"]
-    subprocess.run([sys.executable, "-m", "tell.cli", *command], check=True, env={**os.environ, "TELLMT_CACHE": str(tiny_cache)}, capture_output=True)
+    subprocess.run([sys.executable, "-m", "tellmt", *command], check=True, env={**os.environ, "TELLMT_CACHE": str(tiny_cache)}, capture_output=True)
     return sha256_file(place / "adapter" / WEIGHTS)
 
 
@@ -102,7 +102,7 @@ def test_the_same_command_reuses_and_another_recipe_does_not(cli: Any, mixed: Pa
 def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, whole: str, sent: int, code: int) -> None:
     broken = tmp_path / "broken"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True
     )
     run_dir = tmp_path / "broken.run"
     deadline = time.monotonic() + 120
@@ -119,7 +119,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe
 
 def test_a_damaged_checkpoint_is_passed_over(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "adapter"
-    process = subprocess.Popen([sys.executable, "-m", "tell.cli", "train", "--mixed", mixed, "--recipe", recipe, "-o", out], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", out], stderr=subprocess.PIPE)
     run_dir = tmp_path / "adapter.run"
     while len(list(run_dir.glob("step-*/manifest.json"))) < 2 and process.poll() is None:
         time.sleep(0.005)
@@ -145,7 +145,8 @@ def test_a_changed_recipe_refuses_to_resume_and_names_the_change(cli: Any, mixed
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any, tmp_path: Path, isolated: Path) -> None:
     from safetensors.torch import load_file, save_file
-    from tiny import make_tiny_base
+
+    from tests.support.tiny import make_tiny_base
 
     base = make_tiny_base(isolated / "cache")
     weights = load_file(base.path / "model.safetensors")
@@ -266,7 +267,7 @@ def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: floa
     import torch
     from torch.nn import functional as F
 
-    from train.output import output_loss
+    from train.output_layer import output_loss
 
     torch.manual_seed(0)
     hidden = torch.randn(600, 32, dtype=torch.float64, requires_grad=True)
@@ -283,7 +284,7 @@ def test_sampled_words_estimate_the_whole_output_layer() -> None:
     """The normaliser is unbiased, the data's words are exact, and with enough samples nothing is left to chance."""
     import torch
 
-    from train.output import Words, output_loss
+    from train.output_layer import Words, output_loss
 
     torch.manual_seed(0)
     hidden, weight = torch.randn(50, 16, dtype=torch.float64), torch.randn(900, 16, dtype=torch.float64) / 4
@@ -333,7 +334,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
 
     from train.config import LoraOptions
     from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
-    from train.output import Words
+    from train.output_layer import Words
 
     tokens = Tokens(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
@@ -428,10 +429,10 @@ def test_no_network_and_altered_packages_leave_nothing_behind(cli: Any, isolated
 def test_a_full_disk_while_fetching_is_said_before_anything_is_written(cli: Any, isolated: Path) -> None:
     # A small file system cannot be made without root, so the free space that is reported is what is made small.
     script = (
-        "import sys, shutil, tell.cli\n"
+        "import sys, shutil, tellmt.cli\n"
         "real = shutil.disk_usage\n"
         "shutil.disk_usage = lambda p: real(p)._replace(free=1 << 20)\n"
-        "sys.exit(tell.cli.main(['base', 'fetch', 'smollm2-135m']))\n"
+        "sys.exit(tellmt.cli.main(['base', 'fetch', 'smollm2-135m']))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "not enough disk space" in done.stderr and "Traceback" not in done.stderr

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-import train.dev
-from tell.card import CARD, WEIGHTS, open_adapter
+import train.validation
+from tell.adapter.card import CARD, WEIGHTS, open_adapter
 from tell.files import sha256_file
-from tests.test_train import make_mix
-from tests.training import Run, dev_corpus, metrics, runner
+from tests.support.training import Run, dev_corpus, metrics, runner
+from tests.train.test_train import make_mix
 
 # Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
 RECIPE = """seed = 3
@@ -109,7 +109,7 @@ def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: R
 
 def test_a_killed_run_with_looks_ends_with_the_same_weights(tellmt: Run, place: Path) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
-    process = subprocess.Popen([sys.executable, "-m", "tell.cli", *map(str, command(place, "broken"))], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "tellmt", *map(str, command(place, "broken"))], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not list((place / "broken.run").glob("step-*/manifest.json")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
@@ -128,14 +128,14 @@ def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
     tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
 ) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
-    real = train.dev._Greedy._continued
+    real = train.validation._Greedy._continued
 
     def hit(self: Any, prompts: Any) -> Any:
         if os.environ.pop("TELLMT_TEST_HIT", None):
             os.kill(os.getpid(), sent)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.dev._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
     monkeypatch.setenv("TELLMT_TEST_HIT", "1")
     ended, _, err = tellmt(*command(place, "broken"))
     assert ended == code and "stopped after step 2;" in err and looked(place / "broken.run") == {}
@@ -151,10 +151,10 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    from tell.anchors import AnchorConfig, render
-    from tell.engine import Decoding
     from tell.languages import parse_pair
-    from tell.tokens import Tokens
+    from tell.model.anchor import AnchorConfig, render
+    from tell.model.engine import Decoding
+    from tell.model.tokenizer import Tokens
     from train.config import DevOptions, LoraOptions
     from train.model import load_model
 
@@ -162,13 +162,13 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", 1)
     set_peft_model_state_dict(model, load_file(place / "adapter" / WEIGHTS))
     anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), Tokens(tiny)
-    split = train.dev.read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
+    split = train.validation.read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
     for decoding in (Decoding(), Decoding(repetition_penalty=1.5), Decoding(length_factor=0.3, length_extra=1)):
-        watch = train.dev.DevWatch(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
+        watch = train.validation.DevWatch(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
         prompts = [watch._translator.prompt(p.source) for p in split]
         greedy = watch._greedy
         greedy.model = model
-        with train.dev._at_rest(model, "cpu"):
+        with train.validation._at_rest(model, "cpu"):
             made = asyncio.run(greedy.generate(prompts, None))
             for prompt, found in zip(prompts, made, strict=True):
                 ids: list[int] = []
@@ -190,11 +190,11 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
     from tell.records import Pair
 
     pairs = [Pair(str(i), str(i), "d", i, "o", "dev") for i in range(1000)]
-    chosen = [[p.line for p in train.dev.spread(pairs, 100, seed)] for seed in range(20)]
+    chosen = [[p.line for p in train.validation.spread(pairs, 100, seed)] for seed in range(20)]
     assert all(len(set(c)) == 100 and {b - a for a, b in itertools.pairwise(c)} == {10} for c in chosen)
-    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.dev.spread(pairs, 100, 0)]
-    assert train.dev.spread(pairs[:7], 100, 0) == pairs[:7]
-    assert [len({p.line for p in train.dev.spread(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
+    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.spread(pairs, 100, 0)]
+    assert train.validation.spread(pairs[:7], 100, 0) == pairs[:7]
+    assert [len({p.line for p in train.validation.spread(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
 
 
 @pytest.mark.parametrize(
@@ -224,13 +224,13 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
 
 
 def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = train.dev._Greedy._continued
+    real = train.validation._Greedy._continued
 
     def hit(self: Any, prompts: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.dev._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
     assert tellmt(*command(place))[0] == 143
     (place / "looks.toml").write_text(LOOKS.replace("patience = 2", "patience = 3"))
     code, _, err = tellmt(*command(place))

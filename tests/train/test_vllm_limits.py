@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from serve.fits import check_checkpoint, open_fitting
-from tell.card import CONFIG, WEIGHTS, open_adapter, read_header
-from tests.test_train import make_mix
-from tests.training import Run, runner
+from serve.engines.checkpoint import check_checkpoint, open_fitting
+from tell.adapter.card import CONFIG, WEIGHTS, open_adapter, read_header
+from tests.support.training import Run, runner
+from tests.train.test_train import make_mix
 
 SMALL = "[train]\nbatch_tokens = 512\nmicro_tokens = 512\nthreads = 1\ncompile = 'off'\n"
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from serve_client import Answer, Ask, Client
+from benchmarks.serving.harness.client import Answer, Ask, Client
 
 
 class BenchFailed(Exception):

@@ -17,9 +17,9 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from serve_load import BenchFailed
+from benchmarks.serving.harness.load import BenchFailed
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 # Seconds: converting eight adapters takes two minutes on two cores, vLLM's start on a GPU one to three.
 START, STOP = 1800.0, 90.0
 

@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
-from serve_load import percentile, spread
+from benchmarks.serving.harness.load import percentile, spread
 
 # Of a hundred texts, how many may differ from the raw engine's, or as many as the raw engine's own when it cuts its batches otherwise, if that is more.
 # Two tokens may be as good as equally likely, and which one wins then depends on the other prompts of the batch; int8 makes that more frequent.

@@ -21,8 +21,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawRun:
@@ -43,9 +41,9 @@ class Raw:
     """The process. Raises BenchFailed from `serve_load` when it ends."""
 
     def __init__(self, job: Mapping[str, Any], env: Mapping[str, str], script: Path | None = None):
-        command = [sys.executable, str(script or Path(__file__).resolve())]
+        command = [sys.executable, *([str(script)] if script else ["-m", "benchmarks.serving.harness.raw_engine"])]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **env, "HF_HUB_OFFLINE": "1"}, start_new_session=True)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env={**os.environ, **env, "HF_HUB_OFFLINE": "1"}, start_new_session=True)
         self._send(job)
         self.versions: dict[str, Any] = self._read()
 
@@ -58,7 +56,7 @@ class Raw:
             pass  # what it has to say is read next
 
     def _read(self) -> dict[str, Any]:
-        from serve_load import BenchFailed
+        from benchmarks.serving.harness.load import BenchFailed
 
         assert self.process.stdout
         line = self.process.stdout.readline()
@@ -110,7 +108,7 @@ def open_ct2(job: Mapping[str, Any], base: Any) -> Any:
 
     model = Path(job["model"])
     names = json.loads((model / "vocabulary.json").read_text())
-    # As serve.ct2_engine opens it.
+    # As serve.engines.ct2.engine opens it.
     generator = ctranslate2.Generator(str(model), device="cpu", compute_type="int8", inter_threads=1, intra_threads=job["threads"] or cores())
 
     def generate(prompts: Sequence[Any], stops: list[int], most: int) -> list[list[int]]:
@@ -140,7 +138,7 @@ def open_vllm(job: Mapping[str, Any], base: Any) -> Any:
     from vllm import LLM, SamplingParams, TokensPrompt
     from vllm.lora.request import LoRARequest
 
-    # As serve.vllm_engine starts it, for one adapter. Two slots: on CPUs the last one must stay empty.
+    # As serve.engines.vllm starts it, for one adapter. Two slots: on CPUs the last one must stay empty.
     llm = LLM(
         model=str(base.path), skip_tokenizer_init=True, trust_remote_code=False, dtype="auto" if has_gpu() else "bfloat16", max_model_len=job["context"],
         max_num_seqs=job["most"], enable_lora=True, max_loras=2, max_lora_rank=16, max_cpu_loras=4, enforce_eager=not has_gpu(), seed=0,
@@ -167,12 +165,12 @@ def main() -> int:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    from tell.bases import find_base
-    from tell.card import open_adapter
-    from tell.endings import Endings
+    from tell.adapter.card import open_adapter
     from tell.errors import TellmtError
-    from tell.tokens import Tokens
-    from tell.translate import Translator
+    from tell.model.base import find_base
+    from tell.model.stopping import Endings
+    from tell.model.tokenizer import Tokens
+    from tell.model.translator import Translator
 
     job = json.loads(sys.stdin.readline())
     try:
@@ -213,5 +211,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

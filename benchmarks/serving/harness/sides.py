@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from serve_client import Answer, Ask, Client, asked
-from serve_load import all_answered, closed_loop, wall
-from serve_process import Served
-from serve_ratios import Run
-from serve_raw import Raw
-from serve_work import Work, converted
+from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.load import all_answered, closed_loop, wall
+from benchmarks.serving.harness.process import Served
+from benchmarks.serving.harness.ratios import Run
+from benchmarks.serving.harness.raw_engine import Raw
+from benchmarks.serving.harness.workspace import Work, converted
 
 CONTEXT = 4096
 
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def engine_of(options: argparse.Namespace) -> str:
-    from tell.engine import choose_engine
+    from tell.model.engine import choose_engine
 
     return choose_engine(options.engine)
 

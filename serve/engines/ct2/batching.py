@@ -13,8 +13,8 @@ import dataclasses
 from collections import deque
 from typing import Any
 
-from serve.ct2_split import best_with
-from tell.engine import Generation, Prompt
+from serve.engines.ct2.batch_cost import OUTPUT, split
+from tell.model.engine import Generation, Prompt
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -99,7 +99,7 @@ class Waiting:
     def take(self) -> list[Item]:
         """The next batch, all of one adapter, removed from the queue; empty when nothing waits.
 
-        In it is the oldest prompt of the call whose turn it is, with those that it is best run with (see `serve.ct2_split`).
+        In it is the oldest prompt of the call whose turn it is, with those that it is best run with (see `serve.engines.ct2.batch_cost`).
         """
         if not self._lines:
             return []
@@ -142,3 +142,16 @@ class Waiting:
                 calls[call] = left
             else:
                 del calls[call]
+
+
+def best_with(head: Item, near: list[Item], most: int, tokens: int) -> list[Item]:
+    """The batch that `head` is in when all of `near`, itself among them, are run in the least time."""
+    ordered = sorted(near, key=lambda i: len(i.prompt.ids))
+    sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.room) for i in ordered]
+    start = 0
+    for end in split(sizes, most, tokens):
+        batch = ordered[start:end]
+        if any(i is head for i in batch):
+            return batch
+        start = end
+    return [head]

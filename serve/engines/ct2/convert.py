@@ -2,7 +2,7 @@
 
 Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the weights>]/`, with `tellmt-ct2.json` in it
 naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
-the id that its scores have given it. Run as `python -m serve.ct2_convert` it reads one job (a line of JSON) on stdin and prints one JSON
+the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
 object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
 A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
 """
@@ -24,12 +24,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from serve.ct2_cache import LIMIT, MARK, hold_unfinished, sweep
-from tell.bases import Base, slug
-from tell.card import Adapter, weights_of
-from tell.engine import CT2_FORMAT
+from serve.engines.ct2.model_cache import LIMIT, MARK, hold_unfinished, sweep
+from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
+from tell.model.base import Base, slug
+from tell.model.engine import CT2_FORMAT
 from tell.paths import cache_dir, writable
 
 QUANTIZATION = "int8"
@@ -90,7 +90,7 @@ async def convert(job: Job) -> Path:
     text = json.dumps({"base": job.base.model_dump(mode="json"), "adapter": adapter, "out": str(job.out), "key": job.key, "threads": job.threads})
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
-    command = [sys.executable, "-P", "-m", "serve.ct2_convert"]
+    command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
     try:
@@ -185,7 +185,7 @@ def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) ->
     """`_merged`, evened out for int8, and in how many layers. A model that would compute something else then is left as it is."""
     import torch
 
-    from serve.ct2_smooth import TEXTS, smooth
+    from serve.engines.ct2.smoothquant import TEXTS, smooth
 
     model, expected = _merged(base, adapter, probe)
     layers = smooth(model, [[*tokens.bos, *tokens.encode(text)][: min(LONGEST, base.context)] for text in TEXTS])
@@ -243,7 +243,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         need(module, "cpu")
     import torch
 
-    from tell.tokens import Tokens
+    from tell.model.tokenizer import Tokens
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
     torch.set_num_threads(threads)

@@ -1,6 +1,6 @@
 """The CPU driver: ctranslate2, int8, one model per adapter with the LoRA merged into it.
 
-Reads models that `serve.ct2_convert` writes into the cache. Concurrent callers share batches; one batch runs at a time, on all cores.
+Reads models that `serve.engines.ct2.convert` writes into the cache. Concurrent callers share batches; one batch runs at a time, on all cores.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from serve import fits
-from serve.calls import Calls
-from serve.ct2_batch import Call, Item, Stop, Waiting
-from serve.ct2_cache import Hold, hold, limit_bytes, prune
-from serve.ct2_convert import Job, convert
-from tell.card import Adapter
-from tell.endings import Endings
-from tell.engine import EngineOptions, Generation, Prompt
+from serve.engines import checkpoint
+from serve.engines.ct2.batching import Call, Item, Stop, Waiting
+from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
+from serve.engines.in_flight import Calls
+from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores, give_back
-from tell.tokens import Tokens
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
 
 # Callers whose answers went out are waited for as long as this share of the last batch's time, and at most so many seconds, or QUIET seconds without any.
 SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
@@ -66,7 +66,7 @@ class Ct2Engine:
             need(module, "cpu")
 
         def read() -> tuple[dict[str, list[int]], Tokens, Endings]:
-            shapes = fits.check_checkpoint(self.base)
+            shapes = checkpoint.check_checkpoint(self.base)
             try:
                 tokens = Tokens(self.base)
             except TellmtError as e:
@@ -85,7 +85,7 @@ class Ct2Engine:
             return
         if len(self.loaded()) >= self._options.max_adapters:
             raise AdapterError("too many adapters are loaded", found=str(len(self.loaded())), valid=f"at most {self._options.max_adapters}")
-        adapter = await asyncio.to_thread(fits.open_fitting, self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        adapter = await asyncio.to_thread(checkpoint.open_fitting, self.base, self._shapes, adapter_id, path, self._options.max_rank)
         await self._own(self._open(adapter))
 
     async def _own(self, work: Any) -> None:

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serve import fits
-from serve.calls import Calls
-from serve.openai_http import LOAD, Answer, Server, parse_url, read_key
-from tell.endings import Endings
-from tell.engine import EngineOptions, Generation, Prompt
+from serve.engines import checkpoint
+from serve.engines.in_flight import Calls
+from serve.engines.openai.http import LOAD, Answer, Server, parse_url, read_key
 from tell.errors import AdapterError, BadInput, EngineError, RequestError, TellmtError
 from tell.extras import need
-from tell.tokens import Tokens
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
 
 # Seconds between looks at whether the server lives, and how many in a row may go without an answer: a busy server may be late.
 LOOK = 1.0
@@ -65,7 +65,7 @@ class OpenAIEngine:
         need("safetensors", "serve")
 
         def read() -> tuple[dict[str, list[int]], Endings, list[int]]:
-            shapes = fits.check_checkpoint(self.base)
+            shapes = checkpoint.check_checkpoint(self.base)
             try:
                 tokens = Tokens(self.base)
             except TellmtError as e:
@@ -147,7 +147,7 @@ class OpenAIEngine:
             self._paths[adapter_id] = path
 
     def _check(self, adapter_id: str, path: Path) -> None:
-        fits.check_acts(fits.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank))
+        checkpoint.check_acts(checkpoint.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank))
 
     async def _send(self, server: Server, adapter_id: str, path: Path) -> None:
         name, there = self._named(adapter_id), self._there(path)

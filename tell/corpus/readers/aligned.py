@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tell.clean import spelled
+from tell.corpus.readers.segment import Reading, Segment, Sides, Want, blank
+from tell.corpus.readers.streams import lines_of, plain_name
 from tell.errors import CorpusError
-from tell.reading.segment import Reading, Segment, Sides, Want, blank
-from tell.reading.streams import lines_of, plain_name
+from tell.text.normalise import spelled
 
 UNEQUAL = "unequal lines in document"
 

@@ -10,17 +10,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tell.clean import spelled
+from tell.corpus.readers.aligned import read_directories, read_text
+from tell.corpus.readers.gettext import read_mo, read_po
+from tell.corpus.readers.jsonl import read_records
+from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.readers.streams import lines_of, plain_name
+from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
+from tell.corpus.readers.tmx import read_tmx
+from tell.corpus.readers.xliff import read_xliff
 from tell.errors import CorpusError
 from tell.languages import LanguagePair
-from tell.reading.aligned import read_directories, read_text
-from tell.reading.gettext import read_mo, read_po
-from tell.reading.records import read_records
-from tell.reading.segment import Reading, Segment, Want
-from tell.reading.streams import lines_of, plain_name
-from tell.reading.tables import read_csv, read_tsv, read_xlsx
-from tell.reading.tmx import read_tmx
-from tell.reading.xliff import read_xliff
+from tell.text.normalise import spelled
 
 # Endings of names; .gz, .bz2 and .xz after them are looked through. Every other name is a text (`flores.is-en.is`).
 ENDINGS = {

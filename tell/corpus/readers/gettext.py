@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.clean import spelled
+from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, numbered, tagged
+from tell.corpus.readers.streams import encoding_of, plain_name, whole
 from tell.errors import CorpusError
 from tell.extras import need
-from tell.reading.segment import UNTRANSLATED, Reading, Segment, Sides, Want, numbered, tagged
-from tell.reading.streams import encoding_of, plain_name, whole
+from tell.text.normalise import spelled
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 _CHARSET = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.anchors import AnchorConfig, render
-from tell.clean import spelled
+from tell.corpus.readers.aligned import UNEQUAL
+from tell.corpus.readers.segment import Reading, Segment, Want, blank
+from tell.corpus.readers.streams import lines_of
+from tell.corpus.readers.tables import columns
 from tell.errors import CorpusError
 from tell.files import parse
 from tell.languages import LanguagePair
-from tell.reading.aligned import UNEQUAL
-from tell.reading.segment import Reading, Segment, Want, blank
-from tell.reading.streams import lines_of
-from tell.reading.tables import columns
+from tell.model.anchor import AnchorConfig, render
+from tell.text.normalise import spelled
 
 
 class _Unanchor:

@@ -167,7 +167,7 @@ def _other(sample: bytes, damaged: bool, path: Path, pair: LanguagePair | None, 
 
 def _fits(sample: bytes, encoding: str, pair: LanguagePair | None) -> float:
     """How much of the lines beyond ASCII are in the pair's languages when they are read so."""
-    from tell.text.detect import label, scores
+    from tell.text.language_id import label, scores
 
     if pair is None:
         return 0.0

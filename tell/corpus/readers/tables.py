@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tell.corpus.readers.segment import BLANK, Reading, Segment, Want, blank, tagged
+from tell.corpus.readers.streams import lines_of, opened
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
 from tell.languages import Language, LanguagePair, distance
-from tell.reading.segment import BLANK, Reading, Segment, Want, blank, tagged
-from tell.reading.streams import lines_of, opened
 
 DOC_NAMES = ("document", "doc")
 FEW = "too few columns"

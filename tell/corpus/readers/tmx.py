@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.clean import spelled
+from tell.corpus.readers.inline import local, text_of
+from tell.corpus.readers.segment import Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.streams import opened
 from tell.errors import CorpusError
-from tell.reading.inline import local, text_of
-from tell.reading.segment import Reading, Segment, Sides, Want, listed, numbered
-from tell.reading.streams import opened
-from tell.text.xml import elements
+from tell.text.normalise import spelled
+from tell.text.safe_xml import elements
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 # What tools call the property that names the document a unit is from.

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.clean import spelled
+from tell.corpus.readers.inline import local, text_of
+from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.streams import opened
 from tell.errors import CorpusError
-from tell.reading.inline import local, text_of
-from tell.reading.segment import UNTRANSLATED, Reading, Segment, Sides, Want, listed, numbered
-from tell.reading.streams import opened
-from tell.text.xml import elements
+from tell.text.normalise import spelled
+from tell.text.safe_xml import elements
 
 _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment") for space in ("{*}", "")]
 # What tools put there before anybody has translated.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.metrics import metric
-from eval.paired import bootstrap, randomisation
-from tell.cli import main
+from eval.scoring.metrics import metric
+from eval.scoring.significance import bootstrap, randomisation
 from tell.files import read_lines
+from tellmt.cli import main
 from tests.conftest import SHARED, Tellmt
 
 NEWS = SHARED / "en-is" / "newstest2021"

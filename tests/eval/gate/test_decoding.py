@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tell.card import open_adapter
+from tell.adapter.card import open_adapter
 from tests.conftest import Tellmt
-from tests.fake_eval_engine import Bench, corpus_dir, make_bench
+from tests.support.fake_eval_engine import Bench, corpus_dir, make_bench
 
 
 @pytest.fixture

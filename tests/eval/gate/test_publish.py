@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tell.card import CARD, WEIGHTS, open_adapter
+from tell.adapter.card import CARD, WEIGHTS, open_adapter
 from tell.files import read_lines
 from tell.records import read_pairs
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tests.conftest import Ran, Tellmt
-from tests.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
+from tests.support.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ def test_one_lucky_segment_does_not_pass(bench: Bench, tellmt: Tellmt, tmp_path:
     adapter = bench.adapter("lucky", 7)
     bench.spoilt[None] = bench.spoilt[7] = 1.0
     source, target = next((s, t) for s, t in bench.known.items() if " dev 3." in s)
-    from tell.engine import Generation
-    from tests.fake_eval_engine import FakeEngine
+    from tell.model.engine import Generation
+    from tests.support.fake_eval_engine import FakeEngine
 
     plain = FakeEngine.generate
 
@@ -256,9 +256,9 @@ def test_scores_of_another_adapter_or_without_signatures(bench: Bench, tellmt: T
 def test_a_version_that_went_live_meanwhile_is_not_overwritten(bench: Bench, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     middling, good = bench.adapter("middling", 2), bench.adapter("good", 1)
     good_id = Registry().add(good.path, good.card)
-    import eval.publish
+    import eval.gate.publish
 
-    judge = eval.publish.judge
+    judge = eval.gate.publish.judge
 
     def slow_judge(question: Any) -> dict[str, Any]:
         verdict = judge(question)
@@ -267,7 +267,7 @@ def test_a_version_that_went_live_meanwhile_is_not_overwritten(bench: Bench, tel
         other.join()
         return verdict
 
-    monkeypatch.setattr("eval.publish.judge", slow_judge)
+    monkeypatch.setattr("eval.gate.publish.judge", slow_judge)
     code, _, err = tellmt("publish", middling.path, "--corpus", bench.corpus)
     assert code == 1 and "another version went live meanwhile" in err and live() == good_id
     code, _, err = tellmt("publish", middling.path, "--corpus", bench.corpus)
@@ -300,7 +300,7 @@ def test_names_and_reasons_that_are_not_utf8(bench: Bench, tellmt: Tellmt, tmp_p
 def test_publish_on_a_real_engine(cli: Callable[..., Ran], isolated: Path, tmp_path: Path) -> None:
     """The whole command on ctranslate2. A random adapter on a random base must not get past the gate; forced, it goes live."""
     pytest.importorskip("ctranslate2")
-    from tests.tiny import make_tiny_adapter, make_tiny_base
+    from tests.support.tiny import make_tiny_adapter, make_tiny_base
 
     adapter = make_tiny_adapter(tmp_path / "adapter", make_tiny_base(isolated / "cache"))
     corpus = corpus_dir(tmp_path / "corpus", dev=12)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tell.cli import main
-from tests.fake_eval_engine import corpus_dir
+from tellmt.cli import main
+from tests.support.fake_eval_engine import corpus_dir
 
 A, B = "a" * 32, "b" * 32
 

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
+from eval.monitor.canary_sets import CanarySet, freeze, read_set, set_path
 from eval.monitor.history import History, HistoryError, Outputs, Run
 from eval.monitor.judge import Rules, sign_test
-from eval.monitor.sets import CanarySet, freeze, read_set, set_path
 from eval.monitor.watch import NOT_CONFIRMED, open_history, watch
-from eval.testset import open_corpus
-from serve.keys import add_key
-from tell.cli import main
+from eval.scoring.testset import open_corpus
+from serve.auth.keys import add_key
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
-from tell.registry import Registry
-from tests.canned import canned
-from tests.fake_eval_engine import corpus_dir, light_adapter, light_base
-from tests.serving import Running, error, publish, running, until
-from tests.watched import QualityEngine, made_by, watched
+from tell.registry.registry import Registry
+from tellmt.cli import main
+from tests.support.canned import canned
+from tests.support.fake_eval_engine import corpus_dir, light_adapter, light_base
+from tests.support.serving import Running, error, publish, running, until
+from tests.support.watched import QualityEngine, made_by, watched
 
 Tellmt = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -293,7 +293,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
 
 def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     base, root = bench
-    monkeypatch.setattr("eval.monitor.remote.LONGEST", 0.01)
+    monkeypatch.setattr("eval.monitor.over_http.LONGEST", 0.01)
     monkeypatch.setenv("TELLMT_REGISTRY", str(tmp_path / "registry"))
     registry = Registry()
     publish(registry, light_adapter(root / "cron-good", base, seed=1))

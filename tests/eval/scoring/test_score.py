@@ -12,14 +12,14 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.paired import paired_test
-from eval.scores import bleu_tokenizer, one_line, score_system
-from tell.cli import main
+from eval.scoring.scores import bleu_tokenizer, one_line, score_system
+from eval.scoring.significance import paired_test
 from tell.errors import BadInput
 from tell.files import read_lines, sha256_bytes
 from tell.languages import parse_pair
+from tellmt.cli import main
 from tests.conftest import SHARED, Ran
-from tests.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
+from tests.support.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
 
 NEWS = SHARED / "en-is" / "newstest2021"
 IS_EN = parse_pair("is-en")
@@ -298,7 +298,7 @@ def test_human_output_never_shows_a_score_without_its_signature(bench: Bench, tm
 def test_score_on_a_real_engine(cli: Callable[..., Ran], isolated: Path, tmp_path: Path) -> None:
     """The whole command on ctranslate2, in a process of its own. The base is random: the figures mean nothing, that they repeat does."""
     pytest.importorskip("ctranslate2")
-    from tests.tiny import make_tiny_adapter, make_tiny_base
+    from tests.support.tiny import make_tiny_adapter, make_tiny_base
 
     adapter = make_tiny_adapter(tmp_path / "adapter", make_tiny_base(isolated / "cache"))
     corpus = corpus_dir(tmp_path / "corpus", test=12)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from eval.metrics import GROUP, metric
+from eval.scoring.metrics import GROUP, metric
 from tell.errors import BadInput
 from tests.conftest import Tellmt
-from tests.test_compare import FAR, NEAR, REFERENCES, SOURCES
+from tests.eval.compare.test_compare import FAR, NEAR, REFERENCES, SOURCES
 
 
 @pytest.fixture

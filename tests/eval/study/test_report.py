@@ -1,4 +1,4 @@
-"""The report of a study, on studies whose outcome is known (tests/study_fixture.py)."""
+"""The report of a study, on studies whose outcome is known (tests/support/study_fixture.py)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
-from study_fixture import Fixture, jumping
 
-from eval.paired import paired_test
-from eval.study_report import report
+from eval.scoring.significance import paired_test
+from eval.study.report import report
 from tell.errors import BadInput
+from tests.support.study_fixture import Fixture, jumping
 
 
 def written(fixture: Fixture) -> tuple[str, dict[str, Any]]:

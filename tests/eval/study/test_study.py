@@ -143,7 +143,7 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
         .replace('task = "ltd"', 'task = "ltd"\ntuned_as = "sft"')
     )
     file = written(text)
-    command = [sys.executable, "-m", "tell.cli", "study", file, "-o", "out", "--jobs", "2"]
+    command = [sys.executable, "-m", "tellmt", "study", file, "-o", "out", "--jobs", "2"]
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 500
     while not (Path("out/results.jsonl").exists() and Path("out/results.jsonl").read_bytes().count(b"\n") >= 2):

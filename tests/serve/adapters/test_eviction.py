@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from serve.versions import Limits
-from tell.card import WEIGHTS
-from tell.cli import main
-from tests.serving import Running, error, running, until
-from tests.test_serve_follow import Bench, Stream, bench, live, serving_one  # noqa: F401
+from serve.adapters.versions import Limits
+from tell.adapter.card import WEIGHTS
+from tellmt.cli import main
+from tests.serve.adapters.test_follower import Bench, Stream, bench, live, serving_one  # noqa: F401
+from tests.support.serving import Running, error, running, until
 
 PAIRS = ("de-is", "en-is", "fo-is", "is-en", "is-fo")
 SOURCE_TARGET = {pair: pair.split("-") for pair in PAIRS}

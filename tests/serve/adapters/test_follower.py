@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from serve.versions import Limits
-from tell.bases import Base
-from tell.card import WEIGHTS, Adapter
-from tell.engine import EngineOptions
+from serve.adapters.versions import Limits
+from tell.adapter.card import WEIGHTS, Adapter
 from tell.errors import EngineError
 from tell.files import write_atomic
-from tell.registry import Registry
-from tests.fake_engine import FakeEngine
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running, until
+from tell.model.base import Base
+from tell.model.engine import EngineOptions
+from tell.registry.registry import Registry
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running, until
 
 
 class Bench:
@@ -106,8 +106,8 @@ def fake_engine(root: Path) -> tuple[Callable[[EngineOptions], Any], Base, Calla
 
 def real_engine(name: str) -> Callable[[Path], tuple[Callable[[EngineOptions], Any], Base, Callable[[int], Adapter]]]:
     def make(root: Path) -> tuple[Callable[[EngineOptions], Any], Base, Callable[[int], Adapter]]:
-        from tell.engine import open_engine
-        from tests.tiny import make_tiny_adapter, make_tiny_base
+        from tell.model.engine import open_engine
+        from tests.support.tiny import make_tiny_adapter, make_tiny_base
 
         cache = Path(os.environ["TELLMT_CACHE"])
         base = make_tiny_base(cache)

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.keys import add_key
-from tell.registry import Registry
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import publish, running, until
+from serve.auth.keys import add_key
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import publish, running, until
 
 PAIRS = ("is-en", "en-is", "fo-is")
 VERSIONS = 3

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tell.card import WEIGHTS, adapter_id, read_card
-from tell.cli import main
-from tell.golden import Golden, Sentence
-from tell.registry import Registry
+from tell.adapter.card import WEIGHTS, adapter_id, read_card
+from tell.adapter.golden import Golden, Sentence
+from tell.registry.registry import Registry
+from tellmt.cli import main
 from tests.conftest import ROOT
-from tests.fake_eval_engine import make_bench
-from tests.serving import Running, running, until
-from tests.test_serve_follow import Bench, bench, live, refused, serving_one  # noqa: F401
+from tests.serve.adapters.test_follower import Bench, bench, live, refused, serving_one  # noqa: F401
+from tests.support.fake_eval_engine import make_bench
+from tests.support.serving import Running, running, until
 
 # What `FakeEngine` makes of a sentence that begins with "golden", by an adapter of this seed.
 SEED = 7
@@ -82,7 +82,7 @@ def test_sentences_too_long_for_the_context_are_left_out(bench: Bench) -> None: 
 
 def test_loaded_again_it_must_still_act(bench: Bench) -> None:  # noqa: F811
     """A version that was proved is proved by one sentence when it comes back, and refused if the engine has lost it."""
-    from serve.versions import Limits
+    from serve.adapters.versions import Limits
 
     old = publish(bench, golden())
     bench.publish("fo-is", seed=1)
@@ -111,7 +111,7 @@ async def forget(found: Running, id: str) -> None:
 
 
 def test_values_that_are_no_numbers_reach_no_engine(bench: Bench) -> None:  # noqa: F811
-    from tell.card import write_card
+    from tell.adapter.card import write_card
     from tell.files import sha256_file
 
     adapter = bench.adapter(seed=2)

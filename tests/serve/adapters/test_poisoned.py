@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from serve import fits
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter, adapter_id, open_adapter, read_card, write_card
+from serve.engines import checkpoint
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, adapter_id, open_adapter, read_card, write_card
+from tell.adapter.weights import BLOCK, all_finite, check_weights
 from tell.errors import AdapterError, EngineError, TellmtError
 from tell.files import sha256_file, write_atomic
-from tell.registry import Registry
-from tell.weights import BLOCK, all_finite, check_weights
-from tests.fake_engine import FakeEngine
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running, until
+from tell.registry.registry import Registry
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running, until
 
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
 A, B = f"{STEM}.lora_A.weight", f"{STEM}.lora_B.weight"
@@ -378,7 +378,7 @@ def test_a_card_of_no_pair(tmp_path: Path, pair: str) -> None:
 
 
 def _opened(a: Adapter, shapes: dict[str, list[int]], **more: Any) -> Adapter:
-    return fits.open_fitting(light_base(a.path.parent / "cache"), shapes, more.get("id", a.id), a.path, more.get("rank", 16))
+    return checkpoint.open_fitting(light_base(a.path.parent / "cache"), shapes, more.get("id", a.id), a.path, more.get("rank", 16))
 
 
 def test_shapes_that_do_not_fit_the_base(tmp_path: Path) -> None:

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-import serve.local
+import serve.files.local
+from serve.adapters.versions import Limits
 from serve.cli import base_of
-from serve.versions import Limits
-from tell.bases import DEFAULT_BASE
-from tell.card import CARD, WEIGHTS, Adapter
-from tell.cli import main
-from tell.engine import EngineOptions
+from tell.adapter.card import CARD, WEIGHTS, Adapter
+from tell.adapter.shipped import on_base, shipped_adapters, shipped_dir
+from tell.model.base import DEFAULT_BASE
+from tell.model.engine import EngineOptions
 from tell.paths import cache_dir
-from tell.registry import Registry
-from tell.shipped import on_base, shipped_adapters, shipped_dir
-from tests.fake_engine import FakeEngine
-from tests.fake_eval_engine import light_adapter, light_base, make_bench
-from tests.running import Upper
-from tests.serving import Running, publish, running, until
+from tell.registry.registry import Registry
+from tellmt.cli import main
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_eval_engine import light_adapter, light_base, make_bench
+from tests.support.running import Upper
+from tests.support.serving import Running, publish, running, until
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,7 +34,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def tellmt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run in this process over an engine that writes in capitals: exit code, stdout, stderr."""
-    monkeypatch.setattr(serve.local, "open_engine", lambda name, options: Upper(EngineOptions(base=options.base)))
+    monkeypatch.setattr(serve.files.local, "open_engine", lambda name, options: Upper(EngineOptions(base=options.base)))
 
     def run(*args: object) -> tuple[int, str, str]:
         code = main([*map(str, args)])
@@ -242,7 +242,7 @@ def test_the_service_swaps_to_what_is_published_and_back(isolated: Path, capfd: 
 
 
 def test_no_request_fails_while_a_shipped_adapter_is_replaced(isolated: Path) -> None:
-    from tests.test_serve_follow import Stream
+    from tests.serve.adapters.test_follower import Stream
 
     shipped = ship(isolated)
     with served(isolated) as found, Stream(found, clients=4) as stream:
@@ -314,7 +314,7 @@ def test_the_base_is_that_of_the_registry_then_of_the_shipped(isolated: Path) ->
 
 
 def test_serve_as_a_process(isolated: Path) -> None:
-    from tests.test_serve_cli import Process
+    from tests.serve.test_cli import Process
 
     shipped = ship(isolated)
     ship(isolated, "en-is", 51, "other")

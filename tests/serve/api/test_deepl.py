@@ -10,12 +10,12 @@ import deepl
 import httpx
 import pytest
 
-from serve.jobs import JobLimits
-from serve.keys import add_key
+from serve.auth.keys import add_key
+from serve.documents.jobs import JobLimits
 from tell.errors import EngineError
-from tests.serving import Running, running
+from tests.support.serving import Running, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 OURS = {"source_lang": "IS", "target_lang": "EN-US"}
 

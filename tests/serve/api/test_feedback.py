@@ -12,16 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.feedback import Feedback
-from serve.keys import add_key
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
+from tell.corpus.readers.jsonl import read_records
+from tell.corpus.readers.segment import Reading, Want
 from tell.errors import TellmtError
 from tell.languages import parse_pair
-from tell.reading.records import read_records
-from tell.reading.segment import Reading, Want
 from tests.conftest import Ran
-from tests.serving import Running, error, running
+from tests.support.serving import Running, error, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 ADAPTER = "0123456789abcdef" * 2
 BODY = {"source": "is", "target": "en", "text": "Halló\u2028heimur", "correction": "Hello world", "translation": "Hallo world", "adapter": ADAPTER}
@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_costs_no_line(made: Any, tmp_path: Path, monkeypatc
     path = tmp_path / "f"
     with running(made[0], made[1], feedback=Feedback(path)) as service:
         assert post(service).status_code == 204
-        monkeypatch.setattr("serve.feedback.os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        monkeypatch.setattr("serve.corrections.os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         assert error(post(service), 503) == "the feedback file cannot be written"
         monkeypatch.undo()
         assert post(service).status_code == 204

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tell.registry import Registry
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, error, publish, running
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, error, publish, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 def libre(service: Running, **body: Any) -> httpx.Response:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from libretranslatepy import LibreTranslateAPI
 
-from serve.documents import FORMATS
-from serve.keys import add_key
-from tests.serving import Running, error, running, until
+from serve.auth.keys import add_key
+from serve.documents.parts import FORMATS
+from tests.support.serving import Running, error, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from serve.versions import Limits
-from tests.serving import Running, error, running, until
+from serve.adapters.versions import Limits
+from tests.support.serving import Running, error, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 # Answers

@@ -11,13 +11,13 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from serve.feedback import Feedback
-from serve.keys import add_key
-from tests.serving import Running, running, until
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
+from tests.support.serving import Running, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
-# What each route answers beside 2xx and what all routes do (serve.openapi.ANYWHERE). A route that is added here has its place in every test below.
+# What each route answers beside 2xx and what all routes do (serve.api.openapi.ANYWHERE). A route that is added here has its place in every test below.
 KEYED = {401, 403, 429}
 REFUSALS = {
     ("get", "/health"): set(),

@@ -9,11 +9,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from serve.feedback import Feedback
-from serve.keys import add_key
-from tests.serving import Running, running
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
+from tests.support.serving import Running, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Of every route and every kind of caller.
 EXAMPLES = 25

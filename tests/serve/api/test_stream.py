@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.versions import Limits
-from tell.engine import EngineOptions, Generation, Prompt
+from serve.adapters.versions import Limits
 from tell.errors import EngineError
-from tests.serving import Running, error, running, until
-from tests.slow_engine import SlowEngine
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tests.support.serving import Running, error, running, until
+from tests.support.slow_engine import SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 PATH = "/api/v1/translate/stream"
 NAMES = ("x-tellmt-pair", "x-tellmt-adapter", "x-tellmt-base")

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.keys import add_key, revoke_key
+from serve.auth.keys import add_key, revoke_key
 from tell.paths import keys_file
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tests.conftest import Ran
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, error, publish, running, until
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, error, publish, running, until
 
 BODY = {"source": "is", "target": "en", "text": "a"}
 # The scopes that open a route; none where no key is needed. A route that is not here wants `translate`, whatever it is.

@@ -15,14 +15,14 @@ import limits.aio.strategies
 import limits.storage.base
 import pytest
 
-from serve.keys import add_key
-from serve.quota import Quota, wait
-from serve.versions import Limits
+from serve.adapters.versions import Limits
+from serve.auth.keys import add_key
+from serve.auth.quota import Quota, wait
 from tell.errors import EngineError
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tests.conftest import Ran
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, error, publish, running, until
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, error, publish, running, until
 
 # Noon, and the beginning of a minute, of some day: windows begin at whole minutes and days.
 NOON = 1_800_014_400.0 // 86400 * 86400 + 43_200
@@ -124,7 +124,7 @@ def test_what_is_told_to_wait_is_enough_and_not_much_more(before: int, now: int,
     """In the middle of a minute: `before` were used in the minute before, `now` in this one."""
     import asyncio
 
-    from serve.keys import Caller
+    from serve.auth.keys import Caller
 
     async def fits(seconds: float) -> bool:
         clock.now = NOON

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.keys import add_key
-from serve.quota import Quota
+from serve.auth.keys import add_key
+from serve.auth.quota import Quota
 from tell.errors import EngineError
-from tests.serving import error, running, until
-from tests.test_serve_quota import ask, left
-from tests.test_serve_quota import made as made
+from tests.serve.auth.test_quota import ask, left
+from tests.serve.auth.test_quota import made as made
+from tests.support.serving import error, running, until
 
 REDIS = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server on this machine (Debian: apt-get install redis-server)")

@@ -8,19 +8,19 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.documents import HARD_CHARACTERS, HARD_LINES, Text, fit_name
-from serve.jobs import JobLimits
-from serve.keys import add_key
-from serve.versions import Limits
+from serve.adapters.versions import Limits
+from serve.auth.keys import add_key
+from serve.documents.jobs import JobLimits
+from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, fit_name
+from serve.formats import format_of
+from serve.formats.units import Made, Unit
 from tell.errors import EngineError
-from tell.formats import format_of
-from tell.formats.units import Made, Unit
 from tell.text.segments import fill, pieces, split
 from tests.conftest import ROOT
-from tests.formats_fixture import members, through
-from tests.serving import Running, error, running, until
+from tests.support.formats_fixture import members, through
+from tests.support.serving import Running, error, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 JOBS = "/api/v1/jobs"
 GOLDEN = ROOT / "tests" / "golden" / "files"

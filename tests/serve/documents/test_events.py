@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.keys import add_key
+from serve.auth.keys import add_key
 from tell.errors import EngineError
-from tests.serving import Running, error, running, until
+from tests.support.serving import Running, error, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 JOBS = "/api/v1/jobs"
 PARAGRAPHS = ["".join(f"Lína {i} {k}\n" for k in range(13)) + "\n" for i in range(9)]
@@ -109,7 +109,7 @@ def test_a_service_that_ends_lets_go_of_who_watches(made: Any) -> None:
 
 
 def test_nothing_is_sent_for_a_while(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.api_events.QUIET", 0.02)
+    monkeypatch.setattr("serve.api.events.QUIET", 0.02)
     service.engine.delay = 0.2
     id = begin(service, "Þriðja skjal")
     text = service.http.get(f"{JOBS}/{id}/events").text

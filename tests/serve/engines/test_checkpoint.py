@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tell.bases import Base
-from tell.card import WEIGHTS, Adapter
+from tell.adapter.card import WEIGHTS, Adapter
 from tell.errors import AdapterError, EngineError
-from tests.engine_fixtures import DRIVERS, RANK, Running, altered, made, prompts
-from tests.tiny import make_tiny_adapter
+from tell.model.base import Base
+from tests.support.engine_fixtures import DRIVERS, RANK, Running, altered, made, prompts
+from tests.support.tiny import make_tiny_adapter
 
-pytest_plugins = ["tests.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
 
 

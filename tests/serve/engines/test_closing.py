@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from tell.bases import Base
-from tell.card import Adapter
-from tell.engine import Engine, Generation
+from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError
-from tests.engine_fixtures import DRIVERS, made, prompts, server_for, with_key
+from tell.model.base import Base
+from tell.model.engine import Engine, Generation
+from tests.support.engine_fixtures import DRIVERS, made, prompts, server_for, with_key
 
-pytest_plugins = ["tests.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
 NEVER = 400
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from tell.bases import Base
-from tell.card import Adapter
-from tell.engine import Generation, Prompt, Sampling
+from tell.adapter.card import Adapter
 from tell.errors import AdapterError, RequestError
-from tests.engine_fixtures import CONTEXT, Running, prompts
+from tell.model.base import Base
+from tell.model.engine import Generation, Prompt, Sampling
+from tests.support.engine_fixtures import CONTEXT, Running, prompts
 
-pytest_plugins = ["tests.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
 NEVER = 400
 
@@ -37,7 +37,7 @@ def test_greedy_output_is_that_of_transformers(running: Running, base: Base) -> 
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tell.tokens import Tokens
+    from tell.model.tokenizer import Tokens
 
     asked = prompts(8, max_tokens=6)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
@@ -149,7 +149,7 @@ def breaking(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tell.tokens import Tokens
+    from tell.model.tokenizer import Tokens
 
     tokens = Tokens(base)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)

@@ -14,22 +14,22 @@ from typing import Any
 
 import pytest
 
-from serve.openai_engine import OpenAIEngine
-from tell.bases import Base
-from tell.card import Adapter
-from tell.engine import EngineOptions, Prompt, Sampling
+from serve.engines.openai.engine import OpenAIEngine
+from tell.adapter.card import Adapter
 from tell.errors import AdapterError, BadInput, EngineError, Overloaded, TellmtError
-from tests.canned import Canned, Drop, Hang, canned
-from tests.engine_fixtures import KEY, VllmServe, made, prompts, with_key
-from tests.tiny import make_tiny_adapter
+from tell.model.base import Base
+from tell.model.engine import EngineOptions, Prompt, Sampling
+from tests.support.canned import Canned, Drop, Hang, canned
+from tests.support.engine_fixtures import KEY, VllmServe, made, prompts, with_key
+from tests.support.tiny import make_tiny_adapter
 
-pytest_plugins = ["tests.engine_fixtures"]
+pytest_plugins = ["tests.support.engine_fixtures"]
 PROMPT = Prompt((2, 300, 301), 8, False)
 
 
 @pytest.fixture(scope="module")
 def adapter(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
-    from tests.tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     return make_tiny_adapter(tmp_path_factory.mktemp("registry") / "a", make_tiny_base(tiny_cache))
 
@@ -305,7 +305,7 @@ def test_connections_are_bounded_and_all_is_answered(tiny: Base, there: Canned) 
 
 def test_a_server_that_falls_silent_ends_the_calls(tiny: Base, there: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine is gone: connections stay open and nothing comes. One late answer is no death."""
-    import serve.openai_engine as driver
+    import serve.engines.openai.engine as driver
 
     monkeypatch.setattr(driver, "LOOK", 0.02)
     monkeypatch.setattr(driver, "LATE", 0.05)

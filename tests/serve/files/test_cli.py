@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SHARED, Ran
-from running import Upper, other_server, publish, serving
 
-import serve.local
-import serve.remote
-from serve.versions import Limits
-from tell.bases import Base
-from tell.cli import main
-from tell.engine import EngineOptions, Generation, Prompt
+import serve.files.local
+import serve.files.remote
+from serve.adapters.versions import Limits
 from tell.errors import EngineError, Overloaded, RequestError
-from tell.registry import Registry
+from tell.model.base import Base
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.translator import Translator
+from tell.registry.registry import Registry
 from tell.text.placeholders import find
-from tell.translate import Translator
+from tellmt.cli import main
+from tests.conftest import ROOT, SHARED, Ran
+from tests.support.running import Upper, other_server, publish, serving
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Upper]:
         started.append(Upper(options))
         return started[-1]
 
-    monkeypatch.setattr(serve.local, "open_engine", open_engine)
+    monkeypatch.setattr(serve.files.local, "open_engine", open_engine)
     return started
 
 
@@ -307,8 +307,8 @@ def test_a_server_without_the_pair(isolated: Path, live: Callable[..., str], run
 
 def test_a_busy_server(isolated: Path, live: Callable[..., str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     live()
-    monkeypatch.setattr(serve.remote, "WAITS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(serve.remote, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(serve.files.remote, "WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(serve.files.remote, "LONGEST_WAIT", 0.05)
     # One segment, so each problem is met by a request of its own.
     (tmp_path / "in.txt").write_text("hestur\n")
     with serving(isolated) as server:
@@ -355,7 +355,7 @@ def test_a_new_version_meanwhile_is_told(isolated: Path, live: Callable[..., str
 
 
 def test_no_server_there(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(serve.remote, "FIRST_WAITS", (0.01,))
+    monkeypatch.setattr(serve.files.remote, "FIRST_WAITS", (0.01,))
     (tmp_path / "in.txt").write_text("hestur\n")
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -372,7 +372,7 @@ def test_no_server_there(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def tiny_live(tiny: Base, tmp_path: Path) -> str:
-    from tiny import make_tiny_adapter
+    from tests.support.tiny import make_tiny_adapter
 
     adapter = make_tiny_adapter(tmp_path / "adapter", tiny)
     registry = Registry()
@@ -398,7 +398,7 @@ def test_naughty_strings_through_the_real_engine(tiny_live: str, cli: Callable[.
 def test_interrupted_leaves_nothing(after: float, tiny_live: str, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(f"{i} " + "hestur og fjall " * 40 for i in range(3000)))
     before = sorted(p.name for p in tmp_path.iterdir())
-    command = [sys.executable, "-m", "tell.cli", "translate", str(tmp_path / "in.txt"), "--engine", "ct2", "-o", str(tmp_path / "out.txt")]
+    command = [sys.executable, "-m", "tellmt", "translate", str(tmp_path / "in.txt"), "--engine", "ct2", "-o", str(tmp_path / "out.txt")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ), cwd=ROOT) as process:
         assert process.stderr is not None
         assert "engine ct2" in process.stderr.readline()
@@ -413,7 +413,7 @@ def test_quality_best_by_an_engine_of_its_own_and_by_a_server(
     live: Callable[..., str], engines: list[Upper], run: Callable[..., Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The greedy line is alone, the candidates agree; and one that lost its placeholder is not taken, though most did."""
-    from serve.quality import CANDIDATES
+    from serve.translation.quality import CANDIDATES
 
     generate = Upper.generate
 

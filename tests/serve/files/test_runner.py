@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_engine import Capitals
-from conftest import ROOT
-from formats_fixture import members
-from running import publish, serving
 
-import serve.local
-import serve.remote
-from serve.batch import batches
-from serve.ledger import SHARD, Done, Ledger, Shard
-from serve.versions import Limits
-from tell.cli import main
-from tell.engine import EngineOptions, Generation, Prompt
+import serve.files.local
+import serve.files.remote
+from serve.adapters.versions import Limits
+from serve.files.runner import batches
+from serve.files.segment_store import SHARD, Done, Ledger, Shard
 from tell.errors import EngineError, TellmtError
-from tell.translate import Translator
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.translator import Translator
+from tellmt.cli import main
+from tests.conftest import ROOT
+from tests.support.batch_engine import Capitals
+from tests.support.formats_fixture import members
+from tests.support.running import publish, serving
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 PAIR = ("--from", "en", "--to", "is")
@@ -45,7 +45,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> list[Capitals]:
         started.append(Capitals(options))
         return started[-1]
 
-    monkeypatch.setattr(serve.local, "open_engine", open_engine)
+    monkeypatch.setattr(serve.files.local, "open_engine", open_engine)
     return started
 
 
@@ -228,8 +228,8 @@ def test_an_engine_that_dies_and_the_same_command_again(
 
 
 def test_a_server_that_goes_away_and_comes_back(run: Run, isolated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(serve.remote, "WAITS", (0.01, 0.02))
-    monkeypatch.setattr(serve.remote, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(serve.files.remote, "WAITS", (0.01, 0.02))
+    monkeypatch.setattr(serve.files.remote, "LONGEST_WAIT", 0.02)
     lines = [f"Line {i} of a file" for i in range(300)]
     (tmp_path / "a.txt").write_text("\n".join(lines))
     with serving(isolated, Limits(context=2048, tries=0)) as server:
@@ -259,9 +259,9 @@ def test_killed_and_run_again(isolated: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(lines))
     log, out = tmp_path / "log", tmp_path / "out.txt"
     log.touch()
-    command = [sys.executable, str(ROOT / "tests" / "batch_engine.py"), str(log), "0.1"]
+    command = [sys.executable, "-m", "tests.support.batch_engine", str(log), "0.1"]
     command += ["translate", str(tmp_path / "a.txt"), *PAIR, "--tries", "0", "-o", str(out)]
-    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, start_new_session=True) as process:
         end = time.monotonic() + 60
         while log.read_text().count("\n") < 300 and process.poll() is None:
@@ -282,28 +282,28 @@ def test_killed_and_run_again(isolated: Path, tmp_path: Path) -> None:
 def test_two_runs_of_the_same_files_at_once(run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("lína\n")
     seen: list[int] = []
-    real = serve.local.open_engine
+    real = serve.files.local.open_engine
 
     def open_engine(name: str, options: EngineOptions) -> Any:
         engine = real(name, options)
         engine.after_first = lambda: seen.append(main(["translate", str(tmp_path / "a.txt"), *PAIR, "-o", str(tmp_path / "out.txt")]))  # type: ignore[attr-defined]
         return engine
 
-    monkeypatch.setattr(serve.local, "open_engine", open_engine)
+    monkeypatch.setattr(serve.files.local, "open_engine", open_engine)
     code, _, err = run(tmp_path / "a.txt", *PAIR, "-o", tmp_path / "out.txt")
     assert (code, seen) == (0, [2]) and "the same files are being translated by another process" in err
 
 
 def test_a_file_that_changes_meanwhile(run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("lína\n")
-    real = serve.local.open_engine
+    real = serve.files.local.open_engine
 
     def open_engine(name: str, options: EngineOptions) -> Any:
         engine = real(name, options)
         engine.after_first = lambda: (tmp_path / "a.txt").write_text("lína\nmore\n")  # type: ignore[attr-defined]
         return engine
 
-    monkeypatch.setattr(serve.local, "open_engine", open_engine)
+    monkeypatch.setattr(serve.files.local, "open_engine", open_engine)
     code, _, err = run(tmp_path / "a.txt", *PAIR, "-o", tmp_path / "out.txt")
     assert code == 2 and "a.txt: the file changed while it was read" in err and not (tmp_path / "out.txt").exists()
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from serve.formats import FORMATS, check_start, format_of
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.subtitles import broken
 from tell.errors import BadInput
-from tell.formats import FORMATS, check_start, format_of
-from tell.formats.inline import Piece, line_of
-from tell.formats.subtitles import broken
 from tests.conftest import ROOT
-from tests.formats_fixture import loud, members, nothing, same, through
+from tests.support.formats_fixture import loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.keys import add_key
-from serve.versions import Limits
+from serve.adapters.versions import Limits
+from serve.auth.keys import add_key
 from tell.errors import EngineError
 from tests.conftest import SHARED
-from tests.serving import Running, error, running, until
+from tests.support.serving import Running, error, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 SECRET = "Leyndarmál-7731"
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from serve.follow import Follower
-from serve.service import Service
-from serve.versions import Limits
-from tell.engine import EngineOptions
-from tell.registry import Registry
-from tests.fake_eval_engine import light_base
-from tests.running import Upper
-from tests.running import publish as publish_light
-from tests.serving import Running, publish, running, until
-from tests.slow_engine import SlowEngine
+from serve.adapters.follower import Follower
+from serve.adapters.versions import Limits
+from serve.translation.service import Service
+from tell.model.engine import EngineOptions
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_base
+from tests.support.running import Upper
+from tests.support.running import publish as publish_light
+from tests.support.serving import Running, publish, running, until
+from tests.support.slow_engine import SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Seconds within which nothing may be left, as the service promises.
 PROMISED = 2.0
@@ -133,9 +133,8 @@ def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, 
 @pytest.mark.timeout(240)
 def test_the_cpu_engine_stops_too(tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real ctranslate2 engine on the tiny base, whose adapters never stop by themselves: a batch would take it many seconds."""
-    from tiny import make_tiny_adapter, make_tiny_base
-
-    from serve.ct2_engine import Ct2Engine
+    from serve.engines.ct2.engine import Ct2Engine
+    from tests.support.tiny import make_tiny_adapter, make_tiny_base
 
     monkeypatch.setenv("TELLMT_CACHE", str(tiny_cache))
     base, registry = make_tiny_base(tiny_cache), Registry(tmp_path / "registry")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from serve import guards
-from serve.connections import bounded
-from tests.serving import Running, running, until
+from serve.http import middleware
+from serve.http.connections import bounded
+from tests.support.serving import Running, running, until
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Instead of 10 s, 60 s and 60 s.
 HEAD_SECONDS, READ_SECONDS, BODY_SECONDS = 0.4, 0.6, 0.5
@@ -29,7 +29,7 @@ def wire(request: pytest.FixtureRequest, made: Any) -> Iterator[Running]:
     pytest.importorskip(request.param, reason="this parser is not installed: uvicorn has it in its extra `standard`")
     protocol = bounded(request.param, head_seconds=HEAD_SECONDS, read_seconds=READ_SECONDS, max_connections=MOST)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(guards, "BODY_SECONDS", BODY_SECONDS)
+        patched.setattr(middleware, "BODY_SECONDS", BODY_SECONDS)
         with running(made[0], made[1], protocol=protocol) as found:
             yield found
             assert found.texts("still here")

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.fake_eval_engine import corpus_dir, light_adapter, light_base
-from tests.serving import Running, publish, until
-from tests.watched import watched
+from tests.support.fake_eval_engine import corpus_dir, light_adapter, light_base
+from tests.support.serving import Running, publish, until
+from tests.support.watched import watched
 
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None or PROMTOOL is None, reason="no prometheus on this machine (Debian: apt-get install prometheus)")
@@ -59,17 +59,17 @@ def queries() -> list[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    from eval.monitor.sets import freeze, set_path, write_set
-    from eval.testset import open_corpus
+    from eval.monitor.canary_sets import freeze, set_path, write_set
+    from eval.scoring.testset import open_corpus
     from tell.languages import parse_pair
-    from tell.registry import Registry
+    from tell.registry.registry import Registry
 
     root = tmp_path_factory.mktemp("prometheus")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLMT_KEYS", str(root / "keys.json"))
         # Windows that a test can fill.
         patch.setattr("eval.monitor.drift.WINDOW", 1000)
-        patch.setattr("serve.signals.WINDOW", 50)
+        patch.setattr("serve.metrics.traffic.WINDOW", 50)
         corpus = open_corpus(corpus_dir(root / "corpus", train=300, dev=120))
         made, _ = freeze(corpus.split("dev"), 100, corpus.split("train").sources, "here")
         write_set(set_path(root / "monitor", parse_pair("is-en")), made, replace=False)

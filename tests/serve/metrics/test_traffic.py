@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
+from eval.monitor.canary_sets import CanarySet, Example, content_hash, set_path, write_set
 from eval.monitor.drift import WINDOW, divergence, profile_of, trigrams, unknown_letters
 from eval.monitor.history import History
-from eval.monitor.sets import CanarySet, Example, content_hash, set_path, write_set
-from serve.metrics import Metrics
-from serve.signals import LOOKED_AT, Signals, language_of
+from serve.metrics.registry import Metrics
+from serve.metrics.traffic import LOOKED_AT, Signals, language_of
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
-from tell.registry import Registry
+from tell.registry.registry import Registry
 from tell.text.flags import Checked
 from tests.conftest import ROOT
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running, until
-from tests.watched import WORDS, QualityEngine, watched
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running, until
+from tests.support.watched import WORDS, QualityEngine, watched
 
 
 def examples(column: int) -> list[str]:

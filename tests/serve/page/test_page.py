@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from serve.feedback import Feedback
-from serve.keys import add_key
-from tell.bases import Base
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
 from tell.errors import EngineError
 from tell.files import write_atomic
-from tell.registry import Registry
-from tests.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, chromium, overflow, proper, shot
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish, running, until
+from tell.model.base import Base
+from tell.registry.registry import Registry
+from tests.support.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, chromium, overflow, proper, shot
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 
-PAGE = Path(__file__).resolve().parent.parent / "serve" / "page"
+PAGE = Path(__file__).resolve().parents[3] / "serve" / "page"
 SENTENCE = "hesturinn hljóp yfir stóra túnið og út í ána í gærkvöldi"
 Made = tuple[Base, Registry, dict[str, str]]
 

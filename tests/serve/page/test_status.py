@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from eval.monitor.history import Alarm, History, Outputs, Run
-from serve.keys import add_key
-from tell.registry import Registry
-from tests.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, publish
-from tests.watched import watched
+from serve.auth.keys import add_key
+from tell.registry.registry import Registry
+from tests.support.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish
+from tests.support.watched import watched
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.admission import Admission, Rate
-from serve.keys import add_key
-from serve.versions import Limits
-from serve.window import STAY, Window, resting, window_of
+from serve.adapters.versions import Limits
+from serve.auth.keys import add_key
+from serve.scheduling.admission import Admission, Rate
+from serve.scheduling.batch_window import STAY, Window, resting, window_of
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
-from tests.serving import Running, error, running, until
-from tests.slow_engine import BatchEngine, SlowEngine
+from tests.support.serving import Running, error, running, until
+from tests.support.slow_engine import BatchEngine, SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 def begin(*work: Callable[[], Any]) -> list[Any]:
@@ -243,7 +243,7 @@ def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
 
 @pytest.mark.clock
 def test_a_third_adapter_gets_a_slot_from_two_busy_ones(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.window.STAY", 500)
+    monkeypatch.setattr("serve.scheduling.batch_window.STAY", 500)
     with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as found:
         found.service.queue.window = Window(8, adapters=2)
         found.engine.delay = 0.02

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.cache import ENTRY, Cache
-from serve.versions import Limits
+from serve.adapters.versions import Limits
+from serve.scheduling.translation_cache import ENTRY, Cache
 from tell.errors import EngineError
-from tell.registry import Registry
-from tell.translate import Hypothesis
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, error, publish, running, until
-from tests.slow_engine import SlowEngine
+from tell.registry.registry import Registry
+from tell.text.hypothesis import Hypothesis
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, error, publish, running, until
+from tests.support.slow_engine import SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture

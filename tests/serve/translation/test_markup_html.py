@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.markup import parse_html, plain_text
-from tests.scripted_engine import ScriptedEngine
-from tests.serving import Running, error, running
+from serve.translation.markup_html import parse_html, plain_text
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.serving import Running, error, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 def shouted(text: str) -> str:

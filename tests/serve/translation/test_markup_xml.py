@@ -11,13 +11,13 @@ from typing import Any
 import deepl
 import pytest
 
-from serve.markup import translate_marked
-from serve.markup_xml import Rules, parse_xml
-from serve.translations import Translation
+from serve.translation.markup_html import translate_marked
+from serve.translation.markup_xml import Rules, parse_xml
+from serve.translation.request import Translation
 from tell.errors import RequestError
-from tests.serving import Running
+from tests.support.serving import Running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 IGNORED = Rules(ignored=frozenset({"x", "t:keep"}))
 
 # What comes in, and what goes out with every translated line in brackets and in capitals; its tags stay.

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from serve.quality import CANDIDATES, MOST_ALTERNATIVES, candidates, samplings
-from serve.versions import Limits
-from tell.engine import EngineOptions, Generation, Prompt
-from tell.text.candidates import agreement, best_first, chrf
+from serve.adapters.versions import Limits
+from serve.translation.quality import CANDIDATES, MOST_ALTERNATIVES, candidates, samplings
+from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.text.flags import Checked
-from tests.serving import Running, error, running
-from tests.slow_engine import SlowEngine
+from tell.text.mbr import agreement, best_first, chrf
+from tests.support.serving import Running, error, running
+from tests.support.slow_engine import SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 LOOP = "It is so it is so " + "it is so " * 9
 # What comes of each source, the greedy output first.
@@ -149,8 +149,8 @@ def test_what_is_refused(drawing: Running, path: str, more: dict[str, Any], stat
 
 
 def test_candidates_count_in_the_queue_and_leave_with_their_request(drawing: Running) -> None:
-    from tests.test_serve_cache import at_once
-    from tests.test_serve_cache import waiting as wait_for
+    from tests.serve.scheduling.test_translation_cache import at_once
+    from tests.serve.scheduling.test_translation_cache import waiting as wait_for
 
     drawing.engine.delay = 0.4
     before = drawing.engine.cancelled
@@ -186,7 +186,7 @@ def test_what_is_not_done_in_time_is_left_out(drawing: Running) -> None:
 
 
 def test_while_much_waits_best_is_fast_and_says_so(made: Any) -> None:
-    from tests.test_serve_cache import at_once, waiting
+    from tests.serve.scheduling.test_translation_cache import at_once, waiting
 
     with running(made[0], made[1], Drawing, Limits(context=2048, waiting=40, batch=1)) as service:
         service.engine.delay = 0.03

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from serve.versions import Limits
-from tests.scripted_engine import Script, ScriptedEngine
-from tests.serving import Running, running
+from serve.adapters.versions import Limits
+from tests.support.scripted_engine import Script, ScriptedEngine
+from tests.support.serving import Running, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 LOOP = "It is so it is so " + "it is so " * 9
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from serve.versions import Limits, Way
-from serve.ways import parse_ways, reachable
-from tell.client import Client
-from tell.engine import Generation, Prompt
+from serve.adapters.versions import Limits, Way
+from serve.translation.routing import parse_ways, reachable
+from tell.client.client import Client
 from tell.errors import BadInput, NotServed
-from tests.serving import Running, error, running
-from tests.slow_engine import SlowEngine
+from tell.model.engine import Generation, Prompt
+from tests.support.serving import Running, error, running
+from tests.support.slow_engine import SlowEngine
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Live are is-en, en-is, fo-is and pt-BR:en. So pt-BR to is is a pivot away, fo to en is not: nothing leads from fo to en but the base.
 BOTH: tuple[Way, ...] = ("pivot", "base")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tell.registry import Registry
-from tell.text.detect import detect, label, ranked
+from tell.registry.registry import Registry
+from tell.text.language_id import detect, label, ranked
 from tests.conftest import SHARED
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import Running, error, publish, running
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, error, publish, running
 
 IS = "Ríkisstjórnin hefur samþykkt að veita styrki til fyrirtækja."
 FO = "Landsstýrið hevur samtykt at lata fyritøkum stuðul, tí tað er neyðugt."

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Running, error, running
+from tests.support.serving import Running, error, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 PATHS = ("/api/v1/translate", "/api/v1/translate/stream")
 TEXTS = ["Halló heimur.", "  - a 𝄞 b\r\n\r\n\t1) þú \U0001f600é\n", "", "17.03.\n", ["a", "", "b\nendless\u2028c", " \n"]]

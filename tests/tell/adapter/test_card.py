@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter, adapter_id, check_base, open_adapter, read_card, read_header, write_card
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, adapter_id, check_base, open_adapter, read_card, read_header, write_card
 from tell.errors import AdapterError
 from tell.files import sha256_file
-from tests.fake_eval_engine import light_adapter, light_base, safetensors
+from tests.support.fake_eval_engine import light_adapter, light_base, safetensors
 
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from tell.bases import DEFAULT_BASE, PACKAGED
-from tell.card import CARD, CONFIG, WEIGHTS, open_adapter
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, open_adapter
+from tell.adapter.shipped import MAX_WEIGHTS
 from tell.languages import parse_pair
+from tell.model.base import DEFAULT_BASE, PACKAGED
 from tell.paths import cache_dir
-from tell.shipped import MAX_WEIGHTS
 from tests.conftest import ROOT
-from tests.fake_eval_engine import light_adapter, light_base
+from tests.support.fake_eval_engine import light_adapter, light_base
 
 ADAPTERS = ROOT / "adapters"
 # What the corpora of the training side are, as a card must name them.
@@ -87,8 +87,8 @@ def trained(path: Path, corpora: dict[str, str], base_id: str = DEFAULT_BASE) ->
 
 @pytest.fixture
 def ship(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run deploy/ship.py in this process: exit code, stdout, stderr. Keyword arguments are set in the module."""
-    spec = importlib.util.spec_from_file_location("ship", ROOT / "deploy" / "ship.py")
+    """Run scripts/ship.py in this process: exit code, stdout, stderr. Keyword arguments are set in the module."""
+    spec = importlib.util.spec_from_file_location("ship", ROOT / "scripts" / "ship.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -151,7 +151,7 @@ def test_ship_refuses_what_is_too_large_and_takes_notes(ship: Any, tmp_path: Pat
 
 
 def test_a_checkout_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tell.shipped import shipped_dir
+    from tell.adapter.shipped import shipped_dir
 
     monkeypatch.delenv("TELLMT_SHIPPED")
     assert shipped_dir() == ROOT / "adapters"
@@ -174,7 +174,7 @@ def test_a_wheel_has_them(tmp_path: Path, isolated: Path) -> None:
     installed = tmp_path / "site"
     shutil.unpack_archive(wheel, installed, "zip")
     assert not (installed / "tell" / "adapters").is_symlink()
-    look = "import tell.shipped as s; a = s.shipped_adapters()['is-en'].open(); print(s.__file__, a.id)"
+    look = "import tell.adapter.shipped as s; a = s.shipped_adapters()['is-en'].open(); print(s.__file__, a.id)"
     env = {k: v for k, v in os.environ.items() if k != "TELLMT_SHIPPED"} | {"PYTHONPATH": str(installed)}
     done = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, env=env, check=True, capture_output=True, text=True, timeout=100)
     assert done.stdout.split() == [str(installed / "tell" / "shipped.py"), shipped.id]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from serve.feedback import Feedback
-from serve.keys import add_key
-from tell.client import Client, DocumentPart, Done, Job, NoAnswer, Part, Translation
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
+from tell.client.client import Client, DocumentPart, Done, Job, NoAnswer, Part, Translation
 from tell.errors import (
     BadInput,
     EngineError,
@@ -29,11 +29,11 @@ from tell.errors import (
     TimedOut,
     TooLarge,
 )
-from tests.canned import canned
 from tests.conftest import ROOT
-from tests.serving import Running, running
+from tests.support.canned import canned
+from tests.support.serving import Running, running
 
-pytest_plugins = ["tests.serving_fixtures"]
+pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture
@@ -208,5 +208,6 @@ def test_what_is_not_tellmt() -> None:
 
 
 def test_it_needs_no_extra() -> None:
-    code = "import sys, tell.client; print(sorted({m.split('.')[0] for m in sys.modules} & {'fastapi', 'starlette', 'torch', 'serve', 'uvicorn', 'numpy'}))"
+    heavy = {"fastapi", "starlette", "torch", "serve", "uvicorn", "numpy"}
+    code = f"import sys, tell.client.client; print(sorted({{m.split('.')[0] for m in sys.modules}} & {heavy!r}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,6 +1,6 @@
 """What the readers are given at random: damaged files of every format, and the promise that nothing but one clear message comes of them.
 
-`python -m tests.fuzz_corpus --minutes 10` goes on for so long and prints what it found; the tests call `once` with few examples.
+`python -m tests.tell.corpus.fuzz_readers --minutes 10` goes on for so long and prints what it found; the tests call `once` with few examples.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from tell.corpus.readers.dispatch import Group, kind_of, read_group
+from tell.corpus.readers.segment import Want
 from tell.errors import BadInput
 from tell.languages import parse_pair
-from tell.readers import Group, kind_of, read_group
-from tell.reading.segment import Want
-from tests import corpora
+from tests.support import corpora
 
 ROWS = corpora.pairs(6)
 SEEDS: dict[str, Callable[[], bytes]] = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tell.clean import fault, normalised
+from tell.text.normalise import fault, normalised
 from tests.conftest import ROOT, SHARED, Ran
 
 CLI = Callable[..., Ran]

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import corpora, fuzz_corpus
 from tests.conftest import Ran
+from tests.support import corpora
+from tests.tell.corpus import fuzz_readers
 
 CLI = Callable[..., Ran]
 ROWS = corpora.pairs(40)
@@ -269,13 +270,13 @@ def test_a_line_of_100_000_characters_and_nuls_are_dropped_with_their_place(here
 # --- damaged files
 
 
-@pytest.mark.parametrize("name", fuzz_corpus.SEEDS)
+@pytest.mark.parametrize("name", fuzz_readers.SEEDS)
 def test_damaged_files_are_read_or_told(name: str, tmp_path: Path) -> None:
-    data = fuzz_corpus.SEEDS[name]()
+    data = fuzz_readers.SEEDS[name]()
 
     @settings(max_examples=25, deadline=None)
     @given(st.integers(min_value=0, max_value=1 << 32))
     def run(seed: int) -> None:
-        assert fuzz_corpus.once(name, fuzz_corpus.damaged(data, random.Random(seed)), tmp_path)
+        assert fuzz_readers.once(name, fuzz_readers.damaged(data, random.Random(seed)), tmp_path)
 
     run()

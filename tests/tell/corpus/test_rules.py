@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from tell.corpus.misalignment import Stretch, shifted
+from tell.corpus.rules import RULES, clean, rules
+from tell.corpus.segment_table import Firsts
 from tell.languages import language, name_in, parse_pair
-from tell.ledger import Firsts
-from tell.rules import RULES, clean, rules
-from tell.shift import Stretch, shifted
-from tests import corpora
 from tests.conftest import SHARED, Ran
+from tests.support import corpora
 
 CLI = Callable[..., Ran]
 PAIR = parse_pair("is-en")
@@ -148,8 +148,8 @@ def test_several_processes_make_the_same_corpus(here: CLI, monkeypatch: pytest.M
     messy()
     made = []
     for jobs, batch, first in ((1, 4096, 4), (2, 64, 1), (1, 64, 4)):
-        monkeypatch.setattr("tell.gather.BATCH", batch)
-        monkeypatch.setattr("tell.cleaning.FIRST", first)
+        monkeypatch.setattr("tell.corpus.ingest.BATCH", batch)
+        monkeypatch.setattr("tell.corpus.clean.FIRST", first)
         here("corpus", "build", "t.tsv", "--pair", "is-en", "--jobs", jobs, "-o", f"c{jobs}{batch}", "--off", "misaligned", "language")
         made.append([Path(f"c{jobs}{batch}", name).read_bytes() for name in ("pairs.jsonl", "dropped.jsonl", "split.json")])
     assert made[0] == made[1] == made[2]
@@ -163,7 +163,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(here: CLI, monkeypatch: pyte
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "c/pairs.jsonl")
 
-    for where in ("tell.ledger.Ledger.add", "tell.corpus._write_texts", "tell.corpus._write_report"):
+    for where in ("tell.corpus.segment_table.Ledger.add", "tell.corpus.build._write_texts", "tell.corpus.build._write_report"):
         with monkeypatch.context() as m:
             m.setattr(where, full)
             for out in ("c", "new"):
@@ -192,7 +192,7 @@ def test_the_base_says_how_well_it_knows_the_languages(here: CLI, tiny: Any) -> 
 
 
 def test_advice() -> None:
-    from tell.knows import advice
+    from tell.model.perplexity import advice
 
     icelandic = language("is")
     assert advice(icelandic, 1.2) is None

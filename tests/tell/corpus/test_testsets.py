@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tell import paths
-from tell.clean import letters
+from tell.corpus.overlap import Held, Leaks, words_of
 from tell.files import sha256_file, write_jsonl
-from tell.leaks import Held, Leaks, words_of
-from tell.registry import Registry
+from tell.registry.registry import Registry
+from tell.text.normalise import letters
 from tests.conftest import SHARED, Tellmt
-from tests.fake_eval_engine import Bench, corpus_dir, make_bench
+from tests.support.fake_eval_engine import Bench, corpus_dir, make_bench
 
 
 @pytest.fixture
@@ -180,8 +180,8 @@ def test_a_test_set_never_decides(bench: Bench, tellmt: Tellmt, tmp_path: Path) 
 
 def test_outputs_that_are_wrong_by_themselves_are_refused(bench: Bench, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far better than the base by chrF2, and silent on a fifth of the segments."""
-    from tell.engine import Generation
-    from tests.fake_eval_engine import FakeEngine
+    from tell.model.engine import Generation
+    from tests.support.fake_eval_engine import FakeEngine
 
     plain = FakeEngine.generate
 
@@ -218,7 +218,7 @@ def test_real_data_that_leaks(tellmt: Tellmt) -> None:
 def test_the_limits_in_the_page_are_those_of_the_gate() -> None:
     import re
 
-    from eval.limits import LIMITS
+    from eval.gate.flag_limits import LIMITS
     from tests.conftest import ROOT
 
     text = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
@@ -240,6 +240,6 @@ def test_the_limits_in_the_page_are_those_of_the_gate() -> None:
     ],
 )
 def test_a_share_that_chance_explains_is_no_limit_passed(n: int, segments: int, share: float, surely: bool) -> None:
-    from eval.limits import _surely_above
+    from eval.gate.flag_limits import _surely_above
 
     assert _surely_above(n, segments, share) is surely

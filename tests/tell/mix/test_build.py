@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tell.anchors import AnchorConfig, render
-from tell.bases import Base
 from tell.languages import parse_pair
-from tell.mix import BATCH, MixConfig
+from tell.mix.build import BATCH, MixConfig
+from tell.model.anchor import AnchorConfig, render
+from tell.model.base import Base
+from tell.model.tokenizer import Tokens
 from tell.records import Example, read_examples, read_pairs
-from tell.tokens import Tokens
 from tests.conftest import ROOT, SHARED, Ran
 
 CLI = Callable[..., Ran]

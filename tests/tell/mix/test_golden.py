@@ -1,7 +1,7 @@
 """The exact mix for a seed, byte for byte: one golden file for each order, and for shares, granularity and budgets.
 
 tests/golden/mix has the inputs, `<name>.jsonl` as mixed.jsonl must be, and `<name>.json` with what mix.json must say. Where a change is meant,
-write them anew with `python -m tests.test_mix_golden` and say in the commit why every mix made before is now another.
+write them anew with `python -m tests.tell.mix.test_golden` and say in the commit why every mix made before is now another.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _all(folder: Path, cache: Path) -> None:
 
     def run(*arguments: str) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "tell.cli", *arguments], cwd=folder, env={**clean, "TELLMT_CACHE": str(cache)}, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "tellmt", *arguments], cwd=folder, env={**clean, "TELLMT_CACHE": str(cache)}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
 
@@ -88,7 +88,7 @@ def test_no_golden_file_is_left_over() -> None:
 
 
 if __name__ == "__main__":
-    from tests.tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     with tempfile.TemporaryDirectory() as where:
         make_tiny_base(Path(where, "cache"))

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tell.bases import MANIFEST, Base
+from tell.model.base import MANIFEST, Base
+from tell.model.tokenizer import Tokens
 from tell.records import Example, read_examples, read_pairs
-from tell.tokens import Tokens
 from tests.conftest import SHARED, Ran
-from tests.test_mix import check, corpus, general, recipe, words
+from tests.tell.mix.test_build import check, corpus, general, recipe, words
 
 CLI = Callable[..., Ran]
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -190,7 +190,7 @@ def test_tokens_counted_by_words_are_the_tokenizers_own(tiny: Base) -> None:
 def test_a_tokenizer_of_an_unknown_kind_is_asked_itself(tiny: Base) -> None:
     from tokenizers import pre_tokenizers
 
-    from tell.lengths import kind_of
+    from tell.model.token_lengths import kind_of
 
     tokenizer = Tokens(tiny)._tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

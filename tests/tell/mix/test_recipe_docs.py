@@ -8,9 +8,9 @@ import tomllib
 import pytest
 from pydantic import BaseModel
 
-from tell.anchors import AnchorConfig
-from tell.engine import Decoding
-from tell.mix_config import MixConfig, SourceConfig
+from tell.mix.config import MixConfig, SourceConfig
+from tell.model.anchor import AnchorConfig
+from tell.model.engine import Decoding
 from tell.recipe import TOP
 from tests.conftest import ROOT
 from train.config import DevOptions, LoraOptions, TrainOptions

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tell.anchors import SEPARATOR, WORDINGS, Anchor, AnchorConfig, general_prompt, nonce, render
-from tell.bases import Base
-from tell.card import CARD, BaseRef, Card, adapter_id, open_adapter
-from tell.chat import Turns
+from tell.adapter.card import CARD, BaseRef, Card, adapter_id, open_adapter
 from tell.errors import TellmtError
 from tell.languages import parse_pair
+from tell.model.anchor import SEPARATOR, WORDINGS, Anchor, AnchorConfig, general_prompt, nonce, render
+from tell.model.base import Base
+from tell.model.chat_template import Turns
+from tell.model.tokenizer import Tokens
 from tell.records import Example
-from tell.tokens import Tokens
 from tests.conftest import SHARED, Ran
-from tests.fake_eval_engine import corpus_dir, light_adapter, light_base
+from tests.support.fake_eval_engine import corpus_dir, light_adapter, light_base
 
 CLI = Callable[..., Ran]
 IS_EN, EN_IS = parse_pair("is-en"), parse_pair("en-is")
@@ -321,11 +321,11 @@ def test_a_card_pins_the_turns_and_cards_without_them_keep_their_names(isolated:
 
 def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """The ids that the engine is given are those of training, by the card alone: the base's template has gone."""
-    import serve.local
-    from tell.cli import main
-    from tell.engine import EngineOptions, Prompt
-    from tell.registry import Registry
-    from tests.running import Upper
+    import serve.files.local
+    from tell.model.engine import EngineOptions, Prompt
+    from tell.registry.registry import Registry
+    from tellmt.cli import main
+    from tests.support.running import Upper
 
     base = chat_base(isolated)
     adapter = light_adapter(isolated / "a", base)
@@ -346,7 +346,7 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
             made = super().answer(source.split("\n")[0].strip(), adapter_id)
             return type(made)(f"{card.anchor.opening}{made.text}", made.tokens, made.finish)
 
-    monkeypatch.setattr(serve.local, "open_engine", lambda name, options: Noting(EngineOptions(base=options.base)))
+    monkeypatch.setattr(serve.files.local, "open_engine", lambda name, options: Noting(EngineOptions(base=options.base)))
     Path("in.txt").write_text("hestur <eos>\n")
     assert main(["translate", "in.txt", "--from", "is", "--to", "en", "--tries", "0", "-o", "out.txt"]) == 0, capfd.readouterr().err
     assert Path("out.txt").read_text() == "HESTUR <EOS>\n"

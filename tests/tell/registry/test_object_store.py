@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter
 from tell.errors import AdapterError, MissingExtra, RegistryError, TellmtError
-from tell.objects import ObjectStore, shown
-from tell.registry import PairState, Registry
+from tell.registry.fsspec_client import ObjectStore, shown
+from tell.registry.registry import PairState, Registry
 from tests.conftest import Ran
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import publish, running, until
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import publish, running, until
 
 pytest.importorskip("fsspec", reason="the extra object-store is not installed")
 Make = Callable[..., Adapter]
@@ -315,7 +315,7 @@ def test_a_state_that_cannot_be_read_is_an_error(data: bytes) -> None:
 def old(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A month later: what happened now is long ago."""
     later = time.time() + 40 * 86400
-    monkeypatch.setattr("tell.registry.time", SimpleNamespace(time=lambda: later))
+    monkeypatch.setattr("tell.registry.registry.time", SimpleNamespace(time=lambda: later))
 
 
 def test_prune(url: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +403,7 @@ def test_a_store_that_does_not_answer(make: Make, monkeypatch: pytest.MonkeyPatc
     registry = Registry(f"memory://{time.time_ns()}")
     add(registry, make(1))
     hang = threading.Event()
-    monkeypatch.setattr("tell.objects.PATIENCE", 0.1)
+    monkeypatch.setattr("tell.registry.fsspec_client.PATIENCE", 0.1)
     monkeypatch.setattr(objects(registry)._open()[0], "find", lambda *_, **__: hang.wait(), raising=False)
     try:
         with pytest.raises(RegistryError, match="the object store does not answer"):

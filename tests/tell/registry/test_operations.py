@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tell.bundle import open_bundle
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter
+from tell.adapter.archive import open_bundle
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter
 from tell.errors import TellmtError
 from tell.files import sha256_file
-from tell.registry import PairState, Registry
+from tell.registry.registry import PairState, Registry
 from tests.conftest import Ran
-from tests.fake_eval_engine import light_adapter, light_base
-from tests.serving import running, until
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import running, until
 
 CLI = Callable[..., Ran]
 Make = Callable[..., Adapter]
@@ -330,7 +330,7 @@ BAD: list[tuple[str, Callable[[Parts], bytes], str]] = [
 def test_a_file_that_is_no_adapter_leaves_nothing_behind(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_: Callable[[Parts], bytes], wanted: str
 ) -> None:
-    from tell.cli import main
+    from tellmt.cli import main
 
     a = make(1)
     file = tmp_path / "x.tar"

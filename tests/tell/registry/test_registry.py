@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tell.card import CARD, CONFIG, WEIGHTS, Adapter, open_adapter, read_card, write_card
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, open_adapter, read_card, write_card
 from tell.errors import AdapterError, RegistryError, TellmtError
 from tell.files import sha256_file
-from tell.registry import PairState, Registry
+from tell.registry.registry import PairState, Registry
 from tests.conftest import ROOT, Ran
-from tests.fake_eval_engine import light_adapter, light_base, safetensors
+from tests.support.fake_eval_engine import light_adapter, light_base, safetensors
 
 CLI = Callable[..., Ran]
 
@@ -202,8 +202,8 @@ def test_two_processes_promoting_at_once_lose_nothing(make: Callable[..., Adapte
 _WRITER = """
 import sys
 from pathlib import Path
-from tell.card import open_adapter
-from tell.registry import Registry
+from tell.adapter.card import open_adapter
+from tell.registry.registry import Registry
 sources = [open_adapter(Path(p)) for p in sys.argv[1:]]
 registry = Registry()
 print("ready", flush=True)

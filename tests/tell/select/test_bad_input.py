@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tell.bases import Base
+from tell.model.base import Base
 from tests.conftest import Ran
-from tests.test_select import corpus, example, general
+from tests.tell.select.test_selection import corpus, example, general
 
 CLI = Callable[..., Ran]
 pytestmark = pytest.mark.usefixtures("tiny")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tell.bases import Base
-from tell.embed import embed
+from tell.model.base import Base
+from tell.model.embeddings import embed
 from tell.records import read_examples, read_pairs
 from tests.conftest import Ran
 
@@ -121,7 +121,7 @@ def test_the_order_is_that_of_the_plain_algorithm(cli: CLI, tiny: Base) -> None:
 
 
 def test_many_candidates_at_once_choose_what_one_at_a_time_would() -> None:
-    from tell.coreset import CANDIDATES, Cover, greedy_order
+    from tell.select.coreset import CANDIDATES, Cover, greedy_order
 
     x = np.random.default_rng(1).normal(size=(CANDIDATES + 500, 8)).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -280,7 +280,7 @@ def test_a_killed_run_goes_on(cli: CLI, tiny: Base, isolated: Path, monkeypatch:
     rows = [{"prompt": f"Explain {letters(i)} " + "at some length " * 20, "completion": f"It is {letters(i)}"} for i in range(3000)]
     Path("long.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     command = ["select", "--general", "long.jsonl", "--base", "tiny", "-k", "20", "--clusters", "5", "-o", "out", "--json"]
-    run = subprocess.Popen([sys.executable, "-m", "tell.cli", *command], env=os.environ, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen([sys.executable, "-m", "tellmt", *command], env=os.environ, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 200
     while time.monotonic() < end and not list((cache / "embeddings").glob("*/*.keys")):
         time.sleep(0.02)

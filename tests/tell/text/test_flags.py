@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.measure_guards import looping
+from benchmarks.quality.flags import looping
 from tell.languages import parse_pair
 from tell.text.flags import FLAGS, Checked, flags_of, union
-from tell.text.loops import loops
+from tell.text.repetition import loops
 from tests.conftest import ROOT, SHARED
 
 NEWS = SHARED / "en-is" / "newstest2021"

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from tell.cli import main
 from tell.languages import parse_pair
-from tell.pairs import add as adding
-from tell.pairs.home import home_of
-from tell.pairs.plan import Direction, make_plan, seconds_of
-from tell.pairs.steps import StepFailed
 from tell.records import read_pairs
-from tell.registry import Registry
+from tell.registry.registry import Registry
+from tellmt.cli import main
+from tellmt.pair import add
+from tellmt.pair.commands import StepFailed
+from tellmt.pair.plan import Direction, make_plan, seconds_of
+from tellmt.pair.workspace import home_of
 from tests.conftest import Ran, Tellmt
-from tests.fake_eval_engine import light_adapter, light_base
+from tests.support.fake_eval_engine import light_adapter, light_base
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ class Steps:
         assert words[0] == "publish", words
         if pair in self.refused:
             raise StepFailed(title, 1, {"verdict": {"reasons": self.refused[pair]}, "verdict_path": "v.json"})
-        from tell.card import open_adapter
+        from tell.adapter.card import open_adapter
 
         store = Registry()
         id = store.add(Path(words[1]), open_adapter(Path(words[1])).card)
@@ -97,7 +97,7 @@ class Steps:
 @pytest.fixture
 def steps(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     steps = Steps(isolated / "cache")
-    monkeypatch.setattr(adding, "run", steps)
+    monkeypatch.setattr(add, "run", steps)
     return steps
 
 

@@ -16,15 +16,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tiny import make_tiny_adapter
 
-from serve.ct2_batch import Call, Item, Waiting
-from serve.ct2_convert import Job, convert
-from serve.ct2_engine import Ct2Engine
-from serve.ct2_split import READ, STEP, split
-from tell.bases import Base
-from tell.engine import EngineOptions, Prompt
+from serve.engines.ct2.batch_cost import READ, STEP, split
+from serve.engines.ct2.batching import Call, Item, Waiting
+from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.engine import Ct2Engine
 from tell.errors import AdapterError, EngineError, TellmtError
+from tell.model.base import Base
+from tell.model.engine import EngineOptions, Prompt
+from tests.support.tiny import make_tiny_adapter
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def conversions() -> list[int]:
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             try:
-                if b"serve.ct2_convert" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"serve.engines.ct2.convert" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(int(pid))
             except FileNotFoundError:
                 continue

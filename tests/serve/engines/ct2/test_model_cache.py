@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from serve import ct2_cache
-from serve.ct2_cache import hold, prune
-from serve.ct2_engine import Ct2Engine
-from tell.bases import Base
-from tell.card import open_adapter, weights_of, write_card
-from tell.engine import EngineOptions, Prompt
+from serve.engines.ct2 import model_cache
+from serve.engines.ct2.engine import Ct2Engine
+from serve.engines.ct2.model_cache import hold, prune
+from tell.adapter.card import open_adapter, weights_of, write_card
 from tell.errors import AdapterError, BadInput
+from tell.model.base import Base
+from tell.model.engine import EngineOptions, Prompt
 from tests.conftest import ROOT
-from tests.serving import until
-from tests.tiny import make_tiny_adapter
+from tests.support.serving import until
+from tests.support.tiny import make_tiny_adapter
 
 PROMPT = Prompt((2, 300, 301, 302), 8, False)
 
@@ -63,8 +63,8 @@ def fake(name: str, size: int, used: float) -> Path:
     path = folder() / name
     path.mkdir(parents=True)
     (path / "model.bin").write_bytes(b"x" * size)
-    (path / ct2_cache.MARK).write_text("")
-    os.utime(path / ct2_cache.MARK, (used, used))
+    (path / model_cache.MARK).write_text("")
+    os.utime(path / model_cache.MARK, (used, used))
     return path
 
 
@@ -79,7 +79,7 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
     used.release()
     in_use = hold(folder() / "m-b")
     assert in_use
-    os.utime(folder() / "m-b" / ct2_cache.MARK, (1, 1))
+    os.utime(folder() / "m-b" / model_cache.MARK, (1, 1))
     assert prune(folder(), 2500) == ["m-c", "m-d"]
     assert prune(folder(), 0) == ["m-a"] and models() == {"b"}
     in_use.release()
@@ -88,7 +88,7 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
 
 def test_what_another_process_uses_stays_until_it_ends(fresh: Base) -> None:
     path = fake("m-a", 1000, 1)
-    code = f"from pathlib import Path; from serve.ct2_cache import hold; h = hold(Path({str(path)!r})); print('held', flush=True); input()"
+    code = f"from pathlib import Path; from serve.engines.ct2.model_cache import hold; h = hold(Path({str(path)!r})); print('held', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
         assert other.stdout and other.stdout.readline() == "held\n"
         assert prune(folder(), 0) == []
@@ -110,7 +110,7 @@ def test_left_overs_of_killed_processes_go_and_work_in_progress_stays(fresh: Bas
         (path / "model.bin").write_bytes(b"x")
     for path in (left, busy):
         os.utime(path, (1, 1))
-    ct2_cache.hold_unfinished(busy)
+    model_cache.hold_unfinished(busy)
     prune(folder(), 10**9)
     assert sorted(p.name for p in folder().glob(".m.*")) == [".m.new.b", ".m.new.c"]
 
@@ -130,7 +130,7 @@ def test_a_service_keeps_its_cache_within_the_limit(fresh: Base, tmp_path: Path,
         await engine.load(adapters[0].id, adapters[0].path)
         assert models() == {weights_of(a.card) for a in adapters}
 
-    monkeypatch.setenv(ct2_cache.LIMIT, "0")
+    monkeypatch.setenv(model_cache.LIMIT, "0")
     run(fresh, work)
     assert prune(folder(), 0) and models() == set()
 
@@ -161,7 +161,7 @@ def test_another_card_over_the_same_weights_is_not_converted_again(fresh: Base, 
 
 @pytest.mark.parametrize("text", ["-1", "many", "nan", "1e9"])
 def test_a_limit_that_is_none(fresh: Base, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(ct2_cache.LIMIT, text)
+    monkeypatch.setenv(model_cache.LIMIT, text)
 
     async def nothing(engine: Ct2Engine) -> None: ...
 
@@ -172,7 +172,7 @@ def test_a_limit_that_is_none(fresh: Base, monkeypatch: pytest.MonkeyPatch, text
 @pytest.mark.slow
 def test_services_that_convert_and_prune_at_once_do_not_harm_each_other(fresh: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of them, a limit that nothing fits in, and models that come and go: every call is answered."""
-    monkeypatch.setenv(ct2_cache.LIMIT, "0")
+    monkeypatch.setenv(model_cache.LIMIT, "0")
     adapter = make_tiny_adapter(tmp_path / "a", fresh)
 
     async def work(engine: Ct2Engine) -> list[str]:
@@ -218,9 +218,9 @@ def test_when_the_service_is_killed_its_conversion_ends_and_leaves_nothing(fresh
     code = f"""
 import asyncio
 from pathlib import Path
-from serve.ct2_engine import Ct2Engine
-from tell.bases import Base
-from tell.engine import EngineOptions
+from serve.engines.ct2.engine import Ct2Engine
+from tell.model.base import Base
+from tell.model.engine import EngineOptions
 async def go():
     engine = Ct2Engine(EngineOptions(base=Base.model_validate_json({json.dumps(fresh.model_dump_json())}), max_rank=8, threads=1))
     await engine.start()

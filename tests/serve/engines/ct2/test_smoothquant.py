@@ -12,11 +12,11 @@ pytest.importorskip("ctranslate2", reason="the engine ct2 is not installed")
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from serve import ct2_convert, ct2_smooth
-from serve.ct2_convert import _log_probs, _smoothed, _write
-from serve.ct2_smooth import smooth
-from tell.bases import Base
-from tell.tokens import Tokens
+from serve.engines.ct2 import convert, smoothquant
+from serve.engines.ct2.convert import _log_probs, _smoothed, _write
+from serve.engines.ct2.smoothquant import smooth
+from tell.model.base import Base
+from tell.model.tokenizer import Tokens
 
 TEXTS = [[int(i) for i in torch.randint(4, 1000, (40,), generator=torch.Generator().manual_seed(n))] for n in range(8)]
 SHAPE = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
@@ -49,12 +49,12 @@ def test_the_model_computes_what_it_did_and_its_activations_are_even(kind: str) 
     model = made(kind)
     with torch.inference_mode():
         before = _log_probs(model, TEXTS[0])
-        places = [p for layer in model.model.layers for p in ct2_smooth._places(layer)]
+        places = [p for layer in model.model.layers for p in smoothquant._places(layer)]
         assert len(places) == 6
-        unevenness = [float(h.max() / h.median()) for h in ct2_smooth._largest(model, [p[2][0] for p in places], TEXTS)]
+        unevenness = [float(h.max() / h.median()) for h in smoothquant._largest(model, [p[2][0] for p in places], TEXTS)]
         assert smooth(model, TEXTS) == 2
         assert (before - _log_probs(model, TEXTS[0])).abs().max() < 1e-3
-        now = [float(h.max() / h.median()) for h in ct2_smooth._largest(model, [p[2][0] for p in places], TEXTS)]
+        now = [float(h.max() / h.median()) for h in smoothquant._largest(model, [p[2][0] for p in places], TEXTS)]
     assert all(b < a / 2 for a, b in zip(unevenness, now, strict=True)), (unevenness, now)
 
 
@@ -96,8 +96,8 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], out: Pat
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
     tokens = Tokens(uneven)
-    probe = ct2_convert.probe_of(tokens)
-    plain, expected = ct2_convert._merged(uneven, None, probe)
+    probe = convert.probe_of(tokens)
+    plain, expected = convert._merged(uneven, None, probe)
     as_it_is = divergence(uneven, plain, expected, probe, tmp_path / "plain")
     even, same, layers = _smoothed(uneven, None, tokens, probe)
     assert layers == 2 and torch.equal(same, expected)
@@ -106,8 +106,8 @@ def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
 
 def test_what_would_compute_something_else_is_not_taken(uneven: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(uneven)
-    probe = ct2_convert.probe_of(tokens)
-    monkeypatch.setattr(ct2_smooth, "_offset", lambda norm: 0.0)
+    probe = convert.probe_of(tokens)
+    monkeypatch.setattr(smoothquant, "_offset", lambda norm: 0.0)
     model, expected, layers = _smoothed(uneven, None, tokens, probe)
     with torch.inference_mode():
         assert layers == 0 and (expected - _log_probs(model, probe)).abs().max() < 1e-5
