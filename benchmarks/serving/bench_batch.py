@@ -106,7 +106,8 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
 def memory(options: argparse.Namespace, work: Work) -> Outcome:
     """The program without an engine over a million different lines, in a process of its own."""
     lines = 20_000 if options.quick else LINES
-    done = subprocess.run([sys.executable, "-m", "benchmarks.serving.bench_batch", "--child", str(work.root), str(lines)], cwd=ROOT, capture_output=True, text=True, check=False)
+    child = [sys.executable, "-m", "benchmarks.serving.bench_batch", "--child", str(work.root), str(lines)]
+    done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailed(f"the process ended with {done.returncode}: {done.stderr[-500:]}")
     found = json.loads(done.stdout)

@@ -213,7 +213,8 @@ def compete(name: str, work: Path, settings: dict[str, Any]) -> tuple[float, dic
     print(f"bench: {NAMES[name]}", file=sys.stderr, flush=True)
     out = work / name
     start = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "benchmarks.training.trl_contestant", name, str(work), json.dumps(settings)], stdout=sys.stderr, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [sys.executable, "-m", "benchmarks.training.trl_contestant", name, str(work), json.dumps(settings)]
+    child = subprocess.Popen(command, stdout=sys.stderr, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     helpers = Helpers(child.pid)
     helpers.start()
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from serve.config import Limits as Limits
-from serve.config import Way as Way
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
+
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:

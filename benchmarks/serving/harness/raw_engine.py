@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawRun:
@@ -38,12 +40,13 @@ class RawRun:
 
 
 class Raw:
-    """The process. Raises BenchFailed from `serve_load` when it ends."""
+    """The process. Raises BenchFailed from `harness.load` when it ends."""
 
     def __init__(self, job: Mapping[str, Any], env: Mapping[str, str], script: Path | None = None):
         command = [sys.executable, *([str(script)] if script else ["-m", "benchmarks.serving.harness.raw_engine"])]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env={**os.environ, **env, "HF_HUB_OFFLINE": "1"}, start_new_session=True)
+        here = {**os.environ, **env, "HF_HUB_OFFLINE": "1"}
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=here, start_new_session=True)
         self._send(job)
         self.versions: dict[str, Any] = self._read()
 
