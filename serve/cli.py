@@ -32,7 +32,7 @@ from tell.registry.registry import Registry
 if TYPE_CHECKING:
     from serve.adapters.follower import Follower
     from serve.translation.service import Service
-from serve.adapters.versions import Limits
+from serve.config import Limits
 
 CONTEXT = 4096
 
@@ -89,7 +89,7 @@ def _announce(service: Service, follower: Follower, url: str) -> None:
 
 
 def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> Limits:
-    from serve.adapters.versions import Limits
+    from serve.config import Limits
 
     # One more than live, for the new version during a change.
     return Limits(adapters=max_adapters + 1, rank=max_rank, context=context, characters=max_chars)
@@ -195,7 +195,7 @@ def serve(
         limits = _limits(max_adapters, max_rank, max_chars, context)
         limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch, tries=tries, fallback=ways)
         service = Service(open_engine(name, options), limits)
-        follower = Follower(service, found, shipped=on_base(shipped, model))
+        follower = Follower(service.versions, found, shipped=on_base(shipped, model))
         return asyncio.run(run(service, follower, sock, lambda: _announce(service, follower, url_of(sock)), drain, grace, **access))
     finally:
         sock.close()

@@ -134,6 +134,8 @@ class Segments:
     sources: list[str] | None = None
     documents: list[str] | None = None
     pair: LanguagePair | None = None
+
+
 # What the two languages must at least be likely to be where no pair is given.
 SURE = 0.7
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from serve.adapters.eviction import Reach
-from serve.translation.service import Service
+from serve.adapters.versions import Versions
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
 from tell.console import say
@@ -55,9 +55,8 @@ class Followed:
 
 
 class Follower:
-    def __init__(self, service: Service, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
-        self.service, self.registry, self.interval = service, registry, registry.interval if interval is None else interval
-        self.versions = service.versions
+    def __init__(self, versions: Versions, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
+        self.versions, self.registry, self.interval = versions, registry, registry.interval if interval is None else interval
         # Those of the base that runs.
         self.shipped = dict(shipped or {})
         self.pairs: dict[str, Followed] = {}
@@ -72,7 +71,7 @@ class Follower:
         while True:
             try:
                 await self._scan()
-                self.service.looked = True
+                self.versions.looked = True
             except Exception as e:
                 # A follower that dies would freeze what is live without a word.
                 self._unreadable(f"unexpected {type(e).__name__}")
@@ -91,7 +90,7 @@ class Follower:
             await asyncio.wait(published)
         if not self.versions.live and (shipped := self._loading(shipped=True)):
             await asyncio.wait(shipped)
-        self.service.looked = True
+        self.versions.looked = True
 
     def _loading(self, shipped: bool) -> list[asyncio.Task[None]]:
         return [f.task for f in self.pairs.values() if f.task and f.shipped is shipped]
@@ -216,7 +215,7 @@ class Follower:
         try:
             if before:
                 await asyncio.wait({before})
-            if followed.shipped and not asked and not self.service.looked and (published := self._loading(shipped=False)):
+            if followed.shipped and not asked and not self.versions.looked and (published := self._loading(shipped=False)):
                 # At the start what was published is to answer first: where adapters are converted, one comes after the other, each for up to a minute.
                 await asyncio.wait(published)
             # For one that was asked for another may have to go: not for an adapter that is not even whole.
@@ -251,7 +250,7 @@ class Follower:
         if followed.said != version.adapter.id:
             instead = f", instead of {followed.said[:12]}" if followed.said else ""
             say(f"{pair}: {version.adapter.short} is live{', as it came with tellmt' if followed.shipped else ''}{instead}")
-            self.service.metrics.swaps.labels(pair, "live").inc()
+            self.versions.metrics.swaps.labels(pair, "live").inc()
             followed.said = version.adapter.id
         followed.state, followed.reason, followed.error, followed.retry_at, followed.retry_after = "live", None, None, 0.0, FIRST_RETRY
         self.versions.failing.discard(pair)
@@ -290,7 +289,7 @@ class Follower:
         if str(error) != followed.reason:
             now = self.versions.live.get(pair)
             say(f"{pair}: not changed: {error}; " + (f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"))
-            self.service.metrics.swaps.labels(pair, "refused").inc()
+            self.versions.metrics.swaps.labels(pair, "refused").inc()
         followed.state, followed.reason, followed.error = "refused", str(error), error
         followed.retry_at = time.monotonic() + followed.retry_after
         followed.retry_after = min(2 * followed.retry_after, LAST_RETRY)

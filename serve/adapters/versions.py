@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve.adapters.eviction import Reach, in_time, oldest, victim
 from serve.adapters.load_check import Proof, prove
-from serve.config import Limits as Limits
-from serve.config import Way as Way
+from serve.config import Limits
 from serve.metrics.adapter_loads import Loads
 from tell.adapter.card import Adapter, BaseRef, Card, check_base
 from tell.console import say
@@ -86,6 +85,8 @@ class Versions:
         self.engine, self.base, self.tokens, self.limits, self.metrics = engine, engine.base, tokens, limits, metrics
         self._loads = Loads(metrics.registry)
         self.live: dict[str, Version] = {}
+        # The registry was looked at, so what was live at start now answers.
+        self.looked = False
         self.loaders: dict[str, Callable[[], Awaitable[None]]] = {}
         self.pinned: set[str] = set()
         self.shipped: set[str] = set()

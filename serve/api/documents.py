@@ -14,10 +14,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.adapters.versions import Way
 from serve.api.options import ask_of
 from serve.api.schema import CODE, ERRORS, MAX_CODE, Problem
 from serve.auth.gate import charge
+from serve.config import Way
 from serve.documents.jobs import Job, Jobs, State
 from serve.documents.parts import open_document
 from serve.formats import FORMATS

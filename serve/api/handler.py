@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from fastapi import Request, Response
 
-from serve.adapters.versions import Version, Way
+from serve.adapters.versions import Version
 from serve.api.options import ask_of, in_time, named
 from serve.api.schema import Alternative, Answer, Language, Middle, Segment, Step, Translated
 from serve.auth.gate import charge
+from serve.config import Way
 from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
@@ -69,6 +70,8 @@ async def translated(
         via=steps(by) if route.way else None, translations=[_told(t, alternatives > 0) for t in made],
     )  # fmt: skip
     return answer, made
+
+
 # A route, and the version of each of its steps.
 Taken = tuple[Route, list[Version]]
 

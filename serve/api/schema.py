@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.adapters.versions import Way
 from serve.api.options import NAMED
+from serve.config import Way
 from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
 from serve.translation.routing import ALLOWED
 from tell.text.flags import Flag
@@ -25,6 +25,8 @@ class Problem(BaseModel):
     error: str = Field(description="What is wrong, for a person")
     pairs: list[str] | None = Field(default=None, description="The pairs served now, where the one asked for is not")
     status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
+
+
 EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
@@ -63,6 +65,8 @@ class Asked(BaseModel):
     base: bool = Field(
         default=False, description="true, for the bare base's translation with the pair's prompt and no adapter, where the service has that; or false"
     )
+
+
 Place = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
@@ -111,6 +115,8 @@ class Translated(BaseModel):
         default=None,
         description="Where some were asked for: other translations, the best first; fewer where no more came out, and none while the service is busy",
     )
+
+
 ANSWER: dict[str, Any] = {
     "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m", "quality": "fast",
     "translations": [{"text": "Hello world.", "truncated": False, "flags": []}],
@@ -130,6 +136,8 @@ class Answer(BaseModel):
     fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot, through English, or base, the base without an adapter")
     via: list[Step] | None = Field(default=None, description="Where the pair has no adapter: what translated, in order")
     translations: list[Translated] = Field(description="One per text, in order")
+
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     200: {"headers": NAMED},
     400: {"model": Problem, "description": "The request cannot be used, or its pair is not served"},

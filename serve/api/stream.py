@@ -23,12 +23,13 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from serve.adapters.base_only import check_bare
-from serve.adapters.versions import Version, Way
+from serve.adapters.versions import Version
 from serve.api.handler import checked_texts, segments_of, steps
 from serve.api.openapi import inlined
 from serve.api.options import NAMED, PARAMETERS, ask_of, in_time, named
 from serve.api.schema import ERRORS, Asked, Language, Segment, Step
 from serve.auth.gate import charge
+from serve.config import Way
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
-from serve.adapters.versions import Version, Way
+from serve.adapters.versions import Version
+from serve.config import Way
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
 from serve.translation.quality import Quality

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from serve.adapters.versions import Limits, Version
+from serve.adapters.versions import Version
+from serve.config import Limits
 from serve.scheduling.admission import Admission, Rate
 from serve.scheduling.batch_window import Window, resting
 from serve.scheduling.fair_queue import Path, Turns

@@ -7,7 +7,8 @@ import dataclasses
 import math
 from collections.abc import AsyncIterator, Sequence
 
-from serve.adapters.versions import Version, Way
+from serve.adapters.versions import Version
+from serve.config import Way
 from serve.scheduling.queue import Slot
 from serve.translation.quality import Quality, candidates
 from serve.translation.spans import Locator, Segment, located

@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import get_args
 
-from serve.adapters.versions import Versions, Way
+from serve.adapters.versions import Versions
+from serve.config import Way
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
 

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
 from serve.adapters.base_only import PREFIX, bare
-from serve.adapters.versions import Limits, Version, Versions, Way
+from serve.adapters.versions import Version, Versions
+from serve.config import Limits, Way
 from serve.scheduling.batch_window import window_of
 from serve.scheduling.queue import Job, Queue, Slot
 from serve.translation.quality import samplings
@@ -53,8 +54,8 @@ class Service:
 
         self.metrics = Metrics()
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
-        # The engine is up; and the registry was looked at, so what was live at start now answers.
-        self.started = self.looked = False
+        # The engine is up.
+        self.started = False
         # Of this object's making, in seconds since 1970.
         self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
@@ -82,7 +83,7 @@ class Service:
         """Whether a translation asked for now would be answered, if its pair is served; `empty`: no adapter is there that has been seen to act."""
         if self.stopping:
             return "stopping"
-        if not (self.started and self.looked):
+        if not (self.started and self.versions.looked):
             return "starting"
         if self.down or not await self.engine.healthy():
             return "down"

@@ -51,6 +51,8 @@ class Translator:
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()
         return Hypothesis(text, generation.tokens, generation.finish == "length")
+
+
 # Adapters are trained on sentences and short passages; a longer line is cut at its sentences even where the context would hold it.
 SEGMENT_TOKENS = 256
 

@@ -15,8 +15,8 @@ from typing import Any
 import uvicorn
 
 from serve.adapters.follower import Follower
-from serve.adapters.versions import Limits
 from serve.app import create_app
+from serve.config import Limits
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.model.tokenizer import Tokens
@@ -104,7 +104,7 @@ def serving(home: Path, limits: Limits | None = None, start: bool = True) -> Ite
     """The application following this test's registry; with `start` False its engine goes on starting."""
     engine = Upper(EngineOptions(base=light_base(home / "cache"), max_context=2048))
     service = Service(engine, limits or Limits(context=2048))
-    follower = Follower(service, Registry(), interval=0.02)
+    follower = Follower(service.versions, Registry(), interval=0.02)
     sock = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(service, follower), lifespan="off", log_level="warning", access_log=False, ws="none"))
     failed: list[BaseException] = []

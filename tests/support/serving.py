@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from serve.adapters.follower import Follower
-from serve.adapters.versions import Limits
 from serve.cli import bind, url_of
+from serve.config import Limits
 from serve.server import make_server
 from serve.translation.service import Service
 from tell.adapter.card import Adapter
@@ -73,7 +73,7 @@ def running(
     """`access`: keys, quotas and protocol of `serve.server.make_server`."""
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
-    follower = Follower(service, registry, interval=0.02, shipped=shipped)
+    follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
     server = make_server(service, follower, **access)
     up = threading.Event()

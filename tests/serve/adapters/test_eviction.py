@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tell.adapter.card import WEIGHTS
 from tellmt.cli import main
 from tests.serve.adapters.test_follower import Bench, Stream, bench, live, serving_one  # noqa: F401

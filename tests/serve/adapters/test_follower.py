@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tell.adapter.card import WEIGHTS, Adapter
 from tell.errors import EngineError
 from tell.files import write_atomic

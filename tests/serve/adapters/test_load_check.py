@@ -82,7 +82,7 @@ def test_sentences_too_long_for_the_context_are_left_out(bench: Bench) -> None: 
 
 def test_loaded_again_it_must_still_act(bench: Bench) -> None:  # noqa: F811
     """A version that was proved is proved by one sentence when it comes back, and refused if the engine has lost it."""
-    from serve.adapters.versions import Limits
+    from serve.config import Limits
 
     old = publish(bench, golden())
     bench.publish("fo-is", seed=1)

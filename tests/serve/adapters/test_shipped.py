@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import serve.files.local
-from serve.adapters.versions import Limits
 from serve.cli import base_of
+from serve.config import Limits
 from tell.adapter.card import CARD, WEIGHTS, Adapter
 from tell.adapter.shipped import on_base, shipped_adapters, shipped_dir
 from tell.model.base import DEFAULT_BASE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tests.support.serving import Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]

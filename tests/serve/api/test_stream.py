@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tell.errors import EngineError
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tests.support.serving import Running, error, running, until

@@ -15,9 +15,9 @@ import limits.aio.strategies
 import limits.storage.base
 import pytest
 
-from serve.adapters.versions import Limits
 from serve.auth.keys import add_key
 from serve.auth.quota import Quota, wait
+from serve.config import Limits
 from tell.errors import EngineError
 from tell.registry.registry import Registry
 from tests.conftest import Ran

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.adapters.versions import Limits
 from serve.auth.keys import add_key
+from serve.config import Limits
 from serve.documents.jobs import JobLimits
 from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, fit_name
 from serve.formats import format_of

@@ -20,7 +20,7 @@ import pytest
 
 import serve.files.local
 import serve.files.remote
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tell.errors import EngineError, Overloaded, RequestError
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, Generation, Prompt

@@ -18,7 +18,7 @@ import pytest
 
 import serve.files.local
 import serve.files.remote
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from serve.files.runner import batches
 from serve.files.segment_store import SHARD, Done, Ledger, Shard
 from tell.errors import EngineError, TellmtError

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.adapters.versions import Limits
 from serve.auth.keys import add_key
+from serve.config import Limits
 from tell.errors import EngineError
 from tests.conftest import SHARED
 from tests.support.serving import Running, error, running, until

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from serve.adapters.follower import Follower
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions
 from tell.registry.registry import Registry
@@ -169,7 +169,7 @@ def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeyp
         engine = Upper(EngineOptions(base=light_base(isolated / "cache"), max_context=2048))
         service = Service(engine, Limits(context=2048))
         await service.start()
-        await Follower(service, Registry(), interval=60).look()
+        await Follower(service.versions, Registry(), interval=60).look()
         engine.delay = 30.0
         monkeypatch.setattr(service, "_final", final)
         async with service.lease("is", "en") as version:

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.adapters.versions import Limits
 from serve.auth.keys import add_key
+from serve.config import Limits
 from serve.scheduling.admission import Admission, Rate
 from serve.scheduling.batch_window import STAY, Window, resting, window_of
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge

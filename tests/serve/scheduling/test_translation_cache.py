@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from serve.scheduling.translation_cache import ENTRY, Cache
 from tell.errors import EngineError
 from tell.registry.registry import Registry

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from serve.translation.quality import CANDIDATES, MOST_ALTERNATIVES, candidates, samplings
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.text.flags import Checked

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits
+from serve.config import Limits
 from tests.support.scripted_engine import Script, ScriptedEngine
 from tests.support.serving import Running, running
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.adapters.versions import Limits, Way
+from serve.config import Limits, Way
 from serve.translation.routing import parse_ways, reachable
 from tell.client.client import Client
 from tell.errors import BadInput, NotServed
