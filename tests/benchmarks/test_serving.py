@@ -423,7 +423,7 @@ def test_soak_from_end_to_end(home: Path) -> None:
     assert (home / "soak.png").read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("name", ["bench_serve", "overload_serve", "churn_serve", "stop_serve", "soak_serve"])
+@pytest.mark.parametrize("name", ["bench_serve", "overload", "churn", "shutdown", "soak"])
 def test_help_is_at_hand(name: str) -> None:
     assert "--engine" in script(name, "--help").stdout
 

@@ -231,7 +231,7 @@ asyncio.run(go())
     try:
         until(lambda: folder().exists() and list(folder().glob(".*.new.*")), 60)
         children = [int(p) for path in Path(f"/proc/{service.pid}/task").glob("*/children") for p in path.read_text().split()]
-        [child] = [p for p in children if b"ct2_convert" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        [child] = [p for p in children if b"serve.engines.ct2.convert" in Path(f"/proc/{p}/cmdline").read_bytes()]
         assert os.getpriority(os.PRIO_PROCESS, child) >= 10
         # In a session of its own, so that Ctrl-C in a terminal does not reach it.
         assert os.getsid(child) == child
