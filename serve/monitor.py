@@ -259,14 +259,14 @@ class Monitor:
         raise EngineError("the version changed while the canary set was translated, twice")
 
     async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
-        from serve.translation.request import Ask
+        from serve.translation.request import RequestOptions
 
         pair, seconds = canary.parsed, self.service.limits.timeout
         for left in reversed(range(TRIES)):
-            ask = Ask("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, low=True)
+            options = RequestOptions("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, background=True)
             try:
                 async with asyncio.timeout(seconds), self.service.lease(pair.source.tag, pair.target.tag) as version:
-                    made = await self.service.translate(version, texts, ask)
+                    made = await self.service.translate(version, texts, options)
                     versions[version.adapter.id] = version.adapter.card.base.id
                     return made
             except TimeoutError:

@@ -161,8 +161,8 @@ class DevWatch:
         # Only `generate` is asked for.
         translator = Translator(cast(Engine, self._greedy), tokens, anchor, decoding, None, min(CONTEXT, base.context))
         self._translator = translator
-        self._fits = [_fits(translator, p.source) for p in pairs]
         self._pairs = list(pairs)
+        self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
         self._metric = CHRF()
         self.history: list[tuple[int, float]] = []
         self.signature = ""
@@ -184,16 +184,15 @@ class DevWatch:
     def look(self, model: Any, step: int, signals: Sequence[int] = ()) -> Look:
         """Translate the segments with the model as it stands after `step` steps. A signal that comes in `signals` meanwhile breaks it off."""
         self._greedy.model, self._greedy.signals = model, signals
-        sources = [p.source for p, fits in zip(self._pairs, self._fits, strict=True) if fits]
         try:
             with _at_rest(model, self.device):
-                made = iter(asyncio.run(self._translator.translate(sources)))
+                hypotheses = asyncio.run(self._translator.translate_fitting([p.source for p in self._pairs]))
         except _BrokenOff:
             return Look(0.0, False, False, signals[0])
         finally:
             self._greedy.model = None
         # What does not fit into the context is scored as not translated, as in scoring.
-        lines = [" ".join(next(made).text.split("\n")) if fits else "" for fits in self._fits]
+        lines = ["" if isinstance(h, RequestError) else " ".join(h.text.split("\n")) for h in hypotheses]
         score = self._metric.corpus_score(lines, [[p.target for p in self._pairs]])
         before = self.best
         self.history.append((step, round(float(score.score), 4)))
@@ -209,7 +208,7 @@ class DevWatch:
             "best_chrf": best and best[1],
             "signature": self.signature,
             "segments": len(self._pairs),
-            "too_long": self._fits.count(False),
+            "too_long": self._too_long,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -235,14 +234,6 @@ def keep_best(place: Path, masters: Masters, dev: DevWatch) -> dict[str, Any]:
         return found | {"kept_step": None}
     masters.restore(tensors, step)
     return found | {k: progress["dev"][k] for k in ("best_step", "best_chrf")} | {"kept_step": step}
-
-
-def _fits(translator: Translator, source: str) -> bool:
-    try:
-        translator.prompt(source.strip())
-    except RequestError:
-        return False
-    return True
 
 
 @contextmanager
