@@ -121,7 +121,7 @@ def child(root: Path, lines: int) -> int:
 
     from serve.files import outputs, runner
     from serve.files.collect_and_fill import Collect, Fill
-    from serve.files.segment_store import Done, Ledger
+    from serve.files.segment_store import Done, SegmentStore
     from serve.formats.units import Options
 
     class Instant:
@@ -136,17 +136,17 @@ def child(root: Path, lines: int) -> int:
         for i in range(lines):
             f.write(f"Lína númer {i} í löngu skjali um {'allt og ' * (i % 12)}ekkert.\n")
     (root / "million.sqlite").unlink(missing_ok=True)
-    ledger = Ledger(root / "million.sqlite")
+    store = SegmentStore(root / "million.sqlite")
     times = [time.monotonic()]
     (work,) = outputs.plan([str(source)], str(target), None)
-    one = Collect(ledger, False)
+    one = Collect(store, False)
     with work.opened() as f:
         work.format.convert(f, outputs.Nowhere(), one, Options())  # type: ignore[arg-type]
     one.end()
     times.append(time.monotonic())
-    asyncio.run(runner.run(ledger, Instant()))  # type: ignore[arg-type]
+    asyncio.run(runner.run(store, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
-    filled = Fill(ledger, False, "million.txt")
+    filled = Fill(store, False, "million.txt")
     with outputs.written(str(target)) as out, work.opened() as f:
         work.format.convert(f, out, filled, Options())
     filled.end()

@@ -20,7 +20,7 @@ from serve.files import outputs, report, run_state, runner
 from serve.files.collect_and_fill import Collect, Counts, Enough, Fill, Look
 from serve.files.outputs import Work
 from serve.files.runner import Backend
-from serve.files.segment_store import Ledger
+from serve.files.segment_store import SegmentStore
 from serve.formats import FORMATS
 from serve.formats.units import Options
 from serve.translation.quality import Quality
@@ -87,11 +87,11 @@ async def _with(opened: AbstractAsyncContextManager[Any], jobs: int | None) -> A
         yield backend
 
 
-def _collect(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[str, Counts]:
-    ledger.begin()
+def _collect(works: Sequence[Work], store: SegmentStore, options: Options) -> dict[str, Counts]:
+    store.begin()
     out = {}
     for work in works:
-        one = Collect(ledger, options.again)
+        one = Collect(store, options.again)
         with work.opened() as f:
             work.format.convert(f, cast(IO[bytes], outputs.Nowhere()), one, options)
         one.end()
@@ -111,10 +111,10 @@ def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
         yield (one.source, one.target) if own == pair else (one.target, one.source)
 
 
-def _fill(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[str, Counts]:
+def _fill(works: Sequence[Work], store: SegmentStore, options: Options) -> dict[str, Counts]:
     out = {}
     for work in works:
-        one = Fill(ledger, options.again, work.name)
+        one = Fill(store, options.again, work.name)
         with outputs.written(work.output) as to, work.opened() as f:
             work.format.convert(f, to, one, options)
             work.check_unchanged()
@@ -123,37 +123,37 @@ def _fill(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[str, 
     return out
 
 
-async def _translated(ledger: Ledger, opened: AbstractAsyncContextManager[Backend], server: bool, dry: bool) -> float:
+async def _translated(store: SegmentStore, opened: AbstractAsyncContextManager[Backend], server: bool, dry: bool) -> float:
     """Translate what is open, or a part of it to tell how long the rest will take; the seconds that takes."""
     async with opened as backend:
-        if not server and (gone := ledger.forget(backend.adapters[0])):
+        if not server and (gone := store.forget(backend.adapters[0])):
             say(f"another version is live since the last run: its {gone:,} segments are translated anew")
         began = time.monotonic()
         if dry:
-            return await runner.estimate(ledger, backend)
-        await runner.run(ledger, backend)
+            return await runner.estimate(store, backend)
+        await runner.run(store, backend)
         return time.monotonic() - began
 
 
 def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Options, asked: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """All files of one pair. Returns the result, and how many segments failed."""
     key = {"works": [(w.key(), str(Path(w.output).resolve())) for w in works], "pair": str(pair), **{k: asked[k] for k in ("server", "registry", "quality")}}
-    with run_state.state(key, asked["fresh"]) as (ledger, place):
-        counts = _collect(works, ledger, options)
+    with run_state.state(key, asked["fresh"]) as (store, place):
+        counts = _collect(works, store, options)
         if asked["corpus"]:
-            ledger.reuse(_corpus_pairs(Path(asked["corpus"]), pair))
-        before = ledger.totals()
-        if before.done and ledger.adapters():
+            store.reuse(_corpus_pairs(Path(asked["corpus"]), pair))
+        before = store.totals()
+        if before.done and store.adapters():
             say(f"going on: {before.done_times:,} of {before.times:,} segments are there already")
         if asked["dry_run"]:
-            left = asyncio.run(_translated(ledger, open_(pair), bool(asked["server"]), True)) if before.done < before.segments else 0.0
+            left = asyncio.run(_translated(store, open_(pair), bool(asked["server"]), True)) if before.done < before.segments else 0.0
             found = {"pair": str(pair), **report.summary(counts), "different": before.segments, "seconds": round(left, 1)}
             say(f"{pair}: {found['segments']:,} segments, {before.segments:,} different to translate, {before.characters:,} characters: about {clock(left)}")
             return found, 0
-        seconds = asyncio.run(_translated(ledger, open_(pair), bool(asked["server"]), False)) if before.done < before.segments else 0.0
-        counts = _fill(works, ledger, options)
-        report.tell(works, ledger)
-        adapters = ledger.adapters()
+        seconds = asyncio.run(_translated(store, open_(pair), bool(asked["server"]), False)) if before.done < before.segments else 0.0
+        counts = _fill(works, store, options)
+        report.tell(works, store)
+        adapters = store.adapters()
         if len(adapters) > 1:
             say(f"another version went live meanwhile: {', '.join(a[:12] for a in adapters)} answered")
         total = report.summary(counts)
@@ -164,9 +164,9 @@ def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Optio
             "truncated": total["flags"].get("truncated", 0), "empty": total["flags"].get("empty", 0),
         }  # fmt: skip
         if asked["report"]:
-            report.write(asked["report"], result, ledger)
+            report.write(asked["report"], result, store)
         elif total["failed"] and asked["output"] not in (None, "-"):
-            report.write_failed(f"{str(asked['output']).rstrip('/')}.failed.jsonl", ledger)
+            report.write_failed(f"{str(asked['output']).rstrip('/')}.failed.jsonl", store)
         said = {"kept": "left as they were", "reused": "from the corpus", "flagged": "flagged"}
         rest = "".join(f", {total[name]:,} {what}" for name, what in said.items() if total[name])
         say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{rest}")

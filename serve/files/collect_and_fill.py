@@ -1,4 +1,4 @@
-"""The two passes over a file: one that puts its segments into the ledger, one that puts their translations into the file. And one that only looks.
+"""The two passes over a file: one that puts its segments into the store, one that puts their translations into the file. And one that only looks.
 
 What a segment is, both ask the same way: the lines of a unit, without their layout (tell.text.segments).
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from serve.files.segment_store import Ledger, Noted
+from serve.files.segment_store import Noted, SegmentStore
 from serve.formats.text import one_line
 from serve.formats.units import Made, Unit
 from tell.errors import CorpusError
 from tell.text.flags import FLAGS
 from tell.text.segments import fill, pieces, split
 
-# Segments, or notes, that go to the ledger in one step.
+# Segments, or notes, that go to the store in one step.
 STEP = 2000
 # Characters of a file that tell its language.
 ENOUGH = 4000
@@ -40,8 +40,8 @@ class Counts:
 class Collect:
     """The first pass."""
 
-    def __init__(self, ledger: Ledger, again: bool):
-        self.ledger, self.again = ledger, again
+    def __init__(self, store: SegmentStore, again: bool):
+        self.store, self.again = store, again
         self.counts = Counts()
         self._held: list[str] = []
 
@@ -66,15 +66,15 @@ class Collect:
         self.counts.warnings += 1
 
     def end(self) -> None:
-        self.ledger.add(self._held)
+        self.store.add(self._held)
         self._held = []
 
 
 class Fill:
     """The second pass. `file` is its name in messages."""
 
-    def __init__(self, ledger: Ledger, again: bool, file: str):
-        self.ledger, self.again, self.file = ledger, again, file
+    def __init__(self, store: SegmentStore, again: bool, file: str):
+        self.store, self.again, self.file = store, again, file
         self.counts = Counts()
         self._held: list[Noted] = []
 
@@ -92,7 +92,7 @@ class Fill:
         flags: set[str] = set()
         origins: set[str] = set()
         for i in pieces(spans):
-            found = self.ledger.find(spans[i].text)
+            found = self.store.find(spans[i].text)
             if found is None or (found.text is None and found.problem is None):
                 raise CorpusError("the file changed while it was read", place=self.file, valid="the same command again")
             if found.text is None:
@@ -130,7 +130,7 @@ class Fill:
 
     def end(self) -> None:
         if self._held:
-            self.ledger.note(self._held)
+            self.store.note(self._held)
         self._held = []
 
 

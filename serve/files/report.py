@@ -1,6 +1,6 @@
 """What a run over files has to say: on the terminal, as one JSON object, and as a report in Markdown or JSON with every segment that somebody should look at.
 
-Reads the notes in a ledger, one by one; writes the report aside and renames it.
+Reads the notes in a store, one by one; writes the report aside and renames it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from serve.files.collect_and_fill import Counts
 from serve.files.outputs import Work, written
-from serve.files.segment_store import Ledger, Noted
+from serve.files.segment_store import Noted, SegmentStore
 from tell.console import say
 from tell.errors import BadInput
 
@@ -48,12 +48,12 @@ class _Places:
         return shown + (f" and {self.count - NAMED:,} more" if self.count > NAMED else "")
 
 
-def tell(works: Sequence[Work], ledger: Ledger) -> None:
+def tell(works: Sequence[Work], store: SegmentStore) -> None:
     """What is wrong with which segments, on stderr, file by file."""
     formats = {w.name: w.format.name for w in works}
-    left = Counter(n.file for n in ledger.noted("failed", "bad"))
+    left = Counter(n.file for n in store.noted("failed", "bad"))
     shown: Counter[str] = Counter()
-    for row in ledger.noted("failed", "bad"):
+    for row in store.noted("failed", "bad"):
         shown[row.file] += 1
         if shown[row.file] > NAMED:
             continue
@@ -63,9 +63,9 @@ def tell(works: Sequence[Work], ledger: Ledger) -> None:
         if count > NAMED:
             say(f"{file}: {count - NAMED:,} more are not translated")
     warned: defaultdict[tuple[str, str], _Places] = defaultdict(_Places)
-    for row in ledger.noted("warning"):
+    for row in store.noted("warning"):
         warned[row.file, row.why].add(row.place)
-    for row in ledger.noted("flagged"):
+    for row in store.noted("flagged"):
         for flag, what in (("truncated", "cut at the length limit"), ("empty", "the adapter returned nothing for")):
             if flag in row.why.split(", "):
                 warned[row.file, what].add(row.place)
@@ -82,23 +82,23 @@ def summary(counts: Mapping[str, Counts]) -> dict[str, Any]:
     return {**{n: sum(getattr(c, n) for c in counts.values()) for n in names}, "flags": dict(sorted(flags.items()))}
 
 
-def _rows(ledger: Ledger) -> Iterator[Noted]:
-    yield from ledger.noted("failed", "bad")
-    yield from ledger.noted("flagged")
-    yield from ledger.noted("warning")
+def _rows(store: SegmentStore) -> Iterator[Noted]:
+    yield from store.noted("failed", "bad")
+    yield from store.noted("flagged")
+    yield from store.noted("warning")
 
 
 def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def write(name: str, result: Mapping[str, Any], ledger: Ledger) -> None:
+def write(name: str, result: Mapping[str, Any], store: SegmentStore) -> None:
     """The report. Its texts are the file's: it is as confidential as they are."""
     with written(name) as out:
         if name.endswith(".json"):
             head = json.dumps(result, ensure_ascii=False, indent=2, sort_keys=True)
             out.write((head.rstrip("}").rstrip() + ',\n  "rows": [').encode())
-            for i, row in enumerate(_rows(ledger)):
+            for i, row in enumerate(_rows(store)):
                 one = {"file": row.file, "place": row.place, "kind": row.kind, "source": row.source, "translation": row.made, "why": row.why}
                 out.write((",\n    " if i else "\n    ").encode() + json.dumps(one, ensure_ascii=False).encode())
             out.write(b"\n  ]\n}\n")
@@ -113,7 +113,7 @@ def write(name: str, result: Mapping[str, Any], ledger: Ledger) -> None:
         if result["flags"]:
             out.write(b"\n| flag | segments |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in result["flags"].items()).encode())
         first = True
-        for row in _rows(ledger):
+        for row in _rows(store):
             if first:
                 out.write(b"\n| where | what | source | translation |\n|---|---|---|---|\n")
                 first = False
@@ -121,8 +121,8 @@ def write(name: str, result: Mapping[str, Any], ledger: Ledger) -> None:
             out.write(f"| {_cell(row.file)}, {_cell(row.place)} | {_cell(what)} | {_cell(row.source)} | {_cell(row.made)} |\n".encode())
 
 
-def write_failed(name: str, ledger: Ledger) -> None:
+def write_failed(name: str, store: SegmentStore) -> None:
     """What was not translated, a JSON object a line, beside the output."""
     with written(name) as out:
-        for row in ledger.noted("failed", "bad"):
+        for row in store.noted("failed", "bad"):
             out.write((json.dumps({"file": row.file, "place": row.place, "why": row.why, "source": row.source}, ensure_ascii=False) + "\n").encode())

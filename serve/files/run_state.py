@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serve.files.segment_store import Ledger
+from serve.files.segment_store import SegmentStore
 from tell.errors import BadInput
 from tell.files import key_of
 from tell.paths import cache_dir, writable
@@ -24,8 +24,8 @@ MONTH = 30 * 86400.0
 
 
 @contextmanager
-def state(asked: dict[str, Any], fresh: bool) -> Iterator[tuple[Ledger, Path]]:
-    """The ledger of the run that was asked this, and its directory. Raises BadInput while another process works on it, OSError on a full disk."""
+def state(asked: dict[str, Any], fresh: bool) -> Iterator[tuple[SegmentStore, Path]]:
+    """The store of the run that was asked this, and its directory. Raises BadInput while another process works on it, OSError on a full disk."""
     root = writable(cache_dir() / "translate", "cache", "TELLMT_CACHE")
     for old in root.iterdir():
         if old.is_dir() and time.time() - old.stat().st_mtime > MONTH:
@@ -42,11 +42,11 @@ def state(asked: dict[str, Any], fresh: bool) -> Iterator[tuple[Ledger, Path]]:
             for left in place.glob("ledger.sqlite*"):
                 left.unlink()
         os.utime(place)
-        ledger = Ledger(place / "ledger.sqlite")
+        store = SegmentStore(place / "ledger.sqlite")
         try:
-            yield ledger, place
+            yield store, place
         finally:
-            ledger.close()
+            store.close()
     finally:
         os.close(lock)
 

@@ -1,6 +1,6 @@
 """Shards of segments through a translator, local or over HTTP, in batches of like length that are kept in flight, with a progress bar.
 
-Reads the open shards of a ledger and records there what comes of each batch, as soon as it is there. `translate_shard` is all that a cluster needs of this:
+Reads the open shards of a store and records there what comes of each batch, as soon as it is there. `translate_shard` is all that a cluster needs of this:
 a shard in, results out.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
-from serve.files.segment_store import Done, Ledger, Shard
+from serve.files.segment_store import Done, SegmentStore, Shard
 from tell.console import progress
 
 # Segments that a dry run translates to see how long the rest will take.
@@ -67,10 +67,10 @@ def _bar() -> Any:
     )  # fmt: skip
 
 
-async def run(ledger: Ledger, backend: Backend) -> None:
-    """Translate what is open in the ledger. Raises what the backend raises; what was recorded until then stays."""
-    ledger.divide()
-    totals = ledger.totals()
+async def run(store: SegmentStore, backend: Backend) -> None:
+    """Translate what is open in the store. Raises what the backend raises; what was recorded until then stays."""
+    store.divide()
+    totals = store.totals()
     began = time.monotonic()
     done, failed = 0, False
     # Batches under way of each shard, and whether more will come; a shard is done when all are back.
@@ -78,7 +78,7 @@ async def run(ledger: Ledger, backend: Backend) -> None:
 
     def parts() -> Generator[Shard, None, None]:
         # Across the borders of shards, so that the engine does not wait at one.
-        for shard in ledger.shards():
+        for shard in store.shards():
             open_[shard.number] = 1
             for part in batches(shard, backend.lines, backend.characters):
                 open_[shard.number] += 1
@@ -89,7 +89,7 @@ async def run(ledger: Ledger, backend: Backend) -> None:
         open_[number] -= 1
         if not open_[number]:
             del open_[number]
-            ledger.close_shard(number)
+            store.close_shard(number)
 
     with _bar() as bar, contextlib.closing(parts()) as waiting:
         # The bar's length is in characters, since batches of long segments take longer.
@@ -103,7 +103,7 @@ async def run(ledger: Ledger, backend: Backend) -> None:
                 except Exception:
                     failed = True
                     raise
-                done += ledger.record(part.ids, made, backend.adapters)
+                done += store.record(part.ids, made, backend.adapters)
                 back(part.number)
                 rate = done / max(time.monotonic() - began, 1e-3)
                 bar.update(task, advance=sum(map(len, part.texts)), done=totals.done_times + done, rate=rate)
@@ -122,13 +122,13 @@ async def run(ledger: Ledger, backend: Backend) -> None:
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def estimate(ledger: Ledger, backend: Backend) -> float:
+async def estimate(store: SegmentStore, backend: Backend) -> float:
     """Seconds that the open segments will take, by translating some of all lengths, which stay translated."""
-    sample = ledger.sample(SAMPLE)
+    sample = store.sample(SAMPLE)
     if not sample.texts:
         return 0.0
     began = time.monotonic()
-    ledger.record(sample.ids, await translate_shard(sample, backend), backend.adapters)
+    store.record(sample.ids, await translate_shard(sample, backend), backend.adapters)
     seconds = time.monotonic() - began
-    totals = ledger.totals()
+    totals = store.totals()
     return seconds * (totals.characters - totals.done_characters) / max(1, sum(map(len, sample.texts)))

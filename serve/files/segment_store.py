@@ -55,7 +55,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What the ledger has of a segment: its translation, or the reason why there is none."""
+    """What the store has of a segment: its translation, or the reason why there is none."""
 
     text: str | None
     flags: tuple[str, ...]
@@ -89,7 +89,7 @@ def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-class Ledger:
+class SegmentStore:
     """Raises OSError when the disk is full, TellmtError when the file is damaged."""
 
     def __init__(self, path: Path):
