@@ -1,4 +1,4 @@
-"""Translating without a server: the live adapter of a pair, or else the one that came with tellmt, in an engine of this process.
+"""Translates without a server: with the live adapter of a pair, or else the one that came with tellmt, in an engine of this process.
 
 Segments go through the service's decoder (serve.translation.decoder), with its flags and its retries.
 """
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from serve.files.segment_store import Done
+from serve.files.segment_store import SegmentResult
 from serve.translation.decoder import Decoder, Effort
 from serve.translation.quality import Quality
 from tell.adapter.card import check_base
@@ -28,7 +28,7 @@ CONTEXT = 4096
 # Segments handed to the engine at once, and how many such batches: one or more wait while one runs. The GPU driver batches by itself and wants many.
 LINES, PARALLEL = {"vllm": 64}, {"vllm": 12}
 LINES_CPU, PARALLEL_CPU = 64, 3
-# Ways in which a flagged segment is tried again.
+# Ways in which a flagged segment is retried.
 TRIES = 4
 NONE_LIVE = "none yet; publish one with: tellmt publish"
 
@@ -47,19 +47,22 @@ class LocalBackend:
         """Each text as segments and layout, or why one of its segments is refused."""
         return [next(filter(None, map(self.decoder.translator.refusal, _segments(spans))), spans) for spans in self.decoder.split(texts)]
 
-    async def translate(self, texts: Sequence[str]) -> list[Done]:
+    async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
         splits = await asyncio.to_thread(self._split, texts)
         segments = [segment for spans in splits if not isinstance(spans, RequestError) for segment in _segments(spans)]
         decoded = iter(await self.decoder.decode(segments, self.effort))
-        return [Done("", failed=str(spans)) if isinstance(spans, RequestError) else _done(spans, [next(decoded) for _ in pieces(spans)]) for spans in splits]
+        return [
+            SegmentResult("", failed=str(spans)) if isinstance(spans, RequestError) else _result(spans, [next(decoded) for _ in pieces(spans)])
+            for spans in splits
+        ]
 
 
 def _segments(spans: Sequence[Span]) -> list[str]:
     return [spans[i].text for i in pieces(spans)]
 
 
-def _done(spans: Sequence[Span], segments: Sequence[Checked]) -> Done:
-    return Done(fill(spans, [s.text for s in segments]), union(s.flags for s in segments))
+def _result(spans: Sequence[Span], segments: Sequence[Checked]) -> SegmentResult:
+    return SegmentResult(fill(spans, [s.text for s in segments]), union(s.flags for s in segments))
 
 
 def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
@@ -70,7 +73,7 @@ def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
 async def open_local(
     pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str, tries: int = TRIES, quality: Quality = "fast"
 ) -> AsyncIterator[LocalBackend]:
-    """The engine started with the pair's live adapter, or else the shipped one, loaded and proved.
+    """An engine with the pair's live adapter, or else the shipped one, loaded and checked.
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
@@ -78,11 +81,11 @@ async def open_local(
     from tell.model.tokenizer import Tokens
 
     name = choose_engine(engine_name)
-    live, own = registry.state(str(pair)).live, shipped.get(str(pair))
+    live, shipped_adapter = registry.state(str(pair)).live, shipped.get(str(pair))
     if live is not None:
         adapter = registry.adapter(live)
-    elif own is not None:
-        adapter = own.open()
+    elif shipped_adapter is not None:
+        adapter = shipped_adapter.open()
     else:
         valid = ", ".join(live_pairs(registry, shipped)) or NONE_LIVE
         raise NotServed("no adapter is live for this pair", place=registry.place, found=str(pair), valid=valid)
@@ -96,7 +99,7 @@ async def open_local(
     engine = open_engine(name, options)
     tokens = Tokens(base)
     try:
-        # What the guards read when they are first used takes a second, in which the engine starts.
+        # `prepare` reads the model of languages, which takes a second, while the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
