@@ -37,7 +37,7 @@ from serve.translation.quality import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, asked_ways
 from serve.translation.service import Service
-from serve.translation.source_language import Found, find_all, pairs_into
+from serve.translation.source_language import TextPair, find_all, pairs_into
 from tell.console import say
 from tell.errors import RequestError, TellmtError
 from tell.text.flags import Flag, union
@@ -179,12 +179,12 @@ class Lines(Response):
             await send({"type": "http.response.body", "body": kept.pop(0), "more_body": True})
 
 
-def _language(found: Found | None) -> dict[str, Any]:
+def _language(found: TextPair | None) -> dict[str, Any]:
     return {} if found is None else {"language": found.detected.language, "confidence": round(found.detected.confidence, 4)}
 
 
 # How it is translated (None: nothing to do), the number of the first text, and what was found of each, with source auto.
-Stretch = tuple[Route | None, int, list[Found | None]]
+Stretch = tuple[Route | None, int, list[TextPair | None]]
 
 
 async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], Route]:

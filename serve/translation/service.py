@@ -222,9 +222,7 @@ class Service:
         async with self.decoding(version, texts, options) as pending:
             return await pending.translations()
 
-    async def translate_route(
-        self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]
-    ) -> list[Translation]:
+    async def translate_route(self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]) -> list[Translation]:
         """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `leased` is told each version.
 
         The translation of a pivot has the flags of both steps. Raises what `lease` and `translate` do.

@@ -111,7 +111,7 @@ def test_streams_auto_html_and_quality(both: Running, made: Any) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"fallback": "base"}, "fallback: the service does not translate so (serve --fallback); found base; valid: pivot"),
+        ({"fallback": "base"}, "fallback: the service does not offer this fallback (serve --fallback); found base; valid: pivot"),
         ({"fallback": ["pivot", "base"]}, "found base; valid: pivot"),
         ({"fallback": "english"}, "fallback: not usable; valid: where the pair has no adapter: none, or pivot, base"),
         ({"fallback": ["none"]}, "fallback: not usable"),
