@@ -82,11 +82,11 @@ class Events(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         state = None
         while True:
-            news = job.news
+            changed = job.changed
             if state is None or (job.state != state and job.ended is None):
                 state = job.state
                 await tell(_event("status", status_of(job, self.jobs)))
-            while self.had in job.made:
+            while self.had in job.translations:
                 await tell(self._part(self.had))
                 self.had += 1
             if job.gone or job.ended is not None:
@@ -94,12 +94,12 @@ class Events(Response):
             # What was told to happen while the last event was sent has set it already.
             try:
                 async with asyncio.timeout(QUIET):
-                    await news.wait()
+                    await changed.wait()
             except TimeoutError:
                 await tell(b": still here\n\n")
 
     def _part(self, number: int) -> bytes:
-        job, made = self.job, self.job.made[number]
+        job, made = self.job, self.job.translations[number]
         progress = Progress(done=job.done, total=job.total, seconds=job.seconds_left())
         part = DocumentPart(index=number, parts=job.parts, text=made.text, truncated=made.truncated, flags=list(made.flags), progress=progress)
         return _event("part", part, str(number + 1))
