@@ -46,6 +46,7 @@ epochs = {epochs}
 batch_tokens = 512
 save_steps = {save_steps}
 compile = "off"
+threads = 1
 """
 STUDY = """name = "earlier"
 base = "tiny"
