@@ -22,7 +22,7 @@ import pytest
 from batch_engine import Capitals
 
 from tell.cli import main
-from tell.engine import EngineOptions, Generation
+from tell.engine import EngineOptions
 from tell.registry import Registry
 from tests.conftest import ROOT, Ran, Tellmt
 from tests.fake_eval_engine import light_base
@@ -58,10 +58,11 @@ def contents(*paths: str) -> dict[str, str]:
 
 
 def same_versions(scores: Path) -> bool:
-    """Whether what is part of the key of scores is here what it was there: they are of these versions, and others make others."""
-    here = {"python": platform.python_version(), "ct2": metadata.version("ctranslate2")}
-    here |= {name: metadata.version(name) for name in ("sacrebleu", "tellmt")}
-    return bool(json.loads(scores.read_bytes())["versions"] == here)
+    """Whether what is part of the key of scores, beside the formats of tellmt's own, is here what it was there: others are made anew, as they should be."""
+    made = {k: v.split(",")[0] for k, v in json.loads(scores.read_bytes())["versions"].items()}
+    names = {"ct2": "ctranslate2", "sacrebleu": "sacrebleu", "tellmt": "tellmt"}
+    there = {d.name for d in metadata.distributions()}
+    return made == {"python": platform.python_version(), **{k: metadata.version(d) for k, d in names.items() if d in there}}
 
 
 def test_the_registry(home: Path, tellmt: Tellmt) -> None:
@@ -101,7 +102,7 @@ def test_training_is_reused_and_goes_on(home: Path, cli: CLI, tellmt: Tellmt) ->
     ran = cli("train", "--recipe", "stopped.toml", "--mixed", "mixed", "-o", "stopped", "--json")
     assert "going on from the checkpoint after step 5 of 76" in ran.err and ran.json["card"]["training"]["steps"] == 76, ran.err
     (scored,) = [r["scores"] for r in tellmt("runs", "first.run")[1]["runs"]]
-    assert [s["name"] for s in scored] == ["corpus/test", "dev"]
+    assert [s["name"] for s in scored] == ["corpus/test"]
 
 
 def test_scores_are_reused(home: Path, tellmt: Tellmt) -> None:
@@ -113,23 +114,6 @@ def test_scores_are_reused(home: Path, tellmt: Tellmt) -> None:
     assert contents("scores", str(home / "cache" / "hypotheses")) == before
 
 
-class Counting(Capitals):
-    """Writes in capitals, but for the golden sentences of its adapter, which it proves itself by."""
-
-    def __init__(self, options: EngineOptions):
-        super().__init__(options)
-        self.golden: dict[str, str] = {}
-
-    async def load(self, adapter_id: str, path: Path) -> None:
-        await super().load(adapter_id, path)
-        self.golden |= {s["source"].strip(): s["output"] for s in json.loads((path / "card.json").read_bytes())["golden"]["sentences"]}
-
-    def answer(self, source: str, adapter_id: str | None) -> Generation:
-        if adapter_id is not None and source in self.golden:
-            return Generation(self.golden[source], 3, "stop")
-        return super().answer(source, adapter_id)
-
-
 def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
     (state,) = (home / "cache" / "translate").iterdir()
     # Looked at in another copy: whoever opens it last tidies it up, which a killed process did not.
@@ -139,10 +123,10 @@ def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monke
     given = Path("batch.txt").read_text(encoding="utf-8")
     lines = given.removesuffix("\n").split("\n")
     assert len(lines) == 600 and len(stored) == 64
-    engines: list[Counting] = []
+    engines: list[Capitals] = []
 
-    def open_engine(name: str, options: EngineOptions) -> Counting:
-        engines.append(Counting(options))
+    def open_engine(name: str, options: EngineOptions) -> Capitals:
+        engines.append(Capitals(options))
         return engines[-1]
 
     monkeypatch.setattr("serve.local.open_engine", open_engine)
@@ -166,8 +150,8 @@ def test_the_monitor(home: Path, tellmt: Tellmt) -> None:
     assert [(a["kind"], a["closed"] is None) for a in found["alarms"]] == [("unreachable", True), ("worthless", False)]
     frozen = tellmt("monitor", "freeze", "is-en", "--source", "canary.is", "--target", "canary.en", "--size", 100)[1]
     assert not frozen["written"]
-    # The newest run with its outputs can be accepted yet: they are read.
-    assert tellmt("monitor", "accept", "is-en", "--why", "to see")[1]["run"] == found["runs"][1]["id"]
+    # Of the runs before the last one, a baseline's outputs alone are kept, so that it can be accepted.
+    assert tellmt("monitor", "accept", "is-en", "--why", "to see")[1]["run"] == found["runs"][0]["id"]
 
 
 def test_keys(home: Path, tellmt: Tellmt, tmp_path: Path) -> None:
