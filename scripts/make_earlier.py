@@ -220,7 +220,7 @@ def pair(maker: Maker) -> None:
     words = ("pair", "add", "fo-en", "pair.tsv", "--few", "--one-way", "--base", "tiny", *ENGINE)
     maker.run(*words, "--dry-run")
     recipe = maker.out / "pairs" / "fo-en" / "fo-en" / "recipe.toml"
-    text = recipe.read_text().replace("epochs = 3", "epochs = 12\ncompile = \"off\"").replace("learning_rate = 0.0005", "learning_rate = 0.01")
+    text = recipe.read_text().replace("epochs = 3", 'epochs = 12\ncompile = "off"').replace("learning_rate = 0.0005", "learning_rate = 0.01")
     recipe.write_text(text + "\n[lora]\nrank = 1\nalpha = 8\n")
     maker.run(*words)
 

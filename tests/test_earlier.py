@@ -51,8 +51,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(*paths: str) -> dict[str, str]:
-    """File -> the hash of its content, for the files in and below paths."""
-    files = [f for p in paths for f in ([Path(p)] if Path(p).is_file() else Path(p).rglob("*")) if f.is_file()]
+    """File -> the hash of its content, for the files in and below paths, but for locks."""
+    files = [f for p in paths for f in ([Path(p)] if Path(p).is_file() else Path(p).rglob("*")) if f.is_file() and f.suffix != ".lock"]
     assert files
     return {str(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
@@ -111,6 +111,9 @@ def test_scores_are_reused(home: Path, tellmt: Tellmt) -> None:
     before = contents("scores", str(home / "cache" / "hypotheses"))
     code, found, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "scores")
     assert code == 0 and found["reused"], err
+    # Scored anew, it is not translated anew.
+    code, found, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "elsewhere")
+    assert code == 0 and not found["reused"] and err.count("reused from the cache") == 2, err
     assert contents("scores", str(home / "cache" / "hypotheses")) == before
 
 
