@@ -220,7 +220,7 @@ def pair(maker: Maker) -> None:
     words = ("pair", "add", "fo-en", "pair.tsv", "--few", "--one-way", "--base", "tiny", *ENGINE)
     maker.run(*words, "--dry-run")
     recipe = maker.out / "pairs" / "fo-en" / "fo-en" / "recipe.toml"
-    text = recipe.read_text().replace("epochs = 3", 'epochs = 12\ncompile = "off"').replace("learning_rate = 0.0005", "learning_rate = 0.01")
+    text = recipe.read_text().replace("epochs = 3", 'epochs = 12\ncompile = "off"\nthreads = 1').replace("learning_rate = 0.0005", "learning_rate = 0.01")
     recipe.write_text(text + "\n[lora]\nrank = 1\nalpha = 8\n")
     maker.run(*words)
 
@@ -254,8 +254,10 @@ def main() -> None:
         step(maker)
     # Made again in seconds, and as large as all the rest.
     shutil.rmtree(out / "cache" / "ct2", ignore_errors=True)
-    for picture in out.rglob("*.png"):
-        picture.unlink()
+    (out / "shipped").rmdir()
+    # Pictures, and what a process holds while it runs.
+    for file in [f for ending in ("*.png", "*.lock", "lock", ".lock", "*-shm") for f in out.rglob(ending)]:
+        file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
