@@ -11,6 +11,9 @@ from typing import Any
 Figures = Mapping[str, Any]
 Cells = Callable[[Figures], Mapping[str, str]]
 
+INTRO = """Counted from the source of what is shipped; the table of packages has tests, benchmarks and scripts too. The files on a request's way are from a
+traced run over the tests' fake engine. What counts as what is said in `scripts/house/`."""
+
 # What the columns of the table of packages are called, and where their figures are.
 COLUMNS = {
     "modules": "modules",
@@ -40,16 +43,11 @@ def as_markdown(sides: Sequence[tuple[str, Figures]], command: str) -> str:
     """The whole document; of one side, with an empty column for what comes after it."""
     labels = [f"{when}, {label}" for when, (label, _) in zip(("before", "after"), sides, strict=False)]
     figures: list[Figures | None] = [f for _, f in sides]
+    parts = ["# How the code is laid out", INTRO, f"    {command}"]
     if len(sides) == 1:
         labels, figures = [*labels, "after"], [*figures, None]
-    intro = f"""# How the code is laid out
-
-Counted from the source, with the files on a request's way from a traced run over the tests' fake engine. What counts as what is said in `scripts/house/`.
-
-    {command}
-
-With `--against {sides[0][0]}` in place of `--revision` it fills the column for what came after."""
-    return "\n\n".join([intro, *(_markdown(table) for table in tables(labels, figures))])
+        parts.append(f"The column for what comes after is filled with `--against {sides[0][0]}` in place of `--revision`.")
+    return "\n\n".join([*parts, *(_markdown(table) for table in tables(labels, figures))])
 
 
 def tables(labels: Sequence[str], sides: Sequence[Figures | None]) -> list[Table]:
@@ -118,9 +116,9 @@ def _packages(sides: Sequence[Figures | None]) -> Table:
     there = [side["packages"] for side in sides if side is not None]
     rows = []
     for name in dict.fromkeys(name for one in there for name in one):
+        # What is equal on both sides stands once.
         cells = [" → ".join(dict.fromkeys(_cell(one.get(name), key) for one in there)) for key in COLUMNS.values()]
         rows.append([name if name == "all" else name.replace(".", "/") + "/", *cells])
-    # What is equal on both sides stands once.
     return Table("Packages" + (", before → after" if len(there) > 1 else ""), ["package", *COLUMNS], rows)
 
 

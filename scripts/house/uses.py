@@ -26,7 +26,12 @@ def _overloads(node: Function) -> bool:
 
 def app_state(modules: Sequence[Module]) -> list[str]:
     """The place (path:line) of each `app.state.NAME`, read or written, whatever stands before `app`."""
-    return [f"{m.path}:{n.lineno}" for m in modules for n in ast.walk(m.tree) if isinstance(n, ast.Attribute) and _is_state(n.value)]
+    return [p for m in modules for p in _places(m, [n for n in ast.walk(m.tree) if isinstance(n, ast.Attribute) and _is_state(n.value)])]
+
+
+def _places(module: Module, nodes: Sequence[ast.expr]) -> list[str]:
+    """In order of their lines, which a walk does not keep."""
+    return [f"{module.path}:{line}" for line in sorted(node.lineno for node in nodes)]
 
 
 def _is_state(node: ast.AST) -> bool:
@@ -47,14 +52,16 @@ def engine_names(modules: Sequence[Module]) -> dict[str, list[str]]:
         if _DRIVERS.fullmatch(module.path):
             continue
         docstrings = {id(d) for d in _docstrings(module.tree)}
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and node.value in ENGINES and id(node) not in docstrings:
-                literals.append(f"{module.path}:{node.lineno}")
-            elif isinstance(node, ast.Compare) and any(_names_engine(side) for side in (node.left, *node.comparators)):
-                comparisons.append(f"{module.path}:{node.lineno}")
-            elif isinstance(node, ast.MatchValue) and _names_engine(node.value):
-                comparisons.append(f"{module.path}:{node.lineno}")
+        nodes = list(ast.walk(module.tree))
+        literals += _places(module, [n for n in nodes if isinstance(n, ast.Constant) and n.value in ENGINES and id(n) not in docstrings])
+        comparisons += _places(module, [sides[0] for sides in map(_compared, nodes) if any(map(_names_engine, sides))])
     return {"comparisons": comparisons, "literals": literals}
+
+
+def _compared(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Compare):
+        return [node.left, *node.comparators]
+    return [node.value] if isinstance(node, ast.MatchValue) else []
 
 
 def _names_engine(node: ast.expr) -> bool:
