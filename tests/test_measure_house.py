@@ -37,8 +37,8 @@ def test_names_with_two_meanings(tmp_path: Path) -> None:
         tmp_path,
         {
             "tell/a.py": "class Ledger: ...\nclass _File: ...\nclass Own: ...\ndef read(path): ...\ndef _own(): ...\ndef find(text): ...\ndef main(): ...\n",
-            "serve/a.py": "class Ledger: ...\nclass _File:\n    class Own: ...\ndef read(path, /, *, size=1): ...\ndef _own(x): ...\ndef find(text: str = ''): ...\n",
-            "serve/b.py": "def main(argv): ...\n@click.command('read')\n@click.option('-x')\ndef read(x): ...\n@routes.post('/find')\nasync def find(request): ...\n",
+            "serve/a.py": "class Ledger: ...\nclass _File:\n    class Own: ...\ndef read(path, /, *, size=1): ...\ndef _own(x): ...\ndef find(text=''): ...\n",
+            "serve/b.py": "def main(argv): ...\n@click.command()\n@click.option('-x')\ndef read(x): ...\n@routes.post('/find')\nasync def find(request): ...\n",
             "tests/a.py": "class Own: ...\n",
         },
     )
