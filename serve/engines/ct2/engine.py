@@ -16,6 +16,7 @@ from typing import Any
 from serve.engines import checkpoint
 from serve.engines.ct2.batching import Call, Item, Stop, Waiting
 from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.int8_backend import choose
 from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
 from serve.engines.in_flight import Calls
 from tell.adapter.card import Adapter
@@ -61,6 +62,8 @@ class Ct2Engine:
 
     async def start(self) -> None:
         """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
+        # Before the library is loaded, which reads it once.
+        choose()
         need("ctranslate2", "cpu")
         for module in ("safetensors", "tokenizers"):
             need(module, "cpu")
