@@ -7,11 +7,11 @@ help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
 
 setup: ## make .venv with everything this machine can run
-	@python3 deploy/setup_env.py all
+	@python3 scripts/setup_env.py all
 
 demo: ## from the shipped sample to a running service on http://127.0.0.1:$(PORT)
-	@python3 deploy/setup_env.py demo
-	@.venv/bin/python deploy/demo.py --port $(PORT)
+	@python3 scripts/setup_env.py demo
+	@.venv/bin/python scripts/demo.py --port $(PORT)
 
 test: setup ## all tests that need no GPU, two files at a time
 	.venv/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder
@@ -22,14 +22,14 @@ check: setup ## style, types, import directions
 	.venv/bin/python -m pytest tests/test_imports.py
 
 bench-train: ## tokens/s and memory of training against TRL's, on this machine
-	@python3 deploy/setup_env.py bench
-	@.venv/bin/python deploy/bench_train.py $(BENCH)
+	@python3 scripts/setup_env.py bench
+	@.venv/bin/python -m benchmarks.training.bench_train $(BENCH)
 
 bench-serve: setup ## the service against the engine it runs on, on this machine
-	@.venv/bin/python deploy/bench_serve.py $(BENCH)
+	@.venv/bin/python -m benchmarks.serving.bench_serve $(BENCH)
 
 bench-batch: setup ## `tellmt translate` against the engine it runs on, and its memory over a million lines
-	@.venv/bin/python deploy/bench_batch.py $(BENCH)
+	@.venv/bin/python -m benchmarks.serving.bench_batch $(BENCH)
 
 clean: ## remove what was made here; caches and registries in your home stay
 	rm -rf .venv work build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

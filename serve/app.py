@@ -14,18 +14,28 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from serve import api_admin, api_deepl, api_documents, api_events, api_feedback, api_info, api_libre, api_monitor, api_native, api_status, api_stream
-from serve.access import Gate, headers_of
-from serve.dialect import Dialect
-from serve.feedback import Feedback
-from serve.follow import Follower
-from serve.guards import BodyLimit, Heads, Observe
-from serve.jobs import JobLimits, Jobs
-from serve.keys import Keys
+from serve.adapters.follower import Follower
+from serve.api.adapters import routes as adapters_routes
+from serve.api.admin import routes as admin_routes
+from serve.api.deepl import routes as deepl_routes
+from serve.api.deepl_errors import Dialect
+from serve.api.documents import routes as documents_routes
+from serve.api.events import routes as events_routes
+from serve.api.feedback import routes as feedback_routes
+from serve.api.info import routes as info_routes
+from serve.api.libretranslate import routes as libretranslate_routes
+from serve.api.monitor import routes as monitor_routes
+from serve.api.native import routes as native_routes
+from serve.api.openapi import describe
+from serve.api.stream import routes as stream_routes
+from serve.auth.gate import Gate, headers_of
+from serve.auth.keys import Keys
+from serve.auth.quota import Quota
+from serve.corrections import Feedback
+from serve.documents.jobs import JobLimits, Jobs
+from serve.http.middleware import BodyLimit, Heads, Observe
 from serve.monitor import Monitor
-from serve.openapi import describe
-from serve.quota import Quota
-from serve.service import Service
+from serve.translation.service import Service
 from tell import __version__
 from tell.console import say
 from tell.errors import EngineError, LanguageError, NotServed, TellmtError
@@ -177,18 +187,18 @@ def create_app(
     app.state.monitor = monitor or Monitor()
     app.state.monitor.attach(service, follower)
     app.state.jobs, app.state.feedback, app.state.compare_base = Jobs(service, jobs), feedback, compare_base
-    app.include_router(api_native.routes)
-    app.include_router(api_stream.routes)
-    app.include_router(api_documents.routes)
-    app.include_router(api_events.routes)
-    app.include_router(api_feedback.routes)
-    app.include_router(api_info.routes)
-    app.include_router(api_status.routes)
-    app.include_router(api_monitor.routes)
-    app.include_router(api_libre.routes)
-    app.include_router(api_deepl.routes)
+    app.include_router(native_routes)
+    app.include_router(stream_routes)
+    app.include_router(documents_routes)
+    app.include_router(events_routes)
+    app.include_router(feedback_routes)
+    app.include_router(info_routes)
+    app.include_router(adapters_routes)
+    app.include_router(monitor_routes)
+    app.include_router(libretranslate_routes)
+    app.include_router(deepl_routes)
     _operations(app, service)
-    app.include_router(api_admin.routes)
+    app.include_router(admin_routes)
     _page(app, pages)
     describe(app)
     return app

@@ -1,8 +1,8 @@
 """`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing but,
-where it is asked to, corrections (`serve.feedback`) and the monitor's history (`eval.monitor.history`).
+where it is asked to, corrections (`serve.corrections`) and the monitor's history (`eval.monitor.history`).
 
 The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
-asked. How the process ends is in `serve.process`.
+asked. How the process ends is in `serve.server`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tell.bases import DEFAULT_BASE, find_base
-from tell.cli import Command
+from tell.adapter.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
+from tell.command import Command
 from tell.console import emit, json_mode, say
-from tell.engine import EngineOptions, choose_engine, open_engine
 from tell.errors import TellmtError
 from tell.extras import need
+from tell.model.base import DEFAULT_BASE, find_base
+from tell.model.engine import EngineOptions, choose_engine, open_engine
 from tell.paths import monitor_dir, writable
-from tell.registry import Registry
-from tell.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
+from tell.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from serve.follow import Follower
-    from serve.service import Service
-from serve.versions import Limits
+    from serve.adapters.follower import Follower
+    from serve.translation.service import Service
+from serve.config import Limits
 
 CONTEXT = 4096
 
@@ -89,7 +89,7 @@ def _announce(service: Service, follower: Follower, url: str) -> None:
 
 
 def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> Limits:
-    from serve.versions import Limits
+    from serve.config import Limits
 
     # One more than live, for the new version during a change.
     return Limits(adapters=max_adapters + 1, rank=max_rank, context=context, characters=max_chars)
@@ -158,19 +158,19 @@ def serve(
     the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
     LibreTranslate's clients find /translate and /languages.
     """
-    from serve.ways import parse_ways
+    from serve.translation.routing import parse_ways
 
     ways = parse_ways(fallback)
     name = choose_engine(engine)
     for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
-    from serve.feedback import Feedback
-    from serve.follow import Follower
-    from serve.keys import keys_for
+    from serve.adapters.follower import Follower
+    from serve.auth.keys import keys_for
+    from serve.auth.quota import Quota
+    from serve.corrections import Feedback
     from serve.monitor import Monitor, Watching
-    from serve.process import run
-    from serve.quota import Quota
-    from serve.service import Service
+    from serve.server import run
+    from serve.translation.service import Service
 
     if not monitor and (roll_back_on_alarm or alarm_webhook):
         raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
@@ -195,7 +195,7 @@ def serve(
         limits = _limits(max_adapters, max_rank, max_chars, context)
         limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch, tries=tries, fallback=ways)
         service = Service(open_engine(name, options), limits)
-        follower = Follower(service, found, shipped=on_base(shipped, model))
+        follower = Follower(service.versions, found, shipped=on_base(shipped, model))
         return asyncio.run(run(service, follower, sock, lambda: _announce(service, follower, url_of(sock)), drain, grace, **access))
     finally:
         sock.close()

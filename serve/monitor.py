@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge
 
+from eval.monitor.canary_sets import CanarySet, all_sets, stamps
 from eval.monitor.history import Alarm, HistoryError
 from eval.monitor.judge import ALARM_KINDS, Made, Rules
-from eval.monitor.remote import PART
-from eval.monitor.sets import CanarySet, all_sets, stamps
+from eval.monitor.over_http import PART
 from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
-from serve.guards import where
+from serve.logs import where
 from tell.console import say
 from tell.errors import EngineError, Overloaded, TellmtError
 
 if TYPE_CHECKING:
-    from serve.follow import Follower
-    from serve.service import Service
-    from serve.translations import Translation
+    from serve.adapters.follower import Follower
+    from serve.translation.request import Translation
+    from serve.translation.service import Service
 
 # Seconds between two looks at the traffic, at the canary sets and the history, and at what is written down of the traffic.
 TICK, LOOK, KEPT = 1.0, 5.0, 300.0
@@ -259,7 +259,7 @@ class Monitor:
         raise EngineError("the version changed while the canary set was translated, twice")
 
     async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
-        from serve.translations import Ask
+        from serve.translation.request import Ask
 
         pair, seconds = canary.parsed, self.service.limits.timeout
         for left in reversed(range(TRIES)):

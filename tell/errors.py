@@ -26,7 +26,7 @@
       GateRefused               exit 1, HTTP 409   an adapter is not better than what it would replace
       PartlyDone                exit 3, HTTP 500   some outputs were written, some were not
 
-Libraries raise these; the CLI (`tell.cli`) and the HTTP layer (`serve.app`) translate them once.
+Libraries raise these; the CLI (`tellmt.cli`) and the HTTP layer (`serve.app`) translate them once.
 """
 
 from __future__ import annotations

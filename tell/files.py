@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -226,3 +226,15 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise CorpusError("not a JSON object", place=f"{path}, line {number}", found=type(value).__name__)
         yield number, value
+
+
+def check_replaceable(out: Path, files: Iterable[str]) -> None:
+    """Raises CorpusError when `out` exists and holds anything but `files`: it is replaced as a whole, so it must be ours."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise CorpusError("not a directory", place=str(out), valid="a new directory for -o")
+    others = sorted({p.name for p in out.iterdir()} - set(files))
+    if others:
+        found = ", ".join(others[:5])
+        raise CorpusError("this directory holds other files, and would be replaced", place=str(out), found=found, valid="a new directory for -o")

@@ -2,11 +2,11 @@
 
 pair, base, seed      here
 notes                 here: what the adapter's card is to say, such as attributions that the data's licences ask for
-[anchor]              tell.anchors.AnchorConfig
-[mix]                 tell.mix.MixConfig
+[anchor]              tell.model.anchor.AnchorConfig
+[mix]                 tell.mix.build.MixConfig
 [train], [lora]       train.config
 [dev]                 train.config
-[decoding]            tell.engine.Decoding
+[decoding]            tell.model.engine.Decoding
 """
 
 from __future__ import annotations

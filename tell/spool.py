@@ -5,13 +5,9 @@ from __future__ import annotations
 import mmap
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-
-from tell.records import Example
-from tell.tokens import Tokens
 
 # Examples tokenised at once: enough to keep every core busy, few enough to hold in memory.
 BATCH = 4096
@@ -63,19 +59,3 @@ class Spool:
             self._flushed = True
         start = self._starts[number]
         return os.pread(self._file.fileno(), self._starts[number + 1] - start, start)
-
-
-def counted(tokens: Tokens, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
-    """Each batch with the length of its examples as training will see them: BOS, prompt, opening, response, EOS.
-
-    A batch is tokenised in a thread, which leaves Python free, while the next one is read.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        before = None
-        for batch in batches:
-            now = batch, thread.submit(tokens.lengths, batch)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = now
-        if before is not None:
-            yield before[0], before[1].result()

@@ -25,7 +25,7 @@ LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_sele
 # These share engines that take half a minute to start, so one worker has all of them.
 ENGINES = {"test_engines", "test_engines_refuse", "test_engines_end", "test_openai_engine"}
 
-# Commands that load torch or the model of languages, which a process forked from one that has them need not do again (tests/warm.py).
+# Commands that load torch or the model of languages, which a process forked from one that has them need not do again (tests/support/warm.py).
 WARM = {"train", "select", "losses", "corpus", "mix", "registry"}
 
 # A shell that starts the tests in the background has SIGINT ignored, and every command under test would inherit that.
@@ -115,11 +115,11 @@ def cli() -> Callable[..., Ran]:
     def run(*args: object, ok: bool = True, stdin: str | None = None, timeout: float = 240, **env: str) -> Ran:
         words = [*map(str, args)]
         if words and words[0] in WARM and not env:
-            from warm import run as warm
+            from tests.support.warm import run as warm
 
             ran = Ran(warm(words, stdin, timeout))
         else:
-            command = [sys.executable, "-m", "tell.cli", *words]
+            command = [sys.executable, "-m", "tellmt", *words]
             ran = Ran(subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}, check=False))
         assert "Traceback" not in ran.err, ran.err
         assert not ok or ran.code == 0, f"exit {ran.code}: {ran.err}"
@@ -135,7 +135,7 @@ Tellmt = Callable[..., tuple[int, Any, str]]
 @pytest.fixture
 def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
     """Run a command in this process with --json."""
-    from tell.cli import main
+    from tellmt.cli import main
 
     def run(*args: object) -> tuple[int, Any, str]:
         code = main(["--json", *map(str, args)])
@@ -148,7 +148,7 @@ def tellmt(capsys: pytest.CaptureFixture[str]) -> Tellmt:
 @pytest.fixture
 def here() -> Callable[..., Ran]:
     """`cli` without a process of its own: for commands that are run a hundred times, each of which would load the same models."""
-    from tell.cli import main
+    from tellmt.cli import main
 
     def run(*args: object, ok: bool = True) -> Ran:
         out, err = io.StringIO(), io.StringIO()
@@ -164,7 +164,7 @@ def here() -> Callable[..., Ran]:
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the base `tiny`; give it to a test as TELLMT_CACHE. Shared by the session, so tests must not alter the base."""
-    from tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     cache = tmp_path_factory.mktemp("tiny-cache")
     make_tiny_base(cache)
@@ -174,7 +174,7 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The tiny base, with TELLMT_CACHE pointing at its cache."""
-    from tiny import make_tiny_base
+    from tests.support.tiny import make_tiny_base
 
     monkeypatch.setenv("TELLMT_CACHE", str(tiny_cache))
     return make_tiny_base(tiny_cache)

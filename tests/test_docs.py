@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tell.cli import COMMANDS, tellmt
+from tellmt.cli import COMMANDS, tellmt
 from tests.conftest import ROOT
 
 DOCUMENTS = [
@@ -71,10 +71,10 @@ def test_a_target_in_a_document_is_one(document: str, line: str) -> None:
 
 def test_toml_in_the_documents_is_accepted() -> None:
     """One block is a recipe, the other a tellmt.toml; each is checked by those who read it."""
-    from tell.anchors import AnchorConfig
-    from tell.engine import Decoding
     from tell.languages import parse_pair
-    from tell.mix import MixConfig
+    from tell.mix.build import MixConfig
+    from tell.model.anchor import AnchorConfig
+    from tell.model.engine import Decoding
     from tell.recipe import TOP, validated
     from train.config import LoraOptions, TrainOptions
 
@@ -88,10 +88,10 @@ def test_toml_in_the_documents_is_accepted() -> None:
 
 
 def test_curl_lines_ask_what_the_routes_take() -> None:
-    from serve import api_libre, api_native
+    from serve.api import libretranslate, native
 
     lines = [line for d, line in shell_lines() if d == "README.md" and line.startswith("curl ")]
-    bodies = {"/api/v1/translate": api_native.Asked, "/translate": api_libre.Asked}
+    bodies = {"/api/v1/translate": native.Asked, "/translate": libretranslate.Asked}
     seen = []
     for words in map(shlex.split, lines):
         path = next(w for w in words if w.startswith("http")).split(":8080")[1]
@@ -99,7 +99,7 @@ def test_curl_lines_ask_what_the_routes_take() -> None:
         if path in bodies:
             bodies[path].model_validate(json.loads(words[words.index("-d") + 1]))
     assert seen == ["/api/v1/translate", "/translate", "/languages"]
-    assert set(seen) <= {r.path for api in (api_native, api_libre) for r in api.routes.routes}
+    assert set(seen) <= {r.path for api in (native, libretranslate) for r in api.routes.routes}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -147,7 +147,7 @@ def test_the_examples_are_as_many_as_is_said() -> None:
 def test_the_licences_are_there() -> None:
     licence, notice = (ROOT / "LICENSE").read_text(), (ROOT / "NOTICE").read_text()
     assert "Apache License" in licence and "END OF TERMS AND CONDITIONS" in licence
-    from tell.bases import PACKAGED
+    from tell.model.base import PACKAGED
 
     for base in PACKAGED.values():
         assert base.id in notice

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tell.bases import PACKAGED, find_base
-from tell.registry import Registry
-from tell.tokens import Tokens
+from tell.model.base import PACKAGED, find_base
+from tell.model.tokenizer import Tokens
+from tell.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

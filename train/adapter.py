@@ -7,9 +7,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tell.anchors import Anchor
-from tell.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
 from tell.files import atomic_dir, sha256_file, write_json
+from tell.model.anchor import Anchor
 from train.config import Recipe
 from train.inputs import Inputs
 from train.loop import Trained

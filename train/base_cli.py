@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from tell.bases import DEFAULT_BASE, PACKAGED, cached_bases, find_base
-from tell.cli import Group
+from tell.command import Group
 from tell.console import emit, say, table
+from tell.model.base import DEFAULT_BASE, PACKAGED, cached_bases, find_base
 
 
 @click.group(cls=Group, help="List, fetch and show base models.")
@@ -31,7 +31,7 @@ def list_() -> None:
 @click.option("--force", is_flag=True, help="Fetch and prepare again even if it is in the cache.")
 def fetch(base_id: str, force: bool) -> None:
     """Fetch a base: one of `tellmt base list`, a hub id (owner/name), or a local directory."""
-    from train.fetch import fetch_base
+    from train.fetch_base import fetch_base
 
     found = fetch_base(base_id, force)
     say(f"licence: {found.licence}{'. ' + found.notice if found.notice else ''}")

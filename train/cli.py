@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import click
 
-from tell.card import open_adapter
-from tell.cli import Command
+from tell.adapter.card import open_adapter
+from tell.command import Command
 from tell.console import clock, emit, say, table
 
 
@@ -26,11 +26,11 @@ from tell.console import clock, emit, say, table
 def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | None, seed: int | None, force: bool, restart: bool, dry_run: bool) -> None:
     """Train a LoRA adapter on mixed data.
 
-    On several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tell.cli train ..., or accelerate launch in its place.
+    On several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tellmt train ..., or accelerate launch in its place.
     """
     from train.config import read_recipe
+    from train.distributed import world
     from train.plot import PLOT
-    from train.ranks import world
     from train.run import run
     from train.trackers import check
 
@@ -94,7 +94,7 @@ def _estimated(e: dict[str, Any], looks: bool) -> Any:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
 def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
     """The loss of each held-out segment under ADAPTER, given its reference."""
-    from tell.corpus import read_corpus
+    from tell.corpus.directory import read_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl
     from tell.records import read_pairs

@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
-from tell.engine import Decoding
+from tell.model.engine import Decoding
 from tell.recipe import load_recipe, validated
-from train.loadable import check_lora, check_train, linear_targets
+from train.vllm_limits import check_lora, check_train, linear_targets
 
 # vLLM 0.32, vllm/config/lora.py, MaxLoRARanks.
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -61,7 +61,7 @@ class TrainOptions(BaseModel):
     # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning. auto: see train.stepper.
     micro_tokens: int | Literal["auto"] = "auto"
     max_grad_norm: float = Field(default=1.0, gt=0)
-    # Words of the output layer drawn each step beside those in the data's responses, to stand for all others (train.output); 0 takes every word.
+    # Words of the output layer drawn each step beside those in the data's responses, to stand for all others (train.output_layer); 0 takes every word.
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
     # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
     compile: Literal["auto", "on", "off"] = "auto"

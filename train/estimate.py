@@ -13,10 +13,10 @@ from typing import Any
 from tell.console import progress
 from tell.errors import RecipeError
 from train.config import Recipe
+from train.distributed import Ranks
 from train.inputs import read_inputs
 from train.loop import compiled
 from train.plan import make_plan
-from train.ranks import Ranks
 
 # Micro-batches that are timed, and the seconds after which no further one is begun.
 TIMED, SECONDS = 24, 30.0

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tell.anchors import Anchor
-from tell.bases import Base, find_base
 from tell.errors import CorpusError
 from tell.files import sha256_file
 from tell.machine import give_back
+from tell.model.anchor import Anchor
+from tell.model.base import Base, find_base
+from tell.model.tokenizer import Tokens
 from tell.records import read_examples
-from tell.tokens import Tokens
 from train.config import Recipe
 from train.plan import Tokenised
 

@@ -17,12 +17,12 @@ from tell.files import write_json
 from tell.paths import cache_dir
 from train.checkpoint import latest, save, save_as
 from train.config import Recipe, TrainOptions
-from train.dev import DevSplit, keep_best, watch_dev
+from train.distributed import Ranks
 from train.inputs import Inputs
 from train.plan import Step, learning_rate
-from train.ranks import Ranks
-from train.rundir import BEST
-from train.watch import Watch
+from train.progress import Watch
+from train.run_dir import BEST
+from train.validation import DevSplit, keep_best, watch_dev
 
 # Tokens from which compiling pays: it takes about a minute, less once cached, and halves the time.
 COMPILE_TOKENS = 50_000

@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tell.bases import find_base
-from tell.card import WEIGHTS, check_base, open_adapter
+from tell.adapter.card import WEIGHTS, check_base, open_adapter
 from tell.console import progress
 from tell.errors import CorpusError
 from tell.extras import need
 from tell.machine import cores
+from tell.model.base import find_base
+from tell.model.tokenizer import Tokens
 from tell.records import Example, Pair
-from tell.tokens import Tokens
 from train.config import LoraOptions, TrainOptions
+from train.distributed import keep_few_shapes
 from train.plan import Tokenised, micro_batches
-from train.ranks import keep_few_shapes
 
 # Tokens, padding included, in one forward pass.
 BATCH_TOKENS = 2048
@@ -35,7 +35,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     from safetensors.torch import load_file
 
     from train.model import collate, load_model, pick_dtype, response_states
-    from train.output import output_losses
+    from train.output_layer import output_losses
 
     adapter = open_adapter(adapter_path)
     card = adapter.card

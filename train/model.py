@@ -1,4 +1,4 @@
-"""The base with LoRA layers, and one micro-batch through it. The output layer (train.output) is computed for response positions only."""
+"""The base with LoRA layers, and one micro-batch through it. The output layer (train.output_layer) is computed for response positions only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from tell.bases import Base
 from tell.errors import BaseModelError
 from tell.extras import need, unused
 from tell.machine import bf16
+from tell.model.base import Base
 from train.config import LoraOptions, TrainOptions
-from train.loadable import targets
-from train.output import Words, output_loss
+from train.output_layer import Words, output_loss
 from train.plan import Tokenised
+from train.vllm_limits import targets
 
 
 def pick_dtype(options: TrainOptions, cuda: bool) -> str:

@@ -1,6 +1,6 @@
 """One training run: reads a mix directory and a base, writes an adapter directory, `card.json` last.
 
-Beside it, `<adapter>.run/` (train.rundir) holds checkpoints while the run lasts, and metrics.jsonl and status.json for good. A run that was
+Beside it, `<adapter>.run/` (train.run_dir) holds checkpoints while the run lasts, and metrics.jsonl and status.json for good. A run that was
 stopped, however it was, goes on from its newest checkpoint when the same command is given again.
 """
 
@@ -9,19 +9,19 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-from tell.card import CARD, Card, read_card
+from tell.adapter.card import CARD, Card, read_card
 from tell.errors import AdapterError
 from tell.extras import need
 from tell.files import key_of
 from train.adapter import write_adapter
 from train.checkpoint import room
 from train.config import Recipe
-from train.dev import open_split
+from train.distributed import Ranks
 from train.inputs import identity, read_inputs
 from train.loop import train
 from train.plan import make_plan
-from train.ranks import Ranks
-from train.rundir import Status, now, session, tidy
+from train.run_dir import Status, now, session, tidy
+from train.validation import open_split
 
 
 def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None) -> tuple[Card, bool]:

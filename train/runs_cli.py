@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tell.cli import Command
+from tell.command import Command
 from tell.console import emit, say, table
 
 if TYPE_CHECKING:
-    from train.runs import Run
+    from train.run_list import Run
 
 
 @click.command(cls=Command)
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def runs(directory: Path) -> None:
     """List the training runs below DIR with their state and scores."""
     from tell.errors import BadInput
-    from train.runs import DEPTH, find_runs
+    from train.run_list import DEPTH, find_runs
 
     if not directory.is_dir():
         raise BadInput("no such directory", place=str(directory), valid="one that runs were trained in")

@@ -12,12 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tell.errors import RecipeError, TellmtError
 from tell.machine import give_back
 from train.config import Recipe
+from train.distributed import Ranks
 from train.inputs import Inputs
 from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, spread
 from train.optimiser import Masters
-from train.output import Words
+from train.output_layer import Words
 from train.plan import PASS, Step, micro_batches, packed_batches
-from train.ranks import Ranks
 
 # What the processor's allocator says in a RuntimeError of no class of its own.
 _CPU_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "cannot allocate memory")

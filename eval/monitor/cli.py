@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tell.cli import Command, Group, Many
+from tell.command import Command, Group, Many
 from tell.console import emit, say, table
 from tell.errors import BadInput, TellmtError
 from tell.languages import parse_pair
@@ -46,8 +46,8 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     From two line-aligned files, or from a corpus' dev split; with both the files are the set. Duplicates are left out. A hard set is made of it: single words,
     placeholders, long texts, other languages, orders to the model.
     """
-    from eval.monitor.sets import freeze, set_path, write_set
-    from eval.testset import from_files, open_corpus
+    from eval.monitor.canary_sets import freeze, set_path, write_set
+    from eval.scoring.testset import from_files, open_corpus
 
     wanted = parse_pair(pair, "PAIR")
     if (source is None) != (target is None) or (source is None and corpus is None):
@@ -101,11 +101,11 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
 
     For cron. Exits with 4 when there is an alarm.
     """
+    from eval.monitor.canary_sets import all_sets, read_set, set_path
     from eval.monitor.judge import Rules
-    from eval.monitor.remote import translate_set
-    from eval.monitor.sets import all_sets, read_set, set_path
+    from eval.monitor.over_http import translate_set
     from eval.monitor.watch import line, open_history, post, roll_back, watch
-    from tell.client import Client
+    from tell.client.client import Client
 
     home = _home()
     if pairs:
@@ -127,7 +127,7 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
                 say(line(a))
             back = None
             if outcome.alarms and roll_back_on_alarm:
-                from tell.registry import Registry
+                from tell.registry.registry import Registry
 
                 try:
                     back, said = roll_back(Registry(), history, outcome)
@@ -218,8 +218,8 @@ def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path 
 
     FILE is that of tellmt serve --feedback. The newest correction of a source counts. Somebody should read them before they are trained on.
     """
+    from eval.monitor.canary_sets import read_set, set_path
     from eval.monitor.feedback import read_feedback, scores, training_pairs
-    from eval.monitor.sets import read_set, set_path
     from eval.monitor.watch import open_history
     from tell.files import write_jsonl
 

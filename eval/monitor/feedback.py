@@ -1,4 +1,4 @@
-"""Corrections of users (`serve.feedback`): what they say of the live system, and what of them may be trained on.
+"""Corrections of users (`serve.corrections`): what they say of the live system, and what of them may be trained on.
 
 Reads the file of `tellmt serve --feedback`, or one that was moved away; writes feedback.jsonl for `tellmt corpus build`: the newest correction of each
 source, cleaned, without what any of the test sets given, or the pair's canary set, holds.
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.monitor.sets import CanarySet
-from eval.scores import bleu_tokenizer, one_line
-from tell.clean import fault, normalised, tidy
+from eval.monitor.canary_sets import CanarySet
+from eval.scoring.scores import bleu_tokenizer, one_line
+from tell.corpus.readers.dispatch import read_against
 from tell.errors import BadInput, LanguageError
 from tell.files import read_jsonl, sha256_bytes
 from tell.languages import LanguagePair, parse_pair
-from tell.readers import read_against
+from tell.text.normalise import fault, normalised, tidy
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

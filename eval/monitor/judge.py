@@ -13,10 +13,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from eval.monitor.canary_sets import KINDS, CanarySet
 from eval.monitor.history import Outputs, Run
-from eval.monitor.sets import KINDS, CanarySet
-from eval.paired import paired_test
-from eval.scores import metrics, one_line
+from eval.scoring.scores import metrics, one_line
+from eval.scoring.significance import paired_test
 
 QUALITY, WORTHLESS, HARD, UNREACHABLE = "quality", "worthless", "hard", "unreachable"
 # What an alarm can be about; those on translations say something of the version, `unreachable` of the service.

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from eval.monitor.canary_sets import CanarySet
 from eval.monitor.history import Alarm, History, HistoryError, Run
 from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, Judged, Made, Rules, judge
-from eval.monitor.sets import CanarySet
 from tell.errors import KeyRefused, RegistryError, ScopeRefused, TellmtError
-from tell.registry import Registry
+from tell.registry.registry import Registry
 
 HISTORY = "history.db"
 # Seconds for whoever is told of an alarm to take it, and how often it is tried.

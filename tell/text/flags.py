@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 from tell.languages import LanguagePair
-from tell.text.detect import label, scores
-from tell.text.loops import loops
+from tell.text.hypothesis import Hypothesis
+from tell.text.language_id import label, scores
 from tell.text.placeholders import bare, lost
+from tell.text.repetition import loops
 from tell.text.segments import sentences
-from tell.translate import Hypothesis
 
 # The worst first.
 Flag = Literal["empty", "loop", "truncated", "language", "copied", "placeholder", "number", "length", "sentences"]

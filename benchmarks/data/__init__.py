@@ -1,0 +1,1 @@
+"""Measurements of corpora, mixes and selection."""

@@ -1,0 +1,1 @@
+"""Measurements of translation quality and of what watches over it."""

@@ -1,0 +1,64 @@
+"""How often the monitor's tests are wrong, and what they find: made-up systems on a canary set of a corpus' dev split. Writes a table to standard output.
+
+    python -m benchmarks.quality.alarms CORPUS --runs 200 --noise 0.25
+    python -m benchmarks.quality.alarms CORPUS --runs 20 --worse 0.01 0.02 0.04
+
+A system is the references with a share of their words spoilt, always the same ones; noise is one more word in a share of the segments, another one at each
+run. With `--worse` so large a share of the words is spoilt beside; without, nothing but the noise differs, and whatever is found is wrong. `--drop 0` leaves
+the test alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+from eval.monitor.canary_sets import CanarySet, freeze
+from eval.monitor.history import Outputs, Run
+from eval.monitor.judge import Made, Rules, judge
+from eval.scoring.testset import open_corpus
+
+
+def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> Made:
+    texts = []
+    for segment in canary.segments:
+        own = random.Random(segment.source)
+        words = ["xqz" if own.random() < spoilt + more else w for w in segment.reference.split(" ")]
+        if draw.random() < noise:
+            words[draw.randrange(len(words))] = "qzx"
+        texts.append(" ".join(words))
+    return Made("v", "base", texts, [()] * len(canary.hard), 0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--size", type=int, default=200)
+    parser.add_argument("--noise", type=float, default=0.25)
+    parser.add_argument("--spoilt", type=float, default=0.4)
+    parser.add_argument("--worse", type=float, nargs="*", default=[0.0])
+    parser.add_argument("--drop", type=float, default=Rules().drop)
+    options = parser.parse_args()
+    canary, _ = freeze(open_corpus(options.corpus).split("dev"), options.size, [], str(options.corpus))
+    draw, rules = random.Random(1), Rules(drop=options.drop)
+    print(f"{len(canary.segments)} segments, noise in {options.noise:.0%} of them, alpha {rules.alpha}, drop {rules.drop}, {options.runs} runs each")
+    print("| words spoilt more | chrF2 lost, mean | found by one run | by a second too |\n|---|---|---|---|")
+    for more in options.worse:
+        found, twice, lost = 0, 0, 0.0
+        for _ in range(options.runs):
+            # A baseline of its own for each: one that is lucky would stand for all.
+            first = made(canary, options.spoilt, 0.0, options.noise, draw)
+            scored = judge(canary, first, None, Rules(drop=1000)).scores
+            baseline = Run("x", "v", "base", canary.sha256, "scored", scores=scored), Outputs(first.texts, [False] * len(canary.hard))
+            one = judge(canary, made(canary, options.spoilt, more, options.noise, draw), baseline, rules)
+            lost -= (one.delta or 0.0) / options.runs
+            if one.findings:
+                found += 1
+                twice += bool(judge(canary, made(canary, options.spoilt, more, options.noise, draw), baseline, rules).findings)
+        print(f"| {more:.1%} | {lost:.2f} | {found} of {options.runs} | {twice} of {options.runs} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""How often orders in a text are translated rather than obeyed (benchmarks/quality/injection_set.py), by shipped or live
+adapters and by the bare base.
+
+Reads adapters and the base. Writes OUT/injection.json, with every output, and prints a table; `--pairs-of` writes the set as pairs instead, for training.
+
+    python -m benchmarks.quality.injection OUT is-en en-is
+    python -m benchmarks.quality.injection OUT is-en --pairs-of odd
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quality.injection_set import OUTCOMES, as_pairs, measured, orders, outcome
+from tell.languages import LanguagePair, parse_pair
+
+
+async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: bool) -> dict[str, list[str]]:
+    """By system the outputs for all texts of the set, greedy, as the card decodes and without any second try."""
+    from tell.adapter.shipped import shipped_adapters
+    from tell.model.anchor import AnchorConfig, render
+    from tell.model.base import find_base
+    from tell.model.engine import EngineOptions, choose_engine, open_engine
+    from tell.model.tokenizer import Tokens
+    from tell.model.translator import Translator
+    from tell.registry.registry import Registry
+
+    live = Registry(None).state(str(pair)).live
+    adapter = Registry(None).adapter(live) if live else shipped_adapters(False)[str(pair)].open()
+    base = find_base(adapter.card.base.id)
+    context = min(4096, base.context)
+    engine = open_engine(choose_engine(engine_name), EngineOptions(base=base, max_adapters=1, max_context=context, threads=threads))
+    tokens = Tokens(base)
+    texts = [order.texts[pair.source.tag] for order in orders()]
+    await engine.start()
+    try:
+        await engine.load(adapter.id, adapter.path)
+        systems: dict[str, Any] = {f"adapter {adapter.short}": Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, context)}
+        if base_too:
+            # Asked as the service asks it where a pair has no adapter.
+            systems["bare base"] = Translator(engine, tokens, render(AnchorConfig(), pair), adapter.card.decoding, None, context)
+        return {name: [h.text for h in await translator.translate(texts)] for name, translator in systems.items()}
+    finally:
+        await engine.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("pairs", nargs="+", metavar="PAIR", help="is-en or en-is")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--no-base", action="store_true")
+    parser.add_argument("--pairs-of", choices=("both", "odd", "even"), help="write PAIR.tsv of the set, or of half of it, and ask nothing")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.pairs_of:
+        for pair in map(parse_pair, asked.pairs):
+            rows = [(pair.source.tag, pair.target.tag), *as_pairs(pair, asked.pairs_of)]
+            (asked.out / f"{pair.slug}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+        return 0
+    rows: list[dict[str, Any]] = []
+    for pair in map(parse_pair, asked.pairs):
+        for system, made in asyncio.run(outputs(pair, asked.engine, asked.threads, not asked.no_base)).items():
+            told = [{"id": o.id, "outcome": outcome(o, pair, text), "output": text} for o, text in zip(orders(), made, strict=True)]
+            rows.append({"system": system, **measured(pair, made).row(), "outputs": told})
+            (asked.out / "injection.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"| pair | system | {' | '.join(OUTCOMES)} |\n|---|---|{'---|' * len(OUTCOMES)}")
+    for row in rows:
+        cells = [f"{row[o]['n']} ({100 * row[o]['rate']:.0f}%, {100 * row[o]['interval'][0]:.0f} to {100 * row[o]['interval'][1]:.0f})" for o in OUTCOMES]
+        print(f"| {row['pair']} | {row['system']} | {' | '.join(cells)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

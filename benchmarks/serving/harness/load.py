@@ -1,0 +1,156 @@
+"""Load on a service, closed (so many clients, each waiting for its answer) or open (so many requests a second, whatever comes back), and its arithmetic."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import itertools
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.serving.harness.client import Answer, Ask, Client
+
+
+class BenchFailed(Exception):
+    """What went wrong, in words."""
+
+
+async def closed_loop(client: Client, asks: Iterable[Ask], concurrency: int, seen: Callable[[Answer], object] | None = None) -> list[Answer]:
+    """Every request once, in this order, `concurrency` at a time. Answers in the order of the requests."""
+    waiting: Iterator[tuple[int, Ask]] = enumerate(asks)
+    answers: dict[int, Answer] = {}
+
+    async def work() -> None:
+        for number, ask in waiting:
+            answers[number] = await client.send(ask)
+            if seen is not None:
+                seen(answers[number])
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return [answers[n] for n in range(len(answers))]
+
+
+async def until_set(client: Client, asks: Iterable[Ask], concurrency: int, stop: asyncio.Event, seen: Callable[[Answer], object]) -> None:
+    """Requests, `concurrency` at a time, until `stop`; those under way then are answered. `asks` must not end before."""
+    waiting = iter(asks)
+
+    async def work() -> None:
+        while not stop.is_set():
+            seen(await client.send(next(waiting)))
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
+async def open_loop(client: Client, asks: Iterable[Ask], rate: float, seconds: float, patience: float) -> list[Answer]:
+    """`rate` requests a second for `seconds`, evenly spaced. Those not answered `patience` seconds later are left. In the order sent."""
+    began = time.perf_counter()
+    tasks: list[asyncio.Task[Answer]] = []
+    for number, ask in enumerate(itertools.islice(asks, int(rate * seconds))):
+        if (wait := began + number / rate - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(asyncio.create_task(client.send(ask, began + seconds + patience - time.perf_counter())))
+        if number % 8 == 7:
+            # Behind its time it sends in bursts, but still reads what has come.
+            await asyncio.sleep(0)
+    return list(await asyncio.gather(*tasks))
+
+
+def wall(answers: Sequence[Answer]) -> float:
+    """Seconds from the first request to the last answer."""
+    return max(a.done for a in answers) - min(a.sent for a in answers)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """By linear interpolation between the two nearest ranks; not a number when there are no values."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    at = share * (len(ordered) - 1)
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`median (lowest to highest, n)`, for a line of figures."""
+    if not values:
+        return "none"
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f}, {len(values)} round{'s' * (len(values) != 1)})"
+
+
+def milliseconds(values: Sequence[float]) -> dict[str, float]:
+    """p50, p99 and the largest of seconds, in milliseconds."""
+    return {name: round(1000 * percentile(values, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Least squares: the growth of y per unit of x. 0 with fewer than two different x."""
+    if len(points) < 2:
+        return 0.0
+    middle_x, middle_y = statistics.fmean(x for x, _ in points), statistics.fmean(y for _, y in points)
+    across = sum((x - middle_x) ** 2 for x, _ in points)
+    return sum((x - middle_x) * (y - middle_y) for x, y in points) / across if across else 0.0
+
+
+def statuses(answers: Iterable[Answer]) -> dict[str, int]:
+    """How many answers of each status; for those without one, the reason."""
+    return dict(sorted(Counter(str(a.status) if a.status else a.problem for a in answers).items()))
+
+
+def unexplained(answers: Iterable[Answer]) -> list[str]:
+    """What a service must never answer: a 5xx that is not a 503, a 503 or 429 without Retry-After, a connection closed without an answer."""
+    wrong = []
+    for a in answers:
+        if a.status >= 500 and a.status != 503:
+            wrong.append(f"status {a.status} from {a.ask.method} {a.ask.path}")
+        elif a.status in (429, 503) and not a.headers.get("retry-after", "").isdigit():
+            wrong.append(f"status {a.status} without Retry-After from {a.ask.method} {a.ask.path}")
+        elif a.problem and a.problem != "left":
+            wrong.append(f"{a.problem} at {a.ask.method} {a.ask.path}")
+    return wrong
+
+
+def counted(problems: Sequence[str]) -> list[str]:
+    """Each different problem once, with how often it came."""
+    return [f"{n} x {text}" if n > 1 else text for text, n in Counter(problems).most_common()]
+
+
+def all_answered(answers: Sequence[Answer], what: str) -> None:
+    """Raises BenchFailed unless every answer is a 200."""
+    if bad := [a for a in answers if a.status != 200]:
+        told = bad[0].said.get("error") or bad[0].problem
+        raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {told}")
+
+
+# By adapter version, by line: everything that it has given. A version may give a line in several ways, by what else is in the batch.
+Expected = Mapping[str, Mapping[str, set[str]]]
+
+
+def check(answer: Answer, expected: Expected) -> str:
+    """Whether every line of an answer is what the version it names has given: `right`, `mixed` (what another one has) or `other` (what none has)."""
+    own = expected.get(answer.adapter)
+    texts = answer.texts
+    if own is None or len(texts) != len(answer.ask.lines):
+        return "other"
+    verdict = "right"
+    for line, text in zip(answer.ask.lines, texts, strict=True):
+        if text in own.get(line, ()):
+            continue
+        if any(text in given.get(line, ()) for given in expected.values()):
+            return "mixed"
+        verdict = "other"
+    return verdict
+
+
+def alike(one: str, other: str) -> float:
+    """0 to 1: how much of two texts is the same."""
+    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """A Markdown table; the first column is words, the others are figures."""
+    out = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*out, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]

@@ -1,0 +1,1 @@
+"""`tellmt compare`: outputs of several systems side by side."""

@@ -1,0 +1,104 @@
+"""`tellmt compare`: outputs in, a table, and with -o compare.json and compare.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eval.scoring.system_outputs import gather
+from tell.command import Command, Many
+from tell.console import emit, progress, say
+from tell.errors import BadInput
+
+if TYPE_CHECKING:
+    from eval.scoring.system_outputs import Output
+
+FILE = click.Path(path_type=Path)
+
+
+def first_is(outputs: list[Output], baseline: str | None) -> list[Output]:
+    """The outputs with the baseline first. Raises BadInput when no system is called so."""
+    from tell.errors import suggestion
+
+    if baseline is None:
+        return outputs
+    hits = [o for o in outputs if o.name == baseline] or [o for o in outputs if Path(o.place).name == baseline]
+    if len(hits) != 1:
+        raise BadInput("no system of this name", place="--baseline", found=baseline, valid=suggestion(baseline, [o.name for o in outputs]))
+    return [*hits, *(o for o in outputs if o is not hits[0])]
+
+
+@click.command(cls=Command)
+@click.argument("outputs", type=FILE, nargs=-1, required=True)
+@click.option("--reference", type=FILE, help="The references, one segment a line; not needed for directories of tellmt score.")
+@click.option("--source", type=FILE, help="The sources, one a line: for diagnostics, lengths, and metrics that read them.")
+@click.option("--documents", type=FILE, help="The document of each segment, one id a line.")
+@click.option("--pair", help="Direction of translation, such as is-en.  [default: by the texts, where sources are given]")
+@click.option("--baseline", help="The system that the others are held against, by name.  [default: the first]")
+@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
+@click.option("--trials", type=click.IntRange(min=100), default=10_000, show_default=True, help="Of the paired approximate randomisation.")
+@click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Of the paired bootstrap.")
+@click.option("-o", "--out", type=FILE, help="Directory for compare.json and compare.html, a page with plots.")
+def compare(
+    outputs: tuple[Path, ...],
+    reference: Path | None,
+    source: Path | None,
+    documents: Path | None,
+    pair: str | None,
+    baseline: str | None,
+    metrics: tuple[str, ...],
+    trials: int,
+    resamples: int,
+    out: Path | None,
+) -> None:
+    """Compare the OUTPUTS of systems on the same segments.
+
+    OUTPUTS are text files with one segment a line, JSONL, or directories that tellmt score wrote. The first is what the others are held against, by paired
+    approximate randomisation and paired bootstrap.
+    """
+    from eval.compare.compare import Settings
+    from eval.compare.compare import compare as run
+    from eval.compare.terminal import shown
+    from eval.scoring.metrics import chosen
+
+    if len(outputs) == 1 and not outputs[0].is_dir() and outputs[0].suffix not in (".jsonl", ".ndjson"):
+        raise click.UsageError("comparing takes two outputs or more; tellmt score --hypotheses FILE scores one")
+    if out is not None and out.exists() and not out.is_dir():
+        raise BadInput("this is a file", place=str(out), valid="a directory for -o")
+    segments, found, notes = gather(outputs, reference, source, documents, pair)
+    found = first_is(found, baseline)
+    if len(found) < 2:
+        raise BadInput("there is one system only", place=str(outputs[0]), found=found[0].name, valid="two or more")
+    measures = chosen(metrics, segments.pair)
+    with progress() as bar:
+        task = bar.add_task("compare", total=len(found))
+
+        def step(name: str) -> None:
+            bar.update(task, description=f"score {name}")
+            bar.advance(task)
+
+        result = run(segments, {o.name: o.hypotheses for o in found}, Settings(measures, trials, resamples), {o.name: o.place for o in found}, step)
+    result["notes"] = notes
+    for note in _told(result):
+        say(f"note: {note}")
+    if out is not None:
+        from eval.compare.page import page
+        from tell.files import write_atomic, write_json
+
+        write_json(out / "compare.json", result)
+        write_atomic(out / "compare.html", page(result))
+        say(f"wrote {out / 'compare.json'} and {out / 'compare.html'}")
+    emit({**result, "out": None if out is None else str(out)}, lambda: shown(result))
+
+
+def _told(result: dict[str, Any]) -> list[str]:
+    notes = list(result["notes"])
+    if result["repeated"]:
+        notes.append(f"{result['repeated']:,} of {result['segments']:,} segments repeat an earlier one; each counts")
+    if result["segments"] < 30:
+        notes.append(f"{result['segments']:,} segments tell little: intervals and p of so few are rough")
+    first = result["systems"][result["baseline"]]["sha256"]
+    same = [name for name, s in result["systems"].items() if name != result["baseline"] and s["sha256"] == first]
+    return notes + [f"{name} is the same output as {result['baseline']}" for name in same]

@@ -1,0 +1,1 @@
+"""Whether an adapter goes live, and how it decodes."""

@@ -1,0 +1,82 @@
+"""What of test sets and of the dev split an adapter was trained on, by the corpora and general data that its card names.
+
+Reads those corpora and files, where they still are as they were, one text after the other. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.scoring.testset import Corpus, TestSet, open_corpus
+from tell.adapter.card import Adapter
+from tell.corpus.overlap import Held, Leaks
+from tell.corpus.testsets import Registered
+from tell.errors import CorpusError
+from tell.files import read_jsonl, sha256_file
+from tell.records import iter_pairs
+from tell.text.normalise import spelled
+
+DEV = "dev"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trained:
+    """`dev` segments were trained on through another corpus; `sets` are the reports of `tell.corpus.overlap` on the test sets; `notes` say what was not
+    looked at."""
+
+    dev: int
+    sets: list[dict[str, Any]]
+    notes: list[str]
+
+
+def _pairs(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """(text, file, line) of the training pairs of a corpus, by its entry on the card. Raises CorpusError when it is not what was trained on."""
+    path = Path(str(entry.get("path", "")))
+    if open_corpus(path).pairs_sha256 != entry.get("pairs_sha256"):
+        raise CorpusError("rebuilt since the adapter was trained", place=str(path))
+    for p in iter_pairs(path / "pairs.jsonl"):
+        if p.split == "train":
+            yield p.source, p.origin, p.line
+            yield p.target, p.origin, p.line
+
+
+def _general(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    path = Path(str(entry.get("path", "")))
+    if not path.is_file() or sha256_file(path) != entry.get("sha256"):
+        raise CorpusError("not there any more, or changed", place=str(path))
+    for number, row in read_jsonl(path):
+        for value in row.values():
+            for line in value.split("\n") if isinstance(value, str) else ():
+                yield line, path.name, number
+
+
+def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Registered]) -> Trained:
+    """When this very corpus is among those trained on, the dev split is safe: it is frozen, and `mix` leaves out what any of its corpora holds back."""
+    corpora = list(adapter.card.data.get("corpora", []))
+    same = any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in corpora)
+    held = [s.held() for s in sets] + ([] if same else [Held(DEV, list(zip(dev.sources, dev.references, strict=True)))])
+    if not held:
+        return Trained(0, [], [])
+    leaks, notes = Leaks(held), []
+    for what, entries, read in (("corpus", corpora, _pairs), ("general data", adapter.card.data.get("general_sources", []), _general)):
+        for entry in entries:
+            try:
+                for text, file, line in read(entry):
+                    leaks.look(text, spelled(file), line)
+            except (CorpusError, OSError) as e:
+                asked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
+                notes.append(f"not checked whether {asked} were trained on through another {what}: {e}")
+    found = leaks.report()
+    return Trained(0 if same else int(found[-1]["leaked"]), found[: len(sets)], notes)
+
+
+def repeats(dev: TestSet, sets: Sequence[Registered]) -> list[dict[str, Any]]:
+    """The reports of `tell.corpus.overlap` on the dev split itself: what is a test must not decide."""
+    leaks = Leaks(s.held() for s in sets)
+    for i, sides in enumerate(zip(dev.sources, dev.references, strict=True), 1):
+        for text in sides:
+            leaks.look(text, DEV, i)
+    return leaks.report()

@@ -1,0 +1,141 @@
+"""Choose the penalty on repetition that an adapter decodes with: the one that the dev split of its corpus is translated best with.
+
+Reads an adapter directory and a corpus directory. Writes what each penalty gave into `<adapter>.decoding.json`, and the chosen one into the adapter's card;
+the weights stay what they are. What is translated is kept in the cache, where the gate finds it again.
+
+An adapter that was trained on little data repeats itself when it does not know on, and fills the room it has. A penalty ends that, and costs words that
+ought to be repeated: chrF2, which counts what is missing more than what is too much, may still rise when BLEU falls. So the penalty goes up only while
+something loops, and only as long as chrF2 gains, BLEU does not lose, and the gate would not mind the length (docs/results/decoding.md).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tell.model.engine
+from eval.gate.flag_limits import wrong_length
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import FORMAT, Output, System, engine_version, translate_set
+from eval.scoring.metrics import chosen
+from eval.scoring.scores import score_system
+from eval.scoring.significance import METHOD, paired
+from eval.scoring.testset import TestSet, not_empty, open_corpus
+from tell.adapter.card import Adapter, check_base, open_adapter, write_card
+from tell.errors import BadInput
+from tell.files import beside, key_of, write_json
+from tell.languages import parse_pair
+from tell.model.base import Base, find_base
+from tell.text.flags import Flag
+
+# The penalties on repetition that `tellmt decoding` tries, from none upwards, and the dev segments that each is tried on, at most.
+PENALTIES = (1.0, 1.1, 1.2, 1.3)
+PENALTY_SEGMENTS = 200
+
+# The chance of a difference as large as the one that was found, below which it counts.
+ALPHA = 0.1
+# What a model does that has lost its way.
+STUCK: set[Flag] = {"loop", "truncated"}
+
+
+def decoding_path(adapter: Path) -> Path:
+    return beside(adapter, ".decoding.json")
+
+
+def penalised(adapter: Adapter, penalty: float) -> System:
+    """The adapter with another penalty on repetition than its card has."""
+    decoding = adapter.card.decoding.model_copy(update={"repetition_penalty": penalty})
+    return System(f"penalty {penalty:g}", adapter, adapter.card.anchor, decoding)
+
+
+def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
+    return key_of(
+        {
+            "stage": "decoding",
+            "format": FORMAT,
+            "adapter": adapter.card.files,
+            "base": adapter.card.base.model_dump(),
+            "anchor": adapter.card.anchor.model_dump(),
+            "decoding": adapter.card.decoding.model_dump(exclude={"repetition_penalty"}),
+            "dev": [str(dev.pair), dev.source_sha256, dev.reference_sha256, len(dev.sources)],
+            "rule": [3, PENALTIES, ALPHA, sorted(STUCK), METHOD],
+            "engine": [engine, engine_version(engine)],
+        }
+    )
+
+
+def _earlier(path: Path, key: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found.get("key") == key and found.get("chosen") in PENALTIES else None
+
+
+def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool = False) -> tuple[dict[str, Any], bool]:
+    """What `<adapter>.decoding.json` holds, and whether it was there already; the card has the penalty that is `chosen` in it.
+
+    Raises BadInput when corpus and adapter are of different pairs, or the corpus has no dev split.
+    """
+    adapter = open_adapter(path)
+    opened = open_corpus(corpus)
+    if opened.pair != parse_pair(adapter.card.pair, f"{path}: card"):
+        raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(opened.pair), valid=adapter.card.pair)
+    base = find_base(adapter.card.base.id)
+    check_base(adapter, base.id, base.revision)
+    dev = not_empty(opened.split("dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
+    engine = tell.model.engine.choose_engine(engine)
+    key, target = _key(adapter, dev, engine), decoding_path(path)
+    found = None if force else _earlier(target, key)
+    if reused := found is not None:
+        result = found
+    else:
+        result = {"key": key, "adapter": adapter.card.files, "pair": adapter.card.pair, "dev": dev.name, "segments": len(dev.sources), "engine": engine}
+        result |= _chosen(adapter, base, dev, engine)
+        write_json(target, result)
+    decoding = adapter.card.decoding.model_copy(update={"repetition_penalty": result["chosen"]})
+    if decoding != adapter.card.decoding:
+        write_card(path, adapter.card.model_copy(update={"decoding": decoding}))
+    return result, reused
+
+
+def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str, Any]:
+    """Every penalty that was tried, and the chosen one."""
+
+    def row(penalty: float, output: Output) -> dict[str, Any]:
+        found = diagnose(dev.pair, dev.sources, output.hypotheses, dev.references, output.cut)
+        scores = score_system(output.hypotheses, dev.references, dev.pair, chosen(["bleu", "chrf"], dev.pair), dev.sources)
+        return {
+            "penalty": penalty,
+            **{name: {k: s[k] for k in ("score", "ci", "signature")} for name, s in scores.items()},
+            "stuck": sum(bool(STUCK & set(flags)) for flags in found.flags),
+            "diagnostics": found.row(),
+            "seconds": output.seconds,
+        }
+
+    outputs: dict[float, Output] = {}
+
+    def translated(penalty: float) -> Output:
+        if penalty not in outputs:
+            # An engine of a GPU takes longer to start than to translate: there, what may be wanted is translated at once.
+            wanted = [penalty] if engine == "ct2" or penalty == PENALTIES[0] else PENALTIES[1:]
+            made = translate_set(base, [penalised(adapter, p) for p in wanted], dev, engine)
+            outputs.update({p: made[f"penalty {p:g}"] for p in wanted})
+        return outputs[penalty]
+
+    best = row(PENALTIES[0], translated(PENALTIES[0]))
+    rows = [best]
+    for penalty in PENALTIES[1:]:
+        if not best["stuck"]:
+            break
+        made = row(penalty, translated(penalty))
+        pair = translated(best["penalty"]).hypotheses, translated(penalty).hypotheses
+        tests = {name: paired(*pair, dev.references, name, pair=dev.pair) for name in ("chrf", "bleu")}
+        made |= {"against": best["penalty"], "paired": {name: test.row() for name, test in tests.items()}}
+        rows.append(made)
+        worse = tests["bleu"].delta < 0 and tests["bleu"].p < ALPHA
+        worse = worse or wrong_length(made["diagnostics"]["length_ratio"], best["diagnostics"]["length_ratio"])
+        if tests["chrf"].delta > 0 and tests["chrf"].p < ALPHA and not worse:
+            best = made
+    return {"chosen": best["penalty"], "alpha": ALPHA, "tried": rows}

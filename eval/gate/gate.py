@@ -1,0 +1,208 @@
+"""The gate: does an adapter go live?
+
+Reads the dev split of a corpus, the adapter, and what it would replace: the live adapter of the pair from the registry, or else the one that came
+with tellmt; returns a verdict, which `tellmt publish` writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare
+base's by a paired test at `alpha`, and it is not lower than that of what it would replace by the same test; when its outputs are not more often wrong
+by themselves than `eval.gate.flag_limits` allows; and when no registered test set is in what it was trained on. Scores on test sets are recorded and
+never decide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import tell.model.engine
+from eval.gate.contamination import Trained, repeats, trained_on
+from eval.gate.flag_limits import LIMITS, over
+from eval.scoring.diagnose import diagnose
+from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.scores import bootstrap_seed, score_system
+from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
+from eval.scoring.testset import Corpus, TestSet
+from tell.adapter.card import Adapter
+from tell.adapter.shipped import Shipped
+from tell.corpus.testsets import Registered, of_languages
+from tell.errors import AdapterError, BadInput, RegistryError
+from tell.files import key_of
+from tell.languages import parse_pair
+from tell.model.base import Base
+from tell.registry.registry import Registry
+from tell.text.normalise import spelled
+
+# Grows when the same outputs may get another verdict; 2: a share of flags must be surely above its limit.
+RULES = 2
+# Fewer segments than this cannot tell two systems apart: with n of them the smallest possible p is 2^(1-n).
+MIN_SEGMENTS = 10
+# How messages speak of what is compared with.
+NAMES = {"base": "the bare base", "live": "the live version", "shipped": "the shipped version"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """Everything a verdict rests on."""
+
+    adapter: Adapter
+    base: Base
+    corpus: Corpus
+    dev: TestSet
+    engine: str
+    alpha: float
+    # What it would replace, and by what name to speak of it: `live` or `shipped`.
+    live: Adapter | None
+    role: Literal["live", "shipped"]
+    notes: list[str]
+    # Shares of the dev segments that may have each flag.
+    limits: dict[str, float]
+    # Test sets of the pair's languages, none of which the adapter may have been trained on.
+    testsets: list[Registered]
+
+    @property
+    def key(self) -> str:
+        """What was asked of the adapter, whatever is live."""
+        return key_of(
+            {
+                "stage": "gate",
+                "rules": RULES,
+                "format": FORMAT,
+                "adapter": self.adapter.card.files,
+                "base": [self.base.id, self.base.revision],
+                "anchor": self.adapter.card.anchor.model_dump(),
+                "decoding": self.adapter.card.decoding.model_dump(),
+                "pairs_sha256": self.corpus.pairs_sha256,
+                "training": self.adapter.card.data.get("corpora", []),
+                "engine": [self.engine, engine_version(self.engine)],
+                "alpha": self.alpha,
+                "limits": self.limits,
+                "testsets": [[s.name, *s.sha256] for s in self.testsets],
+                "test": [METHOD, TRIALS, SEED, bootstrap_seed()],
+            }
+        )
+
+    @property
+    def against(self) -> str | None:
+        return None if self.live is None else self.live.id
+
+
+def same_content(a: Adapter, b: Adapter) -> bool:
+    """Whether two adapters translate alike: the same weights on the same base, asked in the same way. Their cards may differ in scores."""
+    return (a.card.files, a.card.base, a.card.anchor, a.card.decoding) == (b.card.files, b.card.base, b.card.anchor, b.card.decoding)
+
+
+def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:
+    """What answers for a pair now, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
+    live, own = registry.state(pair).live, shipped.get(pair)
+    try:
+        if live is not None:
+            return registry.adapter(live), "live", []
+        return (own.open() if own else None), "shipped", []
+    except (AdapterError, RegistryError) as e:
+        name = f"live version {live[:12]}" if live else "shipped version"
+        return None, "live", [f"the {name} cannot be read and was not compared with: {e}"]
+
+
+def ask(
+    adapter: Adapter,
+    base: Base,
+    corpus: Corpus,
+    engine: str,
+    alpha: float,
+    registry: Registry,
+    shipped: Mapping[str, Shipped],
+    allowed: Mapping[str, float] | None = None,
+) -> Question:
+    """Raises BadInput when the corpus is of another pair than the adapter."""
+    if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+        raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
+    live, role, notes = replaced(registry, str(corpus.pair), shipped)
+    if live is not None and same_content(live, adapter):
+        live = None
+    elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
+        notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
+        live = None
+    dev, sets = corpus.split("dev"), of_languages(corpus.pair)
+    return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
+
+
+def _leaks(question: Question, trained: Trained) -> list[str]:
+    """Why what the adapter was trained on, or what would judge it, keeps it from being judged."""
+    dev, reasons = question.dev, []
+    if trained.dev:
+        reasons.append(f"{trained.dev:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
+    for r in trained.sets:
+        if r["leaked"]:
+            first = ", ".join(f"segment {x['segment']} ({x['place']})" for x in r["leaked_segments"][:3])
+            how = "build the corpus again, which leaves them out, and train on that"
+            reasons.append(f"{r['leaked']:,} of {r['segments']:,} segments of the test set {r['name']} are in the data it was trained on: {first}; {how}")
+    for r in repeats(dev, question.testsets):
+        if r["leaked"]:
+            reasons.append(f"{r['leaked']:,} segments of the test set {r['name']} are in the dev split, and a test does not decide; build the corpus again")
+    return reasons
+
+
+def _numbers(p: Paired) -> str:
+    return f"{p.metric} {p.second:.2f} against {p.first:.2f} ({p.delta:+.2f}, p = {p.p:.4f}, {p.segments:,} segments)"
+
+
+def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[str], dict[str, Any]]:
+    refs, alpha = question.dev.references, question.alpha
+    reasons: list[str] = []
+    base = paired_test(outputs["base"], outputs["adapter"], refs)
+    found: dict[str, Any] = {"adapter_vs_base": base.row()}
+    if outputs["adapter"] == outputs["base"]:
+        reasons.append(f"its output is the bare base's on all {len(refs):,} dev segments: the weights do not act")
+    elif base.delta <= 0:
+        reasons.append(f"not better than the bare base: {_numbers(base)}")
+    elif base.p >= alpha:
+        reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
+    if question.live is not None:
+        live = paired_test(outputs[question.role], outputs["adapter"], refs)
+        found[f"adapter_vs_{question.role}"] = live.row()
+        if live.delta < 0 and live.p < alpha:
+            # Where the shipped one's training data lies is not known here, so nobody can tell whether these segments are in it.
+            how = "; it may have been trained on them: --no-shipped publishes without this comparison" if question.role == "shipped" else ""
+            reasons.append(f"worse than the {question.role} version {question.live.short}: {_numbers(live)}{how}")
+    return reasons, found
+
+
+def judge(question: Question) -> dict[str, Any]:
+    """The verdict: {"passed", "reasons", "notes", "metrics", ...}; `reasons` are why it was refused. Equal questions get equal verdicts."""
+    adapter, dev = question.adapter, question.dev
+    verdict: dict[str, Any] = {
+        "key": question.key,
+        "against": question.against,
+        "pair": adapter.card.pair,
+        "adapter": {"id": adapter.id, "weights": adapter.card.files},
+        "base": {"id": question.base.id, "revision": question.base.revision},
+        "corpus": {"pairs_sha256": question.corpus.pairs_sha256, "split": "dev", "segments": len(dev.sources)},
+        "dev": {"source_sha256": dev.source_sha256, "reference_sha256": dev.reference_sha256},
+        "engine": {"name": question.engine, "version": engine_version(question.engine)},
+        "alpha": question.alpha,
+        "limits": question.limits,
+        "metrics": {},
+        "paired": {},
+    }
+    reasons: list[str] = []
+    trained = trained_on(adapter, question.corpus, dev, question.testsets)
+    if len(dev.sources) < MIN_SEGMENTS:
+        where = f"the dev split of {spelled(str(question.corpus.path))}"
+        reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
+    reasons += _leaks(question, trained)
+    if not reasons:
+        systems = [System.bare_base(adapter), System.of("adapter", adapter)]
+        if question.live is not None:
+            systems.append(System.of(question.role, question.live))
+        outputs = translate_set(question.base, systems, dev, question.engine)
+        diagnoses = {}
+        for name, out in outputs.items():
+            scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
+            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, out.hypotheses, dev.references, out.cut)
+            found = {"truncated": out.truncated, "empty": out.empty, "too_long": out.too_long, "diagnostics": diagnoses[name].row()}
+            verdict["metrics"][name] = {**scores, **found}
+        reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
+        before = "base" if question.live is None else question.role
+        reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
+    verdict["testsets"] = trained.sets
+    told = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
+    return {**verdict, **told}

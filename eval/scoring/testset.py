@@ -1,0 +1,102 @@
+"""Test sets: what is translated and what it is compared with.
+
+Reads a corpus directory of `tellmt corpus build` (corpus.json and one split of pairs.jsonl), or two line-aligned text files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from tell.errors import BadInput, CorpusError
+from tell.files import read_lines, sha256_bytes, sha256_file
+from tell.languages import LanguagePair, parse_pair
+from tell.records import read_pairs
+from tell.text.normalise import spelled
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TestSet:
+    """Segments and their references, equally many and at least one. The hashes are of the lines used, joined by LF."""
+
+    # pytest collects classes named Test*; this one is not a test.
+    __test__ = False
+
+    name: str
+    pair: LanguagePair
+    sources: list[str]
+    references: list[str]
+    # Where each segment came from, for messages: "file, line n".
+    places: list[str]
+    # The document of each segment, where documents are known.
+    documents: list[str] | None = None
+
+    @property
+    def source_sha256(self) -> str:
+        return sha256_bytes("\n".join(self.sources).encode())
+
+    @property
+    def reference_sha256(self) -> str:
+        return sha256_bytes("\n".join(self.references).encode())
+
+    def first(self, n: int) -> TestSet:
+        """The first `n` segments, under a name that says so; the set itself when it has no more."""
+        if n >= len(self.sources):
+            return self
+        documents = self.documents and self.documents[:n]
+        return TestSet(f"{self.name}[:{n}]", self.pair, self.sources[:n], self.references[:n], self.places[:n], documents)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corpus:
+    """A built corpus whose pairs.jsonl is the one its report names."""
+
+    path: Path
+    pair: LanguagePair
+    pairs_sha256: str
+
+    def split(self, split: Literal["train", "dev", "test"]) -> TestSet:
+        pairs = read_pairs(self.path / "pairs.jsonl", split)
+        name = f"{spelled(self.path.resolve().name)}/{split}"
+        places = [f"{p.origin}, line {p.line}" for p in pairs]
+        return TestSet(name, self.pair, [p.source for p in pairs], [p.target for p in pairs], places, [p.doc for p in pairs])
+
+
+def open_corpus(path: Path) -> Corpus:
+    """Raises CorpusError when the directory is not a finished corpus, or its pairs are not those the report was written for."""
+    report = path / "corpus.json"
+    try:
+        found: dict[str, Any] = json.loads(report.read_bytes())
+        pair, expected = parse_pair(found["pair"], str(report)), str(found["pairs_sha256"])
+    except FileNotFoundError:
+        raise CorpusError("not a finished corpus", place=str(path), found="no corpus.json", valid="a directory made by tellmt corpus build") from None
+    except NotADirectoryError:
+        raise CorpusError("not a directory", place=str(path), valid="a directory made by tellmt corpus build") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise CorpusError("the report of this corpus cannot be read", place=str(report), found=repr(e)) from None
+    pairs = path / "pairs.jsonl"
+    if not pairs.is_file():
+        raise CorpusError("not a finished corpus", place=str(path), found="no pairs.jsonl", valid="a directory made by tellmt corpus build")
+    if (actual := sha256_file(pairs)) != expected:
+        raise CorpusError("altered since the corpus was built", place=str(pairs), found=f"SHA-256 {actual[:16]}", valid=expected[:16])
+    return Corpus(path, pair, expected)
+
+
+def from_files(source: Path, reference: Path, pair: LanguagePair, name: str | None = None) -> TestSet:
+    """Two line-aligned files. Raises CorpusError naming both counts when they differ."""
+    sources, references = read_lines(source), read_lines(reference)
+    if len(sources) != len(references):
+        raise CorpusError(
+            "the source and the reference are not equally long",
+            place=f"{source} and {reference}",
+            found=f"{len(sources):,} and {len(references):,} lines",
+        )
+    return TestSet(spelled(name or source.name), pair, sources, references, [f"{source}, line {i}" for i in range(1, len(sources) + 1)])
+
+
+def not_empty(test: TestSet, place: str) -> TestSet:
+    if not test.sources:
+        raise BadInput("the test set is empty", place=place, found="0 segments", valid="at least 1")
+    return test

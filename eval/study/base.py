@@ -1,0 +1,62 @@
+"""A bare base on a held-out slice, with or without examples in its prompt: `python -m eval.study.base SPEC OUT`.
+
+Reads SPEC (JSON, written by `eval.study.run`). Writes OUT/adapter.hyp.txt and prints scores in the shape of `tellmt score --json`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from eval.scoring.hypotheses import System, translate_set
+from eval.scoring.score import versions
+from eval.scoring.scores import score_system
+from eval.scoring.testset import open_corpus
+from tell.errors import CorpusError, TellmtError
+from tell.files import write_atomic
+from tell.languages import parse_pair
+from tell.model.anchor import Anchor, AnchorConfig, render
+from tell.model.base import find_base
+from tell.model.engine import Decoding, choose_engine
+from tell.records import Pair, read_pairs
+
+# Characters of source: an example much longer than the sentences to come would use up the context.
+SHOT = (30, 200)
+
+
+def with_shots(anchor: Anchor, pairs: list[Pair], shots: int, seed: int) -> Anchor:
+    """An anchor whose prefix holds `shots` translated examples before its own. Raises CorpusError when there are not that many."""
+    fitting = sorted({(p.source, p.target) for p in pairs if SHOT[0] <= len(p.source) <= SHOT[1]})
+    if len(fitting) < shots:
+        raise CorpusError("not enough examples for the prompt", found=f"{len(fitting)} of {SHOT[0]} to {SHOT[1]} characters", valid=f"{shots}")
+    chosen = random.Random(f"shots {seed}").sample(fitting, shots)
+    shown = "".join(f"{anchor.prompt(source)}{anchor.opening}{target}\n\n" for source, target in chosen)
+    return anchor.model_copy(update={"prefix": shown + anchor.prefix})
+
+
+def main(spec_path: str, out: str) -> None:
+    spec: dict[str, Any] = json.loads(Path(spec_path).read_bytes())
+    pair, base = parse_pair(spec["pair"]), find_base(spec["base"])
+    anchor = render(AnchorConfig.model_validate(spec["anchor"]), pair, base)
+    if spec["shots"]:
+        pairs = [p for c in spec["train"] for p in read_pairs(Path(c) / "pairs.jsonl", "train")]
+        anchor = with_shots(anchor, pairs, spec["shots"], spec["seed"])
+    test = open_corpus(Path(spec["held"]["corpus"])).split(spec["held"]["split"])
+    engine = choose_engine("auto")
+    made = translate_set(base, [System("base", None, anchor, Decoding.model_validate(spec["decoding"]))], test, engine)["base"]
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "adapter.hyp.txt", "".join(h + "\n" for h in made.hypotheses))
+    scores = score_system(made.hypotheses, test.references, pair)
+    system = {**scores, "truncated": made.truncated, "empty": made.empty}
+    print(json.dumps({"name": test.name, "segments": len(test.sources), "systems": {"adapter": system}, "versions": versions(engine)}))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except TellmtError as e:
+        sys.exit(f"tellmt: {e}")

@@ -1,0 +1,235 @@
+"""Studies: ways of training (arms), compared over budgets of task data, amounts of general data and seeds.
+
+Reads a study file (TOML): what is compared, on which corpora. Writes a study directory: `study.json` (the study as it was understood),
+`results.jsonl` (one line a finished run, with all that is needed to repeat it), `runs/<id>/` (hypotheses, losses, the adapter) and
+`dev/<pair>/` (what the runs are compared on). This module says what is to be run; `eval.study.run` runs it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tell.errors import RecipeError
+from tell.files import key_of
+from tell.languages import parse_pair
+from tell.recipe import read_toml, validated
+
+FORMAT = 1
+Budget = int | Literal["all"]
+# What an arm may say of its selection: which part of which pool LTD (arXiv 2305.09246) chooses.
+METHODS = ("ltd", "centres", "random")
+
+
+class Slice(BaseModel):
+    """Held-out segments: a split of a corpus directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corpus: str
+    split: Literal["dev", "test"]
+
+
+class Corpora(BaseModel):
+    """One pair's data, directories relative to the study file. Learning rates are chosen on `tune`, arms compared on `dev`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: list[str] = Field(min_length=1)
+    tune: Slice
+    dev: Slice
+
+
+class Tuning(BaseModel):
+    """The learning rates every tuned arm tries, at each of `budgets`; a run takes the one chosen at the nearest budget (in log tokens)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rates: list[float] = Field(min_length=1)
+    budgets: list[int] = Field(min_length=1)
+    seed: int = Field(default=1, ge=0)
+
+
+class Arm(BaseModel):
+    """One way of training, or of prompting the bare base. What it leaves out is the study's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["train", "base"] = "train"
+    # Examples put before the source in the prompt of a bare base, drawn from the training pairs by seed.
+    shots: int = Field(default=0, ge=0, le=64)
+    # General tokens per task token, instead of the study's ratios.
+    ratios: list[float] | None = None
+    budgets: list[Budget] | None = None
+    seeds: list[int] | None = None
+    # Tables of the recipe, laid over the study's own.
+    anchor: dict[str, Any] = {}
+    mix: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    lora: dict[str, Any] = {}
+    # How the general or the task examples are chosen; without it, by seed at random.
+    general: Literal["ltd", "centres", "random"] | None = None
+    task: Literal["ltd", "centres", "random"] | None = None
+    # Take the learning rate chosen for this arm rather than tuning one.
+    tuned_as: str | None = None
+
+
+class Study(BaseModel):
+    """The study file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    base: str
+    pairs: list[str] = Field(min_length=1)
+    budgets: list[Budget] = Field(min_length=1)
+    # Ratios of general to task tokens, for arms that say nothing else.
+    ratios: list[float] = [1.0]
+    seeds: list[int] = Field(min_length=1)
+    # Pools of general examples, and the pool that LTD chooses from where it is another (embedding a large one takes long).
+    general: list[str] = []
+    ltd_pool: list[str] = []
+    # The arm that others are compared with.
+    reference: str
+    corpora: dict[str, Corpora]
+    tune: Tuning
+    anchor: dict[str, Any] = {}
+    mix: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    lora: dict[str, Any] = {}
+    decoding: dict[str, Any] = {}
+    arms: dict[str, Arm] = Field(min_length=1)
+
+    @field_validator("budgets", "seeds", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(x, bool | float) for x in value):
+            raise ValueError("not all are whole numbers")
+        return value
+
+    @field_validator("pairs", "budgets", "ratios", "seeds")
+    @classmethod
+    def _distinct(cls, value: list[Any]) -> list[Any]:
+        if len(set(value)) < len(value):
+            raise ValueError("the same value twice")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_study(self) -> Study:
+        for name in (self.reference, *(a.tuned_as for a in self.arms.values() if a.tuned_as)):
+            if name not in self.arms:
+                raise ValueError(f"no such arm: {name}; valid: {', '.join(self.arms)}")
+        for pair in self.pairs:
+            if pair not in self.corpora:
+                raise ValueError(f"pair {pair} has no [corpora.{pair}]")
+        for name, arm in self.arms.items():
+            if arm.kind == "base" and (arm.mix or arm.train or arm.lora or arm.general or arm.task or arm.ratios or arm.budgets or arm.tuned_as):
+                raise ValueError(f"arm {name} is a bare base and is not trained: only shots, seeds and anchor mean anything")
+            if arm.kind == "train" and arm.shots:
+                raise ValueError(f"arm {name} is trained: shots are for a bare base")
+            if arm.tuned_as and (self.arms[arm.tuned_as].kind == "base" or self.arms[arm.tuned_as].tuned_as):
+                raise ValueError(f"arm {name} takes the learning rate of {arm.tuned_as}, which tunes none itself")
+            if "learning_rate" in arm.train or "learning_rate" in self.train:
+                raise ValueError("learning_rate: tuned, by [tune] learning_rates")
+            for key in ("ratio", "general_tokens", "task_tokens", "general", "sources"):
+                if key in arm.mix or key in self.mix:
+                    raise ValueError(f"[mix] {key}: set by budgets, ratios and general")
+        clash: dict[str, str] = {}
+        for name, arm in self.arms.items():
+            for ratio in arm.ratios or self.ratios:
+                same = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds", "ratios"}), "ratio": ratio})
+                if other := clash.get(same):
+                    raise ValueError(f"arms {other} and {name} are the same at ratio {ratio:g}")
+                clash[same] = name
+        return self
+
+
+class Run(BaseModel):
+    """One run: all that decides it. `budget` is None for all task tokens, and for a bare base."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["tune", "run"]
+    arm: str
+    pair: str
+    budget: int | None
+    ratio: float
+    seed: int
+    learning_rate: float | None
+
+    @property
+    def label(self) -> str:
+        size = "all" if self.budget is None else f"{self.budget:,}"
+        rate = "" if self.learning_rate is None else f", lr {self.learning_rate:g}"
+        return f"{self.role} {self.pair} {self.arm}, {size} task tokens, ratio {self.ratio:g}, seed {self.seed}{rate}"
+
+
+def read_study(path: Path) -> Study:
+    """Raises RecipeError naming the key, what was found and what is valid."""
+    study = validated(Study, read_toml(path), str(path))
+    for pair in study.pairs:
+        if str(parse_pair(pair, f"{path}, pairs")) != pair:
+            raise RecipeError("not the pair's standard name", place=f"{path}, pairs", found=pair, valid=str(parse_pair(pair, str(path))))
+    return study
+
+
+def recipe(study: Study, run: Run) -> dict[str, Any]:
+    """The recipe of a run: the study's tables, the arm's over them, and what the run itself decides."""
+    arm = study.arms[run.arm]
+    out: dict[str, Any] = {"pair": run.pair, "base": study.base, "seed": run.seed}
+    for name in ("anchor", "mix", "train", "lora", "decoding"):
+        table = {**getattr(study, name), **getattr(arm, name, {})}
+        if table:
+            out[name] = table
+    if arm.kind == "train":
+        # A task that was chosen to size is taken whole.
+        budget = {} if run.budget is None or arm.task else {"task_tokens": run.budget}
+        out["mix"] = {**out.get("mix", {}), "ratio": run.ratio, **budget}
+        out["train"] = {**out.get("train", {}), "learning_rate": run.learning_rate}
+    return out
+
+
+def tuning_runs(study: Study) -> Iterator[Run]:
+    """The runs that choose learning rates, small budgets first. Every tuned arm gets the same rates, at its first ratio."""
+    for budget in sorted(study.tune.budgets):
+        for pair in study.pairs:
+            for name, arm in study.arms.items():
+                if arm.kind == "train" and arm.tuned_as is None:
+                    for rate in study.tune.learning_rates:
+                        ratio = (arm.ratios or study.ratios)[0]
+                        yield Run(role="tune", arm=name, pair=pair, budget=budget, ratio=ratio, seed=study.tune.seed, learning_rate=rate)
+
+
+def chosen_rate(study: Study, run_arm: str, pair: str, budget: int | None, tuned: dict[tuple[str, str, int, float], float]) -> float | None:
+    """The learning rate for an arm: the best on the tuning slice at the nearest tuned budget; None while some of those runs are missing.
+
+    `tuned` has the score (higher is better) by (arm, pair, budget, learning rate). Of equal scores the smaller rate is taken.
+    """
+    name = study.arms[run_arm].tuned_as or run_arm
+    near = max(study.tune.budgets) if budget is None else min(study.tune.budgets, key=lambda b: (abs(math.log(b / budget)), b))
+    scores = {rate: tuned.get((name, pair, near, rate)) for rate in study.tune.learning_rates}
+    if None in scores.values():
+        return None
+    return min(scores, key=lambda r: (-(scores[r] or 0.0), r))
+
+
+def study_runs(study: Study, tuned: dict[tuple[str, str, int, float], float]) -> Iterator[Run]:
+    """The runs that are compared, cheap ones first, so that a study that was broken off has whole rows. Skips those whose rate is not chosen yet."""
+    for budget in sorted({b for a in study.arms.values() for b in (a.budgets or study.budgets)}, key=lambda b: math.inf if b == "all" else b):
+        tokens = None if budget == "all" else int(budget)
+        for seed in sorted({s for a in study.arms.values() for s in (a.seeds or study.seeds)}):
+            for pair in study.pairs:
+                for name, arm in study.arms.items():
+                    if seed not in (arm.seeds or study.seeds):
+                        continue
+                    if arm.kind == "base":
+                        # Without training there is no budget; without examples in the prompt nothing depends on the seed.
+                        if budget == min(study.budgets, key=lambda b: math.inf if b == "all" else b) and (arm.shots or seed == min(arm.seeds or study.seeds)):
+                            yield Run(role="run", arm=name, pair=pair, budget=None, ratio=0.0, seed=seed, learning_rate=None)
+                    elif budget in (arm.budgets or study.budgets) and (rate := chosen_rate(study, name, pair, tokens, tuned)) is not None:
+                        for ratio in arm.ratios or study.ratios:
+                            yield Run(role="run", arm=name, pair=pair, budget=tokens, ratio=ratio, seed=seed, learning_rate=rate)

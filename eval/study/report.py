@@ -1,0 +1,25 @@
+"""A study's report: every figure, the page and the plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.study.results import read_found
+from tell.files import write_atomic, write_json
+
+
+def report(study_dir: Path, out_dir: Path) -> str:
+    """Write the page, its plots and its figures to `out_dir`, and return the page. Raises BadInput when there is nothing to report or damage."""
+    from eval.study.page import page
+    from eval.study.plots import plots
+    from eval.study.summary import summarise
+
+    found = read_found(study_dir)
+    summary, changes = summarise(found)
+    pictures = plots(summary, changes, found.study.reference_arm)
+    text = page(summary, study_dir.resolve().name, sorted(pictures))
+    for name, png in pictures.items():
+        write_atomic(out_dir / name, png)
+    write_json(out_dir / "summary.json", summary)
+    write_atomic(out_dir / "study.md", text)
+    return text

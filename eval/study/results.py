@@ -1,0 +1,259 @@
+"""What a study has found so far, as its report needs it.
+
+Reads a study directory: `study.json`, `results.jsonl`, `runs/<id>/hypotheses.txt`, `runs/<id>/losses.jsonl` and `dev/<pair>/reference.txt`; writes
+nothing. Where a run's hypotheses are there, its BLEU and chrF2 are computed from them, and a recorded score that differs is told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from eval.scoring.scores import metrics
+from tell.errors import BadInput
+from tell.files import decode, read_bytes, read_jsonl, read_lines
+from tell.languages import parse_pair
+
+# Two roundings of one score lie within this; anything more is another score.
+SAME_SCORE = 0.01
+SAME_NATS = 0.01
+
+
+class _Read(BaseModel):
+    """Records of the runner: keys that the report has no use for are left alone, they are not options."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Study(_Read):
+    name: str
+    pairs: list[str]
+    budgets: list[int | Literal["all"] | None]
+    seeds: list[int]
+    arms: dict[str, dict[str, Any]]
+    ratios: list[float] = []
+    reference_arm: str = "sft"
+
+
+class Amount(_Read):
+    examples: int
+    tokens: int
+
+
+class Train(_Read):
+    steps: int
+    tokens: int
+    seconds: float
+    final_loss: float | None = None
+
+
+class Dev(_Read):
+    """What a row was scored on: the tuning slice or the dev set."""
+
+    name: str | None = None
+    segments: int
+    bleu: float
+    chrf2: float
+    signatures: dict[str, str] = {}
+    nats_per_token: float | None = None
+    truncated: int = 0
+
+
+class Row(_Read):
+    """A line of results.jsonl. `budget` None is all task data there is; `train` None is an arm without training."""
+
+    id: str
+    role: Literal["tune", "run"]
+    arm: str
+    pair: str
+    budget: int | None
+    ratio: float | None
+    seed: int
+    learning_rate: float | None
+    epochs: float | None = None
+    counts: dict[str, Amount] | None = None
+    train: Train | None
+    dev: Dev
+    base: dict[str, Any] | str = {}
+    versions: dict[str, Any] = {}
+    machine: Any = None
+    finished: str | None = None
+
+    def tokens(self, kind: str) -> int:
+        return self.counts[kind].tokens if self.counts and kind in self.counts else 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A row with what its run left behind. `stats` is sacreBLEU's chrF2 counts, (segments, 18), or None without hypotheses; `losses` is
+    line -> (tokens, nats)."""
+
+    row: Row
+    chrf2: float
+    bleu: float
+    stats: Any
+    losses: Mapping[int, tuple[int, float]]
+
+    @property
+    def nats(self) -> float | None:
+        found = self.row.dev.nats_per_token
+        return found if found is not None and math.isfinite(found) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    study: Study
+    tuning: list[Row]
+    runs: list[Run]
+    signatures: dict[str, dict[str, str]]
+    notes: list[str]
+
+
+def scoring(signature: str) -> str:
+    """A signature without what says how an interval or a test was drawn: two runs with the same are scored the same."""
+    return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
+
+
+def _where(e: ValidationError) -> str:
+    first = e.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def read_study(directory: Path) -> Study:
+    path = directory / "study.json"
+    if not path.exists():
+        raise BadInput("this is not the directory of a study", place=str(directory), found="no study.json", valid="the directory that `tellmt study` wrote")
+    try:
+        return Study.model_validate(json.loads(decode(read_bytes(path), str(path))))
+    except ValidationError as e:
+        raise BadInput("not a study", place=str(path), found=_where(e)) from None
+    except ValueError as e:
+        raise BadInput("not JSON", place=str(path), found=str(e)) from None
+
+
+def read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """The rows, the newest of each run, and notes. A last line that a kill cut short is left out; damage anywhere else raises BadInput."""
+    if not path.exists():
+        raise BadInput("no run has finished yet", place=str(path.parent), found="no results.jsonl", valid="a study with at least one line of results")
+    raw = read_bytes(path)
+    lines = raw.split(b"\n")
+    notes: list[str] = []
+    rows: dict[tuple[str, str], Row] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            value = json.loads(line.decode())
+        except ValueError as e:
+            if number == len(lines):
+                notes.append(f"{path.name}, line {number}: cut short (the last line, without a line end), left out; its run counts as missing")
+                continue
+            raise BadInput("not JSON", place=place, found=str(e), valid="one JSON object a line; take this line out to go on without it") from None
+        try:
+            row = Row.model_validate(value)
+        except ValidationError as e:
+            raise BadInput("not a result of a study", place=place, found=_where(e)) from None
+        if (row.id, row.role) in rows:
+            notes.append(f"{path.name}, line {number}: run {row.id} is there twice; the later line counts")
+        rows[row.id, row.role] = row
+    if not rows:
+        raise BadInput("no run has finished yet", place=str(path), found="no whole line", valid="at least one line of results")
+    return list(rows.values()), notes
+
+
+def _losses(path: Path, row: Row, notes: list[str]) -> dict[int, tuple[int, float]]:
+    if not path.exists():
+        return {}
+    out: dict[int, tuple[int, float]] = {}
+    for number, value in read_jsonl(path):
+        try:
+            line, tokens, nats = int(value["line"]), int(value["tokens"]), float(value["nats"])
+        except (KeyError, TypeError, ValueError):
+            raise BadInput("not a segment's loss", place=f"{path}, line {number}", found=json.dumps(value), valid='{"line", "tokens", "nats"}') from None
+        if tokens > 0 and math.isfinite(nats):
+            out[line] = (tokens, nats)
+    recorded = row.dev.nats_per_token
+    if out and recorded is not None and math.isfinite(recorded):
+        found = math.fsum(n for _, n in out.values()) / sum(t for t, _ in out.values())
+        if abs(found - recorded) > SAME_NATS * max(1, abs(recorded)):
+            notes.append(f"run {row.id}: its losses per segment make {found:.4f} nats/token, {recorded:.4f} are recorded")
+    return out
+
+
+class Scorer:
+    """sacreBLEU's metrics for one pair, the references' n-grams counted once for all runs."""
+
+    def __init__(self, pair: str, references: list[str]):
+        self.references = references
+        self._metrics = metrics(parse_pair(pair))
+        for metric in self._metrics.values():
+            metric._ref_cache = metric._cache_references([references])
+            # It knows the number of references, which its signature names, only after it has scored.
+            metric.corpus_score(references, None)
+        names = {"bleu": "bleu", "chrf2": "chrf"}
+        self.signatures = {ours: str(self._metrics[name].get_signature()) for ours, name in names.items()}
+
+    def scores(self, hypotheses: list[str]) -> tuple[float, float, Any]:
+        """chrF2, BLEU, and chrF2's counts per segment."""
+        import numpy as np
+
+        chrf = self._metrics["chrf"]
+        stats = np.array(chrf._extract_corpus_statistics(hypotheses, None), dtype=np.int64)
+        return float(chrf._compute_score_from_stats(stats.sum(0)).score), float(self._metrics["bleu"].corpus_score(hypotheses, None).score), stats
+
+
+def _open_run(directory: Path, row: Row, scorer: Scorer | None, notes: list[str]) -> Run:
+    own = directory / "runs" / row.id
+    losses = _losses(own / "losses.jsonl", row, notes)
+    path = own / "hypotheses.txt"
+    if scorer is None or not path.exists():
+        if scorer is not None:
+            notes.append(f"run {row.id} ({row.arm}, {row.pair}): no hypotheses.txt, so its recorded scores stand and it takes part in no test")
+        return Run(row, row.dev.chrf2, row.dev.bleu, None, losses)
+    hypotheses = read_lines(path)
+    if len(hypotheses) != len(scorer.references):
+        valid = f"{len(scorer.references):,} lines, as dev/{row.pair}/reference.txt"
+        raise BadInput("the hypotheses do not match the references", place=str(path), found=f"{len(hypotheses):,} lines", valid=valid)
+    chrf2, bleu, stats = scorer.scores(hypotheses)
+    for name, recorded, now in (("chrF2", row.dev.chrf2, chrf2), ("BLEU", row.dev.bleu, bleu)):
+        if abs(recorded - now) > SAME_SCORE:
+            notes.append(f"run {row.id} ({row.arm}, {row.pair}): {name} {recorded:.2f} is recorded, its hypotheses score {now:.2f}, which counts here")
+    return Run(row, chrf2, bleu, stats, losses)
+
+
+def read_found(directory: Path) -> Found:
+    """Raises BadInput when there is no study, no result, or damage; everything that was passed over is in the notes."""
+    study = read_study(directory)
+    rows, notes = read_rows(directory / "results.jsonl")
+    scorers: dict[str, Scorer] = {}
+    signatures: dict[str, dict[str, str]] = {}
+    for pair in dict.fromkeys(r.pair for r in rows):
+        path = directory / "dev" / pair / "reference.txt"
+        if path.exists():
+            if not (references := read_lines(path)):
+                raise BadInput("no references", place=str(path), found="an empty file", valid="one segment a line")
+            scorers[pair] = Scorer(pair, references)
+            signatures[pair] = scorers[pair].signatures
+        else:
+            notes.append(f"{pair}: no dev/{pair}/reference.txt, so recorded scores stand and nothing is tested")
+            signatures[pair] = next((r.dev.signatures for r in rows if r.pair == pair), {})
+    for row in rows:
+        for name, recorded in row.dev.signatures.items():
+            if name in signatures[row.pair] and scoring(recorded) != scoring(signatures[row.pair][name]):
+                notes.append(f"run {row.id}: recorded with {name} signature {recorded}, scored here with {signatures[row.pair][name]}")
+    cells: dict[tuple[Any, ...], Run] = {}
+    for row in rows:
+        if row.role == "run":
+            run = _open_run(directory, row, scorers.get(row.pair), notes)
+            cell = (row.pair, row.budget, row.arm, row.ratio, row.seed)
+            if cell in cells:
+                notes.append(f"runs {cells[cell].row.id} and {row.id}: both are {row.arm}, {row.pair}, seed {row.seed}; the later counts")
+            cells[cell] = run
+    return Found(study, [r for r in rows if r.role == "tune"], list(cells.values()), signatures, notes)

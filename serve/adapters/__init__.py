@@ -1,0 +1,1 @@
+"""Versions of adapters in a running service: followed, proved, loaded, unloaded."""

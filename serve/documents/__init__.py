@@ -1,0 +1,1 @@
+"""Documents as jobs: uploaded, translated part by part, fetched."""

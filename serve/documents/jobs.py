@@ -1,0 +1,276 @@
+"""Documents that are translated behind their request: jobs with progress, each its key's own. In memory, so a restart forgets them.
+
+A document goes through the service part by part, each part as a request of its own in the fair queue: a long document neither fills the queue nor
+holds a version while it waits. Parts may so be translated by two versions, where one takes over meanwhile; `adapters` names all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hmac
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
+
+from serve.adapters.versions import Version
+from serve.config import Way
+from serve.documents.parts import Document, fit_name
+from serve.logs import where
+from serve.translation.quality import Quality
+from serve.translation.request import Ask, Translation
+from serve.translation.service import Service
+from tell.console import say
+from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
+from tell.languages import parse_pair
+
+State = Literal["queued", "translating", "done", "failed"]
+
+# Parts of one document in the queue at once: one is translated while the next is prepared.
+PARALLEL = 2
+# Seconds between two tries while the queue is full: at most.
+LONGEST_WAIT = 30
+# Seconds for the engine to let go of all when the service ends.
+CLOSE = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobLimits:
+    # Jobs kept, done or not, over all keys and of one.
+    jobs: int = 256
+    own: int = 32
+    # Jobs of one key under way; the others of this key are queued.
+    running: int = 2
+    # Bytes of uploads and results that are kept.
+    bytes: int = 64 << 20
+    # Seconds that a job may take, and that it is kept when it has ended.
+    seconds: float = 3600.0
+    kept: float = 3600.0
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Job:
+    """`id` names it to its owner; `secret` opens it to who was given the link or the document key."""
+
+    owner: str
+    pair: str
+    source: str
+    target: str
+    name: str
+    media_type: str
+    ending: str
+    size: int
+    cache: bool
+    # What was asked for; and what was got: fast if some part was translated while the service was busy.
+    quality: Quality = "fast"
+    used: Quality = "fast"
+    # How, where the pair has no adapter.
+    way: Way | None = None
+    id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
+    secret: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32))
+    state: State = "queued"
+    # Characters of the parts that are translated, and of all.
+    done: int = 0
+    total: int = 0
+    # Ids of the adapters that translated, in order of their first part; and whether some part was cut at the token limit.
+    adapters: list[str] = dataclasses.field(default_factory=list)
+    truncated: bool = False
+    # What became of each part so far, by its number, for who watches; and how many parts there are.
+    made: dict[int, Translation] = dataclasses.field(default_factory=dict)
+    parts: int = 0
+    # Bytes of `made`.
+    told: int = 0
+    # Deleted or forgotten; and set when there is something new, and then replaced by another one.
+    gone: bool = False
+    news: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    result: bytes | None = None
+    failure: TellmtError | None = None
+    # Whether the result was handed out: then it is kept as long as nobody else needs the room.
+    fetched: bool = False
+    created: float = dataclasses.field(default_factory=time.time)
+    began: float | None = None
+    ended: float | None = None
+    task: asyncio.Task[None] | None = None
+
+    def held(self) -> int:
+        """Bytes that are kept for it."""
+        return (self.size if self.ended is None else len(self.result or b"")) + self.told
+
+    def tell(self) -> None:
+        """Wake who watches."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+    async def over(self) -> None:
+        """Returns when it has ended, well or not; waiting for it may be given up, and changes nothing."""
+        if self.task is not None:
+            await asyncio.wait({self.task})
+
+    def seconds_left(self) -> int | None:
+        """Until it is done, by its speed so far; None while that is not known."""
+        if self.began is None or not self.done or self.ended is not None:
+            return None
+        return max(1, round((time.time() - self.began) * (self.total - self.done) / self.done))
+
+
+class Jobs:
+    def __init__(self, service: Service, limits: JobLimits | None = None):
+        self.service, self.limits = service, limits or JobLimits()
+        self._jobs: dict[str, Job] = {}
+        # By owner, while it has jobs: who may be under way.
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closed = False
+        from prometheus_client import Gauge
+
+        documents = Gauge("tellmt_documents", "Documents kept: under way, or not fetched or forgotten yet.", ["state"], registry=service.metrics.registry)
+        for state in get_args(State):
+            documents.labels(state).set_function(partial(self._count, state))
+
+    def _count(self, state: State) -> float:
+        return float(self.states()[state])
+
+    def states(self) -> Counter[State]:
+        """How many jobs are kept in each state."""
+        return Counter(job.state for job in self._jobs.values())
+
+    def check(self, owner: str, size: int) -> None:
+        """Make room for a file of so many bytes: what was fetched goes first. Raises OverShare or Overloaded when there is none."""
+        while (full := self._full(owner, size)) is not None:
+            of_all = not isinstance(full, OverShare)
+            fetched = [job for job in self._jobs.values() if job.fetched and (of_all or job.owner == owner)]
+            if not fetched:
+                raise full
+            self._forget(min(fetched, key=lambda job: job.created))
+
+    def _full(self, owner: str, size: int) -> Overloaded | None:
+        own = [job for job in self._jobs.values() if job.owner == owner]
+        if len(own) >= self.limits.own:
+            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(own))
+        held = sum(job.held() for job in self._jobs.values())
+        if len(self._jobs) >= self.limits.jobs or held + size > self.limits.bytes:
+            return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
+        return None
+
+    def _wait(self, jobs: list[Job]) -> int:
+        """Seconds until the first of them is forgotten, if it has ended; a minute at most, since somebody may delete one."""
+        ends = [job.ended + self.limits.kept - time.time() for job in jobs if job.ended is not None]
+        return max(1, min(60, round(min(ends, default=60.0))))
+
+    def start(self, owner: str, document: Document, name: str, size: int, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
+        """Begin to translate. Raises LanguageError, RequestError, NotServed, Overloaded, and EngineError while the service ends."""
+        if self.service.stopping or self._closed:
+            raise EngineError("the service is stopping")
+        pair = parse_pair(self.service.route(source, target).pair)
+        self.check(owner, size)
+        job = Job(
+            owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size, cache,
+            quality, quality, total=sum(map(len, document.parts)), parts=len(document.parts),
+        )  # fmt: skip
+        self._jobs[job.id] = job
+        job.task = asyncio.get_running_loop().create_task(self._run(job, document))
+        return job
+
+    def find(self, owner: str, id: str) -> Job:
+        """Raises NotFound, also when it is another key's: who does not own a job does not learn that there is one."""
+        job = self._jobs.get(id)
+        if job is None or job.owner != owner:
+            raise NotFound("no such document, or it is gone")
+        return job
+
+    def opened(self, secret: str, owner: str | None = None, id: str | None = None) -> Job:
+        """The job that a secret opens; with an id, that one only. Raises NotFound."""
+        jobs = list(self._jobs.values()) if id is None else [self.find(str(owner), id)]
+        given = secret.encode(errors="replace")
+        if (found := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given)]) == []:
+            raise NotFound("no such document, or it is gone")
+        return found[0]
+
+    async def drop(self, job: Job) -> None:
+        """Forget a job; returns when the engine has let go of it."""
+        self._forget(job)
+        if job.task is not None and not job.task.done():
+            job.task.cancel()
+            await asyncio.wait({job.task})
+
+    async def close(self) -> None:
+        """Drop all. An engine that does not let go is waited for no longer than a moment."""
+        self._closed = True
+        if dropping := [asyncio.create_task(self.drop(job)) for job in list(self._jobs.values())]:
+            await asyncio.wait(dropping, timeout=CLOSE)
+
+    def _forget(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
+        job.gone = True
+        job.tell()
+        if timer := self._timers.pop(job.id, None):
+            timer.cancel()
+        if all(other.owner != job.owner for other in self._jobs.values()):
+            self._turns.pop(job.owner, None)
+
+    async def _run(self, job: Job, document: Document) -> None:
+        turns = self._turns.setdefault(job.owner, asyncio.Semaphore(self.limits.running))
+        try:
+            async with asyncio.timeout(self.limits.seconds), turns:
+                job.state, job.began = "translating", time.time()
+                job.tell()
+                made = await self._translated(job, document.parts)
+                job.result = await asyncio.to_thread(document.filled, made)
+            job.state = "done"
+        except TimeoutError:
+            job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")
+        except TellmtError as e:
+            # Without what was on the stack, which holds the texts.
+            job.failure = e.with_traceback(None)
+            e.__context__ = None
+        except Exception as e:
+            say(f"unexpected {where(e)}, in a document")
+            job.failure = TellmtError("something went wrong in the service")
+        if job.failure is not None:
+            job.state = "failed"
+        job.ended = time.time()
+        job.tell()
+        # Only what is still there is timed: it may have been deleted in its last moment.
+        if job.id in self._jobs:
+            self._timers[job.id] = asyncio.get_running_loop().call_later(self.limits.kept, self._forget, job)
+
+    async def _translated(self, job: Job, parts: Sequence[str]) -> list[str]:
+        out = list(parts)
+        waiting = iter(range(len(parts)))
+
+        async def work() -> None:
+            for number in waiting:
+                made = await self._part(job, parts[number]) if parts[number].strip() else Translation(parts[number], False)
+                out[number], job.made[number] = made.text, made
+                job.told += len(made.text.encode())
+                job.done += len(parts[number])
+                job.tell()
+
+        workers = [asyncio.create_task(work()) for _ in range(PARALLEL)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return out
+
+    async def _part(self, job: Job, part: str) -> Translation:
+        while True:
+            ask = self.service.settled(Ask(caller=job.owner, cache=job.cache, quality=job.quality))
+            by: list[Version] = []
+            try:
+                route = self.service.route(job.source, job.target)
+                [made] = await self.service.through(route, [part], ask, by.append)
+            except Overloaded as e:
+                # Who asked has left long ago and cannot ask again.
+                await asyncio.sleep(min(e.retry_after, LONGEST_WAIT))
+                continue
+            job.adapters += [name for name in dict.fromkeys(v.name for v in by) if name not in job.adapters]
+            job.way, job.truncated = route.way or job.way, job.truncated or made.truncated
+            if ask.quality == "fast":
+                job.used = "fast"
+            return dataclasses.replace(made, segments=())

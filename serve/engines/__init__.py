@@ -1,0 +1,1 @@
+"""Drivers of engines, each behind `tell.model.engine.Engine`."""

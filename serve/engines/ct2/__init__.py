@@ -1,0 +1,1 @@
+"""The ctranslate2 engine: merged weights, converted and cached."""

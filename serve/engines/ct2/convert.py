@@ -1,0 +1,315 @@
+"""Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
+
+Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the weights>]/`, with `tellmt-ct2.json` in it
+naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
+the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
+object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
+A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from serve.engines.ct2.model_cache import LIMIT, MARK, hold_unfinished, sweep
+from tell.adapter.card import Adapter, weights_of
+from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
+from tell.files import atomic_dir, key_of, write_json
+from tell.model.base import Base, slug
+from tell.model.engine import CT2_FORMAT
+from tell.paths import cache_dir, writable
+
+QUANTIZATION = "int8"
+# Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
+# cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
+MAX_DIVERGENCE = 0.5
+# And of one whose layers were evened out from the one before it, which should compute the same.
+SAME = 1e-4
+# Tokens of a text on which it is looked how large activations get.
+LONGEST = 128
+# An adapter that moves no log-probability of the probe by this much does nothing.
+MIN_EFFECT = 1e-4
+# Seconds that a conversion has to end when it is told to; a long call into torch does not listen.
+PATIENCE = 5
+# No space, no quota, no larger file allowed.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What to convert. `adapter` is None for the bare base; its files must be those that its card names."""
+
+    base: Base
+    adapter: Adapter | None
+    threads: int
+
+    @property
+    def weights(self) -> str | None:
+        return weights_of(self.adapter.card) if self.adapter else None
+
+    @property
+    def out(self) -> Path:
+        name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
+        return cache_dir() / "ct2" / (f"{name}-{self.weights}" if self.adapter else name)
+
+    @property
+    def key(self) -> str:
+        made_from = {"format": CT2_FORMAT, "base": self.base.revision, "weights": self.weights}
+        return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
+
+    def done(self) -> bool:
+        try:
+            return bool(json.loads((self.out / MARK).read_text())["key"] == self.key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+async def convert(job: Job) -> Path:
+    """The directory of the converted model, made by a child process unless the cache has it. Cancelling it ends the child.
+
+    Raises AdapterError (EngineError for a bare base) with the reason.
+    """
+    if await asyncio.to_thread(job.done):
+        return job.out
+    writable(job.out.parent, "cache", "TELLMT_CACHE")
+    adapter = job.adapter and {"weights": job.weights, "path": str(job.adapter.path)}
+    text = json.dumps({"base": job.base.model_dump(mode="json"), "adapter": adapter, "out": str(job.out), "key": job.key, "threads": job.threads})
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # -P: a directory named `serve` where the command was started must not be imported in place of this package.
+    command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
+    try:
+        out, err = await _talk(child, text)
+    finally:
+        if child.returncode is None:
+            await _end(child)
+    if child.returncode != 0:
+        raise _failure(job, child.returncode or 0, out, err)
+    return job.out
+
+
+async def _talk(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
+    """Like `communicate`, but stdin stays open until the child ends: that is how it knows that somebody still wants the model."""
+    assert child.stdin and child.stdout and child.stderr
+    # A child that died at once does not read; what it said is read all the same.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        child.stdin.write(text.encode() + b"\n")
+        await child.stdin.drain()
+    out, err, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    child.stdin.close()
+    return out, err
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Ask, so that the half-written directory is removed; insist when that takes too long."""
+    assert child.stdin
+    child.stdin.close()
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), 2 * PATIENCE)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+def _failure(job: Job, code: int, out: bytes, err: bytes) -> TellmtError:
+    kind: type[TellmtError] = AdapterError if job.adapter else EngineError
+    place = str(job.adapter.path if job.adapter else job.base.path)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
+        return kind("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
+    try:
+        told = json.loads(out.decode().strip().rsplit("\n", 1)[-1])
+        if told.pop("kind") == "MissingExtra":
+            kind = MissingExtra
+        return kind(**told)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        last = err.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        return kind("the conversion for ctranslate2 failed", place=place, found=last or f"exit {code}")
+
+
+def probe_of(tokens: Any) -> list[int]:
+    """Token ids on which two models are compared."""
+    return [*tokens.bos, *tokens.encode(PROBE)][:48]
+
+
+def _log_probs(model: Any, probe: list[int]) -> Any:
+    import torch
+
+    return model(torch.tensor([probe])).logits[0].float().log_softmax(-1)
+
+
+def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any]:
+    """The model in float32 with the adapter in its weights, and its log-probabilities on the probe."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.inference_mode():
+        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
+        before = _log_probs(model, probe)
+        if not torch.isfinite(before).all():
+            raise EngineError("the base computes values that are not numbers", place=str(base.path))
+        if adapter is None:
+            return model, before
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
+        model = adapted.merge_and_unload()
+        after = _log_probs(model, probe)
+        if not torch.isfinite(after).all():
+            raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
+        if (moved := (after - before).abs().max().item()) < MIN_EFFECT:
+            raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {moved:.1e} at most")
+    return model, after
+
+
+def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
+    """`_merged`, evened out for int8, and in how many layers. A model that would compute something else then is left as it is."""
+    import torch
+
+    from serve.engines.ct2.smoothquant import TEXTS, smooth
+
+    model, expected = _merged(base, adapter, probe)
+    layers = smooth(model, [[*tokens.bos, *tokens.encode(text)][: min(LONGEST, base.context)] for text in TEXTS])
+    if layers:
+        with torch.inference_mode():
+            divergence = (expected.exp() * (expected - _log_probs(model, probe))).sum(-1).mean().item()
+        if not abs(divergence) < SAME:
+            del model
+            return *_merged(base, adapter, probe), 0
+    return model, expected, layers
+
+
+def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    class Loaded(TransformersConverter):  # type: ignore[misc]
+        """Converts a model that is in memory, where the original reads one from disk."""
+
+        def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
+            return model
+
+    # ctranslate2 says so with a ValueError when it does not know the architecture.
+    try:
+        Loaded(str(base.path)).convert(str(out), quantization=quantization, force=True)
+    except (ValueError, NotImplementedError) as e:
+        raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
+
+
+def _check(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
+    """The divergence of what was written from what was meant. Computed in float32: it is the writing that is tested, not int8 arithmetic."""
+    import ctranslate2
+    import numpy as np
+
+    names = json.loads((out / "vocabulary.json").read_text())
+    generator = ctranslate2.Generator(str(out), device="cpu", compute_type="float32", intra_threads=threads)
+    found = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
+    wanted = expected.numpy()
+    size = min(found.shape[-1], wanted.shape[-1])
+    divergence = float((np.exp(wanted[:, :size]) * (wanted[:, :size] - found[:, :size])).sum(-1).mean())
+    if not divergence < MAX_DIVERGENCE:
+        raise EngineError(
+            "ctranslate2 computes something else than the original model",
+            place=str(base.path),
+            found=f"{divergence:.3f} nats apart",
+            valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
+        )
+    return divergence
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do one job in this process. Raises AdapterError or EngineError."""
+    from tell.extras import need
+
+    for module in ("ctranslate2", "torch", "transformers", "peft"):
+        need(module, "cpu")
+    import torch
+
+    from tell.model.tokenizer import Tokens
+
+    base, threads = Base.model_validate(job["base"]), int(job["threads"])
+    torch.set_num_threads(threads)
+    sweep(Path(job["out"]).parent)
+    tokens = Tokens(base)
+    probe = probe_of(tokens)
+    adapter = job["adapter"]
+    with atomic_dir(Path(job["out"])) as aside:
+        _unfinished.append(aside)
+        hold_unfinished(aside)
+        model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
+        _write(base, model, aside)
+        del model
+        divergence = _check(base, aside, probe, expected, threads)
+        made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
+        write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
+    return {"divergence": divergence}
+
+
+# The directory that is being written.
+_unfinished: list[Path] = []
+
+
+def _stop(signum: int, frame: Any) -> None:
+    # A second one would break off the clean-up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
+
+
+def _watch() -> None:
+    """Wait until nobody holds the other end of stdin, then end this process. Its main thread cleans up if it listens in time."""
+    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    for path in _unfinished:
+        shutil.rmtree(path, ignore_errors=True)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _told(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
+    """An error as what is printed: the arguments of the TellmtError that the parent raises."""
+    if isinstance(e, TellmtError):
+        return {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}
+    if isinstance(e, OSError) and e.errno in FULL:
+        valid = f"free space there, a smaller {LIMIT}, or TELLMT_CACHE on another disk"
+        return {"kind": "", "thing": "no room for the converted model", "place": str(Path(job["out"]).parent), "found": e.strerror, "valid": valid}
+    said = next((line for line in str(e).split("\n") if line.strip()), "")
+    place = (job["adapter"] or job["base"])["path"]
+    return {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {said}", "valid": None}
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _stop)
+    # Translations come before conversions.
+    os.nice(10)
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch, daemon=True).start()
+    try:
+        result, code = run(job), 0
+    except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
+        result, code = _told(e, job), 1
+    print(json.dumps(result))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

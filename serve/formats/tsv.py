@@ -1,0 +1,12 @@
+"""Columns of TSV: as CSV, but cells are divided by tabs and have no quotes, so a quote is a character like any other."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from serve.formats.csv import convert_rows
+from serve.formats.units import Options, Pass
+
+
+def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+    convert_rows(source, out, todo, options, "\t")

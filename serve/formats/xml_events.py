@@ -1,0 +1,161 @@
+"""XML as a stream of events, each with its own bytes: joined, they are the file. What is not changed so stays as it was, to the last quote and line end.
+
+Reads an open binary file. By expat, which tells where in the file each event is; a tree written out again has other quotes, `<x />` as `<x/>`, and no CR.
+The rules are those of tell.text.safe_xml: a document that defines entities is refused, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import itertools
+import re
+from collections.abc import Iterator
+from typing import IO, Any, Literal
+from xml.parsers import expat
+
+from tell.errors import BadInput, CorpusError
+
+BLOCK = 1 << 16
+# Elements inside each other.
+DEEPEST = 1000
+XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
+XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
+# What XML 1.0 cannot hold, even escaped.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclasses.dataclass(slots=True)
+class Event:
+    """`name` is `uri local`, or the local name alone where there is no namespace; `text` is decoded. An element without content is a start and an end
+    whose `raw` is empty."""
+
+    kind: Literal["start", "end", "text", "other"]
+    name: str
+    attributes: dict[str, str]
+    text: str
+    raw: bytes
+
+    @property
+    def local(self) -> str:
+        return self.name.rpartition(" ")[2]
+
+
+class Xml:
+    """The events of a file, and how its bytes are read and written."""
+
+    def __init__(self, source: IO[bytes], place: str = "file"):
+        self.source, self.place = source, place
+        self.encoding = "utf-8"
+
+    def decode(self, raw: bytes) -> str:
+        return raw.decode(self.encoding)
+
+    def encode(self, text: str) -> bytes:
+        """Markup as bytes; what the encoding does not have becomes a reference."""
+        return text.encode(self.encoding, "xmlcharrefreplace")
+
+    def __iter__(self) -> Iterator[Event]:
+        """Raises CorpusError where the file is not well-formed, is nested too deep, or defines entities."""
+        parser = expat.ParserCreate(namespace_separator=" ")
+        parser.buffer_text = False
+        # A BOM is no event of its own.
+        pending: list[tuple[int, Event]] = [(0, Event("other", "", {}, "", b""))]
+        depth = 0
+
+        def note(event: Event) -> None:
+            pending.append((parser.CurrentByteIndex, event))
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal depth
+            depth += 1
+            if depth > DEEPEST:
+                raise self._error("elements are nested too deep", parser, f"{depth} levels", f"at most {DEEPEST}")
+            note(Event("start", name, attributes, "", b""))
+
+        def end(name: str) -> None:
+            nonlocal depth
+            depth -= 1
+            note(Event("end", name, {}, "", b""))
+
+        def declared(version: str, encoding: str | None, standalone: int) -> None:
+            if encoding and not self.encoding.startswith("utf-16"):
+                self.encoding = encoding.lower()
+            note(Event("other", "", {}, "", b""))
+
+        def entity(name: str, *rest: Any) -> None:
+            raise self._error("the XML defines entities, which are not read", parser, name, "a file without <!ENTITY ...>")
+
+        parser.StartElementHandler, parser.EndElementHandler, parser.XmlDeclHandler, parser.EntityDeclHandler = start, end, declared, entity
+        parser.CharacterDataHandler = lambda text: note(Event("text", "", {}, text, b""))
+        parser.CommentHandler = lambda text: note(Event("other", "#comment", {}, "", b""))
+        parser.DefaultHandler = lambda text: note(Event("other", "", {}, "", b""))
+        held, base = b"", 0
+        try:
+            while True:
+                block = self.source.read(BLOCK)
+                if not base and not held:
+                    self._sniff(block)
+                held += block
+                parser.Parse(block, not block)
+                if not block:
+                    break
+                # The end of the last one is where the next will begin.
+                for (at, event), (then, _) in itertools.pairwise(pending):
+                    event.raw = held[at - base : then - base]
+                    yield event
+                if pending:
+                    held, base, pending = held[pending[-1][0] - base :], pending[-1][0], pending[-1:]
+        except expat.ExpatError as e:
+            found = expat.errors.messages.get(e.code, "") if e.code else ""
+            raise CorpusError("this is not well-formed XML", place=f"{self.place}, line {e.lineno}", found=found, valid="an XML file that is whole") from None
+        except (LookupError, UnicodeDecodeError):
+            raise CorpusError("the encoding is not one that is read", place=self.place, found=self.encoding, valid="UTF-8") from None
+        pending.append((base + len(held), Event("other", "", {}, "", b"")))
+        for (at, event), (then, _) in itertools.pairwise(pending):
+            event.raw = held[at - base : then - base]
+            yield event
+
+    def _sniff(self, start: bytes) -> None:
+        if start.startswith((b"\xff\xfe", b"<\0")):
+            self.encoding = "utf-16-le"
+        elif start.startswith((b"\xfe\xff", b"\0<")):
+            self.encoding = "utf-16-be"
+
+    def _error(self, thing: str, parser: Any, found: str, valid: str) -> BadInput:
+        return CorpusError(thing, place=f"{self.place}, line {parser.CurrentLineNumber}", found=found, valid=valid)
+
+    def with_attributes(self, tag: bytes, values: dict[str, str]) -> bytes:
+        """A start tag with these attributes, by their names in the file: set where they are there, added at the end where they are not."""
+        text = self.decode(tag)
+        for name, value in values.items():
+            written = f'{name}="{html.escape(value)}"'
+            if found := re.search(rf"(?<=\s){re.escape(name)}\s*=\s*(?:\"[^\"]*\"|'[^']*')", text):
+                text = text[: found.start()] + written + text[found.end() :]
+            else:
+                close = len(text) - (2 if text.endswith("/>") else 1)
+                text = f"{text[:close].rstrip()} {written}{text[close:]}"
+        return self.encode(text)
+
+
+def escaped(text: str) -> str:
+    """Text as it is written between tags. What XML cannot hold becomes U+FFFD."""
+    return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
+
+
+def inner(events: list[Event], at: int) -> int:
+    """Where the element that starts at `at` ends."""
+    depth = 0
+    for i in range(at, len(events)):
+        depth += (events[i].kind == "start") - (events[i].kind == "end")
+        if not depth:
+            return i
+    raise ValueError("the element does not end")
+
+
+def raw_of(events: list[Event]) -> bytes:
+    return b"".join(e.raw for e in events)
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(e.text for e in events)

@@ -1,0 +1,1 @@
+"""Bounds around the HTTP server: connections, heads, bodies."""

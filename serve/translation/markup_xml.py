@@ -1,0 +1,131 @@
+"""XML in, XML out, as `serve.translation.markup_html` does with HTML: texts as lines to translate, everything else as it stands.
+
+Reads and writes strings; asks no engine. A text may be a whole document or a part of one, with several elements side by side. Parsed by tell.text.safe_xml, so
+nothing is resolved or fetched. Which elements end a sentence is told by what they stand in (outline detection), unless the request names them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from serve.formats.tag_placeholders import free_letter
+from serve.translation.markup_html import Line, Markup, Piece, lines_of
+from tell.errors import RequestError
+from tell.text.safe_xml import whole
+
+_DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
+# A name with a prefix, of an element or an attribute: declared around the text, which may be a part of a document that declares it.
+_TAG = re.compile(r"<[^<>!?]+>")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_PREFIX = re.compile(r"[<\s/]([A-Za-z_][\w.-]*):[A-Za-z_]")
+# More than any document has; each is looked at with each element.
+_PREFIXES = 50
+_WRAP = "tellmt"
+VALID = "XML that is whole: every tag closed, & as &amp;, no document type"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """Elements by their names as written. `ignored` stay as they are; `splitting` end a sentence, `inside` do not; `outline`: others do as they stand."""
+
+    ignored: frozenset[str] = frozenset()
+    splitting: frozenset[str] = frozenset()
+    inside: frozenset[str] = frozenset()
+    outline: bool = True
+
+
+def parse_xml(text: str, rules: Rules, place: str = "text") -> Markup:
+    """Raises RequestError where the text is not well-formed, without quoting it."""
+    declared = _DECLARATION.match(text)
+    start = declared.end() if declared else 0
+    tags = " ".join(_QUOTED.sub("", tag) for tag in _TAG.findall(text) if ":" in tag)
+    prefixes = sorted({p for p in _PREFIX.findall(tags) if not p.lower().startswith("xml")})
+    if len(prefixes) > _PREFIXES:
+        raise RequestError("too many prefixes in the XML", place=place, found=len(prefixes), valid=f"at most {_PREFIXES}")
+    names = "".join(f' xmlns:{p}="urn:tellmt:{p}"' for p in prefixes)
+    try:
+        # In one line with the text, so that the line of an error is that of the text.
+        root = whole(f"<{_WRAP}{names}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
+    except RequestError as e:
+        where = re.search(r"line \d+", str(e.place))
+        raise RequestError("the XML is not well-formed", place=f"{place}{f', {where[0]}' if where else ''}", valid=VALID) from None
+    letter = free_letter(html.unescape(text))
+    parts: list[str | Line] = [text[:start]]
+    run: list[Piece] = []
+    for kind, value in _inner(root, rules, False):
+        if kind == "block":
+            parts += [*lines_of(run, letter, xml=True), value]
+            run = []
+        elif kind == "text" and run and run[-1][0] == "text":
+            run[-1] = ("text", run[-1][1] + value)
+        else:
+            run.append((kind, value))
+    parts += lines_of(run, letter, xml=True)
+    return Markup(tuple(p for p in parts if p))
+
+
+def _inner(node: Any, rules: Rules, within: bool) -> Iterator[Piece]:
+    """What is between the tags of an element. `within`: whether it is part of a sentence, and so all that is in it."""
+    mixed = within or bool((node.text or "").strip()) or any((child.tail or "").strip() for child in node)
+    if node.text:
+        yield "text", node.text
+    for child in node:
+        yield from _outer(child, rules, mixed)
+        if child.tail:
+            yield "text", child.tail
+
+
+def _outer(node: Any, rules: Rules, mixed: bool) -> Iterator[Piece]:
+    if not isinstance(node.tag, str):
+        # A comment or a processing instruction.
+        yield ("void" if mixed else "block"), _as_is(node)
+        return
+    name = _name(node)
+    inline = name not in rules.splitting and (name in rules.inside or (mixed if rules.outline else True))
+    if name in rules.ignored:
+        yield ("void" if inline else "block"), _as_is(node)
+    elif not len(node) and node.text is None:
+        yield ("void" if inline else "block"), f"{_start(node)[:-1]}/>"
+    else:
+        yield ("open" if inline else "block"), _start(node)
+        yield from _inner(node, rules, inline and name not in rules.splitting)
+        yield ("close" if inline else "block"), f"</{name}>"
+
+
+def _name(node: Any) -> str:
+    local = node.tag.rpartition("}")[2]
+    return f"{node.prefix}:{local}" if node.prefix else str(local)
+
+
+def _start(node: Any) -> str:
+    around = node.getparent()
+    outside = around.nsmap if around is not None else {}
+    own = [(f"xmlns:{p}" if p else "xmlns", uri) for p, uri in node.nsmap.items() if outside.get(p) != uri]
+    given = [(_attribute(node, key), value) for key, value in node.attrib.items()]
+    return f"<{_name(node)}{''.join(f' {key}={quoteattr(value)}' for key, value in [*own, *given])}>"
+
+
+def _attribute(node: Any, key: str) -> str:
+    uri, _, local = key.rpartition("}")
+    if not uri:
+        return local
+    if uri == "{http://www.w3.org/XML/1998/namespace":
+        return f"xml:{local}"
+    prefix = next((p for p, u in node.nsmap.items() if p and u == uri[1:]), None)
+    return f"{prefix}:{local}" if prefix else local
+
+
+def _as_is(node: Any) -> str:
+    """An element with all that is in it, without the declarations that were put around the text."""
+    from lxml import etree
+
+    if not isinstance(node.tag, str):
+        return str(etree.tostring(node, encoding="unicode", with_tail=False))
+    inside = escape(node.text or "") + "".join(_as_is(child) + escape(child.tail or "") for child in node)
+    start = _start(node)
+    return f"{start}{inside}</{_name(node)}>" if inside or node.text is not None else f"{start[:-1]}/>"

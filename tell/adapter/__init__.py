@@ -1,0 +1,1 @@
+"""Adapter directories: card, weights, golden sentences, archives, and those that come with tellmt."""

@@ -1,0 +1,182 @@
+"""Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, and `card.json`, written last.
+
+A directory without a card is half-written. The card names the SHA-256 of the two other files; the adapter's id is the hash
+of all three, so an id stands for exactly one content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from tell.adapter.golden import Golden
+from tell.adapter.weights import check_weights, no_twins, open_regular
+from tell.adapter.weights import read_header as read_header
+from tell.errors import AdapterError
+from tell.files import canonical_json, key_of, sha256_bytes
+from tell.model.anchor import Anchor
+from tell.model.engine import Decoding
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
+MAX_TEXT = 4 << 20
+
+
+class BaseRef(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    revision: str
+    licence: str = ""
+    notice: str = ""
+
+
+class Card(BaseModel):
+    """Everything needed to serve an adapter as it was trained, and to repeat the training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    pair: str
+    base: BaseRef
+    anchor: Anchor
+    decoding: Decoding = Decoding()
+    rank: int
+    recipe: dict[str, Any]
+    seed: int
+    # Counts and SHA-256 of the data trained on, as `mix` reported them.
+    data: dict[str, Any]
+    # Steps, tokens, final loss, and what the machine was.
+    training: dict[str, Any]
+    versions: dict[str, str]
+    notes: list[str] = []
+    # One entry per test set scored, each with its signatures; filled in by `publish`.
+    scores: list[dict[str, Any]] = []
+    # What `publish` decided, and on which evidence.
+    verdict: dict[str, Any] | None = None
+    # By which a service sees that the adapter acts as it did when it was published; filled in by `publish`.
+    golden: Golden | None = None
+    files: dict[str, str] = Field(description="SHA-256 by file name")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A card without golden sentences is written, and hashed, as cards were before there were any."""
+        out: dict[str, Any] = dump(self)
+        if self.golden is None:
+            out.pop("golden", None)
+        return out
+
+    def dump(self) -> bytes:
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adapter:
+    """A complete, verified adapter directory."""
+
+    id: str
+    path: Path
+    card: Card
+
+    @property
+    def short(self) -> str:
+        return self.id[:12]
+
+
+def adapter_id(card: Card) -> str:
+    """The hash of the content: the card, which names the hashes of the other files."""
+    return key_of({"card": sha256_bytes(canonical_json(card.model_dump(mode="json")))})[:32]
+
+
+def weights_of(card: Card) -> str:
+    """The hash of what computes: the adapter's weights and their configuration, whatever else is on its card."""
+    return key_of({"files": card.files})[:32]
+
+
+def _text(path: Path) -> bytes:
+    with open_regular(path, MAX_TEXT) as f:
+        return f.read(MAX_TEXT)
+
+
+def read_card(path: Path) -> Card:
+    """The card of an adapter directory, unverified. Raises AdapterError when there is none or it does not parse."""
+    if not os.path.isdir(path):
+        raise AdapterError("no such adapter directory", place=str(path))
+    return parse_card(_text(path / CARD), str(path / CARD))
+
+
+def parse_card(raw: bytes, place: str) -> Card:
+    """The card that these bytes are. Raises AdapterError when they are none."""
+    try:
+        if len(raw) > MAX_TEXT:
+            raise ValueError(f"{len(raw)} bytes")
+        return Card.model_validate(json.loads(raw, object_pairs_hook=no_twins))
+    except (ValueError, ValidationError, RecursionError) as e:
+        raise AdapterError("the card cannot be read", place=place, found=_problem(e)) from None
+
+
+def _problem(e: Exception) -> str:
+    """pydantic's messages have the name of the field in their second line, and quote what was found, which is a stranger's text."""
+    if isinstance(e, ValidationError):
+        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return str(e).split("\n")[0]
+
+
+def _check_config(path: Path, raw: bytes) -> None:
+    """Raises AdapterError for what is no JSON object; whether an engine can serve what it asks for is the engine's to say."""
+    try:
+        config = json.loads(raw, object_pairs_hook=no_twins)
+        if not isinstance(config, dict):
+            raise ValueError(f"a {type(config).__name__}, not an object")
+    except (ValueError, RecursionError) as e:
+        raise AdapterError("the adapter's configuration cannot be read", place=str(path), found=str(e)) from None
+
+
+def open_adapter(path: Path) -> Adapter:
+    """A verified adapter: every file present, regular, of the hash its card names, the weights a whole safetensors file of the card's rank
+    whose values are all numbers.
+
+    Raises AdapterError with the file and the reason.
+    """
+    card = read_card(path)
+    if set(card.files) != {WEIGHTS, CONFIG}:
+        raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=f"{WEIGHTS}, {CONFIG}")
+    config = _text(path / CONFIG)
+    header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
+    if (found := hashlib.sha256(config).hexdigest()) != card.files[CONFIG]:
+        raise AdapterError("altered since its card was written", place=str(path / CONFIG), found=f"SHA-256 {found[:16]}", valid=card.files[CONFIG][:16])
+    pairs = [n for n in header if n.endswith(".lora_A.weight")]
+    if not pairs:
+        raise AdapterError("no LoRA weights", place=str(path / WEIGHTS))
+    for name in pairs:
+        other = name.replace(".lora_A.", ".lora_B.")
+        a, b = header[name]["shape"], header.get(other, {}).get("shape")
+        if len(a) != 2 or b is None or len(b) != 2 or a[0] != card.rank or b[1] != card.rank:
+            raise AdapterError("LoRA shapes do not fit the card", place=f"{path / WEIGHTS}, {name}", found=f"{a} and {b}", valid=f"rank {card.rank}")
+    _check_config(path / CONFIG, config)
+    return Adapter(adapter_id(card), path, card)
+
+
+def check_base(adapter: Adapter, base_id: str, revision: str) -> None:
+    """Raises AdapterError when the adapter was trained on another base than the one that runs."""
+    ref = adapter.card.base
+    if (ref.id, ref.revision) != (base_id, revision):
+        raise AdapterError(
+            "adapter and base do not match",
+            place=str(adapter.path),
+            found=f"trained on {ref.id} at {ref.revision[:12]}, running {base_id} at {revision[:12]}",
+            valid=f"start with --base {ref.id}",
+        )
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Write card.json into a directory that already holds the other files: the last step of making an adapter."""
+    from tell.files import write_atomic
+
+    write_atomic(path / CARD, card.dump())

@@ -1,0 +1,43 @@
+"""Golden sentences: a few translations that an adapter's card carries, so that who loads it can tell whether it acts as it did when it was published.
+
+Part of card.json; made by `tellmt publish`, read by the service's canary.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tell.model.engine import Engine
+
+# So that a card cannot keep an engine busy for long.
+MOST, LONGEST = 32, 1000
+
+
+class Sentence(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(min_length=1, max_length=LONGEST)
+    # What the published adapter made of it, anchors stripped.
+    output: str = Field(min_length=1, max_length=4 * LONGEST)
+
+
+class Golden(BaseModel):
+    """Sentences whose translation differs from the bare base's, translated together, in this order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The driver's name, and the versions of what ran.
+    engine: str
+    versions: dict[str, str]
+    # `identity` of the engine that made them.
+    exact: str | None = None
+    sentences: tuple[Sentence, ...] = Field(min_length=1, max_length=MOST)
+
+
+def identity(engine: Engine) -> str | None:
+    """What another engine must share to give the very same outputs: library, version, kind of numbers, processor.
+
+    None for one that does not even repeat its own, as where numbers depend on what else is in the batch.
+    """
+    found = getattr(engine, "identity", None)
+    return found if isinstance(found, str) else None

@@ -1,0 +1,1 @@
+"""From parallel files to a clean corpus with a frozen split."""

@@ -1,0 +1,132 @@
+"""`tellmt corpus build`: parallel files in, a corpus directory out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tell.command import Command, Group, Many
+from tell.console import emit, say, table
+from tell.corpus.build import Options, build, reusable
+from tell.corpus.rules import RULES, rule_of
+from tell.corpus.split import Sizes
+from tell.corpus.testsets import of_languages
+from tell.languages import parse_pair
+from tell.model.base import find_base
+
+_FILE = click.Path(path_type=Path)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+# How files of pairs are read and cleaned, for every command that reads some.
+READING = (
+    click.option("--columns", help="Names of a table's columns in order, where it has no header: en,is or doc,en,is."),
+    click.option("--source-column", help="The column of the source, by its name in the header."),
+    click.option("--target-column", help="The column of the target, by its name in the header."),
+    click.option("--doc-column", help="The column of document ids, by its name in the header."),
+    click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]"),
+    click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]"),
+    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow."),
+    click.option("--off", cls=Many, type=str, help=f"Rules of cleaning not to use; several may follow: {', '.join(RULES)}."),
+)
+
+
+def reading_options(command: F) -> F:
+    for option in reversed(READING):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Group)
+def corpus() -> None:
+    """Read a parallel corpus and freeze its split."""
+
+
+@corpus.command("build", cls=Command)
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--pair", required=True, help="Direction of translation, such as is-en.")
+@click.option("--docs", type=_FILE, help="One document id per line of the two texts.")
+@reading_options
+@click.option("--against", cls=Many, type=_FILE, help="A test set that no kept pair may repeat; several may follow.")
+@click.option("--dev", type=click.IntRange(min=0), help="Pairs for dev, in whole documents.  [default: a tenth, at most 200]")
+@click.option("--test", type=click.IntRange(min=0), help="Pairs for test, in whole documents.  [default: a tenth, at most 200]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which documents are dev and test.")
+@click.option("--new-split", is_flag=True, help="Draw dev and test anew where the corpus exists already.")
+@click.option("--base", help="A base model: the report says how well it knows the two languages, measured.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes that clean; what comes out is the same.  [default: one for each core]")
+@click.option("--force", is_flag=True, help="Build even when nothing changed.")
+@click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory.")
+def build_(
+    files: tuple[Path, ...],
+    pair: str,
+    docs: Path | None,
+    columns: str | None,
+    source_column: str | None,
+    target_column: str | None,
+    doc_column: str | None,
+    sheet: str | None,
+    encoding: str | None,
+    swap: tuple[Path, ...],
+    off: tuple[str, ...],
+    against: tuple[Path, ...],
+    dev: int | None,
+    test: int | None,
+    seed: int,
+    new_split: bool,
+    base: str | None,
+    jobs: int | None,
+    force: bool,
+    out: Path,
+) -> None:
+    """Clean parallel FILES into one corpus with a frozen split.
+
+    FILES are SOURCE.txt and TARGET.txt, line by line; or TMX, XLIFF, PO, MO, TSV, CSV, XLSX and JSONL files; or directories of these. Every line that is
+    dropped has its reason in dropped.jsonl, and report.html shows samples; what repeats a registered test set (tellmt testset) is. Documents that were dev
+    or test in an earlier build at the same place stay so.
+    """
+    held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
+    options = Options(
+        files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed), source_column, target_column, doc_column, sheet, encoding, swap, off,
+        None if base is None else find_base(base), jobs,
+    )  # fmt: skip
+    report = None if force or new_split else reusable(out, options)
+    if report is None:
+        report = build(options, out, new_split)
+    else:
+        say(f"{out}: unchanged, reused")
+    for note in [*report.get("notes", []), *report.get("base", {}).get("said", [])]:
+        say(note)
+    if report.get("missing_frozen"):
+        say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are not in the data any more")
+    emit(report, lambda: _shown(report, out))
+
+
+@corpus.command("reverse", cls=Command)
+@click.argument("corpus_", metavar="CORPUS", type=_FILE)
+@click.option("--force", is_flag=True, help="Write it even when nothing changed.")
+@click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory of the other direction.")
+def reverse_(corpus_: Path, force: bool, out: Path) -> None:
+    """Write the other direction of CORPUS: the same pairs and the same frozen split, source and target exchanged."""
+    from tell.corpus.reverse import reverse
+
+    report, reused = reverse(corpus_, out, force)
+    if reused:
+        say(f"{out}: unchanged, reused")
+    emit(report, lambda: _shown(report, out))
+
+
+def _shown(report: dict[str, Any], out: Path) -> Any:
+    rows: list[list[Any]] = [["read", report["read"], ""]]
+    rows += [[f"dropped: {reason}", n, _turned_off_by(reason)] for reason, n in report["dropped"].items()]
+    rows += [[f"mended: {name}", n, _turned_off_by(name)] for name, n in report.get("mended", {}).items()]
+    rows.append(["kept", report["kept"], ""])
+    rows += [[f"kept: {name}", s["pairs"], f"{s['docs']:,} documents"] for name, s in report["splits"].items()]
+    return table(f"{out}  {report['pair']}, see report.html in it", ["", "pairs", ""], rows)
+
+
+def _turned_off_by(reason: str) -> str:
+    name = reason if reason in RULES else rule_of(reason)
+    return f"--off {name}" if name else ""

@@ -1,0 +1,119 @@
+"""Does training data hold what a test set asks? Exact repeats, and stretches of words in common.
+
+Reads texts from memory, one after the other, and holds an index of the test sets alone: millions of texts need no more memory than one. Two texts are the same
+when they are after NFC and case folding, by their letters alone (`tell.text.normalise.letters`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# Words in a row that two texts must share to be told; shorter stretches are common to all texts of a language.
+WORDS = 8
+# The share of a segment's stretches that have been seen from which it is listed.
+LISTED = 0.5
+# Letters from which a repeat says that the test set leaked: greetings and the like are in every corpus.
+LETTERS = 16
+# Segments that a report lists; all are counted.
+MOST = 200
+# Written without spaces: every character stands for a word.
+_DENSE = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_ASCII = bytes(c if chr(c).isalpha() else 32 for c in range(128)) + bytes(128)
+
+
+class _Letters(dict[int, str]):
+    """For str.translate: letters and the marks on them stay, all else is a space. Filled as characters are met."""
+
+    def __missing__(self, point: int) -> str:
+        char = chr(point)
+        self[point] = found = char if unicodedata.category(char)[0] in "LM" else " "
+        return found
+
+
+_LETTERS = _Letters()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, folded, letters only; put together they are `tell.text.normalise.letters` of it."""
+    if text.isascii():
+        return text.lower().encode().translate(_ASCII).decode().split()
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    return (_DENSE.sub(r" \1 ", folded) if _DENSE.search(folded) else folded).split()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A test set by its texts: the sides of each segment, source and target or as many as there are."""
+
+    name: str
+    segments: Sequence[Sequence[str]]
+
+
+class Leaks:
+    """What of several test sets has been seen in training data. `look` at every text of it, then ask for `report`."""
+
+    def __init__(self, sets: Iterable[Held]):
+        self.sets = list(sets)
+        self.texts = 0
+        self._exact: dict[str, list[tuple[int, int]]] = {}
+        self._stretches: dict[int, list[tuple[int, int]]] = {}
+        self._words: set[str] = set()
+        # (set, segment) -> stretches of its sides
+        self._has: Counter[tuple[int, int]] = Counter()
+        for s, held in enumerate(self.sets):
+            for i, sides in enumerate(held.segments):
+                own: set[int] = set()
+                for text in sides:
+                    words = words_of(text)
+                    if key := "".join(words):
+                        self._exact.setdefault(key, []).append((s, i))
+                    own |= {hash(tuple(words[k : k + WORDS])) for k in range(len(words) - WORDS + 1)}
+                    if len(words) >= WORDS:
+                        self._words.update(words)
+                for stretch in own:
+                    self._stretches.setdefault(stretch, []).append((s, i))
+                self._has[s, i] = len(own)
+        # (set, segment) -> letters and place of its first repeat
+        self._repeats: dict[tuple[int, int], tuple[int, str]] = {}
+        self._seen: dict[int, str] = {}
+
+    def look(self, text: str, file: str, line: int) -> None:
+        """Look at one text of the training data; file and line say where it is."""
+        self.texts += 1
+        words = words_of(text)
+        key = "".join(words)
+        for at in self._exact.get(key, ()):
+            if at not in self._repeats:
+                self._repeats[at] = (len(key), f"{file}, line {line}")
+        run, known, stretches = 0, self._words, self._stretches
+        for k, word in enumerate(words):
+            if word not in known:
+                run = 0
+                continue
+            run += 1
+            if run >= WORDS and (stretch := hash(tuple(words[k - WORDS + 1 : k + 1]))) in stretches and stretch not in self._seen:
+                self._seen[stretch] = f"{file}, line {line}"
+
+    def report(self) -> list[dict[str, Any]]:
+        """For each test set: `leaked` segments are repeated whole and long enough to be no accident, `short` ones are repeated too, `near` ones have at
+        least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have any."""
+        seen: dict[tuple[int, int], list[str]] = {}
+        for stretch, where in self._seen.items():
+            for at in self._stretches[stretch]:
+                seen.setdefault(at, []).append(where)
+        out = []
+        for s, held in enumerate(self.sets):
+            repeats = sorted((i, n, where) for (t, i), (n, where) in self._repeats.items() if t == s)
+            leaked = [{"segment": i + 1, "place": where} for i, n, where in repeats if n >= LETTERS]
+            whole = {i for i, _, _ in repeats}
+            touched = sorted((i, found) for (t, i), found in seen.items() if t == s and i not in whole)
+            shares = [(i, round(len(found) / self._has[s, i], 2), Counter(found).most_common(1)[0][0]) for i, found in touched]
+            near = [{"segment": i + 1, "share": share, "place": where} for i, share, where in shares if share >= LISTED]
+            counts = {"segments": len(held.segments), "leaked": len(leaked), "short": len(repeats) - len(leaked), "near": len(near), "touched": len(touched)}
+            out.append({"name": held.name, **counts, "leaked_segments": leaked[:MOST], "near_segments": near[:MOST]})
+        return out

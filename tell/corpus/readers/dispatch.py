@@ -1,0 +1,138 @@
+"""Parallel files as they come, in whatever format: which reader takes which file, and what belongs together.
+
+Reads the user's files and writes nothing. A line that cannot be a pair (too few columns, no translation) is returned with a reason; a file that cannot be
+read at all raises CorpusError. `line` counts from 1: lines of the file for text, rows for tables, segments for what holds records or units.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tell.corpus.readers.aligned import read_directories, read_text
+from tell.corpus.readers.gettext import read_mo, read_po
+from tell.corpus.readers.jsonl import read_records
+from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.readers.streams import lines_of, plain_name
+from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
+from tell.corpus.readers.tmx import read_tmx
+from tell.corpus.readers.xliff import read_xliff
+from tell.errors import CorpusError
+from tell.languages import LanguagePair
+from tell.text.normalise import spelled
+
+# Endings of names; .gz, .bz2 and .xz after them are looked through. Every other name is a text (`flores.is-en.is`).
+ENDINGS = {
+    ".tsv": "tsv", ".tab": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".xlsx": "xlsx", ".xlsm": "xlsx", ".tmx": "tmx",
+    ".xlf": "xliff", ".xliff": "xliff", ".mxliff": "xliff", ".mqxliff": "xliff", ".sdlxliff": "xliff",
+    ".po": "po", ".pot": "po", ".mo": "mo", ".gmo": "mo",
+}  # fmt: skip
+_READERS = {
+    "tsv": read_tsv, "csv": read_csv, "jsonl": read_records, "xlsx": read_xlsx, "tmx": read_tmx, "xliff": read_xliff, "po": read_po, "mo": read_mo,
+}  # fmt: skip
+# What has been asked for by people who had it, and where it can be turned into one of these.
+_NOT_READ = {
+    ".xls": "save it as .xlsx",
+    ".ods": "save it as .xlsx",
+    ".docx": "export the translation memory as TMX",
+    ".json": "one record a line, as .jsonl",
+    ".zip": "unpack it first",
+}
+
+
+def kind_of(path: Path) -> str:
+    """The format by the file's name: a key of ENDINGS' values, or `text`."""
+    return ENDINGS.get(Path(plain_name(path)).suffix.lower(), "text")
+
+
+def labels(paths: Iterable[Path]) -> list[str]:
+    """A short name for each file: its own, with the directory before it where an earlier file has the same."""
+    out: list[str] = []
+    for path in paths:
+        named = [path.name, f"{path.absolute().parent.name}/{path.name}", str(path.absolute())]
+        out.append(next((n for n in map(spelled, named) if n not in out), spelled(named[-1])))
+    return out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """Files that are read together: one, two line-aligned texts, or one or two directories. `files` is everything that is in it."""
+
+    kind: str
+    paths: tuple[Path, ...]
+    label: str
+    files: tuple[Path, ...]
+
+    def reading(self) -> Reading:
+        return Reading(self.paths, self.label, self.kind)
+
+
+def _inside(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(directory).parts))
+
+
+def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
+    """The inputs, with the tables, catalogues and memories in directories instead of the directories that hold them."""
+    out: list[Path] = []
+    for path in inputs:
+        inside = [p for p in _inside(path) if kind_of(p) != "text"] if path.is_dir() else []
+        out += inside or [path]
+    return out
+
+
+def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[Group]:
+    """What is read together. Raises CorpusError for files that cannot be."""
+    seen: set[Path] = set()
+    for path in inputs:
+        if path.resolve() in seen:
+            raise CorpusError("the same file is given twice", place=str(path), valid="different files")
+        seen.add(path.resolve())
+        if (hint := _NOT_READ.get(path.suffix.lower())) and not path.is_dir():
+            raise CorpusError("this format is not read", place=str(path), found=path.suffix, valid=hint)
+    paths = _expanded(inputs)
+    texts = [p for p in paths if kind_of(p) == "text" and not p.is_dir()]
+    directories = [p for p in paths if p.is_dir()]
+    aligned = len(texts) == 2 and len(paths) == 2
+    if docs is not None and not aligned:
+        raise CorpusError("--docs goes with two line-aligned texts", place=str(docs), valid="a document column (tables) or a doc key (JSONL)")
+    if texts and directories:
+        raise CorpusError("this is a directory", place=str(directories[0]), valid="a file, as the others are, or directories alone")
+    if len(directories) > 2:
+        raise CorpusError("these directories cannot be read together", found=", ".join(map(str, directories)), valid="one, or one for each language")
+    if len(texts) % 2:
+        names = ", ".join(p.name for p in inputs)
+        valid = "SOURCE.txt TARGET.txt, one after the other, and any number of tables, memories and catalogues"
+        raise CorpusError("these files cannot be read together", found=names, valid=valid)
+    if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
+        raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
+    out: list[Group] = []
+    named = dict(zip(paths, labels(paths), strict=True))
+    for one, two in zip(texts[::2], texts[1::2], strict=True):
+        out.append(Group("text", (one, two), named[one], (one, two)))
+    if directories:
+        out.append(Group("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
+    out += [Group(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+    return out
+
+
+def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = None) -> Iterator[Segment]:
+    """The segments of a group in the order of its files; `reading` is filled in on the way."""
+    if group.kind == "text":
+        yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
+    elif group.kind == "directory":
+        yield from read_directories(reading, want)
+    else:
+        yield from _READERS[group.kind](group.paths[0], want, reading)
+
+
+def read_against(path: Path, pair: LanguagePair) -> list[str]:
+    """Every text of a test set that training must not repeat: lines, TSV cells, or both sides of records and units."""
+    kind, want = kind_of(path), Want(pair)
+    if kind in ("text", "tsv"):
+        lines = list(lines_of(path, pair, None, {}))
+        if not lines:
+            raise CorpusError("the file is empty", place=str(path), valid="at least one line")
+        return lines if kind == "text" else [cell for line in lines for cell in line.split("\t")]
+    group = Group(kind, (path,), path.name, (path,))
+    return [side for s in read_group(group, want, group.reading()) for side in (s.source, s.target) if side]

@@ -1,0 +1,134 @@
+"""gettext catalogues: PO and MO, by polib. Reads a file whole (they are small), writes nothing.
+
+A plural entry is two pairs: the singular, and the plural with the last of its forms. What is fuzzy, obsolete or not translated is returned with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, numbered, tagged
+from tell.corpus.readers.streams import encoding_of, plain_name, whole
+from tell.errors import CorpusError
+from tell.extras import need
+from tell.text.normalise import spelled
+
+_MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
+_CHARSET = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)
+
+
+class _Lines(str):
+    """polib parts its text with splitlines(), to which U+2028 and U+0085 are ends of lines."""
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        return self.split("\n")
+
+
+def read_po(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+    polib = need("polib", "files")
+    data = whole(path)
+    named = _CHARSET.search(data)
+    encoding = want.encoding or (named.group(1).decode() if named and named.group(1) != b"CHARSET" else None)
+    try:
+        text = data.decode(encoding or "utf-8")
+        how = "named" if want.encoding else "by its header" if named else "UTF-8"
+    except (LookupError, UnicodeError):
+        encoding, how = encoding_of(path, want.pair, want.encoding)
+        text = data.decode(encoding, "replace")
+    reading.encodings[str(path)] = encoding if encoding and how in ("named", "UTF-8") else f"{(encoding or 'utf-8').lower()} ({how})"
+    try:
+        # A line break at its end, so that polib does not take a text of one line for the name of a file.
+        found = polib.pofile(_Lines(text.replace("\r\n", "\n").replace("\r", "\n") + "\n\n"))
+    except Exception as e:  # of damage polib raises whatever Python does
+        line = re.search(r"\(line (\d+)\)", str(e)[-200:])
+        place = f"{path}, line {line.group(1)}" if line else str(path)
+        raise CorpusError(
+            "this is not a PO file", place=place, found=str(e)[-200:].rpartition("): ")[2] or type(e).__name__, valid="msgid and msgstr in turn"
+        ) from None
+    yield from numbered(_entries(found, path, want, reading))
+
+
+def read_mo(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+    polib = need("polib", "files")
+    data = whole(path)
+    _check_mo(data, path)
+    try:
+        found = polib.mofile(data)
+    except Exception as e:
+        raise CorpusError("this MO file is damaged", place=str(path), found=str(e)[:200] or type(e).__name__, valid="a catalogue that msgfmt made") from None
+    reading.encodings[str(path)] = f"{str(found.encoding).lower()} (by its header)"
+    yield from numbered(_entries(found, path, want, reading))
+
+
+def _check_mo(data: bytes, path: Path) -> None:
+    """Raises CorpusError where the tables lead outside the file, or to more text than it can hold: entries may overlap, and a small file fill the memory."""
+    order = _MAGIC.get(data[:4])
+    if order is None:
+        raise CorpusError("this is not a MO file", place=str(path), found=data[:4].hex(" ") or "nothing", valid="a catalogue that msgfmt made")
+    if len(data) >= 20:
+        _, n, *tables = struct.unpack(f"{order}4I", data[4:20])
+        if all(at + 8 * n <= len(data) for at in tables):
+            sizes = [struct.unpack_from(f"{order}{2 * n}I", data, at) for at in tables]
+            inside = all(size + start <= len(data) for table in sizes for size, start in zip(table[::2], table[1::2], strict=True))
+            if inside and sum(sum(table[::2]) for table in sizes) <= 4 * len(data):
+                return
+    raise CorpusError("this MO file is damaged", place=str(path), found="tables that lead outside the file", valid="a catalogue that msgfmt made")
+
+
+def _language(metadata: dict[str, str], path: Path) -> str:
+    """The language that the catalogue is in: by its header, the directory it is in (`is/LC_MESSAGES/`), or its name (`is.po`). Empty when nothing says so."""
+    candidates = [metadata.get("Language", "")]
+    if path.absolute().parent.name == "LC_MESSAGES":
+        candidates.append(path.absolute().parent.parent.name)
+    candidates.append(plain_name(path).partition(".")[0] if plain_name(path).count(".") == 1 else plain_name(path).split(".")[-2])
+    for name in candidates:
+        # is_IS.UTF-8, sr@latin
+        code = re.sub(r"[.@].*$", "", name.strip())
+        if re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*", code) and tagged(code):
+            return code
+    return ""
+
+
+def _turned(code: str, want: Want, path: Path) -> bool:
+    """Whether the catalogue translates from the pair's target into its source. Raises CorpusError when it is in another language."""
+    sides = Sides(want.pair)
+    if not code:
+        # Programs are written in English.
+        return want.pair.target.tag.partition("-")[0] == "en"
+    side = sides.which(code)
+    if side is None:
+        valid = f"{want.pair.source.tag} or {want.pair.target.tag}"
+        raise CorpusError("this catalogue is in another language", place=str(path), found=code, valid=valid)
+    return side == 0
+
+
+def _entries(catalogue: Any, path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+    code = _language(catalogue.metadata, path)
+    turned = _turned(code, want, path)
+    if not code:
+        reading.notes.append("the catalogue does not name its language: its originals are taken for English")
+    entries = 0
+    for entry in catalogue:
+        entries += 1
+        forms = [entry.msgstr_plural[k] for k in sorted(entry.msgstr_plural)] if entry.msgid_plural else [entry.msgstr]
+        pairs = [(entry.msgid, forms[0] if forms else "")]
+        if entry.msgid_plural:
+            pairs.append((entry.msgid_plural, forms[-1] if forms else ""))
+        for original, translation in pairs:
+            reason = None
+            if getattr(entry, "obsolete", 0):
+                reason = "obsolete"
+            elif not translation.strip():
+                reason = UNTRANSLATED
+            elif "fuzzy" in (getattr(entry, "flags", None) or ()):
+                reason = "fuzzy"
+            doc = spelled(entry.occurrences[0][0]) if getattr(entry, "occurrences", None) else ""
+            yield (translation, original, doc, reason) if turned else (original, translation, doc, reason)
+    reading.lines = entries
+    reading.documents = "places in the program" if any(getattr(e, "occurrences", None) for e in catalogue) else ""
+    if not entries:
+        raise CorpusError("no entries", place=str(path), valid="a catalogue with msgid and msgstr")

@@ -1,0 +1,78 @@
+"""TMX translation memories of any number of languages. Reads the file as a stream, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tell.corpus.readers.inline import local, text_of
+from tell.corpus.readers.segment import Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.streams import opened
+from tell.errors import CorpusError
+from tell.text.normalise import spelled
+from tell.text.safe_xml import elements
+
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+# What tools call the property that names the document a unit is from.
+_DOCUMENT = {"document", "x-document", "doc", "x-doc", "file", "filename", "x-file", "x-filename", "x-original", "x-source-file"}
+NO_LANGUAGE = "a unit without languages"
+
+
+def read_tmx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+    """The units that have both languages; the others with a reason. Raises CorpusError when none has."""
+    yield from numbered(_units(path, want, reading))
+
+
+def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+    sides = Sides(want.pair)
+    good = named = 0
+    bare: int | None = None
+    with opened(path) as stream:
+        for _, unit in elements(stream, ["{*}tu", "tu"], place=str(path), error=CorpusError):
+            reading.lines += 1
+            found: dict[int, tuple[int, str]] = {}
+            tags = 0
+            doc = ""
+            for child in unit:
+                name = local(child)
+                if name == "tuv":
+                    tag = child.get(_LANG) or child.get("lang") or ""
+                    if not tag:
+                        bare = bare or unit.sourceline
+                        continue
+                    tags += 1
+                    reading.languages[tag] += 1
+                    for side, far in enumerate(sides.far(tag)):
+                        if far is not None and (side not in found or far < found[side][0]):
+                            found[side] = far, _segment(child)
+                elif name == "prop" and (child.get("type") or "").lower() in _DOCUMENT:
+                    doc = (child.text or "").strip()
+            named += bool(doc)
+            if len(found) == 2:
+                good += 1
+                yield found[0][1], found[1][1], spelled(doc), None
+            elif found:
+                missing = want.pair.target if 0 in found else want.pair.source
+                yield found.get(0, (0, ""))[1], found.get(1, (0, ""))[1], spelled(doc), f"no {missing.tag} in the unit"
+            else:
+                yield "", "", spelled(doc), f"neither {want.pair.source.tag} nor {want.pair.target.tag} in the unit" if tags else NO_LANGUAGE
+    if not good:
+        _refuse(path, want, reading, bare)
+    if len(reading.languages) > 2:
+        reading.notes.append(f"languages here: {listed(reading.languages)}; read: {want.pair.source.tag} and {want.pair.target.tag}")
+    reading.documents = "document property" if named else ""
+
+
+def _segment(variant: Any) -> str:
+    return next((text_of(child) for child in variant if local(child) == "seg"), "")
+
+
+def _refuse(path: Path, want: Want, reading: Reading, bare: int | None) -> None:
+    both = f"{want.pair.source.tag} and {want.pair.target.tag}"
+    if not reading.lines:
+        raise CorpusError("no translation units", place=str(path), valid="a TMX with <tu> elements")
+    if not reading.languages:
+        place = f"{path}, line {bare}" if bare else str(path)
+        raise CorpusError("the units do not say what language they are in", place=place, found="<tuv> without xml:lang", valid='<tuv xml:lang="CODE">')
+    raise CorpusError("no unit has both languages", place=str(path), found=listed(reading.languages), valid=f"units with {both}, or another --pair")

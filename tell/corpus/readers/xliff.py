@@ -1,0 +1,84 @@
+"""XLIFF 1.2 and 2.x, and the dialects of it that tools call otherwise. Reads the file as a stream, writes nothing.
+
+Units that nobody has translated yet are returned with a reason, so that they are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tell.corpus.readers.inline import local, text_of
+from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.streams import opened
+from tell.errors import CorpusError
+from tell.text.normalise import spelled
+from tell.text.safe_xml import elements
+
+_TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment") for space in ("{*}", "")]
+# What tools put there before anybody has translated.
+_BEGUN = {"new", "needs-translation", "initial"}
+
+
+def read_xliff(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+    """The translated units of every file in it, whichever way they run. Raises CorpusError when it has none in both languages."""
+    yield from numbered(_units(path, want, reading))
+
+
+def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+    sides = Sides(want.pair)
+    first = second = doc = ""
+    good = 0
+    with opened(path) as stream:
+        for event, element in elements(stream, _TAGS, place=str(path), error=CorpusError, start=True):
+            name = local(element)
+            if event == "start":
+                first = element.get("srcLang") or element.get("source-language") or first
+                second = element.get("trgLang") or element.get("target-language") or second
+                if name == "file":
+                    doc = spelled((element.get("original") or element.get("id") or "").strip())
+                continue
+            if name not in ("trans-unit", "segment"):
+                continue
+            reading.lines += 1
+            reading.languages[f"{first or '?'}-{second or '?'}"] += 1
+            turned = _turned(sides, first, second)
+            if turned is None:
+                yield "", "", doc, f"not {want.pair.source.tag} and {want.pair.target.tag}"
+                continue
+            good += 1
+            source, target, reason = _unit(element)
+            yield (target, source, doc, reason) if turned else (source, target, doc, reason)
+    if not good:
+        if not reading.lines:
+            raise CorpusError("no translation units", place=str(path), valid="an XLIFF with <trans-unit> or <segment> elements")
+        if not first:
+            raise CorpusError("the file does not say what language it is in", place=str(path), valid='<file source-language="CODE"> or <xliff srcLang="CODE">')
+        valid = f"{want.pair.source.tag} and {want.pair.target.tag}, or another --pair"
+        raise CorpusError("this is of other languages", place=str(path), found=listed(reading.languages), valid=valid)
+    reading.documents = "files in it" if doc else ""
+
+
+def _turned(sides: Sides, first: str, second: str) -> bool | None:
+    """Whether the file runs from the pair's target to its source; None when it is of another pair. A file need not name the language it is translated to."""
+    a, b = sides.which(first) if first else None, sides.which(second) if second else None
+    if a is None or (b is None and second) or a == b:
+        return None
+    return a == 1
+
+
+def _unit(element: Any) -> tuple[str, str, str | None]:
+    source = target = None
+    for child in element:
+        name = local(child)
+        if name == "source":
+            source = text_of(child)
+        elif name == "target" and target is None:
+            target = text_of(child)
+            begun = (child.get("state") or element.get("state") or "").lower() in _BEGUN
+            if begun and target == source:
+                target = ""
+    if not (target or "").strip() and (source or "").strip():
+        return source or "", "", UNTRANSLATED
+    return source or "", target or "", None

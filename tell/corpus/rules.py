@@ -1,0 +1,255 @@
+"""The rules of cleaning, each with a name by which it is turned off: what each mends in a pair, and why each drops one.
+
+Reads and writes strings alone; what looks at more than one pair (repeats, shifted files) is in `tell.corpus.segment_table` and `tell.corpus.misalignment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import unicodedata
+from typing import Any
+
+from tell.errors import RecipeError, suggestion
+from tell.languages import LanguagePair
+from tell.text.normalise import MAX_CHARS, controls, letters, storable, uneven
+
+# Name: (what it does, the reason that a dropped line has). In the order in which they are asked.
+RULES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unicode": ("writes letters and the marks on them as one character (NFC), and takes byte order marks out", ()),
+    "bidi": ("takes out the invisible characters that turn the direction of text around", ()),
+    "mojibake": ("mends text that was read in the wrong encoding; drops what cannot be mended", ("garbled encoding",)),
+    "control": ("control characters, such as NUL and escape", ("control characters",)),
+    "long": (f"more than {MAX_CHARS:,} characters on a side", ("too long",)),
+    "identical": ("both sides the same", ("identical sides",)),
+    "ratio": ("one side five times as long as the other", ("length ratio",)),
+    "letters": ("a side with fewer than three letters in ten characters", ("mostly not letters",)),
+    "markup": ("a tag or a program's placeholder that only one side has", ("tags or placeholders differ",)),
+    "language": ("a side that is surely in another language", ("source in another language", "target in another language", "sides swapped")),
+    "misaligned": ("a stretch in which one side is some lines behind the other", ("misaligned",)),
+    "duplicate": ("a pair that was there before", ("duplicate pair",)),
+    "near-duplicate": ("a pair that was there before but for case, digits and punctuation", ("near-duplicate",)),
+}
+MENDS = ("unicode", "bidi", "mojibake")
+# Letters below which nobody can tell a language, and what its own language may at least have of the likelihood, and another one must have,
+# for it to be in that other one. As for the flags of translations (tell.text.flags), where 29,000 right segments had none.
+LETTERS, UNLIKELY, LIKELY = 12, 0.02, 0.5
+# Characters that a language is told by: more do not make it surer, and each takes time.
+LOOKED_AT = 200
+# What a side must have of letters, in its characters without white space.
+SHARE = 0.3
+
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_MARK = "\ufeff"
+# What every tag and placeholder of a program has one of; most texts have none, and are not looked at further.
+_HINT = re.compile(r"[<{%$\[⟦⟪]|__")
+# A word that begins with a capital, but not a sentence.
+_NAME = re.compile(r"(?:(?<=[^\W_,;][ ,;])\s?|(?<=[(„“«]))[A-ZÀ-ÞĀ-ŽΑ-ΩА-Я]\w*[^\W\d_A-Z]\w*")
+_ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@|&)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules that are on, for one pair of languages."""
+
+    pair: LanguagePair
+    off: frozenset[str] = frozenset()
+
+    def on(self, name: str) -> bool:
+        return name not in self.off
+
+
+def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> Rules:
+    """Raises RecipeError for a name that is no rule."""
+    for name in off:
+        if name not in RULES:
+            raise RecipeError("no such rule", place=place, found=name, valid=suggestion(name, RULES))
+    return Rules(pair, frozenset(off))
+
+
+def rule_of(reason: str) -> str | None:
+    """The rule that drops for this reason; None for what no rule can let pass (an empty side, a line of a test set)."""
+    return next((name for name, (_, reasons) in RULES.items() if reason in reasons), None)
+
+
+@dataclasses.dataclass(slots=True)
+class Cleaned:
+    """A pair after its rules. `letters` are each side's letters alone, folded; `language` is +1 where both sides were seen to be right, -1 where they are
+    each other's, 0 where nobody can tell."""
+
+    source: str
+    target: str
+    reason: str | None
+    mended: tuple[str, ...]
+    letters: tuple[str, str]
+    language: int = 0
+
+
+def clean(source: str, target: str, by: Rules) -> Cleaned:
+    """A pair mended and judged. What it gives it leaves alone when it gets it again."""
+    mended: set[str] = set()
+    a, b = (_mended(text, by, mended) for text in (source, target))
+    found = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
+    found.reason = _shape(a, b, by)
+    if found.reason is None:
+        found.letters = letters(a), letters(b)
+        found.reason = _content(found, by)
+    return found
+
+
+def _mended(text: str, by: Rules, mended: set[str]) -> str:
+    text = text.strip()
+    # One rule may leave something for another.
+    for _ in range(4):
+        if text.isascii() or (found := _once(text, by, mended)) == text:
+            break
+        text = found
+    return text
+
+
+def _once(text: str, by: Rules, mended: set[str]) -> str:
+    before = text
+    if by.on("mojibake") and storable(text):
+        text = _unspoilt(text)
+        if text != before:
+            mended.add("mojibake")
+    if by.on("bidi") and _BIDI.search(text):
+        text = _BIDI.sub("", text)
+        mended.add("bidi")
+    if by.on("unicode"):
+        found = unicodedata.normalize("NFC", text.replace(_MARK, ""))
+        if found != text:
+            mended.add("unicode")
+            text = found
+    # What was taken out may have stood around a space.
+    return text.strip()
+
+
+@functools.cache
+def _ftfy() -> Any:
+    import ftfy
+    import ftfy.badness
+
+    return ftfy.fix_encoding, ftfy.badness.is_bad
+
+
+# A text is asked about again once it has been mended.
+@functools.lru_cache(maxsize=64)
+def _bad(text: str) -> bool:
+    """Whether the text looks as if it had been read in the wrong encoding. A next-line character alone is text."""
+    return bool(_ftfy()[1](text.replace("\x85", "")))
+
+
+def _unspoilt(text: str) -> str:
+    """The text in the encoding that it was in before it was spoilt, as often as that was done; the text itself where it looks right or nothing helps."""
+    before = text
+    while _bad(text):
+        found = _ftfy()[0](text)
+        if found == text:
+            return before
+        text = found
+    return text
+
+
+def _shape(source: str, target: str, by: Rules) -> str | None:
+    """What can be told by the characters."""
+    if not source:
+        return "empty source"
+    if not target:
+        return "empty target"
+    if by.on("control") and (controls(source) or controls(target)):
+        return "control characters"
+    if not (storable(source) and storable(target)):
+        return "invalid characters"
+    if by.on("long") and max(len(source), len(target)) > MAX_CHARS:
+        return "too long"
+    return None
+
+
+def _content(found: Cleaned, by: Rules) -> str | None:
+    a, b = found.source, found.target
+    if by.on("identical") and a == b and found.letters[0]:
+        return "identical sides"
+    if by.on("ratio") and uneven(a, b):
+        return "length ratio"
+    if by.on("letters") and (_few(a, found.letters[0]) or _few(b, found.letters[1])):
+        return "mostly not letters"
+    if by.on("mojibake") and (_garbled(a) or _garbled(b)):
+        return "garbled encoding"
+    if by.on("markup") and (_HINT.search(a) or _HINT.search(b)) and _marks(a) != _marks(b):
+        return "tags or placeholders differ"
+    return _language(found, by) if by.on("language") else None
+
+
+def _few(text: str, own: str) -> bool:
+    return len(own) < SHARE * (len(text) - text.count(" "))
+
+
+def _garbled(text: str) -> bool:
+    return not text.isascii() and ("\ufffd" in text or _bad(text))
+
+
+def _marks(text: str) -> list[str]:
+    """The tags and placeholders of a text, in order of the alphabet: languages put them in other places.
+
+    Addresses are translated at times, and entities are text.
+    """
+    from tell.text.placeholders import find
+
+    return sorted(re.sub(r"\s+", " ", p.text) for p in find(text) if not _ADDRESS.match(p.text))
+
+
+# Languages
+
+
+@functools.lru_cache(maxsize=64)
+def _labels(pair: LanguagePair) -> tuple[str | None, str | None]:
+    from tell.text.language_id import label
+
+    return label(pair.source.tag), label(pair.target.tag)
+
+
+def _language(found: Cleaned, by: Rules) -> str | None:
+    own = _labels(by.pair)
+    seen: list[str | None] = [None, None]
+    sure = [False, False]
+    for i, text in enumerate((found.source, found.target)):
+        other = own[1 - i]
+        if (own[i] is None and other is None) or len(found.letters[i]) <= LETTERS:
+            continue
+        seen[i], sure[i] = _strange(text, own[i], other)
+    if own[0] == own[1]:
+        return None
+    if any(seen[i] is not None and seen[i] == own[1 - i] and not sure[1 - i] for i in (0, 1)):
+        found.language = -1
+        return "sides swapped"
+    if seen[0] is not None:
+        return "source in another language"
+    if seen[1] is not None:
+        return "target in another language"
+    found.language = int(all(sure))
+    return None
+
+
+def _strange(text: str, own: str | None, other: str | None) -> tuple[str | None, bool]:
+    """The other language that the text is surely in, or None; and whether it is surely in its own.
+
+    Of a language that the model does not know, only the other side's can be told.
+    """
+    from tell.text.language_id import standing
+
+    best, likely, at_home = standing(text[:LOOKED_AT], own)
+    if best is None:
+        return None, False
+    if own is None:
+        return (best, False) if best == other and likely >= 0.9 else (None, False)
+    if best == own or at_home >= UNLIKELY or likely < LIKELY:
+        return None, best == own and at_home >= LIKELY
+    # Names are in a language of their own: without them it must still be another one.
+    plain = _NAME.sub("", text[:LOOKED_AT])
+    if plain != text[:LOOKED_AT]:
+        again = standing(plain, own) if len(letters(plain)) > LETTERS else (None, 0.0, 0.0)
+        if again[0] != best or again[2] >= UNLIKELY or again[1] < LIKELY:
+            return None, False
+    return best, False

@@ -1,0 +1,153 @@
+"""What is remembered of each segment while a corpus is built: some 50 bytes in memory, the texts on disk.
+
+Writes a spool beside the corpus (`tell.spool`), which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator
+
+from tell.corpus.readers.segment import BLANK, Reading
+from tell.spool import Spool
+
+# Without any sign of documents, this many consecutive lines are taken for one: neighbours are often about the same thing.
+BLOCK = 10
+
+
+def hashed(*texts: str) -> int:
+    """64 bits of the texts, never 0, the same in every process."""
+    raw = "\n".join(texts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little") or 1
+
+
+class Firsts:
+    """Where each hash was met first. A dict of millions of numbers would take ten times the memory."""
+
+    def __init__(self) -> None:
+        self._keys, self._where = array("Q", bytes(8 << 10)), array("I", bytes(4 << 10))
+        self._mask = (1 << 10) - 1
+        self._held = 0
+
+    def first(self, key: int, where: int) -> int | None:
+        """Where the key was met before; None when it was not, and then it is remembered."""
+        keys, mask = self._keys, self._mask
+        at = key & mask
+        while found := keys[at]:
+            if found == key:
+                return self._where[at]
+            at = (at + 1) & mask
+        keys[at], self._where[at] = key, where
+        self._held += 1
+        if 5 * self._held > 3 * mask:
+            self._grow()
+        return None
+
+    def _grow(self) -> None:
+        keys, where = self._keys, self._where
+        mask = self._mask = 2 * len(keys) - 1
+        self._keys, self._where = array("Q", bytes(16 * len(keys))), array("I", bytes(8 * len(keys)))
+        for key, value in zip(keys, where, strict=True):
+            if key:
+                at = key & mask
+                while self._keys[at]:
+                    at = (at + 1) & mask
+                self._keys[at], self._where[at] = key, value
+
+
+class Names:
+    """Strings by number."""
+
+    def __init__(self, *known: str):
+        self.all = list(known)
+        self._numbers = {name: i for i, name in enumerate(known)}
+
+    def number(self, name: str) -> int:
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = len(self.all)
+            self.all.append(name)
+        return found
+
+
+class Ledger:
+    """Columns of all segments in the order in which they were read.
+
+    `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none.
+    """
+
+    def __init__(self, spool: Spool):
+        self.spool = spool
+        self.reasons, self.files = Names(""), Names()
+        # Names of documents, each with its file; the first is for segments that are in none yet.
+        self.documents: list[str] = [""]
+        self.file, self.line, self.doc, self.reason = array("H"), array("I"), array("I"), array("H")
+        self.exact, self.near = array("Q"), array("Q")
+        self.letters = array("Q"), array("Q")
+        self._begun = 0
+        self._docs = Names("")
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    def open_file(self, label: str) -> None:
+        """The segments that are added from here on are of this file."""
+        self._file = self.files.number(label)
+        self._begun = len(self)
+        self._docs = Names("")
+
+    def add(
+        self,
+        lines: list[int],
+        docs: list[str],
+        reasons: list[str | None],
+        hashes: tuple[array[int], array[int], array[int], array[int]],
+        texts: Iterable[bytes],
+    ) -> None:
+        """A batch of segments; `hashes` are those of the pair, of its letters, and of each side's letters; `texts` are their lines of the spool."""
+        self.line.extend(lines)
+        self.file.extend([self._file] * len(lines))
+        self.doc.extend(map(self._docs.number, docs))
+        self.reason.extend(self.reasons.number(r or "") for r in reasons)
+        for column, values in zip((self.exact, self.near, *self.letters), hashes, strict=True):
+            column.extend(values)
+        for text in texts:
+            self.spool.add(text)
+
+    def close_file(self, reading: Reading) -> None:
+        """Gives the file's segments their documents: the ones it names, else those between blank lines, else blocks of lines."""
+        names = self._docs.all if reading.documents else self._grouped(reading)
+        label = self.files.all[self._file]
+        start = len(self.documents)
+        self.documents.extend(f"{label}/{name}" for name in names)
+        for i in range(self._begun, len(self)):
+            if names[self.doc[i]] == "":
+                self.doc[i] = len(self.documents)
+                self.documents.append(f"{label}/line-{self.line[i]}")
+            else:
+                self.doc[i] += start
+
+    def _grouped(self, reading: Reading) -> list[str]:
+        """Documents by blank lines or, where they do not part the file into three, by blocks."""
+        blank = self.reasons.number(BLANK)
+        groups, inside = 0, False
+        for i in range(self._begun, len(self)):
+            now = self.reason[i] != blank
+            groups += now and not inside
+            inside = now
+            self.doc[i] = max(groups, 1) - 1
+        if groups >= 3:
+            reading.documents = "blank lines"
+            return [f"part-{n + 1:05}" for n in range(groups)]
+        for i in range(self._begun, len(self)):
+            self.doc[i] = (i - self._begun) // BLOCK
+        reading.documents = f"blocks of {BLOCK} lines"
+        return [f"block-{n + 1:05}" for n in range((len(self) - self._begun - 1) // BLOCK + 1)]
+
+    def drop(self, i: int, reason: str) -> None:
+        self.reason[i] = self.reasons.number(reason)
+
+    def good(self) -> Iterator[int]:
+        """The segments that have no reason to be dropped."""
+        return (i for i, r in enumerate(self.reason) if not r)

@@ -1,0 +1,133 @@
+"""The frozen split: which whole documents are dev and test, which pairs repeat others, and which training pairs would repeat dev or test."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from array import array
+from collections.abc import Iterable
+
+from tell.corpus.rules import Rules
+from tell.corpus.segment_table import Firsts, Ledger
+from tell.records import Split
+
+# The default size of dev and of test: a tenth of the pairs, and no more than this many.
+PART, CAP = 10, 200
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sizes:
+    """Pairs asked for, in whole documents; None is the default size. The seed decides which documents."""
+
+    dev: int | None = None
+    test: int | None = None
+    seed: int = 0
+
+
+def _hash(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}\n{name}".encode()).hexdigest()
+
+
+def _distinct(ledger: Ledger, enough: int) -> int:
+    """How many different pairs there are, counted no further than `enough`."""
+    seen: set[int] = set()
+    for i in ledger.good():
+        seen.add(ledger.exact[i])
+        if len(seen) >= enough:
+            break
+    return len(seen)
+
+
+class Repeats:
+    """Marks pairs that were met before, and counts the others."""
+
+    def __init__(self, ledger: Ledger, by: Rules):
+        self._ledger = ledger
+        self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
+        self._seen = Firsts()
+
+    def take(self, segments: Iterable[int]) -> int:
+        ledger, kept = self._ledger, 0
+        key = ledger.near if self._near else ledger.exact
+        for i in segments:
+            before = self._seen.first(key[i], i)
+            same = before is not None and ledger.exact[before] == ledger.exact[i]
+            if before is not None and (self._exact if same else self._near):
+                ledger.drop(i, "duplicate pair" if same else "near-duplicate")
+            else:
+                kept += 1
+        return kept
+
+
+def assign(ledger: Ledger, by: Rules, sizes: Sizes, frozen: dict[str, Split]) -> list[Split | None]:
+    """A split for every document that has good segments, by its number; dev and test first, so that of two equal pairs the one outside training stays.
+
+    Documents in `frozen` keep their split; where there are any, no further document becomes dev or test.
+    """
+    out: list[Split | None] = [None] * len(ledger.documents)
+    docs = sorted({ledger.doc[i] for i in ledger.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
+    default = min(CAP, max(1, _distinct(ledger, PART * CAP) // PART))
+    repeats = Repeats(ledger, by)
+    of = _Members(ledger)
+    if frozen:
+        for d in sorted((d for d in docs if ledger.documents[d] in frozen), key=ledger.documents.__getitem__):
+            out[d] = frozen[ledger.documents[d]]
+            repeats.take(of(d))
+    else:
+        walk = iter(sorted(docs, key=lambda d: _hash(sizes.seed, ledger.documents[d])))
+        parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
+        for part, asked in parts:
+            have = 0
+            while have < (default if asked is None else asked) and (d := next(walk, 0)):
+                out[d] = part
+                have += repeats.take(of(d))
+    for i in ledger.good():
+        if out[ledger.doc[i]] is None:
+            out[ledger.doc[i]] = "train"
+    train = array("I", (i for i in ledger.good() if out[ledger.doc[i]] == "train"))
+    repeats.take(train)
+    return out
+
+
+class _Members:
+    """The good segments of a document. Those of one are mostly neighbours, but need not be."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self._order: array[int] | None = None
+        self._starts: array[int] | None = None
+
+    def __call__(self, doc: int) -> list[int]:
+        if self._order is None or self._starts is None:
+            starts = array("I", bytes(4 * (len(self._ledger.documents) + 1)))
+            good = array("I", self._ledger.good())
+            for i in good:
+                starts[self._ledger.doc[i] + 1] += 1
+            for d in range(1, len(starts)):
+                starts[d] += starts[d - 1]
+            at, order = array("I", starts), array("I", bytes(4 * len(good)))
+            for i in good:
+                d = self._ledger.doc[i]
+                order[at[d]] = i
+                at[d] += 1
+            self._order, self._starts = order, starts
+        return list(self._order[self._starts[doc] : self._starts[doc + 1]])
+
+
+def mark_leaks(ledger: Ledger, splits: list[Split | None]) -> None:
+    """Mark training pairs one side of which is, but for case and punctuation, in dev or test."""
+    held: dict[tuple[int, int], str] = {}
+    for i in ledger.good():
+        if (part := splits[ledger.doc[i]]) != "train":
+            for side, column in enumerate(ledger.letters):
+                if column[i]:
+                    held.setdefault((side, column[i]), f"in {part}")
+    if not held:
+        return
+    for i in ledger.good():
+        if splits[ledger.doc[i]] == "train":
+            for side, column in enumerate(ledger.letters):
+                if reason := held.get((side, column[i])):
+                    ledger.drop(i, reason)
+                    break

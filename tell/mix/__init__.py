@@ -1,0 +1,1 @@
+"""Task data, anchored, shuffled through general data (TELL, arXiv 2404.00914)."""

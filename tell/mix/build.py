@@ -1,0 +1,169 @@
+"""Mixing (TELL, arXiv 2404.00914): anchored task examples shuffled through much general data.
+
+Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl, in the
+order it is to be trained on, each example once, and mix.json with exact counts. `--report` adds report.json and order.png.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tell.corpus.directory import read_corpus
+from tell.corpus.readers.dispatch import labels
+from tell.errors import CorpusError, RecipeError
+from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
+from tell.mix.config import MixConfig as MixConfig
+from tell.mix.config import Plan as Plan
+from tell.mix.general_examples import draw_general
+from tell.mix.order import arrange
+from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
+from tell.mix.task_examples import Corpus, Task, read_known, read_task
+from tell.model.tokenizer import Tokens
+from tell.spool import BATCH as BATCH
+from tell.spool import Spool
+from tell.text.normalise import spelled
+
+FORMAT = 1
+FILES = ("mix.json", "mixed.jsonl", "report.json", "order.png")
+SPOOL = ".spool"
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_once(path: Path, changed: int, size: int) -> str:
+    return sha256_file(path)
+
+
+def _sha256(path: Path) -> str:
+    """The file's SHA-256. One command asks for it three times."""
+    found = path.stat()
+    return _sha256_once(path, found.st_mtime_ns, found.st_size)
+
+
+def open_corpora(plan: Plan) -> list[Corpus]:
+    """Every corpus with its corpus.json. Raises CorpusError when one is of another pair or was altered."""
+    out = []
+    if len({c.resolve() for c in plan.corpora}) < len(plan.corpora):
+        raise CorpusError("the same corpus is given twice", place="--corpus", found=", ".join(map(str, plan.corpora)))
+    for path, name in zip(plan.corpora, labels(c.absolute() for c in plan.corpora), strict=True):
+        found = read_corpus(path)
+        if found["pair"] != plan.pair:
+            raise CorpusError("this corpus is of another pair", place=str(path), found=found["pair"], valid=plan.pair)
+        if not (path / "pairs.jsonl").exists() or _sha256(path / "pairs.jsonl") != found.get("pairs_sha256"):
+            raise CorpusError("pairs.jsonl is missing or was altered after the corpus was built", place=str(path), valid="build the corpus again")
+        out.append(Corpus(path, name, found))
+    return out
+
+
+def mix_key(plan: Plan) -> str:
+    for source in plan.general:
+        if not source.path.is_file():
+            raise CorpusError("no such file", place=str(source.path), valid="a JSONL file of general examples")
+    if len({s.path.resolve() for s in plan.general}) < len(plan.general):
+        raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
+    return key_of(
+        {
+            "format": FORMAT,
+            "pair": plan.pair,
+            "base": [plan.base.id, plan.base.revision],
+            "anchor": plan.anchor.model_dump(),
+            "seed": plan.seed,
+            "config": plan.config.model_dump(exclude={"general", "sources"}),
+            "corpora": [[c.name, c.report["pairs_sha256"]] for c in open_corpora(plan)],
+            "general": [[s.label, _sha256(s.path), s.share, s.prompt, s.completion] for s in plan.general],
+        }
+    )
+
+
+def _check(plan: Plan) -> None:
+    config = plan.config
+    if config.max_tokens > plan.base.context:
+        raise RecipeError("longer than the base's context", place="[mix] max_tokens", found=str(config.max_tokens), valid=f"{plan.base.context} at most")
+    if (config.ratio > 0 if config.general_tokens is None else config.general_tokens > 0) and not plan.general:
+        raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
+
+
+def _write(path: Path, spool: Spool, order: array[int]) -> str:
+    """Write mixed.jsonl and return its SHA-256. Into a directory that is still aside, so line by line is safe."""
+    digest = hashlib.sha256()
+    with path.open("wb") as f:
+        for block in spool.blocks(order):
+            digest.update(block)
+            f.write(block)
+    return digest.hexdigest()
+
+
+def _kinds(plan: Plan, task: Task) -> dict[str, dict[str, int | float]]:
+    shares = plan.config.shares()
+    return {k: {"share": shares.get(k, 0.0), **dict(sorted(found.items()))} for k, found in task.kinds.items()}
+
+
+def _sources(plan: Plan, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]]:
+    for source, found in zip(plan.general, drawn, strict=True):
+        named = {"path": spelled(str(source.path))} if source.dataset is None else {"path": spelled(source.path.name), "dataset": spelled(source.dataset)}
+        yield {**named, "name": source.label, "sha256": _sha256(source.path), **({} if source.share is None else {"share": source.share}), **found}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for reference cycles: nothing here makes any, and among millions of objects it takes a twentieth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def mix(plan: Plan, out: Path) -> dict[str, Any]:
+    """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
+    check_replaceable(out, FILES)
+    _check(plan)
+    key = mix_key(plan)
+    corpora = open_corpora(plan)
+    config = plan.config
+    tokens = Tokens(plan.base, plan.anchor.chat)
+    left_out: Counter[str] = Counter()
+    with _uncollected(), atomic_dir(out) as aside:
+        with Spool(aside / SPOOL) as spool:
+            known = read_known(corpora)
+            task = read_task(plan, tokens, corpora, known, spool, left_out)
+            wanted = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
+            drawn, sources = draw_general(plan, tokens, known.segments, wanted, spool, aside, left_out)
+            parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
+            digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
+        report = {
+            "format": FORMAT,
+            "key": key,
+            "pair": plan.pair,
+            "base": {"id": plan.base.id, "revision": plan.base.revision},
+            "anchor": plan.anchor.model_dump(),
+            "seed": plan.seed,
+            "order": config.order,
+            "ratio": config.ratio if config.general_tokens is None else None,
+            "general_tokens": config.general_tokens,
+            "max_tokens": config.max_tokens,
+            "task_tokens": config.task_tokens,
+            "granularity": _kinds(plan, task),
+            "counts": {
+                "task": {"examples": len(task.chosen), "tokens": task.tokens},
+                "general": {"examples": len(drawn.lines), "tokens": drawn.tokens},
+            },
+            "general_sources": list(_sources(plan, sources)),
+            "corpora": [
+                {"path": spelled(str(c.path)), "name": c.name, "pairs_sha256": c.report["pairs_sha256"], **{k: n[k] for k in ("pairs", "examples", "tokens")}}
+                for c, n in zip(corpora, task.corpora, strict=True)
+            ],
+            "left_out": dict(sorted(left_out.items())),
+            "sha256": digest,
+        }
+        write_json(aside / "mix.json", report)
+    return report

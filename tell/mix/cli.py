@@ -1,0 +1,145 @@
+"""`tellmt mix`: corpora and general data in, a mix directory out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tell.command import Command, Many
+from tell.console import emit, say, table
+from tell.corpus.directory import read_corpus
+from tell.corpus.readers.dispatch import labels
+from tell.errors import RecipeError
+from tell.files import sha256_file
+from tell.languages import parse_pair
+from tell.mix.build import mix as make
+from tell.mix.build import mix_key
+from tell.mix.config import ORDERS, MixConfig, Plan, Source
+from tell.model.anchor import AnchorConfig, render
+from tell.model.base import DEFAULT_BASE, find_base
+from tell.recipe import load_recipe, validated
+
+_PATH = click.Path(path_type=Path)
+# Keys of which a recipe or the flags give one; a flag takes the place of either in the recipe.
+_AMOUNTS = ("ratio", "general_tokens")
+
+
+def _config(recipe: Path, table: Any, flags: dict[str, Any]) -> MixConfig:
+    """The `[mix]` table with the flags in it; flags win."""
+    given = {k: v for k, v in flags.items() if v is not None}
+    if set(_AMOUNTS) <= set(given):
+        raise RecipeError("--ratio and --general-tokens are both given", valid="one of them")
+    if given and isinstance(table, dict):
+        table = {**{k: v for k, v in table.items() if not (k in _AMOUNTS and set(_AMOUNTS) & set(given))}, **given}
+    return validated(MixConfig, table, f"{recipe}, [mix]")
+
+
+def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[Source, ...]:
+    """Where the general data are. Fetches datasets that are not in the cache."""
+    if general or not config.sources:
+        files = general or tuple(folder / g for g in config.general)
+        return tuple(Source(p, n) for p, n in zip(files, labels(files), strict=True))
+    from tell.mix.hub_datasets import dataset_file
+
+    out: list[Source] = []
+    paths = [folder / s.path if s.path is not None else dataset_file(s, folder) for s in config.sources]
+    for s, path, label in zip(config.sources, paths, labels(paths), strict=True):
+        if s.path is not None:
+            out.append(Source(path, label, s.share, s.prompt, s.completion))
+        else:
+            name = f"{s.dataset}:{s.split}"
+            out.append(Source(path, label if name in (o.label for o in out) else name, s.share, dataset=s.dataset))
+    return tuple(out)
+
+
+def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> Plan:
+    """What the recipe and the flags say together; flags win."""
+    found = load_recipe(recipe)
+    config = _config(recipe, found.get("mix", {}), flags)
+    pair = parse_pair(found["pair"], f"{recipe}, pair") if "pair" in found else parse_pair(read_corpus(corpora[0])["pair"], str(corpora[0]))
+    wording = validated(AnchorConfig, found.get("anchor", {}), f"{recipe}, [anchor]")
+    model = find_base(base or found.get("base", DEFAULT_BASE))
+    sources = _sources(config, general, recipe.parent)
+    if not sources and not set(_AMOUNTS) & config.model_fields_set:
+        # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
+        config = config.model_copy(update={"ratio": 0.0})
+    return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, found.get("seed", 0) if seed is None else seed)
+
+
+@click.command("mix", cls=Command)
+@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md has every key.")
+@click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="A directory made by corpus build; several may follow.")
+@click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; several may follow. Replaces the recipe's.")
+@click.option("--base", help="Base model whose tokens are counted.")
+@click.option("--seed", type=click.IntRange(min=0), help="Decides the sample and the order.")
+@click.option("--ratio", type=float, help="General tokens per task token; 0 for none.")
+@click.option("--general-tokens", type=int, help="General tokens as such, instead of a ratio.")
+@click.option("--task-tokens", type=int, help="At most this many task tokens, in whole documents; smaller budgets lie inside larger ones.")
+@click.option("--order", type=click.Choice(ORDERS), help="How task and general examples follow each other.  [default: shuffled]")
+@click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
+@click.option("--force", is_flag=True, help="Mix even when nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="The mix directory.")
+def mix(
+    recipe: Path,
+    corpora: tuple[Path, ...],
+    general: tuple[Path, ...],
+    base: str | None,
+    seed: int | None,
+    ratio: float | None,
+    general_tokens: int | None,
+    task_tokens: int | None,
+    order: str | None,
+    report: bool,
+    force: bool,
+    out: Path,
+) -> None:
+    """Anchor the training pairs of corpora and shuffle them through general examples."""
+    flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
+    plan = _plan(recipe, corpora, general, base, seed, flags)
+    if report:
+        from tell.mix.report import check_plotting
+
+        check_plotting()
+    found = None if force else _made(out, mix_key(plan))
+    if found is None:
+        found = make(plan, out)
+    else:
+        say(f"{out}: unchanged, reused")
+    if not report:
+        emit(found, lambda: _shown(found, out))
+        return
+    from tell.mix.report import shown, write_report
+
+    told = write_report(out, found, plan.base, plan.anchor)
+    emit({**found, "report": told}, lambda: _grouped(_shown(found, out), shown(told, out)))
+
+
+def _made(out: Path, key: str) -> dict[str, Any] | None:
+    """The mix.json at `out` if it has this key and its mixed.jsonl is what was written."""
+    try:
+        found: dict[str, Any] = dict(json.loads((out / "mix.json").read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError) as e:
+        raise RecipeError("mix.json cannot be read", place=str(out / "mix.json"), found=str(e), valid="--force makes it again") from None
+    examples = out / "mixed.jsonl"
+    return found if found.get("key") == key and examples.is_file() and sha256_file(examples) == found.get("sha256") else None
+
+
+def _grouped(*parts: Any) -> Any:
+    from rich.console import Group
+
+    return Group(*parts)
+
+
+def _shown(report: dict[str, Any], out: Path) -> Any:
+    counts = report["counts"]
+    total = {k: counts["task"][k] + counts["general"][k] for k in ("examples", "tokens")}
+    kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
+    shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
+    if report["left_out"]:
+        shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
+    return _grouped(*shown)

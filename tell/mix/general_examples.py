@@ -1,0 +1,220 @@
+"""The general side of a mix: examples drawn from pools without replacement, until there are as many tokens as are wanted.
+
+Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once for where its usable lines are, and then line by line as they are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import random
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tell.errors import CorpusError
+from tell.files import iter_lines, line_text, parse
+from tell.mix.config import Plan, Source
+from tell.mix.counting import counted
+from tell.mix.task_examples import counts
+from tell.model.anchor import general_prompt
+from tell.model.tokenizer import Tokens
+from tell.records import Example
+from tell.spool import BATCH, Spool
+from tell.text.normalise import lines_of_letters, storable
+
+# Examples in the first batch of a draw, which may want no more than a few; each later one is twice as large, up to BATCH.
+FIRST = 256
+
+
+def _usable(value: Any) -> str:
+    """The text of a prompt or completion; empty when it is not one."""
+    return value.strip() if isinstance(value, str) and storable(value) else ""
+
+
+def _parsed(line: str, source: Source) -> tuple[str, str] | None:
+    """Prompt and completion of a line; None when it has not both."""
+    try:
+        row = parse(line)
+    except (ValueError, RecursionError):
+        return None
+    prompt, completion = (_usable(row.get(k)) if isinstance(row, dict) else "" for k in (source.prompt, source.completion))
+    return (prompt, completion) if prompt and completion else None
+
+
+class Pool:
+    """The usable lines of one source: where the texts of each lie, and its number in the file.
+
+    Raises CorpusError when the file cannot be read or no line is usable.
+    """
+
+    def __init__(self, source: Source, aside: Path):
+        self.source, self.lines, self.used, self.tokens = source, 0, 0, 0
+        self._starts, self._prompts, self._numbers = array("Q", [0]), array("I"), array("I")
+        # The texts of usable lines are laid out beside the mix: a gzip file cannot be read from the middle, and one of the user's, mapped, would end the
+        # process if it were cut meanwhile.
+        with aside.open("w+b", buffering=1 << 20) as file:
+            for number, (start, raw) in enumerate(iter_lines(source.path), 1):
+                self.lines = number
+                if (found := _parsed(line_text(raw, source.path, number, start), source)) is None:
+                    continue
+                prompt, completion = found[0].encode(), found[1].encode()
+                file.write(prompt)
+                file.write(completion)
+                self._starts.append(self._starts[-1] + len(prompt) + len(completion))
+                self._prompts.append(len(prompt))
+                self._numbers.append(number)
+            if not self._numbers:
+                valid = f'JSONL of {{"{source.prompt}": TEXT, "{source.completion}": TEXT}}'
+                raise CorpusError("no usable line", place=source.dataset or str(source.path), found=f"{self.lines} lines", valid=valid)
+            file.flush()
+            # Mapped, not read: where system calls are slow, a million reads take as long as everything else.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Nobody else needs its name.
+        aside.unlink()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._map.close()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def example(self, i: int) -> Example:
+        start = self._starts[i]
+        middle = start + self._prompts[i]
+        prompt, completion = self._map[start:middle].decode(), self._map[middle : self._starts[i + 1]].decode()
+        return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
+
+
+def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
+    """Whether a text, or a line of it, is one of the corpus's segments."""
+    for text in texts:
+        parts = lines_of_letters(text)
+        # What a text has in letters is what its lines have, in a row.
+        if "".join(parts) in segments or (len(parts) > 1 and not segments.isdisjoint(parts)):
+            return True
+    return False
+
+
+class Drawn:
+    """What was drawn: numbers of spooled lines, in the order of the draw, and where each stands in the pools."""
+
+    def __init__(self) -> None:
+        self.lines, self.places, self.tokens = array("I"), array("Q"), 0
+
+    def plain(self) -> array[int]:
+        """The same as the pools have them."""
+        return array("I", [line for _, line in sorted(zip(self.places, self.lines, strict=True))])
+
+
+class _Draw:
+    """One draw from some of the pools together."""
+
+    def __init__(self, plan: Plan, pools: list[tuple[int, Pool]], seed: str):
+        self.plan, self.pools = plan, pools
+        # (pool, line) as one number: the places of all lines in a row.
+        self.firsts = [0]
+        for _, pool in pools:
+            self.firsts.append(self.firsts[-1] + len(pool))
+        self.order = array("I", range(self.firsts[-1]))
+        random.Random(seed).shuffle(self.order)
+        self.queue: list[list[tuple[int, int]]] = []
+
+    def batches(self) -> Iterator[list[Example]]:
+        at, size = 0, FIRST
+        while at < len(self.order):
+            where = []
+            for place in self.order[at : at + size]:
+                p = bisect_right(self.firsts, place) - 1
+                where.append((p, place - self.firsts[p]))
+            at, size = at + size, min(BATCH, 2 * size)
+            self.queue.append(where)
+            yield [self.pools[p][1].example(i) for p, i in where]
+
+    def until(self, wanted: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: Drawn, left_out: Counter[str]) -> int:
+        """Draw until there are `wanted` tokens or no lines; return the tokens."""
+        have = 0
+        if wanted <= 0:
+            return 0
+        for examples, lengths in counted(tokens, self.batches()):
+            for (p, i), example, n in zip(self.queue.pop(0), examples, lengths, strict=True):
+                if have >= wanted:
+                    return have
+                if n > self.plan.config.max_tokens:
+                    left_out["general: longer than max_tokens"] += 1
+                elif repeats((example.prompt.rstrip("\n"), example.response), segments):
+                    left_out["general: repeats a segment of the corpus"] += 1
+                else:
+                    number, pool = self.pools[p]
+                    drawn.lines.append(spool.add(example.line()))
+                    drawn.places.append(number << 40 | i)
+                    pool.used += 1
+                    pool.tokens += n
+                    have += n
+        return have
+
+
+def parts_of(wanted: int, sources: tuple[Source, ...]) -> list[int]:
+    """`wanted` tokens by the sources' shares, which add up to it: largest remainders."""
+    whole = sum(s.share or 0.0 for s in sources)
+    exact = [wanted * (s.share or 0.0) / whole for s in sources]
+    out = [math.floor(x) for x in exact]
+    for i in sorted(range(len(out)), key=lambda i: out[i] - exact[i])[: wanted - sum(out)]:
+        out[i] += 1
+    return out
+
+
+def _check_part(plan: Plan, pool: Pool, part: int, wanted: int, tokens: Tokens) -> None:
+    """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
+    some = [pool.example(i) for i in range(min(len(pool), FIRST))]
+    mean = sum(tokens.lengths(some)) / len(some)
+    if 2 * part < mean:
+        found = f"{part} of {wanted} general tokens, where one of its examples has {mean:.0f}"
+        valid = "a larger share, more general tokens, or no such source"
+        raise CorpusError("this share rounds to no example", place=f"[[mix.sources]] {pool.source.label}", found=found, valid=valid)
+
+
+def _missing(plan: Plan, place: str, have: int, part: int, wanted: int, left_out: Counter[str]) -> CorpusError:
+    """What is missing, and what could be had. Rounded down, so that what is offered can be had."""
+    config = plan.config
+    if config.general_tokens is not None:
+        thing, offered = "general data", f"general_tokens = {have * wanted // part} at most"
+    else:
+        thing, offered = "general data for this ratio", f"a ratio of {math.floor(1000 * config.ratio * have / part) / 1000:.3f} at most"
+    gone = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
+    found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(gone)})" if gone else "")
+    more = "more general files" if part == wanted else "more of this source, a smaller share"
+    return CorpusError(f"not enough {thing}", place=place, found=found, valid=f"{more}, or {offered}")
+
+
+def draw_general(
+    plan: Plan, tokens: Tokens, segments: set[str], wanted: int, spool: Spool, aside: Path, left_out: Counter[str]
+) -> tuple[Drawn, list[dict[str, int]]]:
+    """Spool general examples worth `wanted` tokens; each source's counts are those of mix.json. Raises CorpusError with what is missing."""
+    drawn = Drawn()
+    with ExitStack() as stack:
+        pools = [stack.enter_context(Pool(s, aside / f"pool-{i}")) for i, s in enumerate(plan.general)]
+        numbered = list(enumerate(pools))
+        if any(s.share is not None for s in plan.general):
+            for (i, pool), part in zip(numbered, parts_of(wanted, plan.general), strict=True):
+                if wanted:
+                    _check_part(plan, pool, part, wanted, tokens)
+                draw = _Draw(plan, [(i, pool)], f"general {plan.seed} {pool.source.label}")
+                have = draw.until(part, tokens, segments, spool, drawn, left_out)
+                if have < part:
+                    raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, wanted, left_out)
+                drawn.tokens += have
+        else:
+            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(wanted, tokens, segments, spool, drawn, left_out)
+            if drawn.tokens < wanted:
+                place = ", ".join(str(s.path) for s in plan.general)
+                raise _missing(plan, place, drawn.tokens, wanted, wanted, left_out)
+        return drawn, [{"lines": p.lines, "usable": len(p), "used": p.used, "tokens": p.tokens} for p in pools]

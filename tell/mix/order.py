@@ -1,0 +1,47 @@
+"""The order in which a mix is trained on (TELL, arXiv 2404.00914, section 3.2), and the orders that it is compared with.
+
+shuffled     all examples through each other, one by one
+task-last    the general examples, then the task's, each shuffled by themselves
+task-first   the other way round
+interleave   both shuffled by themselves, then the task examples at equal distances
+none         the task examples as the corpora have them, then the general ones as the pool has them
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import MutableSequence, Sequence
+
+from tell.mix.config import Order
+
+
+def _shuffled(items: Sequence[int], seed: str) -> array[int]:
+    out = array("I", items)
+    # The permutation depends on seed and length alone, so any mutable sequence will do.
+    shuffle: MutableSequence[int] = out
+    random.Random(seed).shuffle(shuffle)
+    return out
+
+
+def spread(task: Sequence[int], general: Sequence[int]) -> array[int]:
+    """The task examples at equal distances among the general ones: the i-th of T in the middle of the i-th of T equal parts."""
+    out, rest, total = array("I"), iter(general), len(task) + len(general)
+    for i, item in enumerate(task):
+        while len(out) < (2 * i + 1) * total // (2 * len(task)):
+            out.append(next(rest))
+        out.append(item)
+    out.extend(rest)
+    return out
+
+
+def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int) -> array[int]:
+    """The examples in the order of training. For `none` they must be given as corpora and pool have them."""
+    if order == "shuffled":
+        return _shuffled([*task, *general], f"mix {seed}")
+    if order == "none":
+        return array("I", [*task, *general])
+    parts = _shuffled(task, f"task order {seed}"), _shuffled(general, f"general order {seed}")
+    if order == "interleave":
+        return spread(*parts)
+    return parts[0] + parts[1] if order == "task-first" else parts[1] + parts[0]

@@ -1,0 +1,270 @@
+"""The task side of a mix: the anchored examples of the corpora's training pairs, within the budget.
+
+Reads pairs.jsonl of each corpus twice, line by line: once for what no example may repeat, once for the examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tell.errors import CorpusError
+from tell.mix.config import Kind, Plan
+from tell.mix.counting import counted
+from tell.mix.granularity import Document, Segment, assign, joined
+from tell.model.anchor import Anchor
+from tell.model.tokenizer import Tokens
+from tell.records import Example, Pair, iter_pairs
+from tell.spool import BATCH, Spool
+from tell.text.normalise import letters
+
+# Letters. A shorter segment ("Yes.", "Thank you.") is in any general data by chance and gives nothing away.
+LEAK_LETTERS = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corpus:
+    """A corpus as it is mixed: its directory, the name its examples carry, and its corpus.json."""
+
+    path: Path
+    name: str
+    report: dict[str, Any]
+
+    @property
+    def pairs(self) -> Path:
+        return self.path / "pairs.jsonl"
+
+    def whole(self, doc: str) -> bool:
+        """Whether a document is one: where nothing parted the lines, blocks of them stand in for documents."""
+        blocks = any(d.startswith("blocks of ") for d in self.report.get("documents", []))
+        return not (blocks and doc.rpartition("/")[2].startswith("block-"))
+
+
+@dataclasses.dataclass(slots=True)
+class Known:
+    """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away."""
+
+    held: tuple[set[str], set[str]] = dataclasses.field(default_factory=lambda: (set(), set()))
+    segments: set[str] = dataclasses.field(default_factory=set)
+
+
+@dataclasses.dataclass(slots=True)
+class Task:
+    """The chosen examples, as numbers of spooled lines."""
+
+    # By documents, in the order in which the corpora begin them.
+    chosen: array[int]
+    # As the corpora have them.
+    plain: array[int]
+    tokens: int
+    # Per corpus: training pairs, examples, tokens.
+    corpora: list[Counter[str]]
+    # Per granularity: examples, tokens, documents, segments, split.
+    kinds: dict[Kind, Counter[str]]
+
+
+@dataclasses.dataclass(slots=True)
+class _Read:
+    """Every usable segment as an example of its own. The i-th is the i-th line of the spool, which was empty before."""
+
+    tokens: array[int] = dataclasses.field(default_factory=lambda: array("I"))
+    documents: array[int] = dataclasses.field(default_factory=lambda: array("I"))
+    numbers: array[int] = dataclasses.field(default_factory=lambda: array("Q"))
+    # name of the document -> (corpus, whether it is a real document)
+    names: dict[str, tuple[int, bool]] = dataclasses.field(default_factory=dict)
+    trained: list[int] = dataclasses.field(default_factory=list)
+
+
+def read_known(corpora: list[Corpus]) -> Known:
+    known = Known()
+    for corpus in corpora:
+        for p in iter_pairs(corpus.pairs):
+            for held, text in zip(known.held, (p.source, p.target), strict=True):
+                found = letters(text)
+                if len(found) >= LEAK_LETTERS:
+                    known.segments.add(found)
+                if p.split != "train" and found:
+                    held.add(found)
+    return known
+
+
+def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> Example:
+    return Example(f"task:{name}:{line}", "task", anchor.prompt(source), anchor.opening, target)
+
+
+def _batches(
+    plan: Plan, corpora: list[Corpus], known: Known, read: _Read, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
+) -> Iterator[list[Example]]:
+    """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
+    seen: set[bytes] = set()
+    batch: list[tuple[int, Pair]] = []
+    # A corpus is built free of pairs that are in its own dev or test.
+    held: tuple[set[str], set[str]] = known.held if len(corpora) > 1 else (set(), set())
+
+    def ready() -> list[Example]:
+        queue.append(batch)
+        return [_example(plan.anchor, f"{corpora[c].name}/{p.doc}", str(p.line), p.source, p.target) for c, p in batch]
+
+    for number, corpus in enumerate(corpora):
+        read.trained.append(0)
+        for p in iter_pairs(corpus.pairs):
+            if p.split != "train":
+                continue
+            read.trained[number] += 1
+            # Digests: the pairs themselves would be most of the memory.
+            digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
+            if digest in seen:
+                left_out["task: in another corpus too"] += 1
+            elif (held[0] and letters(p.source) in held[0]) or (held[1] and letters(p.target) in held[1]):
+                left_out["task: in dev or test of another corpus"] += 1
+            else:
+                batch.append((number, p))
+                if len(batch) == BATCH:
+                    yield ready()
+                    batch = []
+            seen.add(digest)
+    if batch:
+        yield ready()
+
+
+def _read(plan: Plan, tokens: Tokens, corpora: list[Corpus], known: Known, spool: Spool, left_out: Counter[str]) -> _Read:
+    read = _Read()
+    queue: list[list[tuple[int, Pair]]] = []
+    indices: dict[str, int] = {}
+    for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out)):
+        for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
+            if n > plan.config.max_tokens:
+                left_out["task: longer than max_tokens"] += 1
+                continue
+            name = f"{corpora[c].name}/{p.doc}"
+            if name not in indices:
+                indices[name] = len(indices)
+                read.names[name] = (c, corpora[c].whole(p.doc))
+            spool.add(example.line())
+            read.tokens.append(n)
+            read.documents.append(indices[name])
+            read.numbers.append(p.line)
+    return read
+
+
+def counts(of: Counter[str]) -> str:
+    return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
+
+
+def read_task(plan: Plan, tokens: Tokens, corpora: list[Corpus], known: Known, spool: Spool, left_out: Counter[str]) -> Task:
+    """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
+    read = _read(plan, tokens, corpora, known, spool, left_out)
+    if not read.tokens:
+        raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
+    sentences = plan.config.granularity.keys() == {"sentence"}
+    task = _by_sentence(plan, read) if sentences else _by_granularity(plan, tokens, read, spool)
+    if beyond := len(read.tokens) - sum(k["segments"] for k in task.kinds.values()):
+        left_out["task: beyond task_tokens"] += beyond
+    for corpus, n in zip(task.corpora, read.trained, strict=True):
+        corpus["pairs"] = n
+    return task
+
+
+def _hash_order(plan: Plan, read: _Read) -> list[int]:
+    """The documents in an order that the seed and their names decide: budgets are prefixes of it, and so they nest."""
+    names = list(read.names)
+    return sorted(range(len(names)), key=lambda d: hashlib.sha256(f"{plan.seed}\n{names[d]}".encode()).hexdigest())
+
+
+def _too_small(plan: Plan, least: int) -> CorpusError:
+    found = str(plan.config.task_tokens)
+    return CorpusError("the budget is smaller than the first document", place="[mix] task_tokens", found=found, valid=f"at least {least}")
+
+
+def _by_sentence(plan: Plan, read: _Read) -> Task:
+    budget = plan.config.task_tokens
+    sizes = array("Q", bytes(8 * len(read.names)))
+    for d, n in zip(read.documents, read.tokens, strict=True):
+        sizes[d] += n
+    chosen = bytearray(b"\1" * len(sizes))
+    if budget is not None:
+        chosen, total = bytearray(len(sizes)), 0
+        for d in (order := _hash_order(plan, read)):
+            if total + sizes[d] > budget:
+                break
+            total += sizes[d]
+            chosen[d] = True
+        if not any(chosen):
+            raise _too_small(plan, sizes[order[0]])
+    where = [c for c, _ in read.names.values()]
+    corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
+    plain = array("I")
+    for i, (d, n) in enumerate(zip(read.documents, read.tokens, strict=True)):
+        if chosen[d]:
+            plain.append(i)
+            corpora[where[d]].update(examples=1, tokens=n)
+    grouped = array("I", sorted(plain, key=lambda i: read.documents[i]))
+    total = sum(c["tokens"] for c in corpora)
+    used = Counter(examples=len(plain), tokens=total, documents=sum(chosen), segments=len(plain))
+    return Task(grouped, plain, total, corpora, {"sentence": used})
+
+
+def _documents(plan: Plan, read: _Read, spool: Spool) -> Iterator[Document]:
+    """The documents in hash order, each read back from the spool when its turn comes."""
+    members: list[list[int]] = [[] for _ in read.names]
+    for i, d in enumerate(read.documents):
+        members[d].append(i)
+    whole = [w for _, w in read.names.values()]
+    before, around = len(plan.anchor.prefix), len(plan.anchor.prompt(""))
+    for d in _hash_order(plan, read):
+        segments = []
+        for i in members[d]:
+            row = json.loads(spool.read(i))
+            source = row["prompt"][before : len(row["prompt"]) - (around - before)]
+            segments.append(Segment(i, read.numbers[i], source, row["response"], read.tokens[i]))
+        yield Document(d, segments, whole[d])
+
+
+def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Task:
+    config, names, place = plan.config, list(read.names), "[mix] granularity"
+    shares = config.shares()
+    sizes = Counter(read.documents)
+    if not any(w and sizes[d] > 1 for d, (_, w) in enumerate(read.names.values())):
+        found = f"{len(names)} documents, none of several segments that belong together"
+        raise CorpusError("these corpora can only give sentences", place=place, found=found, valid="sentence = 1.0, or a corpus with documents")
+
+    def count(texts: list[tuple[str, str]]) -> list[int]:
+        examples = [_example(plan.anchor, "", "", *t) for t in texts]
+        return [n for a in range(0, len(examples), BATCH) for n in tokens.lengths(examples[a : a + BATCH])]
+
+    corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
+    kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}
+    made: list[tuple[int, int, int]] = []
+    uses = assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
+    for use in uses:
+        kind = kinds.setdefault(use.kind, Counter())
+        kind.update(documents=1, segments=len(use.document.segments), split=use.split)
+        if not use.document.joinable:
+            kind["no_other_way"] += 1
+        name = names[use.document.index]
+        for unit in use.units:
+            first, last = unit.segments[0], unit.segments[-1]
+            line = first.number
+            if last is not first:
+                line = spool.add(_example(plan.anchor, name, f"{first.line}-{last.line}", *joined(unit.segments)).line())
+            made.append((first.number, use.document.index, line))
+            kind.update(examples=1, tokens=unit.tokens)
+            corpora[read.names[name][0]].update(examples=1, tokens=unit.tokens)
+    total = sum(c["tokens"] for c in corpora)
+    if not made:
+        least = next(assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
+        raise _too_small(plan, least.tokens)
+    for k, share in shares.items():
+        if not kinds[k]:
+            found, valid = f"{k} = {share:g} of {total} task tokens", "a larger share, more documents, or no such share"
+            raise CorpusError("this share rounds to no example", place=place, found=found, valid=valid)
+    made.sort()
+    plain = array("I", [line for _, _, line in made])
+    made.sort(key=lambda m: m[1])
+    return Task(array("I", [line for _, _, line in made]), plain, total, corpora, kinds)

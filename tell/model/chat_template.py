@@ -1,0 +1,121 @@
+"""A base's chat template, rendered once: the text before and after a prompt, so that nothing later needs the template.
+
+Reads chat_template.jinja or tokenizer_config.json of a prepared base. Returns a `Turns`, which the adapter's card pins with its anchor.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tell.errors import BaseModelError
+from tell.model.base import Base
+
+# What stands for the texts while the template is rendered: two each, so that a template which looks at its texts is found out.
+_MARKS = (("prompt9f3a7c", "response51be08"), ("prompt62d0e4", "response7ac39b"))
+_NEEDED = "a base whose directory holds a chat template, or chat = false in [anchor]"
+
+
+class Turns(BaseModel):
+    """What the base's chat template puts around a user's turn, and what ends the model's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # From the start of the text to where the prompt begins; with the base's BOS, where the template writes one.
+    before: str
+    # From the prompt's end to where the response begins.
+    after: str
+    # What follows the response, up to the text's end.
+    end: str
+
+
+def _settings(base: Base) -> dict[str, Any]:
+    path = base.path / "tokenizer_config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise BaseModelError("the tokenizer's settings cannot be read", place=str(path), found=str(e)) from None
+    return found if isinstance(found, dict) else {}
+
+
+def template_of(base: Base) -> str | None:
+    """The base's chat template: its own file wins, as in transformers; None when there is none."""
+    path = base.path / "chat_template.jinja"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as e:
+        raise BaseModelError("the chat template cannot be read", place=str(path), found=str(e)) from None
+    found = _settings(base).get("chat_template")
+    if isinstance(found, list):
+        named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _special(settings: dict[str, Any]) -> dict[str, str]:
+    """bos_token, eos_token and the like, which templates write by name."""
+    out = {}
+    for name, value in settings.items():
+        text = value.get("content") if isinstance(value, dict) else value
+        if name.endswith("_token") and isinstance(text, str):
+            out[name] = text
+    return out
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def _render(template: str, names: dict[str, str], prompt: str, response: str | None) -> str:
+    """The conversation as the template writes it, up to where the response begins, or with it."""
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # The settings that transformers renders with. A template comes with the base and is not trusted: sandboxed, and without a clock, since
+    # a prompt that changes with the day is not the one that was trained.
+    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    env.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
+    env.globals["raise_exception"] = _refuse
+    messages = [{"role": "user", "content": prompt}, *([] if response is None else [{"role": "assistant", "content": response}])]
+    # A base that can think aloud is asked not to: the response is the translation.
+    return env.from_string(template).render(messages=messages, add_generation_prompt=response is None, enable_thinking=False, **names)
+
+
+def _around(text: str, mark: str) -> tuple[str, str]:
+    parts = text.split(mark)
+    if len(parts) != 2:
+        raise ValueError(f"a text given once is written {len(parts) - 1} times")
+    return parts[0], parts[1]
+
+
+def turns_of(base: Base) -> Turns:
+    """What the base's template writes around a prompt. Raises BaseModelError when it has none, or one that cannot be used."""
+    template = template_of(base)
+    if template is None:
+        raise BaseModelError("this base has no chat template", place=str(base.path), found=base.id, valid=_NEEDED)
+    names = _special(_settings(base))
+    found = []
+    for prompt, response in _MARKS:
+        try:
+            before, after = _around(_render(template, names, prompt, None), prompt)
+            _, end = _around(_render(template, names, prompt, response), response)
+        except Exception as e:  # a template is a program: it may raise anything
+            why = f"{type(e).__name__}: {e}"
+            raise BaseModelError("the chat template of this base cannot be used", place=str(base.path), found=why, valid=_NEEDED) from None
+        found.append(Turns(before=before, after=after, end=end))
+    if found[0] != found[1]:
+        raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
+    return found[0]
+
+
+def choose_turns(base: Base, chat: Literal["auto"] | bool) -> Turns | None:
+    """The turns that `chat` asks for: `auto` takes the template where there is one."""
+    if chat is False or (chat == "auto" and template_of(base) is None):
+        return None
+    return turns_of(base)

@@ -1,0 +1,120 @@
+"""Text to token ids and back, with the base's own tokenizer, without torch or transformers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tell.errors import BaseModelError
+from tell.model.anchor import SEPARATOR, Anchor
+from tell.model.base import Base
+from tell.model.chat_template import Turns
+from tell.model.token_lengths import Lengths
+from tell.records import Example
+
+
+class Tokens:
+    """The tokenizer of a prepared base, and for the examples of a mix the turns that they are put into.
+
+    Prompt, opening and response are encoded apart and joined, so that the boundary between what is given and what is
+    generated falls between the same tokens in training and in serving. So are the turns of a chat template: in them a special
+    token is one, while in a text what spells it stays text.
+    """
+
+    def __init__(self, base: Base, chat: Turns | None = None):
+        self.base, self.chat = base, chat
+        self._tokenizer = self._load()
+        self._tokenizer.encode_special_tokens = True
+        self.bos = [] if base.bos_id is None else [base.bos_id]
+        self.eos_ids = list(base.eos_ids)
+        self._turns: dict[Turns, tuple[list[int], list[int], int]] = {}
+
+    def _load(self) -> Any:
+        from tokenizers import Tokenizer
+
+        path = self.base.path / "tokenizer.json"
+        try:
+            found = Tokenizer.from_file(str(path))
+        except Exception as e:  # tokenizers raises bare Exception
+            raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
+        found.no_truncation()
+        found.no_padding()
+        return found
+
+    @functools.cached_property
+    def _marking(self) -> Any:
+        """The tokenizer as it reads what is no user's text. A second one: a switch on the first could be met by another thread."""
+        return self._load()
+
+    def _around(self, turns: Turns | None) -> tuple[list[int], list[int], int]:
+        """The ids before a prompt, those between it and the response, and the one that ends the response."""
+        if turns is None:
+            return self.bos, [], self.eos_ids[0]
+        if turns not in self._turns:
+            before, after, end = (self._marking.encode(t, add_special_tokens=False).ids for t in (turns.before, turns.after, turns.end))
+            # Templates write the BOS themselves, or leave it to the tokenizer.
+            start = before if before[: len(self.bos)] == self.bos else self.bos + before
+            # What the engines stop at: the turn's own end where the base names it as one, as instruct models do.
+            self._turns[turns] = start, after, end[0] if end and end[0] in self.eos_ids else self.eos_ids[0]
+        return self._turns[turns]
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text` alone: no BOS, no EOS, and no other special token, whatever the text spells."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def vocabulary(self) -> dict[str, int]:
+        """Every token as the tokenizer spells it, and its id."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
+    @functools.cached_property
+    def newline_ids(self) -> list[int]:
+        """Every token whose text begins with a line break: what ends a one-line translation early."""
+        found = set()
+        for n in range(1, 9):
+            ids = self.encode("\n" * n)
+            found.update(ids[:1])
+        return sorted(found)
+
+    def prompt_ids(self, anchor: Anchor, source: str) -> list[int]:
+        """BOS, the anchored prompt, and the opening of the response: the model goes on from here."""
+        before, after, _ = self._around(anchor.chat)
+        return before + self.encode(_turn(anchor.prompt(source), anchor.chat)) + after + self.encode(anchor.opening)
+
+    def example_ids(self, examples: list[Example]) -> list[tuple[list[int], int]]:
+        """(ids, n) per example; the loss is taken on ids[n:], which is opening, response and EOS."""
+        before, after, end = self._around(self.chat)
+        prompts = self.encode_batch([_turn(e.prompt, self.chat) for e in examples])
+        # One or two different ones among a million examples.
+        opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
+        responses = self.encode_batch([e.response for e in examples])
+        out = []
+        for e, p, r in zip(examples, prompts, responses, strict=True):
+            start = len(before) + len(p) + len(after)
+            out.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
+        return out
+
+    @functools.cached_property
+    def _counted(self) -> Lengths:
+        return Lengths(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
+
+    def lengths(self, examples: list[Example]) -> list[int]:
+        """How many ids `example_ids` would give each example."""
+        before, after, _ = self._around(self.chat)
+        openings = {text: len(before) + len(after) + len(self.encode(text)) + 1 for text in {e.opening for e in examples}}
+        prompts = self._counted([_turn(e.prompt, self.chat) for e in examples])
+        responses = self._counted([e.response for e in examples])
+        return [openings[e.opening] + p + r for e, p, r in zip(examples, prompts, responses, strict=True)]
+
+
+def _turn(prompt: str, chat: Turns | None) -> str:
+    """A prompt's text as it stands in its turn, whose end takes the separator's place."""
+    return prompt if chat is None else prompt.removesuffix(SEPARATOR)

@@ -1,0 +1,1 @@
+"""Published adapters and their aliases, in a directory or an object store."""

@@ -1,0 +1,41 @@
+"""Which adapters of a registry may go: a decision over states, log and what is held; it reads and removes nothing itself."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from tell.registry.store import Entry, Held, PairState, Unused
+
+# Seconds. A service may still be answering requests with what was live a moment ago, and somebody may be about to promote what was just added.
+NEVER_YOUNGER = 3600.0
+
+
+def _when(entry: Entry) -> float | None:
+    try:
+        return datetime.datetime.fromisoformat(entry["time"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def unused(held: Mapping[str, Held], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float) -> list[Unused]:
+    """Those that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
+    within `seconds`, or within the last hour if that is longer. The longest idle first.
+
+    What a later change took the place of was live until then. An adapter whose adding is not in the log counts from its file's time.
+    """
+    last = {id: one.since for id, one in held.items()}
+    pairs: dict[str, str] = {}
+    for entry in log:
+        moment = _when(entry)
+        for id in (entry.get("id"), entry.get("from")):
+            if isinstance(id, str) and id in last:
+                pairs.setdefault(id, str(entry.get("pair", "")))
+                if moment is not None:
+                    last[id] = max(last[id], moment)
+    named = {id for state in states for id in state.named()}
+    out = []
+    for pair in sorted({pairs.get(id, "") for id in held}):
+        newest = sorted((id for id in held if pairs.get(id, "") == pair), key=lambda id: (-last[id], id))
+        out += [Unused(id, pair, held[id].size, now - last[id]) for id in newest[keep:] if id not in named and now - last[id] > max(seconds, NEVER_YOUNGER)]
+    return sorted(out, key=lambda one: (-one.idle, one.id))

@@ -1,0 +1,207 @@
+"""The registry: published adapters, the aliases that say which one answers for a pair, and a log of who changed what and why.
+
+It lies in a directory (`tell.registry.directory`) or in an object store (`tell.registry.object_store`); `TELLMT_REGISTRY` says where.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
+from tell.errors import AdapterError, RegistryError
+from tell.languages import parse_pair
+from tell.paths import registry_dir, writable
+from tell.registry.directory import Directory
+from tell.registry.prune import unused
+from tell.registry.store import MEANWHILE, Entry, Stamp, Store, Unused
+from tell.registry.store import PairState as PairState
+
+
+def _store(where: Path | str | None) -> Store:
+    """A URL (`s3://bucket/registry`) is an object store; `file://` is the directory it names, which has better locks than any object store."""
+    found = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
+    if isinstance(found, str) and "://" in found:
+        if not found.startswith("file://"):
+            from tell.registry.object_store import Remote
+
+            return Remote(found)
+        found = unquote(urlsplit(found).path)
+    return Directory(Path(found).expanduser().absolute())
+
+
+class Registry:
+    """Reads see whole states, without a lock; writers cannot undo each other's changes."""
+
+    def __init__(self, root: Path | str | None = None):
+        self.store = _store(root)
+
+    @property
+    def root(self) -> Path:
+        """The directory in which its adapters are at hand: the registry itself, or the local copy of an object store's."""
+        return self.store.home
+
+    @property
+    def place(self) -> str:
+        """Where the registry is, for messages: path or URL, without credentials."""
+        return self.store.place
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks of a service that follows it."""
+        return self.store.interval
+
+    def writable(self) -> None:
+        """Raises TellmtError when nothing could be changed here."""
+        self.store.writable()
+
+    # Pairs
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Pair by pair, what tells one state from the next. Raises FileNotFoundError when there is nothing yet, OSError or RegistryError
+        when the registry cannot be read."""
+        return self.store.stamps()
+
+    def pairs(self) -> list[str]:
+        """The pairs that have a state, as their files are named; it need not be readable."""
+        return [slug.replace("--", ":") for slug in self.store.slugs()]
+
+    def state(self, pair: str) -> PairState:
+        # Through parse_pair, so that a pair from outside can never name another path.
+        found = parse_pair(pair)
+        return self.store.read(found.slug) or PairState(pair=str(found))
+
+    def states(self) -> list[PairState]:
+        return [state for slug in self.store.slugs() if (state := self.store.read(slug)) is not None]
+
+    def log(self) -> list[Entry]:
+        """Every change, oldest first. What a dying writer cut short stands as {"event": "unreadable", ...}."""
+        return self.store.log()
+
+    # Adapters
+
+    def path(self, id: str) -> Path:
+        """Where the adapter of this id lies. Raises RegistryError when `id` is not one."""
+        return self.store.path(id)
+
+    def card(self, id: str) -> Card:
+        """The card of this id, unverified, without the weights having to come here."""
+        return self.store.card(id)
+
+    def adapter(self, id: str) -> Adapter:
+        """The verified adapter of this id."""
+        try:
+            return self._verified(id)
+        except AdapterError:
+            if not self.store.forget(id):
+                raise
+        return self._verified(id)
+
+    def _verified(self, id: str) -> Adapter:
+        path = self.path(id)
+        found = open_adapter(path)
+        if found.id != id:
+            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(path), found=found.id)
+        # Engines look for other files too, pickles among them.
+        if more := sorted(set(os.listdir(path)) - {WEIGHTS, CONFIG, CARD}):
+            raise AdapterError("the directory holds files that are no part of an adapter", place=str(path), found=", ".join(map(repr, more)))
+        return found
+
+    def ids(self) -> list[str]:
+        return self.store.ids()
+
+    def find(self, prefix: str) -> str:
+        """The one id that starts with `prefix`."""
+        hits = [i for i in self.ids() if i.startswith(prefix)]
+        if len(hits) != 1:
+            raise RegistryError("not exactly one adapter has this id", place=self.place, found=f"{prefix} ({len(hits)} match)")
+        return hits[0]
+
+    def add(self, source: Path, card: Card) -> str:
+        """Copy a verified adapter in under its content's hash, with `card` as its card. Adding the same content again changes nothing."""
+        open_adapter(source)
+        pair, id = str(parse_pair(card.pair, "the card's pair")), adapter_id(card)
+
+        def fill(aside: Path) -> None:
+            for name in (WEIGHTS, CONFIG):
+                shutil.copyfile(source / name, aside / name)
+            write_card(aside, card)
+            open_adapter(aside)
+
+        self.store.add(id, fill, {"event": "add", "pair": pair, "id": id})
+        return id
+
+    def beside(self) -> Path:
+        """A directory on the registry's own disk, for what is looked at before it is added. What a killed process leaves there, `prune` removes."""
+        return writable(self.root / "adapters", "registry", "TELLMT_REGISTRY")
+
+    # Changes
+
+    def promote(self, pair: str, id: str, why: str, generation: int | None = None) -> PairState:
+        """Make `id` the live adapter of its pair; the one that was live becomes `previous`. Promoting what is live changes nothing.
+
+        With `generation`, raises RegistryError when the pair has changed since its state had that generation.
+        """
+        adapter, wanted = self.adapter(id), parse_pair(pair)
+        if parse_pair(adapter.card.pair) != wanted:
+            raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
+            if generation is not None and old.generation != generation:
+                raise RegistryError(MEANWHILE, place=pair, found=f"live {old.live}")
+            if old.live == id:
+                return None
+            new = old.model_copy(update={"live": id, "previous": old.live, "generation": old.generation + 1})
+            return new, {"event": "promote", "id": id, "from": old.live, "why": why}
+
+        return self.store.change(wanted, step, needs=id)
+
+    def rollback(self, pair: str, why: str, to_none: bool = False) -> PairState:
+        """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged.
+
+        With `to_none`, a pair that has no previous one is left without a live one: something outside the registry answers then.
+        """
+
+        def step(old: PairState) -> tuple[PairState, Entry]:
+            if old.previous is None and (old.live is None or not to_none):
+                raise RegistryError("nothing to roll back to", place=pair, found=f"live {old.live}, no previous adapter")
+            if old.previous is not None:
+                self.adapter(old.previous)
+            new = old.model_copy(update={"live": old.previous, "previous": old.live, "generation": old.generation + 1})
+            return new, {"event": "rollback", "id": new.live, "from": old.live, "why": why}
+
+        return self.store.change(parse_pair(pair), step)
+
+    def withdraw(self, pair: str, why: str) -> PairState:
+        """Leave a pair without a live adapter; the one that was live becomes `previous`. Where none is live, nothing changes."""
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
+            if old.live is None:
+                return None
+            new = old.model_copy(update={"live": None, "previous": old.live, "generation": old.generation + 1})
+            return new, {"event": "withdraw", "id": None, "from": old.live, "why": why}
+
+        return self.store.change(parse_pair(pair), step)
+
+    def pin(self, pair: str, on: bool, why: str) -> PairState:
+        """Pin a pair, or take its pin off; what changes nothing is no change."""
+
+        def step(old: PairState) -> tuple[PairState, Entry] | None:
+            if old.pinned == on:
+                return None
+            new = old.model_copy(update={"pinned": on, "generation": old.generation + 1})
+            return new, {"event": "pin" if on else "unpin", "id": old.live, "why": why}
+
+        return self.store.change(parse_pair(pair), step)
+
+    def prune(self, keep_days: float, keep: int, dry_run: bool = False) -> list[Unused]:
+        """Remove what `tell.registry.prune.unused` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
+        what it names must not go."""
+
+        def choose() -> list[Unused]:
+            return unused(self.store.held(), self.states(), self.log(), time.time(), keep, 86400 * keep_days)
+
+        return choose() if dry_run else self.store.remove(choose)

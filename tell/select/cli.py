@@ -1,0 +1,134 @@
+"""`tellmt select`: a pool in, the part of it worth training on or translating out."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tell.command import Command, Many
+from tell.console import emit, say, table
+from tell.errors import RecipeError
+from tell.extras import need
+from tell.languages import parse_pair
+from tell.model.base import DEFAULT_BASE, find_base
+from tell.select.pool import Kind
+from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, made, select_key
+from tell.select.selection import select as make
+
+_PATH = click.Path(path_type=Path)
+
+
+def _percent(text: str | None) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(text.removesuffix("%"))
+    except InvalidOperation:
+        raise RecipeError("not a number", place="--percent", found=text, valid="above 0, at most 100") from None
+
+
+def _only(given: dict[str, Any], what: str) -> str:
+    """The one option of a group that was given."""
+    names = [name for name, value in given.items() if value not in (None, ())]
+    if len(names) != 1:
+        raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(given))
+    return names[0]
+
+
+@click.command("select", cls=Command)
+@click.option("--general", cls=Many, type=_PATH, help="The pool is general examples: JSONL of {prompt, completion}, may be .gz; several may follow.")
+@click.option("--corpus", cls=Many, type=_PATH, help="The pool is the training pairs of corpora made by corpus build; several may follow.")
+@click.option("--text", type=_PATH, help="The pool is the lines of a text, to choose which of them to have translated.")
+@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; writes selected.xlsx and selected.xlf for a translator too.")
+@click.option("-k", "k", type=click.IntRange(min=1), help="How many items to choose.")
+@click.option("--percent", help="How many, as a percentage of the pool.")
+@click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens of the base, anchors not counted.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="ltd",
+    show_default=True,
+    help="ltd: cluster centres, then always the item farthest from all chosen; centres: only the nearest to the centres; random: by seed.",
+)
+@click.option("--clusters", type=click.IntRange(min=1), help="Clusters of K-Means.  [default: the square root of half the pool, at most -k]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the clusters, and the random choice.")
+@click.option("--base", default=DEFAULT_BASE, show_default=True, help="Base model that embeds the items and counts their tokens.")
+@click.option("--field", type=click.Choice(["prompt", "both"]), default="both", show_default=True, help="What of a general example is embedded.")
+@click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="What of a pair is embedded.")
+@click.option("--force", is_flag=True, help="Select even when nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="The directory of the selection.")
+def select(
+    general: tuple[Path, ...],
+    corpus: tuple[Path, ...],
+    text: Path | None,
+    pair: str | None,
+    k: int | None,
+    percent: str | None,
+    tokens: int | None,
+    method: Method,
+    clusters: int | None,
+    seed: int,
+    base: str,
+    field: Any,
+    side: Any,
+    force: bool,
+    out: Path,
+) -> None:
+    """Choose the part of a pool that is worth training on, or worth having translated.
+
+    The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool
+    takes seconds. For the same seed, method and --clusters, a smaller choice is the beginning of a larger one.
+    """
+    pools = {"--general": general, "--corpus": corpus, "--text": text}
+    which = _only(pools, "what is chosen from")
+    _only({"-k": k, "--percent": percent, "--tokens": tokens}, "how much is chosen")
+    if clusters is not None and method == "random":
+        raise RecipeError("a random choice has no clusters", place="--clusters", found=str(clusters), valid="--method ltd or centres")
+    kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
+    kind = kinds[which]
+    inputs = (text,) if text is not None else general or corpus
+    if pair is not None:
+        for module in ("openpyxl", "lxml.etree"):
+            need(module, "files")
+    if pair is not None and which != "--text":
+        raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
+    bare = method == "random" and tokens is None
+    plan = Plan(
+        kind,
+        inputs,
+        Wanted(k, _percent(percent), tokens),
+        method,
+        clusters,
+        seed,
+        None if bare else find_base(base),
+        field,
+        side,
+        None if pair is None else parse_pair(pair),
+    )
+    check_out(out, plan)
+    report = None if force else made(out, select_key(plan))
+    if report is None:
+        report = make(plan, out)
+    else:
+        say(f"{out}: unchanged, reused")
+    found = report
+    emit(report, lambda: _shown(found, out))
+
+
+def _shown(report: dict[str, Any], out: Path) -> Any:
+    from rich.console import Group
+
+    rows = [[name, report[name]["items"], "" if report[name]["tokens"] is None else f"{report[name]['tokens']:,}"] for name in ("pool", "chosen")]
+    shown = [table(f"{out}  {report['kind']}, {report['method']}, seed {report['seed']}", ["", "items", "tokens"], rows)]
+    if found := report["clusters"]:
+        sizes, away = [c["size"] for c in found["clusters"]], found["distance"]
+        facts = [
+            ["clusters", f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} items, {found['without']} without a chosen one"],
+            ["distance to its centre", f"median {away['median']:.3f}, {away['min']:.3f} to {away['max']:.3f}"],
+            ["farthest item of the pool from any chosen one", f"{found['covering_radius']:.3f}"],
+        ]
+        shown.append(table("", ["", ""], facts))
+    if report["pool"]["left_out"]:
+        shown.append(table("", ["not in the pool", "items"], [[reason, n] for reason, n in report["pool"]["left_out"].items()]))
+    return Group(*shown)

@@ -1,0 +1,1 @@
+"""Turn a small parallel corpus into a running translation service."""

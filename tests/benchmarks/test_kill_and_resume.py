@@ -1,0 +1,21 @@
+"""Training killed at random moments: benchmarks/training/kill_and_resume.py as it is, with fewer kills."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
+    command = [sys.executable, "-m", "benchmarks.training.kill_and_resume", "--kills", "50", "--seed", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["kills"] == 50 and found["failures"] == [] and found["most_steps_lost"] <= found["save_steps"]
+    # Without kills while something is written it would show little; which phase a moment falls into is chance.
+    assert found["phases"]["a step"] and found["phases"]["checkpoint writing"] + found["phases"]["adapter writing"], found["phases"]
+    assert found["finished"] > 1

@@ -1,0 +1,186 @@
+"""`tellmt study`: what is planned, what each bad study file is told, and a real one, killed and resumed, on the tiny base."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Ran
+
+CLI = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("tiny")
+
+STUDY = """
+name = "s"
+base = "tiny"
+pairs = ["is-en"]
+budgets = [400]
+seeds = [1, 2]
+general = ["g.jsonl"]
+reference = "sft"
+
+[corpora.is-en]
+train = ["c"]
+tune = { corpus = "c", split = "dev" }
+dev = { corpus = "c", split = "test" }
+
+[train]
+batch_tokens = 256
+
+[lora]
+rank = 8
+
+[tune]
+learning_rates = [1e-3, 3e-3]
+budgets = [400]
+
+[arms.base]
+kind = "base"
+
+[arms.shots]
+kind = "base"
+shots = 2
+
+[arms.sft]
+ratios = [0.0]
+anchor = { parts = "prefix" }
+
+[arms.tell]
+
+[arms.tell-last]
+mix = { order = "task-last" }
+tuned_as = "tell"
+"""
+
+
+def letters(i: int) -> str:
+    return "".join(chr(ord("a") + int(d)) for d in f"{i:04}")
+
+
+@pytest.fixture
+def data(cli: CLI) -> Path:
+    rows = [f"d{i // 4:03}\tA sentence called {letters(i)} is here\tSetningin sem heitir {letters(i)} er hér" for i in range(80)]
+    Path("c.tsv").write_text("\n".join(["document\ten\tis", *rows]) + "\n", encoding="utf-8")
+    cli("corpus", "build", "c.tsv", "--pair", "is-en", "--dev", 8, "--test", 8, "-o", "c")
+    pool = [{"prompt": f"Say something about {letters(i)}", "completion": f"It is {letters(i)}."} for i in range(200)]
+    Path("g.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pool))
+    return Path.cwd()
+
+
+def written(text: str = STUDY) -> str:
+    Path("s.toml").write_text(text)
+    return "s.toml"
+
+
+def test_what_is_planned(cli: CLI, data: Path) -> None:
+    left = cli("study", written(), "-o", "out", "--dry-run", "--json").json["left"]
+    tuning = [r for r in left if r["role"] == "tune"]
+    # Both arms try the same rates at the same budget; an arm that takes another's rate tries none.
+    assert [(r["arm"], r["learning_rate"], r["ratio"]) for r in tuning] == [("sft", 1e-3, 0), ("sft", 3e-3, 0), ("tell", 1e-3, 1), ("tell", 3e-3, 1)]
+    assert all(r["budget"] == 400 and r["seed"] == 1 for r in tuning)
+    # Only what needs no learning rate can be planned before they are chosen; without examples the seed changes nothing.
+    assert [(r["arm"], r["seed"]) for r in left if r["role"] == "run"] == [("base", 1), ("shots", 1), ("shots", 2)]
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds = [1, 2]", 'seeds = ["one"]', "seeds"),
+        ("seeds = [1, 2]", "seeds = [1.5]", "whole numbers"),
+        ("seeds = [1, 2]", "seeds = [1, 1]", "the same value twice"),
+        ('[arms.tell-last]\nmix = { order = "task-last" }', "[arms.tell-last]", "arms tell and tell-last are the same"),
+        ("[arms.tell]", "[arms.tell]\nratios = [1.0, 0.0]\n[arms.sft-anchor]\nratios = [0.0]", "arms tell and sft-anchor are the same at ratio 0"),
+        ('tuned_as = "tell"', 'tuned_as = "tall"', "no such arm: tall"),
+        ('tuned_as = "tell"', 'tuned_as = "base"', "tunes none itself"),
+        ('reference = "sft"', 'reference = "stf"', "no such arm: stf"),
+        ('pairs = ["is-en"]', 'pairs = ["is-en", "en-is"]', "no [corpora.en-is]"),
+        ("shots = 2", "shots = 2\nratios = [1.0]", "a bare base and is not trained"),
+        ("[arms.tell]", "[arms.tell]\nshots = 2", "shots are for a bare base"),
+        ("[arms.tell]", "[arms.tell]\ntrain = { learning_rate = 1e-3 }", "learning_rate: tuned"),
+        ("[arms.tell]", "[arms.tell]\nmix = { ratio = 1 }", "[mix] ratio: set by"),
+        ("budgets = [400]\nseeds", "buckets = [400]\nseeds", "budgets (did you mean this?)"),
+        ('general = ["g.jsonl"]', "", "no general data"),
+        ('general = ["g.jsonl"]', 'general = ["h.jsonl"]', "no such file"),
+        ('split = "test"', 'split = "train"', "'dev' or 'test'"),
+        ('train = ["c"]', 'train = ["d"]', "not a finished corpus"),
+        ('base = "tiny"', 'base = "tinny"', "tinny"),
+        ("name =", "name", "not a readable TOML file"),
+    ],
+)
+def test_bad_study_files(cli: CLI, data: Path, old: str, new: str, said: str) -> None:
+    assert old in STUDY
+    ran = cli("study", written(STUDY.replace(old, new, 1)), "-o", "out", ok=False)
+    assert ran.code in (1, 2) and said in ran.err, ran.err
+    assert not Path("out").exists()
+
+
+def test_the_corpus_must_be_of_the_pair_and_hold_something(cli: CLI, data: Path) -> None:
+    cli("corpus", "build", "c.tsv", "--pair", "en-is", "--dev", 0, "--test", 8, "-o", "e")
+    ran = cli("study", written(STUDY.replace('train = ["c"]', 'train = ["e"]')), "-o", "out", ok=False)
+    assert ran.code == 2 and "another pair" in ran.err and "en-is" in ran.err
+    cli("corpus", "build", "c.tsv", "--pair", "is-en", "--dev", 0, "--test", 8, "-o", "n")
+    ran = cli("study", written(STUDY.replace('tune = { corpus = "c"', 'tune = { corpus = "n"')), "-o", "out", ok=False)
+    assert ran.code == 2 and "this slice holds nothing" in ran.err
+
+
+@pytest.mark.slow
+def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
+    """On real stages: the tiny base is trained, scored with ctranslate2, and the learning rate that scored best is the one that is used."""
+    text = (
+        STUDY.replace("seeds = [1, 2]", "seeds = [1]")
+        .replace('[arms.shots]\nkind = "base"\nshots = 2\n', "")
+        .replace('[arms.tell]\n\n[arms.tell-last]\nmix = { order = "task-last" }\ntuned_as = "tell"', '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"')
+        .replace('task = "ltd"', 'task = "ltd"\ntuned_as = "sft"')
+    )
+    file = written(text)
+    command = [sys.executable, "-m", "tellmt", "study", file, "-o", "out", "--jobs", "2"]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 500
+    while not (Path("out/results.jsonl").exists() and Path("out/results.jsonl").read_bytes().count(b"\n") >= 2):
+        assert first.poll() is None and time.monotonic() < deadline, first.stderr and first.stderr.read()
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=240)[1]
+    assert first.returncode == 130 and "Traceback" not in said
+    kept = Path("out/results.jsonl").read_bytes()
+    # What a kill in the middle of a line leaves behind.
+    with Path("out/results.jsonl").open("ab") as f:
+        f.write(b'{"id": "cut sho')
+    ran = cli("study", file, "-o", "out", "--jobs", 2, "--json", timeout=800)
+    assert "cut short" in ran.err
+    lines = Path("out/results.jsonl").read_bytes()
+    assert lines.startswith(kept)
+    rows = [json.loads(line) for line in lines.split(b"\n") if line]
+    assert len(rows) == ran.json["runs"] == 5 and len({r["id"] for r in rows}) == 5
+    for r in rows:
+        assert r["dev"]["segments"] == 8 and r["dev"]["signatures"]["chrf2"].startswith("nrefs:1|")
+        hypotheses = Path(f"out/runs/{r['id']}/hypotheses.txt").read_text(encoding="utf-8").split("\n")
+        assert len(hypotheses) == 9
+        if r["train"]:
+            assert r["counts"]["task"]["tokens"] <= 400 and r["recipe"]["train"]["learning_rate"] == r["learning_rate"]
+            assert len(Path(f"out/runs/{r['id']}/losses.jsonl").read_text().split("\n")) == 9
+            assert r["dev"]["nats_per_token"] > 0
+            assert (r["counts"]["general"]["tokens"] > 0) == (r["arm"] != "sft")
+    tuned: dict[str, dict[float, float]] = {}
+    for r in rows:
+        if r["role"] == "tune":
+            tuned.setdefault(r["arm"], {})[r["learning_rate"]] = r["dev"]["chrf2"]
+    for arm in ("sft", "ltd"):
+        run: Any = next(r for r in rows if r["role"] == "run" and r["arm"] == arm)
+        assert run["learning_rate"] == min(tuned["sft"], key=lambda rate: (-tuned["sft"][rate], rate))
+    assert "sft" in Path("out/report/study.md").read_text() and list(Path("out/report").glob("*.png"))
+    assert not list((Path(os.environ["TELLMT_CACHE"]) / "ct2").glob("*-" + "?" * 32))
+    # Nothing is left to do.
+    assert cli("study", file, "-o", "out", "--dry-run", "--json").json["left"] == []
+    assert cli("study", file, "-o", "out", "--json").json["runs"] == 5
+    assert Path("out/results.jsonl").read_bytes() == lines

@@ -1,0 +1,148 @@
+"""The API's description: every route has an example of each body, which its own schema accepts and the service takes, and says how it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from serve.auth.keys import add_key
+from serve.corrections import Feedback
+from tests.support.serving import Running, running, until
+
+pytest_plugins = ["tests.support.serving_fixtures"]
+
+# What each route answers beside 2xx and what all routes do (serve.api.openapi.ANYWHERE). A route that is added here has its place in every test below.
+KEYED = {401, 403, 429}
+REFUSALS = {
+    ("get", "/health"): set(),
+    ("get", "/ready"): set(),
+    ("get", "/metrics"): KEYED,
+    ("post", "/api/v1/translate"): KEYED | {504},
+    ("post", "/api/v1/translate/stream"): KEYED | {504},
+    ("get", "/api/v1/adapters"): KEYED,
+    ("get", "/api/v1/service"): set(),
+    ("get", "/api/v1/load"): KEYED,
+    ("get", "/api/v1/monitor"): KEYED,
+    ("post", "/api/v1/jobs"): KEYED,
+    ("get", "/api/v1/jobs/{id}"): KEYED | {404},
+    ("get", "/api/v1/jobs/{id}/events"): KEYED | {404},
+    ("get", "/api/v1/jobs/{id}/result"): KEYED | {404, 409},
+    ("delete", "/api/v1/jobs/{id}"): KEYED | {404},
+    ("post", "/api/v1/feedback"): KEYED | {404, 507},
+    ("post", "/api/v1/admin/promote"): KEYED | {409},
+    ("post", "/api/v1/admin/rollback"): KEYED | {409},
+    ("post", "/api/v1/admin/pin"): KEYED | {409},
+    ("post", "/api/v1/admin/unpin"): KEYED | {409},
+    ("get", "/api/v1/admin/log"): KEYED,
+    ("post", "/translate"): KEYED | {504},
+    ("post", "/translate_file"): KEYED | {504},
+    ("post", "/detect"): KEYED,
+    ("get", "/languages"): set(),
+    ("get", "/frontend/settings"): set(),
+    ("get", "/download_file/{name}"): {404},
+    ("post", "/v2/translate"): {403, 429, 456, 504},
+    ("get", "/v2/languages"): {403, 429},
+    ("get", "/v2/usage"): {403, 429},
+    ("post", "/v2/document"): {403, 429, 456},
+    ("post", "/v2/document/{id}"): {403, 404, 429},
+    ("post", "/v2/document/{id}/result"): {403, 404, 429},
+}
+ANYWHERE = {400, 408, 413, 414, 415, 431, 500, 503}
+# What an example is answered with where that hangs on what was done before: an adapter that is there, an earlier version, a document.
+ELSE = {
+    "/api/v1/admin/promote": 409, "/api/v1/admin/rollback": 409, "/v2/document/{id}": 404, "/v2/document/{id}/result": 404, "/download_file/{name}": 404,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service that does all it can, and a key that may."""
+    home = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELLMT_KEYS", str(home / "keys.json"))
+        key = add_key("all", ["translate", "admin", "metrics"])[1]
+        with running(made[0], made[1], feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as found:
+            found.http.headers["X-API-Key"] = key
+            yield found
+
+
+@pytest.fixture(scope="module")
+def described(shared: Running) -> dict[str, Any]:
+    return dict(shared.http.get("/openapi.json").json())
+
+
+def test_every_route_is_looked_at(described: dict[str, Any]) -> None:
+    assert {(method, path) for path, methods in described["paths"].items() for method in methods} == set(REFUSALS)
+    assert set(described["components"]["securitySchemes"]) == {"key", "bearer"}
+    tags = {tag["name"]: tag["description"] for tag in described["tags"]}
+    assert all(tags.values()) and {tag for methods in described["paths"].values() for o in methods.values() for tag in o["tags"]} == set(tags)
+    # No reference leads nowhere.
+    for name in set(re.findall(r'"\$ref": ?"#/components/schemas/([^"]+)"', httpx.Response(200, json=described).text)):
+        assert name in described["components"]["schemas"]
+    assert "#/$defs" not in str(described)
+
+
+def examples(content: dict[str, Any]) -> list[Any]:
+    return [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+
+
+@pytest.mark.parametrize(("method", "path"), REFUSALS)
+def test_examples_and_refusals(described: dict[str, Any], method: str, path: str) -> None:
+    operation = described["paths"][path][method]
+    assert operation["summary"] and len(operation["tags"]) == 1 and all(p.get("description") for p in operation.get("parameters", []))
+    contents = list(operation.get("requestBody", {}).get("content", {}).values())
+    assert (method in ("post", "put")) == bool(contents)
+    for status, answer in operation["responses"].items():
+        assert answer["description"]
+        found = list(answer.get("content", {}).values())
+        assert bool(found) == (status != "204"), (status, answer)
+        contents += found
+        if not status.startswith("2"):
+            (told,) = examples(found[0])
+            assert isinstance(told["message" if path.startswith("/v2/") else "error"], str)
+    for content in contents:
+        assert content["schema"] and examples(content)
+        for example in examples(content):
+            jsonschema_rs.validate({**content["schema"], "components": described["components"]}, example)
+    found = {int(status) for status in operation["responses"] if not status.startswith("2")}
+    assert found == REFUSALS[method, path] | ANYWHERE
+    # Where a key is wanted it is said, and of which scope.
+    keyed = 403 in found
+    assert bool(operation["security"]) == keyed and ("Scope: " in operation.get("description", "")) == keyed
+
+
+def sent(kind: str, example: dict[str, Any]) -> dict[str, Any]:
+    if kind == "application/json":
+        return {"json": example}
+    if kind == "application/x-www-form-urlencoded":
+        return {"content": urlencode(example, doseq=True), "headers": {"Content-Type": kind}}
+    fields = {k: v for k, v in example.items() if k != "file"}
+    file = ("letter.txt", example["file"].encode()) if "file" in example else (None, "")
+    return {"data": fields, "files": {"file" if "file" in example else "api_key": file}}
+
+
+@pytest.mark.parametrize(("method", "path"), [key for key in REFUSALS if key[0] != "delete"])
+def test_the_service_takes_the_examples_and_answers_as_described(described: dict[str, Any], whole: Running, method: str, path: str) -> None:
+    operation = described["paths"][path][method]
+    id = ""
+    if path.startswith("/api/v1/jobs/{id}"):
+        id = whole.http.post("/api/v1/jobs", files={"file": ("a.txt", b"a")}, data={"source": "is", "target": "en"}).json()["id"]
+        until(lambda: whole.http.get(f"/api/v1/jobs/{id}").json()["state"] == "done")
+    url = path.replace("{id}", id or 32 * "0").replace("{name}", f"{64 * '0'}.txt")
+    bodies = operation.get("requestBody", {}).get("content", {})
+    for kind, more in [(kind, sent(kind, example)) for kind, content in bodies.items() for example in examples(content)] or [("", {})]:
+        answer = whole.http.request(method, url, **more)
+        wanted = ELSE.get(path)
+        assert answer.status_code == wanted if wanted else answer.is_success, (kind, answer.text)
+        content = operation["responses"][str(answer.status_code)].get("content", {})
+        assert bool(answer.content) == bool(content)
+        if "application/json" in content:
+            jsonschema_rs.validate({**content["application/json"]["schema"], "components": described["components"]}, answer.json())
+        elif content:
+            assert answer.headers["content-type"].partition(";")[0] in content

@@ -1,0 +1,110 @@
+"""Quotas that replicas share through a real Redis: counted together, given back, and neither waived nor lost when it is away."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serve.auth.keys import add_key
+from serve.auth.quota import Quota
+from tell.errors import EngineError
+from tests.serve.auth.test_quota import ask, left
+from tests.serve.auth.test_quota import made as made
+from tests.support.serving import error, running, until
+
+REDIS = shutil.which("redis-server")
+pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server on this machine (Debian: apt-get install redis-server)")
+pytest.importorskip("coredis", reason="limits[async-redis] is not installed")
+
+
+class Redis:
+    """A server on a port of its own, which can be stopped and started again, and then knows what it knew."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.folder = folder
+        self.uri = f"redis://:geheim@127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        words = [str(REDIS), "--port", self.port, "--bind", "127.0.0.1", "--requirepass", "geheim", "--save", "", "--appendonly", "yes", "--dir", self.folder]
+        self.process = subprocess.Popen([str(w) for w in words], stdout=subprocess.DEVNULL)
+
+        def answers() -> bool:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                    s.sendall(b"AUTH geheim\r\nPING\r\n")
+                    time.sleep(0.05)
+                    return b"PONG" in s.recv(100)
+            except OSError:
+                return False
+
+        until(answers)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    found = Redis(tmp_path)
+    yield found
+    found.stop()
+
+
+def test_replicas_count_together(made: Any, redis: Redis) -> None:
+    key, other = (add_key(name, ["translate"], requests_per_minute=6, characters_per_day=100)[1] for name in ("a", "b"))
+    with running(*made, quota=Quota(redis.uri)) as one, running(*made, quota=Quota(redis.uri)) as two:
+        # On a Redis that has just started the library sends its script first, and may then count one request of a burst twice.
+        assert ask(one, other, "abc").status_code == ask(two, other, "abc").status_code == 200
+        answers: list[httpx.Response] = []
+        asking = [threading.Thread(target=lambda n=n: answers.append(ask((one, two)[n % 2], key, f"ab{n}"))) for n in range(16)]  # type: ignore[misc]
+        for t in asking:
+            t.start()
+        for t in asking:
+            t.join()
+        assert sorted(a.status_code for a in answers) == [200] * 6 + [429] * 10, [(a.status_code, a.text, a.headers["ratelimit"]) for a in answers]
+        refused = ask(two, key, "ab")
+        assert refused.status_code == 429 and 1 <= int(refused.headers["retry-after"]) <= 120
+        # The six that were answered cost characters, the refused ones none.
+        assert 100 - 6 * 4 <= left(refused, "characters") <= 100 - 6 * 3
+        assert left(ask(one, other, "abc"), "characters") == 91 and left(ask(two, other, "abc"), "characters") == 88
+
+
+def test_what_failed_is_given_back_to_all(made: Any, redis: Redis) -> None:
+    key = add_key("a", ["translate"], characters_per_day=10)[1]
+    with running(*made, quota=Quota(redis.uri)) as one, running(*made, quota=Quota(redis.uri)) as two:
+        one.engine.failure = EngineError("the engine has ended")
+        assert ask(one, key, "abcdefgh").status_code == 503
+        assert left(ask(two, key, "abcdefgh"), "characters") == 2
+        assert ask(one, key, "abc").status_code == 429
+
+
+@pytest.mark.clock
+def test_redis_away_and_back(made: Any, redis: Redis, capfd: pytest.CaptureFixture[str]) -> None:
+    key, free = add_key("a", ["translate"], requests_per_minute=5)[1], add_key("b", ["translate"])[1]
+    with running(*made, quota=Quota(redis.uri)) as service:
+        assert left(ask(service, key), "requests") == 4
+        redis.stop()
+        began = time.monotonic()
+        answer = ask(service, key)
+        assert error(answer, 503) == "quotas cannot be counted at the moment" and answer.headers["retry-after"]
+        assert time.monotonic() - began < 10
+        assert ask(service, free).status_code == 200
+        redis.start()
+        answer = until(lambda: (a := ask(service, key)).status_code == 200 and a)
+        assert left(answer, "requests") == 3
+    err = capfd.readouterr().err
+    assert "the storage of quotas does not answer" in err and "the storage of quotas answers again" in err and "geheim" not in err

@@ -1,0 +1,191 @@
+"""Pairs without an adapter: an error, a pivot through English, or the bare base, as the operator allows and the request asks; and the answer says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from serve.config import Limits, Way
+from serve.translation.routing import parse_ways, reachable
+from tell.client.client import Client
+from tell.errors import BadInput, NotServed
+from tell.model.engine import Generation, Prompt
+from tests.support.serving import Running, error, running
+from tests.support.slow_engine import SlowEngine
+
+pytest_plugins = ["tests.support.serving_fixtures"]
+
+# Live are is-en, en-is, fo-is and pt-BR:en. So pt-BR to is is a pivot away, fo to en is not: nothing leads from fo to en but the base.
+BOTH: tuple[Way, ...] = ("pivot", "base")
+
+
+class Marking(SlowEngine):
+    """The base's own answers are marked too, and "{nome}" is lost on the way to English; "endless" is cut."""
+
+    def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
+        made = super()._answer(prompt, adapter_id)
+        return Generation(made.text.replace(" {nome}", ""), made.tokens, made.finish)
+
+
+@contextmanager
+def serving(made: Any, *ways: Way) -> Iterator[Running]:
+    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=ways)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def both(made: Any) -> Iterator[Running]:
+    with serving(made, *BOTH) as found:
+        yield found
+
+
+def post(service: Running, source: str, target: str, text: Any = "Halló", path: str = "/api/v1/translate", **more: Any) -> Any:
+    return service.http.post(path, json={"source": source, "target": target, "text": text, **more})
+
+
+def test_by_default_a_pair_without_an_adapter_is_an_error(both: Running, shared: Running) -> None:
+    said = error(post(shared, "pt-BR", "is"), 400)
+    assert "no adapter for this pair; found pt-BR:is" in said and "fallback" not in said
+    # Where the operator allows ways, the error names those that lead there; nothing is done without being asked for.
+    assert "or fallback: pivot or base" in error(post(both, "pt-BR", "is"), 400)
+    assert error(post(both, "fo", "en"), 400).endswith("or fallback: base")
+    refused = post(both, "fo", "en", fallback="pivot")
+    assert "no adapter for this pair; found fo-en" in error(refused, 400) and refused.json()["pairs"] == both.service.pairs()
+    assert both.metric("tellmt_segments_waiting") == 0
+
+
+def test_a_pivot_says_so_with_both_versions_and_the_flags_of_both(both: Running, made: Any) -> None:
+    first, second = made[2]["pt-BR:en"], made[2]["en-is"]
+    response = post(both, "pt-br", "is", ["Olá {nome}\n\nendless", "17"], fallback="pivot")
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert (answer["pair"], answer["adapter"], answer["fallback"]) == ("pt-BR:is", second, "pivot")
+    assert answer["via"] == [{"pair": "pt-BR:en", "adapter": first}, {"pair": "en-is", "adapter": second}]
+    assert response.headers["X-Tellmt-Via"] == f"pivot pt-BR:en={first}, en-is={second}" and response.headers["X-Tellmt-Pair"] == "pt-BR:is"
+    text, number = answer["translations"]
+    assert text["text"] == f"<{second[:8]}><{first[:8]}>Olá\n\n<{second[:8]}><{first[:8]}>endless"
+    assert text["truncated"] and {"placeholder", "truncated"} <= set(text["flags"]) and "placeholder" in text["pivot"]["flags"]
+    assert text["pivot"]["text"] == f"<{first[:8]}>Olá\n\n<{first[:8]}>endless"
+    assert (number["text"], number["flags"], number["pivot"]) == ("17", [], {"text": "17", "flags": []})
+    # A pair of its own wins over every way.
+    own = post(both, "is", "en", fallback=["base", "pivot"]).json()
+    assert own["adapter"] == made[2]["is-en"] and not {"fallback", "via"} & set(own) and "pivot" not in own["translations"][0]
+
+
+def test_the_base_says_so_and_names_no_adapter(both: Running) -> None:
+    for asked in ("base", ["pivot", "base"]):
+        response = post(both, "fo", "en", fallback=asked)
+        answer = response.json()
+        assert (answer["pair"], answer["adapter"], answer["fallback"], answer["via"]) == ("fo-en", "base", "base", [{"pair": "fo-en"}])
+        assert answer["translations"][0]["text"] == "<base>Halló" and response.headers["X-Tellmt-Via"] == "base"
+    # In order: pt-BR to is has both ways.
+    ways = [post(both, "pt-BR", "is", fallback=asked).json()["fallback"] for asked in (["pivot", "base"], ["base", "pivot"])]
+    assert ways == ["pivot", "base"]
+    # Pairs of the base share nothing, in the cache or in metrics: those name no language that a client made up.
+    assert post(both, "fo", "pt-BR", fallback="base").json()["pair"] == "fo:pt-BR"
+    labels = {s.labels["pair"] for m in both.service.metrics.registry.collect() for s in m.samples if "pair" in s.labels}
+    assert "base" in labels and not {"fo-en", "fo:pt-BR", "pt-BR:is"} & labels
+
+
+def test_streams_auto_html_and_quality(both: Running, made: Any) -> None:
+    first, second = (made[2][p][:8] for p in ("pt-BR:en", "en-is"))
+    lines = [json.loads(x) for x in post(both, "pt-BR", "is", "um {nome}\ndois", "/api/v1/translate/stream", fallback="pivot").text.split("\n") if x]
+    assert [x["text"] for x in lines[:-1]] == [f"<{second}><{first}>um", f"\n<{second}><{first}>dois"]
+    assert all("placeholder" in x["flags"] for x in lines[:-1])
+    assert lines[-1]["fallback"] == "pivot" and [s["pair"] for s in lines[-1]["via"]] == ["pt-BR:en", "en-is"] and lines[-1]["pair"] == "pt-BR:is"
+
+    portuguese = "A casa é amarela e fica perto do mar, onde as crianças brincam."
+    auto = post(both, "auto", "is", [portuguese, "The house is yellow, and it is near the sea."], fallback="pivot").json()
+    assert [(t["pair"], t.get("fallback")) for t in auto["translations"]] == [("pt-BR:is", "pivot"), ("en-is", None)]
+    assert [s["pair"] for s in auto["translations"][0]["via"]] == ["pt-BR:en", "en-is"] and auto["fallback"] == "pivot"
+
+    html = post(both, "pt-BR", "is", "<p>um <b>dois</b> três</p>", fallback="pivot", format="html", quality="best", alternatives=2).json()
+    assert html["translations"][0]["text"] == f"<p>&lt;{second}&gt;&lt;{first}&gt;um <b>dois</b> três</p>" and html["quality"] == "best"
+    assert html["translations"][0]["pivot"]["text"] == f"<p>&lt;{first}&gt;um <b>dois</b> três</p>"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"fallback": "base"}, "fallback: the service does not translate so (serve --fallback); found base; valid: pivot"),
+        ({"fallback": ["pivot", "base"]}, "found base; valid: pivot"),
+        ({"fallback": "english"}, "fallback: not usable; valid: where the pair has no adapter: none, or pivot, base"),
+        ({"fallback": ["none"]}, "fallback: not usable"),
+        ({"fallback": ["pivot", "pivot", "pivot"]}, "fallback: not usable"),
+        ({"fallback": "pivot", "source": "is", "target": "is"}, "source and target are the same language"),
+        ({"fallback": "pivot", "target": "klingonska"}, "unknown language code"),
+        # English is no way to itself.
+        ({"fallback": "pivot", "source": "en", "target": "fo"}, "no adapter for this pair; found en-fo"),
+    ],
+)
+def test_what_is_refused(pivot: Running, more: dict[str, Any], says: str) -> None:
+    for path in ("/api/v1/translate", "/api/v1/translate/stream"):
+        assert says in error(pivot.http.post(path, json={"source": "pt-BR", "target": "is", "text": "a", **more}), 400)
+
+
+@pytest.fixture(scope="module")
+def pivot(made: Any) -> Iterator[Running]:
+    with serving(made, "pivot") as found:
+        yield found
+
+
+def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Running, shared: Running, made: Any) -> None:
+    first, second = (made[2][p] for p in ("pt-BR:en", "en-is"))
+    libre = {"q": "um", "source": "pt", "target": "is"}
+    response = pivot.http.post("/translate", json=libre)
+    assert response.json() == {"translatedText": f"<{second[:8]}><{first[:8]}>um"} and response.headers["X-Tellmt-Via"].startswith("pivot ")
+    assert "no adapter" in error(shared.http.post("/translate", json=libre), 400)
+    deepl = {"text": ["um"], "source_lang": "PT", "target_lang": "IS"}
+    assert pivot.http.post("/v2/translate", json=deepl).json()["translations"][0]["detected_source_language"] == "PT"
+    assert shared.http.post("/v2/translate", json=deepl).status_code == 400
+
+    def listed(service: Running) -> dict[str, list[str]]:
+        return {row["code"]: row["targets"] for row in service.http.get("/languages").json()}
+
+    assert listed(shared) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en"]}
+    assert listed(pivot) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en", "is"]}
+    # What has an adapter is what it was.
+    assert [p["pair"] for p in pivot.http.get("/api/v1/adapters").json()["pairs"]] == sorted(made[2])
+
+    job = pivot.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).json()
+    while job["state"] not in ("done", "failed"):
+        job = pivot.http.get(f"/api/v1/jobs/{job['id']}").json()
+    assert (job["pair"], job["fallback"], job["adapters"]) == ("pt-BR:is", "pivot", [first, second])
+    assert pivot.http.get(f"/api/v1/jobs/{job['id']}/result").text == f"<{second[:8]}><{first[:8]}>um\n"
+    assert shared.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).status_code == 400
+
+
+WIDER: list[tuple[list[str], tuple[Way, ...], list[str]]] = [
+    (["en-is", "fo-en"], ("pivot",), ["en-is", "fo-en", "fo-is"]),
+    (["en-is", "is-en", "fo-en", "en-fo"], ("pivot",), ["en-fo", "en-is", "fo-en", "fo-is", "is-en", "is-fo"]),
+    (["is-en"], ("pivot",), ["is-en"]),
+    (["is-en"], ("base",), ["en-is", "is-en"]),
+    ([], ("pivot", "base"), []),
+]
+
+
+def test_what_lists_add_is_what_is_translated() -> None:
+    for served, ways, expected in WIDER:
+        assert reachable(served, ways) == expected
+
+
+def test_the_option(cli: Any) -> None:
+    assert [parse_ways(t) for t in ("none", "", "pivot", "base, pivot")] == [(), (), ("pivot",), ("base", "pivot")]
+    for bad in ("english", "pivot,pivot", "none,base", "pivot;base"):
+        with pytest.raises(BadInput, match="--fallback"):
+            parse_ways(bad)
+    ran = cli("serve", "--port", "0", "--fallback", "always", ok=False)
+    assert ran.code == 2 and "--fallback: not a way to translate without an adapter; found always; valid: none, pivot" in ran.err
+
+
+def test_the_typed_client(both: Running, made: Any) -> None:
+    with Client(both.url) as client:
+        one = client.translate("um", "pt-BR", "is", fallback=["pivot"], quality="best", alternatives=1)
+        assert (one.fallback, one.quality, one.adapter, one.alternatives, one.flags) == ("pivot", "best", made[2]["en-is"], (), ())
+        assert client.translate(["um"], "fo", "en", fallback=("pivot", "base"))[0].fallback == "base"
+        with pytest.raises(NotServed, match="or fallback: base"):
+            client.translate("um", "fo", "en")

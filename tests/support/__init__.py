@@ -1,0 +1,1 @@
+"""What several test files use: fake engines, tiny bases, running services."""

@@ -1,0 +1,38 @@
+"""Fixtures of the tests that talk to the service: one running over the fake engine, with four pairs live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tell.model.base import Base
+from tell.registry.registry import Registry
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.serving import Running, publish, running
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Registry, dict[str, str]]:
+    root = tmp_path_factory.mktemp("service")
+    base = light_base(root / "cache")
+    registry = Registry(root / "registry")
+    ids = {pair: publish(registry, light_adapter(root / pair, base, pair)) for pair in ("is-en", "en-is", "fo-is", "pt-BR:en")}
+    return base, registry, ids
+
+
+@pytest.fixture(scope="module")
+def shared(made: tuple[Base, Registry, dict[str, str]]) -> Iterator[Running]:
+    with running(made[0], made[1]) as found:
+        yield found
+
+
+@pytest.fixture
+def service(shared: Running) -> Iterator[Running]:
+    yield shared
+    shared.engine.delay, shared.engine.failure, shared.engine.alive = 0.0, None, True
+
+
+@pytest.fixture
+def mark(made: tuple[Base, Registry, dict[str, str]]) -> str:
+    return f"<{made[2]['is-en'][:8]}>"

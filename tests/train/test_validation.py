@@ -1,0 +1,241 @@
+"""Looks at the dev split while training: what they find, what is kept, when training stops, and what a kill costs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train.validation
+from tell.adapter.card import CARD, WEIGHTS, open_adapter
+from tell.files import sha256_file
+from tests.support.training import Run, dev_corpus, metrics, runner
+from tests.train.test_train import make_mix
+
+# Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
+RECIPE = """seed = 3
+[train]
+epochs = EPOCHS
+batch_tokens = 512
+micro_tokens = 256
+save_steps = 3
+threads = 1
+schedule = "constant"
+warmup = 0.0
+[lora]
+rank = 8
+dropout = 0.1
+"""
+LOOKS = RECIPE.replace("EPOCHS", "3") + "[dev]\nevery = 2\npatience = 2\nsegments = 6\n[decoding]\nlength_factor = 0.4\nlength_extra = 4\n"
+
+
+@pytest.fixture
+def tellmt(capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys)
+
+
+@pytest.fixture
+def place(tellmt: Run, tiny: Any, tmp_path: Path) -> Path:
+    """A mix of four steps, a dev corpus, and the recipe `looks`."""
+    make_mix(tmp_path / "mixed", tiny, 28)
+    dev_corpus(tellmt, tmp_path)
+    (tmp_path / "looks.toml").write_text(LOOKS)
+    return tmp_path
+
+
+def command(place: Path, out: str = "adapter", recipe: str = "looks.toml", dev: str | None = "corpus-is-en-9") -> list[Any]:
+    return ["train", "--mixed", place / "mixed", "--recipe", place / recipe, "-o", place / out, *(["--dev", place / dev] if dev else [])]
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """The metric says these scores one after the other: when training stops is then known beforehand."""
+    from sacrebleu.metrics import CHRF
+
+    said, real = iter(scores), CHRF.corpus_score
+
+    def score(self: Any, hypotheses: Any, references: Any) -> Any:
+        found = real(self, hypotheses, references)
+        found.score = next(said)
+        return found
+
+    monkeypatch.setattr(CHRF, "corpus_score", score)
+
+
+def looked(run_dir: Path) -> dict[int, float]:
+    return {r["step"]: r["dev_chrf"] for r in metrics(run_dir) if "dev_chrf" in r}
+
+
+def test_training_stops_when_patience_is_used_up_and_the_best_is_kept(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, [10, 30, 20, 30, 40, 50])
+    code, out, err = tellmt(*command(place), "--json")
+    assert code == 0, err
+    assert looked(place / "adapter.run") == {2: 10, 4: 30, 6: 20, 8: 30}
+    assert "stopped early, after step 8 of 12" in err
+    training = json.loads(out)["card"]["training"]
+    found = training["dev"]
+    assert training["steps"] == 8 and found["history"] == [[2, 10], [4, 30], [6, 20], [8, 30]]
+    assert (found["best_step"], found["best_chrf"], found["kept_step"], found["segments"], found["too_long"]) == (4, 30, 4, 6, 0)
+    assert found["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+    assert open_adapter(place / "adapter").card.recipe["dev"] == {"every": 2, "patience": 2, "segments": 6}
+    assert not (place / "adapter.run" / "best").exists()
+    # The weights are those after step 4, to the bit: of a run that ends there and takes no looks.
+    (place / "plain.toml").write_text(RECIPE.replace("EPOCHS", "1"))
+    code, _, err = tellmt(*command(place, "plain", "plain.toml", None))
+    assert code == 0 and len(metrics(place / "plain.run")) == 4, err
+    assert sha256_file(place / "adapter" / WEIGHTS) == sha256_file(place / "plain" / WEIGHTS)
+
+
+def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: Run, place: Path) -> None:
+    (place / "looks.toml").write_text(LOOKS.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
+    code, out, err = tellmt(*command(place))
+    assert code == 0, err
+    found = open_adapter(place / "adapter").card.training["dev"]
+    assert [step for step, _ in found["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
+    # Real figures: it learns the one sentence that there is.
+    assert found["best_chrf"] == max(c for _, c in found["history"]) > found["history"][0][1] > 0
+    assert f"{found['best_chrf']:.2f} after step {found['best_step']}" in out.replace("\n", " ")
+    again, out, _ = tellmt(*command(place), "--json")
+    assert again == 0 and json.loads(out)["reused"]
+
+
+def test_a_killed_run_with_looks_ends_with_the_same_weights(tellmt: Run, place: Path) -> None:
+    assert tellmt(*command(place, "whole"))[0] == 0
+    process = subprocess.Popen([sys.executable, "-m", "tellmt", *map(str, command(place, "broken"))], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list((place / "broken.run").glob("step-*/manifest.json")) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (place / "broken" / CARD).exists()
+    code, _, err = tellmt(*command(place, "broken"))
+    assert code == 0 and "going on from the checkpoint" in err
+    assert sha256_file(place / "broken" / WEIGHTS) == sha256_file(place / "whole" / WEIGHTS)
+    assert looked(place / "broken.run") == looked(place / "whole.run")
+    cards = [open_adapter(place / n).card.training["dev"] for n in ("whole", "broken")]
+    assert cards[0] == cards[1]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
+    tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
+) -> None:
+    assert tellmt(*command(place, "whole"))[0] == 0
+    real = train.validation._Greedy._continued
+
+    def hit(self: Any, prompts: Any) -> Any:
+        if os.environ.pop("TELLMT_TEST_HIT", None):
+            os.kill(os.getpid(), sent)
+        return real(self, prompts)
+
+    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    monkeypatch.setenv("TELLMT_TEST_HIT", "1")
+    ended, _, err = tellmt(*command(place, "broken"))
+    assert ended == code and "stopped after step 2;" in err and looked(place / "broken.run") == {}
+    assert tellmt(*command(place, "broken"))[0] == 0
+    assert sha256_file(place / "broken" / WEIGHTS) == sha256_file(place / "whole" / WEIGHTS)
+    assert looked(place / "broken.run") == looked(place / "whole.run")
+    assert [r["step"] for r in metrics(place / "broken.run")] == [r["step"] for r in metrics(place / "whole.run")]
+
+
+def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place: Path, tiny: Any) -> None:
+    """Padding, kept keys and values, and rows that leave the batch change nothing: against whole forward passes, one prompt at a time."""
+    import torch
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    from tell.languages import parse_pair
+    from tell.model.anchor import AnchorConfig, render
+    from tell.model.engine import Decoding
+    from tell.model.tokenizer import Tokens
+    from train.config import DevOptions, LoraOptions
+    from train.model import load_model
+
+    assert tellmt(*command(place))[0] == 0
+    model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", 1)
+    set_peft_model_state_dict(model, load_file(place / "adapter" / WEIGHTS))
+    anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), Tokens(tiny)
+    split = train.validation.read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
+    for decoding in (Decoding(), Decoding(repetition_penalty=1.5), Decoding(length_factor=0.3, length_extra=1)):
+        watch = train.validation.DevWatch(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
+        prompts = [watch._translator.prompt(p.source) for p in split]
+        greedy = watch._greedy
+        greedy.model = model
+        with train.validation._at_rest(model, "cpu"):
+            made = asyncio.run(greedy.generate(prompts, None))
+            for prompt, found in zip(prompts, made, strict=True):
+                ids: list[int] = []
+                while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.stops(prompt.one_line)):
+                    logits = model(input_ids=torch.tensor([[*prompt.ids, *ids]])).logits[0, -1]
+                    for token in set(ids):
+                        logits[token] *= 1 / decoding.repetition_penalty if logits[token] > 0 else decoding.repetition_penalty
+                    ids.append(int(logits.argmax()))
+                assert greedy.endings.generation(ids, prompt) == found
+        assert len({f.tokens for f in made}) > 1 or decoding.length_factor < 1
+    # Random numbers, dropout and gradients are as they were.
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    watch.look(model, 1)
+    assert torch.equal(before, torch.get_rng_state()) and model.training and torch.is_grad_enabled()
+
+
+def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None:
+    from tell.records import Pair
+
+    pairs = [Pair(str(i), str(i), "d", i, "o", "dev") for i in range(1000)]
+    chosen = [[p.line for p in train.validation.spread(pairs, 100, seed)] for seed in range(20)]
+    assert all(len(set(c)) == 100 and {b - a for a, b in itertools.pairwise(c)} == {10} for c in chosen)
+    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.spread(pairs, 100, 0)]
+    assert train.validation.spread(pairs[:7], 100, 0) == pairs[:7]
+    assert [len({p.line for p in train.validation.spread(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("no corpus", "looks at a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
+        ("no looks", "takes no looks at it; found [dev] every = 0"),
+        ("other pair", "of another pair than the mix; found en-is; valid: is-en"),
+        ("no dev split", "has no dev split to look at"),
+        ("no such corpus", "nowhere"),
+    ],
+)
+def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, said: str) -> None:
+    dev: str | None = "corpus-is-en-9"
+    if what == "no corpus":
+        dev = None
+    elif what == "no looks":
+        (place / "looks.toml").write_text(RECIPE.replace("EPOCHS", "1"))
+    elif what == "other pair":
+        dev = dev_corpus(tellmt, place, "en-is").name
+    elif what == "no dev split":
+        dev = dev_corpus(tellmt, place, dev=0).name
+    else:
+        dev = "nowhere"
+    code, _, err = tellmt(*command(place, dev=dev))
+    assert code == 2 and said in err and not (place / "adapter").exists() and not (place / "adapter.run").exists()
+
+
+def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = train.validation._Greedy._continued
+
+    def hit(self: Any, prompts: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, prompts)
+
+    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    assert tellmt(*command(place))[0] == 143
+    (place / "looks.toml").write_text(LOOKS.replace("patience = 2", "patience = 3"))
+    code, _, err = tellmt(*command(place))
+    assert code == 2 and "changed: dev.patience;" in err
+    (place / "looks.toml").write_text(LOOKS)
+    other = dev_corpus(tellmt, place, dev=8).name
+    code, _, err = tellmt(*command(place, dev=other))
+    assert code == 2 and "changed: dev split;" in err
