@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TELLMT = [sys.executable, "-m", "tell.cli"]
+TELLMT = [sys.executable, "-m", "tellmt"]
 BASE = ROOT / "tests" / "golden" / "earlier" / "cache" / "bases" / "tiny"
 ENGINE = ("--engine", "ct2")
 # So that a state is known by what was piped in alone: the name of the output counts too, and `-` is taken for a file of the directory one is in.

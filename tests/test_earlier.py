@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_engine import Capitals
 
-from tell.cli import main
-from tell.engine import EngineOptions
-from tell.registry import Registry
+from tell.model.engine import EngineOptions
+from tell.registry.registry import Registry
+from tellmt.cli import main
 from tests.conftest import ROOT, Ran, Tellmt
-from tests.fake_eval_engine import light_base
-from tests.serving import running
+from tests.support.batch_engine import Capitals
+from tests.support.fake_eval_engine import light_base
+from tests.support.serving import running
 
 EARLIER = ROOT / "tests" / "golden" / "earlier"
 CLI = Callable[..., Ran]
@@ -132,7 +132,7 @@ def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monke
         engines.append(Capitals(options))
         return engines[-1]
 
-    monkeypatch.setattr("serve.local.open_engine", open_engine)
+    monkeypatch.setattr("serve.files.local.open_engine", open_engine)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
     monkeypatch.chdir("/")
     code = main(["translate", "-", "--from", "is", "--to", "en", "--engine", "ct2", "--tries", "0"])

@@ -17,8 +17,9 @@ EXACT = {"avx512_vnni", "avx_vnni"}
 def choose() -> None:
     """Take MKL where oneDNN would add int8 products in 16 bits.
 
-    On processors that are not Intel's, ctranslate2 4.8.5 takes oneDNN. Without VNNI that one adds pairs of products in 16 bits
-    (vpmaddubsw), cut off at 32,767: a tiny Gemma 3 in int8 was 0.256 nats a token from float32 on an AMD EPYC with AVX2, and with MKL 0.038 (docs/results/serve-engines.md).
+    On processors that are not Intel's, ctranslate2 4.8.5 takes oneDNN. Without VNNI that one adds pairs of products in 16 bits (vpmaddubsw), cut off
+    at 32,767: a tiny Gemma 3 in int8 was 0.256 nats a token from float32 on an AMD EPYC with AVX2, and with MKL 0.038 (docs/results/serve-
+    engines.md).
     """
     flags = processor_flags()
     if "avx2" in flags and not flags & EXACT:
