@@ -71,7 +71,7 @@ class Names:
         return found
 
 
-class Ledger:
+class SegmentTable:
     """Columns of all segments in the order in which they were read.
 
     `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none.

@@ -90,6 +90,7 @@ def texts_in(path: Path) -> Iterator[tuple[int, str]]:
 @click.option("--testset", "names", multiple=True, help="Look for this one only; may be given again.  [default: all]")
 def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exit code 1 when a segment is there whole."""
+    from tell.corpus.directory import REPORT, open_corpus
     from tell.corpus.overlap import Leaks
     from tell.corpus.testsets import find, registered
     from tell.errors import BadInput
@@ -101,11 +102,11 @@ def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     with progress() as bar:
         task = bar.add_task("look", total=None)
         for path in files:
-            inside = path / "pairs.jsonl" if path.is_dir() else path
-            if path.is_dir() and not inside.is_file():
+            if path.is_dir() and not (path / REPORT).is_file():
                 raise BadInput("this is a directory", place=str(path), valid="a file, or a directory of tellmt corpus build")
-            for number, text in texts_in(inside):
-                leaks.look(text, str(inside), number)
+            training_file = open_corpus(path).pairs_path if path.is_dir() else path
+            for number, text in texts_in(training_file):
+                leaks.look(text, str(training_file), number)
                 if not leaks.texts % 10_000:
                     bar.update(task, completed=leaks.texts)
     report = leaks.report()

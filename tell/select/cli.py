@@ -15,7 +15,7 @@ from tell.extras import need
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.select.pool import Kind
-from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, made, select_key
+from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, intact, open_inputs, select_key
 from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
@@ -87,7 +87,7 @@ def select(
         raise RecipeError("a random choice has no clusters", place="--clusters", found=str(clusters), valid="--method ltd or centres")
     kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
     kind = kinds[which]
-    inputs = (text,) if text is not None else general or corpus
+    paths = (text,) if text is not None else general or corpus
     if pair is not None:
         for module in ("openpyxl", "lxml.etree"):
             need(module, "files")
@@ -96,7 +96,7 @@ def select(
     bare = method == "random" and tokens is None
     plan = Plan(
         kind,
-        inputs,
+        paths,
         Wanted(k, _percent(percent), tokens),
         method,
         clusters,
@@ -107,13 +107,13 @@ def select(
         None if pair is None else parse_pair(pair),
     )
     check_out(out, plan)
-    report = None if force else made(out, select_key(plan))
-    if report is None:
-        report = make(plan, out)
+    inputs = open_inputs(plan)
+    selection = None if force else intact(out, select_key(plan, inputs))
+    if selection is None:
+        selection = make(plan, inputs, out)
     else:
         say(f"{out}: unchanged, reused")
-    found = report
-    emit(report, lambda: _shown(found, out))
+    emit(selection, lambda: _shown(selection, out))
 
 
 def _shown(report: dict[str, Any], out: Path) -> Any:
