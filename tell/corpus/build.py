@@ -128,9 +128,9 @@ def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
         return options.sizes, {}
     default = Sizes()
     for name in ("dev", "test", "seed"):
-        asked, before = getattr(options.sizes, name), getattr(was, name)
-        if asked not in (before, getattr(default, name)):
-            found = f"--{name} {asked}"
+        requested, before = getattr(options.sizes, name), getattr(was, name)
+        if requested not in (before, getattr(default, name)):
+            found = f"--{name} {requested}"
             raise CorpusError("the split of this corpus is frozen", place=str(out), found=found, valid="the options it was made with, or --new-split")
     return was, frozen
 
@@ -230,8 +230,8 @@ def _known(base: Base, options: Options, table: SegmentTable) -> dict[str, Any]:
     from tell.model.perplexity import COUNTED, knows
 
     good = array("I", table.good())
-    some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
-    rows = [json.loads(b"{" + table.spool.read(i) + b"}") for i in some]
+    sample = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
+    rows = [json.loads(b"{" + table.spool.read(i) + b"}") for i in sample]
     return knows(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 

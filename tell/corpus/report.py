@@ -48,13 +48,13 @@ def said(reason: str) -> str:
 
 def shown(text: str) -> list[tuple[str, str]]:
     """(text, name) in turn: a stretch as it is, and the code point of a character that cannot be seen; cut where it is long."""
-    out: list[tuple[str, str]] = []
+    parts: list[tuple[str, str]] = []
     cut, at = text[:SHOWN], 0
-    for found in _UNSEEN.finditer(cut):
-        out.append((cut[at : found.start()], f"U+{ord(found.group()):04X}"))
-        at = found.end()
-    more = f"… {len(text):,} characters" if len(text) > SHOWN else ""
-    return [*out, (cut[at:], more)]
+    for unseen in _UNSEEN.finditer(cut):
+        parts.append((cut[at : unseen.start()], f"U+{ord(unseen.group()):04X}"))
+        at = unseen.end()
+    ellipsis = f"… {len(text):,} characters" if len(text) > SHOWN else ""
+    return [*parts, (cut[at:], ellipsis)]
 
 
 def _samples(table: SegmentTable) -> dict[int, list[int]]:
@@ -72,8 +72,8 @@ def _samples(table: SegmentTable) -> dict[int, list[int]]:
 
 
 def _row(table: SegmentTable, i: int) -> dict[str, Any]:
-    found = json.loads(b"{" + table.spool.read(i) + b"}")
-    return {"place": f"{table.files.all[table.file[i]]}:{table.line[i]}", "source": shown(found["source"]), "target": shown(found["target"])}
+    texts = json.loads(b"{" + table.spool.read(i) + b"}")
+    return {"place": f"{table.files.all[table.file[i]]}:{table.line[i]}", "source": shown(texts["source"]), "target": shown(texts["target"])}
 
 
 def _named(language: Language) -> str:
@@ -97,7 +97,7 @@ def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     )
-    made: str = template.render(
+    rendered: str = template.render(
         report=report,
         pair=pair,
         names=(_named(pair.source), _named(pair.target)),
@@ -109,7 +109,7 @@ def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended
         shares=[(name, s["pairs"], 100 * s["pairs"] / read) for name, s in report["splits"].items()]
         + [("dropped", sum(report["dropped"].values()), 100 * sum(report["dropped"].values()) / read)],
     )
-    return made.strip() + "\n"
+    return rendered.strip() + "\n"
 
 
 def _percent(n: int, of: int) -> str:

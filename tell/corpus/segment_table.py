@@ -34,8 +34,8 @@ class Firsts:
         """Where the key was met before; None when it was not, and then it is remembered."""
         keys, mask = self._keys, self._mask
         at = key & mask
-        while found := keys[at]:
-            if found == key:
+        while occupant := keys[at]:
+            if occupant == key:
                 return self._where[at]
             at = (at + 1) & mask
         keys[at], self._where[at] = key, where
@@ -64,11 +64,11 @@ class Names:
         self._numbers = {name: i for i, name in enumerate(known)}
 
     def number(self, name: str) -> int:
-        found = self._numbers.get(name)
-        if found is None:
-            found = self._numbers[name] = len(self.all)
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.all)
             self.all.append(name)
-        return found
+        return number
 
 
 class SegmentTable:

@@ -65,29 +65,29 @@ def assign(table: SegmentTable, by: Rules, sizes: Sizes, frozen: dict[str, Split
 
     Documents in `frozen` keep their split; where there are any, no further document becomes dev or test.
     """
-    out: list[Split | None] = [None] * len(table.documents)
+    splits: list[Split | None] = [None] * len(table.documents)
     docs = sorted({table.doc[i] for i in table.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
     default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))
     repeats = Repeats(table, by)
     of = _Members(table)
     if frozen:
         for d in sorted((d for d in docs if table.documents[d] in frozen), key=table.documents.__getitem__):
-            out[d] = frozen[table.documents[d]]
+            splits[d] = frozen[table.documents[d]]
             repeats.take(of(d))
     else:
         walk = iter(sorted(docs, key=lambda d: _hash(sizes.seed, table.documents[d])))
         parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
-        for part, asked in parts:
+        for part, requested in parts:
             have = 0
-            while have < (default if asked is None else asked) and (d := next(walk, 0)):
-                out[d] = part
+            while have < (default if requested is None else requested) and (d := next(walk, 0)):
+                splits[d] = part
                 have += repeats.take(of(d))
     for i in table.good():
-        if out[table.doc[i]] is None:
-            out[table.doc[i]] = "train"
-    train = array("I", (i for i in table.good() if out[table.doc[i]] == "train"))
+        if splits[table.doc[i]] is None:
+            splits[table.doc[i]] = "train"
+    train = array("I", (i for i in table.good() if splits[table.doc[i]] == "train"))
     repeats.take(train)
-    return out
+    return splits
 
 
 class _Members:

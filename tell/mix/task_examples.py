@@ -80,11 +80,11 @@ def read_known(corpora: list[NamedCorpus]) -> Known:
     for named in corpora:
         for p in named.corpus.pairs():
             for held, text in zip(known.held, (p.source, p.target), strict=True):
-                found = letters(text)
-                if len(found) >= LEAK_LETTERS:
-                    known.segments.add(found)
-                if p.split != "train" and found:
-                    held.add(found)
+                text_letters = letters(text)
+                if len(text_letters) >= LEAK_LETTERS:
+                    known.segments.add(text_letters)
+                if p.split != "train" and text_letters:
+                    held.add(text_letters)
     return known
 
 
@@ -232,7 +232,7 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
 
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}
-    made: list[tuple[int, int, int]] = []
+    examples: list[tuple[int, int, int]] = []
     uses = assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
     for use in uses:
         kind = kinds.setdefault(use.kind, Counter())
@@ -245,18 +245,18 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
             line = first.number
             if last is not first:
                 line = spool.add(_example(plan.anchor, name, f"{first.line}-{last.line}", *joined(unit.segments)).line())
-            made.append((first.number, use.document.index, line))
+            examples.append((first.number, use.document.index, line))
             kind.update(examples=1, tokens=unit.tokens)
             corpora[read.names[name][0]].update(examples=1, tokens=unit.tokens)
     total = sum(c["tokens"] for c in corpora)
-    if not made:
+    if not examples:
         least = next(assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
         raise _too_small(plan, least.tokens)
     for k, share in shares.items():
         if not kinds[k]:
             found, valid = f"{k} = {share:g} of {total} task tokens", "a larger share, more documents, or no such share"
             raise CorpusError("this share rounds to no example", place=place, found=found, valid=valid)
-    made.sort()
-    plain = array("I", [line for _, _, line in made])
-    made.sort(key=lambda m: m[1])
-    return Task(array("I", [line for _, _, line in made]), plain, total, corpora, kinds)
+    examples.sort()
+    plain = array("I", [line for _, _, line in examples])
+    examples.sort(key=lambda m: m[1])
+    return Task(array("I", [line for _, _, line in examples]), plain, total, corpora, kinds)

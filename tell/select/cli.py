@@ -28,11 +28,11 @@ def _percent(text: str | None) -> Decimal | None:
         raise RecipeError("not a number", place="--percent", found=text, valid="above 0, at most 100") from None
 
 
-def _only(given: dict[str, Any], what: str) -> str:
+def _only(options: dict[str, Any], what: str) -> str:
     """The one option of a group that was given."""
-    names = [name for name, value in given.items() if value not in (None, ())]
+    names = [name for name, value in options.items() if value not in (None, ())]
     if len(names) != 1:
-        raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(given))
+        raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(options))
     return names[0]
 
 
@@ -121,12 +121,12 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
 
     rows = [[name, report[name]["items"], "" if report[name]["tokens"] is None else f"{report[name]['tokens']:,}"] for name in ("pool", "chosen")]
     shown = [table(f"{out}  {report['kind']}, {report['method']}, seed {report['seed']}", ["", "items", "tokens"], rows)]
-    if found := report["clusters"]:
-        sizes, away = [c["size"] for c in found["clusters"]], found["distance"]
+    if clusters := report["clusters"]:
+        sizes, away = [c["size"] for c in clusters["clusters"]], clusters["distance"]
         facts = [
-            ["clusters", f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} items, {found['without']} without a chosen one"],
+            ["clusters", f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} items, {clusters['without']} without a chosen one"],
             ["distance to its centre", f"median {away['median']:.3f}, {away['min']:.3f} to {away['max']:.3f}"],
-            ["farthest item of the pool from any chosen one", f"{found['covering_radius']:.3f}"],
+            ["farthest item of the pool from any chosen one", f"{clusters['covering_radius']:.3f}"],
         ]
         shown.append(table("", ["", ""], facts))
     if report["pool"]["left_out"]:

@@ -189,19 +189,19 @@ def _ordered(plan: Plan, x: Any, clusters: int) -> tuple[Iterator[int], Any]:
     """The method's order of the whole pool, and its clusters."""
     from tell.select.coreset import Cover, centre_order, cluster, greedy_order
 
-    found = cluster(x, clusters, plan.seed)
-    centres = centre_order(found)
+    clustering = cluster(x, clusters, plan.seed)
+    centres = centre_order(clustering)
     if plan.method == "centres":
-        return centres, found
+        return centres, clustering
 
     def ltd() -> Iterator[int]:
-        first = [i for i, _ in zip(centres, found.sizes, strict=False)]
+        first = [i for i, _ in zip(centres, clustering.sizes, strict=False)]
         yield from first
         cover = Cover(x)
         cover.add(first)
         yield from greedy_order(x, cover)
 
-    return ltd(), found
+    return ltd(), clustering
 
 
 @dataclasses.dataclass(slots=True)
@@ -233,14 +233,14 @@ def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) ->
 
     x, embedding = embed(plan.base, [i.parts for i in pool.items])
     with one_thread():
-        order, found = _ordered(plan, x, clusters)
+        order, clustering = _ordered(plan, x, clusters)
         chosen = _take(order, k, budget, lengths)
         cover = Cover(x)
         cover.add(chosen)
     if plan.clusters is not None and len(chosen) < clusters:
-        found_ = f"{clusters} clusters, {len(chosen)} items within {budget} tokens"
-        raise RecipeError("more clusters than items to choose", place="--clusters", found=found_, valid=f"at most {len(chosen)}")
-    return _Choice(chosen, found, clusters, cover.radius(), {"base": {"id": plan.base.id, "revision": plan.base.revision}, **embedding})
+        counts = f"{clusters} clusters, {len(chosen)} items within {budget} tokens"
+        raise RecipeError("more clusters than items to choose", place="--clusters", found=counts, valid=f"at most {len(chosen)}")
+    return _Choice(chosen, clustering, clusters, cover.radius(), {"base": {"id": plan.base.id, "revision": plan.base.revision}, **embedding})
 
 
 def _rows(pool: Pool, choice: _Choice, lengths: list[int] | None) -> Iterator[dict[str, Any]]:
@@ -257,12 +257,12 @@ def _summary(choice: _Choice) -> dict[str, Any] | None:
         return None
     of, sizes = choice.clusters, choice.clusters.sizes
     distances = [float(of.distance[i]) for i in choice.items]
-    taken = Counter(int(of.of[i]) for i in choice.items)
+    chosen_of = Counter(int(of.of[i]) for i in choice.items)
     named = {"min": min(distances), "median": median(distances), "mean": fmean(distances), "max": max(distances)}
     return {
         "asked": choice.asked_clusters,
-        "clusters": [{"size": s, "chosen": taken[c]} for c, s in enumerate(sizes)],
-        "without": sum(not taken[c] for c in range(len(sizes))),
+        "clusters": [{"size": s, "chosen": chosen_of[c]} for c, s in enumerate(sizes)],
+        "without": sum(not chosen_of[c] for c in range(len(sizes))),
         "distance": {name: round(d, 6) for name, d in named.items()},
         "covering_radius": None if choice.radius is None else round(choice.radius, 6),
     }
