@@ -94,16 +94,16 @@ def _estimated(e: dict[str, Any], looks: bool) -> Any:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
 def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
     """The loss of each held-out segment under ADAPTER, given its reference."""
-    from tell.corpus.directory import read_corpus
+    from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl
-    from tell.records import read_pairs
     from train.losses import segment_losses
 
     pair = open_adapter(adapter).card.pair
-    if (found := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair", place=str(corpus), found=found, valid=pair)
-    rows = segment_losses(adapter, read_pairs(corpus / "pairs.jsonl", split))
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=pair)
+    rows = segment_losses(adapter, list(opened.pairs(split)))
     write_jsonl(out, rows)
     tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
     shown = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tell.console import say
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
 from tell.model.anchor import Anchor
@@ -24,7 +24,7 @@ from tell.model.engine import Decoding, Engine, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
-from tell.records import Pair, read_pairs
+from tell.records import Pair
 from train.checkpoint import Damaged, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.optimiser import Masters
@@ -62,9 +62,10 @@ def open_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit | Non
         return None
     if corpus is None:
         raise RecipeError("the recipe looks at a dev split", place="[dev]", found=f"every = {options.every}, and no --dev", valid="--dev CORPUS_DIR")
-    if (found := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=found, valid=pair)
-    pairs = [p for p in read_pairs(corpus / "pairs.jsonl", "dev") if p.source.strip()]
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=str(opened.pair), valid=pair)
+    pairs = [p for p in opened.pairs("dev") if p.source.strip()]
     if not pairs:
         raise CorpusError("the corpus has no dev split to look at", place=str(corpus), found="0 segments", valid="`tellmt corpus build` with --dev above 0")
     chosen = spread(pairs, options.segments, recipe.seed)

@@ -21,8 +21,9 @@ from eval.scoring.hypotheses import FORMAT, Output, System, engine_version, tran
 from eval.scoring.metrics import chosen
 from eval.scoring.scores import score_system
 from eval.scoring.significance import METHOD, paired
-from eval.scoring.testset import TestSet, not_empty, open_corpus
+from eval.scoring.testset import TestSet, from_corpus, not_empty
 from tell.adapter.card import Adapter, check_base, open_adapter, write_card
+from tell.corpus.directory import open_corpus
 from tell.errors import BadInput
 from tell.files import beside, key_of, write_json
 from tell.languages import parse_pair
@@ -84,7 +85,7 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(opened.pair), valid=adapter.card.pair)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    dev = not_empty(opened.split("dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
+    dev = not_empty(from_corpus(opened, "dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
     engine = tell.model.engine.choose_engine(engine)
     key, target = _key(adapter, dev, engine), decoding_path(path)
     found = None if force else _earlier(target, key)

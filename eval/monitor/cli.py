@@ -47,7 +47,8 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     placeholders, long texts, other languages, orders to the model.
     """
     from eval.monitor.canary_sets import freeze, set_path, write_set
-    from eval.scoring.testset import from_files, open_corpus
+    from eval.scoring.testset import from_corpus, from_files
+    from tell.corpus.directory import open_corpus
 
     wanted = parse_pair(pair, "PAIR")
     if (source is None) != (target is None) or (source is None and corpus is None):
@@ -58,14 +59,14 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
         opened = open_corpus(corpus)
         if opened.pair != wanted:
             raise BadInput("the corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=str(wanted))
-        training = opened.split("train").sources
+        training = [p.source for p in opened.pairs("train")]
     if source is not None and target is not None:
         test, place = from_files(source, target, wanted), f"{source} and {target}"
         # So that windows of it are compared with something: lines of the file are the best that is known of the traffic.
         training = training or test.sources
     else:
         assert opened is not None
-        test, place = opened.split("dev"), f"{corpus}, split dev"
+        test, place = from_corpus(opened, "dev"), f"{corpus}, split dev"
     made, left = freeze(test, size, training, place)
     path = set_path(_home(), wanted)
     written = write_set(path, made, replace)

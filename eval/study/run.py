@@ -22,10 +22,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eval.scoring.testset import TestSet, open_corpus
+from eval.scoring.testset import TestSet, from_corpus
 from eval.study.config import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
 from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
+from tell.corpus.directory import open_corpus
 from tell.errors import RecipeError, TellmtError
 from tell.files import key_of, sha256_file, write_atomic, write_json
 from tell.machine import cores
@@ -144,7 +145,7 @@ class Conductor:
         return found
 
     def held_out(self, held: Slice) -> TestSet:
-        return open_corpus(self.here / held.corpus).split(held.split)
+        return from_corpus(open_corpus(self.here / held.corpus), held.split)
 
     def run_id(self, run: Run) -> str:
         arm = self.study.arms[run.arm]

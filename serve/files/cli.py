@@ -101,13 +101,13 @@ def _collect(works: Sequence[Work], ledger: Ledger, options: Options) -> dict[st
 
 def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
     """The segments of a corpus in the pair's direction."""
-    from tell.corpus.directory import read_corpus
-    from tell.records import read_pairs
+    from tell.corpus.directory import open_corpus
 
-    own = parse_pair(str(read_corpus(path)["pair"]))
+    corpus = open_corpus(path)
+    own = corpus.pair
     if {own.source, own.target} != {pair.source, pair.target}:
         raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(own), valid=str(pair))
-    for one in read_pairs(path / "pairs.jsonl"):
+    for one in corpus.pairs():
         yield (one.source, one.target) if own == pair else (one.target, one.source)
 
 
