@@ -6,8 +6,10 @@ From the engine's traits (tell.model.engine), which say how it consumes what it 
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from tell.model.engine import EngineTraits
 
@@ -39,3 +41,28 @@ def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:
         return set()
     stayed = sorted((a for a in given if given[a] >= STAY), key=lambda a: -given[a])
     return set(stayed[:outside])
+
+
+class Segment(Protocol):
+    """What waits for the engine: its cost in tokens, and what segments of one batch must have in common."""
+
+    @property
+    def cost(self) -> int: ...
+    @property
+    def kind(self) -> Hashable: ...
+
+
+S = TypeVar("S", bound=Segment)
+P = TypeVar("P", bound="tuple[Any, ...]")
+
+
+def nearest(waiting: Iterable[tuple[P, S]], head: S, most: int) -> list[tuple[P, S]]:
+    """Up to `most` of the segments that can run in one batch with `head`, nearest to it in length first, each with the first path it waits on."""
+    # As near as serve.engines.ct2.batching wants the prompts of a batch.
+    spread = max(16, head.cost // 2)
+    paths: dict[S, P] = {}
+    for path, segment in waiting:
+        if segment.kind == head.kind and abs(segment.cost - head.cost) <= spread:
+            paths.setdefault(segment, path)
+    chosen = heapq.nsmallest(most, paths, key=lambda segment: abs(segment.cost - head.cost))
+    return [(paths[segment], segment) for segment in chosen]
