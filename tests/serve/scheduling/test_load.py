@@ -45,7 +45,7 @@ def waiting(service: Running) -> float:
 def at_rest(service: Running) -> bool:
     queue = service.service.queue
     return (
-        (queue.admission.waiting, len(queue._turns), len(queue._jobs), len(queue._decodes), queue._running.total(), queue._given.total()) == (0,) * 6
+        (queue.admission.waiting, len(queue._waiting), len(queue._jobs), len(queue._decodes), queue._running.total(), queue._given.total()) == (0,) * 6
         and not queue.admission._held
         and not any(queue._pairs.values())
         and all(v.in_flight == 0 for v in service.service.versions.live.values())
