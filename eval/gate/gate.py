@@ -17,7 +17,7 @@ import tell.model.engine
 from eval.gate.contamination import Trained, repeats, trained_on
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
 from eval.scoring.testset import TestSet, from_corpus
@@ -29,6 +29,7 @@ from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
 from tell.model.base import Base
+from tell.model.engine import engine_version
 from tell.registry.registry import Registry
 from tell.text.normalise import spelled
 

@@ -19,7 +19,7 @@ from tell.console import say
 from tell.errors import NotServed, RequestError
 from tell.extras import need
 from tell.languages import LanguagePair
-from tell.model.engine import EngineOptions, Sampling, choose_engine, open_engine
+from tell.model.engine import EngineOptions, Sampling, choose_engine, open_engine, traits_of
 from tell.model.translator import Translator
 from tell.registry.registry import Registry
 from tell.text.flags import Checked, checked, prepare, union
@@ -28,9 +28,6 @@ from tell.text.segments import Span, fill, pieces, split
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.
 CONTEXT = 4096
-# Segments handed to the engine at once, and how many such batches: one or more wait while one runs. The GPU driver batches by itself and wants many.
-LINES, PARALLEL = {"vllm": 64}, {"vllm": 12}
-LINES_CPU, PARALLEL_CPU = 64, 3
 # Ways in which a flagged segment is tried again.
 TRIES = 4
 # Segments whose flags are looked for where they are; more go to a thread, so that the engine is fed meanwhile.
@@ -43,9 +40,10 @@ class Local:
 
     characters = 1 << 20
 
-    def __init__(self, translator: Translator, pair: LanguagePair, engine: str, segment_tokens: int, tries: int = TRIES, quality: Quality = "fast"):
+    def __init__(self, translator: Translator, pair: LanguagePair, segment_tokens: int, tries: int = TRIES, quality: Quality = "fast"):
         self.translator, self.pair, self.segment_tokens, self.tries, self.quality = translator, pair, segment_tokens, tries, quality
-        self.lines, self.parallel = LINES.get(engine, LINES_CPU), PARALLEL.get(engine, PARALLEL_CPU)
+        traits = traits_of(translator.engine)
+        self.lines, self.parallel = traits.segments_per_call, traits.calls_at_once
         self.adapters = [translator.adapter_id or ""]
 
     def _measure(self, texts: list[str]) -> list[int]:
@@ -150,7 +148,7 @@ async def open_local(
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
-        yield Local(translator, pair, name, segment_limit(translator), tries, quality)
+        yield Local(translator, pair, segment_limit(translator), tries, quality)
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.
         await asyncio.shield(engine.close())

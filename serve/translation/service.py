@@ -22,7 +22,7 @@ from serve.translation.retry import Mend
 from serve.translation.routing import Route, reachable, route
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
-from tell.model.engine import Engine, Prompt
+from tell.model.engine import Engine, Prompt, traits_of
 from tell.model.tokenizer import Tokens
 from tell.text.flags import Checked, prepare
 from tell.text.mbr import best_first
@@ -60,7 +60,7 @@ class Service:
         self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
-        self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
+        self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
         self.versions.unloaded = self._unloaded
 

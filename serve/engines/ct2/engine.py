@@ -15,7 +15,7 @@ from typing import Any
 
 from serve.engines import checkpoint
 from serve.engines.ct2.batching import Call, Item, Stop, Waiting
-from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Job, convert
 from serve.engines.ct2.int8_backend import choose
 from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
 from serve.engines.in_flight import Calls
@@ -23,7 +23,7 @@ from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores, give_back
-from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 
@@ -37,6 +37,7 @@ YOUNG, MANY = 0.15, 3
 
 class Ct2Engine:
     name = "ct2"
+    traits = EngineTraits(libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True)
 
     def __init__(self, options: EngineOptions):
         self.base = options.base
