@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge
 
 from eval.monitor.canary_sets import CanarySet, all_sets, stamps
 from eval.monitor.history import Alarm, HistoryError
-from eval.monitor.judge import ALARM_KINDS, Made, Rules
-from eval.monitor.over_http import PART
+from eval.monitor.judge import ALARM_KINDS, Rules
+from eval.monitor.run_set import TranslatedPart, run_set
 from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
 from serve.config import MonitorConfig
 from serve.logs import where
@@ -26,7 +26,6 @@ from tell.errors import EngineError, Overloaded, TellmtError
 
 if TYPE_CHECKING:
     from serve.adapters.follower import Follower
-    from serve.translation.request import Translation
     from serve.translation.service import Service
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,8 @@ class Monitor:
         self._resting = 0.0
         self._stamps: dict[str, tuple[int, int]] = {}
         self._running: asyncio.Task[None] | None = None
-        self._asking: Future[Made] | None = None
+        self._part: Future[TranslatedPart] | None = None
+        self._ended = False
 
     def attach(self, service: Service, follower: Follower) -> None:
         self.service, self.follower = service, follower
@@ -94,7 +94,8 @@ class Monitor:
                     self._failed("unexpected", where(e))
                 await asyncio.sleep(self.config.tick)
         finally:
-            for work in (self._asking, self._running):
+            self._ended = True
+            for work in (self._part, self._running):
                 if work is not None:
                     work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -179,13 +180,15 @@ class Monitor:
         loop = asyncio.get_running_loop()
         assert self.history is not None
 
-        def ask() -> Made:
-            self._asking = asyncio.run_coroutine_threadsafe(self._translate(canary), loop)
-            return self._asking.result()
+        def translate_part(texts: list[str]) -> TranslatedPart:
+            if self._ended:
+                raise CancelledError
+            self._part = asyncio.run_coroutine_threadsafe(self._translate_part(canary, texts), loop)
+            return self._part.result()
 
         try:
             # Judging takes a second of arithmetic: in a thread, as is all that touches the disk.
-            outcome = await asyncio.to_thread(watch, self.history, canary, ask, self.rules)
+            outcome = await asyncio.to_thread(watch, self.history, canary, lambda: run_set(canary, translate_part), self.rules)
             await self._follow(outcome)
         except HistoryError as e:
             self._failed("history", str(e), "runs")
@@ -227,22 +230,8 @@ class Monitor:
             self._failed("webhook", problem)
         await self._read()
 
-    async def _translate(self, canary: CanarySet) -> Made:
-        """The whole set as the live version translates it, part by part as from outside, so that no part holds a version for long."""
-        for _ in range(2):
-            began = time.monotonic()
-            made: list[Translation] = []
-            versions: dict[str, str] = {}
-            for at in range(0, len(canary.texts), PART):
-                made += await self._part(canary, canary.texts[at : at + PART], versions)
-                if len(versions) > 1:
-                    break
-            else:
-                n, ((version, base),) = len(canary.segments), versions.items()
-                return Made(version, base, [t.text for t in made[:n]], [t.flags for t in made[n:]], time.monotonic() - began)
-        raise EngineError("the version changed while the canary set was translated, twice")
-
-    async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
+    async def _translate_part(self, canary: CanarySet, texts: list[str]) -> TranslatedPart:
+        """The live version's translations of some of the set, asked for as from outside; patient while there is no room."""
         from serve.translation.request import Ask
 
         pair, seconds = canary.parsed, self.service.limits.timeout
@@ -250,9 +239,9 @@ class Monitor:
             ask = Ask("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, low=True)
             try:
                 async with asyncio.timeout(seconds), self.service.lease(pair.source.tag, pair.target.tag) as version:
-                    made = await self.service.translate(version, texts, ask)
-                    versions[version.adapter.id] = version.adapter.card.base.id
-                    return made
+                    translations = await self.service.translate(version, texts, ask)
+                    base = version.adapter.card.base.id
+                    return TranslatedPart(version.adapter.id, base, [t.text for t in translations], [t.flags for t in translations])
             except TimeoutError:
                 raise EngineError("a part of the canary set was not translated in time") from None
             except Overloaded:
