@@ -34,14 +34,14 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """SIGTERM as soon as step `step` has been written down: it is heeded after the one that follows."""
     import train.progress
 
-    real = train.progress.Watch.step
+    real = train.progress.RunProgress.step
 
     def hit(self: Any, row: dict[str, Any], *rest: Any) -> None:
         real(self, row, *rest)
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(train.progress.Watch, "step", hit)
+    monkeypatch.setattr(train.progress.RunProgress, "step", hit)
 
 
 def shape(png: Path) -> tuple[int, int]:

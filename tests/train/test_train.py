@@ -101,9 +101,7 @@ def test_the_same_command_reuses_and_another_recipe_does_not(cli: Any, mixed: Pa
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, whole: str, sent: int, code: int) -> None:
     broken = tmp_path / "broken"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", broken], stderr=subprocess.PIPE, text=True)
     run_dir = tmp_path / "broken.run"
     deadline = time.monotonic() + 120
     while not list(run_dir.glob("step-*/manifest.json")) and process.poll() is None and time.monotonic() < deadline:
@@ -284,15 +282,15 @@ def test_sampled_words_estimate_the_whole_output_layer() -> None:
     """The normaliser is unbiased, the data's words are exact, and with enough samples nothing is left to chance."""
     import torch
 
-    from train.output_layer import Words, output_loss
+    from train.output_layer import SampledVocabulary, output_loss
 
     torch.manual_seed(0)
     hidden, weight = torch.randn(50, 16, dtype=torch.float64), torch.randn(900, 16, dtype=torch.float64) / 4
     used = list(range(0, 900, 9))
     labels = torch.tensor(used)[torch.randint(0, 100, (50,))]
     full, gradient = output_loss(hidden, weight, labels)
-    assert Words(weight, used, 800, seed=1).all and Words(weight, used, 0, seed=1).all
-    words = Words(weight, used, 200, seed=1)
+    assert SampledVocabulary(weight, used, 800, seed=1).all and SampledVocabulary(weight, used, 0, seed=1).all
+    words = SampledVocabulary(weight, used, 200, seed=1)
     normalisers, gradients, losses = [], [], []
     for step in range(1500):
         words.draw(step)
@@ -334,7 +332,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
 
     from train.config import LoraOptions
     from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
-    from train.output_layer import Words
+    from train.output_layer import SampledVocabulary
 
     tokens = Tokens(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
@@ -342,7 +340,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
     for p in lora_parameters(model).values():
         p.data.normal_(std=0.05)
-    words = Words(model.get_base_model().get_output_embeddings().weight, {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
+    words = SampledVocabulary(model.get_base_model().get_output_embeddings().weight, {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
     if again:
         checkpoint_activations(model)
     together = backward(model, collate(data, 0, packed), 1.0, words).item()

@@ -128,14 +128,14 @@ def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
     tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
 ) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
-    real = train.validation._Greedy._continued
+    real = train.validation._GreedyEngine._decode
 
     def hit(self: Any, prompts: Any) -> Any:
         if os.environ.pop("TELLMT_TEST_HIT", None):
             os.kill(os.getpid(), sent)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     monkeypatch.setenv("TELLMT_TEST_HIT", "1")
     ended, _, err = tellmt(*command(place, "broken"))
     assert ended == code and "stopped after step 2;" in err and looked(place / "broken.run") == {}
@@ -164,11 +164,11 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), Tokens(tiny)
     split = train.validation.read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
     for decoding in (Decoding(), Decoding(repetition_penalty=1.5), Decoding(length_factor=0.3, length_extra=1)):
-        watch = train.validation.DevWatch(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
+        watch = train.validation.Validator(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
         prompts = [watch._translator.prompt(p.source) for p in split]
-        greedy = watch._greedy
+        greedy = watch._engine
         greedy.model = model
-        with train.validation._at_rest(model, "cpu"):
+        with train.validation._evaluation_mode(model, "cpu"):
             made = asyncio.run(greedy.generate(prompts, None))
             for prompt, found in zip(prompts, made, strict=True):
                 ids: list[int] = []
@@ -182,7 +182,7 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     # Random numbers, dropout and gradients are as they were.
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    watch.look(model, 1)
+    watch.validate(model, 1)
     assert torch.equal(before, torch.get_rng_state()) and model.training and torch.is_grad_enabled()
 
 
@@ -190,20 +190,20 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
     from tell.records import Pair
 
     pairs = [Pair(str(i), str(i), "d", i, "o", "dev") for i in range(1000)]
-    chosen = [[p.line for p in train.validation.spread(pairs, 100, seed)] for seed in range(20)]
+    chosen = [[p.line for p in train.validation.evenly_spaced(pairs, 100, seed)] for seed in range(20)]
     assert all(len(set(c)) == 100 and {b - a for a, b in itertools.pairwise(c)} == {10} for c in chosen)
-    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.spread(pairs, 100, 0)]
-    assert train.validation.spread(pairs[:7], 100, 0) == pairs[:7]
-    assert [len({p.line for p in train.validation.spread(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
+    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.evenly_spaced(pairs, 100, 0)]
+    assert train.validation.evenly_spaced(pairs[:7], 100, 0) == pairs[:7]
+    assert [len({p.line for p in train.validation.evenly_spaced(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("no corpus", "looks at a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
-        ("no looks", "takes no looks at it; found [dev] every = 0"),
+        ("no corpus", "validates on a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
+        ("no looks", "does not validate; found [dev] every = 0"),
         ("other pair", "of another pair than the mix; found en-is; valid: is-en"),
-        ("no dev split", "has no dev split to look at"),
+        ("no dev split", "has no dev split"),
         ("no such corpus", "nowhere"),
     ],
 )
@@ -224,13 +224,13 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
 
 
 def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = train.validation._Greedy._continued
+    real = train.validation._GreedyEngine._decode
 
     def hit(self: Any, prompts: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     assert tellmt(*command(place))[0] == 143
     (place / "looks.toml").write_text(LOOKS.replace("patience = 2", "patience = 3"))
     code, _, err = tellmt(*command(place))

@@ -55,7 +55,7 @@ REFUSED = [
     ("[train]\nnew_tokens = ['<is>']", "new_tokens: vLLM gives an adapter no tokens of its own", "['<is>']"),
     ("[train]\nmicro_tokens = 63", "micro_tokens: valid: auto, or a whole number from 64 to 4,000,000", "63"),
     ("[train]\nreport_to = 'clearml'", "report_to: valid: one of tensorboard, mlflow, wandb", "'clearml'"),
-    ("[dev]\npatience = 3", "patience counts looks", ""),
+    ("[dev]\npatience = 3", "patience counts validations", ""),
     ("[dev]\nevry = 3", "every (did you mean this?)", "evry"),
 ]
 
