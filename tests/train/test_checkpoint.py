@@ -17,7 +17,7 @@ import pytest
 from tell.adapter.card import WEIGHTS
 from tell.files import sha256_file, write_json
 from tellmt.cli import main
-from tests.train.test_train import make_mix
+from tests.support.training import make_mix
 from train.checkpoint import MANIFEST, TENSORS, DamagedCheckpoint, latest_checkpoint, read_checkpoint, save_checkpoint, truncate_metrics, write_checkpoint
 from train.run_dir import clear_partial_writes, locked
 

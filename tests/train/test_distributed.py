@@ -16,7 +16,7 @@ import pytest
 
 from tell.adapter.card import WEIGHTS, read_header
 from tests.conftest import Ran
-from tests.train.test_train import make_mix
+from tests.support.training import make_mix
 from train.distributed import ProcessGroup, world
 
 CLI = Callable[..., Ran]

@@ -10,7 +10,7 @@ import pytest
 
 from tell.console import clock
 from tellmt.cli import main
-from tests.train.test_train import make_mix
+from tests.support.training import make_mix
 from train.estimate import _retime_compiled
 
 RECIPE = "[train]\nepochs = {epochs}\nbatch_tokens = 512\nmicro_tokens = {micro}\nthreads = 1\ncompile = 'off'\n[lora]\nrank = 8\n"

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 import train.trackers
-from tests.support.training import Run, metrics, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, make_mix, metrics, runner
 from train.plot import read_rows, smoothed
 
 RECIPE = "seed = 3\n[train]\nbatch_tokens = 256\nmicro_tokens = 256\nsave_steps = 100\nthreads = 1\n"

@@ -18,8 +18,7 @@ import pytest
 import train.validation
 from tell.adapter.card import CARD, WEIGHTS, open_adapter
 from tell.files import sha256_file
-from tests.support.training import Run, dev_corpus, metrics, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, dev_corpus, make_mix, metrics, runner
 
 # Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
 RECIPE = """seed = 3

@@ -10,8 +10,7 @@ import pytest
 
 from serve.engines.checkpoint import check_checkpoint, open_fitting
 from tell.adapter.card import CONFIG, WEIGHTS, open_adapter, read_header
-from tests.support.training import Run, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, make_mix, runner
 
 SMALL = "[train]\nbatch_tokens = 512\nmicro_tokens = 512\nthreads = 1\ncompile = 'off'\n"
 
