@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge
 
-from eval.monitor.canary_sets import CanarySet, all_sets, stamps
+from eval.monitor.canary_sets import CanarySet, file_stamps, read_sets
 from eval.monitor.history import Alarm, HistoryError
 from eval.monitor.judge import ALARM_KINDS, Rules
 from eval.monitor.run_set import TranslatedPart, run_set
-from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
+from eval.monitor.watch import Outcome, check_set, line, open_history, post, roll_back
 from serve.config import MonitorConfig
 from serve.logs import where
 from tell.errors import EngineError, Overloaded, TellmtError
@@ -114,9 +114,9 @@ class Monitor:
 
     async def _read(self) -> None:
         assert self.config.home is not None and self.history is not None
-        if (stamped := await asyncio.to_thread(stamps, self.config.home)) != self._stamps:
+        if (stamped := await asyncio.to_thread(file_stamps, self.config.home)) != self._stamps:
             before = self.sets.keys()
-            self.sets, problems = await asyncio.to_thread(all_sets, self.config.home)
+            self.sets, problems = await asyncio.to_thread(read_sets, self.config.home)
             self._stamps = stamped
             if problems:
                 self._failed("canary_set", str(problems[0]))
@@ -188,7 +188,7 @@ class Monitor:
 
         try:
             # Judging takes a second of arithmetic: in a thread, as is all that touches the disk.
-            outcome = await asyncio.to_thread(watch, self.history, canary, lambda: run_set(canary, translate_part), self.rules)
+            outcome = await asyncio.to_thread(check_set, self.history, canary, lambda: run_set(canary, translate_part), self.rules)
             await self._follow(outcome)
         except HistoryError as e:
             self._failed("history", str(e), "runs")
@@ -208,9 +208,7 @@ class Monitor:
         self.gauges.runs.labels(run.pair, "unreachable" if run.state == "unreachable" else "alarm" if outcome.alarms else "clean").inc()
         told = [*outcome.opened, *outcome.closed]
         for alarm in told:
-            logger.log(
-                logging.INFO if alarm.closed else logging.WARNING, line(alarm), extra={"pair": alarm.pair, "version": alarm.version, "kind": alarm.kind}
-            )
+            logger.log(logging.INFO if alarm.closed else logging.WARNING, line(alarm), extra={"pair": alarm.pair, "version": alarm.version, "kind": alarm.kind})
         if outcome.history is None:
             self._worked("history", "runs")
         else:

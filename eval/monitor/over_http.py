@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from eval.monitor.canary_sets import CanarySet
-from eval.monitor.judge import Made
+from eval.monitor.judge import CanaryTranslations
 from eval.monitor.run_set import TranslatedPart, run_set
 from tell.client.client import Client, NoAnswer, Translation
 from tell.errors import Overloaded
@@ -15,7 +15,7 @@ from tell.errors import Overloaded
 TRIES, LONGEST = 4, 20.0
 
 
-def translate_set(client: Client, canary: CanarySet, sleep: Callable[[float], None] = time.sleep) -> Made:
+def translate_set(client: Client, canary: CanarySet, sleep: Callable[[float], None] = time.sleep) -> CanaryTranslations:
     """Raises what `Client.translate` does, after some patience; EngineError as `run_set`."""
     pair = canary.parsed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.monitor.canary_sets import CanarySet
-from eval.monitor.judge import Made
+from eval.monitor.judge import CanaryTranslations
 from serve.config import MonitorConfig
 from serve.monitor import Monitor
 from tell.languages import parse_pair
@@ -59,13 +59,13 @@ def _flags(pair: str, source: str, made: str) -> tuple[str, ...]:
     return flags_of(parse_pair(pair), source, made)
 
 
-def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random | None = None, share: float = 0.0, base: str = "light") -> Made:
+def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random | None = None, share: float = 0.0, base: str = "light") -> CanaryTranslations:
     """What a system of this quality makes of a set, without a service."""
     n = len(canary.segments)
     # Of the hard texts fewer: looking at their flags takes the time of a test.
     texts = [translate(t, spoilt, version, noise, share if i < n else share / 10) for i, t in enumerate(canary.texts)]
     flags = [_flags(canary.pair, s, t) for s, t in zip(canary.texts[n:], texts[n:], strict=True)]
-    return Made(version, base, texts[:n], flags, 1.0)
+    return CanaryTranslations(version, base, texts[:n], flags, 1.0)
 
 
 @contextlib.contextmanager
