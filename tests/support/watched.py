@@ -71,6 +71,6 @@ def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random
 @contextlib.contextmanager
 def watched(base: Base, registry: Registry, home: Path, **options: Any) -> Iterator[Running]:
     """A service that runs the canary sets of `home` at deploys, looking at everything twenty times a second."""
-    options = {"every": 0.0, "tick": 0.05, "look": 0.05, "kept": 0.2, "retry": 0.3, **options}
+    options = {"every": 0.0, "tick": 0.05, "look": 0.05, "store": 0.2, "retry": 0.3, **options}
     with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as found:
         yield found

@@ -16,7 +16,7 @@ from eval.monitor.canary_sets import CanarySet, Example, content_hash, set_path,
 from eval.monitor.drift import WINDOW, divergence, profile_of, trigrams, unknown_letters
 from eval.monitor.history import History
 from serve.metrics.registry import Metrics
-from serve.metrics.traffic import LOOKED_AT, Signals, language_of
+from serve.metrics.traffic import SAMPLED, Signals, language_of
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
 from tell.registry.registry import Registry
@@ -76,7 +76,7 @@ def test_a_set_that_is_read_again_does_not_begin_the_window_anew() -> None:
     texts = [("is-en", "v", text) for text in examples(1) * 2]
     for at in range(0, len(texts), 64):
         signals.compare_with({"is-en": profile.model_copy()})
-        signals._look(texts[at : at + 64])
+        signals._sample(texts[at : at + 64])
     assert 0.3 < (metrics.registry.get_sample_value("tellmt_input_drift_ratio", {"pair": "is-en"}) or 0) < 1
     signals.compare_with({})
     assert signals.now()[0][2]["drift"] is None
@@ -161,7 +161,7 @@ def test_it_costs_a_request_next_to_nothing() -> None:
         signals.note("is-en", "a" * 32, text, made)
         signals.took("is-en", "a" * 32, 0.1)
     assert (time.thread_time() - began) / 2000 < 0.01 * 0.02
-    assert len(signals._line) == LOOKED_AT
+    assert len(signals._recent) == SAMPLED
 
 
 @pytest.mark.clock
