@@ -50,13 +50,13 @@ class QualityEngine(FakeEngine):
         if adapter_id is None:
             return Generation(f"<base>{source}", 5, "stop")
         seed = self._loaded[adapter_id]
-        out = translate(source, self.spoilt.get(seed, 0.1), seed, self.draw, self.noise)
-        return Generation(out, len(out), "stop")
+        translation = translate(source, self.spoilt.get(seed, 0.1), seed, self.draw, self.noise)
+        return Generation(translation, len(translation), "stop")
 
 
 @functools.cache
-def _flags(pair: str, source: str, made: str) -> tuple[str, ...]:
-    return flags_of(parse_pair(pair), source, made)
+def _flags(pair: str, source: str, translation: str) -> tuple[str, ...]:
+    return flags_of(parse_pair(pair), source, translation)
 
 
 def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random | None = None, share: float = 0.0, base: str = "light") -> CanaryTranslations:
@@ -72,5 +72,5 @@ def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random
 def watched(base: Base, registry: Registry, home: Path, **options: Any) -> Iterator[Running]:
     """A service that runs the canary sets of `home` at deploys, looking at everything twenty times a second."""
     options = {"every": 0.0, "tick": 0.05, "look": 0.05, "store": 0.2, "retry": 0.3, **options}
-    with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as found:
-        yield found
+    with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as service:
+        yield service

@@ -79,8 +79,8 @@ def steps(run_dir: Path) -> list[int]:
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
-    return found
+    values: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
+    return values
 
 
 def a_checkpoint(path: Path, step: int = 5) -> None:
@@ -136,8 +136,8 @@ def test_two_checkpoints_are_kept_and_damaged_ones_are_not_among_them(tmp_path: 
     (tmp_path / "step-00000006" / MANIFEST).write_text("{}")
     # A directory that was renamed holds another step than it says.
     shutil.copytree(tmp_path / "step-00000004", tmp_path / "step-00000009")
-    found = latest_checkpoint(tmp_path)
-    assert found is not None and found[0] == 4
+    checkpoint = latest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint[0] == 4
     err = capsys.readouterr().err
     assert "checkpoint step-00000006 is damaged" in err and "step-00000009 is damaged and not used (it holds step 4)" in err
     save_checkpoint(tmp_path, 7, {"a": torch.ones(1)}, {})

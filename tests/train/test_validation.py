@@ -59,12 +59,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     """The metric says these scores one after the other: when training stops is then known beforehand."""
     from sacrebleu.metrics import CHRF
 
-    said, real = iter(scores), CHRF.corpus_score
+    scripted_scores, corpus_score = iter(scores), CHRF.corpus_score
 
     def score(self: Any, hypotheses: Any, references: Any) -> Any:
-        found = real(self, hypotheses, references)
-        found.score = next(said)
-        return found
+        score_object = corpus_score(self, hypotheses, references)
+        score_object.score = next(scripted_scores)
+        return score_object
 
     monkeypatch.setattr(CHRF, "corpus_score", score)
 
@@ -80,10 +80,10 @@ def test_training_stops_when_patience_is_used_up_and_the_best_is_kept(tellmt: Ru
     assert looked(place / "adapter.run") == {2: 10, 4: 30, 6: 20, 8: 30}
     assert "stopped early, after step 8 of 12" in err
     training = json.loads(out)["card"]["training"]
-    found = training["dev"]
-    assert training["steps"] == 8 and found["history"] == [[2, 10], [4, 30], [6, 20], [8, 30]]
-    assert (found["best_step"], found["best_chrf"], found["kept_step"], found["segments"], found["too_long"]) == (4, 30, 4, 6, 0)
-    assert found["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+    record = training["dev"]
+    assert training["steps"] == 8 and record["history"] == [[2, 10], [4, 30], [6, 20], [8, 30]]
+    assert (record["best_step"], record["best_chrf"], record["kept_step"], record["segments"], record["too_long"]) == (4, 30, 4, 6, 0)
+    assert record["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
     assert open_adapter(place / "adapter").card.recipe["dev"] == {"every": 2, "patience": 2, "segments": 6}
     assert not (place / "adapter.run" / "best").exists()
     # The weights are those after step 4, to the bit: of a run that ends there and takes no looks.
@@ -97,11 +97,11 @@ def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: R
     (place / "looks.toml").write_text(LOOKS.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
     code, out, err = tellmt(*command(place))
     assert code == 0, err
-    found = open_adapter(place / "adapter").card.training["dev"]
-    assert [step for step, _ in found["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
+    record = open_adapter(place / "adapter").card.training["dev"]
+    assert [step for step, _ in record["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
     # Real figures: it learns the one sentence that there is.
-    assert found["best_chrf"] == max(c for _, c in found["history"]) > found["history"][0][1] > 0
-    assert f"{found['best_chrf']:.2f} after step {found['best_step']}" in out.replace("\n", " ")
+    assert record["best_chrf"] == max(c for _, c in record["history"]) > record["history"][0][1] > 0
+    assert f"{record['best_chrf']:.2f} after step {record['best_step']}" in out.replace("\n", " ")
     again, out, _ = tellmt(*command(place), "--json")
     assert again == 0 and json.loads(out)["reused"]
 
@@ -168,8 +168,8 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
         greedy = watch._engine
         greedy.model = model
         with train.validation._evaluation_mode(model, "cpu"):
-            made = asyncio.run(greedy.generate(prompts, None))
-            for prompt, found in zip(prompts, made, strict=True):
+            generations = asyncio.run(greedy.generate(prompts, None))
+            for prompt, found in zip(prompts, generations, strict=True):
                 ids: list[int] = []
                 while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.stops(prompt.one_line)):
                     logits = model(input_ids=torch.tensor([[*prompt.ids, *ids]])).logits[0, -1]
@@ -177,7 +177,7 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
                         logits[token] *= 1 / decoding.repetition_penalty if logits[token] > 0 else decoding.repetition_penalty
                     ids.append(int(logits.argmax()))
                 assert greedy.endings.generation(ids, prompt) == found
-        assert len({f.tokens for f in made}) > 1 or decoding.length_factor < 1
+        assert len({f.tokens for f in generations}) > 1 or decoding.length_factor < 1
     # Random numbers, dropout and gradients are as they were.
     torch.manual_seed(5)
     before = torch.get_rng_state()
