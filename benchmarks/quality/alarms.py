@@ -16,12 +16,12 @@ from pathlib import Path
 
 from eval.monitor.canary_sets import CanarySet, freeze
 from eval.monitor.history import Outputs, Run
-from eval.monitor.judge import Made, Rules, judge
+from eval.monitor.judge import CanaryTranslations, Rules, judge
 from eval.scoring.testset import from_corpus
 from tell.corpus.directory import open_corpus
 
 
-def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> Made:
+def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> CanaryTranslations:
     texts = []
     for segment in canary.segments:
         own = random.Random(segment.source)
@@ -29,7 +29,7 @@ def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: rand
         if draw.random() < noise:
             words[draw.randrange(len(words))] = "qzx"
         texts.append(" ".join(words))
-    return Made("v", "base", texts, [()] * len(canary.hard), 0.0)
+    return CanaryTranslations("v", "base", texts, [()] * len(canary.hard), 0.0)
 
 
 def main() -> None:
