@@ -124,20 +124,16 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 async def _translate_chunk(translator: Translator, test: TestSet, chunk: Sequence[int]) -> list[dict[str, Any]]:
-    fits = []
-    for i in chunk:
-        try:
-            translator.prompt(test.sources[i].strip())
-            fits.append(i)
-        except RequestError as e:
-            say(f"{test.places[i]}: {e}; scored as an empty hypothesis")
-    made = dict(zip(fits, await translator.translate([test.sources[i] for i in fits]), strict=True))
-    return [
-        {"i": i, "text": one_line(made[i].text), "tokens": made[i].tokens, "truncated": made[i].truncated, "too_long": False}
-        if i in made
-        else {"i": i, "text": "", "tokens": 0, "truncated": False, "too_long": True}
-        for i in chunk
-    ]
+    """The rows of the segments with these numbers; one that does not fit in the context is named on stderr."""
+    rows = []
+    for i, hypothesis in zip(chunk, await translator.translate_fitting([test.sources[i] for i in chunk]), strict=True):
+        if isinstance(hypothesis, RequestError):
+            say(f"{test.places[i]}: {hypothesis}; scored as an empty hypothesis")
+            rows.append({"i": i, "text": "", "tokens": 0, "truncated": False, "too_long": True})
+        else:
+            text = one_line(hypothesis.text)
+            rows.append({"i": i, "text": text, "tokens": hypothesis.tokens, "truncated": hypothesis.truncated, "too_long": False})
+    return rows
 
 
 async def _translate(engine: Engine, translator: Translator, system: System, test: TestSet, final: Path, chunk_size: int) -> None:

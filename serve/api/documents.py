@@ -78,7 +78,7 @@ GONE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": 
 _BYTES = {"schema": {"type": "string", "examples": ["the bytes of the file"]}}
 FILE: dict[str, Any] = {
     "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
-    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.alone and f.name != "text"},
+    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.without_options and f.name != "text"},
 }
 LOCATION: dict[str, Any] = {"Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}}
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])

@@ -15,7 +15,7 @@ from serve.config import Way
 from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
+from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route
 from serve.translation.service import Service
 from serve.translation.source_language import find_all, pairs_into
@@ -76,7 +76,7 @@ async def translated(
 Taken = tuple[Route, list[Version]]
 
 
-async def _by(request: Request, route: Route, texts: list[str], ask: Ask, parse: Parse | None) -> tuple[Taken, list[Translation]]:
+async def _by(request: Request, route: Route, texts: list[str], ask: RequestOptions, parse: Parse | None) -> tuple[Taken, list[Translation]]:
     service: Service = request.app.state.service
     by: list[Version] = []
 
@@ -85,14 +85,14 @@ async def _by(request: Request, route: Route, texts: list[str], ask: Ask, parse:
         by.append(version)
 
     if parse is None:
-        made = await service.through(route, texts, ask, taken)
+        made = await service.translate_route(route, texts, ask, taken)
     else:
-        made = await translate_marked(texts, lambda lines: service.through(route, lines, ask, taken), parse)
+        made = await translate_marked(texts, lambda lines: service.translate_route(route, lines, ask, taken), parse)
     return (route, by), made
 
 
 async def _by_language(
-    request: Request, target: str, texts: list[str], ask: Ask, parse: Parse | None, ways: tuple[Way, ...], base: bool
+    request: Request, target: str, texts: list[str], ask: RequestOptions, parse: Parse | None, ways: tuple[Way, ...], base: bool
 ) -> tuple[Taken, list[Translation]]:
     """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
     service: Service = request.app.state.service

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from serve.adapters.versions import Version
 from serve.metrics.registry import Metrics
 from serve.translation.quality import Quality
-from serve.translation.request import Ask
+from serve.translation.request import RequestOptions
 from serve.translation.routing import Route
 from serve.translation.service import Service
 from tell.errors import RequestError, TimedOut
@@ -44,15 +44,15 @@ NAMED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def ask_of(request: Request, timeout: float | None = None, cache: bool = True, quality: Quality = "fast", alternatives: int = 0) -> Ask:
+def ask_of(request: Request, timeout: float | None = None, cache: bool = True, quality: Quality = "fast", alternatives: int = 0) -> RequestOptions:
     """Who asks, and how, as far as the service has time for it; all else is of the body. Of two times the shorter counts. Raises RequestError."""
     service: Service = request.app.state.service
     seconds = min(service.limits.timeout, _header(request), timeout or math.inf)
     caller = request.scope.get("tellmt.caller")
     stored = cache and getattr(caller, "cache", True) and "no-store" not in _directives(request)
     low = _BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None
-    ask = Ask(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives, low=low)
-    return service.settled(ask)
+    ask = RequestOptions(getattr(caller, "id", ""), seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives, background=low)
+    return service.degraded_when_busy(ask)
 
 
 def _header(request: Request) -> float:
@@ -72,7 +72,7 @@ def _directives(request: Request) -> set[str]:
     return {part.strip().lower() for part in request.headers.get("cache-control", "").split(",")}
 
 
-def named(route: Route, by: Sequence[Version], ask: Ask) -> dict[str, str]:
+def named(route: Route, by: Sequence[Version], ask: RequestOptions) -> dict[str, str]:
     """The headers that say who translated: the versions of all steps, in order."""
     made = {"X-Tellmt-Pair": route.pair, "X-Tellmt-Adapter": by[-1].name, "X-Tellmt-Base": quote(by[-1].adapter.card.base.id, safe="/:@+ ")}
     steps = " " + ", ".join(f"{v.pair}={v.name}" for v in by) if route.way == "pivot" else ""
@@ -80,7 +80,7 @@ def named(route: Route, by: Sequence[Version], ask: Ask) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def in_time(ask: Ask, metrics: Metrics) -> AsyncIterator[None]:
+async def in_time(ask: RequestOptions, metrics: Metrics) -> AsyncIterator[None]:
     """Raises TimedOut when the block is not done by the request's deadline, having cancelled it."""
     try:
         async with asyncio.timeout_at(ask.deadline) as limit:

@@ -34,7 +34,7 @@ from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
+from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, asked_ways
 from serve.translation.service import Service
 from serve.translation.source_language import Found, find_all, pairs_into
@@ -95,7 +95,7 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
+    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: RequestOptions, stretches: list[Stretch], default: Route):
         self.request, self.asked, self.texts, self.ask, self.stretches, self.default = request, asked, texts, ask, stretches, default
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
@@ -143,11 +143,11 @@ class Lines(Response):
                     before = await self.service.translate(version, texts, self.ask)
             ask = dataclasses.replace(self.ask, measured=bool(before))
             texts = [t.text for t in before] or texts
-            async with self.service.step(route, len(route.steps) - 1) as version, self.service.work(version, texts, ask) as work:
+            async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, ask) as pending:
                 by.append(version)
                 await self._begin(send, route, by)
                 await self._flush(send, kept)
-                async for number, part in work.parts():
+                async for number, part in pending.parts():
                     flags, cut = part.flags, part.truncated
                     if before:
                         flags, cut = union([before[number].flags, flags]), cut or before[number].truncated

@@ -1,7 +1,7 @@
-"""Translating through a running server, over its native API.
+"""Translates through a running server, over its native API.
 
-Batches that a server refuses for what is in them are divided until the line that is at fault stands alone; a server that is busy or
-away for a moment is asked again; anything else stops the run.
+A batch that the server refuses for its texts is divided until the line at fault stands alone; a server that is busy or away for a moment is asked again;
+anything else stops the run.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from serve.files.local import NONE_LIVE
-from serve.files.segment_store import Done
+from serve.files.segment_store import SegmentResult
 from serve.translation.quality import Quality
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language
 
-# Seconds before each new try: a minute and a half in all, enough for a restart or for a queue to drain.
+# Seconds before each retry: a minute and a half in all, enough for a restart or for a queue to drain.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
 # At the first contact a server that is not there is more likely a wrong address than a restart.
 FIRST_WAITS = (0.5, 1.0)
 # The longest a server's Retry-After is followed.
 LONGEST_WAIT = 60.0
 BUSY = {429, 502, 503, 504}
-# What is wrong with the texts sent rather than with the request as a whole.
+# Statuses for something wrong with the texts sent rather than with the request as a whole.
 REFUSED = {400, 413, 422}
 # A batch of long lines takes a CPU some minutes.
 READ_TIMEOUT = 900.0
 
 
-def _said(response: Any) -> str:
+def _error_of(response: Any) -> str:
+    """The server's own words for an error, or its status."""
     try:
         error = response.json()["error"]
     except (ValueError, KeyError, TypeError):
@@ -44,7 +45,7 @@ class _Server:
     def __init__(self, client: Any, url: str):
         self.client, self.url = client, url
 
-    async def ask(self, method: str, path: str, waits: Sequence[float] | None = None, **more: Any) -> Any:
+    async def request(self, method: str, path: str, waits: Sequence[float] | None = None, **more: Any) -> Any:
         """The response, whatever its status but a busy one. Raises EngineError when the server stays busy or away."""
         import httpx
 
@@ -55,10 +56,10 @@ class _Server:
                 response = await self.client.request(method, path, **more)
                 if response.status_code not in BUSY:
                     return response
-                problem = _said(response)
-                after = response.headers.get("Retry-After", "")
-                if wait is not None and after.isdigit():
-                    pause = min(max(wait, float(after)), LONGEST_WAIT)
+                problem = _error_of(response)
+                retry_after = response.headers.get("Retry-After", "")
+                if wait is not None and retry_after.isdigit():
+                    pause = min(max(wait, float(retry_after)), LONGEST_WAIT)
             except httpx.TransportError as e:
                 problem = f"no answer ({str(e) or type(e).__name__})"
             if pause is None:
@@ -70,15 +71,15 @@ class _Server:
 
     async def pairs(self) -> list[str]:
         """The pairs the server offers now."""
-        response = await self.ask("GET", "languages", FIRST_WAITS)
+        response = await self.request("GET", "languages", FIRST_WAITS)
         try:
             rows = [(language(row["code"]), language(target)) for row in response.json() for target in row["targets"]]
         except (ValueError, KeyError, TypeError, AttributeError, LanguageError):
-            raise BadInput("no tellmt server answers here", place=self.url, found=f"{_said(response)} for /languages") from None
+            raise BadInput("no tellmt server answers here", place=self.url, found=f"{_error_of(response)} for /languages") from None
         return sorted({str(LanguagePair(a, b)) for a, b in rows if a != b})
 
 
-class Remote:
+class RemoteBackend:
     """A Backend on a server. Several requests are under way at once, so that its engine always has a batch that waits."""
 
     lines = 32
@@ -88,8 +89,8 @@ class Remote:
     def __init__(self, server: _Server, pair: LanguagePair, quality: Quality = "fast"):
         self.server, self.pair, self.quality = server, pair, quality
         self.adapters: list[str] = []
-        # Whether it was said that the server did not give the quality that was asked for.
-        self.told = False
+        # The user was told that the server translated some segments with a lower quality than asked for.
+        self.lower_quality_told = False
 
     async def check_pair(self) -> None:
         """Raises NotServed with the pairs the server does offer. A pair can be withdrawn while a file is being translated."""
@@ -97,35 +98,37 @@ class Remote:
         if str(self.pair) not in offered:
             raise NotServed("no adapter is live for this pair", place=self.server.url, found=str(self.pair), valid=", ".join(offered) or NONE_LIVE)
 
-    async def translate(self, texts: Sequence[str]) -> list[Done]:
+    async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
         body = {"source": self.pair.source.tag, "target": self.pair.target.tag, "text": list(texts)}
         if self.quality != "fast":
             body["quality"] = self.quality
-        response = await self.server.ask("POST", "api/v1/translate", json=body)
+        response = await self.server.request("POST", "api/v1/translate", json=body)
         if response.status_code in REFUSED:
             if len(texts) == 1:
                 await self.check_pair()
-                return [Done("", failed=_said(response))]
+                return [SegmentResult("", failed=_error_of(response))]
             middle = len(texts) // 2
             return await self.translate(texts[:middle]) + await self.translate(texts[middle:])
         if response.status_code in (401, 403):
-            raise BadInput("the server wants another API key", place=self.server.url, found=_said(response), valid="a key in TELLMT_API_KEY")
+            raise BadInput("the server wants another API key", place=self.server.url, found=_error_of(response), valid="a key in TELLMT_API_KEY")
         if response.status_code != 200:
-            raise TellmtError("the server refused", place=self.server.url, found=_said(response))
+            raise TellmtError("the server refused", place=self.server.url, found=_error_of(response))
         try:
             answer = response.json()
-            if self.quality == "best" and answer.get("quality") != "best" and not self.told:
+            if self.quality == "best" and answer.get("quality") != "best" and not self.lower_quality_told:
                 say(f"{self.server.url}: busy, so some segments are translated with quality fast")
-                self.told = True
-            done = [Done(str(t["text"]), tuple(map(str, t.get("flags") or (["truncated"] if t["truncated"] else [])))) for t in answer["translations"]]
+                self.lower_quality_told = True
+            results = [
+                SegmentResult(str(t["text"]), tuple(map(str, t.get("flags") or (["truncated"] if t["truncated"] else [])))) for t in answer["translations"]
+            ]
             adapter = str(answer["adapter"])
         except (ValueError, KeyError, TypeError):
             raise TellmtError("the server's answer cannot be read", place=self.server.url, found=response.text[:80]) from None
-        if len(done) != len(texts):
-            raise TellmtError("not one translation per text in the server's answer", place=self.server.url, found=len(done), valid=str(len(texts)))
+        if len(results) != len(texts):
+            raise TellmtError("not one translation per text in the server's answer", place=self.server.url, found=len(results), valid=str(len(texts)))
         if adapter not in self.adapters:
             self.adapters.append(adapter)
-        return done
+        return results
 
 
 def check_url(url: str) -> str:
@@ -133,10 +136,10 @@ def check_url(url: str) -> str:
     import httpx
 
     try:
-        found = httpx.URL(url)
+        address = httpx.URL(url)
     except httpx.InvalidURL as e:
         raise BadInput("not an address", place="--server", found=f"{url} ({e})", valid="http://HOST:PORT") from None
-    if found.scheme not in ("http", "https") or not found.host:
+    if address.scheme not in ("http", "https") or not address.host:
         raise BadInput("not an address", place="--server", found=url, valid="http://HOST:PORT")
     return url.rstrip("/") + "/"
 
@@ -156,17 +159,17 @@ async def _connect(url: str) -> AsyncIterator[_Server]:
 def offered_by(url: str) -> list[str]:
     """The pairs that the server at `url` offers now."""
 
-    async def ask() -> list[str]:
+    async def pairs() -> list[str]:
         async with _connect(url) as server:
             return await server.pairs()
 
-    return asyncio.run(ask())
+    return asyncio.run(pairs())
 
 
 @asynccontextmanager
-async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[Remote]:
+async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[RemoteBackend]:
     """A server that offers the pair. Raises NotServed with the pairs it does offer, EngineError when there is none."""
     async with _connect(url) as server:
-        remote = Remote(server, pair, quality)
-        await remote.check_pair()
-        yield remote
+        backend = RemoteBackend(server, pair, quality)
+        await backend.check_pair()
+        yield backend

@@ -177,12 +177,11 @@ class Queue:
         self._pump()
         return out
 
-    def again(self, job: Job, segments: Sequence[str], firmer: float) -> list[Slot]:
-        """More decodes for a request that has been let in, with so many times the adapter's own penalty on repetition. Raises RequestError as `submit`."""
-        prompts = [job.version.translator.prompt(segment) for segment in segments]
+    def again(self, job: Job, segments: Sequence[str], penalty_factor: float) -> list[Slot]:
+        """More decodes for a request that has been let in, with the adapter's own repetition penalty multiplied. Raises RequestError as `submit`."""
+        prompts = [job.version.translator.prompt(segment, None, penalty_factor) for segment in segments]
         keys: list[Key] = list(segments)
-        if firmer != 1.0:
-            prompts = [dataclasses.replace(p, repetition_penalty=min(2.0, p.repetition_penalty * firmer)) for p in prompts]
+        if penalty_factor != 1.0:
             keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
         self._count(job, len(segments))
         slots = [self._slot(job, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
