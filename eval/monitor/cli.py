@@ -103,9 +103,8 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     """
     from eval.monitor.canary_sets import all_sets, read_set, set_path
     from eval.monitor.judge import Rules
-    from eval.monitor.over_http import translate_set
+    from eval.monitor.over_http import open_client, translate_set
     from eval.monitor.watch import line, open_history, post, roll_back, watch
-    from tell.client.client import Client
 
     home = _home()
     if pairs:
@@ -120,7 +119,7 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     history, rules = open_history(home), Rules(alpha, drop)
     rows, alarm = [], False
     trouble: TellmtError | None = None
-    with Client(server) as client:
+    with open_client(server) as client:
         for canary in sets:
             outcome = watch(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):
