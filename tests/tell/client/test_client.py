@@ -130,7 +130,7 @@ def test_feedback(made: Any, tmp_path: Path, service: Running) -> None:
 
 
 def test_the_lines_in_the_documentation_run(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8"), re.DOTALL)
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("letter.txt").write_text("Halló\n", encoding="utf-8")
     with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as keeping:
