@@ -104,9 +104,8 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     """
     from eval.monitor.canary_sets import read_set, read_sets, set_path
     from eval.monitor.judge import Rules
-    from eval.monitor.over_http import translate_set
+    from eval.monitor.over_http import open_client, translate_set
     from eval.monitor.watch import check_set, line, open_history, post, roll_back
-    from tell.client.client import Client
 
     home = _monitor_home()
     if pairs:
@@ -121,7 +120,7 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     history, rules = open_history(home), Rules(alpha, drop)
     rows, alarmed = [], False
     history_error: TellmtError | None = None
-    with Client(server) as client:
+    with open_client(server) as client:
         for canary in sets:
             outcome = check_set(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):

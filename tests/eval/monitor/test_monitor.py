@@ -294,7 +294,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
 
 def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     base, root = bench
-    monkeypatch.setattr("eval.monitor.over_http.LONGEST", 0.01)
+    monkeypatch.setattr("eval.monitor.over_http.LONGEST_WAIT", 0.01)
     monkeypatch.setenv("TELLMT_REGISTRY", str(tmp_path / "registry"))
     registry = Registry()
     publish(registry, light_adapter(root / "cron-good", base, seed=1))
