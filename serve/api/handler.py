@@ -16,9 +16,8 @@ from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
 from serve.translation.request import Ask, Translation
-from serve.translation.routing import Route
+from serve.translation.routing import Route, TextRoutes
 from serve.translation.service import Service
-from serve.translation.source_language import find_all, pairs_into
 from tell.errors import RequestError
 
 
@@ -57,10 +56,8 @@ async def translated(
     await charge(request, texts)
 
     async def work() -> tuple[Taken, list[Translation]]:
-        if source == "auto":
-            return await _by_language(request, target, texts, ask, parse, service.limits.fallback if ways is None else ways, base)
-        route = dataclasses.replace(service.route(source, target, ways), bare=base)
-        return await _by(request, route, texts, ask, parse)
+        plain = [plain_text(text, parse) for text in texts] if parse and source == "auto" else texts
+        return await _by_routes(request, await service.routes(source, target, plain, ways, base), texts, ask, parse)
 
     async with in_time(ask, service.metrics):
         (route, by), made = await unless_gone(request, work())
@@ -91,25 +88,19 @@ async def _by(request: Request, route: Route, texts: list[str], ask: Ask, parse:
     return (route, by), made
 
 
-async def _by_language(
-    request: Request, target: str, texts: list[str], ask: Ask, parse: Parse | None, ways: tuple[Way, ...], base: bool
-) -> tuple[Taken, list[Translation]]:
-    """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
-    service: Service = request.app.state.service
-    pairs = pairs_into(service.pairs(ways), target)
-    found = await find_all(pairs, [plain_text(text, parse) for text in texts] if parse else texts)
-    made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
+async def _by_routes(request: Request, routes: TextRoutes, texts: list[str], ask: Ask, parse: Parse | None) -> tuple[Taken, list[Translation]]:
+    """Each text by its own route, route after route. The answer names the first text's."""
+    made = [Translation(text, False, detected=own.detected) for text, own in zip(texts, routes.texts, strict=True)]
     first: Taken | None = None
-    for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
-        own = [i for i, f in enumerate(found) if f.pair == pair]
-        route = dataclasses.replace(service.route(pair.source.tag, pair.target.tag, ways), bare=base)
-        taken, its = await _by(request, route, [texts[i] for i in own], ask, parse)
+    for route, numbers in routes.groups().items():
+        taken, translations = await _by(request, route, [texts[i] for i in numbers], ask, parse)
         first = first or taken
-        for i, t in zip(own, its, strict=True):
-            made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
+        for i, translation in zip(numbers, translations, strict=True):
+            detected = routes.texts[i].detected
+            made[i] = dataclasses.replace(translation, detected=detected, pair=route.pair) if detected else translation
     assert first is not None
     request.scope["tellmt.version"] = first[1][-1].labels
-    return first, [made[i] for i in range(len(texts))]
+    return first, made
 
 
 def steps(by: Sequence[Version]) -> list[Step]:

@@ -35,12 +35,12 @@ from serve.http.middleware import unless_gone
 from serve.logs import where
 from serve.translation.quality import Quality
 from serve.translation.request import Ask, Translation
-from serve.translation.routing import Route, asked_ways
+from serve.translation.routing import Route, TextRoutes, asked_ways
 from serve.translation.service import Service
-from serve.translation.source_language import Found, find_all, pairs_into
 from tell.console import say
 from tell.errors import RequestError, TellmtError
 from tell.text.flags import Flag, union
+from tell.text.language_id import Detected
 
 KIND = "application/x-ndjson"
 # Proxies hold back what they think is one answer.
@@ -95,8 +95,8 @@ class Lines(Response):
 
     media_type = KIND
 
-    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
-        self.request, self.asked, self.texts, self.ask, self.stretches, self.default = request, asked, texts, ask, stretches, default
+    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, routes: TextRoutes):
+        self.request, self.asked, self.texts, self.ask, self.routes = request, asked, texts, ask, routes
         self.service: Service = request.app.state.service
         self.status_code, self.background = 200, None
         self.begun = False
@@ -120,17 +120,17 @@ class Lines(Response):
                     await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _sent(self, send: Send) -> None:
-        """One stretch of texts after the other that one pair translates."""
+        """The texts in order; neighbours of one route are translated together."""
         last: Route | None = None
         by: list[Version] = []
         kept: list[bytes] = []
-        for route, first, found in self.stretches:
-            texts = self.texts[first : first + len(found)]
+        for route, numbers in self.routes.runs():
+            texts = [self.texts[i] for i in numbers]
             if route is None:
                 # In the target language already. Before the head is sent it may still be that all ends in an error answer.
-                for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
+                for i, text in zip(numbers, texts, strict=True):
                     more: dict[str, Any] = {"segments": []} if self.asked.segments else {}
-                    kept.append(_line(index=i, text=text, truncated=False, flags=(), **more, detected=_language(f)))
+                    kept.append(_line(index=i, text=text, truncated=False, flags=(), **more, detected=_language(self.routes.texts[i].detected)))
                 if self.begun:
                     await self._flush(send, kept)
                 continue
@@ -152,11 +152,11 @@ class Lines(Response):
                     if before:
                         flags, cut = union([before[number].flags, flags]), cut or before[number].truncated
                     more = {"segments": [] if before else [s.model_dump() for s in segments_of(part)]} if self.asked.segments else {}
-                    if found[number]:
-                        more |= {"pair": route.pair, "detected": _language(found[number])}
-                    await self._flush(send, [_line(index=first + number, text=part.text, truncated=cut, flags=flags, **more)])
+                    if detected := self.routes.texts[numbers[number]].detected:
+                        more |= {"pair": route.pair, "detected": _language(detected)}
+                    await self._flush(send, [_line(index=numbers[number], text=part.text, truncated=cut, flags=flags, **more)])
         if last is None:
-            last = self.default
+            last = self.routes.default
             async with self.service.step(last, len(last.steps) - 1) as version:
                 by.append(version)
                 await self._begin(send, last, by)
@@ -179,34 +179,8 @@ class Lines(Response):
             await send({"type": "http.response.body", "body": kept.pop(0), "more_body": True})
 
 
-def _language(found: Found | None) -> dict[str, Any]:
-    return {} if found is None else {"language": found.detected.language, "confidence": round(found.detected.confidence, 4)}
-
-
-# How it is translated (None: nothing to do), the number of the first text, and what was found of each, with source auto.
-Stretch = tuple[Route | None, int, list[Found | None]]
-
-
-async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], Route]:
-    """What is translated together, in order, and the pair that is named where nothing is translated."""
-    ways = asked_ways(service.limits.fallback, asked.fallback)
-
-    def route(source: str, target: str) -> Route:
-        return dataclasses.replace(service.route(source, target, ways), bare=asked.base)
-
-    if asked.source != "auto":
-        only = route(asked.source, asked.target)
-        return [(only, 0, [None] * len(texts))], only
-    pairs = pairs_into(service.pairs(ways), asked.target)
-    routes = {pair: route(pair.source.tag, pair.target.tag) for pair in pairs}
-    out: list[Stretch] = []
-    for i, found in enumerate(await find_all(pairs, texts)):
-        own = routes[found.pair] if found.pair else None
-        if out and out[-1][0] == own:
-            out[-1][2].append(found)
-        else:
-            out.append((own, i, [found]))
-    return out, routes[pairs[0]]
+def _language(detected: Detected | None) -> dict[str, Any]:
+    return {} if detected is None else {"language": detected.language, "confidence": round(detected.confidence, 4)}
 
 
 def _schema() -> dict[str, Any]:
@@ -246,6 +220,7 @@ async def stream(request: Request) -> Response:
     texts = checked_texts(asked.text)
     ask = ask_of(request, asked.timeout, asked.cache, asked.quality)
     request.app.state.service.check(texts, ask)
-    stretches = await _stretches(request.app.state.service, asked, texts)
+    service: Service = request.app.state.service
+    routes = await service.routes(asked.source, asked.target, texts, asked_ways(service.limits.fallback, asked.fallback), asked.base)
     await charge(request, texts)
-    return Lines(request, asked, texts, ask, *stretches)
+    return Lines(request, asked, texts, ask, routes)

@@ -51,14 +51,14 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected(work: Work, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language it is in."""
-    from serve.translation.source_language import find, pairs_into
+    from serve.translation.source_language import find_pair
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
     look = Look()
     with contextlib.suppress(Enough), work.opened() as f:
         work.format.convert(f, cast(IO[bytes], outputs.Nowhere()), look, options)
-    found = find(pairs_into(offered, target), "\n".join(look.texts), work.name)
+    found = find_pair(offered, target, "\n".join(look.texts), work.name)
     if found.pair is None:
         raise NotServed("the file is in the target language already", place=work.name, found=found.detected.language, valid="--from CODE")
     return found.pair
