@@ -111,6 +111,7 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
     """uvicorn's server over the application. `access`: the keys, quotas and so on of `serve.app.create_app`."""
     import uvicorn
 
+    from serve.api.state import state_of
     from serve.app import create_app
     from serve.http.connections import bounded
 
@@ -144,7 +145,7 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
                 server.close()
             await asyncio.sleep(LAST_HEADS)
             # Nobody can fetch their results any more; and they would hold the engine up.
-            await app.state.jobs.close()
+            await state_of(app).jobs.close()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(app, http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False, ws="none")
@@ -176,6 +177,8 @@ async def run(
     service: Service, follower: Follower, sock: socket.socket, announce: Callable[[], None], drain: float = DRAIN, grace: float = GRACE, **access: Any
 ) -> int:
     """Serve until a signal or the engine's death. Returns the exit code; raises what kept the engine from starting."""
+    from serve.api.state import state_of
+
     stop, got = asyncio.Event(), list[int]()
 
     loop = asyncio.get_running_loop()
@@ -204,7 +207,7 @@ async def run(
             if died and not any(task.done() for task in ends):
                 announce()
                 begun.append(loop.create_task(follower.run()))
-                begun.append(loop.create_task(server.config.app.state.monitor.run()))
+                begun.append(loop.create_task(state_of(server.config.app).monitor.run()))
                 await _first(begun[-2], *ends)
         finally:
             gone = died is not None and died.done() and not got

@@ -124,6 +124,17 @@ class Gate:
         return told
 
 
+def caller_of(request: Request) -> Caller:
+    """Whose key the request brings, as the gate has found."""
+    caller: Caller = request.scope["tellmt.caller"]
+    return caller
+
+
+def gate_of(request: Request) -> Gate:
+    gate: Gate = request.scope["tellmt.gate"]
+    return gate
+
+
 def headers_of(error: TellmtError) -> dict[str, str]:
     """What the status of an error wants told beside it."""
     if isinstance(error, KeyRefused):
@@ -137,19 +148,18 @@ def headers_of(error: TellmtError) -> dict[str, str]:
 
 async def identify(request: Request, key: str | None) -> None:
     """Name the caller by the key in the body, unless a header has named one. Raises KeyRefused, ScopeRefused, QuotaUsed."""
-    if request.scope["tellmt.caller"] is STRANGER:
-        await request.scope["tellmt.gate"].name(request.scope, key)
+    if caller_of(request) is STRANGER:
+        await gate_of(request).name(request.scope, key)
 
 
 async def charge(request: Request, texts: Sequence[str]) -> None:
     """Count the characters of the texts against the caller's quota, before any work. Raises QuotaUsed, TooLarge, and KeyRefused where nobody was named."""
-    caller: Caller = request.scope["tellmt.caller"]
-    if "translate" not in caller.scopes:
+    if "translate" not in caller_of(request).scopes:
         raise KeyRefused("no valid API key")
-    await request.scope["tellmt.gate"].take(request.scope, "characters", sum(map(len, texts)))
+    await gate_of(request).take(request.scope, "characters", sum(map(len, texts)))
 
 
 def admin_only(request: Request) -> None:
     """For the admin routes themselves, so that they are closed wherever they are mounted. Raises ScopeRefused."""
-    if "admin" not in request.scope["tellmt.caller"].scopes:
+    if "admin" not in caller_of(request).scopes:
         raise ScopeRefused("this needs a key of another scope", valid="admin")

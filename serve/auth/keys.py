@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -27,10 +28,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tell.console import say
 from tell.errors import TellmtError
 from tell.files import write_atomic
 from tell.paths import keys_file
+
+logger = logging.getLogger(__name__)
 
 Scope = Literal["translate", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = ("translate", "admin", "metrics")
@@ -210,12 +212,12 @@ class Keys:
             self._tell(str(e))
             return
         if self._problem is not None:
-            say(f"{self.path}: readable again")
+            logger.info(f"{self.path}: readable again")
         self._found, self._stamp, self._problem = {k.id: k for k in keys}, stamp, None
 
     def _tell(self, problem: str) -> None:
         if problem != self._problem:
-            say(f"{problem}; the keys that were read last stay in force" if self._found is not None else problem)
+            logger.error(f"{problem}; the keys that were read last stay in force" if self._found is not None else problem)
         self._problem = problem
 
     def _fresh(self, seconds: float = LOOK) -> dict[str, Key] | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 from serve.auth.keys import Caller
-from tell.console import say
 from tell.errors import Overloaded, QuotaUsed, TellmtError, TooLarge
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["requests", "characters"]
 # Seconds of each window, and how it is called.
@@ -66,11 +68,11 @@ class Quota:
             raise
         except Exception as e:
             if not self._down:
-                say(f"the storage of quotas does not answer: {type(e).__name__}")
+                logger.error(f"the storage of quotas does not answer: {type(e).__name__}")
             self._down = True
             raise Overloaded("quotas cannot be counted at the moment") from None
         if self._down:
-            say("the storage of quotas answers again")
+            logger.info("the storage of quotas answers again")
         self._down = False
 
     def _limits(self, caller: Caller) -> dict[Kind, int]:

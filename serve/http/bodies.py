@@ -30,7 +30,7 @@ class Upload:
     raw: bytes
 
 
-def kind_of(request: Request) -> str:
+def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -94,7 +94,7 @@ async def _form(request: Request, kind: str) -> dict[str, Any]:
 
 async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
     """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
-    kind = kind_of(request)
+    kind = media_type_of(request)
     if forms and kind in (URLENCODED, MULTIPART):
         fields = await _form(request, kind)
     else:
@@ -107,7 +107,7 @@ async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
 
-    if kind_of(request) != MULTIPART:
+    if media_type_of(request) != MULTIPART:
         raise RequestError("the body is not a form with a file", valid=MULTIPART)
     try:
         async with request.form(max_files=1, max_fields=MAX_WITH_FILE, max_part_size=1 << 20) as form:

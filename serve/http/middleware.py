@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -13,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.logs import where
 from serve.metrics.registry import Metrics
-from tell.console import say
 from tell.errors import TooLarge, TooSlow
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ class Observe:
         except (ClientGone, ClientDisconnect):
             status = 499
         except Exception as e:
-            say(f"unexpected {where(e)}")
+            logger.error(f"unexpected {where(e)}", extra={"status": 500})
             if not status:
                 await send_error(watched, 500, "something went wrong in the service")
         finally:
