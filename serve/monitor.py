@@ -8,51 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import logging
 import time
-from concurrent.futures import Future
-from pathlib import Path
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge
 
 from eval.monitor.canary_sets import CanarySet, all_sets, stamps
 from eval.monitor.history import Alarm, HistoryError
-from eval.monitor.judge import ALARM_KINDS, Made, Rules
-from eval.monitor.over_http import PART
+from eval.monitor.judge import ALARM_KINDS, Rules
+from eval.monitor.run_set import TranslatedPart, run_set
 from eval.monitor.watch import Outcome, line, open_history, post, roll_back, watch
+from serve.config import MonitorConfig
 from serve.logs import where
-from tell.console import say
 from tell.errors import EngineError, Overloaded, TellmtError
 
 if TYPE_CHECKING:
     from serve.adapters.follower import Follower
-    from serve.translation.request import Translation
     from serve.translation.service import Service
 
-# Seconds between two looks at the traffic, at the canary sets and the history, and at what is written down of the traffic.
-TICK, LOOK, KEPT = 1.0, 5.0, 300.0
+logger = logging.getLogger(__name__)
+
 # Seconds between two tries of a part that found no room, and how many there are.
 WAIT, TRIES = 5.0, 12
-# Seconds until a run that could not be kept is made again.
-RETRY = 300.0
 # What can fail in here, as it is counted.
 FAILURES = ("history", "canary_set", "webhook", "roll_back", "unexpected")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Watching:
-    """`home` is None where nothing is run or kept. `every` in seconds, 0 for deploys alone. The rest are intervals, shorter in tests."""
-
-    home: Path | None = None
-    every: float = 6 * 3600.0
-    roll_back: bool = False
-    webhook: str = ""
-    rules: Rules = dataclasses.field(default_factory=Rules)
-    tick: float = TICK
-    look: float = LOOK
-    kept: float = KEPT
-    retry: float = RETRY
 
 
 class Gauges:
@@ -74,9 +55,9 @@ class Gauges:
 
 
 class Monitor:
-    def __init__(self, options: Watching | None = None):
-        self.options = options or Watching()
-        self.history = open_history(self.options.home) if self.options.home else None
+    def __init__(self, config: MonitorConfig | None = None, rules: Rules | None = None):
+        self.config, self.rules = config or MonitorConfig(), rules or Rules()
+        self.history = open_history(self.config.home) if self.config.home else None
         self.sets: dict[str, CanarySet] = {}
         # What is wrong now, by kind and what was being done: said once.
         self.problems: dict[tuple[str, str], str] = {}
@@ -85,7 +66,8 @@ class Monitor:
         self._resting = 0.0
         self._stamps: dict[str, tuple[int, int]] = {}
         self._running: asyncio.Task[None] | None = None
-        self._asking: Future[Made] | None = None
+        self._part: Future[TranslatedPart] | None = None
+        self._ended = False
 
     def attach(self, service: Service, follower: Follower) -> None:
         self.service, self.follower = service, follower
@@ -101,18 +83,19 @@ class Monitor:
                     await self.service.signals.look(self.service.queue.waiting())
                     now = time.monotonic()
                     if self.history is not None and now >= look:
-                        look = now + self.options.look
+                        look = now + self.config.look
                         await self._read()
                         self._begin()
-                    if now >= kept + self.options.kept:
+                    if now >= kept + self.config.kept:
                         kept = now
                         await self._keep()
                 except Exception as e:
                     # One that dies would leave the service unwatched without a word.
                     self._failed("unexpected", where(e))
-                await asyncio.sleep(self.options.tick)
+                await asyncio.sleep(self.config.tick)
         finally:
-            for work in (self._asking, self._running):
+            self._ended = True
+            for work in (self._part, self._running):
                 if work is not None:
                     work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -121,7 +104,7 @@ class Monitor:
     def _failed(self, what: str, problem: str, doing: str = "") -> None:
         self.gauges.failures.labels(what).inc()
         if problem not in self.problems.values():
-            say(f"monitor: {problem}")
+            logger.error(f"monitor: {problem}")
         self.problems[what, doing] = problem
 
     def _worked(self, what: str, doing: str = "") -> None:
@@ -130,10 +113,10 @@ class Monitor:
     # The history and the sets, as they are now: `tellmt monitor` may have changed both.
 
     async def _read(self) -> None:
-        assert self.options.home is not None and self.history is not None
-        if (stamped := await asyncio.to_thread(stamps, self.options.home)) != self._stamps:
+        assert self.config.home is not None and self.history is not None
+        if (stamped := await asyncio.to_thread(stamps, self.config.home)) != self._stamps:
             before = self.sets.keys()
-            self.sets, problems = await asyncio.to_thread(all_sets, self.options.home)
+            self.sets, problems = await asyncio.to_thread(all_sets, self.config.home)
             self._stamps = stamped
             if problems:
                 self._failed("canary_set", str(problems[0]))
@@ -188,7 +171,7 @@ class Monitor:
             if (version := self.service.versions.live.get(pair)) is None:
                 continue
             last = self._ran.get(pair)
-            if last is None or last[0] != version.adapter.id or (self.options.every and now - last[1] >= self.options.every):
+            if last is None or last[0] != version.adapter.id or (self.config.every and now - last[1] >= self.config.every):
                 self._ran[pair] = version.adapter.id, now
                 self._running = asyncio.get_running_loop().create_task(self._one(canary))
                 return
@@ -197,13 +180,15 @@ class Monitor:
         loop = asyncio.get_running_loop()
         assert self.history is not None
 
-        def ask() -> Made:
-            self._asking = asyncio.run_coroutine_threadsafe(self._translate(canary), loop)
-            return self._asking.result()
+        def translate_part(texts: list[str]) -> TranslatedPart:
+            if self._ended:
+                raise CancelledError
+            self._part = asyncio.run_coroutine_threadsafe(self._translate_part(canary, texts), loop)
+            return self._part.result()
 
         try:
             # Judging takes a second of arithmetic: in a thread, as is all that touches the disk.
-            outcome = await asyncio.to_thread(watch, self.history, canary, ask, self.options.rules)
+            outcome = await asyncio.to_thread(watch, self.history, canary, lambda: run_set(canary, translate_part), self.rules)
             await self._follow(outcome)
         except HistoryError as e:
             self._failed("history", str(e), "runs")
@@ -214,7 +199,7 @@ class Monitor:
     def _later(self, pair: str) -> None:
         """Let a run that could not be kept be due again in a while."""
         self._ran.pop(pair, None)
-        self._resting = time.monotonic() + self.options.retry
+        self._resting = time.monotonic() + self.config.retry
 
     async def _follow(self, outcome: Outcome) -> None:
         """What a run leads to: lines in the log, numbers, a roll back, a word to whoever is to be told."""
@@ -223,7 +208,9 @@ class Monitor:
         self.gauges.runs.labels(run.pair, "unreachable" if run.state == "unreachable" else "alarm" if outcome.alarms else "clean").inc()
         told = [*outcome.opened, *outcome.closed]
         for alarm in told:
-            say(line(alarm))
+            logger.log(
+                logging.INFO if alarm.closed else logging.WARNING, line(alarm), extra={"pair": alarm.pair, "version": alarm.version, "kind": alarm.kind}
+            )
         if outcome.history is None:
             self._worked("history", "runs")
         else:
@@ -232,33 +219,19 @@ class Monitor:
             for alarm in outcome.alarms:
                 self.gauges.alarm.labels(alarm.pair, alarm.kind).set(1)
         back = None
-        if outcome.alarms and run.version is not None and self.options.roll_back:
+        if outcome.alarms and run.version is not None and self.config.roll_back:
             try:
                 back, said = await asyncio.to_thread(roll_back, self.follower.registry, self.history, outcome)
-                say(said)
+                logger.warning(said, extra={"pair": run.pair, "version": run.version})
                 self.follower.wake()
             except (TellmtError, OSError) as e:
                 self._failed("roll_back", str(e))
-        if told and self.options.webhook and (problem := await asyncio.to_thread(post, self.options.webhook, told, back)):
+        if told and self.config.webhook and (problem := await asyncio.to_thread(post, self.config.webhook, told, back)):
             self._failed("webhook", problem)
         await self._read()
 
-    async def _translate(self, canary: CanarySet) -> Made:
-        """The whole set as the live version translates it, part by part as from outside, so that no part holds a version for long."""
-        for _ in range(2):
-            began = time.monotonic()
-            made: list[Translation] = []
-            versions: dict[str, str] = {}
-            for at in range(0, len(canary.texts), PART):
-                made += await self._part(canary, canary.texts[at : at + PART], versions)
-                if len(versions) > 1:
-                    break
-            else:
-                n, ((version, base),) = len(canary.segments), versions.items()
-                return Made(version, base, [t.text for t in made[:n]], [t.flags for t in made[n:]], time.monotonic() - began)
-        raise EngineError("the version changed while the canary set was translated, twice")
-
-    async def _part(self, canary: CanarySet, texts: list[str], versions: dict[str, str]) -> list[Translation]:
+    async def _translate_part(self, canary: CanarySet, texts: list[str]) -> TranslatedPart:
+        """The live version's translations of some of the set, asked for as from outside; patient while there is no room."""
         from serve.translation.request import Ask
 
         pair, seconds = canary.parsed, self.service.limits.timeout
@@ -266,9 +239,9 @@ class Monitor:
             ask = Ask("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, low=True)
             try:
                 async with asyncio.timeout(seconds), self.service.lease(pair.source.tag, pair.target.tag) as version:
-                    made = await self.service.translate(version, texts, ask)
-                    versions[version.adapter.id] = version.adapter.card.base.id
-                    return made
+                    translations = await self.service.translate(version, texts, ask)
+                    base = version.adapter.card.base.id
+                    return TranslatedPart(version.adapter.id, base, [t.text for t in translations], [t.flags for t in translations])
             except TimeoutError:
                 raise EngineError("a part of the canary set was not translated in time") from None
             except Overloaded:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,14 +22,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tell.console import say
+from serve.config import ListenConfig
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from serve.adapters.follower import Follower
     from serve.translation.service import Service
 
-# Seconds after SIGTERM in which requests are still taken, and until all that were accepted are answered.
-GRACE, DRAIN = 1.0, 30.0
+logger = logging.getLogger(__name__)
+
 # Seconds after the drain time until the process is ended by force, and until the engine must be closed.
 FORCE, CLOSE = 4.5, 3.0
 # Seconds that requests under way have when the engine is gone, and between two looks at whether it is.
@@ -65,7 +68,7 @@ def _force(after: float, code: int) -> None:
     """End the process by force in `after` seconds, unless it has ended: from a thread, since the loop may hang too."""
 
     def end() -> None:
-        say(f"ended by force: the engine did not end in time; exit {code}")
+        logger.critical(f"ended by force: the engine did not end in time; exit {code}")
         _kill_children()
         os._exit(code)
 
@@ -107,15 +110,12 @@ def _deaf(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(nothing)))
 
 
-def make_server(service: Service, follower: Follower, protocol: type[Any] | None = None, **access: Any) -> Any:
-    """uvicorn's server over the application. `access`: the keys, quotas and so on of `serve.app.create_app`."""
+def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = None) -> Any:
+    """uvicorn's server over the application of a service. `protocol`: that of uvicorn, with bounds unless it is given."""
     import uvicorn
 
     from serve.api.state import state_of
-    from serve.app import create_app
     from serve.http.connections import bounded
-
-    app = create_app(service, follower, **access)
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         """Ends in two steps: what was accepted is read first. Signals are handled here, not there: it would end the process by the signal."""
@@ -148,7 +148,10 @@ def make_server(service: Service, follower: Follower, protocol: type[Any] | None
             await state_of(app).jobs.close()
             await super().shutdown(sockets)
 
-    config = uvicorn.Config(app, http=protocol or bounded(), lifespan="off", log_level="error", access_log=False, server_header=False, ws="none")
+    # `log_config` None: its loggers pass their records on to the service's own handler. Below `error` they tell of each client that sends nonsense.
+    config = uvicorn.Config(
+        app, http=protocol or bounded(), lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False, ws="none"
+    )
     return Server(config)
 
 
@@ -173,16 +176,13 @@ async def _first(*tasks: asyncio.Future[Any]) -> None:
         task.result()
 
 
-async def run(
-    service: Service, follower: Follower, sock: socket.socket, announce: Callable[[], None], drain: float = DRAIN, grace: float = GRACE, **access: Any
-) -> int:
+async def run(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
     """Serve until a signal or the engine's death. Returns the exit code; raises what kept the engine from starting."""
     from serve.api.state import state_of
 
     stop, got = asyncio.Event(), list[int]()
 
     loop = asyncio.get_running_loop()
-    server = make_server(service, follower, **access)
 
     def told(number: int) -> None:
         got.append(number)
@@ -212,17 +212,17 @@ async def run(
         finally:
             gone = died is not None and died.done() and not got
             code = DIED if gone else 1 if not got else 130 if got[0] == signal.SIGINT else 0
-            seconds = DEAD_DRAIN if gone else drain
+            seconds = DEAD_DRAIN if gone else listen.drain
             # Before anything that could go wrong.
             _force(seconds + FORCE, DIED)
             if gone:
-                say(f"the engine has died: requests under way end with 503, and the service with exit {DIED}")
+                logger.critical(f"the engine has died: requests under way end with 503, and the service with exit {DIED}")
             elif got:
-                say("stopping: requests under way are finished first")
+                logger.info("stopping: requests under way are finished first")
             for task in begun:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
-            await _end(service, follower, server, serving, seconds, min(grace, drain) if got[:1] == [signal.SIGTERM] else 0.0)
+            await _end(service, follower, server, serving, seconds, min(listen.grace, listen.drain) if got[:1] == [signal.SIGTERM] else 0.0)
     return code
 
 
@@ -236,7 +236,7 @@ async def _end(service: Service, follower: Follower, server: Any, serving: async
     server.should_exit = True
     await asyncio.wait({serving}, timeout=max(0.0, until - time.monotonic()))
     if not serving.done() and not service.down:
-        say(f"requests are left after {seconds:g} s; they end with 503")
+        logger.warning(f"requests are left after {seconds:g} s; they end with 503")
 
     async def close() -> None:
         await follower.close()

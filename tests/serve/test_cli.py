@@ -303,9 +303,10 @@ def test_the_table_of_flags_is_that_of_the_command() -> None:
 
 
 def test_the_unit_in_the_documentation_knows_the_exit_codes() -> None:
-    from serve.server import DIED, DRAIN, FORCE
+    from serve.config import ListenConfig
+    from serve.server import DIED, FORCE
 
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     (unit,) = re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
     assert "Restart=on-failure" in unit and f"| {DIED} |" in text
-    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > DRAIN + FORCE
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > ListenConfig().drain + FORCE

@@ -13,8 +13,10 @@ import httpx
 
 from serve.adapters.follower import Follower
 from serve.api.state import state_of
+from serve.app import create_app
 from serve.cli import bind, url_of
-from serve.config import Limits
+from serve.config import Limits, LogConfig
+from serve.logs import set_up
 from serve.server import make_server
 from serve.translation.service import Service
 from tell.adapter.card import Adapter
@@ -69,14 +71,16 @@ def running(
     engine: Callable[[EngineOptions], Engine] = FakeEngine,
     limits: Limits | None = None,
     shipped: dict[str, Shipped] | None = None,
+    protocol: type[Any] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`access`: keys, quotas and protocol of `serve.server.make_server`."""
+    """`protocol`: that of `serve.server.make_server`; `access`: keys, quotas and so on of `serve.app.create_app`."""
+    set_up(LogConfig())
     taken = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
     follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
-    server = make_server(service, follower, **access)
+    server = make_server(create_app(service, follower, **access), service, protocol)
     up = threading.Event()
     problems: list[BaseException] = []
     loop = asyncio.new_event_loop()

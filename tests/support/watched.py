@@ -11,7 +11,8 @@ from typing import Any
 
 from eval.monitor.canary_sets import CanarySet
 from eval.monitor.judge import Made
-from serve.monitor import Monitor, Watching
+from serve.config import MonitorConfig
+from serve.monitor import Monitor
 from tell.languages import parse_pair
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, Generation, Prompt
@@ -71,5 +72,5 @@ def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random
 def watched(base: Base, registry: Registry, home: Path, **options: Any) -> Iterator[Running]:
     """A service that runs the canary sets of `home` at deploys, looking at everything twenty times a second."""
     options = {"every": 0.0, "tick": 0.05, "look": 0.05, "kept": 0.2, "retry": 0.3, **options}
-    with running(base, registry, QualityEngine, monitor=Monitor(Watching(home, **options))) as found:
+    with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as found:
         yield found
