@@ -208,9 +208,7 @@ class Monitor:
         self.gauges.runs.labels(run.pair, "unreachable" if run.state == "unreachable" else "alarm" if outcome.alarms else "clean").inc()
         told = [*outcome.opened, *outcome.closed]
         for alarm in told:
-            logger.log(
-                logging.INFO if alarm.closed else logging.WARNING, line(alarm), extra={"pair": alarm.pair, "version": alarm.version, "kind": alarm.kind}
-            )
+            logger.log(logging.INFO if alarm.closed else logging.WARNING, line(alarm), extra={"pair": alarm.pair, "version": alarm.version, "kind": alarm.kind})
         if outcome.history is None:
             self._worked("history", "runs")
         else:

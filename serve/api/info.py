@@ -96,7 +96,7 @@ def _total(metric: Counter | Gauge) -> int:
 async def info(request: Request, state: StateDep) -> ServiceInfo:
     limits = state.service.limits
     return ServiceInfo(
-        formats=list(FORMATS), feedback=state.feedback is not None, compare_base=state.compare_base, keys=gate_of(request).keys.wanted,
+        formats=list(FORMATS), feedback=state.feedback is not None, compare_base=state.compare_base, keys=gate_of(request).keys.required,
         max_characters=limits.characters, max_texts=limits.texts, max_bytes=MAX_BODY,
     )  # fmt: skip
 

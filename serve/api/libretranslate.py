@@ -222,7 +222,7 @@ async def languages(state: StateDep) -> list[LibreTranslateLanguage]:
 async def settings(request: Request, state: StateDep) -> LibreTranslateSettings:
     service = state.service
     first = parse_pair(next(iter(service.pairs()), "en-is"))
-    keys = gate_of(request).keys.wanted
+    keys = gate_of(request).keys.required
     source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (first.source, first.target))
     return LibreTranslateSettings(
         apiKeys=keys, charLimit=service.limits.characters, filesTranslation=True, frontendTimeout=TYPING, keyRequired=keys,

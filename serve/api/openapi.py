@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from serve.api.deepl_errors import DEEPL
-from serve.auth.gate import ADMIN, is_open, needed
+from serve.auth.gate import ADMIN, is_open, scopes_for
 
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key from tellmt keys add, with the scope that the route needs"},
@@ -139,7 +139,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     for status, response in responses.items():
         if status.startswith("2"):
             response.setdefault("headers", {}).update(QUOTA_HEADERS)
-    scopes = sorted(needed(path))
+    scopes = sorted(scopes_for(path))
     # A service without keys, which only its own machine reaches, needs none; administration always needs one.
     operation["security"] = [{"key": []}, {"bearer": []}] + ([] if path.startswith(ADMIN) else [{}])
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {' or '.join(scopes)}.".strip()
