@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("eval.gate.cli:publish", "Pass ADAPTER through the gate and make it live."),
     "registry": ("tell.registry.cli:registry", "List published adapters; promote, roll back and pin; carry them from one registry to another."),
     "monitor": ("eval.monitor.cli:monitor", "Watch what is live: canary sets, alarms, and what users' corrections say."),
-    "keys": ("serve.auth.cli:keys", "Make, list and revoke the API keys of the service."),
+    "keys": ("serve.auth.cli:keys", "Create, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
     "translate": ("serve.files.cli:translate", "Translate files in their own formats; - is standard input."),
 }

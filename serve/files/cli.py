@@ -52,14 +52,14 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language of its text."""
-    from serve.translation.source_language import find, pairs_into
+    from serve.translation.source_language import find_pair
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
     sample = LanguageSample()
     with contextlib.suppress(SampleComplete), task.opened() as f:
         task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), sample, options)
-    text_pair = find(pairs_into(offered, target), "\n".join(sample.texts), task.name)
+    text_pair = find_pair(offered, target, "\n".join(sample.texts), task.name)
     if text_pair.pair is None:
         raise NotServed("the file is in the target language already", place=task.name, found=text_pair.detected.language, valid="--from CODE")
     return text_pair.pair
