@@ -1,8 +1,8 @@
 """`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing but,
-where it is asked to, corrections (`serve.corrections`) and the monitor's history (`eval.monitor.history`).
+where options ask for it, corrections (`serve.corrections`) and the monitor's history (`eval.monitor.history`).
 
-The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
-asked. How the process ends is in `serve.server`.
+The process binds its port before anything slow begins. HTTP is up while the engine starts, so that /health and /ready answer. `serve.server` says how
+the process ends.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from serve.config import EngineConfig, Limits, ListenConfig, LogConfig, LogFormat, LogLevel, MonitorConfig, ServeConfig
+from serve.logs import set_up
 from tell.adapter.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 from tell.command import Command
 from tell.console import emit, json_mode, say
@@ -32,20 +35,20 @@ from tell.registry.registry import Registry
 if TYPE_CHECKING:
     from serve.adapters.follower import Follower
     from serve.translation.service import Service
-from serve.config import Limits
 
-CONTEXT = 4096
+# Where an option is not given.
+DEFAULT = ServeConfig()
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises TellmtError naming the port when it is taken or may not be had."""
+    """A listening socket. Raises TellmtError that names the port when it is in use or not permitted."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as e:
         raise TellmtError("no such host", place="--host", found=f"{host} ({e})", valid="an address of this machine, such as 127.0.0.1") from None
     sock = socket.socket(family, kind, protocol)
     try:
-        # A port that a service just left can be taken again at once.
+        # A port that a service has just left can be bound again at once.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
@@ -53,23 +56,23 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         if e.errno == errno.EADDRINUSE:
             raise TellmtError(f"port {port} is in use", place=host, valid="another port, with --port, or 0 for any that is free") from None
-        raise TellmtError(f"port {port} cannot be taken", place=host, found=e.strerror or str(e), valid="another --port or --host") from None
+        raise TellmtError(f"port {port} cannot be bound", place=host, found=e.strerror or str(e), valid="another --port or --host") from None
     return sock
 
 
-def base_of(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
-    """The base that most live adapters were trained on, or else most shipped ones; the default base where there are none.
+def most_used_base(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
+    """The base of most live adapters, or else of most shipped ones; the default base without any.
 
-    Unreadable ones are left to be reported later.
+    Unreadable adapters are reported later.
     """
-    bases: Counter[str] = Counter()
+    count: Counter[str] = Counter()
     for pair in registry.pairs():
         with contextlib.suppress(TellmtError, OSError):
             live = registry.state(pair).live
             if live is not None:
-                bases[registry.card(live).base.id] += 1
-    bases = bases or Counter(s.card.base.id for s in shipped.values())
-    return min(bases, key=lambda b: (-bases[b], b)) if bases else DEFAULT_BASE
+                count[registry.card(live).base.id] += 1
+    count = count or Counter(s.card.base.id for s in shipped.values())
+    return min(count, key=lambda b: (-count[b], b)) if count else DEFAULT_BASE
 
 
 def url_of(sock: socket.socket) -> str:
@@ -77,125 +80,143 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(service: Service, follower: Follower, url: str) -> None:
-    """One line when translations are answered; pairs that are not loaded, or not yet, are among them."""
+def _announce_ready(service: Service, follower: Follower, url: str) -> None:
+    """Print the ready line, with all pairs that are served, loaded or not."""
     pairs = {pair: f.wanted for pair, f in follower.pairs.items() if pair in service.pairs()}
     pairs |= {pair: version.adapter.id for pair, version in service.versions.live.items()}
-    named = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else f" ({follower.pairs[pair].state})") for pair, id in sorted(pairs.items())]
-    shown = ", ".join(named) or "no pair is live yet"
+    names = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else f" ({follower.pairs[pair].state})") for pair, id in sorted(pairs.items())]
+    shown = ", ".join(names) or "no pair is live yet"
     refused = {pair: f.reason for pair, f in follower.pairs.items() if pair not in pairs}
     emit({"url": url, "engine": service.engine.name, "base": service.base.id, "pairs": pairs, "refused": refused})
     say(f"ready: {url}, engine {service.engine.name}, base {service.base.id}, {shown}")
 
 
-def _limits(max_adapters: int, max_rank: int, max_chars: int, context: int) -> Limits:
-    from serve.config import Limits
+def config_of(options: Mapping[str, Any]) -> ServeConfig:
+    """The one place where the command's options become a ServeConfig. Raises BadInput and click.UsageError; TypeError for an option it does not know."""
+    from serve.translation.routing import parse_ways
 
-    # One more than live, for the new version during a change.
-    return Limits(adapters=max_adapters + 1, rank=max_rank, context=context, characters=max_chars)
+    unused = dict(options)
+    take = unused.pop
+    roll_back, webhook, monitored = take("roll_back_on_alarm"), take("alarm_webhook"), take("monitor")
+    if not monitored and (roll_back or webhook):
+        raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
+    config = ServeConfig(
+        listen=ListenConfig(take("host"), take("port"), take("drain"), take("grace")),
+        engine=EngineConfig(take("engine"), take("base"), take("threads"), take("engine_url"), take("engine_path_map")),
+        limits=Limits(
+            # One more than live, for the new version during a change.
+            adapters=take("max_adapters") + 1,
+            rank=take("max_rank"),
+            characters=take("max_chars"),
+            waiting=take("max_waiting"),
+            timeout=take("timeout"),
+            cache=take("cache_mb") << 20,
+            tries=take("tries"),
+            fallback=parse_ways(take("fallback")),
+        ),
+        monitor=MonitorConfig(monitor_dir() if monitored else None, 60.0 * take("canary_minutes"), roll_back, webhook),
+        log=LogConfig(take("log_format"), take("log_level")),
+        registry=take("registry"),
+        shipped=not take("no_shipped"),
+        quota_storage=take("quota_storage"),
+        feedback=take("feedback"),
+        compare_base=take("compare_base"),
+    )
+    if unused:
+        raise TypeError(f"options without a place in ServeConfig: {', '.join(unused)}")
+    return config
+
+
+# Where an option has a default it is that of ServeConfig, and the help shows it.
+_option = partial(click.option, show_default=True)
 
 
 @click.command(cls=Command)
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port to listen on; 0 takes any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. Other than this machine's own it wants API keys: tellmt keys add.")
-@click.option("--engine", default="auto", show_default=True, help="vllm, ct2, openai, or auto: vllm where there is a GPU.")
+@_option("--port", type=click.IntRange(0, 65535), default=DEFAULT.listen.port, help="Port to listen on; 0 takes any that is free.")
+@_option("--host", default=DEFAULT.listen.host, help="Address to listen on. Other than this machine's own it wants API keys: tellmt keys add.")
+@_option("--engine", default=DEFAULT.engine.name, help="vllm, ct2, openai, or auto: vllm where there is a GPU.")
 @click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. Its key, if it wants one, is read from TELLMT_ENGINE_KEY.")
 @click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: where LOCAL lies on that server.")
 @click.option("--base", default=None, help="Base model. Default: the one the live adapters were trained on.")
 @click.option("--registry", default=None, help="Registry to follow: a directory, or the URL of an object store. Default: TELLMT_REGISTRY.")
-@click.option("--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="CPU threads of the engine; 0 takes all.")
-@click.option("--max-adapters", type=click.IntRange(1, 256), default=8, show_default=True, help="Pairs loaded at once; of more, those asked for.")
-@click.option("--max-rank", type=click.IntRange(1, 256), default=16, show_default=True, help="Largest LoRA rank.")
-@click.option("--max-chars", type=click.IntRange(1, 1_000_000), default=100_000, show_default=True, help="Characters of text in one request.")
-@click.option("--max-waiting", type=click.IntRange(1, 1_000_000), default=4096, show_default=True, help="Segments that may wait, over all requests.")
-@click.option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=300, show_default=True, help="Seconds for one request, at most.")
-@click.option("--cache-mb", type=click.IntRange(0, 1 << 20), default=32, show_default=True, help="MiB of translations kept in memory; 0 keeps none.")
-@click.option("--tries", type=click.IntRange(0, 4), default=4, show_default=True, help="Ways in which a flagged segment is tried again; 0: none.")
-@click.option("--fallback", default="none", show_default=True, help="Where a pair has no adapter: pivot (through English), base, pivot,base, or none.")
-@click.option("--quota-storage", default="memory://", show_default=True, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
+@_option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads of the engine; 0 takes all.")
+@_option("--max-adapters", type=click.IntRange(1, 256), default=DEFAULT.limits.adapters - 1, help="Pairs loaded at once; of more, those asked for.")
+@_option("--max-rank", type=click.IntRange(1, 256), default=DEFAULT.limits.rank, help="Largest LoRA rank.")
+@_option("--max-chars", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.characters, help="Characters of text in one request.")
+@_option("--max-waiting", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.waiting, help="Segments that may wait, over all requests.")
+@_option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=DEFAULT.limits.timeout, help="Seconds for one request, at most.")
+@_option("--cache-mb", type=click.IntRange(0, 1 << 20), default=DEFAULT.limits.cache >> 20, help="MiB of translations kept in memory; 0 keeps none.")
+@_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways in which a flagged segment is tried again; 0: none.")
+@_option("--fallback", default="none", help="Where a pair has no adapter: pivot (through English), base, pivot,base, or none.")
+@_option("--quota-storage", default=DEFAULT.quota_storage, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
 @click.option("--compare-base", is_flag=True, help="Let callers ask for the bare base's translation beside an adapter's.")
 @click.option("--monitor", is_flag=True, help="Run the canary sets of TELLMT_MONITOR at every deploy and on a schedule, and keep what came of it there.")
-@click.option(
-    "--canary-minutes", type=click.IntRange(0, 100_000), default=360, show_default=True, help="Minutes between two runs of a set; 0: at deploys alone."
+@_option(
+    "--canary-minutes",
+    type=click.IntRange(0, 100_000),
+    default=round(DEFAULT.monitor.every / 60),
+    help="Minutes between two runs of a set; 0: at deploys alone.",
 )
 @click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the version before when a canary run finds what is live to be worse.")
 @click.option("--alarm-webhook", default="", metavar="URL", help="POST each alarm there as JSON when it begins and when it is over.")
-@click.option("--drain", type=click.FloatRange(0, 3600), default=30, show_default=True, help="Seconds in which accepted requests end after SIGTERM.")
-@click.option("--grace", type=click.FloatRange(0, 600), default=1, show_default=True, help="Of these, seconds in which new ones are still taken.")
+@_option("--drain", type=click.FloatRange(0, 3600), default=DEFAULT.listen.drain, help="Seconds in which accepted requests end after SIGTERM.")
+@_option("--grace", type=click.FloatRange(0, 600), default=DEFAULT.listen.grace, help="Of these, seconds in which new ones are still taken.")
+@_option("--log-format", type=click.Choice(get_args(LogFormat)), default=DEFAULT.log.format, help="Lines of the log: text, or json.")
+@_option("--log-level", type=click.Choice(get_args(LogLevel)), default=DEFAULT.log.level, help="The least severe records in the log.")
 @NO_SHIPPED
-def serve(
-    port: int,
-    host: str,
-    engine: str,
-    engine_url: str,
-    engine_path_map: str,
-    base: str | None,
-    registry: str | None,
-    threads: int,
-    max_adapters: int,
-    max_rank: int,
-    max_chars: int,
-    max_waiting: int,
-    timeout: float,
-    cache_mb: int,
-    tries: int,
-    fallback: str,
-    quota_storage: str,
-    feedback: Path | None,
-    compare_base: bool,
-    monitor: bool,
-    canary_minutes: int,
-    roll_back_on_alarm: bool,
-    alarm_webhook: str,
-    drain: float,
-    grace: float,
-    no_shipped: bool,
-) -> int:
+def serve(**options: Any) -> int:
     """Serve the live adapters of the registry over HTTP.
 
     Follows the registry while it runs: what is published goes live without a restart. Pairs without a live version there are answered by
     the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
     LibreTranslate's clients find /translate and /languages.
     """
-    from serve.translation.routing import parse_ways
-
-    ways = parse_ways(fallback)
-    name = choose_engine(engine)
+    config = config_of(options)
+    engine = choose_engine(config.engine.name)
     for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
+    set_up(config.log)
+    if config.monitor.home is not None:
+        writable(config.monitor.home, "monitor's directory", "TELLMT_MONITOR")
+    sock = bind(config.listen.host, config.listen.port)
+    try:
+        return _serve(config, engine, sock)
+    finally:
+        sock.close()
+
+
+def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
+    """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
     from serve.adapters.follower import Follower
+    from serve.app import create_app
     from serve.auth.keys import keys_for
     from serve.auth.quota import Quota
     from serve.corrections import Feedback
-    from serve.monitor import Monitor, Watching
-    from serve.server import run
+    from serve.monitor import Monitor
+    from serve.server import make_server, run
     from serve.translation.service import Service
 
-    if not monitor and (roll_back_on_alarm or alarm_webhook):
-        raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
-    watching = Watching()
-    if monitor:
-        home = writable(monitor_dir(), "monitor's directory", "TELLMT_MONITOR")
-        watching = Watching(home, 60.0 * canary_minutes, roll_back_on_alarm, alarm_webhook)
-    sock = bind(host, port)
-    try:
-        keeping = Feedback(feedback) if feedback else None
-        access: dict[str, Any] = {"keys": keys_for(sock.getsockname()[0]), "quota": Quota(quota_storage), "feedback": keeping}
-        access |= {"compare_base": compare_base, "monitor": Monitor(watching)}
-        found = Registry(registry)
-        shipped = shipped_adapters(no_shipped)
-        model = find_base(base or base_of(found, shipped))
-        context = min(CONTEXT, model.context)
-        options = EngineOptions(
-            base=model, max_adapters=max_adapters + 1, max_rank=max_rank, threads=threads, max_context=context, url=engine_url, path_map=engine_path_map
-        )
-        if not json_mode():
-            say(f"{url_of(sock)}: starting {name} with {model.id}; registry {found.place}")
-        limits = _limits(max_adapters, max_rank, max_chars, context)
-        limits = dataclasses.replace(limits, waiting=max_waiting, timeout=timeout, cache=cache_mb << 20, batch=options.max_batch, tries=tries, fallback=ways)
-        service = Service(open_engine(name, options), limits)
-        follower = Follower(service.versions, found, shipped=on_base(shipped, model))
-        return asyncio.run(run(service, follower, sock, lambda: _announce(service, follower, url_of(sock)), drain, grace, **access))
-    finally:
-        sock.close()
+    feedback = Feedback(config.feedback) if config.feedback else None
+    keys, quota, monitor = keys_for(sock.getsockname()[0]), Quota(config.quota_storage), Monitor(config.monitor)
+    registry = Registry(config.registry)
+    shipped = shipped_adapters(not config.shipped)
+    base = find_base(config.engine.base or most_used_base(registry, shipped))
+    limits = dataclasses.replace(config.limits, context=min(config.limits.context, base.context))
+    engine_options = EngineOptions(
+        base=base,
+        max_adapters=limits.adapters,
+        max_rank=limits.rank,
+        threads=config.engine.threads,
+        max_batch=limits.batch,
+        max_context=limits.context,
+        url=config.engine.url,
+        path_map=config.engine.path_map,
+    )
+    if not json_mode():
+        say(f"{url_of(sock)}: starting {engine} with {base.id}; registry {registry.place}")
+    service = Service(open_engine(engine, engine_options), limits)
+    follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
+    app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor)
+    server = make_server(app, service)
+    return asyncio.run(run(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

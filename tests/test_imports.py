@@ -28,7 +28,8 @@ FLOORS = {
     "train": ["."],
     "eval": [".", "scoring", "compare gate monitor study"],
     "serve": [
-        "config logs corrections",
+        "config corrections",
+        "logs",
         "engines formats metrics",
         "engines.ct2 engines.openai adapters http",
         "auth scheduling",

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -19,11 +20,12 @@ from serve.adapters.eviction import Reach
 from serve.adapters.versions import Versions
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
-from tell.console import say
 from tell.errors import AdapterError, Overloaded, RegistryError, TellmtError
 from tell.languages import parse_pair
 from tell.registry.registry import PairState, Registry
 from tell.registry.store import Stamp
+
+logger = logging.getLogger(__name__)
 
 # Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
@@ -113,7 +115,7 @@ class Follower:
         else:
             self._seen = True
         if self.reason is not None:
-            say(f"registry {self.registry.place}: readable again")
+            logger.info(f"registry {self.registry.place}: readable again")
             self.reason = None
         found = {**dict.fromkeys(self.shipped, SHIPPED), **found}
         for pair in [p for p in self.pairs if p not in found]:
@@ -156,7 +158,7 @@ class Follower:
 
     def _unreadable(self, reason: str) -> None:
         if reason != self.reason:
-            say(f"registry {self.registry.place}: {reason}; what is live stays")
+            logger.error(f"registry {self.registry.place}: {reason}; what is live stays")
         self.reason = reason
 
     def _stop(self, pair: str, why: str) -> None:
@@ -164,7 +166,7 @@ class Follower:
         if followed.task:
             followed.task.cancel()
         if versions.loaders.pop(pair, None) and followed.said:
-            say(f"{pair}: no longer served: {why}")
+            logger.info(f"{pair}: no longer served: {why}", extra={"pair": pair})
         versions.switch(pair, None)
         for names in (versions.pinned, versions.shipped, versions.failing):
             names.discard(pair)
@@ -249,7 +251,8 @@ class Follower:
         version = self.versions.live[pair]
         if followed.said != version.adapter.id:
             instead = f", instead of {followed.said[:12]}" if followed.said else ""
-            say(f"{pair}: {version.adapter.short} is live{', as it came with tellmt' if followed.shipped else ''}{instead}")
+            origin = ", as it came with tellmt" if followed.shipped else ""
+            logger.info(f"{pair}: {version.adapter.short} is live{origin}{instead}", extra={"pair": pair, "version": version.adapter.id})
             self.versions.metrics.swaps.labels(pair, "live").inc()
             followed.said = version.adapter.id
         followed.state, followed.reason, followed.error, followed.retry_at, followed.retry_after = "live", None, None, 0.0, FIRST_RETRY
@@ -288,7 +291,8 @@ class Follower:
     def _refuse(self, pair: str, followed: Followed, error: TellmtError) -> None:
         if str(error) != followed.reason:
             now = self.versions.live.get(pair)
-            say(f"{pair}: not changed: {error}; " + (f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"))
+            answering = f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"
+            logger.error(f"{pair}: not changed: {error}; {answering}", extra={"pair": pair, "version": followed.wanted})
             self.versions.metrics.swaps.labels(pair, "refused").inc()
         followed.state, followed.reason, followed.error = "refused", str(error), error
         followed.retry_at = time.monotonic() + followed.retry_after

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from serve.adapters.load_check import Proof, prove
 from serve.config import Limits
 from serve.metrics.adapter_loads import Loads
 from tell.adapter.card import Adapter, BaseRef, Card, check_base
-from tell.console import say
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
 from tell.model.anchor import AnchorConfig, render
@@ -29,6 +29,8 @@ from tell.model.translator import Translator, segment_limit
 
 if TYPE_CHECKING:
     from serve.metrics.registry import Metrics
+
+logger = logging.getLogger(__name__)
 
 # Seconds between two looks at whether a place has become free.
 LOOK = 0.02
@@ -298,9 +300,9 @@ class Versions:
         try:
             await in_time(self.engine.unload(adapter_id), UNLOAD)
         except TimeoutError:
-            say(f"{adapter_id[:12]}: not unloaded: the engine did not let it go in {UNLOAD:g} s")
+            logger.warning(f"{adapter_id[:12]}: not unloaded: the engine did not let it go in {UNLOAD:g} s", extra={"version": adapter_id})
         except TellmtError as e:
-            say(f"{adapter_id[:12]}: not unloaded: {e}")
+            logger.warning(f"{adapter_id[:12]}: not unloaded: {e}", extra={"version": adapter_id})
         self.unloaded(adapter_id)
 
     @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hmac
+import logging
 import secrets
 import time
 from collections import Counter
@@ -23,9 +24,10 @@ from serve.logs import where
 from serve.translation.quality import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.service import Service
-from tell.console import say
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
 from tell.languages import parse_pair
+
+logger = logging.getLogger(__name__)
 
 State = Literal["queued", "translating", "done", "failed"]
 
@@ -228,7 +230,7 @@ class Jobs:
             job.failure = e.with_traceback(None)
             e.__context__ = None
         except Exception as e:
-            say(f"unexpected {where(e)}, in a document")
+            logger.error(f"unexpected {where(e)}, in a document")
             job.failure = TellmtError("something went wrong in the service")
         if job.failure is not None:
             job.state = "failed"

@@ -52,14 +52,14 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language of its text."""
-    from serve.translation.source_language import find, pairs_into
+    from serve.translation.source_language import find_pair
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
     sample = LanguageSample()
     with contextlib.suppress(SampleComplete), task.opened() as f:
         task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), sample, options)
-    text_pair = find(pairs_into(offered, target), "\n".join(sample.texts), task.name)
+    text_pair = find_pair(offered, target, "\n".join(sample.texts), task.name)
     if text_pair.pair is None:
         raise NotServed("the file is in the target language already", place=task.name, found=text_pair.detected.language, valid="--from CODE")
     return text_pair.pair
@@ -103,14 +103,13 @@ def _collect(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -
 
 def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
     """The segments of a corpus in the pair's direction."""
-    from tell.corpus.directory import read_corpus
-    from tell.records import read_pairs
+    from tell.corpus.directory import open_corpus
 
-    corpus_pair = parse_pair(str(read_corpus(path)["pair"]))
-    if {corpus_pair.source, corpus_pair.target} != {pair.source, pair.target}:
-        raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(corpus_pair), valid=str(pair))
-    for segment in read_pairs(path / "pairs.jsonl"):
-        yield (segment.source, segment.target) if corpus_pair == pair else (segment.target, segment.source)
+    corpus = open_corpus(path)
+    if {corpus.pair.source, corpus.pair.target} != {pair.source, pair.target}:
+        raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(corpus.pair), valid=str(pair))
+    for segment in corpus.pairs():
+        yield (segment.source, segment.target) if corpus.pair == pair else (segment.target, segment.source)
 
 
 def _fill(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -> dict[str, UnitCounts]:

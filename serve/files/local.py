@@ -17,7 +17,7 @@ from tell.adapter.shipped import Shipped
 from tell.console import say
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair
-from tell.model.engine import EngineOptions, choose_engine, open_engine
+from tell.model.engine import EngineOptions, choose_engine, open_engine, traits_of
 from tell.model.translator import Translator
 from tell.registry.registry import Registry
 from tell.text.flags import Checked, prepare, union
@@ -25,9 +25,6 @@ from tell.text.segments import Span, fill, pieces
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.
 CONTEXT = 4096
-# Segments handed to the engine at once, and how many such batches: one or more wait while one runs. The GPU driver batches by itself and wants many.
-LINES, PARALLEL = {"vllm": 64}, {"vllm": 12}
-LINES_CPU, PARALLEL_CPU = 64, 3
 # Ways in which a flagged segment is retried.
 TRIES = 4
 NONE_LIVE = "none yet; publish one with: tellmt publish"
@@ -38,9 +35,10 @@ class LocalBackend:
 
     characters = 1 << 20
 
-    def __init__(self, decoder: Decoder, engine: str, effort: Effort):
+    def __init__(self, decoder: Decoder, effort: Effort):
         self.decoder, self.effort = decoder, effort
-        self.lines, self.parallel = LINES.get(engine, LINES_CPU), PARALLEL.get(engine, PARALLEL_CPU)
+        traits = traits_of(decoder.translator.engine)
+        self.lines, self.parallel = traits.segments_per_call, traits.calls_at_once
         self.adapters = [decoder.translator.adapter_id or ""]
 
     def _split(self, texts: Sequence[str]) -> list[list[Span] | RequestError]:
@@ -104,7 +102,7 @@ async def open_local(
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
-        yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), name, Effort(quality, tries))
+        yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries))
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.
         await asyncio.shield(engine.close())

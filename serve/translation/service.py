@@ -19,10 +19,10 @@ from serve.scheduling.queue import Job, Queue, Slot
 from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
 from serve.translation.quality import samplings
 from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
-from serve.translation.routing import Route, reachable, route
+from serve.translation.routing import Route, TextRoutes, reachable, route, route_texts
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
-from tell.model.engine import Engine
+from tell.model.engine import Engine, traits_of
 from tell.model.tokenizer import Tokens
 from tell.text.flags import Checked, prepare
 from tell.text.segments import pieces
@@ -54,7 +54,7 @@ class Service:
         self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
-        self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
+        self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
         self.versions.unloaded = self._unloaded
 
@@ -118,6 +118,15 @@ class Service:
         before the start nothing is served yet."""
         self._answering()
         return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
+
+    async def routes(self, source: str, target: str, texts: Sequence[str], ways: Sequence[Way] | None = None, base_only: bool = False) -> TextRoutes:
+        """`serve.translation.routing.route_texts`: with `source` auto each text by its own language; with `base_only` the base without the adapters."""
+
+        def find_route(source: str, target: str) -> Route:
+            return dataclasses.replace(self.route(source, target, ways), bare=base_only)
+
+        served = self.pairs(self.limits.fallback if ways is None else ways)
+        return await route_texts(served, find_route, source, target, texts)
 
     @property
     def busy(self) -> bool:

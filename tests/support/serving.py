@@ -12,8 +12,11 @@ from typing import Any
 import httpx
 
 from serve.adapters.follower import Follower
+from serve.api.state import state_of
+from serve.app import create_app
 from serve.cli import bind, url_of
-from serve.config import Limits
+from serve.config import Limits, LogConfig
+from serve.logs import set_up
 from serve.server import make_server
 from serve.translation.service import Service
 from tell.adapter.card import Adapter
@@ -45,17 +48,17 @@ class Running:
         return [t["text"] for t in answer.json()["translations"]]
 
     def status(self, pair: str = "is-en") -> dict[str, Any]:
-        found = [p for p in self.http.get("/api/v1/adapters").json()["pairs"] if p["pair"] == pair]
-        return dict(found[0]) if found else {}
+        pairs = [p for p in self.http.get("/api/v1/adapters").json()["pairs"] if p["pair"] == pair]
+        return dict(pairs[0]) if pairs else {}
 
     def metric(self, name: str, **labels: str) -> float:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def until(wanted: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of `wanted`; fails when there is none in time."""
     end = time.monotonic() + seconds
-    while not (value := wanted()):
+    while not (value := condition()):
         assert time.monotonic() < end, "not in time"
         time.sleep(0.01)
     return value
@@ -68,14 +71,16 @@ def running(
     engine: Callable[[EngineOptions], Engine] = FakeEngine,
     limits: Limits | None = None,
     shipped: dict[str, Shipped] | None = None,
+    protocol: type[Any] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`access`: keys, quotas and protocol of `serve.server.make_server`."""
-    taken = limits or Limits(context=min(4096, base.context))
-    service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
+    """`protocol`: that of `serve.server.make_server`; `access`: keys, quotas and so on of `serve.app.create_app`."""
+    set_up(LogConfig())
+    limits = limits or Limits(context=min(4096, base.context))
+    service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
     follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
-    server = make_server(service, follower, **access)
+    server = make_server(create_app(service, follower, **access), service, protocol)
     up = threading.Event()
     problems: list[BaseException] = []
     loop = asyncio.new_event_loop()
@@ -86,7 +91,7 @@ def running(
         try:
             await service.start()
             await follower.look()
-            following = asyncio.gather(follower.run(), server.config.app.state.monitor.run())
+            following = asyncio.gather(follower.run(), state_of(server.config.app).monitor.run())
             up.set()
             await serving
         finally:
@@ -112,9 +117,9 @@ def running(
     up.wait()
     try:
         assert not problems, problems
-        found = Running(service, follower, url, loop)
-        with found.http:
-            yield found
+        running_service = Running(service, follower, url, loop)
+        with running_service.http:
+            yield running_service
     finally:
         server.should_exit = True
         worker.join()

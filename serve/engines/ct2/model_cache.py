@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tell.console import say
 from tell.errors import BadInput
+
+logger = logging.getLogger(__name__)
 
 MARK = "tellmt-ct2.json"
 LIMIT = "TELLMT_CT2_CACHE_GB"
@@ -156,5 +158,5 @@ def prune(folder: Path, limit: int) -> list[str]:
                     total -= size
                     removed.append(path.name)
     for name in removed:
-        say(f"{folder}: removed {name}, the longest unused; {LIMIT} bounds this cache")
+        logger.warning(f"{folder}: removed {name}, the longest unused; {LIMIT} bounds this cache")
     return removed

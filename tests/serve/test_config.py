@@ -1,0 +1,69 @@
+"""Every option of `tellmt serve` has a place in ServeConfig, and what is not given is what ServeConfig has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from serve.cli import config_of, serve
+from serve.config import ServeConfig
+from tell.errors import BadInput
+
+# Another value than the default, for each option.
+OTHER: dict[str, Any] = {
+    "port": 1, "host": "::1", "engine": "ct2", "engine_url": "http://a", "engine_path_map": "/a=/b", "base": "tiny", "registry": "/r", "threads": 3,
+    "max_adapters": 2, "max_rank": 8, "max_chars": 10, "max_waiting": 11, "timeout": 12.0, "cache_mb": 1, "tries": 1, "fallback": "pivot",
+    "quota_storage": "redis://a", "feedback": Path("f"), "compare_base": True, "monitor": True, "canary_minutes": 5, "roll_back_on_alarm": True,
+    "alarm_webhook": "http://b", "drain": 7.0, "grace": 0.5, "log_format": "json", "log_level": "debug", "no_shipped": True,
+}  # fmt: skip
+
+
+def options(*args: str) -> dict[str, Any]:
+    return dict(serve.make_context("serve", list(args)).params)
+
+
+def test_without_options_it_is_the_default() -> None:
+    assert config_of(options()) == ServeConfig()
+
+
+def test_each_option_changes_the_config(isolated: Path) -> None:
+    names = {p.name for p in serve.params if p.expose_value}
+    assert set(OTHER) == names == set(options())
+    for name, value in OTHER.items():
+        beside = {"monitor": True} if name in ("roll_back_on_alarm", "alarm_webhook", "canary_minutes") else {}
+        assert config_of({**options(), **beside, name: value}) != config_of({**options(), **beside}), name
+
+
+def test_each_value_arrives(isolated: Path) -> None:
+    config = config_of(OTHER)
+    listen, engine, limits, monitor = config.listen, config.engine, config.limits, config.monitor
+    assert (listen.host, listen.port, listen.drain, listen.grace) == ("::1", 1, 7.0, 0.5)
+    assert (engine.name, engine.base, engine.threads, engine.url, engine.path_map) == ("ct2", "tiny", 3, "http://a", "/a=/b")
+    # One more than live, for the new version during a change.
+    assert (limits.adapters, limits.rank, limits.characters, limits.waiting) == (3, 8, 10, 11)
+    assert (limits.timeout, limits.cache, limits.tries, limits.fallback) == (12.0, 1 << 20, 1, ("pivot",))
+    assert monitor.home is not None and (monitor.every, monitor.roll_back, monitor.webhook) == (300.0, True, "http://b")
+    assert (config.log.format, config.log.level) == ("json", "debug")
+    assert (config.registry, config.shipped, config.quota_storage, config.feedback, config.compare_base) == ("/r", False, "redis://a", Path("f"), True)
+
+
+def test_an_option_without_a_place_is_an_error() -> None:
+    with pytest.raises(TypeError, match="options without a place in ServeConfig: colour"):
+        config_of({**options(), "colour": "red"})
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(click.UsageError, match="go with --monitor"):
+        config_of(options("--roll-back-on-alarm"))
+    with pytest.raises(BadInput, match="--fallback"):
+        config_of(options("--fallback", "always"))
+
+
+def test_the_environment_and_the_settings_file_reach_it(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELLMT_SERVE_MAX_WAITING", "77")
+    context = serve.make_context("serve", ["--grace", "2"], auto_envvar_prefix="TELLMT_SERVE", default_map={"max_adapters": 4, "grace": 9})
+    config = config_of(context.params)
+    assert (config.limits.waiting, config.limits.adapters, config.listen.grace) == (77, 5, 2)
