@@ -13,7 +13,7 @@ from serve.config import Limits
 from serve.documents.jobs import JobLimits
 from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, fit_name
 from serve.formats import format_of
-from serve.formats.units import Made, Unit
+from serve.formats.units import Replacement, Unit
 from tell.errors import EngineError
 from tell.text.segments import fill, pieces, split
 from tests.conftest import ROOT
@@ -88,12 +88,12 @@ def test_documents_of_other_formats(service: Running, mark: str, name: str) -> N
     assert answer.headers["content-type"] == format.media_type
     given: list[str] = []
 
-    def marked(unit: Unit) -> Made:
+    def marked(unit: Unit) -> Replacement:
         given.append(unit.text)
-        return Made(fill(spans := split(unit.text), [mark + spans[i].text for i in pieces(spans)]))
+        return Replacement(fill(spans := split(unit.text), [mark + spans[i].text for i in pieces(spans)]))
 
     wanted, _ = through(format.name, raw, marked, pair="is-en")
-    assert (members(answer.content) == members(wanted)) if format.packed else (answer.content == wanted)
+    assert (members(answer.content) == members(wanted)) if format.zipped else (answer.content == wanted)
     assert given and answer.content != raw
     service.http.delete(f"{JOBS}/{job['id']}")
 

@@ -15,6 +15,7 @@ import pytest
 
 from serve.adapters.follower import Follower
 from serve.config import Limits
+from serve.translation.decoder import Decoder
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions
 from tell.registry.registry import Registry
@@ -112,13 +113,13 @@ def test_one_that_leaves_does_not_take_others_along(slow: Running) -> None:
 @pytest.mark.clock
 def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long text is tokenised in a thread, which cannot be stopped; nothing of it reaches the engine."""
-    plan = type(slow.service)._plan
+    split = Decoder.split
 
     def slowly(self: Any, *args: Any) -> Any:
         time.sleep(0.5)
-        return plan(self, *args)
+        return split(self, *args)
 
-    monkeypatch.setattr(type(slow.service), "_plan", slowly)
+    monkeypatch.setattr(Decoder, "split", slowly)
     given = len(slow.engine.given)
     with client(slow, "document"):
         until(lambda: slow.metric("tellmt_segments_waiting") == 300)
