@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal, get_args
 
 from serve.adapters.versions import Version
-from serve.config import Way
+from serve.config import Fallback
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
 from serve.translation.quality import Quality
@@ -70,7 +70,7 @@ class Job:
     quality: Quality = "fast"
     used: Quality = "fast"
     # The fallback, where the pair has no adapter.
-    way: Way | None = None
+    fallback: Fallback | None = None
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     secret: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32))
     state: State = "queued"
@@ -273,7 +273,7 @@ class Jobs:
                 await asyncio.sleep(min(e.retry_after, LONGEST_WAIT))
                 continue
             job.adapters += [name for name in dict.fromkeys(v.name for v in versions) if name not in job.adapters]
-            job.way, job.truncated = route.way or job.way, job.truncated or translation.truncated
+            job.fallback, job.truncated = route.fallback or job.fallback, job.truncated or translation.truncated
             if options.quality == "fast":
                 job.used = "fast"
             return dataclasses.replace(translation, segments=())

@@ -11,28 +11,28 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 from serve.adapters.versions import Versions
-from serve.config import Way
+from serve.config import Fallback
 from serve.translation.source_language import find_all, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
 from tell.text.language_id import Detected
 
-WAYS: tuple[Way, ...] = get_args(Way)
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 # The language that a pivot goes through.
 PIVOT_LANGUAGE = "en"
-ALLOWED = "none, or pivot, base, or both in the order in which they are to be tried"
+ALLOWED_FALLBACKS = "none, or pivot, base, or both in the order in which they are to be tried"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """The pairs that translate one after the other. `way` is None where the pair has an adapter of its own; in a `base` route no adapter takes part.
+    """The pairs that translate one after the other. `fallback` is None where the pair has an adapter of its own; in a `base` route no adapter takes part.
 
     With `bare` the base translates with the adapters' prompts, so that clients can compare the two.
     """
 
     pair: str
     steps: tuple[str, ...]
-    way: Way | None = None
+    fallback: Fallback | None = None
     bare: bool = False
 
 
@@ -70,30 +70,28 @@ class TextRoutes:
         return runs
 
 
-def parse_ways(text: str) -> tuple[Way, ...]:
+def parse_fallbacks(text: str) -> tuple[Fallback, ...]:
     """`none`, `pivot`, `base` or `pivot,base`. Raises BadInput."""
     words = [word.strip() for word in text.split(",")]
-    ways = tuple(way for word in words for way in WAYS if way == word)
+    fallbacks = tuple(fallback for word in words for fallback in FALLBACKS if fallback == word)
     if words in (["none"], [""]):
         return ()
-    if len(ways) != len(words) or len(set(ways)) != len(ways):
-        raise BadInput(
-            "not a way to translate without an adapter", place="--fallback", found=text, valid="none, pivot, base, or pivot,base in the order to try"
-        )
-    return ways
+    if len(fallbacks) != len(words) or len(set(fallbacks)) != len(fallbacks):
+        raise BadInput("not a fallback", place="--fallback", found=text, valid="none, pivot, base, or pivot,base in the order to try")
+    return fallbacks
 
 
-def asked_ways(allowed: Sequence[Way], asked: str | Sequence[str]) -> tuple[Way, ...]:
+def requested_fallbacks(allowed: Sequence[Fallback], requested: str | Sequence[str]) -> tuple[Fallback, ...]:
     """The fallbacks that a request names, in its order. Raises RequestError for one that the operator does not allow."""
-    names = [] if asked == "none" else [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+    names = [] if requested == "none" else [requested] if isinstance(requested, str) else list(dict.fromkeys(requested))
     for name in names:
         if name not in allowed:
             raise RequestError("the service does not offer this fallback (serve --fallback)", place="fallback", found=name, valid=", ".join(allowed) or "none")
-    return tuple(way for name in names for way in WAYS if way == name)
+    return tuple(fallback for name in names for fallback in FALLBACKS if fallback == name)
 
 
-def route(versions: Versions, source: str, target: str, ways: Sequence[Way], allowed: Sequence[Way] = ()) -> Route:
-    """The route of a pair: its adapter, or else the first of `ways` that leads to the target language.
+def route(versions: Versions, source: str, target: str, fallbacks: Sequence[Fallback], allowed: Sequence[Fallback] = ()) -> Route:
+    """The route of a pair: its adapter, or else the first of `fallbacks` that leads to the target language.
 
     Raises LanguageError, RequestError, and NotServed; its message names the allowed fallbacks that lead there and were not asked for.
     """
@@ -104,11 +102,11 @@ def route(versions: Versions, source: str, target: str, ways: Sequence[Way], all
         if source == "auto":
             raise
         pairs = LanguagePair(language(source, "source"), language(target, "target"))
-        for way in ways:
-            if (steps := _steps(versions, pairs, way)) is not None:
-                return Route(str(pairs), steps, way)
-        if open_ways := [way for way in allowed if _steps(versions, pairs, way) is not None]:
-            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(open_ways)}") from None
+        for fallback in fallbacks:
+            if (steps := _steps(versions, pairs, fallback)) is not None:
+                return Route(str(pairs), steps, fallback)
+        if possible := [fallback for fallback in allowed if _steps(versions, pairs, fallback) is not None]:
+            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(possible)}") from None
         raise
 
 
@@ -127,8 +125,8 @@ async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Ro
     return TextRoutes(tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected) for t in text_pairs), routes[needed[0]])
 
 
-def _steps(versions: Versions, pair: LanguagePair, way: Way) -> tuple[str, ...] | None:
-    if way == "base":
+def _steps(versions: Versions, pair: LanguagePair, fallback: Fallback) -> tuple[str, ...] | None:
+    if fallback == "base":
         return (str(pair),)
     try:
         return versions.find(pair.source.tag, PIVOT_LANGUAGE), versions.find(PIVOT_LANGUAGE, pair.target.tag)
@@ -137,16 +135,16 @@ def _steps(versions: Versions, pair: LanguagePair, way: Way) -> tuple[str, ...] 
         return None
 
 
-def reachable(served: Sequence[str], ways: Sequence[Way]) -> list[str]:
-    """The pairs that are served, and those that these ways add between the languages of served ones."""
+def reachable(served: Sequence[str], fallbacks: Sequence[Fallback]) -> list[str]:
+    """The pairs that are served, and those that the fallbacks add between the languages of served pairs."""
     pairs = [parse_pair(pair) for pair in served]
     reached = set(served)
     english = {p.source.tag for p in pairs if _is_pivot_language(p.source.tag)} | {p.target.tag for p in pairs if _is_pivot_language(p.target.tag)}
-    if "pivot" in ways:
+    if "pivot" in fallbacks:
         into_english = [p.source for p in pairs if p.target.tag in english and p.source.tag not in english]
         out_of_english = [p.target for p in pairs if p.source.tag in english and p.target.tag not in english]
         reached |= {str(LanguagePair(a, b)) for a in into_english for b in out_of_english if a != b}
-    if "base" in ways:
+    if "base" in fallbacks:
         known = {side for p in pairs for side in (p.source, p.target)}
         reached |= {str(LanguagePair(a, b)) for a in known for b in known if a != b}
     return sorted(reached)

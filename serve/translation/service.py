@@ -13,7 +13,7 @@ from typing import Literal
 
 from serve.adapters.base_only import PREFIX, bare
 from serve.adapters.versions import Version, Versions
-from serve.config import Limits, Way
+from serve.config import Fallback, Limits
 from serve.scheduling.batch_window import window_of
 from serve.scheduling.queue import Job, Queue, Slot
 from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
@@ -102,30 +102,30 @@ class Service:
         """`lease` of what translates in one step of a route."""
         pair = parse_pair(route.steps[number])
         async with contextlib.AsyncExitStack() as stack:
-            if route.way != "base":
+            if route.fallback != "base":
                 version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
                 yield bare(version) if route.bare else version
                 return
             self._answering()
             yield self.versions.bare(pair)
 
-    def pairs(self, ways: Sequence[Way] = ()) -> list[str]:
-        """The pairs that are served, and those that these ways add."""
-        return reachable(self.versions.pairs(), ways) if ways else self.versions.pairs()
+    def pairs(self, fallbacks: Sequence[Fallback] = ()) -> list[str]:
+        """The pairs that are served, and those that the fallbacks add."""
+        return reachable(self.versions.pairs(), fallbacks) if fallbacks else self.versions.pairs()
 
-    def route(self, source: str, target: str, ways: Sequence[Way] | None = None) -> Route:
-        """`serve.translation.routing.route`; without `ways` by those that the operator has named. Raises EngineError as `lease`:
+    def route(self, source: str, target: str, fallbacks: Sequence[Fallback] | None = None) -> Route:
+        """`serve.translation.routing.route`; without `fallbacks` with those that the operator allows. Raises EngineError as `lease`:
         before the start nothing is served yet."""
         self._answering()
-        return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
+        return route(self.versions, source, target, self.limits.fallback if fallbacks is None else fallbacks, self.limits.fallback)
 
-    async def routes(self, source: str, target: str, texts: Sequence[str], ways: Sequence[Way] | None = None, base_only: bool = False) -> TextRoutes:
+    async def routes(self, source: str, target: str, texts: Sequence[str], fallbacks: Sequence[Fallback] | None = None, base_only: bool = False) -> TextRoutes:
         """`serve.translation.routing.route_texts`: with `source` auto each text by its own language; with `base_only` the base without the adapters."""
 
         def find_route(source: str, target: str) -> Route:
-            return dataclasses.replace(self.route(source, target, ways), bare=base_only)
+            return dataclasses.replace(self.route(source, target, fallbacks), bare=base_only)
 
-        served = self.pairs(self.limits.fallback if ways is None else ways)
+        served = self.pairs(self.limits.fallback if fallbacks is None else fallbacks)
         return await route_texts(served, find_route, source, target, texts)
 
     @property
@@ -248,9 +248,9 @@ class Service:
                 step = await self.translate(version, texts, step_options)
             translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step
             texts = [t.text for t in step]
-        if route.way is None:
+        if route.fallback is None:
             return translations
-        return [dataclasses.replace(t, way=route.way, by=tuple(versions)) for t in translations]
+        return [dataclasses.replace(t, fallback=route.fallback, versions=tuple(versions)) for t in translations]
 
     async def _in_background(self, version: Version, texts: Sequence[str], options: RequestOptions) -> list[Translation]:
         """A few texts at a time, each once nothing else waits, or, where something always does, when it has waited its time."""

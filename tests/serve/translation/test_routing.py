@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serve.config import Limits, Way
-from serve.translation.routing import parse_ways, reachable
+from serve.config import Fallback, Limits
+from serve.translation.routing import parse_fallbacks, reachable
 from tell.client import Client
 from tell.errors import BadInput, NotServed
 from tell.model.engine import Generation, Prompt
@@ -20,7 +20,7 @@ from tests.support.slow_engine import SlowEngine
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Live are is-en, en-is, fo-is and pt-BR:en. So pt-BR to is is a pivot away, fo to en is not: nothing leads from fo to en but the base.
-BOTH: tuple[Way, ...] = ("pivot", "base")
+BOTH: tuple[Fallback, ...] = ("pivot", "base")
 
 
 class Marking(SlowEngine):
@@ -32,8 +32,8 @@ class Marking(SlowEngine):
 
 
 @contextmanager
-def serving(made: Any, *ways: Way) -> Iterator[Running]:
-    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=ways)) as found:
+def serving(made: Any, *fallbacks: Fallback) -> Iterator[Running]:
+    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=fallbacks)) as found:
         yield found
 
 
@@ -159,7 +159,7 @@ def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Runn
     assert shared.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).status_code == 400
 
 
-WIDER: list[tuple[list[str], tuple[Way, ...], list[str]]] = [
+WIDER: list[tuple[list[str], tuple[Fallback, ...], list[str]]] = [
     (["en-is", "fo-en"], ("pivot",), ["en-is", "fo-en", "fo-is"]),
     (["en-is", "is-en", "fo-en", "en-fo"], ("pivot",), ["en-fo", "en-is", "fo-en", "fo-is", "is-en", "is-fo"]),
     (["is-en"], ("pivot",), ["is-en"]),
@@ -174,12 +174,12 @@ def test_what_lists_add_is_what_is_translated() -> None:
 
 
 def test_the_option(cli: Any) -> None:
-    assert [parse_ways(t) for t in ("none", "", "pivot", "base, pivot")] == [(), (), ("pivot",), ("base", "pivot")]
+    assert [parse_fallbacks(t) for t in ("none", "", "pivot", "base, pivot")] == [(), (), ("pivot",), ("base", "pivot")]
     for bad in ("english", "pivot,pivot", "none,base", "pivot;base"):
         with pytest.raises(BadInput, match="--fallback"):
-            parse_ways(bad)
+            parse_fallbacks(bad)
     ran = cli("serve", "--port", "0", "--fallback", "always", ok=False)
-    assert ran.code == 2 and "--fallback: not a way to translate without an adapter; found always; valid: none, pivot" in ran.err
+    assert ran.code == 2 and "--fallback: not a fallback; found always; valid: none, pivot" in ran.err
 
 
 def test_the_typed_client(both: Running, made: Any) -> None:
