@@ -150,11 +150,11 @@ class Jobs:
             self._forget(min(fetched, key=lambda job: job.created))
 
     def _full(self, owner: str, size: int) -> Overloaded | None:
-        own = [job for job in self._jobs.values() if job.owner == owner]
-        if len(own) >= self.limits.own:
-            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(own))
-        held = sum(job.held() for job in self._jobs.values())
-        if len(self._jobs) >= self.limits.jobs or held + size > self.limits.bytes:
+        owner_jobs = [job for job in self._jobs.values() if job.owner == owner]
+        if len(owner_jobs) >= self.limits.own:
+            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(owner_jobs))
+        kept_bytes = sum(job.held() for job in self._jobs.values())
+        if len(self._jobs) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
             return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
         return None
 
@@ -187,10 +187,10 @@ class Jobs:
     def opened(self, secret: str, owner: str | None = None, id: str | None = None) -> Job:
         """The job that a secret opens; with an id, that one only. Raises NotFound."""
         jobs = list(self._jobs.values()) if id is None else [self.find(str(owner), id)]
-        given = secret.encode(errors="replace")
-        if (found := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given)]) == []:
+        given_secret = secret.encode(errors="replace")
+        if (matching := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given_secret)]) == []:
             raise NotFound("no such document, or it is gone")
-        return found[0]
+        return matching[0]
 
     async def drop(self, job: Job) -> None:
         """Forget a job; returns when the engine has let go of it."""

@@ -44,7 +44,7 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
         return LanguagePair(source_language, target_language)
     fitting = [p for p in map(parse_pair, offered) if source_language in (None, p.source) and target_language in (None, p.target)]
     if len(fitting) != 1:
-        missing = " and ".join(name for name, given in (("--from", source_language), ("--to", target_language)) if given is None)
+        missing = " and ".join(name for name, chosen in (("--from", source_language), ("--to", target_language)) if chosen is None)
         listed = ", ".join(offered) or "no pair is live yet; publish one with: tellmt publish"
         raise BadInput(f"{missing} needed", found=f"{len(fitting)} live pairs that fit", valid=listed)
     return fitting[0]

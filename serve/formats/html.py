@@ -43,12 +43,12 @@ class _Event:
 
 def _tag_end(text: str, at: int) -> int:
     """Where a tag ends; -1 where it does not. A `>` in a quoted value is none."""
-    while found := _QUOTE_OR_END.search(text, at):
-        if found.group() == ">":
-            return found.end()
-        at = found.end()
+    while quote_or_end := _QUOTE_OR_END.search(text, at):
+        if quote_or_end.group() == ">":
+            return quote_or_end.end()
+        at = quote_or_end.end()
         if text[max(0, at - 50) : at - 1].rstrip().endswith("="):
-            at = text.find(found.group(), at) + 1
+            at = text.find(quote_or_end.group(), at) + 1
             if not at:
                 return -1
     return -1
@@ -116,7 +116,7 @@ def _markup(piece: Piece) -> str:
 
 def _flushed(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor) -> str:
     """A stretch between two ends of sentences, translated; each piece comes with its markup in the file."""
-    unchanged = "".join(own for _, own in stretch)
+    unchanged = "".join(markup for _, markup in stretch)
     line = line_of([piece for piece, _ in stretch])
     if line is None:
         return unchanged

@@ -44,10 +44,10 @@ class Entry:
 
 
 def unescape(text: str) -> str:
-    def back(found: re.Match[str]) -> str:
-        if found.group(3):
-            return _ESCAPES.get(found.group(3), found.group(3))
-        return chr(int(found.group(1), 8) if found.group(1) else int(found.group(2), 16))
+    def back(escape: re.Match[str]) -> str:
+        if escape.group(3):
+            return _ESCAPES.get(escape.group(3), escape.group(3))
+        return chr(int(escape.group(1), 8) if escape.group(1) else int(escape.group(2), 16))
 
     return _ESCAPED.sub(back, text) if "\\" in text else text
 
@@ -143,11 +143,11 @@ def header_of(text: str, encoding: str, visitor: UnitVisitor, max_forms: int) ->
 
 def _form(entry: Entry, header: Header, number: int) -> str:
     """The string that a plural form is translated from."""
-    one, many = entry.text("msgid"), entry.text("msgid_plural")
+    singular, plural = entry.text("msgid"), entry.text("msgid_plural")
     if not header.singular[number]:
-        return many
-    number_is_said = sorted(p.text for p in find(one)) == sorted(p.text for p in find(many))
-    return one if header.only[number] or number_is_said else many
+        return plural
+    number_is_said = sorted(p.text for p in find(singular)) == sorted(p.text for p in find(plural))
+    return singular if header.only[number] or number_is_said else plural
 
 
 def _marked(lines: list[str], first_string: int, end: str) -> list[str]:

@@ -52,8 +52,8 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
             run = events[start : end + 1]
             style = [raw_of(run[a : b + 1]) for a, b in _children(run, "rPr")]
             formatted_texts.append((xml.decode(style[0]) if style else "", "".join(_text(run, s) for s in _children(run, "t"))))
-    whole = "".join(text for _, text in formatted_texts)
-    if not formatted_texts or whole.strip() in unchanged_names:
+    text_of_cell = "".join(text for _, text in formatted_texts)
+    if not formatted_texts or text_of_cell.strip() in unchanged_names:
         return raw_of(events)
     characters_by_format = Counter({style: 0 for style, _ in formatted_texts})
     for run_format, text in formatted_texts:
