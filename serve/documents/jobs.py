@@ -123,7 +123,7 @@ class Jobs:
     def __init__(self, service: Service, limits: JobLimits | None = None):
         self.service, self.limits = service, limits or JobLimits()
         self._jobs: dict[str, Job] = {}
-        # By owner, while it has jobs: who may be under way.
+        # By owner, while it has jobs: limits how many of them are under way.
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -193,7 +193,7 @@ class Jobs:
         return matching[0]
 
     async def drop(self, job: Job) -> None:
-        """Forget a job; returns when the engine has let go of it."""
+        """Forget a job; returns when the engine has stopped working for it."""
         self._forget(job)
         if job.task is not None and not job.task.done():
             job.task.cancel()
@@ -226,7 +226,7 @@ class Jobs:
         except TimeoutError:
             job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")
         except TellmtError as e:
-            # Without what was on the stack, which holds the texts.
+            # Without its traceback, whose frames hold the texts.
             job.failure = e.with_traceback(None)
             e.__context__ = None
         except Exception as e:

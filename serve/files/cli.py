@@ -68,7 +68,7 @@ def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], o
 def _backends(
     server: str | None, registry: str | None, no_shipped: bool, engine: str, tries: int, jobs: int | None, quality: Quality
 ) -> tuple[Callable[[], list[str]], OpenBackend]:
-    """What lists the pairs there are, once they are needed, and what opens a backend for one of them."""
+    """A function that lists the pairs there are, and one that opens a backend for one of them."""
     if server:
         from serve.files.remote import offered_by, open_remote
 

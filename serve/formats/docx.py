@@ -1,7 +1,7 @@
 """DOCX: the paragraphs of a document, its tables, headers, footers, footnotes, endnotes and text boxes. Everything else stays byte for byte.
 
 A paragraph is a text, whatever runs Word has cut it into; runs that differ in formatting from most of it go along as tags and come back. Tabs and line breaks
-part a paragraph. Left as they are: codes of fields, formulas, deleted text, what is in pictures and charts. Comments are not translated.
+part a paragraph. Codes of fields, formulas, deleted text, pictures and charts stay as they are. Comments are not translated.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _AROUND = {"hyperlink", "ins", "smartTag", "moveTo", "dir", "bdo"}
 # Marks without width; they stand before or after a text as well as in it.
 _STARTS = {"bookmarkStart", "commentRangeStart", "permStart", "moveToRangeStart", "moveFromRangeStart"}
 _ENDS = {"bookmarkEnd", "commentRangeEnd", "permEnd", "moveToRangeEnd", "moveFromRangeEnd"}
-# What Word notes for itself, and writes anew.
+# Notes that Word makes for itself, and writes anew.
 _DROPPED = {"proofErr", "lastRenderedPageBreak"}
 # Where a text ends.
 _BORDERS = {"tab", "ptab", "br", "cr"}
-# Of a run's formatting, what no reader sees.
+# Formatting of a run that no reader sees.
 _UNSEEN = re.compile(r"<w:(?:lang|noProof|rFonts w:hint)\b[^<>]*/>")
 # Text boxes inside text boxes.
 DEEPEST = 8
@@ -101,7 +101,7 @@ class _Part:
         return atoms
 
     def _control(self, element: list[Event], level: int) -> list[_Atom]:
-        """A content control: what is said of it opens, its content is text like any other."""
+        """A content control: its properties are an opening tag, and its content is text like any other."""
         start = next((i for i in range(1, len(element)) if element[i].kind == "start" and element[i].local == "sdtContent"), None)
         if start is None or not element[inner(element, start)].raw:
             return [_Atom("void", raw_of(element))]
@@ -109,7 +109,7 @@ class _Part:
         return [_Atom("open", raw_of(element[: start + 1])), *self._atoms(element[start + 1 : end], level), _Atom("close", raw_of(element[end:]))]
 
     def _nested(self, events: list[Event], level: int) -> bytes:
-        """What is no text of the paragraph, with the paragraphs of the text boxes in it translated."""
+        """An element that is no text of the paragraph; paragraphs of text boxes in it are translated."""
         if level >= DEEPEST or not any(e.kind == "start" and e.local == "txbxContent" for e in events):
             return raw_of(events)
         parts, index = [], 0
@@ -163,7 +163,7 @@ class _Part:
         return (match.group(1) or "") if match else ""
 
     def _stretch(self, atoms: list[_Atom], place: str) -> bytes:
-        """What stands between two borders, translated where it has text."""
+        """The atoms between two borders, translated where they have text."""
         unchanged = b"".join(a.raw for a in atoms)
         atoms = _whole_fields(atoms)
         pieces_of_stretch, styles = self._pieces(atoms)

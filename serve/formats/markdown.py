@@ -70,7 +70,7 @@ def _marks(text: str) -> list[Piece]:
 
 
 def pieces_of(text: str, references: set[str]) -> list[Piece]:
-    """The text of a block as pieces: text, and what is code, a link's address, or a mark."""
+    """The text of a block as pieces: text, code, addresses of links, and marks."""
     pieces: list[Piece] = []
     position = 0
     code_spans = [(m.start(), m.end()) for m in re.finditer(_CODE, text)]
@@ -110,7 +110,7 @@ def _translated(text: str, place: str, references: set[str], visitor: UnitVisito
 
 
 def _block(lines: list[str], first: int, contents: list[str], references: set[str], visitor: UnitVisitor) -> None:
-    """A block's lines, from `first` on, in place; `contents` are what they say without marks of blocks."""
+    """Translate a block's lines, from `first` on, in place; `contents` are the lines' texts without marks of blocks."""
     spans = []
     for number, content in enumerate(contents):
         body, core = lines[first + number], content.strip()
@@ -151,7 +151,7 @@ def _block(lines: list[str], first: int, contents: list[str], references: set[st
 
 
 def _cells(row: str) -> list[tuple[int, int]]:
-    """(start, end) of what the cells of a row say."""
+    """(start, end) of the texts in the cells of a row."""
     cells = []
     for cell in re.finditer(r"(?:\\.|`[^`|]*`|[^|\\])+", row):
         core = cell.group().strip()
@@ -175,7 +175,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     lines = re.split(r"(?<=\n)", body)
     original_lines = list(lines)
     env: dict[str, dict[str, object]] = {}
-    # What markdown-it takes for a line's end, and nothing else.
+    # The line ends are those of markdown-it, and no others.
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body, env)
     references = set(env.get("references", {}))
     visitor_of_body = _LineOffset(visitor, skipped)

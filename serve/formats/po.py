@@ -16,7 +16,7 @@ from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.placeholders import find
 
-# Forms in languages that have most, and what a broken header may claim.
+# The most forms that any language has; a broken header may claim more.
 MOST = 10
 # Numbers for which a language's form is asked; all rules that are in use repeat within 100.
 NUMBERS = 200
@@ -60,7 +60,7 @@ def entries(lines: list[str]) -> Iterator[Entry]:
         stripped = line.rstrip("\r\n").strip(" \t")
         match = _STRING.match(stripped)
         name = match.group(1) if match else None
-        # What comes after an entry's last msgstr begins the next one.
+        # After an entry's last msgstr the next entry begins.
         if complete and (stripped.startswith("#") or not stripped or name in ("msgctxt", "msgid")):
             yield entry
             entry, complete, current_name = Entry(number, []), False, ""

@@ -48,7 +48,7 @@ class Replacement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the user says of a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
+    """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
     `again`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
     """

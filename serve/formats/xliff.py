@@ -16,7 +16,7 @@ from tell.errors import CorpusError
 
 # Inline elements with text in them; all others are codes, which go along as they are.
 AROUND = {"g", "mrk", "pc", "hi"}
-# States of what nobody has translated yet, of 1.2 and of 2.
+# States of units without a translation, in 1.2 and 2.
 OPEN = {"new", "needs-translation", "initial"}
 
 
@@ -142,7 +142,7 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, versi
 
 
 def indent_of(events: list[Event], position: int) -> bytes:
-    """The white space before an element, so that what is added stands under it."""
+    """The white space before an element, so that an element added after it has the same indentation."""
     start = position
     while start and events[start - 1].kind == "text":
         start -= 1

@@ -83,7 +83,7 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
             runs_written.append(f"<{prefix}r>{current_format}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
         else:
             current_format = piece.value if piece.kind == "open" else main_format
-    # What follows the runs, how it is read aloud, is of the other language.
+    # The phonetic reading that follows the runs is of the source language, and is dropped.
     return events[0].raw + xml.encode("".join(runs_written)) + events[-1].raw
 
 

@@ -21,7 +21,7 @@ BLOCK = 1 << 16
 DEEPEST = 1000
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
 XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
-# What XML 1.0 cannot hold, even escaped.
+# Characters that XML 1.0 cannot hold, even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -52,7 +52,7 @@ class Xml:
         return raw.decode(self.encoding)
 
     def encode(self, text: str) -> bytes:
-        """Markup as bytes; what the encoding does not have becomes a reference."""
+        """Markup as bytes; characters that the encoding lacks become references."""
         return text.encode(self.encoding, "xmlcharrefreplace")
 
     def __iter__(self) -> Iterator[Event]:
@@ -139,7 +139,7 @@ class Xml:
 
 
 def escaped(text: str) -> str:
-    """Text as it is written between tags. What XML cannot hold becomes U+FFFD."""
+    """Text as it is written between tags. Characters that XML cannot hold become U+FFFD."""
     return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
 
 

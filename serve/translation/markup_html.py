@@ -232,7 +232,7 @@ def _placed(line: Line, translation: str) -> tuple[str, bool]:
     parts, well_nested = split_at_tags(translation, markup_of)
     if well_nested:
         return "".join(markup_of[value] if i % 2 else _escaped(value, line.xml) for i, value in enumerate(parts)), True
-    # All of the text where the first of it was, and the tags as they came, empty or not.
+    # The whole text in one stretch, where its first word was, and all tags in their order, empty or not.
     text = _escaped(_SPACES.sub(" ", without_tags(translation, markup_of)).strip(), line.xml)
     tag_first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]

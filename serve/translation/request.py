@@ -1,4 +1,4 @@
-"""What a request asks for besides its texts, and the translations of its texts, put together from those of their segments. Asks no engine."""
+"""The options of a request, and the translations of its texts, put together from those of their segments. Asks no engine."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class PendingTranslations:
                     locator.skip(span.text)
                     continue
                 translated = await finished(next(pending))
-                # What follows the last segment goes out with it.
+                # The layout after the last segment goes out with it.
                 rest = join(spans[last + 1 :]) if i == last else ""
                 place = locator.segment(span.text, translated)
                 yield number, Translation(layout + translated.text + rest, translated.truncated, translated.flags, (place,))

@@ -217,7 +217,7 @@ class Service:
         if not job.version.bare:
             self.signals.note(*job.version.labels, segment, translated)
             return
-        # The bare base's translations say nothing of what is live.
+        # The bare base's translations tell nothing about the live adapters.
         for flag in translated.flags:
             self.metrics.flagged.labels(*job.version.labels, flag).inc()
 
