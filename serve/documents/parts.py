@@ -69,7 +69,7 @@ class _SegmentVisitor:
         self.segments: list[str] = []
 
     def visit(self, unit: Unit) -> Replacement | None:
-        if unit.done:
+        if unit.translated:
             return None
         spans = split(unit.text)
         segments = [spans[i].text for i in pieces(spans)]
@@ -81,7 +81,7 @@ class _SegmentVisitor:
 
     def unreadable(self, place: str, reason: str) -> None: ...
 
-    def warn(self, place: str, what: str) -> None: ...
+    def warn(self, place: str, warning: str) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -41,15 +41,15 @@ class _Event:
     kept: bool = False
 
 
-def _tag_end(text: str, at: int) -> int:
+def _tag_end(text: str, position: int) -> int:
     """Where a tag ends; -1 where it does not. A `>` in a quoted value is none."""
-    while quote_or_end := _QUOTE_OR_END.search(text, at):
+    while quote_or_end := _QUOTE_OR_END.search(text, position):
         if quote_or_end.group() == ">":
             return quote_or_end.end()
-        at = quote_or_end.end()
-        if text[max(0, at - 50) : at - 1].rstrip().endswith("="):
-            at = text.find(quote_or_end.group(), at) + 1
-            if not at:
+        position = quote_or_end.end()
+        if text[max(0, position - 50) : position - 1].rstrip().endswith("="):
+            position = text.find(quote_or_end.group(), position) + 1
+            if not position:
                 return -1
     return -1
 

@@ -204,10 +204,10 @@ class _LineOffset:
         return f"line {int(place.removeprefix('line ')) + self.lines}"
 
     def visit(self, unit: Unit) -> Replacement | None:
-        return self.visitor.visit(Unit(unit.text, self._place(unit.place), unit.done, unit.tagged))
+        return self.visitor.visit(Unit(unit.text, self._place(unit.place), unit.translated, unit.tagged))
 
     def unreadable(self, place: str, reason: str) -> None:
         self.visitor.unreadable(self._place(place), reason)
 
-    def warn(self, place: str, what: str) -> None:
-        self.visitor.warn(self._place(place), what)
+    def warn(self, place: str, warning: str) -> None:
+        self.visitor.warn(self._place(place), warning)

@@ -88,7 +88,7 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
 
 
 def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
-    out = io.BytesIO()
+    output = io.BytesIO()
     item_events: list[Event] = []
     depth = number = 0
     cell = ""
@@ -98,7 +98,7 @@ def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_na
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
                 number += 1
-                out.write(_item(xml, item_events, f"{place} {cell or number}", visitor, unchanged_names))
+                output.write(_item(xml, item_events, f"{place} {cell or number}", visitor, unchanged_names))
                 item_events = []
             continue
         if event.kind == "start" and event.local == element:
@@ -106,8 +106,8 @@ def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_na
             continue
         if event.kind == "start" and event.local == "c":
             cell = event.attributes.get("r", "")
-        out.write(event.raw)
-    return out.getvalue()
+        output.write(event.raw)
+    return output.getvalue()
 
 
 def _names(xml: Xml) -> set[str]:

@@ -31,13 +31,13 @@ class RecordingVisitor:
 
     def visit(self, unit: Unit) -> Replacement | None:
         self.units.append(unit)
-        return None if unit.done else self.answer(unit)
+        return None if unit.translated else self.answer(unit)
 
     def unreadable(self, place: str, reason: str) -> None:
         self.messages.append(f"bad {place}: {reason}")
 
-    def warn(self, place: str, what: str) -> None:
-        self.messages.append(f"warn {place}: {what}")
+    def warn(self, place: str, warning: str) -> None:
+        self.messages.append(f"warn {place}: {warning}")
 
     @property
     def texts(self) -> list[str]:
