@@ -113,7 +113,7 @@ def test_streams_auto_html_and_quality(both: Running, made: Any) -> None:
     [
         ({"fallback": "base"}, "fallback: the service does not offer this fallback (serve --fallback); found base; valid: pivot"),
         ({"fallback": ["pivot", "base"]}, "found base; valid: pivot"),
-        ({"fallback": "english"}, "fallback: not usable; valid: where the pair has no adapter: none, or pivot, base"),
+        ({"fallback": "english"}, "fallback: not usable; valid: how to translate a pair without an adapter: none, or pivot, base"),
         ({"fallback": ["none"]}, "fallback: not usable"),
         ({"fallback": ["pivot", "pivot", "pivot"]}, "fallback: not usable"),
         ({"fallback": "pivot", "source": "is", "target": "is"}, "source and target are the same language"),
