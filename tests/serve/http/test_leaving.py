@@ -159,7 +159,7 @@ def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeyp
     publish_light(isolated)
     stopping, stopped = asyncio.Event(), asyncio.Event()
 
-    async def final(*_: object) -> Any:
+    async def decoded(*_: object) -> Any:
         try:
             await asyncio.sleep(60)
         finally:
@@ -172,7 +172,7 @@ def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeyp
         await service.start()
         await Follower(service.versions, Registry(), interval=60).look()
         engine.delay = 30.0
-        monkeypatch.setattr(service, "_final", final)
+        monkeypatch.setattr(service, "_decoded", decoded)
         async with service.lease("is", "en") as version:
             request = asyncio.create_task(service.translate(version, ["Halló", "Góðan dag"]))
             while not service.queue.admission.waiting:
