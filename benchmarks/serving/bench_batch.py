@@ -64,7 +64,7 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
         kept = [i for i in range(len(candidates)) if first.ended[i]][: options.segments]
         if len(kept) < options.segments:
             raise BenchFailed(f"too few segments end by themselves: found {len(kept)}, valid: at least {options.segments}")
-        texts, wanted = [candidates[i] for i in kept], [first.texts[i] for i in kept]
+        texts, expected = [candidates[i] for i in kept], [first.texts[i] for i in kept]
         tokens = sum(first.tokens[i] for i in kept)
         raws: list[float] = []
         ours: list[float] = []
@@ -78,10 +78,10 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
                     raws.append(raw.run([kept], MOST).total)
                     say(f"{raws[-1]:.2f} s")
                 else:
-                    result, made, took = _translated(options, work, registry.root, texts, 0)
+                    result, outputs, took = _translated(options, work, registry.root, texts, 0)
                     ours.append(result["seconds"])
                     whole.append(took)
-                    different.append(unlike(wanted, made))
+                    different.append(unlike(expected, outputs))
                     say(f"{ours[-1]:.2f} s")
     say("with second tries")
     tried, _, _ = _translated(options, work, registry.root, texts, 4)
@@ -99,8 +99,8 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
         f"from the command's start to its end: {min(whole):.1f} to {max(whole):.1f} s",
     ]
     failures = [] if middle >= RATIO or options.quick else [f"throughput is {middle:.3f} of the raw engine's, below {RATIO}"]
-    found = {"raw_s": raws, "ours_s": ours, "whole_s": whole, "ratios": ratios, "segments": len(texts), "tokens": tokens, "unlike": different}
-    return {**found, "with_tries_s": tried["seconds"], "flagged": tried["flagged"]}, lines, failures
+    figures = {"raw_s": raws, "ours_s": ours, "whole_s": whole, "ratios": ratios, "segments": len(texts), "tokens": tokens, "unlike": different}
+    return {**figures, "with_tries_s": tried["seconds"], "flagged": tried["flagged"]}, lines, failures
 
 
 def memory(options: argparse.Namespace, work: Work) -> Outcome:
@@ -110,10 +110,10 @@ def memory(options: argparse.Namespace, work: Work) -> Outcome:
     done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailed(f"the process ended with {done.returncode}: {done.stderr[-500:]}")
-    found = json.loads(done.stdout)
-    told = ", ".join(f"{name} {found[name]:.0f} s" for name in ("collecting", "translating", "writing"))
-    line = f"{lines:,} different lines: {found['mb']:.0f} MB of memory at most; {told}, by a translator that takes no time"
-    return found, [line], [] if found["mb"] < MEMORY_MB else [f"{found['mb']:.0f} MB of memory, above {MEMORY_MB}"]
+    figures = json.loads(done.stdout)
+    phases = ", ".join(f"{name} {figures[name]:.0f} s" for name in ("collecting", "translating", "writing"))
+    line = f"{lines:,} different lines: {figures['mb']:.0f} MB of memory at most; {phases}, by a translator that takes no time"
+    return figures, [line], [] if figures["mb"] < MEMORY_MB else [f"{figures['mb']:.0f} MB of memory, above {MEMORY_MB}"]
 
 
 def child(root: Path, lines: int) -> int:
@@ -139,16 +139,16 @@ def child(root: Path, lines: int) -> int:
     ledger = Ledger(root / "million.sqlite")
     times = [time.monotonic()]
     (work,) = outputs.plan([str(source)], str(target), None)
-    one = Collect(ledger, False)
+    collecting = Collect(ledger, False)
     with work.opened() as f:
-        work.format.convert(f, outputs.Nowhere(), one, Options())  # type: ignore[arg-type]
-    one.end()
+        work.format.convert(f, outputs.Nowhere(), collecting, Options())  # type: ignore[arg-type]
+    collecting.end()
     times.append(time.monotonic())
     asyncio.run(runner.run(ledger, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
     filled = Fill(ledger, False, "million.txt")
-    with outputs.written(str(target)) as out, work.opened() as f:
-        work.format.convert(f, out, filled, Options())
+    with outputs.written(str(target)) as output, work.opened() as f:
+        work.format.convert(f, output, filled, Options())
     filled.end()
     times.append(time.monotonic())
     spent = {n: b - a for n, a, b in zip(("collecting", "translating", "writing"), times[:-1], times[1:], strict=True)}
@@ -174,18 +174,18 @@ def main() -> int:
     options.settle = 0.05 if options.quick else 0.5
     lines: list[str] = []
     failures: list[str] = []
-    found: dict[str, Any] = {"machine": machine(options)}
+    results: dict[str, Any] = {"machine": machine(options)}
     with workplace(options) as work:
         for name in options.only.split(","):
             if name not in SECTIONS:
                 parser.error(f"--only: found {name}; valid: {', '.join(SECTIONS)}")
             try:
-                found[name], told, failed = SECTIONS[name](options, work)
+                results[name], section_lines, failed = SECTIONS[name](options, work)
             except BenchFailed as e:
-                found[name], told, failed = {}, [], [f"{name}: {e}"]
-            lines += [f"## {name}", "", *told, ""]
+                results[name], section_lines, failed = {}, [], [f"{name}: {e}"]
+            lines += [f"## {name}", "", *section_lines, ""]
             failures += failed
-    return report(options, found, lines, failures)
+    return report(options, results, lines, failures)
 
 
 if __name__ == "__main__":

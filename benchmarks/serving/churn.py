@@ -96,11 +96,11 @@ async def learned(client: Client, lines: Sequence[str], clients: int, seconds: f
     stop.set()
     await load
     all_answered(answers, "before the load")
-    given: dict[str, set[str]] = {}
+    by_line: dict[str, set[str]] = {}
     for a in answers:
         for line, text in zip(a.ask.lines, a.texts, strict=True):
-            given.setdefault(line, set()).add(text)
-    return given
+            by_line.setdefault(line, set()).add(text)
+    return by_line
 
 
 def telling(expected: dict[str, dict[str, set[str]]]) -> list[str]:
@@ -109,7 +109,7 @@ def telling(expected: dict[str, dict[str, set[str]]]) -> list[str]:
 
     def apart(line: str) -> bool:
         ways = [v.get(line, set()) for v in versions]
-        return all(ways) and all(alike(x, y) < APART for one, other in itertools.combinations(ways, 2) for x in one for y in other)
+        return all(ways) and all(alike(x, y) < APART for first, second in itertools.combinations(ways, 2) for x in first for y in second)
 
     return [line for line in versions[0] if apart(line)]
 
@@ -180,11 +180,11 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
         f"mixed-version answers: {seen.verdicts['mixed']} of {of}; near ties, which no version gave before: {seen.verdicts['other']} (at most {TIES:g}%)",
         f"latency meanwhile: {milliseconds(seen.latencies)} ms, {options.clients} clients, {len(usable)} lines that tell the versions apart",
     ]
-    found = {
+    figures = {
         "changes": done, "seconds": round(seconds, 1), "live_ms": live, "statuses": dict(seen.statuses), "verdicts": dict(seen.verdicts),
         "by_version": dict(seen.by_version), "latency_ms": milliseconds(seen.latencies), "lines_used": len(usable),
     }  # fmt: skip
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

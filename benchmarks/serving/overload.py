@@ -60,12 +60,12 @@ def wrong(answers: Sequence[Answer], again: Sequence[Answer]) -> tuple[int, int,
     for a in again:
         owners.setdefault(a.texts[0], set()).add(a.ask.lines[0])
     crossed = strange = other = 0
-    for one, later in zip(answers, again, strict=True):
-        if one.texts == later.texts:
+    for answer, later in zip(answers, again, strict=True):
+        if answer.texts == later.texts:
             continue
-        if alike(one.texts[0], later.texts[0]) >= ALIKE:
+        if alike(answer.texts[0], later.texts[0]) >= ALIKE:
             other += 1
-        elif owners.get(one.texts[0], set()) - {one.ask.lines[0]}:
+        elif owners.get(answer.texts[0], set()) - {answer.ask.lines[0]}:
             crossed += 1
         else:
             strange += 1
@@ -74,7 +74,7 @@ def wrong(answers: Sequence[Answer], again: Sequence[Answer]) -> tuple[int, int,
 
 async def peak(url: str, asks: Iterator[Ask], levels: Sequence[int], seconds: float) -> dict[int, float]:
     """Answers a second by concurrency."""
-    found: dict[int, float] = {}
+    rates: dict[int, float] = {}
     async with Client(url) as client:
         all_answered(await closed_loop(client, itertools.islice(asks, 8), 4), "before the load")
         for n in levels:
@@ -83,17 +83,17 @@ async def peak(url: str, asks: Iterator[Ask], levels: Sequence[int], seconds: fl
             await asyncio.sleep(seconds)
             stop.set()
             await load
-            found[n] = rate(answers, began, seconds)
+            rates[n] = rate(answers, began, seconds)
             refused = sum(a.status in (429, 503) for a in answers)
             if problems := unexplained(answers):
                 raise BenchFailed(f"at concurrency {n}: {problems[0]}")
             if refused:
                 # A loop that is refused spins: its rate is none.
-                found.pop(n)
+                rates.pop(n)
                 break
-    if not any(found.values()):
+    if not any(rates.values()):
         raise BenchFailed("nothing was answered before the load; valid: a lower --concurrency, or more --seconds")
-    return found
+    return rates
 
 
 async def overload(url: str, asks: Iterator[Ask], per_second: float, options: argparse.Namespace) -> tuple[list[Answer], list[Answer], float]:
@@ -153,12 +153,12 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
     failures += ["/health was not answered all the time"] if any(h.status != 200 for h in health) else []
     if not refused:
         failures.append(f"nothing was refused: the service took on all of {len(answers)} requests; valid: more --seconds, or a smaller queue by --serve-option")
-    found = {
+    figures = {
         "peak": levels, "goodput": goodput, "refusals_ms": quick, "statuses": statuses(answers), "checked": len(good),
         "crossed": crossed, "unlike": strange, "near_ties": other,
         "health_ms": milliseconds([h.seconds for h in health]), "client_late_ms": round(1000 * late, 1),
     }  # fmt: skip
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

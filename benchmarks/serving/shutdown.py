@@ -89,15 +89,15 @@ def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[lis
     for number in range(options.rounds):
         service = serve(options, work, registry, 1, max_adapters=1)
         try:
-            found = asyncio.run(terminate_under_load(service, options.clients, draw.uniform(*options.delay), options.drain + AIM_EXIT + 30))
+            round_ = asyncio.run(terminate_under_load(service, options.clients, draw.uniform(*options.delay), options.drain + AIM_EXIT + 30))
         finally:
             service.kill()
-        rounds.append(found)
-        failures += [f"round {number + 1}: an accepted request was lost: {p}" for p in found["lost"]]
-        if found["off_s"] > AIM_READY:
-            failures.append(f"round {number + 1}: /ready said yes {found['off_s']:.2f} s after the signal")
-        if found["code"] != 0 or found["ended_s"] > options.drain + AIM_EXIT:
-            failures.append(f"round {number + 1}: exit code {found['code']} after {found['ended_s']:.1f} s")
+        rounds.append(round_)
+        failures += [f"round {number + 1}: an accepted request was lost: {p}" for p in round_["lost"]]
+        if round_["off_s"] > AIM_READY:
+            failures.append(f"round {number + 1}: /ready said yes {round_['off_s']:.2f} s after the signal")
+        if round_["code"] != 0 or round_["ended_s"] > options.drain + AIM_EXIT:
+            failures.append(f"round {number + 1}: exit code {round_['code']} after {round_['ended_s']:.1f} s")
     accepted, lost = sum(r["accepted"] for r in rounds), sum(len(r["lost"]) for r in rounds)
     if not accepted:
         failures.append("no request was under way at any signal; valid: more --rounds or --clients")
@@ -115,16 +115,16 @@ def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[lis
 
 def ways(service: Served, lines: Sequence[str]) -> dict[str, Ask]:
     """Much to translate, in every way of asking that this service has."""
-    found = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
+    asks = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
     if service.has("/translate"):
         body = json.dumps({"q": list(lines), "source": "is", "target": "en"}).encode()
-        found["LibreTranslate"] = Ask("/translate", body, "is-en")
+        asks["LibreTranslate"] = Ask("/translate", body, "is-en")
     if service.has("/api/v1/translate/stream"):
-        found["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
+        asks["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
     if service.has("/v2/translate"):
         body = json.dumps({"text": list(lines), "source_lang": "IS", "target_lang": "EN"}).encode()
-        found["DeepL"] = Ask("/v2/translate", body, "is-en")
-    return found
+        asks["DeepL"] = Ask("/v2/translate", body, "is-en")
+    return asks
 
 
 async def quiet(pid: int, give_up: float) -> float:
@@ -148,47 +148,47 @@ async def leave(service: Served, ask: Ask, after: float) -> dict[str, Any]:
         alone = await client.send(asked("is-en", "Já."))
         await quiet(service.pid, 15)
         before = sample(service.pid)
-        left = await client.send(ask, leave_after=after, fresh=True)
+        broken_off = await client.send(ask, leave_after=after, fresh=True)
         worked = sample(service.pid).cpu - before.cpu
         going_on = asyncio.create_task(quiet(service.pid, 20))
-        if left.problem != "left":
-            raise BenchFailed(f"the request was over before its client could leave: status {left.status}; valid: more --lines, or a shorter --after")
+        if broken_off.problem != "left":
+            raise BenchFailed(f"the request was over before its client could leave: status {broken_off.status}; valid: more --lines, or a shorter --after")
         goes_on = await going_on
         answer = await client.send(asked("is-en", "Já."))
     return {"worked": worked > BUSY * after / 2, "goes_on_s": goes_on, "next_s": answer.seconds, "alone_s": alone.seconds, "status": answer.status}
 
 
 def leaving(options: argparse.Namespace, work: Work, registry: Any) -> tuple[dict[str, Any], list[str], list[str]]:
-    found: dict[str, Any] = {}
+    by_way: dict[str, Any] = {}
     failures: list[str] = []
     with serve(options, work, registry, 1, max_adapters=1) as service:
         lines = (segments() * (1 + options.lines // 500))[: options.lines]
         asyncio.run(leave(service, asked("is-en", *lines), options.after))  # the first has what starts on use in it
         for name, ask in ways(service, lines).items():
-            found[name] = asyncio.run(leave(service, ask, options.after))
-            if not found[name]["worked"]:
+            by_way[name] = asyncio.run(leave(service, ask, options.after))
+            if not by_way[name]["worked"]:
                 failures.append(f"{name}: the engine was not at work when the client left, so nothing is shown; valid: another --after")
-            if found[name]["goes_on_s"] > AIM_LEAVE:
-                failures.append(f"{name}: the engine worked on for {found[name]['goes_on_s']:.1f} s after its client had left")
-            if found[name]["status"] != 200:
-                failures.append(f"{name}: the next request was answered with {found[name]['status']}")
-    rows = [[n, f"{f['goes_on_s']:.1f}", f"{1000 * f['next_s']:.0f}", f"{1000 * f['alone_s']:.0f}"] for n, f in found.items()]
+            if by_way[name]["goes_on_s"] > AIM_LEAVE:
+                failures.append(f"{name}: the engine worked on for {by_way[name]['goes_on_s']:.1f} s after its client had left")
+            if by_way[name]["status"] != 200:
+                failures.append(f"{name}: the next request was answered with {by_way[name]['status']}")
+    rows = [[n, f"{f['goes_on_s']:.1f}", f"{1000 * f['next_s']:.0f}", f"{1000 * f['alone_s']:.0f}"] for n, f in by_way.items()]
     head = [f"a client leaves after {options.after:g} s", f"the engine works on, s (aim: at most {AIM_LEAVE:g})", "a short request then, ms", "and before, ms"]
-    return found, table(head, rows), failures
+    return by_way, table(head, rows), failures
 
 
 def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     lines: list[str] = []
     failures: list[str] = []
     for name, part in (("sigterm", sigterm), ("leaving", leaving)):
         if name in options.only.split(","):
-            found[name], told, failed = part(options, work, registry)
-            lines += ["", *told] if lines else told
+            figures[name], part_lines, failed = part(options, work, registry)
+            lines += ["", *part_lines] if lines else part_lines
             failures += failed
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

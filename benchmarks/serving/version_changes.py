@@ -84,8 +84,8 @@ def hotload(options: argparse.Namespace, work: Work) -> Outcome:
             load = asyncio.create_task(until_set(client, cycle(texts), 4, stop, answers.append))
             end = time.perf_counter() + options.window
             while kind == "cached" and time.perf_counter() < end:
-                wanted = next(v for v in versions if v != registry.state("is-de").live)
-                await first_answer(other, "is-de", wanted, lambda wanted=wanted: registry.promote("is-de", wanted, "bench"))  # type: ignore[misc]
+                next_version = next(v for v in versions if v != registry.state("is-de").live)
+                await first_answer(other, "is-de", next_version, lambda next_version=next_version: registry.promote("is-de", next_version, "bench"))  # type: ignore[misc]
                 loads["cached"] += 1
                 await asyncio.sleep(2 * options.settle)
             if kind == "new":

@@ -140,9 +140,9 @@ def ended(pid: int, within: float) -> int | None:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if (left := until - time.monotonic()) <= 0:
+        if (remaining := until - time.monotonic()) <= 0:
             return None
-        time.sleep(min(0.0005, left))
+        time.sleep(min(0.0005, remaining))
 
 
 def asides(place: Place, what: str) -> bool:
@@ -172,8 +172,8 @@ def verified(place: Place) -> int:
     """The step of the newest checkpoint, every one of whose bytes was checked; 0 without any. Raises Damaged when that one does not verify."""
     from train.checkpoint import read_manifest
 
-    found = sorted(place.run_dir.glob("step-*"))
-    return int(read_manifest(found[-1])["step"]) if found else 0
+    checkpoints = sorted(place.run_dir.glob("step-*"))
+    return int(read_manifest(checkpoints[-1])["step"]) if checkpoints else 0
 
 
 def told(place: Place) -> list[str]:
@@ -204,8 +204,8 @@ def check_finished(place: Place) -> list[str]:
     elif losses != place.losses:
         wrong.append("metrics.jsonl has other losses than those of a run that nobody disturbed")
     everything = [p.name for folder in (place.folder, place.run_dir) for p in folder.iterdir()]
-    left = sorted(name for name in everything if name.startswith((".", "step-", "lock", "run.json")))
-    return wrong + ([f"left behind: {', '.join(left)}"] if left else [])
+    leftovers = sorted(name for name in everything if name.startswith((".", "step-", "lock", "run.json")))
+    return wrong + ([f"left behind: {', '.join(leftovers)}"] if leftovers else [])
 
 
 def clear(place: Place) -> None:
@@ -312,27 +312,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kill-train.") as scratch:
         os.environ |= {"TELLMT_CACHE": f"{scratch}/cache", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         load_everything()
         place = Place(Path(scratch) / "run", {}, [], 0.0)
         make_data(place.folder)
         undisturbed(place)
-        found = {"seed": asked.seed, **kill_all(place, asked.kills, random.Random(asked.seed))}
-    if asked.json:
-        print(json.dumps(found, indent=1))
+        figures = {"seed": options.seed, **kill_all(place, options.kills, random.Random(options.seed))}
+    if options.json:
+        print(json.dumps(figures, indent=1))
     else:
-        print(f"{found['kills']} of {asked.kills} kills, seed {asked.seed}, in {found['seconds']} s; an undisturbed run of {found['steps']} steps takes "
-              f"{found['seconds_undisturbed']} s and saves every {STEPS_SAVED}")  # fmt: skip
-        for phase, count in found["phases"].items():
+        print(f"{figures['kills']} of {options.kills} kills, seed {options.seed}, in {figures['seconds']} s")
+        print(f"an undisturbed run of {figures['steps']} steps takes {figures['seconds_undisturbed']} s and saves every {STEPS_SAVED}")
+        for phase, count in figures["phases"].items():
             print(f"  {phase:20} {count:4}")
-        print(f"{found['aimed']} of the kills waited for a checkpoint or the adapter to be begun; the others fell at any time")
-        print(f"{found['finished']} runs came to their end, all in {found['attempts'] + 1} attempts; most steps lost at once: {found['most_steps_lost']}")
-        print(f"SHA-256 of the weights: {found['weights_sha256']}")
-        for failure in found["failures"]:
+        print(f"{figures['aimed']} of the kills waited for a checkpoint or the adapter to be begun; the others fell at any time")
+        print(f"{figures['finished']} runs came to their end, all in {figures['attempts'] + 1} attempts; most steps lost at once: {figures['most_steps_lost']}")
+        print(f"SHA-256 of the weights: {figures['weights_sha256']}")
+        for failure in figures["failures"]:
             print(f"FAILED {failure}")
-    return 1 if found["failures"] or found["kills"] < asked.kills else 0
+    return 1 if figures["failures"] or figures["kills"] < options.kills else 0
 
 
 if __name__ == "__main__":

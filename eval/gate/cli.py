@@ -26,8 +26,8 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
     for name, p in verdict["paired"].items():
         lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
     flags = {name: {f: n for f, n in s["diagnostics"]["flags"].items() if n} for name, s in systems.items() if "diagnostics" in s}
-    for name, found in flags.items():
-        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in found.items()) or "none"))
+    for name, segments in flags.items():
+        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in segments.items()) or "none"))
     for r in verdict.get("testsets", []):
         counts = f"{r['leaked']:,} of {r['segments']:,} segments are in the training data, {r['near']:,} mostly"
         lines.append(f"test set {r['name']}: {counts}")

@@ -67,10 +67,10 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
                 for text, file, line in read(entry):
                     leaks.look(text, spelled(file), line)
             except (CorpusError, OSError) as e:
-                asked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
-                notes.append(f"not checked whether {asked} were trained on through another {what}: {e}")
-    found = leaks.report()
-    return Trained(0 if same else int(found[-1]["leaked"]), found[: len(sets)], notes)
+                unchecked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
+                notes.append(f"not checked whether {unchecked} were trained on through another {what}: {e}")
+    reports = leaks.report()
+    return Trained(0 if same else int(reports[-1]["leaked"]), reports[: len(sets)], notes)
 
 
 def repeats(dev: TestSet, sets: Sequence[Registered]) -> list[dict[str, Any]]:

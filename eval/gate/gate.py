@@ -93,11 +93,11 @@ def same_content(a: Adapter, b: Adapter) -> bool:
 
 def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:
     """What answers for a pair now, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
-    live, own = registry.state(pair).live, shipped.get(pair)
+    live, shipped_version = registry.state(pair).live, shipped.get(pair)
     try:
         if live is not None:
             return registry.adapter(live), "live", []
-        return (own.open() if own else None), "shipped", []
+        return (shipped_version.open() if shipped_version else None), "shipped", []
     except (AdapterError, RegistryError) as e:
         name = f"live version {live[:12]}" if live else "shipped version"
         return None, "live", [f"the {name} cannot be read and was not compared with: {e}"]
@@ -150,7 +150,7 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
     refs, alpha = question.dev.references, question.alpha
     reasons: list[str] = []
     base = paired_test(outputs["base"], outputs["adapter"], refs)
-    found: dict[str, Any] = {"adapter_vs_base": base.row()}
+    tests: dict[str, Any] = {"adapter_vs_base": base.row()}
     if outputs["adapter"] == outputs["base"]:
         reasons.append(f"its output is the bare base's on all {len(refs):,} dev segments: the weights do not act")
     elif base.delta <= 0:
@@ -159,12 +159,12 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
         reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
     if question.live is not None:
         live = paired_test(outputs[question.role], outputs["adapter"], refs)
-        found[f"adapter_vs_{question.role}"] = live.row()
+        tests[f"adapter_vs_{question.role}"] = live.row()
         if live.delta < 0 and live.p < alpha:
             # Where the shipped one's training data lies is not known here, so nobody can tell whether these segments are in it.
             how = "; it may have been trained on them: --no-shipped publishes without this comparison" if question.role == "shipped" else ""
             reasons.append(f"worse than the {question.role} version {question.live.short}: {_numbers(live)}{how}")
-    return reasons, found
+    return reasons, tests
 
 
 def judge(question: Question) -> dict[str, Any]:
@@ -196,14 +196,14 @@ def judge(question: Question) -> dict[str, Any]:
             systems.append(System.of(question.role, question.live))
         outputs = translate_set(question.base, systems, dev, question.engine)
         diagnoses = {}
-        for name, out in outputs.items():
-            scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
-            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, out.hypotheses, dev.references, out.cut)
-            found = {"truncated": out.truncated, "empty": out.empty, "too_long": out.too_long, "diagnostics": diagnoses[name].row()}
-            verdict["metrics"][name] = {**scores, **found}
-        reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
+        for name, output in outputs.items():
+            scores = score_system(output.hypotheses, dev.references, question.corpus.pair)
+            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, output.hypotheses, dev.references, output.cut)
+            counts = {"truncated": output.truncated, "empty": output.empty, "too_long": output.too_long, "diagnostics": diagnoses[name].row()}
+            verdict["metrics"][name] = {**scores, **counts}
+        reasons, verdict["paired"] = _compare(question, {name: output.hypotheses for name, output in outputs.items()})
         before = "base" if question.live is None else question.role
         reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
     verdict["testsets"] = trained.sets
-    told = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
-    return {**verdict, **told}
+    outcome = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
+    return {**verdict, **outcome}

@@ -136,9 +136,9 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _ask(self, method: str, path: str, **request_options: Any) -> httpx.Response:
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **request_options)
+            response = self._http.request(method, path, **more)
         except httpx.TransportError as e:
             raise self._silent(e) from None
         if not response.is_success:
@@ -173,10 +173,10 @@ class Client:
         return TellmtError("the service's answer cannot be read", place=self.url, valid="the address of a tellmt serve of this version")
 
     @contextmanager
-    def _lines(self, method: str, path: str, **request_options: Any) -> Iterator[Iterator[str]]:
+    def _lines(self, method: str, path: str, **more: Any) -> Iterator[Iterator[str]]:
         """The lines of an answer as they come. A connection that breaks is NoAnswer."""
         try:
-            with self._http.stream(method, path, **request_options) as response:
+            with self._http.stream(method, path, **more) as response:
                 if not response.is_success:
                     response.read()
                     raise _error(response, self.url)
@@ -246,12 +246,12 @@ class Client:
         try:
             answer = response.json()
             common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback")}
-            translations = [Translation.model_validate({**_told(common), **_told(t)}) for t in answer["translations"]]
+            made = [Translation.model_validate({**_told(common), **_told(one)}) for one in answer["translations"]]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable() from None
-        if len(translations) != (1 if isinstance(text, str) else len(text)):
+        if len(made) != (1 if isinstance(text, str) else len(text)):
             raise self._unreadable()
-        return translations[0] if isinstance(text, str) else translations
+        return made[0] if isinstance(text, str) else made
 
     def stream(
         self,

@@ -28,22 +28,22 @@ class Translator:
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
         room = self.max_context - len(ids)
-        max_tokens = self.decoding.max_tokens(source_tokens)
+        wanted = self.decoding.max_tokens(source_tokens)
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        if room < min(max_tokens, source_tokens + self.decoding.length_extra):
+        if room < min(wanted, source_tokens + self.decoding.length_extra):
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
-        return Prompt(tuple(ids), min(max_tokens, room), "\n" not in source, self.decoding.repetition_penalty, sampling)
+        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty, sampling)
 
     async def translate(self, segments: Sequence[str], sampling: Sampling | None = None) -> list[Hypothesis]:
         """One hypothesis per segment, in order; blank segments come back as they are, without touching the engine."""
-        filled = [i for i, s in enumerate(segments) if s.strip()]
-        hypotheses = [Hypothesis(s, 0, False) for s in segments]
-        if not filled:
-            return hypotheses
-        prompts = [self.prompt(segments[i].strip(), sampling) for i in filled]
-        for i, g in zip(filled, await self.engine.generate(prompts, self.adapter_id), strict=True):
-            hypotheses[i] = self.hypothesis(segments[i], g)
-        return hypotheses
+        wanted = [i for i, s in enumerate(segments) if s.strip()]
+        out = [Hypothesis(s, 0, False) for s in segments]
+        if not wanted:
+            return out
+        prompts = [self.prompt(segments[i].strip(), sampling) for i in wanted]
+        for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
+            out[i] = self.hypothesis(segments[i], g)
+        return out
 
     def hypothesis(self, segment: str, generation: Generation) -> Hypothesis:
         """What the engine made of the segment's prompt, as its translation."""

@@ -46,10 +46,10 @@ class Answer:
     def said(self) -> dict[str, Any]:
         """The body as JSON; empty where it is none."""
         try:
-            found = json.loads(self.body)
+            body = json.loads(self.body)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return body if isinstance(body, dict) else {}
 
     @property
     def adapter(self) -> str:
@@ -145,9 +145,9 @@ class Client:
         return Wire(reader, writer)
 
     async def _exchange(self, wire: Wire, ask: Ask, answer: Answer) -> bool:
-        more = "".join(f"{name}: {value}\r\n" for name, value in ask.headers)
+        extra_headers = "".join(f"{name}: {value}\r\n" for name, value in ask.headers)
         kind = "Content-Type: application/json\r\n" if ask.body and "content-type" not in {n.lower() for n, _ in ask.headers} else ""
-        head = f"{ask.method} {ask.path}{self._head}{kind}{more}Content-Length: {len(ask.body)}\r\n\r\n"
+        head = f"{ask.method} {ask.path}{self._head}{kind}{extra_headers}Content-Length: {len(ask.body)}\r\n\r\n"
         wire.writer.write(head.encode() + ask.body)
         await wire.writer.drain()
         lines = (await wire.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

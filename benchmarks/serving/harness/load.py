@@ -121,8 +121,8 @@ def counted(problems: Sequence[str]) -> list[str]:
 def all_answered(answers: Sequence[Answer], what: str) -> None:
     """Raises BenchFailed unless every answer is a 200."""
     if bad := [a for a in answers if a.status != 200]:
-        told = bad[0].said.get("error") or bad[0].problem
-        raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {told}")
+        problem = bad[0].said.get("error") or bad[0].problem
+        raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {problem}")
 
 
 # By adapter version, by line: everything that it has given. A version may give a line in several ways, by what else is in the batch.
@@ -131,26 +131,26 @@ Expected = Mapping[str, Mapping[str, set[str]]]
 
 def check(answer: Answer, expected: Expected) -> str:
     """Whether every line of an answer is what the version it names has given: `right`, `mixed` (what another one has) or `other` (what none has)."""
-    own = expected.get(answer.adapter)
+    expected_texts = expected.get(answer.adapter)
     texts = answer.texts
-    if own is None or len(texts) != len(answer.ask.lines):
+    if expected_texts is None or len(texts) != len(answer.ask.lines):
         return "other"
     verdict = "right"
     for line, text in zip(answer.ask.lines, texts, strict=True):
-        if text in own.get(line, ()):
+        if text in expected_texts.get(line, ()):
             continue
-        if any(text in given.get(line, ()) for given in expected.values()):
+        if any(text in by_version.get(line, ()) for by_version in expected.values()):
             return "mixed"
         verdict = "other"
     return verdict
 
 
-def alike(one: str, other: str) -> float:
+def alike(text: str, other: str) -> float:
     """0 to 1: how much of two texts is the same."""
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return difflib.SequenceMatcher(None, text, other, autojunk=False).ratio()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """A Markdown table; the first column is words, the others are figures."""
-    out = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    return [*out, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]

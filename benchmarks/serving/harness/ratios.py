@@ -27,9 +27,9 @@ class Run:
     tokens: float = 0
 
 
-def unlike(one: Sequence[str], other: Sequence[str]) -> int:
+def unlike(texts: Sequence[str], other: Sequence[str]) -> int:
     """In how many places two lists of texts differ. They must be as long."""
-    return sum(a != b for a, b in zip(one, other, strict=True))
+    return sum(a != b for a, b in zip(texts, other, strict=True))
 
 
 def x(values: Sequence[float]) -> str:
@@ -59,10 +59,10 @@ def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]]
             lines.append(f"VOID against the raw engine at {n}: the texts differ")
             void.append(f"the texts at {n} are not the raw engine's: {different} of {of} differ")
             continue
-        made, theirs = sum(o.tokens for _, o in pairs), sum(r.tokens for r, _ in pairs)
-        if theirs and abs(made / theirs - 1) > WORK / 100:
+        ours_tokens, raw_tokens = sum(o.tokens for _, o in pairs), sum(r.tokens for r, _ in pairs)
+        if raw_tokens and abs(ours_tokens / raw_tokens - 1) > WORK / 100:
             lines.append(f"VOID against the raw engine at {n}: other work")
-            void.append(f"at {n} the service made {made:,.0f} output tokens and the raw engine {theirs:,.0f}; valid: within {WORK:g}%")
+            void.append(f"at {n} the service made {ours_tokens:,.0f} output tokens and the raw engine {raw_tokens:,.0f}; valid: within {WORK:g}%")
             continue
         aim = f"; aim: at least {AIM_RATIO}x" if n == AIM_CONCURRENCY else ""
         lines.append(f"throughput against the raw engine at {n}: {x([r.seconds / o.seconds for r, o in pairs])}{aim}")
@@ -77,9 +77,9 @@ def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]]
     return lines, void
 
 
-def itself(one: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, float]:
+def itself(texts: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, float]:
     """How the raw engine differs from itself when batches are cut otherwise: a line, and the share of texts."""
-    different, of = sum(unlike(one, o) for o in others), sum(len(o) for o in others)
+    different, of = sum(unlike(texts, o) for o in others), sum(len(o) for o in others)
     return f"texts unlike between the raw engine's own ways of cutting batches: {different} of {of}", different / max(1, of)
 
 

@@ -70,8 +70,8 @@ class Rivals:
                 yield from ((part, side) for side in sides for part in parts)
 
     def close(self) -> None:
-        for one in self._open.values():
-            one.__exit__(None, None, None)
+        for rival in self._open.values():
+            rival.__exit__(None, None, None)
         self._open.clear()
 
 
