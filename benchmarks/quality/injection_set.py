@@ -78,7 +78,7 @@ def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Measured:
+class InjectionCounts:
     """Outcomes in the order of the set, and how many there are of each."""
 
     pair: str
@@ -98,9 +98,9 @@ class Measured:
         return {"pair": self.pair, "sentences": total, **shares}
 
 
-def measured(pair: LanguagePair, outputs: Sequence[str]) -> Measured:
+def measured(pair: LanguagePair, outputs: Sequence[str]) -> InjectionCounts:
     """Of outputs in the order of the set. Raises ValueError when there are more or fewer."""
-    return Measured(str(pair), tuple(outcome(order, pair, output) for order, output in zip(orders(), outputs, strict=True)))
+    return InjectionCounts(str(pair), tuple(outcome(order, pair, output) for order, output in zip(orders(), outputs, strict=True)))
 
 
 def as_pairs(pair: LanguagePair, half: Literal["both", "odd", "even"] = "both") -> list[tuple[str, str]]:

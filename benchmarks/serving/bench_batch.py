@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.serving.harness.load import BenchFailed, table
 from benchmarks.serving.harness.ratios import unlike
 from benchmarks.serving.harness.sides import Outcome, open_raw, say
-from benchmarks.serving.harness.workspace import ROOT, Work, common, machine, report, segments, variant, workplace
+from benchmarks.serving.harness.workspace import ROOT, Workspace, common, machine, report, segments, variant, workplace
 
 PAIR = ("--from", "is", "--to", "en")
 # Segments that the engine runs at once, as `tellmt translate` starts it.
@@ -36,7 +36,7 @@ MOST = 64
 RATIO, MEMORY_MB, LINES = 0.95, 1024, 1_000_000
 
 
-def _translated(options: argparse.Namespace, work: Work, registry: Path, texts: Sequence[str], tries: int) -> tuple[dict[str, Any], list[str], float]:
+def _translated(options: argparse.Namespace, work: Workspace, registry: Path, texts: Sequence[str], tries: int) -> tuple[dict[str, Any], list[str], float]:
     """The command on a file of these texts: its result, what came out, and seconds from start to end."""
     source, target = work.root / "in.txt", work.root / "out.txt"
     source.write_text("".join(t + "\n" for t in texts), encoding="utf-8")
@@ -50,7 +50,7 @@ def _translated(options: argparse.Namespace, work: Work, registry: Path, texts: 
     return json.loads(done.stdout), target.read_text(encoding="utf-8").split("\n")[:-1], time.monotonic() - began
 
 
-def speed(options: argparse.Namespace, work: Work) -> Outcome:
+def speed(options: argparse.Namespace, work: Workspace) -> Outcome:
     """Segments per second of both sides, and what second tries cost."""
     registry = work.registry("one")
     id = variant(work, registry, "is-en")
@@ -103,7 +103,7 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
     return {**figures, "with_tries_s": tried["seconds"], "flagged": tried["flagged"]}, lines, failures
 
 
-def memory(options: argparse.Namespace, work: Work) -> Outcome:
+def memory(options: argparse.Namespace, work: Workspace) -> Outcome:
     """The program without an engine over a million different lines, in a process of its own."""
     lines = 20_000 if options.quick else LINES
     child = [sys.executable, "-m", "benchmarks.serving.bench_batch", "--child", str(work.root), str(lines)]

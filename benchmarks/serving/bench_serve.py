@@ -23,11 +23,11 @@ from typing import Any
 from benchmarks.serving.all import run_all
 from benchmarks.serving.harness.load import BenchFailed
 from benchmarks.serving.harness.sides import Outcome
-from benchmarks.serving.harness.workspace import Work, common, machine, report, workplace
+from benchmarks.serving.harness.workspace import Workspace, common, machine, report, workplace
 from benchmarks.serving.speed import cache, engines, mixed, throughput
 from benchmarks.serving.version_changes import hotload, live
 
-SECTIONS: dict[str, Callable[[argparse.Namespace, Work], Outcome]] = {
+SECTIONS: dict[str, Callable[[argparse.Namespace, Workspace], Outcome]] = {
     "throughput": throughput,
     "mixed": mixed,
     "live": live,

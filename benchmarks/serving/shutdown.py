@@ -23,10 +23,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, all_answered, closed_loop, statuses, table
 from benchmarks.serving.harness.process import Served, sample
-from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
 
 AIM_READY, AIM_EXIT, AIM_LEAVE = 1.0, 5.0, 2.0
 # A request sent so shortly before the signal may still lie unread in the kernel: nobody has accepted it.
@@ -38,12 +38,12 @@ LOOK = 0.1
 
 async def terminate_under_load(service: Served, clients: int, delay: float, give_up: float) -> dict[str, Any]:
     """One round. Times in seconds from the signal on."""
-    texts, answers = segments(), list[Answer]()
+    texts, answers = segments(), list[LoadResponse]()
     draw = random.Random(delay)
     over = asyncio.Event()
     ready: list[tuple[float, int]] = []
 
-    async def ask(client: Client) -> None:
+    async def ask(client: LoadClient) -> None:
         while not over.is_set():
             lines = draw.sample(texts, draw.choice((1, 1, 1, 12)))
             answers.append(await client.send(asked("is-en", *lines), again=False))
@@ -53,13 +53,13 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
                 await asyncio.sleep(0.05)
 
     async def look() -> None:
-        async with Client(service.url) as other:
+        async with LoadClient(service.url) as other:
             while not over.is_set():
                 answer = await other.get("/ready", fresh=True)
                 ready.append((answer.done, answer.status))
                 await asyncio.sleep(0.02)
 
-    async with Client(service.url) as client:
+    async with LoadClient(service.url) as client:
         all_answered(await closed_loop(client, [asked("is-en", t) for t in texts[:clients]], clients), "before the signal")
         work = [asyncio.create_task(ask(client)) for _ in range(clients)]
         looking = asyncio.create_task(look())
@@ -82,7 +82,7 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
     }  # fmt: skip
 
 
-def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+def sigterm(options: argparse.Namespace, work: Workspace, registry: Any) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     draw = random.Random(SEED)
     rounds: list[dict[str, Any]] = []
     failures: list[str] = []
@@ -113,17 +113,17 @@ def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[lis
     return rounds, lines, failures
 
 
-def ways(service: Served, lines: Sequence[str]) -> dict[str, Ask]:
+def ways(service: Served, lines: Sequence[str]) -> dict[str, LoadRequest]:
     """Much to translate, in every way of asking that this service has."""
     asks = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
     if service.has("/translate"):
         body = json.dumps({"q": list(lines), "source": "is", "target": "en"}).encode()
-        asks["LibreTranslate"] = Ask("/translate", body, "is-en")
+        asks["LibreTranslate"] = LoadRequest("/translate", body, "is-en")
     if service.has("/api/v1/translate/stream"):
         asks["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
     if service.has("/v2/translate"):
         body = json.dumps({"text": list(lines), "source_lang": "IS", "target_lang": "EN"}).encode()
-        asks["DeepL"] = Ask("/v2/translate", body, "is-en")
+        asks["DeepL"] = LoadRequest("/v2/translate", body, "is-en")
     return asks
 
 
@@ -142,9 +142,9 @@ async def quiet(pid: int, give_up: float) -> float:
     return max(0.0, last - began)
 
 
-async def leave(service: Served, ask: Ask, after: float) -> dict[str, Any]:
+async def leave(service: Served, ask: LoadRequest, after: float) -> dict[str, Any]:
     """One client leaves. `goes_on` is how long the engine works on, `next_s` what a short request takes that comes at once."""
-    async with Client(service.url) as client:
+    async with LoadClient(service.url) as client:
         alone = await client.send(asked("is-en", "Já."))
         await quiet(service.pid, 15)
         before = sample(service.pid)
@@ -158,7 +158,7 @@ async def leave(service: Served, ask: Ask, after: float) -> dict[str, Any]:
     return {"worked": worked > BUSY * after / 2, "goes_on_s": goes_on, "next_s": answer.seconds, "alone_s": alone.seconds, "status": answer.status}
 
 
-def leaving(options: argparse.Namespace, work: Work, registry: Any) -> tuple[dict[str, Any], list[str], list[str]]:
+def leaving(options: argparse.Namespace, work: Workspace, registry: Any) -> tuple[dict[str, Any], list[str], list[str]]:
     by_way: dict[str, Any] = {}
     failures: list[str] = []
     with serve(options, work, registry, 1, max_adapters=1) as service:
@@ -177,7 +177,7 @@ def leaving(options: argparse.Namespace, work: Work, registry: Any) -> tuple[dic
     return by_way, table(head, rows), failures
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
     figures: dict[str, Any] = {}

@@ -29,10 +29,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
 from benchmarks.serving.harness.process import Sample, Served, sample
-from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
 
 AIM_GROWTH = 100.0
 WARM_UP = 1 / 6
@@ -48,24 +48,24 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
         pair = draw.choice(sorted(texts))
         return pair, draw.sample(texts[pair], draw.randint(low, high))
 
-    def short(draw: random.Random) -> tuple[Ask, set[int]]:
+    def short(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 1, 2)
         return asked(pair, *picked), {200}
 
-    def long(draw: random.Random) -> tuple[Ask, set[int]]:
+    def long(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 8, 24)
         return asked(pair, "\n".join(picked)), {200}
 
-    def libre(draw: random.Random) -> tuple[Ask, set[int]]:
+    def libre(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 1, 6)
         source, target = pair.split("-")
-        return Ask("/translate", json.dumps({"q": picked, "source": source, "target": target}).encode(), pair), {200}
+        return LoadRequest("/translate", json.dumps({"q": picked, "source": source, "target": target}).encode(), pair), {200}
 
-    def stream(draw: random.Random) -> tuple[Ask, set[int]]:
+    def stream(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 2, 8)
         return asked(pair, *picked, path="/api/v1/translate/stream"), {200}
 
-    def bad(draw: random.Random) -> tuple[Ask, set[int]]:
+    def bad(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         bodies: list[tuple[bytes, set[int]]] = [
             (b"{", {400}), (b'"text"', {400}), (b"\xff\xfe{}", {400}), (b'{"source":"is","target":"en"}', {400}), (b"[" * 5000, {400}),
             (json.dumps({"source": "is", "target": "xx-yy-zz", "text": "a"}).encode(), {400, 404}),
@@ -73,11 +73,11 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
             (json.dumps({"source": "is", "target": "en", "text": "a" * (1 << 20)}).encode(), {413}),
         ]  # fmt: skip
         body, allowed = draw.choice(bodies)
-        return Ask("/api/v1/translate", body), allowed
+        return LoadRequest("/api/v1/translate", body), allowed
 
-    def other(draw: random.Random) -> tuple[Ask, set[int]]:
+    def other(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         path, allowed = draw.choice([("/metrics", {200}), ("/ready", {200}), ("/api/v1/adapters", {200}), ("/languages", {200}), ("/nothing/../here", {404})])
-        return Ask(path, b"", method="GET"), allowed
+        return LoadRequest(path, b"", method="GET"), allowed
 
     weighted: dict[str, tuple[float, Any]] = {"short": (6, short), "long": (2, long), "bad": (1, bad), "other": (1, other)}
     if service.has("/translate"):
@@ -127,7 +127,7 @@ class Soak:
         # Seconds from each promotion to its being live.
         self.swaps: list[float] = []
 
-    def note(self, kind: str, answer: Answer, allowed: set[int]) -> None:
+    def note(self, kind: str, answer: LoadResponse, allowed: set[int]) -> None:
         self.answers[kind] += 1
         self.statuses.update(statuses([answer]))
         self.problems += unexplained([answer])
@@ -140,7 +140,7 @@ class Soak:
         draw = random.Random(SEED * 1000 + number)
         kinds_of_request = kinds(self.service)
         names, weights = list(kinds_of_request), [w for w, _ in kinds_of_request.values()]
-        async with Client(self.service.url) as client:
+        async with LoadClient(self.service.url) as client:
             while time.monotonic() < end:
                 kind = draw.choices(names, weights)[0]
                 ask, allowed = kinds_of_request[kind][1](draw)
@@ -249,7 +249,7 @@ def outcome(soak: Soak, before: Mapping[str, float], after: Mapping[str, float],
     return figures, lines, failures
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("soak")
     versions = [variant(work, registry, "is-en", 0, scale) for scale in (1.0, 0.9)]
     for id in versions:

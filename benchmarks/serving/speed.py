@@ -12,15 +12,15 @@ from typing import Any
 from benchmarks.serving.harness.client import asked
 from benchmarks.serving.harness.load import BenchFailed, table
 from benchmarks.serving.harness.process import help_of
-from benchmarks.serving.harness.ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
+from benchmarks.serving.harness.ratios import TimedRun, compared, engines_line, itself, mixed_line, unlike, x
 from benchmarks.serving.harness.sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
-from benchmarks.serving.harness.workspace import PAIRS, Work, segments, serve, variant
+from benchmarks.serving.harness.workspace import PAIRS, Workspace, segments, serve, variant
 
 # The service's count of output tokens.
 MADE = "tellmt_output_tokens_total"
 
 
-def throughput(options: argparse.Namespace, work: Work) -> Outcome:
+def throughput(options: argparse.Namespace, work: Workspace) -> Outcome:
     """The service against the raw engine at each concurrency, and milliseconds added to a single request."""
     registry = work.registry("one")
     id = variant(work, registry, "is-en")
@@ -33,9 +33,9 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
         lambda: serve(options, work, registry, 1, max_adapters=1),
         lambda: open_raw(options, work, registry, id, candidates, most),
     )
-    raws: dict[int, list[Run]] = {n: [] for n in levels}
-    ours: dict[int, list[Run]] = {n: [] for n in levels}
-    at_once: list[Run] = []
+    raws: dict[int, list[TimedRun]] = {n: [] for n in levels}
+    ours: dict[int, list[TimedRun]] = {n: [] for n in levels}
+    at_once: list[TimedRun] = []
     tokens: list[int] = []
     try:
         # The service first: it makes the model that the raw engine reads.
@@ -55,10 +55,10 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
                 ours[n].append(dataclasses.replace(run, tokens=service.total(MADE) - before))
                 continue
             raw_run = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
-            raws[n].append(Run(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in kept[:count]], sum(raw_run.tokens.values())))
+            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in kept[:count]], sum(raw_run.tokens.values())))
             if n == most:
                 whole = rivals(side).run([kept[:count]], n)
-                at_once.append(Run(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
+                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
     finally:
         with contextlib.suppress(BenchFailed):
             rivals.close()
@@ -82,7 +82,7 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
     return figures, [*table(["", "segments", "output tokens", "tokens/s", "lowest to highest"], rows), "", *lines], void
 
 
-def mixed(options: argparse.Namespace, work: Work) -> Outcome:
+def mixed(options: argparse.Namespace, work: Workspace) -> Outcome:
     """Eight adapters in turn against one, with as many requests under way."""
     registry = work.registry("eight")
     for number, pair in enumerate(PAIRS):
@@ -95,7 +95,7 @@ def mixed(options: argparse.Namespace, work: Work) -> Outcome:
         for n in options.mixed_concurrency:
             count = min(len(sources), max(options.segments, 2 * n))
             ways = {"one": [asked("is-en", s) for s in sources[:count]], "mixed": [asked(PAIRS[i % len(PAIRS)], s) for i, s in enumerate(sources[:count])]}
-            runs: dict[str, list[Run]] = {"one": [], "mixed": []}
+            runs: dict[str, list[TimedRun]] = {"one": [], "mixed": []}
             through(service, ways["mixed"][: max(16, n)], n)
             for r in range(options.rounds):
                 for way in ("one", "mixed") if r % 2 == 0 else ("mixed", "one"):
@@ -112,7 +112,7 @@ def mixed(options: argparse.Namespace, work: Work) -> Outcome:
     return by_level, lines, []
 
 
-def engines(options: argparse.Namespace, work: Work) -> Outcome:
+def engines(options: argparse.Namespace, work: Workspace) -> Outcome:
     """ctranslate2 with the adapter merged against vLLM's CPU build with it as a LoRA, both raw, at 32."""
     from tell.extras import has_gpu, installed
 
@@ -139,7 +139,7 @@ def engines(options: argparse.Namespace, work: Work) -> Outcome:
     return {"tokens_per_s": rates, "segments": count}, [engines_line(rates["ct2"], rates["vllm"])], []
 
 
-def cache(options: argparse.Namespace, work: Work) -> Outcome:
+def cache(options: argparse.Namespace, work: Workspace) -> Outcome:
     """What the cache of results gives when the same segments come again, and what sharing gives when they come at once."""
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")

@@ -90,7 +90,7 @@ def resident() -> tuple[int, int, int]:
     return now, anonymous, peak
 
 
-class Measured:
+class StepProfile:
     """Wraps the trainer's own parts while it runs: the profiler goes on after `first` steps and off after `count` more."""
 
     def __init__(self, first: int, count: int):
@@ -163,7 +163,7 @@ def scoped(owner: Any, name: str, scope: str) -> None:
     setattr(owner, name, wrapped)
 
 
-def report(measured: Measured, rank: int, lines: list[str]) -> str:
+def report(measured: StepProfile, rank: int, lines: list[str]) -> str:
     import torch
 
     rows = shares(measured.profiler.events(), rank, measured.wall, torch.cuda.is_available())
@@ -200,7 +200,7 @@ def main() -> int:
         # What preparing took is not the trainer's.
         del inputs
         give_back()
-        measured = Measured(options.first, options.steps)
+        measured = StepProfile(options.first, options.steps)
         measured.wrap()
         if code := tellmt(["train", "--recipe", str(work / "recipe.toml"), "--mixed", str(work / "mixed"), "-o", str(work / "adapter")]):
             return code

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import tell.model.engine
-from eval.gate.contamination import Trained, repeats, trained_on
+from eval.gate.contamination import TrainingOverlap, repeats, trained_on
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
@@ -24,7 +24,7 @@ from eval.scoring.testset import TestSet, from_corpus
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
 from tell.corpus.directory import Corpus
-from tell.corpus.testsets import Registered, of_languages
+from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
@@ -57,7 +57,7 @@ class Question:
     # Shares of the dev segments that may have each flag.
     limits: dict[str, float]
     # Test sets of the pair's languages, none of which the adapter may have been trained on.
-    testsets: list[Registered]
+    testsets: list[RegisteredTestSet]
 
     @property
     def key(self) -> str:
@@ -126,7 +126,7 @@ def ask(
     return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
 
 
-def _leaks(question: Question, trained: Trained) -> list[str]:
+def _leaks(question: Question, trained: TrainingOverlap) -> list[str]:
     """Why what the adapter was trained on, or what would judge it, keeps it from being judged."""
     dev, reasons = question.dev, []
     if trained.dev:

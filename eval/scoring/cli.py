@@ -160,7 +160,7 @@ def _score_files(
 ) -> None:
     from eval.scoring.metrics import chosen
     from eval.scoring.score import score_outputs
-    from eval.scoring.system_outputs import Segments, gather, read_outputs
+    from eval.scoring.system_outputs import ScoredSegments, gather, read_outputs
     from eval.scoring.testset import from_corpus, not_empty
     from tell.corpus.directory import open_corpus
     from tell.text.normalise import spelled
@@ -168,7 +168,7 @@ def _score_files(
     if corpus is not None or testset is not None:
         test = from_corpus(open_corpus(corpus), split) if corpus is not None else _of_registry(str(testset), pair)
         test, outputs, set_name = not_empty(test, str(corpus or testset)), read_outputs(files), test.name
-        segments = Segments(test.references, test.sources, test.documents, test.pair)
+        segments = ScoredSegments(test.references, test.sources, test.documents, test.pair)
     else:
         segments, outputs, notes = gather(files, reference, source, None, None if pair is None else str(pair))
         set_name = spelled(reference.name if reference else "reference")
@@ -177,7 +177,7 @@ def _score_files(
     called = spelled(name) if name else set_name
     if limit is not None and limit < len(segments.references):
         s, called = segments, f"{called}[:{limit}]"
-        segments = Segments(s.references[:limit], s.sources and s.sources[:limit], s.documents and s.documents[:limit], s.pair)
+        segments = ScoredSegments(s.references[:limit], s.sources and s.sources[:limit], s.documents and s.documents[:limit], s.pair)
         outputs = [dataclasses.replace(o, hypotheses=o.hypotheses[:limit]) for o in outputs]
     result = score_outputs(called, outputs, segments, chosen(metrics, segments.pair), out)
     if out is not None:

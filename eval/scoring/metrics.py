@@ -64,7 +64,7 @@ class Metric:
         raise NotImplementedError
 
 
-class Sacre(Metric):
+class SacrebleuMetric(Metric):
     """One of sacreBLEU's. The references' side is computed once for all systems that are scored against the same list."""
 
     def __init__(self, key: str, name: str, wrapped: Any, higher_is_better: bool = True):
@@ -90,7 +90,7 @@ class Sacre(Metric):
         return str(signature)
 
 
-class Mean(Metric):
+class MeanMetric(Metric):
     """A SegmentMetric: the mean over segments."""
 
     needs_sources = True
@@ -129,25 +129,25 @@ def bleu_tokenizer(pair: LanguagePair | None) -> str:
 def _bleu(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import BLEU
 
-    return Sacre("bleu", "BLEU", BLEU(tokenize=bleu_tokenizer(pair)))
+    return SacrebleuMetric("bleu", "BLEU", BLEU(tokenize=bleu_tokenizer(pair)))
 
 
 def _chrf(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import CHRF
 
-    return Sacre("chrf", "chrF2", CHRF())
+    return SacrebleuMetric("chrf", "chrF2", CHRF())
 
 
 def _chrf_words(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import CHRF
 
-    return Sacre("chrf++", "chrF2++", CHRF(word_order=2))
+    return SacrebleuMetric("chrf++", "chrF2++", CHRF(word_order=2))
 
 
 def _ter(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import TER
 
-    return Sacre("ter", "TER", TER(), higher_is_better=False)
+    return SacrebleuMetric("ter", "TER", TER(), higher_is_better=False)
 
 
 class _Pieces:
@@ -195,17 +195,17 @@ def _spbleu(pair: LanguagePair | None) -> Metric:
         raise BadInput("spBLEU needs its SentencePiece model, which is not on this machine and is never fetched", place="spbleu", valid=places)
     name, path = model
     if name:
-        return Sacre("spbleu", "spBLEU", BLEU(tokenize=name))
+        return SacrebleuMetric("spbleu", "spBLEU", BLEU(tokenize=name))
     bleu = BLEU(tokenize="none")
     bleu.tokenizer = _Pieces(path)
     bleu.tokenizer_signature = bleu.tokenizer.signature()
-    return Sacre("spbleu", "spBLEU", bleu)
+    return SacrebleuMetric("spbleu", "spBLEU", bleu)
 
 
 def _comet(pair: LanguagePair | None) -> Metric:
     from eval.scoring.comet import Comet
 
-    return Mean("comet", Comet())
+    return MeanMetric("comet", Comet())
 
 
 BUILT_IN: dict[str, Callable[[LanguagePair | None], Metric]] = {
@@ -237,7 +237,7 @@ def metric(name: str, pair: LanguagePair | None = None) -> Metric:
     if key not in others:
         raise BadInput("unknown metric", place="--metric", found=name, valid=suggestion(key, [*BUILT_IN, *others]))
     try:
-        return Mean(key, others[key].load()())
+        return MeanMetric(key, others[key].load()())
     except (BadInput, MissingExtra):
         raise
     except Exception as e:  # somebody else's code

@@ -19,7 +19,7 @@ from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_se
 from eval.scoring.metrics import Metric, chosen
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
-from eval.scoring.system_outputs import SEGMENTS, Output, Segments, write_segments
+from eval.scoring.system_outputs import SEGMENTS, ScoredSegments, SystemOutput, write_segments
 from eval.scoring.testset import TestSet
 from tell import __version__
 from tell.adapter.card import Adapter, check_base
@@ -117,7 +117,7 @@ def score_adapter(
     return result, False
 
 
-def score_outputs(name: str, outputs: Sequence[Output], segments: Segments, measures: Sequence[Metric], out: Path | None) -> dict[str, Any]:
+def score_outputs(name: str, outputs: Sequence[SystemOutput], segments: ScoredSegments, measures: Sequence[Metric], out: Path | None) -> dict[str, Any]:
     """Scores of outputs that are there already; written to `out` where it is given. Raises BadInput when one is not as long as the references."""
     sources, references, documents, pair = segments.sources, segments.references, segments.documents, segments.pair
     for output in outputs:

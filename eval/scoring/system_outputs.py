@@ -24,7 +24,7 @@ _SIDES = ("source", "reference", "document")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Output:
+class SystemOutput:
     """One system's hypotheses. `sides` holds what its file says beside them: `source`, `reference`, `document`, each as long as the hypotheses."""
 
     name: str
@@ -58,7 +58,7 @@ def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
     raise CorpusError("no hypothesis", place=place, found=", ".join(sorted(row)), valid='{"hypothesis": "...", ...} or {"hypotheses": {"SYSTEM": "..."}, ...}')
 
 
-def _read_rows(path: Path, name: str) -> list[Output]:
+def _read_rows(path: Path, name: str) -> list[SystemOutput]:
     systems: dict[str, list[str]] = {}
     sides: dict[str, list[str]] = {s: [] for s in _SIDES}
     count = 0
@@ -78,17 +78,17 @@ def _read_rows(path: Path, name: str) -> list[Output]:
         if texts and len(texts) != count:
             raise CorpusError(f"{side} is on some lines only", place=str(path), found=f"{len(texts):,} of {count:,}")
     kept = {side: texts for side, texts in sides.items() if texts}
-    return [Output(system, str(path), texts, kept) for system, texts in systems.items()]
+    return [SystemOutput(system, str(path), texts, kept) for system, texts in systems.items()]
 
 
-def _read_one(path: Path, name: str) -> list[Output]:
+def _read_one(path: Path, name: str) -> list[SystemOutput]:
     if path.is_dir():
         if not (path / SEGMENTS).is_file():
             raise BadInput("this is a directory", place=str(path), found=f"no {SEGMENTS}", valid="a file of one segment a line, or a directory of tellmt score")
         return _read_rows(path / SEGMENTS, name)
     if kind_of(path) == "jsonl":
         return _read_rows(path, name)
-    return [Output(name, str(path), read_segments(path), {})]
+    return [SystemOutput(name, str(path), read_segments(path), {})]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -102,9 +102,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) and all(short) else labels(paths)
 
 
-def read_outputs(paths: Sequence[Path]) -> list[Output]:
+def read_outputs(paths: Sequence[Path]) -> list[SystemOutput]:
     """Every system of the files and directories, in their order; of directories that share an output that is the same (the bare base), each is there once."""
-    distinct: list[Output] = []
+    distinct: list[SystemOutput] = []
     for path, name in zip(paths, _names([p.absolute() for p in paths]), strict=True):
         for output in _read_one(path, name):
             same = path.is_dir() and output.name.endswith("/base") and any(o.hypotheses == output.hypotheses and o.name.endswith("/base") for o in distinct)
@@ -127,7 +127,7 @@ def write_segments(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Segments:
+class ScoredSegments:
     """What the systems translated. `sources` and `documents` are None where they are not known, and so is the pair."""
 
     references: list[str]
@@ -140,7 +140,7 @@ class Segments:
 SURE = 0.7
 
 
-def _side(name: str, file: Path | None, outputs: Sequence[Output]) -> list[str] | None:
+def _side(name: str, file: Path | None, outputs: Sequence[SystemOutput]) -> list[str] | None:
     """A side from the file that was given for it, or else as the outputs' own files have it. Raises BadInput where these are not the same."""
     from eval.scoring.system_outputs import read_segments
 
@@ -174,9 +174,9 @@ def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[Langu
 
 def gather(
     files: Sequence[Path], reference: Path | None, source: Path | None, documents: Path | None, pair: str | None
-) -> tuple[Segments, list[Output], list[str]]:
+) -> tuple[ScoredSegments, list[SystemOutput], list[str]]:
     """The segments, the systems' outputs, and notes for the user."""
-    from eval.scoring.system_outputs import Segments, read_outputs
+    from eval.scoring.system_outputs import ScoredSegments, read_outputs
     from tell.languages import parse_pair
 
     given_pair = parse_pair(pair) if pair else None
@@ -194,4 +194,4 @@ def gather(
     if given_pair is None:
         given_pair, note = likely_pair(sources, references)
         notes += [note] if note else []
-    return Segments(references, sources, named and [n.strip() for n in named], given_pair), outputs, notes
+    return ScoredSegments(references, sources, named and [n.strip() for n in named], given_pair), outputs, notes

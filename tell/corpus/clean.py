@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
-class Batch:
+class CleanedBatch:
     """What becomes of a batch: for each segment its reason, its hashes (of the pair, of its letters, of each side's) and its line of the spool."""
 
     reasons: list[str | None]
@@ -50,9 +50,9 @@ def row(source: str, target: str) -> bytes:
     return f'"source": {_string(spelled(source))}, "target": {_string(spelled(target))}\n'.encode()
 
 
-def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch:
+def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> CleanedBatch:
     """(source, target, reason) of each segment; those that have a reason are kept as they are."""
-    batch = Batch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
+    batch = CleanedBatch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
     sides: tuple[list[str], list[str]] = ([], [])
     exact, near, *letters = batch.hashes
     for i, (source, target, reason) in enumerate(segments):

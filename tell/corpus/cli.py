@@ -10,7 +10,7 @@ import click
 
 from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus.build import Options, build
+from tell.corpus.build import BuildOptions, build
 from tell.corpus.rules import RULES, rule_of
 from tell.corpus.split import Sizes
 from tell.corpus.testsets import of_languages
@@ -88,7 +88,7 @@ def build_(
     or test in an earlier build at the same place stay so.
     """
     held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
-    options = Options(
+    options = BuildOptions(
         files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed), source_column, target_column, doc_column, sheet, encoding, swap, off,
         None if base is None else find_base(base), jobs,
     )  # fmt: skip

@@ -47,7 +47,7 @@ def words_of(text: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class HeldOutSet:
     """A test set by its texts: the sides of each segment, source and target or as many as there are."""
 
     name: str
@@ -57,7 +57,7 @@ class Held:
 class Leaks:
     """What of several test sets has been seen in training data. `look` at every text of it, then ask for `report`."""
 
-    def __init__(self, sets: Iterable[Held]):
+    def __init__(self, sets: Iterable[HeldOutSet]):
         self.sets = list(sets)
         self.texts = 0
         self._exact: dict[str, list[tuple[int, int]]] = {}

@@ -9,7 +9,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 
-from tell.corpus.readers.segment import BLANK, Reading
+from tell.corpus.readers.segment import BLANK, ReadReport
 from tell.spool import Spool
 
 # Without any sign of documents, this many consecutive lines are taken for one: neighbours are often about the same thing.
@@ -22,7 +22,7 @@ def hashed(*texts: str) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little") or 1
 
 
-class Firsts:
+class FirstSeen:
     """Where each hash was met first. A dict of millions of numbers would take ten times the memory."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Firsts:
                 self._keys[at], self._where[at] = key, value
 
 
-class Names:
+class NumberedNames:
     """Strings by number."""
 
     def __init__(self, *known: str):
@@ -79,14 +79,14 @@ class SegmentTable:
 
     def __init__(self, spool: Spool):
         self.spool = spool
-        self.reasons, self.files = Names(""), Names()
+        self.reasons, self.files = NumberedNames(""), NumberedNames()
         # Names of documents, each with its file; the first is for segments that are in none yet.
         self.documents: list[str] = [""]
         self.file, self.line, self.doc, self.reason = array("H"), array("I"), array("I"), array("H")
         self.exact, self.near = array("Q"), array("Q")
         self.letters = array("Q"), array("Q")
         self._begun = 0
-        self._docs = Names("")
+        self._docs = NumberedNames("")
 
     def __len__(self) -> int:
         return len(self.line)
@@ -95,7 +95,7 @@ class SegmentTable:
         """The segments that are added from here on are of this file."""
         self._file = self.files.number(label)
         self._begun = len(self)
-        self._docs = Names("")
+        self._docs = NumberedNames("")
 
     def add(
         self,
@@ -115,7 +115,7 @@ class SegmentTable:
         for text in texts:
             self.spool.add(text)
 
-    def close_file(self, reading: Reading) -> None:
+    def close_file(self, reading: ReadReport) -> None:
         """Gives the file's segments their documents: the ones it names, else those between blank lines, else blocks of lines."""
         names = self._docs.all if reading.documents else self._grouped(reading)
         label = self.files.all[self._file]
@@ -128,7 +128,7 @@ class SegmentTable:
             else:
                 self.doc[i] += start
 
-    def _grouped(self, reading: Reading) -> list[str]:
+    def _grouped(self, reading: ReadReport) -> list[str]:
         """Documents by blank lines or, where they do not part the file into three, by blocks."""
         blank = self.reasons.number(BLANK)
         groups, inside = 0, False

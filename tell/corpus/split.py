@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable
 
 from tell.corpus.rules import Rules
-from tell.corpus.segment_table import Firsts, SegmentTable
+from tell.corpus.segment_table import FirstSeen, SegmentTable
 from tell.records import Split
 
 # The default size of dev and of test: a tenth of the pairs, and no more than this many.
@@ -45,7 +45,7 @@ class Repeats:
     def __init__(self, table: SegmentTable, by: Rules):
         self._table = table
         self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
-        self._seen = Firsts()
+        self._seen = FirstSeen()
 
     def take(self, segments: Iterable[int]) -> int:
         table, kept = self._table, 0

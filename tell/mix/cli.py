@@ -17,7 +17,7 @@ from tell.files import sha256_file
 from tell.languages import parse_pair
 from tell.mix.build import mix as make
 from tell.mix.build import mix_key, open_inputs
-from tell.mix.config import ORDERS, MixConfig, Plan, Source
+from tell.mix.config import ORDERS, GeneralSource, MixConfig, MixPlan
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.recipe import load_recipe, validated
@@ -37,25 +37,25 @@ def _config(recipe: Path, table: Any, flags: dict[str, Any]) -> MixConfig:
     return validated(MixConfig, table, f"{recipe}, [mix]")
 
 
-def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[Source, ...]:
+def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[GeneralSource, ...]:
     """Where the general data are. Fetches datasets that are not in the cache."""
     if general or not config.sources:
         files = general or tuple(folder / g for g in config.general)
-        return tuple(Source(p, n) for p, n in zip(files, labels(files), strict=True))
+        return tuple(GeneralSource(p, n) for p, n in zip(files, labels(files), strict=True))
     from tell.mix.hub_datasets import dataset_file
 
-    sources: list[Source] = []
+    sources: list[GeneralSource] = []
     paths = [folder / s.path if s.path is not None else dataset_file(s, folder) for s in config.sources]
     for s, path, label in zip(config.sources, paths, labels(paths), strict=True):
         if s.path is not None:
-            sources.append(Source(path, label, s.share, s.prompt, s.completion))
+            sources.append(GeneralSource(path, label, s.share, s.prompt, s.completion))
         else:
             name = f"{s.dataset}:{s.split}"
-            sources.append(Source(path, label if name in (o.label for o in sources) else name, s.share, dataset=s.dataset))
+            sources.append(GeneralSource(path, label if name in (o.label for o in sources) else name, s.share, dataset=s.dataset))
     return tuple(sources)
 
 
-def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> Plan:
+def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> MixPlan:
     """What the recipe and the flags say together; flags win."""
     tables = load_recipe(recipe)
     config = _config(recipe, tables.get("mix", {}), flags)
@@ -66,7 +66,7 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
     if not sources and not set(_AMOUNTS) & config.model_fields_set:
         # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
         config = config.model_copy(update={"ratio": 0.0})
-    return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
+    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
 
 
 @click.command("mix", cls=Command)

@@ -15,7 +15,7 @@ from tell.extras import need
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.select.pool import Kind
-from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, intact, open_inputs, select_key
+from tell.select.selection import METHODS, Amount, Method, SelectionPlan, check_out, intact, open_inputs, select_key
 from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
@@ -94,10 +94,10 @@ def select(
     if pair is not None and which != "--text":
         raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
     bare = method == "random" and tokens is None
-    plan = Plan(
+    plan = SelectionPlan(
         kind,
         paths,
-        Wanted(k, _percent(percent), tokens),
+        Amount(k, _percent(percent), tokens),
         method,
         clusters,
         seed,

@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse
 
 
 class BenchFailed(Exception):
     """What went wrong, in words."""
 
 
-async def closed_loop(client: Client, asks: Iterable[Ask], concurrency: int, seen: Callable[[Answer], object] | None = None) -> list[Answer]:
+async def closed_loop(
+    client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, seen: Callable[[LoadResponse], object] | None = None
+) -> list[LoadResponse]:
     """Every request once, in this order, `concurrency` at a time. Answers in the order of the requests."""
-    waiting: Iterator[tuple[int, Ask]] = enumerate(asks)
-    answers: dict[int, Answer] = {}
+    waiting: Iterator[tuple[int, LoadRequest]] = enumerate(asks)
+    answers: dict[int, LoadResponse] = {}
 
     async def work() -> None:
         for number, ask in waiting:
@@ -33,7 +35,7 @@ async def closed_loop(client: Client, asks: Iterable[Ask], concurrency: int, see
     return [answers[n] for n in range(len(answers))]
 
 
-async def until_set(client: Client, asks: Iterable[Ask], concurrency: int, stop: asyncio.Event, seen: Callable[[Answer], object]) -> None:
+async def until_set(client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, stop: asyncio.Event, seen: Callable[[LoadResponse], object]) -> None:
     """Requests, `concurrency` at a time, until `stop`; those under way then are answered. `asks` must not end before."""
     waiting = iter(asks)
 
@@ -44,10 +46,10 @@ async def until_set(client: Client, asks: Iterable[Ask], concurrency: int, stop:
     await asyncio.gather(*(work() for _ in range(concurrency)))
 
 
-async def open_loop(client: Client, asks: Iterable[Ask], rate: float, seconds: float, patience: float) -> list[Answer]:
+async def open_loop(client: LoadClient, asks: Iterable[LoadRequest], rate: float, seconds: float, patience: float) -> list[LoadResponse]:
     """`rate` requests a second for `seconds`, evenly spaced. Those not answered `patience` seconds later are left. In the order sent."""
     began = time.perf_counter()
-    tasks: list[asyncio.Task[Answer]] = []
+    tasks: list[asyncio.Task[LoadResponse]] = []
     for number, ask in enumerate(itertools.islice(asks, int(rate * seconds))):
         if (wait := began + number / rate - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
@@ -58,7 +60,7 @@ async def open_loop(client: Client, asks: Iterable[Ask], rate: float, seconds: f
     return list(await asyncio.gather(*tasks))
 
 
-def wall(answers: Sequence[Answer]) -> float:
+def wall(answers: Sequence[LoadResponse]) -> float:
     """Seconds from the first request to the last answer."""
     return max(a.done for a in answers) - min(a.sent for a in answers)
 
@@ -95,12 +97,12 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - middle_x) * (y - middle_y) for x, y in points) / across if across else 0.0
 
 
-def statuses(answers: Iterable[Answer]) -> dict[str, int]:
+def statuses(answers: Iterable[LoadResponse]) -> dict[str, int]:
     """How many answers of each status; for those without one, the reason."""
     return dict(sorted(Counter(str(a.status) if a.status else a.problem for a in answers).items()))
 
 
-def unexplained(answers: Iterable[Answer]) -> list[str]:
+def unexplained(answers: Iterable[LoadResponse]) -> list[str]:
     """What a service must never answer: a 5xx that is not a 503, a 503 or 429 without Retry-After, a connection closed without an answer."""
     wrong = []
     for a in answers:
@@ -118,7 +120,7 @@ def counted(problems: Sequence[str]) -> list[str]:
     return [f"{n} x {text}" if n > 1 else text for text, n in Counter(problems).most_common()]
 
 
-def all_answered(answers: Sequence[Answer], what: str) -> None:
+def all_answered(answers: Sequence[LoadResponse], what: str) -> None:
     """Raises BenchFailed unless every answer is a 200."""
     if bad := [a for a in answers if a.status != 200]:
         problem = bad[0].said.get("error") or bad[0].problem
@@ -129,7 +131,7 @@ def all_answered(answers: Sequence[Answer], what: str) -> None:
 Expected = Mapping[str, Mapping[str, set[str]]]
 
 
-def check(answer: Answer, expected: Expected) -> str:
+def check(answer: LoadResponse, expected: Expected) -> str:
     """Whether every line of an answer is what the version it names has given: `right`, `mixed` (what another one has) or `other` (what none has)."""
     expected_texts = expected.get(answer.adapter)
     texts = answer.texts

@@ -17,7 +17,7 @@ AIM_RATIO, AIM_CONCURRENCY, AIM_ADDED, AIM_MIXED, AIM_ENGINES = 0.95, 32, 5.0, 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class TimedRun:
     """One side's pass over some sources: the whole time, what each request took where they came one by one, and the texts in the sources' order."""
 
     seconds: float
@@ -42,7 +42,9 @@ def voided(different: int, of: int, ties: float = TIES) -> bool:
     return different > max(1.0, of * ties / 100)
 
 
-def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]], at_once: Sequence[Run] = (), own: float = 0.0) -> tuple[list[str], list[str]]:
+def compared(
+    raw: Mapping[int, Sequence[TimedRun]], ours: Mapping[int, Sequence[TimedRun]], at_once: Sequence[TimedRun] = (), own: float = 0.0
+) -> tuple[list[str], list[str]]:
     """The lines for a service against the raw engine, by concurrency, and which comparisons are void.
 
     `at_once` are the raw engine's runs with all the sources of the highest concurrency given at once, `own` the share of texts that differ between
@@ -83,7 +85,7 @@ def itself(texts: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, 
     return f"texts unlike between the raw engine's own ways of cutting batches: {different} of {of}", different / max(1, of)
 
 
-def mixed_line(many: int, concurrency: int, one: Sequence[Run], mixed: Sequence[Run]) -> str:
+def mixed_line(many: int, concurrency: int, one: Sequence[TimedRun], mixed: Sequence[TimedRun]) -> str:
     ratios = [a.seconds / b.seconds for a, b in zip(one, mixed, strict=True)]
     return f"{many} adapters mixed against 1 at {concurrency}: {x(ratios)}; aim: at least {AIM_MIXED}x"
 

@@ -32,7 +32,7 @@ PAIRS = ("is-en", "is-da", "is-de", "is-fo", "is-fr", "is-nb", "is-nl", "is-sv")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Work:
+class Workspace:
     """A directory with a cache of its own, whose bases are the user's."""
 
     root: Path
@@ -47,11 +47,11 @@ class Work:
         return Registry(self.root / "registries" / name)
 
 
-def prepare(root: Path) -> Work:
+def prepare(root: Path) -> Workspace:
     """Make the directory. The user's cache keeps only the base: conversions of copies are nobody's but the benchmark's."""
     from tell.paths import cache_dir
 
-    work = Work(root)
+    work = Workspace(root)
     work.cache.mkdir(parents=True, exist_ok=True)
     link, bases = work.cache / "bases", cache_dir() / "bases"
     if not link.exists():
@@ -62,7 +62,7 @@ def prepare(root: Path) -> Work:
 
 
 @contextmanager
-def workplace(options: argparse.Namespace) -> Iterator[Work]:
+def workplace(options: argparse.Namespace) -> Iterator[Workspace]:
     with tempfile.TemporaryDirectory(prefix="tellmt-bench.") as scratch:
         yield prepare((options.work or Path(scratch)).absolute())
 
@@ -103,7 +103,7 @@ def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> b
     return bytes(changed)
 
 
-def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float = 1.0, of: str = "is-en") -> str:
+def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: float = 1.0, of: str = "is-en") -> str:
     """A copy of the shipped adapter `of` under `pair`, in the registry; returns its id, the same for the same arguments.
 
     Number 0 at scale 1 has the very weights; other numbers have nearly the same, so they do the same work under another id. At another scale it
@@ -133,7 +133,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
     return str(registry.add(folder, open_adapter(folder).card))
 
 
-def converted(work: Work, adapter: Path) -> Path | None:
+def converted(work: Workspace, adapter: Path) -> Path | None:
     """Where the cache has the adapter of this directory as a ctranslate2 model."""
     from tell.adapter.card import read_card, weights_of
 
@@ -152,7 +152,7 @@ def segments(language: str = "is") -> list[str]:
     return filled
 
 
-def serve(settings: argparse.Namespace, work: Work, registry: Any, pairs: int, **serve_options: object) -> Served:
+def serve(settings: argparse.Namespace, work: Workspace, registry: Any, pairs: int, **serve_options: object) -> Served:
     """Start the service on a registry, ready with so many pairs. `serve_options` are options by their name; those that this version lacks are left out.
 
     Its results' cache is off unless `cache_mb` says otherwise, and nothing is tried again unless `tries` does: what is measured is one decode a segment.
@@ -228,7 +228,7 @@ def report(settings: argparse.Namespace, figures: dict[str, Any], lines: list[st
     return 1 if failures else 0
 
 
-def measured(name: str, settings: argparse.Namespace, measure: Callable[[argparse.Namespace, Work], tuple[dict[str, Any], list[str], list[str]]]) -> int:
+def measured(name: str, settings: argparse.Namespace, measure: Callable[[argparse.Namespace, Workspace], tuple[dict[str, Any], list[str], list[str]]]) -> int:
     """Take the measurement in a workplace of its own and report it; the exit code."""
     try:
         with workplace(settings) as work:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tell.corpus.readers.segment import Reading, Segment, Sides, Want, blank
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, Sides, blank
 from tell.corpus.readers.streams import lines_of, plain_name
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
@@ -27,7 +27,7 @@ def _rest(*lines: Iterator[str | None]) -> list[int]:
     return [sum(1 for _ in side) for side in lines]
 
 
-def read_text(source: Path, target: Path, docs: Path | None, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Two line-aligned texts. `docs` has one document id per line. Raises CorpusError naming both counts when they differ."""
     files = [(p, _first(lines_of(p, want.pair, want.encoding, reading.encodings), p)) for p in (source, target, docs) if p is not None]
     sides = [lines for _, lines in files]
@@ -51,7 +51,7 @@ def read_text(source: Path, target: Path, docs: Path | None, want: Want, reading
     reading.documents = "--docs" if docs is not None else ""
 
 
-def matched(directories: tuple[Path, ...], want: Want) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
+def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
     """(document, source file, target file) of every pair of texts in one directory, or in one for each side; and the files that have no other.
 
     In one directory the language is a directory of its own (`is/a.txt`, `en/a.txt`) or a part of the name (`a.is.txt`).
@@ -82,7 +82,7 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
     return name, None
 
 
-def read_directories(reading: Reading, want: Want) -> Iterator[Segment]:
+def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Segment]:
     """The documents of one directory or of two. One whose sides have other numbers of lines is returned with a reason."""
     documents, alone = matched(reading.paths, want)
     if not documents:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tell.corpus.readers.aligned import read_directories, read_text
 from tell.corpus.readers.gettext import read_mo, read_po
 from tell.corpus.readers.jsonl import read_records
-from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment
 from tell.corpus.readers.streams import lines_of, plain_name
 from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
 from tell.corpus.readers.tmx import read_tmx
@@ -56,7 +56,7 @@ def labels(paths: Iterable[Path]) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Group:
+class InputGroup:
     """Files that are read together: one, two line-aligned texts, or one or two directories. `files` is everything that is in it."""
 
     kind: str
@@ -64,8 +64,8 @@ class Group:
     label: str
     files: tuple[Path, ...]
 
-    def reading(self) -> Reading:
-        return Reading(self.paths, self.label, self.kind)
+    def reading(self) -> ReadReport:
+        return ReadReport(self.paths, self.label, self.kind)
 
 
 def _inside(directory: Path) -> list[Path]:
@@ -81,7 +81,7 @@ def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
     return expanded
 
 
-def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[Group]:
+def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[InputGroup]:
     """What is read together. Raises CorpusError for files that cannot be."""
     seen: set[Path] = set()
     for path in inputs:
@@ -106,17 +106,17 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         raise CorpusError("these files cannot be read together", found=names, valid=valid)
     if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
         raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
-    input_groups: list[Group] = []
+    input_groups: list[InputGroup] = []
     named = dict(zip(paths, labels(paths), strict=True))
     for source, target in zip(texts[::2], texts[1::2], strict=True):
-        input_groups.append(Group("text", (source, target), named[source], (source, target)))
+        input_groups.append(InputGroup("text", (source, target), named[source], (source, target)))
     if directories:
-        input_groups.append(Group("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
-    input_groups += [Group(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+        input_groups.append(InputGroup("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
+    input_groups += [InputGroup(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
     return input_groups
 
 
-def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = None) -> Iterator[Segment]:
+def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: Path | None = None) -> Iterator[Segment]:
     """The segments of a group in the order of its files; `reading` is filled in on the way."""
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
@@ -128,11 +128,11 @@ def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = N
 
 def read_against(path: Path, pair: LanguagePair) -> list[str]:
     """Every text of a test set that training must not repeat: lines, TSV cells, or both sides of records and units."""
-    kind, want = kind_of(path), Want(pair)
+    kind, want = kind_of(path), ReadOptions(pair)
     if kind in ("text", "tsv"):
         lines = list(lines_of(path, pair, None, {}))
         if not lines:
             raise CorpusError("the file is empty", place=str(path), valid="at least one line")
         return lines if kind == "text" else [cell for line in lines for cell in line.split("\t")]
-    group = Group(kind, (path,), path.name, (path,))
+    group = InputGroup(kind, (path,), path.name, (path,))
     return [side for s in read_group(group, want, group.reading()) for side in (s.source, s.target) if side]

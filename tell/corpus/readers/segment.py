@@ -25,7 +25,7 @@ class Segment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Want:
+class ReadOptions:
     """What is asked of the files. `columns` are a table's columns in order where it has no header; the others name columns of one that has."""
 
     pair: LanguagePair
@@ -38,7 +38,7 @@ class Want:
 
 
 @dataclasses.dataclass(slots=True)
-class Reading:
+class ReadReport:
     """What is known of a group of files once its segments have all been asked for.
 
     `lines`: lines of a text, rows of a table, records, units. `documents`: what they were taken from, empty where the file names none.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import BLANK, Reading, Segment, Want, blank, tagged
+from tell.corpus.readers.segment import BLANK, ReadOptions, ReadReport, Segment, blank, tagged
 from tell.corpus.readers.streams import lines_of, opened
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
@@ -57,7 +57,7 @@ def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None]
     return (a, b, doc) if a is not None and b is not None and a != b else None
 
 
-def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | None] | None:
+def _chosen(first: list[str], want: ReadOptions, place: str) -> tuple[int, int, int | None] | None:
     """The columns that --source-column and its like name in the header. Raises CorpusError with the nearest name."""
     options = (("--source-column", want.source_column), ("--target-column", want.target_column), ("--doc-column", want.doc_column))
     if not any(name for _, name in options):
@@ -79,7 +79,7 @@ def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | N
     return source, target, doc
 
 
-def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: str, before: int = 0) -> Iterator[Segment]:
+def read_rows(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[Segment]:
     """Segments of a table's rows, `before` them others that are blank.
 
     A first row that names both languages, or source and target, is a header; else `columns` names them in order.
@@ -120,12 +120,12 @@ def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: st
     reading.documents = "" if doc is None else "document column"
 
 
-def read_tsv(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Tab-separated rows without quoting."""
     yield from read_rows((line.split("\t") for line in lines_of(path, want.pair, want.encoding, reading.encodings)), want, reading, str(path))
 
 
-def read_csv(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Rows with quoting, parted by the comma, the semicolon or the tab, whichever its first lines have most of."""
     lines = lines_of(path, want.pair, want.encoding, reading.encodings)
     head = list(itertools.islice(lines, 20))
@@ -145,7 +145,7 @@ def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
         ) from None
 
 
-def read_xlsx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """The rows of one sheet: the one that is named, else the first that has any."""
     openpyxl = need("openpyxl", "files")
     with opened(path) as stream:
