@@ -71,7 +71,7 @@ def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
 @click.option("--testset", help="A registered test set (tellmt testset), by its name.")
 @click.option("--source", type=FILE, help="A file of source segments, one a line.")
 @click.option("--reference", type=FILE, help="Their references, one a line.")
-@click.option("--hypotheses", cls=Many, type=FILE, help="Outputs that are there already, one segment a line, instead of ADAPTER; several may follow.")
+@click.option("--hypotheses", cls=Many, type=FILE, help="Existing outputs, one segment a line, instead of ADAPTER; several may follow.")
 @click.option("--pair", help="With --hypotheses: the direction, such as is-en.  [default: by the texts]")
 @click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
 @click.option("--name", help="The test set's name in the scores [default: the file's or corpus's own].")

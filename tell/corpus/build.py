@@ -34,9 +34,9 @@ FORMAT = 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What the user asked for. `swap`: files whose sides are to be turned around; `off`: rules that are not to be used.
+    """What the user asked for. `swap`: files whose sides are exchanged; `off`: rules that are switched off.
 
-    `base` is the id and revision of the base that the report asks about the languages; `processes` None is one for each core.
+    The report measures how well `base` knows the languages; `processes` None means one for each core.
     """
 
     inputs: tuple[Path, ...]
@@ -61,7 +61,7 @@ class BuildOptions:
 
 
 def grouped(options: BuildOptions) -> list[InputGroup]:
-    """The inputs by what is read together. Raises CorpusError for files that cannot be, and for a --swap that names none of them."""
+    """The input files in groups that are read together. Raises CorpusError for files that fit no group, and for a --swap that names none of them."""
     input_groups = groups(options.inputs, options.docs, options.columns)
     known = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
     for path in options.swap:
@@ -72,7 +72,7 @@ def grouped(options: BuildOptions) -> list[InputGroup]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BuildInputs:
-    """The files of a corpus by what is read together, the SHA-256 of each, and the key of everything that decides the corpus."""
+    """The input files in groups that are read together, the SHA-256 of each file, and the key of everything that decides the corpus."""
 
     groups: list[InputGroup]
     sha256: dict[Path, str]
@@ -112,7 +112,7 @@ def hash_inputs(options: BuildOptions) -> BuildInputs:
 
 
 def _frozen(out: Path, options: BuildOptions) -> tuple[Sizes, dict[str, Split]]:
-    """The sizes and the dev and test documents of the corpus that is already at `out`; those asked for, and none, where there is no corpus."""
+    """The sizes and the dev and test documents of the corpus at `out`. Where there is no corpus: the requested sizes and no documents."""
     if not (out / "corpus.json").exists():
         return options.sizes, {}
     old = read_report(out)
@@ -136,7 +136,7 @@ def _frozen(out: Path, options: BuildOptions) -> tuple[Sizes, dict[str, Split]]:
 
 
 def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path, str]) -> list[dict[str, Any]]:
-    """Mark pairs one side of which is in a test set; report each test set."""
+    """Marks pairs one side of which is in a test set, and returns a report of each test set."""
     held: dict[int, str] = {}
     report = []
     for path, name in zip(options.against, labels(options.against), strict=True):
@@ -167,9 +167,10 @@ def _sources(inputs: BuildInputs, readings: list[ReadReport]) -> list[dict[str, 
 
 
 def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool = False) -> tuple[dict[str, Any], bool]:
-    """The corpus.json of the corpus at `out`, and whether it was there already, built from the same files and options, with its pairs as they were written.
+    """Builds the corpus at `out`. Returns its corpus.json, and whether the corpus was reused.
 
-    `force` builds it even so. Raises CorpusError, and then leaves `out` as it was.
+    A corpus is reused when it was built from the same files and options and its files are as they were written; `force` builds it even then.
+    Raises CorpusError, and then leaves `out` as it was.
     """
     inputs = None
     if not (force or new_split) and (out / "corpus.json").exists():
@@ -226,7 +227,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new
 
 
 def _known(base: Base, options: BuildOptions, table: SegmentTable) -> dict[str, Any]:
-    """How well the base knows the two languages, by kept pairs from all over the corpus."""
+    """Measures how well the base knows the two languages, on kept pairs from all over the corpus."""
     from tell.model.perplexity import COUNTED, knows
 
     good = array("I", table.good())
@@ -268,7 +269,7 @@ def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
 
 
 def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], several: bool) -> None:
-    """pairs.jsonl and dropped.jsonl, in the order of the files."""
+    """Writes pairs.jsonl and dropped.jsonl in the order of the input files."""
     origins = [json.dumps(name, ensure_ascii=False) for name in table.files.all]
     reasons = [json.dumps(name, ensure_ascii=False) for name in table.reasons.all]
     with (aside / "pairs.jsonl").open("wb", 1 << 20) as pairs, (aside / "dropped.jsonl").open("wb", 1 << 20) as dropped:

@@ -1,4 +1,4 @@
-"""Everything read, cleaned and noted down, in the order of the files. Reads the user's files, writes the table's spool."""
+"""Reads and cleans all segments in the order of the files, and enters them into the segment table. Reads the user's files, writes the table's spool."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Mended:
 
 @dataclasses.dataclass(slots=True)
 class IngestReport:
-    """What was learnt while everything was read and cleaned."""
+    """What reading and cleaning found out about the files."""
 
     readings: list[ReadReport] = dataclasses.field(default_factory=list)
     mended: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -53,7 +53,7 @@ class IngestReport:
 
 
 class _File:
-    """One group on its way into the table: what its batches say together."""
+    """Enters one group of files into the table, and adds up what its batches say."""
 
     def __init__(self, reading: ReadReport, want: ReadOptions):
         self.reading, self._pair = reading, want.pair
@@ -128,9 +128,10 @@ def gather(
     table: SegmentTable,
     processes: int | None = None,
 ) -> IngestReport:
-    """All segments of the groups, into the table. `sha256`: of every file; `swapped`: files and directories, resolved, whose sides are turned around.
+    """Enters all segments of the groups into the table. `sha256` has the hash of every file; `swapped` are files and directories, resolved, whose sides
+    are exchanged.
 
-    `processes` None is one for each core; what comes out does not depend on it. Raises CorpusError for a file that cannot be read, or whose sides are swapped.
+    `processes` None means one for each core; the result does not depend on it. Raises CorpusError for a file that cannot be read, or whose sides are swapped.
     """
     into = IngestReport()
     with Workers(clean_batch, processes) as workers:

@@ -42,12 +42,12 @@ def _stem(word: str) -> str:
 
 
 def _signs(text: str) -> frozenset[str]:
-    """What of a text may be the same in its translation: numbers, and the stems of its long words."""
+    """The parts of a text that its translation may share: numbers, and the stems of its long words."""
     return frozenset(w if w[0].isdigit() else _stem(w) for w in _WORD.findall(text[:600]))
 
 
 def _alike(a: tuple[int, frozenset[str]], b: tuple[int, frozenset[str]], usual: float) -> float:
-    """How much two lines look like each other's translation. 0 where one is empty."""
+    """How much two lines look like translations of each other. 0 where one is empty."""
     if not a[0] or not b[0]:
         return 0.0
     common = min(len(a[1] & b[1]), 3) if a[1] and b[1] else 0
@@ -55,7 +55,7 @@ def _alike(a: tuple[int, frozenset[str]], b: tuple[int, frozenset[str]], usual: 
 
 
 def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
-    """The shifted stretches of two lists of equal length, in their order, none overlapping."""
+    """The shifted stretches of two lists of equal length, in order and without overlaps."""
     n = len(source)
     if n < LEAST:
         return []
@@ -75,7 +75,7 @@ def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
 
 
 def _stretches(better: Sequence[float]) -> list[tuple[float, int, int]]:
-    """(sum, first, last) of every stretch that is worth enough: it ends where the sum has fallen far below its highest."""
+    """(sum, first, last) of every stretch whose sum is high enough. A stretch ends where its sum has fallen far below its highest value."""
     stretches = []
     total = best = 0.0
     first = last = 0

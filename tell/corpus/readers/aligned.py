@@ -16,7 +16,7 @@ UNEQUAL = "unequal lines in document"
 
 
 def _first(lines: Iterator[str], path: Path) -> Iterator[str]:
-    """The lines, of which there must be one."""
+    """The lines. Raises CorpusError when there is none."""
     line = next(lines, None)
     if line is None:
         raise CorpusError("the file is empty", place=str(path), valid="at least one line")
@@ -52,7 +52,7 @@ def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, 
 
 
 def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
-    """(document, source file, target file) of every pair of texts in one directory, or in one for each side; and the files that have no other.
+    """(document, source file, target file) of every pair of texts in one directory, or in one directory for each side; and the files without a partner.
 
     In one directory the language is a directory of its own (`is/a.txt`, `en/a.txt`) or a part of the name (`a.is.txt`).
     """
@@ -74,7 +74,7 @@ def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tupl
 
 
 def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
-    """The name with the part that is one of the two languages left off, and which it is."""
+    """The name without the part that is one of the two languages, and which of the two it is."""
     parts = re.split(r"([./])", name)
     for i in range(len(parts) - 1, -1, -2):
         if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", parts[i]) and (side := sides.which(parts[i])) is not None:
@@ -83,7 +83,7 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
 
 
 def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Segment]:
-    """The documents of one directory or of two. One whose sides have other numbers of lines is returned with a reason."""
+    """The documents of one or two directories. A document whose sides have different numbers of lines is returned with a reason."""
     documents, alone = matched(reading.paths, want)
     if not documents:
         names = ", ".join(sorted(spelled(p.name) for p in alone)[:5]) or "no files"

@@ -1,4 +1,4 @@
-"""Parallel files as they come, in whatever format: which reader takes which file, and what belongs together.
+"""Reads parallel files of any format: decides which reader takes which file, and which files belong together.
 
 Reads the user's files and writes nothing. A line that cannot be a pair (too few columns, no translation) is returned with a reason; a file that cannot be
 read at all raises CorpusError. `line` counts from 1: lines of the file for text, rows for tables, segments for what holds records or units.
@@ -42,12 +42,12 @@ _NOT_READ = {
 
 
 def kind_of(path: Path) -> str:
-    """The format by the file's name: a key of ENDINGS' values, or `text`."""
+    """The format that the file's name implies: one of the values of ENDINGS, or `text`."""
     return ENDINGS.get(Path(plain_name(path)).suffix.lower(), "text")
 
 
 def labels(paths: Iterable[Path]) -> list[str]:
-    """A short name for each file: its own, with the directory before it where an earlier file has the same."""
+    """A short label for each file: its name, preceded by its directory where an earlier file has the same name."""
     names: list[str] = []
     for path in paths:
         named = [path.name, f"{path.absolute().parent.name}/{path.name}", str(path.absolute())]
@@ -57,7 +57,7 @@ def labels(paths: Iterable[Path]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputGroup:
-    """Files that are read together: one, two line-aligned texts, or one or two directories. `files` is everything that is in it."""
+    """Files that are read together: one file, two line-aligned texts, or one or two directories. `files` are all files in it."""
 
     kind: str
     paths: tuple[Path, ...]
@@ -73,7 +73,7 @@ def _inside(directory: Path) -> list[Path]:
 
 
 def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
-    """The inputs, with the tables, catalogues and memories in directories instead of the directories that hold them."""
+    """The inputs, where directories of tables, catalogues or memories are replaced by the files in them."""
     expanded: list[Path] = []
     for path in inputs:
         inside = [p for p in _inside(path) if kind_of(p) != "text"] if path.is_dir() else []
@@ -82,7 +82,7 @@ def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
 
 
 def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[InputGroup]:
-    """What is read together. Raises CorpusError for files that cannot be."""
+    """The inputs in groups that are read together. Raises CorpusError for files that fit no group."""
     seen: set[Path] = set()
     for path in inputs:
         if path.resolve() in seen:
@@ -117,7 +117,7 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
 
 
 def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: Path | None = None) -> Iterator[Segment]:
-    """The segments of a group in the order of its files; `reading` is filled in on the way."""
+    """Yields the segments of a group in the order of its files, and fills in `reading` meanwhile."""
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
     elif group.kind == "directory":

@@ -1,4 +1,4 @@
-"""What every reader gives: segments, and what was learnt of the file while it was read. Reads and writes nothing."""
+"""What every reader returns: segments, and a report on the file. Reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What is asked of the files. `columns` are a table's columns in order where it has no header; the others name columns of one that has."""
+    """How files are read. `columns` names the columns of a table without a header, in order; the other columns are names in a table's header."""
 
     pair: LanguagePair
     columns: str | None = None
@@ -39,7 +39,7 @@ class ReadOptions:
 
 @dataclasses.dataclass(slots=True)
 class ReadReport:
-    """What is known of a group of files once its segments have all been asked for.
+    """What is known of a group of files after its last segment was read.
 
     `lines`: lines of a text, rows of a table, records, units. `documents`: what they were taken from, empty where the file names none.
     `languages`: units in each language of a file that holds tagged ones. `notes`: sentences for the person who gave the file.
