@@ -1,7 +1,7 @@
-"""Shifted stretches of parallel texts: where the translation of a line is a few lines before or behind it.
+"""Finds shifted stretches of parallel texts: lines whose translation is a few lines before or after them.
 
-Reads the lines of both sides in their order, writes nothing. Lines that belong together are of like length, and share numbers, names and the beginnings of
-international words; a stretch is shifted where its lines have clearly more of that with their neighbours than with their partners.
+Reads the lines of both sides in their order, writes nothing. Lines that are translations of each other have similar lengths, and share numbers, names and
+the beginnings of international words. A stretch is shifted where its lines clearly share more of that with neighbours than with their partners.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ class Leaks:
                 self._seen[stretch] = f"{file}, line {line}"
 
     def report(self) -> list[dict[str, Any]]:
-        """For each test set: `leaked` segments are repeated whole and long enough to be no accident, `short` ones are repeated too, `near` ones have at
-        least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have any."""
+        """The findings for each test set. `leaked` segments are repeated whole and are too long for an accident, `short` ones are repeated whole too,
+        `near` ones have at least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have at least one."""
         seen: dict[tuple[int, int], list[str]] = {}
         for stretch, where in self._seen.items():
             for at in self._stretches[stretch]:

@@ -1,7 +1,7 @@
-"""Mixing (TELL, arXiv 2404.00914): anchored task examples shuffled through much general data.
+"""Mixes anchored task examples with general data (TELL, arXiv 2404.00914).
 
-Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl, in the
-order it is to be trained on, each example once, and mix.json with exact counts. `--report` adds report.json and order.png.
+Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl with each example once, in
+the order of training, and mix.json with exact counts. `--report` adds report.json and order.png.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
 
 
 def _write(path: Path, spool: Spool, order: array[int]) -> str:
-    """Write mixed.jsonl and return its SHA-256. Into a directory that is still aside, so line by line is safe."""
+    """Writes mixed.jsonl and returns its SHA-256. The directory is still aside, so writing line by line is safe."""
     digest = hashlib.sha256()
     with path.open("wb") as f:
         for block in spool.blocks(order):
@@ -105,7 +105,7 @@ def _sources(plan: MixPlan, inputs: MixInputs, drawn: list[dict[str, int]]) -> I
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the search for reference cycles: nothing here makes any, and among millions of objects it takes a twentieth of the time."""
+    """Stops the search for reference cycles meanwhile: nothing here makes any, and with millions of objects it takes a twentieth of the time."""
     was = gc.isenabled()
     gc.disable()
     try:

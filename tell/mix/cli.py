@@ -38,7 +38,7 @@ def _config(recipe: Path, table: Any, flags: dict[str, Any]) -> MixConfig:
 
 
 def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[GeneralSource, ...]:
-    """Where the general data are. Fetches datasets that are not in the cache."""
+    """The files of the general data. Fetches datasets that are not in the cache."""
     if general or not config.sources:
         files = general or tuple(folder / g for g in config.general)
         return tuple(GeneralSource(p, n) for p, n in zip(files, labels(files), strict=True))
@@ -56,7 +56,7 @@ def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tupl
 
 
 def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> MixPlan:
-    """What the recipe and the flags say together; flags win."""
+    """The plan from the recipe and the flags; flags win."""
     tables = load_recipe(recipe)
     config = _config(recipe, tables.get("mix", {}), flags)
     pair = parse_pair(tables["pair"], f"{recipe}, pair") if "pair" in tables else parse_pair(read_report(corpora[0])["pair"], str(corpora[0]))

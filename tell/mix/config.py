@@ -1,4 +1,4 @@
-"""The `[mix]` table of a recipe, and the plan that it and the command line make together."""
+"""The `[mix]` table of a recipe, and the plan that is made from it and the command line."""
 
 from __future__ import annotations
 

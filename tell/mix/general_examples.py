@@ -1,6 +1,6 @@
-"""The general side of a mix: examples drawn from pools without replacement, until there are as many tokens as are wanted.
+"""Draws the general examples of a mix from pools without replacement, until the budget of tokens is reached.
 
-Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once for where its usable lines are, and then line by line as they are drawn.
+Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once to find its usable lines, and then line by line as they are drawn.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _usable(value: Any) -> str:
 
 
 def _parsed(line: str, source: GeneralSource) -> tuple[str, str] | None:
-    """Prompt and completion of a line; None when it has not both."""
+    """Prompt and completion of a line; None when one of them is missing."""
     try:
         row = parse(line)
     except (ValueError, RecursionError):
@@ -105,13 +105,13 @@ def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
 
 
 class DrawnExamples:
-    """What was drawn: numbers of spooled lines, in the order of the draw, and where each stands in the pools."""
+    """The drawn examples: numbers of spooled lines in the order of the draw, and the place of each in the pools."""
 
     def __init__(self) -> None:
         self.lines, self.places, self.tokens = array("I"), array("Q"), 0
 
     def plain(self) -> array[int]:
-        """The same as the pools have them."""
+        """The drawn lines in the order of the pools."""
         return array("I", [line for _, line in sorted(zip(self.places, self.lines, strict=True))])
 
 
@@ -163,7 +163,7 @@ class _Draw:
 
 
 def parts_of(budget: int, sources: tuple[GeneralSource, ...]) -> list[int]:
-    """`budget` tokens by the sources' shares, which add up to it: largest remainders."""
+    """Divides `budget` tokens among the sources by their shares, by the method of largest remainders."""
     whole = sum(s.share or 0.0 for s in sources)
     exact = [budget * (s.share or 0.0) / whole for s in sources]
     parts = [math.floor(x) for x in exact]
@@ -183,7 +183,7 @@ def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens
 
 
 def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_out: Counter[str]) -> CorpusError:
-    """What is missing, and what could be had. Rounded down, so that what is offered can be had."""
+    """The error that says how many tokens are missing and how many there are, rounded down so that the offer holds."""
     config = plan.config
     if config.general_tokens is not None:
         thing, offered = "general data", f"general_tokens = {have * budget // part} at most"
@@ -198,7 +198,7 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
 def draw_general(
     plan: MixPlan, tokens: Tokens, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[DrawnExamples, list[dict[str, int]]]:
-    """Spool general examples worth `budget` tokens; each source's counts are those of mix.json. Raises CorpusError with what is missing."""
+    """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
     drawn = DrawnExamples()
     with ExitStack() as stack:
         pools = [stack.enter_context(GeneralPool(s, aside / f"pool-{i}")) for i, s in enumerate(plan.general)]

@@ -20,7 +20,7 @@ NO_LANGUAGE = "a unit without languages"
 
 
 def read_tmx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
-    """The units that have both languages; the others with a reason. Raises CorpusError when none has."""
+    """The units; those without both languages have a reason. Raises CorpusError when no unit has both."""
     yield from numbered(_units(path, want, reading))
 
 

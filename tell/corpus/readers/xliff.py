@@ -1,6 +1,6 @@
-"""XLIFF 1.2 and 2.x, and the dialects of it that tools call otherwise. Reads the file as a stream, writes nothing.
+"""XLIFF 1.2 and 2.x, and its dialects with other file endings. Reads the file as a stream, writes nothing.
 
-Units that nobody has translated yet are returned with a reason, so that they are counted.
+Untranslated units are returned with a reason, so that they are counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BEGUN = {"new", "needs-translation", "initial"}
 
 
 def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
-    """The translated units of every file in it, whichever way they run. Raises CorpusError when it has none in both languages."""
+    """The translated units of every file in it, in either direction. Raises CorpusError when no unit has both languages."""
     yield from numbered(_units(path, want, reading))
 
 
