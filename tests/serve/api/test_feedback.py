@@ -15,7 +15,7 @@ import pytest
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
 from tell.corpus.readers.jsonl import read_records
-from tell.corpus.readers.segment import Reading, Want
+from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tests.conftest import Ran
@@ -56,7 +56,7 @@ def test_a_correction_is_kept_as_a_pair(kept: tuple[Running, Path], capfd: pytes
         "source": "Halló\u2028heimur", "target": "Hello world", "translation": "Hallo world", "pair": "is-en", "adapter": ADAPTER, "key": None
     }  # fmt: skip
     assert (second["pair"], second["target"], third["pair"]) == ("is-en", "b\ufffd", "de-fo")
-    segments = list(read_records(path, Want(parse_pair("is-en")), Reading((path,), "feedback", "jsonl")))
+    segments = list(read_records(path, ReadOptions(parse_pair("is-en")), ReadReport((path,), "feedback", "jsonl")))
     assert (segments[0].source, segments[0].target, segments[0].reason) == ("Halló\u2028heimur", "Hello world", None)
     assert "Hello" not in capfd.readouterr().err
 
