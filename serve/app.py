@@ -1,7 +1,8 @@
-"""The HTTP application: routes, the page, and the one place where errors become answers."""
+"""The HTTP application: routes, the page, and the one place where errors become responses."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
 from serve.api.deepl import routes as deepl_routes
-from serve.api.deepl_errors import Dialect
+from serve.api.deepl_errors import DeepLErrors
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
 from serve.api.feedback import routes as feedback_routes
@@ -27,6 +28,7 @@ from serve.api.libretranslate import routes as libretranslate_routes
 from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
+from serve.api.state import AppState, set_state, state_of
 from serve.api.stream import routes as stream_routes
 from serve.auth.gate import Gate, headers_of
 from serve.auth.keys import Keys
@@ -37,8 +39,9 @@ from serve.http.middleware import BodyLimit, Heads, Observe
 from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
-from tell.console import say
 from tell.errors import EngineError, LanguageError, NotServed, TellmtError
+
+logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).resolve().parent / "page"
 RETRY = {"Retry-After": "2"}
@@ -48,103 +51,108 @@ NOT_READY = {
     "down": "the engine is down",
     "empty": "no adapter answers: none is live, or what is live cannot be used",
 }
-COUNTERS = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
-# What a language code or a pair can look like, as errors quote it. Anything else may be a text that came in the wrong field.
+METRICS_EXAMPLE = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
+# The form of a language code or a pair, as errors quote it. Anything else may be a text in the wrong field.
 CODE = re.compile(r"'?[A-Za-z0-9:_-]{0,80}'?")
-# The kind of an exception, as engines put it before its message.
-KIND = re.compile(r"[A-Za-z_.]{1,80}(?=: )")
+# The class of an exception, which engines put before its message.
+EXCEPTION_CLASS = re.compile(r"[A-Za-z_.]{1,80}(?=: )")
 
 
-def _problem(status: int, message: str, /, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
-    return JSONResponse({"error": message, **more}, status, headers)
+def _error_response(status: int, message: str, /, headers: Mapping[str, str] | None = None, **fields: Any) -> JSONResponse:
+    return JSONResponse({"error": message, **fields}, status, headers)
 
 
-def _logged(error: TellmtError) -> str:
-    """The message for the log. What an engine found may be a library's own words, and those may hold a text: only their kind is kept."""
+def _log_message(error: TellmtError) -> str:
+    """The message for the log. An engine's error quotes a library, whose message may hold a text: only the exception's class is kept."""
     if not isinstance(error, EngineError):
         return str(error)
-    kind = KIND.match(str(error.found))
-    return str(TellmtError(error.thing, place=error.place, found=kind[0] if kind else None))
+    name = EXCEPTION_CLASS.match(str(error.found))
+    return str(TellmtError(error.thing, place=error.place, found=name[0] if name else None))
 
 
-def _shown(error: TellmtError) -> str:
+def _client_message(error: TellmtError) -> str:
+    """The message for the client, without a value that may be a text in the wrong field."""
     if isinstance(error, LanguageError) and not CODE.fullmatch(str(error.found)):
         return str(TellmtError(error.thing, place=error.place, valid=error.valid))
     return str(error)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+async def _tellmt_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, TellmtError):
         raise error
     if error.status >= 500:
-        # The whole message may name paths of this machine: it goes to the log, the client gets its first part.
-        say(f"{error.status}: {_logged(error)}")
-        return _problem(error.status, error.thing, headers_of(error))
-    more = {"pairs": request.app.state.service.pairs()} if isinstance(error, NotServed) else {}
-    return _problem(error.status, _shown(error), headers_of(error), **more)
+        # The whole message may name paths of this machine: it goes to the log, and the client gets its first part.
+        level = logging.ERROR if error.status == 500 else logging.WARNING
+        logger.log(level, f"{error.status}: {_log_message(error)}", extra={"status": error.status})
+        return _error_response(error.status, error.thing, headers_of(error))
+    fields = {"pairs": state_of(request.app).service.pairs()} if isinstance(error, NotServed) else {}
+    return _error_response(error.status, _client_message(error), headers_of(error), **fields)
 
 
-async def _theirs(request: Request, error: Exception) -> Response:
-    """What Starlette refuses by itself: unknown paths, methods a path does not have."""
+async def _starlette_error(request: Request, error: Exception) -> Response:
+    """What Starlette refuses by itself: unknown paths, methods that a path does not have."""
     if not isinstance(error, HTTPException):
         raise error
-    words = {404: "no such path", 405: "this path does not take this method"}
-    response = _problem(error.status_code, words.get(error.status_code, str(error.detail)))
+    messages = {404: "no such path", 405: "this path does not take this method"}
+    response = _error_response(error.status_code, messages.get(error.status_code, str(error.detail)))
     response.headers.update(error.headers or {})
     return response
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    """FastAPI's own answer would repeat the body."""
-    return _problem(400, "the request cannot be used")
+async def _validation_error(request: Request, error: Exception) -> Response:
+    """FastAPI's own response would repeat the body."""
+    return _error_response(400, "the request cannot be used")
 
 
-class Alive(BaseModel):
+class HealthResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
     status: Literal["ok"]
 
 
-class Ready(BaseModel):
+class ReadyResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "pairs": ["is-en"]}]})
 
     status: Literal["ready"]
     pairs: list[str]
 
 
-def _operations(app: FastAPI, service: Service) -> None:
-    @app.get("/health", summary="Whether the process answers", tags=["operation"])
-    async def health() -> Alive:
-        return Alive(status="ok")
+def _add_operations(app: FastAPI, service: Service) -> None:
+    @app.get("/health", summary="Show that the process answers", tags=["operation"])
+    async def health() -> HealthResponse:
+        return HealthResponse(status="ok")
 
-    not_now = {"description": "Not now: `status` says why", "content": {"application/json": {"example": {"error": NOT_READY["empty"], "status": "empty"}}}}
+    not_ready = {
+        "description": "The service is not ready: `status` gives the reason",
+        "content": {"application/json": {"example": {"error": NOT_READY["empty"], "status": "empty"}}},
+    }
 
-    @app.get("/ready", summary="Whether translations are answered", responses={200: {"model": Ready}, 503: not_now}, tags=["operation"])
+    @app.get("/ready", summary="Show whether the service translates", responses={200: {"model": ReadyResponse}, 503: not_ready}, tags=["operation"])
     async def ready() -> JSONResponse:
-        """503 until an adapter answers, without an engine, and while stopping."""
+        """The status is 503 until an adapter is loaded, while the engine is down, and while the service stops."""
         state = await service.state()
         if state == "ready":
             return JSONResponse({"status": "ready", "pairs": service.pairs()})
-        return _problem(503, NOT_READY[state], RETRY, status=state)
+        return _error_response(503, NOT_READY[state], RETRY, status=state)
 
-    counters: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": COUNTERS}}}}
+    responses: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE}}}}
 
-    @app.get("/metrics", summary="Counters for Prometheus", tags=["operation"], response_class=PlainTextResponse, responses=counters)
+    @app.get("/metrics", summary="Show metrics, for Prometheus", tags=["operation"], response_class=PlainTextResponse, responses=responses)
     async def metrics() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST
 
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _pages(directory: Path) -> dict[str, Path]:
-    """Paths and files of the page."""
+def _page_files(directory: Path) -> dict[str, Path]:
+    """The files of the page, by their paths in the address."""
     files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    named = {"index.html": "/", "status.html": "/status"}
-    return {named.get(f.name, f"/{f.name}"): f for f in files}
+    short = {"index.html": "/", "status.html": "/status"}
+    return {short.get(f.name, f"/{f.name}"): f for f in files}
 
 
-def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
-    """Each file of the page a route of its own: nothing else of the disk can be asked for, and unknown paths stay JSON answers."""
+def _add_page(app: FastAPI, files: Mapping[str, Path]) -> None:
+    """A route for each file of the page: no request can reach another file of the disk, and unknown paths keep their JSON responses."""
 
     def add(path: str, file: Path) -> None:
         async def send() -> FileResponse:
@@ -152,14 +160,13 @@ def _page(app: FastAPI, pages: Mapping[str, Path]) -> None:
 
         app.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
 
-    for path, file in pages.items():
+    for path, file in files.items():
         add(path, file)
 
 
 def create_app(
     service: Service,
     follower: Follower,
-    page: Path = PAGE,
     keys: Keys | None = None,
     quota: Quota | None = None,
     jobs: JobLimits | None = None,
@@ -167,38 +174,32 @@ def create_app(
     compare_base: bool = False,
     monitor: Monitor | None = None,
 ) -> FastAPI:
-    """The application over a service; starting and closing the service, and running `state.monitor`, is the caller's.
+    """The application over a service. The caller starts and closes the service, and runs the monitor of the application's state.
 
-    `keys` are those of the keys file unless given; `compare_base`: whether callers may have the bare base's translations.
+    Without `keys` the keys file decides. `compare_base` says whether callers may ask for the base without an adapter.
     """
-    pages = _pages(page)
-    gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(pages))
+    page = _page_files(PAGE)
+    gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(page))
     app = FastAPI(
         title="tellmt",
         version=__version__,
         description="Translation by LoRA adapters, one per language pair.",
-        # Their pages load scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(Dialect), Middleware(Heads), gate, Middleware(BodyLimit)],
-        exception_handlers={TellmtError: _ours, HTTPException: _theirs, RequestValidationError: _invalid},
+        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(DeepLErrors), Middleware(Heads), gate, Middleware(BodyLimit)],
+        exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
-    app.state.service, app.state.follower = service, follower
-    app.state.monitor = monitor or Monitor()
-    app.state.monitor.attach(service, follower)
-    app.state.jobs, app.state.feedback, app.state.compare_base = Jobs(service, jobs), feedback, compare_base
-    app.include_router(native_routes)
-    app.include_router(stream_routes)
-    app.include_router(documents_routes)
-    app.include_router(events_routes)
-    app.include_router(feedback_routes)
-    app.include_router(info_routes)
-    app.include_router(adapters_routes)
-    app.include_router(monitor_routes)
-    app.include_router(libretranslate_routes)
-    app.include_router(deepl_routes)
-    _operations(app, service)
+    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)
+    state.monitor.attach(service, follower)
+    set_state(app, state)
+    for routes in (
+        native_routes, stream_routes, documents_routes, events_routes, feedback_routes, info_routes, adapters_routes, monitor_routes,
+        libretranslate_routes, deepl_routes,
+    ):  # fmt: skip
+        app.include_router(routes)
+    _add_operations(app, service)
     app.include_router(admin_routes)
-    _page(app, pages)
+    _add_page(app, page)
     describe(app)
     return app

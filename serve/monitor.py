@@ -230,14 +230,14 @@ class Monitor:
 
     async def _translate_part(self, canary: CanarySet, texts: list[str]) -> TranslatedPart:
         """The live version's translations of a part of the set, with the limits of a client's request. Waits while the queue is full."""
-        from serve.translation.request import Ask
+        from serve.translation.request import RequestOptions
 
         pair, seconds = canary.parsed, self.service.limits.timeout
         for tries_left in reversed(range(PART_TRIES)):
-            ask = Ask("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, low=True)
+            options = RequestOptions("canary", seconds, asyncio.get_running_loop().time() + seconds, cache=False, background=True)
             try:
                 async with asyncio.timeout(seconds), self.service.lease(pair.source.tag, pair.target.tag) as version:
-                    translations = await self.service.translate(version, texts, ask)
+                    translations = await self.service.translate(version, texts, options)
                     base = version.adapter.card.base.id
                     return TranslatedPart(version.adapter.id, base, [t.text for t in translations], [t.flags for t in translations])
             except TimeoutError:

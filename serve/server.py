@@ -114,6 +114,7 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
     """uvicorn's server over the application of a service. `protocol`: that of uvicorn, with bounds unless it is given."""
     import uvicorn
 
+    from serve.api.state import state_of
     from serve.http.connections import bounded
 
     class Server(uvicorn.Server):  # type: ignore[misc]
@@ -144,7 +145,7 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
                 server.close()
             await asyncio.sleep(LAST_HEADS)
             # Clients cannot fetch the results of jobs any more, and jobs would keep the engine busy.
-            await app.state.jobs.close()
+            await state_of(app).jobs.close()
             await super().shutdown(sockets)
 
     # With `log_config` None uvicorn's records go to the service's own handler. Below `error` it logs every malformed request of a client.
@@ -177,6 +178,8 @@ async def _first_done(*tasks: asyncio.Future[Any]) -> None:
 
 async def run(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
     """Serve until a signal arrives or the engine dies. Returns the exit code; raises the error that kept the engine from starting."""
+    from serve.api.state import state_of
+
     stop, signals_received = asyncio.Event(), list[int]()
 
     loop = asyncio.get_running_loop()
@@ -204,7 +207,7 @@ async def run(server: Any, service: Service, follower: Follower, sock: socket.so
             if death and not any(task.done() for task in ending):
                 announce()
                 tasks.append(loop.create_task(follower.run()))
-                tasks.append(loop.create_task(server.config.app.state.monitor.run()))
+                tasks.append(loop.create_task(state_of(server.config.app).monitor.run()))
                 await _first_done(tasks[-2], *ending)
         finally:
             engine_died = death is not None and death.done() and not signals_received

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
     "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/scoring.md", "docs/pairs.md", "docs/steps.md",
-    "docs/monitoring.md", "docs/files.md", "docs/corpora.md",
+    "docs/monitoring.md", "docs/files.md", "docs/corpora.md", "docs/api.md",
 ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_curl_lines_ask_what_the_routes_take() -> None:
     from serve.api import libretranslate, native
 
     lines = [line for d, line in shell_lines() if d == "README.md" and line.startswith("curl ")]
-    bodies = {"/api/v1/translate": native.Asked, "/translate": libretranslate.Asked}
+    bodies = {"/api/v1/translate": native.TranslateRequest, "/translate": libretranslate.LibreTranslateRequest}
     seen = []
     for words in map(shlex.split, lines):
         path = next(w for w in words if w.startswith("http")).split(":8080")[1]

@@ -96,16 +96,16 @@ def _estimated(figures: dict[str, Any], validates: bool) -> Any:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
 def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
     """Write the loss of each held-out segment under ADAPTER, given its reference."""
-    from tell.corpus.directory import read_corpus
+    from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl
-    from tell.records import read_pairs
     from train.losses import segment_losses
 
     pair = open_adapter(adapter).card.pair
-    if (corpus_pair := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair", place=str(corpus), found=corpus_pair, valid=pair)
-    rows = segment_losses(adapter, read_pairs(corpus / "pairs.jsonl", split))
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=pair)
+    rows = segment_losses(adapter, list(opened.pairs(split)))
     write_jsonl(out, rows)
     tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
     table_rows = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]

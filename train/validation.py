@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tell.console import say
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
 from tell.model.anchor import Anchor
@@ -24,7 +24,7 @@ from tell.model.engine import Decoding, Engine, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
-from tell.records import Pair, read_pairs
+from tell.records import Pair
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.optimiser import MasterWeights
@@ -63,9 +63,10 @@ def open_dev_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit |
         return None
     if corpus is None:
         raise RecipeError("the recipe validates on a dev split", place="[dev]", found=f"every = {options.every}, and no --dev", valid="--dev CORPUS_DIR")
-    if (corpus_pair := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=corpus_pair, valid=pair)
-    pairs = [p for p in read_pairs(corpus / "pairs.jsonl", "dev") if p.source.strip()]
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=str(opened.pair), valid=pair)
+    pairs = [p for p in opened.pairs("dev") if p.source.strip()]
     if not pairs:
         raise CorpusError("the corpus has no dev split", place=str(corpus), found="0 segments", valid="`tellmt corpus build` with --dev above 0")
     chosen = evenly_spaced(pairs, options.segments, recipe.seed)
@@ -164,8 +165,8 @@ class Validator:
         # Only `generate` is asked for.
         translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context))
         self._translator = translator
-        self._fits = [_fits(translator, p.source) for p in pairs]
         self._pairs = list(pairs)
+        self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
         self._metric = CHRF()
         self.history: list[tuple[int, float]] = []
         self.signature = ""
@@ -187,16 +188,15 @@ class Validator:
     def validate(self, model: Any, step: int, signals: Sequence[int] = ()) -> ValidationResult:
         """Translate the segments with the model as it is after `step` steps. A signal that arrives in `signals` interrupts this."""
         self._engine.model, self._engine.signals = model, signals
-        sources = [p.source for p, fits in zip(self._pairs, self._fits, strict=True) if fits]
         try:
             with _evaluation_mode(model, self.device):
-                translations = iter(asyncio.run(self._translator.translate(sources)))
+                hypotheses = asyncio.run(self._translator.translate_fitting([p.source for p in self._pairs]))
         except _Interrupted:
             return ValidationResult(0.0, False, False, signals[0])
         finally:
             self._engine.model = None
         # A source that does not fit into the context counts as not translated, as in scoring.
-        lines = [" ".join(next(translations).text.split("\n")) if fits else "" for fits in self._fits]
+        lines = ["" if isinstance(h, RequestError) else " ".join(h.text.split("\n")) for h in hypotheses]
         score = self._metric.corpus_score(lines, [[p.target for p in self._pairs]])
         before = self.best
         self.history.append((step, round(float(score.score), 4)))
@@ -212,7 +212,7 @@ class Validator:
             "best_chrf": best and best[1],
             "signature": self.signature,
             "segments": len(self._pairs),
-            "too_long": self._fits.count(False),
+            "too_long": self._too_long,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -238,14 +238,6 @@ def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> d
         return record | {"kept_step": None}
     masters.restore(tensors, step)
     return record | {k: progress["dev"][k] for k in ("best_step", "best_chrf")} | {"kept_step": step}
-
-
-def _fits(translator: Translator, source: str) -> bool:
-    try:
-        translator.prompt(source.strip())
-    except RequestError:
-        return False
-    return True
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     words, placeholders, long texts, other languages, orders to the model.
     """
     from eval.monitor.canary_sets import freeze, set_path, write_set
-    from eval.scoring.testset import from_files, open_corpus
+    from eval.scoring.testset import from_corpus, from_files
+    from tell.corpus.directory import open_corpus
 
     parsed = parse_pair(pair, "PAIR")
     if (source is None) != (target is None) or (source is None and corpus is None):
@@ -58,14 +59,14 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
         opened_corpus = open_corpus(corpus)
         if opened_corpus.pair != parsed:
             raise BadInput("the corpus is of another pair", place=str(corpus), found=str(opened_corpus.pair), valid=str(parsed))
-        training = opened_corpus.split("train").sources
+        training = [p.source for p in opened_corpus.pairs("train")]
     if source is not None and target is not None:
         test, place = from_files(source, target, parsed), f"{source} and {target}"
         # Drift needs a reference: without training data, the lines of the file are the best known sample of the traffic.
         training = training or test.sources
     else:
         assert opened_corpus is not None
-        test, place = opened_corpus.split("dev"), f"{corpus}, split dev"
+        test, place = from_corpus(opened_corpus, "dev"), f"{corpus}, split dev"
     canary, left_out = freeze(test, size, training, place)
     path = set_path(_monitor_home(), parsed)
     changed = write_set(path, canary, replace)
@@ -103,9 +104,8 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     """
     from eval.monitor.canary_sets import read_set, read_sets, set_path
     from eval.monitor.judge import Rules
-    from eval.monitor.over_http import translate_set
+    from eval.monitor.over_http import open_client, translate_set
     from eval.monitor.watch import check_set, line, open_history, post, roll_back
-    from tell.client.client import Client
 
     home = _monitor_home()
     if pairs:
@@ -120,7 +120,7 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     history, rules = open_history(home), Rules(alpha, drop)
     rows, alarmed = [], False
     history_error: TellmtError | None = None
-    with Client(server) as client:
+    with open_client(server) as client:
         for canary in sets:
             outcome = check_set(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):

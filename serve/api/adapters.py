@@ -1,43 +1,46 @@
-"""GET /api/v1/adapters: what answers for each pair, and why not something else."""
+"""GET /api/v1/adapters: which version translates each pair, and why not another one."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.adapters.follower import Follower
-from serve.translation.service import Service
+from serve.api.state import StateDep
 from tell.errors import LanguageError
 from tell.languages import parse_pair
 
 routes = APIRouter()
 
 
-class Code(BaseModel):
-    code: str
-    name: str
-    autonym: str
-    rtl: bool
+class LanguageInfo(BaseModel):
+    code: str = Field(description="The BCP 47 code")
+    name: str = Field(description="The name in English")
+    autonym: str = Field(description="The name in the language itself")
+    rtl: bool = Field(description="Whether the language is written from right to left")
 
 
 class PairStatus(BaseModel):
     pair: str
-    source: Code | None = None
-    target: Code | None = None
-    adapter: str | None = Field(default=None, description="The version that answers now")
-    wanted: str | None = Field(default=None, description="The version that the registry names as live; where it names none, the one that came with tellmt")
-    shipped: bool = Field(description="Whether `wanted` came with tellmt: the registry has no live version of the pair")
-    state: str = Field(description="live; loading; cold: loaded when it is asked for; or refused, with the reason, while `adapter` (if any) goes on answering")
-    reason: str | None = None
-    pinned: bool = Field(description="Whether the pair keeps its place however seldom it is asked for")
-    used: datetime | None = Field(default=None, description="When it was last asked for, since the service started")
-    base: str | None = None
-    since: datetime | None = None
-    in_flight: int
-    scores: list[dict[str, Any]] = Field(description="From the card of the version that answers")
+    source: LanguageInfo | None = None
+    target: LanguageInfo | None = None
+    adapter: str | None = Field(default=None, description="The id of the version that translates now")
+    wanted: str | None = Field(
+        default=None, description="The id of the version that the registry names as live; where it names none, of the one that is shipped with tellmt"
+    )
+    shipped: bool = Field(description="Whether `wanted` is shipped with tellmt, since the registry has no live version of the pair")
+    state: str = Field(
+        description="live; loading; cold: a request for the pair loads it; or refused: `wanted` cannot be used, and `adapter`, if any, still translates"
+    )
+    reason: str | None = Field(default=None, description="Why `wanted` is refused")
+    pinned: bool = Field(description="Whether the pair stays loaded, however seldom it is requested")
+    used: datetime | None = Field(default=None, description="When a request last used the pair, since the service started")
+    base: str | None = Field(default=None, description="The base of the version that translates now")
+    since: datetime | None = Field(default=None, description="When this version was loaded")
+    in_flight: int = Field(description="Requests that this version is translating")
+    scores: list[dict[str, Any]] = Field(description="The scores on the card of the version that translates now")
 
 
 _SCORE = {"name": "BLEU", "score": 12.2, "mean": 12.2, "ci": 1.1, "signature": "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"}
@@ -55,35 +58,34 @@ EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Status(BaseModel):
+class AdaptersResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     engine: str
-    base: str
-    revision: str
-    reason: str | None = Field(default=None, description="Why the registry cannot be read, if so")
+    base: str = Field(description="The id of the base model")
+    revision: str = Field(description="The revision of the base model")
+    reason: str | None = Field(default=None, description="Why the service cannot read the registry, if so")
     pairs: list[PairStatus]
 
 
-def _codes(pair: str) -> tuple[Code | None, Code | None]:
+def _languages(pair: str) -> tuple[LanguageInfo | None, LanguageInfo | None]:
+    """The source and the target. Both are None for a file of the registry whose name is no pair."""
     try:
-        found = parse_pair(pair)
+        parsed = parse_pair(pair)
     except LanguageError:
-        # The name of a file in the registry that no pair has.
         return None, None
-    source, target = (Code(code=x.tag, name=x.name, autonym=x.autonym, rtl=x.rtl) for x in (found.source, found.target))
+    source, target = (LanguageInfo(code=x.tag, name=x.name, autonym=x.autonym, rtl=x.rtl) for x in (parsed.source, parsed.target))
     return source, target
 
 
-@routes.get("/api/v1/adapters", response_model=Status, summary="What answers for each pair, and why not something else", tags=["native"])
-async def adapters(request: Request) -> Status:
-    service: Service = request.app.state.service
-    follower: Follower = request.app.state.follower
+@routes.get("/api/v1/adapters", response_model=AdaptersResponse, summary="Show which version translates each pair, and why not another one", tags=["native"])
+async def adapters(state: StateDep) -> AdaptersResponse:
+    service, follower = state.service, state.follower
     pairs = []
     for pair, followed in sorted(follower.pairs.items()):
         version = service.versions.live.get(pair)
         card = version.adapter.card if version else None
-        source, target = _codes(pair)
+        source, target = _languages(pair)
         pairs.append(
             PairStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
@@ -93,4 +95,4 @@ async def adapters(request: Request) -> Status:
                 scores=card.scores if card else [],
             )
         )  # fmt: skip
-    return Status(engine=service.engine.name, base=service.base.id, revision=service.base.revision, reason=follower.reason, pairs=pairs)
+    return AdaptersResponse(engine=service.engine.name, base=service.base.id, revision=service.base.revision, reason=follower.reason, pairs=pairs)

@@ -1,36 +1,37 @@
-"""Administration, for keys of the scope `admin`: promote, roll back, pin, and the log of who did it and why. Writes the registry."""
+"""Administration, for keys of the scope `admin`: promote, roll back, pin, and the log of who changed what and why. Writes the registry."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.adapters.follower import Follower
-from serve.api.schema import Problem
-from serve.auth.gate import ADMIN, admin_only
+from serve.api.schema import Error
+from serve.api.state import AppState, StateDep
+from serve.auth.gate import ADMIN, admin_only, caller_of
 from serve.http.bodies import body_schema, read_body
-from tell.console import say
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.registry.registry import PairState, Registry
 
 PAIR = "a pair such as is-en, or pt-BR:en"
 WHY = "the reason, kept in the log"
-# Of the log's entries, the newest; all are in the registry's own file.
-SHOWN = 100
+# Entries of the log in one response, the newest; the registry's own file has all.
+NEWEST = 100
+logger = logging.getLogger(__name__)
 
 
 class Conflict(RegistryError):
-    """What is asked cannot be done to what is in the registry."""
+    """The change does not fit the state of the registry."""
 
     status = 409
 
 
-class Change(BaseModel):
+class PairChangeRequest(BaseModel):
     """A change to one pair."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"pair": "is-en", "why": "numbers come out wrong"}]})
@@ -39,19 +40,19 @@ class Change(BaseModel):
     why: str = Field(min_length=1, max_length=500, pattern=r"\S", description=WHY)
 
 
-class Promotion(Change):
-    """A version to be live from now on."""
+class PromoteRequest(PairChangeRequest):
+    """A version that becomes live for its pair."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"pair": "is-en", "adapter": "3f9a0c1d", "why": "the gate was too strict"}]})
 
-    adapter: str = Field(pattern=r"^[0-9a-f]{4,32}$", description="the id of a published adapter, or its first characters, 4 at least")
+    adapter: str = Field(pattern=r"^[0-9a-f]{4,32}$", description="the id of a published adapter, or at least its first 4 characters")
 
 
-C = TypeVar("C", bound=Change)
+C = TypeVar("C", bound=PairChangeRequest)
 
 
-STATE: dict[str, Any] = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
-ENTRY: dict[str, Any] = {
+PAIR_EXAMPLE: dict[str, Any] = {"pair": "is-en", "live": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "previous": None, "generation": 3, "pinned": False}
+ENTRY_EXAMPLE: dict[str, Any] = {
     "time": "2030-01-31T12:00:00Z",
     "who": "tellmt",
     "event": "promote",
@@ -61,86 +62,85 @@ ENTRY: dict[str, Any] = {
 }
 
 
-class State(BaseModel):
-    """A pair as the registry has it after the change."""
+class RegistryPair(BaseModel):
+    """A pair in the registry after the change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [STATE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [PAIR_EXAMPLE]})
 
     pair: str
-    live: str | None = None
-    previous: str | None = None
-    generation: int
-    pinned: bool
+    live: str | None = Field(default=None, description="The id of the version that is live")
+    previous: str | None = Field(default=None, description="The id of the version that a rollback makes live")
+    generation: int = Field(description="How often the pair has changed")
+    pinned: bool = Field(description="Whether the pair stays loaded, however seldom it is requested")
 
 
-class Log(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"log": [ENTRY]}]})
+class RegistryLog(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"log": [ENTRY_EXAMPLE]}]})
 
     log: list[dict[str, Any]] = Field(description="Changes, the oldest first")
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The request cannot be used"},
+    400: {"model": Error, "description": "The request is not valid"},
     409: {
-        "model": Problem, "description": "It cannot be done: no such adapter, or nothing to roll back to",
+        "model": Error, "description": "The registry has no such adapter, or no version to roll back to",
         "content": {"application/json": {"example": {"error": "is-en: there is no earlier version to roll back to"}}},
     },
 }  # fmt: skip
 routes = APIRouter(prefix=ADMIN.rstrip("/"), tags=["administration"], dependencies=[Depends(admin_only)])
 
 
-def _about(model: type[Change]) -> dict[str, Any]:
-    return {"response_model": State, "responses": ERRORS, "openapi_extra": body_schema(model, "application/json")}
+def _described(model: type[PairChangeRequest]) -> dict[str, Any]:
+    return {"response_model": RegistryPair, "responses": ERRORS, "openapi_extra": body_schema(model, "application/json")}
 
 
-async def _change(request: Request, model: type[C], change: Callable[[Registry, C, str], PairState]) -> State:
-    asked = await read_body(request, model)
-    # Parsed, and written anew by the registry: what came never becomes part of a path.
-    pair = str(parse_pair(asked.pair, "pair"))
-    follower: Follower = request.app.state.follower
-    registry: Registry = follower.registry
+async def _change(request: Request, state: AppState, model: type[C], change: Callable[[Registry, C, str], PairState]) -> RegistryPair:
+    body = await read_body(request, model)
+    # Parsed, and written anew by the registry: the client's own string never becomes part of a path.
+    pair = str(parse_pair(body.pair, "pair"))
+    registry = state.follower.registry
     # The log's own `who` is the user that runs the service.
-    asked = asked.model_copy(update={"why": f"{asked.why.strip()} (by API key {request.scope['tellmt.caller'].name})"})
+    body = body.model_copy(update={"why": f"{body.why.strip()} (by API key {caller_of(request).name})"})
     try:
-        state = await asyncio.to_thread(change, registry, asked, pair)
+        changed = await asyncio.to_thread(change, registry, body, pair)
     except (RegistryError, AdapterError) as e:
-        # Where it lies on this machine is for the log.
-        say(f"not done: {e}")
+        # Only the log may name the registry's place on this machine.
+        logger.warning(f"not done: {e}", extra={"pair": pair})
         raise Conflict(e.thing, place=pair) from None
     except OSError as e:
-        say(f"not done: {registry.place}: {e.strerror or type(e).__name__}")
+        logger.error(f"not done: {registry.place}: {e.strerror or type(e).__name__}", extra={"pair": pair})
         raise RegistryError("the registry cannot be written") from None
-    follower.wake()
-    return State(pair=state.pair, live=state.live, previous=state.previous, generation=state.generation, pinned=state.pinned)
+    state.follower.wake()
+    return RegistryPair(pair=changed.pair, live=changed.live, previous=changed.previous, generation=changed.generation, pinned=changed.pinned)
 
 
-@routes.post("/promote", summary="Make a published version live for its pair, without asking the gate", **_about(Promotion))
-async def promote(request: Request) -> State:
-    return await _change(request, Promotion, lambda registry, asked, pair: registry.promote(pair, registry.find(asked.adapter), asked.why))
+@routes.post("/promote", summary="Make a published version live for its pair, without the gate's checks", **_described(PromoteRequest))
+async def promote(request: Request, state: StateDep) -> RegistryPair:
+    return await _change(request, state, PromoteRequest, lambda registry, body, pair: registry.promote(pair, registry.find(body.adapter), body.why))
 
 
-@routes.post("/rollback", summary="Make the previous version live again, or where there is none, the one that came with tellmt", **_about(Change))
-async def rollback(request: Request) -> State:
-    shipped = request.app.state.follower.shipped
-    return await _change(request, Change, lambda registry, asked, pair: registry.rollback(pair, asked.why, to_none=pair in shipped))
+@routes.post("/rollback", summary="Make the previous version live again, or where there is none, the one shipped with tellmt", **_described(PairChangeRequest))
+async def rollback(request: Request, state: StateDep) -> RegistryPair:
+    shipped = state.follower.shipped
+    return await _change(request, state, PairChangeRequest, lambda registry, body, pair: registry.rollback(pair, body.why, to_none=pair in shipped))
 
 
-@routes.post("/pin", summary="Keep a pair loaded where more pairs are live than there is room for", **_about(Change))
-async def pin(request: Request) -> State:
-    return await _change(request, Change, lambda registry, asked, pair: registry.pin(pair, True, asked.why))
+@routes.post("/pin", summary="Keep a pair loaded where more pairs are live than there is room for", **_described(PairChangeRequest))
+async def pin(request: Request, state: StateDep) -> RegistryPair:
+    return await _change(request, state, PairChangeRequest, lambda registry, body, pair: registry.pin(pair, True, body.why))
 
 
-@routes.post("/unpin", summary="Take the pin off a pair", **_about(Change))
-async def unpin(request: Request) -> State:
-    return await _change(request, Change, lambda registry, asked, pair: registry.pin(pair, False, asked.why))
+@routes.post("/unpin", summary="Remove the pin of a pair", **_described(PairChangeRequest))
+async def unpin(request: Request, state: StateDep) -> RegistryPair:
+    return await _change(request, state, PairChangeRequest, lambda registry, body, pair: registry.pin(pair, False, body.why))
 
 
-@routes.get("/log", response_model=Log, summary=f"The newest {SHOWN} changes to the registry: who, when, what, why")
-async def log(request: Request) -> Log:
-    registry: Registry = request.app.state.follower.registry
+@routes.get("/log", response_model=RegistryLog, summary=f"Show the newest {NEWEST} changes to the registry: who, when, what, why")
+async def registry_log(state: StateDep) -> RegistryLog:
+    registry = state.follower.registry
     try:
         entries = await asyncio.to_thread(registry.log)
     except OSError as e:
-        say(f"{registry.place}: {e.strerror or type(e).__name__}")
+        logger.error(f"{registry.place}: {e.strerror or type(e).__name__}")
         raise RegistryError("the registry cannot be read") from None
-    return Log(log=entries[-SHOWN:])
+    return RegistryLog(log=entries[-NEWEST:])

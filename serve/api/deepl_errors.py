@@ -1,7 +1,7 @@
-"""Errors as DeepL's clients know them, for all paths under /v2/: {"message": ...}, 403 for a key that is not valid, 456 for a quota of characters, 503
-for a document that is not done yet.
+"""Errors in the form that DeepL's clients know, for all paths under /v2/: {"message": ...}, 403 for a key that is not valid, 456 for a quota of
+characters, 503 for a document that is not done yet.
 
-A raw ASGI layer outside the others, since most errors are said before a route is reached.
+A raw ASGI layer outside the others, since most errors arise before a route is reached.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DEEPL = "/v2/"
-# Where a route tells that the quota it met is that of characters, which no waiting of seconds helps.
+# A route sets this key of the scope when the quota of characters is used up: a wait of seconds does not help then.
 CHARACTERS_USED = "tellmt.characters_used"
-
-# Seconds after which a document that is not done may be asked for again.
-SOON = b"2"
+# Seconds after which a client may ask again for a document that is not done.
+RETRY_AFTER = b"2"
 
 
 def _status(scope: Scope, status: int) -> int:
@@ -26,7 +25,7 @@ def _status(scope: Scope, status: int) -> int:
     return 456 if status == 429 and scope.get(CHARACTERS_USED) else status
 
 
-class Dialect:
+class DeepLErrors:
     def __init__(self, app: ASGIApp):
         self.app = app
 
@@ -36,7 +35,7 @@ class Dialect:
         start: Message | None = None
         body = bytearray()
 
-        async def told(message: Message) -> None:
+        async def hold_errors(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 start = message
@@ -45,16 +44,16 @@ class Dialect:
             else:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    await self._error(scope, start, bytes(body), send)
+                    await self._send_error(scope, start, bytes(body), send)
 
-        await self.app(scope, receive, told)
+        await self.app(scope, receive, hold_errors)
 
-    async def _error(self, scope: Scope, start: Message, body: bytes, send: Send) -> None:
-        said = json.dumps({"message": json.loads(body)["error"]}).encode()
+    async def _send_error(self, scope: Scope, start: Message, body: bytes, send: Send) -> None:
+        error = json.dumps({"message": json.loads(body)["error"]}).encode()
         dropped = (b"content-length", b"www-authenticate")
         headers = [(name, value) for name, value in start["headers"] if name.lower() not in dropped]
-        headers.append((b"content-length", str(len(said)).encode()))
+        headers.append((b"content-length", str(len(error)).encode()))
         if start["status"] == 409:
-            headers.append((b"retry-after", SOON))
+            headers.append((b"retry-after", RETRY_AFTER))
         await send({"type": "http.response.start", "status": _status(scope, start["status"]), "headers": headers})
-        await send({"type": "http.response.body", "body": said})
+        await send({"type": "http.response.body", "body": error})

@@ -1,12 +1,11 @@
-"""Documents: POST /api/v1/jobs takes a file and answers at once; its progress, its result and its end are asked for by its id.
+"""Documents: POST /api/v1/jobs takes a file and answers at once; the client asks for its progress and its result by the id of the job.
 
-What is common to all protocols that take a file is here too: `begin` reads the document, counts its characters and starts the job.
+`start_job`, `file_response` and the like serve all APIs that take a file.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -15,37 +14,37 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.options import ask_of
-from serve.api.schema import CODE, ERRORS, MAX_CODE, Problem
-from serve.auth.gate import charge
+from serve.api.schema import CODE, ERRORS, MAX_CODE, TRUNCATED, Error
+from serve.api.state import AppState, StateDep
+from serve.auth.gate import caller_of, charge
 from serve.config import Way
 from serve.documents.jobs import Job, Jobs, State
 from serve.documents.parts import open_document
 from serve.formats import FORMATS
 from serve.http.bodies import Upload, read_upload, upload_schema
 from serve.translation.quality import QUALITY, Quality
-from serve.translation.service import Service
 from tell.errors import NotReady
 from tell.languages import parse_pair
 
-# Of what may wait, so much at most is one part of a document.
+# One part of a document takes at most this fraction of the segments that may wait: 1 / SHARE.
 SHARE = 8
 
 
-class Asked(BaseModel):
+class DocumentRequest(BaseModel):
     """The fields beside the file."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"file": "Halló heimur.\n", "source": "is", "target": "en"}]})
 
-    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
+    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair translates into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
+    cache: bool = Field(default=True, description="true, or false: the service neither answers from its cache nor stores the translations there")
     quality: Quality = Field(default="fast", description=QUALITY)
 
 
-class Progress(BaseModel):
+class JobProgress(BaseModel):
     done: int = Field(description="Characters of the document that are translated")
     total: int = Field(description="Characters of the document")
-    seconds: int | None = Field(default=None, description="Seconds until it is done, by the speed so far; null while that is not known")
+    seconds: int | None = Field(default=None, description="Seconds until the document is done, at the speed so far; null while the speed is not known")
 
 
 EXAMPLE: dict[str, Any] = {
@@ -56,36 +55,36 @@ EXAMPLE: dict[str, Any] = {
 
 
 class JobStatus(BaseModel):
-    """A document on its way."""
+    """A document and its translation."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
-    state: State = Field(description="queued, translating, done: the result can be fetched; or failed: `error` says why")
-    name: str = Field(description="The name of the result")
+    state: State = Field(description="queued, translating, done: the result is ready; or failed: `error` gives the reason")
+    name: str = Field(description="The file name of the result")
     pair: str
-    progress: Progress
-    adapters: list[str] = Field(description="The ids of the adapters that translated so far: several when another version went live meanwhile")
-    truncated: bool = Field(description="Whether some of it was cut at the token limit")
-    quality: Quality = Field(description="As asked for; fast where some part was translated while the service was busy")
-    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the service must let it be used (serve --fallback)")
+    progress: JobProgress
+    adapters: list[str] = Field(description="The ids of the adapters that have translated so far: several where another version became live meanwhile")
+    truncated: bool = Field(description=TRUNCATED)
+    quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
+    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
     error: str | None = None
     created: datetime
-    expires: datetime | None = Field(default=None, description="When the job and its result are forgotten; null while it is under way")
+    expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
 
 
-GONE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such document of this key, or it is gone"}}
+JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "The key has no such document, or the service has forgotten it"}}
 _BYTES = {"schema": {"type": "string", "examples": ["the bytes of the file"]}}
-FILE: dict[str, Any] = {
+FILE_CONTENT: dict[str, Any] = {
     "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
-    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.alone and f.name != "text"},
+    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.without_options and f.name != "text"},
 }
-LOCATION: dict[str, Any] = {"Location": {"description": "Where to ask how far it is", "schema": {"type": "string"}}}
+LOCATION: dict[str, Any] = {"Location": {"description": "The path that shows the progress", "schema": {"type": "string"}}}
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])
 
 
-def said(job: Job) -> str | None:
-    """What went wrong, as it is told to who asks: what is the service's own may name paths of this machine."""
+def failure_message(job: Job) -> str | None:
+    """Why a job failed, as its client may read it: the details of an error of the service may name paths of this machine, and are left out."""
     if job.failure is None:
         return None
     return job.failure.thing if job.failure.status >= 500 else str(job.failure)
@@ -93,19 +92,25 @@ def said(job: Job) -> str | None:
 
 def status_of(job: Job, jobs: Jobs) -> JobStatus:
     return JobStatus(
-        id=job.id, state=job.state, name=job.name, pair=job.pair, progress=Progress(done=job.done, total=job.total, seconds=job.seconds_left()),
-        adapters=job.adapters, truncated=job.truncated, quality=job.used, fallback=job.way, error=said(job), created=datetime.fromtimestamp(job.created, UTC),
+        id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
+        quality=job.used, fallback=job.way, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 
 
-async def begin(request: Request, upload: Upload, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
-    """The job of a file. Raises RequestError, NotServed, TooLarge, QuotaUsed, Overloaded, and KeyRefused where nobody was named."""
-    service: Service = request.app.state.service
-    jobs: Jobs = request.app.state.jobs
+def progress_of(job: Job) -> JobProgress:
+    return JobProgress(done=job.done, total=job.total, seconds=job.seconds_left())
+
+
+async def start_job(request: Request, state: AppState, upload: Upload, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
+    """Read a file, charge its characters, and start its job.
+
+    Raises RequestError, NotServed, TooLarge, QuotaUsed, Overloaded, and KeyRefused where no caller was named.
+    """
+    service, jobs = state.service, state.jobs
     limits = service.limits
-    ask = ask_of(request, None, cache)
-    # What is refused for another reason costs no quota, and no work.
+    ask = ask_of(request, service, None, cache)
+    # Everything else is checked first: a request that is refused for another reason costs no quota, and no work.
     pair = parse_pair(service.route(source, target).pair)
     document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
     jobs.check(ask.caller, len(upload.raw))
@@ -113,56 +118,52 @@ async def begin(request: Request, upload: Upload, source: str, target: str, cach
     return jobs.start(ask.caller, document, upload.name, len(upload.raw), source, target, ask.cache, quality)
 
 
-def file_of(job: Job) -> Response:
-    """The translated file. Raises NotReady, also when there will be none."""
+def file_response(job: Job) -> Response:
+    """The translated file. Raises NotReady, also for a job that failed."""
     if job.failure is not None:
-        # What went wrong then is now a state of the document, and no fault of the service.
-        raise NotReady("the document could not be translated", found=said(job))
+        # The failure is now a state of the document, and no error of the service.
+        raise NotReady("the document could not be translated", found=failure_message(job))
     if job.result is None:
         raise NotReady("the document is not translated yet", found=job.state)
     job.fetched = True
-    plain = job.name.encode("ascii", "replace").decode().replace("?", "_")
-    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(job.name, safe='')}"
-    # Said as it is: a charset that is added to what has another would spoil the file.
+    ascii_name = job.name.encode("ascii", "replace").decode().replace("?", "_")
+    disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(job.name, safe='')}"
+    # As a header of our own: Starlette would add a charset to `media_type`, which spoils a file in another one.
     return Response(job.result, headers={"Content-Type": job.media_type, "Content-Disposition": disposition})
 
 
-def jobs_of(request: Request) -> tuple[Jobs, Callable[[str], Job]]:
-    """The jobs, and how the caller's own are found."""
-    jobs: Jobs = request.app.state.jobs
-    owner: str = request.scope["tellmt.caller"].id
-    return jobs, lambda id: jobs.find(owner, id)
+def find_job(request: Request, state: AppState, id: str) -> Job:
+    """The caller's own job of this id. Raises NotFound."""
+    return state.jobs.find(caller_of(request).id, id)
 
 
 @routes.post(
-    "", response_model=JobStatus, status_code=202, openapi_extra=upload_schema(Asked), summary="Translate a document",
-    responses={**{status: answer for status, answer in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
+    "", response_model=JobStatus, status_code=202, openapi_extra=upload_schema(DocumentRequest), summary="Translate a document",
+    responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
 )  # fmt: skip
-async def post(request: Request, response: Response) -> JobStatus:
-    asked, upload = await read_upload(request, Asked)
-    job = await begin(request, upload, asked.source, asked.target, asked.cache, asked.quality)
+async def post(request: Request, response: Response, state: StateDep) -> JobStatus:
+    body, upload = await read_upload(request, DocumentRequest)
+    job = await start_job(request, state, upload, body.source, body.target, body.cache, body.quality)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
-    return status_of(job, request.app.state.jobs)
+    return status_of(job, state.jobs)
 
 
-@routes.get("/{id}", response_model=JobStatus, responses={**GONE}, summary="How far a document is")
-async def get(request: Request, id: str) -> JobStatus:
-    jobs, find = jobs_of(request)
-    return status_of(find(id), jobs)
+@routes.get("/{id}", response_model=JobStatus, responses={**JOB_NOT_FOUND}, summary="Show the progress of a document")
+async def get(request: Request, id: str, state: StateDep) -> JobStatus:
+    return status_of(find_job(request, state, id), state.jobs)
 
 
-NOT_DONE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The translated file", "content": FILE},
-    409: {"model": Problem, "description": "Not translated yet, or it failed: the reason is said"},
+FILE_OR_CONFLICT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The translated file", "content": FILE_CONTENT},
+    409: {"model": Error, "description": "The document is not translated yet, or its translation failed: the error gives the reason"},
 }
 
 
-@routes.get("/{id}/result", response_class=Response, responses={**GONE, **NOT_DONE}, summary="The translated document")
-async def result(request: Request, id: str) -> Response:
-    return file_of(jobs_of(request)[1](id))
+@routes.get("/{id}/result", response_class=Response, responses={**JOB_NOT_FOUND, **FILE_OR_CONFLICT}, summary="Download the translated document")
+async def result(request: Request, id: str, state: StateDep) -> Response:
+    return file_response(find_job(request, state, id))
 
 
-@routes.delete("/{id}", status_code=204, responses={**GONE}, summary="Stop a document that is under way, and forget it")
-async def delete(request: Request, id: str) -> None:
-    jobs, find = jobs_of(request)
-    await jobs.drop(find(id))
+@routes.delete("/{id}", status_code=204, responses={**JOB_NOT_FOUND}, summary="Stop a document that is being translated, and forget it")
+async def delete(request: Request, id: str, state: StateDep) -> None:
+    await state.jobs.drop(find_job(request, state, id))

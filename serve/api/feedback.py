@@ -1,4 +1,4 @@
-"""POST /api/v1/feedback: a translation as it should have been. Kept where the operator names a file for it (`serve.corrections`), and else refused with 404."""
+"""POST /api/v1/feedback: a correction of a translation. The service keeps it where the operator names a file (`serve.corrections`), and else answers 404."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.schema import CODE, MAX_CODE, Problem
-from serve.corrections import Feedback
+from serve.api.schema import CODE, MAX_CODE, Error
+from serve.api.state import StateDep
+from serve.auth.gate import caller_of
 from serve.http.bodies import body_schema, read_body
 from serve.translation.service import Service
 from tell.errors import NotFound, NotServed, TooLarge
 from tell.languages import LanguagePair, language
 
-BLANK = r"\S"
+NOT_BLANK = r"\S"
 EXAMPLE: dict[str, Any] = {
     "source": "is", "target": "en", "text": "Halló heimur.", "translation": "Hallo world.", "correction": "Hello world.",
     "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86",
 }  # fmt: skip
 
 
-class Asked(BaseModel):
-    """A text, the adapter that translated it, and what it should have written."""
+class FeedbackRequest(BaseModel):
+    """A text, the adapter that translated it, and the correct translation."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     source: str = Field(max_length=MAX_CODE, description=CODE)
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    text: str = Field(pattern=BLANK, description="the text that was translated")
-    correction: str = Field(pattern=BLANK, description="the translation as it should be")
-    translation: str = Field(default="", description="the translation as it was")
-    adapter: str = Field(pattern=r"^([0-9a-f]{32}|base)$", description="the id of the adapter that translated, as the answer named it")
+    text: str = Field(pattern=NOT_BLANK, description="the text that was translated")
+    correction: str = Field(pattern=NOT_BLANK, description="the correct translation")
+    translation: str = Field(default="", description="the translation that the service gave")
+    adapter: str = Field(pattern=r"^([0-9a-f]{32}|base)$", description="the id of the adapter that translated, as the response named it")
 
 
 routes = APIRouter(tags=["native"])
 
 
-def _pair(service: Service, asked: Asked) -> str:
-    """The pair that answers for these codes; one that is served no more as it was asked for."""
-    wanted = LanguagePair(language(asked.source, "source"), language(asked.target, "target"))
+def _pair(service: Service, body: FeedbackRequest) -> str:
+    """The pair that translates between these languages now; where none does any more, the pair as the request names it."""
+    pair = LanguagePair(language(body.source, "source"), language(body.target, "target"))
     try:
-        return service.versions.find(asked.source, asked.target)
+        return service.versions.find(body.source, body.target)
     except NotServed:
-        return str(wanted)
+        return str(pair)
 
 
 @routes.post(
     "/api/v1/feedback",
     status_code=204,
     responses={
-        400: {"model": Problem, "description": "The request cannot be used"},
-        404: {"model": Problem, "description": "This service keeps no feedback"},
-        413: {"model": Problem, "description": "Too much in one request"},
-        507: {"model": Problem, "description": "The file that feedback is kept in is full"},
+        400: {"model": Error, "description": "The request is not valid"},
+        404: {"model": Error, "description": "This service keeps no feedback"},
+        413: {"model": Error, "description": "The request has too much text"},
+        507: {"model": Error, "description": "The feedback file is full"},
     },
-    openapi_extra=body_schema(Asked, "application/json"),
-    summary="Say what a translation should have been",
+    openapi_extra=body_schema(FeedbackRequest, "application/json"),
+    summary="Send the correct translation of a text",
 )
-async def post(request: Request) -> None:
-    feedback: Feedback | None = request.app.state.feedback
-    if feedback is None:
+async def post(request: Request, state: StateDep) -> None:
+    if state.feedback is None:
         raise NotFound("this service keeps no feedback", valid="tellmt serve --feedback FILE")
-    asked = await read_body(request, Asked)
-    service: Service = request.app.state.service
-    if (characters := len(asked.text) + len(asked.correction) + len(asked.translation)) > service.limits.characters:
-        raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {service.limits.characters}")
-    caller = request.scope["tellmt.caller"]
+    body = await read_body(request, FeedbackRequest)
+    limit = state.service.limits.characters
+    if (characters := len(body.text) + len(body.correction) + len(body.translation)) > limit:
+        raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {limit}")
+    caller = caller_of(request)
     record = {
-        "source": asked.text, "target": asked.correction, "translation": asked.translation, "pair": _pair(service, asked), "adapter": asked.adapter,
+        "source": body.text, "target": body.correction, "translation": body.translation, "pair": _pair(state.service, body), "adapter": body.adapter,
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "key": caller.name if caller.id else None,
     }  # fmt: skip
-    await asyncio.to_thread(feedback.keep, record)
+    await asyncio.to_thread(state.feedback.keep, record)

@@ -1,29 +1,62 @@
-"""From a checked request to an answer, for every route that translates."""
+"""From a parsed request to translations, for every route that translates. Routes read the body, call `translate_texts`, and write their own response."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
-from fastapi import Request, Response
+from fastapi import Request
 
 from serve.adapters.versions import Version
-from serve.api.options import ask_of, in_time, named
-from serve.api.schema import Alternative, Answer, Language, Middle, Segment, Step, Translated
+from serve.api.options import ask_of, in_time, translator_headers
+from serve.api.state import AppState
 from serve.auth.gate import charge
 from serve.config import Way
 from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
-from serve.translation.routing import Route
+from serve.translation.request import RequestOptions, Translation
+from serve.translation.routing import Route, TextRoutes
 from serve.translation.service import Service
-from serve.translation.source_language import find_all, pairs_into
 from tell.errors import RequestError
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParsedRequest:
+    """What a request of any API asks for. `source` is a language code, or auto."""
+
+    source: str
+    target: str
+    texts: list[str]
+    # Seconds; None where only the service limits the time.
+    timeout: float | None = None
+    cache: bool = True
+    # Reads texts that have markup.
+    parse: Parse | None = None
+    quality: Quality = "fast"
+    alternatives: int = 0
+    # The ways in which a pair without an adapter may be translated; None means the operator's.
+    ways: tuple[Way, ...] | None = None
+    # The base translates without the pair's adapter.
+    base_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TranslationResult:
+    """One translation per text, in order. `route`, and `versions` with one version per step of it, are those of the first text that was translated;
+    `ask` is what the service granted."""
+
+    translations: list[Translation]
+    route: Route
+    versions: tuple[Version, ...]
+    ask: RequestOptions
+
+    def headers(self) -> dict[str, str]:
+        return translator_headers(self.route, self.versions, self.ask)
+
+
 def checked_texts(text: str | list[str]) -> list[str]:
-    """The texts asked for. Raises RequestError when there is nothing to translate."""
+    """The texts of a request, as a list. Raises RequestError when there is nothing to translate."""
     texts = [text] if isinstance(text, str) else text
     if not texts:
         raise RequestError("there is no text", found="an empty list", valid="at least one text")
@@ -32,100 +65,53 @@ def checked_texts(text: str | list[str]) -> list[str]:
     return texts
 
 
-async def translated(
-    request: Request,
-    response: Response,
-    source: str,
-    target: str,
-    texts: list[str],
-    timeout: float | None = None,
-    cache: bool = True,
-    parse: Parse | None = None,
-    quality: Quality = "fast",
-    alternatives: int = 0,
-    ways: tuple[Way, ...] | None = None,
-    base: bool = False,
-) -> tuple[Answer, list[Translation]]:
-    """What all APIs do: lease the pair's version, translate, and leave off when the client does or its time is over.
+async def translate_texts(request: Request, state: AppState, parsed: ParsedRequest) -> TranslationResult:
+    """Charge the caller's quota, choose each text's route, and translate. The work stops when the client leaves or its time is over.
 
-    `parse` reads texts that are marked up. `ways` are those in which a pair without an adapter may be translated: the operator's, unless the request
-    can name some.
+    Raises RequestError, LanguageError, NotServed, TooLarge, QuotaUsed, Overloaded, EngineError, TimedOut, and KeyRefused where no caller was named.
     """
-    service: Service = request.app.state.service
-    ask = ask_of(request, timeout, cache, quality, alternatives)
-    service.check(texts, ask)
-    await charge(request, texts)
+    service = state.service
+    ask = ask_of(request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives)
+    service.check(parsed.texts, ask)
+    await charge(request, parsed.texts)
 
-    async def work() -> tuple[Taken, list[Translation]]:
-        if source == "auto":
-            return await _by_language(request, target, texts, ask, parse, service.limits.fallback if ways is None else ways, base)
-        route = dataclasses.replace(service.route(source, target, ways), bare=base)
-        return await _by(request, route, texts, ask, parse)
+    async def work() -> TranslationResult:
+        # Only detection reads the texts without their markup.
+        plain = [plain_text(text, parsed.parse) for text in parsed.texts] if parsed.parse and parsed.source == "auto" else parsed.texts
+        routes = await service.routes(parsed.source, parsed.target, plain, parsed.ways, parsed.base_only)
+        return await _translate_by_routes(request, service, routes, parsed, ask)
 
     async with in_time(ask, service.metrics):
-        (route, by), made = await unless_gone(request, work())
-    response.headers.update(named(route, by, ask))
-    answer = Answer(
-        pair=route.pair, adapter=by[-1].name, base=by[-1].adapter.card.base.id, quality=ask.quality, fallback=route.way,
-        via=steps(by) if route.way else None, translations=[_told(t, alternatives > 0) for t in made],
-    )  # fmt: skip
-    return answer, made
+        return await unless_gone(request, work())
 
 
-# A route, and the version of each of its steps.
-Taken = tuple[Route, list[Version]]
-
-
-async def _by(request: Request, route: Route, texts: list[str], ask: Ask, parse: Parse | None) -> tuple[Taken, list[Translation]]:
-    service: Service = request.app.state.service
-    by: list[Version] = []
-
-    def taken(version: Version) -> None:
-        request.scope["tellmt.version"] = version.labels
-        by.append(version)
-
-    if parse is None:
-        made = await service.through(route, texts, ask, taken)
-    else:
-        made = await translate_marked(texts, lambda lines: service.through(route, lines, ask, taken), parse)
-    return (route, by), made
-
-
-async def _by_language(
-    request: Request, target: str, texts: list[str], ask: Ask, parse: Parse | None, ways: tuple[Way, ...], base: bool
-) -> tuple[Taken, list[Translation]]:
-    """Each text by the pair of its own language, pair after pair. What is named is the first one's."""
-    service: Service = request.app.state.service
-    pairs = pairs_into(service.pairs(ways), target)
-    found = await find_all(pairs, [plain_text(text, parse) for text in texts] if parse else texts)
-    made = {i: Translation(text, False, detected=f.detected) for i, (text, f) in enumerate(zip(texts, found, strict=True)) if f.pair is None}
-    first: Taken | None = None
-    for pair in dict.fromkeys(f.pair for f in found if f.pair) or [pairs[0]]:
-        own = [i for i, f in enumerate(found) if f.pair == pair]
-        route = dataclasses.replace(service.route(pair.source.tag, pair.target.tag, ways), bare=base)
-        taken, its = await _by(request, route, [texts[i] for i in own], ask, parse)
-        first = first or taken
-        for i, t in zip(own, its, strict=True):
-            made[i] = dataclasses.replace(t, detected=found[i].detected, pair=str(pair))
+async def _translate_by_routes(request: Request, service: Service, routes: TextRoutes, parsed: ParsedRequest, ask: RequestOptions) -> TranslationResult:
+    """Each text by its own route, one route after the other."""
+    translations = [Translation(text, False, detected=own.detected) for text, own in zip(parsed.texts, routes.texts, strict=True)]
+    first: tuple[Route, tuple[Version, ...]] | None = None
+    for route, numbers in routes.groups().items():
+        group, versions = await _translate_by_route(request, service, route, [parsed.texts[i] for i in numbers], parsed.parse, ask)
+        first = first or (route, versions)
+        for i, translation in zip(numbers, group, strict=True):
+            detected = routes.texts[i].detected
+            translations[i] = dataclasses.replace(translation, detected=detected, pair=route.pair) if detected else translation
     assert first is not None
     request.scope["tellmt.version"] = first[1][-1].labels
-    return first, [made[i] for i in range(len(texts))]
+    return TranslationResult(translations, *first, ask)
 
 
-def steps(by: Sequence[Version]) -> list[Step]:
-    return [Step(pair=v.pair, adapter=None if v.bare else v.name) for v in by]
+async def _translate_by_route(
+    request: Request, service: Service, route: Route, texts: Sequence[str], parse: Parse | None, ask: RequestOptions
+) -> tuple[list[Translation], tuple[Version, ...]]:
+    """The translations, and the version of each step of the route."""
+    versions: list[Version] = []
 
+    def note(version: Version) -> None:
+        request.scope["tellmt.version"] = version.labels
+        versions.append(version)
 
-def segments_of(made: Translation) -> list[Segment]:
-    return [Segment(source=list(s.source), target=list(s.target), truncated=s.truncated, flags=list(s.flags)) for s in made.segments]
-
-
-def _told(made: Translation, alternatives: bool) -> Translated:
-    found, middle = made.detected, made.middle
-    out = Translated(text=made.text, truncated=made.truncated, flags=list(made.flags), pair=made.pair)
-    out.detected = None if found is None else Language(language=found.language, confidence=round(found.confidence, 4))
-    if made.pair and made.way:
-        out.fallback, out.via = made.way, steps(made.by)
-    out.pivot = Middle(text=middle.text, flags=list(middle.flags)) if middle else None
-    out.alternatives = [Alternative(text=a.text, flags=list(a.flags)) for a in made.alternatives] if alternatives else None
-    return out
+    if parse is None:
+        translations = await service.translate_route(route, texts, ask, note)
+    else:
+        translations = await translate_marked(texts, lambda lines: service.translate_route(route, lines, ask, note), parse)
+    return translations, tuple(versions)

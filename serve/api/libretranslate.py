@@ -1,6 +1,6 @@
 """LibreTranslate's API, as its clients use it: /translate, /detect, /languages, /frontend/settings, /translate_file and the file it links to.
 
-`format: html` is parsed (serve.translation.markup_html); without it, what looks like markup is text with placeholders in it.
+With `format: html` the text is parsed (serve.translation.markup_html); without it, tags count as placeholders in plain text.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serve.api.documents import GONE, NOT_DONE, begin, file_of
-from serve.api.handler import checked_texts, translated
+from serve.api.documents import FILE_OR_CONFLICT, JOB_NOT_FOUND, file_response, start_job
+from serve.api.handler import ParsedRequest, checked_texts, translate_texts
 from serve.api.options import PARAMETERS, ask_of, in_time
 from serve.api.schema import CODE, ERRORS, MAX_CODE
-from serve.auth.gate import LINKS, identify
-from serve.documents.jobs import Jobs
+from serve.api.state import StateDep
+from serve.auth.gate import LINKS, gate_of, identify
 from serve.documents.parts import FORMATS
 from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
 from serve.http.middleware import unless_gone
@@ -26,141 +26,148 @@ from serve.translation.request import Translation
 from serve.translation.service import Service
 from tell.errors import NotFound, NotServed
 from tell.languages import parse_pair
-from tell.text.language_id import Detected as Found
-from tell.text.language_id import ranked
+from tell.text.language_id import Detected, ranked
 
-# Languages less likely than this are not named by /detect.
+# /detect leaves out languages that are less likely than this.
 UNLIKELY = 0.02
-BODIES = ("application/json", URLENCODED, MULTIPART)
-# Its web page translates as one types: so many milliseconds after the last key.
+MEDIA_TYPES = ("application/json", URLENCODED, MULTIPART)
+# LibreTranslate's web page translates while the user types: so many milliseconds after the last key.
 TYPING = 500
-# What Weblate asks when its settings are saved, whatever languages the service has; it reads that there is one translation, and throws it away.
+# The request that Weblate sends when its settings are saved, whatever languages the service has; it checks that there is a translation, and drops it.
 PROBE = {"q": ["test"], "source": "en", "target": "de"}
 
 
-def _given(value: Any) -> Any:
-    """What its clients send for a field that they leave out: null, or nothing."""
+def _none_if_empty(value: Any) -> Any:
+    """LibreTranslate's clients send null or an empty string for a field without a value."""
     return None if value == "" else value
 
 
-class Asked(BaseModel):
-    """What LibreTranslate's clients send; what else they add is not read."""
+API_KEY = "an API key, where no header holds one"
+
+
+class LibreTranslateRequest(BaseModel):
+    """The fields that LibreTranslate's clients send; the service ignores other fields."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"q": "Halló heimur.", "source": "is", "target": "en", "format": "text"}]})
 
     q: str | list[str] = Field(description="a string, or a list of strings")
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto")
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    format: Annotated[Literal["text", "html"] | None, BeforeValidator(_given)] = Field(default=None, description="text or html")
-    alternatives: Annotated[int | None, BeforeValidator(_given)] = Field(default=None, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
-    api_key: str | None = Field(default=None, description="an API key, where no header holds one")
+    format: Annotated[Literal["text", "html"] | None, BeforeValidator(_none_if_empty)] = Field(default=None, description="text or html")
+    alternatives: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
+    api_key: str | None = Field(default=None, description=API_KEY)
 
 
-class AskedFile(BaseModel):
+class LibreTranslateFileRequest(BaseModel):
     """The fields beside the file."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"file": "Halló heimur.\n", "source": "is", "target": "en"}]})
 
-    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair goes into the target")
+    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto where only one pair translates into the target")
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    api_key: str | None = Field(default=None, description="an API key, where no header holds one")
+    api_key: str | None = Field(default=None, description=API_KEY)
 
 
-class AskedLanguage(BaseModel):
+class LibreTranslateDetectRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"q": "Halló heimur."}]})
 
     q: str = Field(description="a string")
-    api_key: str | None = Field(default=None, description="an API key, where no header holds one")
+    api_key: str | None = Field(default=None, description=API_KEY)
 
 
-class Detected(BaseModel):
+class LibreTranslateDetection(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"confidence": 90.0, "language": "is"}]})
 
     confidence: float = Field(description="Percent")
     language: str
 
 
-class Answer(BaseModel):
+class LibreTranslateResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"translatedText": "Hello world."}]})
 
     translatedText: str | list[str] = Field(description="A string for a string, a list for a list")
-    detectedLanguage: Detected | list[Detected] | None = Field(
-        default=None, description="For source auto: each text's language, `und` where there is nothing in it that could tell"
+    detectedLanguage: LibreTranslateDetection | list[LibreTranslateDetection] | None = Field(
+        default=None, description="With source auto: each text's language, `und` where a text has no words"
     )
     alternatives: list[str] | list[list[str]] | None = Field(
-        default=None, description="Where some were asked for: a list, or one for each text, the best first; fewer where no more came out"
+        default=None,
+        description="Where the request asks for them: a list, or one for each text, the best first; fewer where the model made no more",
     )
 
 
-class Link(BaseModel):
+class LibreTranslateFileResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"translatedFileUrl": f"http://127.0.0.1:8080{LINKS}{64 * '0'}.txt"}]})
 
-    translatedFileUrl: str = Field(description="Where the file is for an hour. The link is its own key: who has it has the file")
+    translatedFileUrl: str = Field(description="The link to the translated file, for one hour. It needs no key: whoever has the link can open the file")
 
 
-class Language(BaseModel):
+class LibreTranslateLanguage(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "is", "name": "Icelandic", "targets": ["en"]}]})
 
     code: str
     name: str
-    targets: list[str]
+    targets: list[str] = Field(description="The codes of the languages into which the service translates this one")
 
 
-SETTINGS: dict[str, Any] = {
+SETTINGS_EXAMPLE: dict[str, Any] = {
     "apiKeys": False, "charLimit": 100_000, "filesTranslation": True, "frontendTimeout": TYPING, "keyRequired": False, "suggestions": False,
     "language": {"source": {"code": "is", "name": "Icelandic"}, "target": {"code": "en", "name": "English"}}, "supportedFilesFormat": [".txt"],
 }  # fmt: skip
 
 
-class Named(BaseModel):
+class LibreTranslateLanguageName(BaseModel):
     code: str
     name: str
 
 
-class Chosen(BaseModel):
-    source: Named
-    target: Named
+class LibreTranslateDefaultPair(BaseModel):
+    """The languages that the page selects when it opens."""
+
+    source: LibreTranslateLanguageName
+    target: LibreTranslateLanguageName
 
 
-class Settings(BaseModel):
-    """What LibreTranslate's web page reads when it starts."""
+class LibreTranslateSettings(BaseModel):
+    """The settings that LibreTranslate's web page reads when it opens."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [SETTINGS]})
+    model_config = ConfigDict(json_schema_extra={"examples": [SETTINGS_EXAMPLE]})
 
-    apiKeys: bool
-    charLimit: int
+    apiKeys: bool = Field(description="Whether the service has API keys")
+    charLimit: int = Field(description="The most characters of text in one request")
     filesTranslation: bool
-    frontendTimeout: int
-    keyRequired: bool
-    language: Chosen
+    frontendTimeout: int = Field(description="Milliseconds after the last key press until the page sends the text")
+    keyRequired: bool = Field(description="Whether requests need a key")
+    language: LibreTranslateDefaultPair
     suggestions: bool
-    supportedFilesFormat: list[str]
+    supportedFilesFormat: list[str] = Field(description="The file name endings of the formats that the service translates")
 
 
 routes = APIRouter(tags=["LibreTranslate"])
 
 
-def _texts(made: list[Translation], asked: Asked) -> dict[str, Any]:
-    """The texts in the shape of the question, and as many lists of alternatives."""
-    texts, others = [t.text for t in made], [[a.text for a in t.alternatives] for t in made]
-    one = isinstance(asked.q, str)
-    out: dict[str, Any] = {"translatedText": texts[0] if one else texts}
-    if asked.alternatives:
-        out["alternatives"] = others[0] if one else others
-    return out
+def _percent(detected: Detected) -> LibreTranslateDetection:
+    return LibreTranslateDetection(confidence=round(100 * detected.confidence, 1), language=detected.language)
 
 
-def _percent(found: Found) -> Detected:
-    return Detected(confidence=round(100 * found.confidence, 1), language=found.language)
+def _response(translations: list[Translation], body: LibreTranslateRequest) -> LibreTranslateResponse:
+    """Strings where the request has a string, and lists where it has a list."""
+    texts, alternatives = [t.text for t in translations], [[a.text for a in t.alternatives] for t in translations]
+    detections = [_percent(t.detected) for t in translations if t.detected]
+    single = isinstance(body.q, str)
+    response = LibreTranslateResponse(translatedText=texts[0] if single else texts)
+    if body.alternatives:
+        response.alternatives = alternatives[0] if single else alternatives
+    if detections:
+        response.detectedLanguage = detections[0] if single else detections
+    return response
 
 
-def _probes(request: Request, asked: Asked) -> bool:
-    """Whether this is Weblate's probe, in a language that is not served: without an answer nobody can save its settings."""
-    if not request.headers.get("user-agent", "").startswith("Weblate/") or asked.model_dump(include=set(PROBE)) != PROBE:
+def _is_probe(request: Request, service: Service, body: LibreTranslateRequest) -> bool:
+    """Whether this is Weblate's probe for a pair that is not served: without a translation Weblate does not save its settings."""
+    if not request.headers.get("user-agent", "").startswith("Weblate/") or body.model_dump(include=set(PROBE)) != PROBE:
         return False
-    service: Service = request.app.state.service
     try:
-        service.versions.find(asked.source, asked.target)
+        service.versions.find(body.source, body.target)
     except NotServed:
         return True
     return False
@@ -168,95 +175,93 @@ def _probes(request: Request, asked: Asked) -> bool:
 
 @routes.post(
     "/translate",
-    response_model=Answer,
+    response_model=LibreTranslateResponse,
     response_model_exclude_none=True,
     responses=ERRORS,
-    openapi_extra={**body_schema(Asked, *BODIES), "parameters": PARAMETERS},
+    openapi_extra={**body_schema(LibreTranslateRequest, *MEDIA_TYPES), "parameters": PARAMETERS},
     summary="Translate texts, as LibreTranslate does",
 )
-async def translate(request: Request, response: Response) -> Answer:
-    asked = await read_body(request, Asked, forms=True)
-    await identify(request, asked.api_key)
-    if _probes(request, asked):
+async def translate(request: Request, response: Response, state: StateDep) -> LibreTranslateResponse:
+    body = await read_body(request, LibreTranslateRequest, forms=True)
+    await identify(request, body.api_key)
+    if _is_probe(request, state.service, body):
         response.headers["X-Tellmt-Probe"] = "not translated"
-        return Answer(translatedText=asked.q)
-    _, made = await translated(
-        request,
-        response,
-        asked.source,
-        asked.target,
-        checked_texts(asked.q),
-        parse=parse_html if asked.format == "html" else None,
-        alternatives=asked.alternatives or 0,
-    )
-    out = _texts(made, asked)
-    found = [_percent(t.detected) for t in made if t.detected]
-    if found:
-        out["detectedLanguage"] = found[0] if isinstance(asked.q, str) else found
-    return Answer(**out)
+        return LibreTranslateResponse(translatedText=body.q)
+    parse = parse_html if body.format == "html" else None
+    parsed = ParsedRequest(body.source, body.target, checked_texts(body.q), parse=parse, alternatives=body.alternatives or 0)
+    result = await translate_texts(request, state, parsed)
+    response.headers.update(result.headers())
+    return _response(result.translations, body)
 
 
 @routes.post(
     "/detect",
-    response_model=list[Detected],
+    response_model=list[LibreTranslateDetection],
     responses={400: ERRORS[400]},
-    openapi_extra=body_schema(AskedLanguage, *BODIES),
-    summary="The languages a text may be in, the likeliest first",
+    openapi_extra=body_schema(LibreTranslateDetectRequest, *MEDIA_TYPES),
+    summary="List the languages that a text may be in, the likeliest first",
 )
-async def detect(request: Request) -> list[Detected]:
-    asked = await read_body(request, AskedLanguage, forms=True)
-    await identify(request, asked.api_key)
-    return [_percent(found) for found in await asyncio.to_thread(ranked, asked.q) if found.confidence >= UNLIKELY]
+async def detect(request: Request) -> list[LibreTranslateDetection]:
+    body = await read_body(request, LibreTranslateDetectRequest, forms=True)
+    await identify(request, body.api_key)
+    return [_percent(detected) for detected in await asyncio.to_thread(ranked, body.q) if detected.confidence >= UNLIKELY]
 
 
-@routes.get("/languages", response_model=list[Language], summary="The languages of the live pairs, as LibreTranslate lists them")
-async def languages(request: Request) -> list[Language]:
-    service: Service = request.app.state.service
-    out: dict[str, Language] = {}
+@routes.get("/languages", response_model=list[LibreTranslateLanguage], summary="List the languages of the live pairs, as LibreTranslate does")
+async def languages(state: StateDep) -> list[LibreTranslateLanguage]:
+    service = state.service
+    by_code: dict[str, LibreTranslateLanguage] = {}
     for pair in (parse_pair(p) for p in service.pairs(service.limits.fallback)):
-        for side in (pair.source, pair.target):
-            out.setdefault(side.tag, Language(code=side.tag, name=side.name, targets=[]))
-        out[pair.source.tag].targets.append(pair.target.tag)
-    return sorted(out.values(), key=lambda x: x.name)
+        for language in (pair.source, pair.target):
+            by_code.setdefault(language.tag, LibreTranslateLanguage(code=language.tag, name=language.name, targets=[]))
+        by_code[pair.source.tag].targets.append(pair.target.tag)
+    return sorted(by_code.values(), key=lambda x: x.name)
 
 
-@routes.get("/frontend/settings", response_model=Settings, summary="What LibreTranslate's web page wants to know")
-async def settings(request: Request) -> Settings:
-    service: Service = request.app.state.service
+@routes.get("/frontend/settings", response_model=LibreTranslateSettings, summary="Show the settings that LibreTranslate's web page reads")
+async def settings(request: Request, state: StateDep) -> LibreTranslateSettings:
+    service = state.service
     first = parse_pair(next(iter(service.pairs()), "en-is"))
-    keys = request.scope["tellmt.gate"].keys.wanted
-    source, target = (Named(code=side.tag, name=side.name) for side in (first.source, first.target))
-    return Settings(
+    keys = gate_of(request).keys.required
+    source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (first.source, first.target))
+    return LibreTranslateSettings(
         apiKeys=keys, charLimit=service.limits.characters, filesTranslation=True, frontendTimeout=TYPING, keyRequired=keys,
-        language=Chosen(source=source, target=target), suggestions=False, supportedFilesFormat=list(FORMATS),
+        language=LibreTranslateDefaultPair(source=source, target=target), suggestions=False, supportedFilesFormat=list(FORMATS),
     )  # fmt: skip
 
 
 @routes.post(
-    "/translate_file", response_model=Link, responses=ERRORS, openapi_extra=upload_schema(AskedFile), summary="Translate a file, and link to the result"
+    "/translate_file",
+    response_model=LibreTranslateFileResponse,
+    responses=ERRORS,
+    openapi_extra=upload_schema(LibreTranslateFileRequest),
+    summary="Translate a file, and return a link to the translation",
 )
-async def translate_file(request: Request) -> Link:
-    asked, upload = await read_upload(request, AskedFile)
-    await identify(request, asked.api_key)
-    jobs: Jobs = request.app.state.jobs
-    job = await begin(request, upload, asked.source, asked.target)
+async def translate_file(request: Request, state: StateDep) -> LibreTranslateFileResponse:
+    body, upload = await read_upload(request, LibreTranslateFileRequest)
+    await identify(request, body.api_key)
+    job = await start_job(request, state, upload, body.source, body.target)
     try:
-        async with in_time(ask_of(request), request.app.state.service.metrics):
-            # The client waits for the answer, so one that leaves or runs out of time wants the file no more.
+        async with in_time(ask_of(request, state.service), state.service.metrics):
+            # The client waits for the response: one that leaves or runs out of time no longer wants the file.
             await unless_gone(request, job.over())
         if job.failure is not None:
             raise job.failure
     except BaseException:
-        await jobs.drop(job)
+        await state.jobs.drop(job)
         raise
-    return Link(translatedFileUrl=f"{str(request.base_url).rstrip('/')}{LINKS}{job.secret}{job.ending}")
+    return LibreTranslateFileResponse(translatedFileUrl=f"{str(request.base_url).rstrip('/')}{LINKS}{job.secret}{job.ending}")
 
 
-@routes.get(f"{LINKS}{{name}}", response_class=Response, responses={200: NOT_DONE[200], **GONE}, summary="The file that /translate_file links to")
-async def download_file(request: Request, name: str) -> Response:
-    jobs: Jobs = request.app.state.jobs
+@routes.get(
+    f"{LINKS}{{name}}",
+    response_class=Response,
+    responses={200: FILE_OR_CONFLICT[200], **JOB_NOT_FOUND},
+    summary="Download the file that /translate_file links to",
+)
+async def download_file(name: str, state: StateDep) -> Response:
     secret, _, ending = name.partition(".")
-    job = jobs.opened(secret)
+    job = state.jobs.opened(secret)
     if job.result is None or f".{ending}" != job.ending:
         raise NotFound("no such document, or it is gone")
-    return file_of(job)
+    return file_response(job)

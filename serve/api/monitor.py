@@ -1,4 +1,4 @@
-"""GET /api/v1/monitor: what canary runs, live signals and alarms say of each pair. Reads the monitor's history; no text is in it."""
+"""GET /api/v1/monitor: canary runs, live signals and alarms of each pair. Reads the monitor's history, which holds no text."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.monitor.history import History, HistoryError
-from serve.adapters.follower import Follower
-from serve.monitor import Monitor
-from serve.translation.service import Service
+from serve.api.state import StateDep
 
-# Of each pair, the newest runs, and the newest rows of signals: two days of five minutes.
+# The newest entries in one response: runs of each pair, rows of signals of each pair (two days of five minutes each), and alarms.
 RUNS, SIGNALS, ALARMS = 200, 576, 50
 routes = APIRouter()
 
 
-class Score(BaseModel):
+class MetricScore(BaseModel):
     score: float
     signature: str
 
@@ -27,66 +25,66 @@ class Score(BaseModel):
 class CanaryRun(BaseModel):
     id: int
     time: float = Field(description="Seconds since 1970")
-    version: str | None = Field(description="The adapter that translated; null when none did")
+    version: str | None = Field(description="The id of the adapter that translated; null when none did")
     base: str | None
-    canary: str = Field(description="The hash of the canary set: runs of different sets are not comparable")
+    canary: str = Field(description="The hash of the canary set; only runs of the same set can be compared")
     state: str = Field(description="scored, or unreachable")
     segments: int
-    scores: dict[str, Score] = Field(description="bleu and chrf")
-    hard: dict[str, list[int]] = Field(description="Of the hard texts of each kind: how many have a flag, and of how many")
-    against: int | None = Field(description="The id of the run it was compared with")
-    delta: float | None = Field(description="Points of chrF2 above the baseline")
-    p: float | None = Field(description="Of the paired test; null where the loss was too small to ask")
-    findings: list[str] = Field(description="What was found and confirmed by a second run")
-    baseline: bool = Field(description="Whether later runs of this version are compared with it")
+    scores: dict[str, MetricScore] = Field(description="bleu and chrf")
+    hard: dict[str, list[int]] = Field(description="For each kind of hard text: how many texts have a flag, and how many there are")
+    against: int | None = Field(description="The id of the run that this one was compared with")
+    delta: float | None = Field(description="The difference to the baseline, in points of chrF2")
+    p: float | None = Field(description="The p-value of the paired test; null where the loss was too small for a test")
+    findings: list[str] = Field(description="Losses that a second run confirmed")
+    baseline: bool = Field(description="Whether later runs of this version are compared with this one")
     note: str | None
-    seconds: float
+    seconds: float = Field(description="How long the run took")
 
 
-class Signals(BaseModel):
-    """Rates and means over `seconds`, of users' traffic alone; null where nothing was seen."""
+class LiveSignals(BaseModel):
+    """Rates and means over `seconds` of users' traffic alone; null where there was none."""
 
-    time: float
+    time: float = Field(description="Seconds since 1970")
     version: str
     seconds: float
     segments: int
-    flags: dict[str, float] = Field(description="Share of the segments with each flag")
-    length_ratio: float | None
-    languages: dict[str, float] = Field(description="Share of the input in the pair's source language, its target, or another")
-    unknown_letters: float | None = Field(description="Share of the input's letters that the training data did not have")
-    drift: float | None = Field(description="Jensen-Shannon divergence of the input from the training data, in bits")
-    drift_usual: float | None = Field(description="What 19 of 20 windows of the training data itself stay below")
+    flags: dict[str, float] = Field(description="The share of segments with each flag")
+    length_ratio: float | None = Field(description="Characters of the translation for each character of the text")
+    languages: dict[str, float] = Field(description="The share of the input in the pair's source language, in its target language, or in another one")
+    unknown_letters: float | None = Field(description="The share of the input's letters that the training data does not have")
+    drift: float | None = Field(description="The Jensen-Shannon divergence of the input from the training data, in bits")
+    drift_usual: float | None = Field(description="The value below which 19 of 20 windows of the training data itself lie")
     tokens_per_second: float | None
-    latency_p50: float | None
-    latency_p95: float | None
+    latency_p50: float | None = Field(description="The median time of a request, in seconds")
+    latency_p95: float | None = Field(description="The time within which 95 of 100 requests end, in seconds")
     waiting: float | None = Field(description="Segments of the pair that wait, on average")
 
 
-class Corrections(BaseModel):
-    time: float
+class FeedbackScores(BaseModel):
+    time: float = Field(description="Seconds since 1970")
     version: str
     segments: int
-    scores: dict[str, Score] = Field(description="bleu, chrf and ter of what was translated against what users made of it")
+    scores: dict[str, MetricScore] = Field(description="bleu, chrf and ter of the translations against users' corrections")
 
 
-class AlarmState(BaseModel):
+class Alarm(BaseModel):
     pair: str
     version: str | None
     kind: str = Field(description="quality, worthless, hard or unreachable")
     reason: str
-    opened: float
-    closed: float | None
-    rolled_back_to: str | None
+    opened: float = Field(description="Seconds since 1970")
+    closed: float | None = Field(description="Seconds since 1970; null while the alarm is on")
+    rolled_back_to: str | None = Field(description="The id of the version that the monitor made live again")
 
 
 class PairMonitor(BaseModel):
     pair: str
-    live: str | None
-    canary: str | None = Field(description="The hash of the canary set that is frozen now")
-    segments: int
-    runs: list[CanaryRun] = Field(description=f"The newest {RUNS}, oldest first")
-    signals: list[Signals] = Field(description=f"The newest {SIGNALS}, oldest first; the last is of now")
-    feedback: list[Corrections]
+    live: str | None = Field(description="The id of the version that translates now")
+    canary: str | None = Field(description="The hash of the canary set in use")
+    segments: int = Field(description="Segments of the canary set")
+    runs: list[CanaryRun] = Field(description=f"The newest {RUNS} runs, the oldest first")
+    signals: list[LiveSignals] = Field(description=f"The newest {SIGNALS} rows, the oldest first; the last row is of now")
+    feedback: list[FeedbackScores]
 
 
 _VERSION, _BASE = "3f9a0c1d5b7e28460f3c5a7e91d24b86", "gemma-3-270m"
@@ -125,60 +123,60 @@ EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class MonitorState(BaseModel):
+class MonitorResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     time: datetime
     enabled: bool = Field(description="Whether this service runs canary sets and keeps a history")
-    problems: list[str] = Field(description="What of the monitor does not work now: history, canary_set, webhook, roll_back, unexpected")
+    problems: list[str] = Field(description="Parts of the monitor that do not work now: history, canary_set, webhook, roll_back, unexpected")
     waiting: int = Field(description="Segments that wait, of all pairs")
-    alarms: list[AlarmState] = Field(description=f"The newest {ALARMS}, newest first; those without `closed` are on")
+    alarms: list[Alarm] = Field(description=f"The newest {ALARMS} alarms, the newest first; those without `closed` are on")
     pairs: list[PairMonitor]
 
 
-def _kept(history: History, pair: str) -> dict[str, Any]:
+def _pair_history(history: History, pair: str) -> dict[str, Any]:
     signals = [{"time": at, "version": version, **data} for at, version, data in history.signals(pair, SIGNALS)]
     return {"runs": history.runs(pair, RUNS), "signals": signals, "feedback": history.feedback(pair)}
 
 
-def _all(history: History, pairs: list[str]) -> tuple[dict[str, dict[str, Any]], list[Any]]:
-    return {pair: _kept(history, pair) for pair in pairs}, history.alarms(most=ALARMS)
+def _read_history(history: History, pairs: list[str]) -> tuple[dict[str, dict[str, Any]], list[Any]]:
+    """The history of each pair, and the alarms of all."""
+    return {pair: _pair_history(history, pair) for pair in pairs}, history.alarms(most=ALARMS)
 
 
-@routes.get("/api/v1/monitor", response_model=MonitorState, summary="Canary runs, live signals and alarms", tags=["operation"])
-async def monitor(request: Request) -> MonitorState:
-    service: Service = request.app.state.service
-    follower: Follower = request.app.state.follower
-    found: Monitor = request.app.state.monitor
-    names = sorted({*follower.pairs, *found.sets})
-    kept: dict[str, dict[str, Any]] = {}
+@routes.get("/api/v1/monitor", response_model=MonitorResponse, summary="Show canary runs, live signals and alarms", tags=["operation"])
+async def monitor(state: StateDep) -> MonitorResponse:
+    service, watch = state.service, state.monitor
+    names = sorted({*state.follower.pairs, *watch.sets})
+    histories: dict[str, dict[str, Any]] = {}
     alarms: list[Any] = []
-    problems = {what for what, _ in found.problems}
-    if found.history is not None:
+    problems = {kind for kind, _ in watch.problems}
+    if watch.history is not None:
         try:
-            kept, alarms = await asyncio.to_thread(_all, found.history, names)
+            histories, alarms = await asyncio.to_thread(_read_history, watch.history, names)
         except HistoryError:
             problems.add("history")
     now = datetime.now(UTC)
+    # The window that has not ended yet.
     current: dict[str, list[dict[str, Any]]] = {}
     for pair, version, summary in service.signals.now():
         if summary["segments"]:
             current.setdefault(pair, []).append({"time": now.timestamp(), "version": version, **summary})
     pairs = []
     for pair in names:
-        own = kept.get(pair, {"runs": [], "signals": [], "feedback": []})
-        live, canary = service.versions.live.get(pair), found.sets.get(pair)
-        runs = [CanaryRun(**{name: getattr(run, name) for name in CanaryRun.model_fields}) for run in own["runs"]]
-        signals = [Signals(**row) for row in [*own["signals"], *current.get(pair, [])]]
+        history = histories.get(pair, {"runs": [], "signals": [], "feedback": []})
+        live, canary = service.versions.live.get(pair), watch.sets.get(pair)
+        runs = [CanaryRun(**{name: getattr(run, name) for name in CanaryRun.model_fields}) for run in history["runs"]]
+        signals = [LiveSignals(**row) for row in [*history["signals"], *current.get(pair, [])]]
         pairs.append(
             PairMonitor(
                 pair=pair, live=live.adapter.id if live else None, canary=canary.sha256 if canary else None,
-                segments=len(canary.segments) if canary else 0, runs=runs, signals=signals, feedback=[Corrections(**row) for row in own["feedback"]],
+                segments=len(canary.segments) if canary else 0, runs=runs, signals=signals, feedback=[FeedbackScores(**row) for row in history["feedback"]],
             )
         )  # fmt: skip
-    told = [
-        AlarmState(pair=a.pair, version=a.version, kind=a.kind, reason=a.text, opened=a.opened, closed=a.closed, rolled_back_to=a.rolled_back) for a in alarms
-    ]
-    return MonitorState(
-        time=now, enabled=found.history is not None, problems=sorted(problems), waiting=service.queue.admission.waiting, alarms=told, pairs=pairs
-    )
+    return MonitorResponse(
+        time=now, enabled=watch.history is not None, problems=sorted(problems), waiting=service.queue.admission.waiting, pairs=pairs,
+        alarms=[
+            Alarm(pair=a.pair, version=a.version, kind=a.kind, reason=a.text, opened=a.opened, closed=a.closed, rolled_back_to=a.rolled_back) for a in alarms
+        ],
+    )  # fmt: skip

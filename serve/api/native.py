@@ -2,40 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request, Response
 
 from serve.adapters.base_only import check_bare
-from serve.api.handler import checked_texts, segments_of, translated
+from serve.adapters.versions import Version
+from serve.api.handler import ParsedRequest, TranslationResult, checked_texts, translate_texts
 from serve.api.options import PARAMETERS
-from serve.api.schema import ERRORS, Answer, Asked
+from serve.api.schema import ERRORS, Alternative, DetectedLanguage, PivotText, RouteStep, Segment, TranslatedText, TranslateRequest, TranslateResponse
+from serve.api.state import StateDep
 from serve.http.bodies import body_schema, read_body
 from serve.translation.markup_html import parse_html
+from serve.translation.request import Translation
 from serve.translation.routing import asked_ways
 from tell.errors import RequestError
 
 routes = APIRouter()
 
 
+def steps_of(versions: Sequence[Version]) -> list[RouteStep]:
+    return [RouteStep(pair=v.pair, adapter=None if v.bare else v.name) for v in versions]
+
+
+def segments_of(translation: Translation) -> list[Segment]:
+    return [Segment(source=list(s.source), target=list(s.target), truncated=s.truncated, flags=list(s.flags)) for s in translation.segments]
+
+
+def _translated_text(translation: Translation, body: TranslateRequest) -> TranslatedText:
+    detected, pivot = translation.detected, translation.middle
+    text = TranslatedText(text=translation.text, truncated=translation.truncated, flags=list(translation.flags), pair=translation.pair)
+    if body.segments:
+        text.segments = segments_of(translation)
+    if detected is not None:
+        text.detected = DetectedLanguage(language=detected.language, confidence=round(detected.confidence, 4))
+    if translation.pair and translation.way:
+        text.fallback, text.via = translation.way, steps_of(translation.by)
+    if pivot is not None:
+        text.pivot = PivotText(text=pivot.text, flags=list(pivot.flags))
+    if body.alternatives:
+        text.alternatives = [Alternative(text=a.text, flags=list(a.flags)) for a in translation.alternatives]
+    return text
+
+
+def _response(result: TranslationResult, body: TranslateRequest) -> TranslateResponse:
+    translator = result.versions[-1]
+    return TranslateResponse(
+        pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.ask.quality,
+        fallback=result.route.way, via=steps_of(result.versions) if result.route.way else None,
+        translations=[_translated_text(translation, body) for translation in result.translations],
+    )  # fmt: skip
+
+
 @routes.post(
     "/api/v1/translate",
-    response_model=Answer,
+    response_model=TranslateResponse,
     response_model_exclude_none=True,
     responses=ERRORS,
-    openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
+    openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts",
     tags=["native"],
 )
-async def translate(request: Request, response: Response) -> Answer:
-    asked = await read_body(request, Asked)
-    check_bare(asked.base, request.app.state.compare_base)
-    if asked.segments and asked.format != "text":
-        raise RequestError("the segments of HTML are not told, since tags are not translated with them", place="segments", valid="false, or format: text")
-    ways = asked_ways(request.app.state.service.limits.fallback, asked.fallback)
-    answer, made = await translated(
-        request, response, asked.source, asked.target, checked_texts(asked.text), asked.timeout, asked.cache, parse_html if asked.format == "html" else None,
-        asked.quality, asked.alternatives, ways, asked.base,
+async def translate(request: Request, response: Response, state: StateDep) -> TranslateResponse:
+    body = await read_body(request, TranslateRequest)
+    check_bare(body.base, state.compare_base)
+    if body.segments and body.format != "text":
+        raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
+    ways = asked_ways(state.service.limits.fallback, body.fallback)
+    parsed = ParsedRequest(
+        body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
+        body.quality, body.alternatives, ways, body.base,
     )  # fmt: skip
-    if asked.segments:
-        for told, one in zip(answer.translations, made, strict=True):
-            told.segments = segments_of(one)
-    return answer
+    result = await translate_texts(request, state, parsed)
+    response.headers.update(result.headers())
+    return _response(result, body)

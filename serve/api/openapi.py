@@ -1,5 +1,5 @@
-"""What the API's own description says of every route alike: which keys it takes, how it answers what is refused before it is reached, and an example
-of every body. Examples are those of the models; what a route gives of its own stays."""
+"""What /openapi.json says of every route alike: the keys that it accepts, the errors before a route is reached, and an example of every body. Examples
+come from the models; what a route describes itself stays. Every model is a component under its own name, request bodies included."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from serve.api.deepl_errors import DEEPL
-from serve.auth.gate import ADMIN, is_open, needed
+from serve.auth.gate import ADMIN, is_open, scopes_for
 
 SCHEMES = {
-    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key of tellmt keys add, of the scope that the route needs"},
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key in Authorization; DeepL-Auth-Key KEY is taken as well"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key from tellmt keys add, with the scope that the route needs"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key in Authorization; the service accepts DeepL-Auth-Key KEY as well"},
 }
 TAGS = [
-    {"name": "native", "description": "Translations with the version that made them, documents, corrections, and what is live"},
-    {"name": "LibreTranslate", "description": "As LibreTranslate's clients ask; docs/protocols.md"},
-    {"name": "DeepL", "description": "As DeepL's clients ask, version 2; docs/protocols.md"},
+    {"name": "native", "description": "Translations with the version that made them, documents, corrections, and the live versions"},
+    {"name": "LibreTranslate", "description": "The requests of LibreTranslate's clients; see docs/protocols.md"},
+    {"name": "DeepL", "description": "The requests of DeepL's clients, version 2; see docs/protocols.md"},
     {"name": "operation", "description": "For supervisors, load balancers and Prometheus"},
     {"name": "administration", "description": "Changes to the registry, for keys of the scope admin"},
 ]
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
-# Of routes under /v2/.
-MESSAGE = {"$ref": "#/components/schemas/Message"}
-# Of routes that want a key.
+COMPONENTS = "#/components/schemas/"
+ERROR = {"$ref": f"{COMPONENTS}Error"}
+# For routes under /v2/.
+DEEPL_ERROR = {"$ref": f"{COMPONENTS}DeepLError"}
+# For routes that need a key.
 REFUSED = {
-    "401": "No API key, or one that is not valid. A service without keys asks for none, but for what is under /api/v1/admin/",
-    "403": "The key is not of the scope that this needs",
-    "429": "A quota or the share of this key is used up; Retry-After says when to ask again",
+    "401": "The request has no API key, or a key that is not valid. A service without keys needs one only under /api/v1/admin/",
+    "403": "The key does not have the scope that this route needs",
+    "429": "The key has used up a quota, or its share of the queue; Retry-After says when to try again",
 }
-# As DeepL has it.
-REFUSED_DEEPL = {"403": "No API key, one that is not valid, or one of another scope", "429": REFUSED["429"]}
-# Of all routes: what is said before a route is looked for, and when something breaks.
+# The same, with DeepL's statuses.
+REFUSED_DEEPL = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
+# For all routes: errors before a route is found, and failures of the service.
 ANYWHERE = {
-    "400": "The request cannot be used",
-    "408": "The request did not come in time",
+    "400": "The request is not valid",
+    "408": "The request did not arrive in time",
     "413": "The body is too large",
     "414": "The address is too long",
     "415": "The body has a Content-Encoding",
     "431": "The head of the request is too large",
-    "500": "A fault of the service; the log has the line it comes from",
-    "503": "Starting, overloaded, or the engine is down; Retry-After says when to ask again",
+    "500": "The service failed; its log names the line of code",
+    "503": "The service is starting or overloaded, or its engine is down; Retry-After says when to try again",
 }
-# By status, what an answer may say, unless a route has an example of its own.
-SAID = {
+# By status, an example of the message, unless a route has its own.
+ERROR_EXAMPLES = {
     "400": "source: unknown language code; found xx; valid: a BCP 47 language code, such as is or pt-BR",
     "401": "no valid API key; valid: X-API-Key: KEY, or Authorization: Bearer KEY",
     "403": "this needs a key of another scope; valid: translate",
@@ -64,36 +65,36 @@ SAID = {
     "507": "the file that feedback is kept in is full",
 }
 QUOTA_HEADERS = {
-    "RateLimit-Policy": {"description": "The quotas of the key, where it has some", "schema": {"type": "string"}},
-    "RateLimit": {"description": "What is left of them", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The quotas of the key, where it has any", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left of these quotas", "schema": {"type": "string"}},
 }
-# Parts of addresses.
-PARTS = {"id": ("The id of the document", 32 * "0"), "name": ("As the link has it", f"{64 * '0'}.txt")}
+# Descriptions and examples of the parameters in paths.
+PATH_PARAMETERS = {"id": ("The id of the document", 32 * "0"), "name": ("The last part of the link", f"{64 * '0'}.txt")}
 
 
 def inlined(model: type[BaseModel]) -> dict[str, Any]:
     """A model's schema without references, for a body that FastAPI does not describe by itself."""
     schema = model.model_json_schema()
-    known = schema.pop("$defs", {})
+    definitions = schema.pop("$defs", {})
 
-    def plain(value: Any) -> Any:
+    def resolve(value: Any) -> Any:
         if isinstance(value, dict):
             if "$ref" in value:
-                return {**plain(known[value["$ref"].rpartition("/")[2]]), **{k: v for k, v in value.items() if k != "$ref"}}
-            return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list) else value
+                return {**resolve(definitions[value["$ref"].rpartition("/")[2]]), **{k: v for k, v in value.items() if k != "$ref"}}
+            return {k: resolve(v) for k, v in value.items()}
+        return [resolve(v) for v in value] if isinstance(value, list) else value
 
-    out: dict[str, Any] = plain(schema)
-    return out
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved
 
 
 def describe(app: FastAPI) -> None:
-    """Let `app.openapi` add to what FastAPI finds out by itself."""
-    plain = app.openapi
+    """Make `app.openapi` complete FastAPI's own description."""
+    fastapi_schema = app.openapi
 
-    def full() -> dict[str, Any]:
+    def full_schema() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = plain()
+            schema = fastapi_schema()
             schema.setdefault("components", {})["securitySchemes"] = SCHEMES
             schema["tags"] = TAGS
             models = schema["components"].setdefault("schemas", {})
@@ -101,61 +102,80 @@ def describe(app: FastAPI) -> None:
                 models.pop(unused, None)
             for path, methods in schema["paths"].items():
                 for operation in methods.values():
-                    _add(path, operation)
+                    _complete(path, operation)
                     for content in _contents(operation):
-                        _exemplify(content, models)
+                        _name_models(content, models)
+                        _add_example(content, models)
             app.openapi_schema = schema
         return app.openapi_schema
 
-    app.openapi = full  # type: ignore[method-assign]
+    app.openapi = full_schema  # type: ignore[method-assign]
 
 
-def _add(path: str, operation: dict[str, Any]) -> None:
-    answers = operation["responses"]
-    # FastAPI says so of every route with a part of its address that varies; here what is invalid is 400, or there is no such thing.
-    answers.pop("422", None)
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Errors, scopes and quotas of a route, and its parameters in the path."""
+    responses = operation["responses"]
+    # FastAPI adds 422 to every route with a parameter in its path; this service answers 400 or 404 instead.
+    responses.pop("422", None)
     deepl = path.startswith(DEEPL)
-    known = ANYWHERE if is_open(path) else {**ANYWHERE, **(REFUSED_DEEPL if deepl else REFUSED)}
-    for status, description in known.items():
-        answers.setdefault(status, {"description": description})
-    for status, answer in answers.items():
+    errors = ANYWHERE if is_open(path) else {**ANYWHERE, **(REFUSED_DEEPL if deepl else REFUSED)}
+    for status, description in errors.items():
+        responses.setdefault(status, {"description": description})
+    for status, response in responses.items():
         if not status.startswith("2"):
-            # FastAPI describes errors in the type of the route's own answers, such as NDJSON; all of them are JSON.
-            own = answer.get("content", {}).get("application/json", {}).get("example")
-            said = own or {"message" if deepl else "error": SAID[status]}
-            answer["content"] = {"application/json": {"schema": MESSAGE if deepl else PROBLEM, "example": said}}
+            # FastAPI describes errors in the media type of the route's own responses, such as NDJSON; all errors are JSON.
+            example = response.get("content", {}).get("application/json", {}).get("example")
+            example = example or {"message" if deepl else "error": ERROR_EXAMPLES[status]}
+            response["content"] = {"application/json": {"schema": DEEPL_ERROR if deepl else ERROR, "example": example}}
     for status in ("429", "503"):
-        if status in answers:
-            answers[status].setdefault("headers", {})["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
+        if status in responses:
+            responses[status].setdefault("headers", {})["Retry-After"] = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
-            parameter["description"], parameter["example"] = PARTS[parameter["name"]]
+            parameter["description"], parameter["example"] = PATH_PARAMETERS[parameter["name"]]
     if is_open(path):
         operation["security"] = []
         return
-    for status, answer in answers.items():
+    for status, response in responses.items():
         if status.startswith("2"):
-            answer.setdefault("headers", {}).update(QUOTA_HEADERS)
-    scopes = sorted(needed(path))
-    # A service without keys, which only its own machine reaches, wants none; administration always does.
+            response.setdefault("headers", {}).update(QUOTA_HEADERS)
+    scopes = sorted(scopes_for(path))
+    # A service without keys, which only its own machine reaches, needs none; administration always needs one.
     operation["security"] = [{"key": []}, {"bearer": []}] + ([] if path.startswith(ADMIN) else [{}])
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {' or '.join(scopes)}.".strip()
 
 
 def _contents(operation: dict[str, Any]) -> list[dict[str, Any]]:
-    """All that has a schema of a body."""
+    """All contents with the schema of a body."""
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     return [content for body in bodies for content in body.get("content", {}).values()]
 
 
-def _exemplify(content: dict[str, Any], models: dict[str, Any]) -> None:
+def _name_models(content: dict[str, Any], models: dict[str, Any]) -> None:
+    """Make components of the models that a route describes in place, as it does for bodies that it reads or writes itself."""
+    content["schema"] = _component(content["schema"], models)
     if "oneOf" in content["schema"]:
-        # FastAPI takes every answer that is not JSON for a string.
+        content["schema"]["oneOf"] = [_component(schema, models) for schema in content["schema"]["oneOf"]]
+    if "x-events" in content:
+        content["x-events"] = {kind: _component(schema, models) for kind, schema in content["x-events"].items()}
+
+
+def _component(schema: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the component of this schema, where it is a model's: pydantic gives it the name of its class as the title."""
+    if schema.get("type") != "object" or "title" not in schema:
+        return schema
+    assert models.setdefault(schema["title"], schema) == schema, f"two models are called {schema['title']}"
+    return {"$ref": f"{COMPONENTS}{schema['title']}"}
+
+
+def _add_example(content: dict[str, Any], models: dict[str, Any]) -> None:
+    if "oneOf" in content["schema"]:
+        # FastAPI takes every response that is not JSON for a string.
         content["schema"].pop("type", None)
     if "example" in content or "examples" in content:
         return
     many = content["schema"].get("type") == "array"
     schema = content["schema"]["items"] if many else content["schema"]
-    found = (models[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema).get("examples")
-    if found:
-        content["example"] = [found[0]] if many else found[0]
+    examples = (models[schema["$ref"].removeprefix(COMPONENTS)] if "$ref" in schema else schema).get("examples")
+    if examples:
+        content["example"] = [examples[0]] if many else examples[0]

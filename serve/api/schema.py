@@ -1,4 +1,4 @@
-"""Bodies of the native API: requests, answers, errors."""
+"""Bodies of the native API: requests, responses, errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.options import NAMED
+from serve.api.options import TRANSLATOR_HEADERS
 from serve.config import Way
 from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
 from serve.translation.routing import ALLOWED
@@ -15,23 +15,25 @@ from tell.text.flags import Flag
 # Longer than any BCP 47 tag in use.
 MAX_CODE = 35
 CODE = "a BCP 47 language code, such as is or pt-BR"
+FLAGS = "What looks wrong with the translation after all tries, the worst first; docs/text.md explains each flag"
+TRUNCATED = "Whether the token limit cut part of the translation"
 
 
-class Problem(BaseModel):
-    """Every answer that is not 2xx."""
+class Error(BaseModel):
+    """The body of every response that is not 2xx."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": "no adapter for this pair; found is-de; valid: is-en", "pairs": ["is-en"]}]})
 
-    error: str = Field(description="What is wrong, for a person")
-    pairs: list[str] | None = Field(default=None, description="The pairs served now, where the one asked for is not")
-    status: str | None = Field(default=None, description="Of /ready: starting, empty, down or stopping")
+    error: str = Field(description="What is wrong, for a person to read")
+    pairs: list[str] | None = Field(default=None, description="The pairs that are served now, where the requested one is not")
+    status: str | None = Field(default=None, description="From /ready only: starting, empty, down or stopping")
 
 
 EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
 ]
-PIVOTED: dict[str, Any] = {
+PIVOT_EXAMPLE: dict[str, Any] = {
     "pair": "is-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4", "base": "gemma-3-270m", "quality": "best", "fallback": "pivot",
     "via": [{"pair": "is-en", "adapter": "cdf9de02f30fe98d769625fad317e6bb"}, {"pair": "en-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4"}],
     "translations": [
@@ -43,106 +45,121 @@ PIVOTED: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Asked(BaseModel):
-    """A text, or up to a thousand of them."""
+class TranslateRequest(BaseModel):
+    """One text, or up to a thousand texts."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [*EXAMPLES]})
 
-    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto: each text's language is found, among those that are translated into the target")
+    source: str = Field(
+        max_length=MAX_CODE, description=f"{CODE}, or auto: the service detects each text's language, among those that it translates into the target"
+    )
     target: str = Field(max_length=MAX_CODE, description=CODE)
     text: str | list[str] = Field(description="a string, or a list of strings")
-    format: Literal["text", "html"] = Field(default="text", description="text, or html: tags and attributes stay, and what they hold is translated")
-    timeout: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="seconds within which the answer is wanted, above 0; the service's own limit is the most"
+    format: Literal["text", "html"] = Field(
+        default="text", description="text, or html: the service keeps tags and attributes, and translates the text between tags"
     )
-    cache: bool = Field(default=True, description="false, so that the cache neither answers nor keeps what is translated, or true")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="seconds that the client waits for the response, above 0; the service's own limit is the maximum"
+    )
+    cache: bool = Field(default=True, description="true, or false: the service neither answers from its cache nor stores the translations there")
     quality: Quality = Field(default="fast", description=QUALITY)
     alternatives: int = Field(default=0, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
     fallback: Literal["none"] | Way | Annotated[list[Way], Field(max_length=2)] = Field(
-        default="none", description=f"where the pair has no adapter: {ALLOWED}, as a list; the service must let it be used (serve --fallback)"
+        default="none", description=f"how to translate a pair without an adapter: {ALLOWED}, as a list; the operator must allow it (serve --fallback)"
     )
-    segments: bool = Field(default=False, description="true, to be told which part of the text each part of the translation is of, or false")
+    segments: bool = Field(default=False, description="true: the response says which part of the text each part of the translation comes from; or false")
     base: bool = Field(
-        default=False, description="true, for the bare base's translation with the pair's prompt and no adapter, where the service has that; or false"
+        default=False, description="true: the base translates with the pair's prompt and without its adapter, where the operator allows it; or false"
     )
 
 
-Place = Annotated[list[int], Field(min_length=2, max_length=2)]
+SegmentRange = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
 class Segment(BaseModel):
-    """What was translated in one piece. Places are a start and an end in Unicode code points, from 0, the end not included."""
+    """A part of a text that the model translated in one piece. A range is a start and an end in Unicode code points, from 0, without the end itself."""
 
-    source: Place = Field(description="Its place in the text")
-    target: Place = Field(description="The place of its translation in the whole translation of the text")
-    truncated: bool = Field(description="Whether it was cut at the token limit")
-    flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first")
+    source: SegmentRange = Field(description="The range of the segment in the text")
+    target: SegmentRange = Field(description="The range of its translation in the whole translation of the text")
+    truncated: bool = Field(description=TRUNCATED)
+    flags: list[Flag] = Field(description=FLAGS)
 
 
-class Language(BaseModel):
-    language: str = Field(description="Its BCP 47 code; und where a text has no words")
-    confidence: float = Field(description="How likely it is among the languages that the text could be in here, from 0 to 1")
+class DetectedLanguage(BaseModel):
+    language: str = Field(description="A BCP 47 code; und where a text has no words")
+    confidence: float = Field(description="How likely this language is, among those that the text could be in here, from 0 to 1")
 
 
 class Alternative(BaseModel):
     text: str
-    flags: list[Flag]
+    flags: list[Flag] = Field(description=FLAGS)
 
 
-class Step(BaseModel):
+class RouteStep(BaseModel):
+    """One of the translations, one after the other, that lead from the source to the target."""
+
     pair: str
-    adapter: str | None = Field(default=None, description="The id of the adapter; not there where the bare base translated")
+    adapter: str | None = Field(default=None, description="The id of the adapter; absent where the base translated without an adapter")
 
 
-class Middle(BaseModel):
-    text: str = Field(description="What was translated out of the source, and into the target")
-    flags: list[Flag]
+class PivotText(BaseModel):
+    """The text between the two steps of a pivot."""
+
+    text: str = Field(description="The translation of the source, which the second step translated into the target")
+    flags: list[Flag] = Field(description=FLAGS)
 
 
-class Translated(BaseModel):
-    text: str = Field(description="The translation, with the lines and white space of the text")
-    truncated: bool = Field(description="Whether some of it was cut at the token limit")
-    flags: list[Flag] = Field(description="What looks wrong with it after all tries, the worst first; docs/text.md has what each means")
-    segments: list[Segment] | None = Field(default=None, description="With segments: true: its segments, in order. What lies between them is the same in both")
-    detected: Language | None = Field(default=None, description="With source auto: the language that was found")
-    pair: str | None = Field(
-        default=None, description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
+class TranslatedText(BaseModel):
+    text: str = Field(description="The translation, with the line breaks and white space of the text")
+    truncated: bool = Field(description=TRUNCATED)
+    flags: list[Flag] = Field(description=FLAGS)
+    segments: list[Segment] | None = Field(
+        default=None, description="With segments: true: the segments, in order. What lies between them is the same in the text and the translation"
     )
-    fallback: Way | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as that of the answer")
-    via: list[Step] | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as that of the answer")
-    pivot: Middle | None = Field(default=None, description="With fallback pivot: the text between the two steps, with its flags, which `flags` has too")
+    detected: DetectedLanguage | None = Field(default=None, description="With source auto: the language of the text")
+    pair: str | None = Field(
+        default=None, description="With source auto: the pair that translated; absent where the text is in the target language and was not translated"
+    )
+    fallback: Way | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as `fallback` of the response")
+    via: list[RouteStep] | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as `via` of the response")
+    pivot: PivotText | None = Field(
+        default=None, description="With fallback pivot: the text between the two steps, with its flags, which `flags` of the translation includes"
+    )
     alternatives: list[Alternative] | None = Field(
         default=None,
-        description="Where some were asked for: other translations, the best first; fewer where no more came out, and none while the service is busy",
+        description="Where the request asks for them: other translations, the best first; fewer where the model made fewer, none while the service is busy",
     )
 
 
-ANSWER: dict[str, Any] = {
+EXAMPLE: dict[str, Any] = {
     "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m", "quality": "fast",
     "translations": [{"text": "Hello world.", "truncated": False, "flags": []}],
 }  # fmt: skip
 
 
-class Answer(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER, PIVOTED]})
+class TranslateResponse(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PIVOT_EXAMPLE]})
 
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
     adapter: str = Field(
-        description="The id of the adapter that translated, the last of several: the hash of its content; base where the pair has none. "
-        "With base: true that of the pair's adapter, after base-"
+        description="The id of the adapter that translated, a hash of its content; the last one where there are several; base where the pair has none. "
+        "With base: true, base- and the id of the pair's adapter"
     )
-    base: str = Field(description="The base model, by the id of its card")
-    quality: Quality = Field(description="How hard it was tried for: fast also where best was asked for, while the service is busy")
-    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot, through English, or base, the base without an adapter")
-    via: list[Step] | None = Field(default=None, description="Where the pair has no adapter: what translated, in order")
-    translations: list[Translated] = Field(description="One per text, in order")
+    base: str = Field(description="The base model, by the id on its card")
+    quality: Quality = Field(description="How each segment was decoded: fast also where the request asks for best, while the service is busy")
+    fallback: Way | None = Field(
+        default=None,
+        description="Where the pair has no adapter: pivot, two adapters translated through English, or base, the base translated without an adapter",
+    )
+    via: list[RouteStep] | None = Field(default=None, description="Where the pair has no adapter: the steps that translated, in order")
+    translations: list[TranslatedText] = Field(description="One per text, in order")
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    200: {"headers": NAMED},
-    400: {"model": Problem, "description": "The request cannot be used, or its pair is not served"},
-    413: {"model": Problem, "description": "Too much in one request"},
-    429: {"model": Problem, "description": "A quota of this key is used up, or too much of it is waiting; Retry-After says when to ask again"},
-    503: {"model": Problem, "description": "Starting, overloaded, or the engine is down; Retry-After says when to ask again"},
-    504: {"model": Problem, "description": "Not done in the time that the request has"},
+    200: {"headers": TRANSLATOR_HEADERS},
+    400: {"model": Error, "description": "The request is not valid, or the service does not serve its pair"},
+    413: {"model": Error, "description": "The request has too much text"},
+    429: {"model": Error, "description": "The key has used up a quota, or its share of the queue; Retry-After says when to try again"},
+    503: {"model": Error, "description": "The service is starting or overloaded, or its engine is down; Retry-After says when to try again"},
+    504: {"model": Error, "description": "The translation took longer than the request allows"},
 }

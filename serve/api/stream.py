@@ -1,12 +1,12 @@
-"""Translations as they come: POST /api/v1/translate/stream, one JSON object a line (NDJSON).
+"""Translations part by part, while the engine works: POST /api/v1/translate/stream sends one JSON object a line (NDJSON).
 
-    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; its parts, joined, are the translation;
-                                                                                with `segments: true` it says of which part of the text it is
+    {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; the parts, joined, are the translation;
+                                                                                with `segments: true` also the segment that the part is of
     {"done": true, "pair": "is-en", "adapter": "...", "base": "...", "quality": "fast"}
-    {"error": "...", "status": 504}                                instead of the last line, when it went wrong after the head was sent
+    {"error": "...", "status": 504}                                instead of the last line, when something failed after the head was sent
 
 Not server-sent events: those are for a browser's EventSource, which cannot POST, and every client has a reader of lines and of JSON.
-What is wrong before the first part is known is an ordinary error answer.
+An error before the first part is an ordinary error response.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -24,60 +25,65 @@ from starlette.types import Receive, Scope, Send
 
 from serve.adapters.base_only import check_bare
 from serve.adapters.versions import Version
-from serve.api.handler import checked_texts, segments_of, steps
+from serve.api.handler import checked_texts
+from serve.api.native import segments_of, steps_of
 from serve.api.openapi import inlined
-from serve.api.options import NAMED, PARAMETERS, ask_of, in_time, named
-from serve.api.schema import ERRORS, Asked, Language, Segment, Step
+from serve.api.options import PARAMETERS, TRANSLATOR_HEADERS, ask_of, in_time, translator_headers
+from serve.api.schema import ERRORS, FLAGS, DetectedLanguage, RouteStep, Segment, TranslateRequest
+from serve.api.state import StateDep
 from serve.auth.gate import charge
 from serve.config import Way
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
-from serve.translation.routing import Route, asked_ways
+from serve.translation.request import RequestOptions, Translation
+from serve.translation.routing import Route, TextRoutes, asked_ways
 from serve.translation.service import Service
-from serve.translation.source_language import Found, find_all, pairs_into
-from tell.console import say
 from tell.errors import RequestError, TellmtError
 from tell.text.flags import Flag, union
+from tell.text.language_id import Detected
 
-KIND = "application/x-ndjson"
-# Proxies hold back what they think is one answer.
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/x-ndjson"
+# Proxies hold back what they think is one response.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# Seconds that a client which does not read is given to take the line that says so.
-LAST_WORD = 5.0
+# Seconds that a client which does not read has to take the line with the error.
+ERROR_SECONDS = 5.0
 
 
-class Part(BaseModel):
-    index: int = Field(description="The number of the text, from 0. Every text has one part or more, in order")
-    text: str = Field(description="A part of its translation, with the lines and white space around it; all parts, joined, are the translation")
-    truncated: bool = Field(description="Whether this part was cut at the token limit")
-    flags: list[Flag] = Field(description="What looks wrong with this part after all tries, the worst first; in a pivot also with the text between the steps")
+class StreamPart(BaseModel):
+    """A part of the translation of one text."""
+
+    index: int = Field(description="The number of the text, from 0. Every text has at least one part, and its parts come in order")
+    text: str = Field(description="The part, with the line breaks and white space around it; the parts, joined, are the translation")
+    truncated: bool = Field(description="Whether the token limit cut this part")
+    flags: list[Flag] = Field(description=f"{FLAGS}. In a pivot, flags of the text between the two steps are included")
     segments: list[Segment] = Field(
         default=[],
-        description="With segments: true: the one segment that the part is of, with its places in the whole text and the whole translation; or none",
+        description="With segments: true: the segment that the part is of, with its ranges in the whole text and the whole translation; or none",
     )
     pair: str = Field(
-        default="", description="With source auto: the pair that translated; not there where the text is in the target language, and stays as it is"
+        default="", description="With source auto: the pair that translated; absent where the text is in the target language and was not translated"
     )
-    detected: Language = Field(default=Language(language="und", confidence=0.0), description="With source auto: the language of the text")
+    detected: DetectedLanguage = Field(default=DetectedLanguage(language="und", confidence=0.0), description="With source auto: the language of the text")
 
 
-class Done(BaseModel):
-    """The last line, when all is translated: who translated."""
+class StreamEnd(BaseModel):
+    """The last line when all texts are translated: it names the translator."""
 
     done: Literal[True]
     pair: str
     adapter: str
     base: str
     quality: Quality
-    fallback: Way = Field(default="pivot", description="Where the pair has no adapter; with source auto, as all here, that of the last texts")
-    via: list[Step] = Field(default=[], description="Where the pair has no adapter: what translated, in order")
+    fallback: Way = Field(default="pivot", description="Where the pair has no adapter; with source auto this line names the translator of the last texts")
+    via: list[RouteStep] = Field(default=[], description="Where the pair has no adapter: the steps that translated, in order")
 
 
-class Failed(BaseModel):
-    """The last line, when it is not."""
+class StreamError(BaseModel):
+    """The last line when the translation failed."""
 
     error: str
     status: int
@@ -90,128 +96,116 @@ def _line(**event: Any) -> bytes:
     return json.dumps(event, ensure_ascii=False).encode() + b"\n"
 
 
-class Lines(Response):
-    """Runs the translation while it is sent, so that what goes wrong first is still an error answer, and a client that leaves ends it."""
+class StreamResponse(Response):
+    """Translates while it sends, so that an early failure is still an error response, and the work stops when the client leaves."""
 
-    media_type = KIND
+    media_type = MEDIA_TYPE
 
-    def __init__(self, request: Request, asked: Asked, texts: list[str], ask: Ask, stretches: list[Stretch], default: Route):
-        self.request, self.asked, self.texts, self.ask, self.stretches, self.default = request, asked, texts, ask, stretches, default
-        self.service: Service = request.app.state.service
+    def __init__(self, request: Request, service: Service, texts: list[str], ask: RequestOptions, routes: TextRoutes, segments: bool):
+        self.request, self.service, self.texts, self.ask, self.routes, self.segments = request, service, texts, ask, routes, segments
         self.status_code, self.background = 200, None
-        self.begun = False
+        self.started = False
+        # Lines that wait for the head: until it is sent, the response may still become an error.
+        self.unsent: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(self.request, self._told(send))
+        await unless_gone(self.request, self._send_or_fail(send))
 
-    async def _told(self, send: Send) -> None:
+    async def _send_or_fail(self, send: Send) -> None:
         try:
             async with in_time(self.ask, self.service.metrics):
-                await self._sent(send)
+                await self._send_all(send)
         except Exception as e:
-            if not self.begun:
+            if not self.started:
                 raise
-            last = _line(error="something went wrong in the service", status=500)
+            line = _line(error="something went wrong in the service", status=500)
             if isinstance(e, TellmtError):
-                last = _line(error=e.thing if e.status >= 500 else str(e), status=e.status)
-            say(f"{e.status}: {e.thing}, in a stream" if isinstance(e, TellmtError) else f"unexpected {where(e)}")
+                line = _line(error=e.thing if e.status >= 500 else str(e), status=e.status)
+                logger.log(logging.WARNING if e.status >= 500 else logging.INFO, f"{e.status}: {e.thing}, in a stream", extra={"status": e.status})
+            else:
+                logger.error(f"unexpected {where(e)}, in a stream")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORD):
-                    await send({"type": "http.response.body", "body": last, "more_body": False})
+                async with asyncio.timeout(ERROR_SECONDS):
+                    await send({"type": "http.response.body", "body": line, "more_body": False})
 
-    async def _sent(self, send: Send) -> None:
-        """One stretch of texts after the other that one pair translates."""
+    async def _send_all(self, send: Send) -> None:
+        """The texts in order; neighbours of one route are translated together."""
         last: Route | None = None
-        by: list[Version] = []
-        kept: list[bytes] = []
-        for route, first, found in self.stretches:
-            texts = self.texts[first : first + len(found)]
+        versions: list[Version] = []
+        for route, numbers in self.routes.runs():
             if route is None:
-                # In the target language already. Before the head is sent it may still be that all ends in an error answer.
-                for i, (text, f) in enumerate(zip(texts, found, strict=True), first):
-                    more: dict[str, Any] = {"segments": []} if self.asked.segments else {}
-                    kept.append(_line(index=i, text=text, truncated=False, flags=(), **more, detected=_language(f)))
-                if self.begun:
-                    await self._flush(send, kept)
-                continue
-            last, by = route, []
-            before: list[Translation] = []
-            if len(route.steps) > 1:
-                # What is between the steps of a pivot is translated whole before the first part of what comes of it.
-                async with self.service.step(route, 0) as version:
-                    by.append(version)
-                    before = await self.service.translate(version, texts, self.ask)
-            ask = dataclasses.replace(self.ask, measured=bool(before))
-            texts = [t.text for t in before] or texts
-            async with self.service.step(route, len(route.steps) - 1) as version, self.service.work(version, texts, ask) as work:
-                by.append(version)
-                await self._begin(send, route, by)
-                await self._flush(send, kept)
-                async for number, part in work.parts():
-                    flags, cut = part.flags, part.truncated
-                    if before:
-                        flags, cut = union([before[number].flags, flags]), cut or before[number].truncated
-                    more = {"segments": [] if before else [s.model_dump() for s in segments_of(part)]} if self.asked.segments else {}
-                    if found[number]:
-                        more |= {"pair": route.pair, "detected": _language(found[number])}
-                    await self._flush(send, [_line(index=first + number, text=part.text, truncated=cut, flags=flags, **more)])
+                await self._send_untranslated(send, numbers)
+            else:
+                last, versions = route, await self._send_run(send, route, numbers)
         if last is None:
-            last = self.default
+            last = self.routes.default
             async with self.service.step(last, len(last.steps) - 1) as version:
-                by.append(version)
-                await self._begin(send, last, by)
-        await self._flush(send, kept)
-        end: dict[str, Any] = {"pair": last.pair, "adapter": by[-1].name, "base": by[-1].adapter.card.base.id, "quality": self.ask.quality}
+                versions = [version]
+                await self._start(send, last, versions)
+        await self._flush(send)
+        end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.ask.quality}
         if last.way:
-            end |= {"fallback": last.way, "via": [s.model_dump(exclude_none=True) for s in steps(by)]}
+            end |= {"fallback": last.way, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
-    async def _begin(self, send: Send, route: Route, by: Sequence[Version]) -> None:
-        if self.begun:
+    async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
+        """Texts that are in the target language already."""
+        extra: dict[str, Any] = {"segments": []} if self.segments else {}
+        for i in numbers:
+            self.unsent.append(_line(index=i, text=self.texts[i], truncated=False, flags=(), **extra, detected=_language(self.routes.texts[i].detected)))
+        if self.started:
+            await self._flush(send)
+
+    async def _send_run(self, send: Send, route: Route, numbers: Sequence[int]) -> list[Version]:
+        """Neighbouring texts of one route. Returns the versions that translated."""
+        texts = [self.texts[i] for i in numbers]
+        versions: list[Version] = []
+        pivots: list[Translation] = []
+        if len(route.steps) > 1:
+            # The texts between the steps of a pivot are translated whole before the first part of their translation.
+            async with self.service.step(route, 0) as version:
+                versions.append(version)
+                pivots = await self.service.translate(version, texts, self.ask)
+        ask = dataclasses.replace(self.ask, measured=bool(pivots))
+        texts = [t.text for t in pivots] or texts
+        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, ask) as work:
+            versions.append(version)
+            await self._start(send, route, versions)
+            await self._flush(send)
+            async for position, part in work.parts():
+                flags, truncated = part.flags, part.truncated
+                if pivots:
+                    flags, truncated = union([pivots[position].flags, flags]), truncated or pivots[position].truncated
+                extra: dict[str, Any] = {}
+                if self.segments:
+                    extra["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
+                number = numbers[position]
+                if detected := self.routes.texts[number].detected:
+                    extra |= {"pair": route.pair, "detected": _language(detected)}
+                self.unsent.append(_line(index=number, text=part.text, truncated=truncated, flags=flags, **extra))
+                await self._flush(send)
+        return versions
+
+    async def _start(self, send: Send, route: Route, versions: Sequence[Version]) -> None:
+        if self.started:
             return
-        self.request.scope["tellmt.version"] = by[-1].labels
-        self.init_headers({**named(route, by, self.ask), **HEADERS})
-        self.begun = True
+        self.request.scope["tellmt.version"] = versions[-1].labels
+        self.init_headers({**translator_headers(route, versions, self.ask), **HEADERS})
+        self.started = True
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
-    async def _flush(self, send: Send, kept: list[bytes]) -> None:
-        while kept:
-            await send({"type": "http.response.body", "body": kept.pop(0), "more_body": True})
+    async def _flush(self, send: Send) -> None:
+        while self.unsent:
+            await send({"type": "http.response.body", "body": self.unsent.pop(0), "more_body": True})
 
 
-def _language(found: Found | None) -> dict[str, Any]:
-    return {} if found is None else {"language": found.detected.language, "confidence": round(found.detected.confidence, 4)}
+def _language(detected: Detected | None) -> dict[str, Any]:
+    return {} if detected is None else {"language": detected.language, "confidence": round(detected.confidence, 4)}
 
 
-# How it is translated (None: nothing to do), the number of the first text, and what was found of each, with source auto.
-Stretch = tuple[Route | None, int, list[Found | None]]
-
-
-async def _stretches(service: Service, asked: Asked, texts: list[str]) -> tuple[list[Stretch], Route]:
-    """What is translated together, in order, and the pair that is named where nothing is translated."""
-    ways = asked_ways(service.limits.fallback, asked.fallback)
-
-    def route(source: str, target: str) -> Route:
-        return dataclasses.replace(service.route(source, target, ways), bare=asked.base)
-
-    if asked.source != "auto":
-        only = route(asked.source, asked.target)
-        return [(only, 0, [None] * len(texts))], only
-    pairs = pairs_into(service.pairs(ways), asked.target)
-    routes = {pair: route(pair.source.tag, pair.target.tag) for pair in pairs}
-    out: list[Stretch] = []
-    for i, found in enumerate(await find_all(pairs, texts)):
-        own = routes[found.pair] if found.pair else None
-        if out and out[-1][0] == own:
-            out[-1][2].append(found)
-        else:
-            out.append((own, i, [found]))
-    return out, routes[pairs[0]]
-
-
-def _schema() -> dict[str, Any]:
-    """What a line can be. FastAPI describes JSON answers alone."""
-    return {"oneOf": [inlined(model) for model in (Part, Done, Failed)]}
+def _line_schema() -> dict[str, Any]:
+    """The schema of a line. FastAPI describes JSON bodies alone."""
+    return {"oneOf": [inlined(model) for model in (StreamPart, StreamEnd, StreamError)]}
 
 
 _LINES: dict[str, Any] = {
@@ -224,28 +218,32 @@ _LINES: dict[str, Any] = {
     "failed": {"error": "the translation was not done in the 10 s that the request has", "status": 504},
 }  # fmt: skip
 EXAMPLES = {name: {"value": line} for name, line in _LINES.items()}
+NDJSON: dict[str, Any] = {
+    "description": "One JSON object a line", "headers": TRANSLATOR_HEADERS, "content": {MEDIA_TYPE: {"schema": _line_schema(), "examples": EXAMPLES}}
+}  # fmt: skip
 
 
 @routes.post(
     "/api/v1/translate/stream",
-    response_class=Lines,
+    response_class=StreamResponse,
     status_code=200,
-    responses={**ERRORS, 200: {"description": "One object a line", "headers": NAMED, "content": {KIND: {"schema": _schema(), "examples": EXAMPLES}}}},
-    openapi_extra={**body_schema(Asked, "application/json"), "parameters": PARAMETERS},
-    summary="Translate texts, and send each part as it is done",
+    responses={**ERRORS, 200: NDJSON},
+    openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
+    summary="Translate texts, and send each part as soon as it is translated",
 )
-async def stream(request: Request) -> Response:
-    asked = await read_body(request, Asked)
-    check_bare(asked.base, request.app.state.compare_base)
-    if asked.format != "text":
+async def stream(request: Request, state: StateDep) -> Response:
+    body = await read_body(request, TranslateRequest)
+    check_bare(body.base, state.compare_base)
+    if body.format != "text":
         raise RequestError(
-            "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"
+            "HTML is not sent in parts, since its tags belong together", place="format", found=body.format, valid="text, or POST /api/v1/translate"
         )
-    if asked.alternatives:
+    if body.alternatives:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
-    texts = checked_texts(asked.text)
-    ask = ask_of(request, asked.timeout, asked.cache, asked.quality)
-    request.app.state.service.check(texts, ask)
-    stretches = await _stretches(request.app.state.service, asked, texts)
+    texts = checked_texts(body.text)
+    service = state.service
+    ask = ask_of(request, service, body.timeout, body.cache, body.quality)
+    service.check(texts, ask)
+    routes = await service.routes(body.source, body.target, texts, asked_ways(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)
-    return Lines(request, asked, texts, ask, *stretches)
+    return StreamResponse(request, service, texts, ask, routes, body.segments)

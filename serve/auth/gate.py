@@ -1,8 +1,8 @@
-"""Who may ask for what: finds the caller of every request by its key, refuses what the key may not do, and counts against its quotas.
+"""Access control: finds the caller of every request by its key, refuses what the key's scopes do not allow, and counts against the key's quotas.
 
-Paths are `scope["path"]`, which is what the router goes by. What is not listed here as open wants the scope `translate`, so a route that somebody
-adds is closed until it is opened. The key comes in `X-API-Key`, in `Authorization` as `Bearer` or `DeepL-Auth-Key`, or, where a body may hold it, there:
-then the route names it with `identify`, and until it did, `charge` refuses the work.
+Paths are `scope["path"]`, which the router uses too. A path that is not listed here as open needs the scope `translate`, so a new route is closed until
+somebody opens it. The key comes in `X-API-Key`, in `Authorization` as `Bearer` or `DeepL-Auth-Key`, or, for some paths, in the body: such a route calls
+`identify` with it, and until it does, `charge` refuses the work.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from serve.auth.quota import Kind, Quota
 from serve.http.middleware import send_error
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 
-# Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have one.
+# Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have a key.
 OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json", "/api/v1/service"})
-# A link to a translated file is its own key: 256 random bits, for one file and an hour. LibreTranslate's clients open it without any other.
+# A link to a translated file is its own key: 256 random bits, for one file and an hour. LibreTranslate's clients open it without another key.
 LINKS = "/download_file/"
-# Where the key may be in the body, as LibreTranslate has it.
+# Paths whose body may hold the key, as in LibreTranslate's API.
 KEY_IN_BODY = frozenset({"/translate", "/translate_file", "/detect"})
 ADMIN = "/api/v1/admin/"
 SCHEMES = (b"bearer", b"deepl-auth-key")
-# Answers to a request that was not taken on: it costs nothing.
+# Statuses of a request that the service refused to work on: it costs no quota.
 REFUSED = frozenset({429, 503})
 
 
@@ -33,8 +33,8 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(LINKS)
 
 
-def needed(path: str) -> frozenset[str]:
-    """The scopes of which a key must have one."""
+def scopes_for(path: str) -> frozenset[str]:
+    """The scopes for a path; a key must have at least one of them."""
     if path.startswith(ADMIN):
         return frozenset({"admin"})
     if path in ("/metrics", "/api/v1/monitor"):
@@ -44,29 +44,31 @@ def needed(path: str) -> frozenset[str]:
     return frozenset({"translate"})
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The key that a request's headers bring. Several are joined, and so are nobody's: which one is meant cannot be told."""
-    own, given = [], []
+def key_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key in a request's headers. Several keys are joined into one that nobody has, since the client may mean either."""
+    x_api_key, authorization = [], []
     for name, value in headers:
         if name == b"x-api-key":
-            own.append(value.strip())
+            x_api_key.append(value.strip())
         elif name == b"authorization":
             scheme, _, rest = value.strip().partition(b" ")
             if scheme.lower() in SCHEMES:
-                given.append(rest.strip())
-    # Authorization may be there for a proxy on the way.
-    found = own or given
-    return b",".join(found).decode("latin-1") if found else None
+                authorization.append(rest.strip())
+    # X-API-Key first: Authorization may be meant for a proxy.
+    keys = x_api_key or authorization
+    return b",".join(keys).decode("latin-1") if keys else None
 
 
-def _allowed(caller: Caller, path: str) -> None:
+def _check_scope(caller: Caller, path: str) -> None:
     """Raises ScopeRefused."""
-    wanted = needed(path)
-    if not wanted & caller.scopes:
-        raise ScopeRefused("this needs a key of another scope", valid=" or ".join(sorted(wanted)))
+    scopes = scopes_for(path)
+    if not scopes & caller.scopes:
+        raise ScopeRefused("this needs a key of another scope", valid=" or ".join(sorted(scopes)))
 
 
 class Gate:
+    """The layer before the routes that admits requests. `pages` are the open paths of the page's files."""
+
     def __init__(self, app: ASGIApp, keys: Keys, quota: Quota, pages: frozenset[str] = frozenset()):
         self.app, self.keys, self.quota, self.pages = app, keys, quota, pages
 
@@ -78,30 +80,30 @@ class Gate:
         try:
             await self._admit(scope)
         except TellmtError as e:
-            return await send_error(self._told(scope, send), e.status, str(e), headers_of(e), close=False)
-        await self.app(scope, receive, self._told(scope, send) if self.keys.wanted else send)
+            return await send_error(self._with_quota(scope, send), e.status, str(e), headers_of(e), close=False)
+        await self.app(scope, receive, self._with_quota(scope, send) if self.keys.required else send)
 
     async def _admit(self, scope: Scope) -> None:
         path = scope["path"]
-        if not self.keys.wanted:
+        if not self.keys.required:
             scope["tellmt.caller"] = ANONYMOUS
-            if not needed(path) & ANONYMOUS.scopes:
+            if not scopes_for(path) & ANONYMOUS.scopes:
                 raise KeyRefused("this needs a key, and the service has none", valid="tellmt keys add NAME --scope admin")
             return
         scope["tellmt.caller"] = STRANGER
         if is_open(path) or path in self.pages:
             return
-        key = presented(scope["headers"])
+        key = key_of(scope["headers"])
         if key is None and path in KEY_IN_BODY:
             return
         await self.name(scope, key)
 
     async def name(self, scope: Scope, key: str | None) -> None:
-        """Let the key's caller be that of the request, and count the request. Raises KeyRefused, ScopeRefused, QuotaUsed."""
+        """Make the key's owner the caller of the request, and count the request. Raises KeyRefused, ScopeRefused, QuotaUsed."""
         caller = self.keys.find(key or "")
         if caller is None:
             raise KeyRefused("no valid API key", valid="X-API-Key: KEY, or Authorization: Bearer KEY")
-        _allowed(caller, scope["path"])
+        _check_scope(caller, scope["path"])
         scope["tellmt.caller"] = caller
         await self.take(scope, "requests", 1)
 
@@ -109,10 +111,10 @@ class Gate:
         await self.quota.take(scope["tellmt.caller"], kind, cost)
         scope["tellmt.spent"].append((kind, cost))
 
-    def _told(self, scope: Scope, send: Send) -> Send:
-        """Puts the quota's state on the answer, after what a refused request had taken was given back."""
+    def _with_quota(self, scope: Scope, send: Send) -> Send:
+        """Adds the state of the caller's quotas to the response's headers. A refused request first gets back what it took from them."""
 
-        async def told(message: Message) -> None:
+        async def send_with_quota(message: Message) -> None:
             caller: Caller = scope["tellmt.caller"]
             if message["type"] == "http.response.start" and caller.id:
                 if message["status"] in REFUSED:
@@ -121,11 +123,22 @@ class Gate:
                 message["headers"] = [*message.get("headers", []), *await self.quota.headers(caller)]
             await send(message)
 
-        return told
+        return send_with_quota
+
+
+def caller_of(request: Request) -> Caller:
+    """The caller that the gate found by the request's key."""
+    caller: Caller = request.scope["tellmt.caller"]
+    return caller
+
+
+def gate_of(request: Request) -> Gate:
+    gate: Gate = request.scope["tellmt.gate"]
+    return gate
 
 
 def headers_of(error: TellmtError) -> dict[str, str]:
-    """What the status of an error wants told beside it."""
+    """The headers that belong to the status of an error."""
     if isinstance(error, KeyRefused):
         return {"WWW-Authenticate": 'Bearer realm="tellmt"'}
     if isinstance(error, QuotaUsed | Overloaded):
@@ -136,20 +149,19 @@ def headers_of(error: TellmtError) -> dict[str, str]:
 
 
 async def identify(request: Request, key: str | None) -> None:
-    """Name the caller by the key in the body, unless a header has named one. Raises KeyRefused, ScopeRefused, QuotaUsed."""
-    if request.scope["tellmt.caller"] is STRANGER:
-        await request.scope["tellmt.gate"].name(request.scope, key)
+    """Find the caller by the key in the body, unless a header has a key. Raises KeyRefused, ScopeRefused, QuotaUsed."""
+    if caller_of(request) is STRANGER:
+        await gate_of(request).name(request.scope, key)
 
 
 async def charge(request: Request, texts: Sequence[str]) -> None:
-    """Count the characters of the texts against the caller's quota, before any work. Raises QuotaUsed, TooLarge, and KeyRefused where nobody was named."""
-    caller: Caller = request.scope["tellmt.caller"]
-    if "translate" not in caller.scopes:
+    """Count the characters of the texts against the caller's quota, before any work. Raises QuotaUsed, TooLarge, and KeyRefused without a caller."""
+    if "translate" not in caller_of(request).scopes:
         raise KeyRefused("no valid API key")
-    await request.scope["tellmt.gate"].take(request.scope, "characters", sum(map(len, texts)))
+    await gate_of(request).take(request.scope, "characters", sum(map(len, texts)))
 
 
 def admin_only(request: Request) -> None:
-    """For the admin routes themselves, so that they are closed wherever they are mounted. Raises ScopeRefused."""
-    if "admin" not in request.scope["tellmt.caller"].scopes:
+    """A check in the admin routes themselves, so that they are closed under any path. Raises ScopeRefused."""
+    if "admin" not in caller_of(request).scopes:
         raise ScopeRefused("this needs a key of another scope", valid="admin")

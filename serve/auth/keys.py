@@ -1,8 +1,8 @@
-"""API keys: who may ask for what. Reads and writes the keys file: `TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`, mode 0600.
+"""API keys and their scopes. Reads and writes the keys file: `TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`, mode 0600.
 
-A key is `tellmt_<id>_<secret>`, the secret 256 random bits. The file holds its SHA-256 alone. A slow, salted hash is for passwords, which can be
+A key is `tellmt_<id>_<secret>`, the secret 256 random bits. The file holds only its SHA-256. A slow, salted hash protects passwords, which can be
 guessed; 256 random bits cannot, so a plain hash keeps them as safe, and a request costs a microsecond instead of a tenth of a second. The id is
-no secret: it finds the record, and what is compared, in constant time, is the hash. An unknown id takes the same steps as a wrong secret.
+no secret: it finds the record, and then the hashes are compared in constant time. An unknown id takes the same steps as a wrong secret.
 
 Every request carries a `Caller` in `scope["tellmt.caller"]`; `serve.auth.gate` puts it there.
 """
@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -27,43 +28,45 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tell.console import say
 from tell.errors import TellmtError
 from tell.files import write_atomic
 from tell.paths import keys_file
+
+logger = logging.getLogger(__name__)
 
 Scope = Literal["translate", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = ("translate", "admin", "metrics")
 
 KEY = re.compile(r"tellmt_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-# Seconds between two looks at the file: a revoked key works no longer than that. Where a key is not known, it may be new, and is looked for sooner.
+# Seconds between two looks at the file: a revoked key works no longer than that. An unknown key may be new: the file is then read at once.
 LOOK = 0.5
-# What is compared with where there is no such id, so that it takes as long.
-_NOBODY = "0" * 64
+# The hash that an unknown id is compared with, so that the comparison takes as long.
+_NO_KEY = "0" * 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `id` is "" for a caller without a key, and else the key's id, which is no secret."""
+    """The sender of a request. `id` is the key's id, which is no secret, or "" for a caller without a key."""
 
     id: str
     name: str
     scopes: frozenset[str]
-    # None is without limit.
+    # None: no limit.
     requests_per_minute: int | None = None
     characters_per_day: int | None = None
-    # Whether what is translated for this caller may be kept in memory for who asks the same.
+    # Whether the cache may store this caller's translations, and serve them to others.
     cache: bool = True
 
 
-# On a service without keys, which only this machine can reach. It may not administer: a web page open in a browser here can send such requests too.
+# Every caller of a service without keys, which only this machine can reach. It may not administer: a web page open in a browser here can send such
+# requests too.
 ANONYMOUS = Caller("", "anonymous", frozenset({"translate", "metrics"}))
-# Asked without a key where keys are wanted: on open paths, and until a body that may hold the key was read.
+# A caller without a key on a service with keys: on open paths, and until the service has read a body that may hold the key.
 STRANGER = Caller("", "stranger", frozenset())
 
 
 class Key(BaseModel):
-    """One key as the file holds it."""
+    """One key in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +90,7 @@ class Key(BaseModel):
         return Caller(self.id, self.name, frozenset(self.scopes), self.requests_per_minute, self.characters_per_day, self.cache)
 
 
-class _File(BaseModel):
+class _KeysFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
@@ -99,7 +102,7 @@ def _digest(key: str) -> str:
 
 
 def read_keys(path: Path) -> list[Key] | None:
-    """The keys of a file, None where there is none. Raises TellmtError when it is malformed, or others may read or change it."""
+    """The keys of a file, None where there is no file. Raises TellmtError when it is malformed, or other users may read or change it."""
     try:
         with path.open("rb") as f:
             info = os.fstat(f.fileno())
@@ -112,7 +115,7 @@ def read_keys(path: Path) -> list[Key] | None:
     except OSError as e:
         raise TellmtError("the keys file cannot be read", place=str(path), found=e.strerror or str(e)) from None
     try:
-        keys = _File.model_validate(json.loads(raw)).keys
+        keys = _KeysFile.model_validate(json.loads(raw)).keys
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False, include_context=False)[0]
         raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -124,14 +127,14 @@ def read_keys(path: Path) -> list[Key] | None:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[list[Key]]:
-    """The keys of a file, to be changed in place; written when the block ends well. One writer at a time."""
+def _changed_keys(path: Path) -> Iterator[list[Key]]:
+    """The keys of a file, for the block to change in place; they are written when the block ends without an error. One writer at a time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (path.parent / f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = read_keys(path) or []
         yield keys
-        write_atomic(path, json.dumps(_File(keys=keys).model_dump(mode="json", exclude_none=True), indent=2) + "\n", mode=0o600)
+        write_atomic(path, json.dumps(_KeysFile(keys=keys).model_dump(mode="json", exclude_none=True), indent=2) + "\n", mode=0o600)
 
 
 def add_key(
@@ -143,9 +146,9 @@ def add_key(
     cache: bool = True,
     path: Path | None = None,
 ) -> tuple[Key, str]:
-    """A new key in the file, and the key itself, which cannot be had again. Raises TellmtError when an active one has the name."""
+    """Add a key to the file. Returns its record and the key itself, which is stored nowhere. Raises TellmtError when an active key has the name."""
     now = datetime.now(UTC).replace(microsecond=0)
-    with _changing(path or keys_file()) as keys:
+    with _changed_keys(path or keys_file()) as keys:
         if any(k.name == name and k.state(now) == "active" for k in keys):
             raise TellmtError("there is an active key of this name", found=name, valid="another name, or tellmt keys revoke first")
         while (id := secrets.token_hex(4)) in {k.id for k in keys}:
@@ -163,69 +166,70 @@ def revoke_key(name: str, path: Path | None = None) -> Key:
     """Revoke the active key of this name or id. Raises TellmtError when there is none."""
     now = datetime.now(UTC).replace(microsecond=0)
     file = path or keys_file()
-    with _changing(file) as keys:
+    with _changed_keys(file) as keys:
         for i, key in enumerate(keys):
             if name in (key.name, key.id) and key.state(now) == "active":
                 keys[i] = key.model_copy(update={"revoked": now})
                 return keys[i]
-        known = ", ".join(k.name for k in keys if k.state(now) == "active") or "there is no active key"
-        raise TellmtError("no active key has this name or id", place=str(file), found=name, valid=known)
+        active = ", ".join(k.name for k in keys if k.state(now) == "active") or "there is no active key"
+        raise TellmtError("no active key has this name or id", place=str(file), found=name, valid=active)
 
 
 class Keys:
-    """The keys file as the running service sees it: looked at on use, at most every half second.
+    """The keys file as the running service sees it: read again on use, at most every half second.
 
-    What cannot be read leaves the last good state in force, and is said once. A file that goes away is no exception: removing it opens nothing.
+    When the file cannot be read, the keys that were read last stay in force, and the log says so once. The same holds for a file that is removed:
+    removing it opens nothing.
     """
 
     def __init__(self, path: Path | None = None, always: bool = False):
-        """With `always`, keys are wanted even where there is no file yet. Raises TellmtError when there is a file that cannot be used."""
+        """With `always`, callers need a key even where there is no file yet. Raises TellmtError when there is a file that cannot be used."""
         self.path = path or keys_file()
         self._always = always
-        self._found: dict[str, Key] | None = None
-        self._stamp: tuple[int, int, int, int] | None = None
-        self._looked = 0.0
+        self._keys: dict[str, Key] | None = None
+        self._stat: tuple[int, int, int, int] | None = None
+        self._read_at = 0.0
         self._problem: str | None = None
-        self._look(strict=True)
+        self._read(strict=True)
 
-    def _look(self, strict: bool = False) -> None:
-        self._looked = time.monotonic()
+    def _read(self, strict: bool = False) -> None:
+        self._read_at = time.monotonic()
         try:
             info = self.path.stat()
-            stamp = (info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode)
-            if stamp == self._stamp:
+            file_stat = (info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode)
+            if file_stat == self._stat:
                 return
             keys = read_keys(self.path)
             if keys is None:
                 raise FileNotFoundError
         except FileNotFoundError:
-            self._stamp = None
-            if self._found is not None:
-                self._tell(f"{self.path}: the keys file is gone")
+            self._stat = None
+            if self._keys is not None:
+                self._log_once(f"{self.path}: the keys file is gone")
             return
         except (TellmtError, OSError) as e:
             if strict:
                 raise
-            self._stamp = None
-            self._tell(str(e))
+            self._stat = None
+            self._log_once(str(e))
             return
         if self._problem is not None:
-            say(f"{self.path}: readable again")
-        self._found, self._stamp, self._problem = {k.id: k for k in keys}, stamp, None
+            logger.info(f"{self.path}: readable again")
+        self._keys, self._stat, self._problem = {k.id: k for k in keys}, file_stat, None
 
-    def _tell(self, problem: str) -> None:
+    def _log_once(self, problem: str) -> None:
         if problem != self._problem:
-            say(f"{problem}; the keys that were read last stay in force" if self._found is not None else problem)
+            logger.error(f"{problem}; the keys that were read last stay in force" if self._keys is not None else problem)
         self._problem = problem
 
     def _fresh(self, seconds: float = LOOK) -> dict[str, Key] | None:
-        if time.monotonic() - self._looked > seconds:
-            self._look()
-        return self._found
+        if time.monotonic() - self._read_at > seconds:
+            self._read()
+        return self._keys
 
     @property
-    def wanted(self) -> bool:
-        """Whether a caller needs a key. A file whose keys are all revoked wants one that nobody has."""
+    def required(self) -> bool:
+        """Whether a caller needs a key. With a file whose keys are all revoked it needs one, which nobody has."""
         return self._fresh() is not None or self._always
 
     def usable(self) -> bool:
@@ -234,16 +238,16 @@ class Keys:
         return any(k.state(now) == "active" for k in (self._fresh() or {}).values())
 
     def find(self, key: str) -> Caller | None:
-        """Whose key this is; None when it is nobody's, revoked or expired, without telling which."""
+        """The caller of this key; None when the key is unknown, revoked or expired, without saying which."""
         match = KEY.fullmatch(key[:100])
         id = match[1] if match else ""
         record = (self._fresh() or {}).get(id) or (self._fresh(0) or {}).get(id)
-        same = hmac.compare_digest(_digest(key[:100]), record.sha256 if record else _NOBODY)
-        return record.caller() if record and same and record.state(datetime.now(UTC)) == "active" else None
+        matches = hmac.compare_digest(_digest(key[:100]), record.sha256 if record else _NO_KEY)
+        return record.caller() if record and matches and record.state(datetime.now(UTC)) == "active" else None
 
 
 def keys_for(address: str, path: Path | None = None) -> Keys:
-    """The keys of a service that listens on `address`. Raises TellmtError when others can reach it and there is no active key."""
+    """The keys of a service that listens on `address`. Raises TellmtError when other machines can reach it and there is no active key."""
     import ipaddress
 
     local = ipaddress.ip_address(address.partition("%")[0]).is_loopback

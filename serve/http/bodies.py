@@ -1,4 +1,4 @@
-"""Request bodies: bytes from anyone to a validated model, or a RequestError that says what is wrong without repeating the text."""
+"""Request bodies: from bytes to a validated model, or to a RequestError that says what is wrong and does not repeat a text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tell.errors import RequestError, suggestion
 M = TypeVar("M", bound=BaseModel)
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-# Fields of a form; LibreTranslate's has six, and `q` may come many times. Beside a file nothing comes many times.
+# The most fields of a form; LibreTranslate's has six, and `q` may come many times. Beside a file no field comes many times.
 MAX_FIELDS, MAX_WITH_FILE = 2000, 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -24,18 +24,18 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it came: the name is the client's, and no path of ours."""
+    """A file that a client sent. The name is the client's, and never a path of this machine."""
 
     name: str
     raw: bytes
 
 
-def kind_of(request: Request) -> str:
+def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def clean(value: Any) -> Any:
-    """Lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD, in strings, lists of strings and objects of these."""
+    """Replaces lone surrogates, which JSON can spell and UTF-8 cannot, by U+FFFD, in a string or the strings of a list."""
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, list):
@@ -45,44 +45,44 @@ def clean(value: Any) -> Any:
 
 def _json(raw: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(raw)
+        body = json.loads(raw)
     except json.JSONDecodeError as e:
         raise RequestError("the body is not JSON", found=f"{e.msg} at line {e.lineno}, column {e.colno}") from None
     except UnicodeDecodeError as e:
         raise RequestError("the body is not UTF-8", found=f"0x{raw[e.start]:02x} at byte {e.start}") from None
     except (ValueError, RecursionError) as e:
         raise RequestError("the body is not JSON that can be read", found=type(e).__name__) from None
-    if not isinstance(found, dict):
-        raise RequestError("the body is not a JSON object", found=type(found).__name__)
-    return {clean(key): clean(value) for key, value in found.items()}
+    if not isinstance(body, dict):
+        raise RequestError("the body is not a JSON object", found=type(body).__name__)
+    return {clean(key): clean(value) for key, value in body.items()}
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A field given once is a string, one given several times a list of strings."""
-    out: dict[str, Any] = {}
+    """A field that comes once is a string, one that comes several times a list of strings."""
+    fields: dict[str, Any] = {}
     for key, value in pairs:
         if not isinstance(value, str):
-            raise RequestError("files are not taken here", place=key if _NAME.fullmatch(key) else None, valid="text fields")
-        if key not in out:
-            out[key] = value
-        elif isinstance(out[key], list):
-            out[key].append(value)
+            raise RequestError("this route does not accept files", place=key if _NAME.fullmatch(key) else None, valid="text fields")
+        if key not in fields:
+            fields[key] = value
+        elif isinstance(fields[key], list):
+            fields[key].append(value)
         else:
-            out[key] = [out[key], value]
-    return out
+            fields[key] = [fields[key], value]
+    return fields
 
 
-async def _form(request: Request, kind: str) -> dict[str, Any]:
+async def _form(request: Request, media_type: str) -> dict[str, Any]:
     from starlette.exceptions import HTTPException
 
-    if kind == MULTIPART:
+    if media_type == MULTIPART:
         try:
             async with request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=1 << 20) as form:
                 return _fields(form.multi_items())
         except HTTPException as e:
             raise RequestError("the form cannot be read", found=str(e.detail)) from None
     try:
-        # curl -d sends what it is given as it is: plain UTF-8 is taken like its percent-encoded form.
+        # curl -d sends UTF-8 without percent-encoding: this accepts both.
         text = (await request.body()).decode()
         pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="replace", max_num_fields=MAX_FIELDS)
     except UnicodeDecodeError:
@@ -94,9 +94,9 @@ async def _form(request: Request, kind: str) -> dict[str, Any]:
 
 async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
     """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
-    kind = kind_of(request)
-    if forms and kind in (URLENCODED, MULTIPART):
-        fields = await _form(request, kind)
+    media_type = media_type_of(request)
+    if forms and media_type in (URLENCODED, MULTIPART):
+        fields = await _form(request, media_type)
     else:
         fields = _json(await request.body())
     return validated(fields, model)
@@ -107,7 +107,7 @@ async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
 
-    if kind_of(request) != MULTIPART:
+    if media_type_of(request) != MULTIPART:
         raise RequestError("the body is not a form with a file", valid=MULTIPART)
     try:
         async with request.form(max_files=1, max_fields=MAX_WITH_FILE, max_part_size=1 << 20) as form:
@@ -123,31 +123,31 @@ async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
 
 
 def validated(fields: dict[str, Any], model: type[M]) -> M:
-    """Raises RequestError with the field and what is valid there, and not with what was found."""
+    """The fields as a `model`. Raises RequestError with the field and what is valid there, and without the value."""
     if model.model_config.get("extra") == "forbid" and (unknown := [k for k in fields if k not in model.model_fields]):
-        # What is no name may be a text in the wrong place, and is not repeated; nor is a mebibyte of it compared with names.
-        named = unknown[0] if _NAME.fullmatch(unknown[0]) else None
-        raise RequestError("unknown key", found=named, valid=suggestion(named or "", model.model_fields))
+        # A key that is no name may be a text in the wrong place: it is not repeated, nor is a mebibyte of it compared with names.
+        name = unknown[0] if _NAME.fullmatch(unknown[0]) else None
+        raise RequestError("unknown key", found=name, valid=suggestion(name or "", model.model_fields))
     try:
         return model.model_validate(fields)
     except ValidationError as e:
-        # Of the first error only the field and what is valid there: the rest of pydantic's report repeats the input.
+        # Only the field of the first error: the rest of pydantic's report repeats the input.
         first = e.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "body"
+        place = str(first["loc"][0]) if first["loc"] else "body"
         problem = "missing" if first["type"] == "missing" else "not usable"
-        field = model.model_fields.get(name)
-        raise RequestError(problem, place=name, valid=field.description if field else None) from None
+        field = model.model_fields.get(place)
+        raise RequestError(problem, place=place, valid=field.description if field else None) from None
 
 
-def body_schema(model: type[BaseModel], *kinds: str) -> dict[str, Any]:
+def body_schema(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
     """The requestBody of a route's OpenAPI entry, since the route reads its body itself."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": model.model_json_schema()} for kind in kinds}}}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": model.model_json_schema()} for media_type in media_types}}}
 
 
 def upload_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """As `body_schema`, of a form with a file."""
+    """As `body_schema`, for a form with a file."""
     schema = model.model_json_schema()
-    file = {"type": "string", "format": "binary", "description": "The file; its name tells the format"}
+    file = {"type": "string", "format": "binary", "description": "The file; the ending of its name gives the format"}
     schema["properties"] = {"file": file, **schema["properties"]}
     schema["required"] = ["file", *schema.get("required", [])]
     return {"requestBody": {"required": True, "content": {MULTIPART: {"schema": schema}}}}

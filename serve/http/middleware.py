@@ -1,9 +1,10 @@
-"""What stands between the socket and the routes: raw ASGI layers, so that streams, disconnects and chunked bodies are seen as they come."""
+"""The layers between the socket and the routes. They are raw ASGI, so that they see streams, disconnects and chunked bodies as they arrive."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -13,18 +14,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.logs import where
 from serve.metrics.registry import Metrics
-from tell.console import say
 from tell.errors import TooLarge, TooSlow
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 MAX_BODY = 1 << 20
-# A client that sends too much and reads nothing until it is done would see a reset instead of the answer: so much more is read and
-# thrown away first, and for so many seconds.
+# A client that sends too much and reads only when it is done would see a reset instead of the response. So the service first reads and drops up to so
+# many bytes more, for up to so many seconds.
 DISCARD_BYTES, DISCARD_SECONDS = 16 << 20, 2.0
-# Seconds in which a whole body must have come: a mebibyte at 140 kbit/s.
+# Seconds in which the whole body must arrive: a mebibyte at 140 kbit/s.
 BODY_SECONDS = 60.0
-# Of a request's head: bytes and number of its fields, bytes of its target.
+# The most bytes of a request's head, the most header fields, and the most bytes of the target.
 MAX_HEAD, MAX_FIELDS, MAX_TARGET = 64 << 10, 100, 8 << 10
 
 HEADERS = (
@@ -36,25 +38,25 @@ HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# Who asks with a key in a header of its own would be unknown to a cache on the way.
+# A cache on the way does not know that X-API-Key names the caller, and could serve one caller's response to another.
 NO_STORE = (b"cache-control", b"no-store")
 
 
 class ClientGone(Exception):
-    """The client left before its answer: nobody is there to tell."""
+    """The client left before its response."""
 
 
-async def send_error(send: Send, status: int, message: str, more: Mapping[str, str] | None = None, close: bool = True) -> None:
-    """An answer from outside the routes. Where the rest of the request is not to be trusted or waited for, the connection ends with it."""
+async def send_error(send: Send, status: int, message: str, extra_headers: Mapping[str, str] | None = None, close: bool = True) -> None:
+    """An error response from outside the routes. With `close` the connection ends, since the rest of the request is not trusted or not waited for."""
     body = json.dumps({"error": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in (more or {}).items()] + ([(b"connection", b"close")] if close else [])
+    headers += [(name.lower().encode(), value.encode()) for name, value in (extra_headers or {}).items()] + ([(b"connection", b"close")] if close else [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 class Observe:
-    """Outermost: counts every request, puts the security headers on every answer, turns whatever escaped the routes into a plain 500."""
+    """The outermost layer: counts every request, adds the security headers to every response, and turns an unexpected exception into a plain 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
         self.app, self.metrics = app, metrics
@@ -62,48 +64,48 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        status, began = 0, time.perf_counter()
+        status, started = 0, time.perf_counter()
 
-        async def watched(message: Message) -> None:
+        async def send_observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = list(message.get("headers", []))
-                cached = any(name.lower() == NO_STORE[0] for name, _ in headers)
-                message["headers"] = [*headers, *HEADERS, *(() if cached else (NO_STORE,))]
+                has_cache_control = any(name.lower() == NO_STORE[0] for name, _ in headers)
+                message["headers"] = [*headers, *HEADERS, *(() if has_cache_control else (NO_STORE,))]
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, send_observed)
         except (ClientGone, ClientDisconnect):
             status = 499
         except Exception as e:
-            say(f"unexpected {where(e)}")
+            logger.error(f"unexpected {where(e)}", extra={"status": 500})
             if not status:
-                await send_error(watched, 500, "something went wrong in the service")
+                await send_error(send_observed, 500, "something went wrong in the service")
         finally:
             self.metrics.in_flight.dec()
-            # A route's template, never the path asked for; an adapter that answered, never one asked for.
+            # Labels come from the route's template and the version that translated, never from what the client wrote.
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(status or 499), *scope.get("tellmt.version", ("", ""))).inc()
-            self.metrics.latency.labels(route).observe(time.perf_counter() - began)
+            self.metrics.latency.labels(route).observe(time.perf_counter() - started)
 
 
 class Heads:
-    """Refuses heads that are too large, that two readers on the way could understand differently, or that announce a body in disguise."""
+    """Refuses heads that are too large, that a proxy could read differently, or that announce a compressed body."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refused := self.refused(scope)):
-            status, message = refused
-            # What follows such a head may be anything: the connection ends.
+        if scope["type"] == "http" and (refusal := self.refusal(scope)):
+            status, message = refusal
+            # The bytes after such a head cannot be trusted: the connection ends.
             return await send_error(send, status, message, {"Accept-Encoding": "identity"} if status == 415 else None)
         await self.app(scope, receive, send)
 
-    def refused(self, scope: Scope) -> tuple[int, str] | None:
+    def refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         target = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         if target > MAX_TARGET:
@@ -112,16 +114,16 @@ class Heads:
             return 431, f"the head of the request is too large; found {size} bytes; valid: at most {MAX_HEAD}"
         if len(headers) > MAX_FIELDS:
             return 431, f"too many header fields; found {len(headers)}; valid: at most {MAX_FIELDS}"
-        given = {wanted: [value for name, value in headers if name == wanted] for wanted in _ONCE}
-        if double := next((name for name, values in given.items() if len(values) > 1), None):
-            return 400, f"a header field is there twice; found {double.decode()}; valid: once"
-        if not given[b"host"] and scope["http_version"] == "1.1":
+        fields = {name: [value for other, value in headers if other == name] for name in _ONCE}
+        if repeated := next((name for name, values in fields.items() if len(values) > 1), None):
+            return 400, f"a header field is there twice; found {repeated.decode()}; valid: once"
+        if not fields[b"host"] and scope["http_version"] == "1.1":
             return 400, "there is no Host field"
-        if given[b"transfer-encoding"] and given[b"content-length"]:
+        if fields[b"transfer-encoding"] and fields[b"content-length"]:
             return 400, "the length of the body is given in two ways; found Content-Length and Transfer-Encoding; valid: one of them"
-        if any(value.strip().lower() != b"chunked" for value in given[b"transfer-encoding"]):
+        if any(value.strip().lower() != b"chunked" for value in fields[b"transfer-encoding"]):
             return 400, "unknown Transfer-Encoding; valid: chunked"
-        if any(value.strip().lower() not in (b"", b"identity") for value in given[b"content-encoding"]):
+        if any(value.strip().lower() not in (b"", b"identity") for value in fields[b"content-encoding"]):
             return 415, "compressed bodies are not read; valid: no Content-Encoding"
         return None
 
@@ -130,9 +132,9 @@ _ONCE = (b"host", b"content-length", b"transfer-encoding", b"content-encoding", 
 
 
 class BodyLimit:
-    """Refuses bodies over `limit` bytes: by their Content-Length before anything is read, or, chunked, when the limit is passed.
+    """Refuses bodies over `limit` bytes, and bodies that take longer than `seconds`.
 
-    And bodies that take longer than `seconds`.
+    A body with a Content-Length is refused before anything is read, a chunked one when it passes the limit.
     """
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY, seconds: float | None = None):
@@ -148,10 +150,10 @@ class BodyLimit:
         read, whole = 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal read, whole
             if whole:
-                # What is waited for now is that the client leaves.
+                # The next message says that the client has left.
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -167,7 +169,7 @@ class BodyLimit:
                     raise TooLarge(self._message())
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_counted, send)
 
     def _message(self) -> str:
         return f"the body is too large; valid: at most {self.limit} bytes"
@@ -187,18 +189,18 @@ class BodyLimit:
             return
 
 
-async def _gone(receive: Receive) -> None:
+async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves. Raises ClientGone then. The body must have been read before.
+    """The result of `work`. When the client leaves, this cancels the work and raises ClientGone. The body must have been read before.
 
-    Starlette cancels streaming answers alone; without this a model would go on translating for nobody.
+    Starlette cancels only streaming responses; without this the engine would go on translating for a client that has left.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request.receive))
+    watch = asyncio.ensure_future(_until_gone(request.receive))
     waiting: list[Awaitable[Any]] = [task, watch]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]

@@ -6,13 +6,15 @@ Reads what is served, writes nothing. Whoever is answered so is told: the way is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 from serve.adapters.versions import Versions
 from serve.config import Way
+from serve.translation.source_language import find_all, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
+from tell.text.language_id import Detected
 
 WAYS: tuple[Way, ...] = get_args(Way)
 # What a pivot goes through.
@@ -31,6 +33,40 @@ class Route:
     steps: tuple[str, ...]
     way: Way | None = None
     bare: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextRoute:
+    """How one text is translated. `detected` is its language where the source is auto; `route` is None where that is the target language already."""
+
+    route: Route | None
+    detected: Detected | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextRoutes:
+    """The routes of a request's texts, in order. The answer names `default` where no text needs a translation."""
+
+    texts: tuple[TextRoute, ...]
+    default: Route
+
+    def groups(self) -> dict[Route, list[int]]:
+        """The numbers of the texts of each route, in the order of the first texts; the default route without texts where nothing is to be translated."""
+        groups: dict[Route, list[int]] = {}
+        for number, text in enumerate(self.texts):
+            if text.route is not None:
+                groups.setdefault(text.route, []).append(number)
+        return groups or {self.default: []}
+
+    def runs(self) -> list[tuple[Route | None, range]]:
+        """Neighbouring texts of one route, in order, by their numbers."""
+        runs: list[tuple[Route | None, range]] = []
+        for number, text in enumerate(self.texts):
+            if runs and runs[-1][0] == text.route:
+                runs[-1] = (text.route, range(runs[-1][1].start, number + 1))
+            else:
+                runs.append((text.route, range(number, number + 1)))
+        return runs
 
 
 def parse_ways(text: str) -> tuple[Way, ...]:
@@ -73,6 +109,21 @@ def route(versions: Versions, source: str, target: str, ways: Sequence[Way], all
         if open_ways := [way for way in allowed if _steps(versions, pairs, way) is not None]:
             raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(open_ways)}") from None
         raise
+
+
+async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Route], source: str, target: str, texts: Sequence[str]) -> TextRoutes:
+    """How each text is translated: all by the pair that is named, or with `source` auto each by the pair of its own language, among those `served`.
+
+    `find_route` gives the route between two languages. Raises what it does, and what `pairs_into` and `find_all` do.
+    """
+    if source != "auto":
+        only = find_route(source, target)
+        return TextRoutes((TextRoute(only),) * len(texts), only)
+    pairs = pairs_into(served, target)
+    found = await find_all(pairs, texts)
+    needed = [f.pair for f in found if f.pair] or [pairs[0]]
+    routes = {pair: find_route(pair.source.tag, pair.target.tag) for pair in dict.fromkeys(needed)}
+    return TextRoutes(tuple(TextRoute(routes[f.pair] if f.pair else None, f.detected) for f in found), routes[needed[0]])
 
 
 def _steps(versions: Versions, pair: LanguagePair, way: Way) -> tuple[str, ...] | None:

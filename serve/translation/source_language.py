@@ -61,6 +61,11 @@ def find(pairs: Sequence[LanguagePair], text: str, place: str = "source") -> Fou
     return Found(found, sources[found.language])
 
 
+def find_pair(served: Sequence[str], target: str, text: str, place: str = "source") -> Found:
+    """The pair for one text, among the served pairs into a language. Raises what `pairs_into` and `find` do."""
+    return find(pairs_into(served, target), text, place)
+
+
 async def find_all(pairs: Sequence[LanguagePair], texts: Sequence[str]) -> list[Found]:
     """`find` for each text, in order."""
 

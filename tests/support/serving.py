@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from serve.adapters.follower import Follower
+from serve.api.state import state_of
 from serve.app import create_app
 from serve.cli import bind, url_of
 from serve.config import Limits, LogConfig
@@ -90,7 +91,7 @@ def running(
         try:
             await service.start()
             await follower.look()
-            following = asyncio.gather(follower.run(), server.config.app.state.monitor.run())
+            following = asyncio.gather(follower.run(), state_of(server.config.app).monitor.run())
             up.set()
             await serving
         finally:

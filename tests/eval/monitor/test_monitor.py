@@ -16,8 +16,9 @@ from eval.monitor.canary_sets import CanarySet, freeze, read_set, set_path
 from eval.monitor.history import History, HistoryError, Outputs, Run
 from eval.monitor.judge import Rules, sign_test
 from eval.monitor.watch import NOT_CONFIRMED, check_set, open_history
-from eval.scoring.testset import open_corpus
+from eval.scoring.testset import from_corpus
 from serve.auth.keys import add_key
+from tell.corpus.directory import open_corpus
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
@@ -51,7 +52,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def canary(corpus: Path) -> CanarySet:
     opened = open_corpus(corpus)
-    return freeze(opened.split("dev"), 100, opened.split("train").sources, "here")[0]
+    return freeze(from_corpus(opened, "dev"), 100, [p.source for p in opened.pairs("train")], "here")[0]
 
 
 # Freezing
@@ -166,7 +167,7 @@ def test_series_are_not_mixed(canary: CanarySet, corpus: Path, tmp_path: Path) -
     check_set(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
     other = check_set(history, canary, lambda: made_by(canary, "b", 0.5, base="another"), Rules())
     assert other.run.note == "a new series: the earlier runs are of another base" and other.run.against is None and other.run.baseline and not other.alarms
-    changed = freeze(opened.split("dev"), 110, [], "here")[0]
+    changed = freeze(from_corpus(opened, "dev"), 110, [], "here")[0]
     new = check_set(history, changed, lambda: made_by(changed, "a", 0.5), Rules())
     assert new.run.note == "a new series: the canary set was changed" and new.run.baseline
     # Back on the first base and set, the first baseline holds.
@@ -285,7 +286,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
     assert posted[-1]["status"] == "resolved"
     said = capfd.readouterr().err
     assert f"alarm: is-en {bad[:12]}: quality: chrF2" in said and f"is-en: rolled back to {good[:12]}" in said and "alarm over: is-en" in said
-    texts = " ".join(t for t in open_corpus(corpus).split("dev").sources)
+    texts = " ".join(p.source for p in open_corpus(corpus).pairs("dev"))
     assert not any(w in json.dumps(posted) + said for w in ("hestur", "fjall")) and "hestur" in texts
     code, report, _ = tellmt("monitor", "report")
     assert code == 0 and [r["findings"][:1] for r in report["runs"]] == [[], ["quality"], []]
@@ -293,7 +294,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
 
 def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     base, root = bench
-    monkeypatch.setattr("eval.monitor.over_http.LONGEST", 0.01)
+    monkeypatch.setattr("eval.monitor.over_http.LONGEST_WAIT", 0.01)
     monkeypatch.setenv("TELLMT_REGISTRY", str(tmp_path / "registry"))
     registry = Registry()
     publish(registry, light_adapter(root / "cron-good", base, seed=1))

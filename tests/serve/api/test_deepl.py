@@ -130,12 +130,12 @@ def test_what_has_no_effect_is_taken(client: deepl.DeepLClient, mark: str) -> No
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"formality": "more"}, "formality: the target language has no formality; found more; valid: default, prefer_more or prefer_less"),
+        ({"formality": "more"}, "formality: the formality of the translation cannot be chosen; found more; valid: default, prefer_more or prefer_less"),
         ({"formality": "rude"}, "formality: not usable"),
-        ({"glossary": "0f3c"}, "glossary_id: this is not supported; valid: nothing: there are no glossaries"),
-        ({"style_rule": "0f3c"}, "style_id: this is not supported"),
-        ({"translation_memory": "0f3c"}, "translation_memory_id: this is not supported"),
-        ({"custom_instructions": ["Be brief"]}, "custom_instructions: this is not supported"),
+        ({"glossary": "0f3c"}, "glossary_id: this option is not supported; valid: nothing: the service has no glossaries"),
+        ({"style_rule": "0f3c"}, "style_id: this option is not supported"),
+        ({"translation_memory": "0f3c"}, "translation_memory_id: this option is not supported"),
+        ({"custom_instructions": ["Be brief"]}, "custom_instructions: this option is not supported"),
         ({"tag_handling": "tex"}, "tag_handling: not usable"),
         ({"split_sentences": "2"}, "split_sentences: not usable; valid: 0, 1 or nonewlines"),
         ({"target_lang": "XX"}, "target: unknown language code"),
@@ -213,8 +213,8 @@ def test_a_document_step_by_step(client: deepl.DeepLClient, service: Running) ->
 def test_documents_that_fail_or_are_refused(client: deepl.DeepLClient, service: Running, keyed: Any) -> None:
     for more, said in (
         ({"filename": "a.odt"}, "files of this format are not translated; found .odt; valid: .txt, .md"),
-        ({"output_format": "pdf"}, "output_format: documents are not turned into other formats"),
-        ({"formality": "less"}, "formality: the target language has no formality"),
+        ({"output_format": "pdf"}, "output_format: documents are not converted to other formats"),
+        ({"formality": "less"}, "formality: the formality of the translation cannot be chosen"),
         ({"target_lang": "DE"}, "no adapter for this pair"),
     ):
         with pytest.raises(deepl.DeepLException, match="Bad request") as error:

@@ -202,11 +202,12 @@ def test_the_page_is_served(service: Running) -> None:
 
 def test_openapi_describes_bodies_answers_and_errors(service: Running) -> None:
     api = service.http.get("/openapi.json").json()
-    for path, model in (("/api/v1/translate", "text"), ("/translate", "q")):
+    for path, model, field in (("/api/v1/translate", "TranslateRequest", "text"), ("/translate", "LibreTranslateRequest", "q")):
         post = api["paths"][path]["post"]
-        assert model in post["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        assert post["requestBody"]["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{model}"}
+        assert field in api["components"]["schemas"][model]["properties"]
         assert {"200", "400", "413", "503"} <= set(post["responses"]) and "422" not in post["responses"]
-        assert post["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+        assert post["responses"]["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
     assert "application/x-www-form-urlencoded" in api["paths"]["/translate"]["post"]["requestBody"]["content"]
 
 

@@ -54,6 +54,17 @@ REFUSALS = {
     ("post", "/v2/document/{id}/result"): {403, 404, 429},
 }
 ANYWHERE = {400, 408, 413, 414, 415, 431, 500, 503}
+# The models of all bodies, by the names that clients see. FastAPI would call two models of one class name by the paths of their modules.
+MODELS = """
+AdapterLoad AdaptersResponse Alarm Alternative CanaryRun DetectedLanguage DocumentLoad DocumentPart DocumentRequest Error FeedbackRequest FeedbackScores
+HealthResponse JobProgress JobStatus LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor PairStatus PivotText
+PromoteRequest ReadyResponse RegistryLog RegistryPair RouteStep Segment SegmentLoad ServiceInfo StreamEnd StreamError StreamPart TranslateRequest
+TranslateResponse TranslatedText TranslationTotals
+DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus DeepLError DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
+DeepLTranslation DeepLUsage
+LibreTranslateDefaultPair LibreTranslateDetectRequest LibreTranslateDetection LibreTranslateFileRequest LibreTranslateFileResponse LibreTranslateLanguage
+LibreTranslateLanguageName LibreTranslateRequest LibreTranslateResponse LibreTranslateSettings
+"""
 # What an example is answered with where that hangs on what was done before: an adapter that is there, an earlier version, a document.
 ELSE = {
     "/api/v1/admin/promote": 409, "/api/v1/admin/rollback": 409, "/v2/document/{id}": 404, "/v2/document/{id}/result": 404, "/download_file/{name}": 404,
@@ -86,6 +97,16 @@ def test_every_route_is_looked_at(described: dict[str, Any]) -> None:
     for name in set(re.findall(r'"\$ref": ?"#/components/schemas/([^"]+)"', httpx.Response(200, json=described).text)):
         assert name in described["components"]["schemas"]
     assert "#/$defs" not in str(described)
+
+
+def test_every_model_has_a_name_of_the_api(described: dict[str, Any]) -> None:
+    names = set(described["components"]["schemas"])
+    assert not [name for name in names if "__" in name]
+    assert names == set(MODELS.split())
+    # Every request body is one of them.
+    operations = [operation for methods in described["paths"].values() for operation in methods.values()]
+    schemas = [content["schema"] for o in operations for content in o.get("requestBody", {}).get("content", {}).values()]
+    assert schemas and {schema["$ref"].rpartition("/")[2] for schema in schemas} <= {name for name in names if name.endswith(("Request", "Key"))}
 
 
 def examples(content: dict[str, Any]) -> list[Any]:

@@ -134,9 +134,12 @@ def test_every_api_names_pair_adapter_and_base(service: Running, made: Any) -> N
 
 
 def test_the_stream_is_described_line_by_line(service: Running) -> None:
-    described = service.http.get("/openapi.json").json()["paths"][PATH]["post"]["responses"]["200"]["content"]
+    api = service.http.get("/openapi.json").json()
+    described = api["paths"][PATH]["post"]["responses"]["200"]["content"]
     assert list(described) == ["application/x-ndjson"]
-    assert [set(s["properties"]) for s in described["application/x-ndjson"]["schema"]["oneOf"]] == [
+    references = [s["$ref"] for s in described["application/x-ndjson"]["schema"]["oneOf"]]
+    assert references == [f"#/components/schemas/{name}" for name in ("StreamPart", "StreamEnd", "StreamError")]
+    assert [set(api["components"]["schemas"][reference.rpartition("/")[2]]["properties"]) for reference in references] == [
         {"index", "text", "truncated", "flags", "segments", "pair", "detected"},
         {"done", "pair", "adapter", "base", "quality", "fallback", "via"},
         {"error", "status"},

@@ -97,7 +97,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Callable[..., Ran], isolate
         (["add", "a", "--scope", "root"], 2, "'root' is not one of"),
         (["add", "a\nb"], 2, "a key's name is one line of text"),
         (["add", "x" * 101], 2, "a key's name is one line of text"),
-        (["add", "a", "--expires", "2001-01-01"], 2, "ended before it began"),
+        (["add", "a", "--expires", "2001-01-01"], 2, "expired already"),
         (["add", "a", "--requests-per-minute", "0"], 2, "requests-per-minute"),
         (["revoke", "nobody"], 1, "no active key has this name or id; found nobody; valid: there is no active key"),
     ],

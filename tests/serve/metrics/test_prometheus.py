@@ -60,7 +60,8 @@ def queries() -> list[str]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     from eval.monitor.canary_sets import freeze, set_path, write_set
-    from eval.scoring.testset import open_corpus
+    from eval.scoring.testset import from_corpus
+    from tell.corpus.directory import open_corpus
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
@@ -71,7 +72,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setattr("eval.monitor.drift.WINDOW", 1000)
         patch.setattr("serve.metrics.traffic.WINDOW", 50)
         corpus = open_corpus(corpus_dir(root / "corpus", train=300, dev=120))
-        canary, _ = freeze(corpus.split("dev"), 100, corpus.split("train").sources, "here")
+        canary, _ = freeze(from_corpus(corpus, "dev"), 100, [p.source for p in corpus.pairs("train")], "here")
         write_set(set_path(root / "monitor", parse_pair("is-en")), canary, replace=False)
         registry = Registry(root / "registry")
         publish(registry, light_adapter(root / "one", light_base(root / "cache"), seed=1))

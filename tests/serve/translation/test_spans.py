@@ -56,7 +56,7 @@ def test_segments_are_told_where_they_are_asked_for(comparing: Running) -> None:
     assert "segments" not in comparing.http.post(PATHS[0], json=body).json()["translations"][0]
     assert '"segments"' not in comparing.http.post(PATHS[1], json=body).text
     said = error(comparing.http.post(PATHS[0], json={**body, "segments": True, "format": "html"}), 400)
-    assert said.startswith("segments: the segments of HTML are not told")
+    assert said.startswith("segments: HTML texts have no segments")
 
 
 @pytest.mark.parametrize("path", PATHS)
