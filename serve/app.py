@@ -35,7 +35,7 @@ from serve.auth.keys import Keys
 from serve.auth.quota import Quota
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs
-from serve.http.middleware import BodyLimit, Heads, Observe
+from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver
 from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
@@ -187,7 +187,7 @@ def create_app(
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(DeepLErrors), Middleware(Heads), gate, Middleware(BodyLimit)],
+        middleware=[Middleware(RequestObserver, metrics=service.metrics), Middleware(DeepLErrors), Middleware(HeadLimit), gate, Middleware(BodyLimit)],
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
     state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)
