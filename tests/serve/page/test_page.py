@@ -125,7 +125,7 @@ def test_a_correction_is_kept(service: Running, made: Made, kept: Path, browser:
     expect(page.locator("#correct-source")).to_have_text("Veðrið var gott og sjórinn sléttur alla leiðina til Færeyja.")
     page.get_by_role("button", name="Previous segment").click()
     page.get_by_role("button", name="Send").click()
-    assert page.evaluate("document.querySelector('#correct-text').validationMessage") == "This is the translation as it is. Change it first."
+    assert page.evaluate("document.querySelector('#correct-text').validationMessage") == "The translation is unchanged. Change it first."
     better = "The ship left Reykjavík at 2 p.m. with 327 passengers."
     page.get_by_label("How it should read").fill(better)
     page.get_by_role("button", name="Send").click()

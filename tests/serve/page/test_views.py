@@ -148,7 +148,7 @@ def test_a_server_that_wants_a_key_is_given_one(made: Made, browser: Browser, tm
         # What this service does not offer is not there.
         expect(page.get_by_role("switch")).to_be_hidden()
         translate(page, "hestur")
-        expect(alert).to_contain_text("This server wants an API key")
+        expect(alert).to_contain_text("This server needs an API key")
         proper(page)
         shot(page, "key-light")
         for given, said in (("wrong", "does not accept this API key"), (key, "")):
