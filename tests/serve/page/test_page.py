@@ -254,8 +254,8 @@ def test_what_is_odd_about_a_segment_is_said(service: Running, browser: Browser)
     expect(page.locator("#doubts-text")).to_have_text("2 of 5 segments are worth a look.")
     expect(page.locator("#target-text .doubtful")).to_have_count(2)
     shot(page, "doubts-light")
-    for said in ("a number is missing or altered", "it was left untranslated", "a number is missing or altered"):
+    for message in ("a number is missing or altered", "it was left untranslated", "a number is missing or altered"):
         page.get_by_role("button", name="Show next").click()
-        expect(page.locator("#doubts-text")).to_contain_text(said)
+        expect(page.locator("#doubts-text")).to_contain_text(message)
     page.locator("#target-text .seg").nth(3).click()
     expect(page.locator("#doubts-text")).to_have_text("2 of 5 segments are worth a look.")

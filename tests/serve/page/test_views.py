@@ -38,10 +38,10 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     expect(item).to_contain_text("Done")
     expect(item).to_contain_text("Icelandic → English")
     expect(item).to_contain_text("1 part is worth a look")
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         item.get_by_role("button", name="Download").click()
-    assert found.value.suggested_filename == "ferðin.txt"
-    assert "The crew welcomed {name} on board." in Path(found.value.path()).read_text(encoding="utf-8")
+    assert download.value.suggested_filename == "ferðin.txt"
+    assert "The crew welcomed {name} on board." in Path(download.value.path()).read_text(encoding="utf-8")
     # Dropped, anywhere; and what is not taken says why before it is sent.
     long = "".join(f"Lína {i} {k}\n" + "\n" * (k % 9 == 8) for i in range(9) for k in range(27)) + "Bíða\n"
     drop = """([files]) => { const data = new DataTransfer(); for (const [name, text] of files) data.items.add(new File([text], name));
@@ -65,9 +65,9 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
         lasts.append(route.request.headers.get("last-event-id"))
         if len(lasts) > 1:
             return route.continue_()
-        told = service.http.get(f"/api/v1/jobs/{route.request.url.split('/')[-2]}").json()
-        part = {"index": 0, "parts": 2, "text": "FYRST\n", "truncated": False, "flags": [], "progress": told["progress"]}
-        body = f"event: status\ndata: {json.dumps(told)}\n\nid: 1\nevent: part\ndata: {json.dumps(part)}\n\nid: 2\nevent: pa"
+        job = service.http.get(f"/api/v1/jobs/{route.request.url.split('/')[-2]}").json()
+        part = {"index": 0, "parts": 2, "text": "FYRST\n", "truncated": False, "flags": [], "progress": job["progress"]}
+        body = f"event: status\ndata: {json.dumps(job)}\n\nid: 1\nevent: part\ndata: {json.dumps(part)}\n\nid: 2\nevent: pa"
         return route.fulfill(body=body, content_type="text/event-stream")
 
     page.route("**/events", cut)
@@ -76,8 +76,8 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     expect(broken.locator(".file-preview")).to_contain_text("ORÐ 98")
     expect(broken).to_contain_text("Done")
     assert lasts == [None, "1"]
-    shown = broken.locator(".file-preview").text_content()
-    assert shown.startswith("FYRST\nORÐ 64\n") and shown.count("ORÐ 98\n") == 1
+    preview = broken.locator(".file-preview").text_content()
+    assert preview.startswith("FYRST\nORÐ 64\n") and preview.count("ORÐ 98\n") == 1
     broken.get_by_role("button", name="Remove").click()
     page.unroute("**/events")
     # They are still there when the page is loaded anew, and what is under way goes on.
@@ -104,8 +104,8 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
 def test_status(service: Running, made: Made, browser: Browser) -> None:
     page = browser.open(service.url, path="/#/status")
     tiles = page.locator("#tiles")
-    for said in ("Ready", "Base model", "light", "Adapters loaded", "3 of 8", "0 of 4,096", "0 under way"):
-        expect(tiles).to_contain_text(said)
+    for label in ("Ready", "Base model", "light", "Adapters loaded", "3 of 8", "0 of 4,096", "0 under way"):
+        expect(tiles).to_contain_text(label)
     row = page.locator("#pairs tbody tr", has_text="Icelandic → English")
     expect(row).to_contain_text("Live")
     expect(row).to_contain_text(made[2]["is-en"][:12])
@@ -116,11 +116,11 @@ def test_status(service: Running, made: Made, browser: Browser) -> None:
         "name": "newstest2021",
         "systems": {"adapter": {"bleu": {"score": 12.1718, "ci": 1.0827, "signature": "nrefs:1"}, "chrf": {"score": 33.7541, "ci": 0.7767}}},
     }
-    found = service.http.get("/api/v1/adapters").json()
+    status = service.http.get("/api/v1/adapters").json()
     changes = ({"scores": [score]}, {"state": "refused", "reason": "altered since its card was written", "adapter": None}, {"state": "cold", "pinned": True})
-    for pair, change in zip(sorted(found["pairs"], key=lambda p: p["pair"] != "is-en"), changes, strict=True):
+    for pair, change in zip(sorted(status["pairs"], key=lambda p: p["pair"] != "is-en"), changes, strict=True):
         pair.update(change)
-    page.route("**/api/v1/adapters", lambda route: route.fulfill(json=found))
+    page.route("**/api/v1/adapters", lambda route: route.fulfill(json=status))
     page.reload()
     expect(row).to_contain_text("newstest2021")
     expect(row).to_contain_text("BLEU 12.2 ± 1.1")
@@ -151,11 +151,11 @@ def test_a_server_that_wants_a_key_is_given_one(made: Made, browser: Browser, tm
         expect(alert).to_contain_text("This server needs an API key")
         proper(page)
         shot(page, "key-light")
-        for given, said in (("wrong", "does not accept this API key"), (key, "")):
-            page.get_by_label("API key").fill(given)
+        for typed_key, message in (("wrong", "does not accept this API key"), (key, "")):
+            page.get_by_label("API key").fill(typed_key)
             page.get_by_role("button", name="Use this key").click()
-            if said:
-                expect(alert).to_contain_text(said)
+            if message:
+                expect(alert).to_contain_text(message)
         expect(page.locator("#target-text")).to_have_text("HESTUR")
         expect(page.locator("#key-form")).to_be_hidden()
         expect(page.get_by_role("button", name="Suggest a correction")).to_be_hidden()
@@ -163,9 +163,9 @@ def test_a_server_that_wants_a_key_is_given_one(made: Made, browser: Browser, tm
         # The other views ask with it too.
         page.get_by_role("link", name="Documents").click()
         page.set_input_files("#file", {"name": "a.txt", "mimeType": "text/plain", "buffer": "Góðan daginn.".encode()})
-        with page.expect_download() as found:
+        with page.expect_download() as download:
             page.get_by_role("button", name="Download").click()
-        assert Path(found.value.path()).read_text() == "Good morning."
+        assert Path(download.value.path()).read_text() == "Good morning."
         page.get_by_role("link", name="Status").click()
         expect(page.locator("#tiles")).to_contain_text("Ready")
 
@@ -173,10 +173,10 @@ def test_a_server_that_wants_a_key_is_given_one(made: Made, browser: Browser, tm
 def test_behind_a_path(service: Running, browser: Browser) -> None:
     context = browser.browser.new_context(locale="en")
     page = context.new_page()
-    asked: list[str] = []
+    requested: list[str] = []
 
     def forward(route: Any) -> None:
-        asked.append(route.request.url.removeprefix(service.url))
+        requested.append(route.request.url.removeprefix(service.url))
         route.continue_(url=route.request.url.replace("/some/where/", "/"))
 
     page.route("**/*", forward)
@@ -186,7 +186,7 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
     expect(page.locator("#target-text")).to_have_text("Good morning.")
     page.get_by_role("link", name="Status").click()
     expect(page.locator("#tiles")).to_contain_text("Ready")
-    assert len(asked) > 10 and all(path.startswith("/some/where/") for path in asked)
+    assert len(requested) > 10 and all(path.startswith("/some/where/") for path in requested)
     page.get_by_role("link", name="Text").click()
     page.get_by_text("Use it from a program").click()
     expect(page.locator("#curl")).to_contain_text(f"curl {service.url}/some/where/api/v1/translate")
