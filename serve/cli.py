@@ -1,8 +1,8 @@
 """`tellmt serve`: the service as a process. Reads the registry, the shipped adapters and the base; writes nothing but,
-where it is asked to, corrections (`serve.corrections`) and the monitor's history (`eval.monitor.history`).
+where options ask for it, corrections (`serve.corrections`) and the monitor's history (`eval.monitor.history`).
 
-The port is taken before anything slow begins. The HTTP side is up while the engine still starts, so that /health and /ready can be
-asked. How the process ends is in `serve.server`.
+The process binds its port before anything slow begins. HTTP is up while the engine starts, so that /health and /ready answer. `serve.server` says how
+the process ends.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ DEFAULT = ServeConfig()
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises TellmtError naming the port when it is taken or may not be had."""
+    """A listening socket. Raises TellmtError that names the port when it is in use or not permitted."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as e:
         raise TellmtError("no such host", place="--host", found=f"{host} ({e})", valid="an address of this machine, such as 127.0.0.1") from None
     sock = socket.socket(family, kind, protocol)
     try:
-        # A port that a service just left can be taken again at once.
+        # A port that a service has just left can be bound again at once.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(1024)
@@ -56,23 +56,23 @@ def bind(host: str, port: int) -> socket.socket:
         sock.close()
         if e.errno == errno.EADDRINUSE:
             raise TellmtError(f"port {port} is in use", place=host, valid="another port, with --port, or 0 for any that is free") from None
-        raise TellmtError(f"port {port} cannot be taken", place=host, found=e.strerror or str(e), valid="another --port or --host") from None
+        raise TellmtError(f"port {port} cannot be bound", place=host, found=e.strerror or str(e), valid="another --port or --host") from None
     return sock
 
 
-def base_of(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
-    """The base that most live adapters were trained on, or else most shipped ones; the default base where there are none.
+def most_used_base(registry: Registry, shipped: Mapping[str, Shipped]) -> str:
+    """The base of most live adapters, or else of most shipped ones; the default base without any.
 
-    Unreadable ones are left to be reported later.
+    Unreadable adapters are reported later.
     """
-    bases: Counter[str] = Counter()
+    count: Counter[str] = Counter()
     for pair in registry.pairs():
         with contextlib.suppress(TellmtError, OSError):
             live = registry.state(pair).live
             if live is not None:
-                bases[registry.card(live).base.id] += 1
-    bases = bases or Counter(s.card.base.id for s in shipped.values())
-    return min(bases, key=lambda b: (-bases[b], b)) if bases else DEFAULT_BASE
+                count[registry.card(live).base.id] += 1
+    count = count or Counter(s.card.base.id for s in shipped.values())
+    return min(count, key=lambda b: (-count[b], b)) if count else DEFAULT_BASE
 
 
 def url_of(sock: socket.socket) -> str:
@@ -80,12 +80,12 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(service: Service, follower: Follower, url: str) -> None:
-    """One line when translations are answered; pairs that are not loaded, or not yet, are among them."""
+def _announce_ready(service: Service, follower: Follower, url: str) -> None:
+    """Print the ready line, with all pairs that are served, loaded or not."""
     pairs = {pair: f.wanted for pair, f in follower.pairs.items() if pair in service.pairs()}
     pairs |= {pair: version.adapter.id for pair, version in service.versions.live.items()}
-    named = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else f" ({follower.pairs[pair].state})") for pair, id in sorted(pairs.items())]
-    shown = ", ".join(named) or "no pair is live yet"
+    names = [f"{pair} {str(id)[:12]}" + ("" if pair in service.versions.live else f" ({follower.pairs[pair].state})") for pair, id in sorted(pairs.items())]
+    shown = ", ".join(names) or "no pair is live yet"
     refused = {pair: f.reason for pair, f in follower.pairs.items() if pair not in pairs}
     emit({"url": url, "engine": service.engine.name, "base": service.base.id, "pairs": pairs, "refused": refused})
     say(f"ready: {url}, engine {service.engine.name}, base {service.base.id}, {shown}")
@@ -95,8 +95,8 @@ def config_of(options: Mapping[str, Any]) -> ServeConfig:
     """The one place where the command's options become a ServeConfig. Raises BadInput and click.UsageError; TypeError for an option it does not know."""
     from serve.translation.routing import parse_ways
 
-    rest = dict(options)
-    take = rest.pop
+    unused = dict(options)
+    take = unused.pop
     roll_back, webhook, monitored = take("roll_back_on_alarm"), take("alarm_webhook"), take("monitor")
     if not monitored and (roll_back or webhook):
         raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
@@ -122,8 +122,8 @@ def config_of(options: Mapping[str, Any]) -> ServeConfig:
         feedback=take("feedback"),
         compare_base=take("compare_base"),
     )
-    if rest:
-        raise TypeError(f"options without a place in ServeConfig: {', '.join(rest)}")
+    if unused:
+        raise TypeError(f"options without a place in ServeConfig: {', '.join(unused)}")
     return config
 
 
@@ -201,7 +201,7 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     keys, quota, monitor = keys_for(sock.getsockname()[0]), Quota(config.quota_storage), Monitor(config.monitor)
     registry = Registry(config.registry)
     shipped = shipped_adapters(not config.shipped)
-    base = find_base(config.engine.base or base_of(registry, shipped))
+    base = find_base(config.engine.base or most_used_base(registry, shipped))
     limits = dataclasses.replace(config.limits, context=min(config.limits.context, base.context))
     engine_options = EngineOptions(
         base=base,
@@ -219,4 +219,4 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
     app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor)
     server = make_server(app, service)
-    return asyncio.run(run(server, service, follower, sock, config.listen, lambda: _announce(service, follower, url_of(sock))))
+    return asyncio.run(run(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

@@ -87,7 +87,7 @@ class MonitorConfig:
     # Between two looks at the canary sets and the history.
     look: float = 5.0
     # Between two rows of the history about the traffic.
-    kept: float = 300.0
+    store: float = 300.0
     # Until a run that the history did not take is made again.
     retry: float = 300.0
 

@@ -1,7 +1,7 @@
-"""Corrected translations, kept for scoring and retraining. Appends to the file of `tellmt serve --feedback FILE`, one JSON object a line, mode 0600.
+"""Keeps users' corrections for scoring and retraining. Appends to the file of `tellmt serve --feedback FILE`, one JSON object a line, mode 0600.
 
-A line has `source` and `target`, the correction, so that `tellmt corpus build` reads it as a pair; and beside them the pair, the adapter and what it had
-written, the time, and the name of the key. The file is opened anew for each line: it can be moved away while the service runs.
+A line has `source` and the correction as `target`, so that `tellmt corpus build` reads it as a pair; and the pair, the adapter and its translation, the
+time, and the name of the key. The file is opened for each line, so it can be moved away while the service runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from tell.errors import TellmtError
 
-# Of the file: about a hundred thousand corrections. Who may translate may fill it, and must not fill the disk.
+# Size of the file, about a hundred thousand corrections. Any client that may translate can fill the file, and must not fill the disk.
 MAX_BYTES = 64 << 20
 
 
@@ -30,9 +30,9 @@ class NoRoom(TellmtError):
 
 
 class Feedback:
-    def __init__(self, path: Path, most: int = MAX_BYTES):
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES):
         """Raises NotKept when the file cannot be written."""
-        self.path, self.most = path, most
+        self.path, self.max_bytes = path, max_bytes
         with self._open():
             pass
 
@@ -50,15 +50,15 @@ class Feedback:
             os.close(fd)
 
     def keep(self, record: dict[str, Any]) -> None:
-        """Append a line, all of it or nothing; returns when it is on the disk. Raises NoRoom and NotKept."""
+        """Append a line, whole or not at all, and return when it is on the disk. Raises NoRoom and NotKept."""
         line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         with self._open() as fd:
-            # Of several services on one machine, one at a time.
+            # Several services on one machine may share the file.
             fcntl.flock(fd, fcntl.LOCK_EX)
             size = os.fstat(fd).st_size
-            if size + len(line) > self.most:
-                raise NoRoom("no more feedback is kept: its file is full")
-            # Whoever wrote to it by hand may have left the last line open.
+            if size + len(line) > self.max_bytes:
+                raise NoRoom("the feedback file is full")
+            # A person who edited the file may have left the last line without its end.
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line
             try:

@@ -1,7 +1,7 @@
-"""The life of the `tellmt serve` process: it serves until a signal or the engine's death, ends in good order, and ends in any case.
+"""Runs the `tellmt serve` process: it serves until a signal arrives or the engine dies, and shuts down in order and in bounded time.
 
-On SIGTERM: /ready is off at once, requests are taken for a short grace in which a load balancer notices, then no connection is, what was
-accepted is answered, and the engine is closed. Whatever hangs, the process is gone five seconds after its drain time.
+On SIGTERM /ready fails at once. New requests are accepted for a short grace, in which a load balancer notices; then no connection is accepted,
+the accepted requests are answered, and the engine is closed. Whatever hangs, the process ends five seconds after its drain time.
 """
 
 from __future__ import annotations
@@ -33,43 +33,43 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Seconds after the drain time until the process is ended by force, and until the engine must be closed.
-FORCE, CLOSE = 4.5, 3.0
-# Seconds that requests under way have when the engine is gone, and between two looks at whether it is.
-DEAD_DRAIN, LOOK = 2.0, 0.25
-# An engine that does not say how it is in this time is not well.
-HEALTH = 5.0
-# Seconds for connections that the kernel has taken and the loop has not, and for those whose request is still on its way.
+FORCE, CLOSE_TIMEOUT = 4.5, 3.0
+# Seconds that requests in progress have when the engine has died, and between two checks of its health.
+DEAD_DRAIN, HEALTH_INTERVAL = 2.0, 0.25
+# Seconds after which an engine that does not report its health counts as unhealthy.
+HEALTH_TIMEOUT = 5.0
+# Seconds for connections that the kernel has accepted and the loop has not, and for those whose request is still arriving.
 LAST_ACCEPTED, LAST_HEADS = 0.05, 0.25
-# sysexits.h: an internal software error. The supervisor is to start the service anew.
+# EX_SOFTWARE of sysexits.h. The supervisor should restart the service.
 DIED = 70
 
 
-def _children() -> list[int]:
-    """The processes this one started, and theirs."""
-    found: list[int] = []
-    todo = [os.getpid()]
-    while todo:
-        for tasks in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
+def _descendants() -> list[int]:
+    """The ids of the processes that this one started, and of theirs."""
+    pids: list[int] = []
+    parents = [os.getpid()]
+    while parents:
+        for tasks in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
             with contextlib.suppress(OSError):
-                own = [int(pid) for pid in tasks.read_text().split()]
-                found += own
-                todo += own
-    return found
+                children = [int(pid) for pid in tasks.read_text().split()]
+                pids += children
+                parents += children
+    return pids
 
 
-def _kill_children() -> None:
-    """So that an engine's processes do not outlive this one, which ends without closing the engine."""
-    for pid in {*_children(), *(p.pid for p in multiprocessing.active_children() if p.pid)}:
+def _kill_descendants() -> None:
+    """Kill the engine's processes, which would outlive this one when it ends without closing the engine."""
+    for pid in {*_descendants(), *(p.pid for p in multiprocessing.active_children() if p.pid)}:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _force(after: float, code: int) -> None:
-    """End the process by force in `after` seconds, unless it has ended: from a thread, since the loop may hang too."""
+def _end_by_force(after: float, code: int) -> None:
+    """End the process by force in `after` seconds unless it has ended: from a thread, since the loop may hang too."""
 
     def end() -> None:
         logger.critical(f"ended by force: the engine did not end in time; exit {code}")
-        _kill_children()
+        _kill_descendants()
         os._exit(code)
 
     timer = threading.Timer(after, end)
@@ -78,36 +78,36 @@ def _force(after: float, code: int) -> None:
 
 
 @contextlib.contextmanager
-def _signals(told: Callable[[int], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for an orderly end; a second one ends the process at once."""
+def _signals(on_signal: Callable[[int], None]) -> Iterator[None]:
+    """Call `on_signal` on the first SIGTERM or SIGINT; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def at_once(number: int, frame: object) -> None:
-        _kill_children()
+    def second_signal(number: int, frame: object) -> None:
+        _kill_descendants()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    def note(number: int) -> None:
+    def first_signal(number: int) -> None:
         for n in numbers:
             loop.remove_signal_handler(n)
-            signal.signal(n, at_once)
-        told(number)
+            signal.signal(n, second_signal)
+        on_signal(number)
 
     for number in numbers:
-        loop.add_signal_handler(number, note, number)
+        loop.add_signal_handler(number, first_signal, number)
     yield
 
 
-def _deaf(sock: socket.socket) -> None:
-    """Let the kernel take no new connection on a listening socket: one that it has taken when the socket is closed would be reset, its request lost.
+def _refuse_new_connections(sock: socket.socket) -> None:
+    """Stop the kernel from accepting connections on a listening socket: closing the socket would reset accepted ones and lose their requests.
 
-    Clients that knock now are refused a moment later. Linux only: a socket filter (socket(7), SO_ATTACH_FILTER) that keeps nothing.
+    Clients that connect now are refused a moment later. Linux only: a socket filter (socket(7), SO_ATTACH_FILTER) that drops every packet.
     """
-    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
     with contextlib.suppress(OSError):
         if sys.platform == "linux":
-            sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(nothing)))
+            sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(program)))
 
 
 def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = None) -> Any:
@@ -118,135 +118,135 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
     from serve.http.connections import bounded
 
     class Server(uvicorn.Server):  # type: ignore[misc]
-        """Ends in two steps: what was accepted is read first. Signals are handled here, not there: it would end the process by the signal."""
+        """Shuts down in two steps, so that accepted requests are read first. This module handles signals: uvicorn would end the process by the signal."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
         async def on_tick(self, counter: int) -> bool:
-            over = bool(await super().on_tick(counter))
+            ending = bool(await super().on_tick(counter))
             if service.stopping:
-                self.let_go()
-            return over
+                self.close_connections()
+            return ending
 
-        def let_go(self) -> None:
-            """Answers from now on end their connection, so that kept ones are not cut off between two requests."""
+        def close_connections(self) -> None:
+            """Let responses close their connection from now on, so that kept-alive ones are not cut off between two requests."""
             close = (b"connection", b"close")
             if close not in self.server_state.default_headers:
                 self.server_state.default_headers = [*self.server_state.default_headers, close]
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for sock in sockets or []:
-                _deaf(sock)
-            self.let_go()
+                _refuse_new_connections(sock)
+            self.close_connections()
             await asyncio.sleep(LAST_ACCEPTED)
             for server in self.servers:
                 server.close()
             await asyncio.sleep(LAST_HEADS)
-            # Nobody can fetch their results any more; and they would hold the engine up.
+            # Clients cannot fetch the results of jobs any more, and jobs would keep the engine busy.
             await state_of(app).jobs.close()
             await super().shutdown(sockets)
 
-    # `log_config` None: its loggers pass their records on to the service's own handler. Below `error` they tell of each client that sends nonsense.
+    # With `log_config` None uvicorn's records go to the service's own handler. Below `error` it logs every malformed request of a client.
     config = uvicorn.Config(
         app, http=protocol or bounded(), lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False, ws="none"
     )
     return Server(config)
 
 
-async def _healthy(service: Service) -> bool:
+async def _engine_healthy(service: Service) -> bool:
     try:
-        return await asyncio.wait_for(service.engine.healthy(), HEALTH)
-    except Exception:  # a driver that cannot even say so
+        return await asyncio.wait_for(service.engine.healthy(), HEALTH_TIMEOUT)
+    except Exception:  # a driver that cannot report its health is unhealthy
         return False
 
 
-async def _died(service: Service) -> None:
-    """Return when the engine is gone. Requests are refused, and /ready is off, from then on."""
+async def _engine_death(service: Service) -> None:
+    """Return when the engine has died. From then on requests are refused and /ready fails."""
     while not service.down:
-        await asyncio.sleep(LOOK)
-        service.down = not await _healthy(service)
+        await asyncio.sleep(HEALTH_INTERVAL)
+        service.down = not await _engine_healthy(service)
 
 
-async def _first(*tasks: asyncio.Future[Any]) -> None:
-    """Return when one is done, raising what it raised."""
+async def _first_done(*tasks: asyncio.Future[Any]) -> None:
+    """Return when one task is done; raise what it raised."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
 
 
 async def run(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
-    """Serve until a signal or the engine's death. Returns the exit code; raises what kept the engine from starting."""
+    """Serve until a signal arrives or the engine dies. Returns the exit code; raises the error that kept the engine from starting."""
     from serve.api.state import state_of
 
-    stop, got = asyncio.Event(), list[int]()
+    stop, signals_received = asyncio.Event(), list[int]()
 
     loop = asyncio.get_running_loop()
 
-    def told(number: int) -> None:
-        got.append(number)
-        # Here and now: /ready answers by it, and the server's next tick is up to a tenth of a second away.
+    def on_signal(number: int) -> None:
+        signals_received.append(number)
+        # At once: /ready depends on it, and the server's next tick is up to a tenth of a second away.
         service.stopping = True
-        server.let_go()
+        server.close_connections()
         stop.set()
 
-    with _signals(told):
+    with _signals(on_signal):
         serving = loop.create_task(server.serve(sockets=[sock]))
-        ends: list[asyncio.Task[Any]] = [loop.create_task(stop.wait()), serving]
-        begun: list[asyncio.Task[Any]] = [ends[0]]
-        died: asyncio.Task[None] | None = None
+        ending: list[asyncio.Task[Any]] = [loop.create_task(stop.wait()), serving]
+        tasks: list[asyncio.Task[Any]] = [ending[0]]
+        death: asyncio.Task[None] | None = None
         try:
-            begun.append(loop.create_task(service.start()))
-            await _first(begun[-1], *ends)
-            if not any(task.done() for task in ends):
-                died = loop.create_task(_died(service))
-                ends.append(died)
-                begun += [died, loop.create_task(follower.look())]
-                await _first(begun[-1], *ends)
-            if died and not any(task.done() for task in ends):
+            tasks.append(loop.create_task(service.start()))
+            await _first_done(tasks[-1], *ending)
+            if not any(task.done() for task in ending):
+                death = loop.create_task(_engine_death(service))
+                ending.append(death)
+                tasks += [death, loop.create_task(follower.look())]
+                await _first_done(tasks[-1], *ending)
+            if death and not any(task.done() for task in ending):
                 announce()
-                begun.append(loop.create_task(follower.run()))
-                begun.append(loop.create_task(state_of(server.config.app).monitor.run()))
-                await _first(begun[-2], *ends)
+                tasks.append(loop.create_task(follower.run()))
+                tasks.append(loop.create_task(state_of(server.config.app).monitor.run()))
+                await _first_done(tasks[-2], *ending)
         finally:
-            gone = died is not None and died.done() and not got
-            code = DIED if gone else 1 if not got else 130 if got[0] == signal.SIGINT else 0
-            seconds = DEAD_DRAIN if gone else listen.drain
-            # Before anything that could go wrong.
-            _force(seconds + FORCE, DIED)
-            if gone:
-                logger.critical(f"the engine has died: requests under way end with 503, and the service with exit {DIED}")
-            elif got:
-                logger.info("stopping: requests under way are finished first")
-            for task in begun:
+            engine_died = death is not None and death.done() and not signals_received
+            exit_code = DIED if engine_died else 1 if not signals_received else 130 if signals_received[0] == signal.SIGINT else 0
+            drain = DEAD_DRAIN if engine_died else listen.drain
+            # First, since anything after it may hang.
+            _end_by_force(drain + FORCE, DIED)
+            if engine_died:
+                logger.critical(f"the engine has died: requests in progress get 503, and the service ends with exit {DIED}")
+            elif signals_received:
+                logger.info("stopping: requests in progress are answered first")
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*begun, return_exceptions=True)
-            await _end(service, follower, server, serving, seconds, min(listen.grace, listen.drain) if got[:1] == [signal.SIGTERM] else 0.0)
-    return code
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await _shut_down(service, follower, server, serving, drain, min(listen.grace, listen.drain) if signals_received[:1] == [signal.SIGTERM] else 0.0)
+    return exit_code
 
 
-async def _end(service: Service, follower: Follower, server: Any, serving: asyncio.Task[Any], seconds: float, grace: float) -> None:
-    """Answer what was accepted, for so many seconds; then close the engine, by which whatever is left is answered with 503."""
-    until = time.monotonic() + seconds
+async def _shut_down(service: Service, follower: Follower, server: Any, serving: asyncio.Task[Any], drain: float, grace: float) -> None:
+    """Answer accepted requests for `drain` seconds, of which new ones are accepted for `grace`; then close the engine, so that the rest get 503."""
+    deadline = time.monotonic() + drain
     service.stopping = True
-    # A service that answers nobody now has nobody to wait for.
+    # A service that has not started has no requests to wait for.
     if service.started and not serving.done():
         await asyncio.sleep(grace)
     server.should_exit = True
-    await asyncio.wait({serving}, timeout=max(0.0, until - time.monotonic()))
+    await asyncio.wait({serving}, timeout=max(0.0, deadline - time.monotonic()))
     if not serving.done() and not service.down:
-        logger.warning(f"requests are left after {seconds:g} s; they end with 503")
+        logger.warning(f"requests are left after {drain:g} s; they get 503")
 
     async def close() -> None:
         await follower.close()
         await service.close()
 
     closing = asyncio.create_task(close())
-    await asyncio.wait({closing}, timeout=until + CLOSE - time.monotonic())
+    await asyncio.wait({closing}, timeout=deadline + CLOSE_TIMEOUT - time.monotonic())
     await asyncio.wait({serving}, timeout=0.5)
     server.force_exit = True
     await asyncio.wait({serving}, timeout=0.5)
     if closing.done():
         return closing.result()
-    _force(0.0, DIED)
+    _end_by_force(0.0, DIED)

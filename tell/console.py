@@ -52,14 +52,14 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> Any:
 
     from tell.errors import printable
 
-    out = Table(title=title or None, title_justify="left")
+    rich_table = Table(title=title or None, title_justify="left")
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(r[i], (int, float)) for r in rows)
-        out.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        rich_table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         # As text: what stands in a cell may be a stranger's, and is neither markup nor commands for the terminal.
-        out.add_row(*(Text(printable(f"{c:,}" if isinstance(c, int) else str(c))) for c in row))
-    return out
+        rich_table.add_row(*(Text(printable(f"{c:,}" if isinstance(c, int) else str(c))) for c in row))
+    return rich_table
 
 
 def progress(*columns: Any) -> Any:

@@ -61,6 +61,8 @@ class TellmtError(Exception):
 
 
 class BadInput(TellmtError):
+    """The user gave something that cannot be used."""
+
     exit_code = 2
     status = 400
 
@@ -74,38 +76,52 @@ class RecipeError(BadInput):
 
 
 class LanguageError(BadInput):
-    pass
+    """A language code or a pair of languages is not known."""
 
 
 class RequestError(BadInput):
-    pass
+    """The body of a request cannot be used."""
 
 
 class TooLarge(RequestError):
+    """A request holds more than one request may."""
+
     status = 413
 
 
 class TooSlow(RequestError):
+    """The body of a request did not arrive in time."""
+
     status = 408
 
 
 class NotServed(TellmtError):
+    """No adapter answers for this pair."""
+
     status = 400
 
 
 class NotFound(TellmtError):
+    """There is no such thing, or it belongs to somebody else."""
+
     status = 404
 
 
 class NotReady(TellmtError):
+    """What was requested is not done yet."""
+
     status = 409
 
 
 class KeyRefused(TellmtError):
+    """The request has no API key, or one that is unknown, expired or revoked."""
+
     status = 401
 
 
 class ScopeRefused(TellmtError):
+    """The API key may not do this."""
+
     status = 403
 
 
@@ -120,6 +136,8 @@ class QuotaUsed(TellmtError):
 
 
 class MissingExtra(TellmtError):
+    """An optional dependency is not installed."""
+
     status = 503
 
 
@@ -128,6 +146,8 @@ class BaseModelError(TellmtError):
 
 
 class AdapterError(TellmtError):
+    """An adapter directory is incomplete, altered or does not fit the base."""
+
     status = 503
 
 
@@ -136,6 +156,8 @@ class RegistryError(TellmtError):
 
 
 class EngineError(TellmtError):
+    """The engine cannot start or has died."""
+
     status = 503
 
 
@@ -151,6 +173,8 @@ class Overloaded(TellmtError):
 
 
 class OverShare(Overloaded):
+    """Too much of one API key is waiting, or its quota is used up for now."""
+
     status = 429
     reason = "share"
 
@@ -160,6 +184,8 @@ class TooLate(Overloaded):
 
 
 class TimedOut(TellmtError):
+    """The time of a request is over."""
+
     status = 504
 
 

@@ -76,8 +76,8 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 def beside(path: Path, ending: str) -> Path:
     """The file next to a directory that is named after it: `work/adapter` and `.verdict.json` make `work/adapter.verdict.json`."""
-    own = path.resolve()
-    return own.parent / f"{own.name}{ending}"
+    resolved = path.resolve()
+    return resolved.parent / f"{resolved.name}{ending}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -50,31 +50,31 @@ def _lookup(code: str) -> Language | None:
     import langcodes
 
     try:
-        found = langcodes.Language.get(code.strip().replace("_", "-"))
-        if not code.strip() or not found.language or not found.is_valid() or found.language in ("und", "mul", "zxx", "mis"):
+        parsed = langcodes.Language.get(code.strip().replace("_", "-"))
+        if not code.strip() or not parsed.language or not parsed.is_valid() or parsed.language in ("und", "mul", "zxx", "mis"):
             return None
-        tag = langcodes.standardize_tag(found.to_tag())
+        tag = langcodes.standardize_tag(parsed.to_tag())
     except (langcodes.LanguageTagError, ValueError):
         return None
-    script = found.maximize().script
-    return Language(tag, found.display_name("en"), found.autonym(), script in _RTL)
+    script = parsed.maximize().script
+    return Language(tag, parsed.display_name("en"), parsed.autonym(), script in _RTL)
 
 
 def name_in(named: Language, reader: Language) -> str:
     """The language's name in the reader's own language; its English name where nobody has written that down."""
     import langcodes
 
-    found = langcodes.Language.get(named.tag).display_name(reader.tag)
+    name = langcodes.Language.get(named.tag).display_name(reader.tag)
     # What has no name in a language comes as "Unknown language [xyz]" in it, or as its code.
-    return named.name if "[" in found or found == named.tag else str(found)
+    return named.name if "[" in name or name == named.tag else str(name)
 
 
 def language(code: str, place: str = "language code") -> Language:
     """The language of a BCP 47 code, in any case, with `-` or `_`. Raises LanguageError when there is none."""
-    found = _lookup(code)
-    if found is None:
+    known = _lookup(code)
+    if known is None:
         raise LanguageError("unknown language code", place=place, found=repr(code), valid="a BCP 47 code such as is, en, fo or pt-BR")
-    return found
+    return known
 
 
 @functools.lru_cache(maxsize=4096)
@@ -82,32 +82,32 @@ def _variety(tag: str) -> tuple[str | None, str | None, str | None]:
     """Language, script (the usual one where the tag names none) and region (None where it names none)."""
     import langcodes
 
-    found = langcodes.Language.get(tag)
-    return found.language, found.maximize().script, found.territory
+    parsed = langcodes.Language.get(tag)
+    return parsed.language, parsed.maximize().script, parsed.territory
 
 
-def distance(wanted: Language, offered: Language) -> int | None:
+def distance(requested: Language, offered: Language) -> int | None:
     """How far an offered language is from the one asked for: 0 the same, 1 without the region that was named, 2 of a region where none was named.
 
     None for everything else: another language, script or region.
     """
-    if wanted == offered:
+    if requested == offered:
         return 0
-    (*kind, region), (*other, place) = _variety(wanted.tag), _variety(offered.tag)
+    (*kind, region), (*other, place) = _variety(requested.tag), _variety(offered.tag)
     if kind != other or (region and place):
         return None
     return 1 if place is None else 2
 
 
-def nearest_pair(wanted: LanguagePair, offered: Iterable[LanguagePair]) -> LanguagePair | None:
-    """The offered pair that is meant by `wanted`: `en-US` means `en`, and `pt` the only `pt-BR`. None where none is, or several are alike near."""
-    found: list[tuple[int, LanguagePair]] = []
+def nearest_pair(requested: LanguagePair, offered: Iterable[LanguagePair]) -> LanguagePair | None:
+    """The offered pair that is meant by `requested`: `en-US` means `en`, and `pt` the only `pt-BR`. None where none is, or several are alike near."""
+    distances: list[tuple[int, LanguagePair]] = []
     for pair in offered:
-        source, target = distance(wanted.source, pair.source), distance(wanted.target, pair.target)
+        source, target = distance(requested.source, pair.source), distance(requested.target, pair.target)
         if source is not None and target is not None:
-            found.append((source + target, pair))
-    least = min((far for far, _ in found), default=0)
-    near = [pair for far, pair in found if far == least]
+            distances.append((source + target, pair))
+    least = min((far for far, _ in distances), default=0)
+    near = [pair for far, pair in distances if far == least]
     return near[0] if len(near) == 1 else None
 
 

@@ -62,12 +62,18 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def processor_flags() -> set[str]:
+    """The instructions that the processor has, as /proc/cpuinfo names them; empty where there is no such file."""
+    lines = [line.partition(":") for line in _read("/proc/cpuinfo").split("\n")]
+    return {word for key, _, value in lines if key.strip().lower() in ("flags", "features") for word in value.split()}
+
+
 def bf16() -> str:
     """Whether the CPU multiplies bfloat16 faster than float32: yes, no (it may be able to, slowly) or unknown."""
     if sys.platform == "darwin":
         return "yes" if _run("sysctl", "-n", "hw.optional.arm.FEAT_BF16").strip() == "1" else "no"
     lines = [line.partition(":") for line in _read("/proc/cpuinfo").split("\n")]
-    flags = {word for key, _, value in lines if key.strip().lower() in ("flags", "features") for word in value.split()}
+    flags = processor_flags()
     if any(key.strip() == "vendor_id" and value.strip() == "GenuineIntel" for key, _, value in lines):
         flags.discard(NOT_INTELS)
     return "unknown" if not flags else "yes" if flags & BF16_FLAGS else "no"

@@ -60,9 +60,9 @@ class Example:
 
 def _read(path: Path, kind: type) -> Iterator[Any]:
     names = [f.name for f in dataclasses.fields(kind)]
-    wanted = set(names)
+    fields = set(names)
     for number, row in read_jsonl(path):
-        if row.keys() != wanted:
+        if row.keys() != fields:
             raise CorpusError(f"not a {kind.__name__}", place=f"{path}, line {number}", found=", ".join(sorted(row)), valid=", ".join(names))
         yield kind(**row)
 

@@ -20,8 +20,8 @@ from tell.command import Group
 from tell.console import say, use_json
 from tell.errors import RecipeError, TellmtError, suggestion
 
-# name -> (module:attribute, the line of help shown in the list, the panel it is shown under)
-COMMANDS = {
+# name -> (module:attribute, the line of help shown in the list), in the order of the work
+COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("tellmt.doctor:doctor", "Say what this machine can do and what to install for more."),
     "base": ("train.base_cli:base", "List, fetch and show base models."),
     "pair": ("tellmt.pair.cli:pair", "Add a language pair from a small corpus, in one command."),
@@ -45,7 +45,7 @@ COMMANDS = {
 }
 
 
-class _Table(Group):
+class _CommandTable(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -53,8 +53,8 @@ class _Table(Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name][0].split(":")
-        found: click.Command = getattr(importlib.import_module(module), attribute)
-        return found
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands, in the order of the work"):
@@ -70,16 +70,16 @@ def _defaults(ctx: click.Context, command: str | None) -> dict[str, Any]:
         return {}
     from tell.recipe import read_toml
 
-    found = read_toml(path)
-    for name, options in found.items():
+    tables = read_toml(path)
+    for name, options in tables.items():
         if name not in COMMANDS:
             raise RecipeError("unknown table", place=str(path), found=name, valid=suggestion(name, COMMANDS))
         if not isinstance(options, dict):
             raise RecipeError("not a table", place=str(path), found=f"{name} = {options!r}")
         if name == command:
-            known = ctx.command.get_command(ctx, name)  # type: ignore[attr-defined]
-            _check_keys(path, known, options, name)
-    return found
+            chosen = ctx.command.get_command(ctx, name)  # type: ignore[attr-defined]
+            _check_keys(path, chosen, options, name)
+    return tables
 
 
 def _check_keys(path: Path, command: click.Command, options: dict[str, Any], place: str) -> None:
@@ -91,7 +91,7 @@ def _check_keys(path: Path, command: click.Command, options: dict[str, Any], pla
             _check_keys(path, command.commands[key], value, f"{place}.{key}")
 
 
-@click.group(cls=_Table, context_settings={"auto_envvar_prefix": "TELLMT", "help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_CommandTable, context_settings={"auto_envvar_prefix": "TELLMT", "help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tellmt")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context

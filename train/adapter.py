@@ -12,24 +12,24 @@ from tell.files import atomic_dir, sha256_file, write_json
 from tell.model.anchor import Anchor
 from train.config import Recipe
 from train.inputs import Inputs
-from train.loop import Trained
+from train.loop import TrainingResult
 
 # What a card says of the data, as `mix` reported it.
-_FROM_MIX = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed")
+_MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed")
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers")
 
 
-def _versions() -> dict[str, str]:
-    out = {"python": platform.python_version(), "tellmt": version("tellmt")}
+def _library_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "tellmt": version("tellmt")}
     for name in _LIBRARIES:
         try:
-            out[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return out
+    return versions
 
 
-def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: Trained, key: str) -> Card:
+def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingResult, key: str) -> Card:
     """The adapter in peft's own format, then its card."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -42,11 +42,11 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: Trained, k
         config.inference_mode = True
         config.base_model_name_or_path = base.id
         config.save_pretrained(aside)
-        written = json.loads((aside / CONFIG).read_text())
+        adapter_config = json.loads((aside / CONFIG).read_text())
         # peft keeps the expanded module list as a set; sorted, the file is the same for the same run.
-        if isinstance(written.get("target_modules"), list):
-            written["target_modules"] = sorted(written["target_modules"])
-        write_json(aside / CONFIG, written)
+        if isinstance(adapter_config.get("target_modules"), list):
+            adapter_config["target_modules"] = sorted(adapter_config["target_modules"])
+        write_json(aside / CONFIG, adapter_config)
         card = Card(
             pair=mix["pair"],
             base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
@@ -55,7 +55,7 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: Trained, k
             rank=recipe.lora.rank,
             recipe=recipe.model_dump(mode="json"),
             seed=recipe.seed,
-            data={k: mix[k] for k in _FROM_MIX if k in mix},
+            data={k: mix[k] for k in _MIX_KEYS if k in mix},
             training={
                 "key": key,
                 "steps": trained.steps,
@@ -68,7 +68,7 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: Trained, k
                 "machine": f"{platform.system()} {platform.machine()}",
                 **({"dev": trained.dev} if trained.dev else {}),
             },
-            versions=_versions(),
+            versions=_library_versions(),
             notes=recipe.notes,
             files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
         )

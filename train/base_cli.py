@@ -33,14 +33,14 @@ def fetch(base_id: str, force: bool) -> None:
     """Fetch a base: one of `tellmt base list`, a hub id (owner/name), or a local directory."""
     from train.fetch_base import fetch_base
 
-    found = fetch_base(base_id, force)
-    say(f"licence: {found.licence}{'. ' + found.notice if found.notice else ''}")
-    emit(found.model_dump(mode="json"), lambda: f"{found.id} is ready in {found.path}")
+    prepared = fetch_base(base_id, force)
+    say(f"licence: {prepared.licence}{'. ' + prepared.notice if prepared.notice else ''}")
+    emit(prepared.model_dump(mode="json"), lambda: f"{prepared.id} is ready in {prepared.path}")
 
 
 @base.command()
 @click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
 def show(base_id: str) -> None:
     """Show what is known of a base in the cache."""
-    found = find_base(base_id)
-    emit(found.model_dump(mode="json"), lambda: table("", ["key", "value"], [[k, str(v)] for k, v in found.model_dump(mode="json").items()]))
+    cached_base = find_base(base_id)
+    emit(cached_base.model_dump(mode="json"), lambda: table("", ["key", "value"], [[k, str(v)] for k, v in cached_base.model_dump(mode="json").items()]))

@@ -17,12 +17,12 @@ from tell.console import clock, emit, say, table
 @click.option(
     "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
-@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="A corpus directory of the pair: [dev] looks at its dev split while training.")
+@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="A corpus directory of the pair: [dev] validates on its dev split while training.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="The adapter directory to write.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's seed.")
+@click.option("--seed", type=click.IntRange(min=0), help="A seed in place of the recipe's.")
 @click.option("--force", is_flag=True, help="Train again even if the adapter is already there.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
-@click.option("--dry-run", is_flag=True, help="Only say what it will take: tokens, steps, time and memory, measured on a few micro-batches.")
+@click.option("--dry-run", is_flag=True, help="Print only what the run will take: tokens, steps, time and memory, measured on a few micro-batches.")
 def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | None, seed: int | None, force: bool, restart: bool, dry_run: bool) -> None:
     """Train a LoRA adapter on mixed data.
 
@@ -41,8 +41,8 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | N
     if dry_run:
         from train.estimate import estimate
 
-        found = estimate(mixed, recipe)
-        emit(found, lambda: _estimated(found, recipe.dev.every > 0))
+        estimated = estimate(mixed, recipe)
+        emit(estimated, lambda: _estimated(estimated, recipe.dev.every > 0))
         return
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
@@ -93,17 +93,17 @@ def _estimated(e: dict[str, Any], looks: bool) -> Any:
 @click.option("--split", type=click.Choice(["test", "dev"]), default="dev", show_default=True, help="Which split of it.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
 def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
-    """The loss of each held-out segment under ADAPTER, given its reference."""
-    from tell.corpus.directory import read_corpus
+    """Write the loss of each held-out segment under ADAPTER, given its reference."""
+    from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl
-    from tell.records import read_pairs
     from train.losses import segment_losses
 
     pair = open_adapter(adapter).card.pair
-    if (found := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair", place=str(corpus), found=found, valid=pair)
-    rows = segment_losses(adapter, read_pairs(corpus / "pairs.jsonl", split))
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=pair)
+    rows = segment_losses(adapter, list(opened.pairs(split)))
     write_jsonl(out, rows)
     tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
     shown = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]

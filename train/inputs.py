@@ -1,4 +1,4 @@
-"""What a training run reads: the mix directory and the base it was counted for, verified, and what makes the run that run."""
+"""Reads and verifies the inputs of a training run, the mix directory and its base, and computes the identity of the run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FORMAT = 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run reads, verified: the mix's own report, the base it was counted for, and its examples as ids."""
+    """The verified inputs of a run: the report of the mix, the base that its tokens were counted with, and its examples as token ids."""
 
     mix: dict[str, Any]
     base: Base
     data: list[Tokenised]
-    names: list[str]
+    example_ids: list[str]
 
 
 def read_inputs(mixed: Path) -> Inputs:
@@ -48,33 +48,33 @@ def read_inputs(mixed: Path) -> Inputs:
     examples = read_examples(mixed / "mixed.jsonl")
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
-    ids = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
+    tokenised = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     give_back()
-    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, ids, strict=True)], [e.id for e in examples])
+    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)], [e.id for e in examples])
 
 
-# What decides how a run goes and not what it makes.
-_ASIDE = ("save_steps", "threads", "compile", "report_to")
-# Keys that came later count only where they are used: what was made before them is still known for what it is.
+# Options that decide how a run goes and not what adapter it makes.
+_NOT_IN_IDENTITY = ("save_steps", "threads", "compile", "report_to")
+# Keys of later versions are part of the identity only where they are used, so that runs of earlier versions keep theirs.
 _LATER = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
 
 
-def _told(options: BaseModel) -> dict[str, Any]:
+def _identity_options(options: BaseModel) -> dict[str, Any]:
     fields = type(options).model_fields
-    return {k: v for k, v in options.model_dump().items() if k not in _ASIDE and (k not in _LATER or v != fields[k].default)}
+    return {k: v for k, v in options.model_dump().items() if k not in _NOT_IN_IDENTITY and (k not in _LATER or v != fields[k].default)}
 
 
 def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str, Any]:
-    """Everything that decides the adapter's weights; `dev` is the hash of the segments that are looked at while training."""
+    """Everything that decides the adapter's weights; `dev` is the hash of the segments for validation."""
     return {
         "format": FORMAT,
         "mixed data": inputs.mix["sha256"],
-        # Beside the data: the turns are put around the examples when they are read.
+        # Not part of the data: the chat turns are added to the examples when they are read.
         **{k: v for k, v in inputs.mix["anchor"].items() if k == "chat"},
         "base": inputs.base.revision,
         "seed": recipe.seed,
-        **{f"train.{k}": v for k, v in _told(recipe.train).items()},
-        **{f"lora.{k}": v for k, v in _told(recipe.lora).items()},
+        **{f"train.{k}": v for k, v in _identity_options(recipe.train).items()},
+        **{f"lora.{k}": v for k, v in _identity_options(recipe.lora).items()},
         **({f"dev.{k}": v for k, v in recipe.dev.model_dump().items()} | {"dev split": dev} if recipe.dev.every else {}),
         "decoding": recipe.decoding.model_dump(),
         **({"notes": recipe.notes} if recipe.notes else {}),

@@ -1,4 +1,4 @@
-"""What an adapter finds hard: the loss of each held-out segment, given its reference.
+"""The loss of each held-out segment under an adapter, given its reference.
 
 Reads an adapter directory, its base and a corpus. Returns one row a segment: its tokens (reference and EOS) and their summed
 cross-entropy in nats. Cheaper and steadier than translating, and comparable between adapters of one base and one anchor.
@@ -42,12 +42,12 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     base = find_base(card.base.id)
     check_base(adapter, base.id, base.revision)
     if not pairs:
-        raise CorpusError("nothing to take the loss of", found="0 segments", valid="at least 1")
+        raise CorpusError("there are no segments to compute a loss for", found="0 segments", valid="at least 1")
     tokens = Tokens(base, card.anchor.chat)
-    # The opening is given, as it is when serving; so losses under different anchors are over the same tokens.
-    given = len(tokens.encode(card.anchor.opening))
+    # The opening is part of the prompt, as in serving, so losses under different anchors are over the same tokens.
+    opening_tokens = len(tokens.encode(card.anchor.opening))
     examples = [Example(f"task:{p.doc}:{p.line}", "task", card.anchor.prompt(p.source), card.anchor.opening, p.target) for p in pairs]
-    data = [Tokenised(ids, start + given, True) for ids, start in tokens.example_ids(examples)]
+    data = [Tokenised(ids, start + opening_tokens, True) for ids, start in tokens.example_ids(examples)]
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
     if not cuda:
@@ -62,12 +62,14 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     with torch.no_grad(), progress() as bar:
         task = bar.add_task("losses", total=len(data))
         for batch in micro_batches(list(range(len(data))), data, BATCH_TOKENS):
-            made = collate([data[i] for i in batch], base.eos_ids[0]).to(device)
-            losses = output_losses(response_states(model, made), weight, made.labels, getattr(causal.config, "final_logit_softcapping", None)).cpu()
-            at = 0
+            micro_batch = collate([data[i] for i in batch], base.eos_ids[0]).to(device)
+            losses = output_losses(
+                response_states(model, micro_batch), weight, micro_batch.labels, getattr(causal.config, "final_logit_softcapping", None)
+            ).cpu()
+            offset = 0
             for i in batch:
                 n = len(data[i].ids) - data[i].start
-                rows[i] = {"line": i + 1, "tokens": n, "nats": round(float(losses[at : at + n].double().sum()), 6)}
-                at += n
+                rows[i] = {"line": i + 1, "tokens": n, "nats": round(float(losses[offset : offset + n].double().sum()), 6)}
+                offset += n
             bar.advance(task, len(batch))
     return [rows[i] for i in range(len(data))]

@@ -13,9 +13,9 @@ from tell.extras import need, unused
 from tell.machine import bf16
 from tell.model.base import Base
 from train.config import LoraOptions, TrainOptions
-from train.output_layer import Words, output_loss
+from train.output_layer import SampledVocabulary, output_loss
 from train.plan import Tokenised
-from train.vllm_limits import targets
+from train.vllm_limits import lora_target_modules
 
 
 def pick_dtype(options: TrainOptions, cuda: bool) -> str:
@@ -41,21 +41,21 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         loader = transformers.AutoModelForCausalLM
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    more: dict[str, Any] = {}
+    quantisation_options: dict[str, Any] = {}
     if quantisation == "nf4":
         bits = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )
-        more = {"quantization_config": bits, "device_map": {"": device}}
+        quantisation_options = {"quantization_config": bits, "device_map": {"": device}}
     try:
         model = loader.from_pretrained(
             base.path,
             dtype=getattr(torch, dtype),
-            # Segments are short: on a processor plain products are faster than its fused attention, whose forward pass is slow in bfloat16.
+            # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
             attn_implementation="eager" if device == "cpu" else "sdpa",
             trust_remote_code=False,
             local_files_only=True,
-            **more,
+            **quantisation_options,
         )
     except (OSError, ValueError, RuntimeError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
@@ -64,14 +64,14 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=targets(model, lora.target_modules),
+        target_modules=lora_target_modules(model, lora.target_modules),
         use_rslora=lora.use_rslora,
         task_type="CAUSAL_LM",
         bias="none",
     )
     with warnings.catch_warnings(), unused():
         warnings.simplefilter("ignore")
-        # Kept in the compute dtype: the float32 masters live with the optimiser (train.optimiser).
+        # LoRA stays in the compute dtype: the optimiser holds the float32 master weights (train.optimiser).
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
     if quantisation == "none":
         model.to(device)
@@ -82,17 +82,17 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Keep only each layer's input on the way forward."""
+    """Let the forward pass keep only each layer's input."""
     model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def spread(model: Any) -> None:
-    """Spread the frozen weights of each layer over the processes (FSDP); they are gathered while the layer is computed. LoRA stays whole everywhere."""
+def shard_base(model: Any) -> None:
+    """Shard the frozen weights of each layer over the processes (FSDP); they are gathered while the layer is computed. Every process has the whole LoRA."""
     from torch.distributed.fsdp import fully_shard
 
-    mine = set(lora_parameters(model).values())
+    lora_weights = set(lora_parameters(model).values())
     for layer in model.get_base_model().get_decoder().layers:
-        fully_shard(layer, ignored_params=mine)
+        fully_shard(layer, ignored_params=lora_weights)
 
 
 def lora_parameters(model: Any) -> dict[str, Any]:
@@ -100,12 +100,12 @@ def lora_parameters(model: Any) -> dict[str, Any]:
     return dict(sorted((n, p) for n, p in model.named_parameters() if p.requires_grad))
 
 
-def compiles() -> bool:
+def can_compile() -> bool:
     """Whether torch.compile works here: it needs a C++ compiler and Python's headers (CPU) or Triton (GPU)."""
     import torch
 
     try:
-        # The first thing compiled decides whether Triton is there.
+        # Triton is looked for when the first function is compiled.
         with unused():
             torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
     except Exception:  # whatever a missing or broken tool chain raises
@@ -114,7 +114,7 @@ def compiles() -> bool:
 
 
 def compile_layers(model: Any) -> None:
-    """Compile each decoder layer, with lengths left free: norms, rotations and activations are fused, and the layers share their code."""
+    """Compile each decoder layer for any length: norms, rotations and activations are fused, and the layers share the code."""
     import torch
 
     # A layer that cannot be compiled for some shape runs as it is.
@@ -125,8 +125,8 @@ def compile_layers(model: Any) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """A micro-batch as tensors: `ids` (rows, length); `positions` of the same shape when rows are packed, else None; and where the n response
-    tokens are seen from: (`rows`, `columns`) (n,) of the hidden states that predict `labels` (n,).
+    """A micro-batch as tensors: `ids` (rows, length); `positions` of the same shape when rows are packed, else None; and the n response tokens:
+    `labels` (n,), which the hidden states at (`rows`, `columns`), (n,) each, predict.
     """
 
     ids: Any
@@ -141,24 +141,24 @@ class Batch:
 
 
 def collate(examples: Sequence[Tokenised], pad: int, packed: bool = False, pin: bool = False) -> Batch:
-    """Padded rows, one an example; or with `packed` one row of all of them, in which positions begin anew with each example.
+    """Padded rows, one for each example; or with `packed` one row of all examples, in which positions restart with each example.
 
-    Padding is on the right and no token attends to what comes after it, so there is no attention mask. In a packed row transformers reads
-    off the positions where an example begins, and lets none attend to another.
+    Padding is on the right and no token attends to later ones, so there is no attention mask. In a packed row transformers reads from the
+    positions where an example begins, and lets no example attend to another.
     """
     import torch
 
-    places = [(r, t) for r, e in enumerate(examples) for t in range(e.start - 1, len(e.ids) - 1)]
+    positions_of_labels = [(r, t) for r, e in enumerate(examples) for t in range(e.start - 1, len(e.ids) - 1)]
     positions = None
     if packed:
         starts = [0, *itertools.accumulate(len(e.ids) for e in examples)]
         ids = torch.tensor([[i for e in examples for i in e.ids]])
         positions = torch.tensor([[t for e in examples for t in range(len(e.ids))]])
-        rows, columns = torch.zeros(len(places), dtype=torch.long), torch.tensor([starts[r] + t for r, t in places], dtype=torch.long)
+        rows, columns = torch.zeros(len(positions_of_labels), dtype=torch.long), torch.tensor([starts[r] + t for r, t in positions_of_labels], dtype=torch.long)
     else:
         length = max(len(e.ids) for e in examples)
         ids = torch.tensor([e.ids + [pad] * (length - len(e.ids)) for e in examples])
-        rows, columns = torch.tensor([r for r, _ in places], dtype=torch.long), torch.tensor([t for _, t in places], dtype=torch.long)
+        rows, columns = torch.tensor([r for r, _ in positions_of_labels], dtype=torch.long), torch.tensor([t for _, t in positions_of_labels], dtype=torch.long)
     labels = torch.tensor([i for e in examples for i in e.ids[e.start :]], dtype=torch.long)
     parts = (ids, positions, rows, columns, labels)
     return Batch(*(None if t is None else t.pin_memory() for t in parts)) if pin else Batch(*parts)
@@ -170,14 +170,14 @@ def response_states(model: Any, batch: Batch) -> Any:
     return hidden[batch.rows, batch.columns]
 
 
-def backward(model: Any, batch: Batch, scale: float, words: Words) -> Any:
-    """Forward and backward for one micro-batch; gradients are left on the LoRA parameters.
+def backward(model: Any, batch: Batch, scale: float, words: SampledVocabulary) -> Any:
+    """Forward and backward pass of one micro-batch; gradients accumulate on the LoRA parameters.
 
-    Returns the summed cross-entropy over the response tokens (nats) as a tensor (); `scale` multiplies it in the gradient, so passing
-    1 / (response tokens in the step) makes the step's gradient that of the mean.
+    Returns the summed cross-entropy over the response tokens (nats) as a tensor (). `scale` multiplies the gradient: with
+    1 / (response tokens in the step), the step's gradient is that of the mean.
     """
-    picked = response_states(model, batch)
+    states = response_states(model, batch)
     softcap = getattr(model.get_base_model().config, "final_logit_softcapping", None)
-    loss, gradient = output_loss(picked.detach(), words.weight, words.places(batch.labels), softcap, words.bias)
-    picked.backward(gradient * scale)
+    loss, gradient = output_loss(states.detach(), words.weight, words.places(batch.labels), softcap, words.bias)
+    states.backward(gradient * scale)
     return loss

@@ -1,6 +1,6 @@
-"""AdamW on float32 masters of the LoRA weights, which the model holds in its compute dtype.
+"""AdamW on float32 master weights of the LoRA, which the model holds in its compute dtype.
 
-bfloat16 keeps 8 bits of mantissa: an update smaller than 1/256 of a weight would be rounded away if applied to it directly.
+bfloat16 keeps 8 bits of mantissa: an update smaller than 1/256 of a weight would be rounded away if it were applied directly.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from train.config import TrainOptions
 
 
-class Masters:
-    """The float32 weights, their gradients and AdamW's moments; `model_params` follow after each step."""
+class MasterWeights:
+    """The float32 weights, their gradients and AdamW's moments; the model's own tensors (`params`) are updated after each step."""
 
     def __init__(self, params: dict[str, Any], options: TrainOptions):
         import torch
@@ -24,8 +24,8 @@ class Masters:
             list(self.masters.values()), lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay, fused=True
         )
 
-    def collect(self) -> None:
-        """Add the model's gradients to the masters' and clear them."""
+    def add_gradients(self) -> None:
+        """Add the model's gradients to those of the master weights, and clear the model's."""
         for n, p in self.params.items():
             if p.grad is not None:
                 self.masters[n].grad.add_(p.grad)
@@ -40,31 +40,31 @@ class Masters:
             for group in self.adamw.param_groups:
                 group["lr"] = rate
             self.adamw.step()
-            self.publish()
-        self.drop()
+            self.update_model()
+        self.clear_gradients()
         return norm
 
-    def drop(self) -> float:
-        """Forget the gradients, those still on the model too. Returns NaN, the norm of nothing."""
+    def clear_gradients(self) -> float:
+        """Clear the gradients, those on the model too. Returns NaN, the norm of no gradient."""
         for n, m in self.masters.items():
             m.grad.zero_()
             self.params[n].grad = None
         return float("nan")
 
-    def publish(self) -> None:
-        """Round the masters into the model's own tensors."""
+    def update_model(self) -> None:
+        """Round the master weights into the model's own tensors."""
         for n, p in self.params.items():
             p.data.copy_(self.masters[n])
 
     def tensors(self) -> dict[str, Any]:
-        """Everything a checkpoint must hold: masters and both moments, by name."""
-        out = {}
+        """The tensors of a checkpoint: master weights and both moments, by name."""
+        tensors = {}
         for n, m in self.masters.items():
-            out[f"master:{n}"] = m
+            tensors[f"master:{n}"] = m
             for key in ("exp_avg", "exp_avg_sq"):
                 if m in self.adamw.state:
-                    out[f"{key}:{n}"] = self.adamw.state[m][key]
-        return out
+                    tensors[f"{key}:{n}"] = self.adamw.state[m][key]
+        return tensors
 
     def restore(self, tensors: dict[str, Any], steps: int) -> None:
         import torch
@@ -75,4 +75,4 @@ class Masters:
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = tensors[f"{key}:{n}"].to(m.device).clone()
             self.adamw.state[m] = state
-        self.publish()
+        self.update_model()

@@ -1,9 +1,9 @@
-"""The output layer: cross-entropy of response tokens and its gradient, over every word or over those that matter.
+"""The output layer: cross-entropy of response tokens and its gradient, over the whole vocabulary or a sample of it.
 
 It is the costliest part of a small base with a large vocabulary (262,144 words for Gemma 3). Two things make it cheap. It is frozen, so
 the gradient has a closed form, (softmax - onehot) @ weight, and autograd need not keep copies of the logits. And most of its words are
 in no response of the data: the normaliser is summed over the data's own words, and the rest is estimated from a fresh sample each step
-(importance sampling as in Jean et al. 2015, arXiv 1412.2007, with every word of the data always included).
+(importance sampling as in Jean et al. 2015, arXiv 1412.2007; every word of the data is always included).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 CHUNK, CHUNK_CUDA = 1 << 25, 1 << 28
 
 
-class Words:
-    """The words of the output layer that a step's softmax runs over.
+class SampledVocabulary:
+    """The words of the output layer that a step's softmax is computed over.
 
-    `weight` is the whole layer (words, d). Words in `used` are always there; of the others `negatives` are drawn anew by `draw`, each
-    standing for as many as were left out. All words are taken when that is no fewer, or when `negatives` is 0.
+    `weight` is the whole layer (words, d). Words in `used` are always included; `draw` samples `negatives` of the others, and each represents
+    an equal part of all of them. All words are included when `negatives` is 0, or at least as many as there are others.
     """
 
     def __init__(self, weight: Any, used: Iterable[int], negatives: int, seed: int):
@@ -45,13 +45,13 @@ class Words:
         self.bias[len(keep) :] = math.log(len(self._rest) / negatives)
 
     def draw(self, step: int) -> None:
-        """The sample for one optimiser step: it depends on the seed and the step alone, so that a resumed run draws the same."""
+        """Draw the sample of one optimiser step. It depends on the seed and the step alone, so that a resumed run draws the same."""
         if self.all:
             return
         import torch
 
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
-        # With replacement: the estimate of the normaliser is unbiased, and drawing costs nothing.
+        # With replacement: the estimate of the normaliser is unbiased, and drawing is cheap.
         drawn = self._rest[torch.randint(len(self._rest), (self._negatives,), generator=generator)]
         self.weight = torch.cat([self._kept, self._weight[drawn.to(self._weight.device)]])
 
@@ -71,7 +71,7 @@ def _logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
 
 def _chunks(hidden: Any, weight: Any) -> list[slice]:
     rows = max(1, (CHUNK_CUDA if hidden.is_cuda else CHUNK) // len(weight))
-    return [slice(at, at + rows) for at in range(0, len(hidden), rows)]
+    return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
 
 def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None = None) -> Any:
@@ -85,7 +85,7 @@ def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None =
 def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[Any, Any]:
     """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d).
 
-    The sum stays a float64 tensor (): reading it would make a GPU's host wait.
+    The sum stays a float64 tensor (): reading its value would make the host wait for the GPU.
     """
     import torch
 
@@ -93,16 +93,16 @@ def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = N
     total = torch.zeros((), dtype=torch.float64, device=hidden.device)
     with torch.no_grad():
         for part in _chunks(hidden, weight):
-            wanted = labels[part]
-            row = torch.arange(len(wanted), device=hidden.device)
+            labels_of_part = labels[part]
+            row = torch.arange(len(labels_of_part), device=hidden.device)
             logits = _logits(hidden[part], weight, softcap)
             slope = 1 - (logits / softcap) ** 2 if softcap else None
             if bias is not None:
                 logits += bias
-            total += (torch.logsumexp(logits, -1) - logits[row, wanted]).sum()
-            p = torch.softmax(logits, -1)
-            p[row, wanted] -= 1
+            total += (torch.logsumexp(logits, -1) - logits[row, labels_of_part]).sum()
+            probabilities = torch.softmax(logits, -1)
+            probabilities[row, labels_of_part] -= 1
             if slope is not None:
-                p *= slope
-            gradient[part] = p.to(hidden.dtype) @ weight
+                probabilities *= slope
+            gradient[part] = probabilities.to(hidden.dtype) @ weight
     return total, gradient

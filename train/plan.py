@@ -1,4 +1,4 @@
-"""Which examples make up which optimiser step: decided before the first step, from the mixed order and the seed alone."""
+"""Assigns examples to optimiser steps, before the first step, from the mixed order and the seed alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from train.config import TrainOptions
 
-# What one more forward and backward pass costs, in tokens: on two CPU cores about a tenth of a second.
+# The cost of one more forward and backward pass, in tokens: on two CPU cores about a tenth of a second.
 PASS = 48
 # Examples in one micro-batch, at most: keeps the search short when steps are very large.
 WINDOW = 512
@@ -25,7 +25,7 @@ class Tokenised:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """The indices of its examples, in order. `tokens` counts every token, `targets` those the loss is on."""
+    """`members`: the indices of the step's examples, in order. `tokens` counts every token, `targets` those that the loss is computed on."""
 
     members: list[int]
     tokens: int
@@ -34,7 +34,7 @@ class Step:
 
 
 def epoch_order(n: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
-    """The mixed order for the first epoch, a fresh shuffle for each later one, unless the mix was ordered on purpose."""
+    """The mixed order for the first epoch and a new shuffle for each later one; the mixed order for all where it was chosen on purpose."""
     order = list(range(n))
     if epoch and reshuffle:
         random.Random(f"order:{seed}:{epoch}").shuffle(order)
@@ -42,9 +42,9 @@ def epoch_order(n: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
 
 
 def micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
-    """Split by length so that little is padding: each micro-batch times its longest example stays within `limit` tokens.
+    """Split examples by length so that padding is small: a micro-batch has at most `limit` tokens, its examples times the longest.
 
-    Of all ways to cut the examples, sorted by length, the one whose padded tokens, and PASS for each micro-batch, are fewest.
+    Of all ways to cut the examples, sorted by length, this is the one with the fewest padded tokens plus PASS for each micro-batch.
     """
     order = sorted(indices, key=lambda i: (len(data[i].ids), i))
     lengths = [len(data[i].ids) for i in order]
@@ -65,7 +65,7 @@ def micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> 
 
 
 def packed_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
-    """Split into rows that hold at most `limit` tokens each, one example after another: the longest first, each into the first row with room."""
+    """Pack examples into rows of at most `limit` tokens each: the longest first, each into the first row with room for it."""
     rows: list[list[int]] = []
     room: list[int] = []
     for i in sorted(indices, key=lambda i: (-len(data[i].ids), i)):
@@ -81,7 +81,7 @@ def packed_batches(indices: list[int], data: Sequence[Tokenised], limit: int) ->
 
 
 def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshuffle: bool = True) -> list[Step]:
-    """Every step of every epoch. Each example appears exactly once per epoch; the last step of an epoch may be smaller."""
+    """Every step of every epoch. Each example is used exactly once per epoch; the last step of an epoch may be smaller."""
     steps = []
     for epoch in range(options.epochs):
         group: list[int] = []
@@ -108,7 +108,7 @@ def make_plan(data: Sequence[Tokenised], options: TrainOptions, seed: int, reshu
 
 
 def learning_rate(step: int, total: int, options: TrainOptions) -> float:
-    """The rate for step 0 .. total-1: linear warm-up, then the schedule down to a tenth (cosine) or to zero (linear)."""
+    """The rate of step 0 to total - 1: linear warm-up, then the schedule down to a tenth (cosine) or to zero (linear)."""
     import math
 
     warm = int(total * options.warmup)

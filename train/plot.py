@@ -62,7 +62,7 @@ def _png(rows: list[dict[str, Any]], title: str) -> bytes:
     mean = smoothed(losses)
     panels[0].plot(steps, losses, color=_FAINT, linewidth=0.8, marker="." if len(rows) < 50 else None, label="each step")
     panels[0].plot(steps, mean, color=_LOSS, linewidth=1.8, label="smoothed")
-    # A few steps at the start, far above the rest, would press all that matters into a line.
+    # A few steps at the start are far above the rest: they are left out of the range, which would flatten the curve.
     low, high = min(losses), max(losses)
     inside = sorted(losses)[int(len(losses) * 0.99)] if len(losses) >= 100 else high
     panels[0].set_ylim(low - 0.05 * (inside - low or 1), inside + 0.1 * (inside - low or 1))
@@ -81,9 +81,9 @@ def _png(rows: list[dict[str, Any]], title: str) -> bytes:
     panels[-1].set_xlabel("optimiser step", fontsize=10)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    out = io.BytesIO()
-    figure.savefig(out, dpi=150, metadata={"Software": None})
-    return out.getvalue()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _axes(axes: Any, title: str) -> None:

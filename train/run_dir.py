@@ -1,10 +1,10 @@
-"""The directory of a run, `<adapter>.run/`: whose it is, who works in it, and what is left when the work ends.
+"""The directory of a run, `<adapter>.run/`: which run it belongs to, which process works in it, and what stays after the run.
 
-lock            held (flock) by the one process that trains here, with its pid; gone when that ends well
-run.json        what the run is, until it has finished: it is continued as itself or not at all
-status.json     for good: state, steps, pair, base, when, and what went wrong
-step-*/, best/  checkpoints, until it has finished
-metrics.jsonl   for good
+lock            the process that trains here holds it (flock); it has its pid; removed when the process ends well
+run.json        the settings of the run, until it has finished: only the same run continues
+status.json     stays: state, steps, pair, base, times, and what went wrong
+step-*/, best/  checkpoints, until the run has finished
+metrics.jsonl   stays
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tell.console import say
 from tell.errors import RecipeError, TellmtError
 from tell.files import write_json
-from train.checkpoint import METRICS, room
+from train.checkpoint import METRICS, report_full_disk
 
 LOCK, RUN, STATUS, BEST = "lock", "run.json", "status.json", "best"
-# Whoever only looks whether a run is going on holds the lock for an instant.
+# Seconds to wait for the lock: a process that only asks whether a run is going on holds it for an instant.
 _PATIENCE = 1.0
-# How tell.files names what is on its way to `name`: `.name.new.` or `.name.old.` for directories, `.name.` for files, and eight characters.
-_ASIDE = re.compile(r"\.(?P<name>.+?)(?P<kind>\.new|\.old)?\.[a-z0-9_]{8}")
+# How tell.files names a partial write of `name`: `.name.new.` or `.name.old.` for directories, `.name.` for files, and eight characters.
+_PARTIAL = re.compile(r"\.(?P<name>.+?)(?P<kind>\.new|\.old)?\.[a-z0-9_]{8}")
 
 
 class Status(BaseModel):
@@ -73,18 +73,18 @@ def _write_status(run_dir: Path, status: Status) -> None:
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """This process alone in `run_dir`. Raises TellmtError with the pid of the one that is there already."""
+    """Hold the lock of `run_dir`. Raises TellmtError with the pid of the process that holds it already."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    fd = _lock(run_dir)
+    lock_fd = _lock(run_dir)
     try:
         # The pid is for people; a full disk must not keep a run from saying so itself.
         with suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(lock_fd, 0)
+            os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         (run_dir / LOCK).unlink(missing_ok=True)
-        os.close(fd)
+        os.close(lock_fd)
 
 
 def _lock(run_dir: Path) -> int:
@@ -93,13 +93,13 @@ def _lock(run_dir: Path) -> int:
         fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before takes its file away as it leaves: a lock on that one keeps nobody out.
+            # The last holder removes its file as it leaves: a lock on that file keeps nobody out.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(file)):
                     return fd
         except BlockingIOError:
             if time.monotonic() > until:
-                _, pid = holder(run_dir)
+                _, pid = lock_holder(run_dir)
                 os.close(fd)
                 raise TellmtError(
                     "another process trains here",
@@ -114,7 +114,7 @@ def _lock(run_dir: Path) -> int:
         os.close(fd)
 
 
-def holder(run_dir: Path) -> tuple[bool, int | None]:
+def lock_holder(run_dir: Path) -> tuple[bool, int | None]:
     """(whether a process trains here, its pid if it is known)."""
     try:
         fd = os.open(run_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC)
@@ -132,31 +132,31 @@ def holder(run_dir: Path) -> tuple[bool, int | None]:
         os.close(fd)
 
 
-def clear_asides(folder: Path, only: str | None = None) -> None:
-    """Remove what killed writers left on its way in `folder` (only to the name `only`, if given); what they had moved away is put back."""
+def clear_partial_writes(folder: Path, only: str | None = None) -> None:
+    """Remove partial writes that killed processes left in `folder` (only those of the name `only`, if given), and put back what they had moved away."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
-        found = _ASIDE.fullmatch(path.name)
-        if not found or (only is not None and found["name"] != only) or (only is not None and not found["kind"]):
+        match = _PARTIAL.fullmatch(path.name)
+        if not match or (only is not None and match["name"] != only) or (only is not None and not match["kind"]):
             continue
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
             continue
-        old, place = path / found["name"], folder / found["name"]
+        old, place = path / match["name"], folder / match["name"]
         # Killed between moving the old one away and the new one in.
-        if found["kind"] == ".old" and old.exists() and not place.exists():
+        if match["kind"] == ".old" and old.exists() and not place.exists():
             os.replace(old, place)
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _checkpoints(run_dir: Path) -> list[Path]:
+def _checkpoint_paths(run_dir: Path) -> list[Path]:
     return [*run_dir.glob("step-*"), *([run_dir / BEST] if (run_dir / BEST).exists() else [])]
 
 
-def _same(run_dir: Path, identity: dict[str, Any]) -> list[str]:
-    """The names of what differs from the unfinished run that lies here. Raises RecipeError when what it is cannot be read."""
+def _changed_settings(run_dir: Path, identity: dict[str, Any]) -> list[str]:
+    """The settings that differ from those of the unfinished run in this directory. Raises RecipeError when its record cannot be read."""
     try:
-        old = json.loads((run_dir / RUN).read_bytes())
-        return sorted(k for k in {*old, *identity} if old.get(k) != identity.get(k))
+        recorded = json.loads((run_dir / RUN).read_bytes())
+        return sorted(k for k in {*recorded, *identity} if recorded.get(k) != identity.get(k))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise RecipeError("the record of an unfinished run is damaged", place=str(run_dir / RUN), valid="--restart to discard that run") from None
 
@@ -167,62 +167,62 @@ def claim(run_dir: Path, identity: dict[str, Any], restart: bool, force: bool = 
     Raises RecipeError naming what changed when it holds checkpoints of another run.
     """
     if not restart and (run_dir / RUN).exists():
-        changed = _same(run_dir, identity)
+        changed = _changed_settings(run_dir, identity)
         if not changed:
             return True
         if not force:
             raise RecipeError(
-                "an unfinished run with other settings lies here",
+                "this directory holds an unfinished run with other settings",
                 place=str(run_dir),
                 found=f"changed: {', '.join(changed)}",
                 valid="the same settings, or --restart to discard it",
             )
-    # Without run.json nobody knows whose checkpoints these are. What is not ours stays.
+    # Without run.json nobody knows which run these checkpoints belong to. Files that no run wrote stay.
     for name in (RUN, STATUS, METRICS, "non-finite.json", "training.png"):
         (run_dir / name).unlink(missing_ok=True)
-    for path in _checkpoints(run_dir):
+    for path in _checkpoint_paths(run_dir):
         shutil.rmtree(path, ignore_errors=True)
     write_json(run_dir / RUN, identity)
     return False
 
 
 def _finish(run_dir: Path, status: Status) -> None:
-    # In this order: from here on the checkpoints are nobody's, and status.json says so when they are gone.
+    # In this order: without run.json the checkpoints belong to no run, and status.json says finished only when they are gone.
     (run_dir / RUN).unlink(missing_ok=True)
-    for path in _checkpoints(run_dir):
+    for path in _checkpoint_paths(run_dir):
         shutil.rmtree(path, ignore_errors=True)
     _write_status(run_dir, status)
 
 
 @contextmanager
-def session(out: Path, run_dir: Path, identity: dict[str, Any], status: Status, restart: bool, force: bool) -> Iterator[None]:
-    """The work of a run, under its lock: its state is in status.json whatever happens, and nothing but that and its metrics is left of it when it is done."""
-    with room(run_dir), locked(run_dir):
-        clear_asides(run_dir)
-        clear_asides(out.parent, only=out.name)
+def run_session(out: Path, run_dir: Path, identity: dict[str, Any], status: Status, restart: bool, force: bool) -> Iterator[None]:
+    """The lock of a run for as long as it works. status.json has the state however the run ends; a finished run leaves only that and its metrics."""
+    with report_full_disk(run_dir), locked(run_dir):
+        clear_partial_writes(run_dir)
+        clear_partial_writes(out.parent, only=out.name)
         if claim(run_dir, identity, restart, force) and (old := read_status(run_dir)):
             status = status.model_copy(update={"started": old.started})
         _write_status(run_dir, status)
         try:
-            with room(run_dir):
+            with report_full_disk(run_dir):
                 yield
         except BaseException as e:
             # Signals end a run with 128 and their number.
             stopped = isinstance(e, KeyboardInterrupt) or getattr(e, "exit_code", 0) > 128
-            said = "" if isinstance(e, KeyboardInterrupt) else (str(e).strip().split("\n")[0] or type(e).__name__)
-            _write_status(run_dir, status.model_copy(update={"state": "stopped" if stopped else "failed", "message": said[:1000]}))
+            reason = "" if isinstance(e, KeyboardInterrupt) else (str(e).strip().split("\n")[0] or type(e).__name__)
+            _write_status(run_dir, status.model_copy(update={"state": "stopped" if stopped else "failed", "message": reason[:1000]}))
             raise
         _finish(run_dir, status.model_copy(update={"state": "finished"}))
 
 
-def tidy(out: Path, run_dir: Path, identity: dict[str, Any], status: Status) -> None:
-    """What a run that wrote its adapter, and was killed then, did not come to: for when the adapter is found to be there."""
-    known = read_status(run_dir)
-    if not run_dir.is_dir() or (known and known.state == "finished" and not (run_dir / RUN).exists() and not (run_dir / LOCK).exists()):
+def finish_killed_run(out: Path, run_dir: Path, identity: dict[str, Any], status: Status) -> None:
+    """Clean up after a run that wrote its adapter and was killed before it had finished; called when the adapter exists already."""
+    old_status = read_status(run_dir)
+    if not run_dir.is_dir() or (old_status and old_status.state == "finished" and not (run_dir / RUN).exists() and not (run_dir / LOCK).exists()):
         return
     with suppress(TellmtError, OSError), locked(run_dir):
-        if (run_dir / RUN).exists() and _same(run_dir, identity):
+        if (run_dir / RUN).exists() and _changed_settings(run_dir, identity):
             return
-        clear_asides(run_dir)
-        clear_asides(out.parent, only=out.name)
-        _finish(run_dir, status.model_copy(update={"started": known.started if known else status.started, "state": "finished"}))
+        clear_partial_writes(run_dir)
+        clear_partial_writes(out.parent, only=out.name)
+        _finish(run_dir, status.model_copy(update={"started": old_status.started if old_status else status.started, "state": "finished"}))

@@ -1,7 +1,7 @@
-"""What runs there are below a directory: reads `<adapter>.run/` directories and what lies beside them; writes nothing.
+"""Lists the runs below a directory: reads `<adapter>.run/` directories and the files beside them; writes nothing.
 
-A run is told by its status.json, its lock, its metrics and its checkpoints; its scores are those on the adapter's card, those of the gate's
-verdict, and those of a scores.json beside it that is of these weights. What cannot be read is said in the run's line and stops nothing.
+The state of a run comes from its status.json, lock, metrics and checkpoints. Its scores come from the adapter's card, from the gate's verdict,
+and from a scores.json beside it that names the same weights. A run that cannot be read has the reason in its line, and the others are listed.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any, Literal
 from tell.adapter.card import CARD, Card, read_card
 from tell.errors import TellmtError
 from train.checkpoint import METRICS
-from train.run_dir import RUN, STATUS, Status, holder, read_status
+from train.run_dir import RUN, STATUS, Status, lock_holder, read_status
 
-# Directories below the one that is asked for: a study keeps its runs three deep.
+# How many levels of directories are searched: a study keeps its runs three levels deep.
 DEPTH = 6
-_SPENT = {"node_modules", "__pycache__", "site-packages"}
-_UNREAD = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_SKIPPED = {"node_modules", "__pycache__", "site-packages"}
+_READ_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """One line of `tellmt runs`. What is not known is None."""
+    """One line of `tellmt runs`. A value that is not known is None."""
 
     path: str
     state: Literal["running", "stopped", "failed", "finished", "unreadable"]
-    # Why it failed or cannot be read, or what stopped it.
+    # Why the run failed, stopped or cannot be read.
     message: str = ""
     pid: int | None = None
     pair: str | None = None
     base: str | None = None
-    # Steps done: those a stopped run goes on from, or else those of the last row of metrics.jsonl.
+    # Steps done: for a stopped run those in its newest checkpoint, else those of the last row of metrics.jsonl.
     step: int | None = None
     total: int | None = None
     loss: float | None = None
@@ -62,36 +62,36 @@ def _directories(root: Path) -> Iterator[Path]:
         here = Path(folder)
         yield from (here / n for n in names if n.endswith(".run") and not n.startswith(".") and not (here / n).is_symlink())
         deep = len(here.relative_to(root).parts) >= DEPTH
-        names[:] = [] if deep else [n for n in names if not n.startswith(".") and not n.endswith(".run") and n not in _SPENT]
+        names[:] = [] if deep else [n for n in names if not n.startswith(".") and not n.endswith(".run") and n not in _SKIPPED]
 
 
 def read_run(run_dir: Path, root: Path) -> Run:
-    shown = os.path.relpath(run_dir, root) if run_dir != root else str(run_dir)
+    name = os.path.relpath(run_dir, root) if run_dir != root else str(run_dir)
     try:
-        return _read(run_dir, shown)
-    except _UNREAD as e:
-        return Run(shown, "unreadable", message=f"{e.strerror}" if isinstance(e, OSError) else f"damaged ({type(e).__name__}: {e})")
+        return _read(run_dir, name)
+    except _READ_ERRORS as e:
+        return Run(name, "unreadable", message=f"{e.strerror}" if isinstance(e, OSError) else f"damaged ({type(e).__name__}: {e})")
 
 
-def _read(run_dir: Path, shown: str) -> Run:
+def _read(run_dir: Path, name: str) -> Run:
     names = set(os.listdir(run_dir))
-    held, pid = holder(run_dir)
-    if not held and not names & {STATUS, RUN, METRICS}:
-        return Run(shown, "unreadable", message="not a run of tellmt train")
+    running, pid = lock_holder(run_dir)
+    if not running and not names & {STATUS, RUN, METRICS}:
+        return Run(name, "unreadable", message="not a run of tellmt train")
     adapter = run_dir.with_name(run_dir.name.removesuffix(".run"))
     status, card = read_status(run_dir), _card(adapter)
-    rows = _rows(run_dir / METRICS)
+    rows = _metric_rows(run_dir / METRICS)
     last = rows[-1] if rows else {}
     saved = max((int(n[5:]) for n in names if n.startswith("step-") and n[5:].isdigit()), default=0)
-    state, message = _state(status, held, names, card)
+    state, message = _state(status, running, names, card)
     seconds = last.get("seconds") or 0
     looks = [r["dev_chrf"] for r in rows if isinstance(r.get("dev_chrf"), (int, float))]
-    touched = max((run_dir / n).stat().st_mtime for n in names & {STATUS, RUN, METRICS}) if names & {STATUS, RUN, METRICS} else None
+    updated = max((run_dir / n).stat().st_mtime for n in names & {STATUS, RUN, METRICS}) if names & {STATUS, RUN, METRICS} else None
     return Run(
-        path=shown,
+        path=name,
         state=state,
         message=message,
-        pid=pid if held else None,
+        pid=pid if running else None,
         pair=status.pair if status else card.pair if card else None,
         base=status.base if status else card.base.id if card else None,
         step=last.get("step", 0) if state in ("running", "finished") else saved,
@@ -99,9 +99,9 @@ def _read(run_dir: Path, shown: str) -> Run:
         loss=last.get("loss"),
         tokens_per_second=round(last["tokens"] / seconds, 1) if seconds else None,
         started=status.started if status else None,
-        updated=None if touched is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(touched)),
+        updated=None if updated is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(updated)),
         best_dev_chrf=max(looks, default=None),
-        # Those of an adapter that this run is about to replace are not the run's.
+        # An unfinished run is about to replace the adapter that lies there: those scores are not its own.
         scores=tuple(_scores(adapter, card)) if card and state == "finished" else (),
     )
 
@@ -110,7 +110,7 @@ def _state(status: Status | None, held: bool, names: set[str], card: Card | None
     if held:
         return "running", ""
     if status is None:
-        # Runs of before there was a status.json, and those whose status is damaged.
+        # Runs of versions without status.json, and runs whose status is damaged.
         return ("stopped", "its status.json cannot be read" if STATUS in names else "") if RUN in names or card is None else ("finished", "")
     if status.state == "running":
         return "stopped", "killed"
@@ -123,7 +123,7 @@ def _card(adapter: Path) -> Card | None:
     return None
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _metric_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl that can be read: the last one of a killed run may be torn."""
     rows = []
     with suppress(FileNotFoundError):
@@ -137,28 +137,28 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 def _scores(adapter: Path, card: Card) -> Iterator[dict[str, Any]]:
     """{"name", "chrf", "bleu", "signatures", "from"} of each test set and of the gate's dev split, each test set once."""
-    found = [(s, "card") for s in card.scores]
+    sources = [(s, "card") for s in card.scores]
     files = [adapter.parent / "scores.json", *sorted(adapter.parent.glob("*/scores.json"))]
     for file in files:
-        with suppress(*_UNREAD):
+        with suppress(*_READ_ERRORS):
             scores = json.loads(file.read_bytes())
             if scores["adapter"]["weights"] == card.files:
-                found.append((scores, os.path.relpath(file, adapter.parent)))
+                sources.append((scores, os.path.relpath(file, adapter.parent)))
     seen = set()
-    for scores, place in found:
-        with suppress(*_UNREAD):
-            line = _line(str(scores["name"]), scores["systems"]["adapter"], place)
+    for scores, place in sources:
+        with suppress(*_READ_ERRORS):
+            line = _score_row(str(scores["name"]), scores["systems"]["adapter"], place)
             if (key := (line["name"], line["chrf"], line["bleu"])) not in seen:
                 seen.add(key)
                 yield line
-    with suppress(*_UNREAD):
+    with suppress(*_READ_ERRORS):
         file = adapter.with_name(f"{adapter.name}.verdict.json")
         verdict = card.verdict or json.loads(file.read_bytes())
         if verdict["adapter"]["weights"] == card.files:
-            yield {**_line("dev", verdict["metrics"]["adapter"], "card" if card.verdict else file.name), "passed": verdict["passed"]}
+            yield {**_score_row("dev", verdict["metrics"]["adapter"], "card" if card.verdict else file.name), "passed": verdict["passed"]}
 
 
-def _line(name: str, system: dict[str, Any], place: str) -> dict[str, Any]:
+def _score_row(name: str, system: dict[str, Any], place: str) -> dict[str, Any]:
     chrf, bleu = system["chrf"], system["bleu"]
     signatures = {"chrf": chrf["signature"], "bleu": bleu["signature"]}
     return {"name": name, "chrf": float(chrf["score"]), "bleu": float(bleu["score"]), "signatures": signatures, "from": place}

@@ -25,35 +25,35 @@ def runs(directory: Path) -> None:
 
     if not directory.is_dir():
         raise BadInput("no such directory", place=str(directory), valid="one that runs were trained in")
-    found = find_runs(directory)
-    if not found:
+    run_list = find_runs(directory)
+    if not run_list:
         say(f"no runs in {directory}, nor {DEPTH} directories deep below it")
-    emit({"directory": str(directory), "runs": [dataclasses.asdict(r) for r in found]}, lambda: _shown(found) if found else None)
+    emit({"directory": str(directory), "runs": [dataclasses.asdict(r) for r in run_list]}, lambda: _table(run_list) if run_list else None)
 
 
-def _shown(found: list[Run]) -> Any:
-    states = Counter[str](r.state for r in found)
-    title = f"{len(found):,} runs: {', '.join(f'{n:,} {state}' for state, n in sorted(states.items()))}"
-    rows = [["\n".join(filter(None, cell)) for cell in (_run(r), _doing(r), _steps(r), _scores(r))] for r in found]
+def _table(run_list: list[Run]) -> Any:
+    states = Counter[str](r.state for r in run_list)
+    title = f"{len(run_list):,} runs: {', '.join(f'{n:,} {state}' for state, n in sorted(states.items()))}"
+    rows = [["\n".join(filter(None, cell)) for cell in (_run_cell(r), _state_cell(r), _step_cell(r), _score_cell(r))] for r in run_list]
     return table(title, ["run", "state", "steps", "scores (signatures with --json)"], rows)
 
 
-def _run(r: Run) -> list[str]:
+def _run_cell(r: Run) -> list[str]:
     return [r.path, " ".join(x for x in (r.pair, r.base) if x)]
 
 
-def _doing(r: Run) -> list[str]:
+def _state_cell(r: Run) -> list[str]:
     state = f"running, pid {r.pid}" if r.state == "running" and r.pid else r.state
     when = [f"{word} {at.replace('T', ' ').removesuffix('Z')}" for word, at in (("from", r.started), ("to", r.updated)) if at]
     return [f"{state}: {r.message}" if r.message else state, *when]
 
 
-def _steps(r: Run) -> list[str]:
+def _step_cell(r: Run) -> list[str]:
     steps = "" if r.step is None else f"{r.step:,} of {r.total:,}" if r.total else f"{r.step:,}"
     loss = "" if r.loss is None else f"loss {r.loss:.3f}"
     return [steps, loss, "" if r.tokens_per_second is None else f"{r.tokens_per_second:,.0f} tokens/s"]
 
 
-def _scores(r: Run) -> list[str]:
+def _score_cell(r: Run) -> list[str]:
     dev = "" if r.best_dev_chrf is None else f"best dev chrF2 {r.best_dev_chrf:.2f}"
     return [dev, *(f"{s['name']}: chrF2 {s['chrf']:.1f}, BLEU {s['bleu']:.1f}{'' if s.get('passed', True) else ', refused by the gate'}" for s in r.scores)]

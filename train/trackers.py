@@ -1,7 +1,7 @@
-"""The programs that follow a run beside metrics.jsonl: TensorBoard, MLflow or W&B, through accelerate's trackers.
+"""Experiment trackers beside metrics.jsonl: TensorBoard, MLflow or W&B, through accelerate.
 
-Writes `tensorboard/` in the run's directory, `mlflow/` and `wandb/` there too unless their own environment variables point elsewhere, and
-trackers.json, by which a resumed run finds its log again. A tracker that fails in the middle of a run is left out with a warning.
+Writes to the run's directory: `tensorboard/`, `mlflow/` and `wandb/` unless their own environment variables point elsewhere, and trackers.json,
+from which a resumed run continues its log. A tracker that fails during a run is left out with a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tell.files import write_json
 from train.config import Recipe
 
 IDS = "trackers.json"
-# Of a row of metrics.jsonl, and the speed of the last steps.
+# The logged keys of a row of metrics.jsonl, and the speed of the last steps.
 _LOGGED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "dev_chrf")
 
 
@@ -34,7 +34,7 @@ def check(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The logs of one run, going on after step `first`. Raises TellmtError when one cannot be opened."""
+    """The open trackers of one run, which continue after step `first`. Raises TellmtError when one cannot be opened."""
 
     def __init__(self, run_dir: Path, recipe: Recipe, title: str, first: int):
         self._open: dict[str, Any] = {}
@@ -45,7 +45,7 @@ class Trackers:
         import torch
         from accelerate import PartialState
 
-        # The trackers ask it who writes; it is there already where there are several processes.
+        # The trackers read from it which process writes; with several processes it exists already.
         PartialState(cpu=not torch.cuda.is_available())
         ids = _ids(run_dir) if first else {}
         for name in names:
@@ -83,7 +83,7 @@ def _tracker(name: str, run_dir: Path, title: str, first: int, ids: dict[str, st
     from accelerate import tracking
 
     if name == "tensorboard":
-        # What an earlier attempt logged beyond the checkpoint is logged again: readers drop it from here on.
+        # The steps after the checkpoint are logged again: readers drop what an earlier attempt logged of them.
         return tracking.TensorBoardTracker("tensorboard", logging_dir=str(run_dir), purge_step=first + 1)
     if name == "mlflow":
         place = run_dir.absolute() / "mlflow"
@@ -93,28 +93,28 @@ def _tracker(name: str, run_dir: Path, title: str, first: int, ids: dict[str, st
             os.environ["MLFLOW_TRACKING_URI"], artifacts = f"sqlite:///{place / 'mlflow.db'}", (place / "artifacts").as_uri()
         return tracking.MLflowTracker("tellmt", logging_dir=artifacts, run_id=ids.get(name), run_name=title)
     ids.setdefault(name, uuid.uuid4().hex)
-    # Nothing leaves the machine unless the user said so: offline files can be sent later with `wandb sync`.
+    # Nothing is sent unless the user asks for it: offline files can be sent later with `wandb sync`.
     mode = os.environ.get("WANDB_MODE", "offline")
     return tracking.WandBTracker("tellmt", name=title, id=ids[name], resume="allow", dir=str(run_dir), mode=mode)
 
 
 def _ids(run_dir: Path) -> dict[str, str]:
     try:
-        found = json.loads((run_dir / IDS).read_bytes())
-        return {k: v for k, v in found.items() if isinstance(v, str)}
+        stored = json.loads((run_dir / IDS).read_bytes())
+        return {k: v for k, v in stored.items() if isinstance(v, str)}
     except (OSError, ValueError, AttributeError):
         return {}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Tables as dotted keys and lists as JSON: what every tracker takes."""
-    out: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, v in value.items():
         if isinstance(v, dict):
-            out |= _flat(v, f"{prefix}{key}.")
+            flat |= _flat(v, f"{prefix}{key}.")
         else:
-            out[f"{prefix}{key}"] = v if isinstance(v, bool | int | float | str) else json.dumps(v)
-    return out
+            flat[f"{prefix}{key}"] = v if isinstance(v, bool | int | float | str) else json.dumps(v)
+    return flat
 
 
 def _first_line(error: Exception) -> str:

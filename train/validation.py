@@ -1,7 +1,7 @@
-"""Looks at the dev split while training: its segments translated greedily by the model in training, chrF2, and whether that is enough.
+"""Validation during training: the model in training translates the dev split greedily, and chrF2 decides which weights are kept and when training stops.
 
-Reads the dev split of a corpus directory. The best look's state is kept as a checkpoint, `<adapter>.run/best/`. Prompts, where outputs end
-and what is taken off them are those of serving (tell.model.translator, tell.model.stopping), so the figures rise and fall with what will be served.
+Reads the dev split of a corpus directory. The best state is kept as a checkpoint, `<adapter>.run/best/`. Prompts and the rules that end an
+output are those of serving (tell.model.translator, tell.model.stopping), so the scores rise and fall with the quality that will be served.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tell.console import say
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
 from tell.model.anchor import Anchor
@@ -24,20 +24,21 @@ from tell.model.engine import Decoding, Engine, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
-from tell.records import Pair, read_pairs
-from train.checkpoint import Damaged, read_checkpoint
+from tell.records import Pair
+from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
-from train.optimiser import Masters
+from train.optimiser import MasterWeights
 
 # Tokens of prompts and outputs together in one batch: bounds the keys and values that are kept.
 BATCH_TOKENS = 8192
-# What serving gives a prompt and its translation at most.
+# Tokens that serving gives a prompt and its translation at most.
 CONTEXT = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Look:
-    """`best`: better than every look before. `stop`: patience is used up. `signal`: not 0 when a signal broke the look off, which then counts for nothing."""
+class ValidationResult:
+    """`best`: better than every validation before. `stop`: patience is used up. `signal`: the signal that interrupted this validation, which then does not
+    count; 0 without one."""
 
     chrf: float
     best: bool
@@ -47,44 +48,45 @@ class Look:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DevSplit:
-    """The segments that are looked at, and the hash of their texts."""
+    """The segments to validate on, and the hash of their texts."""
 
     pairs: list[Pair]
     sha256: str
 
 
-def open_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit | None:
-    """The segments of `[dev]`, None where the recipe takes no looks. Raises RecipeError when one is given without the other, CorpusError."""
+def open_dev_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit | None:
+    """The segments of `[dev]`; None where the recipe does not validate. Raises RecipeError when one is given without the other, and CorpusError."""
     options = recipe.dev
     if not options.every:
         if corpus is not None:
-            raise RecipeError("a dev corpus is given, and the recipe takes no looks at it", place="--dev", found="[dev] every = 0", valid="every = 1 or more")
+            raise RecipeError("a dev corpus is given, and the recipe does not validate", place="--dev", found="[dev] every = 0", valid="every = 1 or more")
         return None
     if corpus is None:
-        raise RecipeError("the recipe looks at a dev split", place="[dev]", found=f"every = {options.every}, and no --dev", valid="--dev CORPUS_DIR")
-    if (found := read_corpus(corpus)["pair"]) != pair:
-        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=found, valid=pair)
-    pairs = [p for p in read_pairs(corpus / "pairs.jsonl", "dev") if p.source.strip()]
+        raise RecipeError("the recipe validates on a dev split", place="[dev]", found=f"every = {options.every}, and no --dev", valid="--dev CORPUS_DIR")
+    opened = open_corpus(corpus)
+    if str(opened.pair) != pair:
+        raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=str(opened.pair), valid=pair)
+    pairs = [p for p in opened.pairs("dev") if p.source.strip()]
     if not pairs:
-        raise CorpusError("the corpus has no dev split to look at", place=str(corpus), found="0 segments", valid="`tellmt corpus build` with --dev above 0")
-    chosen = spread(pairs, options.segments, recipe.seed)
+        raise CorpusError("the corpus has no dev split", place=str(corpus), found="0 segments", valid="`tellmt corpus build` with --dev above 0")
+    chosen = evenly_spaced(pairs, options.segments, recipe.seed)
     return DevSplit(chosen, key_of([[p.source, p.target] for p in chosen]))
 
 
-def spread(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
-    """`count` of them at equal distances, from a start that the seed decides; all where there are no more."""
+def evenly_spaced(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    """`count` pairs at equal distances, from a start that the seed decides; all pairs if there are no more."""
     if len(pairs) <= count:
         return list(pairs)
     start = random.Random(f"dev:{seed}").random()
     return [pairs[int((i + start) * len(pairs) / count)] for i in range(count)]
 
 
-class _BrokenOff(Exception):
+class _Interrupted(Exception):
     pass
 
 
-class _Greedy:
-    """The one method of an engine that translating takes, on the model in training."""
+class _GreedyEngine:
+    """The model in training as an engine, as far as a Translator needs one: `generate` alone."""
 
     def __init__(self, tokens: Tokens, device: str):
         self.endings = Endings(tokens, tokens.vocabulary().items())
@@ -94,18 +96,18 @@ class _Greedy:
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
-        out: dict[int, Generation] = {}
+        generations: dict[int, Generation] = {}
         while order:
             size = 1
             while size < len(order) and (size + 1) * (len(prompts[order[size]].ids) + max(prompts[i].max_tokens for i in order[: size + 1])) <= BATCH_TOKENS:
                 size += 1
             batch, order = order[:size], order[size:]
-            for i, ids in zip(batch, self._continued([prompts[i] for i in batch]), strict=True):
-                out[i] = self.endings.generation(ids, prompts[i])
-        return [out[i] for i in range(len(prompts))]
+            for i, ids in zip(batch, self._decode([prompts[i] for i in batch]), strict=True):
+                generations[i] = self.endings.generation(ids, prompts[i])
+        return [generations[i] for i in range(len(prompts))]
 
-    def _continued(self, prompts: list[Prompt]) -> list[list[int]]:
-        """What the model says after each prompt, the token that ended it included. Rows that have ended leave the batch."""
+    def _decode(self, prompts: list[Prompt]) -> list[list[int]]:
+        """The token ids that the model generates after each prompt, with the one that ended the output. Finished rows leave the batch."""
         import torch
 
         causal = self.model.get_base_model()
@@ -117,88 +119,89 @@ class _Greedy:
         ids = torch.tensor([[self.pad] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=self.device)
         places = (mask.cumsum(-1) - 1).clamp(min=0)
-        made: list[list[int]] = [[] for _ in prompts]
+        generated: list[list[int]] = [[] for _ in prompts]
         rows, cache = list(range(len(prompts))), None
         while True:
             if self.signals:
-                raise _BrokenOff
-            out = decoder(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            logits = head(out.last_hidden_state[:, -1]).float()
+                raise _Interrupted
+            output = decoder(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            logits = head(output.last_hidden_state[:, -1]).float()
             if softcap:
                 logits = torch.tanh(logits / softcap) * softcap
             for n, i in enumerate(rows):
-                if prompts[i].repetition_penalty != 1.0 and made[i]:
-                    again = torch.tensor(sorted(set(made[i])), device=self.device)
-                    found = logits[n, again]
-                    logits[n, again] = torch.where(found > 0, found / prompts[i].repetition_penalty, found * prompts[i].repetition_penalty)
-            chosen = logits.argmax(-1)
-            going = []
-            for n, token in enumerate(chosen.tolist()):
+                if prompts[i].repetition_penalty != 1.0 and generated[i]:
+                    seen_tokens = torch.tensor(sorted(set(generated[i])), device=self.device)
+                    seen_logits = logits[n, seen_tokens]
+                    logits[n, seen_tokens] = torch.where(
+                        seen_logits > 0, seen_logits / prompts[i].repetition_penalty, seen_logits * prompts[i].repetition_penalty
+                    )
+            next_tokens = logits.argmax(-1)
+            unfinished = []
+            for n, token in enumerate(next_tokens.tolist()):
                 i = rows[n]
-                made[i].append(token)
-                if token not in stops[i] and len(made[i]) < prompts[i].max_tokens:
-                    going.append(n)
-            if not going:
-                return made
-            if len(going) < len(rows):
-                kept = torch.tensor(going, device=self.device)
-                cache.batch_select_indices(kept)
-                chosen, mask, places, rows = chosen[kept], mask[kept], places[kept], [rows[n] for n in going]
-            ids = chosen[:, None]
+                generated[i].append(token)
+                if token not in stops[i] and len(generated[i]) < prompts[i].max_tokens:
+                    unfinished.append(n)
+            if not unfinished:
+                return generated
+            if len(unfinished) < len(rows):
+                unfinished_rows = torch.tensor(unfinished, device=self.device)
+                cache.batch_select_indices(unfinished_rows)
+                next_tokens, mask, places, rows = next_tokens[unfinished_rows], mask[unfinished_rows], places[unfinished_rows], [rows[n] for n in unfinished]
+            ids = next_tokens[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
             places = places[:, -1:] + 1
 
 
-class DevWatch:
-    """The looks of one run. All of it but the model is in `state`, which a checkpoint carries."""
+class Validator:
+    """The validations of one run. `state` holds everything but the model, for a checkpoint."""
 
     def __init__(self, options: DevOptions, pairs: Sequence[Pair], anchor: Anchor, tokens: Tokens, decoding: Decoding, base: Base, device: str):
         from sacrebleu.metrics import CHRF
 
         self.options, self.device = options, device
-        self._greedy = _Greedy(tokens, device)
+        self._engine = _GreedyEngine(tokens, device)
         # Only `generate` is asked for.
-        translator = Translator(cast(Engine, self._greedy), tokens, anchor, decoding, None, min(CONTEXT, base.context))
+        translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context))
         self._translator = translator
-        self._fits = [_fits(translator, p.source) for p in pairs]
         self._pairs = list(pairs)
+        self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
         self._metric = CHRF()
         self.history: list[tuple[int, float]] = []
         self.signature = ""
 
     def due(self, step: int, total: int) -> bool:
-        """Whether to look after `step` of `total` steps."""
+        """Whether to validate after `step` of `total` steps."""
         return step % self.options.every == 0 or step == total
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The first of the looks with the highest chrF2."""
+        """(step, chrF2) of the first validation with the highest chrF2."""
         return max(self.history, key=lambda x: x[1], default=None)
 
     @property
     def stopped(self) -> bool:
-        """Whether as many looks as patience allows have gone by without a new best."""
+        """Whether the last validations, as many as patience allows, brought no new best."""
         return bool(self.options.patience and self.best and len(self.history) - 1 - self.history.index(self.best) >= self.options.patience)
 
-    def look(self, model: Any, step: int, signals: Sequence[int] = ()) -> Look:
-        """Translate the segments with the model as it stands after `step` steps. A signal that comes in `signals` meanwhile breaks it off."""
-        self._greedy.model, self._greedy.signals = model, signals
-        sources = [p.source for p, fits in zip(self._pairs, self._fits, strict=True) if fits]
+    def validate(self, model: Any, step: int, signals: Sequence[int] = ()) -> ValidationResult:
+        """Translate the segments with the model as it is after `step` steps. A signal that arrives in `signals` interrupts this."""
+        self._engine.model, self._engine.signals = model, signals
         try:
-            with _at_rest(model, self.device):
-                made = iter(asyncio.run(self._translator.translate(sources)))
-        except _BrokenOff:
-            return Look(0.0, False, False, signals[0])
+            with _evaluation_mode(model, self.device):
+                hypotheses = asyncio.run(self._translator.translate_fitting([p.source for p in self._pairs]))
+        except _Interrupted:
+            return ValidationResult(0.0, False, False, signals[0])
         finally:
-            self._greedy.model = None
-        # What does not fit into the context is scored as not translated, as in scoring.
-        lines = [" ".join(next(made).text.split("\n")) if fits else "" for fits in self._fits]
+            self._engine.model = None
+        # A source that does not fit into the context counts as not translated, as in scoring.
+        lines = ["" if isinstance(h, RequestError) else " ".join(h.text.split("\n")) for h in hypotheses]
         score = self._metric.corpus_score(lines, [[p.target for p in self._pairs]])
         before = self.best
         self.history.append((step, round(float(score.score), 4)))
         self.signature = str(self._metric.get_signature())
-        return Look(self.history[-1][1], before is None or self.history[-1][1] > before[1], self.stopped)
+        return ValidationResult(self.history[-1][1], before is None or self.history[-1][1] > before[1], self.stopped)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint and for the card."""
@@ -209,7 +212,7 @@ class DevWatch:
             "best_chrf": best and best[1],
             "signature": self.signature,
             "segments": len(self._pairs),
-            "too_long": self._fits.count(False),
+            "too_long": self._too_long,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -217,37 +220,29 @@ class DevWatch:
         self.signature = state["signature"]
 
 
-def watch_dev(split: DevSplit | None, recipe: Recipe, mix: dict[str, Any], base: Base, device: str) -> DevWatch | None:
-    """The looks of a run with this mix; None without a split."""
+def validator_of(split: DevSplit | None, recipe: Recipe, mix: dict[str, Any], base: Base, device: str) -> Validator | None:
+    """The validator of a run with this mix; None without a split."""
     if split is None:
         return None
     anchor = Anchor.model_validate(mix["anchor"])
-    return DevWatch(recipe.dev, split.pairs, anchor, Tokens(base, anchor.chat), recipe.decoding, base, device)
+    return Validator(recipe.dev, split.pairs, anchor, Tokens(base, anchor.chat), recipe.decoding, base, device)
 
 
-def keep_best(place: Path, masters: Masters, dev: DevWatch) -> dict[str, Any]:
-    """Put the weights of the best look, kept in `place`, into the model. Returns what the card is to say of the looks."""
-    found = dev.state()
+def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:
+    """Put the weights of the best validation, kept in `place`, into the model. Returns the card's record of all validations."""
+    record = validator.state()
     try:
         step, tensors, progress = read_checkpoint(place)
-    except Damaged as e:
-        say(f"warning: the weights of the best look are damaged ({e.found}); the adapter is what the last step left")
-        return found | {"kept_step": None}
+    except DamagedCheckpoint as e:
+        say(f"warning: the weights of the best validation are damaged ({e.found}); the adapter has those of the last step")
+        return record | {"kept_step": None}
     masters.restore(tensors, step)
-    return found | {k: progress["dev"][k] for k in ("best_step", "best_chrf")} | {"kept_step": step}
-
-
-def _fits(translator: Translator, source: str) -> bool:
-    try:
-        translator.prompt(source.strip())
-    except RequestError:
-        return False
-    return True
+    return record | {k: progress["dev"][k] for k in ("best_step", "best_chrf")} | {"kept_step": step}
 
 
 @contextmanager
-def _at_rest(model: Any, device: str) -> Iterator[None]:
-    """No dropout, no gradients, nothing compiled anew for other shapes; afterwards all is as it was, the random numbers included."""
+def _evaluation_mode(model: Any, device: str) -> Iterator[None]:
+    """No dropout, no gradients, no compilation for new shapes. Afterwards the model trains again, and random numbers go on as if nothing had been drawn."""
     import torch
 
     model.eval()

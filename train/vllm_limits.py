@@ -1,7 +1,7 @@
-"""What vLLM cannot load, and so what a recipe may not ask for: each key that peft or transformers know it by, and the reason.
+"""Refuses recipes whose adapter vLLM cannot load: each key of peft or transformers that would make one, and the reason.
 
-Reads the raw `[lora]` and `[train]` tables, and the base's modules. The list is vLLM 0.32's own (vllm/lora/peft_helper.py and its
-LoRA layers); what it would refuse at serving is refused here, before hours are spent on it.
+Checks the raw `[lora]` and `[train]` tables, and the base's modules. The limits are those of vLLM 0.32 (vllm/lora/peft_helper.py and its
+LoRA layers): what it would refuse when serving is refused here, before hours of training.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from tell.errors import RecipeError
 
-# A linear layer of a model that is no place for a LoRA: vLLM has none for the embeddings of Gemma 3, and the output layer shares their weight.
+# Linear layers that cannot have a LoRA: vLLM has none for the embeddings of Gemma 3, and the output layer shares their weight.
 EMBEDDINGS = ("embed_tokens", "lm_head", "embed_out", "wte", "wpe", "word_embeddings")
 
 _DORA = "vLLM has no DoRA: its layers add a product of two matrices and do not rescale the base's weight"
@@ -22,7 +22,7 @@ _TOKENS = "vLLM gives an adapter no tokens of its own: it has neither embeddings
 _PLAIN = "vLLM loads plain LoRA only"
 _NONE = (None, False)
 
-# Key -> (the values that ask for nothing, which are let pass; the reason; what is valid).
+# Key -> (the harmless values, which are accepted; the reason for refusing others; what is valid).
 LORA: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "use_dora": (_NONE, _DORA, "false"),
     "dora": (_NONE, _DORA, "false"),
@@ -47,34 +47,34 @@ TRAIN: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "resize_token_embeddings": (_NONE, _TOKENS, "false"),
     "train_embeddings": (_NONE, _WHOLE, "false"),
 }
-# What peft calls a key that has another name here.
+# peft's names of keys that have another name here.
 RENAMED = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "lora_rank": "rank"}
-# Starts that peft knows and vLLM would load, since they only decide the first weights; here there is one.
+# Initialisations of peft that vLLM would load, since they only decide the first weights; recipes have one.
 _LOADABLE_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 
 
-def _given(table: dict[str, Any], refused: dict[str, tuple[tuple[Any, ...], str, str]], place: str) -> dict[str, Any]:
-    """The table without the keys that ask for nothing. Raises RecipeError for one that asks for something."""
-    rest = {}
+def _without_harmless(table: dict[str, Any], refused: dict[str, tuple[tuple[Any, ...], str, str]], place: str) -> dict[str, Any]:
+    """The table without its keys in `refused` that have a harmless value. Raises RecipeError for one that has another."""
+    kept = {}
     for key, value in table.items():
         if key not in refused:
-            rest[key] = value
+            kept[key] = value
             continue
         harmless, why, valid = refused[key]
-        # `is` for the constants: 0 == False in Python, and 0 is no answer to a question of yes or no.
+        # `is` for the constants: 0 == False in Python, and 0 is not a Boolean.
         if not any(value is h if h is None or isinstance(h, bool) else value == h for h in harmless):
             raise RecipeError(f"{key}: {why}", place=place, found=repr(value), valid=f"{valid}, or leave the key out")
-    return rest
+    return kept
 
 
 def check_lora(table: Any, place: str) -> Any:
-    """`[lora]` without peft's keys that ask for nothing. Raises RecipeError for what vLLM cannot load, and for peft's names of keys."""
+    """`[lora]` without peft's keys of harmless value. Raises RecipeError for what vLLM cannot load, and for peft's names of keys."""
     if not isinstance(table, dict):
         return table
     for theirs, ours in RENAMED.items():
         if theirs in table:
             raise RecipeError("unknown key", place=place, found=theirs, valid=f"{ours}, as it is called here")
-    table = _given(table, LORA, place)
+    table = _without_harmless(table, LORA, place)
     start = table.pop("init_lora_weights", True)
     if start is not True:
         known = str(start).lower() in _LOADABLE_STARTS or start is False
@@ -84,12 +84,12 @@ def check_lora(table: Any, place: str) -> Any:
 
 
 def check_train(table: Any, place: str) -> Any:
-    """`[train]` likewise."""
-    return _given(table, TRAIN, place) if isinstance(table, dict) else table
+    """`[train]` in the same way as `check_lora`."""
+    return _without_harmless(table, TRAIN, place) if isinstance(table, dict) else table
 
 
 def linear_targets(value: Any) -> Any:
-    """A recipe's `target_modules` as such, in one order. Raises ValueError, for the model to word, when vLLM could not load a LoRA on them."""
+    """A recipe's `target_modules`, sorted. Raises ValueError, which pydantic reports, when vLLM could not load a LoRA on them."""
     if value == "all-linear":
         return value
     if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
@@ -106,17 +106,17 @@ def linear_targets(value: Any) -> Any:
     return sorted(value)
 
 
-def targets(model: Any, wanted: str | list[str]) -> str | list[str]:
-    """What peft is to put LoRA on in this base. Raises RecipeError, naming the modules there are, for a name that matches none."""
-    if isinstance(wanted, str):
-        return wanted
+def lora_target_modules(model: Any, names: str | list[str]) -> str | list[str]:
+    """The `target_modules` for peft in this base. Raises RecipeError, which names the base's modules, for a name that matches none."""
+    if isinstance(names, str):
+        return names
     import torch
 
     # A 4-bit layer is a Linear too.
     linear = [n for n, m in model.get_decoder().named_modules() if isinstance(m, torch.nn.Linear)]
-    there = sorted({n.rsplit(".", 1)[-1] for n in linear} - set(EMBEDDINGS))
-    for name in wanted:
+    available = sorted({n.rsplit(".", 1)[-1] for n in linear} - set(EMBEDDINGS))
+    for name in names:
         # peft's own rule: the whole name, or its end after a dot.
         if not any(n == name or n.endswith(f".{name}") for n in linear):
-            raise RecipeError("target_modules: the base has no linear layer of this name", place="[lora]", found=name, valid=", ".join(there))
-    return wanted
+            raise RecipeError("target_modules: the base has no linear layer of this name", place="[lora]", found=name, valid=", ".join(available))
+    return names

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from eval.monitor.canary_sets import CanarySet, freeze
 from eval.monitor.history import Outputs, Run
-from eval.monitor.judge import Made, Rules, judge
-from eval.scoring.testset import open_corpus
+from eval.monitor.judge import CanaryTranslations, Rules, judge
+from eval.scoring.testset import from_corpus
+from tell.corpus.directory import open_corpus
 
 
-def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> Made:
+def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> CanaryTranslations:
     texts = []
     for segment in canary.segments:
         own = random.Random(segment.source)
@@ -28,7 +29,7 @@ def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: rand
         if draw.random() < noise:
             words[draw.randrange(len(words))] = "qzx"
         texts.append(" ".join(words))
-    return Made("v", "base", texts, [()] * len(canary.hard), 0.0)
+    return CanaryTranslations("v", "base", texts, [()] * len(canary.hard), 0.0)
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--worse", type=float, nargs="*", default=[0.0])
     parser.add_argument("--drop", type=float, default=Rules().drop)
     options = parser.parse_args()
-    canary, _ = freeze(open_corpus(options.corpus).split("dev"), options.size, [], str(options.corpus))
+    canary, _ = freeze(from_corpus(open_corpus(options.corpus), "dev"), options.size, [], str(options.corpus))
     draw, rules = random.Random(1), Rules(drop=options.drop)
     print(f"{len(canary.segments)} segments, noise in {options.noise:.0%} of them, alpha {rules.alpha}, drop {rules.drop}, {options.runs} runs each")
     print("| words spoilt more | chrF2 lost, mean | found by one run | by a second too |\n|---|---|---|---|")

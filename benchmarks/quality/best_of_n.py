@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.scoring.testset import TestSet, from_files, open_corpus
+from eval.scoring.testset import TestSet, from_corpus, from_files
+from tell.corpus.directory import open_corpus
 from tell.languages import parse_pair
 from tell.model.engine import Sampling
 from tell.text.flags import Checked, checked
@@ -173,7 +174,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop drawing after so many; the next run goes on")
     asked = parser.parse_args()
-    test = open_corpus(asked.corpus).split(asked.split) if asked.corpus else from_files(asked.source, asked.reference, parse_pair(asked.pair))
+    test = from_corpus(open_corpus(asked.corpus), asked.split) if asked.corpus else from_files(asked.source, asked.reference, parse_pair(asked.pair))
     test = test.first(asked.first)
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "draws.jsonl"

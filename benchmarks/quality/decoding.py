@@ -17,8 +17,9 @@ from eval.gate.decoding import penalised
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import translate_set
 from eval.scoring.scores import score_system
-from eval.scoring.testset import open_corpus
+from eval.scoring.testset import from_corpus
 from tell.adapter.card import open_adapter
+from tell.corpus.directory import open_corpus
 from tell.languages import parse_pair
 from tell.model.base import find_base
 
@@ -32,7 +33,7 @@ def main() -> int:
     for given in options.adapters:
         place, _, corpus = given.partition("=")
         adapter = open_adapter(Path(place))
-        dev = open_corpus(Path(corpus)).split("dev")
+        dev = from_corpus(open_corpus(Path(corpus)), "dev")
         pair = parse_pair(adapter.card.pair)
         made = translate_set(find_base(adapter.card.base.id), [penalised(adapter, p) for p in options.penalties], dev, options.engine)
         for penalty, output in zip(options.penalties, made.values(), strict=True):

@@ -120,41 +120,41 @@ def child(root: Path, lines: int) -> int:
     import asyncio
 
     from serve.files import outputs, runner
-    from serve.files.collect_and_fill import Collect, Fill
-    from serve.files.segment_store import Done, Ledger
+    from serve.files.collect_and_fill import SegmentCollector, TranslationFiller
+    from serve.files.segment_store import SegmentResult, SegmentStore
     from serve.formats.units import Options
 
     class Instant:
         lines, characters, parallel = 64, 1 << 20, 2
         adapters = ("none",)
 
-        async def translate(self, texts: Sequence[str]) -> list[Done]:
-            return [Done(t.upper()) for t in texts]
+        async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
+            return [SegmentResult(t.upper()) for t in texts]
 
     source, target = root / "million.txt", root / "million.out.txt"
     with source.open("w", encoding="utf-8") as f:
         for i in range(lines):
             f.write(f"Lína númer {i} í löngu skjali um {'allt og ' * (i % 12)}ekkert.\n")
     (root / "million.sqlite").unlink(missing_ok=True)
-    ledger = Ledger(root / "million.sqlite")
+    store = SegmentStore(root / "million.sqlite")
     times = [time.monotonic()]
-    (work,) = outputs.plan([str(source)], str(target), None)
-    one = Collect(ledger, False)
-    with work.opened() as f:
-        work.format.convert(f, outputs.Nowhere(), one, Options())  # type: ignore[arg-type]
-    one.end()
+    (task,) = outputs.plan([str(source)], str(target), None)
+    collector = SegmentCollector(store, False)
+    with task.opened() as f:
+        task.format.convert(f, outputs.NullWriter(), collector, Options())  # type: ignore[arg-type]
+    collector.flush()
     times.append(time.monotonic())
-    asyncio.run(runner.run(ledger, Instant()))  # type: ignore[arg-type]
+    asyncio.run(runner.run(store, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
-    filled = Fill(ledger, False, "million.txt")
-    with outputs.written(str(target)) as out, work.opened() as f:
-        work.format.convert(f, out, filled, Options())
-    filled.end()
+    filler = TranslationFiller(store, False, "million.txt")
+    with outputs.open_output(str(target)) as out, task.opened() as f:
+        task.format.convert(f, out, filler, Options())
+    filler.flush()
     times.append(time.monotonic())
     spent = {n: b - a for n, a, b in zip(("collecting", "translating", "writing"), times[:-1], times[1:], strict=True)}
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"mb": mb, "lines": filled.counts.translated, "ledger_mb": (root / "million.sqlite").stat().st_size / 1e6, **spent}))
-    return 0 if filled.counts.translated == lines else 1
+    print(json.dumps({"mb": mb, "lines": filler.counts.translated, "ledger_mb": (root / "million.sqlite").stat().st_size / 1e6, **spent}))
+    return 0 if filler.counts.translated == lines else 1
 
 
 SECTIONS = {"speed": speed, "memory": memory}

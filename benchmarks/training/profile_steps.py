@@ -107,8 +107,8 @@ class Measured:
         import train.stepper
 
         scoped(train.model, "output_loss", OUTPUT)
-        for name in ("collect", "step"):
-            scoped(train.optimiser.Masters, name, OPTIMISER)
+        for name in ("add_gradients", "step"):
+            scoped(train.optimiser.MasterWeights, name, OPTIMISER)
         scoped(train.stepper.Stepper, "_batches", DATA)
         scoped(train.model.Batch, "to", DATA)
         inner_init, inner_step = train.stepper.Stepper.__init__, train.stepper.Stepper.step

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.scoring.testset import Corpus, TestSet, open_corpus
+from eval.scoring.testset import TestSet
 from tell.adapter.card import Adapter
+from tell.corpus.directory import Corpus, open_corpus
 from tell.corpus.overlap import Held, Leaks
 from tell.corpus.testsets import Registered
 from tell.errors import CorpusError
 from tell.files import read_jsonl, sha256_file
-from tell.records import iter_pairs
 from tell.text.normalise import spelled
 
 DEV = "dev"
@@ -35,12 +35,12 @@ class Trained:
 def _pairs(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
     """(text, file, line) of the training pairs of a corpus, by its entry on the card. Raises CorpusError when it is not what was trained on."""
     path = Path(str(entry.get("path", "")))
-    if open_corpus(path).pairs_sha256 != entry.get("pairs_sha256"):
+    corpus = open_corpus(path)
+    if corpus.pairs_sha256 != entry.get("pairs_sha256"):
         raise CorpusError("rebuilt since the adapter was trained", place=str(path))
-    for p in iter_pairs(path / "pairs.jsonl"):
-        if p.split == "train":
-            yield p.source, p.origin, p.line
-            yield p.target, p.origin, p.line
+    for p in corpus.pairs("train"):
+        yield p.source, p.origin, p.line
+        yield p.target, p.origin, p.line
 
 
 def _general(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:

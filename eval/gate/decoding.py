@@ -17,16 +17,18 @@ from typing import Any
 import tell.model.engine
 from eval.gate.flag_limits import wrong_length
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, Output, System, engine_version, translate_set
+from eval.scoring.hypotheses import FORMAT, Output, System, translate_set
 from eval.scoring.metrics import chosen
 from eval.scoring.scores import score_system
 from eval.scoring.significance import METHOD, paired
-from eval.scoring.testset import TestSet, not_empty, open_corpus
+from eval.scoring.testset import TestSet, from_corpus, not_empty
 from tell.adapter.card import Adapter, check_base, open_adapter, write_card
+from tell.corpus.directory import open_corpus
 from tell.errors import BadInput
 from tell.files import beside, key_of, write_json
 from tell.languages import parse_pair
 from tell.model.base import Base, find_base
+from tell.model.engine import engine_traits, engine_version
 from tell.text.flags import Flag
 
 # The penalties on repetition that `tellmt decoding` tries, from none upwards, and the dev segments that each is tried on, at most.
@@ -84,7 +86,7 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(opened.pair), valid=adapter.card.pair)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    dev = not_empty(opened.split("dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
+    dev = not_empty(from_corpus(opened, "dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
     engine = tell.model.engine.choose_engine(engine)
     key, target = _key(adapter, dev, engine), decoding_path(path)
     found = None if force else _earlier(target, key)
@@ -118,8 +120,8 @@ def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str
 
     def translated(penalty: float) -> Output:
         if penalty not in outputs:
-            # An engine of a GPU takes longer to start than to translate: there, what may be wanted is translated at once.
-            wanted = [penalty] if engine == "ct2" or penalty == PENALTIES[0] else PENALTIES[1:]
+            # Where starting the engine takes longer than translating, everything that may be needed is translated at once.
+            wanted = [penalty] if penalty == PENALTIES[0] or engine_traits(engine).starts_quickly else PENALTIES[1:]
             made = translate_set(base, [penalised(adapter, p) for p in wanted], dev, engine)
             outputs.update({p: made[f"penalty {p:g}"] for p in wanted})
         return outputs[penalty]

@@ -17,17 +17,19 @@ import tell.model.engine
 from eval.gate.contamination import Trained, repeats, trained_on
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
-from eval.scoring.testset import Corpus, TestSet
+from eval.scoring.testset import TestSet, from_corpus
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
+from tell.corpus.directory import Corpus
 from tell.corpus.testsets import Registered, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
 from tell.model.base import Base
+from tell.model.engine import engine_version
 from tell.registry.registry import Registry
 from tell.text.normalise import spelled
 
@@ -121,7 +123,7 @@ def ask(
     elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
         notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
         live = None
-    dev, sets = corpus.split("dev"), of_languages(corpus.pair)
+    dev, sets = from_corpus(corpus, "dev"), of_languages(corpus.pair)
     return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
 
 

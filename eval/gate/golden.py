@@ -10,14 +10,13 @@ import asyncio
 from pydantic import ValidationError
 
 import tell.model.engine
-from eval.scoring.hypotheses import engine_version
 from eval.scoring.testset import TestSet
 from tell.adapter.card import Adapter
 from tell.adapter.golden import LONGEST, Golden, Sentence, identity
 from tell.errors import RequestError
 from tell.files import key_of, sha256_bytes, write_json
 from tell.model.base import Base
-from tell.model.engine import Engine, EngineOptions
+from tell.model.engine import Engine, EngineOptions, engine_version
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
 from tell.paths import cache_dir, writable

@@ -14,9 +14,9 @@ from typing import Any
 
 from eval.gate.gate import Question, ask, judge, same_content
 from eval.gate.golden import golden_sentences
-from eval.scoring.testset import open_corpus
 from tell.adapter.card import Adapter, check_base, open_adapter
 from tell.adapter.shipped import Shipped
+from tell.corpus.directory import open_corpus
 from tell.errors import BadInput, GateRefused
 from tell.files import beside, write_json
 from tell.model.base import find_base

@@ -1,4 +1,4 @@
-"""`tellmt monitor`: freeze a canary set, run it against a service, see what came of it, and turn corrections into scores and training data."""
+"""`tellmt monitor`: freeze a canary set, run it against a service, report the history, and turn corrections into scores and training data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALARM = 4
 SERVER = "http://127.0.0.1:8080"
 
 
-def _home() -> Path:
+def _monitor_home() -> Path:
     return writable(monitor_dir(), "monitor's directory", "TELLMT_MONITOR")
 
 
@@ -29,7 +29,7 @@ def _home() -> Path:
 def monitor() -> None:
     """Watch what is live: canary sets, alarms, and what users' corrections say.
 
-    Everything lies in TELLMT_MONITOR, by default ~/.local/share/tellmt/monitor.
+    All files are in TELLMT_MONITOR, by default ~/.local/share/tellmt/monitor.
     """
 
 
@@ -43,49 +43,50 @@ def monitor() -> None:
 def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | None, size: int, replace: bool) -> None:
     """Freeze the canary set of PAIR.
 
-    From two line-aligned files, or from a corpus' dev split; with both the files are the set. Duplicates are left out. A hard set is made of it: single words,
-    placeholders, long texts, other languages, orders to the model.
+    The set is made of two line-aligned files or of a corpus' dev split; with both, of the files. Duplicates are left out. A hard set is derived from it: single
+    words, placeholders, long texts, other languages, orders to the model.
     """
     from eval.monitor.canary_sets import freeze, set_path, write_set
-    from eval.scoring.testset import from_files, open_corpus
+    from eval.scoring.testset import from_corpus, from_files
+    from tell.corpus.directory import open_corpus
 
-    wanted = parse_pair(pair, "PAIR")
+    parsed = parse_pair(pair, "PAIR")
     if (source is None) != (target is None) or (source is None and corpus is None):
         raise click.UsageError("say what the set is made of: either --source FILE and --target FILE, or --corpus DIR")
     training: list[str] = []
-    opened = None
+    opened_corpus = None
     if corpus is not None:
-        opened = open_corpus(corpus)
-        if opened.pair != wanted:
-            raise BadInput("the corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=str(wanted))
-        training = opened.split("train").sources
+        opened_corpus = open_corpus(corpus)
+        if opened_corpus.pair != parsed:
+            raise BadInput("the corpus is of another pair", place=str(corpus), found=str(opened_corpus.pair), valid=str(parsed))
+        training = [p.source for p in opened_corpus.pairs("train")]
     if source is not None and target is not None:
-        test, place = from_files(source, target, wanted), f"{source} and {target}"
-        # So that windows of it are compared with something: lines of the file are the best that is known of the traffic.
+        test, place = from_files(source, target, parsed), f"{source} and {target}"
+        # Drift needs a reference: without training data, the lines of the file are the best known sample of the traffic.
         training = training or test.sources
     else:
-        assert opened is not None
-        test, place = opened.split("dev"), f"{corpus}, split dev"
-    made, left = freeze(test, size, training, place)
-    path = set_path(_home(), wanted)
-    written = write_set(path, made, replace)
-    dropped = ", ".join(f"{n} {why}" for why, n in left.items() if n)
-    say(f"{path}: {'frozen' if written else 'unchanged'}, {len(made.segments)} segments and {len(made.hard)} hard texts")
-    if dropped:
-        say(f"left out: {dropped}")
+        assert opened_corpus is not None
+        test, place = from_corpus(opened_corpus, "dev"), f"{corpus}, split dev"
+    canary, left_out = freeze(test, size, training, place)
+    path = set_path(_monitor_home(), parsed)
+    changed = write_set(path, canary, replace)
+    reasons = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
+    say(f"{path}: {'frozen' if changed else 'unchanged'}, {len(canary.segments)} segments and {len(canary.hard)} hard texts")
+    if reasons:
+        say(f"left out: {reasons}")
     hard: dict[str, int] = {}
-    for h in made.hard:
+    for h in canary.hard:
         hard[h.kind] = hard.get(h.kind, 0) + 1
-    usual = made.profile.usual if made.profile else None
+    usual = canary.profile.usual if canary.profile else None
     emit({
-        "pair": made.pair, "path": str(path), "sha256": made.sha256, "written": written, "segments": len(made.segments), "hard": hard, "left_out": left,
-        "drift_usual": usual,
+        "pair": canary.pair, "path": str(path), "sha256": canary.sha256, "written": changed, "segments": len(canary.segments), "hard": hard,
+        "left_out": left_out, "drift_usual": usual,
     })  # fmt: skip
 
 
 @monitor.command("run", cls=Command)
 @click.argument("pairs", nargs=-1)
-@click.option("--server", default=SERVER, show_default=True, help="The service that is asked. Its key, if it wants one, is read from TELLMT_API_KEY.")
+@click.option("--server", default=SERVER, show_default=True, help="The service. If it needs an API key, TELLMT_API_KEY has it.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, True, True),
@@ -101,50 +102,49 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
 
     For cron. Exits with 4 when there is an alarm.
     """
-    from eval.monitor.canary_sets import all_sets, read_set, set_path
+    from eval.monitor.canary_sets import read_set, read_sets, set_path
     from eval.monitor.judge import Rules
-    from eval.monitor.over_http import translate_set
-    from eval.monitor.watch import line, open_history, post, roll_back, watch
-    from tell.client.client import Client
+    from eval.monitor.over_http import open_client, translate_set
+    from eval.monitor.watch import check_set, line, open_history, post, roll_back
 
-    home = _home()
+    home = _monitor_home()
     if pairs:
         sets = [read_set(set_path(home, parse_pair(p, "PAIRS"))) for p in pairs]
     else:
-        found, problems = all_sets(home)
+        sets_by_pair, problems = read_sets(home)
         if problems:
             raise problems[0]
-        sets = list(found.values())
+        sets = list(sets_by_pair.values())
     if not sets:
         raise BadInput("no canary set is frozen", place=str(home / "canary"), valid="tellmt monitor freeze PAIR --corpus CORPUS")
     history, rules = open_history(home), Rules(alpha, drop)
-    rows, alarm = [], False
-    trouble: TellmtError | None = None
-    with Client(server) as client:
+    rows, alarmed = [], False
+    history_error: TellmtError | None = None
+    with open_client(server) as client:
         for canary in sets:
-            outcome = watch(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
+            outcome = check_set(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):
                 say(line(a))
-            back = None
+            restored = None
             if outcome.alarms and roll_back_on_alarm:
                 from tell.registry.registry import Registry
 
                 try:
-                    back, said = roll_back(Registry(), history, outcome)
-                    say(said)
+                    restored, message = roll_back(Registry(), history, outcome)
+                    say(message)
                 except (TellmtError, OSError) as e:
                     say(f"not rolled back: {e}")
-            if webhook and (told := [*outcome.opened, *outcome.closed]) and (problem := post(webhook, told, back)):
+            if webhook and (changed_alarms := [*outcome.opened, *outcome.closed]) and (problem := post(webhook, changed_alarms, restored)):
                 say(problem)
-            alarm = alarm or bool(outcome.alarms)
-            trouble = trouble or outcome.history
-            rows.append({**_row(outcome.run), "alarms": [{"kind": a.kind, "reason": a.text} for a in outcome.alarms], "rolled_back_to": back})
-    emit({"runs": rows, "alarm": alarm}, lambda: _runs_table(rows))
-    if trouble is not None and not alarm:
-        raise trouble
-    if trouble is not None:
-        say(f"not kept: {trouble}")
-    return ALARM if alarm else 0
+            alarmed = alarmed or bool(outcome.alarms)
+            history_error = history_error or outcome.history
+            rows.append({**_row(outcome.run), "alarms": [{"kind": a.kind, "reason": a.text} for a in outcome.alarms], "rolled_back_to": restored})
+    emit({"runs": rows, "alarm": alarmed}, lambda: _runs_table(rows))
+    if history_error is not None and not alarmed:
+        raise history_error
+    if history_error is not None:
+        say(f"not kept: {history_error}")
+    return ALARM if alarmed else 0
 
 
 def _row(run: Any) -> dict[str, Any]:
@@ -176,10 +176,10 @@ def _runs_table(rows: list[dict[str, Any]]) -> Any:
 @click.argument("pair", required=False)
 @click.option("--last", type=click.IntRange(1, 2000), default=10, show_default=True, help="Runs of each pair.")
 def report(pair: str | None, last: int) -> None:
-    """What the history holds: runs, alarms, and scores on corrections."""
+    """Show the history: runs, alarms, and scores on corrections."""
     from eval.monitor.watch import open_history
 
-    history = open_history(_home())
+    history = open_history(_monitor_home())
     pairs = [str(parse_pair(pair, "PAIR"))] if pair else history.pairs()
     rows = [_row(run) for p in pairs for run in history.runs(p, last)]
     alarms = [dataclasses.asdict(a) for a in history.alarms() if a.pair in pairs]
@@ -193,30 +193,32 @@ def report(pair: str | None, last: int) -> None:
 
 @monitor.command("accept", cls=Command)
 @click.argument("pair")
-@click.option("--why", required=True, help="The reason, kept with the run.")
+@click.option("--why", required=True, help="The reason; the history keeps it with the run.")
 def accept(pair: str, why: str) -> None:
-    """Let the newest run of PAIR be the baseline from now on, and its alarms be over."""
+    """Make the newest run of PAIR its baseline, and close its alarms."""
     from eval.monitor.watch import open_history
 
     if not why.strip():
-        raise click.UsageError("--why needs a reason: it is kept with the run")
-    wanted = str(parse_pair(pair, "PAIR"))
-    run = open_history(_home()).accept(wanted, f"accepted: {why.strip()}")
+        raise click.UsageError("--why needs a reason: the history keeps it with the run")
+    parsed = str(parse_pair(pair, "PAIR"))
+    run = open_history(_monitor_home()).accept(parsed, f"accepted: {why.strip()}")
     if run is None:
-        raise BadInput("there is no run to accept", place=wanted, valid="a pair that tellmt monitor run has scored")
-    say(f"{wanted}: run {run.id} of {(run.version or '')[:12]}, chrF2 {run.scores['chrf']['score']:.1f}, is the baseline")
-    emit({"pair": wanted, "run": run.id, "version": run.version, "scores": run.scores})
+        raise BadInput("there is no run to accept", place=parsed, valid="a pair that tellmt monitor run has scored")
+    say(f"{parsed}: run {run.id} of {(run.version or '')[:12]}, chrF2 {run.scores['chrf']['score']:.1f}, is the baseline")
+    emit({"pair": parsed, "run": run.id, "version": run.version, "scores": run.scores})
 
 
 @monitor.command("feedback", cls=Command)
 @click.argument("file", type=FILE)
-@click.option("--pair", help="Of which pair the corrections are written with -o.")
-@click.option("--against", cls=Many, type=FILE, help="A test set that no kept correction may repeat; several may follow. The pair's canary set always is one.")
-@click.option("-o", "--out", type=FILE, help="Write what can be trained on there, as JSON lines for tellmt corpus build.")
+@click.option("--pair", help="The pair whose corrections -o writes.")
+@click.option(
+    "--against", cls=Many, type=FILE, help="A test set that no written correction may repeat; several may follow. The pair's canary set always is one."
+)
+@click.option("-o", "--out", type=FILE, help="Write the corrections that can be trained on to this file, as JSON lines for tellmt corpus build.")
 def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path | None) -> None:
-    """What the corrections in FILE say of each version, and, with -o, those to train on.
+    """Score each version by the corrections in FILE and, with -o, write those to train on.
 
-    FILE is that of tellmt serve --feedback. The newest correction of a source counts. Somebody should read them before they are trained on.
+    FILE is that of tellmt serve --feedback. The newest correction of a source counts. A person should read the corrections before they are trained on.
     """
     from eval.monitor.canary_sets import read_set, set_path
     from eval.monitor.feedback import read_feedback, scores, training_pairs
@@ -224,32 +226,32 @@ def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path 
     from tell.files import write_jsonl
 
     if (out is None) != (pair is None) or (against and out is None):
-        raise click.UsageError("--pair, --against and -o go together: they say which corrections are written where")
-    corrections, strange = read_feedback(file)
+        raise click.UsageError("--pair, --against and -o go together: they say which corrections to write, and where")
+    corrections, invalid = read_feedback(file)
     if not corrections:
         raise BadInput(
             "no corrections",
             place=str(file),
-            found=f"{strange} lines that are none" if strange else "an empty file",
+            found=f"{invalid} lines that are none" if invalid else "an empty file",
             valid="the file of tellmt serve --feedback",
         )
     rows = scores(corrections)
-    home = _home()
+    home = _monitor_home()
     history = open_history(home)
     for row in rows:
         if row["scores"]:
             history.add_feedback(row["pair"], row["version"], row["segments"], row["scores"])
-    result: dict[str, Any] = {"corrections": len(corrections), "strange": strange, "versions": rows}
-    if strange:
-        say(f"{file}: {strange} lines are no corrections")
+    result: dict[str, Any] = {"corrections": len(corrections), "strange": invalid, "versions": rows}
+    if invalid:
+        say(f"{file}: {invalid} lines are no corrections")
     if out is not None and pair is not None:
-        wanted = parse_pair(pair)
-        path = set_path(home, wanted)
-        kept, left = training_pairs(corrections, wanted, against, read_set(path) if path.exists() else None)
-        write_jsonl(out, list(kept))
-        said = ", ".join(f"{n} {why}" for why, n in left.items())
-        say(f"{out}: {len(kept)} corrections" + (f"; left out: {said}" if said else "") + f". Next: tellmt corpus build {out} --pair {wanted} -o CORPUS")
-        result |= {"out": str(out), "written": len(kept), "left_out": left}
+        parsed = parse_pair(pair)
+        path = set_path(home, parsed)
+        pairs, left_out = training_pairs(corrections, parsed, against, read_set(path) if path.exists() else None)
+        write_jsonl(out, list(pairs))
+        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items())
+        say(f"{out}: {len(pairs)} corrections" + (f"; left out: {reasons}" if reasons else "") + f". Next: tellmt corpus build {out} --pair {parsed} -o CORPUS")
+        result |= {"out": str(out), "written": len(pairs), "left_out": left_out}
     emit(result, lambda: _feedback_table(rows))
 
 

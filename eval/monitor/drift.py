@@ -1,6 +1,6 @@
-"""How far texts are from the training data: hashed character trigrams, compared by Jensen-Shannon divergence.
+"""Drift of texts from the training data: the Jensen-Shannon divergence of hashed character trigrams.
 
-Reads texts, keeps counts: a `Profile` holds no text, only how often trigrams fell into each of a few thousand buckets, and which letters occurred.
+A `Profile` holds no text, only counts: how many trigrams were hashed to each of a few thousand buckets, and which letters occurred.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Buckets that trigrams are hashed into: with the trigrams of a window, a few in each that is used at all.
+# Buckets that trigrams are hashed to: the trigrams of a window put a few in each bucket that is used at all.
 BUCKETS = 2048
-# Trigrams of a window: some 250 sentences. Fewer make the divergence larger by chance alone, so windows are compared with windows.
+# Trigrams in a window: about 250 sentences. Fewer make the divergence larger by chance, so windows are compared with windows.
 WINDOW = 20_000
-# Windows of the training data that say what is usual.
+# Windows of the training data from which the usual divergence is estimated.
 MOST_WINDOWS = 50
 
 
 class Profile(BaseModel):
-    """Of the training data: trigrams by bucket; the letters in it; and the divergence from the whole that 19 of 20 of its own windows stay below."""
+    """The training data in counts: trigrams by bucket; its letters; and `usual`, the divergence that 19 of 20 of its own windows stay below."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,22 +30,22 @@ class Profile(BaseModel):
 
 
 def trigrams(texts: Iterable[str]) -> Any:
-    """Trigrams of the texts by bucket, an int64 array of BUCKETS; in lower case, those across two texts left out."""
+    """Trigrams of the lower-case texts by bucket, an int64 array (BUCKETS,). Trigrams that span two texts are left out."""
     import numpy as np
 
     points = np.frombuffer("\x00".join(texts).lower().encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
     if len(points) < 3:
         return np.zeros(BUCKETS, dtype=np.int64)
     a, b, c = points[:-2], points[1:-1], points[2:]
-    whole = (a > 0) & (b > 0) & (c > 0)
+    within_text = (a > 0) & (b > 0) & (c > 0)
     # Multipliers of the usual hash of three coordinates (Teschner et al. 2003); the upper bits are mixed in, since buckets are the lower ones.
-    mixed = (a * np.uint64(73856093)) ^ (b * np.uint64(19349663)) ^ (c * np.uint64(83492791))
-    mixed ^= mixed >> np.uint64(15)
-    return np.bincount((mixed[whole] % np.uint64(BUCKETS)).astype(np.int64), minlength=BUCKETS)
+    hashes = (a * np.uint64(73856093)) ^ (b * np.uint64(19349663)) ^ (c * np.uint64(83492791))
+    hashes ^= hashes >> np.uint64(15)
+    return np.bincount((hashes[within_text] % np.uint64(BUCKETS)).astype(np.int64), minlength=BUCKETS)
 
 
 def divergence(first: Any, second: Any) -> float:
-    """Jensen-Shannon divergence of two arrays of counts, in bits: 0 for the same shares, 1 for nothing in common. 0 where one is empty."""
+    """Jensen-Shannon divergence of two arrays of counts, in bits: 0 for equal shares, 1 for nothing in common. 0 if one is empty."""
     import numpy as np
 
     p, q = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
@@ -65,24 +65,24 @@ def profile_of(texts: Sequence[str]) -> Profile:
     """The profile of the source side of training data."""
     counts = trigrams(texts)
     window: list[str] = []
-    found: list[float] = []
+    divergences: list[float] = []
     size = 0
     for text in texts:
         window.append(text)
         size += max(0, len(text) - 2)
         if size >= WINDOW:
-            own = trigrams(window)
-            # Against the others: a window is a part of the whole, and would be nearer to it than anything new can be.
-            found.append(divergence(own, counts - own))
+            counts_of_window = trigrams(window)
+            # Compared with the other windows: it is a part of the whole, and would be nearer to it than any new text can be.
+            divergences.append(divergence(counts_of_window, counts - counts_of_window))
             window, size = [], 0
-        if len(found) >= MOST_WINDOWS:
+        if len(divergences) >= MOST_WINDOWS:
             break
-    usual = sorted(found)[int(0.95 * (len(found) - 1))] if len(found) >= 4 else None
+    usual = sorted(divergences)[int(0.95 * (len(divergences) - 1))] if len(divergences) >= 4 else None
     letters = "".join(sorted({c for text in texts for c in text.lower() if c.isalpha()}))
     return Profile(counts=tuple(map(int, counts)), letters=letters, usual=usual, segments=len(texts))
 
 
 def unknown_letters(text: str, known: frozenset[str]) -> tuple[int, int]:
-    """Letters of the text that the training data never had, and all its letters."""
+    """(letters of the text that the training data does not have, all its letters)."""
     letters = [c for c in text.lower() if c.isalpha()]
     return sum(c not in known for c in letters), len(letters)

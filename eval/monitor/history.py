@@ -1,7 +1,7 @@
-"""The monitor's memory: runs of canary sets, alarms, and what the signals were, in SQLite at `<monitor>/history.db`.
+"""The monitor's history: runs of canary sets, alarms, and signals of the traffic, in SQLite at `<monitor>/history.db`.
 
-Written by the service and by `tellmt monitor`, at the same time if need be. Rows are in the order they were written, whatever the clock says. It holds texts of
-canary sets alone (outputs of baselines and of the newest runs), none of users, and is bounded in rows. Mode 0600.
+The service and `tellmt monitor` write it, even at the same time. Rows keep the order in which they were written, whatever the clock says. The only
+texts in it are outputs for canary sets (of baselines and of the newest runs), none of users. The number of rows is bounded. Mode 0600.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tell.errors import TellmtError
 SCHEMA = 1
 # Seconds to wait for another writer.
 BUSY = 5.0
-# Rows kept: runs of a pair, alarms, signals. About 30 MB in all with ten pairs.
+# Rows that are kept: runs of a pair, alarms, signals. About 30 MB in all with ten pairs.
 RUNS, ALARMS, SIGNALS = 2000, 1000, 30_000
 # Baselines of a pair whose outputs are kept.
 BASELINES = 20
@@ -47,14 +47,14 @@ CREATE TABLE feedback (
 
 
 class HistoryError(TellmtError):
-    """The history cannot be read or written. Whoever translates goes on."""
+    """The history cannot be read or written. Translation goes on."""
 
     status = 503
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a canary set. `state` is scored or unreachable; `against` is the run it was compared with; `hard` is, by kind, (bad, of)."""
+    """One run of a canary set. `state` is scored or unreachable; `against` is the run it was compared with; `hard` is {kind: [flagged, all]}."""
 
     pair: str
     version: str | None
@@ -77,18 +77,18 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outputs:
-    """What came out: of the segments in order, and whether each hard text had a flag."""
+    """The translations of the segments, in order, and whether each hard text has a flag."""
 
     texts: list[str]
-    bad: list[bool]
+    flagged: list[bool]
 
     def pack(self) -> bytes:
-        return zlib.compress(json.dumps([self.texts, self.bad], ensure_ascii=False).encode(errors="replace"))
+        return zlib.compress(json.dumps([self.texts, self.flagged], ensure_ascii=False).encode(errors="replace"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alarm:
-    """`closed` is None while it is on. `rolled_back` is the version that was brought back because of it."""
+    """`closed` is None while the alarm is open. `rolled_back` is the version that was brought back because of it."""
 
     pair: str
     version: str | None
@@ -104,14 +104,14 @@ _RUN = "id, time, pair, version, base, canary, state, segments, scores, hard, ag
 
 
 def _run(row: sqlite3.Row) -> Run:
-    found = dict(row)
+    values = dict(row)
     for name in ("scores", "hard", "findings"):
-        found[name] = json.loads(found[name])
-    return Run(**{**found, "findings": tuple(found["findings"]), "baseline": bool(found["baseline"])})
+        values[name] = json.loads(values[name])
+    return Run(**{**values, "findings": tuple(values["findings"]), "baseline": bool(values["baseline"])})
 
 
 class History:
-    """Every method opens the file anew, from any thread, and raises HistoryError."""
+    """Every method opens the file, may run in any thread, and raises HistoryError."""
 
     def __init__(self, path: Path, busy: float | None = None):
         """`busy`: seconds to wait for another writer."""
@@ -139,7 +139,7 @@ class History:
         except sqlite3.Error as e:
             raise self._error(e) from None
         finally:
-            # What was begun and not committed is undone.
+            # A transaction that was not committed is rolled back.
             db.close()
 
     def _create(self, db: sqlite3.Connection) -> None:
@@ -153,31 +153,31 @@ class History:
         db.execute("COMMIT")
 
     def _error(self, e: Exception) -> HistoryError:
-        found = (isinstance(e, OSError) and e.strerror) or str(e)
-        return HistoryError("the monitor's history cannot be used", place=str(self.path), found=found)
+        reason = (isinstance(e, OSError) and e.strerror) or str(e)
+        return HistoryError("the monitor's history cannot be used", place=str(self.path), found=reason)
 
     # Runs
 
     def add(self, run: Run, outputs: Outputs | None) -> int:
-        """Its id. The outputs of earlier runs of the series go, but for those of baselines."""
+        """Record a run and return its id. Outputs of the pair's earlier runs are removed, except for those of baselines."""
         values = {**dataclasses.asdict(run), "time": run.time or time.time(), "outputs": outputs.pack() if outputs else None}
         del values["id"]
         for name in ("scores", "hard", "findings"):
             values[name] = json.dumps(values[name])
         with self._open(write=True) as db:
             names = ", ".join(values)
-            done = db.execute(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
-            newest = done.lastrowid or 0
+            cursor = db.execute(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
+            newest = cursor.lastrowid or 0
             db.execute("UPDATE runs SET outputs = NULL WHERE pair = ? AND id < ? AND baseline = 0 AND outputs IS NOT NULL", (run.pair, newest))
             old = "SELECT id FROM runs WHERE pair = ? AND baseline = 1 ORDER BY id DESC LIMIT -1 OFFSET ?"
             db.execute(f"UPDATE runs SET outputs = NULL WHERE id IN ({old})", (run.pair, BASELINES))
-            # A baseline stays as long as it may be compared with.
+            # A baseline stays while later runs may be compared with it.
             old = "SELECT id FROM runs WHERE pair = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
             db.execute(f"DELETE FROM runs WHERE outputs IS NULL AND id IN ({old})", (run.pair, RUNS))
         return newest
 
     def runs(self, pair: str, most: int = RUNS) -> list[Run]:
-        """The newest, oldest first."""
+        """The newest runs of a pair, oldest first."""
         with self._open() as db:
             rows = db.execute(f"SELECT {_RUN} FROM runs WHERE pair = ? ORDER BY id DESC LIMIT ?", (pair, most)).fetchall()
         return [_run(r) for r in reversed(rows)]
@@ -187,7 +187,7 @@ class History:
             return [r[0] for r in db.execute("SELECT DISTINCT pair FROM runs UNION SELECT DISTINCT pair FROM alarms ORDER BY 1")]
 
     def baseline(self, pair: str, canary: str, base: str | None, version: str | None) -> tuple[Run, Outputs] | None:
-        """What a run of this version is compared with: its own baseline, or else the newest of another version; of this set and base alone."""
+        """The baseline for a run of this version: its own, or else the newest of another version, on the same set and base."""
         query = f"SELECT {_RUN}, outputs FROM runs WHERE pair = ? AND canary = ? AND base IS ? AND baseline = 1 AND outputs IS NOT NULL"
         with self._open() as db:
             row = db.execute(f"{query} ORDER BY version IS ? DESC, id DESC LIMIT 1", (pair, canary, base, version)).fetchone()
@@ -201,7 +201,7 @@ class History:
         return _run({k: row[k] for k in row.keys() if k != "outputs"}), outputs  # type: ignore[arg-type]  # noqa: SIM118
 
     def accept(self, pair: str, note: str) -> Run | None:
-        """Let the newest scored run of the pair be the baseline of its version; its alarms end. None where there is none with its outputs."""
+        """Make the newest scored run of the pair the baseline of its version, and close the pair's alarms. None without a run that has its outputs."""
         with self._open(write=True) as db:
             query = f"SELECT {_RUN} FROM runs WHERE pair = ? AND state = 'scored' AND outputs IS NOT NULL ORDER BY id DESC LIMIT 1"
             row = db.execute(query, (pair,)).fetchone()
@@ -220,26 +220,26 @@ class History:
             rows = db.execute(f"SELECT * FROM alarms {where} ORDER BY id DESC LIMIT ?", (most,)).fetchall()
         return [Alarm(**dict(r)) for r in rows]
 
-    def settle(self, pair: str, found: Sequence[Alarm], keep: Sequence[str] = ()) -> tuple[list[Alarm], list[Alarm]]:
-        """Open what is found and not on yet, close what is on and not found any more, but for the kinds in `keep`. Returns both, the opened and the closed."""
+    def update_alarms(self, pair: str, found: Sequence[Alarm], keep: Sequence[str] = ()) -> tuple[list[Alarm], list[Alarm]]:
+        """Open the found alarms that are not open yet, and close open ones that are not found, except for the kinds in `keep`. Returns (opened, closed)."""
         now = time.time()
         with self._open(write=True) as db:
-            on = [Alarm(**dict(r)) for r in db.execute("SELECT * FROM alarms WHERE pair = ? AND closed IS NULL", (pair,))]
-            known = {(a.kind, a.version) for a in on}
-            wanted = {(a.kind, a.version) for a in found}
-            opened = [dataclasses.replace(a, opened=a.opened or now) for a in found if (a.kind, a.version) not in known]
+            open_alarms = [Alarm(**dict(r)) for r in db.execute("SELECT * FROM alarms WHERE pair = ? AND closed IS NULL", (pair,))]
+            open_keys = {(a.kind, a.version) for a in open_alarms}
+            found_keys = {(a.kind, a.version) for a in found}
+            opened = [dataclasses.replace(a, opened=a.opened or now) for a in found if (a.kind, a.version) not in open_keys]
             for i, a in enumerate(opened):
-                done = db.execute(
+                cursor = db.execute(
                     "INSERT INTO alarms (opened, pair, version, kind, text) VALUES (?, ?, ?, ?, ?)", (a.opened, a.pair, a.version, a.kind, a.text)
                 )
-                opened[i] = dataclasses.replace(a, id=done.lastrowid or 0)
-            closed = [a for a in on if (a.kind, a.version) not in wanted and a.kind not in keep]
+                opened[i] = dataclasses.replace(a, id=cursor.lastrowid or 0)
+            closed = [a for a in open_alarms if (a.kind, a.version) not in found_keys and a.kind not in keep]
             db.executemany("UPDATE alarms SET closed = ? WHERE id = ?", [(now, a.id) for a in closed])
             db.execute("DELETE FROM alarms WHERE id IN (SELECT id FROM alarms ORDER BY id DESC LIMIT -1 OFFSET ?)", (ALARMS,))
         return opened, [dataclasses.replace(a, closed=now) for a in closed]
 
     def alarmed(self, pair: str, version: str) -> bool:
-        """Whether this version has ever been the reason of an alarm about what it translates, and was not accepted since."""
+        """Whether a run of this version raised an alarm about its translations since it was last accepted."""
         with self._open() as db:
             last = db.execute("SELECT max(id) FROM runs WHERE pair = ? AND version = ? AND baseline = 1", (pair, version)).fetchone()[0] or 0
             query = "SELECT count(*) FROM runs WHERE pair = ? AND version = ? AND id > ? AND findings <> '[]'"
@@ -252,13 +252,13 @@ class History:
     # Signals and corrections
 
     def add_signals(self, rows: Sequence[tuple[float, str, str, dict[str, Any]]]) -> None:
-        """(time, pair, version, what was counted) each."""
+        """Rows of (time, pair, version, counts)."""
         with self._open(write=True) as db:
             db.executemany("INSERT INTO signals (time, pair, version, data) VALUES (?, ?, ?, ?)", [(*r[:3], json.dumps(r[3])) for r in rows])
             db.execute("DELETE FROM signals WHERE id <= (SELECT max(id) FROM signals) - ?", (SIGNALS,))
 
     def signals(self, pair: str, most: int) -> list[tuple[float, str, dict[str, Any]]]:
-        """(time, version, what was counted) of the newest, oldest first."""
+        """(time, version, counts) of the newest rows, oldest first."""
         with self._open() as db:
             rows = db.execute("SELECT time, version, data FROM signals WHERE pair = ? ORDER BY id DESC LIMIT ?", (pair, most)).fetchall()
         return [(r["time"], r["version"], json.loads(r["data"])) for r in reversed(rows)]

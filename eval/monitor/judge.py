@@ -1,9 +1,9 @@
-"""Is what came out of a canary run as good as it was? Reads a run's outputs and the baseline's; writes nothing.
+"""Decides whether a canary run is as good as its baseline. Reads the outputs of both; writes nothing.
 
-Three questions, each a test on the same texts, never a bare threshold: are the segments translated worse than by the baseline (paired approximate
-randomisation on chrF2, and a loss worth an alarm); have more of the hard texts a flag than had (the sign test); and, while there is no baseline yet, is the
-output worse than the source left as it is. The first run of a version is compared with the baseline of the version before it, so a broken one is seen
-before it has any.
+It makes three tests on the same texts, none a mere threshold: are the segments translated worse than in the baseline (paired approximate
+randomisation on chrF2, and a loss that is worth an alarm); do more hard texts have a flag (the sign test); and, without a baseline, are the outputs
+worse than the untranslated source. The first run of a version is compared with the baseline of the version before it, so a broken version is
+detected before it has a baseline.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from eval.scoring.scores import metrics, one_line
 from eval.scoring.significance import paired_test
 
 QUALITY, WORTHLESS, HARD, UNREACHABLE = "quality", "worthless", "hard", "unreachable"
-# What an alarm can be about; those on translations say something of the version, `unreachable` of the service.
+# The kinds of alarms: those on translations are about the version, `unreachable` is about the service.
 ON_TRANSLATIONS = (QUALITY, WORTHLESS, HARD)
 ALARM_KINDS = (*ON_TRANSLATIONS, UNREACHABLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """`alpha`: of how many runs of an unchanged system one may raise an alarm, at most. `drop`: points of chrF2 below which a loss is none."""
+    """`alpha`: the largest share of runs of an unchanged system that may raise an alarm. `drop`: losses of fewer points of chrF2 do not count."""
 
     alpha: float = 0.001
     drop: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Made:
-    """What the live system made of a canary set. `flags` are those of the hard texts, in order."""
+class CanaryTranslations:
+    """The live system's translations of a canary set: `texts` of the segments and `flags` of the hard texts, in order; `seconds` for all of them."""
 
     version: str
     base: str
@@ -53,7 +53,7 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """`delta` in points of chrF2 against the baseline; `p` two-sided, None where the loss was too small to ask."""
 
     scores: dict[str, dict[str, Any]]
@@ -65,50 +65,51 @@ class Judged:
 
 def scores_of(texts: Sequence[str], canary: CanarySet) -> dict[str, dict[str, Any]]:
     """{"bleu": {"score", "signature"}, "chrf": ...}"""
-    out = {}
+    scores = {}
     for key, metric in metrics(canary.parsed).items():
         score = metric.corpus_score(list(texts), [canary.references]).score
-        out[key] = {"score": round(float(score), 4), "signature": str(metric.get_signature())}
-    return out
+        scores[key] = {"score": round(float(score), 4), "signature": str(metric.get_signature())}
+    return scores
 
 
 def sign_test(worse: int, better: int) -> float:
-    """The chance of so many or more on the one side, if both were alike likely."""
+    """The probability of at least `worse` of `worse + better` on one side, if both sides are equally likely."""
     n = worse + better
     return float(sum(math.comb(n, k) for k in range(worse, n + 1)) / 2**n)
 
 
-def hard_counts(canary: CanarySet, bad: Sequence[bool]) -> dict[str, list[int]]:
-    """By kind, how many have a flag, and of how many."""
-    out: dict[str, list[int]] = {kind: [0, 0] for kind in KINDS}
-    for hard, flagged in zip(canary.hard, bad, strict=True):
-        out[hard.kind][0] += flagged
-        out[hard.kind][1] += 1
-    return {kind: counts for kind, counts in out.items() if counts[1]}
+def hard_counts(canary: CanarySet, flagged: Sequence[bool]) -> dict[str, list[int]]:
+    """{kind: [hard texts with a flag, hard texts]}"""
+    counts_of: dict[str, list[int]] = {kind: [0, 0] for kind in KINDS}
+    for hard, has_flag in zip(canary.hard, flagged, strict=True):
+        counts_of[hard.kind][0] += has_flag
+        counts_of[hard.kind][1] += 1
+    return {kind: counts for kind, counts in counts_of.items() if counts[1]}
 
 
-def judge(canary: CanarySet, made: Made, baseline: tuple[Run, Outputs] | None, rules: Rules) -> Judged:
-    outputs = made.outputs()
-    scores, hard = scores_of(outputs.texts, canary), hard_counts(canary, outputs.bad)
+def judge(canary: CanarySet, translations: CanaryTranslations, baseline: tuple[Run, Outputs] | None, rules: Rules) -> Judgement:
+    outputs = translations.outputs()
+    scores, hard = scores_of(outputs.texts, canary), hard_counts(canary, outputs.flagged)
     if baseline is None:
-        copied = [one_line(s.source) for s in canary.segments]
-        delta, p = _worse(copied, outputs.texts, canary, rules, scores)
+        sources = [one_line(s.source) for s in canary.segments]
+        delta, p = _worse(sources, outputs.texts, canary, rules, scores)
         text = f"worse than the source left as it is: chrF2 {scores['chrf']['score']:.1f} ({delta:+.1f}, p = {_p(p)})"
-        found = [Finding(WORTHLESS, text)] if p is not None and p < rules.alpha else []
-        return Judged(scores, hard, None, None, tuple(found))
-    run, before = baseline
-    found = []
-    delta, p = _worse(before.texts, outputs.texts, canary, rules, scores, run.scores)
+        findings = [Finding(WORTHLESS, text)] if p is not None and p < rules.alpha else []
+        return Judgement(scores, hard, None, None, tuple(findings))
+    run, baseline_outputs = baseline
+    findings = []
+    delta, p = _worse(baseline_outputs.texts, outputs.texts, canary, rules, scores, run.scores)
     if p is not None and p < rules.alpha:
         was = run.scores["chrf"]["score"]
-        found.append(Finding(QUALITY, f"chrF2 {scores['chrf']['score']:.1f} against {was:.1f} ({delta:+.1f}, p = {_p(p)}, {len(canary.segments)} segments)"))
-    worse = [h.kind for h, now, was in zip(canary.hard, outputs.bad, before.bad, strict=True) if now and not was]
-    better = sum(was and not now for now, was in zip(outputs.bad, before.bad, strict=True))
-    # One-sided, and so is the other in effect: half of alpha each.
+        findings.append(Finding(QUALITY, f"chrF2 {scores['chrf']['score']:.1f} against {was:.1f} ({delta:+.1f}, p = {_p(p)}, {len(canary.segments)} segments)"))
+    worse = [h.kind for h, now, was in zip(canary.hard, outputs.flagged, baseline_outputs.flagged, strict=True) if now and not was]
+    better = sum(was and not now for now, was in zip(outputs.flagged, baseline_outputs.flagged, strict=True))
+    # This test is one-sided, and so, in effect, is the other: each gets half of alpha.
     if worse and (chance := sign_test(len(worse), better)) < rules.alpha / 2:
         kinds = ", ".join(f"{worse.count(kind)} {kind}" for kind in KINDS if kind in worse)
-        found.append(Finding(HARD, f"{sum(outputs.bad)} of {len(outputs.bad)} hard texts have a flag, {sum(before.bad)} had (new: {kinds}; p = {_p(chance)})"))
-    return Judged(scores, hard, round(delta, 4), p, tuple(found))
+        counts = f"{sum(outputs.flagged)} of {len(outputs.flagged)} hard texts have a flag, {sum(baseline_outputs.flagged)} had"
+        findings.append(Finding(HARD, f"{counts} (new: {kinds}; p = {_p(chance)})"))
+    return Judgement(scores, hard, round(delta, 4), p, tuple(findings))
 
 
 def _p(p: float | None) -> str:
@@ -116,12 +117,12 @@ def _p(p: float | None) -> str:
 
 
 def _worse(
-    before: Sequence[str], now: Sequence[str], canary: CanarySet, rules: Rules, scores: dict[str, Any], known: dict[str, Any] | None = None
+    before: Sequence[str], now: Sequence[str], canary: CanarySet, rules: Rules, scores: dict[str, Any], before_scores: dict[str, Any] | None = None
 ) -> tuple[float, float | None]:
-    """The difference in chrF2, and, where it is a loss that counts, its p."""
-    was = known or scores_of(before, canary)
-    delta = scores["chrf"]["score"] - was["chrf"]["score"]
+    """(difference in chrF2, p); p is None where the loss is too small to count."""
+    earlier_scores = before_scores or scores_of(before, canary)
+    delta = scores["chrf"]["score"] - earlier_scores["chrf"]["score"]
     if delta > -rules.drop:
         return delta, None
-    tested = paired_test(before, now, canary.references)
-    return tested.delta, tested.p
+    test = paired_test(before, now, canary.references)
+    return test.delta, test.p

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from eval.monitor.canary_sets import CanarySet
-from eval.monitor.judge import Made
+from eval.monitor.judge import CanaryTranslations
 from tell.errors import EngineError
 
 # Texts in one part: a few seconds on a CPU, so that no part holds a version for long.
@@ -26,7 +26,7 @@ class TranslatedPart:
     flags: list[tuple[str, ...]]
 
 
-def run_set(canary: CanarySet, translate_part: Callable[[list[str]], TranslatedPart]) -> Made:
+def run_set(canary: CanarySet, translate_part: Callable[[list[str]], TranslatedPart]) -> CanaryTranslations:
     """Raises what `translate_part` does, and EngineError when the version changes while the set is translated, twice."""
     segments = len(canary.segments)
     for _ in range(TRIES):
@@ -43,5 +43,5 @@ def run_set(canary: CanarySet, translate_part: Callable[[list[str]], TranslatedP
                 break
         else:
             ((version, base),) = versions.items()
-            return Made(version, base, texts[:segments], flags[segments:], time.monotonic() - began)
+            return CanaryTranslations(version, base, texts[:segments], flags[segments:], time.monotonic() - began)
     raise EngineError("the version changed while the canary set was translated, twice")

@@ -1,7 +1,7 @@
-"""One run of a canary set from question to alarm: asks the live system, judges, keeps the run in the history, opens and closes alarms.
+"""One run of a canary set: asks the live system, judges, records the run in the history, opens and closes alarms, and rolls back.
 
-A finding counts when a second run, made at once, finds it too: what chance brought is gone then, and what is broken stays so. So is the baseline
-recorded: by the first run of a version that nothing is found against.
+A finding counts when a second run, made at once, confirms it: chance does not repeat itself, and a broken version stays broken. The baseline of a
+version is its first run without a finding.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from eval.monitor.canary_sets import CanarySet
 from eval.monitor.history import Alarm, History, HistoryError, Run
-from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, Judged, Made, Rules, judge
+from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, CanaryTranslations, Judgement, Rules, judge
 from tell.errors import KeyRefused, RegistryError, ScopeRefused, TellmtError
 from tell.registry.registry import Registry
 
 HISTORY = "history.db"
-# Seconds for whoever is told of an alarm to take it, and how often it is tried.
+# Seconds for the webhook to accept an alarm, and how often it is posted.
 WEBHOOK_SECONDS, WEBHOOK_TRIES = 10.0, 2
 
 
@@ -27,7 +27,8 @@ def open_history(home: Path) -> History:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. `alarms` is every finding, `opened` those that are new; `history` is why it could not be kept, if so."""
+    """A run and its alarms: `alarms` is every finding, `opened` the new ones, `closed` those that are over; `history` is the error that kept the run out of
+    the history, if any."""
 
     run: Run
     alarms: tuple[Alarm, ...]
@@ -36,54 +37,57 @@ class Outcome:
     history: HistoryError | None = None
 
 
-def watch(history: History, canary: CanarySet, ask: Callable[[], Made], rules: Rules) -> Outcome:
-    """`ask` has the whole set translated; what it raises is an alarm of its own, never a score.
+def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: Rules) -> Outcome:
+    """`ask` translates the whole set; an error that it raises is an alarm of its own, never a score.
 
-    Raises HistoryError when the baseline cannot be read: without it nothing can be said; KeyRefused and ScopeRefused.
+    Raises HistoryError when the baseline cannot be read, since nothing can be judged without it; and KeyRefused and ScopeRefused.
     """
     try:
-        made = ask()
+        translations = ask()
     except (KeyRefused, ScopeRefused):
-        # Of whoever runs this, not of the service.
+        # This is a fault of the caller's key, not of the service.
         raise
     except TellmtError as e:
         run = Run(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
-        return _settle(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
-    baseline = history.baseline(canary.pair, canary.sha256, made.base, made.version)
-    judged = judge(canary, made, baseline, rules)
+        return _record(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
+    baseline = history.baseline(canary.pair, canary.sha256, translations.base, translations.version)
+    judged = judge(canary, translations, baseline, rules)
     note = None
     if judged.findings:
-        judged, note = _again(canary, ask, rules, made, judged, baseline)
-    elif baseline is None and (others := _other_series(history, canary, made.base)):
-        note = others
-    own = baseline is not None and baseline[0].version == made.version
+        judged, note = _confirm(canary, ask, rules, translations, judged, baseline)
+    elif baseline is None and (other_series := _other_series(history, canary, translations.base)):
+        note = other_series
+    own_baseline = baseline is not None and baseline[0].version == translations.version
     run = Run(
-        pair=canary.pair, version=made.version, base=made.base, canary=canary.sha256, state="scored", segments=len(canary.segments), scores=judged.scores,
-        hard=judged.hard, against=baseline[0].id if baseline else None, delta=judged.delta, p=judged.p, findings=tuple(f.kind for f in judged.findings),
-        # One that a finding was made of and not confirmed is no measure for what comes.
-        baseline=not judged.findings and not own and note != NOT_CONFIRMED, note=note, seconds=round(made.seconds, 2),
+        pair=canary.pair, version=translations.version, base=translations.base, canary=canary.sha256, state="scored", segments=len(canary.segments),
+        scores=judged.scores, hard=judged.hard, against=baseline[0].id if baseline else None, delta=judged.delta, p=judged.p,
+        findings=tuple(f.kind for f in judged.findings),
+        # A run with a finding that was not confirmed is no measure for later runs.
+        baseline=not judged.findings and not own_baseline and note != NOT_CONFIRMED, note=note, seconds=round(translations.seconds, 2),
     )  # fmt: skip
-    return _settle(history, run, made, [Alarm(canary.pair, made.version, f.kind, f.text) for f in judged.findings])
+    return _record(history, run, translations, [Alarm(canary.pair, translations.version, f.kind, f.text) for f in judged.findings])
 
 
 NOT_CONFIRMED = "a finding that a second run did not confirm"
 
 
-def _again(canary: CanarySet, ask: Callable[[], Made], rules: Rules, made: Made, judged: Judged, baseline: object) -> tuple[Judged, str | None]:
-    """What a second run finds too. One that cannot be made confirms nothing and clears nothing: the first stands."""
+def _confirm(
+    canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: Rules, first: CanaryTranslations, judged: Judgement, baseline: object
+) -> tuple[Judgement, str | None]:
+    """The findings that a second run confirms. If the second run fails, the findings of the first stand."""
     try:
         second = ask()
     except TellmtError:
         return judged, None
-    if second.version != made.version:
+    if second.version != first.version:
         return dataclasses.replace(judged, findings=()), NOT_CONFIRMED
     kinds = {f.kind for f in judge(canary, second, baseline, rules).findings}  # type: ignore[arg-type]
-    left = tuple(f for f in judged.findings if f.kind in kinds)
-    return dataclasses.replace(judged, findings=left), None if left else NOT_CONFIRMED
+    confirmed = tuple(f for f in judged.findings if f.kind in kinds)
+    return dataclasses.replace(judged, findings=confirmed), None if confirmed else NOT_CONFIRMED
 
 
 def _other_series(history: History, canary: CanarySet, base: str) -> str | None:
-    """What is in the history and cannot be compared with, in words."""
+    """Why the runs in the history cannot be a baseline, in words; None without any."""
     runs = [r for r in history.runs(canary.pair) if r.state == "scored"]
     if not runs:
         return None
@@ -94,36 +98,36 @@ def _other_series(history: History, canary: CanarySet, base: str) -> str | None:
     return None
 
 
-def _settle(history: History, run: Run, made: Made | None, alarms: Sequence[Alarm], keep: Sequence[str] = ()) -> Outcome:
+def _record(history: History, run: Run, translations: CanaryTranslations | None, alarms: Sequence[Alarm], keep: Sequence[str] = ()) -> Outcome:
     try:
-        # Without outputs a run cannot be a baseline.
-        id = history.add(run, made.outputs() if made else None)
-        opened, closed = history.settle(run.pair, alarms, keep)
+        # A run needs its outputs to be a baseline.
+        id = history.add(run, translations.outputs() if translations else None)
+        opened, closed = history.update_alarms(run.pair, alarms, keep)
     except HistoryError as e:
-        # An alarm that cannot be written down is told all the same.
+        # An alarm is reported even if it cannot be recorded.
         return Outcome(run, tuple(alarms), tuple(alarms), (), e)
     return Outcome(dataclasses.replace(run, id=id), tuple(alarms), tuple(opened), tuple(closed))
 
 
-# What follows from an alarm
+# Reactions to an alarm
 
 
 def roll_back(registry: Registry, history: History, outcome: Outcome) -> tuple[str | None, str]:
-    """Bring back the version before the one that the alarm is about. Returns its id, or None; and what was done, or why nothing was, in words."""
+    """Promote the version before the one that the alarm is about. Returns (its id or None, a message that says what was done or why not)."""
     pair, version = outcome.run.pair, outcome.run.version
     kinds = [a.kind for a in outcome.alarms if a.kind in ON_TRANSLATIONS]
     if not kinds or version is None:
-        return None, f"{pair}: not rolled back: the alarm says nothing of a version"
+        return None, f"{pair}: not rolled back: the alarm is not about a version"
     state = registry.state(pair)
     if state.live != version:
-        return None, f"{pair}: not rolled back: {version[:12]} is not what the registry names as live"
+        return None, f"{pair}: not rolled back: {version[:12]} is not live in the registry"
     if state.previous is None:
         return None, f"{pair}: not rolled back: there is no version before {version[:12]}"
     if history.alarmed(pair, state.previous):
         return None, f"{pair}: not rolled back: {state.previous[:12]}, the version before, raised an alarm too"
     why = f"alarm of the monitor ({', '.join(kinds)}): {outcome.alarms[0].text}"
     try:
-        # The same as a roll back, on condition that nobody has changed the pair since.
+        # A roll back on the condition that nobody has changed the pair since.
         registry.promote(pair, state.previous, why, generation=state.generation)
     except (TellmtError, OSError) as e:
         thing = e.thing if isinstance(e, TellmtError) else str(e.strerror)
@@ -140,7 +144,7 @@ def line(alarm: Alarm) -> str:
 
 
 def message(alarm: Alarm, rolled_back: str | None) -> dict[str, object]:
-    """An alarm as it is posted: no text of any segment. `text` is what chat systems show."""
+    """An alarm as it is posted, without the text of any segment. Chat systems show `text`."""
     return {
         "text": f"tellmt {line(alarm)}" + (f"; rolled back to {rolled_back[:12]}" if rolled_back else ""),
         "status": "resolved" if alarm.closed else "firing",
@@ -150,7 +154,7 @@ def message(alarm: Alarm, rolled_back: str | None) -> dict[str, object]:
 
 
 def post(url: str, alarms: Sequence[Alarm], rolled_back: str | None = None) -> str | None:
-    """POST each alarm as JSON. Returns what went wrong, without the address, which may hold a secret; None when all were taken."""
+    """POST each alarm as JSON. Returns what went wrong, without the address, which may hold a secret; None when the webhook accepted all."""
     import httpx
 
     problem = None

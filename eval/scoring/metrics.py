@@ -241,7 +241,7 @@ def metric(name: str, pair: LanguagePair | None = None) -> Metric:
         raise
     except Exception as e:  # somebody else's code
         place = f"{GROUP}, {others[key].value}"
-        raise BadInput("this metric cannot be used", place=place, found=f"{type(e).__name__}: {e}", valid="eval.scoring.metrics.SegmentMetric") from None
+        raise BadInput("this metric cannot be used", place=place, found=f"{type(e).__name__}: {e}", valid="tellmt.Metric") from None
 
 
 def chosen(names: Iterable[str], pair: LanguagePair | None = None) -> list[Metric]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import tell.model.engine
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, System, engine_version, translate_set
+from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.metrics import Metric, chosen
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
@@ -27,6 +27,7 @@ from tell.errors import BadInput
 from tell.files import key_of, sha256_bytes, sha256_file, write_atomic, write_json
 from tell.languages import parse_pair
 from tell.model.base import find_base
+from tell.model.engine import engine_version
 
 
 def versions(engine: str) -> dict[str, str]:

@@ -6,14 +6,13 @@ Reads a corpus directory of `tellmt corpus build` (corpus.json and one split of 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any, Literal
 
+from tell.corpus.directory import Corpus
 from tell.errors import BadInput, CorpusError
-from tell.files import read_lines, sha256_bytes, sha256_file
-from tell.languages import LanguagePair, parse_pair
-from tell.records import read_pairs
+from tell.files import read_lines, sha256_bytes
+from tell.languages import LanguagePair
+from tell.records import Split
 from tell.text.normalise import spelled
 
 
@@ -49,39 +48,12 @@ class TestSet:
         return TestSet(f"{self.name}[:{n}]", self.pair, self.sources[:n], self.references[:n], self.places[:n], documents)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Corpus:
-    """A built corpus whose pairs.jsonl is the one its report names."""
-
-    path: Path
-    pair: LanguagePair
-    pairs_sha256: str
-
-    def split(self, split: Literal["train", "dev", "test"]) -> TestSet:
-        pairs = read_pairs(self.path / "pairs.jsonl", split)
-        name = f"{spelled(self.path.resolve().name)}/{split}"
-        places = [f"{p.origin}, line {p.line}" for p in pairs]
-        return TestSet(name, self.pair, [p.source for p in pairs], [p.target for p in pairs], places, [p.doc for p in pairs])
-
-
-def open_corpus(path: Path) -> Corpus:
-    """Raises CorpusError when the directory is not a finished corpus, or its pairs are not those the report was written for."""
-    report = path / "corpus.json"
-    try:
-        found: dict[str, Any] = json.loads(report.read_bytes())
-        pair, expected = parse_pair(found["pair"], str(report)), str(found["pairs_sha256"])
-    except FileNotFoundError:
-        raise CorpusError("not a finished corpus", place=str(path), found="no corpus.json", valid="a directory made by tellmt corpus build") from None
-    except NotADirectoryError:
-        raise CorpusError("not a directory", place=str(path), valid="a directory made by tellmt corpus build") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise CorpusError("the report of this corpus cannot be read", place=str(report), found=repr(e)) from None
-    pairs = path / "pairs.jsonl"
-    if not pairs.is_file():
-        raise CorpusError("not a finished corpus", place=str(path), found="no pairs.jsonl", valid="a directory made by tellmt corpus build")
-    if (actual := sha256_file(pairs)) != expected:
-        raise CorpusError("altered since the corpus was built", place=str(pairs), found=f"SHA-256 {actual[:16]}", valid=expected[:16])
-    return Corpus(path, pair, expected)
+def from_corpus(corpus: Corpus, split: Split) -> TestSet:
+    """One split of a corpus, in file order."""
+    pairs = list(corpus.pairs(split))
+    name = f"{spelled(corpus.path.resolve().name)}/{split}"
+    places = [f"{p.origin}, line {p.line}" for p in pairs]
+    return TestSet(name, corpus.pair, [p.source for p in pairs], [p.target for p in pairs], places, [p.doc for p in pairs])
 
 
 def from_files(source: Path, reference: Path, pair: LanguagePair, name: str | None = None) -> TestSet:

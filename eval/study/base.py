@@ -14,14 +14,15 @@ from typing import Any
 from eval.scoring.hypotheses import System, translate_set
 from eval.scoring.score import versions
 from eval.scoring.scores import score_system
-from eval.scoring.testset import open_corpus
+from eval.scoring.testset import from_corpus
+from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, TellmtError
 from tell.files import write_atomic
 from tell.languages import parse_pair
 from tell.model.anchor import Anchor, AnchorConfig, render
 from tell.model.base import find_base
 from tell.model.engine import Decoding, choose_engine
-from tell.records import Pair, read_pairs
+from tell.records import Pair
 
 # Characters of source: an example much longer than the sentences to come would use up the context.
 SHOT = (30, 200)
@@ -42,9 +43,9 @@ def main(spec_path: str, out: str) -> None:
     pair, base = parse_pair(spec["pair"]), find_base(spec["base"])
     anchor = render(AnchorConfig.model_validate(spec["anchor"]), pair, base)
     if spec["shots"]:
-        pairs = [p for c in spec["train"] for p in read_pairs(Path(c) / "pairs.jsonl", "train")]
+        pairs = [p for c in spec["train"] for p in open_corpus(Path(c)).pairs("train")]
         anchor = with_shots(anchor, pairs, spec["shots"], spec["seed"])
-    test = open_corpus(Path(spec["held"]["corpus"])).split(spec["held"]["split"])
+    test = from_corpus(open_corpus(Path(spec["held"]["corpus"])), spec["held"]["split"])
     engine = choose_engine("auto")
     made = translate_set(base, [System("base", None, anchor, Decoding.model_validate(spec["decoding"]))], test, engine)["base"]
     folder = Path(out)

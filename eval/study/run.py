@@ -22,15 +22,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eval.scoring.testset import TestSet, open_corpus
+from eval.scoring.testset import TestSet, from_corpus
 from eval.study.config import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
 from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
+from tell.corpus.directory import open_corpus
 from tell.errors import RecipeError, TellmtError
 from tell.files import key_of, sha256_file, write_atomic, write_json
 from tell.machine import cores
 from tell.model.base import find_base
-from tell.paths import cache_dir
+from tell.model.engine import choose_engine, converted_models
 
 
 class Broken(TellmtError):
@@ -144,7 +145,7 @@ class Conductor:
         return found
 
     def held_out(self, held: Slice) -> TestSet:
-        return open_corpus(self.here / held.corpus).split(held.split)
+        return from_corpus(open_corpus(self.here / held.corpus), held.split)
 
     def run_id(self, run: Run) -> str:
         arm = self.study.arms[run.arm]
@@ -281,14 +282,13 @@ class Conductor:
 
     def _scored(self, work: Path, held: Slice, call: Any) -> dict[str, Any]:
         """Scores on the held-out slice. The engine's converted model, 275 MB for the smallest base, is removed again."""
-        adapter = open_adapter(work / "adapter")
-        cache, models = cache_dir() / "ct2", f"*-{weights_of(adapter.card)}"
-        converted = list(cache.glob(models))
+        engine, weights = choose_engine("auto"), weights_of(open_adapter(work / "adapter").card)
+        converted = converted_models(engine, weights)
         to = ["-o", self._relative(work / "scores"), "--json"]
         scored: dict[str, Any] = call("score", self._relative(work / "adapter"), "--corpus", held.corpus, "--split", held.split, "--no-base", *to)
         if not converted:
-            for made in cache.glob(models):
-                shutil.rmtree(made, ignore_errors=True)
+            for model in converted_models(engine, weights):
+                shutil.rmtree(model, ignore_errors=True)
         return scored
 
     def lay_out(self) -> None:

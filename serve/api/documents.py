@@ -77,7 +77,7 @@ JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "descrip
 _BYTES = {"schema": {"type": "string", "examples": ["the bytes of the file"]}}
 FILE_CONTENT: dict[str, Any] = {
     "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
-    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.alone and f.name != "text"},
+    **{f.media_type.partition(";")[0]: _BYTES for f in FORMATS.values() if f.without_options and f.name != "text"},
 }
 LOCATION: dict[str, Any] = {"Location": {"description": "The path that shows the progress", "schema": {"type": "string"}}}
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])

@@ -15,7 +15,7 @@ from serve.config import Way
 from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
+from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes
 from serve.translation.service import Service
 from tell.errors import RequestError
@@ -49,7 +49,7 @@ class TranslationResult:
     translations: list[Translation]
     route: Route
     versions: tuple[Version, ...]
-    ask: Ask
+    ask: RequestOptions
 
     def headers(self) -> dict[str, str]:
         return translator_headers(self.route, self.versions, self.ask)
@@ -85,7 +85,7 @@ async def translate_texts(request: Request, state: AppState, parsed: ParsedReque
         return await unless_gone(request, work())
 
 
-async def _translate_by_routes(request: Request, service: Service, routes: TextRoutes, parsed: ParsedRequest, ask: Ask) -> TranslationResult:
+async def _translate_by_routes(request: Request, service: Service, routes: TextRoutes, parsed: ParsedRequest, ask: RequestOptions) -> TranslationResult:
     """Each text by its own route, one route after the other."""
     translations = [Translation(text, False, detected=own.detected) for text, own in zip(parsed.texts, routes.texts, strict=True)]
     first: tuple[Route, tuple[Version, ...]] | None = None
@@ -101,7 +101,7 @@ async def _translate_by_routes(request: Request, service: Service, routes: TextR
 
 
 async def _translate_by_route(
-    request: Request, service: Service, route: Route, texts: Sequence[str], parse: Parse | None, ask: Ask
+    request: Request, service: Service, route: Route, texts: Sequence[str], parse: Parse | None, ask: RequestOptions
 ) -> tuple[list[Translation], tuple[Version, ...]]:
     """The translations, and the version of each step of the route."""
     versions: list[Version] = []
@@ -111,7 +111,7 @@ async def _translate_by_route(
         versions.append(version)
 
     if parse is None:
-        translations = await service.through(route, texts, ask, note)
+        translations = await service.translate_route(route, texts, ask, note)
     else:
-        translations = await translate_marked(texts, lambda lines: service.through(route, lines, ask, note), parse)
+        translations = await translate_marked(texts, lambda lines: service.translate_route(route, lines, ask, note), parse)
     return translations, tuple(versions)

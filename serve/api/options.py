@@ -21,7 +21,7 @@ from serve.adapters.versions import Version
 from serve.auth.keys import Caller
 from serve.metrics.registry import Metrics
 from serve.translation.quality import Quality
-from serve.translation.request import Ask
+from serve.translation.request import RequestOptions
 from serve.translation.routing import Route
 from serve.translation.service import Service
 from tell.errors import RequestError, TimedOut
@@ -48,14 +48,16 @@ TRANSLATOR_HEADERS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def ask_of(request: Request, service: Service, timeout: float | None = None, cache: bool = True, quality: Quality = "fast", alternatives: int = 0) -> Ask:
+def ask_of(
+    request: Request, service: Service, timeout: float | None = None, cache: bool = True, quality: Quality = "fast", alternatives: int = 0
+) -> RequestOptions:
     """What the service grants a request, from its headers, its caller, and the fields of its body. Of two times the shorter counts. Raises RequestError."""
     seconds = min(service.limits.timeout, _timeout_header(request), timeout or math.inf)
     caller: Caller | None = request.scope.get("tellmt.caller")
     stored = cache and (caller is None or caller.cache) and "no-store" not in _directives(request)
     low = _BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None
-    ask = Ask(caller.id if caller else "", seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives, low=low)
-    return service.settled(ask)
+    ask = RequestOptions(caller.id if caller else "", seconds, asyncio.get_running_loop().time() + seconds, stored, quality, alternatives, background=low)
+    return service.degraded_when_busy(ask)
 
 
 def _timeout_header(request: Request) -> float:
@@ -75,7 +77,7 @@ def _directives(request: Request) -> set[str]:
     return {part.strip().lower() for part in request.headers.get("cache-control", "").split(",")}
 
 
-def translator_headers(route: Route, versions: Sequence[Version], ask: Ask) -> dict[str, str]:
+def translator_headers(route: Route, versions: Sequence[Version], ask: RequestOptions) -> dict[str, str]:
     """The headers that name the translator: the versions of all steps, in order."""
     headers = {
         "X-Tellmt-Pair": route.pair,
@@ -90,7 +92,7 @@ def translator_headers(route: Route, versions: Sequence[Version], ask: Ask) -> d
 
 
 @contextlib.asynccontextmanager
-async def in_time(ask: Ask, metrics: Metrics) -> AsyncIterator[None]:
+async def in_time(ask: RequestOptions, metrics: Metrics) -> AsyncIterator[None]:
     """Cancels the block at the request's deadline, and raises TimedOut."""
     try:
         async with asyncio.timeout_at(ask.deadline) as limit:

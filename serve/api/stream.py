@@ -37,7 +37,7 @@ from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
+from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes, asked_ways
 from serve.translation.service import Service
 from tell.errors import RequestError, TellmtError
@@ -101,7 +101,7 @@ class StreamResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, request: Request, service: Service, texts: list[str], ask: Ask, routes: TextRoutes, segments: bool):
+    def __init__(self, request: Request, service: Service, texts: list[str], ask: RequestOptions, routes: TextRoutes, segments: bool):
         self.request, self.service, self.texts, self.ask, self.routes, self.segments = request, service, texts, ask, routes, segments
         self.status_code, self.background = 200, None
         self.started = False
@@ -168,7 +168,7 @@ class StreamResponse(Response):
                 pivots = await self.service.translate(version, texts, self.ask)
         ask = dataclasses.replace(self.ask, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.work(version, texts, ask) as work:
+        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, ask) as work:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)

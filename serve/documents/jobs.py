@@ -22,7 +22,7 @@ from serve.config import Way
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
 from serve.translation.quality import Quality
-from serve.translation.request import Ask, Translation
+from serve.translation.request import RequestOptions, Translation
 from serve.translation.service import Service
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
 from tell.languages import parse_pair
@@ -262,17 +262,17 @@ class Jobs:
 
     async def _part(self, job: Job, part: str) -> Translation:
         while True:
-            ask = self.service.settled(Ask(caller=job.owner, cache=job.cache, quality=job.quality))
+            options = self.service.degraded_when_busy(RequestOptions(caller=job.owner, cache=job.cache, quality=job.quality))
             by: list[Version] = []
             try:
                 route = self.service.route(job.source, job.target)
-                [made] = await self.service.through(route, [part], ask, by.append)
+                [made] = await self.service.translate_route(route, [part], options, by.append)
             except Overloaded as e:
                 # Who asked has left long ago and cannot ask again.
                 await asyncio.sleep(min(e.retry_after, LONGEST_WAIT))
                 continue
             job.adapters += [name for name in dict.fromkeys(v.name for v in by) if name not in job.adapters]
             job.way, job.truncated = route.way or job.way, job.truncated or made.truncated
-            if ask.quality == "fast":
+            if options.quality == "fast":
                 job.used = "fast"
             return dataclasses.replace(made, segments=())

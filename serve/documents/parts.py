@@ -15,7 +15,7 @@ from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
 from serve.formats.text import one_line
-from serve.formats.units import BOM, Made, Options, Unit
+from serve.formats.units import BOM, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
 from tell.files import decode
 from tell.languages import LanguagePair
@@ -68,7 +68,7 @@ class _Segments:
         self.made = iter(made) if made is not None else None
         self.found: list[str] = []
 
-    def unit(self, unit: Unit) -> Made | None:
+    def visit(self, unit: Unit) -> Replacement | None:
         if unit.done:
             return None
         spans = split(unit.text)
@@ -77,9 +77,9 @@ class _Segments:
             self.found += own
             return None
         made = self.made
-        return Made(fill(spans, [one_line(next(made), text) for text in own]))
+        return Replacement(fill(spans, [one_line(next(made), text) for text in own]))
 
-    def bad(self, place: str, reason: str) -> None: ...
+    def unreadable(self, place: str, reason: str) -> None: ...
 
     def warn(self, place: str, what: str) -> None: ...
 
@@ -122,7 +122,7 @@ class File:
 
 
 # By their endings: plain text, and what needs nothing said beside the file.
-FORMATS = (".txt", *(ending for ending, f in BY_ENDING.items() if f.alone and ending != ".txt"))
+FORMATS = (".txt", *(ending for ending, f in BY_ENDING.items() if f.without_options and ending != ".txt"))
 
 
 def _grouped(segments: Sequence[str], characters: int, lines: int) -> list[str]:

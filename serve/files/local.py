@@ -1,113 +1,66 @@
-"""Translating without a server: the live adapter of a pair, or else the one that came with tellmt, in an engine of this process.
+"""Translates without a server: with the live adapter of a pair, or else the one that came with tellmt, in an engine of this process.
 
-Segments get the service's guards and its second tries (serve.translation.retry).
+Segments go through the service's decoder (serve.translation.decoder), with its flags and its retries.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from serve.files.segment_store import Done
-from serve.translation.quality import Quality, candidates, samplings
-from serve.translation.retry import Mend
+from serve.files.segment_store import SegmentResult
+from serve.translation.decoder import Decoder, Effort
+from serve.translation.quality import Quality
 from tell.adapter.card import check_base
 from tell.adapter.shipped import Shipped
 from tell.console import say
 from tell.errors import NotServed, RequestError
-from tell.extras import need
 from tell.languages import LanguagePair
-from tell.model.engine import EngineOptions, Sampling, choose_engine, open_engine
+from tell.model.engine import EngineOptions, choose_engine, open_engine, traits_of
 from tell.model.translator import Translator
 from tell.registry.registry import Registry
-from tell.text.flags import Checked, checked, prepare, union
-from tell.text.mbr import best_first
-from tell.text.segments import Span, fill, pieces, split
+from tell.text.flags import Checked, prepare, union
+from tell.text.segments import Span, fill, pieces
 
 # Tokens of prompt and output together: lines longer than what fits are cut at their sentences.
 CONTEXT = 4096
-# Segments handed to the engine at once, and how many such batches: one or more wait while one runs. The GPU driver batches by itself and wants many.
-LINES, PARALLEL = {"vllm": 64}, {"vllm": 12}
-LINES_CPU, PARALLEL_CPU = 64, 3
-# Ways in which a flagged segment is tried again.
+# Ways in which a flagged segment is retried.
 TRIES = 4
-# Segments whose flags are looked for where they are; more go to a thread, so that the engine is fed meanwhile.
-IN_PLACE = 4
 NONE_LIVE = "none yet; publish one with: tellmt publish"
 
 
-class Local:
-    """A Backend on one loaded adapter."""
+class LocalBackend:
+    """A Backend on an engine of this process with one adapter."""
 
     characters = 1 << 20
 
-    def __init__(self, translator: Translator, pair: LanguagePair, engine: str, segment_tokens: int, tries: int = TRIES, quality: Quality = "fast"):
-        self.translator, self.pair, self.segment_tokens, self.tries, self.quality = translator, pair, segment_tokens, tries, quality
-        self.lines, self.parallel = LINES.get(engine, LINES_CPU), PARALLEL.get(engine, PARALLEL_CPU)
-        self.adapters = [translator.adapter_id or ""]
+    def __init__(self, decoder: Decoder, effort: Effort):
+        self.decoder, self.effort = decoder, effort
+        traits = traits_of(decoder.translator.engine)
+        self.lines, self.parallel = traits.segments_per_call, traits.calls_at_once
+        self.adapters = [decoder.translator.adapter_id or ""]
 
-    def _measure(self, texts: list[str]) -> list[int]:
-        return [len(ids) for ids in self.translator.tokens.encode_batch(texts)]
+    def _split(self, texts: Sequence[str]) -> list[list[Span] | RequestError]:
+        """Each text as segments and layout, or why one of its segments is refused."""
+        return [next(filter(None, map(self.decoder.translator.refusal, _segments(spans))), spans) for spans in self.decoder.split(texts)]
 
-    def _plans(self, texts: Sequence[str]) -> tuple[list[list[Span]], dict[int, str], list[tuple[int, str]]]:
-        """The texts as pieces that the engine can hold; why some cannot be, and the pieces of the others."""
-        plans = [split(t, self._measure, self.segment_tokens, self.pair.source.tag) for t in texts]
-        failed: dict[int, str] = {}
-        wanted: list[tuple[int, str]] = []
-        for i, plan in enumerate(plans):
-            own = [plan[k].text for k in pieces(plan)]
-            try:
-                for piece in own:
-                    self.translator.prompt(piece)
-                wanted += [(i, piece) for piece in own]
-            except RequestError as e:
-                failed[i] = str(e)
-        return plans, failed, wanted
-
-    async def translate(self, texts: Sequence[str]) -> list[Done]:
-        plans, failed, wanted = await asyncio.to_thread(self._plans, texts)
-        own = await self._chosen([piece for _, piece in wanted])
-        best = await asyncio.gather(*(self._final(piece, first) for (_, piece), first in zip(wanted, own, strict=True)))
-        made: dict[int, list[Checked]] = {}
-        for (i, _), one in zip(wanted, best, strict=True):
-            made.setdefault(i, []).append(one)
+    async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
+        splits = await asyncio.to_thread(self._split, texts)
+        segments = [segment for spans in splits if not isinstance(spans, RequestError) for segment in _segments(spans)]
+        decoded = iter(await self.decoder.decode(segments, self.effort))
         return [
-            Done("", failed=failed[i]) if i in failed else Done(fill(plan, [m.text for m in made.get(i, [])]), union(m.flags for m in made.get(i, [])))
-            for i, plan in enumerate(plans)
+            SegmentResult("", failed=str(spans)) if isinstance(spans, RequestError) else _result(spans, [next(decoded) for _ in pieces(spans)])
+            for spans in splits
         ]
 
-    async def _chosen(self, texts: Sequence[str]) -> list[Checked]:
-        """One for each text: the greedy one, or with quality best the candidate that is chosen."""
-        drawn = samplings(candidates(self.quality, 0))
-        made = [await self._decode(texts, 1.0, how) for how in (None, *drawn)]
-        if not drawn:
-            return made[0]
-        return await asyncio.to_thread(lambda: [best_first(list(own))[0] for own in zip(*made, strict=True)])
 
-    async def _decode(self, texts: Sequence[str], firmer: float, sampling: Sampling | None = None) -> list[Checked]:
-        """Each text once through the engine, with so many times the adapter's own penalty on repetition, and its flags."""
-        prompts = [self.translator.prompt(t, sampling) for t in texts]
-        if firmer != 1.0:
-            prompts = [dataclasses.replace(p, repetition_penalty=min(2.0, p.repetition_penalty * firmer)) for p in prompts]
-        if not prompts:
-            return []
-        made = await self.translator.engine.generate(prompts, self.translator.adapter_id)
-        hypotheses = [self.translator.hypothesis(t, g) for t, g in zip(texts, made, strict=True)]
+def _segments(spans: Sequence[Span]) -> list[str]:
+    return [spans[i].text for i in pieces(spans)]
 
-        def check() -> list[Checked]:
-            return [checked(self.pair, t, h) for t, h in zip(texts, hypotheses, strict=True)]
 
-        return await asyncio.to_thread(check) if len(texts) > IN_PLACE else check()
-
-    async def _final(self, piece: str, first: Checked) -> Checked:
-        """What comes of a piece, tried again where it has flags."""
-        if not first.flags or not self.tries:
-            return first
-        mend = Mend(self.pair, piece, first, self._decode, self.tries)
-        await mend.run()
-        return mend.best
+def _result(spans: Sequence[Span], segments: Sequence[Checked]) -> SegmentResult:
+    return SegmentResult(fill(spans, [s.text for s in segments]), union(s.flags for s in segments))
 
 
 def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
@@ -117,8 +70,8 @@ def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
 @asynccontextmanager
 async def open_local(
     pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str, tries: int = TRIES, quality: Quality = "fast"
-) -> AsyncIterator[Local]:
-    """The engine started with the pair's live adapter, or else the shipped one, loaded and proved.
+) -> AsyncIterator[LocalBackend]:
+    """An engine with the pair's live adapter, or else the shipped one, loaded and checked.
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
@@ -126,17 +79,16 @@ async def open_local(
     from tell.model.tokenizer import Tokens
 
     name = choose_engine(engine_name)
-    live, own = registry.state(str(pair)).live, shipped.get(str(pair))
+    live, shipped_adapter = registry.state(str(pair)).live, shipped.get(str(pair))
     if live is not None:
         adapter = registry.adapter(live)
-    elif own is not None:
-        adapter = own.open()
+    elif shipped_adapter is not None:
+        adapter = shipped_adapter.open()
     else:
         valid = ", ".join(live_pairs(registry, shipped)) or NONE_LIVE
         raise NotServed("no adapter is live for this pair", place=registry.place, found=str(pair), valid=valid)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    need("prometheus_client", "serve")
     from serve.adapters.load_check import prove
     from tell.model.translator import segment_limit
 
@@ -145,12 +97,12 @@ async def open_local(
     engine = open_engine(name, options)
     tokens = Tokens(base)
     try:
-        # What the guards read when they are first used takes a second, in which the engine starts.
+        # `prepare` reads the model of languages, which takes a second, while the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
         await prove(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
-        yield Local(translator, pair, name, segment_limit(translator), tries, quality)
+        yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries))
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.
         await asyncio.shield(engine.close())

@@ -1,6 +1,6 @@
-"""Files in, files out: which output belongs to which input, and how they are opened and written.
+"""The files of a run: which output belongs to which input, and how they are opened and written.
 
-Reads names; opens inputs, standard input spooled to a temporary file. Writes outputs aside and renames them, through gzip where the name ends in .gz.
+Reads inputs, standard input spooled to a temporary file. Writes outputs aside and renames them, through gzip where the name ends in .gz.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tell.files import fsync_dir
 
 
 @dataclasses.dataclass(eq=False, slots=True)
-class Work:
-    """One file. `source` and `output` are `-` for the standard streams; `spool` holds what came by a stream, which is read twice."""
+class FileTask:
+    """A file to translate. `source` and `output` are `-` for the standard streams; `spool` holds an input stream, since every input is read twice."""
 
     source: str
     output: str
@@ -40,7 +40,7 @@ class Work:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """The input from its beginning. Raises CorpusError when it cannot be read; what goes wrong inside has the file's name before its place."""
+        """The input from its beginning. Raises CorpusError when it cannot be read; a BadInput of the block gets the file's name before its place."""
         try:
             if self.spool is not None:
                 self.spool.seek(0)
@@ -65,7 +65,7 @@ class Work:
             raise type(e)(e.thing, place=place, found=e.found, valid=e.valid) from None
 
     def check(self) -> None:
-        """Raises CorpusError where the first bytes are not those of the format; notes what the file is now."""
+        """Raises CorpusError where the first bytes are not those of the format. Remembers size and times of the file for `check_unchanged`."""
         with self.opened() as f:
             check_start(self.format, f.read(8))
         self.stamp = self._stamp()
@@ -73,8 +73,8 @@ class Work:
     def _stamp(self) -> tuple[int, ...]:
         if self.spool is not None:
             return ()
-        found = os.stat(self.source)
-        return found.st_size, found.st_mtime_ns, found.st_ino
+        status = os.stat(self.source)
+        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def check_unchanged(self) -> None:
         try:
@@ -85,7 +85,7 @@ class Work:
             raise CorpusError("the file changed while it was read", place=self.name, valid="the same command again")
 
     def key(self) -> str:
-        """What the file is called for a later run; of a stream, what is in it."""
+        """By what a later run knows the file: its path, or of a stream the hash of its content."""
         if self.spool is None:
             return str(Path(self.source).resolve())
         self.spool.seek(0)
@@ -95,38 +95,40 @@ class Work:
         return digest.hexdigest()
 
 
-def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[Work]:
+def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[FileTask]:
     """Each input with its output: a file for one input, else a directory. Raises BadInput where outputs could not be written, or would replace something."""
-    out: list[Work] = []
-    into = output is not None and output != "-" and (len(inputs) > 1 or output.endswith("/") or Path(output).is_dir())
-    if len(inputs) > 1 and not into:
+    tasks: list[FileTask] = []
+    into_directory = output is not None and output != "-" and (len(inputs) > 1 or output.endswith("/") or Path(output).is_dir())
+    if len(inputs) > 1 and not into_directory:
         raise BadInput("several files want a directory for what comes of them", place="-o", found=output, valid="-o DIR")
     for source in inputs:
-        chosen = format_named(format) if format else format_of(source) if source != "-" else format_of("")
-        name = source if source != "-" else "standard input" + chosen.endings[0]
-        to = str(Path(output or "") / Path(name).name) if into else output or "-"
-        out.append(Work(source, to, chosen))
-    if into:
+        file_format = format_named(format) if format else format_of(source) if source != "-" else format_of("")
+        name = source if source != "-" else "standard input" + file_format.endings[0]
+        target = str(Path(output or "") / Path(name).name) if into_directory else output or "-"
+        tasks.append(FileTask(source, target, file_format))
+    if into_directory:
         directory = Path(str(output))
         if directory.exists() and not directory.is_dir():
             raise BadInput("this is not a directory", place=f"-o {output}", valid="a directory, for several files")
-    for work in out:
-        if work.source != "-" and Path(work.source).is_dir():
-            raise CorpusError("this is a directory", place=work.source, valid="a file")
-        others = [w for w in out if w is not work and w.output == work.output and work.output != "-"]
-        if others:
-            raise BadInput("two files would have one name", place=work.output, found=f"{work.source} and {others[0].source}", valid="files of different names")
-    sources = [Path(w.source) for w in out if w.source != "-" and Path(w.source).exists()]
-    for work in out:
-        _check_output(work.output, sources, bool(into), str(output))
-    for work in out:
-        if work.source == "-" or _special(Path(work.source)):
-            work.spool = _spooled(work.source)
-        work.check()
-    return out
+    for task in tasks:
+        if task.source != "-" and Path(task.source).is_dir():
+            raise CorpusError("this is a directory", place=task.source, valid="a file")
+        same_output = [other for other in tasks if other is not task and other.output == task.output and task.output != "-"]
+        if same_output:
+            raise BadInput(
+                "two files would have one name", place=task.output, found=f"{task.source} and {same_output[0].source}", valid="files of different names"
+            )
+    sources = [Path(other.source) for other in tasks if other.source != "-" and Path(other.source).exists()]
+    for task in tasks:
+        _check_output(task.output, sources, bool(into_directory), str(output))
+    for task in tasks:
+        if task.source == "-" or _is_special(Path(task.source)):
+            task.spool = _spool(task.source)
+        task.check()
+    return tasks
 
 
-def _spooled(source: str) -> IO[bytes]:
+def _spool(source: str) -> IO[bytes]:
     spool: Any = tempfile.SpooledTemporaryFile(1 << 20)  # noqa: SIM115 (read twice, later)
     if source == "-":
         shutil.copyfileobj(sys.stdin.buffer, spool)
@@ -136,23 +138,23 @@ def _spooled(source: str) -> IO[bytes]:
     return spool  # type: ignore[no-any-return]
 
 
-def _special(path: Path) -> bool:
-    """Whether the name stands for a device or a pipe, which is written to and never replaced, and can be read but once."""
+def _is_special(path: Path) -> bool:
+    """Whether the name stands for a device or a pipe, which is written to and never replaced, and can be read only once."""
     return path.exists() and not stat.S_ISREG(path.stat().st_mode)
 
 
-def _check_output(name: str, sources: Sequence[Path], into: bool, given: str) -> None:
+def _check_output(name: str, sources: Sequence[Path], into_directory: bool, option: str) -> None:
     if name == "-":
         return
-    path, place = Path(name), f"-o {given}"
+    path, place = Path(name), f"-o {option}"
     if path.is_dir():
         raise BadInput("this is a directory", place=place, found=name, valid="a file")
     if path.exists() and any(path.samefile(source) for source in sources):
-        raise BadInput("the output is the input", place=place, found=name if into else None, valid="another file")
-    if _special(path):
+        raise BadInput("the output is the input", place=place, found=name if into_directory else None, valid="another file")
+    if _is_special(path):
         return
     parent = path.resolve().parent
-    if into:
+    if into_directory:
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -169,13 +171,13 @@ def _check_output(name: str, sources: Sequence[Path], into: bool, given: str) ->
 
 
 @contextlib.contextmanager
-def written(name: str) -> Iterator[IO[bytes]]:
-    """A file to write, which takes its place in one step at the end, through a link to what it points at. On any failure what was there stays."""
+def open_output(name: str) -> Iterator[IO[bytes]]:
+    """A file to write, which takes its place in one step at the end; through a link it replaces the link's target. On any failure the old file stays."""
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if _special(Path(name)):
+    if _is_special(Path(name)):
         with open(name, "wb") as f:
             yield f
         return
@@ -202,8 +204,8 @@ def written(name: str) -> Iterator[IO[bytes]]:
     fsync_dir(path.parent)
 
 
-class Nowhere:
-    """What the first pass writes to."""
+class NullWriter:
+    """Takes the output of a visitor that only reads."""
 
     def write(self, data: Any) -> int:
         return len(data)

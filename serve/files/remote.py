@@ -1,23 +1,29 @@
 """Translating through a running server, over its native API.
 
-Batches that a server refuses for what is in them are divided until the line that is at fault stands alone; a server that is busy or
-away for a moment is asked again; anything else stops the run.
+A batch that the server refuses for its texts is divided until the text at fault stands alone. A server that is busy or away for a moment is asked again;
+anything else stops the run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TypeVar
 
 from serve.files.local import NONE_LIVE
-from serve.files.segment_store import Done
+from serve.files.segment_store import SegmentResult
 from serve.translation.quality import Quality
+from tell.client import calls
+from tell.client.calls import TranslateOptions
+from tell.client.errors import NoAnswer, UnreadableAnswer
+from tell.client.models import Translation
+from tell.client.transport import AsyncTransport, Call, RetryPolicy, service_address
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language
+
+T = TypeVar("T")
 
 # Seconds before each new try: a minute and a half in all, enough for a restart or for a queue to drain.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
@@ -25,67 +31,59 @@ WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
 FIRST_WAITS = (0.5, 1.0)
 # The longest a server's Retry-After is followed.
 LONGEST_WAIT = 60.0
-BUSY = {429, 502, 503, 504}
-# What is wrong with the texts sent rather than with the request as a whole.
-REFUSED = {400, 413, 422}
+# The server refuses the texts with these, not the request as a whole.
+REFUSED_TEXTS = {400, 413, 422}
+REFUSED_KEY = {401, 403}
 # A batch of long lines takes a CPU some minutes.
 READ_TIMEOUT = 900.0
 
 
-def _said(response: Any) -> str:
-    try:
-        error = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        error = None
-    return error if isinstance(error, str) and error else f"HTTP status {response.status_code}"
+class Server:
+    """A connection to a server that is asked again while it is busy or away."""
 
+    def __init__(self, transport: AsyncTransport):
+        self.transport, self.url = transport, transport.url
 
-class _Server:
-    def __init__(self, client: Any, url: str):
-        self.client, self.url = client, url
+    def _say(self, problem: str, seconds: float) -> None:
+        say(f"{self.url}: {problem}; trying again in {seconds:g} s")
 
-    async def ask(self, method: str, path: str, waits: Sequence[float] | None = None, **more: Any) -> Any:
-        """The response, whatever its status but a busy one. Raises EngineError when the server stays busy or away."""
-        import httpx
-
-        waits = WAITS if waits is None else waits
-        for wait in (*waits, None):
-            pause = wait
-            try:
-                response = await self.client.request(method, path, **more)
-                if response.status_code not in BUSY:
-                    return response
-                problem = _said(response)
-                after = response.headers.get("Retry-After", "")
-                if wait is not None and after.isdigit():
-                    pause = min(max(wait, float(after)), LONGEST_WAIT)
-            except httpx.TransportError as e:
-                problem = f"no answer ({str(e) or type(e).__name__})"
-            if pause is None:
-                break
-            say(f"{self.url}: {problem}; trying again in {pause:g} s")
-            await asyncio.sleep(pause)
+    async def send(self, call: Call[T], waits: Sequence[float]) -> T:
+        """The result of a call. Raises EngineError when the server stays busy or away, TellmtError for what it refuses."""
+        retry = RetryPolicy(tuple(waits), LONGEST_WAIT, notify=self._say)
+        try:
+            return await self.transport.send(call, retry)
+        except TellmtError as e:
+            if e.status not in retry.statuses:
+                raise
+            problem = f"no answer ({e.found})" if isinstance(e, NoAnswer) else e.thing
         valid = "a running server (tellmt serve), or no --server; the same command goes on from here"
         raise EngineError(f"gave up after {len(waits) + 1} tries", place=self.url, found=problem, valid=valid)
 
     async def pairs(self) -> list[str]:
         """The pairs the server offers now."""
-        response = await self.ask("GET", "languages", FIRST_WAITS)
         try:
-            rows = [(language(row["code"]), language(target)) for row in response.json() for target in row["targets"]]
-        except (ValueError, KeyError, TypeError, AttributeError, LanguageError):
-            raise BadInput("no tellmt server answers here", place=self.url, found=f"{_said(response)} for /languages") from None
-        return sorted({str(LanguagePair(a, b)) for a, b in rows if a != b})
+            served = await self.send(calls.languages(), FIRST_WAITS)
+            pairs = [(language(row.code), language(target)) for row in served for target in row.targets]
+        except EngineError:
+            raise
+        except LanguageError as e:
+            raise self._no_server(str(e)) from None
+        except TellmtError as e:
+            raise self._no_server(e.thing) from None
+        return sorted({str(LanguagePair(a, b)) for a, b in pairs if a != b})
+
+    def _no_server(self, answer: str) -> BadInput:
+        return BadInput("no tellmt server answers here", place=self.url, found=f"{answer} for /languages")
 
 
-class Remote:
+class RemoteBackend:
     """A Backend on a server. Several requests are under way at once, so that its engine always has a batch that waits."""
 
     lines = 32
     characters = 20_000
     parallel = 4
 
-    def __init__(self, server: _Server, pair: LanguagePair, quality: Quality = "fast"):
+    def __init__(self, server: Server, pair: LanguagePair, quality: Quality = "fast"):
         self.server, self.pair, self.quality = server, pair, quality
         self.adapters: list[str] = []
         # Whether it was said that the server did not give the quality that was asked for.
@@ -97,60 +95,48 @@ class Remote:
         if str(self.pair) not in offered:
             raise NotServed("no adapter is live for this pair", place=self.server.url, found=str(self.pair), valid=", ".join(offered) or NONE_LIVE)
 
-    async def translate(self, texts: Sequence[str]) -> list[Done]:
-        body = {"source": self.pair.source.tag, "target": self.pair.target.tag, "text": list(texts)}
-        if self.quality != "fast":
-            body["quality"] = self.quality
-        response = await self.server.ask("POST", "api/v1/translate", json=body)
-        if response.status_code in REFUSED:
-            if len(texts) == 1:
-                await self.check_pair()
-                return [Done("", failed=_said(response))]
-            middle = len(texts) // 2
-            return await self.translate(texts[:middle]) + await self.translate(texts[middle:])
-        if response.status_code in (401, 403):
-            raise BadInput("the server wants another API key", place=self.server.url, found=_said(response), valid="a key in TELLMT_API_KEY")
-        if response.status_code != 200:
-            raise TellmtError("the server refused", place=self.server.url, found=_said(response))
+    async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
+        options = TranslateOptions(quality=self.quality)
         try:
-            answer = response.json()
-            if self.quality == "best" and answer.get("quality") != "best" and not self.told:
-                say(f"{self.server.url}: busy, so some segments are translated with quality fast")
-                self.told = True
-            done = [Done(str(t["text"]), tuple(map(str, t.get("flags") or (["truncated"] if t["truncated"] else [])))) for t in answer["translations"]]
-            adapter = str(answer["adapter"])
-        except (ValueError, KeyError, TypeError):
-            raise TellmtError("the server's answer cannot be read", place=self.server.url, found=response.text[:80]) from None
-        if len(done) != len(texts):
-            raise TellmtError("not one translation per text in the server's answer", place=self.server.url, found=len(done), valid=str(len(texts)))
-        if adapter not in self.adapters:
-            self.adapters.append(adapter)
-        return done
+            translations = await self.server.send(calls.translate(list(texts), self.pair.source.tag, self.pair.target.tag, options), WAITS)
+        except UnreadableAnswer as e:
+            raise TellmtError("the server's answer cannot be read", place=self.server.url, found=e.excerpt) from None
+        except TellmtError as e:
+            if e.status in REFUSED_TEXTS:
+                return await self._divided(texts, e.thing)
+            if e.status in REFUSED_KEY:
+                raise BadInput("the server wants another API key", place=self.server.url, found=e.thing, valid="a key in TELLMT_API_KEY") from None
+            if isinstance(e, EngineError):
+                raise
+            raise TellmtError("the server refused", place=self.server.url, found=e.thing) from None
+        if self.quality == "best" and translations[0].quality != "best" and not self.told:
+            say(f"{self.server.url}: busy, so some segments are translated with quality fast")
+            self.told = True
+        if translations[0].adapter not in self.adapters:
+            self.adapters.append(translations[0].adapter)
+        return [SegmentResult(t.text, _flags(t)) for t in translations]
+
+    async def _divided(self, texts: Sequence[str], refusal: str) -> list[SegmentResult]:
+        """The translations of a refused batch by its halves; a text that is refused alone has failed."""
+        if len(texts) == 1:
+            await self.check_pair()
+            return [SegmentResult("", failed=refusal)]
+        middle = len(texts) // 2
+        return await self.translate(texts[:middle]) + await self.translate(texts[middle:])
 
 
-def check_url(url: str) -> str:
-    """The server's address, ending in a slash. Raises BadInput when it is none."""
-    import httpx
-
-    try:
-        found = httpx.URL(url)
-    except httpx.InvalidURL as e:
-        raise BadInput("not an address", place="--server", found=f"{url} ({e})", valid="http://HOST:PORT") from None
-    if found.scheme not in ("http", "https") or not found.host:
-        raise BadInput("not an address", place="--server", found=url, valid="http://HOST:PORT")
-    return url.rstrip("/") + "/"
+def _flags(translation: Translation) -> tuple[str, ...]:
+    # Servers of earlier versions send no flags.
+    return translation.flags or (("truncated",) if translation.truncated else ())
 
 
 @asynccontextmanager
-async def _connect(url: str) -> AsyncIterator[_Server]:
-    import httpx
-
-    address = check_url(url)
-    # From the environment alone: a command line is there for every user of the machine to read.
-    key = os.environ.get("TELLMT_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0), follow_redirects=True) as client:
-        yield _Server(client, address.rstrip("/"))
+async def _connect(url: str) -> AsyncIterator[Server]:
+    transport = AsyncTransport(service_address(url, "--server"), timeout=READ_TIMEOUT, follow_redirects=True)
+    try:
+        yield Server(transport)
+    finally:
+        await transport.close()
 
 
 def offered_by(url: str) -> list[str]:
@@ -164,9 +150,9 @@ def offered_by(url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[Remote]:
+async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[RemoteBackend]:
     """A server that offers the pair. Raises NotServed with the pairs it does offer, EngineError when there is none."""
     async with _connect(url) as server:
-        remote = Remote(server, pair, quality)
+        remote = RemoteBackend(server, pair, quality)
         await remote.check_pair()
         yield remote

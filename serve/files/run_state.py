@@ -1,6 +1,7 @@
-"""Where runs over files keep what they have translated until all of it is written: one directory a run in the cache, readable by its owner alone.
+"""Where runs over files keep their translations until all outputs are written: one directory a run in the cache, readable by its owner alone.
 
-A run that ends well removes its own; one that was interrupted is found again by what it was asked. What nobody came back to is removed after a month.
+A run that ends well removes its directory; the same command finds that of an interrupted run again. A directory that no run came back to is removed after a
+month.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serve.files.segment_store import Ledger
+from serve.files.segment_store import SegmentStore
 from tell.errors import BadInput
 from tell.files import key_of
 from tell.paths import cache_dir, writable
@@ -24,32 +25,35 @@ MONTH = 30 * 86400.0
 
 
 @contextmanager
-def state(asked: dict[str, Any], fresh: bool) -> Iterator[tuple[Ledger, Path]]:
-    """The ledger of the run that was asked this, and its directory. Raises BadInput while another process works on it, OSError on a full disk."""
+def run_store(settings: dict[str, Any], fresh: bool) -> Iterator[tuple[SegmentStore, Path]]:
+    """The store of the run with these settings, and its directory; a `fresh` run begins with an empty store.
+
+    Raises BadInput while another process works on it, OSError on a full disk.
+    """
     root = writable(cache_dir() / "translate", "cache", "TELLMT_CACHE")
-    for old in root.iterdir():
-        if old.is_dir() and time.time() - old.stat().st_mtime > MONTH:
-            shutil.rmtree(old, ignore_errors=True)
-    place = root / key_of(asked)[:32]
-    place.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    for abandoned in root.iterdir():
+        if abandoned.is_dir() and time.time() - abandoned.stat().st_mtime > MONTH:
+            shutil.rmtree(abandoned, ignore_errors=True)
+    directory = root / key_of(settings)[:32]
+    directory.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BadInput("the same files are being translated by another process", place=str(place), valid="wait for it, or end it") from None
+            raise BadInput("the same files are being translated by another process", place=str(directory), valid="wait for it, or end it") from None
         if fresh:
-            for left in place.glob("ledger.sqlite*"):
-                left.unlink()
-        os.utime(place)
-        ledger = Ledger(place / "ledger.sqlite")
+            for earlier in directory.glob("ledger.sqlite*"):
+                earlier.unlink()
+        os.utime(directory)
+        store = SegmentStore(directory / "ledger.sqlite")
         try:
-            yield ledger, place
+            yield store, directory
         finally:
-            ledger.close()
+            store.close()
     finally:
         os.close(lock)
 
 
-def forget(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+def remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)

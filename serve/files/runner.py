@@ -1,7 +1,7 @@
-"""Shards of segments through a translator, local or over HTTP, in batches of like length that are kept in flight, with a progress bar.
+"""Shards of segments through a backend, local or over HTTP, in batches of like length that are kept in flight, with a progress bar.
 
-Reads the open shards of a ledger and records there what comes of each batch, as soon as it is there. `translate_shard` is all that a cluster needs of this:
-a shard in, results out.
+Reads the open shards of a store and records the results of each batch there, as soon as they are there. `translate_shard` is all that a cluster needs of
+this: a shard in, results out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
-from serve.files.segment_store import Done, Ledger, Shard
+from serve.files.segment_store import SegmentResult, SegmentStore, Shard
 from tell.console import progress
 
 # Segments that a dry run translates to see how long the rest will take.
@@ -20,10 +20,10 @@ SAMPLE = 64
 
 
 class Backend(Protocol):
-    """What translates. `lines` and `characters` bound a batch; `parallel` batches are under way at once.
+    """Translates batches of segments. `lines` and `characters` bound a batch; `parallel` batches are under way at once.
 
-    `translate` gives one Done per text, in order, and raises TellmtError for what stops the whole run. `adapters` are the ids
-    of those that answered so far.
+    `translate` gives one result per text, in order, and raises TellmtError for what stops the whole run. `adapters` are the ids
+    of the adapters that answered so far.
     """
 
     lines: int
@@ -31,11 +31,11 @@ class Backend(Protocol):
     parallel: int
     adapters: list[str]
 
-    async def translate(self, texts: Sequence[str]) -> list[Done]: ...
+    async def translate(self, texts: Sequence[str]) -> list[SegmentResult]: ...
 
 
 def batches(shard: Shard, lines: int, characters: int) -> Iterator[Shard]:
-    """The shard in parts that each are one call of the translator."""
+    """The shard in batches, each of which is one call of the backend."""
     start = size = 0
     for i, text in enumerate(shard.texts):
         if i > start and (i - start == lines or size + len(text) > characters):
@@ -46,16 +46,16 @@ def batches(shard: Shard, lines: int, characters: int) -> Iterator[Shard]:
         yield Shard(shard.number, shard.ids[start:], shard.texts[start:])
 
 
-async def translate_shard(shard: Shard, backend: Backend) -> list[Done]:
-    """One Done for each of the shard's segments, in order."""
-    parts = list(batches(shard, backend.lines, backend.characters))
+async def translate_shard(shard: Shard, backend: Backend) -> list[SegmentResult]:
+    """One result for each of the shard's segments, in order."""
     limit = asyncio.Semaphore(backend.parallel)
 
-    async def one(part: Shard) -> list[Done]:
+    async def translate_batch(batch: Shard) -> list[SegmentResult]:
         async with limit:
-            return await backend.translate(part.texts)
+            return await backend.translate(batch.texts)
 
-    return [done for made in await asyncio.gather(*map(one, parts)) for done in made]
+    results = await asyncio.gather(*map(translate_batch, batches(shard, backend.lines, backend.characters)))
+    return [result for batch in results for result in batch]
 
 
 def _bar() -> Any:
@@ -67,68 +67,68 @@ def _bar() -> Any:
     )  # fmt: skip
 
 
-async def run(ledger: Ledger, backend: Backend) -> None:
-    """Translate what is open in the ledger. Raises what the backend raises; what was recorded until then stays."""
-    ledger.divide()
-    totals = ledger.totals()
+async def run(store: SegmentStore, backend: Backend) -> None:
+    """Translate the segments of the store that have no translation. Raises what the backend raises; results recorded until then stay."""
+    store.divide_into_shards()
+    totals = store.totals()
     began = time.monotonic()
-    done, failed = 0, False
-    # Batches under way of each shard, and whether more will come; a shard is done when all are back.
-    open_: dict[int, int] = {}
+    translated, failed = 0, False
+    # The batches of each shard that are under way, and one more while others will come; a shard is done when all are back.
+    open_batches: dict[int, int] = {}
 
-    def parts() -> Generator[Shard, None, None]:
+    def all_batches() -> Generator[Shard, None, None]:
         # Across the borders of shards, so that the engine does not wait at one.
-        for shard in ledger.shards():
-            open_[shard.number] = 1
-            for part in batches(shard, backend.lines, backend.characters):
-                open_[shard.number] += 1
-                yield part
-            back(shard.number)
+        for shard in store.shards():
+            open_batches[shard.number] = 1
+            for batch in batches(shard, backend.lines, backend.characters):
+                open_batches[shard.number] += 1
+                yield batch
+            close_batch(shard.number)
 
-    def back(number: int) -> None:
-        open_[number] -= 1
-        if not open_[number]:
-            del open_[number]
-            ledger.close_shard(number)
+    def close_batch(number: int) -> None:
+        open_batches[number] -= 1
+        if not open_batches[number]:
+            del open_batches[number]
+            store.close_shard(number)
 
-    with _bar() as bar, contextlib.closing(parts()) as waiting:
+    with _bar() as bar, contextlib.closing(all_batches()) as waiting:
         # The bar's length is in characters, since batches of long segments take longer.
         task = bar.add_task("", total=totals.characters, completed=totals.done_characters, done=totals.done_times, all=totals.times, rate=0.0)
 
         async def work() -> None:
-            nonlocal done, failed
-            for part in waiting:
+            nonlocal translated, failed
+            for batch in waiting:
                 try:
-                    made = await backend.translate(part.texts)
+                    results = await backend.translate(batch.texts)
                 except Exception:
                     failed = True
                     raise
-                done += ledger.record(part.ids, made, backend.adapters)
-                back(part.number)
-                rate = done / max(time.monotonic() - began, 1e-3)
-                bar.update(task, advance=sum(map(len, part.texts)), done=totals.done_times + done, rate=rate)
+                translated += store.record(batch.ids, results, backend.adapters)
+                close_batch(batch.number)
+                rate = translated / max(time.monotonic() - began, 1e-3)
+                bar.update(task, advance=sum(map(len, batch.texts)), done=totals.done_times + translated, rate=rate)
                 if failed:
                     return
 
         workers = [asyncio.create_task(work()) for _ in range(backend.parallel)]
         try:
-            # What is under way elsewhere when one fails is waited for: it is paid for, and is recorded.
-            ended = await asyncio.gather(*workers, return_exceptions=True)
-            if problem := next((e for e in ended if isinstance(e, BaseException)), None):
+            # When one batch fails, the others under way are waited for: they are paid for, and are recorded.
+            outcomes = await asyncio.gather(*workers, return_exceptions=True)
+            if problem := next((o for o in outcomes if isinstance(o, BaseException)), None):
                 raise problem
         finally:
-            for w in workers:
-                w.cancel()
+            for worker in workers:
+                worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def estimate(ledger: Ledger, backend: Backend) -> float:
-    """Seconds that the open segments will take, by translating some of all lengths, which stay translated."""
-    sample = ledger.sample(SAMPLE)
+async def estimate(store: SegmentStore, backend: Backend) -> float:
+    """Seconds that the segments without a translation will take, by translating some of all lengths, which stay translated."""
+    sample = store.sample(SAMPLE)
     if not sample.texts:
         return 0.0
     began = time.monotonic()
-    ledger.record(sample.ids, await translate_shard(sample, backend), backend.adapters)
+    store.record(sample.ids, await translate_shard(sample, backend), backend.adapters)
     seconds = time.monotonic() - began
-    totals = ledger.totals()
+    totals = store.totals()
     return seconds * (totals.characters - totals.done_characters) / max(1, sum(map(len, sample.texts)))

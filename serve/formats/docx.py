@@ -12,7 +12,7 @@ from collections import Counter
 from typing import IO
 
 from serve.formats.inline_tags import Line, Piece, line_of
-from serve.formats.units import Options, Pass, Unit
+from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
 from serve.formats.zipped_xml import members, opened, read, repack
 
@@ -35,8 +35,8 @@ DEEPEST = 8
 class _Part:
     """One XML file of a document."""
 
-    def __init__(self, xml: Xml, name: str, todo: Pass):
-        self.xml, self.name, self.todo = xml, name.removeprefix("word/").removesuffix(".xml"), todo
+    def __init__(self, xml: Xml, name: str, visitor: UnitVisitor):
+        self.xml, self.name, self.visitor = xml, name.removeprefix("word/").removesuffix(".xml"), visitor
         self.paragraphs = self.changes = 0
 
     def convert(self, out: IO[bytes]) -> None:
@@ -170,13 +170,13 @@ class _Part:
         line = line_of(run)
         if line is None:
             return original
-        made = self.todo.unit(Unit(line.text, place, tagged=line.tagged))
+        made = self.visitor.visit(Unit(line.text, place, tagged=line.tagged))
         if made is None or made.failed or made.text == line.text:
             return original
         self.changes += 1
         pieces, placed = line.placed(made.text)
         if not placed:
-            self.todo.warn(place, "tags inside the text lost their places")
+            self.visitor.warn(place, "tags inside the text lost their places")
         marks = (b"".join(a.raw for a in atoms if a.kind == kind) for kind in ("before", "after"))
         return next(marks) + self._written(line, pieces, styles) + next(marks)
 
@@ -260,12 +260,12 @@ def _whole_fields(atoms: list[_Atom]) -> list[_Atom]:
     return out
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     with opened(source, "docx", "word/document.xml", options.expanded) as archive:
         changed: dict[str, bytes] = {}
         for name in members(archive, lambda n: _PARTS.fullmatch(n) is not None):
             raw, made = read(archive, name), io.BytesIO()
-            _Part(Xml(io.BytesIO(raw), name), name, todo).convert(made)
+            _Part(Xml(io.BytesIO(raw), name), name, visitor).convert(made)
             if made.getvalue() != raw:
                 changed[name] = made.getvalue()
         repack(source, archive, out, changed)

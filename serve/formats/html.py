@@ -15,7 +15,7 @@ from typing import IO
 
 from serve.formats.html_elements import INLINE, KEPT, OPAQUE, VOID
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import BOM, Options, Pass, Unit
+from serve.formats.units import BOM, Options, Unit, UnitVisitor
 from tell.errors import CorpusError, LanguageError
 from tell.languages import distance, language
 
@@ -113,7 +113,7 @@ def _markup(piece: Piece) -> str:
     return _escaped(piece.value) if piece.kind == "text" else piece.value
 
 
-def _flushed(run: list[tuple[Piece, str]], place: str, raw: bool, todo: Pass) -> str:
+def _flushed(run: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor) -> str:
     """A stretch between two ends of sentences; each piece comes with what stands in the file."""
     original = "".join(own for _, own in run)
     line = line_of([piece for piece, _ in run])
@@ -122,12 +122,12 @@ def _flushed(run: list[tuple[Piece, str]], place: str, raw: bool, todo: Pass) ->
     core = line.text.strip(" \t\n\r\f")
     start = line.text.index(core)
     text = core if raw else _SPACES.sub(" ", core)
-    made = todo.unit(Unit(text, place, tagged=line.tagged))
+    made = visitor.visit(Unit(text, place, tagged=line.tagged))
     if made is None or made.failed or made.text == text:
         return original
     pieces, placed = line.placed(made.text)
     if not placed:
-        todo.warn(place, "tags inside the text lost their places")
+        visitor.warn(place, "tags inside the text lost their places")
     around = Piece("text", line.text[:start]), Piece("text", line.text[start + len(core) :])
     return "".join(map(_markup, (*line.before, around[0], *pieces, around[1], *line.after)))
 
@@ -143,7 +143,7 @@ def _end_of(events: list[_Event], at: int) -> int:
     return len(events) - 1
 
 
-def _converted(text: str, todo: Pass) -> str:
+def _converted(text: str, visitor: UnitVisitor) -> str:
     events = _events(text)
     starts = [*(e.start for e in events), len(text)]
     out = [text[: starts[0]]]
@@ -160,7 +160,7 @@ def _converted(text: str, todo: Pass) -> str:
         if event.kind == "text" and preserved:
             for part in re.split(r"(\r?\n)", own):
                 if part in ("\n", "\r\n"):
-                    out += [_flushed(run, f"line {line}", True, todo), part]
+                    out += [_flushed(run, f"line {line}", True, visitor), part]
                     run = []
                 elif part:
                     run.append((Piece("text", html.unescape(part)), part))
@@ -171,11 +171,11 @@ def _converted(text: str, todo: Pass) -> str:
         elif inline:
             run.append((Piece("open" if event.kind == "open" else "close", own), own))
         else:
-            out += [_flushed(run, f"line {line}", bool(preserved), todo), own]
+            out += [_flushed(run, f"line {line}", bool(preserved), visitor), own]
             run = []
             if event.name in KEPT and not event.kept:
                 preserved = max(0, preserved + (event.kind == "open") - (event.kind == "close"))
-    return "".join([*out, _flushed(run, f"line {line}", bool(preserved), todo)])
+    return "".join([*out, _flushed(run, f"line {line}", bool(preserved), visitor)])
 
 
 def _in_target(page: str, options: Options) -> str:
@@ -191,7 +191,7 @@ def _in_target(page: str, options: Options) -> str:
     return page[: found.start(2)] + options.pair.target.tag + page[found.end(2) :] if same else page
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
     named = _CHARSET.search(raw[:4096])
@@ -205,5 +205,5 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
         line = raw.count(b"\n", 0, e.start) + 1
         found = f"0x{raw[len(bom) + e.start]:02x}"
         raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=found, valid="the charset that it names") from None
-    made = _converted(text, todo)
+    made = _converted(text, visitor)
     out.write(raw if made == text else bom + _in_target(made, options).encode(encoding, "xmlcharrefreplace"))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from serve.formats.tag_placeholders import found_in, free_letter, matches, without
+from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, without_tags
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; what has more is no sentence, and stays as it is.
@@ -39,16 +39,16 @@ class Line:
     def tagged(self) -> bool:
         return bool(self.tokens)
 
-    def placed(self, made: str) -> tuple[list[Piece], bool]:
+    def placed(self, translation: str) -> tuple[list[Piece], bool]:
         """The translation as pieces, without `before` and `after`, and whether every tag was there once and inside the others as tags must be.
 
         Where they were not, all of the text comes first and the tags after it, empty.
         """
-        found, whole = found_in(made, self.tokens)
-        if whole:
-            groups = ([Piece("text", value)] if i % 2 == 0 else self.tokens[value] for i, value in enumerate(found))
+        parts, well_nested = split_at_tags(translation, self.tokens)
+        if well_nested:
+            groups = ([Piece("text", value)] if i % 2 == 0 else self.tokens[value] for i, value in enumerate(parts))
             return [p for group in groups for p in group if p.kind != "text" or p.value], True
-        plain = re.sub(r" {2,}", " ", without(made, self.tokens)).strip()
+        plain = re.sub(r" {2,}", " ", without_tags(translation, self.tokens)).strip()
         return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
 
 
@@ -58,7 +58,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
         return None
     if len(run) > MOST:
         return None
-    whole = matches([p.kind for p in run])[0]
+    closing = matches([p.kind for p in run])[0]
     first, last = 0, len(run) - 1
     before: list[Piece] = []
     after: list[Piece] = []
@@ -69,7 +69,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
         elif run[last].kind == "void" or (run[last].kind == "text" and not run[last].value.strip()):
             after.append(run[last])
             last -= 1
-        elif whole.get(first) == last:
+        elif closing.get(first) == last:
             before.append(run[first])
             after.append(run[last])
             first, last = first + 1, last - 1
@@ -80,31 +80,31 @@ def line_of(run: Sequence[Piece]) -> Line | None:
     letter = free_letter(text)
     closed, opened = matches([p.kind for p in inside])
     tokens: dict[str, tuple[Piece, ...]] = {}
-    out: list[str] = []
-    at = 0
-    while at < len(inside):
-        piece, end = inside[at], at + 1
+    text_parts: list[str] = []
+    position = 0
+    while position < len(inside):
+        piece, end = inside[position], position + 1
         if piece.kind == "text":
-            out.append(piece.value)
+            text_parts.append(piece.value)
         else:
             while end < len(inside) and _together(inside, closed, opened, end):
                 end += 1
-            token = f"<{letter}{at}/>"
-            if at in closed:
-                token = f"<{letter}{at}>"
-            elif at in opened:
+            token = f"<{letter}{position}/>"
+            if position in closed:
+                token = f"<{letter}{position}>"
+            elif position in opened:
                 # Named after the first of the group that it closes.
                 token = f"</{letter}{opened[end - 1]}>"
-            tokens[token] = tuple(inside[at:end])
-            out.append(token)
-        at = end
-    return Line(tuple(before), "".join(out), tuple(reversed(after)), tokens)
+            tokens[token] = tuple(inside[position:end])
+            text_parts.append(token)
+        position = end
+    return Line(tuple(before), "".join(text_parts), tuple(reversed(after)), tokens)
 
 
-def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], at: int) -> bool:
+def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], position: int) -> bool:
     """Whether a tag has one stand-in with the tag before it: both stand alone, or what they are around is the same."""
-    if at - 1 in closed:
-        return at in closed and closed[at] == closed[at - 1] - 1
-    if at - 1 in opened:
-        return at in opened and opened[at] == opened[at - 1] - 1
-    return run[at].kind != "text" and at not in closed and at not in opened
+    if position - 1 in closed:
+        return position in closed and closed[position] == closed[position - 1] - 1
+    if position - 1 in opened:
+        return position in opened and opened[position] == opened[position - 1] - 1
+    return run[position].kind != "text" and position not in closed and position not in opened

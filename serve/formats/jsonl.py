@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from serve.formats.units import BOM, Options, Pass, Unit, decoded
+from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 from tell.errors import BadInput
 from tell.text.segments import words_in
 
@@ -20,8 +20,8 @@ _value = json.JSONDecoder().raw_decode
 
 
 def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
@@ -64,9 +64,9 @@ def spans(text: str, path: list[str], at: int = 0) -> Iterator[tuple[int, int]]:
     if text[at] != "{":
         return
     # Of a key that is there twice, JSON's readers take the last.
-    found = {key: start for key, start, _ in members(text, at)}
-    if path[0] in found:
-        yield from spans(text, path[1:], found[path[0]])
+    starts = {key: start for key, start, _ in members(text, at)}
+    if path[0] in starts:
+        yield from spans(text, path[1:], starts[path[0]])
 
 
 def _fields(first: dict[str, Any], options: Options) -> list[str]:
@@ -78,40 +78,40 @@ def _fields(first: dict[str, Any], options: Options) -> list[str]:
     raise BadInput("which field is to be translated?", place="--field", valid=", ".join(k for k, v in first.items() if isinstance(v, str)) or "a field of text")
 
 
-def _into(text: str, name: str, made: str, ascii_only: bool) -> str:
+def _with_field(text: str, name: str, translation: str, ascii_only: bool) -> str:
     """The object with a field set: where it is, or after the last one."""
-    found = {key: (start, end) for key, start, end in members(text, _skip(text, 0))}
-    value = json.dumps(made, ensure_ascii=ascii_only)
-    if name in found:
-        start, end = found[name]
+    places = {key: (start, end) for key, start, end in members(text, _skip(text, 0))}
+    value = json.dumps(translation, ensure_ascii=ascii_only)
+    if name in places:
+        start, end = places[name]
         return text[:start] + value + text[end:]
     close = text.rindex("}")
     body = text[:close].rstrip()
-    comma = ("," if body.endswith(("{", ",")) is False else "") + (" " if re.search(r"[:,]\s", text) and found else "")
+    comma = ("," if body.endswith(("{", ",")) is False else "") + (" " if re.search(r"[:,]\s", text) and places else "")
     return f"{body}{comma}{json.dumps(name, ensure_ascii=ascii_only)}:{' ' if ': ' in text else ''}{value}{text[len(body) :]}"
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     fields: list[str] = []
-    seen = False
-    start = 0
+    any_string = False
+    offset = 0
     keys: list[str] = []
     for number, raw in enumerate(source, 1):
         place = f"line {number}"
         bom = BOM if number == 1 and raw.startswith(BOM) else b""
-        line = decoded(raw[len(bom) :], number, start + len(bom))
-        start += len(raw)
+        line = decoded(raw[len(bom) :], number, offset + len(bom))
+        offset += len(raw)
         if not line.strip():
             out.write(raw)
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as e:
-            todo.bad(place, f"not JSON: {e.msg if isinstance(e, json.JSONDecodeError) else 'too deep'}")
+            visitor.unreadable(place, f"not JSON: {e.msg if isinstance(e, json.JSONDecodeError) else 'too deep'}")
             out.write(raw)
             continue
         if not isinstance(value, dict):
-            todo.bad(place, f"not a JSON object: found {type(value).__name__}")
+            visitor.unreadable(place, f"not a JSON object: found {type(value).__name__}")
             out.write(raw)
             continue
         if not fields:
@@ -120,24 +120,24 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
                 raise BadInput("one field goes into another", place="--into", found=f"{len(fields)} fields", valid="one --field")
         # Written as the line is: with escapes where it has only those.
         ascii_only = line.isascii() and "\\u" in line
-        found = sorted({span for field in fields for span in spans(line, field.split("."))})
-        seen = seen or bool(found)
-        new, at, into = [], 0, None
-        for begin, end in found:
-            text = json.loads(line[begin:end])
-            done = options.into is not None and bool(value.get(options.into))
+        strings = sorted({span for field in fields for span in spans(line, field.split("."))})
+        any_string = any_string or bool(strings)
+        output, written_to, into_text = [], 0, None
+        for start, end in strings:
+            text = json.loads(line[start:end])
+            has_translation = options.into is not None and bool(value.get(options.into))
             if _SURROGATE.search(text):
-                todo.bad(place, "half a character (a lone surrogate)")
+                visitor.unreadable(place, "half a character (a lone surrogate)")
                 continue
-            made = todo.unit(Unit(text, place, done))
-            if made is None or not words_in(text):
+            translation = visitor.visit(Unit(text, place, has_translation))
+            if translation is None or not words_in(text):
                 continue
             if options.into is not None:
-                into = made.text
-            elif made.text != text:
-                new += [line[at:begin], json.dumps(made.text, ensure_ascii=ascii_only)]
-                at = end
-        text = "".join([*new, line[at:]])
-        out.write(bom + (_into(text, options.into, into, ascii_only) if into is not None and options.into else text).encode())
-    if fields and not seen:
+                into_text = translation.text
+            elif translation.text != text:
+                output += [line[written_to:start], json.dumps(translation.text, ensure_ascii=ascii_only)]
+                written_to = end
+        text = "".join([*output, line[written_to:]])
+        out.write(bom + (_with_field(text, options.into, into_text, ascii_only) if into_text is not None and options.into else text).encode())
+    if fields and not any_string:
         raise BadInput("no line has this field with a text", place="--field", found=", ".join(fields), valid=", ".join(keys))

@@ -11,7 +11,7 @@ from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.subtitles import broken
-from serve.formats.units import BOM, Made, Options, Pass, Unit, decoded
+from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor, decoded
 from tell.extras import need
 
 _FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n.*?^(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M)
@@ -94,22 +94,22 @@ def pieces_of(text: str, references: set[str]) -> list[Piece]:
     return joined
 
 
-def _translated(text: str, place: str, references: set[str], todo: Pass) -> str | None:
+def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor) -> str | None:
     if len(text) > LONGEST:
         return None
     line = line_of(pieces_of(text, references))
     if line is None:
         return None
-    made = todo.unit(Unit(line.text, place, tagged=line.tagged))
+    made = visitor.visit(Unit(line.text, place, tagged=line.tagged))
     if made is None or made.failed or made.text == line.text:
         return None
     pieces, placed = line.placed(made.text)
     if not placed:
-        todo.warn(place, "marks inside the text lost their places")
+        visitor.warn(place, "marks inside the text lost their places")
     return "".join(p.value for p in (*line.before, *pieces, *line.after))
 
 
-def _block(lines: list[str], first: int, contents: list[str], references: set[str], todo: Pass) -> None:
+def _block(lines: list[str], first: int, contents: list[str], references: set[str], visitor: UnitVisitor) -> None:
     """A block's lines, from `first` on, in place; `contents` are what they say without marks of blocks."""
     spans = []
     for number, content in enumerate(contents):
@@ -131,7 +131,7 @@ def _block(lines: list[str], first: int, contents: list[str], references: set[st
         group = range(start, number + 1)
         cores = [lines[first + i][spans[i][0] : spans[i][1]] for i in group]
         slash = "\\" if cores[-1].endswith("\\") and number < len(spans) - 1 else ""
-        made = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(slash)]), f"line {first + start + 1}", references, todo)
+        made = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(slash)]), f"line {first + start + 1}", references, visitor)
         if made is not None:
             new = broken(made, len(cores))
             # No line may begin as a block does.
@@ -161,7 +161,7 @@ def _cells(row: str) -> list[tuple[int, int]]:
     return out
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     MarkdownIt = need("markdown_it", "files").MarkdownIt
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
@@ -178,7 +178,7 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
     # What markdown-it takes for a line's end, and nothing else.
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body, env)
     references = set(env.get("references", {}))
-    moved = _Moved(todo, skipped)
+    moved = _Moved(visitor, skipped)
     for i, token in enumerate(tokens):
         if token.type == "tr_open" and token.map:
             row = token.map[0]
@@ -197,17 +197,17 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
 class _Moved:
     """A pass that counts lines from the file's beginning, not from the front matter's end."""
 
-    def __init__(self, todo: Pass, lines: int):
-        self.todo, self.lines = todo, lines
+    def __init__(self, visitor: UnitVisitor, lines: int):
+        self.visitor, self.lines = visitor, lines
 
     def _place(self, place: str) -> str:
         return f"line {int(place.removeprefix('line ')) + self.lines}"
 
-    def unit(self, unit: Unit) -> Made | None:
-        return self.todo.unit(Unit(unit.text, self._place(unit.place), unit.done, unit.tagged))
+    def visit(self, unit: Unit) -> Replacement | None:
+        return self.visitor.visit(Unit(unit.text, self._place(unit.place), unit.done, unit.tagged))
 
-    def bad(self, place: str, reason: str) -> None:
-        self.todo.bad(self._place(place), reason)
+    def unreadable(self, place: str, reason: str) -> None:
+        self.visitor.unreadable(self._place(place), reason)
 
     def warn(self, place: str, what: str) -> None:
-        self.todo.warn(self._place(place), what)
+        self.visitor.warn(self._place(place), what)

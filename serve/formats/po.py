@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from serve.formats.units import BOM, Made, Options, Pass, Unit
+from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.placeholders import find
 
@@ -107,21 +107,21 @@ class Header:
     only: tuple[bool, ...]
 
 
-def charset(raw: bytes, todo: Pass) -> str:
+def charset(raw: bytes, visitor: UnitVisitor) -> str:
     found = re.search(rb'"Content-Type:[^"\n]*charset=([^\s\\";]+)', raw[:65536], re.I)
     name = found.group(1).decode("ascii", "replace") if found else ""
     if name in ("", "CHARSET"):
         if not found:
-            todo.warn("header", "no charset in the header: read as UTF-8")
+            visitor.warn("header", "no charset in the header: read as UTF-8")
         return "utf-8"
     try:
         return codecs.lookup(name).name
     except LookupError:
-        todo.warn("header", f"unknown charset {name}: read as UTF-8")
+        visitor.warn("header", f"unknown charset {name}: read as UTF-8")
         return "utf-8"
 
 
-def header_of(text: str, encoding: str, todo: Pass, most: int) -> Header:
+def header_of(text: str, encoding: str, visitor: UnitVisitor, most: int) -> Header:
     """From the msgstr of the entry without a msgid. `most` forms are those that entries of the file have, for a header that does not say."""
     from gettext import c2py
 
@@ -137,7 +137,7 @@ def header_of(text: str, encoding: str, todo: Pass, most: int) -> Header:
         except (ValueError, IndexError, ZeroDivisionError, RecursionError, OverflowError):
             pass
     if most:
-        todo.warn("header", f"no usable Plural-Forms in the header: {most} forms, the first for one")
+        visitor.warn("header", f"no usable Plural-Forms in the header: {most} forms, the first for one")
     return Header(encoding, most or 2, (True, *[False] * ((most or 2) - 1)), (True, *[False] * ((most or 2) - 1)))
 
 
@@ -162,17 +162,17 @@ def _marked(lines: list[str], at: int, end: str) -> list[str]:
     return [*lines[:place], "#, fuzzy" + end, *lines[place:]]
 
 
-def _translated(entry: Entry, header: Header, todo: Pass) -> list[str]:
+def _translated(entry: Entry, header: Header, visitor: UnitVisitor) -> list[str]:
     """The entry's lines with its translation in; they are its own where there is none."""
     end = "\r\n" if entry.lines[-1].endswith("\r\n") else "\n"
     place = f"line {entry.number + entry.strings['msgid'][1]}"
     done = any(entry.text(f) for f in entry.forms)
-    made: dict[str, Made | None] = {}
+    made: dict[str, Replacement | None] = {}
     if "msgid_plural" in entry.strings:
         for number in range(header.forms):
-            made[f"msgstr[{number}]"] = todo.unit(Unit(_form(entry, header, number), place, done))
+            made[f"msgstr[{number}]"] = visitor.visit(Unit(_form(entry, header, number), place, done))
     else:
-        made["msgstr"] = todo.unit(Unit(entry.text("msgid"), place, done))
+        made["msgstr"] = visitor.visit(Unit(entry.text("msgid"), place, done))
     if any(m is None or m.failed for m in made.values()):
         return entry.lines
     first = min(entry.strings[f][1] for f in entry.forms)
@@ -185,10 +185,10 @@ def _translated(entry: Entry, header: Header, todo: Pass) -> list[str]:
     return _marked(lines, begin, end)
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
-    encoding = charset(raw, todo)
+    encoding = charset(raw, visitor)
     try:
         text = raw[len(bom) :].decode(encoding)
     except UnicodeDecodeError as e:
@@ -201,15 +201,15 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
         raise CorpusError("this is not a PO file", place=next(e.problem for e in found if e.problem), valid='msgid "..." and msgstr "..."')
     heads = [e for e in whole if not e.text("msgid") and "msgctxt" not in e.strings]
     if not heads:
-        todo.warn("header", "there is no header")
+        visitor.warn("header", "there is no header")
     most = max((len(e.forms) for e in whole if "msgid_plural" in e.strings), default=0)
-    header = header_of(heads[0].text("msgstr") if heads else "", encoding, todo, min(most, MOST))
+    header = header_of(heads[0].text("msgstr") if heads else "", encoding, visitor, min(most, MOST))
     new: list[str] = []
     for entry in found:
         if entry.problem:
-            todo.bad(entry.problem.partition(":")[0], entry.problem.partition(": ")[2])
+            visitor.unreadable(entry.problem.partition(":")[0], entry.problem.partition(": ")[2])
         usable = not entry.problem and entry.forms and entry.text("msgid")
-        new += _translated(entry, header, todo) if usable else entry.lines
+        new += _translated(entry, header, visitor) if usable else entry.lines
     after = "".join(new)
     if after == text:
         out.write(raw)

@@ -11,7 +11,7 @@ import re
 from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import Options, Pass, Unit
+from serve.formats.units import Options, Unit, UnitVisitor
 from tell.errors import CorpusError
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
@@ -42,52 +42,52 @@ def broken(text: str, lines: int) -> list[str]:
     if lines < 2 or len(words) < 2:
         return [text]
     total = sum(len(_TAG.sub("", w)) + 1 for w in words)
-    out: list[str] = []
-    held = [words[0]]
+    broken_lines: list[str] = []
+    words_of_line = [words[0]]
     size = len(_TAG.sub("", words[0])) + 1
     for word in words[1:]:
         length = len(_TAG.sub("", word)) + 1
         # The line ends where that brings it nearer to its share.
-        share = total * (len(out) + 1) / lines
-        if len(out) < lines - 1 and abs(size - share) <= abs(size + length - share):
-            out.append(" ".join(held))
-            held = []
-        held.append(word)
+        share = total * (len(broken_lines) + 1) / lines
+        if len(broken_lines) < lines - 1 and abs(size - share) <= abs(size + length - share):
+            broken_lines.append(" ".join(words_of_line))
+            words_of_line = []
+        words_of_line.append(word)
         size += length
-    return [*out, " ".join(held)]
+    return [*broken_lines, " ".join(words_of_line)]
 
 
 def _pieces(text: str, entities: bool) -> list[Piece]:
-    out: list[Piece] = []
-    at = 0
+    pieces: list[Piece] = []
+    position = 0
     for tag in _TAG.finditer(text):
-        out.append(Piece("text", text[at : tag.start()]))
+        pieces.append(Piece("text", text[position : tag.start()]))
         markup = tag.group()
-        alone = markup.startswith("{") or markup[1:2].isdigit()
-        out.append(Piece("void" if alone else "close" if tag.group(1) else "open", markup))
-        at = tag.end()
-    out.append(Piece("text", text[at:]))
-    return [Piece(p.kind, html.unescape(p.value)) if entities and p.kind == "text" else p for p in out if p.value]
+        standalone = markup.startswith("{") or markup[1:2].isdigit()
+        pieces.append(Piece("void" if standalone else "close" if tag.group(1) else "open", markup))
+        position = tag.end()
+    pieces.append(Piece("text", text[position:]))
+    return [Piece(p.kind, html.unescape(p.value)) if entities and p.kind == "text" else p for p in pieces if p.value]
 
 
 def _written(pieces: list[Piece], entities: bool) -> str:
     return "".join(html.escape(p.value, quote=False) if entities and p.kind == "text" else p.value for p in pieces)
 
 
-def _cue(lines: list[str], place: str, todo: Pass, entities: bool) -> list[str]:
+def _cue(lines: list[str], place: str, visitor: UnitVisitor, entities: bool) -> list[str]:
     """The lines of a cue, without their ends, translated."""
     if len(lines) > 1 and all(_DASH.match(_TAG.sub("", line)) for line in lines):
-        return [one for line in lines for one in _cue([line], place, todo, entities)]
+        return [translated_line for line in lines for translated_line in _cue([line], place, visitor, entities)]
     joined = " ".join(line.strip() for line in lines)
     line = line_of(_pieces(joined, entities))
     if line is None:
         return lines
-    made = todo.unit(Unit(line.text, place, tagged=line.tagged))
-    if made is None or made.failed or made.text == line.text:
+    translation = visitor.visit(Unit(line.text, place, tagged=line.tagged))
+    if translation is None or translation.failed or translation.text == line.text:
         return lines
-    pieces, placed = line.placed(made.text)
+    pieces, placed = line.placed(translation.text)
     if not placed:
-        todo.warn(place, "tags inside the text lost their places")
+        visitor.warn(place, "tags inside the text lost their places")
     return broken(_written([*line.before, *pieces, *line.after], entities), len(lines))
 
 
@@ -96,46 +96,46 @@ def _seconds(groups: tuple[str | None, ...]) -> float:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{rest}")
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     raw = source.read()
     text, encoding = _text(raw)
     entities = text.lstrip("\ufeff").startswith("WEBVTT")
     lines = re.split(r"(?<=\n)", text)
     if lines[-1] == "":
         lines.pop()
-    new: list[str] = []
-    at, cues, last = 0, 0, 0.0
-    while at < len(lines):
-        line = lines[at]
-        new.append(line)
-        at += 1
+    output: list[str] = []
+    position, cues, latest_end = 0, 0, 0.0
+    while position < len(lines):
+        line = lines[position]
+        output.append(line)
+        position += 1
         times = _TIMES.match(line)
         if times is None:
             continue
         cues += 1
-        place = f"cue {cues}, line {at}"
-        begins, ends = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
-        if begins < last - 0.0005:
-            todo.warn(place, "begins before the one before it ends")
-        if ends < begins:
-            todo.warn(place, "ends before it begins")
-        last = max(last, ends)
+        place = f"cue {cues}, line {position}"
+        begin, end = _seconds(times.groups()[:4]), _seconds(times.groups()[4:])
+        if begin < latest_end - 0.0005:
+            visitor.warn(place, "begins before the one before it ends")
+        if end < begin:
+            visitor.warn(place, "ends before it begins")
+        latest_end = max(latest_end, end)
         body = []
-        while at < len(lines) and lines[at].strip() and not _TIMES.match(lines[at]):
+        while position < len(lines) and lines[position].strip() and not _TIMES.match(lines[position]):
             # A number and times without a blank line before them: the next cue.
-            if lines[at].strip().isdigit() and at + 1 < len(lines) and _TIMES.match(lines[at + 1]):
+            if lines[position].strip().isdigit() and position + 1 < len(lines) and _TIMES.match(lines[position + 1]):
                 break
-            body.append(lines[at])
-            at += 1
+            body.append(lines[position])
+            position += 1
         if not body:
             continue
-        plain = [b.rstrip("\r\n") for b in body]
-        made = _cue(plain, place, todo, entities)
-        if made == plain:
-            new += body
+        texts = [b.rstrip("\r\n") for b in body]
+        translated = _cue(texts, place, visitor, entities)
+        if translated == texts:
+            output += body
             continue
-        end = body[0][len(plain[0]) :] or "\n"
-        new += [one + end for one in made[:-1]] + [made[-1] + body[-1][len(plain[-1]) :]]
+        line_end = body[0][len(texts[0]) :] or "\n"
+        output += [text_line + line_end for text_line in translated[:-1]] + [translated[-1] + body[-1][len(texts[-1]) :]]
     if not cues:
         raise CorpusError("no cue in the file", place="file", valid="cues with times such as 00:00:01,000 --> 00:00:02,500")
-    out.write("".join(new).encode(encoding) if new != lines else raw)
+    out.write("".join(output).encode(encoding) if output != lines else raw)

@@ -1,4 +1,4 @@
-"""The short tags that stand for others in what a model gets, such as `<x1>`, `</x1>` and `<x2/>`, and what came back of them. Reads nothing."""
+"""The short tags that stand for a file's tags in the text that a model gets, such as `<x1>`, `</x1>` and `<x2/>`, and those that come back. Reads nothing."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ def free_letter(text: str) -> str:
 def matches(kinds: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
     """Where a tag ("open") is closed ("close") that is opened at a place, and the reverse. What begins or ends beyond the stretch, as in
     <a>one<p>two</a>, is in neither."""
-    closed: dict[int, int] = {}
-    waiting: list[int] = []
+    closing: dict[int, int] = {}
+    open_tags: list[int] = []
     for i, kind in enumerate(kinds):
         if kind == "open":
-            waiting.append(i)
-        elif kind == "close" and waiting:
-            closed[waiting.pop()] = i
-    return closed, {end: start for start, end in closed.items()}
+            open_tags.append(i)
+        elif kind == "close" and open_tags:
+            closing[open_tags.pop()] = i
+    return closing, {end: opening for opening, end in closing.items()}
 
 
-def found_in(made: str, known: Collection[str]) -> tuple[list[str], bool]:
+def split_at_tags(translation: str, known: Collection[str]) -> tuple[list[str], bool]:
     """A translation cut at the stand-ins that are known, text at even places and stand-ins at odd ones, and whether each is there once and inside the
     others as tags must be."""
-    out: list[str] = []
-    opened: list[str] = []
-    at, good = 0, True
-    for found in TOKEN.finditer(made):
-        if found.group() not in known:
+    parts: list[str] = []
+    open_tags: list[str] = []
+    position, well_nested = 0, True
+    for token in TOKEN.finditer(translation):
+        if token.group() not in known:
             continue
-        out += [made[at : found.start()], found.group()]
-        at = found.end()
-        if found.group(1):
-            good = good and bool(opened) and opened.pop() == found.group(3)
-        elif not found.group(4):
-            opened.append(found.group(3))
-    return [*out, made[at:]], good and sorted(out[1::2]) == sorted(known)
+        parts += [translation[position : token.start()], token.group()]
+        position = token.end()
+        if token.group(1):
+            well_nested = well_nested and bool(open_tags) and open_tags.pop() == token.group(3)
+        elif not token.group(4):
+            open_tags.append(token.group(3))
+    return [*parts, translation[position:]], well_nested and sorted(parts[1::2]) == sorted(known)
 
 
-def without(made: str, known: Collection[str]) -> str:
+def without_tags(translation: str, known: Collection[str]) -> str:
     """A translation without the stand-ins that are known."""
-    return TOKEN.sub(lambda m: "" if m.group() in known else m.group(), made)
+    return TOKEN.sub(lambda m: "" if m.group() in known else m.group(), translation)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from serve.formats.units import BOM, Options, Pass, Unit, decoded
+from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 
-# What some program or other takes for a line's end. A translation must not bring in one that its source does not have.
+# Line ends as any program sees them. A translation must not bring in one that its source does not have.
 _BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
@@ -16,19 +16,19 @@ def one_line(text: str, source: str) -> str:
     return _BREAKS.sub(lambda m: m.group() if m.group() in source and "\n" not in m.group() else " ", text)
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
-    start = 0
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    offset = 0
     for number, raw in enumerate(source, 1):
         line = raw
         if number == 1 and raw.startswith(BOM):
             out.write(BOM)
             line = raw[len(BOM) :]
-        text = decoded(line, number, start + len(raw) - len(line))
+        text = decoded(line, number, offset + len(raw) - len(line))
         core = text.strip()
-        made = todo.unit(Unit(core, f"line {number}"))
-        start += len(raw)
-        if made is None or not core:
+        translation = visitor.visit(Unit(core, f"line {number}"))
+        offset += len(raw)
+        if translation is None or not core:
             out.write(line)
             continue
-        at = text.index(core)
-        out.write((text[:at] + one_line(made.text, core) + text[at + len(core) :]).encode())
+        start_of_core = text.index(core)
+        out.write((text[:start_of_core] + one_line(translation.text, core) + text[start_of_core + len(core) :]).encode())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import IO
 
-from serve.formats.units import Options, Pass
+from serve.formats.units import Options, UnitVisitor
 from serve.formats.xliff import indent_of, translated
 from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_of
 from tell.errors import BadInput, CorpusError, LanguageError
 from tell.languages import Language, distance, language
 
-# With text of the sentence in it; bpt, ept, it, ph and ut hold codes of another program.
+# Elements with text of the sentence in them; bpt, ept, it, ph and ut hold codes of another program.
 AROUND = {"hi"}
 
 
@@ -21,50 +21,50 @@ def _language(event: Event) -> Language | None:
         return None
 
 
-def _near(found: Language | None, wanted: Language) -> bool:
-    return found is not None and distance(wanted, found) is not None
+def _near(given: Language | None, expected: Language) -> bool:
+    return given is not None and distance(expected, given) is not None
 
 
-def _unit(xml: Xml, events: list[Event], place: str, todo: Pass, options: Options) -> bytes:
+def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, options: Options) -> bytes:
     pair = options.pair
     assert pair is not None
     sides: dict[str, tuple[int, int]] = {}
-    at = 1
-    while at < len(events) - 1:
-        if events[at].kind == "start":
-            end = inner(events, at)
-            if events[at].local == "tuv":
-                found = _language(events[at])
-                for name, wanted in (("source", pair.source), ("target", pair.target)):
-                    if _near(found, wanted):
-                        sides.setdefault(name, (at, end))
-            at = end
-        at += 1
+    position = 1
+    while position < len(events) - 1:
+        if events[position].kind == "start":
+            seg_end = inner(events, position)
+            if events[position].local == "tuv":
+                side_language = _language(events[position])
+                for name, expected in (("source", pair.source), ("target", pair.target)):
+                    if _near(side_language, expected):
+                        sides.setdefault(name, (position, seg_end))
+            position = seg_end
+        position += 1
     if "source" not in sides:
         return raw_of(events)
     first, last = sides["source"]
-    seg = next((i for i in range(first, last) if events[i].kind == "start" and events[i].local == "seg"), None)
-    if seg is None:
+    seg_start = next((i for i in range(first, last) if events[i].kind == "start" and events[i].local == "seg"), None)
+    if seg_start is None:
         return raw_of(events)
-    end = inner(events, seg)
-    there = sides.get("target")
-    done = bool(there and text_of(events[there[0] : there[1]]).strip())
-    made = translated(xml, events[seg + 1 : end], place, done, todo, AROUND)
-    if made is None:
+    seg_end = inner(events, seg_start)
+    old_target = sides.get("target")
+    has_translation = bool(old_target and text_of(events[old_target[0] : old_target[1]]).strip())
+    translated_seg = translated(xml, events[seg_start + 1 : seg_end], place, has_translation, visitor, AROUND)
+    if translated_seg is None:
         return raw_of(events)
     name = "xml:lang" if XML_LANG in events[first].attributes else "lang"
     # The source's own notes and dates are not the translation's.
-    new = xml.encode(f'<tuv {name}="{pair.target.tag}"><seg>') + made[0] + xml.encode("</seg></tuv>")
-    if there:
-        return raw_of(events[: there[0]]) + new + raw_of(events[there[1] + 1 :])
-    return raw_of(events[: last + 1]) + indent_of(events, first) + new + raw_of(events[last + 1 :])
+    new_target = xml.encode(f'<tuv {name}="{pair.target.tag}"><seg>') + translated_seg[0] + xml.encode("</seg></tuv>")
+    if old_target:
+        return raw_of(events[: old_target[0]]) + new_target + raw_of(events[old_target[1] + 1 :])
+    return raw_of(events[: last + 1]) + indent_of(events, first) + new_target + raw_of(events[last + 1 :])
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     if options.pair is None:
         raise BadInput("a TMX is translated from one of its languages into another", valid="--from and --to")
     xml = Xml(source)
-    held: list[Event] = []
+    unit_events: list[Event] = []
     depth = number = 0
     root = ""
     for event in xml:
@@ -72,14 +72,14 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
             root = event.local
             if root != "tmx":
                 raise CorpusError("this is not TMX", place="file", found=f"<{root}>", valid="<tmx>")
-        if held:
-            held.append(event)
+        if unit_events:
+            unit_events.append(event)
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
-                out.write(_unit(xml, held, f"unit {number}", todo, options))
-                held = []
+                out.write(_unit(xml, unit_events, f"unit {number}", visitor, options))
+                unit_events = []
         elif event.kind == "start" and event.local == "tu":
             number += 1
-            held, depth = [event], 1
+            unit_events, depth = [event], 1
         else:
             out.write(event.raw)

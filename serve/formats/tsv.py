@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import IO
 
 from serve.formats.csv import convert_rows
-from serve.formats.units import Options, Pass
+from serve.formats.units import Options, UnitVisitor
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
-    convert_rows(source, out, todo, options, "\t")
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    convert_rows(source, out, visitor, options, "\t")

@@ -1,7 +1,8 @@
-"""What every format of a file has in common: units, what comes of them, and a pass over a file.
+"""What all formats of files have in common: units, their replacements, and the visitor of a file's units.
 
-A format is one function, `convert(source, out, todo, options)`. It copies a file from `source` to `out`, and asks `todo` what becomes of each unit on its
-way. So reading and writing are the same code: a first pass only collects, a second one puts the translations in, and what no unit is stays byte for byte.
+A format is one function, `convert(source, out, visitor, options)`. It copies a file from `source` to `out` and asks `visitor` for the replacement of each
+unit. So reading and writing are the same code: a first visitor only collects units, a second one puts the translations in, and everything that is no unit
+stays byte for byte.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tell.errors import CorpusError, printable
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
-# Of one file that is unpacked, and of all in a document: bytes. A page of text is some thousand.
+# Bytes of one unpacked member of a document, and of all its members. A page of text is some thousand.
 MEMBER, EXPANDED = 256 << 20, 1 << 30
 
 # `engine`: translated; `corpus`: found as it is in a corpus; `failed`: there is no translation.
@@ -34,8 +35,8 @@ class Unit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Made:
-    """What becomes of a unit. `text` is empty where it failed."""
+class Replacement:
+    """A unit's translation, and where it comes from. `text` is empty where there is none."""
 
     text: str
     origin: Origin = "engine"
@@ -47,9 +48,9 @@ class Made:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the user says of a file. `columns` and `fields` are what is translated of a table and of JSON lines, `into` where it goes (its own place, if None).
+    """What the user says of a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `again`: what has a translation gets a new one. `expanded`: bytes that a packed document may have when it is unpacked.
+    `again`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
     """
 
     pair: LanguagePair | None = None
@@ -60,35 +61,35 @@ class Options:
     expanded: int = EXPANDED
 
 
-class Pass(Protocol):
-    """What a pass over a file does."""
+class UnitVisitor(Protocol):
+    """Is shown every unit of a file, in order."""
 
-    def unit(self, unit: Unit) -> Made | None:
-        """What becomes of a unit; None: it stays as it is."""
+    def visit(self, unit: Unit) -> Replacement | None:
+        """The unit's replacement; None: it stays as it is."""
         ...
 
-    def bad(self, place: str, reason: str) -> None:
-        """A part of the file cannot be read, and is left as it is."""
+    def unreadable(self, place: str, reason: str) -> None:
+        """Called for a part of the file that cannot be read, and stays as it is."""
         ...
 
     def warn(self, place: str, what: str) -> None:
-        """Something is odd, and nothing is lost by it."""
+        """Called for something odd by which nothing is lost."""
         ...
 
 
 class Convert(Protocol):
-    def __call__(self, source: IO[bytes], out: IO[bytes], todo: Pass, options: Options, /) -> None:
+    def __call__(self, source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options, /) -> None:
         """Raises BadInput for a file that cannot be read at all."""
         ...
 
 
 def decoded(raw: bytes, line: int, start: int) -> str:
-    """A line of UTF-8. Raises CorpusError with line and byte; whoever knows the file's name puts it before that."""
+    """A line of UTF-8. Raises CorpusError with line and byte; a caller that knows the file's name puts it before that."""
     try:
         return raw.decode()
     except UnicodeDecodeError as e:
-        found = f"0x{raw[e.start]:02x}"
-        raise CorpusError("not UTF-8", place=f"line {line}, byte {start + e.start}", found=found, valid="UTF-8 text") from None
+        byte = f"0x{raw[e.start]:02x}"
+        raise CorpusError("not UTF-8", place=f"line {line}, byte {start + e.start}", found=byte, valid="UTF-8 text") from None
 
 
 def short(text: str, length: int = 60) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import Made, Options, Pass, Unit
+from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_of
 from tell.errors import CorpusError
 
@@ -48,21 +48,23 @@ def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[
     return out
 
 
-def translated(xml: Xml, events: list[Event], place: str, done: bool, todo: Pass, around: set[str] = AROUND, kept: bool = True) -> tuple[bytes, Made] | None:
+def translated(
+    xml: Xml, events: list[Event], place: str, done: bool, visitor: UnitVisitor, around: set[str] = AROUND, kept: bool = True
+) -> tuple[bytes, Replacement] | None:
     """An element's content translated; None where there is nothing to translate, or no translation. `kept`: white space in it means something."""
     run = pieces_of(xml, events, around)
     line = line_of(run)
     if line is None:
         return None
     text = line.text if kept else re.sub(r"\s+", " ", line.text)
-    made = todo.unit(Unit(text, place, done, line.tagged))
+    made = visitor.visit(Unit(text, place, done, line.tagged))
     if made is None or made.failed:
         return None
     if made.text == text:
         return raw_of(events), made
     pieces, placed = line.placed(made.text)
     if not placed:
-        todo.warn(place, "tags inside the text lost their places")
+        visitor.warn(place, "tags inside the text lost their places")
     written = (escaped(p.value) if p.kind == "text" else p.value for p in (*line.before, *pieces, *line.after))
     return xml.encode("".join(written)), made
 
@@ -80,7 +82,7 @@ def _child(events: list[Event], name: str) -> tuple[int, int] | None:
     return None
 
 
-def _template(xml: Xml, content: list[Event], place: str, done: bool, todo: Pass, kept: bool) -> tuple[bytes, Made] | None:
+def _template(xml: Xml, content: list[Event], place: str, done: bool, visitor: UnitVisitor, kept: bool) -> tuple[bytes, Replacement] | None:
     """The content of source or seg-source as that of a target: each marked segment translated by itself, or the whole where none is marked."""
     marks: list[tuple[int, int]] = []
     at = 0
@@ -90,13 +92,13 @@ def _template(xml: Xml, content: list[Event], place: str, done: bool, todo: Pass
             at = marks[-1][1]
         at += 1
     if not marks:
-        return translated(xml, content, place, done, todo, kept=kept)
+        return translated(xml, content, place, done, visitor, kept=kept)
     out, at, last = [], 0, None
     missing = False
     for start, end in marks:
         out.append(raw_of(content[at : start + 1]))
         if any(map(str.isalpha, text_of(content[start + 1 : end]))):
-            made = translated(xml, content[start + 1 : end], place, done, todo, kept=kept)
+            made = translated(xml, content[start + 1 : end], place, done, visitor, kept=kept)
             missing = missing or made is None
             last = made[1] if made else last
             out.append(made[0] if made else b"")
@@ -106,7 +108,7 @@ def _template(xml: Xml, content: list[Event], place: str, done: bool, todo: Pass
     return None if missing or last is None else (b"".join([*out, raw_of(content[at:])]), last)
 
 
-def _unit(xml: Xml, events: list[Event], place: str, todo: Pass, version: int, kept: bool) -> bytes:
+def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, version: int, kept: bool) -> bytes:
     """A trans-unit of 1.2, or a segment of 2, with its target."""
     source, target = _child(events, "source"), _child(events, "target")
     if source is None or events[source[1]].raw == b"":
@@ -117,7 +119,7 @@ def _unit(xml: Xml, events: list[Event], place: str, todo: Pass, version: int, k
     of = _child(events, "seg-source") if version == 1 else None
     # A seg-source that holds nothing is no segmentation.
     base = of if of and events[of[1]].raw else source
-    made = _template(xml, events[base[0] + 1 : base[1]], place, done, todo, kept)
+    made = _template(xml, events[base[0] + 1 : base[1]], place, done, visitor, kept)
     if made is None:
         return raw_of(events)
     # In the file's own prefix and with the namespace that it declares.
@@ -144,7 +146,7 @@ def indent_of(events: list[Event], at: int) -> bytes:
     return found if not text_of(events[start:at]).strip() else b""
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     xml = Xml(source)
     version = 0
     # For each element that is open: whether it is translated, and whether white space in it means something.
@@ -158,7 +160,7 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
             if not depth:
                 number += 1
                 place = f"unit {held[0].attributes.get('id') or number}"
-                out.write(_unit(xml, held, place, todo, version, open_[-1][1]) if open_[-1][0] else raw_of(held))
+                out.write(_unit(xml, held, place, visitor, version, open_[-1][1]) if open_[-1][0] else raw_of(held))
                 open_.pop()
                 held = []
             continue

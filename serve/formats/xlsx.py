@@ -12,7 +12,7 @@ from collections import Counter
 from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import Options, Pass, Unit
+from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
 from serve.formats.zipped_xml import members, opened, read, repack
 
@@ -38,7 +38,7 @@ def _text(events: list[Event], span: tuple[int, int]) -> str:
     return "".join(e.text for e in events[span[0] : span[1]]).replace("_x000D_", "")
 
 
-def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str]) -> bytes:
+def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, kept: set[str]) -> bytes:
     """A shared string, or one in its cell: plain, or in runs."""
     runs = _children(events, "r")
     spans = _children(events, "t")
@@ -66,12 +66,12 @@ def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str])
     line = line_of(pieces)
     if line is None:
         return raw_of(events)
-    made = todo.unit(Unit(line.text, place, tagged=line.tagged))
+    made = visitor.visit(Unit(line.text, place, tagged=line.tagged))
     if made is None or made.failed or made.text == line.text:
         return raw_of(events)
     placed, good = line.placed(made.text)
     if not good:
-        todo.warn(place, "tags inside the text lost their places")
+        visitor.warn(place, "tags inside the text lost their places")
     new = [*line.before, *placed, *line.after]
     space = ' xml:space="preserve"'
     if not runs:
@@ -87,7 +87,7 @@ def _item(xml: Xml, events: list[Event], place: str, todo: Pass, kept: set[str])
     return events[0].raw + xml.encode("".join(out)) + events[-1].raw
 
 
-def _part(xml: Xml, element: str, place: str, todo: Pass, kept: set[str]) -> bytes:
+def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, kept: set[str]) -> bytes:
     out = io.BytesIO()
     held: list[Event] = []
     depth = number = 0
@@ -98,7 +98,7 @@ def _part(xml: Xml, element: str, place: str, todo: Pass, kept: set[str]) -> byt
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
                 number += 1
-                out.write(_item(xml, held, f"{place} {cell or number}", todo, kept))
+                out.write(_item(xml, held, f"{place} {cell or number}", visitor, kept))
                 held = []
             continue
         if event.kind == "start" and event.local == element:
@@ -114,7 +114,7 @@ def _names(xml: Xml) -> set[str]:
     return {e.attributes.get("name", "").strip() for e in xml if e.kind == "start" and e.local == "tableColumn"}
 
 
-def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> None:
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     with opened(source, "xlsx", "xl/workbook.xml", options.expanded) as archive:
         kept: set[str] = set()
         for name in members(archive, lambda n: _TABLE.fullmatch(n) is not None):
@@ -126,7 +126,7 @@ def convert(source: IO[bytes], out: IO[bytes], todo: Pass, options: Options) -> 
             if not shared and b"<is>" not in raw and b":is>" not in raw:
                 continue
             place = "text" if shared else name.rpartition("/")[2].removesuffix(".xml")
-            made = _part(Xml(io.BytesIO(raw), name), "si" if shared else "is", place, todo, kept)
+            made = _part(Xml(io.BytesIO(raw), name), "si" if shared else "is", place, visitor, kept)
             if made != raw:
                 changed[name] = made
         repack(source, archive, out, changed)

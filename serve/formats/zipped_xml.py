@@ -1,4 +1,4 @@
-"""Documents that are zip archives of XML: what all of them share. Members that no unit is in are copied as they are; a member that changes is written anew.
+"""What all documents that are zip archives of XML share. Members without a changed unit are copied as they are; a member that changes is written anew.
 
 Read with bounds: members and bytes that are unpacked, so that a small file cannot fill a memory or a disk.
 """
@@ -24,7 +24,10 @@ _OLE = b"\xd0\xcf\x11\xe0"
 
 @contextmanager
 def opened(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator[zipfile.ZipFile]:
-    """The archive of a document that holds this member. Raises CorpusError for what is none, is damaged or is locked, TooLarge for what would grow too much."""
+    """The archive of a document, which holds `member`.
+
+    Raises CorpusError for a file that is no archive, damaged or locked, TooLarge for one that unpacks to more than `expanded` bytes or grows too much.
+    """
     start = source.read(8)
     source.seek(0)
     if start.startswith(_OLE):
@@ -38,10 +41,10 @@ def opened(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator
             if any(i.flag_bits & 1 for i in infos):
                 raise CorpusError(f"this {name} is encrypted", place="file", valid="one without a password")
             total = sum(i.file_size for i in infos)
-            grows = [i for i in infos if i.file_size > 1 << 20 and i.file_size > GROWTH * max(1, i.compress_size)]
-            if len(infos) > MEMBERS or total > expanded or grows or any(i.file_size > MEMBER for i in infos):
-                found = f"{len(infos)} parts, {total >> 20} MiB unpacked"
-                raise TooLarge(f"this {name} unpacks to more than is read", place="file", found=found, valid=f"at most {expanded >> 20} MiB")
+            bombs = [i for i in infos if i.file_size > 1 << 20 and i.file_size > GROWTH * max(1, i.compress_size)]
+            if len(infos) > MEMBERS or total > expanded or bombs or any(i.file_size > MEMBER for i in infos):
+                size = f"{len(infos)} parts, {total >> 20} MiB unpacked"
+                raise TooLarge(f"this {name} unpacks to more than is read", place="file", found=size, valid=f"at most {expanded >> 20} MiB")
             yield archive
     except zipfile.BadZipFile as e:
         raise CorpusError(f"this is not a {name}", place="file", found=f"no zip archive ({e})" if start[:2] != b"PK" else str(e), valid=f"a .{name}") from None
@@ -67,16 +70,16 @@ def repack(source: IO[bytes], archive: zipfile.ZipFile, out: IO[bytes], changed:
         source.seek(0)
         shutil.copyfileobj(source, out, 1 << 20)
         return
-    with zipfile.ZipFile(out, "w") as made:
-        made.comment = archive.comment
+    with zipfile.ZipFile(out, "w") as new_archive:
+        new_archive.comment = archive.comment
         for info in archive.infolist():
             # Written as it was, at the time that it had.
             if info.filename in changed:
-                made.writestr(info, changed[info.filename], info.compress_type)
+                new_archive.writestr(info, changed[info.filename], info.compress_type)
             else:
-                with archive.open(info) as f, made.open(info, "w") as to:
-                    shutil.copyfileobj(f, to, 1 << 20)
+                with archive.open(info) as f, new_archive.open(info, "w") as copy:
+                    shutil.copyfileobj(f, copy, 1 << 20)
 
 
-def members(archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> list[str]:
-    return [i.filename for i in archive.infolist() if wanted(i.filename)]
+def members(archive: zipfile.ZipFile, accepts: Callable[[str], bool]) -> list[str]:
+    return [i.filename for i in archive.infolist() if accepts(i.filename)]

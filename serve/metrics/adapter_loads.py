@@ -1,4 +1,4 @@
-"""What is counted of adapters coming and going, for Prometheus."""
+"""Prometheus metrics of loading and unloading adapters."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-# Seconds. A LoRA given to vLLM takes tenths, a first conversion for ctranslate2 from 14 on.
+# Seconds. vLLM loads a LoRA in tenths; a first conversion for ctranslate2 takes 14 or more.
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 
 
 class Loads:
-    """In the service's own registry of counters. Pairs are those of the adapters' registry, never what a client made up."""
+    """Metrics in the service's own collector registry. Pairs are those of the adapters' registry, never names that a client sent."""
 
     def __init__(self, registry: CollectorRegistry):
-        # On use: the options of `tellmt serve` are told where nothing of it is installed.
+        # On use: `tellmt serve --help` works without the serve extra.
         from prometheus_client import Counter, Gauge, Histogram
 
         self.loads = Counter("tellmt_adapter_loads", "Adapters loaded and proved, or not (outcome loaded, failed).", ["pair", "outcome"], registry=registry)

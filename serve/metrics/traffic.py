@@ -1,7 +1,7 @@
-"""What the live traffic looks like, by pair and version: flags, lengths, language, unknown letters, drift, speed. Reads translations as they are answered.
+"""Signals of the live traffic by pair and version: flags, lengths, language, unknown letters, drift, speed.
 
-A request leaves its segments in a line of bounded length and goes on; they are looked at afterwards, in a thread, a bounded number a second, and then let go:
-what is kept are counts. Counters at /metrics have all segments; language, letters and drift are of those looked at.
+A request puts its segments into a buffer of bounded length and goes on. A thread samples the buffer, a bounded number of segments a second, and drops
+them: only counts are kept. Counters at /metrics count all segments; language, letters and drift are those of the sample.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client import Counter as Count
+from prometheus_client import Counter as PrometheusCounter
 from prometheus_client import Gauge, Histogram
 
 from eval.monitor.drift import WINDOW, Profile, divergence, trigrams, unknown_letters
@@ -22,16 +22,17 @@ from tell.languages import parse_pair
 from tell.text.flags import LETTERS, UNLIKELY, Checked
 from tell.text.language_id import label, scores
 
-# Segments that wait to be looked at: of more in a second, the newest. A look takes about a quarter of a millisecond, so this is 1.5% of a core at most.
-LOOKED_AT = 64
-# Of a tally: times of requests that its percentiles are taken of.
+# Segments sampled a second, the newest ones. Each takes about a quarter of a millisecond, so this is 1.5% of a core at most.
+SAMPLED = 64
+# Times of requests that a tally keeps for its percentiles.
 TIMES = 1000
 RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 2.0, 4.0)
 
 
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """Counts of one pair and version over some time. `ratio` is the sum of the segments' lengths divided by their sources'; `waiting` that of `looks`."""
+    """Counts of one pair and version over some time. `ratio` is the sum over segments of output length by source length; `waiting` the sum over `looks` of
+    waiting segments."""
 
     segments: int = 0
     tokens: int = 0
@@ -45,10 +46,10 @@ class Tally:
     looks: int = 0
 
     def summary(self, seconds: float, drift: float | None, usual: float | None) -> dict[str, Any]:
-        """Rates and means, as the history keeps them; None where nothing was seen."""
-        seen, times = self.languages.total(), sorted(self.times)
+        """Rates and means, as the history keeps them; None without data."""
+        language_count, times = self.languages.total(), sorted(self.times)
 
-        def at(share: float) -> float | None:
+        def percentile(share: float) -> float | None:
             return round(times[min(len(times) - 1, int(share * len(times)))], 4) if times else None
 
         return {
@@ -56,20 +57,20 @@ class Tally:
             "segments": self.segments,
             "flags": {flag: round(n / self.segments, 5) for flag, n in sorted(self.flags.items())} if self.segments else {},
             "length_ratio": round(self.ratio / self.segments, 4) if self.segments else None,
-            "languages": {name: round(n / seen, 4) for name, n in sorted(self.languages.items())},
+            "languages": {name: round(n / language_count, 4) for name, n in sorted(self.languages.items())},
             "unknown_letters": round(self.unknown / self.letters, 6) if self.letters else None,
             "drift": None if drift is None else round(drift, 4),
             "drift_usual": None if usual is None else round(usual, 4),
             "tokens_per_second": round(self.tokens / seconds, 2) if seconds > 0 else None,
-            "latency_p50": at(0.5),
-            "latency_p95": at(0.95),
+            "latency_p50": percentile(0.5),
+            "latency_p95": percentile(0.95),
             "waiting": round(self.waiting / self.looks, 2) if self.looks else None,
         }
 
 
 @dataclasses.dataclass(slots=True)
 class Drift:
-    """Of a pair's input: the trigrams of the window that fills, how many, and the divergence of the last full one."""
+    """Drift of a pair's input: the trigrams of the current window, their number, and the divergence of the last full window."""
 
     counts: Any = None
     size: int = 0
@@ -78,38 +79,40 @@ class Drift:
 
 class Signals:
     def __init__(self, metrics: Metrics):
-        kept = {"registry": metrics.registry}
+        common = {"registry": metrics.registry}
         version = ["pair", "version"]
         self.metrics = metrics
-        self.answered = Count("tellmt_answered_segments", "Segments answered, after all tries, from the cache too.", version, **kept)
-        self.ratio = Histogram("tellmt_length_ratio", "Characters of a translation divided by its source's.", version, buckets=RATIOS, **kept)
-        self.seconds = Histogram("tellmt_translation_seconds", "Time of a request's translation, its wait included.", version, buckets=LATENCY, **kept)
-        self.languages = Count("tellmt_input_language_segments", "Input looked at, by language: source, target, other.", ["pair", "language"], **kept)
-        self.letters = Count("tellmt_input_letters", "Letters of the input looked at.", ["pair"], **kept)
-        self.unknown = Count("tellmt_input_unknown_letters", "Of these, letters that the training data did not have.", ["pair"], **kept)
-        self.drift = Gauge("tellmt_input_drift_ratio", "Divergence of the input from the training data, over the last full window, 0 to 1.", ["pair"], **kept)
-        self.usual = Gauge("tellmt_input_drift_usual_ratio", "What 19 of 20 windows of the training data itself stay below.", ["pair"], **kept)
+        self.answered = PrometheusCounter("tellmt_answered_segments", "Segments answered, after all tries, from the cache too.", version, **common)
+        self.ratio = Histogram("tellmt_length_ratio", "Characters of a translation divided by its source's.", version, buckets=RATIOS, **common)
+        self.seconds = Histogram("tellmt_translation_seconds", "Time of a request's translation, its wait included.", version, buckets=LATENCY, **common)
+        self.languages = PrometheusCounter(
+            "tellmt_input_language_segments", "Input looked at, by language: source, target, other.", ["pair", "language"], **common
+        )
+        self.letters = PrometheusCounter("tellmt_input_letters", "Letters of the input looked at.", ["pair"], **common)
+        self.unknown = PrometheusCounter("tellmt_input_unknown_letters", "Of these, letters that the training data did not have.", ["pair"], **common)
+        self.drift = Gauge("tellmt_input_drift_ratio", "Divergence of the input from the training data, over the last full window, 0 to 1.", ["pair"], **common)
+        self.usual = Gauge("tellmt_input_drift_usual_ratio", "What 19 of 20 windows of the training data itself stay below.", ["pair"], **common)
         metrics.by_version += [self.answered, self.ratio, self.seconds]
-        self._line: deque[tuple[str, str, str]] = deque(maxlen=LOOKED_AT)
+        self._recent: deque[tuple[str, str, str]] = deque(maxlen=SAMPLED)
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._since = time.monotonic()
         self._profiles: dict[str, tuple[Profile, frozenset[str]]] = {}
         self._drifts: dict[str, Drift] = {}
 
-    # On the way of a request: counts alone.
+    # Part of a request: counts alone.
 
-    def note(self, pair: str, version: str, segment: str, made: Checked) -> None:
+    def note(self, pair: str, version: str, segment: str, translation: Checked) -> None:
         tally = self._tally(pair, version)
-        ratio = len(made.text) / max(1, len(segment))
+        ratio = len(translation.text) / max(1, len(segment))
         tally.segments += 1
-        tally.tokens += made.tokens
+        tally.tokens += translation.tokens
         tally.ratio += ratio
         self.answered.labels(pair, version).inc()
         self.ratio.labels(pair, version).observe(ratio)
-        for flag in made.flags:
+        for flag in translation.flags:
             tally.flags[flag] += 1
             self.metrics.flagged.labels(pair, version, flag).inc()
-        self._line.append((pair, version, segment))
+        self._recent.append((pair, version, segment))
 
     def took(self, pair: str, version: str, seconds: float) -> None:
         self._tally(pair, version).times.append(seconds)
@@ -118,10 +121,10 @@ class Signals:
     def _tally(self, pair: str, version: str) -> Tally:
         return self._tallies.setdefault((pair, version), Tally())
 
-    # Beside it.
+    # Between requests.
 
     def compare_with(self, profiles: Mapping[str, Profile]) -> None:
-        """What the input of each pair is compared with from now on."""
+        """Set the profiles that the input of each pair is compared with."""
         for pair in self._profiles.keys() - profiles.keys():
             del self._profiles[pair]
             self._drifts.pop(pair, None)
@@ -133,21 +136,21 @@ class Signals:
                     self.usual.labels(pair).set(profile.usual)
 
     async def look(self, waiting: Mapping[str, int]) -> None:
-        """Look at what has come since the last time. `waiting`: segments that wait, by pair."""
+        """Sample the segments since the last call. `waiting`: segments that wait, by pair."""
         for (pair, _), tally in self._tallies.items():
             tally.waiting += waiting.get(pair, 0)
             tally.looks += 1
-        batch = list(self._line)
-        self._line.clear()
+        batch = list(self._recent)
+        self._recent.clear()
         if batch:
-            await asyncio.to_thread(self._look, batch)
+            await asyncio.to_thread(self._sample, batch)
 
-    def _look(self, batch: list[tuple[str, str, str]]) -> None:
+    def _sample(self, batch: list[tuple[str, str, str]]) -> None:
         for pair, version, segment in batch:
             tally = self._tally(pair, version)
-            if (found := language_of(pair, segment)) is not None:
-                tally.languages[found] += 1
-                self.languages.labels(pair, found).inc()
+            if (language := language_of(pair, segment)) is not None:
+                tally.languages[language] += 1
+                self.languages.labels(pair, language).inc()
             if (known := self._profiles.get(pair)) is not None:
                 unknown, letters = unknown_letters(segment, known[1])
                 tally.unknown += unknown
@@ -155,9 +158,9 @@ class Signals:
                 self.unknown.labels(pair).inc(unknown)
                 self.letters.labels(pair).inc(letters)
         for pair in {p for p, _, _ in batch} & self._profiles.keys():
-            self._add(pair, [segment for p, _, segment in batch if p == pair])
+            self._add_to_window(pair, [segment for p, _, segment in batch if p == pair])
 
-    def _add(self, pair: str, segments: list[str]) -> None:
+    def _add_to_window(self, pair: str, segments: list[str]) -> None:
         drift, profile = self._drifts[pair], self._profiles[pair][0]
         counts = trigrams(segments)
         drift.counts = counts if drift.counts is None else drift.counts + counts
@@ -177,7 +180,7 @@ class Signals:
         return drift.last if drift else None, known[0].usual if known else None
 
     def take(self) -> list[tuple[float, str, str, dict[str, Any]]]:
-        """(time, pair, version, summary) of the time since the last call, which begins anew. What saw no segment is left out."""
+        """(time, pair, version, summary) since the last call; counting restarts. Versions without a segment are left out."""
         now = time.time()
         rows = [(now, pair, version, summary) for pair, version, summary in self.now() if summary["segments"]]
         self._tallies.clear()
@@ -186,12 +189,12 @@ class Signals:
 
 
 def language_of(pair: str, text: str) -> str | None:
-    """Whether a text is in the pair's source language, its target, or another; None where it is too short to tell, or the source is unknown to the model."""
+    """ "source", "target" or "other": the language of a text; None if it is too short to tell, or the model does not know the pair's source language."""
     parsed = parse_pair(pair)
-    own = label(parsed.source.tag)
-    if own is None or sum(map(str.isalpha, text)) <= LETTERS or not (found := scores(text)):
+    source_label = label(parsed.source.tag)
+    if source_label is None or sum(map(str.isalpha, text)) <= LETTERS or not (probabilities := scores(text)):
         return None
-    best = next(iter(found))
-    if best == own or found.get(own, 0.0) >= UNLIKELY:
+    likeliest = next(iter(probabilities))
+    if likeliest == source_label or probabilities.get(source_label, 0.0) >= UNLIKELY:
         return "source"
-    return "target" if best == label(parsed.target.tag) else "other"
+    return "target" if likeliest == label(parsed.target.tag) else "other"

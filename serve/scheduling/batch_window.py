@@ -1,13 +1,17 @@
 """How many segments an engine is given at once: enough for its best throughput, and no more, since what it holds can no longer be put in order.
 
-Driver by driver, as each consumes what it is given.
+From the engine's traits (tell.model.engine), which say how it consumes what it is given.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from tell.model.engine import EngineTraits
 
 # Tokens an adapter is given before it makes room for one that waits outside: a few seconds on a GPU, so that slots do not change hands all the time.
 STAY = 8192
@@ -22,18 +26,13 @@ class Window:
     adapters: int = sys.maxsize
 
 
-def window_of(engine: str, batch: int) -> Window:
-    if engine == "ct2":
+def window_of(traits: EngineTraits, batch: int) -> Window:
+    """The window of an engine that runs `batch` segments at once."""
+    if traits.whole_batches:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
-        return Window(batch, batches=True)
-    if engine == "vllm":
-        from serve.engines.vllm import MAX_PER_BATCH
-
-        # It fills places as they fall free, in order of arrival; a quarter more waits inside, so that no place stays free for a turn of our loop.
-        # With more adapters than it can batch, its hot ones would overtake the cold ones.
-        return Window(batch + batch // 4, adapters=MAX_PER_BATCH)
-    # A server elsewhere batches by itself.
-    return Window(batch + batch // 4)
+        return Window(batch, batches=True, adapters=traits.adapters_per_batch)
+    # It fills places as they fall free; a quarter more waits inside, so that no place stays free for a turn of our loop.
+    return Window(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 
 def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:
@@ -42,3 +41,28 @@ def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:
         return set()
     stayed = sorted((a for a in given if given[a] >= STAY), key=lambda a: -given[a])
     return set(stayed[:outside])
+
+
+class Segment(Protocol):
+    """What waits for the engine: its cost in tokens, and what segments of one batch must have in common."""
+
+    @property
+    def cost(self) -> int: ...
+    @property
+    def kind(self) -> Hashable: ...
+
+
+S = TypeVar("S", bound=Segment)
+P = TypeVar("P", bound="tuple[Any, ...]")
+
+
+def nearest(waiting: Iterable[tuple[P, S]], head: S, most: int) -> list[tuple[P, S]]:
+    """Up to `most` of the segments that can run in one batch with `head`, nearest to it in length first, each with the first path it waits on."""
+    # As near as serve.engines.ct2.batching wants the prompts of a batch.
+    spread = max(16, head.cost // 2)
+    paths: dict[S, P] = {}
+    for path, segment in waiting:
+        if segment.kind == head.kind and abs(segment.cost - head.cost) <= spread:
+            paths.setdefault(segment, path)
+    chosen = heapq.nsmallest(most, paths, key=lambda segment: abs(segment.cost - head.cost))
+    return [(paths[segment], segment) for segment in chosen]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from serve.adapters.versions import Version
 from serve.config import Limits
+from serve.engines.fair_queue import FairQueue
 from serve.scheduling.admission import Admission, Rate
-from serve.scheduling.batch_window import Window, resting
-from serve.scheduling.fair_queue import Path, Turns
+from serve.scheduling.batch_window import Window, nearest, resting
 from serve.scheduling.translation_cache import Cache, Key
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
@@ -29,6 +29,11 @@ from tell.text.flags import Checked, checked
 
 if TYPE_CHECKING:
     from serve.metrics.registry import Metrics
+
+# Tokens that an adapter, a caller or a request gets in each round: about one long segment, so that turns are short.
+QUANTUM = 256
+# Adapter, caller, number of the request: where its segments wait.
+Path = tuple[str, str, int]
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -79,7 +84,7 @@ class Queue:
         self.rate = Rate()
         self.admission = Admission(limits.waiting, self.rate)
         self.cache = Cache(limits.cache)
-        self._turns: Turns[Decode] = Turns()
+        self._waiting: FairQueue[Path, Decode] = FairQueue(QUANTUM)
         self._numbers = itertools.count(1)
         # Requests with segments that are not translated yet, and those segments by pair.
         self._jobs: set[Job] = set()
@@ -100,7 +105,7 @@ class Queue:
         metrics.oldest.set_function(self._oldest)
 
     def _oldest(self) -> float:
-        found = self._turns.oldest()
+        found = self._waiting.oldest()
         return 0.0 if found is None else time.monotonic() - found.since
 
     def waiting(self) -> dict[str, int]:
@@ -125,7 +130,7 @@ class Queue:
         if segments:
             cost = int(characters * self._density) * candidates
             with self._counted(segments):
-                self.admission.check_time(seconds, self._turns.ahead(adapter, caller, cost), cost)
+                self.admission.check_time(seconds, self._waiting.ahead((adapter, caller), cost), cost)
         job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
         self._count(job, segments * candidates)
         return job
@@ -172,12 +177,11 @@ class Queue:
         self._pump()
         return out
 
-    def again(self, job: Job, segments: Sequence[str], firmer: float) -> list[Slot]:
-        """More decodes for a request that has been let in, with so many times the adapter's own penalty on repetition. Raises RequestError as `submit`."""
-        prompts = [job.version.translator.prompt(segment) for segment in segments]
+    def again(self, job: Job, segments: Sequence[str], penalty_factor: float) -> list[Slot]:
+        """More decodes for a request that has been let in, with the adapter's own repetition penalty multiplied. Raises RequestError as `submit`."""
+        prompts = [job.version.translator.prompt(segment, None, penalty_factor) for segment in segments]
         keys: list[Key] = list(segments)
-        if firmer != 1.0:
-            prompts = [dataclasses.replace(p, repetition_penalty=min(2.0, p.repetition_penalty * firmer)) for p in prompts]
+        if penalty_factor != 1.0:
             keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
         self._count(job, len(segments))
         slots = [self._slot(job, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
@@ -208,7 +212,7 @@ class Queue:
             decode.jobs[job] = asyncio.get_running_loop().create_future()
             if decode.task is None:
                 # In each request's own line: shared with a long document, a sentence must not wait for that document's turn.
-                self._turns.add(job.path, decode)
+                self._waiting.add(job.path, decode)
         return decode.jobs[job]
 
     async def leave(self, job: Job) -> None:
@@ -218,7 +222,7 @@ class Queue:
             if (future := decode.jobs.pop(job, None)) is None:
                 continue
             future.cancel()
-            self._turns.discard(job.path, decode)
+            self._waiting.discard(job.path, decode)
             if not decode.jobs:
                 del self._decodes[job.version.adapter.id, decode.key]
                 if decode.task is not None:
@@ -251,13 +255,13 @@ class Queue:
         if self.window.batches:
             self._next_batch()
         else:
-            while self._running.total() < self.window.size and (found := self._turns.take(self._open())):
-                self._start(*found)
+            while self._running.total() < self.window.size and (turn := self._waiting.take(self._open())):
+                self._start(*turn)
         self.metrics.in_engine.set(self._running.total())
 
     def _open(self) -> Callable[[str], bool]:
         """Which adapters may be given more now."""
-        outside = set(self._turns.adapters()) - self._running.keys()
+        outside = set(self._waiting.outermost()) - self._running.keys()
         if not outside or len(self._running) + len(outside) <= self.window.adapters:
             self._rested.clear()
             return lambda _: True
@@ -273,22 +277,25 @@ class Queue:
 
     def _next_batch(self) -> None:
         """For an engine that runs one batch from start to end. As long as one can hold all there is, it gets all, and puts it together itself."""
-        waited, running, size = len(self._turns), self._running.total(), self.window.size
+        waited, running, size = len(self._waiting), self._running.total(), self.window.size
         if not waited or (running and running + waited > size):
             return
         if not running:
             self._begun, self._busy, self._noted = (0, 0), False, asyncio.get_running_loop().time()
         self._busy = self._busy or running + waited >= size // 2
         if running + waited <= size:
-            while found := self._turns.take(lambda _: True):
-                self._start(*found)
-        elif found := self._turns.take(lambda _: True):
+            while turn := self._waiting.take():
+                self._start(*turn)
+        elif turn := self._waiting.take():
+            path, head = turn
+            self._start(path, head)
             # Of one adapter and of like length, whoever asked: what is chosen from all that waits makes fuller batches than the engine could.
-            self._start(*found)
-            for decode in self._turns.take_alike(*found, size - 1):
-                self._start(found[0], decode)
+            for other_path, decode in nearest(self._waiting.items(path[:1]), head, size - 1):
+                self._waiting.take_item(other_path, decode)
+                self._start(other_path, decode)
 
-    def _start(self, adapter: str, decode: Decode) -> None:
+    def _start(self, path: Path, decode: Decode) -> None:
+        adapter = path[0]
         self._running[adapter] += 1
         self._given[adapter] += decode.cost
         self._begun = (self._begun[0] + 1, self._begun[1] + decode.cost)
@@ -345,7 +352,7 @@ class Queue:
             # There was enough to do since the last one ended, if there is now.
             if self._busy:
                 self.rate.note(1, decode.cost, now - self._noted)
-            self._busy = self._running.total() + len(self._turns) >= self.window.size // 2
+            self._busy = self._running.total() + len(self._waiting) >= self.window.size // 2
             self._noted = now
         self._pump()
 

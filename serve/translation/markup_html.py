@@ -15,7 +15,7 @@ from typing import Any
 
 from serve.formats import html_elements
 from serve.formats.html_elements import INLINE, KEPT, VOID
-from serve.formats.tag_placeholders import TOKEN, found_in, free_letter, matches, without
+from serve.formats.tag_placeholders import TOKEN, free_letter, matches, split_at_tags, without_tags
 from serve.translation.request import Translation
 from tell.text.flags import union
 
@@ -227,11 +227,11 @@ def _markup(piece: Piece, xml: bool) -> str:
 def _placed(line: Line, made: str) -> tuple[str, bool]:
     """A line's translation as markup, and whether its tags were all there, each once and inside each other as elements must be."""
     known = {t.text: t.markup for t in line.tokens}
-    found, whole = found_in(made, known)
+    found, whole = split_at_tags(made, known)
     if whole:
         return "".join(known[value] if i % 2 else _escaped(value, line.xml) for i, value in enumerate(found)), True
     # All of the text where the first of it was, and the tags as they came, empty or not.
-    plain = _escaped(_SPACES.sub(" ", without(made, known)).strip(), line.xml)
+    plain = _escaped(_SPACES.sub(" ", without_tags(made, known)).strip(), line.xml)
     first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]
     return (tags[0] + plain + "".join(tags[1:]) if first else plain + "".join(tags)), False

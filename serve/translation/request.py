@@ -1,4 +1,4 @@
-"""What a request asks for besides its texts, and what comes of these: translations put together from those of their segments. Asks no engine."""
+"""What a request asks for besides its texts, and the translations of its texts, put together from those of their segments. Asks no engine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
-from serve.adapters.versions import Version
 from serve.config import Way
-from serve.scheduling.queue import Slot
+from serve.translation.decoder import Decoded, finished
 from serve.translation.quality import Quality, candidates
 from serve.translation.spans import Locator, Segment, located
 from tell.text.flags import Checked, Flag, union
 from tell.text.language_id import Detected
 from tell.text.segments import Span, fill, join, pieces
+
+if TYPE_CHECKING:
+    from serve.adapters.versions import Version
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,10 +40,13 @@ class Translation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ask:
-    """How a request wants to be served: by whom it is counted, in how many seconds, when in the loop's time these are over, and whether the cache
-    may serve and keep it; how hard it is tried for, and how many other translations of each text are wanted. `measured`: its length has been checked.
-    `low` gives way to everybody else, and is not counted among the signals: nobody waits for it."""
+class RequestOptions:
+    """How a request is served.
+
+    `caller` is whom it is counted for; `seconds` is the time it has, and `deadline` when that ends in the loop's time. `cache` lets the cache answer
+    it and keep its translations. `quality` and `alternatives` (a number of other translations of each text) decide how many candidates are decoded.
+    `measured`: its length has been checked. A `background` request gives way to all others and is not counted among the signals, since nobody waits
+    for it."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -49,90 +55,81 @@ class Ask:
     quality: Quality = "fast"
     alternatives: int = 0
     measured: bool = False
-    low: bool = False
+    background: bool = False
 
     @property
     def candidates(self) -> int:
         """Decodes of each segment."""
         return candidates(self.quality, self.alternatives)
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
 
 
-ASK = Ask()
+DEFAULT_OPTIONS = RequestOptions()
+
+# A segment's translation, or the task that ends with it.
+PendingSegment = Checked | asyncio.Task[Decoded]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Chosen(Checked):
-    """A segment's translation, and the candidates that were not taken, the best first."""
+class PendingTranslations:
+    """A request's texts, each split into segments and layout, and the translations of all segments, in order, as far as they are there."""
 
-    others: tuple[Checked, ...] = ()
-
-
-# A segment's translation with which the service is done, or the task that ends with it.
-Final = Checked | asyncio.Task[Chosen]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
-    """A request's texts as pieces and layout, and what comes of the pieces, in order."""
-
-    plans: list[list[Span]]
-    slots: list[Final]
+    splits: list[list[Span]]
+    segments: list[PendingSegment]
     alternatives: int = 0
 
     async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
-        slots = iter(self.slots)
-        for number, plan in enumerate(self.plans):
+        pending = iter(self.segments)
+        for number, spans in enumerate(self.splits):
             layout, locator = "", Locator()
-            last = max(pieces(plan), default=-1)
-            for i, span in enumerate(plan[: last + 1]):
+            last = max(pieces(spans), default=-1)
+            for i, span in enumerate(spans[: last + 1]):
                 if not span.translate:
                     layout += span.text
                     locator.skip(span.text)
                     continue
-                made = await final(next(slots))
-                # What follows the last piece goes out with it.
-                rest = join(plan[last + 1 :]) if i == last else ""
-                yield number, Translation(layout + made.text + rest, made.truncated, made.flags, (locator.segment(span.text, made),))
+                translated = await finished(next(pending))
+                # What follows the last segment goes out with it.
+                rest = join(spans[last + 1 :]) if i == last else ""
+                place = locator.segment(span.text, translated)
+                yield number, Translation(layout + translated.text + rest, translated.truncated, translated.flags, (place,))
                 layout = ""
             if last < 0:
-                yield number, Translation(join(plan), False)
+                yield number, Translation(join(spans), False)
 
     async def translations(self) -> list[Translation]:
-        done = iter([await final(slot) for slot in self.slots])
-        out = []
-        for plan in self.plans:
-            own = [next(done) for _ in pieces(plan)]
-            made = _filled(plan, own)
-            out.append(dataclasses.replace(made, alternatives=self._others(plan, own, made)) if self.alternatives else made)
-        return out
+        """One translation per text, in order, once all segments are translated."""
+        translated = iter([await finished(segment) for segment in self.segments])
+        translations = []
+        for spans in self.splits:
+            segments = [next(translated) for _ in pieces(spans)]
+            translation = _assembled(spans, segments)
+            if self.alternatives:
+                translation = dataclasses.replace(translation, alternatives=self._alternatives(spans, segments, translation))
+            translations.append(translation)
+        return translations
 
-    def _others(self, plan: list[Span], own: Sequence[Checked], made: Translation) -> tuple[Translation, ...]:
-        """Other translations of a text: of each segment the next best, and the last there is where it has fewer."""
-        ways = [[h, *(h.others if isinstance(h, Chosen) else ())] for h in own]
-        found: dict[str, Translation] = {}
-        for n in range(1, max(map(len, ways), default=0)):
-            other = _filled(plan, [way[min(n, len(way) - 1)] for way in ways])
-            if other.text != made.text:
-                found.setdefault(other.text, other)
-        return tuple(found.values())[: self.alternatives]
+    def _alternatives(self, spans: list[Span], segments: Sequence[Checked], first: Translation) -> tuple[Translation, ...]:
+        """Other translations of a text: of each segment the next best candidate, and the last there is where it has fewer."""
+        ranked = [[s, *(s.others if isinstance(s, Decoded) else ())] for s in segments]
+        by_text: dict[str, Translation] = {}
+        for n in range(1, max(map(len, ranked), default=0)):
+            other = _assembled(spans, [candidates[min(n, len(candidates) - 1)] for candidates in ranked])
+            if other.text != first.text:
+                by_text.setdefault(other.text, other)
+        return tuple(by_text.values())[: self.alternatives]
 
 
-def _filled(plan: list[Span], own: Sequence[Checked]) -> Translation:
-    return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own), located(plan, own))
-
-
-async def final(slot: Slot | asyncio.Task[Chosen]) -> Checked:
-    """A segment's translation, once it is there."""
-    # Shielded: several may wait for it, and one that gives up must not take it from the others.
-    return slot if isinstance(slot, Checked) else await asyncio.shield(slot)
+def _assembled(spans: list[Span], segments: Sequence[Checked]) -> Translation:
+    text = fill(spans, [s.text for s in segments])
+    return Translation(text, any(s.truncated for s in segments), union(s.flags for s in segments), located(spans, segments))
 
 
 def pivoted(first: Translation, second: Translation) -> Translation:
-    """A translation of a translation, with what is wrong with either."""
+    """A translation of a translation, with the flags of both."""
     flags = union([first.flags, second.flags])
     # Their places are those of the text in between.
     return dataclasses.replace(second, truncated=first.truncated or second.truncated, flags=flags, segments=(), middle=first)

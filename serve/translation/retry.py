@@ -1,4 +1,4 @@
-"""A segment whose translation has flags, tried again in other ways; the best of all tries is kept, with the flags it has left.
+"""Retries of a segment whose translation has flags, in other ways; the best of all tries is kept, with the flags it has left.
 
 In order: with stand-ins for placeholders, where these were lost; with a penalty on repetition, for everything else; sentence by sentence, which a model that
 lost its way in a paragraph often can; and what lies between placeholders by itself, which keeps these whatever the model does.
@@ -14,65 +14,65 @@ from tell.text.flags import Checked, flags_of
 from tell.text.placeholders import around, mask
 from tell.text.segments import fill, join, pieces, sentences, spans_of
 
-# Times the adapter's own penalty on repetition. Enough to leave a loop, little enough that words which a language repeats are still written.
-FIRMER = 1.2
+# Multiplies the adapter's own repetition penalty. Enough to leave a loop, little enough that words which a language repeats are still written.
+PENALTY_FACTOR = 1.2
 # Sentences, or stretches between placeholders, of one segment: more are not worth their decodes.
-PARTS = 24
+MAX_PARTS = 24
 
-# Decodes texts, with so many times the adapter's own penalty on repetition.
+# Decodes texts, with the adapter's own repetition penalty multiplied by the number.
 Decode = Callable[[Sequence[str], float], Awaitable[list[Checked]]]
 
 
-class Mend:
-    """`best` is the best translation so far: what is stopped half way has still got somewhere."""
+class Retry:
+    """`best` is the best translation so far: a retry that is stopped half way has still got somewhere. At most `tries` decodes are asked for."""
 
-    def __init__(self, pair: LanguagePair, segment: str, first: Checked, decode: Decode, tries: int = 4):
-        self.pair, self.segment, self.best, self.decode, self.left = pair, segment, first, decode, tries
+    def __init__(self, pair: LanguagePair, segment: str, flagged: Checked, decode: Decode, tries: int = 4):
+        self.pair, self.segment, self.best, self.decode, self.tries_left = pair, segment, flagged, decode, tries
 
     async def run(self) -> None:
         """Raises what the engine raises."""
-        first = self.best.flags
-        if "placeholder" in first:
+        first_flags = self.best.flags
+        if "placeholder" in first_flags:
             await self._with_stand_ins()
-        if self.best.flags and set(first) - {"placeholder"}:
-            await self._try(await self._decoded([self.segment], FIRMER))
+        if self.best.flags and set(first_flags) - {"placeholder"}:
+            self._keep_if_better(await self._decoded([self.segment], PENALTY_FACTOR))
         if self.best.flags:
             await self._in_parts([(s, False) for s in sentences(self.segment, self.pair.source.tag)])
         if "placeholder" in self.best.flags:
             await self._in_parts(around(self.segment))
 
-    async def _decoded(self, texts: Sequence[str], firmer: float = 1.0) -> list[Checked]:
+    async def _decoded(self, texts: Sequence[str], penalty_factor: float = 1.0) -> list[Checked]:
         """Nothing where no try is left, or a text is too long for the engine: then this is no way out."""
-        if self.left <= 0:
+        if self.tries_left <= 0:
             return []
-        self.left -= 1
+        self.tries_left -= 1
         try:
-            return await self.decode(texts, firmer)
+            return await self.decode(texts, penalty_factor)
         except RequestError:
             return []
 
-    async def _try(self, made: Sequence[Checked], text: str | None = None) -> None:
-        """Keep what came of the decodes, as `text` where that was put together from them, if it is better than what there is."""
-        if not made:
+    def _keep_if_better(self, translations: Sequence[Checked], text: str | None = None) -> None:
+        """Keep the translations of the segment's parts, put together as `text` (None: there is one part), if they have lighter flags than the best so far."""
+        if not translations:
             return
-        text = made[0].text if text is None else text
-        truncated = any(m.truncated for m in made)
-        found = Checked(text, sum(m.tokens for m in made), truncated, flags_of(self.pair, self.segment, text, truncated))
-        if found.cost < self.best.cost:
-            self.best = found
+        text = translations[0].text if text is None else text
+        truncated = any(t.truncated for t in translations)
+        retried = Checked(text, sum(t.tokens for t in translations), truncated, flags_of(self.pair, self.segment, text, truncated))
+        if retried.cost < self.best.cost:
+            self.best = retried
 
     async def _with_stand_ins(self) -> None:
         masked = mask(self.segment)
-        if masked and (made := await self._decoded([masked.text])):
-            await self._try(made, masked.restore(made[0].text))
+        if masked and (translations := await self._decoded([masked.text])):
+            self._keep_if_better(translations, masked.restore(translations[0].text))
 
     async def _in_parts(self, parts: Sequence[tuple[str, bool]]) -> None:
-        """Each part that is not kept translated by itself, with the white space that stands around it."""
-        if not 1 < len(parts) <= PARTS:
+        """Translate each part that is not kept by itself; the white space around it stays."""
+        if not 1 < len(parts) <= MAX_PARTS:
             return
         spans = [s for part, kept in parts for s in spans_of(part, kept)]
         texts = [spans[i].text for i in pieces(spans)]
         if not texts or join(spans) != self.segment:
             return
-        if made := await self._decoded(texts):
-            await self._try(made, fill(spans, [m.text for m in made]))
+        if translations := await self._decoded(texts):
+            self._keep_if_better(translations, fill(spans, [t.text for t in translations]))

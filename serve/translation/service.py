@@ -9,37 +9,31 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 from serve.adapters.base_only import PREFIX, bare
 from serve.adapters.versions import Version, Versions
 from serve.config import Limits, Way
 from serve.scheduling.batch_window import window_of
 from serve.scheduling.queue import Job, Queue, Slot
+from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
 from serve.translation.quality import samplings
-from serve.translation.request import ASK, Ask, Chosen, Final, Translation, Work, final, pivoted
-from serve.translation.retry import Mend
+from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
 from serve.translation.routing import Route, TextRoutes, reachable, route, route_texts
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
-from tell.model.engine import Engine, Prompt
+from tell.model.engine import Engine, traits_of
 from tell.model.tokenizer import Tokens
 from tell.text.flags import Checked, prepare
-from tell.text.mbr import best_first
-from tell.text.segments import Span, pieces, split
+from tell.text.segments import pieces
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# Characters that are split and tokenised where they are, in a millisecond; more than that goes to a thread, whose start takes a part of one.
-IN_PLACE = 1000
 # The part of a request's time in which nothing is tried again: a flagged translation in time is better than none.
 RESERVE = 0.3
 # Of what may wait; while more does, nothing is tried again: a second try for one would cost another its first.
 BUSY = 0.5
-# Of a request that gives way: texts in the queue at once, seconds between two looks at it, and seconds until it is let in all the same, so that a busy
+# Of a request in the background: texts in the queue at once, seconds between two looks at it, and seconds until it is let in all the same, so that a busy
 # service is watched too: then four segments in ten seconds, in their fair turn.
-LOW_TEXTS, LOW_LOOK, LOW_WAIT = 4, 0.02, 10.0
+BACKGROUND_TEXTS, BACKGROUND_LOOK, BACKGROUND_WAIT = 4, 0.02, 10.0
 _LINE = re.compile(r"\S[^\r\n]*")
 
 
@@ -60,7 +54,7 @@ class Service:
         self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
-        self.queue = Queue(self.limits, window_of(engine.name, self.limits.batch), self.metrics)
+        self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
         self.versions.unloaded = self._unloaded
 
@@ -139,19 +133,20 @@ class Service:
         """Whether so much waits that nothing is done twice."""
         return self.queue.admission.waiting > BUSY * self.limits.waiting
 
-    def settled(self, ask: Ask) -> Ask:
-        """What a request gets of what it wants: while the service is busy each segment is decoded once, whoever wants more."""
-        got = dataclasses.replace(ask, quality="fast", alternatives=0) if ask.candidates > 1 and self.busy else ask
-        if ask.quality == "best":
-            self.metrics.best.labels(got.quality).inc()
-        return got
+    def degraded_when_busy(self, options: RequestOptions) -> RequestOptions:
+        """The options that a request gets: while the service is busy each segment is decoded once, whatever quality is asked for."""
+        granted = dataclasses.replace(options, quality="fast", alternatives=0) if options.candidates > 1 and self.busy else options
+        if options.quality == "best":
+            self.metrics.best.labels(granted.quality).inc()
+        return granted
 
-    def check(self, texts: Sequence[str], ask: Ask = ASK) -> None:
-        """Raises TooLarge, OverShare or Overloaded as `work` would, before a version is leased: a request that is refused loads no adapter."""
+    def check(self, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS) -> None:
+        """Raises TooLarge, OverShare or Overloaded as `decoding` would, before a version is leased: a request that is refused loads no adapter."""
         self._characters(texts)
-        self.queue.check(ask.caller, sum(map(lines, texts)), ask.candidates)
+        self.queue.check(options.caller, sum(map(count_lines, texts)), options.candidates)
 
     def _characters(self, texts: Sequence[str]) -> int:
+        """The characters of all texts. Raises TooLarge."""
         if len(texts) > self.limits.texts:
             raise TooLarge("too many texts in one request", found=len(texts), valid=f"at most {self.limits.texts}")
         if (characters := sum(map(len, texts))) > self.limits.characters:
@@ -159,38 +154,40 @@ class Service:
         return characters
 
     @contextlib.asynccontextmanager
-    async def work(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> AsyncIterator[Work]:
-        """Texts on their way through the engine, by a version that the caller leases; left, what is not done is stopped.
+    async def decoding(self, version: Version, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS) -> AsyncIterator[PendingTranslations]:
+        """Texts on their way through the engine, by a version that the caller leases. When the block ends, the segments that are not translated are stopped.
 
         Raises TooLarge, OverShare, Overloaded, RequestError.
         """
-        characters = sum(map(len, texts)) if ask.measured else self._characters(texts)
+        characters = sum(map(len, texts)) if options.measured else self._characters(texts)
         # Before anything is tokenised, so that a refusal costs next to nothing.
-        job = self.queue.admit(version, ask.caller, sum(map(lines, texts)), characters, ask.left(), ask.cache, ask.candidates)
-        finals: dict[str, Final] = {}
+        segments_at_least = sum(map(count_lines, texts))
+        job = self.queue.admit(version, options.caller, segments_at_least, characters, options.seconds_left(), options.cache, options.candidates)
+        pending: dict[str, PendingSegment] = {}
         began = time.perf_counter()
         try:
+            decoder = Decoder(version.translator, parse_pair(version.pair), version.segment_tokens)
             aside = characters > IN_PLACE
-            plans = await _called(aside, self._plan, version, texts)
-            segments = [plan[i].text for plan in plans for i in pieces(plan)]
-            drawn = samplings(ask.candidates)
-            prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache, drawn))
-            slots = self.queue.submit(job, segments, prompts)
+            splits = await threaded(aside, decoder.split, texts)
+            segments = [spans[i].text for spans in splits for i in pieces(spans)]
+            sampling = samplings(options.candidates)
+            prompts = await threaded(aside, decoder.prompts, self.queue.unknown(version, segments, options.cache, sampling))
+            greedy = self.queue.submit(job, segments, prompts)
             distinct = list(dict.fromkeys(segments))
-            more = dict(zip(distinct, self.queue.draw(job, distinct, drawn, prompts), strict=True)) if drawn else {}
-            for segment, slot in zip(segments, slots, strict=True):
-                if segment in finals:
+            sampled = dict(zip(distinct, self.queue.draw(job, distinct, sampling, prompts), strict=True)) if sampling else {}
+            for segment, candidate in zip(segments, greedy, strict=True):
+                if segment in pending:
                     continue
-                if isinstance(slot, Checked) and not slot.flags and not drawn:
-                    finals[segment] = slot
-                    self._note(job, segment, slot, ask)
+                if isinstance(candidate, Checked) and not candidate.flags and not sampling:
+                    pending[segment] = candidate
+                    self._note(job, segment, candidate, options)
                 else:
-                    finals[segment] = asyncio.create_task(self._final(job, segment, slot, more.get(segment, ()), ask))
-            yield Work(plans, [finals[segment] for segment in segments], ask.alternatives)
-            if segments and not ask.low and not version.bare:
+                    pending[segment] = asyncio.create_task(self._decoded(job, segment, candidate, sampled.get(segment, ()), options))
+            yield PendingTranslations(splits, [pending[segment] for segment in segments], options.alternatives)
+            if segments and not options.background and not version.bare:
                 self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
-            tasks = [f for f in finals.values() if isinstance(f, asyncio.Task)]
+            tasks = [p for p in pending.values() if isinstance(p, asyncio.Task)]
             for task in tasks:
                 task.cancel()
             try:
@@ -199,108 +196,83 @@ class Service:
                 # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
                 await self.queue.leave(job)
 
-    async def _final(self, job: Job, segment: str, slot: Slot, drawn: Sequence[Slot], ask: Ask) -> Chosen:
-        """What comes of a segment: the candidate that is chosen, tried again where it has flags and there is time."""
-        made = await final(slot)
-        ranked: list[Checked] = []
-        if drawn:
-            found = [made, *await _done(drawn, None if ask.deadline is None else ask.left() - ask.seconds * RESERVE)]
-            ranked = await _called(sum(len(c.text) for c in found) > IN_PLACE, best_first, found)
-            if ask.quality == "best":
-                self.metrics.chosen.labels(job.label, "greedy" if ranked[0].text == made.text else "drawn").inc()
-                made = ranked[0]
-        best = await self._mended(job, segment, made, ask) if made.flags else made
-        self._note(job, segment, best, ask)
-        return Chosen(best.text, best.tokens, best.truncated, best.flags, tuple(c for c in ranked if c.text != best.text))
+    async def _decoded(self, job: Job, segment: str, greedy: Slot, sampled: Sequence[Slot], options: RequestOptions) -> Decoded:
+        """`choose_and_retry` of a segment whose candidates are in the queue, counted."""
 
-    async def _mended(self, job: Job, segment: str, made: Checked, ask: Ask) -> Checked:
-        async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
-            return [await final(s) for s in self.queue.again(job, texts, firmer)]
+        async def again(texts: Sequence[str], penalty_factor: float) -> list[Checked]:
+            return [await finished(slot) for slot in self.queue.again(job, texts, penalty_factor)]
 
-        mend = Mend(parse_pair(job.version.pair), segment, made, decode, self.limits.tries)
-        busy = self.busy
-        if not busy:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(None if ask.deadline is None else ask.deadline - ask.seconds * RESERVE):
-                    await mend.run()
-        best = mend.best
-        self.metrics.mended.labels(job.label, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
-        return best
+        effort = Effort(options.quality, self.limits.tries, _reserve_begins(options), lambda: self.busy)
+        decoded = await choose_and_retry(parse_pair(job.version.pair), segment, greedy, sampled, effort, again)
+        if decoded.sampled is not None:
+            self.metrics.chosen.labels(job.label, "drawn" if decoded.sampled else "greedy").inc()
+        if decoded.retried:
+            self.metrics.mended.labels(job.label, decoded.retried).inc()
+        self._note(job, segment, decoded, options)
+        return decoded
 
-    def _note(self, job: Job, segment: str, made: Checked, ask: Ask) -> None:
-        if ask.low:
+    def _note(self, job: Job, segment: str, translated: Checked, options: RequestOptions) -> None:
+        if options.background:
             return
         if not job.version.bare:
-            self.signals.note(*job.version.labels, segment, made)
+            self.signals.note(*job.version.labels, segment, translated)
             return
-        # What the bare base makes says nothing of what is live.
-        for flag in made.flags:
+        # The bare base's translations say nothing of what is live.
+        for flag in translated.flags:
             self.metrics.flagged.labels(*job.version.labels, flag).inc()
 
-    async def translate(self, version: Version, texts: Sequence[str], ask: Ask = ASK) -> list[Translation]:
+    async def translate(self, version: Version, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
 
-        Raises what `work` does, or what the engine raises. Cancelled, it stops the engine's work for these texts.
+        Raises what `decoding` does, or what the engine raises. Cancelled, it stops the engine's work for these texts.
         """
-        if ask.low:
-            return await self._behind(version, texts, ask)
-        async with self.work(version, texts, ask) as work:
-            return await work.translations()
+        if options.background:
+            return await self._in_background(version, texts, options)
+        async with self.decoding(version, texts, options) as pending:
+            return await pending.translations()
 
-    async def through(self, route: Route, texts: Sequence[str], ask: Ask, taken: Callable[[Version], None]) -> list[Translation]:
-        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `taken` is told each version.
+    async def translate_route(
+        self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]
+    ) -> list[Translation]:
+        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `leased` is told each version.
 
-        What two steps made has the flags of both. Raises what `lease` and `translate` do.
+        The translation of a pivot has the flags of both steps. Raises what `lease` and `translate` do.
         """
-        made: list[Translation] = []
-        by: list[Version] = []
+        translations: list[Translation] = []
+        versions: list[Version] = []
         for number in range(len(route.steps)):
             last = number == len(route.steps) - 1
-            own = dataclasses.replace(ask, alternatives=ask.alternatives if last else 0, measured=ask.measured or number > 0)
+            measured = options.measured or number > 0
+            step_options = dataclasses.replace(options, alternatives=options.alternatives if last else 0, measured=measured)
             async with self.step(route, number) as version:
-                taken(version)
-                by.append(version)
-                found = await self.translate(version, texts, own)
-            made = [pivoted(a, b) for a, b in zip(made, found, strict=True)] if made else found
-            texts = [t.text for t in found]
-        return made if route.way is None else [dataclasses.replace(t, way=route.way, by=tuple(by)) for t in made]
+                leased(version)
+                versions.append(version)
+                step = await self.translate(version, texts, step_options)
+            translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step
+            texts = [t.text for t in step]
+        if route.way is None:
+            return translations
+        return [dataclasses.replace(t, way=route.way, by=tuple(versions)) for t in translations]
 
-    async def _behind(self, version: Version, texts: Sequence[str], ask: Ask) -> list[Translation]:
+    async def _in_background(self, version: Version, texts: Sequence[str], options: RequestOptions) -> list[Translation]:
         """A few texts at a time, each once nothing else waits, or, where something always does, when it has waited its time."""
         loop = asyncio.get_running_loop()
-        out = []
-        for at in range(0, len(texts), LOW_TEXTS):
-            until = min(loop.time() + LOW_WAIT, math.inf if ask.deadline is None else ask.deadline - ask.seconds * RESERVE)
+        translations = []
+        for start in range(0, len(texts), BACKGROUND_TEXTS):
+            reserve = _reserve_begins(options)
+            until = min(loop.time() + BACKGROUND_WAIT, math.inf if reserve is None else reserve)
             while self.queue.admission.waiting and loop.time() < until:
-                await asyncio.sleep(LOW_LOOK)
-            async with self.work(version, texts[at : at + LOW_TEXTS], ask) as work:
-                out += await work.translations()
-        return out
-
-    def _plan(self, version: Version, texts: Sequence[str]) -> list[list[Span]]:
-        def measure(parts: list[str]) -> list[int]:
-            return [len(ids) for ids in self.tokens.encode_batch(parts)]
-
-        source = parse_pair(version.pair).source.tag
-        return [split(text, measure, version.segment_tokens, source) for text in texts]
+                await asyncio.sleep(BACKGROUND_LOOK)
+            async with self.decoding(version, texts[start : start + BACKGROUND_TEXTS], options) as pending:
+                translations += await pending.translations()
+        return translations
 
 
-async def _done(slots: Sequence[Slot], seconds: float | None) -> list[Checked]:
-    """Those that are done within so many seconds, in order; what goes wrong with one is raised."""
-    futures = [s for s in slots if not isinstance(s, Checked)]
-    if futures:
-        await asyncio.wait(futures, timeout=None if seconds is None else max(0.0, seconds))
-    return [s if isinstance(s, Checked) else s.result() for s in slots if isinstance(s, Checked) or s.done()]
-
-
-def lines(text: str) -> int:
-    """The lines that hold something: as many segments, or more where one must be cut."""
+def count_lines(text: str) -> int:
+    """The lines that hold something: the text has as many segments, or more where a line must be cut."""
     return len(_LINE.findall(text))
 
 
-def _prompts(version: Version, segments: Sequence[str]) -> dict[str, Prompt]:
-    return {segment: version.translator.prompt(segment) for segment in segments}
-
-
-async def _called(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return await asyncio.to_thread(work, *args, **kwargs) if aside else work(*args, **kwargs)
+def _reserve_begins(options: RequestOptions) -> float | None:
+    """When the request's reserve of time begins, in the loop's time; None where it has no deadline."""
+    return None if options.deadline is None else options.deadline - options.seconds * RESERVE

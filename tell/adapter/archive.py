@@ -28,9 +28,9 @@ VALID = "a file that tellmt registry export wrote"
 
 
 def _member(name: str, size: int) -> bytes:
-    found = tarfile.TarInfo(name)
-    found.size, found.mode = size, 0o644
-    return found.tobuf(tarfile.USTAR_FORMAT)
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = size, 0o644
+    return header.tobuf(tarfile.USTAR_FORMAT)
 
 
 def write_bundle(adapter: Adapter, target: Path) -> int:
@@ -93,10 +93,10 @@ def _unpack(f: BinaryIO, file: Path, into: Path) -> None:
         if not 0 <= member.size <= LIMITS[name]:
             raise _refuse(file, f"{name} is too large", f"{member.size} bytes; at most {LIMITS[name]}")
         seen.append(name)
-        left = member.size
-        with (into / name).open("xb") as out:
-            while left:
-                left -= out.write(_exactly(f, min(left, 1 << 20), file))
+        remaining = member.size
+        with (into / name).open("xb") as file_out:
+            while remaining:
+                remaining -= file_out.write(_exactly(f, min(remaining, 1 << 20), file))
         if any(_exactly(f, -member.size % BLOCK, file)):
             raise _refuse(file, "the file is damaged", f"bytes between {name} and what follows it")
     if missing := [name for name in LIMITS if name not in seen]:

@@ -66,10 +66,10 @@ class Card(BaseModel):
     @model_serializer(mode="wrap")
     def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A card without golden sentences is written, and hashed, as cards were before there were any."""
-        out: dict[str, Any] = dump(self)
+        fields: dict[str, Any] = dump(self)
         if self.golden is None:
-            out.pop("golden", None)
-        return out
+            fields.pop("golden", None)
+        return fields
 
     def dump(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -149,8 +149,8 @@ def open_adapter(path: Path) -> Adapter:
         raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=f"{WEIGHTS}, {CONFIG}")
     config = _text(path / CONFIG)
     header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
-    if (found := hashlib.sha256(config).hexdigest()) != card.files[CONFIG]:
-        raise AdapterError("altered since its card was written", place=str(path / CONFIG), found=f"SHA-256 {found[:16]}", valid=card.files[CONFIG][:16])
+    if (config_sha256 := hashlib.sha256(config).hexdigest()) != card.files[CONFIG]:
+        raise AdapterError("altered since its card was written", place=str(path / CONFIG), found=f"SHA-256 {config_sha256[:16]}", valid=card.files[CONFIG][:16])
     pairs = [n for n in header if n.endswith(".lora_A.weight")]
     if not pairs:
         raise AdapterError("no LoRA weights", place=str(path / WEIGHTS))

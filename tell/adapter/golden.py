@@ -39,5 +39,5 @@ def identity(engine: Engine) -> str | None:
 
     None for one that does not even repeat its own, as where numbers depend on what else is in the batch.
     """
-    found = getattr(engine, "identity", None)
-    return found if isinstance(found, str) else None
+    engine_identity = getattr(engine, "identity", None)
+    return engine_identity if isinstance(engine_identity, str) else None

@@ -41,10 +41,10 @@ class Shipped:
 
 def shipped_dir() -> Path:
     """`TELLMT_SHIPPED`, else the directory that is installed with this module. Raises TellmtError when the variable names none."""
-    if found := os.environ.get("TELLMT_SHIPPED"):
-        path = Path(found).expanduser().absolute()
+    if setting := os.environ.get("TELLMT_SHIPPED"):
+        path = Path(setting).expanduser().absolute()
         if not path.is_dir():
-            raise TellmtError("no such directory", place="TELLMT_SHIPPED", found=found, valid="a directory of adapters, one a pair; it may be empty")
+            raise TellmtError("no such directory", place="TELLMT_SHIPPED", found=setting, valid="a directory of adapters, one a pair; it may be empty")
         return path
     # Resolved: engines know adapters by their path, and a checkout's is a link.
     return (Path(__file__).parent / "shipped_adapters").resolve()
@@ -60,28 +60,28 @@ def _read(path: Path) -> Shipped:
 
 def shipped_adapters(left_out: bool = False) -> dict[str, Shipped]:
     """By pair. One that cannot be read is left out, and said in one line; `left_out` leaves out all, as --no-shipped does."""
-    out: dict[str, Shipped] = {}
+    by_pair: dict[str, Shipped] = {}
     root = shipped_dir()
     for path in sorted(root.iterdir()) if not left_out and root.is_dir() else []:
         if not path.is_dir() or path.name.startswith("."):
             continue
         try:
-            found = _read(path)
+            shipped = _read(path)
         except (AdapterError, LanguageError) as e:
             say(f"a shipped adapter is not used: {e}")
             continue
-        out[found.pair] = found
-    return out
+        by_pair[shipped.pair] = shipped
+    return by_pair
 
 
-def on_base(found: dict[str, Shipped], base: Base) -> dict[str, Shipped]:
+def on_base(by_pair: dict[str, Shipped], base: Base) -> dict[str, Shipped]:
     """Those that were trained on the base that runs; one line for each that was not."""
-    out = {}
-    for pair, one in found.items():
-        ref = one.card.base
+    usable = {}
+    for pair, shipped in by_pair.items():
+        ref = shipped.card.base
         if (ref.id, ref.revision) == (base.id, base.revision):
-            out[pair] = one
+            usable[pair] = shipped
             continue
         which = ref.id if ref.id != base.id else f"another revision of it, {ref.revision[:12]}"
         say(f"{pair}: the shipped adapter is not used: the base that runs is {base.id}, and it was trained on {which}")
-    return out
+    return usable

@@ -67,10 +67,10 @@ def open_regular(path: Path, limit: int) -> Iterator[BinaryIO]:
 
 def no_twins(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """For json's `object_pairs_hook`: readers disagree about which of two equal keys counts. Raises ValueError."""
-    found = dict(items)
-    if len(found) != len(items):
+    by_name = dict(items)
+    if len(by_name) != len(items):
         raise ValueError("a key that stands twice")
-    return found
+    return by_name
 
 
 def _check_tensor(name: str, tensor: dict[str, Any]) -> None:
@@ -124,8 +124,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(16)
 def _lanes(values: int, bits: int, exponent: int) -> tuple[int, int, int]:
-    one = int.from_bytes((1).to_bytes(bits // 8, "little") * values, "little")
-    return one * ((1 << (bits - 1)) - (1 << exponent)), one << exponent, one << (bits - 1)
+    unit = int.from_bytes((1).to_bytes(bits // 8, "little") * values, "little")
+    return unit * ((1 << (bits - 1)) - (1 << exponent)), unit << exponent, unit << (bits - 1)
 
 
 def all_finite(block: bytes, dtype: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a running service answers, as `tell.client.client` returns it: frozen records. Reads and writes nothing."""
+"""What a running service answers, as `Client` and `AsyncClient` return it: frozen records. Reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Quality = Literal["fast", "best"]
-Way = Literal["pivot", "base"]
+Fallback = Literal["pivot", "base"]
 
 
 class Record(BaseModel):
-    # What a newer service tells beside this is left aside.
+    # A newer service may send more fields; they are ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Segment(Record):
-    """What was translated in one piece: start and end of its place in the text, and of its translation's place in the whole translation, in code points.
+    """A stretch of the text that was translated as one unit.
 
-    As Python counts: `text[slice(*segment.source)]`.
+    `source` is its (start, end) in the text, `target` the (start, end) of its translation in the whole translation, in code points, as Python counts:
+    `text[slice(*segment.source)]`.
     """
 
     source: tuple[int, int]
@@ -28,25 +29,26 @@ class Segment(Record):
     flags: tuple[str, ...]
 
 
-class Detected(Record):
-    """A language that was found, with a confidence from 0 to 1; `und` where a text has no words."""
+class DetectedLanguage(Record):
+    """The language that the service detected, with a confidence from 0 to 1. `language` is `und` where a text has no words."""
 
     language: str
     confidence: float
 
 
 class Alternative(Record):
-    """Another translation."""
+    """Another translation of the same text, with its flags."""
 
     text: str
     flags: tuple[str, ...] = ()
 
 
 class Translation(Record):
-    """`truncated`: whether some of it was cut at the token limit; `flags`: what looks wrong with it, the worst first. `adapter` is the id of the one that
-    translated, for `Client.feedback`. `segments` where they were asked for, `detected` with the source `auto`.
+    """The translation of one text.
 
-    `fallback` is pivot or base where the pair has no adapter; `quality` is fast also where best was asked for, while the service is busy.
+    `truncated` is true where a part was cut at the token limit. `flags` name what looks wrong with the translation, the worst first. `adapter` is the id of
+    the adapter that translated; `Client.feedback` sends it back. `segments` is filled where they were requested, `detected` where the source was `auto`.
+    `fallback` is pivot or base where the pair has no adapter. `quality` is fast also where best was requested while the service was busy.
     """
 
     text: str
@@ -56,15 +58,17 @@ class Translation(Record):
     base: str
     flags: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
-    detected: Detected | None = None
+    detected: DetectedLanguage | None = None
     quality: Quality = "fast"
-    fallback: Way | None = None
+    fallback: Fallback | None = None
     alternatives: tuple[Alternative, ...] = ()
 
 
-class Part(Record):
-    """A part of the translation of text number `index`: those of a text, joined, are its translation. It has one segment or none, where they were asked for;
-    `pair` and `detected` with the source `auto`."""
+class TranslationPart(Record):
+    """A part of the translation of text number `index`. The parts of a text, joined, are its translation.
+
+    A part has one segment or none, where segments were requested; `pair` and `detected` are filled where the source was `auto`.
+    """
 
     index: int
     text: str
@@ -72,27 +76,30 @@ class Part(Record):
     flags: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     pair: str = ""
-    detected: Detected | None = None
+    detected: DetectedLanguage | None = None
 
 
-class Done(Record):
-    """The end of a stream: who translated."""
+class StreamEnd(Record):
+    """The last event of a stream: the pair, the adapter and the base that translated."""
 
     pair: str
     adapter: str
     base: str
 
 
-class Language(Record):
-    """`targets` are the codes of the languages it is translated into."""
+class ServedLanguage(Record):
+    """A source language that the service translates from. `targets` are the codes of the languages it translates into."""
 
     code: str
     name: str
     targets: tuple[str, ...]
 
 
-class Adapter(Record):
-    """What answers for a pair: `adapter`; and what should, `wanted`. `state` is live, loading, cold or refused, with the reason."""
+class AdapterStatus(Record):
+    """The state of one pair: `adapter` is the id of the adapter that answers, `wanted` the id of the one that should.
+
+    `state` is live, loading, cold or refused, with the reason.
+    """
 
     pair: str
     adapter: str | None
@@ -106,22 +113,22 @@ class Adapter(Record):
     scores: tuple[dict[str, Any], ...]
 
 
-class Progress(Record):
-    """Characters that are translated, and all; `seconds` until it is done, where that is known."""
+class DocumentProgress(Record):
+    """Characters translated so far and in all; `seconds` until the document is done, where the service can estimate them."""
 
     done: int
     total: int
     seconds: int | None
 
 
-class Job(Record):
-    """A document on its way. `error` says why it failed; `expires`, when it is forgotten."""
+class DocumentJob(Record):
+    """The translation of one document. `error` says why it failed; `expires` is the time when the service deletes it."""
 
     id: str
     state: Literal["queued", "translating", "done", "failed"]
     name: str
     pair: str
-    progress: Progress
+    progress: DocumentProgress
     adapters: tuple[str, ...]
     truncated: bool
     error: str | None
@@ -134,18 +141,21 @@ class Job(Record):
 
 
 class DocumentPart(Record):
-    """A translated part of a document: number `index` of `parts`. All parts of a plain text, joined, are its translation."""
+    """Translated part number `index` of the `parts` of a document. All parts of a plain text, joined, are its translation."""
 
     index: int
     parts: int
     text: str
     truncated: bool
     flags: tuple[str, ...]
-    progress: Progress
+    progress: DocumentProgress
 
 
-class Offer(Record):
-    """What a service takes: endings of files, corrections, the bare base, and how much in one request."""
+class ServiceInfo(Record):
+    """What a service accepts: endings of file names, corrections, requests for the bare base, and the limits of one request.
+
+    `keys` is true where the service asks for an API key.
+    """
 
     formats: tuple[str, ...]
     feedback: bool

@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.directory import FILES, intact, read_corpus
+from tell.corpus.directory import FILES, intact, read_report
 from tell.corpus.ingest import Gathered, gather, spooled
 from tell.corpus.readers.dispatch import Group, groups, labels, read_against
 from tell.corpus.readers.segment import Reading, Want
-from tell.corpus.rules import rule_of, rules
-from tell.corpus.segment_table import Ledger, hashed
+from tell.corpus.rules import Rules, rule_of, rules
+from tell.corpus.segment_table import SegmentTable, hashed
 from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
 from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
@@ -62,51 +62,60 @@ class Options:
 
 def grouped(options: Options) -> list[Group]:
     """The inputs by what is read together. Raises CorpusError for files that cannot be, and for a --swap that names none of them."""
-    found = groups(options.inputs, options.docs, options.columns)
-    known = {f.resolve() for g in found for f in (*g.files, *g.paths)}
+    input_groups = groups(options.inputs, options.docs, options.columns)
+    known = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
     for path in options.swap:
         if path.resolve() not in known:
             raise CorpusError("not one of the files that are read", place="--swap", found=str(path), valid=", ".join(map(str, options.inputs)))
-    return found
+    return input_groups
 
 
-def _hashed(path: Path) -> str:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files of a corpus by what is read together, the SHA-256 of each, and the key of everything that decides the corpus."""
+
+    groups: list[Group]
+    sha256: dict[Path, str]
+    key: str
+
+
+def _check_file(path: Path) -> None:
     if not path.exists():
         raise CorpusError("no such file", place=str(path))
     if path.is_dir():
         raise CorpusError("this is a directory", place=str(path), valid="a file")
-    return sha256_file(path)
 
 
-def corpus_key(options: Options) -> str:
-    """The hash of everything that decides a corpus that is not there yet."""
-    found = grouped(options)
+def hash_inputs(options: Options) -> Inputs:
+    """Hashes each file once. Raises CorpusError when one is missing, and when the files cannot be read together."""
+    input_groups = grouped(options)
     swapped = {p.resolve() for p in options.swap}
-    return key_of(
+    hashes: dict[Path, str] = {}
+    for path in [f for g in input_groups for f in g.files] + ([] if options.docs is None else [options.docs]) + list(options.against):
+        if path not in hashes:
+            _check_file(path)
+            hashes[path] = sha256_file(path)
+    key = key_of(
         {
             "format": FORMAT,
             "pair": str(options.pair),
             "want": [getattr(options, n) for n in ("columns", "source_column", "target_column", "doc_column", "sheet", "encoding")],
             "off": sorted(set(options.off)),
             "sizes": dataclasses.asdict(options.sizes),
-            "inputs": [[g.label, g.kind, [_hashed(p) for p in g.files], any(p.resolve() in swapped for p in (*g.files, *g.paths))] for g in found],
-            "docs": None if options.docs is None else _hashed(options.docs),
-            "against": [[n, _hashed(p)] for n, p in zip(labels(options.against), options.against, strict=True)],
+            "inputs": [[g.label, g.kind, [hashes[f] for f in g.files], any(p.resolve() in swapped for p in (*g.files, *g.paths))] for g in input_groups],
+            "docs": None if options.docs is None else hashes[options.docs],
+            "against": [[name, hashes[path]] for name, path in zip(labels(options.against), options.against, strict=True)],
             "base": options.base and [options.base.id, options.base.revision],
         }
     )
-
-
-def reusable(out: Path, options: Options) -> dict[str, Any] | None:
-    """The corpus.json at `out` if it was built from these options and files, and its pairs are what was written."""
-    return intact(out, corpus_key(options)) if (out / "corpus.json").exists() else None
+    return Inputs(input_groups, hashes, key)
 
 
 def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
     """The sizes and the dev and test documents of the corpus that is already at `out`; those asked for, and none, where there is no corpus."""
     if not (out / "corpus.json").exists():
         return options.sizes, {}
-    old = read_corpus(out)
+    old = read_report(out)
     if old["pair"] != str(options.pair):
         raise CorpusError("this directory holds a corpus of another pair", place=str(out), found=old["pair"], valid="another -o")
     try:
@@ -119,100 +128,110 @@ def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
         return options.sizes, {}
     default = Sizes()
     for name in ("dev", "test", "seed"):
-        asked, before = getattr(options.sizes, name), getattr(was, name)
-        if asked not in (before, getattr(default, name)):
-            found = f"--{name} {asked}"
+        requested, before = getattr(options.sizes, name), getattr(was, name)
+        if requested not in (before, getattr(default, name)):
+            found = f"--{name} {requested}"
             raise CorpusError("the split of this corpus is frozen", place=str(out), found=found, valid="the options it was made with, or --new-split")
     return was, frozen
 
 
-def _mark_against(ledger: Ledger, options: Options) -> list[dict[str, Any]]:
+def _mark_against(table: SegmentTable, options: Options, hashes: dict[Path, str]) -> list[dict[str, Any]]:
     """Mark pairs one side of which is in a test set; report each test set."""
     held: dict[int, str] = {}
     report = []
     for path, name in zip(options.against, labels(options.against), strict=True):
         texts = read_against(path, options.pair)
         for text in texts:
-            if own := letters(text):
-                held.setdefault(hashed(own), name)
-        report.append({"path": spelled(str(path)), "sha256": sha256_file(path), "texts": len(texts)})
+            if text_letters := letters(text):
+                held.setdefault(hashed(text_letters), name)
+        report.append({"path": spelled(str(path)), "sha256": hashes[path], "texts": len(texts)})
     if held:
-        source, target = ledger.letters
-        for i in ledger.good():
+        source, target = table.letters
+        for i in table.good():
             if name := held.get(source[i]) or held.get(target[i], ""):
-                ledger.drop(i, f"in {name}")
+                table.drop(i, f"in {name}")
     return report
 
 
-def _sources(found: list[Group], readings: list[Reading]) -> list[dict[str, Any]]:
-    out = []
-    for group, reading in zip(found, readings, strict=True):
+def _sources(inputs: Inputs, readings: list[Reading]) -> list[dict[str, Any]]:
+    sources = []
+    for group, reading in zip(inputs.groups, readings, strict=True):
         for path in group.files if group.kind == "directory" else group.paths:
-            row: dict[str, Any] = {"path": spelled(str(path)), "sha256": sha256_file(path), "kind": group.kind, "lines": reading.lines}
+            row: dict[str, Any] = {"path": spelled(str(path)), "sha256": inputs.sha256[path], "kind": group.kind, "lines": reading.lines}
             if encoding := reading.encodings.get(str(path)):
                 row["encoding"] = encoding
             if reading.languages:
                 row["languages"] = dict(reading.languages.most_common())
-            out.append(row)
-    return out
+            sources.append(row)
+    return sources
 
 
-def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any]:
-    """Build the corpus at `out` and return its corpus.json. Raises CorpusError, and then leaves `out` as it was."""
+def build(options: Options, out: Path, new_split: bool = False, force: bool = False) -> tuple[dict[str, Any], bool]:
+    """The corpus.json of the corpus at `out`, and whether it was there already, built from the same files and options, with its pairs as they were written.
+
+    `force` builds it even so. Raises CorpusError, and then leaves `out` as it was.
+    """
+    inputs = None
+    if not (force or new_split) and (out / "corpus.json").exists():
+        inputs = hash_inputs(options)
+        if (unchanged := intact(out, inputs.key)) is not None:
+            return unchanged, True
     check_replaceable(out, FILES)
     by = rules(options.pair, options.off)
-    found = grouped(options)
-    key = corpus_key(options)
+    return _build(options, inputs or hash_inputs(options), by, out, new_split), False
+
+
+def _build(options: Options, inputs: Inputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
     sizes, frozen = (options.sizes, {}) if new_split else _frozen(out, options)
-    with spooled(out) as ledger:
-        cleaned = gather(found, options.want, options.docs, {p.resolve() for p in options.swap}, by, ledger, options.processes)
-        against = _mark_against(ledger, options)
-        splits = assign(ledger, by, sizes, frozen)
-        named = {ledger.documents[d]: split for d, split in enumerate(splits) if split is not None and (split != "train" or frozen)}
+    with spooled(out) as table:
+        cleaned = gather(inputs.groups, inputs.sha256, options.want, options.docs, {p.resolve() for p in options.swap}, by, table, options.processes)
+        against = _mark_against(table, options, inputs.sha256)
+        splits = assign(table, by, sizes, frozen)
+        named = {table.documents[d]: split for d, split in enumerate(splits) if split is not None and (split != "train" or frozen)}
         missing = sorted(d for d in frozen if d not in named)
         if missing and len(missing) == len(frozen):
             # Under new names they would become training data.
             valid = "the files and --docs it was built from, or --new-split"
             raise CorpusError("none of the frozen dev and test documents is in the data", place=str(out), found=f"no {missing[0]}", valid=valid)
-        mark_leaks(ledger, splits)
-        counts = _counts(ledger, splits)
-        _check_counts(options, counts, len(ledger))
+        mark_leaks(table, splits)
+        counts = _counts(table, splits)
+        _check_counts(options, counts, len(table))
         report = {
             "format": FORMAT,
-            "key": key,
+            "key": inputs.key,
             "pair": str(options.pair),
             "seed": sizes.seed,
-            "read": len(ledger),
+            "read": len(table),
             "kept": sum(s["pairs"] for s in counts.splits.values()),
             "dropped": counts.dropped,
             "mended": dict(sorted(cleaned.mended.items())),
             "off": sorted(set(options.off)),
             "splits": counts.splits,
-            "sources": _sources(found, cleaned.readings),
+            "sources": _sources(inputs, cleaned.readings),
             "against": against,
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "notes": cleaned.notes,
         }
         if options.base is not None:
-            report["base"] = _known(options.base, options, ledger)
+            report["base"] = _known(options.base, options, table)
         held = {**frozen, **{d: s for d, s in named.items() if s != "train"}}
         with atomic_dir(out) as aside:
-            _write_texts(aside, ledger, splits, several=len(found) > 1)
+            _write_texts(aside, table, splits, several=len(inputs.groups) > 1)
             write_json(aside / "split.json", {**dataclasses.asdict(sizes), "documents": held})
             report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
-            _write_report(aside, report, options, ledger, cleaned)
+            _write_report(aside, report, options, table, cleaned)
             write_json(aside / "corpus.json", report)
     return report
 
 
-def _known(base: Base, options: Options, ledger: Ledger) -> dict[str, Any]:
+def _known(base: Base, options: Options, table: SegmentTable) -> dict[str, Any]:
     """How well the base knows the two languages, by kept pairs from all over the corpus."""
     from tell.model.perplexity import COUNTED, knows
 
-    good = array("I", ledger.good())
-    some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
-    rows = [json.loads(b"{" + ledger.spool.read(i) + b"}") for i in some]
+    good = array("I", table.good())
+    sample = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
+    rows = [json.loads(b"{" + table.spool.read(i) + b"}") for i in sample]
     return knows(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 
@@ -222,16 +241,16 @@ class _Counts:
     splits: dict[str, dict[str, int]]
 
 
-def _counts(ledger: Ledger, splits: list[Split | None]) -> _Counts:
-    reasons = Counter(ledger.reason)
+def _counts(table: SegmentTable, splits: list[Split | None]) -> _Counts:
+    reasons = Counter(table.reason)
     reasons.pop(0, None)
-    dropped = {ledger.reasons.all[r]: n for r, n in reasons.items()}
+    dropped = {table.reasons.all[r]: n for r, n in reasons.items()}
     pairs: Counter[str] = Counter()
     docs: dict[str, set[int]] = {x: set() for x in SPLITS}
-    for i in ledger.good():
-        split = splits[ledger.doc[i]] or "train"
+    for i in table.good():
+        split = splits[table.doc[i]] or "train"
         pairs[split] += 1
-        docs[split].add(ledger.doc[i])
+        docs[split].add(table.doc[i])
     return _Counts(dict(sorted(dropped.items())), {x: {"pairs": pairs[x], "docs": len(docs[x])} for x in SPLITS})
 
 
@@ -248,24 +267,24 @@ def _check_counts(options: Options, counts: _Counts, read: int) -> None:
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
 
 
-def _write_texts(aside: Path, ledger: Ledger, splits: list[Split | None], several: bool) -> None:
+def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], several: bool) -> None:
     """pairs.jsonl and dropped.jsonl, in the order of the files."""
-    origins = [json.dumps(name, ensure_ascii=False) for name in ledger.files.all]
-    reasons = [json.dumps(name, ensure_ascii=False) for name in ledger.reasons.all]
+    origins = [json.dumps(name, ensure_ascii=False) for name in table.files.all]
+    reasons = [json.dumps(name, ensure_ascii=False) for name in table.reasons.all]
     with (aside / "pairs.jsonl").open("wb", 1 << 20) as pairs, (aside / "dropped.jsonl").open("wb", 1 << 20) as dropped:
-        for i, text in enumerate(ledger.spool.lines()):
-            origin, line, reason = origins[ledger.file[i]], ledger.line[i], ledger.reason[i]
+        for i, text in enumerate(table.spool.lines()):
+            origin, line, reason = origins[table.file[i]], table.line[i], table.reason[i]
             if reason:
                 dropped.write(f'{{"origin": {origin}, "line": {line}, "reason": {reasons[reason]}, '.encode() + text[:-1] + b"}\n")
                 continue
-            doc = ledger.documents[ledger.doc[i]]
+            doc = table.documents[table.doc[i]]
             if not several:
-                doc = doc.removeprefix(f"{ledger.files.all[ledger.file[i]]}/")
-            place = f', "doc": {json.dumps(doc, ensure_ascii=False)}, "line": {line}, "origin": {origin}, "split": "{splits[ledger.doc[i]]}"}}\n'
+                doc = doc.removeprefix(f"{table.files.all[table.file[i]]}/")
+            place = f', "doc": {json.dumps(doc, ensure_ascii=False)}, "line": {line}, "origin": {origin}, "split": "{splits[table.doc[i]]}"}}\n'
             pairs.write(b"{" + text[:-1] + place.encode())
 
 
-def _write_report(aside: Path, report: dict[str, Any], options: Options, ledger: Ledger, cleaned: Gathered) -> None:
+def _write_report(aside: Path, report: dict[str, Any], options: Options, table: SegmentTable, cleaned: Gathered) -> None:
     from tell.corpus.report import page
 
-    (aside / "report.html").write_text(page(report, options.pair, ledger, cleaned.samples), encoding="utf-8", newline="\n")
+    (aside / "report.html").write_text(page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")

@@ -52,41 +52,41 @@ def row(source: str, target: str) -> bytes:
 
 def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch:
     """(source, target, reason) of each segment; those that have a reason are kept as they are."""
-    out = Batch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
+    batch = Batch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
     sides: tuple[list[str], list[str]] = ([], [])
-    exact, near, *letters = out.hashes
+    exact, near, *letters = batch.hashes
     for i, (source, target, reason) in enumerate(segments):
         if reason is not None:
-            out.reasons.append(reason)
-            out.texts.append(row(source, target))
-            for column in out.hashes:
+            batch.reasons.append(reason)
+            batch.texts.append(row(source, target))
+            for column in batch.hashes:
                 column.append(0)
             for side in sides:
                 side.append("")
             continue
-        found = clean(source, target, by)
-        out.reasons.append(found.reason)
-        out.texts.append(row(found.source, found.target))
-        out.right += found.language > 0
-        out.swapped += found.language < 0
-        for name in found.mended:
-            out.mended[name] += 1
-            if out.mended[name] <= SAMPLES:
-                out.samples += [(name, i, a, b) for a, b in ((source, found.source), (target, found.target)) if a.strip() != b][:1]
-        own = [hashed(text) if text else 0 for text in found.letters]
-        pair = hashed(found.source, found.target)
+        cleaned = clean(source, target, by)
+        batch.reasons.append(cleaned.reason)
+        batch.texts.append(row(cleaned.source, cleaned.target))
+        batch.right += cleaned.language > 0
+        batch.swapped += cleaned.language < 0
+        for name in cleaned.mended:
+            batch.mended[name] += 1
+            if batch.mended[name] <= SAMPLES:
+                batch.samples += [(name, i, a, b) for a, b in ((source, cleaned.source), (target, cleaned.target)) if a.strip() != b][:1]
+        side_hashes = [hashed(text) if text else 0 for text in cleaned.letters]
+        pair = hashed(cleaned.source, cleaned.target)
         exact.append(pair)
-        near.append(hashed(*found.letters) if all(own) else pair)
-        for column, value in zip(letters, own, strict=True):
+        near.append(hashed(*cleaned.letters) if all(side_hashes) else pair)
+        for column, value in zip(letters, side_hashes, strict=True):
             column.append(value)
-        sides[0].append(found.source)
-        sides[1].append(found.target)
+        sides[0].append(cleaned.source)
+        sides[1].append(cleaned.target)
     if by.on("misaligned"):
-        out.stretches = shifted(*sides)
-        for s in out.stretches:
+        batch.stretches = shifted(*sides)
+        for s in batch.stretches:
             for i in range(s.first, s.last + 1):
-                out.reasons[i] = out.reasons[i] or "misaligned"
-    return out
+                batch.reasons[i] = batch.reasons[i] or "misaligned"
+    return batch
 
 
 class Workers(Generic[T]):
@@ -122,13 +122,13 @@ class Workers(Generic[T]):
     def ready(self, all_of_it: bool = False) -> Iterator[tuple[Any, T]]:
         """The results that may be taken now without leaving a process idle; with `all_of_it` all there are."""
         while self._waiting and (all_of_it or not isinstance(self._waiting[0][1], Future) or len(self._waiting) > self._processes + 2):
-            about, found = self._waiting.popleft()
-            yield about, _result(found) if isinstance(found, Future) else found
+            about, result = self._waiting.popleft()
+            yield about, _result(result) if isinstance(result, Future) else result
 
 
-def _result(found: Future[T]) -> T:
+def _result(result: Future[T]) -> T:
     try:
-        return found.result()
+        return result.result()
     except BrokenProcessPool:
         # As a machine does that has run out of memory.
         raise TellmtError("a process that cleans was ended from outside", valid="more memory, or --jobs 1") from None

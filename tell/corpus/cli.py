@@ -10,7 +10,7 @@ import click
 
 from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus.build import Options, build, reusable
+from tell.corpus.build import Options, build
 from tell.corpus.rules import RULES, rule_of
 from tell.corpus.split import Sizes
 from tell.corpus.testsets import of_languages
@@ -92,10 +92,8 @@ def build_(
         files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed), source_column, target_column, doc_column, sheet, encoding, swap, off,
         None if base is None else find_base(base), jobs,
     )  # fmt: skip
-    report = None if force or new_split else reusable(out, options)
-    if report is None:
-        report = build(options, out, new_split)
-    else:
+    report, reused = build(options, out, new_split, force)
+    if reused:
         say(f"{out}: unchanged, reused")
     for note in [*report.get("notes", []), *report.get("base", {}).get("said", [])]:
         say(note)

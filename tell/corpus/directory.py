@@ -1,30 +1,91 @@
-"""A corpus directory as later stages open it."""
+"""The one way in which later stages open a corpus directory: with exactly the pairs that were built, or not at all.
+
+Reads corpus.json and pairs.jsonl. Writes nothing.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tell.errors import CorpusError
 from tell.files import sha256_file
+from tell.languages import LanguagePair, parse_pair
+from tell.records import Pair, Split, iter_pairs
 
-FILES = ("corpus.json", "pairs.jsonl", "dropped.jsonl", "split.json", "report.html")
+REPORT, PAIRS = "corpus.json", "pairs.jsonl"
+FILES = (REPORT, PAIRS, "dropped.jsonl", "split.json", "report.html")
+# A command that names more files than this is harder to read than one that leaves them out.
+MOST_NAMED = 4
 
 
-def read_corpus(path: Path) -> dict[str, Any]:
-    """The corpus.json of a built corpus. Raises CorpusError when there is none."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corpus:
+    """A corpus whose pairs.jsonl is the one that its corpus.json (`report`) was written for."""
+
+    path: Path
+    pair: LanguagePair
+    report: dict[str, Any]
+
+    @property
+    def pairs_sha256(self) -> str:
+        return str(self.report["pairs_sha256"])
+
+    @property
+    def pairs_path(self) -> Path:
+        return self.path / PAIRS
+
+    def pairs(self, split: Split | None = None) -> Iterator[Pair]:
+        """The pairs one by one in file order, those of one split if it is named: memory never holds all of them."""
+        return (p for p in iter_pairs(self.pairs_path) if split is None or p.split == split)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The corpus.json of the corpus at `path`, its pairs unseen. Raises CorpusError when there is none."""
     try:
-        found = json.loads((path / "corpus.json").read_bytes())
-        return {**found, "pair": str(found["pair"]), "key": str(found["key"])}
-    except (FileNotFoundError, NotADirectoryError):
-        raise CorpusError("not a corpus", place=str(path), found="no corpus.json", valid="a directory made by tellmt corpus build") from None
-    except (ValueError, KeyError, TypeError) as e:
-        raise CorpusError("corpus.json cannot be read", place=str(path), found=str(e)) from None
+        report = json.loads((path / REPORT).read_bytes())
+        return {**report, "pair": str(report["pair"]), "key": str(report["key"])}
+    except FileNotFoundError:
+        raise CorpusError("not a corpus", place=str(path), found=f"no {REPORT}", valid="a directory made by tellmt corpus build") from None
+    except NotADirectoryError:
+        raise CorpusError("not a corpus", place=str(path), found="a file", valid="a directory made by tellmt corpus build") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise CorpusError(f"{REPORT} cannot be read", place=str(path), found=repr(e), valid="build the corpus again") from None
+
+
+def rebuild_command(path: Path, report: dict[str, Any]) -> str:
+    """The command that makes the corpus at `path` again; options that decided how files were read are not in corpus.json."""
+    paths = [str(s["path"]) for s in report.get("sources", []) if isinstance(s, dict) and "path" in s]
+    if "reverse_of" in report:
+        words = ["tellmt", "corpus", "reverse", "CORPUS"]
+    elif (path / "select.json").exists():
+        words = ["tellmt", "select", "--corpus", *(str(Path(p).parent) for p in paths)]
+    else:
+        words = ["tellmt", "corpus", "build", *(paths if 0 < len(paths) <= MOST_NAMED else ["FILES"]), "--pair", str(report["pair"])]
+    return f"{shlex.join([*words, '-o', str(path)])} with the options it was made with"
+
+
+def open_corpus(path: Path) -> Corpus:
+    """Raises CorpusError when the directory is not a finished corpus, or its pairs are not those that its corpus.json was written for."""
+    report = read_report(path)
+    pair, pairs, again = parse_pair(report["pair"], str(path / REPORT)), path / PAIRS, f"what {rebuild_command(path, report)} writes"
+    if not pairs.is_file():
+        raise CorpusError(f"{PAIRS} is missing from this corpus", place=str(path), valid=again)
+    expected, actual = report.get("pairs_sha256"), sha256_file(pairs)
+    if not isinstance(expected, str):
+        raise CorpusError(f"{REPORT} does not say which {PAIRS} it was written for", place=str(path), found="no pairs_sha256", valid=again)
+    if actual != expected:
+        found = f"SHA-256 {actual[:16]} instead of {expected[:16]}"
+        raise CorpusError(f"{PAIRS} was altered since the corpus was built", place=str(path), found=found, valid=again)
+    return Corpus(path, pair, report)
 
 
 def intact(out: Path, key: str) -> dict[str, Any] | None:
     """The corpus.json at `out` if it has this key, and everything is there as it was written."""
-    found = read_corpus(out)
-    whole = all((out / name).is_file() for name in FILES) and sha256_file(out / "pairs.jsonl") == found.get("pairs_sha256")
-    return found if whole and found["key"] == key else None
+    report = read_report(out)
+    whole = report["key"] == key and all((out / name).is_file() for name in FILES) and sha256_file(out / PAIRS) == report.get("pairs_sha256")
+    return report if whole else None

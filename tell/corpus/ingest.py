@@ -1,4 +1,4 @@
-"""Everything read, cleaned and noted down, in the order of the files. Reads the user's files, writes the ledger's spool."""
+"""Everything read, cleaned and noted down, in the order of the files. Reads the user's files, writes the table's spool."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tell.corpus.misalignment import Stretch
 from tell.corpus.readers.dispatch import Group, read_group
 from tell.corpus.readers.segment import Reading, Segment, Want
 from tell.corpus.rules import Rules
-from tell.corpus.segment_table import Ledger
+from tell.corpus.segment_table import SegmentTable
 from tell.errors import CorpusError
-from tell.files import sha256_file
 from tell.spool import Spool
 
 # Pairs of swapped sides by which a file is refused, and after how many that are told it need not be read on.
@@ -26,11 +25,11 @@ SAMPLES = 8
 
 
 @contextmanager
-def spooled(out: Path) -> Iterator[Ledger]:
-    """A ledger whose texts lie in a directory beside the corpus, which is removed at the end."""
+def spooled(out: Path) -> Iterator[SegmentTable]:
+    """A table whose texts lie in a directory beside the corpus, which is removed at the end."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.spool.") as aside, Spool(Path(aside) / "spool") as spool:
-        yield Ledger(spool)
+        yield SegmentTable(spool)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,16 +53,16 @@ class Gathered:
 
 
 class _File:
-    """One group on its way into the ledger: what its batches say together."""
+    """One group on its way into the table: what its batches say together."""
 
     def __init__(self, reading: Reading, want: Want):
         self.reading, self._pair = reading, want.pair
         self._right = self._swapped = 0
         self._stretches: list[tuple[int, int, int]] = []
 
-    def take(self, segments: list[Segment], batch: Batch, ledger: Ledger, into: Gathered) -> None:
+    def take(self, segments: list[Segment], batch: Batch, table: SegmentTable, into: Gathered) -> None:
         lines = [s.line for s in segments]
-        ledger.add(lines, [s.doc for s in segments], batch.reasons, batch.hashes, batch.texts)
+        table.add(lines, [s.doc for s in segments], batch.reasons, batch.hashes, batch.texts)
         self._right += batch.right
         self._swapped += batch.swapped
         into.mended.update(batch.mended)
@@ -90,9 +89,9 @@ class _File:
         valid = f"--swap {self.reading.paths[0]} turns them, --off language lets them be"
         raise CorpusError("the sides are swapped", place=self.reading.place, found=found, valid=valid)
 
-    def close(self, ledger: Ledger, into: Gathered) -> None:
+    def close(self, table: SegmentTable, into: Gathered) -> None:
         self._check_sides()
-        ledger.close_file(self.reading)
+        table.close_file(self.reading)
         self.reading.notes += [_said(*s) for s in self._stretches]
         detected = [f"{name}: read as {e}" for name, e in self.reading.encodings.items() if "(detected)" in e]
         into.notes += [*detected, *(f"{self.reading.place}: {n}" for n in self.reading.notes)]
@@ -119,27 +118,36 @@ def _batches(segments: Iterator[Segment], turned: bool) -> Iterator[list[Segment
         yield batch
 
 
-def gather(found: list[Group], want: Want, docs: Path | None, swapped: set[Path], by: Rules, ledger: Ledger, processes: int | None = None) -> Gathered:
-    """All segments of the groups, into the ledger. `swapped`: files and directories, resolved, whose sides are turned around.
+def gather(
+    groups: list[Group],
+    sha256: dict[Path, str],
+    want: Want,
+    docs: Path | None,
+    swapped: set[Path],
+    by: Rules,
+    table: SegmentTable,
+    processes: int | None = None,
+) -> Gathered:
+    """All segments of the groups, into the table. `sha256`: of every file; `swapped`: files and directories, resolved, whose sides are turned around.
 
     `processes` None is one for each core; what comes out does not depend on it. Raises CorpusError for a file that cannot be read, or whose sides are swapped.
     """
     into = Gathered()
     with Workers(clean_batch, processes) as workers:
-        for group in found:
+        for group in groups:
             file = _File(group.reading(), want)
-            ledger.open_file(group.label)
+            table.open_file(group.label)
             turned = any(p.resolve() in swapped for p in (*group.files, *group.paths))
             for segments in _batches(read_group(group, want, file.reading, docs), turned):
                 workers.put(segments, [(s.source, s.target, s.reason) for s in segments], by)
                 for about, batch in workers.ready():
-                    file.take(about, batch, ledger, into)
+                    file.take(about, batch, table, into)
             # What is known of a file is known at its end, so its last batches are waited for.
             for about, batch in workers.ready(all_of_it=True):
-                file.take(about, batch, ledger, into)
-            file.close(ledger, into)
+                file.take(about, batch, table, into)
+            file.close(table, into)
     same: dict[str, list[str]] = {}
-    for path in (p for g in found for p in g.files):
-        same.setdefault(sha256_file(path), []).append(str(path))
+    for path in (p for g in groups for p in g.files):
+        same.setdefault(sha256[path], []).append(str(path))
     into.notes += [f"the same bytes: {' and '.join(paths[:4])}" for paths in same.values() if len(paths) > 1]
     return into

@@ -62,13 +62,13 @@ def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
     a, b = ([(weight(text.strip()), _signs(text)) for text in side] for side in (source, target))
     ratios = sorted(math.log(x[0] / y[0]) for x, y in zip(a, b, strict=True) if x[0] and y[0])
     usual = ratios[len(ratios) // 2] if ratios else 0.0
-    own = [_alike(x, y, usual) for x, y in zip(a, b, strict=True)]
-    found: list[tuple[float, Stretch]] = []
+    aligned = [_alike(x, y, usual) for x, y in zip(a, b, strict=True)]
+    scored: list[tuple[float, Stretch]] = []
     for offset in [o for o in range(-FARTHEST, FARTHEST + 1) if o]:
-        better = [_alike(a[i], b[i + offset], usual) - own[i] - MARGIN if 0 <= i + offset < n else -MARGIN for i in range(n)]
-        found += [(score, Stretch(first, last, offset)) for score, first, last in _stretches(better)]
+        better = [_alike(a[i], b[i + offset], usual) - aligned[i] - MARGIN if 0 <= i + offset < n else -MARGIN for i in range(n)]
+        scored += [(score, Stretch(first, last, offset)) for score, first, last in _stretches(better)]
     chosen: list[Stretch] = []
-    for _, s in sorted(found, key=lambda f: (-f[0], f[1].first, f[1].offset)):
+    for _, s in sorted(scored, key=lambda f: (-f[0], f[1].first, f[1].offset)):
         if all(s.last < c.first or s.first > c.last for c in chosen):
             chosen.append(s)
     return sorted(chosen, key=lambda s: s.first)
@@ -76,7 +76,7 @@ def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
 
 def _stretches(better: Sequence[float]) -> list[tuple[float, int, int]]:
     """(sum, first, last) of every stretch that is worth enough: it ends where the sum has fallen far below its highest."""
-    out = []
+    stretches = []
     total = best = 0.0
     first = last = 0
     for i, x in enumerate([*better, -math.inf]):
@@ -87,6 +87,6 @@ def _stretches(better: Sequence[float]) -> list[tuple[float, int, int]]:
             best, last = total, i
         if total < best - FALL or total <= 0 or x == -math.inf:
             if best >= ENOUGH and last - first + 1 >= LEAST:
-                out.append((best, first, last))
+                stretches.append((best, first, last))
             total = best = 0.0
-    return out
+    return stretches

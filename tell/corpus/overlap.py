@@ -31,8 +31,8 @@ class _Letters(dict[int, str]):
 
     def __missing__(self, point: int) -> str:
         char = chr(point)
-        self[point] = found = char if unicodedata.category(char)[0] in "LM" else " "
-        return found
+        self[point] = replacement = char if unicodedata.category(char)[0] in "LM" else " "
+        return replacement
 
 
 _LETTERS = _Letters()
@@ -67,17 +67,17 @@ class Leaks:
         self._has: Counter[tuple[int, int]] = Counter()
         for s, held in enumerate(self.sets):
             for i, sides in enumerate(held.segments):
-                own: set[int] = set()
+                segment_stretches: set[int] = set()
                 for text in sides:
                     words = words_of(text)
                     if key := "".join(words):
                         self._exact.setdefault(key, []).append((s, i))
-                    own |= {hash(tuple(words[k : k + WORDS])) for k in range(len(words) - WORDS + 1)}
+                    segment_stretches |= {hash(tuple(words[k : k + WORDS])) for k in range(len(words) - WORDS + 1)}
                     if len(words) >= WORDS:
                         self._words.update(words)
-                for stretch in own:
+                for stretch in segment_stretches:
                     self._stretches.setdefault(stretch, []).append((s, i))
-                self._has[s, i] = len(own)
+                self._has[s, i] = len(segment_stretches)
         # (set, segment) -> letters and place of its first repeat
         self._repeats: dict[tuple[int, int], tuple[int, str]] = {}
         self._seen: dict[int, str] = {}
@@ -106,14 +106,14 @@ class Leaks:
         for stretch, where in self._seen.items():
             for at in self._stretches[stretch]:
                 seen.setdefault(at, []).append(where)
-        out = []
+        reports = []
         for s, held in enumerate(self.sets):
             repeats = sorted((i, n, where) for (t, i), (n, where) in self._repeats.items() if t == s)
             leaked = [{"segment": i + 1, "place": where} for i, n, where in repeats if n >= LETTERS]
             whole = {i for i, _, _ in repeats}
-            touched = sorted((i, found) for (t, i), found in seen.items() if t == s and i not in whole)
-            shares = [(i, round(len(found) / self._has[s, i], 2), Counter(found).most_common(1)[0][0]) for i, found in touched]
+            touched = sorted((i, places) for (t, i), places in seen.items() if t == s and i not in whole)
+            shares = [(i, round(len(places) / self._has[s, i], 2), Counter(places).most_common(1)[0][0]) for i, places in touched]
             near = [{"segment": i + 1, "share": share, "place": where} for i, share, where in shares if share >= LISTED]
             counts = {"segments": len(held.segments), "leaked": len(leaked), "short": len(repeats) - len(leaked), "near": len(near), "touched": len(touched)}
-            out.append({"name": held.name, **counts, "leaked_segments": leaked[:MOST], "near_segments": near[:MOST]})
-        return out
+            reports.append({"name": held.name, **counts, "leaked_segments": leaked[:MOST], "near_segments": near[:MOST]})
+        return reports

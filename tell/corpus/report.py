@@ -1,6 +1,7 @@
 """report.html of a corpus: what was read, what each rule threw away or mended, with samples, for people to look at.
 
-Reads a finished build's counts and its ledger, gives one self-contained page: no script, nothing fetched, every text escaped and free to run either way.
+Reads a finished build's counts and its table of segments; returns one self-contained page: no script, nothing fetched, every text escaped
+and free to run either way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.rules import RULES, rule_of
-from tell.corpus.segment_table import Ledger
+from tell.corpus.segment_table import SegmentTable
 from tell.languages import Language, LanguagePair
 
 # Samples shown for each reason, and characters of each text.
@@ -47,19 +48,19 @@ def said(reason: str) -> str:
 
 def shown(text: str) -> list[tuple[str, str]]:
     """(text, name) in turn: a stretch as it is, and the code point of a character that cannot be seen; cut where it is long."""
-    out: list[tuple[str, str]] = []
+    parts: list[tuple[str, str]] = []
     cut, at = text[:SHOWN], 0
-    for found in _UNSEEN.finditer(cut):
-        out.append((cut[at : found.start()], f"U+{ord(found.group()):04X}"))
-        at = found.end()
-    more = f"… {len(text):,} characters" if len(text) > SHOWN else ""
-    return [*out, (cut[at:], more)]
+    for unseen in _UNSEEN.finditer(cut):
+        parts.append((cut[at : unseen.start()], f"U+{ord(unseen.group()):04X}"))
+        at = unseen.end()
+    ellipsis = f"… {len(text):,} characters" if len(text) > SHOWN else ""
+    return [*parts, (cut[at:], ellipsis)]
 
 
-def _samples(ledger: Ledger) -> dict[int, list[int]]:
+def _samples(table: SegmentTable) -> dict[int, list[int]]:
     """For each reason (0 for what was kept) some of its segments, from all over the corpus, in their order."""
     best: dict[int, list[tuple[int, int]]] = {}
-    for i, reason in enumerate(ledger.reason):
+    for i, reason in enumerate(table.reason):
         heap = best.setdefault(reason, [])
         # A number that is spread as if by chance, the same every time.
         item = (-(((i + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFF), i)
@@ -70,24 +71,24 @@ def _samples(ledger: Ledger) -> dict[int, list[int]]:
     return {reason: sorted(i for _, i in heap) for reason, heap in best.items()}
 
 
-def _row(ledger: Ledger, i: int) -> dict[str, Any]:
-    found = json.loads(b"{" + ledger.spool.read(i) + b"}")
-    return {"place": f"{ledger.files.all[ledger.file[i]]}:{ledger.line[i]}", "source": shown(found["source"]), "target": shown(found["target"])}
+def _row(table: SegmentTable, i: int) -> dict[str, Any]:
+    texts = json.loads(b"{" + table.spool.read(i) + b"}")
+    return {"place": f"{table.files.all[table.file[i]]}:{table.line[i]}", "source": shown(texts["source"]), "target": shown(texts["target"])}
 
 
 def _named(language: Language) -> str:
     return language.name if language.autonym.casefold() == language.name.casefold() else f"{language.name} ({language.autonym})"
 
 
-def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: list[Any]) -> str:
+def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended: list[Any]) -> str:
     """The page. `report` is what corpus.json will hold; `mended` are samples of `tell.corpus.ingest.Mended`."""
     from jinja2 import Environment
 
-    samples = _samples(ledger)
+    samples = _samples(table)
     read = max(1, report["read"])
     dropped = []
     for reason, n in sorted(report["dropped"].items(), key=lambda d: (-d[1], d[0])):
-        rows = [_row(ledger, i) for i in samples.get(ledger.reasons.number(reason), [])]
+        rows = [_row(table, i) for i in samples.get(table.reasons.number(reason), [])]
         dropped.append({"reason": reason, "n": n, "share": _percent(n, read), "said": said(reason), "rule": rule_of(reason), "rows": rows})
     repairs = []
     for rule, n in sorted(report["mended"].items(), key=lambda d: (-d[1], d[0])):
@@ -96,19 +97,19 @@ def page(report: dict[str, Any], pair: LanguagePair, ledger: Ledger, mended: lis
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     )
-    made: str = template.render(
+    rendered: str = template.render(
         report=report,
         pair=pair,
         names=(_named(pair.source), _named(pair.target)),
         dropped=dropped,
         repairs=repairs,
-        kept=[_row(ledger, i) for i in samples.get(0, [])],
+        kept=[_row(table, i) for i in samples.get(0, [])],
         quiet=[name for name in RULES if name not in report["off"] and name not in report["mended"] and not any(d["rule"] == name for d in dropped)],
         rules=RULES,
         shares=[(name, s["pairs"], 100 * s["pairs"] / read) for name, s in report["splits"].items()]
         + [("dropped", sum(report["dropped"].values()), 100 * sum(report["dropped"].values()) / read)],
     )
-    return made.strip() + "\n"
+    return rendered.strip() + "\n"
 
 
 def _percent(n: int, of: int) -> str:

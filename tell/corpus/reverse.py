@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.directory import FILES, intact, read_corpus
+from tell.corpus.directory import FILES, intact, open_corpus, read_report
 from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, read_jsonl, sha256_file, write_json, write_jsonl
-from tell.languages import parse_pair
 
 
 def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -19,22 +18,22 @@ def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any
     What was cleaned in one direction is clean in the other, and what is frozen as dev and test is so in both. Raises CorpusError,
     and then leaves `out` as it was.
     """
-    found = read_corpus(corpus)
-    pair = parse_pair(found["pair"]).reverse
-    key = key_of({"reverse of": found["key"], "pairs_sha256": found.get("pairs_sha256")})
+    opened = open_corpus(corpus)
+    pair, forward = opened.pair.reverse, opened.report
+    key = key_of({"reverse of": forward["key"], "pairs_sha256": opened.pairs_sha256})
     check_replaceable(out, FILES)
     if (out / "corpus.json").exists():
-        there = read_corpus(out)
-        if there["pair"] != str(pair):
-            raise CorpusError("this directory holds a corpus of another pair", place=str(out), found=there["pair"], valid="another -o")
-        if not force and (whole := intact(out, key)) is not None:
-            return whole, True
+        earlier = read_report(out)
+        if earlier["pair"] != str(pair):
+            raise CorpusError("this directory holds a corpus of another pair", place=str(out), found=earlier["pair"], valid="another -o")
+        if not force and (unchanged := intact(out, key)) is not None:
+            return unchanged, True
 
     def turned(name: str) -> Iterator[dict[str, Any]]:
         for _, row in read_jsonl(corpus / name):
             yield {**row, "source": row["target"], "target": row["source"]}
 
-    report = {**{k: v for k, v in found.items() if k != "base"}, "key": key, "pair": str(pair), "reverse_of": found["key"]}
+    report = {**{k: v for k, v in forward.items() if k != "base"}, "key": key, "pair": str(pair), "reverse_of": forward["key"]}
     with atomic_dir(out) as aside:
         for name in ("pairs.jsonl", "dropped.jsonl"):
             write_jsonl(aside / name, turned(name))

@@ -90,21 +90,21 @@ def clean(source: str, target: str, by: Rules) -> Cleaned:
     """A pair mended and judged. What it gives it leaves alone when it gets it again."""
     mended: set[str] = set()
     a, b = (_mended(text, by, mended) for text in (source, target))
-    found = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
-    found.reason = _shape(a, b, by)
-    if found.reason is None:
-        found.letters = letters(a), letters(b)
-        found.reason = _content(found, by)
-    return found
+    cleaned = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
+    cleaned.reason = _shape(a, b, by)
+    if cleaned.reason is None:
+        cleaned.letters = letters(a), letters(b)
+        cleaned.reason = _content(cleaned, by)
+    return cleaned
 
 
 def _mended(text: str, by: Rules, mended: set[str]) -> str:
     text = text.strip()
     # One rule may leave something for another.
     for _ in range(4):
-        if text.isascii() or (found := _once(text, by, mended)) == text:
+        if text.isascii() or (mended_once := _once(text, by, mended)) == text:
             break
-        text = found
+        text = mended_once
     return text
 
 
@@ -118,10 +118,10 @@ def _once(text: str, by: Rules, mended: set[str]) -> str:
         text = _BIDI.sub("", text)
         mended.add("bidi")
     if by.on("unicode"):
-        found = unicodedata.normalize("NFC", text.replace(_MARK, ""))
-        if found != text:
+        composed = unicodedata.normalize("NFC", text.replace(_MARK, ""))
+        if composed != text:
             mended.add("unicode")
-            text = found
+            text = composed
     # What was taken out may have stood around a space.
     return text.strip()
 
@@ -145,10 +145,10 @@ def _unspoilt(text: str) -> str:
     """The text in the encoding that it was in before it was spoilt, as often as that was done; the text itself where it looks right or nothing helps."""
     before = text
     while _bad(text):
-        found = _ftfy()[0](text)
-        if found == text:
+        repaired = _ftfy()[0](text)
+        if repaired == text:
             return before
-        text = found
+        text = repaired
     return text
 
 
@@ -167,23 +167,23 @@ def _shape(source: str, target: str, by: Rules) -> str | None:
     return None
 
 
-def _content(found: Cleaned, by: Rules) -> str | None:
-    a, b = found.source, found.target
-    if by.on("identical") and a == b and found.letters[0]:
+def _content(cleaned: Cleaned, by: Rules) -> str | None:
+    a, b = cleaned.source, cleaned.target
+    if by.on("identical") and a == b and cleaned.letters[0]:
         return "identical sides"
     if by.on("ratio") and uneven(a, b):
         return "length ratio"
-    if by.on("letters") and (_few(a, found.letters[0]) or _few(b, found.letters[1])):
+    if by.on("letters") and (_few(a, cleaned.letters[0]) or _few(b, cleaned.letters[1])):
         return "mostly not letters"
     if by.on("mojibake") and (_garbled(a) or _garbled(b)):
         return "garbled encoding"
     if by.on("markup") and (_HINT.search(a) or _HINT.search(b)) and _marks(a) != _marks(b):
         return "tags or placeholders differ"
-    return _language(found, by) if by.on("language") else None
+    return _language(cleaned, by) if by.on("language") else None
 
 
-def _few(text: str, own: str) -> bool:
-    return len(own) < SHARE * (len(text) - text.count(" "))
+def _few(text: str, its_letters: str) -> bool:
+    return len(its_letters) < SHARE * (len(text) - text.count(" "))
 
 
 def _garbled(text: str) -> bool:
@@ -210,46 +210,46 @@ def _labels(pair: LanguagePair) -> tuple[str | None, str | None]:
     return label(pair.source.tag), label(pair.target.tag)
 
 
-def _language(found: Cleaned, by: Rules) -> str | None:
-    own = _labels(by.pair)
+def _language(cleaned: Cleaned, by: Rules) -> str | None:
+    labels = _labels(by.pair)
     seen: list[str | None] = [None, None]
     sure = [False, False]
-    for i, text in enumerate((found.source, found.target)):
-        other = own[1 - i]
-        if (own[i] is None and other is None) or len(found.letters[i]) <= LETTERS:
+    for i, text in enumerate((cleaned.source, cleaned.target)):
+        other = labels[1 - i]
+        if (labels[i] is None and other is None) or len(cleaned.letters[i]) <= LETTERS:
             continue
-        seen[i], sure[i] = _strange(text, own[i], other)
-    if own[0] == own[1]:
+        seen[i], sure[i] = _strange(text, labels[i], other)
+    if labels[0] == labels[1]:
         return None
-    if any(seen[i] is not None and seen[i] == own[1 - i] and not sure[1 - i] for i in (0, 1)):
-        found.language = -1
+    if any(seen[i] is not None and seen[i] == labels[1 - i] and not sure[1 - i] for i in (0, 1)):
+        cleaned.language = -1
         return "sides swapped"
     if seen[0] is not None:
         return "source in another language"
     if seen[1] is not None:
         return "target in another language"
-    found.language = int(all(sure))
+    cleaned.language = int(all(sure))
     return None
 
 
-def _strange(text: str, own: str | None, other: str | None) -> tuple[str | None, bool]:
+def _strange(text: str, expected: str | None, other: str | None) -> tuple[str | None, bool]:
     """The other language that the text is surely in, or None; and whether it is surely in its own.
 
     Of a language that the model does not know, only the other side's can be told.
     """
     from tell.text.language_id import standing
 
-    best, likely, at_home = standing(text[:LOOKED_AT], own)
+    best, likely, at_home = standing(text[:LOOKED_AT], expected)
     if best is None:
         return None, False
-    if own is None:
+    if expected is None:
         return (best, False) if best == other and likely >= 0.9 else (None, False)
-    if best == own or at_home >= UNLIKELY or likely < LIKELY:
-        return None, best == own and at_home >= LIKELY
+    if best == expected or at_home >= UNLIKELY or likely < LIKELY:
+        return None, best == expected and at_home >= LIKELY
     # Names are in a language of their own: without them it must still be another one.
     plain = _NAME.sub("", text[:LOOKED_AT])
     if plain != text[:LOOKED_AT]:
-        again = standing(plain, own) if len(letters(plain)) > LETTERS else (None, 0.0, 0.0)
+        again = standing(plain, expected) if len(letters(plain)) > LETTERS else (None, 0.0, 0.0)
         if again[0] != best or again[2] >= UNLIKELY or again[1] < LIKELY:
             return None, False
     return best, False

@@ -34,8 +34,8 @@ class Firsts:
         """Where the key was met before; None when it was not, and then it is remembered."""
         keys, mask = self._keys, self._mask
         at = key & mask
-        while found := keys[at]:
-            if found == key:
+        while occupant := keys[at]:
+            if occupant == key:
                 return self._where[at]
             at = (at + 1) & mask
         keys[at], self._where[at] = key, where
@@ -64,14 +64,14 @@ class Names:
         self._numbers = {name: i for i, name in enumerate(known)}
 
     def number(self, name: str) -> int:
-        found = self._numbers.get(name)
-        if found is None:
-            found = self._numbers[name] = len(self.all)
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.all)
             self.all.append(name)
-        return found
+        return number
 
 
-class Ledger:
+class SegmentTable:
     """Columns of all segments in the order in which they were read.
 
     `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none.

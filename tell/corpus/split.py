@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable
 
 from tell.corpus.rules import Rules
-from tell.corpus.segment_table import Firsts, Ledger
+from tell.corpus.segment_table import Firsts, SegmentTable
 from tell.records import Split
 
 # The default size of dev and of test: a tenth of the pairs, and no more than this many.
@@ -29,11 +29,11 @@ def _hash(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}\n{name}".encode()).hexdigest()
 
 
-def _distinct(ledger: Ledger, enough: int) -> int:
+def _distinct(table: SegmentTable, enough: int) -> int:
     """How many different pairs there are, counted no further than `enough`."""
     seen: set[int] = set()
-    for i in ledger.good():
-        seen.add(ledger.exact[i])
+    for i in table.good():
+        seen.add(table.exact[i])
         if len(seen) >= enough:
             break
     return len(seen)
@@ -42,92 +42,92 @@ def _distinct(ledger: Ledger, enough: int) -> int:
 class Repeats:
     """Marks pairs that were met before, and counts the others."""
 
-    def __init__(self, ledger: Ledger, by: Rules):
-        self._ledger = ledger
+    def __init__(self, table: SegmentTable, by: Rules):
+        self._table = table
         self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
         self._seen = Firsts()
 
     def take(self, segments: Iterable[int]) -> int:
-        ledger, kept = self._ledger, 0
-        key = ledger.near if self._near else ledger.exact
+        table, kept = self._table, 0
+        key = table.near if self._near else table.exact
         for i in segments:
             before = self._seen.first(key[i], i)
-            same = before is not None and ledger.exact[before] == ledger.exact[i]
+            same = before is not None and table.exact[before] == table.exact[i]
             if before is not None and (self._exact if same else self._near):
-                ledger.drop(i, "duplicate pair" if same else "near-duplicate")
+                table.drop(i, "duplicate pair" if same else "near-duplicate")
             else:
                 kept += 1
         return kept
 
 
-def assign(ledger: Ledger, by: Rules, sizes: Sizes, frozen: dict[str, Split]) -> list[Split | None]:
+def assign(table: SegmentTable, by: Rules, sizes: Sizes, frozen: dict[str, Split]) -> list[Split | None]:
     """A split for every document that has good segments, by its number; dev and test first, so that of two equal pairs the one outside training stays.
 
     Documents in `frozen` keep their split; where there are any, no further document becomes dev or test.
     """
-    out: list[Split | None] = [None] * len(ledger.documents)
-    docs = sorted({ledger.doc[i] for i in ledger.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
-    default = min(CAP, max(1, _distinct(ledger, PART * CAP) // PART))
-    repeats = Repeats(ledger, by)
-    of = _Members(ledger)
+    splits: list[Split | None] = [None] * len(table.documents)
+    docs = sorted({table.doc[i] for i in table.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
+    default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))
+    repeats = Repeats(table, by)
+    of = _Members(table)
     if frozen:
-        for d in sorted((d for d in docs if ledger.documents[d] in frozen), key=ledger.documents.__getitem__):
-            out[d] = frozen[ledger.documents[d]]
+        for d in sorted((d for d in docs if table.documents[d] in frozen), key=table.documents.__getitem__):
+            splits[d] = frozen[table.documents[d]]
             repeats.take(of(d))
     else:
-        walk = iter(sorted(docs, key=lambda d: _hash(sizes.seed, ledger.documents[d])))
+        walk = iter(sorted(docs, key=lambda d: _hash(sizes.seed, table.documents[d])))
         parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
-        for part, asked in parts:
+        for part, requested in parts:
             have = 0
-            while have < (default if asked is None else asked) and (d := next(walk, 0)):
-                out[d] = part
+            while have < (default if requested is None else requested) and (d := next(walk, 0)):
+                splits[d] = part
                 have += repeats.take(of(d))
-    for i in ledger.good():
-        if out[ledger.doc[i]] is None:
-            out[ledger.doc[i]] = "train"
-    train = array("I", (i for i in ledger.good() if out[ledger.doc[i]] == "train"))
+    for i in table.good():
+        if splits[table.doc[i]] is None:
+            splits[table.doc[i]] = "train"
+    train = array("I", (i for i in table.good() if splits[table.doc[i]] == "train"))
     repeats.take(train)
-    return out
+    return splits
 
 
 class _Members:
     """The good segments of a document. Those of one are mostly neighbours, but need not be."""
 
-    def __init__(self, ledger: Ledger):
-        self._ledger = ledger
+    def __init__(self, table: SegmentTable):
+        self._table = table
         self._order: array[int] | None = None
         self._starts: array[int] | None = None
 
     def __call__(self, doc: int) -> list[int]:
         if self._order is None or self._starts is None:
-            starts = array("I", bytes(4 * (len(self._ledger.documents) + 1)))
-            good = array("I", self._ledger.good())
+            starts = array("I", bytes(4 * (len(self._table.documents) + 1)))
+            good = array("I", self._table.good())
             for i in good:
-                starts[self._ledger.doc[i] + 1] += 1
+                starts[self._table.doc[i] + 1] += 1
             for d in range(1, len(starts)):
                 starts[d] += starts[d - 1]
             at, order = array("I", starts), array("I", bytes(4 * len(good)))
             for i in good:
-                d = self._ledger.doc[i]
+                d = self._table.doc[i]
                 order[at[d]] = i
                 at[d] += 1
             self._order, self._starts = order, starts
         return list(self._order[self._starts[doc] : self._starts[doc + 1]])
 
 
-def mark_leaks(ledger: Ledger, splits: list[Split | None]) -> None:
+def mark_leaks(table: SegmentTable, splits: list[Split | None]) -> None:
     """Mark training pairs one side of which is, but for case and punctuation, in dev or test."""
     held: dict[tuple[int, int], str] = {}
-    for i in ledger.good():
-        if (part := splits[ledger.doc[i]]) != "train":
-            for side, column in enumerate(ledger.letters):
+    for i in table.good():
+        if (part := splits[table.doc[i]]) != "train":
+            for side, column in enumerate(table.letters):
                 if column[i]:
                     held.setdefault((side, column[i]), f"in {part}")
     if not held:
         return
-    for i in ledger.good():
-        if splits[ledger.doc[i]] == "train":
-            for side, column in enumerate(ledger.letters):
+    for i in table.good():
+        if splits[table.doc[i]] == "train":
+            for side, column in enumerate(table.letters):
                 if reason := held.get((side, column[i])):
-                    ledger.drop(i, reason)
+                    table.drop(i, reason)
                     break

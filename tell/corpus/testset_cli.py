@@ -33,10 +33,11 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
     from tell.corpus.testsets import add as register
     from tell.languages import parse_pair
 
-    found, already = register(name, source, target, parse_pair(pair))
-    more = [f"{n:,} {what}" for n, what in ((found.repeated, "repeat an earlier one"), (found.blank, "have an empty side")) if n]
-    say(f"{name}: {'already there' if already else 'registered'}, {found.segments:,} segments, {found.pair}" + (f" ({', '.join(more)})" if more else ""))
-    emit({**found.row(), "already": already, "path": str(found.path)})
+    registered, already = register(name, source, target, parse_pair(pair))
+    remarks = [f"{n:,} {what}" for n, what in ((registered.repeated, "repeat an earlier one"), (registered.blank, "have an empty side")) if n]
+    state = "already there" if already else "registered"
+    say(f"{name}: {state}, {registered.segments:,} segments, {registered.pair}" + (f" ({', '.join(remarks)})" if remarks else ""))
+    emit({**registered.row(), "already": already, "path": str(registered.path)})
 
 
 @testset.command("list", cls=Command)
@@ -45,14 +46,14 @@ def list_sets() -> None:
     from tell.corpus.testsets import registered
     from tell.paths import testsets_dir
 
-    found = registered()
+    sets = registered()
 
     def shown() -> Any:
-        if not found:
+        if not sets:
             return f"no test sets in {testsets_dir()}; tellmt testset add puts them there"
-        return table(str(testsets_dir()), ["name", "pair", "segments", "repeated"], [[s.name, str(s.pair), s.segments, s.repeated] for s in found])
+        return table(str(testsets_dir()), ["name", "pair", "segments", "repeated"], [[s.name, str(s.pair), s.segments, s.repeated] for s in sets])
 
-    emit({"root": str(testsets_dir()), "testsets": [s.row() for s in found]}, shown)
+    emit({"root": str(testsets_dir()), "testsets": [s.row() for s in sets]}, shown)
 
 
 @testset.command("remove", cls=Command)
@@ -61,9 +62,9 @@ def remove(name: str) -> None:
     """Take the test set NAME out: corpora may hold it again."""
     from tell.corpus.testsets import remove as take_out
 
-    found = take_out(name)
+    removed = take_out(name)
     say(f"{name}: removed")
-    emit({"removed": found.name})
+    emit({"removed": removed.name})
 
 
 def texts_in(path: Path) -> Iterator[tuple[int, str]]:
@@ -90,6 +91,7 @@ def texts_in(path: Path) -> Iterator[tuple[int, str]]:
 @click.option("--testset", "names", multiple=True, help="Look for this one only; may be given again.  [default: all]")
 def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exit code 1 when a segment is there whole."""
+    from tell.corpus.directory import REPORT, open_corpus
     from tell.corpus.overlap import Leaks
     from tell.corpus.testsets import find, registered
     from tell.errors import BadInput
@@ -101,11 +103,11 @@ def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     with progress() as bar:
         task = bar.add_task("look", total=None)
         for path in files:
-            inside = path / "pairs.jsonl" if path.is_dir() else path
-            if path.is_dir() and not inside.is_file():
+            if path.is_dir() and not (path / REPORT).is_file():
                 raise BadInput("this is a directory", place=str(path), valid="a file, or a directory of tellmt corpus build")
-            for number, text in texts_in(inside):
-                leaks.look(text, str(inside), number)
+            training_file = open_corpus(path).pairs_path if path.is_dir() else path
+            for number, text in texts_in(training_file):
+                leaks.look(text, str(training_file), number)
                 if not leaks.texts % 10_000:
                     bar.update(task, completed=leaks.texts)
     report = leaks.report()

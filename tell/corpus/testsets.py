@@ -47,8 +47,8 @@ class Registered:
     def texts(self) -> tuple[list[str], list[str]]:
         """Sources and targets. Raises CorpusError when a file is not what was registered."""
         for file, expected in zip(self.files, self.sha256, strict=True):
-            if not file.is_file() or (found := sha256_file(file)) != expected:
-                what = "no such file" if not file.is_file() else f"SHA-256 {found[:16]}"
+            if not file.is_file() or (actual := sha256_file(file)) != expected:
+                what = "no such file" if not file.is_file() else f"SHA-256 {actual[:16]}"
                 raise CorpusError(
                     "altered since this test set was registered", place=str(file), found=what, valid=f"{expected[:16]}; remove it and add it again"
                 )
@@ -65,11 +65,10 @@ def _file(name: str, tag: str) -> str:
 def _open(path: Path) -> Registered:
     place = path / REPORT
     try:
-        found = json.loads(place.read_bytes())
-        sides = tuple(str(h) for h in found["sha256"])
-        return Registered(
-            path.name, parse_pair(found["pair"], str(place)), path, int(found["segments"]), int(found["repeated"]), int(found["blank"]), (sides[0], sides[1])
-        )
+        report = json.loads(place.read_bytes())
+        source, target = (str(h) for h in list(report["sha256"])[:2])
+        segments, repeated, blank = (int(report[name]) for name in ("segments", "repeated", "blank"))
+        return Registered(path.name, parse_pair(report["pair"], str(place)), path, segments, repeated, blank, (source, target))
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as e:
         raise CorpusError("this test set cannot be read", place=str(place), found=repr(e), valid="remove it and add it again") from None
 
@@ -90,8 +89,8 @@ def find(name: str) -> Registered:
 
 def of_languages(pair: LanguagePair, sets: Iterable[Registered] | None = None) -> list[Registered]:
     """Those that share a language with a pair, whatever its region: only they can be repeated by its corpora."""
-    own = {tag.split("-")[0] for tag in (pair.source.tag, pair.target.tag)}
-    return [s for s in (registered() if sets is None else sets) if own & {t.split("-")[0] for t in (s.pair.source.tag, s.pair.target.tag)}]
+    languages = {tag.split("-")[0] for tag in (pair.source.tag, pair.target.tag)}
+    return [s for s in (registered() if sets is None else sets) if languages & {t.split("-")[0] for t in (s.pair.source.tag, s.pair.target.tag)}]
 
 
 def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[Registered, bool]:

@@ -6,7 +6,7 @@ order it is to be trained on, each example once, and mix.json with exact counts.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import gc
 import hashlib
 from array import array
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
@@ -25,7 +25,7 @@ from tell.mix.config import Plan as Plan
 from tell.mix.general_examples import draw_general
 from tell.mix.order import arrange
 from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
-from tell.mix.task_examples import Corpus, Task, read_known, read_task
+from tell.mix.task_examples import NamedCorpus, Task, read_known, read_task
 from tell.model.tokenizer import Tokens
 from tell.spool import BATCH as BATCH
 from tell.spool import Spool
@@ -36,38 +36,38 @@ FILES = ("mix.json", "mixed.jsonl", "report.json", "order.png")
 SPOOL = ".spool"
 
 
-@functools.lru_cache(maxsize=256)
-def _sha256_once(path: Path, changed: int, size: int) -> str:
-    return sha256_file(path)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """The corpora and general files of a mix, each opened and hashed once. `general_sha256` is in the order of the plan's files."""
+
+    corpora: list[NamedCorpus]
+    general_sha256: list[str]
 
 
-def _sha256(path: Path) -> str:
-    """The file's SHA-256. One command asks for it three times."""
-    found = path.stat()
-    return _sha256_once(path, found.st_mtime_ns, found.st_size)
-
-
-def open_corpora(plan: Plan) -> list[Corpus]:
-    """Every corpus with its corpus.json. Raises CorpusError when one is of another pair or was altered."""
-    out = []
+def _open_corpora(plan: Plan) -> list[NamedCorpus]:
     if len({c.resolve() for c in plan.corpora}) < len(plan.corpora):
         raise CorpusError("the same corpus is given twice", place="--corpus", found=", ".join(map(str, plan.corpora)))
+    corpora = []
     for path, name in zip(plan.corpora, labels(c.absolute() for c in plan.corpora), strict=True):
-        found = read_corpus(path)
-        if found["pair"] != plan.pair:
-            raise CorpusError("this corpus is of another pair", place=str(path), found=found["pair"], valid=plan.pair)
-        if not (path / "pairs.jsonl").exists() or _sha256(path / "pairs.jsonl") != found.get("pairs_sha256"):
-            raise CorpusError("pairs.jsonl is missing or was altered after the corpus was built", place=str(path), valid="build the corpus again")
-        out.append(Corpus(path, name, found))
-    return out
+        corpus = open_corpus(path)
+        if str(corpus.pair) != plan.pair:
+            raise CorpusError("this corpus is of another pair", place=str(path), found=str(corpus.pair), valid=plan.pair)
+        corpora.append(NamedCorpus(corpus, name))
+    return corpora
 
 
-def mix_key(plan: Plan) -> str:
+def open_inputs(plan: Plan) -> Inputs:
+    """Raises CorpusError when a file is missing or given twice, and when a corpus is of another pair or was altered."""
     for source in plan.general:
         if not source.path.is_file():
             raise CorpusError("no such file", place=str(source.path), valid="a JSONL file of general examples")
     if len({s.path.resolve() for s in plan.general}) < len(plan.general):
         raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
+    return Inputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general])
+
+
+def mix_key(plan: Plan, inputs: Inputs) -> str:
+    """The hash of everything that decides a mix."""
     return key_of(
         {
             "format": FORMAT,
@@ -76,18 +76,10 @@ def mix_key(plan: Plan) -> str:
             "anchor": plan.anchor.model_dump(),
             "seed": plan.seed,
             "config": plan.config.model_dump(exclude={"general", "sources"}),
-            "corpora": [[c.name, c.report["pairs_sha256"]] for c in open_corpora(plan)],
-            "general": [[s.label, _sha256(s.path), s.share, s.prompt, s.completion] for s in plan.general],
+            "corpora": [[c.name, c.corpus.pairs_sha256] for c in inputs.corpora],
+            "general": [[s.label, h, s.share, s.prompt, s.completion] for s, h in zip(plan.general, inputs.general_sha256, strict=True)],
         }
     )
-
-
-def _check(plan: Plan) -> None:
-    config = plan.config
-    if config.max_tokens > plan.base.context:
-        raise RecipeError("longer than the base's context", place="[mix] max_tokens", found=str(config.max_tokens), valid=f"{plan.base.context} at most")
-    if (config.ratio > 0 if config.general_tokens is None else config.general_tokens > 0) and not plan.general:
-        raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
 
 
 def _write(path: Path, spool: Spool, order: array[int]) -> str:
@@ -102,13 +94,13 @@ def _write(path: Path, spool: Spool, order: array[int]) -> str:
 
 def _kinds(plan: Plan, task: Task) -> dict[str, dict[str, int | float]]:
     shares = plan.config.shares()
-    return {k: {"share": shares.get(k, 0.0), **dict(sorted(found.items()))} for k, found in task.kinds.items()}
+    return {kind: {"share": shares.get(kind, 0.0), **dict(sorted(counts.items()))} for kind, counts in task.kinds.items()}
 
 
-def _sources(plan: Plan, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]]:
-    for source, found in zip(plan.general, drawn, strict=True):
+def _sources(plan: Plan, inputs: Inputs, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]]:
+    for source, sha256, counts in zip(plan.general, inputs.general_sha256, drawn, strict=True):
         named = {"path": spelled(str(source.path))} if source.dataset is None else {"path": spelled(source.path.name), "dataset": spelled(source.dataset)}
-        yield {**named, "name": source.label, "sha256": _sha256(source.path), **({} if source.share is None else {"share": source.share}), **found}
+        yield {**named, "name": source.label, "sha256": sha256, **({} if source.share is None else {"share": source.share}), **counts}
 
 
 @contextmanager
@@ -123,21 +115,28 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def mix(plan: Plan, out: Path) -> dict[str, Any]:
-    """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
+def _check(plan: Plan, out: Path) -> None:
+    """Raises CorpusError or RecipeError for a mix that cannot be made at `out`, before anything is read."""
     check_replaceable(out, FILES)
-    _check(plan)
-    key = mix_key(plan)
-    corpora = open_corpora(plan)
     config = plan.config
+    if config.max_tokens > plan.base.context:
+        raise RecipeError("longer than the base's context", place="[mix] max_tokens", found=str(config.max_tokens), valid=f"{plan.base.context} at most")
+    if (config.ratio > 0 if config.general_tokens is None else config.general_tokens > 0) and not plan.general:
+        raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
+
+
+def mix(plan: Plan, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
+    _check(plan, out)
+    key, corpora, config = mix_key(plan, inputs), inputs.corpora, plan.config
     tokens = Tokens(plan.base, plan.anchor.chat)
     left_out: Counter[str] = Counter()
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
             known = read_known(corpora)
             task = read_task(plan, tokens, corpora, known, spool, left_out)
-            wanted = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
-            drawn, sources = draw_general(plan, tokens, known.segments, wanted, spool, aside, left_out)
+            general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
+            drawn, sources = draw_general(plan, tokens, known.segments, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
             digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
         report = {
@@ -157,10 +156,11 @@ def mix(plan: Plan, out: Path) -> dict[str, Any]:
                 "task": {"examples": len(task.chosen), "tokens": task.tokens},
                 "general": {"examples": len(drawn.lines), "tokens": drawn.tokens},
             },
-            "general_sources": list(_sources(plan, sources)),
+            "general_sources": list(_sources(plan, inputs, sources)),
             "corpora": [
-                {"path": spelled(str(c.path)), "name": c.name, "pairs_sha256": c.report["pairs_sha256"], **{k: n[k] for k in ("pairs", "examples", "tokens")}}
-                for c, n in zip(corpora, task.corpora, strict=True)
+                {"path": spelled(str(c.corpus.path)), "name": c.name, "pairs_sha256": c.corpus.pairs_sha256}
+                | {count: counts[count] for count in ("pairs", "examples", "tokens")}
+                for c, counts in zip(corpora, task.corpora, strict=True)
             ],
             "left_out": dict(sorted(left_out.items())),
             "sha256": digest,

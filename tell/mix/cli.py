@@ -10,13 +10,13 @@ import click
 
 from tell.command import Command, Many
 from tell.console import emit, say, table
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import read_report
 from tell.corpus.readers.dispatch import labels
 from tell.errors import RecipeError
 from tell.files import sha256_file
 from tell.languages import parse_pair
 from tell.mix.build import mix as make
-from tell.mix.build import mix_key
+from tell.mix.build import mix_key, open_inputs
 from tell.mix.config import ORDERS, MixConfig, Plan, Source
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import DEFAULT_BASE, find_base
@@ -29,11 +29,11 @@ _AMOUNTS = ("ratio", "general_tokens")
 
 def _config(recipe: Path, table: Any, flags: dict[str, Any]) -> MixConfig:
     """The `[mix]` table with the flags in it; flags win."""
-    given = {k: v for k, v in flags.items() if v is not None}
-    if set(_AMOUNTS) <= set(given):
+    set_flags = {k: v for k, v in flags.items() if v is not None}
+    if set(_AMOUNTS) <= set(set_flags):
         raise RecipeError("--ratio and --general-tokens are both given", valid="one of them")
-    if given and isinstance(table, dict):
-        table = {**{k: v for k, v in table.items() if not (k in _AMOUNTS and set(_AMOUNTS) & set(given))}, **given}
+    if set_flags and isinstance(table, dict):
+        table = {**{k: v for k, v in table.items() if not (k in _AMOUNTS and set(_AMOUNTS) & set(set_flags))}, **set_flags}
     return validated(MixConfig, table, f"{recipe}, [mix]")
 
 
@@ -44,29 +44,29 @@ def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tupl
         return tuple(Source(p, n) for p, n in zip(files, labels(files), strict=True))
     from tell.mix.hub_datasets import dataset_file
 
-    out: list[Source] = []
+    sources: list[Source] = []
     paths = [folder / s.path if s.path is not None else dataset_file(s, folder) for s in config.sources]
     for s, path, label in zip(config.sources, paths, labels(paths), strict=True):
         if s.path is not None:
-            out.append(Source(path, label, s.share, s.prompt, s.completion))
+            sources.append(Source(path, label, s.share, s.prompt, s.completion))
         else:
             name = f"{s.dataset}:{s.split}"
-            out.append(Source(path, label if name in (o.label for o in out) else name, s.share, dataset=s.dataset))
-    return tuple(out)
+            sources.append(Source(path, label if name in (o.label for o in sources) else name, s.share, dataset=s.dataset))
+    return tuple(sources)
 
 
 def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> Plan:
     """What the recipe and the flags say together; flags win."""
-    found = load_recipe(recipe)
-    config = _config(recipe, found.get("mix", {}), flags)
-    pair = parse_pair(found["pair"], f"{recipe}, pair") if "pair" in found else parse_pair(read_corpus(corpora[0])["pair"], str(corpora[0]))
-    wording = validated(AnchorConfig, found.get("anchor", {}), f"{recipe}, [anchor]")
-    model = find_base(base or found.get("base", DEFAULT_BASE))
+    tables = load_recipe(recipe)
+    config = _config(recipe, tables.get("mix", {}), flags)
+    pair = parse_pair(tables["pair"], f"{recipe}, pair") if "pair" in tables else parse_pair(read_report(corpora[0])["pair"], str(corpora[0]))
+    wording = validated(AnchorConfig, tables.get("anchor", {}), f"{recipe}, [anchor]")
+    model = find_base(base or tables.get("base", DEFAULT_BASE))
     sources = _sources(config, general, recipe.parent)
     if not sources and not set(_AMOUNTS) & config.model_fields_set:
         # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
         config = config.model_copy(update={"ratio": 0.0})
-    return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, found.get("seed", 0) if seed is None else seed)
+    return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
 
 
 @click.command("mix", cls=Command)
@@ -103,30 +103,31 @@ def mix(
         from tell.mix.report import check_plotting
 
         check_plotting()
-    found = None if force else _made(out, mix_key(plan))
-    if found is None:
-        found = make(plan, out)
+    inputs = open_inputs(plan)
+    mixed = None if force else _intact(out, mix_key(plan, inputs))
+    if mixed is None:
+        mixed = make(plan, inputs, out)
     else:
         say(f"{out}: unchanged, reused")
     if not report:
-        emit(found, lambda: _shown(found, out))
+        emit(mixed, lambda: _shown(mixed, out))
         return
     from tell.mix.report import shown, write_report
 
-    told = write_report(out, found, plan.base, plan.anchor)
-    emit({**found, "report": told}, lambda: _grouped(_shown(found, out), shown(told, out)))
+    lengths_and_spacing = write_report(out, mixed, plan.base, plan.anchor)
+    emit({**mixed, "report": lengths_and_spacing}, lambda: _grouped(_shown(mixed, out), shown(lengths_and_spacing, out)))
 
 
-def _made(out: Path, key: str) -> dict[str, Any] | None:
+def _intact(out: Path, key: str) -> dict[str, Any] | None:
     """The mix.json at `out` if it has this key and its mixed.jsonl is what was written."""
     try:
-        found: dict[str, Any] = dict(json.loads((out / "mix.json").read_bytes()))
+        mixed: dict[str, Any] = dict(json.loads((out / "mix.json").read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as e:
         raise RecipeError("mix.json cannot be read", place=str(out / "mix.json"), found=str(e), valid="--force makes it again") from None
     examples = out / "mixed.jsonl"
-    return found if found.get("key") == key and examples.is_file() and sha256_file(examples) == found.get("sha256") else None
+    return mixed if mixed.get("key") == key and examples.is_file() and sha256_file(examples) == mixed.get("sha256") else None
 
 
 def _grouped(*parts: Any) -> Any:

@@ -95,9 +95,9 @@ class MixConfig(BaseModel):
 
     @model_validator(mode="after")
     def _either(self) -> MixConfig:
-        for one, other in (("ratio", "general_tokens"), ("general", "sources")):
-            if {one, other} <= self.model_fields_set:
-                raise ValueError(f"{one} and {other} are both given; give one of them")
+        for key, rival in (("ratio", "general_tokens"), ("general", "sources")):
+            if {key, rival} <= self.model_fields_set:
+                raise ValueError(f"{key} and {rival} are both given; give one of them")
         return self
 
     def shares(self) -> dict[Kind, float]:

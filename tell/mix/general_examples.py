@@ -61,9 +61,9 @@ class Pool:
         with aside.open("w+b", buffering=1 << 20) as file:
             for number, (start, raw) in enumerate(iter_lines(source.path), 1):
                 self.lines = number
-                if (found := _parsed(line_text(raw, source.path, number, start), source)) is None:
+                if (texts := _parsed(line_text(raw, source.path, number, start), source)) is None:
                     continue
-                prompt, completion = found[0].encode(), found[1].encode()
+                prompt, completion = texts[0].encode(), texts[1].encode()
                 file.write(prompt)
                 file.write(completion)
                 self._starts.append(self._starts[-1] + len(prompt) + len(completion))
@@ -139,14 +139,14 @@ class _Draw:
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, wanted: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: Drawn, left_out: Counter[str]) -> int:
-        """Draw until there are `wanted` tokens or no lines; return the tokens."""
+    def until(self, budget: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: Drawn, left_out: Counter[str]) -> int:
+        """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
-        if wanted <= 0:
+        if budget <= 0:
             return 0
         for examples, lengths in counted(tokens, self.batches()):
             for (p, i), example, n in zip(self.queue.pop(0), examples, lengths, strict=True):
-                if have >= wanted:
+                if have >= budget:
                     return have
                 if n > self.plan.config.max_tokens:
                     left_out["general: longer than max_tokens"] += 1
@@ -162,59 +162,59 @@ class _Draw:
         return have
 
 
-def parts_of(wanted: int, sources: tuple[Source, ...]) -> list[int]:
-    """`wanted` tokens by the sources' shares, which add up to it: largest remainders."""
+def parts_of(budget: int, sources: tuple[Source, ...]) -> list[int]:
+    """`budget` tokens by the sources' shares, which add up to it: largest remainders."""
     whole = sum(s.share or 0.0 for s in sources)
-    exact = [wanted * (s.share or 0.0) / whole for s in sources]
-    out = [math.floor(x) for x in exact]
-    for i in sorted(range(len(out)), key=lambda i: out[i] - exact[i])[: wanted - sum(out)]:
-        out[i] += 1
-    return out
+    exact = [budget * (s.share or 0.0) / whole for s in sources]
+    parts = [math.floor(x) for x in exact]
+    for i in sorted(range(len(parts)), key=lambda i: parts[i] - exact[i])[: budget - sum(parts)]:
+        parts[i] += 1
+    return parts
 
 
-def _check_part(plan: Plan, pool: Pool, part: int, wanted: int, tokens: Tokens) -> None:
+def _check_part(plan: Plan, pool: Pool, part: int, budget: int, tokens: Tokens) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
-    some = [pool.example(i) for i in range(min(len(pool), FIRST))]
-    mean = sum(tokens.lengths(some)) / len(some)
+    sample = [pool.example(i) for i in range(min(len(pool), FIRST))]
+    mean = sum(tokens.lengths(sample)) / len(sample)
     if 2 * part < mean:
-        found = f"{part} of {wanted} general tokens, where one of its examples has {mean:.0f}"
+        found = f"{part} of {budget} general tokens, where one of its examples has {mean:.0f}"
         valid = "a larger share, more general tokens, or no such source"
         raise CorpusError("this share rounds to no example", place=f"[[mix.sources]] {pool.source.label}", found=found, valid=valid)
 
 
-def _missing(plan: Plan, place: str, have: int, part: int, wanted: int, left_out: Counter[str]) -> CorpusError:
+def _missing(plan: Plan, place: str, have: int, part: int, budget: int, left_out: Counter[str]) -> CorpusError:
     """What is missing, and what could be had. Rounded down, so that what is offered can be had."""
     config = plan.config
     if config.general_tokens is not None:
-        thing, offered = "general data", f"general_tokens = {have * wanted // part} at most"
+        thing, offered = "general data", f"general_tokens = {have * budget // part} at most"
     else:
         thing, offered = "general data for this ratio", f"a ratio of {math.floor(1000 * config.ratio * have / part) / 1000:.3f} at most"
     gone = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
     found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(gone)})" if gone else "")
-    more = "more general files" if part == wanted else "more of this source, a smaller share"
-    return CorpusError(f"not enough {thing}", place=place, found=found, valid=f"{more}, or {offered}")
+    remedy = "more general files" if part == budget else "more of this source, a smaller share"
+    return CorpusError(f"not enough {thing}", place=place, found=found, valid=f"{remedy}, or {offered}")
 
 
 def draw_general(
-    plan: Plan, tokens: Tokens, segments: set[str], wanted: int, spool: Spool, aside: Path, left_out: Counter[str]
+    plan: Plan, tokens: Tokens, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[Drawn, list[dict[str, int]]]:
-    """Spool general examples worth `wanted` tokens; each source's counts are those of mix.json. Raises CorpusError with what is missing."""
+    """Spool general examples worth `budget` tokens; each source's counts are those of mix.json. Raises CorpusError with what is missing."""
     drawn = Drawn()
     with ExitStack() as stack:
         pools = [stack.enter_context(Pool(s, aside / f"pool-{i}")) for i, s in enumerate(plan.general)]
         numbered = list(enumerate(pools))
         if any(s.share is not None for s in plan.general):
-            for (i, pool), part in zip(numbered, parts_of(wanted, plan.general), strict=True):
-                if wanted:
-                    _check_part(plan, pool, part, wanted, tokens)
+            for (i, pool), part in zip(numbered, parts_of(budget, plan.general), strict=True):
+                if budget:
+                    _check_part(plan, pool, part, budget, tokens)
                 draw = _Draw(plan, [(i, pool)], f"general {plan.seed} {pool.source.label}")
                 have = draw.until(part, tokens, segments, spool, drawn, left_out)
                 if have < part:
-                    raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, wanted, left_out)
+                    raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, budget, left_out)
                 drawn.tokens += have
         else:
-            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(wanted, tokens, segments, spool, drawn, left_out)
-            if drawn.tokens < wanted:
+            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokens, segments, spool, drawn, left_out)
+            if drawn.tokens < budget:
                 place = ", ".join(str(s.path) for s in plan.general)
-                raise _missing(plan, place, drawn.tokens, wanted, wanted, left_out)
+                raise _missing(plan, place, drawn.tokens, budget, budget, left_out)
         return drawn, [{"lines": p.lines, "usable": len(p), "used": p.used, "tokens": p.tokens} for p in pools]

@@ -85,7 +85,7 @@ def _groups(document: Document, kind: Kind, per: int) -> list[list[Segment]]:
 
 def _fitted(uses: list[tuple[Document, Kind]], per: int, limit: int, count: Count) -> list[Use]:
     """The examples of documents used in these ways. Those over the limit are split in halves until they fit, as each segment alone does."""
-    found: list[list[Unit]] = [[] for _ in uses]
+    units: list[list[Unit]] = [[] for _ in uses]
     split = [0] * len(uses)
     todo = [(i, g, False) for i, (document, kind) in enumerate(uses) for g in _groups(document, kind, per)]
     while todo:
@@ -94,15 +94,15 @@ def _fitted(uses: list[tuple[Document, Kind]], per: int, limit: int, count: Coun
         for i, group, halved in todo:
             n = group[0].tokens if len(group) == 1 else next(lengths)
             if n <= limit:
-                found[i].append(Unit(group, n))
+                units[i].append(Unit(group, n))
             else:
                 split[i] += not halved
                 over += [(i, half, True) for half in parts(group, 2)]
         todo = over
-    for units in found:
+    for document_units in units:
         # Halves are found later than what fitted at once.
-        units.sort(key=lambda u: u.segments[0].number)
-    return [Use(d, k, u, s) for (d, k), u, s in zip(uses, found, split, strict=True)]
+        document_units.sort(key=lambda u: u.segments[0].number)
+    return [Use(d, k, u, s) for (d, k), u, s in zip(uses, units, split, strict=True)]
 
 
 def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:

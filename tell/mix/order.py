@@ -17,22 +17,22 @@ from tell.mix.config import Order
 
 
 def _shuffled(items: Sequence[int], seed: str) -> array[int]:
-    out = array("I", items)
+    order = array("I", items)
     # The permutation depends on seed and length alone, so any mutable sequence will do.
-    shuffle: MutableSequence[int] = out
+    shuffle: MutableSequence[int] = order
     random.Random(seed).shuffle(shuffle)
-    return out
+    return order
 
 
 def spread(task: Sequence[int], general: Sequence[int]) -> array[int]:
     """The task examples at equal distances among the general ones: the i-th of T in the middle of the i-th of T equal parts."""
-    out, rest, total = array("I"), iter(general), len(task) + len(general)
+    order, rest, total = array("I"), iter(general), len(task) + len(general)
     for i, item in enumerate(task):
-        while len(out) < (2 * i + 1) * total // (2 * len(task)):
-            out.append(next(rest))
-        out.append(item)
-    out.extend(rest)
-    return out
+        while len(order) < (2 * i + 1) * total // (2 * len(task)):
+            order.append(next(rest))
+        order.append(item)
+    order.extend(rest)
+    return order
 
 
 def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int) -> array[int]:

@@ -11,16 +11,15 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
+from tell.corpus.directory import Corpus
 from tell.errors import CorpusError
 from tell.mix.config import Kind, Plan
 from tell.mix.counting import counted
 from tell.mix.granularity import Document, Segment, assign, joined
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import Tokens
-from tell.records import Example, Pair, iter_pairs
+from tell.records import Example, Pair
 from tell.spool import BATCH, Spool
 from tell.text.normalise import letters
 
@@ -29,20 +28,15 @@ LEAK_LETTERS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Corpus:
-    """A corpus as it is mixed: its directory, the name its examples carry, and its corpus.json."""
+class NamedCorpus:
+    """A corpus and the name that its examples carry."""
 
-    path: Path
+    corpus: Corpus
     name: str
-    report: dict[str, Any]
-
-    @property
-    def pairs(self) -> Path:
-        return self.path / "pairs.jsonl"
 
     def whole(self, doc: str) -> bool:
         """Whether a document is one: where nothing parted the lines, blocks of them stand in for documents."""
-        blocks = any(d.startswith("blocks of ") for d in self.report.get("documents", []))
+        blocks = any(d.startswith("blocks of ") for d in self.corpus.report.get("documents", []))
         return not (blocks and doc.rpartition("/")[2].startswith("block-"))
 
 
@@ -81,16 +75,16 @@ class _Read:
     trained: list[int] = dataclasses.field(default_factory=list)
 
 
-def read_known(corpora: list[Corpus]) -> Known:
+def read_known(corpora: list[NamedCorpus]) -> Known:
     known = Known()
-    for corpus in corpora:
-        for p in iter_pairs(corpus.pairs):
+    for named in corpora:
+        for p in named.corpus.pairs():
             for held, text in zip(known.held, (p.source, p.target), strict=True):
-                found = letters(text)
-                if len(found) >= LEAK_LETTERS:
-                    known.segments.add(found)
-                if p.split != "train" and found:
-                    held.add(found)
+                text_letters = letters(text)
+                if len(text_letters) >= LEAK_LETTERS:
+                    known.segments.add(text_letters)
+                if p.split != "train" and text_letters:
+                    held.add(text_letters)
     return known
 
 
@@ -99,7 +93,7 @@ def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> 
 
 
 def _batches(
-    plan: Plan, corpora: list[Corpus], known: Known, read: _Read, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
+    plan: Plan, corpora: list[NamedCorpus], known: Known, read: _Read, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
 ) -> Iterator[list[Example]]:
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
     seen: set[bytes] = set()
@@ -111,11 +105,9 @@ def _batches(
         queue.append(batch)
         return [_example(plan.anchor, f"{corpora[c].name}/{p.doc}", str(p.line), p.source, p.target) for c, p in batch]
 
-    for number, corpus in enumerate(corpora):
+    for number, named in enumerate(corpora):
         read.trained.append(0)
-        for p in iter_pairs(corpus.pairs):
-            if p.split != "train":
-                continue
+        for p in named.corpus.pairs("train"):
             read.trained[number] += 1
             # Digests: the pairs themselves would be most of the memory.
             digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
@@ -133,7 +125,7 @@ def _batches(
         yield ready()
 
 
-def _read(plan: Plan, tokens: Tokens, corpora: list[Corpus], known: Known, spool: Spool, left_out: Counter[str]) -> _Read:
+def _read(plan: Plan, tokens: Tokens, corpora: list[NamedCorpus], known: Known, spool: Spool, left_out: Counter[str]) -> _Read:
     read = _Read()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
@@ -157,7 +149,7 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: Plan, tokens: Tokens, corpora: list[Corpus], known: Known, spool: Spool, left_out: Counter[str]) -> Task:
+def read_task(plan: Plan, tokens: Tokens, corpora: list[NamedCorpus], known: Known, spool: Spool, left_out: Counter[str]) -> Task:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
     read = _read(plan, tokens, corpora, known, spool, left_out)
     if not read.tokens:
@@ -240,7 +232,7 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
 
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}
-    made: list[tuple[int, int, int]] = []
+    examples: list[tuple[int, int, int]] = []
     uses = assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
     for use in uses:
         kind = kinds.setdefault(use.kind, Counter())
@@ -253,18 +245,18 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
             line = first.number
             if last is not first:
                 line = spool.add(_example(plan.anchor, name, f"{first.line}-{last.line}", *joined(unit.segments)).line())
-            made.append((first.number, use.document.index, line))
+            examples.append((first.number, use.document.index, line))
             kind.update(examples=1, tokens=unit.tokens)
             corpora[read.names[name][0]].update(examples=1, tokens=unit.tokens)
     total = sum(c["tokens"] for c in corpora)
-    if not made:
+    if not examples:
         least = next(assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
         raise _too_small(plan, least.tokens)
     for k, share in shares.items():
         if not kinds[k]:
             found, valid = f"{k} = {share:g} of {total} task tokens", "a larger share, more documents, or no such share"
             raise CorpusError("this share rounds to no example", place=place, found=found, valid=valid)
-    made.sort()
-    plain = array("I", [line for _, _, line in made])
-    made.sort(key=lambda m: m[1])
-    return Task(array("I", [line for _, _, line in made]), plain, total, corpora, kinds)
+    examples.sort()
+    plain = array("I", [line for _, _, line in examples])
+    examples.sort(key=lambda m: m[1])
+    return Task(array("I", [line for _, _, line in examples]), plain, total, corpora, kinds)

@@ -6,15 +6,20 @@ A driver is named by an entry point of the group `tellmt.engines`; the drivers t
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib import metadata
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tell.errors import BadInput, suggestion
+from tell.errors import BadInput, EngineError, suggestion
 from tell.model.base import Base
+from tell.paths import cache_dir
+
+# The group of entry points, and the distribution whose own version is no part of an engine's: what it translates does not change with every release.
+GROUP, OWN_DISTRIBUTION = "tellmt.engines", "tellmt"
 
 
 class Decoding(BaseModel):
@@ -33,8 +38,31 @@ class Decoding(BaseModel):
         return int(source_tokens * self.length_factor) + self.length_extra
 
 
-# Of the models that the engine ct2 runs on. Raised when what is written changes for the same weights: what was made with others is not taken for theirs.
-CT2_FORMAT = 2
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineTraits:
+    """What callers must know of an engine before it is started: the class attribute `traits` of its driver, which is read without making one.
+
+    A driver without the attribute has the defaults: they suit a server that batches what it is given by itself.
+    """
+
+    # Distributions that decide the output beside the driver's own; the version of the first that is installed is part of the engine's version.
+    libraries: tuple[str, ...] = ()
+    # Number of the format in which the driver writes the models that it makes of bases and adapters. Raised when what is written changes for the same
+    # weights, so that outputs of other models are not taken for those of the new ones.
+    model_format: int | None = None
+    # Folder of the cache where it keeps the models that it makes of adapters, each in a directory `*-<hash of the weights>`.
+    model_folder: str | None = None
+    # It runs one batch of one adapter from start to end, and begins nothing meanwhile. Others fill places as they fall free, in order of arrival.
+    whole_batches: bool = False
+    # Distinct adapters that one batch can hold.
+    adapters_per_batch: int = sys.maxsize
+    # What suits translating a file: segments in one call of `generate`, and calls at once. One or more wait while one runs.
+    segments_per_call: int = 64
+    calls_at_once: int = 3
+    # What suits scoring: segments in a call of `generate` that is made when the one before it has ended, a step of the progress bar.
+    segments_per_step: int = 32
+    # It starts in less time than it takes to translate a dev split: asking again later costs less than translating what may not be needed.
+    starts_quickly: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,12 +133,15 @@ class Engine(Protocol):
     `start` raises MissingExtra or EngineError. `load` raises AdapterError and leaves the loaded ones as they were. Adapters
     are known by the id of their content, so an id never changes its meaning; `generate` with None runs the bare base.
     Cancelling `generate` stops the work for its prompts. When what computes is gone, `healthy` is False within a second or so,
-    calls under way raise EngineError, and `close` still ends what is left.
+    calls under way raise EngineError, and `close` still ends what is left. `traits` is an attribute of the class, which callers read by `traits_of`:
+    drivers that were written before it was part of the protocol need not have it.
     """
 
     name: str
     base: Base
 
+    @property
+    def traits(self) -> EngineTraits: ...
     async def start(self) -> None: ...
     async def load(self, adapter_id: str, path: Path) -> None: ...
     async def unload(self, adapter_id: str) -> None: ...
@@ -120,12 +151,27 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
+def _entry_point(name: str) -> metadata.EntryPoint | None:
+    return next((e for e in metadata.entry_points(group=GROUP) if e.name == name), None)
+
+
+def _driver(entry: metadata.EntryPoint) -> Any:
+    """The driver's class. Raises EngineError when it cannot be imported."""
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as e:
+        raise EngineError("the engine's driver cannot be imported", place=f"{entry.name} = {entry.value}", found=f"{type(e).__name__}: {e}") from None
+
+
 def engine_names() -> list[str]:
-    return sorted({e.name for e in entry_points(group="tellmt.engines")})
+    return sorted({e.name for e in metadata.entry_points(group=GROUP)})
 
 
 def choose_engine(name: str) -> str:
-    """The driver's name; `auto` is vLLM where it and a GPU are present, and ctranslate2 otherwise."""
+    """The driver's name; `auto` is vLLM where it and a GPU are present, and ctranslate2 otherwise.
+
+    `auto` names its two drivers here, not in their traits: it must be decided without importing whatever other packages have installed.
+    """
     names = engine_names()
     if name == "auto":
         from tell.extras import has_gpu, installed
@@ -136,9 +182,56 @@ def choose_engine(name: str) -> str:
     return name
 
 
+def traits_of(driver: object) -> EngineTraits:
+    """The traits of a driver's class or of an engine; the defaults for one that has none."""
+    traits = getattr(driver, "traits", None)
+    return traits if isinstance(traits, EngineTraits) else EngineTraits()
+
+
+def engine_traits(name: str) -> EngineTraits:
+    """The traits of the driver of this name; the defaults when there is none. Raises EngineError when it cannot be imported."""
+    entry = _entry_point(name)
+    return EngineTraits() if entry is None else traits_of(_driver(entry))
+
+
+def _installed_version(distributions: Sequence[str]) -> str:
+    """The version of the first of these that is installed; empty when none is."""
+    for distribution in distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def engine_version(name: str) -> str:
+    """What decides an engine's output beside the base and the prompts, as text for keys: an upgraded engine never reuses what the older one translated.
+
+    The version of the driver's library, of the models it makes where it does, and of the driver's distribution where that is not this one. Empty when
+    nothing is known: for a server elsewhere, and where the library is not installed (starting the engine says so).
+    """
+    entry = _entry_point(name)
+    if entry is None:
+        return ""
+    traits = engine_traits(name)
+    version = _installed_version(traits.libraries)
+    if version and traits.model_format is not None:
+        version = f"{version}, models of format {traits.model_format}"
+    if entry.dist is not None and entry.dist.name != OWN_DISTRIBUTION:
+        version = ", ".join(filter(None, (f"{entry.dist.name} {entry.dist.version}", version)))
+    return version
+
+
+def converted_models(name: str, weights: str) -> list[Path]:
+    """The directories in which an engine keeps models that it made of an adapter, known by `tell.adapter.card.weights_of`."""
+    folder = engine_traits(name).model_folder
+    return sorted((cache_dir() / folder).glob(f"*-{weights}")) if folder else []
+
+
 def open_engine(name: str, options: EngineOptions) -> Engine:
-    """A driver that is not started yet."""
-    chosen = choose_engine(name)
-    driver = next(e for e in entry_points(group="tellmt.engines") if e.name == chosen).load()
-    engine: Engine = driver(options)
+    """A driver that is not started yet. Raises BadInput when there is none of this name, EngineError when it cannot be imported."""
+    entry = _entry_point(choose_engine(name))
+    if entry is None:
+        raise BadInput("unknown engine", place="--engine", found=name, valid=suggestion(name, [*engine_names(), "auto"]))
+    engine: Engine = _driver(entry)(options)
     return engine

@@ -1,4 +1,4 @@
-"""Segments to translations through an engine: what scoring, batch files and the service have in common."""
+"""Segments to translations through an engine: what scoring, the looks at the dev split, batch files and the service have in common."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling
 from tell.model.tokenizer import Tokens
 from tell.text.hypothesis import Hypothesis
+
+# A penalty above this makes an engine avoid words that every sentence needs.
+MAX_PENALTY = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,30 +26,50 @@ class Translator:
     adapter_id: str | None
     max_context: int
 
-    def prompt(self, source: str, sampling: Sampling | None = None) -> Prompt:
-        """The prompt of one segment. Raises RequestError when it and its translation cannot fit in the context."""
+    def prompt(self, source: str, sampling: Sampling | None = None, penalty_factor: float = 1.0) -> Prompt:
+        """The prompt of one segment; `penalty_factor` multiplies the adapter's own repetition penalty.
+
+        Raises RequestError when the prompt and its translation cannot fit in the context.
+        """
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
         room = self.max_context - len(ids)
-        wanted = self.decoding.max_tokens(source_tokens)
+        max_tokens = self.decoding.max_tokens(source_tokens)
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        if room < min(wanted, source_tokens + self.decoding.length_extra):
+        if room < min(max_tokens, source_tokens + self.decoding.length_extra):
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
-        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty, sampling)
+        penalty = self.decoding.repetition_penalty
+        if penalty_factor != 1.0:
+            penalty = min(MAX_PENALTY, penalty * penalty_factor)
+        return Prompt(tuple(ids), min(max_tokens, room), "\n" not in source, penalty, sampling)
+
+    def refusal(self, segment: str) -> RequestError | None:
+        """Why the segment cannot be translated; None where its prompt fits in the context."""
+        try:
+            self.prompt(segment)
+        except RequestError as e:
+            return e
+        return None
 
     async def translate(self, segments: Sequence[str], sampling: Sampling | None = None) -> list[Hypothesis]:
         """One hypothesis per segment, in order; blank segments come back as they are, without touching the engine."""
-        wanted = [i for i, s in enumerate(segments) if s.strip()]
-        out = [Hypothesis(s, 0, False) for s in segments]
-        if not wanted:
-            return out
-        prompts = [self.prompt(segments[i].strip(), sampling) for i in wanted]
-        for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
-            out[i] = self.hypothesis(segments[i], g)
-        return out
+        filled = [i for i, s in enumerate(segments) if s.strip()]
+        hypotheses = [Hypothesis(s, 0, False) for s in segments]
+        if not filled:
+            return hypotheses
+        prompts = [self.prompt(segments[i].strip(), sampling) for i in filled]
+        for i, generation in zip(filled, await self.engine.generate(prompts, self.adapter_id), strict=True):
+            hypotheses[i] = self.hypothesis(segments[i], generation)
+        return hypotheses
+
+    async def translate_fitting(self, segments: Sequence[str]) -> list[Hypothesis | RequestError]:
+        """`translate`, with the refusal in the place of each segment that does not fit in the context."""
+        refusals = [self.refusal(s.strip()) for s in segments]
+        hypotheses = iter(await self.translate([s for s, refusal in zip(segments, refusals, strict=True) if refusal is None]))
+        return [next(hypotheses) if refusal is None else refusal for refusal in refusals]
 
     def hypothesis(self, segment: str, generation: Generation) -> Hypothesis:
-        """What the engine made of the segment's prompt, as its translation."""
+        """The engine's output for the segment's prompt, as its translation."""
         text = self.anchor.strip(generation.text).strip()
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()

@@ -27,8 +27,8 @@ def _reason(why: str) -> str:
 
 
 def _chrf(scores: dict[str, Any]) -> str:
-    found = scores.get("adapter", {}).get("chrf", {}).get("score")
-    return f"{found:.1f}" if isinstance(found, (int, float)) else ""
+    score = scores.get("adapter", {}).get("chrf", {}).get("score")
+    return f"{score:.1f}" if isinstance(score, (int, float)) else ""
 
 
 @registry.command("list", cls=Command)
@@ -59,9 +59,9 @@ def list_adapters(no_shipped: bool) -> None:
             row |= {"pair": "", "base": "", "dev_chrf2": "", "passed": None, "problem": str(e)}
         adapters.append(row)
     served = {s.pair for s in states if s.live}
-    for pair, one in shipped_adapters(no_shipped).items():
-        row = {"id": one.id, "aliases": [], "shipped": True, "in_use": pair not in served, "problem": None, "pair": pair}
-        adapters.append({**row, "base": one.card.base.id, "dev_chrf2": "", "passed": None})
+    for pair, shipped in shipped_adapters(no_shipped).items():
+        row = {"id": shipped.id, "aliases": [], "shipped": True, "in_use": pair not in served, "problem": None, "pair": pair}
+        adapters.append({**row, "base": shipped.card.base.id, "dev_chrf2": "", "passed": None})
     adapters.sort(key=lambda r: (r["pair"], not r["in_use"], r["shipped"], r["id"]))
 
     def shown() -> Any:
@@ -85,11 +85,11 @@ def show(id: str) -> None:
     from tell.registry.registry import Registry
 
     store = Registry()
-    own = {s.id: s for s in shipped_adapters().values() if s.id.startswith(id)}
-    hits = {i for i in store.ids() if i.startswith(id)} | set(own)
-    if own and len(hits) > 1:
+    shipped = {s.id: s for s in shipped_adapters().values() if s.id.startswith(id)}
+    hits = {i for i in store.ids() if i.startswith(id)} | set(shipped)
+    if shipped and len(hits) > 1:
         raise RegistryError("not exactly one adapter has this id", place=store.place, found=f"{id} ({len(hits)} match, shipped ones among them)")
-    adapter = next(iter(own.values())).open() if own else store.adapter(store.find(id))
+    adapter = next(iter(shipped.values())).open() if shipped else store.adapter(store.find(id))
     card = adapter.card
 
     def shown() -> Any:
@@ -118,10 +118,10 @@ def promote(pair: str, id: str, why: str) -> None:
     from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
-    before, found = store.state(pair), store.find(id)
-    state = store.promote(pair, found, reason)
-    already = before.live == found and before.generation == state.generation
-    say(f"{state.pair}: {found[:12]} " + ("is already live" if already else f"is live, generation {state.generation}"))
+    before, adapter_id = store.state(pair), store.find(id)
+    state = store.promote(pair, adapter_id, reason)
+    already = before.live == adapter_id and before.generation == state.generation
+    say(f"{state.pair}: {adapter_id[:12]} " + ("is already live" if already else f"is live, generation {state.generation}"))
     emit(state.model_dump())
 
 
@@ -134,9 +134,9 @@ def rollback(pair: str, why: str, no_shipped: bool) -> None:
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
-    own = shipped_adapters(no_shipped).get(str(parse_pair(pair, "PAIR")))
-    state = Registry().rollback(pair, _reason(why), to_none=own is not None)
-    again = f"{state.live[:12]} is live again" if state.live else f"none is live; the shipped {own.id[:12] if own else ''} answers"
+    shipped = shipped_adapters(no_shipped).get(str(parse_pair(pair, "PAIR")))
+    state = Registry().rollback(pair, _reason(why), to_none=shipped is not None)
+    again = f"{state.live[:12]} is live again" if state.live else f"none is live; the shipped {shipped.id[:12] if shipped else ''} answers"
     say(f"{state.pair}: {again}, generation {state.generation}")
     emit(state.model_dump())
 
@@ -196,16 +196,17 @@ def prune(keep_days: float, keep: int, dry_run: bool) -> None:
     from tell.registry.registry import Registry
 
     store = Registry()
-    gone = store.prune(keep_days, keep, dry_run)
-    size = sum(one.size for one in gone)
+    removed = store.prune(keep_days, keep, dry_run)
+    size = sum(a.size for a in removed)
 
     def shown() -> Any:
-        rows = [[one.pair, one.id[:12], f"{one.size / 1e6:.1f}", f"{one.idle / 86400:.1f}"] for one in gone]
+        rows = [[a.pair, a.id[:12], f"{a.size / 1e6:.1f}", f"{a.idle / 86400:.1f}"] for a in removed]
         return table("", ["pair", "id", "MB", "days unused"], rows) if rows else None
 
-    emit({"root": store.place, "dry_run": dry_run, "bytes": size, "adapters": [{"id": one.id, "pair": one.pair, "bytes": one.size} for one in gone]}, shown)
-    many = f"{len(gone)} adapter" + "s" * (len(gone) != 1)
-    say(f"{many} {'would be removed' if dry_run else 'removed'}, {size / 1e6:.1f} MB" if gone else "nothing to remove")
+    entries = [{"id": a.id, "pair": a.pair, "bytes": a.size} for a in removed]
+    emit({"root": store.place, "dry_run": dry_run, "bytes": size, "adapters": entries}, shown)
+    many = f"{len(removed)} adapter" + "s" * (len(removed) != 1)
+    say(f"{many} {'would be removed' if dry_run else 'removed'}, {size / 1e6:.1f} MB" if removed else "nothing to remove")
 
 
 @registry.command("export", cls=Command)
@@ -254,8 +255,8 @@ def log(pair: str | None) -> None:
     store = Registry()
     entries = store.log()
     if pair is not None:
-        wanted = str(parse_pair(pair))
-        entries = [e for e in entries if e.get("pair") == wanted]
+        normalised = str(parse_pair(pair))
+        entries = [e for e in entries if e.get("pair") == normalised]
 
     def shown() -> Any:
         if not entries:

@@ -64,7 +64,7 @@ class Directory:
     # States
 
     def stamps(self) -> dict[str, Stamp]:
-        out = {}
+        stamps = {}
         with os.scandir(self.home / "pairs") as entries:
             for entry in entries:
                 if entry.name.endswith(".json") and not entry.name.startswith("."):
@@ -73,8 +73,8 @@ class Directory:
                     except FileNotFoundError:
                         continue
                     # A rename makes a new inode, so equal stamps mean equal content.
-                    out[entry.name.removesuffix(".json").replace("--", ":")] = (info.st_ino, info.st_mtime_ns, info.st_size)
-        return out
+                    stamps[entry.name.removesuffix(".json").replace("--", ":")] = (info.st_ino, info.st_mtime_ns, info.st_size)
+        return stamps
 
     def slugs(self) -> list[str]:
         return sorted(p.stem for p in (self.home / "pairs").glob("*.json") if not p.name.startswith("."))
@@ -92,27 +92,27 @@ class Directory:
     def change(self, pair: LanguagePair, step: Step, needs: str | None = None) -> PairState:
         with self._lock():
             old = self.read(pair.slug) or PairState(pair=str(pair))
-            if (made := step(old)) is None:
+            if (change := step(old)) is None:
                 return old
             if needs is not None:
                 # It was verified before the lock was had.
                 self.path(needs)
-            new, entry = made
+            new, entry = change
             write_json(self.home / "pairs" / f"{pair.slug}.json", new.dump())
             self._append(changed(new, entry))
         return new
 
     def log(self) -> list[Entry]:
         path = self.home / "log.jsonl"
-        out: list[Entry] = []
+        entries: list[Entry] = []
         # What follows the last line feed is a line still being written.
         for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else [], 1):
             try:
                 entry = json.loads(line)
             except (ValueError, RecursionError):
                 entry = None
-            out.append(entry if isinstance(entry, dict) else {"event": "unreadable", "line": number})
-        return out
+            entries.append(entry if isinstance(entry, dict) else {"event": "unreadable", "line": number})
+        return entries
 
     # Adapters
 
@@ -144,24 +144,24 @@ class Directory:
                 self._append(signed(entry))
 
     def held(self) -> dict[str, Held]:
-        out = {}
+        held = {}
         for id in filter(is_id, self.ids()):
             files = [p.lstat() for p in (self.home / "adapters" / id).glob("*")]
             card = self.home / "adapters" / id / CARD
             newest = (card if os.path.lexists(card) else self.home / "adapters" / id).lstat().st_mtime
-            out[id] = Held(newest, sum(f.st_size for f in files))
-        return out
+            held[id] = Held(newest, sum(f.st_size for f in files))
+        return held
 
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:
         adapters = self.home / "adapters"
         with self._lock():
             chosen = choose()
             old = [p for p in adapters.glob(".*") if time.time() - p.lstat().st_mtime > LEFTOVER]
-            for one in chosen:
+            for unused in chosen:
                 # Out of sight in one step; a reader that has it open goes on reading what it opened.
-                aside = Path(tempfile.mkdtemp(dir=adapters, prefix=f".{one.id}.old."))
-                os.replace(adapters / one.id, aside / one.id)
-                self._append(pruned(one))
+                aside = Path(tempfile.mkdtemp(dir=adapters, prefix=f".{unused.id}.old."))
+                os.replace(adapters / unused.id, aside / unused.id)
+                self._append(pruned(unused))
                 old.append(aside)
         for path in old:
             if path.is_dir() and not path.is_symlink():

@@ -97,12 +97,12 @@ class ObjectStore:
     def _soon(self, work: Callable[[Any], T], seconds: float | None = None) -> T:
         """What `work` makes of the driver, in time: a store that swallows every packet would else hold its caller for many minutes."""
         fs = self._open()[0]
-        out: list[T] = []
+        results: list[T] = []
         failed: list[BaseException] = []
 
         def run() -> None:
             try:
-                out.append(work(fs))
+                results.append(work(fs))
             except BaseException as e:
                 failed.append(e)
 
@@ -114,9 +114,9 @@ class ObjectStore:
         with self._errors():
             if failed:
                 raise failed[0]
-            if not out:
+            if not results:
                 raise RegistryError("the object store does not answer", place=self.place, found=f"nothing within {seconds:.0f} s")
-        return out[0]
+        return results[0]
 
     def listing(self, *folder: str) -> dict[str, int]:
         """Everything below a folder: its path inside the folder, and its bytes."""
@@ -128,10 +128,10 @@ class ObjectStore:
             return fs.find(start, detail=True)
 
         try:
-            found = self._soon(work)
+            infos = self._soon(work)
         except FileNotFoundError:
             return {}
-        return {path.lstrip("/").removeprefix(start.lstrip("/") + "/"): int(info.get("size") or 0) for path, info in found.items()}
+        return {path.lstrip("/").removeprefix(start.lstrip("/") + "/"): int(info.get("size") or 0) for path, info in infos.items()}
 
     def read(self, *path: str) -> bytes:
         raw: bytes = self._soon(lambda fs: fs.cat_file(self._at(path)))
@@ -142,15 +142,15 @@ class ObjectStore:
         full = {self._at((folder, path)): path for path in paths}
         if not full:
             return {}
-        found = self._soon(lambda fs: fs.cat(list(full), on_error="return"), PATIENCE + len(full))
-        got = {at.lstrip("/"): raw for at, raw in found.items()}
-        out = {}
+        contents = self._soon(lambda fs: fs.cat(list(full), on_error="return"), PATIENCE + len(full))
+        by_path = {at.lstrip("/"): raw for at, raw in contents.items()}
+        read = {}
         for at, path in full.items():
-            raw = got.get(at.lstrip("/"))
+            raw = by_path.get(at.lstrip("/"))
             if isinstance(raw, BaseException) and not isinstance(raw, FileNotFoundError):
                 raise self._error(raw)
-            out[path] = raw if isinstance(raw, bytes) else None
-        return out
+            read[path] = raw if isinstance(raw, bytes) else None
+        return read
 
     def create(self, *path: str, data: bytes) -> bool:
         """Create an object that must not exist; whether it was created. Its bytes must be unlike any other writer's."""

@@ -61,42 +61,42 @@ class Remote:
 
     def _generations(self, *slug: str) -> dict[str, list[int]]:
         """The generations of every pair, or of one, ascending."""
-        out: dict[str, list[int]] = {}
+        by_slug: dict[str, list[int]] = {}
         for path in self.objects.listing("pairs", *slug):
             of, _, name = "/".join((*slug, path)).partition("/")
             if (generation := _generation(name)) is not None:
-                out.setdefault(of, []).append(generation)
-        return {of: sorted(found) for of, found in sorted(out.items())}
+                by_slug.setdefault(of, []).append(generation)
+        return {of: sorted(numbers) for of, numbers in sorted(by_slug.items())}
 
     def stamps(self) -> dict[str, Stamp]:
-        found = self._generations()
-        if not found:
+        by_slug = self._generations()
+        if not by_slug:
             raise FileNotFoundError(f"no pairs in {self.place}")
-        return {slug.replace("--", ":"): (generations[-1], 1, 0) for slug, generations in found.items()}
+        return {slug.replace("--", ":"): (generations[-1], 1, 0) for slug, generations in by_slug.items()}
 
     def slugs(self) -> list[str]:
         return list(self._generations())
 
     def read(self, slug: str) -> PairState | None:
-        found = self._generations(slug).get(slug)
-        if not found:
+        generations = self._generations(slug).get(slug)
+        if not generations:
             return None
-        name = f"{found[-1]:010}.json"
+        name = f"{generations[-1]:010}.json"
         place = f"{self.place}/pairs/{slug}/{name}"
         try:
             state = parse_state(json.loads(self.objects.read("pairs", slug, name))["state"], place)
         except (ValueError, TypeError, KeyError, RecursionError, FileNotFoundError) as e:
             raise RegistryError("the state of this pair cannot be read", place=place, found=repr(e)) from None
-        if state.generation != found[-1]:
+        if state.generation != generations[-1]:
             raise RegistryError("the state of this pair is of another generation than its name", place=place, found=state.generation)
         return state
 
     def change(self, pair: LanguagePair, step: Step, needs: str | None = None) -> PairState:
         self.writable()
         old = self.read(pair.slug) or PairState(pair=str(pair))
-        if (made := step(old)) is None:
+        if (change := step(old)) is None:
             return old
-        new, entry = made
+        new, entry = change
         self._next(pair, new, entry)
         if needs is not None and needs not in self.ids():
             # Pruned between the look and the change; whoever prunes looks at the states once more, but may have done so just before.
@@ -119,7 +119,7 @@ class Remote:
 
     def log(self) -> list[Entry]:
         """By time; the changes of one pair by generation, whatever its writers' clocks said. Costs one request per entry."""
-        out: list[tuple[str, int, Entry]] = []
+        dated: list[tuple[str, int, Entry]] = []
         for folder in ("log", "pairs"):
             latest: dict[str, str] = {}
             # Names of other kinds are somebody else's objects.
@@ -133,8 +133,8 @@ class Remote:
                 when = str(entry.get("time", ""))
                 if folder == "pairs":
                     when = latest[slug] = max(latest.get(slug, ""), when)
-                out.append((when, _generation(name) or 0, entry))
-        return [entry for _, _, entry in sorted(out, key=lambda o: o[:2])]
+                dated.append((when, _generation(name) or 0, entry))
+        return [entry for _, _, entry in sorted(dated, key=lambda o: o[:2])]
 
     # Adapters
 
@@ -174,9 +174,9 @@ class Remote:
             # The card first: what is not there is told at the least cost.
             for name in (CARD, CONFIG, WEIGHTS):
                 self._fetch(id, name, aside / name)
-            found = open_adapter(aside)
-            if found.id != id:
-                raise RegistryError("the adapter's content does not have the hash it is named by", place=f"{self.place}/adapters/{id}", found=found.id)
+            adapter = open_adapter(aside)
+            if adapter.id != id:
+                raise RegistryError("the adapter's content does not have the hash it is named by", place=f"{self.place}/adapters/{id}", found=adapter.id)
 
     def _fetch(self, id: str, name: str, to: Path) -> None:
         place = f"{self.place}/adapters/{id}"
@@ -222,19 +222,19 @@ class Remote:
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:
         """Card first, so that it is gone in one step; then the states are read again, and a card that one of them names by now is put back."""
         self.writable()
-        out = []
-        for one in choose():
-            card = self.objects.read("adapters", one.id, CARD)
-            self.objects.remove("adapters", one.id, CARD)
-            if any(one.id in state.named() for slug in self.slugs() if (state := self.read(slug))):
-                self.objects.write("adapters", one.id, CARD, data=card)
+        removed = []
+        for unused in choose():
+            card = self.objects.read("adapters", unused.id, CARD)
+            self.objects.remove("adapters", unused.id, CARD)
+            if any(unused.id in state.named() for slug in self.slugs() if (state := self.read(slug))):
+                self.objects.write("adapters", unused.id, CARD, data=card)
                 continue
-            for name in self.objects.listing("adapters", one.id):
-                self.objects.remove("adapters", one.id, name)
-            self._note(pruned(one))
-            self.forget(one.id)
-            out.append(one)
-        return out
+            for name in self.objects.listing("adapters", unused.id):
+                self.objects.remove("adapters", unused.id, name)
+            self._note(pruned(unused))
+            self.forget(unused.id)
+            removed.append(unused)
+        return removed
 
     def forget(self, id: str) -> bool:
         mirror = self.home / "adapters" / id

@@ -24,7 +24,7 @@ def unused(held: Mapping[str, Held], states: Sequence[PairState], log: Sequence[
 
     What a later change took the place of was live until then. An adapter whose adding is not in the log counts from its file's time.
     """
-    last = {id: one.since for id, one in held.items()}
+    last = {id: adapter.since for id, adapter in held.items()}
     pairs: dict[str, str] = {}
     for entry in log:
         moment = _when(entry)
@@ -34,8 +34,9 @@ def unused(held: Mapping[str, Held], states: Sequence[PairState], log: Sequence[
                 if moment is not None:
                     last[id] = max(last[id], moment)
     named = {id for state in states for id in state.named()}
-    out = []
+    removable = []
     for pair in sorted({pairs.get(id, "") for id in held}):
         newest = sorted((id for id in held if pairs.get(id, "") == pair), key=lambda id: (-last[id], id))
-        out += [Unused(id, pair, held[id].size, now - last[id]) for id in newest[keep:] if id not in named and now - last[id] > max(seconds, NEVER_YOUNGER)]
-    return sorted(out, key=lambda one: (-one.idle, one.id))
+        old = [id for id in newest[keep:] if id not in named and now - last[id] > max(seconds, NEVER_YOUNGER)]
+        removable += [Unused(id, pair, held[id].size, now - last[id]) for id in old]
+    return sorted(removable, key=lambda adapter: (-adapter.idle, adapter.id))

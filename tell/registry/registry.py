@@ -23,14 +23,14 @@ from tell.registry.store import PairState as PairState
 
 def _store(where: Path | str | None) -> Store:
     """A URL (`s3://bucket/registry`) is an object store; `file://` is the directory it names, which has better locks than any object store."""
-    found = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
-    if isinstance(found, str) and "://" in found:
-        if not found.startswith("file://"):
+    place = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
+    if isinstance(place, str) and "://" in place:
+        if not place.startswith("file://"):
             from tell.registry.object_store import Remote
 
-            return Remote(found)
-        found = unquote(urlsplit(found).path)
-    return Directory(Path(found).expanduser().absolute())
+            return Remote(place)
+        place = unquote(urlsplit(place).path)
+    return Directory(Path(place).expanduser().absolute())
 
 
 class Registry:
@@ -71,8 +71,8 @@ class Registry:
 
     def state(self, pair: str) -> PairState:
         # Through parse_pair, so that a pair from outside can never name another path.
-        found = parse_pair(pair)
-        return self.store.read(found.slug) or PairState(pair=str(found))
+        normalised = parse_pair(pair)
+        return self.store.read(normalised.slug) or PairState(pair=str(normalised))
 
     def states(self) -> list[PairState]:
         return [state for slug in self.store.slugs() if (state := self.store.read(slug)) is not None]
@@ -102,13 +102,13 @@ class Registry:
 
     def _verified(self, id: str) -> Adapter:
         path = self.path(id)
-        found = open_adapter(path)
-        if found.id != id:
-            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(path), found=found.id)
+        adapter = open_adapter(path)
+        if adapter.id != id:
+            raise RegistryError("the adapter's content does not have the hash it is named by", place=str(path), found=adapter.id)
         # Engines look for other files too, pickles among them.
-        if more := sorted(set(os.listdir(path)) - {WEIGHTS, CONFIG, CARD}):
-            raise AdapterError("the directory holds files that are no part of an adapter", place=str(path), found=", ".join(map(repr, more)))
-        return found
+        if foreign := sorted(set(os.listdir(path)) - {WEIGHTS, CONFIG, CARD}):
+            raise AdapterError("the directory holds files that are no part of an adapter", place=str(path), found=", ".join(map(repr, foreign)))
+        return adapter
 
     def ids(self) -> list[str]:
         return self.store.ids()
@@ -145,8 +145,8 @@ class Registry:
 
         With `generation`, raises RegistryError when the pair has changed since its state had that generation.
         """
-        adapter, wanted = self.adapter(id), parse_pair(pair)
-        if parse_pair(adapter.card.pair) != wanted:
+        adapter, language_pair = self.adapter(id), parse_pair(pair)
+        if parse_pair(adapter.card.pair) != language_pair:
             raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
 
         def step(old: PairState) -> tuple[PairState, Entry] | None:
@@ -157,7 +157,7 @@ class Registry:
             new = old.model_copy(update={"live": id, "previous": old.live, "generation": old.generation + 1})
             return new, {"event": "promote", "id": id, "from": old.live, "why": why}
 
-        return self.store.change(wanted, step, needs=id)
+        return self.store.change(language_pair, step, needs=id)
 
     def rollback(self, pair: str, why: str, to_none: bool = False) -> PairState:
         """Swap live and previous. Raises RegistryError when there is no previous one, AdapterError when it is damaged.

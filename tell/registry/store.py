@@ -152,5 +152,5 @@ def changed(state: PairState, entry: Entry) -> Entry:
     return signed({"pair": state.pair, "generation": state.generation, **entry})
 
 
-def pruned(one: Unused) -> Entry:
-    return signed({"event": "prune", "pair": one.pair, "id": one.id, "why": f"not used for {one.idle / 86400:.1f} days"})
+def pruned(adapter: Unused) -> Entry:
+    return signed({"event": "prune", "pair": adapter.pair, "id": adapter.id, "why": f"not used for {adapter.idle / 86400:.1f} days"})

@@ -15,7 +15,7 @@ from tell.extras import need
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.select.pool import Kind
-from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, made, select_key
+from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, intact, open_inputs, select_key
 from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
@@ -28,11 +28,11 @@ def _percent(text: str | None) -> Decimal | None:
         raise RecipeError("not a number", place="--percent", found=text, valid="above 0, at most 100") from None
 
 
-def _only(given: dict[str, Any], what: str) -> str:
+def _only(options: dict[str, Any], what: str) -> str:
     """The one option of a group that was given."""
-    names = [name for name, value in given.items() if value not in (None, ())]
+    names = [name for name, value in options.items() if value not in (None, ())]
     if len(names) != 1:
-        raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(given))
+        raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(options))
     return names[0]
 
 
@@ -87,7 +87,7 @@ def select(
         raise RecipeError("a random choice has no clusters", place="--clusters", found=str(clusters), valid="--method ltd or centres")
     kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
     kind = kinds[which]
-    inputs = (text,) if text is not None else general or corpus
+    paths = (text,) if text is not None else general or corpus
     if pair is not None:
         for module in ("openpyxl", "lxml.etree"):
             need(module, "files")
@@ -96,7 +96,7 @@ def select(
     bare = method == "random" and tokens is None
     plan = Plan(
         kind,
-        inputs,
+        paths,
         Wanted(k, _percent(percent), tokens),
         method,
         clusters,
@@ -107,13 +107,13 @@ def select(
         None if pair is None else parse_pair(pair),
     )
     check_out(out, plan)
-    report = None if force else made(out, select_key(plan))
-    if report is None:
-        report = make(plan, out)
+    inputs = open_inputs(plan)
+    selection = None if force else intact(out, select_key(plan, inputs))
+    if selection is None:
+        selection = make(plan, inputs, out)
     else:
         say(f"{out}: unchanged, reused")
-    found = report
-    emit(report, lambda: _shown(found, out))
+    emit(selection, lambda: _shown(selection, out))
 
 
 def _shown(report: dict[str, Any], out: Path) -> Any:
@@ -121,12 +121,12 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
 
     rows = [[name, report[name]["items"], "" if report[name]["tokens"] is None else f"{report[name]['tokens']:,}"] for name in ("pool", "chosen")]
     shown = [table(f"{out}  {report['kind']}, {report['method']}, seed {report['seed']}", ["", "items", "tokens"], rows)]
-    if found := report["clusters"]:
-        sizes, away = [c["size"] for c in found["clusters"]], found["distance"]
+    if clusters := report["clusters"]:
+        sizes, away = [c["size"] for c in clusters["clusters"]], clusters["distance"]
         facts = [
-            ["clusters", f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} items, {found['without']} without a chosen one"],
+            ["clusters", f"{len(sizes)} of {min(sizes):,} to {max(sizes):,} items, {clusters['without']} without a chosen one"],
             ["distance to its centre", f"median {away['median']:.3f}, {away['min']:.3f} to {away['max']:.3f}"],
-            ["farthest item of the pool from any chosen one", f"{found['covering_radius']:.3f}"],
+            ["farthest item of the pool from any chosen one", f"{clusters['covering_radius']:.3f}"],
         ]
         shown.append(table("", ["", ""], facts))
     if report["pool"]["left_out"]:

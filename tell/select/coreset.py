@@ -68,13 +68,13 @@ def cluster(x: Any, clusters: int, seed: int) -> Clusters:
     return Clusters(rank[of], distance, [int(s) for s in sizes[order] if s])
 
 
-def centre_order(found: Clusters) -> Iterator[int]:
+def centre_order(clusters: Clusters) -> Iterator[int]:
     """The item nearest to each centre, largest cluster first; then the second nearest of each, and so on to the last."""
     np = need("numpy", "train")
-    by_cluster = np.lexsort((np.arange(len(found.of)), found.distance, found.of))
-    starts = np.concatenate([[0], np.cumsum(found.sizes)])
-    turn = np.concatenate([np.arange(s) for s in found.sizes])
-    which = np.repeat(np.arange(len(found.sizes)), np.diff(starts))
+    by_cluster = np.lexsort((np.arange(len(clusters.of)), clusters.distance, clusters.of))
+    starts = np.concatenate([[0], np.cumsum(clusters.sizes)])
+    turn = np.concatenate([np.arange(s) for s in clusters.sizes])
+    which = np.repeat(np.arange(len(clusters.sizes)), np.diff(starts))
     yield from by_cluster[np.lexsort((which, turn))].tolist()
 
 
@@ -91,16 +91,16 @@ class Cover:
         np = need("numpy", "train")
         self.x, self.nearest = x, np.full(len(x), -2.0, dtype=np.float32)
 
-    def add(self, taken: list[int]) -> None:
+    def add(self, chosen: list[int]) -> None:
         """Take several at once: one product of matrices, whose memory is bounded."""
         np = need("numpy", "train")
-        for a in range(0, len(taken), CANDIDATES):
-            some = self.x[taken[a : a + CANDIDATES]].T
+        for a in range(0, len(chosen), CANDIDATES):
+            chunk = self.x[chosen[a : a + CANDIDATES]].T
             for i in range(0, len(self.x), ROWS):
                 near = self.nearest[i : i + ROWS]
-                np.maximum(near, (self.x[i : i + ROWS] @ some).max(axis=1), out=near)
+                np.maximum(near, (self.x[i : i + ROWS] @ chunk).max(axis=1), out=near)
         # Rounding must not leave a taken item, or one equal to it, farther away than the rest.
-        self.nearest[taken] = 2.0
+        self.nearest[chosen] = 2.0
 
     def radius(self) -> float:
         """The distance of the item that is farthest from all that were taken."""
@@ -115,25 +115,25 @@ def greedy_order(x: Any, cover: Cover) -> Iterator[int]:
     plain algorithm, one product of a matrix and a vector per item, in a tenth of its time.
     """
     np = need("numpy", "train")
-    left = len(x) - int((cover.nearest > 1.5).sum())
-    while left:
+    remaining = len(x) - int((cover.nearest > 1.5).sum())
+    while remaining:
         if len(x) > CANDIDATES:
-            some = np.sort(np.argpartition(cover.nearest, CANDIDATES)[:CANDIDATES])
+            candidates = np.sort(np.argpartition(cover.nearest, CANDIDATES)[:CANDIDATES])
         else:
-            some = np.arange(len(x))
-        near = cover.nearest[some].copy()
+            candidates = np.arange(len(x))
+        near = cover.nearest[candidates].copy()
         # The farthest of those outside, with distances that are too large if anything.
-        others = np.delete(cover.nearest, some) if len(some) < len(x) else near[:0]
+        others = np.delete(cover.nearest, candidates) if len(candidates) < len(x) else near[:0]
         limit = float(others.min()) if len(others) else 3.0
-        block = x[some]
-        taken: list[int] = []
-        while len(taken) < left:
+        block = x[candidates]
+        chosen: list[int] = []
+        while len(chosen) < remaining:
             at = int(near.argmin())
-            if near[at] > 1.5 or (taken and float(near[at]) >= limit):
+            if near[at] > 1.5 or (chosen and float(near[at]) >= limit):
                 break
-            taken.append(int(some[at]))
-            yield int(some[at])
+            chosen.append(int(candidates[at]))
+            yield int(candidates[at])
             np.maximum(near, block @ block[at], out=near)
             near[at] = 2.0
-        cover.add(taken)
-        left -= len(taken)
+        cover.add(chosen)
+        remaining -= len(chosen)

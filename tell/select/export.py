@@ -41,21 +41,21 @@ def xlsx(sentences: Sequence[str], pair: LanguagePair) -> bytes:
         text = sheet.cell(row, 2, sentence)
         # As text, whatever it begins with: "=" would be computed.
         text.data_type = "s"
-    made = io.BytesIO()
-    book.save(made)
-    return _undated(made.getvalue())
+    workbook_file = io.BytesIO()
+    book.save(workbook_file)
+    return _undated(workbook_file.getvalue())
 
 
 def _undated(data: bytes) -> bytes:
     """The same archive without the time at which it was made."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+    repacked = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(repacked, "w", zipfile.ZIP_DEFLATED) as new:
         for info in old.infolist():
             part = old.read(info)
             if info.filename == "docProps/core.xml":
                 part = re.sub(rb"\d{4}-\d\d-\d\dT[\d:]+Z", b"1980-01-01T00:00:00Z", part)
             new.writestr(zipfile.ZipInfo(info.filename, _WHEN), part, zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+    return repacked.getvalue()
 
 
 def xliff(sentences: Sequence[str], pair: LanguagePair) -> bytes:
@@ -68,5 +68,5 @@ def xliff(sentences: Sequence[str], pair: LanguagePair) -> bytes:
     for number, sentence in enumerate(sentences, 1):
         unit = etree.SubElement(body, f"{{{_XLIFF}}}trans-unit", id=str(number))
         etree.SubElement(unit, f"{{{_XLIFF}}}source").text = sentence
-    made: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
-    return made
+    document: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
+    return document

@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from tell.corpus.directory import read_corpus
+from tell.corpus.directory import Corpus, open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError
-from tell.files import read_lines, sha256_file
+from tell.files import read_lines
 from tell.model.anchor import SEPARATOR, general_prompt
-from tell.records import Example, Pair, read_pairs
+from tell.records import Example, Pair
 from tell.text.normalise import fault, normalised, spelled, storable, tidy
 
 Kind = Literal["general", "corpus", "text"]
@@ -38,12 +38,11 @@ class Item:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Opened:
-    """A corpus of the pool: its name, its corpus.json and its pairs of every split."""
+class LoadedCorpus:
+    """A corpus of the pool, the name that its items carry, and its pairs of every split."""
 
-    path: Path
+    corpus: Corpus
     name: str
-    report: dict[str, Any]
     pairs: list[Pair]
 
 
@@ -52,7 +51,7 @@ class Pool:
     kind: Kind
     items: list[Item]
     left_out: Counter[str]
-    corpora: list[Opened] = dataclasses.field(default_factory=list)
+    corpora: list[LoadedCorpus] = dataclasses.field(default_factory=list)
 
 
 def check_files(paths: tuple[Path, ...], option: str) -> None:
@@ -64,19 +63,22 @@ def check_files(paths: tuple[Path, ...], option: str) -> None:
         raise CorpusError("the same file is given twice", place=option, found=", ".join(map(str, paths)))
 
 
-def open_corpora(paths: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]]]:
-    """(name, corpus.json) of every corpus. Raises CorpusError when they are not of one pair, or one was altered."""
+def open_corpora(paths: tuple[Path, ...]) -> list[Corpus]:
+    """Raises CorpusError when the corpora are not of one pair, one is given twice, or one was altered."""
     if len({c.resolve() for c in paths}) < len(paths):
         raise CorpusError("the same corpus is given twice", place="--corpus", found=", ".join(map(str, paths)))
-    out: list[tuple[str, dict[str, Any]]] = []
-    for path, name in zip(paths, labels(p.absolute() for p in paths), strict=True):
-        found = read_corpus(path)
-        if out and found["pair"] != out[0][1]["pair"]:
-            raise CorpusError("this corpus is of another pair", place=str(path), found=found["pair"], valid=out[0][1]["pair"])
-        if not (path / "pairs.jsonl").is_file() or sha256_file(path / "pairs.jsonl") != found.get("pairs_sha256"):
-            raise CorpusError("pairs.jsonl is missing or was altered after the corpus was built", place=str(path), valid="build the corpus again")
-        out.append((name, found))
-    return out
+    corpora: list[Corpus] = []
+    for path in paths:
+        corpus = open_corpus(path)
+        if corpora and corpus.pair != corpora[0].pair:
+            raise CorpusError("this corpus is of another pair", place=str(path), found=str(corpus.pair), valid=str(corpora[0].pair))
+        corpora.append(corpus)
+    return corpora
+
+
+def corpus_names(corpora: list[Corpus]) -> list[str]:
+    """The name of each corpus in the ids of its items."""
+    return labels(c.path.absolute() for c in corpora)
 
 
 def _text(value: Any) -> str:
@@ -114,15 +116,15 @@ def general_pool(paths: tuple[Path, ...], field: Field) -> Pool:
     return Pool("general", items, left_out)
 
 
-def corpus_pool(paths: tuple[Path, ...], embedded: Side) -> Pool:
+def corpus_pool(corpora: list[Corpus], embedded: Side) -> Pool:
     """The training pairs of all corpora, less those that `tellmt mix` would leave out: repeats, and what another corpus holds as dev or test."""
-    opened = [Opened(path, name, report, read_pairs(path / "pairs.jsonl")) for path, (name, report) in zip(paths, open_corpora(paths), strict=True)]
-    outside = [p for c in opened for p in c.pairs if p.split != "train"]
+    loaded = [LoadedCorpus(corpus, name, list(corpus.pairs())) for corpus, name in zip(corpora, corpus_names(corpora), strict=True)]
+    outside = [p for c in loaded for p in c.pairs if p.split != "train"]
     held = [{normalised(getattr(p, side)) for p in outside} - {""} for side in ("source", "target")]
     items: list[Item] = []
     left_out: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
-    for corpus in opened:
+    for corpus in loaded:
         for p in corpus.pairs:
             if p.split != "train":
                 continue
@@ -137,7 +139,7 @@ def corpus_pool(paths: tuple[Path, ...], embedded: Side) -> Pool:
                 row = {"source": p.source, "target": p.target, "doc": p.doc, "line": p.line, "corpus": corpus.name}
                 items.append(Item(name, parts, example, row, p))
             seen.add((p.source, p.target))
-    return Pool("corpus", items, left_out, opened)
+    return Pool("corpus", items, left_out, loaded)
 
 
 def text_pool(path: Path) -> Pool:

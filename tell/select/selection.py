@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tell.console import progress
 from tell.corpus.directory import FILES as CORPUS_FILES
+from tell.corpus.directory import Corpus
 from tell.corpus.readers.dispatch import labels
 from tell.corpus.split import SPLITS
 from tell.errors import BaseModelError, CorpusError, RecipeError
@@ -27,7 +28,7 @@ from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write
 from tell.languages import LanguagePair
 from tell.model.base import Base
 from tell.model.tokenizer import Tokens
-from tell.select.pool import Field, Item, Kind, Opened, Pool, Side, check_files, corpus_pool, general_pool, open_corpora, text_pool
+from tell.select.pool import Field, Item, Kind, LoadedCorpus, Pool, Side, check_files, corpus_names, corpus_pool, general_pool, open_corpora, text_pool
 from tell.text.normalise import spelled
 
 FORMAT = 1
@@ -63,18 +64,32 @@ class Plan:
     pair: LanguagePair | None = None
 
 
-def select_key(plan: Plan) -> str:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a selection reads, each opened and hashed once: the name and the SHA-256 of every input. `corpora` is empty where files are read."""
+
+    names: list[str]
+    sha256: list[str]
+    corpora: list[Corpus]
+
+
+def open_inputs(plan: Plan) -> Inputs:
+    """Raises CorpusError when an input is missing or given twice, and when a corpus is of another pair or was altered."""
     if plan.kind == "corpus":
-        inputs = [[name, c["pairs_sha256"]] for name, c in open_corpora(plan.inputs)]
-    else:
-        check_files(plan.inputs, f"--{plan.kind}")
-        inputs = [[name, sha256_file(p)] for name, p in zip(labels(plan.inputs), plan.inputs, strict=True)]
+        corpora = open_corpora(plan.inputs)
+        return Inputs(corpus_names(corpora), [c.pairs_sha256 for c in corpora], corpora)
+    check_files(plan.inputs, f"--{plan.kind}")
+    return Inputs(labels(plan.inputs), [sha256_file(p) for p in plan.inputs], [])
+
+
+def select_key(plan: Plan, inputs: Inputs) -> str:
+    """The hash of everything that decides a selection."""
     embedded = {"general": plan.field, "corpus": plan.side, "text": ""}[plan.kind]
     return key_of(
         {
             "format": FORMAT,
             "kind": plan.kind,
-            "inputs": inputs,
+            "inputs": [[name, sha256] for name, sha256 in zip(inputs.names, inputs.sha256, strict=True)],
             "k": plan.wanted.k,
             "percent": str(plan.wanted.percent),
             "tokens": plan.wanted.tokens,
@@ -89,16 +104,16 @@ def select_key(plan: Plan) -> str:
     )
 
 
-def made(out: Path, key: str) -> dict[str, Any] | None:
+def intact(out: Path, key: str) -> dict[str, Any] | None:
     """The select.json at `out` if it has this key and the files beside it are what was written."""
     try:
-        found: dict[str, Any] = dict(json.loads((out / "select.json").read_bytes()))
-        whole = found.get("key") == key and all((out / n).is_file() and sha256_file(out / n) == h for n, h in found["files"].items())
+        selection: dict[str, Any] = dict(json.loads((out / "select.json").read_bytes()))
+        whole = selection.get("key") == key and all((out / n).is_file() and sha256_file(out / n) == h for n, h in selection["files"].items())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise RecipeError("select.json cannot be read", place=str(out / "select.json"), found=str(e), valid="--force makes it again") from None
-    return found if whole else None
+    return selection if whole else None
 
 
 def check_out(out: Path, plan: Plan) -> None:
@@ -111,11 +126,11 @@ def check_out(out: Path, plan: Plan) -> None:
             raise CorpusError("the pool lies in this directory, which would be replaced", place=str(out), found=str(path), valid="a new directory for -o")
 
 
-def _pool(plan: Plan) -> Pool:
+def _pool(plan: Plan, inputs: Inputs) -> Pool:
     if plan.kind == "general":
         pool = general_pool(plan.inputs, plan.field)
     elif plan.kind == "corpus":
-        pool = corpus_pool(plan.inputs, plan.side)
+        pool = corpus_pool(inputs.corpora, plan.side)
     else:
         pool = text_pool(plan.inputs[0])
     if not pool.items:
@@ -174,19 +189,19 @@ def _ordered(plan: Plan, x: Any, clusters: int) -> tuple[Iterator[int], Any]:
     """The method's order of the whole pool, and its clusters."""
     from tell.select.coreset import Cover, centre_order, cluster, greedy_order
 
-    found = cluster(x, clusters, plan.seed)
-    centres = centre_order(found)
+    clustering = cluster(x, clusters, plan.seed)
+    centres = centre_order(clustering)
     if plan.method == "centres":
-        return centres, found
+        return centres, clustering
 
     def ltd() -> Iterator[int]:
-        first = [i for i, _ in zip(centres, found.sizes, strict=False)]
+        first = [i for i, _ in zip(centres, clustering.sizes, strict=False)]
         yield from first
         cover = Cover(x)
         cover.add(first)
         yield from greedy_order(x, cover)
 
-    return ltd(), found
+    return ltd(), clustering
 
 
 @dataclasses.dataclass(slots=True)
@@ -218,14 +233,14 @@ def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) ->
 
     x, embedding = embed(plan.base, [i.parts for i in pool.items])
     with one_thread():
-        order, found = _ordered(plan, x, clusters)
+        order, clustering = _ordered(plan, x, clusters)
         chosen = _take(order, k, budget, lengths)
         cover = Cover(x)
         cover.add(chosen)
     if plan.clusters is not None and len(chosen) < clusters:
-        found_ = f"{clusters} clusters, {len(chosen)} items within {budget} tokens"
-        raise RecipeError("more clusters than items to choose", place="--clusters", found=found_, valid=f"at most {len(chosen)}")
-    return _Choice(chosen, found, clusters, cover.radius(), {"base": {"id": plan.base.id, "revision": plan.base.revision}, **embedding})
+        counts = f"{clusters} clusters, {len(chosen)} items within {budget} tokens"
+        raise RecipeError("more clusters than items to choose", place="--clusters", found=counts, valid=f"at most {len(chosen)}")
+    return _Choice(chosen, clustering, clusters, cover.radius(), {"base": {"id": plan.base.id, "revision": plan.base.revision}, **embedding})
 
 
 def _rows(pool: Pool, choice: _Choice, lengths: list[int] | None) -> Iterator[dict[str, Any]]:
@@ -242,22 +257,22 @@ def _summary(choice: _Choice) -> dict[str, Any] | None:
         return None
     of, sizes = choice.clusters, choice.clusters.sizes
     distances = [float(of.distance[i]) for i in choice.items]
-    taken = Counter(int(of.of[i]) for i in choice.items)
+    chosen_of = Counter(int(of.of[i]) for i in choice.items)
     named = {"min": min(distances), "median": median(distances), "mean": fmean(distances), "max": max(distances)}
     return {
         "asked": choice.asked_clusters,
-        "clusters": [{"size": s, "chosen": taken[c]} for c, s in enumerate(sizes)],
-        "without": sum(not taken[c] for c in range(len(sizes))),
+        "clusters": [{"size": s, "chosen": chosen_of[c]} for c, s in enumerate(sizes)],
+        "without": sum(not chosen_of[c] for c in range(len(sizes))),
         "distance": {name: round(d, 6) for name, d in named.items()},
         "covering_radius": None if choice.radius is None else round(choice.radius, 6),
     }
 
 
-def select(plan: Plan, out: Path) -> dict[str, Any]:
+def select(plan: Plan, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Make the selection at `out` and return its select.json. Raises CorpusError or RecipeError, and then leaves `out` as it was."""
     check_out(out, plan)
-    key = select_key(plan)
-    pool = _pool(plan)
+    key = select_key(plan, inputs)
+    pool = _pool(plan, inputs)
     k = _count(plan, pool)
     budget = plan.wanted.tokens
     lengths = None if plan.base is None else _lengths(plan.base, pool)
@@ -289,7 +304,7 @@ def select(plan: Plan, out: Path) -> dict[str, Any]:
             "asked": {"k": plan.wanted.k, "percent": None if plan.wanted.percent is None else str(plan.wanted.percent), "tokens": budget},
             "embedded": {"general": plan.field, "corpus": plan.side, "text": "text"}[plan.kind],
             "embedding": choice.embedding,
-            "inputs": [{"path": spelled(str(p)), "sha256": sha256_file(p / "pairs.jsonl" if plan.kind == "corpus" else p)} for p in plan.inputs],
+            "inputs": [{"path": spelled(str(p)), "sha256": sha256} for p, sha256 in zip(plan.inputs, inputs.sha256, strict=True)],
             "pool": {"items": len(pool.items), "tokens": None if lengths is None else sum(lengths), "left_out": dict(sorted(pool.left_out.items()))},
             "chosen": {"items": len(choice.items), "tokens": None if lengths is None else sum(lengths[i] for i in choice.items)},
             "clusters": _summary(choice),
@@ -299,7 +314,7 @@ def select(plan: Plan, out: Path) -> dict[str, Any]:
     return report
 
 
-def _write_corpus(aside: Path, key: str, corpora: list[Opened], picked: list[Item], pool: Pool) -> None:
+def _write_corpus(aside: Path, key: str, corpora: list[LoadedCorpus], picked: list[Item], pool: Pool) -> None:
     """A corpus whose train split is the chosen pairs; the dev and test pairs stay, so that leak checks still see them."""
     several = len(corpora) > 1
     chosen = {i.id for i in picked}
@@ -317,25 +332,25 @@ def _write_corpus(aside: Path, key: str, corpora: list[Opened], picked: list[Ite
                 reason = "not selected" if name in in_pool else "left out of the pool"
                 dropped.append({"origin": p.origin, "line": p.line, "reason": reason, "source": p.source, "target": p.target})
             seen.add(name)
-    states = [json.loads((c.path / "split.json").read_bytes()) for c in corpora]
+    states = [json.loads((c.corpus.path / "split.json").read_bytes()) for c in corpora]
     documents = {f"{c.name}/{d}" if several else d: split for c, state in zip(corpora, states, strict=True) for d, split in state["documents"].items()}
     sizes = {n: None if several else states[0][n] for n in ("dev", "test")}
     write_jsonl(aside / "pairs.jsonl", [p.row() for p in pairs])
     write_jsonl(aside / "dropped.jsonl", dropped)
     write_json(aside / "split.json", {**sizes, "seed": 0 if several else states[0]["seed"], "documents": documents})
-    against = {json.dumps(a, sort_keys=True): a for c in corpora for a in c.report.get("against", [])}
+    against = {json.dumps(a, sort_keys=True): a for c in corpora for a in c.corpus.report.get("against", [])}
     report = {
-        "format": corpora[0].report.get("format", 1),
+        "format": corpora[0].corpus.report.get("format", 1),
         "key": key,
-        "pair": corpora[0].report["pair"],
+        "pair": corpora[0].corpus.report["pair"],
         "seed": 0 if several else states[0]["seed"],
         "read": len(pairs) + len(dropped),
         "kept": len(pairs),
         "dropped": dict(sorted(Counter(str(d["reason"]) for d in dropped).items())),
         "splits": {x: {"pairs": sum(p.split == x for p in pairs), "docs": len({p.doc for p in pairs if p.split == x})} for x in SPLITS},
-        "sources": [{"path": spelled(str(c.path / "pairs.jsonl")), "sha256": c.report["pairs_sha256"], "lines": len(c.pairs)} for c in corpora],
+        "sources": [{"path": spelled(str(c.corpus.pairs_path)), "sha256": c.corpus.pairs_sha256, "lines": len(c.pairs)} for c in corpora],
         "against": [against[name] for name in sorted(against)],
-        "documents": sorted({d for c in corpora for d in c.report.get("documents", [])}),
+        "documents": sorted({d for c in corpora for d in c.corpus.report.get("documents", [])}),
         "missing_frozen": [],
         "pairs_sha256": sha256_file(aside / "pairs.jsonl"),
     }

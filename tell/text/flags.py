@@ -66,34 +66,34 @@ class Checked(Hypothesis):
         return sum(_COST[f] for f in self.flags)
 
 
-def checked(pair: LanguagePair, source: str, made: Hypothesis) -> Checked:
-    return Checked(made.text, made.tokens, made.truncated, flags_of(pair, source, made.text, made.truncated))
+def checked(pair: LanguagePair, source: str, hypothesis: Hypothesis) -> Checked:
+    return Checked(hypothesis.text, hypothesis.tokens, hypothesis.truncated, flags_of(pair, source, hypothesis.text, hypothesis.truncated))
 
 
 def union(flags: Iterable[Iterable[Flag]]) -> tuple[Flag, ...]:
     """The flags of a text by those of its segments."""
-    found = {f for own in flags for f in own}
-    return tuple(f for f in FLAGS if f in found)
+    raised = {f for segment_flags in flags for f in segment_flags}
+    return tuple(f for f in FLAGS if f in raised)
 
 
 def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool = False) -> tuple[Flag, ...]:
     """The flags of a segment, the worst first."""
     if not any(map(str.isalnum, translation)):
         return ("empty",) if any(map(str.isalpha, bare(source))) else ()
-    words, made = bare(source), bare(translation)
+    words, output = bare(source), bare(translation)
     # The source's language is asked for only where something is suspected.
-    in_source, in_made = functools.cache(lambda: scores(words)), functools.cache(lambda: scores(made))
-    found: dict[Flag, bool] = {
-        "loop": loops(words, made),
+    in_source, in_output = functools.cache(lambda: scores(words)), functools.cache(lambda: scores(output))
+    raised: dict[Flag, bool] = {
+        "loop": loops(words, output),
         "truncated": truncated,
-        "language": _wrong_language(pair, words, made, in_source, in_made),
-        "copied": _copied(pair, words, made, in_source, in_made),
+        "language": _wrong_language(pair, words, output, in_source, in_output),
+        "copied": _copied(pair, words, output, in_source, in_output),
         "placeholder": lost(source, translation),
-        "number": _number_lost(words, made),
-        "length": _uneven(words, made),
-        "sentences": _other_sentences(pair, words, made),
+        "number": _number_lost(words, output),
+        "length": _uneven(words, output),
+        "sentences": _other_sentences(pair, words, output),
     }
-    return tuple(f for f in FLAGS if found.get(f))
+    return tuple(f for f in FLAGS if raised.get(f))
 
 
 # Language and script
@@ -116,45 +116,45 @@ def _scripts(text: str) -> Counter[str]:
     return Counter(_script(c) for c in text if c.isalpha())
 
 
-def _wrong_language(pair: LanguagePair, source: str, made: str, in_source: Scores, in_made: Scores) -> bool:
-    letters = _scripts(made)
+def _wrong_language(pair: LanguagePair, source: str, output: str, in_source: Scores, in_output: Scores) -> bool:
+    letters = _scripts(output)
     expected = _expected(pair.target.tag)
     if expected:
-        given = _scripts(source)
-        strange = sum(n for script, n in letters.items() if script not in expected and script not in given)
-        own = sum(letters[s] for s in expected)
+        source_scripts = _scripts(source)
+        strange = sum(n for script, n in letters.items() if script not in expected and script not in source_scripts)
+        in_script = sum(letters[s] for s in expected)
         # Of letters that neither the language nor the source has, three are no accident.
         if strange >= 3 and strange >= 0.1 * letters.total():
             return True
-        if letters.total() >= LETTERS and own < 0.2 * letters.total() and sum(given[s] for s in expected) < 0.5 * given.total():
+        if letters.total() >= LETTERS and in_script < 0.2 * letters.total() and sum(source_scripts[s] for s in expected) < 0.5 * source_scripts.total():
             return True
     # A word of the source in a script of its own says nothing of the sentence around it.
     if expected and set(letters) - expected:
         return False
     target = label(pair.target.tag)
-    if target is None or letters.total() <= LETTERS or not (found := in_made()):
+    if target is None or letters.total() <= LETTERS or not (likelihoods := in_output()):
         return False
-    best = next(iter(found))
-    if best == target or found[target] >= UNLIKELY or found[best] < LIKELY:
+    best = next(iter(likelihoods))
+    if best == target or likelihoods[target] >= UNLIKELY or likelihoods[best] < LIKELY:
         return False
     # A quotation in a third language stays in it.
     return best == label(pair.source.tag) or next(iter(in_source()), "") != best
 
 
-def _copied(pair: LanguagePair, source: str, made: str, in_source: Scores, in_made: Scores) -> bool:
-    given, found = ([w.casefold() for w in _WORD.findall(t) if w.isalpha()] for t in (source, made))
+def _copied(pair: LanguagePair, source: str, output: str, in_source: Scores, in_output: Scores) -> bool:
+    source_words, output_words = ([w.casefold() for w in _WORD.findall(t) if w.isalpha()] for t in (source, output))
     # Names and titles are copied, and so is a text that is in the target language already, or in a third one.
     small = sum(1 for w in _WORD.findall(source) if w.isalpha() and w.islower())
-    if len(found) < 4 or small < 2:
+    if len(output_words) < 4 or small < 2:
         return False
-    runs = set(zip(given, given[1:], given[2:], strict=False))
-    made_runs = list(zip(found, found[1:], found[2:], strict=False))
-    if given != found and sum(r in runs for r in made_runs) <= 0.7 * max(len(made_runs), 1):
+    runs = set(zip(source_words, source_words[1:], source_words[2:], strict=False))
+    output_runs = list(zip(output_words, output_words[1:], output_words[2:], strict=False))
+    if source_words != output_words and sum(r in runs for r in output_runs) <= 0.7 * max(len(output_runs), 1):
         return False
-    own, target = label(pair.source.tag), label(pair.target.tag)
-    if own and in_source().get(own, 0.0) < UNLIKELY:
+    source_label, target_label = label(pair.source.tag), label(pair.target.tag)
+    if source_label and in_source().get(source_label, 0.0) < UNLIKELY:
         return False
-    return not (target and in_made().get(target, 0.0) > LIKELY)
+    return not (target_label and in_output().get(target_label, 0.0) > LIKELY)
 
 
 # Numbers
@@ -177,15 +177,15 @@ def _explained(number: str, others: Iterable[str]) -> bool:
     return False
 
 
-def _number_lost(source: str, made: str) -> bool:
-    given, found = _numbers(source)[:200], _numbers(made)[:400]
-    missing = [n for n in given if n not in found]
-    if not missing or "".join(given) == "".join(found):
+def _number_lost(source: str, output: str) -> bool:
+    source_numbers, output_numbers = _numbers(source)[:200], _numbers(output)[:400]
+    missing = [n for n in source_numbers if n not in output_numbers]
+    if not missing or "".join(source_numbers) == "".join(output_numbers):
         return False
     # More digits than int() takes are no number of anything.
     if any(len(n) > 30 for n in missing):
         return True
-    new = [n for n in found if n not in given and len(n) <= 30]
+    new = [n for n in output_numbers if n not in source_numbers and len(n) <= 30]
     for n in missing:
         # Small and round ones are written in words, and so are decades.
         if len(n) < 2 or int(n) <= 20 or n.endswith("0"):
@@ -202,11 +202,11 @@ def _weight(text: str) -> int:
     return len(text) + 2 * len(_DENSE.findall(text))
 
 
-def _uneven(source: str, made: str) -> bool:
-    a, b = _weight(source.strip()), _weight(made.strip())
+def _uneven(source: str, output: str) -> bool:
+    a, b = _weight(source.strip()), _weight(output.strip())
     return a > TIMES * b + MARGIN or b > TIMES * a + MARGIN
 
 
-def _other_sentences(pair: LanguagePair, source: str, made: str) -> bool:
-    given, found = len(sentences(source, pair.source.tag)), len(sentences(made, pair.target.tag))
-    return (given >= 3 and found * 2 < given) or (found >= 4 and given * 3 < found)
+def _other_sentences(pair: LanguagePair, source: str, output: str) -> bool:
+    in_source, in_output = len(sentences(source, pair.source.tag)), len(sentences(output, pair.target.tag))
+    return (in_source >= 3 and in_output * 2 < in_source) or (in_output >= 4 and in_source * 3 < in_output)

@@ -24,16 +24,16 @@ def icu_parts(text: str) -> list[Part] | None:
     """The text in parts that, joined, are the text; None where there is no such message in it."""
     if "{" not in text:
         return None
-    out: list[Part] = []
+    parts: list[Part] = []
     at = done = 0
-    while found := _OPEN.search(text, at):
-        own: list[Part] = []
-        if (end := _message(text[: found.start() + _LONGEST], found, own, 1)) is None:
-            at = found.end()
+    while opening := _OPEN.search(text, at):
+        inner: list[Part] = []
+        if (end := _message(text[: opening.start() + _LONGEST], opening, inner, 1)) is None:
+            at = opening.end()
             continue
-        out += [(text[done : found.start()], False), *own]
+        parts += [(text[done : opening.start()], False), *inner]
         at = done = end
-    return [part for part in [*out, (text[done:], False)] if part[0]] if out else None
+    return [part for part in [*parts, (text[done:], False)] if part[0]] if parts else None
 
 
 def _message(text: str, opened: re.Match[str], out: list[Part], depth: int) -> int | None:
@@ -54,7 +54,7 @@ def _message(text: str, opened: re.Match[str], out: list[Part], depth: int) -> i
     return closed.end()
 
 
-def _case(text: str, start: int, out: list[Part], number: bool, depth: int) -> int | None:
+def _case(text: str, start: int, parts: list[Part], number: bool, depth: int) -> int | None:
     """Where the brace is that ends a case. `number`: whether `#` is the number there."""
     at = done = start
     while at < len(text):
@@ -64,13 +64,13 @@ def _case(text: str, start: int, out: list[Part], number: bool, depth: int) -> i
             quoted = text.find("'", at + 1)
             at = len(text) if quoted < 0 else quoted + 1
         elif sign == "}":
-            out.append((text[done:at], False))
+            parts.append((text[done:at], False))
             return at
-        elif sign == "{" and (found := _OPEN.match(text, at)) and depth < _DEEPEST:
+        elif sign == "{" and (opening := _OPEN.match(text, at)) and depth < _DEEPEST:
             inner: list[Part] = []
-            if (end := _message(text, found, inner, depth + 1)) is None:
+            if (end := _message(text, opening, inner, depth + 1)) is None:
                 return None
-            out += [(text[done:at], False), *inner]
+            parts += [(text[done:at], False), *inner]
             at = done = end
         elif sign == "{":
             # A plain argument is a placeholder of the text.
@@ -78,7 +78,7 @@ def _case(text: str, start: int, out: list[Part], number: bool, depth: int) -> i
                 return None
             at = closing + 1
         elif sign == "#" and number:
-            out += [(text[done:at], False), ("#", True)]
+            parts += [(text[done:at], False), ("#", True)]
             at = done = at + 1
         else:
             at += 1

@@ -43,8 +43,8 @@ def _known() -> frozenset[str]:
 def label(tag: str) -> str | None:
     """What the model calls the language of a BCP 47 tag; None where it does not know it."""
     language = tag.partition("-")[0].lower()
-    found = _LABELS.get(language, language)
-    return found if found in _known() else None
+    known_label = _LABELS.get(language, language)
+    return known_label if known_label in _known() else None
 
 
 def scores(text: str) -> dict[str, float]:
@@ -58,22 +58,23 @@ def scores(text: str) -> dict[str, float]:
 @functools.cache
 def _places() -> dict[str, list[int]]:
     """Where each label stands among the model's numbers, and where what is no language does."""
-    found: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for i, name in enumerate(_model().nb_classes):
-        found.setdefault(name, []).append(i)
-    return found
+        places.setdefault(name, []).append(i)
+    return places
 
 
-def standing(text: str, own: str | None) -> tuple[str | None, float, float]:
-    """(likeliest label, its likelihood, that of the label `own`) as `scores` has them, in two thirds of the time. (None, 0, 0) for a text without words."""
+def standing(text: str, expected: str | None) -> tuple[str | None, float, float]:
+    """(likeliest label, its likelihood, that of the label `expected`), as `scores` gives them in three halves of the time. (None, 0, 0) for a text without
+    words."""
     words = bare(text[:_ENOUGH])
     if not any(map(str.isalpha, words)):
         return None, 0.0, 0.0
     model, places = _model(), _places()
-    found = model._decide(words)
-    found[places.get(_NONE, [])] = -1.0
-    best = int(found.argmax())
-    return model.nb_classes[best], float(found[best]), float(max((found[i] for i in places.get(own or "", [])), default=0.0))
+    likelihoods = model._decide(words)
+    likelihoods[places.get(_NONE, [])] = -1.0
+    best = int(likelihoods.argmax())
+    return model.nb_classes[best], float(likelihoods[best]), float(max((likelihoods[i] for i in places.get(expected or "", [])), default=0.0))
 
 
 def ranked(text: str) -> list[Detected]:
@@ -86,14 +87,14 @@ def detect(text: str, among: Iterable[str] | None = None) -> Detected:
 
     Tags that the model does not know are never found, unless there is only one in `among`.
     """
-    found = scores(text)
+    likelihoods = scores(text)
     if among is None:
-        best = next(iter(found.items()), ("und", 0.0))
+        best = next(iter(likelihoods.items()), ("und", 0.0))
         return Detected(*best)
     tags = list(among)
     if not tags:
         return Detected("und", 0.0)
-    shares = {tag: found.get(label(tag) or "", 0.0) for tag in tags}
+    shares = {tag: likelihoods.get(label(tag) or "", 0.0) for tag in tags}
     whole = sum(shares.values())
     if not whole:
         return Detected(tags[0], 0.0)

@@ -26,20 +26,20 @@ class Grams:
 
 def grams(text: str) -> Grams:
     line = "".join(text.split())
-    found = Counter(line[i : i + n] for n in range(1, ORDER + 1) for i in range(len(line) - n + 1))
-    return Grams(found, tuple(max(0, len(line) - n + 1) for n in range(1, ORDER + 1)))
+    counts = Counter(line[i : i + n] for n in range(1, ORDER + 1) for i in range(len(line) - n + 1))
+    return Grams(counts, tuple(max(0, len(line) - n + 1) for n in range(1, ORDER + 1)))
 
 
 def _matches(a: Grams, b: Grams) -> list[int]:
-    out = [0] * ORDER
+    matches = [0] * ORDER
     for gram in a.counts.keys() & b.counts.keys():
-        out[len(gram) - 1] += min(a.counts[gram], b.counts[gram])
-    return out
+        matches[len(gram) - 1] += min(a.counts[gram], b.counts[gram])
+    return matches
 
 
-def _score(matches: Sequence[int], made: Sequence[int], wanted: Sequence[int]) -> float:
+def _score(matches: Sequence[int], in_output: Sequence[int], in_reference: Sequence[int]) -> float:
     """chrF2 in percent, of the orders that both texts are long enough for."""
-    orders = [(m, h, r) for m, h, r in zip(matches, made, wanted, strict=True) if h and r]
+    orders = [(m, h, r) for m, h, r in zip(matches, in_output, in_reference, strict=True) if h and r]
     if not orders:
         return 0.0
     precision = sum(m / h for m, h, _ in orders) / len(orders)
@@ -49,9 +49,9 @@ def _score(matches: Sequence[int], made: Sequence[int], wanted: Sequence[int]) -
     return 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
 
 
-def chrf(made: str, reference: str) -> float:
+def chrf(output: str, reference: str) -> float:
     """The chrF2 of one text against one reference, in percent, as sacrebleu's sentence chrF2."""
-    a, b = grams(made), grams(reference)
+    a, b = grams(output), grams(reference)
     return _score(_matches(a, b), a.totals, b.totals)
 
 
@@ -61,11 +61,11 @@ def agreement(texts: Sequence[str]) -> list[float]:
     known = {text: grams(text) for text in times}
     sums = {text: (times[text] - 1) * _score(_matches(g, g), g.totals, g.totals) for text, g in known.items()}
     distinct = list(known.items())
-    for i, (text, own) in enumerate(distinct):
+    for i, (text, grams_of) in enumerate(distinct):
         for other, its in distinct[i + 1 :]:
-            matches = _matches(own, its)
-            sums[text] += times[other] * _score(matches, own.totals, its.totals)
-            sums[other] += times[text] * _score(matches, its.totals, own.totals)
+            matches = _matches(grams_of, its)
+            sums[text] += times[other] * _score(matches, grams_of.totals, its.totals)
+            sums[other] += times[text] * _score(matches, its.totals, grams_of.totals)
     return [sums[text] / max(1, len(texts) - 1) for text in texts]
 
 
@@ -73,7 +73,7 @@ def best_first(candidates: Sequence[Checked]) -> list[Checked]:
     """The candidates, each text once: those with the fewest and lightest flags first, among these the one that agrees most with all candidates."""
     agreed = agreement([c.text for c in candidates])
     order = sorted(range(len(candidates)), key=lambda i: (candidates[i].cost, -agreed[i], i))
-    out: dict[str, Checked] = {}
+    ranked: dict[str, Checked] = {}
     for i in order:
-        out.setdefault(candidates[i].text, candidates[i])
-    return list(out.values())
+        ranked.setdefault(candidates[i].text, candidates[i])
+    return list(ranked.values())

@@ -18,8 +18,8 @@ class _Letters(dict[int, str | None]):
 
     def __missing__(self, point: int) -> str | None:
         char = chr(point)
-        self[point] = found = char if unicodedata.category(char)[0] in "LM" else None
-        return found
+        self[point] = kept = char if unicodedata.category(char)[0] in "LM" else None
+        return kept
 
 
 _LETTERS = _Letters()
@@ -37,9 +37,9 @@ def letters(text: str) -> str:
     """What `normalised` gives, not kept: for texts of which each is asked once."""
     if text.isascii():
         return text.lower().encode().translate(None, _NO_LETTERS).decode()
-    left = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    kept = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
     # Marks that something stood between may be in another order than marks side by side.
-    return unicodedata.normalize("NFC", left)
+    return unicodedata.normalize("NFC", kept)
 
 
 def lines_of_letters(text: str) -> list[str]:

@@ -54,17 +54,17 @@ class Place:
 
 def find(text: str) -> list[Place]:
     """The placeholders in the order of the text."""
-    out: list[Place] = []
+    places: list[Place] = []
     at = 0
     if not _HINT.search(text):
-        return out
-    while found := _FOUND.search(text, at):
-        whole = found.group()
+        return places
+    while match := _FOUND.search(text, at):
+        whole = match.group()
         if _ADDRESS.match(whole):
             whole = _address(whole)
-        at = found.start() + len(whole)
-        out.append(Place(found.start(), at, whole))
-    return out
+        at = match.start() + len(whole)
+        places.append(Place(match.start(), at, whole))
+    return places
 
 
 def _address(text: str) -> str:
@@ -78,11 +78,11 @@ def _address(text: str) -> str:
 
 def bare(text: str) -> str:
     """The text with a space for each placeholder: what there is to translate in it."""
-    at, out = 0, []
+    at, parts = 0, []
     for place in find(text):
-        out += [text[at : place.start], " "]
+        parts += [text[at : place.start], " "]
         at = place.end
-    return "".join([*out, text[at:]])
+    return "".join([*parts, text[at:]])
 
 
 def lost(source: str, translation: str) -> bool:
@@ -90,11 +90,11 @@ def lost(source: str, translation: str) -> bool:
     # A brace by itself opens or ends something for the program that reads the translation.
     if ("{" in source + translation or "}" in source + translation) and any(bare(source).count(x) != bare(translation).count(x) for x in "{}"):
         return True
-    wanted, made = (Counter(p.text for p in find(t)) for t in (source, translation))
-    if wanted == made:
+    in_source, in_translation = (Counter(p.text for p in find(t)) for t in (source, translation))
+    if in_source == in_translation:
         return False
     # What was put next to a placeholder can hide it from the search, and is no fault of it. A tag that was made up is text: nothing makes it live.
-    return any(translation.count(text) != source.count(text) for text in wanted | made if text in wanted or not text.startswith("<"))
+    return any(translation.count(text) != source.count(text) for text in in_source | in_translation if text in in_source or not text.startswith("<"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,13 +107,13 @@ class Masked:
 
     def restore(self, translation: str) -> str:
         """The translation with the placeholders in. What has lost a stand-in has lost the placeholder; `lost` tells."""
-        found = re.compile(rf"(?:(?<![^\W\d_])[{self.letter}{self.letter.lower()}]\s?|{self.letter})([0-9]{{1,3}})(?![0-9])")
+        mark = re.compile(rf"(?:(?<![^\W\d_])[{self.letter}{self.letter.lower()}]\s?|{self.letter})([0-9]{{1,3}})(?![0-9])")
 
         def back(match: re.Match[str]) -> str:
             number = int(match.group(1))
             return self.places[number - 1] if 0 < number <= len(self.places) else match.group()
 
-        return found.sub(back, translation)
+        return mark.sub(back, translation)
 
 
 def mask(text: str) -> Masked | None:
@@ -125,19 +125,19 @@ def mask(text: str) -> Masked | None:
         return None
     # Equal placeholders have one stand-in: their order does not matter.
     numbers: dict[str, int] = {}
-    out, at = [], 0
+    parts, at = [], 0
     for place in places:
         number = numbers.setdefault(place.text, len(numbers) + 1)
-        out += [text[at : place.start], f"{letter}{number}"]
+        parts += [text[at : place.start], f"{letter}{number}"]
         at = place.end
-    return Masked("".join([*out, text[at:]]), letter, tuple(numbers))
+    return Masked("".join([*parts, text[at:]]), letter, tuple(numbers))
 
 
 def around(text: str) -> list[tuple[str, bool]]:
     """The text in parts, each with whether it is a placeholder: the last resort, for which what is between them is translated by itself."""
-    out: list[tuple[str, bool]] = []
+    parts: list[tuple[str, bool]] = []
     at = 0
     for place in find(text):
-        out += [(text[at : place.start], False), (place.text, True)]
+        parts += [(text[at : place.start], False), (place.text, True)]
         at = place.end
-    return [(part, kept) for part, kept in [*out, (text[at:], False)] if part]
+    return [(part, kept) for part, kept in [*parts, (text[at:], False)] if part]

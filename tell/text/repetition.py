@@ -38,16 +38,16 @@ def _worst(text: str) -> tuple[int, int]:
     """How often something stands in a row in the text, and the characters after its first time; (1, 0) where nothing does often enough."""
     words = [_EDGES.sub("", w).casefold() for w in text.split()]
     words = [w for w in words if w]
-    rounds, more = _rounds(words)
-    extra = int(more * (sum(map(len, words)) / len(words) + 1)) if words else 0
-    found = (rounds, extra) if (rounds >= 4 and extra >= LEAST) or (rounds == 3 and extra >= LEAST_OF_THREE) else (1, 0)
+    rounds, repeated_words = _rounds(words)
+    extra = int(repeated_words * (sum(map(len, words)) / len(words) + 1)) if words else 0
+    worst = (rounds, extra) if (rounds >= 4 and extra >= LEAST) or (rounds == 3 and extra >= LEAST_OF_THREE) else (1, 0)
     for stretch in _STRETCH.finditer(text):
         unit = stretch.group(1)
         extra = len(stretch.group()) - len(unit)
         least = LEAST if any(map(str.isalpha, unit)) else LEAST_OF_SIGNS
-        if unit.strip() and extra >= max(least, found[1] + 1):
-            found = (len(stretch.group()) // len(unit), extra)
-    return found
+        if unit.strip() and extra >= max(least, worst[1] + 1):
+            worst = (len(stretch.group()) // len(unit), extra)
+    return worst
 
 
 def loops(source: str, translation: str) -> bool:
@@ -55,5 +55,5 @@ def loops(source: str, translation: str) -> bool:
     rounds, extra = _worst(translation)
     if rounds == 1:
         return False
-    given = _worst(source)
-    return rounds > given[0] + 1 or extra > 2 * given[1] + LEAST_OF_THREE
+    in_source = _worst(source)
+    return rounds > in_source[0] + 1 or extra > 2 * in_source[1] + LEAST_OF_THREE

@@ -76,13 +76,13 @@ def spans_of(text: str, kept: bool = False) -> list[Span]:
 def _line(text: str, numbered: bool) -> list[Span]:
     """A line with its end: its marks, and what is between the data in it."""
     start = len(text) - len(text.lstrip())
-    while (found := _MARKS.match(text, start)) or (numbered and (found := _NUMBER.match(text, start)) and not text[found.end()].islower()):
-        start = found.end()
-    out = [Span(text[:start], False)] if start else []
+    while (mark := _MARKS.match(text, start)) or (numbered and (mark := _NUMBER.match(text, start)) and not text[mark.end()].islower()):
+        start = mark.end()
+    spans = [Span(text[:start], False)] if start else []
     for data in _DATA.finditer(text, start):
-        out += [*_around(text[start : data.start()]), Span(data.group(), False)]
+        spans += [*_around(text[start : data.start()]), Span(data.group(), False)]
         start = data.end()
-    return out + _around(text[start:])
+    return spans + _around(text[start:])
 
 
 def _plain(text: str, numbered: bool) -> list[Span]:
@@ -96,11 +96,11 @@ def _lines(text: str) -> list[str]:
 
 def _divided(text: str, border: re.Pattern[str]) -> list[str]:
     """The parts that end with a match of `border`."""
-    out, start = [], 0
+    parts, start = [], 0
     for end in border.finditer(text):
-        out.append(text[start : end.end()])
+        parts.append(text[start : end.end()])
         start = end.end()
-    return [*out, text[start:]] if start < len(text) else out
+    return [*parts, text[start:]] if start < len(text) else parts
 
 
 def sentences(text: str, language: str = "en") -> list[str]:
@@ -108,33 +108,33 @@ def sentences(text: str, language: str = "en") -> list[str]:
     import sentencex
 
     # It takes no lone surrogates. Of what stands in their place only the length counts.
-    found = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
-    out: list[str] = []
+    raw_sentences = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
+    parts: list[str] = []
     at = 0
-    for part in _mended(text, [len(part) for part in found]):
+    for part in _mended(text, [len(part) for part in raw_sentences]):
         whole = text[at : at + part]
         at += part
-        if out and _goes_on(out[-1], whole):
-            out[-1] += whole
+        if parts and _goes_on(parts[-1], whole):
+            parts[-1] += whole
         else:
-            out.append(whole)
-    return [*out, text[at:]] if at < len(text) else out
+            parts.append(whole)
+    return [*parts, text[at:]] if at < len(text) else parts
 
 
 def _outside(text: str, border: re.Pattern[str]) -> list[str]:
     """`_divided`, but never inside a placeholder."""
-    out, at = [], 0
+    parts, at = [], 0
     for length in _mended(text, [len(part) for part in _divided(text, border)]):
-        out.append(text[at : at + length])
+        parts.append(text[at : at + length])
         at += length
-    return out
+    return parts
 
 
 def _mended(text: str, lengths: Sequence[int]) -> list[int]:
     """The lengths of a text's parts, with those put together between which a placeholder lies."""
     places = iter(find(text))
     place = next(places, None)
-    out: list[int] = []
+    mended_lengths: list[int] = []
     at = held = 0
     for length in lengths:
         at += length
@@ -142,9 +142,9 @@ def _mended(text: str, lengths: Sequence[int]) -> list[int]:
         while place and place.end <= at:
             place = next(places, None)
         if not (place and place.start < at):
-            out.append(held)
+            mended_lengths.append(held)
             held = 0
-    return [*out, held] if held else out
+    return [*mended_lengths, held] if held else mended_lengths
 
 
 def _goes_on(sentence: str, part: str) -> bool:
@@ -166,20 +166,20 @@ def _cut(text: str, measure: Measure, limit: int, cuts: Sequence[Cut]) -> list[s
         return _halve(text, measure, limit)
     parts = cuts[0](text)
     counts = measure(parts)
-    out: list[str] = []
+    cut_texts: list[str] = []
     held, room = "", 0
     for part, count in zip(parts, counts, strict=True):
         if held and count <= room:
             held, room = held + part, room - count
             continue
         if held:
-            out.append(held)
+            cut_texts.append(held)
         held, room = "", 0
         if count <= limit:
             held, room = part, limit - count
         else:
-            out += _cut(part, measure, limit, cuts[1:])
-    return [*out, held] if held else out
+            cut_texts += _cut(part, measure, limit, cuts[1:])
+    return [*cut_texts, held] if held else cut_texts
 
 
 def _halve(text: str, measure: Measure, limit: int) -> list[str]:
@@ -198,16 +198,16 @@ def split(text: str, measure: Measure | None = None, limit: int = 0, language: s
     spans = [s for part, kept in icu_parts(text) or [(text, False)] for s in ([Span(part, False)] if kept else _plain(part, numbered))]
     if measure is None:
         return spans
-    wanted = pieces(spans)
-    long = {i for i, n in zip(wanted, measure([spans[i].text for i in wanted]), strict=True) if n > limit}
-    out: list[Span] = []
+    translatable = pieces(spans)
+    long = {i for i, n in zip(translatable, measure([spans[i].text for i in translatable]), strict=True) if n > limit}
+    divided: list[Span] = []
     for i, span in enumerate(spans):
         if i not in long:
-            out.append(span)
+            divided.append(span)
             continue
         for part in cut(span.text, measure, limit, language):
-            out += [s for half in _halve(part, measure, limit) for s in _around(half)]
-    return out
+            divided += [s for half in _halve(part, measure, limit) for s in _around(half)]
+    return divided
 
 
 def pieces(spans: Sequence[Span]) -> list[int]:
@@ -221,7 +221,7 @@ def join(spans: Iterable[Span]) -> str:
 
 def fill(spans: Sequence[Span], translations: Sequence[str]) -> str:
     """The text with its pieces replaced by their translations, one for each, in order."""
-    if len(wanted := pieces(spans)) != len(translations):
-        raise ValueError(f"{len(translations)} translations for {len(wanted)} pieces")
-    given = iter(translations)
-    return "".join(next(given) if s.translate else s.text for s in spans)
+    if len(translatable := pieces(spans)) != len(translations):
+        raise ValueError(f"{len(translations)} translations for {len(translatable)} pieces")
+    remaining = iter(translations)
+    return "".join(next(remaining) if s.translate else s.text for s in spans)

@@ -218,7 +218,7 @@ def test_a_port_in_use_is_named_before_anything_starts(cli: Callable[..., Ran], 
         (["--engine", "vlm"], 2, "unknown engine; found vlm; valid: vllm (did you mean this?)"),
         (["--port", "99999"], 2, "99999"),
         (["--host", "no.such.host.invalid"], 1, "no such host"),
-        (["--host", "192.0.2.1"], 1, "port 0 cannot be taken"),
+        (["--host", "192.0.2.1"], 1, "port 0 cannot be bound"),
         (["--base", "no-such-base"], 1, "no such base"),
         ([], 1, "this base is not in the cache; found gemma-3-270m; valid: run: tellmt base fetch gemma-3-270m"),
     ],
@@ -294,12 +294,12 @@ def test_the_table_of_flags_is_that_of_the_command() -> None:
     from serve.cli import serve
 
     rows = re.findall(r"^\| `--([a-z-]+)` \| ([^|]*) \|", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.MULTILINE)
-    told = {name: default.strip() for name, default in rows}
+    documented = {name: default.strip() for name, default in rows}
     options = {p.opts[0].removeprefix("--"): p for p in serve.params if isinstance(p, click.Option) and p.opts[0] not in ("--json", "--help")}
-    assert set(told) == set(options)
+    assert set(documented) == set(options)
     for name, option in options.items():
         shown = str(option.default) if option.show_default else ""
-        assert told[name].strip("`") == shown, name
+        assert documented[name].strip("`") == shown, name
 
 
 def test_the_unit_in_the_documentation_knows_the_exit_codes() -> None:

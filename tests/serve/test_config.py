@@ -30,8 +30,8 @@ def test_without_options_it_is_the_default() -> None:
 
 
 def test_each_option_changes_the_config(isolated: Path) -> None:
-    given = {p.name for p in serve.params if p.expose_value}
-    assert set(OTHER) == given == set(options())
+    names = {p.name for p in serve.params if p.expose_value}
+    assert set(OTHER) == names == set(options())
     for name, value in OTHER.items():
         beside = {"monitor": True} if name in ("roll_back_on_alarm", "alarm_webhook", "canary_minutes") else {}
         assert config_of({**options(), **beside, name: value}) != config_of({**options(), **beside}), name

@@ -160,11 +160,11 @@ def test_readiness_goes_when_the_engine_dies(tmp_path: Path) -> None:
 
     bench = Bench(tmp_path)
     bench.publish(seed=1)
-    with running(bench.base, bench.registry) as found:
-        assert found.http.get("/ready").status_code == 200
-        found.engine.alive = False
-        answer = found.http.get("/ready")
-        assert answer.status_code == 503 and answer.json()["status"] == "down" and found.http.get("/health").status_code == 200
+    with running(bench.base, bench.registry) as service:
+        assert service.http.get("/ready").status_code == 200
+        service.engine.alive = False
+        answer = service.http.get("/ready")
+        assert answer.status_code == 503 and answer.json()["status"] == "down" and service.http.get("/health").status_code == 200
 
 
 def test_nothing_to_serve_is_not_ready(start: Start, tmp_path: Path) -> None:  # noqa: F811
@@ -193,8 +193,8 @@ def grandchildren() -> Iterator[Callable[[int], list[int]]]:
     def of(pid: int) -> list[int]:
         lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.split("\n")
         pairs = [tuple(map(int, line.split())) for line in lines if line.strip()]
-        found = [p for p, parent in pairs if parent == pid]
-        return [*found, *(g for f in found for g in of(f))]
+        children = [p for p, parent in pairs if parent == pid]
+        return [*children, *(g for f in children for g in of(f))]
 
     yield of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from serve.formats import FORMATS
-from serve.formats.units import Made, Options, Unit
+from serve.formats.units import Options, Replacement, Unit
 from tell.languages import parse_pair
 from tell.text.placeholders import find
 
@@ -24,16 +24,16 @@ def capitals(text: str) -> str:
 class Seen:
     """`answer` says what becomes of a unit that has no translation yet."""
 
-    def __init__(self, answer: Callable[[Unit], Made | None]):
+    def __init__(self, answer: Callable[[Unit], Replacement | None]):
         self.answer = answer
         self.units: list[Unit] = []
         self.said: list[str] = []
 
-    def unit(self, unit: Unit) -> Made | None:
+    def visit(self, unit: Unit) -> Replacement | None:
         self.units.append(unit)
         return None if unit.done else self.answer(unit)
 
-    def bad(self, place: str, reason: str) -> None:
+    def unreadable(self, place: str, reason: str) -> None:
         self.said.append(f"bad {place}: {reason}")
 
     def warn(self, place: str, what: str) -> None:
@@ -44,24 +44,26 @@ class Seen:
         return [u.text for u in self.units]
 
 
-def nothing(unit: Unit) -> Made | None:
+def nothing(unit: Unit) -> Replacement | None:
     return None
 
 
-def same(unit: Unit) -> Made | None:
-    return Made(unit.text)
+def same(unit: Unit) -> Replacement | None:
+    return Replacement(unit.text)
 
 
-def loud(unit: Unit) -> Made | None:
-    return Made(capitals(unit.text))
+def loud(unit: Unit) -> Replacement | None:
+    return Replacement(capitals(unit.text))
 
 
-def through(format: str, data: bytes | str, answer: Callable[[Unit], Made | None] = loud, pair: str | None = "en-is", **options: Any) -> tuple[bytes, Seen]:
+def through(
+    format: str, data: bytes | str, answer: Callable[[Unit], Replacement | None] = loud, pair: str | None = "en-is", **options: Any
+) -> tuple[bytes, Seen]:
     """A file's bytes through a format, and what was seen on the way."""
-    todo, out = Seen(answer), io.BytesIO()
+    visitor, out = Seen(answer), io.BytesIO()
     raw = data.encode() if isinstance(data, str) else data
-    FORMATS[format].convert(io.BytesIO(raw), out, todo, Options(pair=parse_pair(pair) if pair else None, **options))
-    return out.getvalue(), todo
+    FORMATS[format].convert(io.BytesIO(raw), out, visitor, Options(pair=parse_pair(pair) if pair else None, **options))
+    return out.getvalue(), visitor
 
 
 def members(data: bytes) -> dict[str, bytes]:

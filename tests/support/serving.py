@@ -48,17 +48,17 @@ class Running:
         return [t["text"] for t in answer.json()["translations"]]
 
     def status(self, pair: str = "is-en") -> dict[str, Any]:
-        found = [p for p in self.http.get("/api/v1/adapters").json()["pairs"] if p["pair"] == pair]
-        return dict(found[0]) if found else {}
+        pairs = [p for p in self.http.get("/api/v1/adapters").json()["pairs"] if p["pair"] == pair]
+        return dict(pairs[0]) if pairs else {}
 
     def metric(self, name: str, **labels: str) -> float:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def until(wanted: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of `wanted`; fails when there is none in time."""
     end = time.monotonic() + seconds
-    while not (value := wanted()):
+    while not (value := condition()):
         assert time.monotonic() < end, "not in time"
         time.sleep(0.01)
     return value
@@ -76,8 +76,8 @@ def running(
 ) -> Iterator[Running]:
     """`protocol`: that of `serve.server.make_server`; `access`: keys, quotas and so on of `serve.app.create_app`."""
     set_up(LogConfig())
-    taken = limits or Limits(context=min(4096, base.context))
-    service = Service(engine(EngineOptions(base=base, max_adapters=taken.adapters, max_rank=taken.rank, max_context=taken.context)), taken)
+    limits = limits or Limits(context=min(4096, base.context))
+    service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
     follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
     server = make_server(create_app(service, follower, **access), service, protocol)
@@ -117,9 +117,9 @@ def running(
     up.wait()
     try:
         assert not problems, problems
-        found = Running(service, follower, url, loop)
-        with found.http:
-            yield found
+        running_service = Running(service, follower, url, loop)
+        with running_service.http:
+            yield running_service
     finally:
         server.should_exit = True
         worker.join()

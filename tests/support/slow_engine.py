@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tests.support.fake_engine import FakeEngine
 
 
@@ -38,4 +38,4 @@ class SlowEngine(FakeEngine):
 class BatchEngine(SlowEngine):
     """Runs one batch from start to end, as ctranslate2 does."""
 
-    name = "ct2"
+    traits = EngineTraits(whole_batches=True)

@@ -1,4 +1,4 @@
-"""What tests of training share: the command line in this process, for torch is slow to import, and a corpus to look at while training."""
+"""What tests of training share: the command line in this process, since torch is slow to import, a mix, and a corpus for validation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from tell.files import sha256_file, write_json, write_jsonl
+from tell.languages import parse_pair
+from tell.model.anchor import AnchorConfig, general_prompt, render
+from tell.records import Example
 from tellmt.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -41,3 +45,24 @@ def dev_corpus(tellmt: Run, place: Path, pair: str = "is-en", dev: int = 9) -> P
     code, _, err = tellmt("corpus", "build", place / "dev.tsv", "--pair", pair, "--dev", dev, "--test", 1, "-o", place / f"corpus-{pair}-{dev}")
     assert code == 0, err
     return place / f"corpus-{pair}-{dev}"
+
+
+def make_mix(path: Path, base: Any, n: int = 40) -> Path:
+    """A mix directory as `tellmt mix` writes it: n task examples and n/4 general ones."""
+    anchor = render(AnchorConfig(), parse_pair("is-en"))
+    rows = [Example(f"task:c/d:{i}", "task", anchor.prompt(f"Þetta er setning númer {i}."), anchor.opening, f"This is sentence number {i}.") for i in range(n)]
+    rows += [Example(f"general:g:{i}", "general", general_prompt(f"What is {i} plus one?"), "", str(i + 1)) for i in range(n // 4)]
+    path.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path / "mixed.jsonl", [r.row() for r in rows])
+    write_json(
+        path / "mix.json",
+        {
+            "pair": "is-en",
+            "base": {"id": base.id, "revision": base.revision},
+            "anchor": anchor.model_dump(),
+            "seed": 0,
+            "counts": {},
+            "sha256": sha256_file(path / "mixed.jsonl"),
+        },
+    )
+    return path

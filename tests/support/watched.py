@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.monitor.canary_sets import CanarySet
-from eval.monitor.judge import Made
+from eval.monitor.judge import CanaryTranslations
 from serve.config import MonitorConfig
 from serve.monitor import Monitor
 from tell.languages import parse_pair
@@ -50,27 +50,27 @@ class QualityEngine(FakeEngine):
         if adapter_id is None:
             return Generation(f"<base>{source}", 5, "stop")
         seed = self._loaded[adapter_id]
-        out = translate(source, self.spoilt.get(seed, 0.1), seed, self.draw, self.noise)
-        return Generation(out, len(out), "stop")
+        translation = translate(source, self.spoilt.get(seed, 0.1), seed, self.draw, self.noise)
+        return Generation(translation, len(translation), "stop")
 
 
 @functools.cache
-def _flags(pair: str, source: str, made: str) -> tuple[str, ...]:
-    return flags_of(parse_pair(pair), source, made)
+def _flags(pair: str, source: str, translation: str) -> tuple[str, ...]:
+    return flags_of(parse_pair(pair), source, translation)
 
 
-def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random | None = None, share: float = 0.0, base: str = "light") -> Made:
+def made_by(canary: CanarySet, version: str, spoilt: float, noise: random.Random | None = None, share: float = 0.0, base: str = "light") -> CanaryTranslations:
     """What a system of this quality makes of a set, without a service."""
     n = len(canary.segments)
     # Of the hard texts fewer: looking at their flags takes the time of a test.
     texts = [translate(t, spoilt, version, noise, share if i < n else share / 10) for i, t in enumerate(canary.texts)]
     flags = [_flags(canary.pair, s, t) for s, t in zip(canary.texts[n:], texts[n:], strict=True)]
-    return Made(version, base, texts[:n], flags, 1.0)
+    return CanaryTranslations(version, base, texts[:n], flags, 1.0)
 
 
 @contextlib.contextmanager
 def watched(base: Base, registry: Registry, home: Path, **options: Any) -> Iterator[Running]:
     """A service that runs the canary sets of `home` at deploys, looking at everything twenty times a second."""
-    options = {"every": 0.0, "tick": 0.05, "look": 0.05, "kept": 0.2, "retry": 0.3, **options}
-    with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as found:
-        yield found
+    options = {"every": 0.0, "tick": 0.05, "look": 0.05, "store": 0.2, "retry": 0.3, **options}
+    with running(base, registry, QualityEngine, monitor=Monitor(MonitorConfig(home, **options))) as service:
+        yield service

@@ -17,9 +17,9 @@ import pytest
 from tell.adapter.card import WEIGHTS
 from tell.files import sha256_file, write_json
 from tellmt.cli import main
-from tests.train.test_train import make_mix
-from train.checkpoint import MANIFEST, TENSORS, Damaged, cut_metrics, latest, read_checkpoint, save, save_as
-from train.run_dir import clear_asides, locked
+from tests.support.training import make_mix
+from train.checkpoint import MANIFEST, TENSORS, DamagedCheckpoint, latest_checkpoint, read_checkpoint, save_checkpoint, truncate_metrics, write_checkpoint
+from train.run_dir import clear_partial_writes, locked
 
 RECIPE = """seed = 3
 [train]
@@ -66,9 +66,9 @@ def stopped(tellmt: Run, command: list[str], tmp_path: Path, monkeypatch: pytest
         def save_twice(run_dir: Path, step: int, *rest: Any) -> None:
             if step > 4:
                 raise KeyboardInterrupt
-            save(run_dir, step, *rest)
+            save_checkpoint(run_dir, step, *rest)
 
-        patch.setattr(train.loop, "save", save_twice)
+        patch.setattr(train.loop, "save_checkpoint", save_twice)
         assert tellmt(*command)[0] == 130
     assert steps(tmp_path / "adapter.run") == [1, 2, 3, 4, 5, 6]
     return tmp_path / "adapter.run"
@@ -79,14 +79,14 @@ def steps(run_dir: Path) -> list[int]:
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
-    return found
+    values: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
+    return values
 
 
 def a_checkpoint(path: Path, step: int = 5) -> None:
     import torch
 
-    save_as(path, step, {"master:a": torch.arange(6.0), "exp_avg:a": torch.ones(3)}, {"tokens": 7, "recent": [0.1, 1e-9], "dev": {"best": 31.5}})
+    write_checkpoint(path, step, {"master:a": torch.arange(6.0), "exp_avg:a": torch.ones(3)}, {"tokens": 7, "recent": [0.1, 1e-9], "dev": {"best": 31.5}})
 
 
 # --- a checkpoint by itself
@@ -108,7 +108,7 @@ def test_no_byte_can_change_unseen(tmp_path: Path, name: str, flip: int) -> None
     whole = (tmp_path / "c" / name).read_bytes()
     for at in range(len(whole)):
         (tmp_path / "c" / name).write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedCheckpoint):
             read_checkpoint(tmp_path / "c")
     (tmp_path / "c" / name).write_bytes(whole)
     assert read_checkpoint(tmp_path / "c")[0] == 5
@@ -120,10 +120,10 @@ def test_no_byte_can_be_missing_unseen(tmp_path: Path, name: str) -> None:
     whole = (tmp_path / "c" / name).read_bytes()
     for cut in (*(whole[:n] for n in range(len(whole))), whole + b"\n", whole.replace(b"\n", b"\r\n") + b" "):
         (tmp_path / "c" / name).write_bytes(cut)
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedCheckpoint):
             read_checkpoint(tmp_path / "c")
     (tmp_path / "c" / name).unlink()
-    with pytest.raises(Damaged, match=name):
+    with pytest.raises(DamagedCheckpoint, match=name):
         read_checkpoint(tmp_path / "c")
 
 
@@ -131,16 +131,16 @@ def test_two_checkpoints_are_kept_and_damaged_ones_are_not_among_them(tmp_path: 
     import torch
 
     for step in (2, 4, 6):
-        save(tmp_path, step, {"a": torch.ones(1)}, {})
+        save_checkpoint(tmp_path, step, {"a": torch.ones(1)}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000004", "step-00000006"]
     (tmp_path / "step-00000006" / MANIFEST).write_text("{}")
     # A directory that was renamed holds another step than it says.
     shutil.copytree(tmp_path / "step-00000004", tmp_path / "step-00000009")
-    found = latest(tmp_path)
-    assert found is not None and found[0] == 4
+    checkpoint = latest_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint[0] == 4
     err = capsys.readouterr().err
-    assert "checkpoint step-00000006 is damaged" in err and "step-00000009 is damaged and passed over (it holds step 4)" in err
-    save(tmp_path, 7, {"a": torch.ones(1)}, {})
+    assert "checkpoint step-00000006 is damaged" in err and "step-00000009 is damaged and not used (it holds step 4)" in err
+    save_checkpoint(tmp_path, 7, {"a": torch.ones(1)}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000004", "step-00000007"]
 
 
@@ -160,7 +160,7 @@ def test_two_checkpoints_are_kept_and_damaged_ones_are_not_among_them(tmp_path: 
 def test_metrics_are_cut_to_the_checkpoint(tmp_path: Path, text: str, step: int, left: list[int]) -> None:
     rows = [f'{{"step": {x}, "loss": {i}}}\n' if x.isdigit() else '{"step": 1, "lo\n' for i, x in enumerate(text.split())]
     (tmp_path / "metrics.jsonl").write_text("".join(rows) + ('{"step": 3}' if "TORN" in text else ""))
-    cut_metrics(tmp_path, step)
+    truncate_metrics(tmp_path, step)
     assert steps(tmp_path) == left
 
 
@@ -170,9 +170,9 @@ def test_what_killed_writers_left_is_removed_and_what_they_had_moved_away_is_put
         (tmp_path / name / "file").write_text("x")
     for name in (".status.json.ab12_xyz", ".hidden", ".config.toml", "metrics.jsonl"):
         (tmp_path / name).write_text("x")
-    clear_asides(tmp_path, only="adapter")
+    clear_partial_writes(tmp_path, only="adapter")
     assert not (tmp_path / ".adapter.new.q1w2e3r4").exists() and (tmp_path / ".step-00000006.new.ab12_xyz").exists()
-    clear_asides(tmp_path)
+    clear_partial_writes(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".config.toml", ".hidden", "best", "metrics.jsonl"]
     assert (tmp_path / "best" / "file").read_text() == "x"
 
@@ -212,7 +212,7 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_verifies(
     (stopped / ".step-00000006.new.abcdefgh").mkdir()
     code, _, err = tellmt(*command)
     assert code == 0 and said in err
-    assert err.count("is damaged and passed over") == len(damaged)
+    assert err.count("is damaged and not used") == len(damaged)
     assert sha256_file(stopped.parent / "adapter" / WEIGHTS) == whole
     rows = steps(stopped)
     assert rows == list(range(1, len(rows) + 1)) and len(rows) > 6
@@ -315,7 +315,7 @@ def test_no_room_for_more(tellmt: Run, command: list[str], stopped: Path, tmp_pa
     ran = limited(command, size)
     place = stopped / ("step-00000006" if what == "checkpoint" else "metrics.jsonl")
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
-    assert f"{place}: cannot be written; found File too large" in ran.stderr and "make room and give the same command again" in ran.stderr
+    assert f"{place}: cannot be written; found File too large" in ran.stderr and "free some space and run the same command again" in ran.stderr
     assert ran.stderr.count("cannot be written") == 1
     assert {p.name: read_checkpoint(p)[0] for p in stopped.glob("step-*")} == before and not (tmp_path / "adapter").exists()
     assert status(stopped)["state"] == "failed" and "File too large" in status(stopped)["message"]

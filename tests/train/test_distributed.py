@@ -16,8 +16,8 @@ import pytest
 
 from tell.adapter.card import WEIGHTS, read_header
 from tests.conftest import Ran
-from tests.train.test_train import make_mix
-from train.distributed import Ranks, world
+from tests.support.training import make_mix
+from train.distributed import ProcessGroup, world
 
 CLI = Callable[..., Ran]
 RECIPE = "seed = 3\n[train]\nbatch_tokens = 512\nmicro_tokens = 256\ndtype = 'float32'\ncompile = 'off'\nthreads = 1\n[lora]\nrank = 8\n"
@@ -76,10 +76,10 @@ def test_a_signal_stops_both_and_one_process_goes_on(cli: CLI, mixed: Path, tmp_
 
 
 def test_shares_are_even_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranks = Ranks()
+    ranks = ProcessGroup()
     ranks.count = 3
     costs = [900, 100, 500, 400, 300, 200, 700, 800]
-    shares = [ranks.share(costs, i) for i in range(3)]
+    shares = [ranks.assigned(costs, i) for i in range(3)]
     assert sorted(i for s in shares for i in s) == list(range(8))
     assert max(sum(costs[i] for i in s) for s in shares) <= 1.1 * sum(costs) / 3
     for rank, size in (("2", "2"), ("x", "2"), ("-1", "1")):
@@ -137,7 +137,7 @@ def test_four_bits_are_not_spread(mixed: Path, tmp_path: Path, monkeypatch: pyte
     from tellmt.cli import main
 
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
-    monkeypatch.setattr(Ranks, "shared", property(lambda self: True, lambda self, value: None), raising=False)
+    monkeypatch.setattr(ProcessGroup, "sharded", property(lambda self: True, lambda self, value: None), raising=False)
     (tmp_path / "q.toml").write_text(RECIPE.replace("[train]", "[train]\nquantisation = 'nf4'"))
     assert main(["train", "--mixed", str(mixed), "--recipe", str(tmp_path / "q.toml"), "-o", str(tmp_path / "none")]) == 2
     assert "cannot be spread" in capsys.readouterr().err

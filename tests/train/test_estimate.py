@@ -10,8 +10,8 @@ import pytest
 
 from tell.console import clock
 from tellmt.cli import main
-from tests.train.test_train import make_mix
-from train.estimate import _again
+from tests.support.training import make_mix
+from train.estimate import _retime_compiled
 
 RECIPE = "[train]\nepochs = {epochs}\nbatch_tokens = 512\nmicro_tokens = {micro}\nthreads = 1\ncompile = 'off'\n[lora]\nrank = 8\n"
 
@@ -70,7 +70,7 @@ def test_what_had_code_compiled_for_it_is_timed_again() -> None:
         again.append(n)
         return 1.5
 
-    assert _again(took, costs.__getitem__, timed) == 59.5 and again == [1]
+    assert _retime_compiled(took, costs.__getitem__, timed) == 59.5 and again == [1]
     assert took == {0: 1.0, 1: 1.5, 2: 5.9, 3: 2.2}
     # What is slow all the same is slow.
-    assert _again(slow := {0: 1.0, 1: 9.0}, costs.__getitem__, lambda n: 9.5) == 0 and slow == {0: 1.0, 1: 9.0}
+    assert _retime_compiled(slow := {0: 1.0, 1: 9.0}, costs.__getitem__, lambda n: 9.5) == 0 and slow == {0: 1.0, 1: 9.0}

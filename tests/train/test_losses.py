@@ -35,22 +35,22 @@ def test_the_losses_are_the_models_own(cli: Any, tiny: Any, corpus: Path) -> Non
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    made = adapter(cli, corpus)
-    ran = cli("losses", made, "--corpus", corpus, "-o", "l.jsonl", "--json")
+    trained = adapter(cli, corpus)
+    ran = cli("losses", trained, "--corpus", corpus, "-o", "l.jsonl", "--json")
     rows = [json.loads(x) for x in Path("l.jsonl").read_text().split("\n") if x]
-    card = json.loads((made / "card.json").read_text())
+    card = json.loads((trained / "card.json").read_text())
     # What a recipe notes is on the card.
     assert card["notes"] == ["after a licence"]
     pairs = read_pairs(corpus / "pairs.jsonl", "dev")
     assert [r["line"] for r in rows] == list(range(1, len(pairs) + 1)) and ran.json["segments"] == len(pairs)
-    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny.path, dtype=torch.float32), made)
+    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny.path, dtype=torch.float32), trained)
     tokens = Tokens(tiny)
     for pair, row in zip(pairs, rows, strict=True):
-        given = tokens.bos + tokens.encode(f"{card['anchor']['prefix']}{pair.source}\n\n") + tokens.encode(card["anchor"]["opening"])
-        wanted = tokens.encode(pair.target) + tokens.eos_ids[:1]
-        labels = torch.tensor([[-100] * len(given) + wanted])
-        expected = model(input_ids=torch.tensor([given + wanted]), labels=labels).loss.item()
-        assert row["tokens"] == len(wanted)
+        prompt = tokens.bos + tokens.encode(f"{card['anchor']['prefix']}{pair.source}\n\n") + tokens.encode(card["anchor"]["opening"])
+        reference = tokens.encode(pair.target) + tokens.eos_ids[:1]
+        labels = torch.tensor([[-100] * len(prompt) + reference])
+        expected = model(input_ids=torch.tensor([prompt + reference]), labels=labels).loss.item()
+        assert row["tokens"] == len(reference)
         # The command may compute in bfloat16.
         assert row["nats"] / row["tokens"] == pytest.approx(expected, rel=0.02)
     total = sum(r["nats"] for r in rows) / sum(r["tokens"] for r in rows)
@@ -58,17 +58,17 @@ def test_the_losses_are_the_models_own(cli: Any, tiny: Any, corpus: Path) -> Non
 
 
 def test_what_is_refused(cli: Any, tiny: Any, corpus: Path) -> None:
-    made = adapter(cli, corpus)
+    trained = adapter(cli, corpus)
     for args, said in (
         (("nowhere", "--corpus", corpus), "no such adapter directory"),
-        ((made, "--corpus", "nowhere"), "not a corpus"),
-        ((made, "--corpus", corpus, "--split", "test"), "0 segments"),
-        ((made, "--corpus", corpus, "--split", "train"), "'test', 'dev'"),
+        ((trained, "--corpus", "nowhere"), "not a corpus"),
+        ((trained, "--corpus", corpus, "--split", "test"), "0 segments"),
+        ((trained, "--corpus", corpus, "--split", "train"), "'test', 'dev'"),
     ):
         ran = cli("losses", *args, "-o", "l.jsonl", ok=False)
         assert ran.code in (1, 2) and said in ran.err and not Path("l.jsonl").exists()
     cli("corpus", "build", "c.tsv", "--pair", "en-is", "--dev", 8, "--test", 0, "-o", "e")
-    ran = cli("losses", made, "--corpus", "e", "-o", "l.jsonl", ok=False)
+    ran = cli("losses", trained, "--corpus", "e", "-o", "l.jsonl", ok=False)
     assert ran.code == 2 and "another pair" in ran.err
     Path("r.toml").write_text('notes = "one"\n')
     ran = cli("train", "--recipe", "r.toml", "--mixed", "m", "-o", "b", ok=False)

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 import train.trackers
-from tests.support.training import Run, metrics, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, make_mix, metrics, runner
 from train.plot import read_rows, smoothed
 
 RECIPE = "seed = 3\n[train]\nbatch_tokens = 256\nmicro_tokens = 256\nsave_steps = 100\nthreads = 1\n"
@@ -34,14 +33,14 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """SIGTERM as soon as step `step` has been written down: it is heeded after the one that follows."""
     import train.progress
 
-    real = train.progress.Watch.step
+    real = train.progress.RunProgress.step
 
     def hit(self: Any, row: dict[str, Any], *rest: Any) -> None:
         real(self, row, *rest)
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(train.progress.Watch, "step", hit)
+    monkeypatch.setattr(train.progress.RunProgress, "step", hit)
 
 
 def shape(png: Path) -> tuple[int, int]:
@@ -92,9 +91,9 @@ def test_the_picture_shows_the_last_row_of_each_step(tmp_path: Path) -> None:
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_tensorboard_gets_what_metrics_say_and_a_resumed_run_goes_on_in_its_log(

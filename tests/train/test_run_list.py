@@ -56,21 +56,21 @@ def test_every_state(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[s
     make_run(tmp_path / "d.run", "failed", 3, 2, "step 4: the loss or its gradient is no longer a number")
     make_run(tmp_path / "e.run", "finished", 10)
     with locked(going):
-        found = runs(tmp_path)
+        listed = runs(tmp_path)
         # Looking does not keep anybody out, and nobody is taken for running who is not.
-        assert runs(tmp_path) == found
+        assert runs(tmp_path) == listed
         assert main(["runs", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert list(found) == ["a.run", "b.run", "d.run", "deep/down/c.run", "e.run"]
-    assert [(r["state"], r["step"], r["total"], r["message"]) for r in found.values()] == [
+    assert list(listed) == ["a.run", "b.run", "d.run", "deep/down/c.run", "e.run"]
+    assert [(r["state"], r["step"], r["total"], r["message"]) for r in listed.values()] == [
         ("running", 5, 10, ""),
         ("stopped", 4, 10, "killed"),
         ("failed", 2, 10, "step 4: the loss or its gradient is no longer a number"),
         ("stopped", 6, 10, "stopped by SIGTERM"),
         ("finished", 10, 10, ""),
     ]
-    assert found["a.run"]["pid"] == os.getpid() and found["b.run"]["pid"] is None
-    a = found["a.run"]
+    assert listed["a.run"]["pid"] == os.getpid() and listed["b.run"]["pid"] is None
+    a = listed["a.run"]
     assert (a["pair"], a["base"], a["loss"], a["tokens_per_second"], a["started"]) == ("is-en", "tiny", 0.0, 50.0, "2026-11-21T08:00:00Z")
     assert a["updated"] > a["started"] and a["best_dev_chrf"] is None and a["scores"] == []
     assert "5 runs: 1 failed, 1 finished, 1 running, 2 stopped" in shown and f"pid {os.getpid()}" in shown and "5 of 10" in shown
@@ -124,8 +124,8 @@ def test_damaged_and_foreign_directories_have_a_line(runs: Runs, tmp_path: Path)
     make_run(tmp_path / ".hidden" / "x.run")
     make_run(tmp_path / "1" / "2" / "3" / "4" / "5" / "6" / "there.run")
     make_run(tmp_path / "1" / "2" / "3" / "4" / "5" / "6" / "7" / "too-deep.run")
-    found = runs(tmp_path)
-    assert {path: r["state"] for path, r in found.items()} == {
+    listed = runs(tmp_path)
+    assert {path: r["state"] for path, r in listed.items()} == {
         "1/2/3/4/5/6/there.run": "stopped",
         "nested.run": "stopped",
         "odd.run": "unreadable",
@@ -133,8 +133,8 @@ def test_damaged_and_foreign_directories_have_a_line(runs: Runs, tmp_path: Path)
         "torn.run": "stopped",
         "unnamed.run": "stopped",
     }
-    assert found["thesis.run"]["message"] == "not a run of tellmt train" and "damaged" in found["odd.run"]["message"]
-    assert (found["torn.run"]["step"], found["torn.run"]["loss"], found["torn.run"]["message"]) == (2, 2.0, "its status.json cannot be read")
+    assert listed["thesis.run"]["message"] == "not a run of tellmt train" and "damaged" in listed["odd.run"]["message"]
+    assert (listed["torn.run"]["step"], listed["torn.run"]["loss"], listed["torn.run"]["message"]) == (2, 2.0, "its status.json cannot be read")
 
 
 def test_a_single_run_no_runs_and_no_directory(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

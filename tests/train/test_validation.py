@@ -18,8 +18,7 @@ import pytest
 import train.validation
 from tell.adapter.card import CARD, WEIGHTS, open_adapter
 from tell.files import sha256_file
-from tests.support.training import Run, dev_corpus, metrics, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, dev_corpus, make_mix, metrics, runner
 
 # Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
 RECIPE = """seed = 3
@@ -60,12 +59,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     """The metric says these scores one after the other: when training stops is then known beforehand."""
     from sacrebleu.metrics import CHRF
 
-    said, real = iter(scores), CHRF.corpus_score
+    scripted_scores, corpus_score = iter(scores), CHRF.corpus_score
 
     def score(self: Any, hypotheses: Any, references: Any) -> Any:
-        found = real(self, hypotheses, references)
-        found.score = next(said)
-        return found
+        score_object = corpus_score(self, hypotheses, references)
+        score_object.score = next(scripted_scores)
+        return score_object
 
     monkeypatch.setattr(CHRF, "corpus_score", score)
 
@@ -81,10 +80,10 @@ def test_training_stops_when_patience_is_used_up_and_the_best_is_kept(tellmt: Ru
     assert looked(place / "adapter.run") == {2: 10, 4: 30, 6: 20, 8: 30}
     assert "stopped early, after step 8 of 12" in err
     training = json.loads(out)["card"]["training"]
-    found = training["dev"]
-    assert training["steps"] == 8 and found["history"] == [[2, 10], [4, 30], [6, 20], [8, 30]]
-    assert (found["best_step"], found["best_chrf"], found["kept_step"], found["segments"], found["too_long"]) == (4, 30, 4, 6, 0)
-    assert found["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
+    record = training["dev"]
+    assert training["steps"] == 8 and record["history"] == [[2, 10], [4, 30], [6, 20], [8, 30]]
+    assert (record["best_step"], record["best_chrf"], record["kept_step"], record["segments"], record["too_long"]) == (4, 30, 4, 6, 0)
+    assert record["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
     assert open_adapter(place / "adapter").card.recipe["dev"] == {"every": 2, "patience": 2, "segments": 6}
     assert not (place / "adapter.run" / "best").exists()
     # The weights are those after step 4, to the bit: of a run that ends there and takes no looks.
@@ -98,11 +97,11 @@ def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: R
     (place / "looks.toml").write_text(LOOKS.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
     code, out, err = tellmt(*command(place))
     assert code == 0, err
-    found = open_adapter(place / "adapter").card.training["dev"]
-    assert [step for step, _ in found["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
+    record = open_adapter(place / "adapter").card.training["dev"]
+    assert [step for step, _ in record["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
     # Real figures: it learns the one sentence that there is.
-    assert found["best_chrf"] == max(c for _, c in found["history"]) > found["history"][0][1] > 0
-    assert f"{found['best_chrf']:.2f} after step {found['best_step']}" in out.replace("\n", " ")
+    assert record["best_chrf"] == max(c for _, c in record["history"]) > record["history"][0][1] > 0
+    assert f"{record['best_chrf']:.2f} after step {record['best_step']}" in out.replace("\n", " ")
     again, out, _ = tellmt(*command(place), "--json")
     assert again == 0 and json.loads(out)["reused"]
 
@@ -128,14 +127,14 @@ def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
     tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
 ) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
-    real = train.validation._Greedy._continued
+    real = train.validation._GreedyEngine._decode
 
     def hit(self: Any, prompts: Any) -> Any:
         if os.environ.pop("TELLMT_TEST_HIT", None):
             os.kill(os.getpid(), sent)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     monkeypatch.setenv("TELLMT_TEST_HIT", "1")
     ended, _, err = tellmt(*command(place, "broken"))
     assert ended == code and "stopped after step 2;" in err and looked(place / "broken.run") == {}
@@ -155,6 +154,7 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     from tell.model.anchor import AnchorConfig, render
     from tell.model.engine import Decoding
     from tell.model.tokenizer import Tokens
+    from tell.records import read_pairs
     from train.config import DevOptions, LoraOptions
     from train.model import load_model
 
@@ -162,15 +162,15 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", 1)
     set_peft_model_state_dict(model, load_file(place / "adapter" / WEIGHTS))
     anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), Tokens(tiny)
-    split = train.validation.read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
+    split = read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
     for decoding in (Decoding(), Decoding(repetition_penalty=1.5), Decoding(length_factor=0.3, length_extra=1)):
-        watch = train.validation.DevWatch(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
+        watch = train.validation.Validator(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")
         prompts = [watch._translator.prompt(p.source) for p in split]
-        greedy = watch._greedy
+        greedy = watch._engine
         greedy.model = model
-        with train.validation._at_rest(model, "cpu"):
-            made = asyncio.run(greedy.generate(prompts, None))
-            for prompt, found in zip(prompts, made, strict=True):
+        with train.validation._evaluation_mode(model, "cpu"):
+            generations = asyncio.run(greedy.generate(prompts, None))
+            for prompt, found in zip(prompts, generations, strict=True):
                 ids: list[int] = []
                 while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.stops(prompt.one_line)):
                     logits = model(input_ids=torch.tensor([[*prompt.ids, *ids]])).logits[0, -1]
@@ -178,11 +178,11 @@ def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place:
                         logits[token] *= 1 / decoding.repetition_penalty if logits[token] > 0 else decoding.repetition_penalty
                     ids.append(int(logits.argmax()))
                 assert greedy.endings.generation(ids, prompt) == found
-        assert len({f.tokens for f in made}) > 1 or decoding.length_factor < 1
+        assert len({f.tokens for f in generations}) > 1 or decoding.length_factor < 1
     # Random numbers, dropout and gradients are as they were.
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    watch.look(model, 1)
+    watch.validate(model, 1)
     assert torch.equal(before, torch.get_rng_state()) and model.training and torch.is_grad_enabled()
 
 
@@ -190,20 +190,20 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
     from tell.records import Pair
 
     pairs = [Pair(str(i), str(i), "d", i, "o", "dev") for i in range(1000)]
-    chosen = [[p.line for p in train.validation.spread(pairs, 100, seed)] for seed in range(20)]
+    chosen = [[p.line for p in train.validation.evenly_spaced(pairs, 100, seed)] for seed in range(20)]
     assert all(len(set(c)) == 100 and {b - a for a, b in itertools.pairwise(c)} == {10} for c in chosen)
-    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.spread(pairs, 100, 0)]
-    assert train.validation.spread(pairs[:7], 100, 0) == pairs[:7]
-    assert [len({p.line for p in train.validation.spread(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
+    assert len({c[0] for c in chosen}) > 3 and chosen[0] == [p.line for p in train.validation.evenly_spaced(pairs, 100, 0)]
+    assert train.validation.evenly_spaced(pairs[:7], 100, 0) == pairs[:7]
+    assert [len({p.line for p in train.validation.evenly_spaced(pairs, n, 1)}) for n in (999, 1000, 3)] == [999, 1000, 3]
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("no corpus", "looks at a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
-        ("no looks", "takes no looks at it; found [dev] every = 0"),
+        ("no corpus", "validates on a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
+        ("no looks", "does not validate; found [dev] every = 0"),
         ("other pair", "of another pair than the mix; found en-is; valid: is-en"),
-        ("no dev split", "has no dev split to look at"),
+        ("no dev split", "has no dev split"),
         ("no such corpus", "nowhere"),
     ],
 )
@@ -224,13 +224,13 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
 
 
 def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = train.validation._Greedy._continued
+    real = train.validation._GreedyEngine._decode
 
     def hit(self: Any, prompts: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return real(self, prompts)
 
-    monkeypatch.setattr(train.validation._Greedy, "_continued", hit)
+    monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     assert tellmt(*command(place))[0] == 143
     (place / "looks.toml").write_text(LOOKS.replace("patience = 2", "patience = 3"))
     code, _, err = tellmt(*command(place))

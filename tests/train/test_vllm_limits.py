@@ -10,8 +10,7 @@ import pytest
 
 from serve.engines.checkpoint import check_checkpoint, open_fitting
 from tell.adapter.card import CONFIG, WEIGHTS, open_adapter, read_header
-from tests.support.training import Run, runner
-from tests.train.test_train import make_mix
+from tests.support.training import Run, make_mix, runner
 
 SMALL = "[train]\nbatch_tokens = 512\nmicro_tokens = 512\nthreads = 1\ncompile = 'off'\n"
 
@@ -55,7 +54,7 @@ REFUSED = [
     ("[train]\nnew_tokens = ['<is>']", "new_tokens: vLLM gives an adapter no tokens of its own", "['<is>']"),
     ("[train]\nmicro_tokens = 63", "micro_tokens: valid: auto, or a whole number from 64 to 4,000,000", "63"),
     ("[train]\nreport_to = 'clearml'", "report_to: valid: one of tensorboard, mlflow, wandb", "'clearml'"),
-    ("[dev]\npatience = 3", "patience counts looks", ""),
+    ("[dev]\npatience = 3", "patience counts validations", ""),
     ("[dev]\nevry = 3", "every (did you mean this?)", "evry"),
 ]
 

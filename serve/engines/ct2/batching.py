@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import deque
 from typing import Any
 
 from serve.engines.ct2.batch_cost import OUTPUT, split
+from serve.engines.fair_queue import FairQueue
 from tell.model.engine import Generation, Prompt
 
 
@@ -41,6 +41,11 @@ class Call:
     stop: Stop = dataclasses.field(default_factory=Stop)
 
     @property
+    def path(self) -> tuple[str | None, Call]:
+        """Where its prompts wait in the queue."""
+        return self.adapter_id, self
+
+    @property
     def gone(self) -> bool:
         return self.stop.wanted
 
@@ -62,86 +67,63 @@ class Item:
     prompt: Prompt
 
     @property
+    def cost(self) -> int:
+        """In turns of the queue."""
+        return 1
+
+    @property
     def room(self) -> int:
         return len(self.prompt.ids) + self.prompt.max_tokens
 
 
 class Waiting:
-    """The queue: adapter, then call, then item, each level served in turn."""
+    """The prompts that wait, by adapter and call. A turn is a batch: what runs along with the prompt whose turn it is costs nobody a turn."""
 
     def __init__(self, max_batch: int):
         self.max_batch = max_batch
         # Key and value caches are padded to the longest of a batch; this bounds their memory (1.2 GB for Gemma 3 270M at 64 prompts).
         self.max_tokens = max_batch * 512
-        self._lines: dict[str | None, dict[Call, deque[Item]]] = {}
+        self._queue: FairQueue[tuple[str | None, Call], Item] = FairQueue(1)
 
     def __len__(self) -> int:
-        return sum(len(items) for calls in self._lines.values() for items in calls.values())
+        return len(self._queue)
 
     def count(self, adapter_id: str | None) -> int:
         """How many prompts of one adapter wait."""
-        return sum(len(items) for items in self._lines.get(adapter_id, {}).values())
+        return self._queue.cost((adapter_id,))
 
     def add(self, call: Call, prompts: list[Prompt]) -> None:
-        self._lines.setdefault(call.adapter_id, {})[call] = deque(Item(call, i, p) for i, p in enumerate(prompts))
+        for i, prompt in enumerate(prompts):
+            self._queue.add(call.path, Item(call, i, prompt))
 
     def remove(self, call: Call) -> None:
-        if calls := self._lines.get(call.adapter_id):
-            calls.pop(call, None)
-            if not calls:
-                del self._lines[call.adapter_id]
+        for path, item in list(self._queue.items(call.path)):
+            self._queue.discard(path, item)
 
     def clear(self) -> list[Call]:
-        calls = [call for line in self._lines.values() for call in line]
-        self._lines.clear()
-        return calls
+        return list(dict.fromkeys(item.call for item in self._queue.clear()))
 
     def take(self) -> list[Item]:
         """The next batch, all of one adapter, removed from the queue; empty when nothing waits.
 
         In it is the oldest prompt of the call whose turn it is, with those that it is best run with (see `serve.engines.ct2.batch_cost`).
         """
-        if not self._lines:
+        turn = self._queue.take()
+        if turn is None:
             return []
-        adapter_id, calls = next(iter(self._lines.items()))
-        call, items = next(iter(calls.items()))
-        head = items[0]
+        (adapter_id, call), head = turn
         size = len(head.prompt.ids)
-        alike = [i for line in calls.values() for i in line if i.prompt.kind == head.prompt.kind]
-        # The head first among equals; twice a batch is enough to see what it could be run with.
-        near = sorted(alike, key=lambda i: (i is not head, abs(len(i.prompt.ids) - size)))[: 2 * self.max_batch]
-        batch = best_with(head, near, self.max_batch, self.max_tokens)
-        self._drop(calls, batch)
-        # Turns: what was served goes to the end.
-        if call in calls:
-            calls[call] = calls.pop(call)
-        del self._lines[adapter_id]
-        if calls:
-            self._lines[adapter_id] = calls
+        alike = [item for _, item in self._queue.items((adapter_id,)) if item.prompt.kind == head.prompt.kind]
+        # Of equals the same call's first; twice a batch is enough to see what the head could be run with.
+        alike.sort(key=lambda item: (abs(len(item.prompt.ids) - size), item.call is not call))
+        batch = best_with(head, [head, *alike[: 2 * self.max_batch - 1]], self.max_batch, self.max_tokens)
+        for item in batch:
+            self._queue.discard(item.call.path, item)
         return batch
 
     def put_back(self, batch: list[Item]) -> None:
         """Return a batch that was broken off to the front of the queue, without those whose callers have gone."""
-        left = [i for i in batch if not i.call.gone]
-        if not left:
-            return
-        adapter_id = left[0].call.adapter_id
-        calls = self._lines.pop(adapter_id, {})
-        first = {i.call: deque[Item]() for i in left}
-        for item in left:
-            first[item.call].append(item)
-        for call, items in first.items():
-            items.extend(calls.pop(call, ()))
-        self._lines = {adapter_id: {**first, **calls}, **self._lines}
-
-    def _drop(self, calls: dict[Call, deque[Item]], batch: list[Item]) -> None:
-        taken = set(map(id, batch))
-        for call in {i.call for i in batch}:
-            left = deque(i for i in calls[call] if id(i) not in taken)
-            if left:
-                calls[call] = left
-            else:
-                del calls[call]
+        self._queue.put_back((item.call.path, item) for item in batch if not item.call.gone)
 
 
 def best_with(head: Item, near: list[Item], most: int, tokens: int) -> list[Item]:

@@ -29,9 +29,12 @@ from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, slug
-from tell.model.engine import CT2_FORMAT
 from tell.paths import cache_dir, writable
 
+# Raised when what is written changes for the same weights: models in another format are not taken for these, nor what was translated with them.
+MODEL_FORMAT = 2
+# The folder of the cache that holds the models.
+FOLDER = "ct2"
 QUANTIZATION = "int8"
 # Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
 # cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
@@ -64,11 +67,11 @@ class Job:
     @property
     def out(self) -> Path:
         name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
-        return cache_dir() / "ct2" / (f"{name}-{self.weights}" if self.adapter else name)
+        return cache_dir() / FOLDER / (f"{name}-{self.weights}" if self.adapter else name)
 
     @property
     def key(self) -> str:
-        made_from = {"format": CT2_FORMAT, "base": self.base.revision, "weights": self.weights}
+        made_from = {"format": MODEL_FORMAT, "base": self.base.revision, "weights": self.weights}
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
     def done(self) -> bool:

@@ -15,14 +15,15 @@ from typing import Any
 
 from serve.engines import checkpoint
 from serve.engines.ct2.batching import Call, Item, Stop, Waiting
-from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Job, convert
+from serve.engines.ct2.int8_backend import choose
 from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
 from serve.engines.in_flight import Calls
 from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores, give_back
-from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 
@@ -36,6 +37,7 @@ YOUNG, MANY = 0.15, 3
 
 class Ct2Engine:
     name = "ct2"
+    traits = EngineTraits(libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True)
 
     def __init__(self, options: EngineOptions):
         self.base = options.base
@@ -61,6 +63,8 @@ class Ct2Engine:
 
     async def start(self) -> None:
         """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
+        # Before the library is loaded, which reads it once.
+        choose()
         need("ctranslate2", "cpu")
         for module in ("safetensors", "tokenizers"):
             need(module, "cpu")

@@ -18,7 +18,7 @@ from serve.engines.in_flight import Calls
 from serve.engines.openai.http import LOAD, Answer, Server, parse_url, read_key
 from tell.errors import AdapterError, BadInput, EngineError, RequestError, TellmtError
 from tell.extras import need
-from tell.model.engine import EngineOptions, Generation, Prompt
+from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import Endings
 from tell.model.tokenizer import Tokens
 
@@ -43,6 +43,8 @@ def parse_map(text: str) -> tuple[Path, PurePosixPath] | None:
 
 class OpenAIEngine:
     name = "openai"
+    # The server batches by itself. Nothing here knows its version.
+    traits = EngineTraits()
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

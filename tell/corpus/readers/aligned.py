@@ -17,10 +17,10 @@ UNEQUAL = "unequal lines in document"
 
 def _first(lines: Iterator[str], path: Path) -> Iterator[str]:
     """The lines, of which there must be one."""
-    one = next(lines, None)
-    if one is None:
+    line = next(lines, None)
+    if line is None:
         raise CorpusError("the file is empty", place=str(path), valid="at least one line")
-    return itertools.chain([one], lines)
+    return itertools.chain([line], lines)
 
 
 def _rest(*lines: Iterator[str | None]) -> list[int]:
@@ -34,8 +34,8 @@ def read_text(source: Path, target: Path, docs: Path | None, want: Want, reading
     number = 0
     for row in itertools.zip_longest(*sides):
         if None in row:
-            more = _rest(*sides)
-            counts = [number + (x is not None) + n for x, n in zip(row, more, strict=True)]
+            remaining = _rest(*sides)
+            counts = [number + (x is not None) + n for x, n in zip(row, remaining, strict=True)]
             if docs is not None and counts[0] == counts[1]:
                 place, counts, valid = f"{docs} and {source}", [counts[2], counts[0]], "one document id per line"
             else:
@@ -57,7 +57,7 @@ def matched(directories: tuple[Path, ...], want: Want) -> tuple[list[tuple[str, 
     In one directory the language is a directory of its own (`is/a.txt`, `en/a.txt`) or a part of the name (`a.is.txt`).
     """
     sides = Sides(want.pair)
-    found: dict[str, dict[int, Path]] = {}
+    documents: dict[str, dict[int, Path]] = {}
     alone: list[Path] = []
     for number, directory in enumerate(directories):
         for path in sorted(p for p in directory.rglob("*") if p.is_file() and not p.name.startswith(".")):
@@ -65,12 +65,12 @@ def matched(directories: tuple[Path, ...], want: Want) -> tuple[list[tuple[str, 
             name, side = _without_language(str(relative), sides)
             if len(directories) == 2:
                 side = number
-            if side is None or side in found.setdefault(name, {}):
+            if side is None or side in documents.setdefault(name, {}):
                 alone.append(path)
             else:
-                found[name][side] = path
-    whole = [(name, by[0], by[1]) for name, by in sorted(found.items()) if len(by) == 2]
-    return whole, sorted([*alone, *(p for by in found.values() if len(by) == 1 for p in by.values())])
+                documents[name][side] = path
+    whole = [(name, by[0], by[1]) for name, by in sorted(documents.items()) if len(by) == 2]
+    return whole, sorted([*alone, *(p for by in documents.values() if len(by) == 1 for p in by.values())])
 
 
 def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
@@ -84,8 +84,8 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
 
 def read_directories(reading: Reading, want: Want) -> Iterator[Segment]:
     """The documents of one directory or of two. One whose sides have other numbers of lines is returned with a reason."""
-    found, alone = matched(reading.paths, want)
-    if not found:
+    documents, alone = matched(reading.paths, want)
+    if not documents:
         names = ", ".join(sorted(spelled(p.name) for p in alone)[:5]) or "no files"
         valid = (
             f"{want.pair.source.tag}/a.txt and {want.pair.target.tag}/a.txt, a.{want.pair.source.tag}.txt and a.{want.pair.target.tag}.txt, or two directories"
@@ -94,7 +94,7 @@ def read_directories(reading: Reading, want: Want) -> Iterator[Segment]:
     if alone:
         reading.notes.append(f"{len(alone)} files have no translation beside them: " + ", ".join(spelled(p.name) for p in alone[:5]))
     number = 0
-    for doc, *paths in found:
+    for doc, *paths in documents:
         sides = [list(lines_of(p, want.pair, want.encoding, reading.encodings)) for p in paths]
         reason = UNEQUAL if len(sides[0]) != len(sides[1]) else None
         for s, t in itertools.zip_longest(*sides, fillvalue=""):

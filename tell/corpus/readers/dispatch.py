@@ -48,11 +48,11 @@ def kind_of(path: Path) -> str:
 
 def labels(paths: Iterable[Path]) -> list[str]:
     """A short name for each file: its own, with the directory before it where an earlier file has the same."""
-    out: list[str] = []
+    names: list[str] = []
     for path in paths:
         named = [path.name, f"{path.absolute().parent.name}/{path.name}", str(path.absolute())]
-        out.append(next((n for n in map(spelled, named) if n not in out), spelled(named[-1])))
-    return out
+        names.append(next((n for n in map(spelled, named) if n not in names), spelled(named[-1])))
+    return names
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ def _inside(directory: Path) -> list[Path]:
 
 def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
     """The inputs, with the tables, catalogues and memories in directories instead of the directories that hold them."""
-    out: list[Path] = []
+    expanded: list[Path] = []
     for path in inputs:
         inside = [p for p in _inside(path) if kind_of(p) != "text"] if path.is_dir() else []
-        out += inside or [path]
-    return out
+        expanded += inside or [path]
+    return expanded
 
 
 def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[Group]:
@@ -106,14 +106,14 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         raise CorpusError("these files cannot be read together", found=names, valid=valid)
     if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
         raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
-    out: list[Group] = []
+    input_groups: list[Group] = []
     named = dict(zip(paths, labels(paths), strict=True))
-    for one, two in zip(texts[::2], texts[1::2], strict=True):
-        out.append(Group("text", (one, two), named[one], (one, two)))
+    for source, target in zip(texts[::2], texts[1::2], strict=True):
+        input_groups.append(Group("text", (source, target), named[source], (source, target)))
     if directories:
-        out.append(Group("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
-    out += [Group(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
-    return out
+        input_groups.append(Group("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
+    input_groups += [Group(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+    return input_groups
 
 
 def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = None) -> Iterator[Segment]:

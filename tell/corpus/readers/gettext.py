@@ -42,14 +42,14 @@ def read_po(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
     reading.encodings[str(path)] = encoding if encoding and how in ("named", "UTF-8") else f"{(encoding or 'utf-8').lower()} ({how})"
     try:
         # A line break at its end, so that polib does not take a text of one line for the name of a file.
-        found = polib.pofile(_Lines(text.replace("\r\n", "\n").replace("\r", "\n") + "\n\n"))
+        catalogue = polib.pofile(_Lines(text.replace("\r\n", "\n").replace("\r", "\n") + "\n\n"))
     except Exception as e:  # of damage polib raises whatever Python does
         line = re.search(r"\(line (\d+)\)", str(e)[-200:])
         place = f"{path}, line {line.group(1)}" if line else str(path)
         raise CorpusError(
             "this is not a PO file", place=place, found=str(e)[-200:].rpartition("): ")[2] or type(e).__name__, valid="msgid and msgstr in turn"
         ) from None
-    yield from numbered(_entries(found, path, want, reading))
+    yield from numbered(_entries(catalogue, path, want, reading))
 
 
 def read_mo(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
@@ -57,11 +57,11 @@ def read_mo(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
     data = whole(path)
     _check_mo(data, path)
     try:
-        found = polib.mofile(data)
+        catalogue = polib.mofile(data)
     except Exception as e:
         raise CorpusError("this MO file is damaged", place=str(path), found=str(e)[:200] or type(e).__name__, valid="a catalogue that msgfmt made") from None
-    reading.encodings[str(path)] = f"{str(found.encoding).lower()} (by its header)"
-    yield from numbered(_entries(found, path, want, reading))
+    reading.encodings[str(path)] = f"{str(catalogue.encoding).lower()} (by its header)"
+    yield from numbered(_entries(catalogue, path, want, reading))
 
 
 def _check_mo(data: bytes, path: Path) -> None:

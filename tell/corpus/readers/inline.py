@@ -16,9 +16,9 @@ def local(element: Any) -> str:
 
 def text_of(element: Any) -> str:
     """The text without the codes in it. Where only a placeholder parts two words, a space does."""
-    out: list[str] = []
-    _gather(element, out)
-    return "".join(out)
+    parts: list[str] = []
+    _gather(element, parts)
+    return "".join(parts)
 
 
 def _gather(element: Any, out: list[str]) -> None:

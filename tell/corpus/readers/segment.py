@@ -82,8 +82,8 @@ class Sides:
     def far(self, tag: str) -> tuple[int | None, int | None]:
         """How far the tag is from the source's language and from the target's; None for another language."""
         if tag not in self._known:
-            found = tagged(tag)
-            self._known[tag] = (None, None) if found is None else (distance(self._pair.source, found), distance(self._pair.target, found))
+            language = tagged(tag)
+            self._known[tag] = (None, None) if language is None else (distance(self._pair.source, language), distance(self._pair.target, language))
         return self._known[tag]
 
     def which(self, tag: str) -> int | None:

@@ -77,10 +77,10 @@ def whole(path: Path) -> bytes:
 def named_encoding(name: str) -> str:
     """Python's name of an encoding. Raises CorpusError with the nearest one."""
     try:
-        found = codecs.lookup(name)
-        if not found._is_text_encoding:
+        codec = codecs.lookup(name)
+        if not codec._is_text_encoding:
             raise LookupError
-        return found.name
+        return codec.name
     except (LookupError, ValueError):
         known = [
             "utf-8",
@@ -171,9 +171,9 @@ def _fits(sample: bytes, encoding: str, pair: LanguagePair | None) -> float:
 
     if pair is None:
         return 0.0
-    wanted = {label(x.tag) for x in (pair.source, pair.target)} - {None}
+    expected = {label(x.tag) for x in (pair.source, pair.target)} - {None}
     lines = [line for line in sample.decode(encoding, "replace").split("\n")[:400] if not line.isascii()][:40]
-    return sum(found.get(tag or "", 0.0) for found in map(scores, lines) for tag in wanted)
+    return sum(line_scores.get(tag or "", 0.0) for line_scores in map(scores, lines) for tag in expected)
 
 
 def iter_text(path: Path, encoding: str) -> Iterator[str]:

@@ -33,13 +33,13 @@ def _code(cell: str) -> Language | None:
     return tagged(cell) if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", cell) else None
 
 
-def _is(cell: str, wanted: Language, codes: bool) -> bool:
+def _is(cell: str, expected: Language, codes: bool) -> bool:
     """Whether a header cell names the language: by its code, or by its name in English or in itself."""
-    found = _code(cell)
-    if found is not None and found == wanted:
+    language = _code(cell)
+    if language is not None and language == expected:
         return True
     name = re.sub(r"\s*\(.*\)$", "", cell).strip().casefold()
-    return not codes and name in {wanted.name.casefold(), wanted.autonym.casefold()}
+    return not codes and name in {expected.name.casefold(), expected.autonym.casefold()}
 
 
 def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
@@ -52,27 +52,27 @@ def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None]
         a, b = (next((i for i, n in enumerate(names) if _is(n, side, codes)), None) for side in (pair.source, pair.target))
         if a is not None and b is not None and a != b:
             return a, b, doc
-    near = [[(distance(side, found), i) for i, n in enumerate(names) if (found := _code(n))] for side in (pair.source, pair.target)]
+    near = [[(distance(side, language), i) for i, n in enumerate(names) if (language := _code(n))] for side in (pair.source, pair.target)]
     a, b = (min(((far, i) for far, i in side if far is not None), default=(None, None))[1] for side in near)
     return (a, b, doc) if a is not None and b is not None and a != b else None
 
 
 def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | None] | None:
     """The columns that --source-column and its like name in the header. Raises CorpusError with the nearest name."""
-    asked = (("--source-column", want.source_column), ("--target-column", want.target_column), ("--doc-column", want.doc_column))
-    if not any(name for _, name in asked):
+    options = (("--source-column", want.source_column), ("--target-column", want.target_column), ("--doc-column", want.doc_column))
+    if not any(name for _, name in options):
         return None
     plain = [c.strip().casefold() for c in first]
-    found: list[int | None] = []
-    for option, name in asked:
+    chosen: list[int | None] = []
+    for option, name in options:
         if name is None:
-            found.append(None)
+            chosen.append(None)
         elif name.strip().casefold() in plain:
-            found.append(plain.index(name.strip().casefold()))
+            chosen.append(plain.index(name.strip().casefold()))
         else:
             raise CorpusError("no such column", place=f"{place}, {option}", found=name, valid=suggestion(name, {c.strip() for c in first if c.strip()}))
     usual = columns(first, want.pair) or (None, None, None)
-    source, target, doc = (f if f is not None else u for f, u in zip(found, usual, strict=True))
+    source, target, doc = (f if f is not None else u for f, u in zip(chosen, usual, strict=True))
     if source is None or target is None or source == target:
         missing = "--source-column" if source is None else "--target-column"
         raise CorpusError("the columns of both sides must be known", place=place, found=", ".join(c.strip() for c in first), valid=f"{missing} NAME too")
@@ -176,13 +176,13 @@ def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
         yield ["" if cell is None else str(cell) for cell in row]
 
 
-def _sheet(book: Any, asked: str | None, path: Path) -> tuple[str, Iterator[list[str]], int]:
+def _sheet(book: Any, sheet_name: str | None, path: Path) -> tuple[str, Iterator[list[str]], int]:
     """The sheet's name, its rows from the first that is not blank, and how many are before that."""
     names = [s.title for s in book.worksheets]
-    if asked is not None and asked not in names:
-        raise CorpusError("no such sheet", place=f"{path}, --sheet", found=asked, valid=suggestion(asked, names))
+    if sheet_name is not None and sheet_name not in names:
+        raise CorpusError("no such sheet", place=f"{path}, --sheet", found=sheet_name, valid=suggestion(sheet_name, names))
     for sheet in book.worksheets:
-        if asked in (None, sheet.title):
+        if sheet_name in (None, sheet.title):
             rows = _rows(sheet, path)
             for before, row in enumerate(rows):
                 if any(c.strip() for c in row):

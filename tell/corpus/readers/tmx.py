@@ -31,7 +31,7 @@ def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str,
     with opened(path) as stream:
         for _, unit in elements(stream, ["{*}tu", "tu"], place=str(path), error=CorpusError):
             reading.lines += 1
-            found: dict[int, tuple[int, str]] = {}
+            texts: dict[int, tuple[int, str]] = {}
             tags = 0
             doc = ""
             for child in unit:
@@ -44,17 +44,17 @@ def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str,
                     tags += 1
                     reading.languages[tag] += 1
                     for side, far in enumerate(sides.far(tag)):
-                        if far is not None and (side not in found or far < found[side][0]):
-                            found[side] = far, _segment(child)
+                        if far is not None and (side not in texts or far < texts[side][0]):
+                            texts[side] = far, _segment(child)
                 elif name == "prop" and (child.get("type") or "").lower() in _DOCUMENT:
                     doc = (child.text or "").strip()
             named += bool(doc)
-            if len(found) == 2:
+            if len(texts) == 2:
                 good += 1
-                yield found[0][1], found[1][1], spelled(doc), None
-            elif found:
-                missing = want.pair.target if 0 in found else want.pair.source
-                yield found.get(0, (0, ""))[1], found.get(1, (0, ""))[1], spelled(doc), f"no {missing.tag} in the unit"
+                yield texts[0][1], texts[1][1], spelled(doc), None
+            elif texts:
+                missing = want.pair.target if 0 in texts else want.pair.source
+                yield texts.get(0, (0, ""))[1], texts.get(1, (0, ""))[1], spelled(doc), f"no {missing.tag} in the unit"
             else:
                 yield "", "", spelled(doc), f"neither {want.pair.source.tag} nor {want.pair.target.tag} in the unit" if tags else NO_LANGUAGE
     if not good:

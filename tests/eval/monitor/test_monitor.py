@@ -15,9 +15,10 @@ import pytest
 from eval.monitor.canary_sets import CanarySet, freeze, read_set, set_path
 from eval.monitor.history import History, HistoryError, Outputs, Run
 from eval.monitor.judge import Rules, sign_test
-from eval.monitor.watch import NOT_CONFIRMED, open_history, watch
-from eval.scoring.testset import open_corpus
+from eval.monitor.watch import NOT_CONFIRMED, check_set, open_history
+from eval.scoring.testset import from_corpus
 from serve.auth.keys import add_key
+from tell.corpus.directory import open_corpus
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
@@ -51,25 +52,25 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def canary(corpus: Path) -> CanarySet:
     opened = open_corpus(corpus)
-    return freeze(opened.split("dev"), 100, opened.split("train").sources, "here")[0]
+    return freeze(from_corpus(opened, "dev"), 100, [p.source for p in opened.pairs("train")], "here")[0]
 
 
 # Freezing
 
 
 def test_a_set_is_frozen_once(corpus: Path, tellmt: Tellmt) -> None:
-    code, made, said = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)
-    assert code == 0 and made["written"] and "frozen, 150 segments and 34 hard texts" in said
+    code, frozen, said = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)
+    assert code == 0 and frozen["written"] and "frozen, 150 segments and 34 hard texts" in said
     path = set_path(monitor_dir(), parse_pair("is-en"))
-    found = read_set(path)
-    assert path.stat().st_mode & 0o777 == 0o600 and found.sha256 == made["sha256"]
-    assert made["hard"] == {"word": 6, "placeholder": 8, "long": 4, "language": 8, "injection": 8}
-    assert found.profile is not None and found.profile.segments == 800 and set("húsbók") <= set(found.profile.letters)
+    canary = read_set(path)
+    assert path.stat().st_mode & 0o777 == 0o600 and canary.sha256 == frozen["sha256"]
+    assert frozen["hard"] == {"word": 6, "placeholder": 8, "long": 4, "language": 8, "injection": 8}
+    assert canary.profile is not None and canary.profile.segments == 800 and set("húsbók") <= set(canary.profile.letters)
     assert not tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)[1]["written"]
     code, _, said = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120)
     assert code == 2 and "another canary set is frozen for this pair" in said and "--replace" in said
-    code, new, _ = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120, "--replace")
-    assert code == 0 and new["sha256"] != made["sha256"] and len(read_set(path).segments) == 120
+    code, replaced, _ = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120, "--replace")
+    assert code == 0 and replaced["sha256"] != frozen["sha256"] and len(read_set(path).segments) == 120
     # By hand.
     raw = json.loads(path.read_text())
     raw["segments"][0]["reference"] += "!"
@@ -99,8 +100,8 @@ SENTENCES = [f"Þetta er setning númer {chr(97 + i % 26)}{chr(97 + i // 26)} og
 )
 def test_what_a_set_can_be_made_of(source: list[str], target: list[str], code: int, said: str, tmp_path: Path, tellmt: Tellmt) -> None:
     files = write(tmp_path / "s", source), write(tmp_path / "t", target)
-    found, _, err = tellmt("monitor", "freeze", "is-en", "--source", files[0], "--target", files[1])
-    assert found == code and said in err and "Traceback" not in err
+    exit_code, _, err = tellmt("monitor", "freeze", "is-en", "--source", files[0], "--target", files[1])
+    assert exit_code == code and said in err and "Traceback" not in err
 
 
 def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
@@ -122,55 +123,55 @@ def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
 def test_a_hundred_runs_of_an_unchanged_system_raise_no_alarm_and_a_worse_one_does(canary: CanarySet, tmp_path: Path) -> None:
     history, rules, noise = History(tmp_path / "h.db"), Rules(), random.Random(1)
     # A word otherwise in a quarter of the segments, another one each time: more than int8 in other batches does.
-    outcomes = [watch(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules) for _ in range(100)]
+    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules) for _ in range(100)]
     assert [o.alarms for o in outcomes] == [()] * 100
     deltas = [o.run.delta for o in outcomes if o.run.delta is not None]
     assert outcomes[0].run.baseline and not any(o.run.baseline for o in outcomes[1:]) and len(set(deltas)) > 90 and min(deltas) < -0.3
     # Of the words that came out right, a fifth does not any more: seen at once, on the first run of another version and as a change of the same one.
     for version in ("b" * 32, "a" * 32):
-        worse = watch(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), rules)  # type: ignore[misc]
+        worse = check_set(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), rules)  # type: ignore[misc]
         assert [a.kind for a in worse.alarms][:1] == ["quality"] and worse.opened and not worse.run.baseline
         assert "chrF2" in worse.alarms[0].text and canary.segments[0].source not in worse.alarms[0].text
     # It is told once.
-    assert not watch(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), rules).opened
-    over = watch(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules)
+    assert not check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), rules).opened
+    over = check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules)
     assert over.closed and not over.alarms and not history.alarms(open_only=True)
 
 
 def test_what_a_second_run_does_not_find_is_no_alarm(canary: CanarySet, tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    watch(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
+    check_set(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
     answers = iter([made_by(canary, "a", 0.9), made_by(canary, "a", 0.1)])
-    found = watch(history, canary, lambda: next(answers), Rules())
-    assert not found.alarms and found.run.note == NOT_CONFIRMED and not found.run.baseline and found.run.findings == ()
+    outcome = check_set(history, canary, lambda: next(answers), Rules())
+    assert not outcome.alarms and outcome.run.note == NOT_CONFIRMED and not outcome.run.baseline and outcome.run.findings == ()
 
 
 def test_hard_texts_and_a_first_run_without_a_baseline(canary: CanarySet, tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    first = watch(history, canary, lambda: made_by(canary, "a", 1.0), Rules())
+    first = check_set(history, canary, lambda: made_by(canary, "a", 1.0), Rules())
     assert [a.kind for a in first.alarms] == ["worthless"] and not first.run.baseline
-    assert not watch(history, canary, lambda: made_by(canary, "b", 0.1), Rules()).alarms
+    assert not check_set(history, canary, lambda: made_by(canary, "b", 0.1), Rules()).alarms
     assert [a.kind for a in history.alarms(open_only=True)] == []
 
     def flagged() -> Any:
-        made = made_by(canary, "b", 0.1)
-        return type(made)(made.version, made.base, made.texts, [("loop",)] * len(made.flags), 1.0)
+        translations = made_by(canary, "b", 0.1)
+        return type(translations)(translations.version, translations.base, translations.texts, [("loop",)] * len(translations.flags), 1.0)
 
-    found = watch(history, canary, flagged, Rules())
-    assert [a.kind for a in found.alarms] == ["hard"] and "hard texts have a flag" in found.alarms[0].text
+    outcome = check_set(history, canary, flagged, Rules())
+    assert [a.kind for a in outcome.alarms] == ["hard"] and "hard texts have a flag" in outcome.alarms[0].text
     assert sign_test(10, 0) == 1 / 1024 and sign_test(0, 5) == 1.0
 
 
 def test_series_are_not_mixed(canary: CanarySet, corpus: Path, tmp_path: Path) -> None:
     history, opened = History(tmp_path / "h.db"), open_corpus(corpus)
-    watch(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
-    other = watch(history, canary, lambda: made_by(canary, "b", 0.5, base="another"), Rules())
+    check_set(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
+    other = check_set(history, canary, lambda: made_by(canary, "b", 0.5, base="another"), Rules())
     assert other.run.note == "a new series: the earlier runs are of another base" and other.run.against is None and other.run.baseline and not other.alarms
-    changed = freeze(opened.split("dev"), 110, [], "here")[0]
-    new = watch(history, changed, lambda: made_by(changed, "a", 0.5), Rules())
+    changed = freeze(from_corpus(opened, "dev"), 110, [], "here")[0]
+    new = check_set(history, changed, lambda: made_by(changed, "a", 0.5), Rules())
     assert new.run.note == "a new series: the canary set was changed" and new.run.baseline
     # Back on the first base and set, the first baseline holds.
-    assert watch(history, canary, lambda: made_by(canary, "b", 0.5), Rules()).run.against == 1
+    assert check_set(history, canary, lambda: made_by(canary, "b", 0.5), Rules()).run.against == 1
 
 
 # The history
@@ -185,11 +186,11 @@ def test_the_history_keeps_order_whatever_the_clock_says_and_is_bounded(tmp_path
     monkeypatch.setattr("eval.monitor.history.RUNS", 5)
     for at in (5000.0, 10.0, 1e9, 3.0, 2.0, 1.0, 0.5, 7.0):
         history.add(run_of(time=at, baseline=at == 5000.0), Outputs(["x"], []))
-    found = history.runs("is-en")
+    runs = history.runs("is-en")
     # The baseline stays, as long as it may be compared with; the newest outputs stay for `accept`.
-    assert [r.time for r in found] == [5000.0, 3.0, 2.0, 1.0, 0.5, 7.0]
+    assert [r.time for r in runs] == [5000.0, 3.0, 2.0, 1.0, 0.5, 7.0]
     assert history.baseline("is-en", "set", "base", "a")[0].time == 5000.0  # type: ignore[index]
-    assert history.accept("is-en", "ok").id == found[-1].id  # type: ignore[union-attr]
+    assert history.accept("is-en", "ok").id == runs[-1].id  # type: ignore[union-attr]
     assert history.baseline("is-en", "set", "base", "z")[0].time == 7.0  # type: ignore[index]
     assert (tmp_path / "h.db").stat().st_mode & 0o777 == 0o600
     monkeypatch.setattr("eval.monitor.history.SIGNALS", 3)
@@ -280,20 +281,20 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
         assert service.metric("tellmt_canary_score", pair="is-en", version=good, metric="chrf") > 50
         entry = registry.log()[-1]
         assert entry["id"] == good and "alarm of the monitor (quality" in entry["why"]
-        posted = until(lambda: (found := hook.asked("/alarm"))[-1]["status"] == "resolved" and found)
+        posted = until(lambda: (report := hook.asked("/alarm"))[-1]["status"] == "resolved" and report)
     assert (posted[0]["status"], posted[0]["kind"], posted[0]["version"], posted[0]["rolled_back_to"]) == ("firing", "quality", bad, good)
     assert posted[-1]["status"] == "resolved"
     said = capfd.readouterr().err
     assert f"alarm: is-en {bad[:12]}: quality: chrF2" in said and f"is-en: rolled back to {good[:12]}" in said and "alarm over: is-en" in said
-    texts = " ".join(t for t in open_corpus(corpus).split("dev").sources)
+    texts = " ".join(p.source for p in open_corpus(corpus).pairs("dev"))
     assert not any(w in json.dumps(posted) + said for w in ("hestur", "fjall")) and "hestur" in texts
-    code, found, _ = tellmt("monitor", "report")
-    assert code == 0 and [r["findings"][:1] for r in found["runs"]] == [[], ["quality"], []]
+    code, report, _ = tellmt("monitor", "report")
+    assert code == 0 and [r["findings"][:1] for r in report["runs"]] == [[], ["quality"], []]
 
 
 def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Tellmt, monkeypatch: pytest.MonkeyPatch) -> None:
     base, root = bench
-    monkeypatch.setattr("eval.monitor.over_http.LONGEST", 0.01)
+    monkeypatch.setattr("eval.monitor.over_http.LONGEST_WAIT", 0.01)
     monkeypatch.setenv("TELLMT_REGISTRY", str(tmp_path / "registry"))
     registry = Registry()
     publish(registry, light_adapter(root / "cron-good", base, seed=1))
@@ -301,22 +302,22 @@ def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Te
     url = ""
     with running(base, registry, QualityEngine) as service:
         url = service.url
-        code, found, _ = tellmt("monitor", "run", "--server", url)
-        assert code == 0 and found["runs"][0]["baseline"] and not found["alarm"]
+        code, result, _ = tellmt("monitor", "run", "--server", url)
+        assert code == 0 and result["runs"][0]["baseline"] and not result["alarm"]
         # What it asks is not among the users' traffic.
-        assert service.metric("tellmt_answered_segments_total", pair="is-en", version=found["runs"][0]["version"]) == 0
+        assert service.metric("tellmt_answered_segments_total", pair="is-en", version=result["runs"][0]["version"]) == 0
         # The same version, and something under it is worse: there is nothing to go back to.
         service.engine.spoilt[1] = 0.5
-        code, found, said = tellmt("monitor", "run", "is-en", "--server", url, "--roll-back-on-alarm")
-        assert code == 4 and found["alarm"] and found["runs"][0]["alarms"][0]["kind"] == "quality" and "there is no version before" in said
+        code, result, said = tellmt("monitor", "run", "is-en", "--server", url, "--roll-back-on-alarm")
+        assert code == 4 and result["alarm"] and result["runs"][0]["alarms"][0]["kind"] == "quality" and "there is no version before" in said
         code, _, said = tellmt("monitor", "accept", "is-en", "--why", "another library, known")
         assert code == 0 and "is the baseline" in said
         assert tellmt("monitor", "run", "--server", url)[0] == 0
         service.engine.failure = TellmtError("no")
-        code, found, said = tellmt("monitor", "run", "--server", url)
-        assert code == 4 and found["runs"][0]["alarms"][0]["kind"] == "unreachable" and found["runs"][0]["scores"] == {}
-    code, found, said = tellmt("monitor", "run", "--server", url)
-    assert code == 4 and "unreachable" not in said.split("tellmt")[0] and found["runs"][0]["note"] == "no answer"
+        code, result, said = tellmt("monitor", "run", "--server", url)
+        assert code == 4 and result["runs"][0]["alarms"][0]["kind"] == "unreachable" and result["runs"][0]["scores"] == {}
+    code, result, said = tellmt("monitor", "run", "--server", url)
+    assert code == 4 and "unreachable" not in said.split("tellmt")[0] and result["runs"][0]["note"] == "no answer"
     assert all(r["scores"] or r["state"] == "unreachable" for r in tellmt("monitor", "report", "is-en")[1]["runs"])
 
 
@@ -361,6 +362,6 @@ def test_who_may_see_it(bench: Any, tmp_path: Path) -> None:
             answer = service.http.get("/api/v1/monitor", headers={"X-API-Key": keys[scope]})
             assert answer.status_code == status
         error(service.http.get("/api/v1/monitor"), 401)
-        found = answer.json()
-        assert (found["enabled"], found["alarms"], [p["runs"] for p in found["pairs"]]) == (False, [], [[]])
+        state = answer.json()
+        assert (state["enabled"], state["alarms"], [p["runs"] for p in state["pairs"]]) == (False, [], [[]])
         assert service.http.get("/status").status_code == 200

@@ -247,7 +247,7 @@ def test_unusable_corpora_and_usage(bench: Bench, tellmt: Callable[..., Any], tm
         (["--corpus", other], "found en-is; valid: is-en"),
         (["--corpus", half], "no corpus.json"),
         (["--corpus", tmp_path / "nowhere"], "no corpus.json"),
-        (["--corpus", source], "not a directory"),
+        (["--corpus", source], "not a corpus"),
         (["--corpus", altered], "altered since the corpus was built"),
         ([], "or --source FILE and --reference FILE"),
         (["--source", source], "either --corpus DIR"),

@@ -112,7 +112,7 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
         ('general = ["g.jsonl"]', "", "no general data"),
         ('general = ["g.jsonl"]', 'general = ["h.jsonl"]', "no such file"),
         ('split = "test"', 'split = "train"', "'dev' or 'test'"),
-        ('train = ["c"]', 'train = ["d"]', "not a finished corpus"),
+        ('train = ["c"]', 'train = ["d"]', "not a corpus"),
         ('base = "tiny"', 'base = "tinny"', "tinny"),
         ("name =", "name", "not a readable TOML file"),
     ],

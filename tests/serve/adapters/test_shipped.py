@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import serve.files.local
-from serve.cli import base_of
+from serve.cli import most_used_base
 from serve.config import Limits
 from tell.adapter.card import CARD, WEIGHTS, Adapter
 from tell.adapter.shipped import on_base, shipped_adapters, shipped_dir
@@ -306,11 +306,11 @@ def test_one_that_does_not_act_is_refused_and_the_others_answer(isolated: Path) 
 
 
 def test_the_base_is_that_of_the_registry_then_of_the_shipped(isolated: Path) -> None:
-    assert base_of(Registry(), {}) == DEFAULT_BASE
+    assert most_used_base(Registry(), {}) == DEFAULT_BASE
     ship(isolated, base_id="other")
-    assert base_of(Registry(), shipped_adapters()) == "other"
+    assert most_used_base(Registry(), shipped_adapters()) == "other"
     published(isolated)
-    assert base_of(Registry(), shipped_adapters()) == "light"
+    assert most_used_base(Registry(), shipped_adapters()) == "light"
 
 
 def test_serve_as_a_process(isolated: Path) -> None:

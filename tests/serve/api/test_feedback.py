@@ -98,11 +98,11 @@ def test_what_is_refused(kept: tuple[Running, Path], fields: dict[str, Any], sta
 
 def test_the_file_is_bounded(made: Any, tmp_path: Path) -> None:
     path = tmp_path / "f"
-    with running(made[0], made[1], feedback=Feedback(path, most=1000)) as service:
+    with running(made[0], made[1], feedback=Feedback(path, max_bytes=1000)) as service:
         answers = [post(service).status_code for _ in range(6)]
         assert answers == sorted(answers) and set(answers) == {204, 507}
         assert len(rows(path)) == answers.count(204) and path.stat().st_size <= 1000
-        assert "no more feedback is kept: its file is full" in error(post(service), 507)
+        assert "the feedback file is full" in error(post(service), 507)
         # Moved away, it begins anew.
         path.rename(tmp_path / "old")
         assert post(service).status_code == 204 and len(rows(path)) == 1

@@ -6,10 +6,7 @@ import gzip
 import io
 import json
 import math
-import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +19,11 @@ import serve.files.local
 import serve.files.remote
 from serve.config import Limits
 from tell.errors import EngineError, Overloaded, RequestError
-from tell.model.base import Base
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.model.translator import Translator
-from tell.registry.registry import Registry
 from tell.text.placeholders import find
 from tellmt.cli import main
-from tests.conftest import ROOT, SHARED, Ran
+from tests.support.naughty_strings import naughty, naughty_lines
 from tests.support.running import Upper, other_server, publish, serving
 
 
@@ -247,22 +242,11 @@ def test_an_engine_that_dies_leaves_no_output(live: Callable[..., str], run: Cal
 # Through a running server: the real application over the same engine.
 
 
-def _naughty(path: Path) -> list[str]:
-    """Every naughty string as one line of a file, UTF-8."""
-    lines = [s.replace("\n", " ") for s in json.loads((SHARED / "hostile" / "blns.json").read_text(encoding="utf-8"))]
-    assert len(lines) == 515
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    return lines
-
-
-naughty = pytest.mark.skipif(not (SHARED / "hostile" / "blns.json").exists(), reason="the list of naughty strings is not beside this checkout")
-
-
 @naughty
 @pytest.mark.parametrize("through", ["a server", "an engine of its own"])
 def test_naughty_strings(through: str, isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
     live()
-    lines = _naughty(tmp_path / "in.txt")
+    lines = naughty_lines(tmp_path / "in.txt")
     args: list[object] = ["translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "-o", tmp_path / "out.txt", "--json"]
     if through == "a server":
         with serving(isolated) as server:
@@ -365,48 +349,6 @@ def test_no_server_there(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
     with other_server() as url:
         code, _, err = run("translate", tmp_path / "in.txt", "--server", url)
         assert code == 2 and f"{url}: no tellmt server answers here; found HTTP status 404 for /languages" in err
-
-
-# The same through the real CPU engine, in a process of its own.
-
-
-@pytest.fixture
-def tiny_live(tiny: Base, tmp_path: Path) -> str:
-    from tests.support.tiny import make_tiny_adapter
-
-    adapter = make_tiny_adapter(tmp_path / "adapter", tiny)
-    registry = Registry()
-    id = registry.add(adapter.path, adapter.card)
-    registry.promote("is-en", id, "for this test")
-    return id
-
-
-@naughty
-@pytest.mark.slow
-def test_naughty_strings_through_the_real_engine(tiny_live: str, cli: Callable[..., Ran], tmp_path: Path) -> None:
-    lines = _naughty(tmp_path / "in.txt")
-    ran = cli("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "--engine", "ct2", "-o", tmp_path / "out.txt", "--json")
-    out = (tmp_path / "out.txt").read_bytes().decode().split("\n")
-    assert out.pop() == "" and len(out) == 515
-    assert [o for o, line in zip(out, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
-    result = ran.json
-    assert (result["segments"], result["failed"], result["adapter"]) == (515, 0, tiny_live)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 10], ids=["while it starts", "while it translates"])
-def test_interrupted_leaves_nothing(after: float, tiny_live: str, tmp_path: Path) -> None:
-    (tmp_path / "in.txt").write_text("\n".join(f"{i} " + "hestur og fjall " * 40 for i in range(3000)))
-    before = sorted(p.name for p in tmp_path.iterdir())
-    command = [sys.executable, "-m", "tellmt", "translate", str(tmp_path / "in.txt"), "--engine", "ct2", "-o", str(tmp_path / "out.txt")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ), cwd=ROOT) as process:
-        assert process.stderr is not None
-        assert "engine ct2" in process.stderr.readline()
-        time.sleep(after)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err, err
-    assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
 def test_quality_best_by_an_engine_of_its_own_and_by_a_server(

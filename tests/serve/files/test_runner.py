@@ -20,7 +20,7 @@ import serve.files.local
 import serve.files.remote
 from serve.config import Limits
 from serve.files.runner import batches
-from serve.files.segment_store import SHARD, Done, Ledger, Shard
+from serve.files.segment_store import SHARD_SIZE, SegmentResult, SegmentStore, Shard
 from tell.errors import EngineError, TellmtError
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.model.translator import Translator
@@ -313,15 +313,15 @@ def test_a_full_disk(run: Run, isolated: Path, tmp_path: Path) -> None:
     code, _, err = run(tmp_path / "a.txt", *PAIR, "-o", "/dev/full")
     assert code == 1 and "No space left on device; free some space and run the same command again" in err
     assert len(states(isolated)) == 1
-    ledger = Ledger(tmp_path / "small.sqlite")
-    ledger._db.execute("PRAGMA max_page_count = 40")
+    store = SegmentStore(tmp_path / "small.sqlite")
+    store._db.execute("PRAGMA max_page_count = 40")
     with pytest.raises(OSError, match="No space left on device"):
-        ledger.add(f"{i} " * 50 for i in range(5000))
-    assert ledger.totals().segments == 0
-    ledger.close()
+        store.add(f"{i} " * 50 for i in range(5000))
+    assert store.totals().segments == 0
+    store.close()
     (tmp_path / "broken.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(TellmtError, match=r"cannot be read.*--fresh"):
-        Ledger(tmp_path / "broken.sqlite")
+        SegmentStore(tmp_path / "broken.sqlite")
 
 
 def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_path: Path) -> None:
@@ -356,28 +356,28 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
 
 def test_shards_are_all_that_a_cluster_needs(tmp_path: Path) -> None:
     """Worked on in any order, by whoever; recorded, they are done for good."""
-    ledger = Ledger(tmp_path / "ledger.sqlite")
-    texts = [f"{'word ' * (i % 40)}{i}" for i in range(2 * SHARD + 100)]
-    ledger.begin()
-    ledger.add([*texts, *texts[:10]])
-    ledger.divide()
-    shards = list(ledger.shards())
-    assert [len(s.texts) for s in shards] == [SHARD, SHARD, 100] and sorted(t for s in shards for t in s.texts) == sorted(texts)
+    store = SegmentStore(tmp_path / "ledger.sqlite")
+    texts = [f"{'word ' * (i % 40)}{i}" for i in range(2 * SHARD_SIZE + 100)]
+    store.start_collecting()
+    store.add([*texts, *texts[:10]])
+    store.divide_into_shards()
+    shards = list(store.shards())
+    assert [len(s.texts) for s in shards] == [SHARD_SIZE, SHARD_SIZE, 100] and sorted(t for s in shards for t in s.texts) == sorted(texts)
     sizes = [len(t) for s in shards for t in s.texts]
     assert sizes == sorted(sizes, reverse=True)
     parts = list(batches(shards[0], 64, 5000))
     assert [t for p in parts for t in p.texts] == list(shards[0].texts) and max(sum(map(len, p.texts)) for p in parts) <= 5000
     assert [p.texts for p in batches(Shard(0, (1, 2), ("a" * 50, "b" * 50)), 64, 10)] == [("a" * 50,), ("b" * 50,)]
     for shard in reversed(shards[1:]):
-        ledger.record(shard.ids, [Done(t.upper()) for t in shard.texts], ["x"])
-        ledger.close_shard(shard.number)
-    ledger.close()
-    again = Ledger(tmp_path / "ledger.sqlite")
+        store.record(shard.ids, [SegmentResult(t.upper()) for t in shard.texts], ["x"])
+        store.close_shard(shard.number)
+    store.close()
+    again = SegmentStore(tmp_path / "ledger.sqlite")
     assert [s.number for s in again.shards()] == [0]
-    again.begin()
+    again.start_collecting()
     again.add(texts)
-    again.divide()
-    assert [len(s.texts) for s in again.shards()] == [SHARD] and again.totals().done == SHARD + 100
+    again.divide_into_shards()
+    assert [len(s.texts) for s in again.shards()] == [SHARD_SIZE] and again.totals().done == SHARD_SIZE + 100
     assert (found := again.find(texts[0])) is not None and found.text == (texts[0].upper() if found.text else None)
     assert again.find("nowhere") is None
     again.close()

@@ -53,14 +53,15 @@ def test_every_alert_is_in_the_documentation() -> None:
 
 def queries() -> list[str]:
     """Those of the dashboard's panels, as Grafana would send them."""
-    found = [t["expr"] for p in json.loads(DASHBOARD.read_text())["panels"] for t in p.get("targets", [])]
-    return [q.replace("$pair", ".+").replace("$__rate_interval", "1m") for q in found]
+    expressions = [t["expr"] for p in json.loads(DASHBOARD.read_text())["panels"] for t in p.get("targets", [])]
+    return [q.replace("$pair", ".+").replace("$__rate_interval", "1m") for q in expressions]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     from eval.monitor.canary_sets import freeze, set_path, write_set
-    from eval.scoring.testset import open_corpus
+    from eval.scoring.testset import from_corpus
+    from tell.corpus.directory import open_corpus
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
@@ -71,13 +72,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setattr("eval.monitor.drift.WINDOW", 1000)
         patch.setattr("serve.metrics.traffic.WINDOW", 50)
         corpus = open_corpus(corpus_dir(root / "corpus", train=300, dev=120))
-        made, _ = freeze(corpus.split("dev"), 100, corpus.split("train").sources, "here")
-        write_set(set_path(root / "monitor", parse_pair("is-en")), made, replace=False)
+        canary, _ = freeze(from_corpus(corpus, "dev"), 100, [p.source for p in corpus.pairs("train")], "here")
+        write_set(set_path(root / "monitor", parse_pair("is-en")), canary, replace=False)
         registry = Registry(root / "registry")
         publish(registry, light_adapter(root / "one", light_base(root / "cache"), seed=1))
-        with watched(light_base(root / "cache"), registry, root / "monitor") as found:
-            until(lambda: found.metric("tellmt_canary_last_run_timestamp_seconds", pair="is-en"))
-            yield found
+        with watched(light_base(root / "cache"), registry, root / "monitor") as running_service:
+            until(lambda: running_service.metric("tellmt_canary_last_run_timestamp_seconds", pair="is-en"))
+            yield running_service
 
 
 def traffic(service: Running) -> None:
@@ -106,8 +107,8 @@ class Prometheus:
             return None
 
     def query(self, expression: str) -> list[Any]:
-        found = self.ask("/api/v1/query", query=expression)
-        return [r for r in found["result"] if r["value"][1] != "NaN"] if found else []
+        response = self.ask("/api/v1/query", query=expression)
+        return [r for r in response["result"] if r["value"][1] != "NaN"] if response else []
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +119,8 @@ def prometheus(service: Running, tmp_path_factory: pytest.TempPathFactory) -> It
     config["rule_files"] = [str(RULES)]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [service.url.removeprefix("http://")]
     (home / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as free_port:
+        address = f"127.0.0.1:{free_port.getsockname()[1]}"
     log = (home / "log").open("w")
     command = [str(PROMETHEUS), f"--config.file={home / 'prometheus.yml'}", f"--storage.tsdb.path={home / 'data'}", f"--web.listen-address={address}"]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -133,20 +134,20 @@ def prometheus(service: Running, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_every_rule_and_every_query_of_the_dashboard_gives_data(service: Running, prometheus: Prometheus) -> None:
     # The left side of each alert: while all is well the whole has no result.
-    wanted = [re.split(r" (?:[<>]=?|==) ", expression)[0] for expression in alerts().values()] + queries()
-    wanted += [rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "record" in rule]
-    assert len(wanted) > 40
+    expressions = [re.split(r" (?:[<>]=?|==) ", expression)[0] for expression in alerts().values()] + queries()
+    expressions += [rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "record" in rule]
+    assert len(expressions) > 40
 
     def missing() -> list[str]:
         traffic(service)
-        return [q for q in wanted if not prometheus.query(q)]
+        return [q for q in expressions if not prometheus.query(q)]
 
-    left: list[str] = wanted
+    unanswered: list[str] = expressions
     for _ in range(60):
-        if prometheus.query("up") and not (left := missing()):
+        if prometheus.query("up") and not (unanswered := missing()):
             break
         time.sleep(0.25)
-    assert not left, left
+    assert not unanswered, unanswered
     groups = prometheus.ask("/api/v1/rules")["groups"]
     assert {(rule["name"], rule["health"]) for group in groups for rule in group["rules"] if rule["health"] != "ok"} == set()
     firing = {rule["name"] for group in groups for rule in group["rules"] if rule.get("state") in ("pending", "firing")}

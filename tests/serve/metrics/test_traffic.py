@@ -16,7 +16,7 @@ from eval.monitor.canary_sets import CanarySet, Example, content_hash, set_path,
 from eval.monitor.drift import WINDOW, divergence, profile_of, trigrams, unknown_letters
 from eval.monitor.history import History
 from serve.metrics.registry import Metrics
-from serve.metrics.traffic import LOOKED_AT, Signals, language_of
+from serve.metrics.traffic import SAMPLED, Signals, language_of
 from tell.languages import parse_pair
 from tell.paths import monitor_dir
 from tell.registry.registry import Registry
@@ -76,7 +76,7 @@ def test_a_set_that_is_read_again_does_not_begin_the_window_anew() -> None:
     texts = [("is-en", "v", text) for text in examples(1) * 2]
     for at in range(0, len(texts), 64):
         signals.compare_with({"is-en": profile.model_copy()})
-        signals._look(texts[at : at + 64])
+        signals._sample(texts[at : at + 64])
     assert 0.3 < (metrics.registry.get_sample_value("tellmt_input_drift_ratio", {"pair": "is-en"}) or 0) < 1
     signals.compare_with({})
     assert signals.now()[0][2]["drift"] is None
@@ -97,12 +97,12 @@ def service(bench: Any, tmp_path: Path) -> Iterator[Running]:
     registry = Registry(tmp_path / "registry")
     publish(registry, light_adapter(root / "one", base, seed=1))
     segments = [Example(source=s, reference=s.upper()) for s in examples(2)[:100]]
-    made = CanarySet(pair="is-en", name="x", sha256=content_hash("is-en", segments, []), segments=tuple(segments), hard=(), profile=profile_of(examples(2)))
+    canary = CanarySet(pair="is-en", name="x", sha256=content_hash("is-en", segments, []), segments=tuple(segments), hard=(), profile=profile_of(examples(2)))
     home = monitor_dir()
-    write_set(set_path(home, parse_pair("is-en")), made, replace=False)
-    with watched(base, registry, home, look=3600.0) as found:
-        found.service.signals.compare_with({"is-en": made.profile})  # type: ignore[dict-item]
-        yield found
+    write_set(set_path(home, parse_pair("is-en")), canary, replace=False)
+    with watched(base, registry, home, look=3600.0) as running_service:
+        running_service.service.signals.compare_with({"is-en": canary.profile})  # type: ignore[dict-item]
+        yield running_service
 
 
 def test_what_is_counted(service: Running) -> None:
@@ -124,44 +124,44 @@ def test_what_is_counted(service: Running) -> None:
     assert service.metric("tellmt_translation_seconds_count", **labels) == 2
     state = until(lambda: (s := service.http.get("/api/v1/monitor").json()["pairs"][0]["signals"]) and s)
     assert sum(s["segments"] for s in state) == 4 and {s["version"] for s in state} == {version}
-    seen = next(s for s in state if s["flags"])
-    assert set(seen["flags"]) <= {"loop", "language", "copied", "length", "sentences"} and seen["latency_p95"] >= seen["latency_p50"] > 0
+    flagged = next(s for s in state if s["flags"])
+    assert set(flagged["flags"]) <= {"loop", "language", "copied", "length", "sentences"} and flagged["latency_p95"] >= flagged["latency_p50"] > 0
     # Kept, and without a word of the texts.
     history = History(monitor_dir() / "history.db")
-    rows = until(lambda: (found := history.signals("is-en", 10)) and sum(d["segments"] for _, _, d in found) == 4 and found)
+    rows = until(lambda: (signals := history.signals("is-en", 10)) and sum(d["segments"] for _, _, d in signals) == 4 and signals)
     page = service.http.get("/metrics").text + service.http.get("/api/v1/monitor").text + json.dumps(rows)
     assert "sund" not in page and "swimming" not in page
 
 
 def test_what_has_gone_is_told_no_more(service: Running, bench: Any) -> None:
     base, root = bench
-    seen = set()
+    published = set()
     service.texts("hús")
     for seed in (0, 1, 3, 4):
         version = publish(service.follower.registry, light_adapter(root / f"gone-{seed}", base, seed=seed))
-        seen.add(version)
+        published.add(version)
         # Each is to have answered: what follows too fast on another is never live.
-        until(lambda wanted=version: service.status()["adapter"] == wanted)
+        until(lambda version=version: service.status()["adapter"] == version)
         service.texts("hús")
 
-    def told() -> set[str]:
-        return {v for v in seen if v in service.http.get("/metrics").text}
+    def exposed() -> set[str]:
+        return {v for v in published if v in service.http.get("/metrics").text}
 
     # What answers, and what a roll back would bring.
     state = service.follower.registry.state("is-en")
-    until(lambda: told() == {state.live, state.previous} and service.status()["adapter"] == state.live)
+    until(lambda: exposed() == {state.live, state.previous} and service.status()["adapter"] == state.live)
 
 
 def test_it_costs_a_request_next_to_nothing() -> None:
     """Of a request of one sentence, which takes 20 ms at the least (a GPU), less than a hundredth: by the clock, and by what is put off."""
     signals = Signals(Metrics())
-    made, text = Checked("Hello world, this is a sentence.", 9, False, ("number",)), "Halló heimur, þetta er setning."
+    translation, text = Checked("Hello world, this is a sentence.", 9, False, ("number",)), "Halló heimur, þetta er setning."
     began = time.thread_time()
     for _ in range(2000):
-        signals.note("is-en", "a" * 32, text, made)
+        signals.note("is-en", "a" * 32, text, translation)
         signals.took("is-en", "a" * 32, 0.1)
     assert (time.thread_time() - began) / 2000 < 0.01 * 0.02
-    assert len(signals._line) == LOOKED_AT
+    assert len(signals._recent) == SAMPLED
 
 
 @pytest.mark.clock
@@ -181,13 +181,13 @@ def test_a_canary_run_gives_way(bench: Any, tmp_path: Path) -> None:
         thread.start()
         until(lambda: service.engine.running.total())
         # Never more of it in the engine than a user would not notice; and a user's document goes first, whole.
-        most = 0
+        most_running = 0
         began = time.monotonic()
         assert len(service.texts([f"bók {i}" for i in range(200)])) == 200
-        took = time.monotonic() - began
+        seconds = time.monotonic() - began
         waits = thread.is_alive()
         while thread.is_alive():
-            most = max(most, service.engine.running.total())
+            most_running = max(most_running, service.engine.running.total())
             time.sleep(0.005)
         thread.join()
-    assert answers == [200] and most <= 4 and waits and took < 2
+    assert answers == [200] and most_running <= 4 and waits and seconds < 2

@@ -37,9 +37,9 @@ def fill(history: History, live: str) -> None:
             "is-en", version, "base", "c" * 64, "scored", 200, scores, hard, delta=-12.8 if bad else 0.1, findings=bad, baseline=i in (0, 20), seconds=90.0
         )
         history.add(Run(**{**{n: getattr(run, n) for n in Run.__slots__}, "time": now - (40 - i) * 6 * 3600}), Outputs(["x"], []))
-    history.settle("is-en", [Alarm("is-en", "b" * 32, "quality", "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)")])
+    history.update_alarms("is-en", [Alarm("is-en", "b" * 32, "quality", "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)")])
     history.rolled_back("is-en", "b" * 32, OLD)
-    history.settle("is-en", [])
+    history.update_alarms("is-en", [])
     rows = []
     for i in range(200):
         traffic = {"seconds": 300.0, "segments": 50 + i % 60, "flags": {"number": 0.01}, "length_ratio": 1.05, "languages": {"source": 0.97, "other": 0.03}}
@@ -130,7 +130,7 @@ def test_what_it_shows(service: Running, chromium: Any) -> None:
 
 def test_an_alarm_and_a_key(service: Running, history: History, root: Path, chromium: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     expect = sync_api.expect
-    history.settle("is-en", [Alarm("is-en", service.status()["adapter"], "hard", "9 of 16 hard texts have a flag, 1 had <b>")])
+    history.update_alarms("is-en", [Alarm("is-en", service.status()["adapter"], "hard", "9 of 16 hard texts have a flag, 1 had <b>")])
     page, browser = opened(chromium, service.url, DESKTOP, "light")
     alarm = page.locator(".st-alarm")
     expect(alarm).to_contain_text("Hard texts go wrong")

@@ -17,6 +17,7 @@ from serve.config import Limits
 from serve.scheduling.admission import Admission, Rate
 from serve.scheduling.batch_window import STAY, Window, resting, window_of
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
+from tell.model.engine import engine_traits
 from tests.support.serving import Running, error, running, until
 from tests.support.slow_engine import BatchEngine, SlowEngine
 
@@ -44,7 +45,7 @@ def waiting(service: Running) -> float:
 def at_rest(service: Running) -> bool:
     queue = service.service.queue
     return (
-        (queue.admission.waiting, len(queue._turns), len(queue._jobs), len(queue._decodes), queue._running.total(), queue._given.total()) == (0,) * 6
+        (queue.admission.waiting, len(queue._waiting), len(queue._jobs), len(queue._decodes), queue._running.total(), queue._given.total()) == (0,) * 6
         and not queue.admission._held
         and not any(queue._pairs.values())
         and all(v.in_flight == 0 for v in service.service.versions.live.values())
@@ -237,8 +238,8 @@ def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
     assert resting(window, {"a": STAY, "b": 10}, 0) == set()
     assert resting(window, {"a": STAY, "b": 10}, 3) == {"a"}
     assert resting(window, {"a": STAY, "b": 2 * STAY}, 1) == {"b"}
-    assert window_of("vllm", 64) == Window(80, adapters=8)
-    assert window_of("ct2", 64) == Window(64, batches=True)
+    assert window_of(engine_traits("vllm"), 64) == Window(80, adapters=8)
+    assert window_of(engine_traits("ct2"), 64) == Window(64, batches=True)
 
 
 @pytest.mark.clock

@@ -11,7 +11,7 @@ import pytest
 
 from serve.config import Limits, Way
 from serve.translation.routing import parse_ways, reachable
-from tell.client.client import Client
+from tell.client import Client
 from tell.errors import BadInput, NotServed
 from tell.model.engine import Generation, Prompt
 from tests.support.serving import Running, error, running

@@ -13,7 +13,7 @@ import pytest
 
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
-from tell.client.client import Client, DocumentPart, Done, Job, NoAnswer, Part, Translation
+from tell.client import Client, DocumentJob, DocumentPart, NoAnswer, StreamEnd, Translation, TranslationPart
 from tell.errors import (
     BadInput,
     EngineError,
@@ -59,12 +59,12 @@ def test_texts(client: Client, mark: str, made: Any) -> None:
 @pytest.mark.clock
 def test_a_stream(client: Client, service: Running, mark: str, made: Any) -> None:
     *parts, end = client.stream(["a\nb\u2028c", "", "endless"], "is", "en", segments=True)
-    assert end == Done(pair="is-en", adapter=made[2]["is-en"], base="light")
-    assert all(isinstance(p, Part) for p in parts)
-    texts = ["".join(p.text for p in parts if isinstance(p, Part) and p.index == i) for i in range(3)]
+    assert end == StreamEnd(pair="is-en", adapter=made[2]["is-en"], base="light")
+    assert all(isinstance(p, TranslationPart) for p in parts)
+    texts = ["".join(p.text for p in parts if isinstance(p, TranslationPart) and p.index == i) for i in range(3)]
     assert texts == [t.text for t in client.translate(["a\nb\u2028c", "", "endless"], "is", "en")]
-    assert isinstance(parts[1], Part) and parts[1].segments[0].source == (2, 5) and parts[1].segments[0].target == (len(mark) + 2, 2 * len(mark) + 5)
-    assert [p.flags for p in parts if isinstance(p, Part)][-1] == ("truncated",)
+    assert isinstance(parts[1], TranslationPart) and parts[1].segments[0].source == (2, 5) and parts[1].segments[0].target == (len(mark) + 2, 2 * len(mark) + 5)
+    assert [p.flags for p in parts if isinstance(p, TranslationPart)][-1] == ("truncated",)
     # Leaving off early stops the work.
     service.engine.delay, before = 20.0, service.engine.cancelled
     leaving = client.stream("Einstakt", "is", "en", timeout=5)
@@ -103,7 +103,7 @@ def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) 
     told = client.submit("".join(f"Lína {i}\n" for i in range(99)).encode(), "is", "en", name="löng.txt")
     events = list(client.events(told.id))
     parts = [e for e in events if isinstance(e, DocumentPart)]
-    assert isinstance(events[0], Job) and isinstance(events[-1], Job) and events[-1].state == "done" and len(parts) == parts[0].parts >= 2
+    assert isinstance(events[0], DocumentJob) and isinstance(events[-1], DocumentJob) and events[-1].state == "done" and len(parts) == parts[0].parts >= 2
     assert "".join(p.text for p in parts).encode() == client.result(told.id)
     assert [e.text for e in client.events(told.id, after=1) if isinstance(e, DocumentPart)] == [p.text for p in parts[1:]]
     client.delete(told.id)
@@ -130,7 +130,7 @@ def test_feedback(made: Any, tmp_path: Path, service: Running) -> None:
 
 
 def test_the_lines_in_the_documentation_run(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8"), re.DOTALL)
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("letter.txt").write_text("Halló\n", encoding="utf-8")
     with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as keeping:

@@ -163,7 +163,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(here: CLI, monkeypatch: pyte
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "c/pairs.jsonl")
 
-    for where in ("tell.corpus.segment_table.Ledger.add", "tell.corpus.build._write_texts", "tell.corpus.build._write_report"):
+    for where in ("tell.corpus.segment_table.SegmentTable.add", "tell.corpus.build._write_texts", "tell.corpus.build._write_report"):
         with monkeypatch.context() as m:
             m.setattr(where, full)
             for out in ("c", "new"):

@@ -85,7 +85,7 @@ def test_corpora(cli: CLI) -> None:
     # Everything that is left to choose from is test elsewhere.
     pairs = Path("one/pairs.jsonl").read_text(encoding="utf-8")
     Path("one/pairs.jsonl").write_text(pairs + pairs, encoding="utf-8")
-    assert "pairs.jsonl is missing or was altered" in refused(cli, "--corpus", "one", "-k", 5)
+    assert "pairs.jsonl was altered since the corpus was built" in refused(cli, "--corpus", "one", "-k", 5)
 
 
 def test_a_pool_without_training_pairs(cli: CLI) -> None:
