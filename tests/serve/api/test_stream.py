@@ -138,7 +138,7 @@ def test_the_stream_is_described_line_by_line(service: Running) -> None:
     described = api["paths"][PATH]["post"]["responses"]["200"]["content"]
     assert list(described) == ["application/x-ndjson"]
     references = [s["$ref"] for s in described["application/x-ndjson"]["schema"]["oneOf"]]
-    assert references == [f"#/components/schemas/{name}" for name in ("StreamPart", "StreamEnd", "StreamError")]
+    assert references == [f"#/components/schemas/{name}" for name in ("TranslationPart", "StreamEnd", "StreamError")]
     assert [set(api["components"]["schemas"][reference.rpartition("/")[2]]["properties"]) for reference in references] == [
         {"index", "text", "truncated", "flags", "segments", "pair", "detected"},
         {"done", "pair", "adapter", "base", "quality", "fallback", "via"},
