@@ -49,7 +49,7 @@ NOT_READY = {
     "starting": "the service is still starting",
     "stopping": "the service is stopping",
     "down": "the engine is down",
-    "empty": "no adapter answers: none is live, or what is live cannot be used",
+    "empty": "no adapter can translate: none is live, or the live ones cannot be used",
 }
 METRICS_EXAMPLE = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
 # The form of a language code or a pair, as errors quote it. Anything else may be a text in the wrong field.
