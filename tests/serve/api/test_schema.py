@@ -21,7 +21,7 @@ CALLERS = ("nobody", "everything", "metrics", "keyless")
 
 
 @pytest.fixture(scope="module")
-def asked(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
+def callers(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
     """For every kind of caller the service and the headers it asks with."""
     import os
 

@@ -95,8 +95,8 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Callable[..., Ran], isolate
     ("args", "code", "message"),
     [
         (["add", "a", "--scope", "root"], 2, "'root' is not one of"),
-        (["add", "a\nb"], 2, "a key's name is one line of text"),
-        (["add", "x" * 101], 2, "a key's name is one line of text"),
+        (["add", "a\nb"], 2, "the name of a key must be one line of text"),
+        (["add", "x" * 101], 2, "the name of a key must be one line of text"),
         (["add", "a", "--expires", "2001-01-01"], 2, "expired already"),
         (["add", "a", "--requests-per-minute", "0"], 2, "requests-per-minute"),
         (["revoke", "nobody"], 1, "no active key has this name or id; found nobody; valid: there is no active key"),
@@ -269,10 +269,10 @@ def test_the_service_follows_the_file(keyed: tuple[Running, dict[str, str]], cap
 
 def test_an_expired_key_is_nobodys(keyed: tuple[Running, dict[str, str]]) -> None:
     service, keys = keyed
-    keys = json.loads(keys_file().read_text())
-    for key in keys["keys"]:
+    contents = json.loads(keys_file().read_text())
+    for key in contents["keys"]:
         key["expires"] = "2020-01-01T00:00:00Z"
-    keys_file().write_text(json.dumps(keys))
+    keys_file().write_text(json.dumps(contents))
     os.chmod(keys_file(), 0o600)
     until(lambda: service.http.get("/api/v1/adapters", headers=bearer(keys["translate"])).status_code == 401)
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import pytest
 
 from serve.adapters.follower import Follower
 from serve.config import Limits
+from serve.translation.decoder import Decoder
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions
 from tell.registry.registry import Registry
+from tell.text.segments import Span
 from tests.support.fake_eval_engine import light_base
 from tests.support.running import Upper
 from tests.support.running import publish as publish_light
@@ -112,13 +114,13 @@ def test_one_that_leaves_does_not_take_others_along(slow: Running) -> None:
 @pytest.mark.clock
 def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long text is tokenised in a thread, which cannot be stopped; nothing of it reaches the engine."""
-    plan = type(slow.service)._plan
+    split = Decoder.split
 
-    def slowly(self: Any, *args: Any) -> Any:
+    def slow_split(decoder: Decoder, texts: Sequence[str]) -> list[list[Span]]:
         time.sleep(0.5)
-        return plan(self, *args)
+        return split(decoder, texts)
 
-    monkeypatch.setattr(type(slow.service), "_plan", slowly)
+    monkeypatch.setattr(Decoder, "split", slow_split)
     started = len(slow.engine.given)
     with client(slow, "document"):
         until(lambda: slow.metric("tellmt_segments_waiting") == 300)
@@ -158,7 +160,7 @@ def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeyp
     publish_light(isolated)
     stopping, stopped = asyncio.Event(), asyncio.Event()
 
-    async def final(*_: object) -> Any:
+    async def decoded(*_: object) -> Any:
         try:
             await asyncio.sleep(60)
         finally:
@@ -171,7 +173,7 @@ def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeyp
         await service.start()
         await Follower(service.versions, Registry(), interval=60).look()
         engine.delay = 30.0
-        monkeypatch.setattr(service, "_final", final)
+        monkeypatch.setattr(service, "_decoded", decoded)
         async with service.lease("is", "en") as version:
             request = asyncio.create_task(service.translate(version, ["Halló", "Góðan dag"]))
             while not service.queue.admission.waiting:
