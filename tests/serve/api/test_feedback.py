@@ -30,12 +30,12 @@ BODY = {"source": "is", "target": "en", "text": "Halló\u2028heimur", "correctio
 @pytest.fixture
 def kept(made: Any, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     path = tmp_path / "feedback.jsonl"
-    with running(made[0], made[1], feedback=Feedback(path)) as found:
-        yield found, path
+    with running(made[0], made[1], feedback=Feedback(path)) as server:
+        yield server, path
 
 
-def post(service: Running, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-    return service.http.post("/api/v1/feedback", content=json.dumps({**BODY, **more}), headers=headers)
+def post(service: Running, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+    return service.http.post("/api/v1/feedback", content=json.dumps({**BODY, **fields}), headers=headers)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def test_without_a_file_it_is_refused(service: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "status", "said"),
+    ("fields", "status", "message"),
     [
         ({"correction": ""}, 400, "correction: not usable"),
         ({"text": " \n"}, 400, "text: not usable"),
@@ -89,10 +89,10 @@ def test_without_a_file_it_is_refused(service: Running) -> None:
         ({"text": "a" * 99_989}, 413, "too much text in one request; found 100011 characters; valid: at most 100000"),
     ],
 )
-def test_what_is_refused(kept: tuple[Running, Path], more: dict[str, Any], status: int, said: str) -> None:
+def test_what_is_refused(kept: tuple[Running, Path], fields: dict[str, Any], status: int, message: str) -> None:
     service, path = kept
-    answer = error(post(service, **more), status)
-    assert said in answer and "Halló" not in answer
+    answer = error(post(service, **fields), status)
+    assert message in answer and "Halló" not in answer
     assert path.read_bytes() == b""
 
 
@@ -121,9 +121,9 @@ def test_a_line_left_open_is_closed_first_and_lines_do_not_mix(tmp_path: Path) -
 
 
 def test_a_file_that_cannot_be_written(cli: Callable[..., Ran], tmp_path: Path) -> None:
-    for name, said in ((tmp_path / "none" / "f", "the feedback file cannot be written"), (Path("/dev/null"), "the feedback file is no file")):
+    for name, message in ((tmp_path / "none" / "f", "the feedback file cannot be written"), (Path("/dev/null"), "the feedback file is no file")):
         ran = cli("serve", "--port", "0", "--engine", "ct2", "--feedback", name, ok=False)
-        assert ran.code == 1 and said in ran.err and str(name) in ran.err
+        assert ran.code == 1 and message in ran.err and str(name) in ran.err
     assert cli("serve", "--port", "0", "--feedback", tmp_path, ok=False).code == 2
     with pytest.raises(TellmtError, match="cannot be written"):
         Feedback(tmp_path)

@@ -48,25 +48,25 @@ def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, m
     ],
 )
 def test_layout_is_kept(service: Running, mark: str, text: Any, expected: Any) -> None:
-    wanted = [x.replace("{m}", mark) for x in ([expected] if isinstance(expected, str) else expected)]
-    assert service.texts(text) == wanted
+    expected_texts = [x.replace("{m}", mark) for x in ([expected] if isinstance(expected, str) else expected)]
+    assert service.texts(text) == expected_texts
 
 
 def test_a_long_line_is_cut_at_its_sentences_and_put_together_again(service: Running, mark: str) -> None:
     # The base has one token per byte, so 256 tokens are seven of these sentences.
     sentence = "Þetta er setning númer eitt hér."
     text = " ".join([sentence] * 40)
-    out = service.texts(text)[0]
-    assert out.replace(mark, "") == text
-    assert 5 <= out.count(mark) <= 8
-    assert all(part.strip().endswith(sentence) for part in out.split(mark) if part.strip())
+    translation = service.texts(text)[0]
+    assert translation.replace(mark, "") == text
+    assert 5 <= translation.count(mark) <= 8
+    assert all(part.strip().endswith(sentence) for part in translation.split(mark) if part.strip())
 
 
 def test_in_a_small_context_a_long_line_is_cut_until_its_parts_fit(made: Any, mark: str) -> None:
     # The fake engine fails when prompt and output exceed the context.
-    with running(made[0], made[1], limits=Limits(context=200)) as found:
+    with running(made[0], made[1], limits=Limits(context=200)) as server:
         text = " ".join(["Þetta er setning."] * 8 + ["x" * 90])
-        assert found.texts(text)[0].replace(mark, "") == text
+        assert server.texts(text)[0].replace(mark, "") == text
 
 
 def test_a_cut_translation_is_marked_and_counted(service: Running, made: Any) -> None:
@@ -86,7 +86,7 @@ def test_language_codes_in_any_spelling(service: Running, source: str, target: s
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"source": "is", "target": "en"}, "text: missing; valid: a string, or a list of strings"),
         ({"source": "is", "target": "en", "text": 5}, "text: not usable"),
@@ -107,8 +107,8 @@ def test_language_codes_in_any_spelling(service: Running, source: str, target: s
         (None, "not a JSON object; found NoneType"),
     ],
 )
-def test_bad_requests(service: Running, body: Any, said: str) -> None:
-    assert said in error(service.http.post("/api/v1/translate", content=json.dumps(body)), 400)
+def test_bad_requests(service: Running, body: Any, message: str) -> None:
+    assert message in error(service.http.post("/api/v1/translate", content=json.dumps(body)), 400)
 
 
 @pytest.mark.parametrize(
