@@ -93,7 +93,7 @@ def _announce_ready(service: Service, follower: Follower, url: str) -> None:
 
 def config_of(options: Mapping[str, Any]) -> ServeConfig:
     """The one place where the command's options become a ServeConfig. Raises BadInput and click.UsageError; TypeError for an option it does not know."""
-    from serve.translation.routing import parse_ways
+    from serve.translation.routing import parse_fallbacks
 
     unused = dict(options)
     take = unused.pop
@@ -112,7 +112,7 @@ def config_of(options: Mapping[str, Any]) -> ServeConfig:
             timeout=take("timeout"),
             cache=take("cache_mb") << 20,
             tries=take("tries"),
-            fallback=parse_ways(take("fallback")),
+            fallback=parse_fallbacks(take("fallback")),
         ),
         monitor=MonitorConfig(monitor_dir() if monitored else None, 60.0 * take("canary_minutes"), roll_back, webhook),
         log=LogConfig(take("log_format"), take("log_level")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 # A pair without an adapter: through English by two adapters, or by the base alone.
-Way = Literal["pivot", "base"]
+Fallback = Literal["pivot", "base"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -61,7 +61,7 @@ class Limits:
     # Ways in which a flagged segment is tried again (serve.translation.retry).
     tries: int = 4
     # What may stand in for an adapter that a pair does not have, in order (serve.translation.routing).
-    fallback: tuple[Way, ...] = ()
+    fallback: tuple[Fallback, ...] = ()
     # Seconds that a request waits for its pair to be loaded; the load goes on without it.
     patience: float = 20.0
     # Seconds for loading and proving one adapter. A first conversion takes 14 for a base of 270M parameters, and minutes for a large one.

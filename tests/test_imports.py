@@ -208,7 +208,7 @@ def test_the_rule_of_packages_itself(package: str, source: str, lines: int) -> N
 @pytest.mark.parametrize(
     ("module", "source", "lines"),
     [
-        ("serve.translation.service", "from serve.scheduling.queue import Queue\nfrom serve.translation.retry import Mend", 0),
+        ("serve.translation.service", "from serve.scheduling.queue import Queue\nfrom serve.translation.retry import Retry", 0),
         ("serve.scheduling.queue", "def f():\n    from serve.translation.service import Service", 1),
         ("serve.http.middleware", "from serve.adapters import versions", 1),
         ("serve.config", "import serve.app", 1),

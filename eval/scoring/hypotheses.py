@@ -1,8 +1,8 @@
-"""Translate a test set with the bare base and with adapters, and keep what was translated.
+"""Translate a test set with the bare base and with adapters, and keep the hypotheses.
 
-Reads a test set, a prepared base and adapter directories. Writes `<cache>/hypotheses/<key>.jsonl`, one row a segment, where the key is
-the hash of everything that decides the text: so the base's side is translated once for all adapters that share its prompt. While a set
-is being translated its rows are in `<key>.part`, and a run that was broken off goes on from there.
+Reads a test set, a prepared base and adapter directories. Writes `<cache>/hypotheses/<key>.jsonl`, one row a segment, where the key is the hash of everything
+that decides the text: so the base translates a set once for all adapters that share its prompt. While a set is being translated its rows are in `<key>.part`,
+and a run that was broken off goes on from there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class System:
-    """What translates: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it."""
+    """A translating system: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it."""
 
     name: str
     adapter: Adapter | None
@@ -46,7 +46,7 @@ class System:
 
     @classmethod
     def bare_base(cls, like: Adapter) -> System:
-        """The base without an adapter, asked exactly as the adapter is."""
+        """The base without an adapter, with exactly the prompts and decoding of the adapter."""
         return cls("base", None, like.card.anchor, like.card.decoding)
 
     @classmethod
@@ -66,7 +66,7 @@ class Output:
     too_long: int
     reused: int
     seconds: float
-    # Whether each was cut.
+    # For each hypothesis, whether it was cut.
     cut: list[bool]
 
     @property
@@ -79,7 +79,7 @@ def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_c
         {
             "format": FORMAT,
             "base": [base.id, base.revision],
-            # by the weights, not the id: publishing gives the same weights another card
+            # By the weights, not the id: publishing gives the same weights another card.
             "adapter": system.adapter and system.adapter.card.files,
             "anchor": system.anchor.model_dump(),
             "decoding": system.decoding.model_dump(),
@@ -93,22 +93,22 @@ def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_c
 
 def _rows(path: Path, segments: int) -> dict[int, dict[str, Any]]:
     """The rows of a hypotheses file by segment, up to the first that is damaged (a run that died may have left half a line)."""
-    found: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = {}
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return found
+        return rows
     for line in lines[:-1]:
         try:
             row = json.loads(line)
             index = row["i"]
-            good = 0 <= index < segments and isinstance(row["text"], str) and isinstance(row["truncated"], bool) and isinstance(row["too_long"], bool)
+            is_row = 0 <= index < segments and isinstance(row["text"], str) and isinstance(row["truncated"], bool) and isinstance(row["too_long"], bool)
         except (ValueError, KeyError, TypeError, RecursionError):
             break
-        if not good:
+        if not is_row:
             break
-        found[index] = row
-    return found
+        rows[index] = row
+    return rows
 
 
 @contextmanager
@@ -137,31 +137,31 @@ async def _translate_chunk(translator: Translator, test: TestSet, chunk: Sequenc
 
 
 async def _translate(engine: Engine, translator: Translator, system: System, test: TestSet, final: Path, chunk_size: int) -> None:
-    part = final.with_suffix(".part")
-    done = _rows(part, len(test.sources))
+    partial = final.with_suffix(".part")
+    earlier_rows = _rows(partial, len(test.sources))
     # The longest first: what does not fit in memory shows at once, and the time left is never too hopeful. The chunks are the same in every
     # run, since the numbers of a batch, and with them now and then a word, depend on what else is in it.
     order = sorted(range(len(test.sources)), key=lambda i: (-len(test.sources[i]), i))
     chunks = [order[k : k + chunk_size] for k in range(0, len(order), chunk_size)]
-    left = [c for c in chunks if not all(i in done for i in c)]
-    kept = [done[i] for c in chunks if c not in left for i in c]
-    # written anew, so that the next row never follows half a line
-    write_jsonl(part, kept)
-    say(f"{system.name}: {len(test.sources):,} segments of {test.name} with {engine.name}" + (f", {len(kept):,} from an earlier run" if kept else ""))
-    if system.adapter is not None and left:
+    missing_chunks = [c for c in chunks if not all(i in earlier_rows for i in c)]
+    rows = [earlier_rows[i] for c in chunks if c not in missing_chunks for i in c]
+    # Written anew, so that the next row never follows half a line.
+    write_jsonl(partial, rows)
+    say(f"{system.name}: {len(test.sources):,} segments of {test.name} with {engine.name}" + (f", {len(rows):,} from an earlier run" if rows else ""))
+    if system.adapter is not None and missing_chunks:
         await engine.load(system.adapter.id, system.adapter.path)
-    with part.open("a", encoding="utf-8") as f, progress() as bar:
-        task = bar.add_task(f"translate ({system.name})", total=len(test.sources), completed=len(kept))
-        for chunk in left:
-            rows = await _translate_chunk(translator, test, chunk)
-            f.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    with partial.open("a", encoding="utf-8") as f, progress() as bar:
+        task = bar.add_task(f"translate ({system.name})", total=len(test.sources), completed=len(rows))
+        for chunk in missing_chunks:
+            chunk_rows = await _translate_chunk(translator, test, chunk)
+            f.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in chunk_rows))
             f.flush()
-            kept += rows
-            bar.advance(task, len(rows))
-    if system.adapter is not None and left:
+            rows += chunk_rows
+            bar.advance(task, len(chunk_rows))
+    if system.adapter is not None and missing_chunks:
         await engine.unload(system.adapter.id)
-    write_jsonl(final, sorted(kept, key=lambda r: int(r["i"])))
-    part.unlink(missing_ok=True)
+    write_jsonl(final, sorted(rows, key=lambda r: int(r["i"])))
+    partial.unlink(missing_ok=True)
 
 
 async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: TestSet, engine_name: str, options: EngineOptions) -> dict[str, float]:
@@ -170,11 +170,11 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
     seconds = {}
     try:
         await engine.start()
-        for system, final in systems:
+        for system, path in systems:
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
             translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context)
-            await _translate(engine, translator, system, test, final, traits_of(engine).segments_per_step)
+            await _translate(engine, translator, system, test, path, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began
     finally:
         await engine.close()
@@ -182,35 +182,35 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
 
 
 def translate_set(base: Base, systems: list[System], test: TestSet, engine: str = "auto") -> dict[str, Output]:
-    """The outputs of `systems` on `test`, by name. The engine is started only when something is not in the cache yet."""
+    """The outputs of `systems` on `test`, by name. The engine is started only when some hypotheses are not in the cache yet."""
     engine = tell.model.engine.choose_engine(engine)
-    ranks = [s.adapter.card.rank for s in systems if s.adapter is not None]
+    ranks = [system.adapter.card.rank for system in systems if system.adapter is not None]
     options = EngineOptions(base, max_adapters=2, max_rank=max([16, *ranks]))
     options = dataclasses.replace(options, max_context=min(options.max_context, base.context))
     root = writable(cache_dir() / "hypotheses", "cache", "TELLMT_CACHE")
-    finals = {s.name: root / f"{hypotheses_key(base, s, test, engine, options.max_context)}.jsonl" for s in systems}
+    paths = {system.name: root / f"{hypotheses_key(base, system, test, engine, options.max_context)}.jsonl" for system in systems}
     seconds: dict[str, float] = {}
-    reused = {}
+    cached_rows = {}
     with ExitStack() as locks:
-        # in one order for every run, so that two of them cannot wait for each other
-        for final in sorted(finals.values()):
-            locks.enter_context(_locked(final.with_suffix(".lock")))
-        for s in systems:
-            reused[s.name] = len(_rows(finals[s.name], len(test.sources)))
-        missing = [s for s in systems if reused[s.name] != len(test.sources)]
+        # In one order for every run, so that two of them cannot wait for each other.
+        for path in sorted(paths.values()):
+            locks.enter_context(_locked(path.with_suffix(".lock")))
+        for system in systems:
+            cached_rows[system.name] = len(_rows(paths[system.name], len(test.sources)))
+        missing = [system for system in systems if cached_rows[system.name] != len(test.sources)]
         if missing:
-            seconds = asyncio.run(_translate_all(base, [(s, finals[s.name]) for s in missing], test, engine, options))
-        out = {}
-        for s in systems:
-            rows = _rows(finals[s.name], len(test.sources))
-            if reused[s.name] == len(test.sources):
-                say(f"{s.name}: {len(rows):,} segments of {test.name}, reused from the cache")
-            out[s.name] = Output(
+            seconds = asyncio.run(_translate_all(base, [(system, paths[system.name]) for system in missing], test, engine, options))
+        outputs = {}
+        for system in systems:
+            rows = _rows(paths[system.name], len(test.sources))
+            if cached_rows[system.name] == len(test.sources):
+                say(f"{system.name}: {len(rows):,} segments of {test.name}, reused from the cache")
+            outputs[system.name] = Output(
                 [rows[i]["text"] for i in range(len(test.sources))],
                 sum(r["truncated"] for r in rows.values()),
                 sum(r["too_long"] for r in rows.values()),
-                reused[s.name] if s not in missing else 0,
-                round(seconds.get(s.name, 0.0), 2),
+                cached_rows[system.name] if system not in missing else 0,
+                round(seconds.get(system.name, 0.0), 2),
                 [bool(rows[i]["truncated"]) for i in range(len(test.sources))],
             )
-    return out
+    return outputs

@@ -17,7 +17,7 @@ from serve.api.options import ask_of
 from serve.api.schema import CODE, ERRORS, MAX_CODE, TRUNCATED, Error
 from serve.api.state import AppState, StateDep
 from serve.auth.gate import caller_of, charge
-from serve.config import Way
+from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
 from serve.documents.parts import open_document
 from serve.formats import FORMATS
@@ -67,7 +67,7 @@ class DocumentJob(BaseModel):
     adapters: list[str] = Field(description="The ids of the adapters that have translated so far: several where another version became live meanwhile")
     truncated: bool = Field(description=TRUNCATED)
     quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
-    fallback: Way | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
+    fallback: Fallback | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
     error: str | None = None
     created: datetime
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
@@ -93,7 +93,7 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.used, fallback=job.way, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
+        quality=job.used, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 

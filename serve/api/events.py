@@ -84,24 +84,24 @@ class EventResponse(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         state = None
         while True:
-            # Taken before the state is read: news that comes while an event is sent has then set it already.
-            news = job.news
+            # Taken before the state is read: a change while an event is sent has then set it already.
+            changed = job.changed
             if state is None or (job.state != state and job.ended is None):
                 state = job.state
                 await send_body(_event("status", status_of(job, self.jobs)))
-            while self.next_part in job.made:
+            while self.next_part in job.translations:
                 await send_body(self._part(self.next_part))
                 self.next_part += 1
             if job.gone or job.ended is not None:
                 return await send_body(_event("gone" if job.gone else job.state, status_of(job, self.jobs), END), more=False)
             try:
                 async with asyncio.timeout(QUIET):
-                    await news.wait()
+                    await changed.wait()
             except TimeoutError:
                 await send_body(b": still here\n\n")
 
     def _part(self, number: int) -> bytes:
-        job, translation = self.job, self.job.made[number]
+        job, translation = self.job, self.job.translations[number]
         part = DocumentPart(
             index=number, parts=job.parts, text=translation.text, truncated=translation.truncated, flags=list(translation.flags), progress=progress_of(job)
         )

@@ -11,7 +11,7 @@ from serve.adapters.versions import Version
 from serve.api.options import ask_of, in_time, translator_headers
 from serve.api.state import AppState
 from serve.auth.gate import charge
-from serve.config import Way
+from serve.config import Fallback
 from serve.http.middleware import unless_gone
 from serve.translation.markup_html import Parse, plain_text, translate_marked
 from serve.translation.quality import Quality
@@ -35,8 +35,8 @@ class ParsedRequest:
     parse: Parse | None = None
     quality: Quality = "fast"
     alternatives: int = 0
-    # The ways in which a pair without an adapter may be translated; None means the operator's.
-    ways: tuple[Way, ...] | None = None
+    # The fallbacks for a pair without an adapter; None means the operator's.
+    fallbacks: tuple[Fallback, ...] | None = None
     # The base translates without the pair's adapter.
     base_only: bool = False
 
@@ -78,7 +78,7 @@ async def translate_texts(request: Request, state: AppState, parsed: ParsedReque
     async def work() -> TranslationResult:
         # Only detection reads the texts without their markup.
         plain = [plain_text(text, parsed.parse) for text in parsed.texts] if parsed.parse and parsed.source == "auto" else parsed.texts
-        routes = await service.routes(parsed.source, parsed.target, plain, parsed.ways, parsed.base_only)
+        routes = await service.routes(parsed.source, parsed.target, plain, parsed.fallbacks, parsed.base_only)
         return await _translate_by_routes(request, service, routes, parsed, ask)
 
     async with in_time(ask, service.metrics):

@@ -15,7 +15,7 @@ from serve.api.state import StateDep
 from serve.http.bodies import body_schema, read_body
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
-from serve.translation.routing import asked_ways
+from serve.translation.routing import requested_fallbacks
 from tell.errors import RequestError
 
 routes = APIRouter()
@@ -36,8 +36,8 @@ def _translated_text(translation: Translation, body: TranslateRequest) -> Transl
         text.segments = segments_of(translation)
     if detected is not None:
         text.detected = DetectedLanguage(language=detected.language, confidence=round(detected.confidence, 4))
-    if translation.pair and translation.way:
-        text.fallback, text.via = translation.way, steps_of(translation.by)
+    if translation.pair and translation.fallback:
+        text.fallback, text.via = translation.fallback, steps_of(translation.versions)
     if pivot is not None:
         text.pivot = PivotText(text=pivot.text, flags=list(pivot.flags))
     if body.alternatives:
@@ -49,7 +49,7 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
     translator = result.versions[-1]
     return TranslateResponse(
         pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.ask.quality,
-        fallback=result.route.way, via=steps_of(result.versions) if result.route.way else None,
+        fallback=result.route.fallback, via=steps_of(result.versions) if result.route.fallback else None,
         translations=[_translated_text(translation, body) for translation in result.translations],
     )  # fmt: skip
 
@@ -68,10 +68,10 @@ async def translate(request: Request, response: Response, state: StateDep) -> Tr
     check_bare(body.base, state.compare_base)
     if body.segments and body.format != "text":
         raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
-    ways = asked_ways(state.service.limits.fallback, body.fallback)
+    fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
-        body.quality, body.alternatives, ways, body.base,
+        body.quality, body.alternatives, fallbacks, body.base,
     )  # fmt: skip
     result = await translate_texts(request, state, parsed)
     response.headers.update(result.headers())

@@ -85,9 +85,9 @@ def translator_headers(route: Route, versions: Sequence[Version], ask: RequestOp
         "X-Tellmt-Base": quote(versions[-1].adapter.card.base.id, safe="/:@+ "),
         "X-Tellmt-Quality": ask.quality,
     }
-    if route.way:
-        steps = " " + ", ".join(f"{v.pair}={v.name}" for v in versions) if route.way == "pivot" else ""
-        headers["X-Tellmt-Via"] = f"{route.way}{steps}"
+    if route.fallback:
+        steps = " " + ", ".join(f"{v.pair}={v.name}" for v in versions) if route.fallback == "pivot" else ""
+        headers["X-Tellmt-Via"] = f"{route.fallback}{steps}"
     return headers
 
 

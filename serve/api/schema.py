@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.options import TRANSLATOR_HEADERS
-from serve.config import Way
+from serve.config import Fallback
 from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
-from serve.translation.routing import ALLOWED
+from serve.translation.routing import ALLOWED_FALLBACKS
 from tell.text.flags import Flag
 
 # Longer than any BCP 47 tag in use.
@@ -64,8 +64,8 @@ class TranslateRequest(BaseModel):
     cache: bool = Field(default=True, description="true, or false: the service neither answers from its cache nor stores the translations there")
     quality: Quality = Field(default="fast", description=QUALITY)
     alternatives: int = Field(default=0, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
-    fallback: Literal["none"] | Way | Annotated[list[Way], Field(max_length=2)] = Field(
-        default="none", description=f"how to translate a pair without an adapter: {ALLOWED}, as a list; the operator must allow it (serve --fallback)"
+    fallback: Literal["none"] | Fallback | Annotated[list[Fallback], Field(max_length=2)] = Field(
+        default="none", description=f"how to translate a pair without an adapter: {ALLOWED_FALLBACKS}, as a list; the operator must allow it (serve --fallback)"
     )
     segments: bool = Field(default=False, description="true: the response says which part of the text each part of the translation comes from; or false")
     base: bool = Field(
@@ -120,7 +120,7 @@ class TranslatedText(BaseModel):
     pair: str | None = Field(
         default=None, description="With source auto: the pair that translated; absent where the text is in the target language and was not translated"
     )
-    fallback: Way | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as `fallback` of the response")
+    fallback: Fallback | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as `fallback` of the response")
     via: list[RouteStep] | None = Field(default=None, description="With source auto, where this text's pair has no adapter: as `via` of the response")
     pivot: PivotText | None = Field(
         default=None, description="With fallback pivot: the text between the two steps, with its flags, which `flags` of the translation includes"
@@ -147,7 +147,7 @@ class TranslateResponse(BaseModel):
     )
     base: str = Field(description="The base model, by the id on its card")
     quality: Quality = Field(description="How each segment was decoded: fast also where the request asks for best, while the service is busy")
-    fallback: Way | None = Field(
+    fallback: Fallback | None = Field(
         default=None,
         description="Where the pair has no adapter: pivot, two adapters translated through English, or base, the base translated without an adapter",
     )

@@ -32,13 +32,13 @@ from serve.api.options import PARAMETERS, TRANSLATOR_HEADERS, ask_of, in_time, t
 from serve.api.schema import ERRORS, FLAGS, DetectedLanguage, RouteStep, Segment, TranslateRequest
 from serve.api.state import StateDep
 from serve.auth.gate import charge
-from serve.config import Way
+from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
 from serve.translation.quality import Quality
 from serve.translation.request import RequestOptions, Translation
-from serve.translation.routing import Route, TextRoutes, asked_ways
+from serve.translation.routing import Route, TextRoutes, requested_fallbacks
 from serve.translation.service import Service
 from tell.errors import RequestError, TellmtError
 from tell.text.flags import Flag, union
@@ -78,7 +78,7 @@ class StreamEnd(BaseModel):
     adapter: str
     base: str
     quality: Quality
-    fallback: Way = Field(default="pivot", description="Where the pair has no adapter; with source auto this line names the translator of the last texts")
+    fallback: Fallback = Field(default="pivot", description="Where the pair has no adapter; with source auto this line names the translator of the last texts")
     via: list[RouteStep] = Field(default=[], description="Where the pair has no adapter: the steps that translated, in order")
 
 
@@ -144,8 +144,8 @@ class StreamResponse(Response):
                 await self._start(send, last, versions)
         await self._flush(send)
         end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.ask.quality}
-        if last.way:
-            end |= {"fallback": last.way, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
+        if last.fallback:
+            end |= {"fallback": last.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
     async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
@@ -244,6 +244,6 @@ async def stream(request: Request, state: StateDep) -> Response:
     service = state.service
     ask = ask_of(request, service, body.timeout, body.cache, body.quality)
     service.check(texts, ask)
-    routes = await service.routes(body.source, body.target, texts, asked_ways(service.limits.fallback, body.fallback), body.base)
+    routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)
     return StreamResponse(request, service, texts, ask, routes, body.segments)

@@ -1,7 +1,7 @@
-"""Documents that are translated behind their request: jobs with progress, each its key's own. In memory, so a restart forgets them.
+"""Documents that are translated after their request has been answered: jobs with progress, each owned by an API key. In memory, so a restart forgets them.
 
 A document goes through the service part by part, each part as a request of its own in the fair queue: a long document neither fills the queue nor
-holds a version while it waits. Parts may so be translated by two versions, where one takes over meanwhile; `adapters` names all.
+holds a version while it waits. So two versions may translate parts of one document, where one takes over meanwhile; `adapters` names both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal, get_args
 
 from serve.adapters.versions import Version
-from serve.config import Way
+from serve.config import Fallback
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
 from serve.translation.quality import Quality
@@ -33,15 +33,15 @@ State = Literal["queued", "translating", "done", "failed"]
 
 # Parts of one document in the queue at once: one is translated while the next is prepared.
 PARALLEL = 2
-# Seconds between two tries while the queue is full: at most.
+# The most seconds between two tries while the queue is full.
 LONGEST_WAIT = 30
-# Seconds for the engine to let go of all when the service ends.
+# Seconds that the engine has to stop all decodes when the service ends.
 CLOSE = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class JobLimits:
-    # Jobs kept, done or not, over all keys and of one.
+    # Jobs that are kept, done or not: of all keys, and of one key.
     jobs: int = 256
     own: int = 32
     # Jobs of one key under way; the others of this key are queued.
@@ -55,7 +55,7 @@ class JobLimits:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Job:
-    """`id` names it to its owner; `secret` opens it to who was given the link or the document key."""
+    """The translation of one document. `id` names it to its owner; `secret` opens it to a client that has the link or the document key."""
 
     owner: str
     pair: str
@@ -66,11 +66,11 @@ class Job:
     ending: str
     size: int
     cache: bool
-    # What was asked for; and what was got: fast if some part was translated while the service was busy.
+    # The quality asked for, and the one given: fast if some part was translated while the service was busy.
     quality: Quality = "fast"
     used: Quality = "fast"
-    # How, where the pair has no adapter.
-    way: Way | None = None
+    # The fallback, where the pair has no adapter.
+    fallback: Fallback | None = None
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     secret: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32))
     state: State = "queued"
@@ -80,17 +80,18 @@ class Job:
     # Ids of the adapters that translated, in order of their first part; and whether some part was cut at the token limit.
     adapters: list[str] = dataclasses.field(default_factory=list)
     truncated: bool = False
-    # What became of each part so far, by its number, for who watches; and how many parts there are.
-    made: dict[int, Translation] = dataclasses.field(default_factory=dict)
+    # The translation of each part so far, by its number, for clients that watch; and how many parts there are.
+    translations: dict[int, Translation] = dataclasses.field(default_factory=dict)
     parts: int = 0
-    # Bytes of `made`.
-    told: int = 0
-    # Deleted or forgotten; and set when there is something new, and then replaced by another one.
+    # Bytes of `translations`.
+    translation_bytes: int = 0
+    # The job was deleted or forgotten.
     gone: bool = False
-    news: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    # Set when something has changed, and then replaced by a new event.
+    changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     result: bytes | None = None
     failure: TellmtError | None = None
-    # Whether the result was handed out: then it is kept as long as nobody else needs the room.
+    # The result was fetched: from then on it is kept as long as no other document needs the room.
     fetched: bool = False
     created: float = dataclasses.field(default_factory=time.time)
     began: float | None = None
@@ -98,16 +99,16 @@ class Job:
     task: asyncio.Task[None] | None = None
 
     def held(self) -> int:
-        """Bytes that are kept for it."""
-        return (self.size if self.ended is None else len(self.result or b"")) + self.told
+        """Bytes that are kept for the job."""
+        return (self.size if self.ended is None else len(self.result or b"")) + self.translation_bytes
 
-    def tell(self) -> None:
-        """Wake who watches."""
-        self.news.set()
-        self.news = asyncio.Event()
+    def notify(self) -> None:
+        """Wake the clients that watch the job."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     async def over(self) -> None:
-        """Returns when it has ended, well or not; waiting for it may be given up, and changes nothing."""
+        """Returns when the job has ended, well or not. A caller may stop waiting; that changes nothing."""
         if self.task is not None:
             await asyncio.wait({self.task})
 
@@ -122,7 +123,7 @@ class Jobs:
     def __init__(self, service: Service, limits: JobLimits | None = None):
         self.service, self.limits = service, limits or JobLimits()
         self._jobs: dict[str, Job] = {}
-        # By owner, while it has jobs: who may be under way.
+        # By owner, while it has jobs: limits how many of them are under way.
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -140,7 +141,7 @@ class Jobs:
         return Counter(job.state for job in self._jobs.values())
 
     def check(self, owner: str, size: int) -> None:
-        """Make room for a file of so many bytes: what was fetched goes first. Raises OverShare or Overloaded when there is none."""
+        """Make room for a file of `size` bytes: fetched results go first. Raises OverShare or Overloaded when there is no room."""
         while (full := self._full(owner, size)) is not None:
             of_all = not isinstance(full, OverShare)
             fetched = [job for job in self._jobs.values() if job.fetched and (of_all or job.owner == owner)]
@@ -149,16 +150,16 @@ class Jobs:
             self._forget(min(fetched, key=lambda job: job.created))
 
     def _full(self, owner: str, size: int) -> Overloaded | None:
-        own = [job for job in self._jobs.values() if job.owner == owner]
-        if len(own) >= self.limits.own:
-            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(own))
-        held = sum(job.held() for job in self._jobs.values())
-        if len(self._jobs) >= self.limits.jobs or held + size > self.limits.bytes:
+        owner_jobs = [job for job in self._jobs.values() if job.owner == owner]
+        if len(owner_jobs) >= self.limits.own:
+            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(owner_jobs))
+        kept_bytes = sum(job.held() for job in self._jobs.values())
+        if len(self._jobs) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
             return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
         return None
 
     def _wait(self, jobs: list[Job]) -> int:
-        """Seconds until the first of them is forgotten, if it has ended; a minute at most, since somebody may delete one."""
+        """Seconds until the first of the ended jobs is forgotten; a minute at most, since a client may delete one."""
         ends = [job.ended + self.limits.kept - time.time() for job in jobs if job.ended is not None]
         return max(1, min(60, round(min(ends, default=60.0))))
 
@@ -177,7 +178,7 @@ class Jobs:
         return job
 
     def find(self, owner: str, id: str) -> Job:
-        """Raises NotFound, also when it is another key's: who does not own a job does not learn that there is one."""
+        """The job with this id. Raises NotFound also for a job of another key: only its owner learns that it exists."""
         job = self._jobs.get(id)
         if job is None or job.owner != owner:
             raise NotFound("no such document, or it is gone")
@@ -186,20 +187,20 @@ class Jobs:
     def opened(self, secret: str, owner: str | None = None, id: str | None = None) -> Job:
         """The job that a secret opens; with an id, that one only. Raises NotFound."""
         jobs = list(self._jobs.values()) if id is None else [self.find(str(owner), id)]
-        given = secret.encode(errors="replace")
-        if (found := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given)]) == []:
+        given_secret = secret.encode(errors="replace")
+        if (matching := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given_secret)]) == []:
             raise NotFound("no such document, or it is gone")
-        return found[0]
+        return matching[0]
 
     async def drop(self, job: Job) -> None:
-        """Forget a job; returns when the engine has let go of it."""
+        """Forget a job; returns when the engine has stopped working for it."""
         self._forget(job)
         if job.task is not None and not job.task.done():
             job.task.cancel()
             await asyncio.wait({job.task})
 
     async def close(self) -> None:
-        """Drop all. An engine that does not let go is waited for no longer than a moment."""
+        """Drop all jobs. Waits only a moment for an engine that does not stop."""
         self._closed = True
         if dropping := [asyncio.create_task(self.drop(job)) for job in list(self._jobs.values())]:
             await asyncio.wait(dropping, timeout=CLOSE)
@@ -207,7 +208,7 @@ class Jobs:
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
         job.gone = True
-        job.tell()
+        job.notify()
         if timer := self._timers.pop(job.id, None):
             timer.cancel()
         if all(other.owner != job.owner for other in self._jobs.values()):
@@ -218,14 +219,14 @@ class Jobs:
         try:
             async with asyncio.timeout(self.limits.seconds), turns:
                 job.state, job.began = "translating", time.time()
-                job.tell()
-                made = await self._translated(job, document.parts)
-                job.result = await asyncio.to_thread(document.filled, made)
+                job.notify()
+                translations = await self._translated(job, document.parts)
+                job.result = await asyncio.to_thread(document.filled, translations)
             job.state = "done"
         except TimeoutError:
             job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")
         except TellmtError as e:
-            # Without what was on the stack, which holds the texts.
+            # Without its traceback, whose frames hold the texts.
             job.failure = e.with_traceback(None)
             e.__context__ = None
         except Exception as e:
@@ -234,22 +235,22 @@ class Jobs:
         if job.failure is not None:
             job.state = "failed"
         job.ended = time.time()
-        job.tell()
-        # Only what is still there is timed: it may have been deleted in its last moment.
+        job.notify()
+        # Only a job that is still kept is timed: it may have been deleted in its last moment.
         if job.id in self._jobs:
             self._timers[job.id] = asyncio.get_running_loop().call_later(self.limits.kept, self._forget, job)
 
     async def _translated(self, job: Job, parts: Sequence[str]) -> list[str]:
-        out = list(parts)
+        output = list(parts)
         waiting = iter(range(len(parts)))
 
         async def work() -> None:
             for number in waiting:
-                made = await self._part(job, parts[number]) if parts[number].strip() else Translation(parts[number], False)
-                out[number], job.made[number] = made.text, made
-                job.told += len(made.text.encode())
+                translation = await self._part(job, parts[number]) if parts[number].strip() else Translation(parts[number], False)
+                output[number], job.translations[number] = translation.text, translation
+                job.translation_bytes += len(translation.text.encode())
                 job.done += len(parts[number])
-                job.tell()
+                job.notify()
 
         workers = [asyncio.create_task(work()) for _ in range(PARALLEL)]
         try:
@@ -258,21 +259,21 @@ class Jobs:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return out
+        return output
 
     async def _part(self, job: Job, part: str) -> Translation:
         while True:
             options = self.service.degraded_when_busy(RequestOptions(caller=job.owner, cache=job.cache, quality=job.quality))
-            by: list[Version] = []
+            versions: list[Version] = []
             try:
                 route = self.service.route(job.source, job.target)
-                [made] = await self.service.translate_route(route, [part], options, by.append)
+                [translation] = await self.service.translate_route(route, [part], options, versions.append)
             except Overloaded as e:
-                # Who asked has left long ago and cannot ask again.
+                # The client has left long ago and cannot ask again.
                 await asyncio.sleep(min(e.retry_after, LONGEST_WAIT))
                 continue
-            job.adapters += [name for name in dict.fromkeys(v.name for v in by) if name not in job.adapters]
-            job.way, job.truncated = route.way or job.way, job.truncated or made.truncated
+            job.adapters += [name for name in dict.fromkeys(v.name for v in versions) if name not in job.adapters]
+            job.fallback, job.truncated = route.fallback or job.fallback, job.truncated or translation.truncated
             if options.quality == "fast":
                 job.used = "fast"
-            return dataclasses.replace(made, segments=())
+            return dataclasses.replace(translation, segments=())

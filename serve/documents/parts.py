@@ -1,7 +1,7 @@
-"""Files as the parts that are translated, and the file that comes of their translations. Reads and writes bytes; no disk.
+"""Divides a file into parts to translate, and makes a file of their translations. Reads and writes bytes; no disk.
 
-Plain text is cut into parts of whole lines; files of the other formats (serve.formats) are read for their segments, some of which, a line each, are a part.
-A part goes to the service as one text, which keeps that text's lines and white space.
+Plain text is cut into parts of whole lines. For the other formats (serve.formats) a part holds several segments of the file, a line each. A part goes to
+the service as one text, which keeps that text's lines and white space.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tell.text.segments import fill, pieces, split
 # Characters and lines of a part. From SOFT on it ends at the next blank line, so that paragraphs stay whole; at HARD it ends wherever it is.
 SOFT_CHARACTERS, SOFT_LINES = 1500, 12
 HARD_CHARACTERS, HARD_LINES = 8000, 64
-# Bytes that a packed document may have when it is unpacked.
+# Bytes that a zipped document may have when it is unpacked.
 EXPANDED = 64 << 20
-# Of a file's name as clients give it.
+# Characters of a result's name.
 MAX_NAME = 100
 _UNFIT = re.compile(r"[^\w.+ -]+")
 
 
 class Document(Protocol):
-    """`parts` are translated one by one; `media_type` and `ending` are those of the file that `filled` makes of as many translations."""
+    """A file to translate. `parts` are translated one by one; `filled` makes a file of their translations, with this `media_type` and `ending`."""
 
     @property
     def parts(self) -> Sequence[str]: ...
@@ -61,32 +61,32 @@ class Text:
         return (BOM if self.bom else b"") + "".join(translations).encode()
 
 
-class _Segments:
-    """A pass over a file that collects segments, or gives those of a list back."""
+class _SegmentVisitor:
+    """Collects the segments of a file, or, where it has translations, puts them into it in order."""
 
-    def __init__(self, made: Sequence[str] | None = None):
-        self.made = iter(made) if made is not None else None
-        self.found: list[str] = []
+    def __init__(self, translations: Sequence[str] | None = None):
+        self.translations = iter(translations) if translations is not None else None
+        self.segments: list[str] = []
 
     def visit(self, unit: Unit) -> Replacement | None:
-        if unit.done:
+        if unit.translated:
             return None
         spans = split(unit.text)
-        own = [spans[i].text for i in pieces(spans)]
-        if self.made is None:
-            self.found += own
+        segments = [spans[i].text for i in pieces(spans)]
+        if self.translations is None:
+            self.segments += segments
             return None
-        made = self.made
-        return Replacement(fill(spans, [one_line(next(made), text) for text in own]))
+        translations = self.translations
+        return Replacement(fill(spans, [one_line(next(translations), text) for text in segments]))
 
     def unreadable(self, place: str, reason: str) -> None: ...
 
-    def warn(self, place: str, what: str) -> None: ...
+    def warn(self, place: str, warning: str) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """A file of some format. `parts` hold its segments, a line each; what is translated already is in none, and stays."""
+    """A file of some format. `parts` hold its segments, a line each; units with a translation are in none, and stay."""
 
     raw: bytes
     format: Format
@@ -101,58 +101,58 @@ class File:
     @classmethod
     def read(cls, raw: bytes, format: Format, pair: LanguagePair, ending: str, characters: int, lines: int) -> File:
         """Raises BadInput with the place in the file when it cannot be read."""
-        options, seen = Options(pair=pair, expanded=EXPANDED), _Segments()
+        options, visitor = Options(pair=pair, expanded=EXPANDED), _SegmentVisitor()
         try:
-            format.convert(io.BytesIO(raw), io.BytesIO(), seen, options)
+            format.convert(io.BytesIO(raw), io.BytesIO(), visitor, options)
         except BadInput as e:
             place = e.place if e.place and e.place.startswith("file") else ", ".join(filter(None, ("file", e.place)))
             raise type(e)(e.thing, place=place, found=e.found, valid=e.valid) from None
-        return cls(raw, format, options, tuple(_grouped(seen.found, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
+        return cls(raw, format, options, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
 
     def filled(self, translations: Sequence[str]) -> bytes:
-        made: list[str] = []
-        for part, text in zip(self.parts, translations, strict=True):
-            own = text.split("\n")
-            if len(own) != part.count("\n") + 1:
-                raise TellmtError("not one translation for each segment of a document", found=len(own), valid=str(part.count("\n") + 1))
-            made += own
-        out = io.BytesIO()
-        self.format.convert(io.BytesIO(self.raw), out, _Segments(made), self.options)
-        return out.getvalue()
+        segments: list[str] = []
+        for part, translation in zip(self.parts, translations, strict=True):
+            lines = translation.split("\n")
+            if len(lines) != part.count("\n") + 1:
+                raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
+            segments += lines
+        output = io.BytesIO()
+        self.format.convert(io.BytesIO(self.raw), output, _SegmentVisitor(segments), self.options)
+        return output.getvalue()
 
 
-# By their endings: plain text, and what needs nothing said beside the file.
+# Endings of plain text, and of the formats that need no options.
 FORMATS = (".txt", *(ending for ending, f in BY_ENDING.items() if f.without_options and ending != ".txt"))
 
 
 def _grouped(segments: Sequence[str], characters: int, lines: int) -> list[str]:
-    """The segments, a line each, in parts of at most so many characters, where a segment has no more, and lines."""
-    out: list[str] = []
-    held: list[str] = []
+    """The segments, a line each, in parts of at most `lines` lines and `characters` characters; only a segment that is longer exceeds these."""
+    parts: list[str] = []
+    part_segments: list[str] = []
     size = 0
     for segment in segments:
-        if held and (size + len(segment) > characters or len(held) >= lines):
-            out.append("\n".join(held))
-            held, size = [], 0
-        held.append(segment)
+        if part_segments and (size + len(segment) > characters or len(part_segments) >= lines):
+            parts.append("\n".join(part_segments))
+            part_segments, size = [], 0
+        part_segments.append(segment)
         size += len(segment) + 1
-    return [*out, "\n".join(held)] if held else out
+    return [*parts, "\n".join(part_segments)] if part_segments else parts
 
 
 def _parts(text: str, characters: int, lines: int) -> list[str]:
     """The text in parts of whole lines, each of at most `characters` where its lines allow it, and `lines`."""
-    out: list[str] = []
-    held: list[str] = []
+    parts: list[str] = []
+    part_lines: list[str] = []
     size = 0
     for line in text.split("\n"):
-        full = size + len(line) >= characters or len(held) >= lines
-        ripe = not line.strip() and (size >= SOFT_CHARACTERS or len(held) >= SOFT_LINES)
-        if held and (full or ripe):
-            out.append("\n".join(held) + "\n")
-            held, size = [], 0
-        held.append(line)
+        full = size + len(line) >= characters or len(part_lines) >= lines
+        at_paragraph_end = not line.strip() and (size >= SOFT_CHARACTERS or len(part_lines) >= SOFT_LINES)
+        if part_lines and (full or at_paragraph_end):
+            parts.append("\n".join(part_lines) + "\n")
+            part_lines, size = [], 0
+        part_lines.append(line)
         size += len(line) + 1
-    return [*out, "\n".join(held)]
+    return [*parts, "\n".join(part_lines)]
 
 
 def ending_of(name: str) -> str:
@@ -167,8 +167,8 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
     """
     ending = ending_of(name)
     if ending not in FORMATS:
-        known = re.fullmatch(r"\.[a-z0-9]{1,10}", ending)
-        raise RequestError("files of this format are not translated", place="file", found=ending if known else None, valid=", ".join(FORMATS))
+        printable = re.fullmatch(r"\.[a-z0-9]{1,10}", ending)
+        raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
     document: Document = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
     if not any(part.strip() for part in document.parts):
@@ -179,6 +179,6 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
 
 
 def fit_name(name: str, ending: str) -> str:
-    """A name for the result: what was given, without a path and without what a file system or a header would trip over."""
+    """A name for the result: the given one, without its path and without characters that a file system or a header would trip over."""
     stem = PurePosixPath(name.replace("\\", "/")).stem
     return (_UNFIT.sub("_", stem).strip(" .")[: MAX_NAME - len(ending)] or "document") + ending

@@ -44,7 +44,7 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
         return LanguagePair(source_language, target_language)
     fitting = [p for p in map(parse_pair, offered) if source_language in (None, p.source) and target_language in (None, p.target)]
     if len(fitting) != 1:
-        missing = " and ".join(name for name, given in (("--from", source_language), ("--to", target_language)) if given is None)
+        missing = " and ".join(name for name, chosen in (("--from", source_language), ("--to", target_language)) if chosen is None)
         listed = ", ".join(offered) or "no pair is live yet; publish one with: tellmt publish"
         raise BadInput(f"{missing} needed", found=f"{len(fitting)} live pairs that fit", valid=listed)
     return fitting[0]
@@ -68,7 +68,7 @@ def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], o
 def _backends(
     server: str | None, registry: str | None, no_shipped: bool, engine: str, tries: int, jobs: int | None, quality: Quality
 ) -> tuple[Callable[[], list[str]], OpenBackend]:
-    """What lists the pairs there are, once they are needed, and what opens a backend for one of them."""
+    """A function that lists the pairs there are, and one that opens a backend for one of them."""
     if server:
         from serve.files.remote import offered_by, open_remote
 
@@ -203,7 +203,7 @@ def _translate_pair(
 @click.option("--quality", type=click.Choice(("fast", "best")), default="fast", show_default=True, help="best takes the best of several candidates.")
 @click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
 @NO_SHIPPED
-def translate(files: tuple[str, ...], to: str | None, output: str | None, server: str | None, **more: Any) -> None:
+def translate(files: tuple[str, ...], to: str | None, output: str | None, server: str | None, **arguments: Any) -> None:
     """Translate files in their own formats; - is standard input.
 
     Each output is in its file's format, and everything but the texts stays as it is.
@@ -212,21 +212,23 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
 
     An output is written in one step when all is translated: an interrupted run leaves nothing half-written, and the same command goes on from there.
     """
-    if json_mode() and output in (None, "-") and not more["dry_run"]:
+    if json_mode() and output in (None, "-") and not arguments["dry_run"]:
         raise BadInput("the result and the translation cannot both go to standard output", place="--json", valid="-o OUT")
-    report.check_report_name(more["report"])
+    report.check_report_name(arguments["report"])
     # `from` is a word of Python's own, and so no name for a parameter.
-    source = more["from"]
-    offered, open_backend = _backends(server, more["registry"], more["no_shipped"], more["engine"], more["tries"], more["jobs"], more["quality"])
+    source = arguments["from"]
+    offered, open_backend = _backends(
+        server, arguments["registry"], arguments["no_shipped"], arguments["engine"], arguments["tries"], arguments["jobs"], arguments["quality"]
+    )
     auto = source == "auto"
     pair = None if auto else _choose_pair(source, to, [] if source and to else offered())
-    tasks = outputs.plan(files, output, more["format"])
-    options = Options(pair, more["column"], more["field"], more["into"], more["again"])
+    tasks = outputs.plan(files, output, arguments["format"])
+    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["again"])
     tasks_by_pair: dict[LanguagePair, list[FileTask]] = {}
     offered_pairs = offered() if auto else []
     for task in tasks:
         tasks_by_pair.setdefault(pair or _detected_pair(task, to, offered_pairs, options), []).append(task)
-    settings = {**more, "server": server, "output": output}
+    settings = {**arguments, "server": server, "output": output}
     results, failed = [], 0
     for task_pair, pair_tasks in tasks_by_pair.items():
         result, failures = _translate_pair(pair_tasks, task_pair, open_backend, dataclasses.replace(options, pair=task_pair), settings)

@@ -49,7 +49,7 @@ class SegmentCollector:
         self.counts.segments += 1
         if not unit.text.strip():
             self.counts.blank += 1
-        elif unit.done and not self.again:
+        elif unit.translated and not self.again:
             self.counts.kept += 1
         else:
             self.counts.characters += len(unit.text)
@@ -62,7 +62,7 @@ class SegmentCollector:
     def unreadable(self, place: str, reason: str) -> None:
         self.counts.failed += 1
 
-    def warn(self, place: str, what: str) -> None:
+    def warn(self, place: str, warning: str) -> None:
         self.counts.warnings += 1
 
     def flush(self) -> None:
@@ -83,7 +83,7 @@ class TranslationFiller:
         if not unit.text.strip():
             self.counts.blank += 1
             return None
-        if unit.done and not self.again:
+        if unit.translated and not self.again:
             self.counts.kept += 1
             return None
         self.counts.characters += len(unit.text)
@@ -116,9 +116,9 @@ class TranslationFiller:
         self.counts.failed += 1
         self._report(ReportEntry(self.file, place, "bad", "", "", reason))
 
-    def warn(self, place: str, what: str) -> None:
+    def warn(self, place: str, warning: str) -> None:
         self.counts.warnings += 1
-        self._report(ReportEntry(self.file, place, "warning", "", "", what))
+        self._report(ReportEntry(self.file, place, "warning", "", "", warning))
 
     def _report_unit(self, unit: Unit, kind: str, translation: str, reason: str) -> None:
         self._report(ReportEntry(self.file, unit.place, kind, unit.text, translation, reason))
@@ -146,7 +146,7 @@ class LanguageSample:
         self._size = 0
 
     def visit(self, unit: Unit) -> Replacement | None:
-        if not unit.done:
+        if not unit.translated:
             self.texts.append(unit.text)
             self._size += len(unit.text)
             if self._size > SAMPLE_CHARACTERS:
@@ -155,4 +155,4 @@ class LanguageSample:
 
     def unreadable(self, place: str, reason: str) -> None: ...
 
-    def warn(self, place: str, what: str) -> None: ...
+    def warn(self, place: str, warning: str) -> None: ...

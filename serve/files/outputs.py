@@ -85,7 +85,7 @@ class FileTask:
             raise CorpusError("the file changed while it was read", place=self.name, valid="the same command again")
 
     def key(self) -> str:
-        """By what a later run knows the file: its path, or of a stream the hash of its content."""
+        """The file's name to a later run: its path, or the hash of a stream's content."""
         if self.spool is None:
             return str(Path(self.source).resolve())
         self.spool.seek(0)
@@ -196,7 +196,7 @@ def open_output(name: str) -> Iterator[IO[bytes]]:
         os.replace(aside, path)
     except OSError as e:
         Path(aside).unlink(missing_ok=True)
-        # What fails in the middle of a write names no file.
+        # An error in the middle of a write names no file.
         raise OSError(e.errno, e.strerror, e.filename or str(path)) from None
     except BaseException:
         Path(aside).unlink(missing_ok=True)

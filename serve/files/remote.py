@@ -1,4 +1,4 @@
-"""Translating through a running server, over its native API.
+"""Translates through a running server, over its native API.
 
 A batch that the server refuses for its texts is divided until the text at fault stands alone. A server that is busy or away for a moment is asked again;
 anything else stops the run.
@@ -86,8 +86,8 @@ class RemoteBackend:
     def __init__(self, server: Server, pair: LanguagePair, quality: Quality = "fast"):
         self.server, self.pair, self.quality = server, pair, quality
         self.adapters: list[str] = []
-        # Whether it was said that the server did not give the quality that was asked for.
-        self.told = False
+        # The user was told that the server translated some segments with a lower quality than asked for.
+        self.lower_quality_told = False
 
     async def check_pair(self) -> None:
         """Raises NotServed with the pairs the server does offer. A pair can be withdrawn while a file is being translated."""
@@ -109,9 +109,9 @@ class RemoteBackend:
             if isinstance(e, EngineError):
                 raise
             raise TellmtError("the server refused", place=self.server.url, found=e.thing) from None
-        if self.quality == "best" and translations[0].quality != "best" and not self.told:
+        if self.quality == "best" and translations[0].quality != "best" and not self.lower_quality_told:
             say(f"{self.server.url}: busy, so some segments are translated with quality fast")
-            self.told = True
+            self.lower_quality_told = True
         if translations[0].adapter not in self.adapters:
             self.adapters.append(translations[0].adapter)
         return [SegmentResult(t.text, _flags(t)) for t in translations]

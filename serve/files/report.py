@@ -52,10 +52,10 @@ def say_problems(tasks: Sequence[FileTask], store: SegmentStore) -> None:
     """Say on stderr which units have which problem, file by file."""
     formats = {task.name: task.format.name for task in tasks}
     totals = Counter(e.file for e in store.entries("failed", "bad"))
-    said: Counter[str] = Counter()
+    said_by_file: Counter[str] = Counter()
     for entry in store.entries("failed", "bad"):
-        said[entry.file] += 1
-        if said[entry.file] > NAMED:
+        said_by_file[entry.file] += 1
+        if said_by_file[entry.file] > NAMED:
             continue
         outcome = "left empty" if entry.kind == "failed" and formats[entry.file] in EMPTY else "left as it is"
         if entry.kind == "failed":

@@ -99,7 +99,7 @@ class SegmentStore:
         with self._readable_errors():
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
-            # A kill loses nothing; a power cut at most what came last.
+            # A kill loses nothing; a power cut at most the last results.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
 

@@ -29,11 +29,11 @@ def cells(row: str, separator: str, quoted: bool) -> tuple[list[str], bool]:
                 position += 2
             if position < 0:
                 return [*row_cells, row[start:]], True
-        end = row.find(separator, position)
-        if end < 0:
+        cell_end = row.find(separator, position)
+        if cell_end < 0:
             return [*row_cells, row[start:]], False
-        row_cells.append(row[start:end])
-        start = position = end + 1
+        row_cells.append(row[start:cell_end])
+        start = position = cell_end + 1
 
 
 def rows(source: IO[bytes], separator: str | None) -> Iterator[tuple[int, str, str, list[str], str]]:

@@ -1,8 +1,9 @@
 """HTML files: text between tags, a stretch between two blocks as one. Tags, attributes, comments, scripts and white space stay byte for byte.
 
-Divided at its tags, in place; a tree (serve.translation.markup_html) would write the page anew, and the standard library's parser takes hours for a
-mebibyte of `<a `.
-Kept as they are: code, scripts, styles, elements with translate="no" or the class notranslate. `lang` of <html> becomes the target's where it was the source's.
+The page is divided at its tags, in place; a tree (serve.translation.markup_html) would write the page anew, and the standard library's parser takes hours
+for a mebibyte of `<a `.
+Code, scripts, styles, and elements with translate="no" or the class notranslate stay as they are. `lang` of <html> becomes the target's where it was the
+source's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.
 _LANG = re.compile(r"(\slang\s*=\s*[\"']?)([A-Za-z][\w-]*)", re.I)
 
 
-# Whose content ends at their own end tag alone: no tag is one in there.
+# Elements whose content ends only at their own end tag: nothing in it is a tag.
 RAW = frozenset(["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"])
 _TAG = re.compile(r"<(?:[!?]|/?[A-Za-z])")
 _TAG_NAME = re.compile(r"[A-Za-z][^\s/>]*")
@@ -40,15 +41,15 @@ class _Event:
     kept: bool = False
 
 
-def _tag_end(text: str, at: int) -> int:
+def _tag_end(text: str, position: int) -> int:
     """Where a tag ends; -1 where it does not. A `>` in a quoted value is none."""
-    while found := _QUOTE_OR_END.search(text, at):
-        if found.group() == ">":
-            return found.end()
-        at = found.end()
-        if text[max(0, at - 50) : at - 1].rstrip().endswith("="):
-            at = text.find(found.group(), at) + 1
-            if not at:
+    while quote_or_end := _QUOTE_OR_END.search(text, position):
+        if quote_or_end.group() == ">":
+            return quote_or_end.end()
+        position = quote_or_end.end()
+        if text[max(0, position - 50) : position - 1].rstrip().endswith("="):
+            position = text.find(quote_or_end.group(), position) + 1
+            if not position:
                 return -1
     return -1
 
@@ -56,53 +57,53 @@ def _tag_end(text: str, at: int) -> int:
 def _is_kept(tag: str) -> bool:
     if "translate" not in tag.lower():
         return False
-    own = {m.group(1).lower(): next(filter(None, m.groups()[1:]), "") for m in _ATTRIBUTE.finditer(tag)}
-    return own.get("translate", "").lower() == "no" or "notranslate" in own.get("class", "").split()
+    attributes = {m.group(1).lower(): next(filter(None, m.groups()[1:]), "") for m in _ATTRIBUTE.finditer(tag)}
+    return attributes.get("translate", "").lower() == "no" or "notranslate" in attributes.get("class", "").split()
 
 
 def _events(text: str) -> list[_Event]:
-    """What the page is made of, with the place of each. Every character is looked at once or twice, whatever is broken."""
-    out: list[_Event] = []
-    at = searched = 0
-    while at < len(text):
-        start = text.find("<", max(at, searched))
+    """The tags, comments and texts of a page, with their places. Every character is looked at once or twice, however broken the page is."""
+    events: list[_Event] = []
+    position = search_from = 0
+    while position < len(text):
+        start = text.find("<", max(position, search_from))
         follows = text[start + 1 : start + 2] if start >= 0 else ""
         if start >= 0 and not _TAG.match(text, start):
-            # A sign and no tag.
-            searched = start + 1
+            # A less-than sign, not a tag.
+            search_from = start + 1
             continue
-        if start != at:
-            out.append(_Event("text", "", at))
+        if start != position:
+            events.append(_Event("text", "", position))
         if start < 0:
             break
         if text.startswith("<!--", start):
             end = text.find("-->", start + 4) + 3
-            out.append(_Event("comment", "", start))
-            at = end if end > 2 else len(text)
+            events.append(_Event("comment", "", start))
+            position = end if end > 2 else len(text)
         elif follows in ("!", "?"):
             end = text.find(">", start) + 1
-            out.append(_Event("block" if text[start : start + 9].lower() == "<!doctype" else "comment", "", start))
-            at = end or len(text)
+            events.append(_Event("block" if text[start : start + 9].lower() == "<!doctype" else "comment", "", start))
+            position = end or len(text)
         else:
-            closes = follows == "/"
-            found = _TAG_NAME.match(text, start + 1 + closes)
-            name = found.group().lower() if found else ""
-            at = _tag_end(text, start + 1)
-            if at < 0:
-                # To a browser, too, this is no text.
-                out.append(_Event("comment", "", start))
+            is_end_tag = follows == "/"
+            tag_name = _TAG_NAME.match(text, start + 1 + is_end_tag)
+            name = tag_name.group().lower() if tag_name else ""
+            position = _tag_end(text, start + 1)
+            if position < 0:
+                # To a browser, too, an unclosed tag is no text.
+                events.append(_Event("comment", "", start))
                 break
-            void = name in VOID or text[at - 2] == "/"
-            kept = not closes and (name in OPAQUE or _is_kept(text[start:at]))
-            out.append(_Event("close" if closes else "void" if void else "open", name, start, kept and not void))
-            if name in RAW and not closes and not void:
-                close = re.compile(rf"</{re.escape(name)}(?=[\s/>])", re.I).search(text, at)
+            is_void = name in VOID or text[position - 2] == "/"
+            is_kept = not is_end_tag and (name in OPAQUE or _is_kept(text[start:position]))
+            events.append(_Event("close" if is_end_tag else "void" if is_void else "open", name, start, is_kept and not is_void))
+            if name in RAW and not is_end_tag and not is_void:
+                close = re.compile(rf"</{re.escape(name)}(?=[\s/>])", re.I).search(text, position)
                 end = close.start() if close else len(text)
-                if end > at:
-                    out.append(_Event("text", "", at))
-                at = end
-        searched = at
-    return out
+                if end > position:
+                    events.append(_Event("text", "", position))
+                position = end
+        search_from = position
+    return events
 
 
 def _escaped(text: str) -> str:
@@ -113,23 +114,23 @@ def _markup(piece: Piece) -> str:
     return _escaped(piece.value) if piece.kind == "text" else piece.value
 
 
-def _flushed(run: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor) -> str:
-    """A stretch between two ends of sentences; each piece comes with what stands in the file."""
-    original = "".join(own for _, own in run)
-    line = line_of([piece for piece, _ in run])
+def _flushed(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor) -> str:
+    """A stretch between two ends of sentences, translated; each piece comes with its markup in the file."""
+    unchanged = "".join(markup for _, markup in stretch)
+    line = line_of([piece for piece, _ in stretch])
     if line is None:
-        return original
+        return unchanged
     core = line.text.strip(" \t\n\r\f")
     start = line.text.index(core)
     text = core if raw else _SPACES.sub(" ", core)
-    made = visitor.visit(Unit(text, place, tagged=line.tagged))
-    if made is None or made.failed or made.text == text:
-        return original
-    pieces, placed = line.placed(made.text)
+    replacement = visitor.visit(Unit(text, place, tagged=line.tagged))
+    if replacement is None or replacement.failed or replacement.text == text:
+        return unchanged
+    pieces, placed = line.placed(replacement.text)
     if not placed:
         visitor.warn(place, "tags inside the text lost their places")
-    around = Piece("text", line.text[:start]), Piece("text", line.text[start + len(core) :])
-    return "".join(map(_markup, (*line.before, around[0], *pieces, around[1], *line.after)))
+    edges = Piece("text", line.text[:start]), Piece("text", line.text[start + len(core) :])
+    return "".join(map(_markup, (*line.before, edges[0], *pieces, edges[1], *line.after)))
 
 
 def _end_of(events: list[_Event], at: int) -> int:
@@ -146,56 +147,56 @@ def _end_of(events: list[_Event], at: int) -> int:
 def _converted(text: str, visitor: UnitVisitor) -> str:
     events = _events(text)
     starts = [*(e.start for e in events), len(text)]
-    out = [text[: starts[0]]]
-    run: list[tuple[Piece, str]] = []
-    at = preserved = 0
-    line, counted = 1, 0
-    while at < len(events):
-        event = events[at]
-        end = _end_of(events, at) if event.kind == "open" and event.kept else at
-        own = text[event.start : starts[end + 1]]
-        line, counted = line + text.count("\n", counted, event.start), event.start
+    output = [text[: starts[0]]]
+    stretch: list[tuple[Piece, str]] = []
+    index = in_preformatted = 0
+    line, counted_to = 1, 0
+    while index < len(events):
+        event = events[index]
+        end = _end_of(events, index) if event.kind == "open" and event.kept else index
+        markup = text[event.start : starts[end + 1]]
+        line, counted_to = line + text.count("\n", counted_to, event.start), event.start
         inline = event.name in INLINE
-        at = end + 1
-        if event.kind == "text" and preserved:
-            for part in re.split(r"(\r?\n)", own):
-                if part in ("\n", "\r\n"):
-                    out += [_flushed(run, f"line {line}", True, visitor), part]
-                    run = []
-                elif part:
-                    run.append((Piece("text", html.unescape(part)), part))
+        index = end + 1
+        if event.kind == "text" and in_preformatted:
+            for text_line in re.split(r"(\r?\n)", markup):
+                if text_line in ("\n", "\r\n"):
+                    output += [_flushed(stretch, f"line {line}", True, visitor), text_line]
+                    stretch = []
+                elif text_line:
+                    stretch.append((Piece("text", html.unescape(text_line)), text_line))
         elif event.kind == "text":
-            run.append((Piece("text", html.unescape(own)), own))
+            stretch.append((Piece("text", html.unescape(markup)), markup))
         elif event.kind == "comment" or (inline and (event.kept or event.kind == "void")):
-            run.append((Piece("void", own), own))
+            stretch.append((Piece("void", markup), markup))
         elif inline:
-            run.append((Piece("open" if event.kind == "open" else "close", own), own))
+            stretch.append((Piece("open" if event.kind == "open" else "close", markup), markup))
         else:
-            out += [_flushed(run, f"line {line}", bool(preserved), visitor), own]
-            run = []
+            output += [_flushed(stretch, f"line {line}", bool(in_preformatted), visitor), markup]
+            stretch = []
             if event.name in KEPT and not event.kept:
-                preserved = max(0, preserved + (event.kind == "open") - (event.kind == "close"))
-    return "".join([*out, _flushed(run, f"line {line}", bool(preserved), visitor)])
+                in_preformatted = max(0, in_preformatted + (event.kind == "open") - (event.kind == "close"))
+    return "".join([*output, _flushed(stretch, f"line {line}", bool(in_preformatted), visitor)])
 
 
 def _in_target(page: str, options: Options) -> str:
     """The page with the target as the language of <html>, where that was the source."""
     tag = re.search(r"<html\b[^>]*>", page[:20_000], re.I)
-    found = _LANG.search(page, tag.start(), tag.end()) if tag else None
-    if options.pair is None or found is None:
+    lang = _LANG.search(page, tag.start(), tag.end()) if tag else None
+    if options.pair is None or lang is None:
         return page
     try:
-        same = distance(options.pair.source, language(found.group(2))) is not None
+        is_source = distance(options.pair.source, language(lang.group(2))) is not None
     except LanguageError:
-        same = False
-    return page[: found.start(2)] + options.pair.target.tag + page[found.end(2) :] if same else page
+        is_source = False
+    return page[: lang.start(2)] + options.pair.target.tag + page[lang.end(2) :] if is_source else page
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
-    named = _CHARSET.search(raw[:4096])
-    encoding = "utf-8" if bom or not named else named.group(1).decode()
+    declared = _CHARSET.search(raw[:4096])
+    encoding = "utf-8" if bom or not declared else declared.group(1).decode()
     try:
         encoding = codecs.lookup(encoding).name
         text = raw[len(bom) :].decode(encoding)
@@ -203,7 +204,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         raise CorpusError("unknown charset", place="file", found=encoding, valid="UTF-8") from None
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
-        found = f"0x{raw[len(bom) + e.start]:02x}"
-        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=found, valid="the charset that it names") from None
-    made = _converted(text, visitor)
-    out.write(raw if made == text else bom + _in_target(made, options).encode(encoding, "xmlcharrefreplace"))
+        byte = f"0x{raw[len(bom) + e.start]:02x}"
+        raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=byte, valid="the charset that it names") from None
+    converted = _converted(text, visitor)
+    out.write(raw if converted == text else bom + _in_target(converted, options).encode(encoding, "xmlcharrefreplace"))

@@ -1,4 +1,4 @@
-"""HTML's elements by what they do to a text. Reads nothing."""
+"""The elements of HTML by their effect on a text. Reads nothing."""
 
 from __future__ import annotations
 

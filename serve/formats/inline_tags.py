@@ -14,7 +14,7 @@ from typing import Literal
 from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, without_tags
 
 Kind = Literal["text", "open", "close", "void"]
-# Pieces of a line; what has more is no sentence, and stays as it is.
+# Pieces of a line; a line with more is no sentence, and stays as it is.
 MOST = 4000
 
 
@@ -28,7 +28,7 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """`text` is translated; `before` and `after` are what stands around it. A stand-in is for tags that follow one another and belong together."""
+    """`text` is translated; `before` and `after` stand around it. One stand-in may be for several tags that follow one another and belong together."""
 
     before: tuple[Piece, ...]
     text: str
@@ -102,7 +102,7 @@ def line_of(run: Sequence[Piece]) -> Line | None:
 
 
 def _together(run: Sequence[Piece], closed: dict[int, int], opened: dict[int, int], position: int) -> bool:
-    """Whether a tag has one stand-in with the tag before it: both stand alone, or what they are around is the same."""
+    """Whether a tag shares its stand-in with the tag before it: both stand alone, or both enclose the same pieces."""
     if position - 1 in closed:
         return position in closed and closed[position] == closed[position - 1] - 1
     if position - 1 in opened:

@@ -24,7 +24,7 @@ _INLINE = re.compile(
     r"|(?P<mark>\*\*\*|\*\*|\*|___|__|_|~~)"
 )
 _LINK = re.compile(rf"(?<![!\\])\[(?P<text>(?:[^\[\]\\`]|\\.|`[^`]*`|!\[[^\[\]]*\]{_TARGET})+)\](?P<to>{_TARGET}|\[[^\[\]]*\])?")
-# What begins a block, at the beginning of a line that was broken anew.
+# Begins a block where it stands at the beginning of a line.
 _BLOCK = re.compile(r"(?:[-+*>]|#{1,6}|\d{1,9}[.)]|[=~`|:]+)(?:\s|$)|[-=]+$|```|~~~")
 _NOTE = re.compile(r"\[\^[^\]\s]+\]:[ \t]+")
 # Characters of a block: a longer one is no paragraph, and stays as it is.
@@ -34,59 +34,59 @@ _VOID_TAGS = {"br", "img", "hr", "wbr", "input"}
 
 def _marks(text: str) -> list[Piece]:
     """Text without links as pieces. An emphasis that is not closed is text."""
-    out: list[Piece] = []
-    waiting: list[tuple[str, int]] = []
-    at = 0
-    for found in _INLINE.finditer(text):
-        if found.start() < at or found.group("escape"):
+    pieces: list[Piece] = []
+    open_marks: list[tuple[str, int]] = []
+    position = 0
+    for inline in _INLINE.finditer(text):
+        if inline.start() < position or inline.group("escape"):
             continue
-        own, kind = found.group(), "void"
-        if found.group("mark"):
-            before, after = text[found.start() - 1 : found.start()] if found.start() else " ", text[found.end() : found.end() + 1] or " "
-            word = own[0] == "_"
-            opens = not after.isspace() and not (word and before.isalnum())
-            closes = not before.isspace() and not (word and after.isalnum())
-            if closes and any(mark == own for mark, _ in waiting):
-                while waiting[-1][0] != own:
-                    mark, place = waiting.pop()
-                    out[place] = Piece("text", mark)
-                waiting.pop()
+        markup, kind = inline.group(), "void"
+        if inline.group("mark"):
+            before, after = text[inline.start() - 1 : inline.start()] if inline.start() else " ", text[inline.end() : inline.end() + 1] or " "
+            is_underscore = markup[0] == "_"
+            opens = not after.isspace() and not (is_underscore and before.isalnum())
+            closes = not before.isspace() and not (is_underscore and after.isalnum())
+            if closes and any(mark == markup for mark, _ in open_marks):
+                while open_marks[-1][0] != markup:
+                    mark, index = open_marks.pop()
+                    pieces[index] = Piece("text", mark)
+                open_marks.pop()
                 kind = "close"
             elif opens:
                 kind = "open"
             else:
                 continue
-        elif found.group("tag"):
-            name = re.sub(r"[^\w].*", "", own.lstrip("</")).lower()
-            kind = "void" if own.endswith("/>") or name in _VOID_TAGS else "close" if own.startswith("</") else "open"
-        out.append(Piece("text", text[at : found.start()]))
-        if found.group("mark") and kind == "open":
-            waiting.append((own, len(out)))
-        out.append(Piece(kind, own))  # type: ignore[arg-type]
-        at = found.end()
-    for mark, place in waiting:
-        out[place] = Piece("text", mark)
-    return [*out, Piece("text", text[at:])]
+        elif inline.group("tag"):
+            name = re.sub(r"[^\w].*", "", markup.lstrip("</")).lower()
+            kind = "void" if markup.endswith("/>") or name in _VOID_TAGS else "close" if markup.startswith("</") else "open"
+        pieces.append(Piece("text", text[position : inline.start()]))
+        if inline.group("mark") and kind == "open":
+            open_marks.append((markup, len(pieces)))
+        pieces.append(Piece(kind, markup))  # type: ignore[arg-type]
+        position = inline.end()
+    for mark, index in open_marks:
+        pieces[index] = Piece("text", mark)
+    return [*pieces, Piece("text", text[position:])]
 
 
 def pieces_of(text: str, references: set[str]) -> list[Piece]:
-    """The text of a block as pieces: text, and what is code, a link's address, or a mark."""
-    out: list[Piece] = []
-    at = 0
-    code = [(m.start(), m.end()) for m in re.finditer(_CODE, text)]
+    """The text of a block as pieces: text, code, addresses of links, and marks."""
+    pieces: list[Piece] = []
+    position = 0
+    code_spans = [(m.start(), m.end()) for m in re.finditer(_CODE, text)]
     for link in _LINK.finditer(text):
-        to, label = link.group("to") or "", link.group("text")
-        inside = any(a <= link.start() < b for a, b in code)
-        named = " ".join(label.split()).upper() in references
-        if inside or link.start() < at or label.startswith("^") or (not to.startswith("(") and not (to and to != "[]") and not named):
+        target, label = link.group("to") or "", link.group("text")
+        inside = any(a <= link.start() < b for a, b in code_spans)
+        is_reference = " ".join(label.split()).upper() in references
+        if inside or link.start() < position or label.startswith("^") or (not target.startswith("(") and not (target and target != "[]") and not is_reference):
             continue
-        out += [*_marks(text[at : link.start()]), Piece("open", "["), *_marks(label)]
+        pieces += [*_marks(text[position : link.start()]), Piece("open", "["), *_marks(label)]
         # A link that is found by its own text needs a name when that changes.
-        out.append(Piece("close", f"]{to}" if to not in ("", "[]") else f"][{label}]"))
-        at = link.end()
-    out += _marks(text[at:])
+        pieces.append(Piece("close", f"]{target}" if target not in ("", "[]") else f"][{label}]"))
+        position = link.end()
+    pieces += _marks(text[position:])
     joined: list[Piece] = []
-    for piece in out:
+    for piece in pieces:
         if piece.kind == "text" and joined and joined[-1].kind == "text":
             joined[-1] = Piece("text", joined[-1].value + piece.value)
         elif piece.kind != "text" or piece.value:
@@ -100,26 +100,26 @@ def _translated(text: str, place: str, references: set[str], visitor: UnitVisito
     line = line_of(pieces_of(text, references))
     if line is None:
         return None
-    made = visitor.visit(Unit(line.text, place, tagged=line.tagged))
-    if made is None or made.failed or made.text == line.text:
+    replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
+    if replacement is None or replacement.failed or replacement.text == line.text:
         return None
-    pieces, placed = line.placed(made.text)
+    pieces, placed = line.placed(replacement.text)
     if not placed:
         visitor.warn(place, "marks inside the text lost their places")
     return "".join(p.value for p in (*line.before, *pieces, *line.after))
 
 
 def _block(lines: list[str], first: int, contents: list[str], references: set[str], visitor: UnitVisitor) -> None:
-    """A block's lines, from `first` on, in place; `contents` are what they say without marks of blocks."""
+    """Translate a block's lines, from `first` on, in place; `contents` are the lines' texts without marks of blocks."""
     spans = []
     for number, content in enumerate(contents):
         body, core = lines[first + number], content.strip()
-        at = body.rfind(core) if core else -1
-        if at < 0:
+        column = body.rfind(core) if core else -1
+        if column < 0:
             return
         note = _NOTE.match(core) if number == 0 else None
-        at += note.end() if note else 0
-        spans.append((at, at + len(core) - (note.end() if note else 0)))
+        column += note.end() if note else 0
+        spans.append((column, column + len(core) - (note.end() if note else 0)))
     start = 0
     for number, (_, end) in enumerate(spans):
         ending = lines[first + number][end:].rstrip("\r\n")
@@ -130,35 +130,35 @@ def _block(lines: list[str], first: int, contents: list[str], references: set[st
         # A group of lines up to a hard break.
         group = range(start, number + 1)
         cores = [lines[first + i][spans[i][0] : spans[i][1]] for i in group]
-        slash = "\\" if cores[-1].endswith("\\") and number < len(spans) - 1 else ""
-        made = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(slash)]), f"line {first + start + 1}", references, visitor)
-        if made is not None:
-            new = broken(made, len(cores))
+        backslash = "\\" if cores[-1].endswith("\\") and number < len(spans) - 1 else ""
+        translation = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(backslash)]), f"line {first + start + 1}", references, visitor)
+        if translation is not None:
+            new_lines = broken(translation, len(cores))
             # No line may begin as a block does.
-            for k in range(len(new) - 1, 0, -1):
-                if _BLOCK.match(new[k]):
-                    new[k - 1 : k + 1] = [f"{new[k - 1]} {new[k]}"]
-            for k, i in enumerate(group):
-                a, b = spans[i]
+            for n in range(len(new_lines) - 1, 0, -1):
+                if _BLOCK.match(new_lines[n]):
+                    new_lines[n - 1 : n + 1] = [f"{new_lines[n - 1]} {new_lines[n]}"]
+            for n, i in enumerate(group):
+                start_column, end_column = spans[i]
                 body = lines[first + i]
-                last = k == len(new) - 1
-                if k < len(new):
-                    tail = lines[first + group[-1]][spans[group[-1]][1] :] if last else body[b:]
-                    lines[first + i] = body[:a] + new[k] + (slash if last else "") + tail
+                is_last = n == len(new_lines) - 1
+                if n < len(new_lines):
+                    tail = lines[first + group[-1]][spans[group[-1]][1] :] if is_last else body[end_column:]
+                    lines[first + i] = body[:start_column] + new_lines[n] + (backslash if is_last else "") + tail
                 else:
                     lines[first + i] = ""
         start = number + 1
 
 
 def _cells(row: str) -> list[tuple[int, int]]:
-    """(start, end) of what the cells of a row say."""
-    out = []
-    for found in re.finditer(r"(?:\\.|`[^`|]*`|[^|\\])+", row):
-        core = found.group().strip()
+    """(start, end) of the texts in the cells of a row."""
+    cells = []
+    for cell in re.finditer(r"(?:\\.|`[^`|]*`|[^|\\])+", row):
+        core = cell.group().strip()
         if core:
-            start = found.start() + found.group().index(core)
-            out.append((start, start + len(core)))
-    return out
+            start = cell.start() + cell.group().index(core)
+            cells.append((start, start + len(core)))
+    return cells
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
@@ -168,34 +168,34 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     for number, line in enumerate(raw[len(bom) :].split(b"\n"), 1):
         decoded(line, number, 0)
     text = raw[len(bom) :].decode()
-    front = _FRONT.match(text)
-    head = front.group() if front else ""
-    skipped = head.count("\n")
-    body = text[len(head) :]
+    front_matter = _FRONT.match(text)
+    front_text = front_matter.group() if front_matter else ""
+    skipped = front_text.count("\n")
+    body = text[len(front_text) :]
     lines = re.split(r"(?<=\n)", body)
-    before = list(lines)
+    original_lines = list(lines)
     env: dict[str, dict[str, object]] = {}
-    # What markdown-it takes for a line's end, and nothing else.
+    # The line ends are those of markdown-it, and no others.
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(body, env)
     references = set(env.get("references", {}))
-    moved = _Moved(visitor, skipped)
+    visitor_of_body = _LineOffset(visitor, skipped)
     for i, token in enumerate(tokens):
         if token.type == "tr_open" and token.map:
             row = token.map[0]
-            new, at = [], 0
+            row_parts, position = [], 0
             for start, end in _cells(lines[row].rstrip("\r\n")):
-                made = _translated(lines[row][start:end], f"line {row + 1}", references, moved)
-                if made is not None:
-                    new += [lines[row][at:start], re.sub(r"(?<!\\)\|", r"\\|", made)]
-                    at = end
-            lines[row] = "".join([*new, lines[row][at:]])
+                translation = _translated(lines[row][start:end], f"line {row + 1}", references, visitor_of_body)
+                if translation is not None:
+                    row_parts += [lines[row][position:start], re.sub(r"(?<!\\)\|", r"\\|", translation)]
+                    position = end
+            lines[row] = "".join([*row_parts, lines[row][position:]])
         elif token.type == "inline" and token.map and tokens[i - 1].type in ("paragraph_open", "heading_open"):
-            _block(lines, token.map[0], token.content.split("\n"), references, moved)
-    out.write(raw if lines == before else bom + (head + "".join(lines)).encode())
+            _block(lines, token.map[0], token.content.split("\n"), references, visitor_of_body)
+    out.write(raw if lines == original_lines else bom + (front_text + "".join(lines)).encode())
 
 
-class _Moved:
-    """A pass that counts lines from the file's beginning, not from the front matter's end."""
+class _LineOffset:
+    """Passes units on to a visitor, with line numbers counted from the file's beginning instead of the end of its front matter."""
 
     def __init__(self, visitor: UnitVisitor, lines: int):
         self.visitor, self.lines = visitor, lines
@@ -204,10 +204,10 @@ class _Moved:
         return f"line {int(place.removeprefix('line ')) + self.lines}"
 
     def visit(self, unit: Unit) -> Replacement | None:
-        return self.visitor.visit(Unit(unit.text, self._place(unit.place), unit.done, unit.tagged))
+        return self.visitor.visit(Unit(unit.text, self._place(unit.place), unit.translated, unit.tagged))
 
     def unreadable(self, place: str, reason: str) -> None:
         self.visitor.unreadable(self._place(place), reason)
 
-    def warn(self, place: str, what: str) -> None:
-        self.visitor.warn(self._place(place), what)
+    def warn(self, place: str, warning: str) -> None:
+        self.visitor.warn(self._place(place), warning)

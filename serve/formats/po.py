@@ -16,7 +16,7 @@ from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.placeholders import find
 
-# Forms in languages that have most, and what a broken header may claim.
+# The most forms that any language has; a broken header may claim more.
 MOST = 10
 # Numbers for which a language's form is asked; all rules that are in use repeat within 100.
 NUMBERS = 200
@@ -44,52 +44,52 @@ class Entry:
 
 
 def unescape(text: str) -> str:
-    def back(found: re.Match[str]) -> str:
-        if found.group(3):
-            return _ESCAPES.get(found.group(3), found.group(3))
-        return chr(int(found.group(1), 8) if found.group(1) else int(found.group(2), 16))
+    def back(escape: re.Match[str]) -> str:
+        if escape.group(3):
+            return _ESCAPES.get(escape.group(3), escape.group(3))
+        return chr(int(escape.group(1), 8) if escape.group(1) else int(escape.group(2), 16))
 
     return _ESCAPED.sub(back, text) if "\\" in text else text
 
 
 def entries(lines: list[str]) -> Iterator[Entry]:
     """The entries with the lines between them, in order: joined, their lines are the file."""
-    held = Entry(1, [])
-    current, closed = "", False
+    entry = Entry(1, [])
+    current_name, complete = "", False
     for number, line in enumerate(lines, 1):
-        body = line.rstrip("\r\n").strip(" \t")
-        found = _STRING.match(body)
-        name = found.group(1) if found else None
-        # What comes after an entry's last msgstr begins the next one.
-        if closed and (body.startswith("#") or not body or name in ("msgctxt", "msgid")):
-            yield held
-            held, closed, current = Entry(number, []), False, ""
-        at = len(held.lines)
-        held.lines.append(line)
-        if not body or body.startswith("#"):
-            current = "" if not body or body.startswith("#~") else current
+        stripped = line.rstrip("\r\n").strip(" \t")
+        match = _STRING.match(stripped)
+        name = match.group(1) if match else None
+        # After an entry's last msgstr the next entry begins.
+        if complete and (stripped.startswith("#") or not stripped or name in ("msgctxt", "msgid")):
+            yield entry
+            entry, complete, current_name = Entry(number, []), False, ""
+        index = len(entry.lines)
+        entry.lines.append(line)
+        if not stripped or stripped.startswith("#"):
+            current_name = "" if not stripped or stripped.startswith("#~") else current_name
             continue
-        if not found:
-            held.problem = held.problem or f"line {number}: not a line of a PO file"
-            current = ""
+        if not match:
+            entry.problem = entry.problem or f"line {number}: not a line of a PO file"
+            current_name = ""
             continue
-        text = unescape(found.group(3))
+        text = unescape(match.group(3))
         if name:
-            current = "msgstr[0]" if found.group(2) == "0" else name
-            if current in held.strings:
-                held.problem = held.problem or f"line {number}: {name} a second time"
-            held.strings[current] = (text, at, at + 1)
-            closed = closed or current.startswith("msgstr")
-        elif current:
-            before, start, _ = held.strings[current]
-            held.strings[current] = (before + text, start, at + 1)
+            current_name = "msgstr[0]" if match.group(2) == "0" else name
+            if current_name in entry.strings:
+                entry.problem = entry.problem or f"line {number}: {name} a second time"
+            entry.strings[current_name] = (text, index, index + 1)
+            complete = complete or current_name.startswith("msgstr")
+        elif current_name:
+            before, start, _ = entry.strings[current_name]
+            entry.strings[current_name] = (before + text, start, index + 1)
         else:
-            held.problem = held.problem or f"line {number}: a string that belongs to nothing"
-    yield held
+            entry.problem = entry.problem or f"line {number}: a string that belongs to nothing"
+    yield entry
 
 
 def quoted(name: str, text: str, end: str) -> list[str]:
-    """An entry's string as the lines of a file: in one, or broken after its line ends."""
+    """An entry's string as lines of a file: as one line, or broken after each line end in it."""
     parts = [p for p in re.split(r"(?<=\n)", text) if p]
     written = ['"' + "".join(_BACK.get(c, c) for c in part) + '"' + end for part in parts]
     if len(written) <= 1:
@@ -108,10 +108,10 @@ class Header:
 
 
 def charset(raw: bytes, visitor: UnitVisitor) -> str:
-    found = re.search(rb'"Content-Type:[^"\n]*charset=([^\s\\";]+)', raw[:65536], re.I)
-    name = found.group(1).decode("ascii", "replace") if found else ""
+    content_type = re.search(rb'"Content-Type:[^"\n]*charset=([^\s\\";]+)', raw[:65536], re.I)
+    name = content_type.group(1).decode("ascii", "replace") if content_type else ""
     if name in ("", "CHARSET"):
-        if not found:
+        if not content_type:
             visitor.warn("header", "no charset in the header: read as UTF-8")
         return "utf-8"
     try:
@@ -121,66 +121,66 @@ def charset(raw: bytes, visitor: UnitVisitor) -> str:
         return "utf-8"
 
 
-def header_of(text: str, encoding: str, visitor: UnitVisitor, most: int) -> Header:
+def header_of(text: str, encoding: str, visitor: UnitVisitor, max_forms: int) -> Header:
     """From the msgstr of the entry without a msgid. `most` forms are those that entries of the file have, for a header that does not say."""
     from gettext import c2py
 
-    found = re.search(r"^Plural-Forms:\s*nplurals\s*=\s*(\d{1,3})\s*;\s*plural\s*=\s*([^;\n]+)", text, re.M | re.I)
-    if found and 1 <= int(found.group(1)) <= MOST:
-        number = int(found.group(1))
+    rule_line = re.search(r"^Plural-Forms:\s*nplurals\s*=\s*(\d{1,3})\s*;\s*plural\s*=\s*([^;\n]+)", text, re.M | re.I)
+    if rule_line and 1 <= int(rule_line.group(1)) <= MOST:
+        forms = int(rule_line.group(1))
         try:
-            rule = c2py(found.group(2).strip())
-            of: list[set[int]] = [set() for _ in range(number)]
+            rule = c2py(rule_line.group(2).strip())
+            numbers_by_form: list[set[int]] = [set() for _ in range(forms)]
             for n in range(NUMBERS):
-                of[rule(n)].add(n)
-            return Header(encoding, number, tuple(1 in f for f in of), tuple(f == {1} for f in of))
+                numbers_by_form[rule(n)].add(n)
+            return Header(encoding, forms, tuple(1 in f for f in numbers_by_form), tuple(f == {1} for f in numbers_by_form))
         except (ValueError, IndexError, ZeroDivisionError, RecursionError, OverflowError):
             pass
-    if most:
-        visitor.warn("header", f"no usable Plural-Forms in the header: {most} forms, the first for one")
-    return Header(encoding, most or 2, (True, *[False] * ((most or 2) - 1)), (True, *[False] * ((most or 2) - 1)))
+    if max_forms:
+        visitor.warn("header", f"no usable Plural-Forms in the header: {max_forms} forms, the first for one")
+    return Header(encoding, max_forms or 2, (True, *[False] * ((max_forms or 2) - 1)), (True, *[False] * ((max_forms or 2) - 1)))
 
 
 def _form(entry: Entry, header: Header, number: int) -> str:
-    """What a plural form is made of."""
-    one, many = entry.text("msgid"), entry.text("msgid_plural")
+    """The string that a plural form is translated from."""
+    singular, plural = entry.text("msgid"), entry.text("msgid_plural")
     if not header.singular[number]:
-        return many
-    said = sorted(p.text for p in find(one)) == sorted(p.text for p in find(many))
-    return one if header.only[number] or said else many
+        return plural
+    number_is_said = sorted(p.text for p in find(singular)) == sorted(p.text for p in find(plural))
+    return singular if header.only[number] or number_is_said else plural
 
 
-def _marked(lines: list[str], at: int, end: str) -> list[str]:
+def _marked(lines: list[str], first_string: int, end: str) -> list[str]:
     """An entry's lines with the flag fuzzy: among the flags it has, or in a line of its own before line `at`, its first that is no comment."""
-    for i, line in enumerate(lines[:at]):
+    for i, line in enumerate(lines[:first_string]):
         if line.startswith("#,"):
             if "fuzzy" in [f.strip() for f in line[2:].split(",")]:
                 return lines
             return [*lines[:i], "#, fuzzy," + line[2:], *lines[i + 1 :]]
     # Before the previous msgid, as gettext writes it.
-    place = next((i for i, line in enumerate(lines[:at]) if line.startswith("#|")), at)
-    return [*lines[:place], "#, fuzzy" + end, *lines[place:]]
+    insert_at = next((i for i, line in enumerate(lines[:first_string]) if line.startswith("#|")), first_string)
+    return [*lines[:insert_at], "#, fuzzy" + end, *lines[insert_at:]]
 
 
 def _translated(entry: Entry, header: Header, visitor: UnitVisitor) -> list[str]:
-    """The entry's lines with its translation in; they are its own where there is none."""
+    """The entry's lines with its translation; unchanged where there is none."""
     end = "\r\n" if entry.lines[-1].endswith("\r\n") else "\n"
     place = f"line {entry.number + entry.strings['msgid'][1]}"
-    done = any(entry.text(f) for f in entry.forms)
-    made: dict[str, Replacement | None] = {}
+    has_translation = any(entry.text(f) for f in entry.forms)
+    replacements: dict[str, Replacement | None] = {}
     if "msgid_plural" in entry.strings:
         for number in range(header.forms):
-            made[f"msgstr[{number}]"] = visitor.visit(Unit(_form(entry, header, number), place, done))
+            replacements[f"msgstr[{number}]"] = visitor.visit(Unit(_form(entry, header, number), place, has_translation))
     else:
-        made["msgstr"] = visitor.visit(Unit(entry.text("msgid"), place, done))
-    if any(m is None or m.failed for m in made.values()):
+        replacements["msgstr"] = visitor.visit(Unit(entry.text("msgid"), place, has_translation))
+    if any(r is None or r.failed for r in replacements.values()):
         return entry.lines
     first = min(entry.strings[f][1] for f in entry.forms)
     last = max(entry.strings[f][2] for f in entry.forms)
-    new = [line for name, one in made.items() if one for line in quoted(name, one.text, end)]
-    lines = [*entry.lines[:first], *new, *entry.lines[last:]]
+    msgstr_lines = [line for name, replacement in replacements.items() if replacement for line in quoted(name, replacement.text, end)]
+    lines = [*entry.lines[:first], *msgstr_lines, *entry.lines[last:]]
     if not entry.lines[last - 1].endswith("\n"):
-        lines[len(entry.lines[:first]) + len(new) - 1] = new[-1].removesuffix(end)
+        lines[len(entry.lines[:first]) + len(msgstr_lines) - 1] = msgstr_lines[-1].removesuffix(end)
     begin = min(start for _, start, _ in entry.strings.values())
     return _marked(lines, begin, end)
 
@@ -195,35 +195,35 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         line = raw.count(b"\n", 0, e.start) + 1
         byte = f"0x{raw[len(bom) + e.start]:02x}"
         raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=byte, valid="the charset that its header names") from None
-    found = list(entries(re.split(r"(?<=\n)", text)))
-    whole = [e for e in found if "msgid" in e.strings and e.forms and not e.problem]
-    if not whole and any(e.problem for e in found):
-        raise CorpusError("this is not a PO file", place=next(e.problem for e in found if e.problem), valid='msgid "..." and msgstr "..."')
-    heads = [e for e in whole if not e.text("msgid") and "msgctxt" not in e.strings]
-    if not heads:
+    all_entries = list(entries(re.split(r"(?<=\n)", text)))
+    usable_entries = [e for e in all_entries if "msgid" in e.strings and e.forms and not e.problem]
+    if not usable_entries and any(e.problem for e in all_entries):
+        raise CorpusError("this is not a PO file", place=next(e.problem for e in all_entries if e.problem), valid='msgid "..." and msgstr "..."')
+    headers = [e for e in usable_entries if not e.text("msgid") and "msgctxt" not in e.strings]
+    if not headers:
         visitor.warn("header", "there is no header")
-    most = max((len(e.forms) for e in whole if "msgid_plural" in e.strings), default=0)
-    header = header_of(heads[0].text("msgstr") if heads else "", encoding, visitor, min(most, MOST))
-    new: list[str] = []
-    for entry in found:
+    max_forms = max((len(e.forms) for e in usable_entries if "msgid_plural" in e.strings), default=0)
+    header = header_of(headers[0].text("msgstr") if headers else "", encoding, visitor, min(max_forms, MOST))
+    output: list[str] = []
+    for entry in all_entries:
         if entry.problem:
             visitor.unreadable(entry.problem.partition(":")[0], entry.problem.partition(": ")[2])
         usable = not entry.problem and entry.forms and entry.text("msgid")
-        new += _translated(entry, header, visitor) if usable else entry.lines
-    after = "".join(new)
-    if after == text:
+        output += _translated(entry, header, visitor) if usable else entry.lines
+    new_text = "".join(output)
+    if new_text == text:
         out.write(raw)
         return
-    out.write(bom + _encoded(after, encoding))
+    out.write(bom + _encoded(new_text, encoding))
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """In the file's own encoding, or in UTF-8, said in its header, where that lacks a letter or the template names none."""
-    named = re.compile(r'("Content-Type:[^"\n]*charset=)[^\s\\";]+', re.I)
-    found = named.search(text)
-    if found and found.group().endswith("=CHARSET"):
-        text = named.sub(lambda m: m.group(1) + "UTF-8", text, count=1)
+    """The text in the file's own encoding; in UTF-8, with its header changed, where that encoding lacks a letter or the template names none."""
+    charset_in_header = re.compile(r'("Content-Type:[^"\n]*charset=)[^\s\\";]+', re.I)
+    header_charset = charset_in_header.search(text)
+    if header_charset and header_charset.group().endswith("=CHARSET"):
+        text = charset_in_header.sub(lambda m: m.group(1) + "UTF-8", text, count=1)
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
-        return named.sub(lambda m: m.group(1) + "UTF-8", text, count=1).encode()
+        return charset_in_header.sub(lambda m: m.group(1) + "UTF-8", text, count=1).encode()

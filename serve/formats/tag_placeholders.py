@@ -16,7 +16,7 @@ def free_letter(text: str) -> str:
 
 
 def matches(kinds: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
-    """Where a tag ("open") is closed ("close") that is opened at a place, and the reverse. What begins or ends beyond the stretch, as in
+    """Where a tag ("open") is closed ("close") that is opened at a place, and the reverse. A tag that begins or ends beyond the stretch, as in
     <a>one<p>two</a>, is in neither."""
     closing: dict[int, int] = {}
     open_tags: list[int] = []

@@ -21,8 +21,8 @@ def _language(event: Event) -> Language | None:
         return None
 
 
-def _near(given: Language | None, expected: Language) -> bool:
-    return given is not None and distance(expected, given) is not None
+def _near(candidate: Language | None, expected: Language) -> bool:
+    return candidate is not None and distance(expected, candidate) is not None
 
 
 def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, options: Options) -> bytes:

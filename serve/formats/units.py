@@ -23,14 +23,14 @@ Origin = Literal["engine", "corpus", "failed"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unit:
-    """A text to translate, of one line or more, and where it is in the file, in words. `done`: the file has a translation of it already.
+    """A text to translate, of one line or more, and where it is in the file, in words. `translated`: the file has a translation of it already.
 
     `tagged`: what looks like `<x1>` in it is a tag of the file's.
     """
 
     text: str
     place: str
-    done: bool = False
+    translated: bool = False
     tagged: bool = False
 
 
@@ -48,7 +48,7 @@ class Replacement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """What the user says of a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
+    """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
     `again`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
     """
@@ -72,7 +72,7 @@ class UnitVisitor(Protocol):
         """Called for a part of the file that cannot be read, and stays as it is."""
         ...
 
-    def warn(self, place: str, what: str) -> None:
+    def warn(self, place: str, warning: str) -> None:
         """Called for something odd by which nothing is lost."""
         ...
 

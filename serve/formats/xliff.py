@@ -16,57 +16,57 @@ from tell.errors import CorpusError
 
 # Inline elements with text in them; all others are codes, which go along as they are.
 AROUND = {"g", "mrk", "pc", "hi"}
-# States of what nobody has translated yet, of 1.2 and of 2.
+# States of units without a translation, in 1.2 and 2.
 OPEN = {"new", "needs-translation", "initial"}
 
 
 def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[Piece]:
     """The content of an element as text and tags."""
-    out: list[Piece] = []
-    at, ends = 0, []
-    while at < len(events):
-        event = events[at]
+    pieces: list[Piece] = []
+    position, open_elements = 0, []
+    while position < len(events):
+        event = events[position]
         if event.kind == "text":
-            if out and out[-1].kind == "text":
-                out[-1] = Piece("text", out[-1].value + event.text)
+            if pieces and pieces[-1].kind == "text":
+                pieces[-1] = Piece("text", pieces[-1].value + event.text)
             else:
-                out.append(Piece("text", event.text))
+                pieces.append(Piece("text", event.text))
         elif event.kind == "start":
-            kept = event.local not in around or event.attributes.get("translate") == "no" or event.attributes.get("mtype") == "protected"
-            if kept or not events[inner(events, at)].raw:
-                end = inner(events, at)
-                out.append(Piece("void", xml.decode(raw_of(events[at : end + 1]))))
-                at = end
+            opaque = event.local not in around or event.attributes.get("translate") == "no" or event.attributes.get("mtype") == "protected"
+            if opaque or not events[inner(events, position)].raw:
+                end = inner(events, position)
+                pieces.append(Piece("void", xml.decode(raw_of(events[position : end + 1]))))
+                position = end
             else:
-                ends.append(event.name)
-                out.append(Piece("open", xml.decode(event.raw)))
+                open_elements.append(event.name)
+                pieces.append(Piece("open", xml.decode(event.raw)))
         elif event.kind == "end":
-            out.append(Piece("close", xml.decode(event.raw)))
+            pieces.append(Piece("close", xml.decode(event.raw)))
         elif event.raw.strip() and not event.raw.startswith(b"<![CDATA[") and event.raw != b"]]>":
-            out.append(Piece("void", xml.decode(event.raw)))
-        at += 1
-    return out
+            pieces.append(Piece("void", xml.decode(event.raw)))
+        position += 1
+    return pieces
 
 
 def translated(
-    xml: Xml, events: list[Event], place: str, done: bool, visitor: UnitVisitor, around: set[str] = AROUND, kept: bool = True
+    xml: Xml, events: list[Event], place: str, has_translation: bool, visitor: UnitVisitor, around: set[str] = AROUND, keep_space: bool = True
 ) -> tuple[bytes, Replacement] | None:
-    """An element's content translated; None where there is nothing to translate, or no translation. `kept`: white space in it means something."""
-    run = pieces_of(xml, events, around)
-    line = line_of(run)
+    """An element's content translated; None where there is nothing to translate, or no translation. `keep_space`: white space in it means something."""
+    pieces_of_content = pieces_of(xml, events, around)
+    line = line_of(pieces_of_content)
     if line is None:
         return None
-    text = line.text if kept else re.sub(r"\s+", " ", line.text)
-    made = visitor.visit(Unit(text, place, done, line.tagged))
-    if made is None or made.failed:
+    text = line.text if keep_space else re.sub(r"\s+", " ", line.text)
+    replacement = visitor.visit(Unit(text, place, has_translation, line.tagged))
+    if replacement is None or replacement.failed:
         return None
-    if made.text == text:
-        return raw_of(events), made
-    pieces, placed = line.placed(made.text)
+    if replacement.text == text:
+        return raw_of(events), replacement
+    pieces, placed = line.placed(replacement.text)
     if not placed:
         visitor.warn(place, "tags inside the text lost their places")
-    written = (escaped(p.value) if p.kind == "text" else p.value for p in (*line.before, *pieces, *line.after))
-    return xml.encode("".join(written)), made
+    content = (escaped(p.value) if p.kind == "text" else p.value for p in (*line.before, *pieces, *line.after))
+    return xml.encode("".join(content)), replacement
 
 
 def _child(events: list[Event], name: str) -> tuple[int, int] | None:
@@ -82,105 +82,109 @@ def _child(events: list[Event], name: str) -> tuple[int, int] | None:
     return None
 
 
-def _template(xml: Xml, content: list[Event], place: str, done: bool, visitor: UnitVisitor, kept: bool) -> tuple[bytes, Replacement] | None:
+def _template(xml: Xml, content: list[Event], place: str, has_translation: bool, visitor: UnitVisitor, keep_space: bool) -> tuple[bytes, Replacement] | None:
     """The content of source or seg-source as that of a target: each marked segment translated by itself, or the whole where none is marked."""
-    marks: list[tuple[int, int]] = []
-    at = 0
-    while at < len(content):
-        if content[at].kind == "start" and content[at].local == "mrk" and content[at].attributes.get("mtype") == "seg":
-            marks.append((at, inner(content, at)))
-            at = marks[-1][1]
-        at += 1
-    if not marks:
-        return translated(xml, content, place, done, visitor, kept=kept)
-    out, at, last = [], 0, None
+    segments: list[tuple[int, int]] = []
+    position = 0
+    while position < len(content):
+        if content[position].kind == "start" and content[position].local == "mrk" and content[position].attributes.get("mtype") == "seg":
+            segments.append((position, inner(content, position)))
+            position = segments[-1][1]
+        position += 1
+    if not segments:
+        return translated(xml, content, place, has_translation, visitor, keep_space=keep_space)
+    target, position, last_replacement = [], 0, None
     missing = False
-    for start, end in marks:
-        out.append(raw_of(content[at : start + 1]))
+    for start, end in segments:
+        target.append(raw_of(content[position : start + 1]))
         if any(map(str.isalpha, text_of(content[start + 1 : end]))):
-            made = translated(xml, content[start + 1 : end], place, done, visitor, kept=kept)
-            missing = missing or made is None
-            last = made[1] if made else last
-            out.append(made[0] if made else b"")
+            translated_segment = translated(xml, content[start + 1 : end], place, has_translation, visitor, keep_space=keep_space)
+            missing = missing or translated_segment is None
+            last_replacement = translated_segment[1] if translated_segment else last_replacement
+            target.append(translated_segment[0] if translated_segment else b"")
         else:
-            out.append(raw_of(content[start + 1 : end]))
-        at = end
-    return None if missing or last is None else (b"".join([*out, raw_of(content[at:])]), last)
+            target.append(raw_of(content[start + 1 : end]))
+        position = end
+    return None if missing or last_replacement is None else (b"".join([*target, raw_of(content[position:])]), last_replacement)
 
 
-def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, version: int, kept: bool) -> bytes:
+def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, version: int, keep_space: bool) -> bytes:
     """A trans-unit of 1.2, or a segment of 2, with its target."""
     source, target = _child(events, "source"), _child(events, "target")
     if source is None or events[source[1]].raw == b"":
         return raw_of(events)
-    given = text_of(events[target[0] : target[1]]).strip() if target else ""
+    old_translation = text_of(events[target[0] : target[1]]).strip() if target else ""
     state = (events[target[0]].attributes if target and version == 1 else events[0].attributes).get("state", "")
-    done = events[0].attributes.get("approved") == "yes" or (bool(given) and state not in OPEN)
-    of = _child(events, "seg-source") if version == 1 else None
+    has_translation = events[0].attributes.get("approved") == "yes" or (bool(old_translation) and state not in OPEN)
+    seg_source = _child(events, "seg-source") if version == 1 else None
     # A seg-source that holds nothing is no segmentation.
-    base = of if of and events[of[1]].raw else source
-    made = _template(xml, events[base[0] + 1 : base[1]], place, done, visitor, kept)
-    if made is None:
+    segmented = seg_source if seg_source and events[seg_source[1]].raw else source
+    translated_content = _template(xml, events[segmented[0] + 1 : segmented[1]], place, has_translation, visitor, keep_space)
+    if translated_content is None:
         return raw_of(events)
     # In the file's own prefix and with the namespace that it declares.
-    found = re.match(r"<(?:([\w.-]+):)?", xml.decode(events[source[0]].raw))
-    prefix = f"{found.group(1)}:" if found and found.group(1) else ""
-    marks = {"state": "needs-review-translation", "state-qualifier": "exact-match" if made[1].origin == "corpus" else "mt-suggestion"} if version == 1 else {}
-    opened = events[target[0]].raw if target else xml.encode(f"<{prefix}target>")
+    tag = re.match(r"<(?:([\w.-]+):)?", xml.decode(events[source[0]].raw))
+    prefix = f"{tag.group(1)}:" if tag and tag.group(1) else ""
+    state_attributes = (
+        {"state": "needs-review-translation", "state-qualifier": "exact-match" if translated_content[1].origin == "corpus" else "mt-suggestion"}
+        if version == 1
+        else {}
+    )
+    target_tag = events[target[0]].raw if target else xml.encode(f"<{prefix}target>")
     if target and not events[target[1]].raw:
-        opened = xml.encode(re.sub(r"\s*/>$", ">", xml.decode(opened)))
-    new = xml.with_attributes(opened, marks) + made[0] + xml.encode(f"</{prefix}target>")
-    head = xml.with_attributes(events[0].raw, {"state": "translated"}) if version == 2 else events[0].raw
+        target_tag = xml.encode(re.sub(r"\s*/>$", ">", xml.decode(target_tag)))
+    new_target = xml.with_attributes(target_tag, state_attributes) + translated_content[0] + xml.encode(f"</{prefix}target>")
+    unit_tag = xml.with_attributes(events[0].raw, {"state": "translated"}) if version == 2 else events[0].raw
     if target:
-        return head + raw_of(events[1 : target[0]]) + new + raw_of(events[target[1] + 1 :])
-    after = base[1] if base[0] > source[0] else source[1]
-    return head + raw_of(events[1 : after + 1]) + indent_of(events, source[0]) + new + raw_of(events[after + 1 :])
+        return unit_tag + raw_of(events[1 : target[0]]) + new_target + raw_of(events[target[1] + 1 :])
+    insert_after = segmented[1] if segmented[0] > source[0] else source[1]
+    return unit_tag + raw_of(events[1 : insert_after + 1]) + indent_of(events, source[0]) + new_target + raw_of(events[insert_after + 1 :])
 
 
-def indent_of(events: list[Event], at: int) -> bytes:
-    """The white space before an element, so that what is added stands under it."""
-    start = at
+def indent_of(events: list[Event], position: int) -> bytes:
+    """The white space before an element, so that an element added after it has the same indentation."""
+    start = position
     while start and events[start - 1].kind == "text":
         start -= 1
-    found = raw_of(events[start:at])
-    return found if not text_of(events[start:at]).strip() else b""
+    space = raw_of(events[start:position])
+    return space if not text_of(events[start:position]).strip() else b""
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     xml = Xml(source)
     version = 0
     # For each element that is open: whether it is translated, and whether white space in it means something.
-    open_: list[tuple[bool, bool]] = []
-    held: list[Event] = []
+    open_elements: list[tuple[bool, bool]] = []
+    unit_events: list[Event] = []
     depth, number = 0, 0
     for event in xml:
-        if held:
-            held.append(event)
+        if unit_events:
+            unit_events.append(event)
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
                 number += 1
-                place = f"unit {held[0].attributes.get('id') or number}"
-                out.write(_unit(xml, held, place, visitor, version, open_[-1][1]) if open_[-1][0] else raw_of(held))
-                open_.pop()
-                held = []
+                place = f"unit {unit_events[0].attributes.get('id') or number}"
+                out.write(_unit(xml, unit_events, place, visitor, version, open_elements[-1][1]) if open_elements[-1][0] else raw_of(unit_events))
+                open_elements.pop()
+                unit_events = []
             continue
         raw = event.raw
         if event.kind == "start":
-            if not open_:
+            if not open_elements:
                 if event.local != "xliff":
                     raise CorpusError("this is not XLIFF", place="file", found=f"<{event.local}>", valid="<xliff>")
                 version = 2 if event.attributes.get("version", "1.2").startswith("2") else 1
-            translate, kept = open_[-1] if open_ else (True, False)
+            translate, keep_space = open_elements[-1] if open_elements else (True, False)
             translate = {"no": False, "yes": True}.get(event.attributes.get("translate", ""), translate)
-            kept = {"preserve": True, "default": False}.get(event.attributes.get(XML_SPACE, ""), kept)
-            open_.append((translate, kept))
+            keep_space = {"preserve": True, "default": False}.get(event.attributes.get(XML_SPACE, ""), keep_space)
+            open_elements.append((translate, keep_space))
             if event.local == ("trans-unit" if version == 1 else "segment"):
-                held, depth = [event], 1
+                unit_events, depth = [event], 1
                 continue
-            language = {"file": "target-language"} if version == 1 else {"xliff": "trgLang"}
-            name = language.get(event.local)
-            if name and name not in event.attributes and options.pair:
-                raw = xml.with_attributes(raw, {name: options.pair.target.tag})
+            language_attributes = {"file": "target-language"} if version == 1 else {"xliff": "trgLang"}
+            language_attribute = language_attributes.get(event.local)
+            if language_attribute and language_attribute not in event.attributes and options.pair:
+                raw = xml.with_attributes(raw, {language_attribute: options.pair.target.tag})
         elif event.kind == "end":
-            open_.pop()
+            open_elements.pop()
         out.write(raw)

@@ -22,15 +22,15 @@ _TABLE = re.compile(r"xl/tables/[^/]+\.xml")
 
 
 def _children(events: list[Event], name: str) -> list[tuple[int, int]]:
-    out, at = [], 1
-    while at < len(events) - 1:
-        if events[at].kind == "start":
-            end = inner(events, at)
-            if events[at].local == name:
-                out.append((at, end))
-            at = end
-        at += 1
-    return out
+    children, index = [], 1
+    while index < len(events) - 1:
+        if events[index].kind == "start":
+            end = inner(events, index)
+            if events[index].local == name:
+                children.append((index, end))
+            index = end
+        index += 1
+    return children
 
 
 def _text(events: list[Event], span: tuple[int, int]) -> str:
@@ -38,76 +38,76 @@ def _text(events: list[Event], span: tuple[int, int]) -> str:
     return "".join(e.text for e in events[span[0] : span[1]]).replace("_x000D_", "")
 
 
-def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, kept: set[str]) -> bytes:
+def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
     """A shared string, or one in its cell: plain, or in runs."""
     runs = _children(events, "r")
     spans = _children(events, "t")
-    found = re.match(r"<([\w.-]+:)?", xml.decode(events[0].raw))
-    prefix = (found.group(1) or "") if found else ""
+    match = re.match(r"<([\w.-]+:)?", xml.decode(events[0].raw))
+    prefix = (match.group(1) or "") if match else ""
     if not runs and len(spans) == 1:
-        parts = [("", _text(events, spans[0]))]
+        formatted_texts = [("", _text(events, spans[0]))]
     else:
-        parts = []
+        formatted_texts = []
         for start, end in runs:
-            own = events[start : end + 1]
-            style = [raw_of(own[a : b + 1]) for a, b in _children(own, "rPr")]
-            parts.append((xml.decode(style[0]) if style else "", "".join(_text(own, s) for s in _children(own, "t"))))
-    whole = "".join(text for _, text in parts)
-    if not parts or whole.strip() in kept:
+            run = events[start : end + 1]
+            style = [raw_of(run[a : b + 1]) for a, b in _children(run, "rPr")]
+            formatted_texts.append((xml.decode(style[0]) if style else "", "".join(_text(run, s) for s in _children(run, "t"))))
+    text_of_cell = "".join(text for _, text in formatted_texts)
+    if not formatted_texts or text_of_cell.strip() in unchanged_names:
         return raw_of(events)
-    common = Counter({style: 0 for style, _ in parts})
-    for form, text in parts:
-        common[form] += len(text)
-    most = common.most_common(1)[0][0]
+    characters_by_format = Counter({style: 0 for style, _ in formatted_texts})
+    for run_format, text in formatted_texts:
+        characters_by_format[run_format] += len(text)
+    main_format = characters_by_format.most_common(1)[0][0]
     pieces: list[Piece] = []
-    for form, text in parts:
-        inside = [Piece("text", text)] * bool(text)
-        pieces += inside if form == most else [Piece("open", form), *inside, Piece("close", form)]
+    for run_format, text in formatted_texts:
+        text_piece = [Piece("text", text)] * bool(text)
+        pieces += text_piece if run_format == main_format else [Piece("open", run_format), *text_piece, Piece("close", run_format)]
     line = line_of(pieces)
     if line is None:
         return raw_of(events)
-    made = visitor.visit(Unit(line.text, place, tagged=line.tagged))
-    if made is None or made.failed or made.text == line.text:
+    replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
+    if replacement is None or replacement.failed or replacement.text == line.text:
         return raw_of(events)
-    placed, good = line.placed(made.text)
-    if not good:
+    placed, well_placed = line.placed(replacement.text)
+    if not well_placed:
         visitor.warn(place, "tags inside the text lost their places")
-    new = [*line.before, *placed, *line.after]
+    new_pieces = [*line.before, *placed, *line.after]
     space = ' xml:space="preserve"'
     if not runs:
-        text = "".join(p.value for p in new if p.kind == "text")
+        text = "".join(p.value for p in new_pieces if p.kind == "text")
         return events[0].raw + xml.encode(f"<{prefix}t{space}>{escaped(text)}</{prefix}t>") + raw_of(events[spans[0][1] + 1 :])
-    out, now = [], most
-    for piece in new:
+    runs_written, current_format = [], main_format
+    for piece in new_pieces:
         if piece.kind == "text":
-            out.append(f"<{prefix}r>{now}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
+            runs_written.append(f"<{prefix}r>{current_format}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
         else:
-            now = piece.value if piece.kind == "open" else most
-    # What follows the runs, how it is read aloud, is of the other language.
-    return events[0].raw + xml.encode("".join(out)) + events[-1].raw
+            current_format = piece.value if piece.kind == "open" else main_format
+    # The phonetic reading that follows the runs is of the source language, and is dropped.
+    return events[0].raw + xml.encode("".join(runs_written)) + events[-1].raw
 
 
-def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, kept: set[str]) -> bytes:
-    out = io.BytesIO()
-    held: list[Event] = []
+def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
+    output = io.BytesIO()
+    item_events: list[Event] = []
     depth = number = 0
     cell = ""
     for event in xml:
-        if held:
-            held.append(event)
+        if item_events:
+            item_events.append(event)
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
                 number += 1
-                out.write(_item(xml, held, f"{place} {cell or number}", visitor, kept))
-                held = []
+                output.write(_item(xml, item_events, f"{place} {cell or number}", visitor, unchanged_names))
+                item_events = []
             continue
         if event.kind == "start" and event.local == element:
-            held, depth = [event], 1
+            item_events, depth = [event], 1
             continue
         if event.kind == "start" and event.local == "c":
             cell = event.attributes.get("r", "")
-        out.write(event.raw)
-    return out.getvalue()
+        output.write(event.raw)
+    return output.getvalue()
 
 
 def _names(xml: Xml) -> set[str]:
@@ -116,9 +116,9 @@ def _names(xml: Xml) -> set[str]:
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     with opened(source, "xlsx", "xl/workbook.xml", options.expanded) as archive:
-        kept: set[str] = set()
+        column_names: set[str] = set()
         for name in members(archive, lambda n: _TABLE.fullmatch(n) is not None):
-            kept |= _names(Xml(io.BytesIO(read(archive, name)), name))
+            column_names |= _names(Xml(io.BytesIO(read(archive, name)), name))
         changed: dict[str, bytes] = {}
         for name in members(archive, lambda n: n == _SHARED or _SHEET.fullmatch(n) is not None):
             raw = read(archive, name)
@@ -126,7 +126,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
             if not shared and b"<is>" not in raw and b":is>" not in raw:
                 continue
             place = "text" if shared else name.rpartition("/")[2].removesuffix(".xml")
-            made = _part(Xml(io.BytesIO(raw), name), "si" if shared else "is", place, visitor, kept)
-            if made != raw:
-                changed[name] = made
+            converted = _part(Xml(io.BytesIO(raw), name), "si" if shared else "is", place, visitor, column_names)
+            if converted != raw:
+                changed[name] = converted
         repack(source, archive, out, changed)

@@ -1,4 +1,4 @@
-"""XML as a stream of events, each with its own bytes: joined, they are the file. What is not changed so stays as it was, to the last quote and line end.
+"""XML as a stream of events, each with its own bytes: joined, they are the file. So everything that is not changed keeps its quotes and line ends.
 
 Reads an open binary file. By expat, which tells where in the file each event is; a tree written out again has other quotes, `<x />` as `<x/>`, and no CR.
 The rules are those of tell.text.safe_xml: a document that defines entities is refused, and nothing is fetched.
@@ -21,7 +21,7 @@ BLOCK = 1 << 16
 DEEPEST = 1000
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
 XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
-# What XML 1.0 cannot hold, even escaped.
+# Characters that XML 1.0 cannot hold, even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -52,7 +52,7 @@ class Xml:
         return raw.decode(self.encoding)
 
     def encode(self, text: str) -> bytes:
-        """Markup as bytes; what the encoding does not have becomes a reference."""
+        """Markup as bytes; characters that the encoding lacks become references."""
         return text.encode(self.encoding, "xmlcharrefreplace")
 
     def __iter__(self) -> Iterator[Event]:
@@ -90,30 +90,30 @@ class Xml:
         parser.CharacterDataHandler = lambda text: note(Event("text", "", {}, text, b""))
         parser.CommentHandler = lambda text: note(Event("other", "#comment", {}, "", b""))
         parser.DefaultHandler = lambda text: note(Event("other", "", {}, "", b""))
-        held, base = b"", 0
+        unread, unread_at = b"", 0
         try:
             while True:
                 block = self.source.read(BLOCK)
-                if not base and not held:
+                if not unread_at and not unread:
                     self._sniff(block)
-                held += block
+                unread += block
                 parser.Parse(block, not block)
                 if not block:
                     break
                 # The end of the last one is where the next will begin.
-                for (at, event), (then, _) in itertools.pairwise(pending):
-                    event.raw = held[at - base : then - base]
+                for (start_byte, event), (next_byte, _) in itertools.pairwise(pending):
+                    event.raw = unread[start_byte - unread_at : next_byte - unread_at]
                     yield event
                 if pending:
-                    held, base, pending = held[pending[-1][0] - base :], pending[-1][0], pending[-1:]
+                    unread, unread_at, pending = unread[pending[-1][0] - unread_at :], pending[-1][0], pending[-1:]
         except expat.ExpatError as e:
-            found = expat.errors.messages.get(e.code, "") if e.code else ""
-            raise CorpusError("this is not well-formed XML", place=f"{self.place}, line {e.lineno}", found=found, valid="an XML file that is whole") from None
+            message = expat.errors.messages.get(e.code, "") if e.code else ""
+            raise CorpusError("this is not well-formed XML", place=f"{self.place}, line {e.lineno}", found=message, valid="an XML file that is whole") from None
         except (LookupError, UnicodeDecodeError):
             raise CorpusError("the encoding is not one that is read", place=self.place, found=self.encoding, valid="UTF-8") from None
-        pending.append((base + len(held), Event("other", "", {}, "", b"")))
-        for (at, event), (then, _) in itertools.pairwise(pending):
-            event.raw = held[at - base : then - base]
+        pending.append((unread_at + len(unread), Event("other", "", {}, "", b"")))
+        for (start_byte, event), (next_byte, _) in itertools.pairwise(pending):
+            event.raw = unread[start_byte - unread_at : next_byte - unread_at]
             yield event
 
     def _sniff(self, start: bytes) -> None:
@@ -129,24 +129,24 @@ class Xml:
         """A start tag with these attributes, by their names in the file: set where they are there, added at the end where they are not."""
         text = self.decode(tag)
         for name, value in values.items():
-            written = f'{name}="{html.escape(value)}"'
-            if found := re.search(rf"(?<=\s){re.escape(name)}\s*=\s*(?:\"[^\"]*\"|'[^']*')", text):
-                text = text[: found.start()] + written + text[found.end() :]
+            attribute = f'{name}="{html.escape(value)}"'
+            if old_attribute := re.search(rf"(?<=\s){re.escape(name)}\s*=\s*(?:\"[^\"]*\"|'[^']*')", text):
+                text = text[: old_attribute.start()] + attribute + text[old_attribute.end() :]
             else:
                 close = len(text) - (2 if text.endswith("/>") else 1)
-                text = f"{text[:close].rstrip()} {written}{text[close:]}"
+                text = f"{text[:close].rstrip()} {attribute}{text[close:]}"
         return self.encode(text)
 
 
 def escaped(text: str) -> str:
-    """Text as it is written between tags. What XML cannot hold becomes U+FFFD."""
+    """Text as it is written between tags. Characters that XML cannot hold become U+FFFD."""
     return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
 
 
-def inner(events: list[Event], at: int) -> int:
+def inner(events: list[Event], start: int) -> int:
     """Where the element that starts at `at` ends."""
     depth = 0
-    for i in range(at, len(events)):
+    for i in range(start, len(events)):
         depth += (events[i].kind == "start") - (events[i].kind == "end")
         if not depth:
             return i

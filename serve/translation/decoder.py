@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # A candidate of a segment, or the future of it.
 Candidate = Checked | asyncio.Future[Checked]
-# What the retries of a flagged translation gave: one without flags, a better one, none that is better; or none was made since much else waited.
+# The outcome of retrying a flagged translation: one without flags, a better one, none that is better; or no retry since the service was busy.
 RetryOutcome = Literal["clean", "better", "same", "busy"]
 
 # Characters that are handled where they are, in a millisecond; more go to a thread, whose start takes a part of one.
@@ -51,8 +51,8 @@ def never() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done for a segment: the quality, the most retries, when all of it must end in the loop's time (None: never), and whether nothing is done
-    twice just now."""
+    """How much work a segment may take: the quality, the most retries, when the work must end in the loop's time (None: never), and whether the service is too
+    busy for retries."""
 
     quality: Quality = "fast"
     tries: int = 4
@@ -66,7 +66,7 @@ async def threaded(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P
 
 
 async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, again: Decode) -> Decoded:
-    """The translation of a segment from its candidates, of which those sampled count as far as they are there in time. Raises what a candidate raises."""
+    """The translation of a segment from its candidates; sampled ones that are not there in time are left out. Raises what a candidate raises."""
     first = await finished(greedy)
     ranked: list[Checked] = []
     chosen = first
@@ -98,7 +98,7 @@ async def finished(candidate: Candidate | asyncio.Task[Decoded]) -> Checked:
 
 
 async def _in_time(sampled: Sequence[Candidate], until: float | None) -> list[Checked]:
-    """Those that are there by then, in order. Raises what one of them raises."""
+    """The candidates that are there by `until`, in order. Raises what one of them raises."""
     futures = [c for c in sampled if not isinstance(c, Checked)]
     if futures:
         await asyncio.wait(futures, timeout=None if until is None else max(0.0, until - asyncio.get_running_loop().time()))

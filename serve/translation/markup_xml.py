@@ -1,7 +1,8 @@
 """XML in, XML out, as `serve.translation.markup_html` does with HTML: texts as lines to translate, everything else as it stands.
 
-Reads and writes strings; asks no engine. A text may be a whole document or a part of one, with several elements side by side. Parsed by tell.text.safe_xml, so
-nothing is resolved or fetched. Which elements end a sentence is told by what they stand in (outline detection), unless the request names them.
+Reads and writes strings; asks no engine. A text may be a whole document or a part of one, with several elements side by side. It is parsed by
+tell.text.safe_xml, so nothing is resolved or fetched. Outline detection tells by an element's surroundings whether it ends a sentence, unless the request
+names such elements.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tell.errors import RequestError
 from tell.text.safe_xml import whole
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
-# A name with a prefix, of an element or an attribute: declared around the text, which may be a part of a document that declares it.
+# Prefixes of elements and attributes are declared around the text, which may be a part of a document that declares them.
 _TAG = re.compile(r"<[^<>!?]+>")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _PREFIX = re.compile(r"[<\s/]([A-Za-z_][\w.-]*):[A-Za-z_]")
@@ -41,36 +42,36 @@ class Rules:
 
 def parse_xml(text: str, rules: Rules, place: str = "text") -> Markup:
     """Raises RequestError where the text is not well-formed, without quoting it."""
-    declared = _DECLARATION.match(text)
-    start = declared.end() if declared else 0
+    declaration = _DECLARATION.match(text)
+    start = declaration.end() if declaration else 0
     tags = " ".join(_QUOTED.sub("", tag) for tag in _TAG.findall(text) if ":" in tag)
     prefixes = sorted({p for p in _PREFIX.findall(tags) if not p.lower().startswith("xml")})
     if len(prefixes) > _PREFIXES:
         raise RequestError("too many prefixes in the XML", place=place, found=len(prefixes), valid=f"at most {_PREFIXES}")
-    names = "".join(f' xmlns:{p}="urn:tellmt:{p}"' for p in prefixes)
+    declarations = "".join(f' xmlns:{p}="urn:tellmt:{p}"' for p in prefixes)
     try:
         # In one line with the text, so that the line of an error is that of the text.
-        root = whole(f"<{_WRAP}{names}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
+        root = whole(f"<{_WRAP}{declarations}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
     except RequestError as e:
-        where = re.search(r"line \d+", str(e.place))
-        raise RequestError("the XML is not well-formed", place=f"{place}{f', {where[0]}' if where else ''}", valid=VALID) from None
+        error_line = re.search(r"line \d+", str(e.place))
+        raise RequestError("the XML is not well-formed", place=f"{place}{f', {error_line[0]}' if error_line else ''}", valid=VALID) from None
     letter = free_letter(html.unescape(text))
     parts: list[str | Line] = [text[:start]]
-    run: list[Piece] = []
+    stretch: list[Piece] = []
     for kind, value in _inner(root, rules, False):
         if kind == "block":
-            parts += [*lines_of(run, letter, xml=True), value]
-            run = []
-        elif kind == "text" and run and run[-1][0] == "text":
-            run[-1] = ("text", run[-1][1] + value)
+            parts += [*lines_of(stretch, letter, xml=True), value]
+            stretch = []
+        elif kind == "text" and stretch and stretch[-1][0] == "text":
+            stretch[-1] = ("text", stretch[-1][1] + value)
         else:
-            run.append((kind, value))
-    parts += lines_of(run, letter, xml=True)
+            stretch.append((kind, value))
+    parts += lines_of(stretch, letter, xml=True)
     return Markup(tuple(p for p in parts if p))
 
 
 def _inner(node: Any, rules: Rules, within: bool) -> Iterator[Piece]:
-    """What is between the tags of an element. `within`: whether it is part of a sentence, and so all that is in it."""
+    """The content of an element. `within`: whether the element is part of a sentence; then all that is in it is, too."""
     mixed = within or bool((node.text or "").strip()) or any((child.tail or "").strip() for child in node)
     if node.text:
         yield "text", node.text
@@ -103,11 +104,11 @@ def _name(node: Any) -> str:
 
 
 def _start(node: Any) -> str:
-    around = node.getparent()
-    outside = around.nsmap if around is not None else {}
-    own = [(f"xmlns:{p}" if p else "xmlns", uri) for p, uri in node.nsmap.items() if outside.get(p) != uri]
-    given = [(_attribute(node, key), value) for key, value in node.attrib.items()]
-    return f"<{_name(node)}{''.join(f' {key}={quoteattr(value)}' for key, value in [*own, *given])}>"
+    parent = node.getparent()
+    outer_prefixes = parent.nsmap if parent is not None else {}
+    declarations = [(f"xmlns:{p}" if p else "xmlns", uri) for p, uri in node.nsmap.items() if outer_prefixes.get(p) != uri]
+    attributes = [(_attribute(node, key), value) for key, value in node.attrib.items()]
+    return f"<{_name(node)}{''.join(f' {key}={quoteattr(value)}' for key, value in [*declarations, *attributes])}>"
 
 
 def _attribute(node: Any, key: str) -> str:

@@ -1,4 +1,4 @@
-"""What a request asks for besides its texts, and the translations of its texts, put together from those of their segments. Asks no engine."""
+"""The options of a request, and the translations of its texts, put together from those of their segments. Asks no engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from serve.config import Way
+from serve.config import Fallback
 from serve.translation.decoder import Decoded, finished
 from serve.translation.quality import Quality, candidates
 from serve.translation.spans import Locator, Segment, located
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
-    """`flags` are those of its segments, the worst first. `detected` and `pair` where the source's language was to be found; without a pair
-    the text was in the target language. `segments` say which part of the text each part of the translation is of. `alternatives` are other
-    translations, the best first; `middle` is what a pivot went through; `by` the versions that translated, in order, where no adapter of the pair
-    did, and `way` how."""
+    """The translation of a text. `flags` are those of its segments, the worst first; `segments` say which part of the text each part of the translation is of.
+
+    With `source: auto`, `detected` is the text's language and `pair` the pair that translated; without a pair the text was in the target language already.
+    `alternatives` are other translations, the best first; `middle` is the text between the steps of a pivot. Where the pair has no adapter, `fallback` tells
+    how the text was translated, and `versions` by which versions, in order.
+    """
 
     text: str
     truncated: bool
@@ -35,8 +37,8 @@ class Translation:
     pair: str | None = None
     alternatives: tuple[Translation, ...] = ()
     middle: Translation | None = None
-    way: Way | None = None
-    by: tuple[Version, ...] = ()
+    fallback: Fallback | None = None
+    versions: tuple[Version, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class PendingTranslations:
                     locator.skip(span.text)
                     continue
                 translated = await finished(next(pending))
-                # What follows the last segment goes out with it.
+                # The layout after the last segment goes out with it.
                 rest = join(spans[last + 1 :]) if i == last else ""
                 place = locator.segment(span.text, translated)
                 yield number, Translation(layout + translated.text + rest, translated.truncated, translated.flags, (place,))

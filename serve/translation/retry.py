@@ -70,7 +70,7 @@ class Retry:
         """Translate each part that is not kept by itself; the white space around it stays."""
         if not 1 < len(parts) <= MAX_PARTS:
             return
-        spans = [s for part, kept in parts for s in spans_of(part, kept)]
+        spans = [s for part, keep in parts for s in spans_of(part, keep)]
         texts = [spans[i].text for i in pieces(spans)]
         if not texts or join(spans) != self.segment:
             return

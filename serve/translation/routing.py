@@ -1,6 +1,7 @@
-"""Pairs without an adapter: through English by two adapters, or by the base alone, where the operator lets it (`--fallback`) and a request asks for it.
+"""Fallbacks for pairs without an adapter: a pivot through English by two adapters, or the base alone, where the operator allows it (`--fallback`) and the
+request asks for it.
 
-Reads what is served, writes nothing. Whoever is answered so is told: the way is in the answer, with the versions that took part.
+Reads which pairs are served, writes nothing. The answer tells clients which fallback was used, and the versions that took part.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 from serve.adapters.versions import Versions
-from serve.config import Way
+from serve.config import Fallback
 from serve.translation.source_language import find_all, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
 from tell.text.language_id import Detected
 
-WAYS: tuple[Way, ...] = get_args(Way)
-# What a pivot goes through.
-MIDDLE = "en"
-ALLOWED = "none, or pivot, base, or both in the order in which they are to be tried"
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
+# The language that a pivot goes through.
+PIVOT_LANGUAGE = "en"
+ALLOWED_FALLBACKS = "none, or pivot, base, or both in the order in which they are to be tried"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """The pairs that translate one after the other. `way` is None where the pair has an adapter of its own; in a `base` route no adapter takes part.
+    """The pairs that translate one after the other. `fallback` is None where the pair has an adapter of its own; in a `base` route no adapter takes part.
 
-    With `bare` the base does what the adapters would do, with their prompts: for who compares.
+    With `bare` the base translates with the adapters' prompts, so that clients can compare the two.
     """
 
     pair: str
     steps: tuple[str, ...]
-    way: Way | None = None
+    fallback: Fallback | None = None
     bare: bool = False
 
 
@@ -69,32 +70,30 @@ class TextRoutes:
         return runs
 
 
-def parse_ways(text: str) -> tuple[Way, ...]:
+def parse_fallbacks(text: str) -> tuple[Fallback, ...]:
     """`none`, `pivot`, `base` or `pivot,base`. Raises BadInput."""
     words = [word.strip() for word in text.split(",")]
-    found = tuple(way for word in words for way in WAYS if way == word)
+    fallbacks = tuple(fallback for word in words for fallback in FALLBACKS if fallback == word)
     if words in (["none"], [""]):
         return ()
-    if len(found) != len(words) or len(set(found)) != len(found):
-        raise BadInput(
-            "not a way to translate without an adapter", place="--fallback", found=text, valid="none, pivot, base, or pivot,base in the order to try"
-        )
-    return found
+    if len(fallbacks) != len(words) or len(set(fallbacks)) != len(fallbacks):
+        raise BadInput("not a fallback", place="--fallback", found=text, valid="none, pivot, base, or pivot,base in the order to try")
+    return fallbacks
 
 
-def asked_ways(allowed: Sequence[Way], asked: str | Sequence[str]) -> tuple[Way, ...]:
-    """What a request names, in its order. Raises RequestError for what the operator does not let be used."""
-    names = [] if asked == "none" else [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
+def requested_fallbacks(allowed: Sequence[Fallback], requested: str | Sequence[str]) -> tuple[Fallback, ...]:
+    """The fallbacks that a request names, in its order. Raises RequestError for one that the operator does not allow."""
+    names = [] if requested == "none" else [requested] if isinstance(requested, str) else list(dict.fromkeys(requested))
     for name in names:
         if name not in allowed:
-            raise RequestError("the service does not translate so (serve --fallback)", place="fallback", found=name, valid=", ".join(allowed) or "none")
-    return tuple(way for name in names for way in WAYS if way == name)
+            raise RequestError("the service does not offer this fallback (serve --fallback)", place="fallback", found=name, valid=", ".join(allowed) or "none")
+    return tuple(fallback for name in names for fallback in FALLBACKS if fallback == name)
 
 
-def route(versions: Versions, source: str, target: str, ways: Sequence[Way], allowed: Sequence[Way] = ()) -> Route:
-    """How a pair is translated: by its adapter, or else by the first of `ways` that leads there.
+def route(versions: Versions, source: str, target: str, fallbacks: Sequence[Fallback], allowed: Sequence[Fallback] = ()) -> Route:
+    """The route of a pair: its adapter, or else the first of `fallbacks` that leads to the target language.
 
-    Raises LanguageError, RequestError, and NotServed; its message names the ways that are `allowed`, lead there and were not asked for.
+    Raises LanguageError, RequestError, and NotServed; its message names the allowed fallbacks that lead there and were not asked for.
     """
     try:
         pair = versions.find(source, target)
@@ -103,16 +102,16 @@ def route(versions: Versions, source: str, target: str, ways: Sequence[Way], all
         if source == "auto":
             raise
         pairs = LanguagePair(language(source, "source"), language(target, "target"))
-        for way in ways:
-            if (steps := _steps(versions, pairs, way)) is not None:
-                return Route(str(pairs), steps, way)
-        if open_ways := [way for way in allowed if _steps(versions, pairs, way) is not None]:
-            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(open_ways)}") from None
+        for fallback in fallbacks:
+            if (steps := _steps(versions, pairs, fallback)) is not None:
+                return Route(str(pairs), steps, fallback)
+        if possible := [fallback for fallback in allowed if _steps(versions, pairs, fallback) is not None]:
+            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(possible)}") from None
         raise
 
 
 async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Route], source: str, target: str, texts: Sequence[str]) -> TextRoutes:
-    """How each text is translated: all by the pair that is named, or with `source` auto each by the pair of its own language, among those `served`.
+    """The route of each text: for all the pair that is named, or with `source` auto for each the pair of its own language, among those `served`.
 
     `find_route` gives the route between two languages. Raises what it does, and what `pairs_into` and `find_all` do.
     """
@@ -120,36 +119,36 @@ async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Ro
         only = find_route(source, target)
         return TextRoutes((TextRoute(only),) * len(texts), only)
     pairs = pairs_into(served, target)
-    found = await find_all(pairs, texts)
-    needed = [f.pair for f in found if f.pair] or [pairs[0]]
+    text_pairs = await find_all(pairs, texts)
+    needed = [t.pair for t in text_pairs if t.pair] or [pairs[0]]
     routes = {pair: find_route(pair.source.tag, pair.target.tag) for pair in dict.fromkeys(needed)}
-    return TextRoutes(tuple(TextRoute(routes[f.pair] if f.pair else None, f.detected) for f in found), routes[needed[0]])
+    return TextRoutes(tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected) for t in text_pairs), routes[needed[0]])
 
 
-def _steps(versions: Versions, pair: LanguagePair, way: Way) -> tuple[str, ...] | None:
-    if way == "base":
+def _steps(versions: Versions, pair: LanguagePair, fallback: Fallback) -> tuple[str, ...] | None:
+    if fallback == "base":
         return (str(pair),)
     try:
-        return versions.find(pair.source.tag, MIDDLE), versions.find(MIDDLE, pair.target.tag)
+        return versions.find(pair.source.tag, PIVOT_LANGUAGE), versions.find(PIVOT_LANGUAGE, pair.target.tag)
     except TellmtError:
         # One of the two is not served, or is English itself.
         return None
 
 
-def reachable(served: Sequence[str], ways: Sequence[Way]) -> list[str]:
-    """The pairs that are served, and those that these ways add between the languages of served ones."""
+def reachable(served: Sequence[str], fallbacks: Sequence[Fallback]) -> list[str]:
+    """The pairs that are served, and those that the fallbacks add between the languages of served pairs."""
     pairs = [parse_pair(pair) for pair in served]
-    found = set(served)
-    english = {p.source.tag for p in pairs if _is_middle(p.source.tag)} | {p.target.tag for p in pairs if _is_middle(p.target.tag)}
-    if "pivot" in ways:
-        into = [p.source for p in pairs if p.target.tag in english and p.source.tag not in english]
-        out_of = [p.target for p in pairs if p.source.tag in english and p.target.tag not in english]
-        found |= {str(LanguagePair(a, b)) for a in into for b in out_of if a != b}
-    if "base" in ways:
+    reached = set(served)
+    english = {p.source.tag for p in pairs if _is_pivot_language(p.source.tag)} | {p.target.tag for p in pairs if _is_pivot_language(p.target.tag)}
+    if "pivot" in fallbacks:
+        into_english = [p.source for p in pairs if p.target.tag in english and p.source.tag not in english]
+        out_of_english = [p.target for p in pairs if p.source.tag in english and p.target.tag not in english]
+        reached |= {str(LanguagePair(a, b)) for a in into_english for b in out_of_english if a != b}
+    if "base" in fallbacks:
         known = {side for p in pairs for side in (p.source, p.target)}
-        found |= {str(LanguagePair(a, b)) for a in known for b in known if a != b}
-    return sorted(found)
+        reached |= {str(LanguagePair(a, b)) for a in known for b in known if a != b}
+    return sorted(reached)
 
 
-def _is_middle(tag: str) -> bool:
-    return tag.partition("-")[0] == MIDDLE
+def _is_pivot_language(tag: str) -> bool:
+    return tag.partition("-")[0] == PIVOT_LANGUAGE

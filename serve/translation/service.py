@@ -1,4 +1,4 @@
-"""The service without HTTP: texts in, translations out, by the versions of `serve.adapters.versions`, in pieces that go through `serve.scheduling.queue`."""
+"""The service without HTTP: translates texts by the versions of `serve.adapters.versions`; their segments go through `serve.scheduling.queue`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 
 from serve.adapters.base_only import PREFIX, bare
 from serve.adapters.versions import Version, Versions
-from serve.config import Limits, Way
+from serve.config import Fallback, Limits
 from serve.scheduling.batch_window import window_of
 from serve.scheduling.queue import Job, Queue, Slot
 from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
@@ -27,12 +27,12 @@ from tell.model.tokenizer import Tokens
 from tell.text.flags import Checked, prepare
 from tell.text.segments import pieces
 
-# The part of a request's time in which nothing is tried again: a flagged translation in time is better than none.
+# The part of a request's time in which nothing is retried: a flagged translation in time is better than none.
 RESERVE = 0.3
-# Of what may wait; while more does, nothing is tried again: a second try for one would cost another its first.
+# The share of `Limits.waiting` from which the service is busy and retries nothing: a retry of one segment would cost another its first decode.
 BUSY = 0.5
-# Of a request in the background: texts in the queue at once, seconds between two looks at it, and seconds until it is let in all the same, so that a busy
-# service is watched too: then four segments in ten seconds, in their fair turn.
+# A request in the background: its texts in the queue at once, seconds between two looks at the queue, and seconds after which its texts are let in all the
+# same, so that a busy service is watched too: then four segments in ten seconds, in their fair turn.
 BACKGROUND_TEXTS, BACKGROUND_LOOK, BACKGROUND_WAIT = 4, 0.02, 10.0
 _LINE = re.compile(r"\S[^\r\n]*")
 
@@ -42,17 +42,17 @@ class Service:
         self.engine, self.base = engine, engine.base
         self.limits = limits or Limits()
         self.tokens = Tokens(engine.base)
-        # On use, so that translating a file needs no metrics library.
+        # Imported on use: the commands that load this module may run without a metrics library.
         from serve.metrics.registry import Metrics
         from serve.metrics.traffic import Signals
 
         self.metrics = Metrics()
         self.versions = Versions(engine, self.tokens, self.limits, self.metrics)
-        # The engine is up.
+        # The engine has started.
         self.started = False
-        # Of this object's making, in seconds since 1970.
+        # When this object was made, in seconds since 1970.
         self.since = time.time()
-        # The process is about to end; and the engine is gone, as seen by who watches it.
+        # `stopping`: the process is about to end; `down`: the engine is gone, as the process that watches it has seen.
         self.stopping = self.down = False
         self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
@@ -64,7 +64,7 @@ class Service:
         self.metrics.forget(PREFIX + adapter_id)
 
     async def start(self) -> None:
-        # What the guards read when they are first used, they would read while everybody waits.
+        # `prepare` reads what the flags need, so that no request has to wait for that.
         await asyncio.gather(self.engine.start(), asyncio.to_thread(prepare))
         self.started = True
 
@@ -74,7 +74,7 @@ class Service:
         await self.engine.close()
 
     async def state(self) -> Literal["ready", "starting", "stopping", "down", "empty"]:
-        """Whether a translation asked for now would be answered, if its pair is served; `empty`: no adapter is there that has been seen to act."""
+        """Whether the service would answer a request for a served pair now; `empty`: no adapter is loaded that has passed its load check."""
         if self.stopping:
             return "stopping"
         if not (self.started and self.versions.looked):
@@ -83,7 +83,7 @@ class Service:
             return "down"
         return "ready" if self.versions.answers() else "empty"
 
-    def _answering(self) -> None:
+    def _check_engine(self) -> None:
         """Raises EngineError while the engine starts, or when it is gone."""
         if self.down:
             raise EngineError("the engine is down")
@@ -93,44 +93,44 @@ class Service:
     @contextlib.asynccontextmanager
     async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
         """`Versions.lease`. Raises EngineError while the engine starts, or when it is gone."""
-        self._answering()
+        self._check_engine()
         async with self.versions.lease(source, target) as version:
             yield version
 
     @contextlib.asynccontextmanager
     async def step(self, route: Route, number: int) -> AsyncIterator[Version]:
-        """`lease` of what translates in one step of a route."""
+        """`lease` of the version that translates one step of a route."""
         pair = parse_pair(route.steps[number])
         async with contextlib.AsyncExitStack() as stack:
-            if route.way != "base":
+            if route.fallback != "base":
                 version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
                 yield bare(version) if route.bare else version
                 return
-            self._answering()
+            self._check_engine()
             yield self.versions.bare(pair)
 
-    def pairs(self, ways: Sequence[Way] = ()) -> list[str]:
-        """The pairs that are served, and those that these ways add."""
-        return reachable(self.versions.pairs(), ways) if ways else self.versions.pairs()
+    def pairs(self, fallbacks: Sequence[Fallback] = ()) -> list[str]:
+        """The pairs that are served, and those that the fallbacks add."""
+        return reachable(self.versions.pairs(), fallbacks) if fallbacks else self.versions.pairs()
 
-    def route(self, source: str, target: str, ways: Sequence[Way] | None = None) -> Route:
-        """`serve.translation.routing.route`; without `ways` by those that the operator has named. Raises EngineError as `lease`:
+    def route(self, source: str, target: str, fallbacks: Sequence[Fallback] | None = None) -> Route:
+        """`serve.translation.routing.route`; without `fallbacks` with those that the operator allows. Raises EngineError as `lease`:
         before the start nothing is served yet."""
-        self._answering()
-        return route(self.versions, source, target, self.limits.fallback if ways is None else ways, self.limits.fallback)
+        self._check_engine()
+        return route(self.versions, source, target, self.limits.fallback if fallbacks is None else fallbacks, self.limits.fallback)
 
-    async def routes(self, source: str, target: str, texts: Sequence[str], ways: Sequence[Way] | None = None, base_only: bool = False) -> TextRoutes:
+    async def routes(self, source: str, target: str, texts: Sequence[str], fallbacks: Sequence[Fallback] | None = None, base_only: bool = False) -> TextRoutes:
         """`serve.translation.routing.route_texts`: with `source` auto each text by its own language; with `base_only` the base without the adapters."""
 
         def find_route(source: str, target: str) -> Route:
-            return dataclasses.replace(self.route(source, target, ways), bare=base_only)
+            return dataclasses.replace(self.route(source, target, fallbacks), bare=base_only)
 
-        served = self.pairs(self.limits.fallback if ways is None else ways)
+        served = self.pairs(self.limits.fallback if fallbacks is None else fallbacks)
         return await route_texts(served, find_route, source, target, texts)
 
     @property
     def busy(self) -> bool:
-        """Whether so much waits that nothing is done twice."""
+        """Whether so many segments wait that nothing is decoded twice."""
         return self.queue.admission.waiting > BUSY * self.limits.waiting
 
     def degraded_when_busy(self, options: RequestOptions) -> RequestOptions:
@@ -217,7 +217,7 @@ class Service:
         if not job.version.bare:
             self.signals.note(*job.version.labels, segment, translated)
             return
-        # The bare base's translations say nothing of what is live.
+        # The bare base's translations tell nothing about the live adapters.
         for flag in translated.flags:
             self.metrics.flagged.labels(*job.version.labels, flag).inc()
 
@@ -231,9 +231,7 @@ class Service:
         async with self.decoding(version, texts, options) as pending:
             return await pending.translations()
 
-    async def translate_route(
-        self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]
-    ) -> list[Translation]:
+    async def translate_route(self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]) -> list[Translation]:
         """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `leased` is told each version.
 
         The translation of a pivot has the flags of both steps. Raises what `lease` and `translate` do.
@@ -250,12 +248,12 @@ class Service:
                 step = await self.translate(version, texts, step_options)
             translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step
             texts = [t.text for t in step]
-        if route.way is None:
+        if route.fallback is None:
             return translations
-        return [dataclasses.replace(t, way=route.way, by=tuple(versions)) for t in translations]
+        return [dataclasses.replace(t, fallback=route.fallback, versions=tuple(versions)) for t in translations]
 
     async def _in_background(self, version: Version, texts: Sequence[str], options: RequestOptions) -> list[Translation]:
-        """A few texts at a time, each once nothing else waits, or, where something always does, when it has waited its time."""
+        """A few texts at a time: each waits until no other request waits, or for `BACKGROUND_WAIT` seconds at most."""
         loop = asyncio.get_running_loop()
         translations = []
         for start in range(0, len(texts), BACKGROUND_TEXTS):

@@ -1,6 +1,6 @@
-"""Which part of a text gave which part of its translation: the places of segments. Reads plans and hypotheses, writes nothing.
+"""The places of segments: which part of a text was translated to which part of its translation. Reads split texts and hypotheses, writes nothing.
 
-A place is a start and an end in Unicode code points, the end not included, as Python counts them.
+A place is a start and an end in Unicode code points, as Python counts them; the end is not included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Place = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
-    """What was translated in one piece: its place in the text, that of its translation in the whole translation, and what looks wrong with it."""
+    """A segment's place in the text, its translation's place in the whole translation, and its translation's flags."""
 
     source: Place
     target: Place
@@ -26,28 +26,29 @@ class Segment:
 
 
 class Locator:
-    """Walks through a text's plan and its translation together."""
+    """Walks through a split text and its translation together."""
 
     def __init__(self) -> None:
         self._source = self._target = 0
 
     def skip(self, layout: str) -> None:
-        """What is the same in both."""
+        """Step over layout, which is the same in both."""
         self._source += len(layout)
         self._target += len(layout)
 
-    def segment(self, source: str, made: Checked) -> Segment:
+    def segment(self, source: str, translated: Checked) -> Segment:
+        """Step over a segment; returns its places."""
         start = self._source, self._target
-        self._source, self._target = start[0] + len(source), start[1] + len(made.text)
-        return Segment((start[0], self._source), (start[1], self._target), made.truncated, made.flags)
+        self._source, self._target = start[0] + len(source), start[1] + len(translated.text)
+        return Segment((start[0], self._source), (start[1], self._target), translated.truncated, translated.flags)
 
 
-def located(plan: Sequence[Span], made: Sequence[Checked]) -> tuple[Segment, ...]:
-    """The segments of a text, in order: `made` has one hypothesis for each piece of its plan."""
-    given, locator, out = iter(made), Locator(), []
-    for span in plan:
+def located(spans: Sequence[Span], translated: Sequence[Checked]) -> tuple[Segment, ...]:
+    """The segments of a split text, in order; `translated` has one translation for each."""
+    translations, locator, segments = iter(translated), Locator(), []
+    for span in spans:
         if span.translate:
-            out.append(locator.segment(span.text, next(given)))
+            segments.append(locator.segment(span.text, next(translations)))
         else:
             locator.skip(span.text)
-    return tuple(out)
+    return tuple(segments)

@@ -1,4 +1,4 @@
-"""A pass over a file for tests: what it saw, and a translator that writes in capitals and keeps every placeholder and tag as it is."""
+"""A visitor of a file's units for tests, and a translator that writes in capitals and keeps every placeholder and tag as it is."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from tell.text.placeholders import find
 
 
 def capitals(text: str) -> str:
-    out, at = [], 0
+    parts, position = [], 0
     for place in find(text):
-        out += [text[at : place.start].upper(), place.text]
-        at = place.end
-    return "".join([*out, text[at:].upper()])
+        parts += [text[position : place.start].upper(), place.text]
+        position = place.end
+    return "".join([*parts, text[position:].upper()])
 
 
-class Seen:
-    """`answer` says what becomes of a unit that has no translation yet."""
+class RecordingVisitor:
+    """Records units and messages; `answer` gives the replacement of a unit that has no translation yet."""
 
     def __init__(self, answer: Callable[[Unit], Replacement | None]):
         self.answer = answer
         self.units: list[Unit] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def visit(self, unit: Unit) -> Replacement | None:
         self.units.append(unit)
-        return None if unit.done else self.answer(unit)
+        return None if unit.translated else self.answer(unit)
 
     def unreadable(self, place: str, reason: str) -> None:
-        self.said.append(f"bad {place}: {reason}")
+        self.messages.append(f"bad {place}: {reason}")
 
-    def warn(self, place: str, what: str) -> None:
-        self.said.append(f"warn {place}: {what}")
+    def warn(self, place: str, warning: str) -> None:
+        self.messages.append(f"warn {place}: {warning}")
 
     @property
     def texts(self) -> list[str]:
@@ -58,15 +58,15 @@ def loud(unit: Unit) -> Replacement | None:
 
 def through(
     format: str, data: bytes | str, answer: Callable[[Unit], Replacement | None] = loud, pair: str | None = "en-is", **options: Any
-) -> tuple[bytes, Seen]:
-    """A file's bytes through a format, and what was seen on the way."""
-    visitor, out = Seen(answer), io.BytesIO()
+) -> tuple[bytes, RecordingVisitor]:
+    """A file converted by a format, and the visitor that it met."""
+    visitor, output = RecordingVisitor(answer), io.BytesIO()
     raw = data.encode() if isinstance(data, str) else data
-    FORMATS[format].convert(io.BytesIO(raw), out, visitor, Options(pair=parse_pair(pair) if pair else None, **options))
-    return out.getvalue(), visitor
+    FORMATS[format].convert(io.BytesIO(raw), output, visitor, Options(pair=parse_pair(pair) if pair else None, **options))
+    return output.getvalue(), visitor
 
 
 def members(data: bytes) -> dict[str, bytes]:
-    """What is in a packed document."""
+    """The members of a zipped document."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {i.filename: archive.read(i) for i in archive.infolist()}

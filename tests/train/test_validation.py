@@ -170,14 +170,14 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
         greedy.model = model
         with train.validation._evaluation_mode(model, "cpu"):
             generations = asyncio.run(greedy.generate(prompts, None))
-            for prompt, found in zip(prompts, generations, strict=True):
+            for prompt, generation in zip(prompts, generations, strict=True):
                 ids: list[int] = []
                 while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.stops(prompt.one_line)):
                     logits = model(input_ids=torch.tensor([[*prompt.ids, *ids]])).logits[0, -1]
                     for token in set(ids):
                         logits[token] *= 1 / decoding.repetition_penalty if logits[token] > 0 else decoding.repetition_penalty
                     ids.append(int(logits.argmax()))
-                assert greedy.endings.generation(ids, prompt) == found
+                assert greedy.endings.generation(ids, prompt) == generation
         assert len({f.tokens for f in generations}) > 1 or decoding.length_factor < 1
     # Random numbers, dropout and gradients are as they were.
     torch.manual_seed(5)

@@ -13,7 +13,7 @@ from serve.config import Limits
 from serve.documents.jobs import JobLimits
 from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, fit_name
 from serve.formats import format_of
-from serve.formats.units import Made, Unit
+from serve.formats.units import Replacement, Unit
 from tell.errors import EngineError
 from tell.text.segments import fill, pieces, split
 from tests.conftest import ROOT
@@ -33,8 +33,8 @@ def post(service: Running, raw: bytes | str, name: str = "bréf.txt", headers: d
 
 def ended(service: Running, id: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
     def state() -> dict[str, Any] | None:
-        found = service.http.get(f"{JOBS}/{id}", headers=headers).json()
-        return found if found["state"] in ("done", "failed") else None
+        status = service.http.get(f"{JOBS}/{id}", headers=headers).json()
+        return status if status["state"] in ("done", "failed") else None
 
     return dict(until(state))
 
@@ -46,9 +46,9 @@ def test_a_document_from_upload_to_the_end(service: Running, mark: str, made: An
     job = answer.json()
     assert answer.headers["location"] == f"{JOBS}/{job['id']}"
     assert (job["state"], job["name"], job["pair"], job["expires"]) == ("queued", "bréf.txt", "is-en", None)
-    found = ended(service, job["id"])
-    assert found["state"] == "done" and found["adapters"] == [made[2]["is-en"]] and found["error"] is None and found["truncated"] is False
-    assert found["progress"]["done"] == found["progress"]["total"] == len(text) - 1 and found["expires"] > found["created"]
+    status = ended(service, job["id"])
+    assert status["state"] == "done" and status["adapters"] == [made[2]["is-en"]] and status["error"] is None and status["truncated"] is False
+    assert status["progress"]["done"] == status["progress"]["total"] == len(text) - 1 and status["expires"] > status["created"]
     result = service.http.get(f"{JOBS}/{job['id']}/result")
     # The layout is the text's own, whatever it is translated in; only what the engine puts before a segment is new.
     assert result.content.decode().replace(mark, "") == text and mark in result.text
@@ -86,23 +86,23 @@ def test_documents_of_other_formats(service: Running, mark: str, name: str) -> N
     assert ended(service, job["id"])["state"] == "done" and job["name"] == name
     answer = service.http.get(f"{JOBS}/{job['id']}/result")
     assert answer.headers["content-type"] == format.media_type
-    given: list[str] = []
+    units: list[str] = []
 
-    def marked(unit: Unit) -> Made:
-        given.append(unit.text)
-        return Made(fill(spans := split(unit.text), [mark + spans[i].text for i in pieces(spans)]))
+    def marked(unit: Unit) -> Replacement:
+        units.append(unit.text)
+        return Replacement(fill(spans := split(unit.text), [mark + spans[i].text for i in pieces(spans)]))
 
-    wanted, _ = through(format.name, raw, marked, pair="is-en")
-    assert (members(answer.content) == members(wanted)) if format.packed else (answer.content == wanted)
-    assert given and answer.content != raw
+    expected, _ = through(format.name, raw, marked, pair="is-en")
+    assert (members(answer.content) == members(expected)) if format.zipped else (answer.content == expected)
+    assert units and answer.content != raw
     service.http.delete(f"{JOBS}/{job['id']}")
 
 
 def test_progress_is_told_while_it_is_translated(service: Running) -> None:
     service.engine.delay = 0.3
     job = post(service, "\n\n".join("".join(f"Lína {i} {k}\n" for k in range(40)) for i in range(20))).json()
-    seen = until(lambda: (found := service.http.get(f"{JOBS}/{job['id']}").json()["progress"])["done"] and found)
-    assert 0 < seen["done"] < seen["total"] and seen["seconds"] >= 1
+    progress = until(lambda: (status := service.http.get(f"{JOBS}/{job['id']}").json()["progress"])["done"] and status)
+    assert 0 < progress["done"] < progress["total"] and progress["seconds"] >= 1
     assert service.metric("tellmt_documents", state="translating") == 1 and service.metric("tellmt_documents", state="queued") == 0
     assert "the document is not translated yet; found translating" in error(service.http.get(f"{JOBS}/{job['id']}/result"), 409)
     service.http.delete(f"{JOBS}/{job['id']}")
@@ -121,13 +121,13 @@ def test_an_engine_that_fails_is_told_by_the_job(service: Running) -> None:
     service.engine.failure = EngineError("the engine is dead", found="ValueError: leynilegur texti")
     job = post(service, "Einstakur texti\n").json()
     assert ended(service, job["id"])["error"] == "the engine is dead"
-    said = error(service.http.get(f"{JOBS}/{job['id']}/result"), 409)
-    assert said == "the document could not be translated; found the engine is dead"
+    message = error(service.http.get(f"{JOBS}/{job['id']}/result"), 409)
+    assert message == "the document could not be translated; found the engine is dead"
     service.http.delete(f"{JOBS}/{job['id']}")
 
 
 @pytest.mark.parametrize(
-    ("raw", "more", "status", "said"),
+    ("raw", "more", "status", "message"),
     [
         (b"a", {"name": "a.pdf"}, 400, "file: files of this format are not translated; found .pdf; valid: .txt"),
         (b"PK\x03\x04", {"name": "a.docx"}, 400, "file: this is not a docx"),
@@ -148,8 +148,8 @@ def test_an_engine_that_fails_is_told_by_the_job(service: Running) -> None:
         (b"a", {"source": "x" * 36}, 400, "source: not usable"),
     ],
 )
-def test_what_is_refused(service: Running, raw: bytes, more: dict[str, str], status: int, said: str) -> None:
-    assert said in error(post(service, raw, **more), status)
+def test_what_is_refused(service: Running, raw: bytes, more: dict[str, str], status: int, message: str) -> None:
+    assert message in error(post(service, raw, **more), status)
 
 
 def test_bodies_that_hold_no_file(service: Running) -> None:
@@ -179,51 +179,51 @@ def test_a_name_is_made_fit(name: str, fit: str) -> None:
 def keyed(made: Any) -> Iterator[tuple[Running, dict[str, str], dict[str, str]]]:
     keys = [{"X-API-Key": add_key(name, ["translate"])[1]} for name in ("a", "b")]
     limits = JobLimits(jobs=4, own=3, bytes=1000, kept=3.0)
-    with running(made[0], made[1], limits=Limits(waiting=40), jobs=limits) as found:
-        yield found, keys[0], keys[1]
+    with running(made[0], made[1], limits=Limits(waiting=40), jobs=limits) as service:
+        yield service, keys[0], keys[1]
 
 
 def test_a_document_is_its_keys_own(keyed: tuple[Running, dict[str, str], dict[str, str]]) -> None:
-    service, own, other = keyed
-    id = post(service, "a", headers=own).json()["id"]
-    assert ended(service, id, own)["state"] == "done"
+    service, owner, other = keyed
+    id = post(service, "a", headers=owner).json()["id"]
+    assert ended(service, id, owner)["state"] == "done"
     for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
         assert "no such document" in error(service.http.request(method, f"{JOBS}/{id}{path}", headers=other), 404)
         error(service.http.request(method, f"{JOBS}/{id}{path}"), 401)
-    assert service.http.get(f"{JOBS}/{id}/result", headers=own).text.endswith(">a")
+    assert service.http.get(f"{JOBS}/{id}/result", headers=owner).text.endswith(">a")
 
 
 def test_bounds_and_time_to_live(keyed: tuple[Running, dict[str, str], dict[str, str]]) -> None:
-    service, own, other = keyed
+    service, owner, other = keyed
     service.engine.delay = 0.3
-    ids = [post(service, "a", headers=own).json()["id"] for _ in range(3)]
-    full = post(service, "a", headers=own)
+    ids = [post(service, "a", headers=owner).json()["id"] for _ in range(3)]
+    full = post(service, "a", headers=owner)
     assert "too many documents of this key are kept; valid: at most 3" in error(full, 429) and int(full.headers["retry-after"]) >= 1
     assert "too many documents are kept" in error(post(service, b"a" * 999, headers=other), 503)
     assert post(service, "a", headers=other).status_code == 202
     assert "too many documents are kept" in error(post(service, "a", headers=other), 503)
     # Two of a key at once; the third is queued until one has ended.
-    assert sum(service.http.get(f"{JOBS}/{id}", headers=own).json()["state"] == "queued" for id in ids) >= 1
-    assert [ended(service, id, own)["state"] for id in ids] == ["done"] * 3
+    assert sum(service.http.get(f"{JOBS}/{id}", headers=owner).json()["state"] == "queued" for id in ids) >= 1
+    assert [ended(service, id, owner)["state"] for id in ids] == ["done"] * 3
     # What was fetched makes room for what is new, the oldest first.
     for id in ids[1:]:
-        assert service.http.get(f"{JOBS}/{id}/result", headers=own).status_code == 200
-    newest = post(service, "a", headers=own)
+        assert service.http.get(f"{JOBS}/{id}/result", headers=owner).status_code == 200
+    newest = post(service, "a", headers=owner)
     assert newest.status_code == 202, newest.text
     ids.append(newest.json()["id"])
-    assert [service.http.get(f"{JOBS}/{id}", headers=own).status_code for id in ids] == [200, 404, 200, 200]
-    until(lambda: [service.http.get(f"{JOBS}/{id}", headers=own).status_code for id in ids] == [404] * 4, 10)
-    assert post(service, "a", headers=own).status_code == 202
+    assert [service.http.get(f"{JOBS}/{id}", headers=owner).status_code for id in ids] == [200, 404, 200, 200]
+    until(lambda: [service.http.get(f"{JOBS}/{id}", headers=owner).status_code for id in ids] == [404] * 4, 10)
+    assert post(service, "a", headers=owner).status_code == 202
 
 
 def test_a_document_waits_while_the_queue_is_full(keyed: tuple[Running, dict[str, str], dict[str, str]]) -> None:
     """A key's share is half of 40 segments; a document of 120 lines takes its turns."""
-    service, own, _ = keyed
+    service, owner, _ = keyed
     text = "".join(f"line {i}\n" for i in range(120))
-    job = post(service, text, headers=own).json()
-    assert ended(service, job["id"], own)["state"] == "done"
-    out = service.http.get(f"{JOBS}/{job['id']}/result", headers=own).text
-    assert out.count("\n") == 120 and out.endswith(">line 119\n")
+    job = post(service, text, headers=owner).json()
+    assert ended(service, job["id"], owner)["state"] == "done"
+    result = service.http.get(f"{JOBS}/{job['id']}/result", headers=owner).text
+    assert result.count("\n") == 120 and result.endswith(">line 119\n")
 
 
 def test_the_service_ends_while_documents_are_under_way(made: Any) -> None:

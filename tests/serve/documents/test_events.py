@@ -50,10 +50,10 @@ def test_a_document_is_told_part_by_part_and_told_again(service: Running, mark: 
     parts = [(number, data) for kind, number, data in events if kind == "part"]
     assert [number for number, _ in parts] == [str(i + 1) for i in range(len(parts))] and {d["parts"] for _, d in parts} == {len(parts)} and len(parts) >= 3
     assert [d["index"] for _, d in parts] == list(range(len(parts)))
-    whole = "".join(d["text"] for _, d in parts)
-    assert whole == service.http.get(f"{JOBS}/{id}/result").text and whole.replace(mark, "") == text
-    done = [d["progress"]["done"] for _, d in parts]
-    assert done == sorted(done) and events[-1][1] == "end" and events[-1][2]["progress"]["done"] == len(text)
+    joined = "".join(d["text"] for _, d in parts)
+    assert joined == service.http.get(f"{JOBS}/{id}/result").text and joined.replace(mark, "") == text
+    characters_done = [d["progress"]["done"] for _, d in parts]
+    assert characters_done == sorted(characters_done) and events[-1][1] == "end" and events[-1][2]["progress"]["done"] == len(text)
     # Again from the beginning, from where the connection was lost, and from what is no number here.
     assert [e for e in watched(service, id) if e[0] != "status"][-1] == events[-1]
     for last, first in (("2", "3"), (str(len(parts)), "end"), ("999999", "end"), ("x", "1"), ("-1", "1"), ("", "1"), ("9" * 4000, "1")):
@@ -85,27 +85,27 @@ def test_a_document_that_fails_and_one_that_is_deleted(service: Running) -> None
     service.http.delete(f"{JOBS}/{id}")
     service.engine.failure, service.engine.delay = None, 20.0
     id = begin(service, "Annað skjal")
-    found: list[Any] = []
-    watching = threading.Thread(target=lambda: found.extend(watched(service, id)))
+    events: list[Any] = []
+    watching = threading.Thread(target=lambda: events.extend(watched(service, id)))
     watching.start()
     until(lambda: service.metric("tellmt_requests_in_flight") == 1)
     assert service.http.delete(f"{JOBS}/{id}").status_code == 204
     watching.join(10)
-    assert [kind for kind, _, _ in found][-1] == "gone"
+    assert [kind for kind, _, _ in events][-1] == "gone"
 
 
 def test_a_service_that_ends_lets_go_of_who_watches(made: Any) -> None:
-    found: list[Any] = []
+    events: list[Any] = []
     with running(made[0], made[1]) as service:
         service.engine.delay = 20.0
         id = begin(service, "Fjórða skjal")
         url = f"{service.url}{JOBS}/{id}/events"
         # Not by the client that is closed with the service.
-        watching = threading.Thread(target=lambda: found.extend(read(httpx.get(url, timeout=30, trust_env=False).text)))
+        watching = threading.Thread(target=lambda: events.extend(read(httpx.get(url, timeout=30, trust_env=False).text)))
         watching.start()
         until(lambda: service.metric("tellmt_requests_in_flight") == 1)
     watching.join(10)
-    assert [kind for kind, _, _ in found][-1:] == ["gone"]
+    assert [kind for kind, _, _ in events][-1:] == ["gone"]
 
 
 def test_nothing_is_sent_for_a_while(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,9 @@ def test_nothing_is_sent_for_a_while(service: Running, monkeypatch: pytest.Monke
 
 
 def test_another_key_sees_nothing(made: Any) -> None:
-    one, other = (add_key(name, ["translate"])[1] for name in "ab")
+    owner_key, other_key = (add_key(name, ["translate"])[1] for name in "ab")
     with running(made[0], made[1]) as service:
-        id = begin(service, "Halló", **{"X-API-Key": one})
+        id = begin(service, "Halló", **{"X-API-Key": owner_key})
         assert error(service.http.get(f"{JOBS}/{id}/events"), 401)
-        assert error(service.http.get(f"{JOBS}/{id}/events", headers={"X-API-Key": other}), 404)
-        assert read(service.http.get(f"{JOBS}/{id}/events", headers={"X-API-Key": one}).text)[-1][0] == "done"
+        assert error(service.http.get(f"{JOBS}/{id}/events", headers={"X-API-Key": other_key}), 404)
+        assert read(service.http.get(f"{JOBS}/{id}/events", headers={"X-API-Key": owner_key}).text)[-1][0] == "done"

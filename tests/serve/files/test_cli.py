@@ -77,12 +77,12 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layout_is_kept(name: str, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
-    given, wanted = LAYOUTS[name]
+    source, expected = LAYOUTS[name]
     live()
-    (tmp_path / "in.txt").write_bytes(given)
+    (tmp_path / "in.txt").write_bytes(source)
     code, out, err = run("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "-o", tmp_path / "out.txt")
     assert (code, out) == (0, b""), err
-    assert (tmp_path / "out.txt").read_bytes() == wanted
+    assert (tmp_path / "out.txt").read_bytes() == expected
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.txt", "out.txt"]
 
 
@@ -92,11 +92,11 @@ def test_result_as_json(live: Callable[..., str], run: Callable[..., Any], engin
     code, out, err = run("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "-o", tmp_path / "out.txt", "--json")
     result = json.loads(out)
     assert code == 0 and result["seconds"] >= 0
-    wanted = {
+    expected = {
         "segments": 5, "translated": 4, "blank": 1, "truncated": 1, "empty": 1, "failed": 0, "different": 3, "reused": 0, "kept": 0, "flagged": 2,
         "output": str(tmp_path / "out.txt"), "adapter": id, "adapters": [id], "pair": "is-en",
     }  # fmt: skip
-    assert {k: result[k] for k in wanted} == wanted
+    assert {k: result[k] for k in expected} == expected
     assert "cut at the length limit: line 3" in err and "returned nothing for line 5" in err
     assert (tmp_path / "out.txt").read_text() == "HESTUR\n\nENDLESS SAGA\nHESTUR\n\n"
     assert sum(b.count("hestur") for b in engines[0].batches) == 1 and engines[0].closed
@@ -182,44 +182,44 @@ def test_output_through_a_link_and_into_a_device(live: Callable[..., str], run: 
 
 def test_bad_input_is_refused_before_any_work(live: Callable[..., str], run: Callable[..., Any], engines: list[Upper], tmp_path: Path) -> None:
     live()
-    good = tmp_path / "in.txt"
-    good.write_text("hestur\n")
+    text_file = tmp_path / "in.txt"
+    text_file.write_text("hestur\n")
     (tmp_path / "bad.txt").write_bytes(b"hestur\nfj\xe1ll\n")
-    (tmp_path / "link.txt").symlink_to(good)
-    (tmp_path / "hard.txt").hardlink_to(good)
+    (tmp_path / "link.txt").symlink_to(text_file)
+    (tmp_path / "hard.txt").hardlink_to(text_file)
     pair = ("--from", "is", "--to", "en")
     table: list[tuple[tuple[object, ...], int, str]] = [
-        ((good, "--from", "xx-bad-code", "--to", "en"), 2, "--from: unknown language code; found 'xx-bad-code'"),
-        ((good, "--from", "is", "--to", "icelandic!"), 2, "--to: unknown language code"),
-        ((good, "--from", "en", "--to", "en"), 2, "source and target are the same language"),
-        ((good, "--from", "en", "--to", "is"), 1, "no adapter is live for this pair; found en-is; valid: is-en"),
+        ((text_file, "--from", "xx-bad-code", "--to", "en"), 2, "--from: unknown language code; found 'xx-bad-code'"),
+        ((text_file, "--from", "is", "--to", "icelandic!"), 2, "--to: unknown language code"),
+        ((text_file, "--from", "en", "--to", "en"), 2, "source and target are the same language"),
+        ((text_file, "--from", "en", "--to", "is"), 1, "no adapter is live for this pair; found en-is; valid: is-en"),
         ((tmp_path / "none.txt", *pair), 2, "no such file"),
         ((tmp_path, *pair), 2, "this is a directory"),
         ((tmp_path / "bad.txt", *pair), 2, "bad.txt, line 2, byte 9: not UTF-8; found 0xe1"),
-        ((good, *pair, "-o", good), 2, "the output is the input"),
-        ((good, *pair, "-o", tmp_path / "link.txt"), 2, "the output is the input"),
-        ((good, *pair, "-o", tmp_path / "hard.txt"), 2, "the output is the input"),
-        ((good, *pair, "-o", tmp_path / "no" / "out.txt"), 2, "no such directory"),
-        ((good, *pair, "-o", tmp_path), 2, "the output is the input"),
-        ((good, *pair, "-o", tmp_path / ("n" * 250)), 2, "the output cannot be written"),
-        ((good, *pair, "--json"), 2, "cannot both go to standard output"),
-        ((good, *pair, "--engine", "ctt2"), 2, "ct2 (did you mean this?)"),
-        ((good, *pair, "--server", "localhost:8080"), 2, "not an address"),
-        ((good, *pair, "--server", "http://"), 2, "not an address"),
+        ((text_file, *pair, "-o", text_file), 2, "the output is the input"),
+        ((text_file, *pair, "-o", tmp_path / "link.txt"), 2, "the output is the input"),
+        ((text_file, *pair, "-o", tmp_path / "hard.txt"), 2, "the output is the input"),
+        ((text_file, *pair, "-o", tmp_path / "no" / "out.txt"), 2, "no such directory"),
+        ((text_file, *pair, "-o", tmp_path), 2, "the output is the input"),
+        ((text_file, *pair, "-o", tmp_path / ("n" * 250)), 2, "the output cannot be written"),
+        ((text_file, *pair, "--json"), 2, "cannot both go to standard output"),
+        ((text_file, *pair, "--engine", "ctt2"), 2, "ct2 (did you mean this?)"),
+        ((text_file, *pair, "--server", "localhost:8080"), 2, "not an address"),
+        ((text_file, *pair, "--server", "http://"), 2, "not an address"),
     ]
     if Path("/proc/self").exists():
-        table.append(((good, *pair, "-o", "/proc/out.txt"), 2, "the output cannot be written"))
-    for args, wanted, message in table:
+        table.append(((text_file, *pair, "-o", "/proc/out.txt"), 2, "the output cannot be written"))
+    for args, exit_code, message in table:
         code, out, err = run("translate", *args)
-        assert (code, out) == (wanted, b"") and message in err, (args, code, err)
-    assert good.read_text() == "hestur\n" and not any(e.batches for e in engines)
+        assert (code, out) == (exit_code, b"") and message in err, (args, code, err)
+    assert text_file.read_text() == "hestur\n" and not any(e.batches for e in engines)
 
 
 def test_an_empty_registry_says_what_to_do(run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("hestur\n")
-    for pair, wanted in (((), 2), (("--from", "is", "--to", "en"), 1)):
+    for pair, exit_code in (((), 2), (("--from", "is", "--to", "en"), 1)):
         code, _, err = run("translate", tmp_path / "in.txt", *pair)
-        assert code == wanted and "tellmt publish" in err
+        assert code == exit_code and "tellmt publish" in err
 
 
 def test_an_engine_that_dies_leaves_no_output(live: Callable[..., str], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -256,15 +256,15 @@ def test_naughty_strings(through: str, isolated: Path, live: Callable[..., str],
     result = json.loads(out)
     assert code == 0, err
     assert (result["segments"], result["failed"]) == (515, 0) and result["translated"] + result["blank"] == 515
-    made = (tmp_path / "out.txt").read_bytes().decode().split("\n")
-    assert made.pop() == "" and len(made) == 515
+    translated = (tmp_path / "out.txt").read_bytes().decode().split("\n")
+    assert translated.pop() == "" and len(translated) == 515
     # Only lines that are all ASCII: what capitals are elsewhere is Python's business.
-    plain = [(m, line) for m, line in zip(made, lines, strict=True) if line.isascii() and "\r" not in line and line.upper() != line]
+    plain = [(m, line) for m, line in zip(translated, lines, strict=True) if line.isascii() and "\r" not in line and line.upper() != line]
     assert all(m.upper() == line.upper() for m, line in plain)
     # What keeps its letters small is markup, addresses, and data without a space.
-    kept = [line for m, line in plain if m != line.upper()]
-    assert len(plain) - len(kept) > 50 and all(find(line) or len(line) > 500 for line in kept), kept
-    assert [m for m, line in zip(made, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
+    unchanged = [line for m, line in plain if m != line.upper()]
+    assert len(plain) - len(unchanged) > 50 and all(find(line) or len(line) > 500 for line in unchanged), unchanged
+    assert [m for m, line in zip(translated, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
 
 
 def test_a_server_translates_in_batches_and_keeps_the_layout(isolated: Path, live: Callable[..., str], run: Callable[..., Any], tmp_path: Path) -> None:
@@ -275,8 +275,8 @@ def test_a_server_translates_in_batches_and_keeps_the_layout(isolated: Path, liv
         code, out, err = run("translate", tmp_path / "in.txt", "--server", server.url, "-o", tmp_path / "out.txt", "--json")
         assert code == 0, err
         samples = [s for m in server.service.metrics.registry.collect() for s in m.samples if s.name == "tellmt_requests_total"]
-        asked = sum(s.value for s in samples if s.labels["route"] == "/api/v1/translate")
-        assert asked == math.ceil(171 / 32), "32 lines a request"
+        requests = sum(s.value for s in samples if s.labels["route"] == "/api/v1/translate")
+        assert requests == math.ceil(171 / 32), "32 lines a request"
     assert json.loads(out)["adapter"] == id and json.loads(out)["blank"] == 29
     assert (tmp_path / "out.txt").read_bytes() == "\r\n".join(lines).upper().encode()
 
@@ -360,12 +360,13 @@ def test_quality_best_by_an_engine_of_its_own_and_by_a_server(
     generate = Upper.generate
 
     async def drawn(self: Upper, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
-        made = await generate(self, prompts, adapter_id)
+        generations = await generate(self, prompts, adapter_id)
         seeds = [p.sampling.seed if p.sampling else 0 for p in prompts]
         texts = [
-            g.text.replace("GULT", "RAUTT" if seed else "GULT").replace("{nafn}", "{nafn}" if seed == 3 else "") for g, seed in zip(made, seeds, strict=True)
+            g.text.replace("GULT", "RAUTT" if seed else "GULT").replace("{nafn}", "{nafn}" if seed == 3 else "")
+            for g, seed in zip(generations, seeds, strict=True)
         ]
-        return [Generation(t, g.tokens, g.finish) for t, g in zip(texts, made, strict=True)]
+        return [Generation(t, g.tokens, g.finish) for t, g in zip(texts, generations, strict=True)]
 
     def answer(self: Upper, source: str, adapter_id: str | None) -> Generation:
         return Generation(source.upper().replace("{NAFN}", "{nafn}") if adapter_id else source, len(source), "stop")

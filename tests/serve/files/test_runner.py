@@ -70,12 +70,12 @@ def states(home: Path) -> list[Path]:
 def test_files_of_all_formats_into_a_directory(run: Run, engines: list[Capitals], isolated: Path, tmp_path: Path) -> None:
     names = [p.name for p in sorted(GOLDEN.iterdir()) if p.is_file() and p.name != "table.tsv"]
     out = tmp_path / "out"
-    code, said, err = run(*(GOLDEN / n for n in names), *PAIR, "--tries", 0, "-o", out, "--json", "--report", tmp_path / "report.json")
+    code, stdout, err = run(*(GOLDEN / n for n in names), *PAIR, "--tries", 0, "-o", out, "--json", "--report", tmp_path / "report.json")
     assert code == 0, err
     for name in names:
-        made, wanted = (out / name).read_bytes(), (GOLDEN / "translated" / name).read_bytes()
-        assert members(made) == members(wanted) if name.endswith((".docx", ".xlsx")) else made == wanted, name
-    result, report = json.loads(said), json.loads((tmp_path / "report.json").read_text())
+        output, expected = (out / name).read_bytes(), (GOLDEN / "translated" / name).read_bytes()
+        assert members(output) == members(expected) if name.endswith((".docx", ".xlsx")) else output == expected, name
+    result, report = json.loads(stdout), json.loads((tmp_path / "report.json").read_text())
     assert [f["file"] for f in result["files"]] == [str(GOLDEN / n) for n in names] and result["failed"] == 0
     assert {"kept": result["kept"], "warnings": result["warnings"]} == {"kept": 3, "warnings": 2}
     assert sum(f["segments"] for f in result["files"]) == result["segments"] == report["segments"]
@@ -136,17 +136,17 @@ def test_a_pipe_in_any_format(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         name = {"po": "menu.po", "docx": "letter.docx"}[format]
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((GOLDEN / name).read_bytes())))
         code, out, err = run("-", *PAIR, "--tries", 0, "--format", format)
-        wanted = (GOLDEN / "translated" / name).read_bytes()
-        assert code == 0 and (out == wanted if format == "po" else members(out) == members(wanted)), err
+        expected = (GOLDEN / "translated" / name).read_bytes()
+        assert code == 0 and (out == expected if format == "po" else members(out) == members(expected)), err
 
 
 def test_a_dry_run_counts_and_writes_nothing(run: Run, engines: list[Capitals], tmp_path: Path) -> None:
     lines = [f"Line number {i} of {'a ' * (i % 30)}file" for i in range(500)]
     (tmp_path / "a.txt").write_text("\n".join(lines + lines[:50]))
     code, out, err = run(tmp_path / "a.txt", *PAIR, "-o", tmp_path / "out.txt", "--dry-run", "--json", "--tries", 0)
-    found = json.loads(out)
-    assert code == 0 and (found["segments"], found["different"], found["characters"]) == (550, 500, sum(map(len, lines + lines[:50]))), err
-    assert found["seconds"] >= 0 and "550 segments, 500 different to translate" in err and not (tmp_path / "out.txt").exists()
+    estimate = json.loads(out)
+    assert code == 0 and (estimate["segments"], estimate["different"], estimate["characters"]) == (550, 500, sum(map(len, lines + lines[:50]))), err
+    assert estimate["seconds"] >= 0 and "550 segments, 500 different to translate" in err and not (tmp_path / "out.txt").exists()
     assert 60 <= len(engines[0].asked) <= 70
     sizes = [len(t) for t in engines[0].asked]
     assert max(sizes) - min(sizes) > 50
@@ -187,7 +187,7 @@ def test_what_failed_is_named_and_tried_again(run: Run, engines: list[Capitals],
     rows = [json.loads(line) for line in (tmp_path / "out.failed.jsonl").read_text().splitlines()]
     assert [(Path(r["file"]).name, r["place"]) for r in rows] == [("a.jsonl", "line 3"), ("b.srt", "cue 1, line 2"), ("a.jsonl", "line 2")] or len(rows) == 3
     assert len(states(isolated)) == 1
-    # The same again: what failed is tried, what was translated is not.
+    # The same command again: only the failed segment is translated.
     code, _, err = run(tmp_path / "a.jsonl", tmp_path / "b.srt", *PAIR, "-o", tmp_path / "out", "--tries", 0)
     assert code == 3 and "going on: 1 of 3 segments are there already" in err
     assert engines[-1].asked == ["this is too long"] and (tmp_path / "out" / "b.srt").read_text().endswith("THIS IS TOO LONG\n")
@@ -248,7 +248,7 @@ def test_a_server_that_goes_away_and_comes_back(run: Run, isolated: Path, monkey
         server.engine.problems = []
         code, _, err = run(*args)
     assert code == 0 and "going on: " in err
-    # Nothing that was recorded was asked for again.
+    # No recorded segment was translated again.
     assert (tmp_path / "out.txt").read_text() == "\n".join(lines).upper() and 300 <= len(answered) <= 332
 
 
@@ -263,35 +263,35 @@ def test_killed_and_run_again(isolated: Path, tmp_path: Path) -> None:
     command += ["translate", str(tmp_path / "a.txt"), *PAIR, "--tries", "0", "-o", str(out)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env, start_new_session=True) as process:
-        end = time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while log.read_text().count("\n") < 300 and process.poll() is None:
-            assert time.monotonic() < end
+            assert time.monotonic() < deadline
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert 300 <= log.read_text().count("\n") < 800 and not out.exists()
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0 and "going on: " in done.stderr, done.stderr
+    second_run = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert second_run.returncode == 0 and "going on: " in second_run.stderr, second_run.stderr
     assert out.read_text() == "\n".join(lines).upper()
-    asked = Counter(json.loads(line) for line in log.read_text().split("\n") if line)
+    decodes = Counter(json.loads(line) for line in log.read_text().split("\n") if line)
     # Three batches of 64 are under way; what was answered and not yet recorded is in them.
-    assert set(asked) == set(lines) and sum(asked.values()) - len(lines) <= 3 * 64
+    assert set(decodes) == set(lines) and sum(decodes.values()) - len(lines) <= 3 * 64
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "log", "out.txt"]
 
 
 def test_two_runs_of_the_same_files_at_once(run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("lína\n")
-    seen: list[int] = []
+    exit_codes: list[int] = []
     real = serve.files.local.open_engine
 
     def open_engine(name: str, options: EngineOptions) -> Any:
         engine = real(name, options)
-        engine.after_first = lambda: seen.append(main(["translate", str(tmp_path / "a.txt"), *PAIR, "-o", str(tmp_path / "out.txt")]))  # type: ignore[attr-defined]
+        engine.after_first = lambda: exit_codes.append(main(["translate", str(tmp_path / "a.txt"), *PAIR, "-o", str(tmp_path / "out.txt")]))  # type: ignore[attr-defined]
         return engine
 
     monkeypatch.setattr(serve.files.local, "open_engine", open_engine)
     code, _, err = run(tmp_path / "a.txt", *PAIR, "-o", tmp_path / "out.txt")
-    assert (code, seen) == (0, [2]) and "the same files are being translated by another process" in err
+    assert (code, exit_codes) == (0, [2]) and "the same files are being translated by another process" in err
 
 
 def test_a_file_that_changes_meanwhile(run: Run, engines: list[Capitals], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -348,14 +348,14 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
     ]
     if os.geteuid() != 0:
         table.append(((a, *PAIR, "-o", tmp_path / "locked" / "x.txt"), "the output cannot be written"))
-    for args, said in table:
+    for args, message in table:
         code, out, err = run(*args)
-        assert (code, out) == (2, b"") and said in err, (args, code, err)
+        assert (code, out) == (2, b"") and message in err, (args, code, err)
     assert not any(e.asked for e in engines) and not (tmp_path / "x.docx").exists()
 
 
 def test_shards_are_all_that_a_cluster_needs(tmp_path: Path) -> None:
-    """Worked on in any order, by whoever; recorded, they are done for good."""
+    """Shards may be translated in any order; recorded, they are done for good."""
     store = SegmentStore(tmp_path / "ledger.sqlite")
     texts = [f"{'word ' * (i % 40)}{i}" for i in range(2 * SHARD_SIZE + 100)]
     store.start_collecting()
@@ -378,6 +378,6 @@ def test_shards_are_all_that_a_cluster_needs(tmp_path: Path) -> None:
     again.add(texts)
     again.divide_into_shards()
     assert [len(s.texts) for s in again.shards()] == [SHARD_SIZE] and again.totals().done == SHARD_SIZE + 100
-    assert (found := again.find(texts[0])) is not None and found.text == (texts[0].upper() if found.text else None)
+    assert (segment := again.find(texts[0])) is not None and segment.text == (texts[0].upper() if segment.text else None)
     assert again.find("nowhere") is None
     again.close()

@@ -21,8 +21,8 @@ from tests.support.formats_fixture import loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())
-# What a file's format has to be told.
-TOLD: dict[str, dict[str, Any]] = {"table.tsv": {"into": "is"}}
+# Options that a file needs.
+OPTIONS: dict[str, dict[str, Any]] = {"table.tsv": {"into": "is"}}
 # A translation goes beside its source there, so that one that equals it changes the file.
 BESIDE = {"menu.po", "memory.tmx", "segments.xlf", "units2.xlf", "table.tsv"}
 
@@ -33,33 +33,33 @@ def test_there_is_a_golden_file_of_every_format() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_golden(name: str) -> None:
-    raw, told = (GOLDEN / name).read_bytes(), TOLD.get(name, {})
+    raw, options = (GOLDEN / name).read_bytes(), OPTIONS.get(name, {})
     format = format_of(name)
     check_start(format, raw[:8])
-    assert through(format.name, raw, nothing, pair=None if format.name == "xliff" else "en-is", **told)[0] == raw, "nothing is translated"
-    made = through(format.name, raw, same, **told)[0]
-    assert made == raw or name in BESIDE, "an engine that repeats its input"
-    made, seen = through(format.name, raw, loud, **told)
-    wanted = (GOLDEN / "translated" / name).read_bytes()
-    assert (members(made) == members(wanted)) if format.zipped else (made == wanted)
-    assert seen.units and not [s for s in seen.said if s.startswith("bad")]
+    assert through(format.name, raw, nothing, pair=None if format.name == "xliff" else "en-is", **options)[0] == raw, "nothing is translated"
+    output = through(format.name, raw, same, **options)[0]
+    assert output == raw or name in BESIDE, "an engine that repeats its input"
+    output, visitor = through(format.name, raw, loud, **options)
+    expected = (GOLDEN / "translated" / name).read_bytes()
+    assert (members(output) == members(expected)) if format.zipped else (output == expected)
+    assert visitor.units and not [s for s in visitor.messages if s.startswith("bad")]
     # What is translated is not translated again.
     if name in BESIDE:
-        assert through(format.name, made, loud, **told)[0] == made
+        assert through(format.name, output, loud, **options)[0] == output
 
 
 @pytest.mark.skipif(not shutil.which("msgfmt"), reason="gettext is not installed (apt-get install gettext)")
 def test_msgfmt_accepts_the_po(tmp_path: Path) -> None:
     po = GOLDEN / "translated" / "menu.po"
     for args in (["-c"], ["-c", "--use-fuzzy"]):
-        done = subprocess.run(["msgfmt", *args, "-o", str(tmp_path / "menu.mo"), str(po)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and not done.stderr, done.stderr
+        checked = subprocess.run(["msgfmt", *args, "-o", str(tmp_path / "menu.mo"), str(po)], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0 and not checked.stderr, checked.stderr
     import gettext
 
     with (tmp_path / "menu.mo").open("rb") as f:
-        found = gettext.GNUTranslations(f)
-    assert found.ngettext("%d letter", "%d letters", 21) == "%d LETTER" and found.ngettext("%d letter", "%d letters", 2) == "%d LETTERS"
-    assert found.pgettext("month", "May") == "MAY"
+        catalogue = gettext.GNUTranslations(f)
+    assert catalogue.ngettext("%d letter", "%d letters", 21) == "%d LETTER" and catalogue.ngettext("%d letter", "%d letters", 2) == "%d LETTERS"
+    assert catalogue.pgettext("month", "May") == "MAY"
 
 
 def test_other_readers_read_what_is_written() -> None:
@@ -68,14 +68,14 @@ def test_other_readers_read_what_is_written() -> None:
     from lxml import etree
     from openpyxl import load_workbook
 
-    done = GOLDEN / "translated"
-    po = polib.pofile(str(done / "menu.po"))
+    translated = GOLDEN / "translated"
+    po = polib.pofile(str(translated / "menu.po"))
     assert len(po.fuzzy_entries()) == len(po) == 6 and all(e.msgstr or e.msgstr_plural for e in po)
-    subtitles = [pysubs2.load(str(folder / name)) for folder in (GOLDEN, done) for name in ("film.srt", "film.vtt")]
+    subtitles = [pysubs2.load(str(folder / name)) for folder in (GOLDEN, translated) for name in ("film.srt", "film.vtt")]
     assert [[(e.start, e.end) for e in s] for s in subtitles[:2]] == [[(e.start, e.end) for e in s] for s in subtitles[2:]]
     for name in ("segments.xlf", "units2.xlf", "memory.tmx"):
-        etree.parse(str(done / name), etree.XMLParser(load_dtd=False, no_network=True))
-    sheet = load_workbook(done / "prices.xlsx", rich_text=True).active
+        etree.parse(str(translated / name), etree.XMLParser(load_dtd=False, no_network=True))
+    sheet = load_workbook(translated / "prices.xlsx", rich_text=True).active
     assert [str(c.value) for row in sheet.iter_rows() for c in row] == [
         "THING", "PRICE OF IT", "A VERY WARM SWEATER", "12000", "WOOLLEN SOCKS & GLOVES", "=B2*2",
     ]  # fmt: skip
@@ -88,8 +88,8 @@ def test_libreoffice_opens_the_document(tmp_path: Path) -> None:
     command = ["soffice", f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", "txt:Text (encoded):UTF8"]
     subprocess.run([*command, "--outdir", str(tmp_path), str(GOLDEN / "translated" / "letter.docx")], check=True, capture_output=True, timeout=120)
     text = (tmp_path / "letter.txt").read_text(encoding="utf-8-sig")
-    for said in ("THE POOL WAS OPENED IN 1958 AND IS STILL THE WARMEST", "TO 22:00, BUT NOT ON HOLIDAYS", "SECOND LINE OF IT", "42 & A SIGN <here>"):
-        assert said in text
+    for sentence in ("THE POOL WAS OPENED IN 1958 AND IS STILL THE WARMEST", "TO 22:00, BUT NOT ON HOLIDAYS", "SECOND LINE OF IT", "42 & A SIGN <here>"):
+        assert sentence in text
 
 
 def _docx(body: str) -> bytes:
@@ -129,15 +129,15 @@ DOCX = {
 
 @pytest.mark.parametrize("name", DOCX)
 def test_paragraphs_of_word(name: str) -> None:
-    body, texts, wanted = DOCX[name]
-    made, seen = through("docx", _docx(body))
-    assert seen.texts == texts and not seen.said
+    body, texts, expected = DOCX[name]
+    output, visitor = through("docx", _docx(body))
+    assert visitor.texts == texts and not visitor.messages
     from lxml import etree
 
-    tree = etree.fromstring(members(made)["word/document.xml"])
-    assert "".join(tree.xpath("//*[local-name()='t']/text()")) == wanted
-    for kept in ("bookmarkStart", "bookmarkEnd", "instrText", "ins", "delText", "sdtPr", "b"):
-        assert len(tree.findall(f".//{{*}}{kept}")) == body.count(f"<w:{kept}>") + body.count(f"<w:{kept}/") + body.count(f"<w:{kept} ")
+    tree = etree.fromstring(members(output)["word/document.xml"])
+    assert "".join(tree.xpath("//*[local-name()='t']/text()")) == expected
+    for element in ("bookmarkStart", "bookmarkEnd", "instrText", "ins", "delText", "sdtPr", "b"):
+        assert len(tree.findall(f".//{{*}}{element}")) == body.count(f"<w:{element}>") + body.count(f"<w:{element}/") + body.count(f"<w:{element} ")
 
 
 def test_tags_that_do_not_come_back() -> None:
@@ -151,15 +151,16 @@ def test_tags_that_do_not_come_back() -> None:
         ("Einn <x1>tveir<x1></x1> þrír.", "Einn tveir þrír.<b></b>", False),
         ("<x9>a</x9> <x1>b</x1>", "<x9>a</x9> <b>b</b>", True),
     ]
-    for made, wanted, good in table:
-        pieces, placed = line.placed(made)
-        assert ("".join(p.value for p in pieces), placed) == (wanted, good)
+    for translation, expected, all_placed in table:
+        pieces, placed = line.placed(translation)
+        assert ("".join(p.value for p in pieces), placed) == (expected, all_placed)
     run = [Piece("open", "<a>"), Piece("void", "<1/>"), Piece("text", " "), Piece("text", "whole"), Piece("close", "</a>")]
-    assert (found := line_of(run)) is not None and found.text == "whole" and [p.value for p in found.before] == ["<a>", "<1/>", " "]
+    inner = line_of(run)
+    assert inner is not None and inner.text == "whole" and [p.value for p in inner.before] == ["<a>", "<1/>", " "]
 
 
 @pytest.mark.parametrize(
-    ("text", "lines", "wanted"),
+    ("text", "lines", "expected"),
     [
         ("one two three four", 2, ["one two", "three four"]),
         ("a verylongwordthatfillsaline b", 2, ["a", "verylongwordthatfillsaline b"]),
@@ -168,8 +169,8 @@ def test_tags_that_do_not_come_back() -> None:
         ("one two", 1, ["one two"]),
     ],
 )
-def test_lines_of_a_cue(text: str, lines: int, wanted: list[str]) -> None:
-    assert broken(text, lines) == wanted
+def test_lines_of_a_cue(text: str, lines: int, expected: list[str]) -> None:
+    assert broken(text, lines) == expected
 
 
 # (format, file, options) to (texts, what comes out where capitals are written, what is said)
@@ -226,9 +227,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str) -> None:
-    format, given, options, texts, wanted, said = CASES[name]
-    made, seen = through(format, given, **options)
-    assert (seen.texts, made.decode(), seen.said) == (texts, wanted, said)
+    format, source, options, texts, expected, messages = CASES[name]
+    output, visitor = through(format, source, **options)
+    assert (visitor.texts, output.decode(), visitor.messages) == (texts, expected, messages)
 
 
 def _zip(**files: bytes) -> bytes:
@@ -270,11 +271,11 @@ BAD: list[tuple[str, bytes, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("format", "data", "options", "said"), BAD)
-def test_what_cannot_be_read(format: str, data: bytes, options: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("format", "data", "options", "message"), BAD)
+def test_what_cannot_be_read(format: str, data: bytes, options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput) as e:
         through(format, data, **options)
-    assert said in str(e.value)
+    assert message in str(e.value)
 
 
 def test_names_and_first_bytes() -> None:
@@ -290,9 +291,9 @@ def test_names_and_first_bytes() -> None:
 def test_encodings_stay(encoding: str) -> None:
     declared = {"utf-16": "UTF-16", "latin-1": "ISO-8859-1"}.get(encoding, "UTF-8")
     tmx = f'<?xml version="1.0" encoding="{declared}"?><tmx version="1.4"><body><tu><tuv xml:lang="en"><seg>á bók</seg></tuv></tu></body></tmx>'
-    made, seen = through("tmx", tmx.encode(encoding))
-    assert seen.texts == ["á bók"] and made.decode(encoding).endswith("<seg>Á BÓK</seg></tuv></tu></body></tmx>")
+    output, visitor = through("tmx", tmx.encode(encoding))
+    assert visitor.texts == ["á bók"] and output.decode(encoding).endswith("<seg>Á BÓK</seg></tuv></tu></body></tmx>")
     po = f'msgid ""\nmsgstr "Content-Type: text/plain; charset={declared}\\n"\n\nmsgid "á"\nmsgstr ""\n'
     if encoding != "utf-16":
-        made, _ = through("po", po.encode(encoding))
-        assert made.decode(encoding).endswith('msgid "á"\nmsgstr "Á"\n')
+        output, _ = through("po", po.encode(encoding))
+        assert output.decode(encoding).endswith('msgid "á"\nmsgstr "Á"\n')

@@ -78,8 +78,8 @@ def test_html_comes_back_with_its_tags(source: str, expected: str) -> None:
 )
 def test_tags_that_were_lost_or_crossed_stand_by_their_line(source: str, text: str, expected: str) -> None:
     page = parse_html(source)
-    made, whole = page.filled(text)
-    assert made == expected and whole is ("onclick" in text)
+    translated, all_placed = page.filled(text)
+    assert translated == expected and all_placed is ("onclick" in text)
 
 
 def test_lines_are_what_lies_between_blocks_without_what_is_all_around_them() -> None:
@@ -103,8 +103,8 @@ PIECES = st.lists(
 def test_what_a_model_writes_never_becomes_markup(pieces: list[str], written: str) -> None:
     page = parse_html("".join(pieces))
     lines = page.text.split("\n")
-    made, _ = page.filled("\n".join([written.replace("\n", " ")] * len(lines)))
-    tags = [sorted(re.findall(r"<[a-z!][^<>]*>", markup)) for markup in (page.filled(page.text)[0], made)]
+    translated_markup, _ = page.filled("\n".join([written.replace("\n", " ")] * len(lines)))
+    tags = [sorted(re.findall(r"<[a-z!][^<>]*>", markup)) for markup in (page.filled(page.text)[0], translated_markup)]
     assert tags[0] == tags[1]
 
 
@@ -120,7 +120,7 @@ def test_no_page_takes_long(unit: str) -> None:
 # Over HTTP
 
 
-def asked(service: Running, text: Any, **more: Any) -> list[tuple[str, list[str]]]:
+def translate_html(service: Running, text: Any, **more: Any) -> list[tuple[str, list[str]]]:
     answer = service.http.post("/api/v1/translate", json={"source": "is", "target": "en", "text": text, "format": "html", **more})
     assert answer.status_code == 200, answer.text
     return [(t["text"], t["flags"]) for t in answer.json()["translations"]]
@@ -136,13 +136,13 @@ def test_html_over_http(made: Any) -> None:
         "Gott": "Good & <b>",
     }
     with running(made[0], made[1], lambda options: ScriptedEngine(options, lambda source, _: script.get(source))) as service:
-        assert asked(service, ["<p>Halló <b id=a>heimur</b>!</p>", "Gott", "🙂 <br>"]) == [
+        assert translate_html(service, ["<p>Halló <b id=a>heimur</b>!</p>", "Gott", "🙂 <br>"]) == [
             ('<p>Hello <b id="a">world</b>!</p>', []), ("Good &amp; &lt;b&gt;", []), ("🙂 <br>", []),
         ]  # fmt: skip
         # Lost tags are brought back between what is translated by itself.
-        assert asked(service, "<p>Hæ <b>þú</b></p>") == [("<p>Hi <b>you</b></p>", [])]
-        found = service.translate("<p>Gott</p>").json()["translations"][0]
-        assert "<p>" in found["text"]
+        assert translate_html(service, "<p>Hæ <b>þú</b></p>") == [("<p>Hi <b>you</b></p>", [])]
+        translation = service.translate("<p>Gott</p>").json()["translations"][0]
+        assert "<p>" in translation["text"]
 
 
 def test_streams_and_other_formats_are_refused(service: Running) -> None:

@@ -52,9 +52,9 @@ async def shouted(lines: list[str]) -> list[Translation]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_comes_back(case: str) -> None:
-    given, rules, expected = CASES[case]
-    [made] = asyncio.run(translate_marked([given], shouted, partial(parse_xml, rules=rules)))
-    assert (made.text, made.flags) == (expected, ())
+    source, rules, expected = CASES[case]
+    [translation] = asyncio.run(translate_marked([source], shouted, partial(parse_xml, rules=rules)))
+    assert (translation.text, translation.flags) == (expected, ())
 
 
 BAD = {

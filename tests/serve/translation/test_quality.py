@@ -48,11 +48,11 @@ class Drawing(SlowEngine):
 
 @pytest.fixture(scope="module")
 def drawing(made: Any) -> Iterator[Running]:
-    with running(made[0], made[1], Drawing, Limits(context=2048, waiting=200)) as found:
-        yield found
+    with running(made[0], made[1], Drawing, Limits(context=2048, waiting=200)) as service:
+        yield service
 
 
-def asked(service: Running, text: Any, path: str = "/api/v1/translate", **more: Any) -> dict[str, Any]:
+def translate(service: Running, text: Any, path: str = "/api/v1/translate", **more: Any) -> dict[str, Any]:
     response = service.http.post(path, json={"source": "is", "target": "en", "text": text, **more})
     assert response.status_code == 200, response.text
     assert response.headers["X-Tellmt-Quality"] == response.json()["quality"]
@@ -61,9 +61,9 @@ def asked(service: Running, text: Any, path: str = "/api/v1/translate", **more: 
 
 def test_best_takes_the_candidate_that_agrees_most(drawing: Running) -> None:
     source = "Húsið er gult."
-    fast = asked(drawing, source)
+    fast = translate(drawing, source)
     assert (fast["quality"], fast["translations"][0]["text"]) == ("fast", "The dog is gold.")
-    best = asked(drawing, [source, "Já", "17"], quality="best")
+    best = translate(drawing, [source, "Já", "17"], quality="best")
     assert best["quality"] == "best" and "alternatives" not in best["translations"][0]
     assert [t["text"] for t in best["translations"]] == ["The house is yellow.", "Yes", "17"]
     # The cache keeps the two apart, and each draw under its seed: nothing is decoded again, and fast stays what it was.
@@ -71,31 +71,31 @@ def test_best_takes_the_candidate_that_agrees_most(drawing: Running) -> None:
     assert [seed for s, seed, _ in engine.asked if s == source] == list(range(CANDIDATES))
     assert {settings for _, seed, settings in engine.asked if seed} == {samplings(2)[0].settings}
     before = len(engine.asked)
-    assert asked(drawing, source, quality="best")["translations"] == best["translations"][:1]
-    assert asked(drawing, source)["translations"] == fast["translations"]
+    assert translate(drawing, source, quality="best")["translations"] == best["translations"][:1]
+    assert translate(drawing, source)["translations"] == fast["translations"]
     assert len(engine.asked) == before
     assert drawing.metric("tellmt_best_segments_total", pair="is-en", chosen="drawn") == 2
     assert drawing.metric("tellmt_segments_waiting") == 0
 
 
 def test_a_candidate_without_flags_is_preferred_to_what_most_agree_on(drawing: Running) -> None:
-    made = asked(drawing, "Það er svo.", quality="best")["translations"][0]
-    assert (made["text"], made["flags"]) == ("It is so.", []) or made["text"] == "So it is."
-    assert made["flags"] == [] and [p for s, _, p in drawing.engine.asked if s == "Það er svo."].count(None) == 1, "mended though a candidate was clean"
+    best = translate(drawing, "Það er svo.", quality="best")["translations"][0]
+    assert (best["text"], best["flags"]) == ("It is so.", []) or best["text"] == "So it is."
+    assert best["flags"] == [] and [p for s, _, p in drawing.engine.asked if s == "Það er svo."].count(None) == 1, "retried though a candidate had no flags"
 
 
 def test_alternatives_are_others_the_best_first(drawing: Running) -> None:
-    made = asked(drawing, ["- Húsið er gult.\n\n- Hann fór heim.\r\n", "17"], alternatives=3)
-    text, number = made["translations"]
-    assert made["quality"] == "fast" and text["text"] == "- The dog is gold.\n\n- He went home.\r\n"
+    answer = translate(drawing, ["- Húsið er gult.\n\n- Hann fór heim.\r\n", "17"], alternatives=3)
+    text, number = answer["translations"]
+    assert answer["quality"] == "fast" and text["text"] == "- The dog is gold.\n\n- He went home.\r\n"
     others = [a["text"] for a in text["alternatives"]]
     assert others[0] == "- The house is yellow.\n\n- He left for home.\r\n" and len(others) == len(set(others)) == 3
     assert all(a["flags"] == [] for a in text["alternatives"]) and number == {"text": "17", "truncated": False, "flags": [], "alternatives": []}
-    best = asked(drawing, "Húsið er gult.", alternatives=2, quality="best")["translations"][0]
+    best = translate(drawing, "Húsið er gult.", alternatives=2, quality="best")["translations"][0]
     assert best["text"] == "The house is yellow." and [a["text"] for a in best["alternatives"]] == ["That house is yellow.", "A house was yellow."]
     # The model has nothing else to say.
-    assert asked(drawing, "Já", alternatives=5)["translations"][0]["alternatives"] == []
-    marked = asked(drawing, "<p>Húsið er gult.</p>", alternatives=2, format="html")["translations"][0]
+    assert translate(drawing, "Já", alternatives=5)["translations"][0]["alternatives"] == []
+    marked = translate(drawing, "<p>Húsið er gult.</p>", alternatives=2, format="html")["translations"][0]
     assert [a["text"] for a in marked["alternatives"]] == ["<p>The house is yellow.</p>", "<p>That house is yellow.</p>"]
 
 
@@ -144,8 +144,8 @@ REFUSED = [
 @pytest.mark.parametrize(("path", "more", "status", "says"), REFUSED)
 def test_what_is_refused(drawing: Running, path: str, more: dict[str, Any], status: int, says: str) -> None:
     text = {} if path == "/translate" else {"text": "Já"}
-    said = error(drawing.http.post(path, json={"source": "is", "target": "en", **text, **more}), status)
-    assert says in said and "Leyndar" not in said
+    message = error(drawing.http.post(path, json={"source": "is", "target": "en", **text, **more}), status)
+    assert says in message and "Leyndar" not in message
 
 
 def test_candidates_count_in_the_queue_and_leave_with_their_request(drawing: Running) -> None:
@@ -154,7 +154,7 @@ def test_candidates_count_in_the_queue_and_leave_with_their_request(drawing: Run
 
     drawing.engine.delay = 0.4
     before = drawing.engine.cancelled
-    (first,) = at_once(lambda: asked(drawing, ["ein lína", "tvær línur"], quality="best"))
+    (first,) = at_once(lambda: translate(drawing, ["ein lína", "tvær línur"], quality="best"))
     wait_for(drawing, 2 * CANDIDATES)
     first.result()
     drawing.engine.delay = 30
@@ -167,7 +167,7 @@ def test_candidates_count_in_the_queue_and_leave_with_their_request(drawing: Run
 
 @pytest.mark.clock
 def test_what_is_not_done_in_time_is_left_out(drawing: Running) -> None:
-    """The greedy output is there, the draws are not: chosen is among what there is, before the last 30% of the request's time."""
+    """The greedy output is there and the samples are not: the choice is among the candidates that are there before the last 30% of the request's time."""
     real = drawing.engine.generate
 
     async def slow(prompts: Any, adapter: Any) -> Any:
@@ -179,10 +179,10 @@ def test_what_is_not_done_in_time_is_left_out(drawing: Running) -> None:
 
     drawing.engine.generate = slow
     try:
-        made = asked(drawing, "Hún er hér.", quality="best", timeout=1.0)
+        answer = translate(drawing, "Hún er hér.", quality="best", timeout=1.0)
     finally:
         drawing.engine.generate = real
-    assert made["translations"][0]["text"].endswith(">Hún er hér.") and made["quality"] == "best"
+    assert answer["translations"][0]["text"].endswith(">Hún er hér.") and answer["quality"] == "best"
 
 
 def test_while_much_waits_best_is_fast_and_says_so(made: Any) -> None:
@@ -190,13 +190,13 @@ def test_while_much_waits_best_is_fast_and_says_so(made: Any) -> None:
 
     with running(made[0], made[1], Drawing, Limits(context=2048, waiting=40, batch=1)) as service:
         service.engine.delay = 0.03
-        (long,) = at_once(lambda: asked(service, [f"lína {i}" for i in range(38)]))
+        (long,) = at_once(lambda: translate(service, [f"lína {i}" for i in range(38)]))
         waiting(service, 38)
-        busy = asked(service, "Húsið er gult.", quality="best", alternatives=2)
+        busy = translate(service, "Húsið er gult.", quality="best", alternatives=2)
         assert busy["quality"] == "fast" and busy["translations"][0] == {"text": "The dog is gold.", "truncated": False, "flags": [], "alternatives": []}
         assert service.metric("tellmt_best_requests_total", quality="fast") == 1
         long.result()
-        assert asked(service, "Húsið er gult.", quality="best")["quality"] == "best"
+        assert translate(service, "Húsið er gult.", quality="best")["quality"] == "best"
 
 
 # What chooses, by itself.
@@ -222,10 +222,10 @@ def test_chrf_is_sacrebleus() -> None:
     for a in texts:
         for b in texts:
             assert chrf(a, b) == pytest.approx(metric.sentence_score(a, [b]).score, abs=1e-9), (a, b)
-    own = agreement(texts + texts[-1:])
+    agreements = agreement(texts + texts[-1:])
     for i, text in enumerate(texts):
         others = [*texts[:i], *texts[i + 1 :], texts[-1]]
-        assert own[i] == pytest.approx(sum(metric.sentence_score(text, [o]).score for o in others) / len(others), abs=1e-9)
+        assert agreements[i] == pytest.approx(sum(metric.sentence_score(text, [o]).score for o in others) / len(others), abs=1e-9)
     assert agreement([]) == [] and agreement(["a"]) == [0.0]
 
 

@@ -22,11 +22,11 @@ LOOP = "It is so it is so " + "it is so " * 9
 def scripted(made: Any) -> Callable[..., Any]:
     @contextmanager
     def start(script: Script | dict[Any, str], **limits: Any) -> Iterator[Running]:
-        def said(source: str, penalty: float) -> str | None:
+        def answer(source: str, penalty: float) -> str | None:
             return script.get((source, penalty), script.get(source)) if isinstance(script, dict) else script(source, penalty)
 
-        with running(made[0], made[1], lambda options: ScriptedEngine(options, said), Limits(context=2048, **limits)) as found:
-            yield found
+        with running(made[0], made[1], lambda options: ScriptedEngine(options, answer), Limits(context=2048, **limits)) as service:
+            yield service
 
     return start
 
@@ -39,7 +39,7 @@ def answered(service: Running, text: Any, **more: Any) -> list[tuple[str, list[s
 
 
 CASES: dict[str, tuple[dict[Any, str], str, tuple[str, list[str]], list[tuple[str, float]]]] = {
-    # Script, source, answer, and what the engine was asked.
+    # Script, source, answer, and the (source, penalty) of each decode.
     "good": ({"Góðan dag": "Good day"}, "Góðan dag", ("Good day", []), [("Góðan dag", 1.0)]),
     "loop": (
         {("Það er svo.", 1.0): LOOP, ("Það er svo.", 1.2): "It is so."},
@@ -75,18 +75,18 @@ CASES: dict[str, tuple[dict[Any, str], str, tuple[str, list[str]], list[tuple[st
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_tried_and_what_is_answered(scripted: Any, case: str) -> None:
-    script, source, expected, asked = CASES[case]
+    script, source, expected, decodes = CASES[case]
     with scripted(script) as service:
         assert answered(service, source) == [expected]
-        assert service.engine.asked == asked
+        assert service.engine.asked == decodes
         outcome = "clean" if not expected[1] else "better" if case == "the best" else "same"
-        assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome=outcome) == (len(asked) > 1)
+        assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome=outcome) == (len(decodes) > 1)
         version = service.service.versions.live["is-en"].adapter.id
         for flag in expected[1]:
             assert service.metric("tellmt_flagged_segments_total", pair="is-en", version=version, flag=flag) == 1
         # All of it from the cache, each try under its own settings; and not of another pair.
         assert answered(service, source) == [expected]
-        assert service.engine.asked == asked
+        assert service.engine.asked == decodes
         assert f"{service.metric('tellmt_segments_waiting'):g}" == "0"
 
 
@@ -124,12 +124,12 @@ def test_a_request_without_time_is_answered_with_its_flags(scripted: Any) -> Non
 @pytest.mark.parametrize("tries", [0, 1, 2, 4])
 def test_no_more_ways_than_the_operator_allows(scripted: Any, tries: int) -> None:
     """With a stand-in, sentence by sentence, between placeholders; the penalty is not for what has only lost a placeholder."""
-    ways = [{"Halló X1. Velkomin heim"}, {"Halló {name}.", "Velkomin heim"}, {"Halló", ". Velkomin heim"}]
+    expected_sources = [{"Halló X1. Velkomin heim"}, {"Halló {name}.", "Velkomin heim"}, {"Halló", ". Velkomin heim"}]
     with scripted(lambda source, penalty: "Nineteen", tries=tries) as service:
         [(_, flags)] = answered(service, "Halló {name}. Velkomin heim")
         assert flags == (["placeholder"] if tries < 3 else [])
-        asked = {source for source, _ in service.engine.asked}
-        assert [way <= asked for way in ways] == [tries > n for n in range(3)]
+        sources = {source for source, _ in service.engine.asked}
+        assert [texts <= sources for texts in expected_sources] == [tries > n for n in range(3)]
 
 
 def test_nothing_is_tried_again_while_much_waits(scripted: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serve.config import Limits, Way
-from serve.translation.routing import parse_ways, reachable
+from serve.config import Fallback, Limits
+from serve.translation.routing import parse_fallbacks, reachable
 from tell.client import Client
 from tell.errors import BadInput, NotServed
 from tell.model.engine import Generation, Prompt
@@ -20,27 +20,27 @@ from tests.support.slow_engine import SlowEngine
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 # Live are is-en, en-is, fo-is and pt-BR:en. So pt-BR to is is a pivot away, fo to en is not: nothing leads from fo to en but the base.
-BOTH: tuple[Way, ...] = ("pivot", "base")
+BOTH: tuple[Fallback, ...] = ("pivot", "base")
 
 
 class Marking(SlowEngine):
     """The base's own answers are marked too, and "{nome}" is lost on the way to English; "endless" is cut."""
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
-        made = super()._answer(prompt, adapter_id)
-        return Generation(made.text.replace(" {nome}", ""), made.tokens, made.finish)
+        generation = super()._answer(prompt, adapter_id)
+        return Generation(generation.text.replace(" {nome}", ""), generation.tokens, generation.finish)
 
 
 @contextmanager
-def serving(made: Any, *ways: Way) -> Iterator[Running]:
-    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=ways)) as found:
-        yield found
+def serving(made: Any, *fallbacks: Fallback) -> Iterator[Running]:
+    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=fallbacks)) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def both(made: Any) -> Iterator[Running]:
-    with serving(made, *BOTH) as found:
-        yield found
+    with serving(made, *BOTH) as service:
+        yield service
 
 
 def post(service: Running, source: str, target: str, text: Any = "Halló", path: str = "/api/v1/translate", **more: Any) -> Any:
@@ -48,9 +48,9 @@ def post(service: Running, source: str, target: str, text: Any = "Halló", path:
 
 
 def test_by_default_a_pair_without_an_adapter_is_an_error(both: Running, shared: Running) -> None:
-    said = error(post(shared, "pt-BR", "is"), 400)
-    assert "no adapter for this pair; found pt-BR:is" in said and "fallback" not in said
-    # Where the operator allows ways, the error names those that lead there; nothing is done without being asked for.
+    message = error(post(shared, "pt-BR", "is"), 400)
+    assert "no adapter for this pair; found pt-BR:is" in message and "fallback" not in message
+    # The error names the allowed fallbacks that lead there; none is used unless the request asks for it.
     assert "or fallback: pivot or base" in error(post(both, "pt-BR", "is"), 400)
     assert error(post(both, "fo", "en"), 400).endswith("or fallback: base")
     refused = post(both, "fo", "en", fallback="pivot")
@@ -71,19 +71,19 @@ def test_a_pivot_says_so_with_both_versions_and_the_flags_of_both(both: Running,
     assert text["truncated"] and {"placeholder", "truncated"} <= set(text["flags"]) and "placeholder" in text["pivot"]["flags"]
     assert text["pivot"]["text"] == f"<{first[:8]}>Olá\n\n<{first[:8]}>endless"
     assert (number["text"], number["flags"], number["pivot"]) == ("17", [], {"text": "17", "flags": []})
-    # A pair of its own wins over every way.
-    own = post(both, "is", "en", fallback=["base", "pivot"]).json()
-    assert own["adapter"] == made[2]["is-en"] and not {"fallback", "via"} & set(own) and "pivot" not in own["translations"][0]
+    # An adapter of the pair itself wins over every fallback.
+    direct = post(both, "is", "en", fallback=["base", "pivot"]).json()
+    assert direct["adapter"] == made[2]["is-en"] and not {"fallback", "via"} & set(direct) and "pivot" not in direct["translations"][0]
 
 
 def test_the_base_says_so_and_names_no_adapter(both: Running) -> None:
-    for asked in ("base", ["pivot", "base"]):
-        response = post(both, "fo", "en", fallback=asked)
+    for fallback in ("base", ["pivot", "base"]):
+        response = post(both, "fo", "en", fallback=fallback)
         answer = response.json()
         assert (answer["pair"], answer["adapter"], answer["fallback"], answer["via"]) == ("fo-en", "base", "base", [{"pair": "fo-en"}])
         assert answer["translations"][0]["text"] == "<base>Halló" and response.headers["X-Tellmt-Via"] == "base"
     # In order: pt-BR to is has both ways.
-    ways = [post(both, "pt-BR", "is", fallback=asked).json()["fallback"] for asked in (["pivot", "base"], ["base", "pivot"])]
+    ways = [post(both, "pt-BR", "is", fallback=fallback).json()["fallback"] for fallback in (["pivot", "base"], ["base", "pivot"])]
     assert ways == ["pivot", "base"]
     # Pairs of the base share nothing, in the cache or in metrics: those name no language that a client made up.
     assert post(both, "fo", "pt-BR", fallback="base").json()["pair"] == "fo:pt-BR"
@@ -111,9 +111,9 @@ def test_streams_auto_html_and_quality(both: Running, made: Any) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"fallback": "base"}, "fallback: the service does not translate so (serve --fallback); found base; valid: pivot"),
+        ({"fallback": "base"}, "fallback: the service does not offer this fallback (serve --fallback); found base; valid: pivot"),
         ({"fallback": ["pivot", "base"]}, "found base; valid: pivot"),
-        ({"fallback": "english"}, "fallback: not usable; valid: where the pair has no adapter: none, or pivot, base"),
+        ({"fallback": "english"}, "fallback: not usable; valid: how to translate a pair without an adapter: none, or pivot, base"),
         ({"fallback": ["none"]}, "fallback: not usable"),
         ({"fallback": ["pivot", "pivot", "pivot"]}, "fallback: not usable"),
         ({"fallback": "pivot", "source": "is", "target": "is"}, "source and target are the same language"),
@@ -129,8 +129,8 @@ def test_what_is_refused(pivot: Running, more: dict[str, Any], says: str) -> Non
 
 @pytest.fixture(scope="module")
 def pivot(made: Any) -> Iterator[Running]:
-    with serving(made, "pivot") as found:
-        yield found
+    with serving(made, "pivot") as service:
+        yield service
 
 
 def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Running, shared: Running, made: Any) -> None:
@@ -148,7 +148,7 @@ def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Runn
 
     assert listed(shared) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en"]}
     assert listed(pivot) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en", "is"]}
-    # What has an adapter is what it was.
+    # Pairs with an adapter are the same as before.
     assert [p["pair"] for p in pivot.http.get("/api/v1/adapters").json()["pairs"]] == sorted(made[2])
 
     job = pivot.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).json()
@@ -159,7 +159,7 @@ def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Runn
     assert shared.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).status_code == 400
 
 
-WIDER: list[tuple[list[str], tuple[Way, ...], list[str]]] = [
+WIDER: list[tuple[list[str], tuple[Fallback, ...], list[str]]] = [
     (["en-is", "fo-en"], ("pivot",), ["en-is", "fo-en", "fo-is"]),
     (["en-is", "is-en", "fo-en", "en-fo"], ("pivot",), ["en-fo", "en-is", "fo-en", "fo-is", "is-en", "is-fo"]),
     (["is-en"], ("pivot",), ["is-en"]),
@@ -174,18 +174,24 @@ def test_what_lists_add_is_what_is_translated() -> None:
 
 
 def test_the_option(cli: Any) -> None:
-    assert [parse_ways(t) for t in ("none", "", "pivot", "base, pivot")] == [(), (), ("pivot",), ("base", "pivot")]
+    assert [parse_fallbacks(t) for t in ("none", "", "pivot", "base, pivot")] == [(), (), ("pivot",), ("base", "pivot")]
     for bad in ("english", "pivot,pivot", "none,base", "pivot;base"):
         with pytest.raises(BadInput, match="--fallback"):
-            parse_ways(bad)
+            parse_fallbacks(bad)
     ran = cli("serve", "--port", "0", "--fallback", "always", ok=False)
-    assert ran.code == 2 and "--fallback: not a way to translate without an adapter; found always; valid: none, pivot" in ran.err
+    assert ran.code == 2 and "--fallback: not a fallback; found always; valid: none, pivot" in ran.err
 
 
 def test_the_typed_client(both: Running, made: Any) -> None:
     with Client(both.url) as client:
-        one = client.translate("um", "pt-BR", "is", fallback=["pivot"], quality="best", alternatives=1)
-        assert (one.fallback, one.quality, one.adapter, one.alternatives, one.flags) == ("pivot", "best", made[2]["en-is"], (), ())
+        translation = client.translate("um", "pt-BR", "is", fallback=["pivot"], quality="best", alternatives=1)
+        assert (translation.fallback, translation.quality, translation.adapter, translation.alternatives, translation.flags) == (
+            "pivot",
+            "best",
+            made[2]["en-is"],
+            (),
+            (),
+        )
         assert client.translate(["um"], "fo", "en", fallback=("pivot", "base"))[0].fallback == "base"
         with pytest.raises(NotServed, match="or fallback: base"):
             client.translate("um", "fo", "en")

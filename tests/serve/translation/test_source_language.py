@@ -31,24 +31,24 @@ DE = "Die Regierung hat beschlossen, den Unternehmen Zuschüsse zu gewähren."
     ],
 )  # fmt: skip
 def test_detect(text: str, language: str) -> None:
-    found = detect(text)
-    assert found.language == language
-    assert (found.confidence > 0.5) == (language != "und") and 0 <= found.confidence <= 1
+    detected = detect(text)
+    assert detected.language == language
+    assert (detected.confidence > 0.5) == (language != "und") and 0 <= detected.confidence <= 1
 
 
 def test_detect_among_some() -> None:
     assert detect(IS, ["fo", "en"]).language == "fo"
-    found = detect(IS, ["is", "en", "pt-BR"])
-    assert found.language == "is" and found.confidence > 0.99
+    detected = detect(IS, ["is", "en", "pt-BR"])
+    assert detected.language == "is" and detected.confidence > 0.99
     assert detect("O governo concordou em conceder subsídios às empresas.", ["is", "pt-BR"]).language == "pt-BR"
-    # What the model does not know is found only where there is nothing else.
+    # A language that the model does not know is detected only where there is no other.
     assert detect(IS, ["chr"]) == detect("", ["chr"]) and detect(IS, ["chr"]).confidence == 0
     assert detect(IS, []).language == detect("", ["is"]).language.replace("is", "und") == "und"
 
 
 def test_every_language_has_its_share() -> None:
-    found = ranked(IS)
-    assert found[0].language == "is" and len(found) > 100 and sum(d.confidence for d in found) <= 1.001
+    languages = ranked(IS)
+    assert languages[0].language == "is" and len(languages) > 100 and sum(d.confidence for d in languages) <= 1.001
     assert ranked("12") == []
     assert [label(t) for t in ("pt-BR", "nb", "zh-Hant", "chr", "fil")] == ["pt", "no", "zh", None, "tl"]
 
@@ -70,11 +70,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
     root: Path = tmp_path_factory.mktemp("auto")
     base, registry = light_base(root / "cache"), Registry(root / "registry")
     ids = {pair: publish(registry, light_adapter(root / pair, base, pair)) for pair in ("is-en", "fo-en", "en-is", "chr-fo")}
-    with running(base, registry) as found:
-        yield found, ids
+    with running(base, registry) as service:
+        yield service, ids
 
 
-def asked(service: Running, text: Any, target: str = "en") -> dict[str, Any]:
+def translate(service: Running, text: Any, target: str = "en") -> dict[str, Any]:
     answer = service.translate(text, source="auto", target=target)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -82,7 +82,7 @@ def asked(service: Running, text: Any, target: str = "en") -> dict[str, Any]:
 
 def test_each_text_goes_by_its_own_language(served: Any) -> None:
     service, ids = served
-    answer = asked(service, [IS, FO, EN, IS, "🙂"])
+    answer = translate(service, [IS, FO, EN, IS, "🙂"])
     assert (answer["pair"], answer["adapter"]) == ("is-en", ids["is-en"])
     assert [t.get("pair") for t in answer["translations"]] == ["is-en", "fo-en", None, "is-en", "fo-en"]
     assert [t["detected"]["language"] for t in answer["translations"]] == ["is", "fo", "en", "is", "und"]
@@ -108,7 +108,7 @@ def test_a_stream_goes_by_each_texts_language_in_order(served: Any) -> None:
 def test_mixed_languages_in_one_text_go_by_most_of_it(served: Any) -> None:
     service, ids = served
     text = f"{IS}\n{EN}\n{IS}"
-    answer = asked(service, text)
+    answer = translate(service, text)
     assert answer["pair"] == "is-en"
     out = answer["translations"][0]
     assert out["text"].count(f"<{ids['is-en'][:8]}>") == 3 and out["detected"]["language"] == "is"
@@ -116,15 +116,15 @@ def test_mixed_languages_in_one_text_go_by_most_of_it(served: Any) -> None:
 
 def test_the_only_source_is_taken_for_what_is_too_short_to_tell(served: Any) -> None:
     service, _ = served
-    assert asked(service, "Halló", target="is")["pair"] == "en-is"
+    assert translate(service, "Halló", target="is")["pair"] == "en-is"
     # A source that the model does not know is what is no other.
-    assert asked(service, "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", target="fo")["translations"][0]["pair"] == "chr-fo"
-    assert asked(service, FO, target="fo")["translations"][0]["text"] == FO
+    assert translate(service, "ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ", target="fo")["translations"][0]["pair"] == "chr-fo"
+    assert translate(service, FO, target="fo")["translations"][0]["text"] == FO
 
 
 @pytest.mark.parametrize("path", ["/api/v1/translate", "/api/v1/translate/stream"])
 @pytest.mark.parametrize(
-    ("text", "target", "said"),
+    ("text", "target", "message"),
     [
         (DE, "en", "source: no adapter translates this text's language; found de; valid: fo-en, is-en"),
         ([IS, DE], "en", "text 1: no adapter translates this text's language; found de"),
@@ -132,6 +132,6 @@ def test_the_only_source_is_taken_for_what_is_too_short_to_tell(served: Any) -> 
         (IS, "xx", "target: unknown language code"),
     ],
 )
-def test_what_cannot_be_told_is_refused(served: Any, path: str, text: Any, target: str, said: str) -> None:
+def test_what_cannot_be_told_is_refused(served: Any, path: str, text: Any, target: str, message: str) -> None:
     answer = served[0].http.post(path, json={"source": "auto", "target": target, "text": text})
-    assert said in error(answer, 400) and "Regierung" not in answer.text
+    assert message in error(answer, 400) and "Regierung" not in answer.text
