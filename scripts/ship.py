@@ -40,22 +40,22 @@ def _name(path: str) -> str:
     return path.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def notes_of(card: Card, more: dict[str, str]) -> list[str]:
+def notes_of(card: Card, extra_notes: dict[str, str]) -> list[str]:
     """The licences of base and data. Raises BadInput for a corpus or general file that nothing is known of."""
-    known = {**SOURCES, **more}
+    known = {**SOURCES, **extra_notes}
     base = PACKAGED.get(card.base.id)
     licence, notice = (base.licence, base.notice) if base else (card.base.licence, card.base.notice)
     if not licence:
         raise BadInput("the licence of the base is not known", found=card.base.id, valid=f"one of {', '.join(PACKAGED)}, or a base whose card names it")
-    out = [f"Weights derived from {card.base.id} by training. Licence of the base: {licence}. {notice}."]
+    notes = [f"Weights derived from {card.base.id} by training. Licence of the base: {licence}. {notice}."]
     used = [str(c["name"]) for c in card.data.get("corpora", [])]
     used += [_name(str(s["path"])) for s in card.data.get("general_sources", []) if s.get("used", 1)]
     for name in used:
         if name not in known:
             raise BadInput("nothing is known of the licence of this data", place="the adapter's card", found=name, valid=f"--note {name}=TEXT")
-        if (note := f"Trained on: {known[name]}.") not in out:
-            out.append(note)
-    return out
+        if (note := f"Trained on: {known[name]}.") not in notes:
+            notes.append(note)
+    return notes
 
 
 def _pathless(data: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _decided(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if verdict is None else {k: v for k, v in verdict.items() if k not in ("notes", "reasons")}
 
 
-def ship(adapter: Adapter, scores: Sequence[Path], more: dict[str, str], to: Path) -> Adapter:
+def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], to: Path) -> Adapter:
     """The adapter as it lies in `to`/<pair>/ now, in place of the one that did."""
     size = (adapter.path / WEIGHTS).stat().st_size
     if size > MAX_WEIGHTS:
@@ -80,7 +80,7 @@ def ship(adapter: Adapter, scores: Sequence[Path], more: dict[str, str], to: Pat
     names = {s["name"] for s in kept}
     card = adapter.card.model_copy(
         update={
-            "notes": notes_of(adapter.card, more),
+            "notes": notes_of(adapter.card, extra_notes),
             "data": _pathless(adapter.card.data),
             "scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *kept],
             "verdict": _decided(adapter.card.verdict),
@@ -105,11 +105,11 @@ def main() -> int:
     if bad:
         parser.error(f"--note: found {bad[0]!r}; valid: NAME=TEXT")
     try:
-        made = ship(open_adapter(options.adapter), options.scores, dict(n.split("=", 1) for n in options.note), options.to)
+        shipped = ship(open_adapter(options.adapter), options.scores, dict(n.split("=", 1) for n in options.note), options.to)
     except TellmtError as e:
         print(f"ship: {e}", file=sys.stderr)
         return e.exit_code
-    print(f"{made.path}: {made.card.pair}, adapter {made.id}")
+    print(f"{shipped.path}: {shipped.card.pair}, adapter {shipped.id}")
     return 0
 
 

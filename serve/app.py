@@ -35,7 +35,7 @@ from serve.auth.keys import Keys
 from serve.auth.quota import Quota
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs
-from serve.http.middleware import BodyLimit, Heads, Observe
+from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver
 from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
@@ -49,7 +49,7 @@ NOT_READY = {
     "starting": "the service is still starting",
     "stopping": "the service is stopping",
     "down": "the engine is down",
-    "empty": "no adapter answers: none is live, or what is live cannot be used",
+    "empty": "no adapter can translate: none is live, or the live ones cannot be used",
 }
 METRICS_EXAMPLE = "# HELP tellmt_requests_in_flight Requests being answered now.\n# TYPE tellmt_requests_in_flight gauge\ntellmt_requests_in_flight 1.0\n"
 # The form of a language code or a pair, as errors quote it. Anything else may be a text in the wrong field.
@@ -187,7 +187,7 @@ def create_app(
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Observe, metrics=service.metrics), Middleware(DeepLErrors), Middleware(Heads), gate, Middleware(BodyLimit)],
+        middleware=[Middleware(RequestObserver, metrics=service.metrics), Middleware(DeepLErrors), Middleware(HeadLimit), gate, Middleware(BodyLimit)],
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
     state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)

@@ -133,44 +133,48 @@ _option = partial(click.option, show_default=True)
 
 @click.command(cls=Command)
 @_option("--port", type=click.IntRange(0, 65535), default=DEFAULT.listen.port, help="Port to listen on; 0 takes any that is free.")
-@_option("--host", default=DEFAULT.listen.host, help="Address to listen on. Other than this machine's own it wants API keys: tellmt keys add.")
-@_option("--engine", default=DEFAULT.engine.name, help="vllm, ct2, openai, or auto: vllm where there is a GPU.")
-@click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. Its key, if it wants one, is read from TELLMT_ENGINE_KEY.")
-@click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: where LOCAL lies on that server.")
+@_option("--host", default=DEFAULT.listen.host, help="Address to listen on. Any other than this machine's own needs API keys: tellmt keys add.")
+@_option("--engine", default=DEFAULT.engine.name, help="vllm, ct2, openai, or auto: vllm where there is a GPU, else ct2.")
+@click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. If it needs a key, TELLMT_ENGINE_KEY has it.")
+@click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: the path REMOTE that the directory LOCAL has on that server.")
 @click.option("--base", default=None, help="Base model. Default: the one the live adapters were trained on.")
 @click.option("--registry", default=None, help="Registry to follow: a directory, or the URL of an object store. Default: TELLMT_REGISTRY.")
 @_option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads of the engine; 0 takes all.")
-@_option("--max-adapters", type=click.IntRange(1, 256), default=DEFAULT.limits.adapters - 1, help="Pairs loaded at once; of more, those asked for.")
+@_option(
+    "--max-adapters",
+    type=click.IntRange(1, 256),
+    default=DEFAULT.limits.adapters - 1,
+    help="Pairs loaded at once; further pairs are loaded when clients ask for them.",
+)
 @_option("--max-rank", type=click.IntRange(1, 256), default=DEFAULT.limits.rank, help="Largest LoRA rank.")
 @_option("--max-chars", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.characters, help="Characters of text in one request.")
-@_option("--max-waiting", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.waiting, help="Segments that may wait, over all requests.")
-@_option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=DEFAULT.limits.timeout, help="Seconds for one request, at most.")
+@_option("--max-waiting", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.waiting, help="Segments that may wait, of all requests together.")
+@_option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=DEFAULT.limits.timeout, help="Longest time of a request, in seconds.")
 @_option("--cache-mb", type=click.IntRange(0, 1 << 20), default=DEFAULT.limits.cache >> 20, help="MiB of translations kept in memory; 0 keeps none.")
-@_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways in which a flagged segment is tried again; 0: none.")
-@_option("--fallback", default="none", help="Where a pair has no adapter: pivot (through English), base, pivot,base, or none.")
-@_option("--quota-storage", default=DEFAULT.quota_storage, help="Where the quotas of keys are counted: redis://HOST is shared by replicas.")
-@click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Keep corrected translations in this file, as JSON lines.")
-@click.option("--compare-base", is_flag=True, help="Let callers ask for the bare base's translation beside an adapter's.")
-@click.option("--monitor", is_flag=True, help="Run the canary sets of TELLMT_MONITOR at every deploy and on a schedule, and keep what came of it there.")
+@_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways to translate a flagged segment again; 0: none.")
+@_option("--fallback", default="none", help="For pairs without an adapter: pivot (through English), base, pivot,base, or none.")
+@_option("--quota-storage", default=DEFAULT.quota_storage, help="Storage that counts the quotas of keys; replicas share redis://HOST.")
+@click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Append users' corrections to this file, as JSON lines.")
+@click.option("--compare-base", is_flag=True, help="Let clients ask for the bare base's translation beside an adapter's.")
+@click.option("--monitor", is_flag=True, help="Run the canary sets of TELLMT_MONITOR at every deploy and on a schedule, and keep their history there.")
 @_option(
     "--canary-minutes",
     type=click.IntRange(0, 100_000),
     default=round(DEFAULT.monitor.every / 60),
-    help="Minutes between two runs of a set; 0: at deploys alone.",
+    help="Minutes between two runs of a canary set; 0: at deploys only.",
 )
-@click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the version before when a canary run finds what is live to be worse.")
-@click.option("--alarm-webhook", default="", metavar="URL", help="POST each alarm there as JSON when it begins and when it is over.")
-@_option("--drain", type=click.FloatRange(0, 3600), default=DEFAULT.listen.drain, help="Seconds in which accepted requests end after SIGTERM.")
-@_option("--grace", type=click.FloatRange(0, 600), default=DEFAULT.listen.grace, help="Of these, seconds in which new ones are still taken.")
-@_option("--log-format", type=click.Choice(get_args(LogFormat)), default=DEFAULT.log.format, help="Lines of the log: text, or json.")
-@_option("--log-level", type=click.Choice(get_args(LogLevel)), default=DEFAULT.log.level, help="The least severe records in the log.")
+@click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the previous version when a canary run finds the live one to be worse.")
+@click.option("--alarm-webhook", default="", metavar="URL", help="POST each alarm to this URL as JSON when it begins and when it is over.")
+@_option("--drain", type=click.FloatRange(0, 3600), default=DEFAULT.listen.drain, help="Seconds after SIGTERM in which accepted requests are answered.")
+@_option("--grace", type=click.FloatRange(0, 600), default=DEFAULT.listen.grace, help="Seconds of these in which new requests are still accepted.")
+@_option("--log-format", type=click.Choice(get_args(LogFormat)), default=DEFAULT.log.format, help="Format of the log's lines: text or json.")
+@_option("--log-level", type=click.Choice(get_args(LogLevel)), default=DEFAULT.log.level, help="Least severe records that are logged.")
 @NO_SHIPPED
 def serve(**options: Any) -> int:
     """Serve the live adapters of the registry over HTTP.
 
-    Follows the registry while it runs: what is published goes live without a restart. Pairs without a live version there are answered by
-    the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
-    LibreTranslate's clients find /translate and /languages.
+    The service follows the registry: a published version goes live without a restart. The adapters that come with tellmt answer for pairs without a
+    live version, if they are for the base that runs. The page is at /, the API at /api/v1; LibreTranslate's clients use /translate and /languages.
     """
     config = config_of(options)
     engine = choose_engine(config.engine.name)

@@ -32,12 +32,12 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | N
     from train.distributed import world
     from train.plot import PLOT
     from train.run import run
-    from train.trackers import check
+    from train.trackers import require_installed
 
     recipe = read_recipe(recipe_path)
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
-    check(recipe.train.report_to)
+    require_installed(recipe.train.report_to)
     if dry_run:
         from train.estimate import estimate
 
@@ -52,20 +52,21 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | N
     adapter = open_adapter(out)
     if reused:
         say(f"unchanged, reused: {out}")
-    t = card.training
+    training = card.training
+    speed = training["tokens"] / max(1e-9, training["seconds"])
     rows = [
         ["pair", card.pair],
         ["adapter", adapter.short],
         ["base", card.base.id],
-        ["steps", f"{t['steps']:,}"],
-        ["tokens", f"{t['tokens']:,}"],
-        ["final loss", f"{t['final_loss']:.3f}"],
-        ["seconds", f"{t['seconds']:,.0f} ({t['tokens'] / max(1e-9, t['seconds']):,.0f} tokens/s, {t['dtype']}, {t['device']})"],
+        ["steps", f"{training['steps']:,}"],
+        ["tokens", f"{training['tokens']:,}"],
+        ["final loss", f"{training['final_loss']:.3f}"],
+        ["seconds", f"{training['seconds']:,.0f} ({speed:,.0f} tokens/s, {training['dtype']}, {training['device']})"],
         ["written to", str(out)],
     ]
-    if looks := t.get("dev"):
-        kept = "which was kept" if looks["kept_step"] else "which was lost"
-        rows.insert(-1, ["dev chrF2", f"{looks['best_chrf']:.2f} after step {looks['best_step']:,}, {kept} ({looks['signature']})"])
+    if validation := training.get("dev"):
+        outcome = "which was kept" if validation["kept_step"] else "which was lost"
+        rows.insert(-1, ["dev chrF2", f"{validation['best_chrf']:.2f} after step {validation['best_step']:,}, {outcome} ({validation['signature']})"])
     picture = out.with_name(out.name + ".run") / PLOT
     plot = str(picture) if picture.exists() else None
     if plot:
@@ -74,15 +75,16 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | N
     emit(result, lambda: table("", ["", ""], rows))
 
 
-def _estimated(e: dict[str, Any], looks: bool) -> Any:
+def _estimated(figures: dict[str, Any], validates: bool) -> Any:
+    extra = "; validation on the dev split comes on top" if validates else ""
     rows = [
-        ["examples", f"{e['examples']:,} x {e['epochs']:,} epoch(s)"],
-        ["tokens", f"{e['tokens']:,}, {e['task_tokens'] / e['tokens']:.0%} of them task data"],
-        ["steps", f"{e['steps']:,}, in about {e['micro_batches']:,} micro-batches with {e['padding']:.0%} padding"],
-        ["speed", f"{e['tokens_per_second']:,.0f} tokens/s in {e['dtype']} on {e['device']}{', compiled' if e['compiled'] else ''}"],
-        ["time", f"{clock(e['seconds'])}, and {clock(e['seconds_to_start'])} before the first step{'; looks at the dev split come on top' if looks else ''}"],
-        ["memory", f"{e['memory'] / 2**30:.1f} GiB"],
-        ["disk", f"{e['disk'] / 2**20:,.0f} MiB while it runs"],
+        ["examples", f"{figures['examples']:,} x {figures['epochs']:,} epoch(s)"],
+        ["tokens", f"{figures['tokens']:,}, {figures['task_tokens'] / figures['tokens']:.0%} of them task data"],
+        ["steps", f"{figures['steps']:,}, in about {figures['micro_batches']:,} micro-batches with {figures['padding']:.0%} padding"],
+        ["speed", f"{figures['tokens_per_second']:,.0f} tokens/s in {figures['dtype']} on {figures['device']}{', compiled' if figures['compiled'] else ''}"],
+        ["time", f"{clock(figures['seconds'])}, and {clock(figures['seconds_to_start'])} before the first step{extra}"],
+        ["memory", f"{figures['memory'] / 2**30:.1f} GiB"],
+        ["disk", f"{figures['disk'] / 2**20:,.0f} MiB while it runs"],
     ]
     return table("would take", ["", ""], rows)
 
@@ -106,6 +108,6 @@ def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path
     rows = segment_losses(adapter, list(opened.pairs(split)))
     write_jsonl(out, rows)
     tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
-    shown = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]
+    table_rows = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]
     result = {"segments": len(rows), "tokens": tokens, "nats_per_token": nats / tokens, "path": str(out)}
-    emit(result, lambda: table(f"{corpus}, split {split}", ["", ""], shown))
+    emit(result, lambda: table(f"{corpus}, split {split}", ["", ""], table_rows))

@@ -33,14 +33,14 @@ class LoraOptions(BaseModel):
 
     @field_validator("rank", mode="before")
     @classmethod
-    def _held(cls, value: Any) -> Any:
+    def _vllm_rank(cls, value: Any) -> Any:
         if isinstance(value, bool) or value not in RANKS:
             raise ValueError(f"vLLM holds adapters in buffers of these ranks only: {', '.join(map(str, RANKS))}")
         return value
 
     @field_validator("target_modules", mode="before")
     @classmethod
-    def _linear(cls, value: Any) -> Any:
+    def _linear_layers(cls, value: Any) -> Any:
         return linear_targets(value)
 
 
@@ -49,7 +49,7 @@ class TrainOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Passes over the mixed data; the order is shuffled anew for each pass after the first.
+    # How often training goes through the mixed data; each epoch after the first has a new order.
     epochs: int = Field(default=1, ge=1, le=1000)
     learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -82,21 +82,21 @@ class TrainOptions(BaseModel):
 
     @field_validator("report_to", mode="before")
     @classmethod
-    def _several(cls, value: Any) -> Any:
+    def _tracker_list(cls, value: Any) -> Any:
         if not isinstance(value, list | str) or any(v not in TRACKERS for v in ([value] if isinstance(value, str) else value)):
             raise ValueError(f"valid: one of {', '.join(TRACKERS)}, or a list of them")
         return [value] if isinstance(value, str) else sorted(set(value))
 
     @field_validator("micro_tokens", mode="before")
     @classmethod
-    def _pass(cls, value: Any) -> Any:
+    def _micro_token_limit(cls, value: Any) -> Any:
         if value != "auto" and not (type(value) is int and 64 <= value <= 4_000_000):
             raise ValueError("valid: auto, or a whole number from 64 to 4,000,000")
         return value
 
     @field_validator("learning_rate", "max_grad_norm", "weight_decay", mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
+    def _not_boolean(cls, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("not a number")
         return value
@@ -115,7 +115,7 @@ class DevOptions(BaseModel):
     segments: int = Field(default=100, ge=1, le=100_000)
 
     @model_validator(mode="after")
-    def _looks(self) -> Self:
+    def _patience_needs_validation(self) -> Self:
         if self.patience and not self.every:
             raise ValueError("patience counts validations, and every = 0 makes none; valid: every = 1 or more")
         return self

@@ -56,12 +56,12 @@ def read_inputs(mixed: Path) -> Inputs:
 # Options that decide how a run goes and not what adapter it makes.
 _NOT_IN_IDENTITY = ("save_steps", "threads", "compile", "report_to")
 # Keys of later versions are part of the identity only where they are used, so that runs of earlier versions keep theirs.
-_LATER = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
+_LATER_KEYS = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
 
 
 def _identity_options(options: BaseModel) -> dict[str, Any]:
     fields = type(options).model_fields
-    return {k: v for k, v in options.model_dump().items() if k not in _NOT_IN_IDENTITY and (k not in _LATER or v != fields[k].default)}
+    return {k: v for k, v in options.model_dump().items() if k not in _NOT_IN_IDENTITY and (k not in _LATER_KEYS or v != fields[k].default)}
 
 
 def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str, Any]:

@@ -43,10 +43,10 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     transformers.utils.logging.disable_progress_bar()
     quantisation_options: dict[str, Any] = {}
     if quantisation == "nf4":
-        bits = transformers.BitsAndBytesConfig(
+        quantisation_config = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )
-        quantisation_options = {"quantization_config": bits, "device_map": {"": device}}
+        quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
         model = loader.from_pretrained(
             base.path,

@@ -69,10 +69,10 @@ class MasterWeights:
     def restore(self, tensors: dict[str, Any], steps: int) -> None:
         import torch
 
-        for n, m in self.masters.items():
-            m.copy_(tensors[f"master:{n}"])
-            state = {"step": torch.tensor(float(steps), device=m.device)}
+        for name, master in self.masters.items():
+            master.copy_(tensors[f"master:{name}"])
+            state = {"step": torch.tensor(float(steps), device=master.device)}
             for key in ("exp_avg", "exp_avg_sq"):
-                state[key] = tensors[f"{key}:{n}"].to(m.device).clone()
-            self.adamw.state[m] = state
+                state[key] = tensors[f"{key}:{name}"].to(master.device).clone()
+            self.adamw.state[master] = state
         self.update_model()

@@ -33,9 +33,9 @@ class Step:
     task_tokens: int
 
 
-def epoch_order(n: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
+def epoch_order(count: int, epoch: int, seed: int, reshuffle: bool) -> list[int]:
     """The mixed order for the first epoch and a new shuffle for each later one; the mixed order for all where it was chosen on purpose."""
-    order = list(range(n))
+    order = list(range(count))
     if epoch and reshuffle:
         random.Random(f"order:{seed}:{epoch}").shuffle(order)
     return order
@@ -49,34 +49,34 @@ def micro_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> 
     order = sorted(indices, key=lambda i: (len(data[i].ids), i))
     lengths = [len(data[i].ids) for i in order]
     # The least cost of the first n examples, and where their last micro-batch begins.
-    cost, begins = [0], [0]
+    cost, starts = [0], [0]
     for end in range(1, len(order) + 1):
         longest = lengths[end - 1]
         first = max(0, end - max(1, limit // longest), end - WINDOW)
         best = min(range(first, end), key=lambda start: cost[start] + (end - start) * longest)
         cost.append(cost[best] + (end - best) * longest + PASS)
-        begins.append(best)
+        starts.append(best)
     batches = []
     end = len(order)
     while end:
-        batches.append(order[begins[end] : end])
-        end = begins[end]
+        batches.append(order[starts[end] : end])
+        end = starts[end]
     return batches[::-1]
 
 
 def packed_batches(indices: list[int], data: Sequence[Tokenised], limit: int) -> list[list[int]]:
     """Pack examples into rows of at most `limit` tokens each: the longest first, each into the first row with room for it."""
     rows: list[list[int]] = []
-    room: list[int] = []
+    free_tokens: list[int] = []
     for i in sorted(indices, key=lambda i: (-len(data[i].ids), i)):
         length = len(data[i].ids)
-        place = next((r for r, free in enumerate(room) if free >= length), None)
-        if place is None:
+        row = next((r for r, free in enumerate(free_tokens) if free >= length), None)
+        if row is None:
             rows.append([i])
-            room.append(limit - length)
+            free_tokens.append(limit - length)
         else:
-            rows[place].append(i)
-            room[place] -= length
+            rows[row].append(i)
+            free_tokens[row] -= length
     return rows
 
 
@@ -111,10 +111,10 @@ def learning_rate(step: int, total: int, options: TrainOptions) -> float:
     """The rate of step 0 to total - 1: linear warm-up, then the schedule down to a tenth (cosine) or to zero (linear)."""
     import math
 
-    warm = int(total * options.warmup)
-    if step < warm:
-        return options.learning_rate * (step + 1) / (warm + 1)
-    done = (step - warm) / max(1, total - warm)
+    warmup_steps = int(total * options.warmup)
+    if step < warmup_steps:
+        return options.learning_rate * (step + 1) / (warmup_steps + 1)
+    progress = (step - warmup_steps) / max(1, total - warmup_steps)
     if options.schedule == "cosine":
-        return options.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
-    return options.learning_rate * (1 - done) if options.schedule == "linear" else options.learning_rate
+        return options.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return options.learning_rate * (1 - progress) if options.schedule == "linear" else options.learning_rate

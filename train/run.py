@@ -33,22 +33,22 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
         need(module, "train")
     inputs = read_inputs(mixed)
     split = open_dev_split(dev, recipe, inputs.mix["pair"])
-    who = identity(recipe, inputs, split.sha256 if split else None)
+    run_identity = identity(recipe, inputs, split.sha256 if split else None)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):
         raise AdapterError("this directory exists and is not an adapter", place=str(out), valid="a new directory with -o")
     run_dir = out.with_name(out.name + ".run")
-    about = Status(state="running", total=0, pair=inputs.mix["pair"], base=inputs.base.id, started=now())
-    known = (out / CARD).exists() and not force and read_card(out).training.get("key") == key_of(who)
-    if processes.broadcast(known):
+    status = Status(state="running", total=0, pair=inputs.mix["pair"], base=inputs.base.id, started=now())
+    reusable = (out / CARD).exists() and not force and read_card(out).training.get("key") == key_of(run_identity)
+    if processes.broadcast(reusable):
         card = read_card(out)
         if processes.first:
-            finish_killed_run(out, run_dir, who, about.model_copy(update={"total": card.training["steps"]}))
+            finish_killed_run(out, run_dir, run_identity, status.model_copy(update={"total": card.training["steps"]}))
         return card, True
 
     processes.threads(recipe.train.threads)
     plan = make_plan(inputs.data, recipe.train, recipe.seed, reshuffle=inputs.mix.get("order", "shuffled") == "shuffled")
-    about = about.model_copy(update={"total": len(plan)})
-    with run_session(out, run_dir, who, about, restart, force) if processes.first else nullcontext():
+    status = status.model_copy(update={"total": len(plan)})
+    with run_session(out, run_dir, run_identity, status, restart, force) if processes.first else nullcontext():
         processes.say(
             f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
             f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
@@ -56,7 +56,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
         trained = train(inputs, recipe, plan, run_dir, processes, split)
         if processes.first:
             with report_full_disk(out):
-                write_adapter(out, inputs, recipe, trained, key_of(who))
+                write_adapter(out, inputs, recipe, trained, key_of(run_identity))
     card = processes.broadcast(read_card(out) if processes.first else None)
     processes.close()
     return card, False

@@ -20,7 +20,7 @@ from train.output_layer import SampledVocabulary
 from train.plan import PASS, Step, micro_batches, packed_batches
 
 # What the processor's allocator says in a RuntimeError of no class of its own.
-_CPU_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "cannot allocate memory")
+_CPU_MEMORY_ERRORS = ("can't allocate memory", "not enough memory", "bad_alloc", "bad allocation", "cannot allocate memory")
 # Tokens in a micro-batch for `micro_tokens = "auto"`: the smallest that costs no speed. On two cores 192 tokens take 135 MB less than 427 and are as
 # fast, 128 are a fifth slower (docs/results/train-speed.md); a GPU is slow with small matrix products.
 MICRO, MICRO_CUDA = 192, 2048
@@ -33,7 +33,7 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _CPU_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _CPU_MEMORY_ERRORS)
 
 
 class Stepper:
@@ -129,9 +129,9 @@ class Stepper:
                 if not out_of_memory(e) or self.processes.sharded:
                     raise
                 failed = 1
-            seen = signals or []
-            facts = torch.stack([total, *(total.new_tensor(float(n)) for n in (failed, seen[:1] == [2], seen[:1] == [15]))])
-            loss_sum, failures, interrupted, terminated = self.processes.all_reduce(facts).tolist()
+            received = signals or []
+            sums = torch.stack([total, *(total.new_tensor(float(n)) for n in (failed, received[:1] == [2], received[:1] == [15]))])
+            loss_sum, failures, interrupted, terminated = self.processes.all_reduce(sums).tolist()
             if not failures:
                 break
             self._halve(step)

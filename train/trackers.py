@@ -24,7 +24,7 @@ IDS = "trackers.json"
 _LOGGED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "dev_chrf")
 
 
-def check(names: Sequence[str]) -> None:
+def require_installed(names: Sequence[str]) -> None:
     """Raises MissingExtra when a tracker that the recipe asks for is not installed."""
     for name in names:
         if not installed(name):
@@ -37,9 +37,9 @@ class Trackers:
     """The open trackers of one run, which continue after step `first`. Raises TellmtError when one cannot be opened."""
 
     def __init__(self, run_dir: Path, recipe: Recipe, title: str, first: int):
-        self._open: dict[str, Any] = {}
+        self._trackers: dict[str, Any] = {}
         names = recipe.train.report_to
-        check(names)
+        require_installed(names)
         if not names:
             return
         import torch
@@ -50,7 +50,7 @@ class Trackers:
         ids = _ids(run_dir) if first else {}
         for name in names:
             try:
-                self._open[name] = tracker = _tracker(name, run_dir, title, first, ids)
+                self._trackers[name] = tracker = _tracker(name, run_dir, title, first, ids)
                 tracker.start()
                 if name == "mlflow":
                     ids[name] = tracker.tracker.info.run_id
@@ -63,20 +63,20 @@ class Trackers:
 
     def log(self, row: dict[str, Any]) -> None:
         values = {k: row[k] for k in _LOGGED if row.get(k) is not None}
-        for name, tracker in list(self._open.items()):
+        for name, tracker in list(self._trackers.items()):
             try:
                 tracker.log(values, step=row["step"])
             except Exception as e:  # a full disk or a lost server must not cost the run
                 say(f"warning: {name} is left out from step {row['step']:,} on ({_first_line(e)})")
-                del self._open[name]
+                del self._trackers[name]
 
     def close(self) -> None:
-        for name, tracker in self._open.items():
+        for name, tracker in self._trackers.items():
             try:
                 tracker.finish()
             except Exception as e:  # the run is over either way
                 say(f"warning: {name} could not be closed ({_first_line(e)})")
-        self._open.clear()
+        self._trackers.clear()
 
 
 def _tracker(name: str, run_dir: Path, title: str, first: int, ids: dict[str, str]) -> Any:

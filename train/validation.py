@@ -118,13 +118,13 @@ class _GreedyEngine:
         # Padding on the left, so that every row goes on at the same column.
         ids = torch.tensor([[self.pad] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=self.device)
-        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
         generated: list[list[int]] = [[] for _ in prompts]
         rows, cache = list(range(len(prompts))), None
         while True:
             if self.signals:
                 raise _Interrupted
-            output = decoder(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
+            output = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             logits = head(output.last_hidden_state[:, -1]).float()
             if softcap:
@@ -146,12 +146,12 @@ class _GreedyEngine:
             if not unfinished:
                 return generated
             if len(unfinished) < len(rows):
-                unfinished_rows = torch.tensor(unfinished, device=self.device)
-                cache.batch_select_indices(unfinished_rows)
-                next_tokens, mask, places, rows = next_tokens[unfinished_rows], mask[unfinished_rows], places[unfinished_rows], [rows[n] for n in unfinished]
+                kept = torch.tensor(unfinished, device=self.device)
+                cache.batch_select_indices(kept)
+                next_tokens, mask, positions, rows = next_tokens[kept], mask[kept], positions[kept], [rows[n] for n in unfinished]
             ids = next_tokens[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
-            places = places[:, -1:] + 1
+            positions = positions[:, -1:] + 1
 
 
 class Validator:

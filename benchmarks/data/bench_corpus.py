@@ -22,12 +22,12 @@ SYLLABLES = [a + b for a in "bdfghjklmnprstv" for b in "aeiou"]
 
 
 def name(i: int) -> str:
-    out = ""
+    syllables = ""
     while True:
         i, rest = divmod(i, len(SYLLABLES))
-        out += SYLLABLES[rest]
+        syllables += SYLLABLES[rest]
         if not i:
-            return out.capitalize()
+            return syllables.capitalize()
 
 
 def generate(path: Path, units: int, kind: str) -> None:
@@ -51,13 +51,13 @@ def generate(path: Path, units: int, kind: str) -> None:
 
 def together(pid: int) -> int:
     """KiB that the process and its children hold now, pages that they share counted once each (PSS)."""
-    found = 0
+    kilobytes = 0
     for task in [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]:
         try:
-            found += next(int(line.split()[1]) for line in Path(f"/proc/{task}/smaps_rollup").read_text().split("\n") if line.startswith("Pss:"))
+            kilobytes += next(int(line.split()[1]) for line in Path(f"/proc/{task}/smaps_rollup").read_text().split("\n") if line.startswith("Pss:"))
         except (OSError, StopIteration):
             continue
-    return found
+    return kilobytes
 
 
 def main() -> None:
@@ -67,33 +67,33 @@ def main() -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--off", nargs="*", default=[])
     parser.add_argument("--at", type=Path, help="Where to put the files.")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.at) as at:
-        path = Path(at) / f"m.{asked.format}"
-        generate(path, asked.units, asked.format)
-        jobs = ["--jobs", str(asked.jobs)] if asked.jobs else []
-        off = [x for rule in asked.off for x in ("--off", rule)]
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.at) as at:
+        path = Path(at) / f"m.{options.format}"
+        generate(path, options.units, options.format)
+        jobs = ["--jobs", str(options.jobs)] if options.jobs else []
+        off = [x for rule in options.off for x in ("--off", rule)]
         command = [sys.executable, "-m", "tellmt", "corpus", "build", str(path), "--pair", "is-en", "-o", str(Path(at) / "c"), "--json", *jobs, *off]
         begun, most = time.monotonic(), 0
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=at) as run:
             while run.poll() is None:
                 most = max(most, together(run.pid))
                 time.sleep(0.5)
-            out = run.stdout.read() if run.stdout else ""
+            stdout = run.stdout.read() if run.stdout else ""
         seconds = time.monotonic() - begun
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        report = json.loads(out)
+        report = json.loads(stdout)
         print(
             json.dumps(
                 {
-                    "units": asked.units,
-                    "format": asked.format,
+                    "units": options.units,
+                    "format": options.format,
                     "mb": round(path.stat().st_size / 1e6),
                     "seconds": round(seconds, 1),
                     "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
                     "cores": len(os.sched_getaffinity(0)),
-                    "jobs": asked.jobs,
-                    "off": asked.off,
+                    "jobs": options.jobs,
+                    "off": options.off,
                     "peak_mib_one_process": round(used.ru_maxrss / 1024),
                     "peak_mib_together": round(most / 1024),
                     "kept": report["kept"],

@@ -46,14 +46,14 @@ class Sentences:
 
 
 def make(folder: Path, task: int, general: int) -> None:
-    one, other = Sentences(1, "bdfghklmnprstvð"), Sentences(2, "bcdfghklmnprstw")
+    source, target = Sentences(1, "bdfghklmnprstvð"), Sentences(2, "bcdfghklmnprstw")
     with (folder / "corpus.tsv").open("w", encoding="utf-8") as f:
         f.write("document\tis\ten\n")
         for i in range(task):
-            f.write(f"d{i // 20}\t{one(6, 20)}\t{other(6, 20)}\n")
+            f.write(f"d{i // 20}\t{source(6, 20)}\t{target(6, 20)}\n")
     with (folder / "general.jsonl").open("w", encoding="utf-8") as f:
         for i in range(general):
-            f.write(json.dumps({"task": f"t{i % 300}", "prompt": f"{other(4, 12)}\n{other(6, 24)}", "completion": other(2, 20)}) + "\n")
+            f.write(json.dumps({"task": f"t{i % 300}", "prompt": f"{target(4, 12)}\n{target(6, 24)}", "completion": target(2, 20)}) + "\n")
     subprocess.run([*TELLMT, "corpus", "build", folder / "corpus.tsv", "--pair", "is-en", "-o", folder / "corpus"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -77,16 +77,16 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=1_000_000, help="task and general examples together, at least")
     parser.add_argument("--order", default="shuffled")
     parser.add_argument("--keep", type=Path, help="make the data here, or use what is here already")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.keep or Path(scratch)
+        folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "corpus" / "corpus.json").exists():
             print("making the data", file=sys.stderr)
-            make(folder, asked.task, asked.examples - asked.task + asked.examples // 10)
+            make(folder, options.task, options.examples - options.task + options.examples // 10)
         pairs = json.loads((folder / "corpus" / "corpus.json").read_text())["splits"]["train"]["pairs"]
-        wanted = general_tokens(folder, asked.base, asked.examples - pairs)
-        (folder / "recipe.toml").write_text(f'pair = "is-en"\nbase = "{asked.base}"\n[mix]\ngeneral_tokens = {wanted}\norder = "{asked.order}"\n')
+        budget = general_tokens(folder, options.base, options.examples - pairs)
+        (folder / "recipe.toml").write_text(f'pair = "is-en"\nbase = "{options.base}"\n[mix]\ngeneral_tokens = {budget}\norder = "{options.order}"\n')
         command = ["mix", "--recipe", "recipe.toml", "--corpus", "corpus", "--general", "general.jsonl", "--force", "-o", "mixed", "--json"]
         start = time.monotonic()
         # wait4 gives the time and memory of this one child.
@@ -100,7 +100,7 @@ def main() -> int:
         examples = sum(c["examples"] for c in counts.values())
         size = (folder / "mixed" / "mixed.jsonl").stat().st_size
         unit = 1 if sys.platform == "darwin" else 1024
-        told = {
+        figures = {
             "examples": examples,
             "task": counts["task"]["examples"],
             "tokens": sum(c["tokens"] for c in counts.values()),
@@ -108,13 +108,13 @@ def main() -> int:
             "seconds": round(seconds, 1),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
             "peak_mib": round(used.ru_maxrss * unit / 2**20),
-            "base": asked.base,
-            "order": asked.order,
+            "base": options.base,
+            "order": options.order,
             "cores": os.cpu_count(),
             "load": round(os.getloadavg()[0], 1),
         }
-        print(json.dumps(told))
-        return 0 if examples >= asked.examples else 1
+        print(json.dumps(figures))
+        return 0 if examples >= options.examples else 1
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ def rows(like: Path | None, items: int, width: int, noise: float, seed: int) -> 
     else:
         real = np.load(like)
     real = real / np.linalg.norm(real, axis=1, keepdims=True)
-    out = real[np.arange(items) % len(real)]
-    some = real[draw.choice(len(real), min(500, len(real)), replace=False)]
-    apart = float(np.median(np.linalg.norm(some[:, None] - some[None], axis=2)))
-    out = out + draw.normal(size=out.shape).astype(np.float32) * (noise * apart / np.sqrt(out.shape[1]))
-    return (out / np.linalg.norm(out, axis=1, keepdims=True)).astype(np.float32)
+    vectors = real[np.arange(items) % len(real)]
+    sample = real[draw.choice(len(real), min(500, len(real)), replace=False)]
+    apart = float(np.median(np.linalg.norm(sample[:, None] - sample[None], axis=2)))
+    vectors = vectors + draw.normal(size=vectors.shape).astype(np.float32) * (noise * apart / np.sqrt(vectors.shape[1]))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def main() -> None:
@@ -54,15 +54,15 @@ def main() -> None:
     for k in args.k:
         wall, cpu = time.perf_counter(), time.process_time()
         with one_thread():
-            found = cluster(x, clusters, args.seed)
+            clusters_of = cluster(x, clusters, args.seed)
             middle = time.process_time()
             cover = Cover(x)
-            first = list(itertools.islice(centre_order(found), len(found.sizes)))
+            first = list(itertools.islice(centre_order(clusters_of), len(clusters_of.sizes)))
             cover.add(first)
             chosen = first + list(itertools.islice(greedy_order(x, cover), k - len(first)))
             last = Cover(x)
             last.add(chosen)
-        done = {"items": len(x), "width": x.shape[1], "clusters": len(found.sizes), "k": len(set(chosen)), "like": bool(args.like), "seed": args.seed}
+        done = {"items": len(x), "width": x.shape[1], "clusters": len(clusters_of.sizes), "k": len(set(chosen)), "like": bool(args.like), "seed": args.seed}
         took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "kmeans_cpu_s": middle - cpu}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(json.dumps({**done, **{n: round(s, 1) for n, s in took.items()}, "radius": round(last.radius(), 4), "peak_mib": peak}), flush=True)

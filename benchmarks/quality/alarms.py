@@ -21,11 +21,11 @@ from eval.scoring.testset import from_corpus
 from tell.corpus.directory import open_corpus
 
 
-def made(canary: CanarySet, spoilt: float, more: float, noise: float, draw: random.Random) -> CanaryTranslations:
+def made(canary: CanarySet, spoilt: float, extra: float, noise: float, draw: random.Random) -> CanaryTranslations:
     texts = []
     for segment in canary.segments:
-        own = random.Random(segment.source)
-        words = ["xqz" if own.random() < spoilt + more else w for w in segment.reference.split(" ")]
+        segment_draw = random.Random(segment.source)
+        words = ["xqz" if segment_draw.random() < spoilt + extra else w for w in segment.reference.split(" ")]
         if draw.random() < noise:
             words[draw.randrange(len(words))] = "qzx"
         texts.append(" ".join(words))
@@ -46,19 +46,19 @@ def main() -> None:
     draw, rules = random.Random(1), Rules(drop=options.drop)
     print(f"{len(canary.segments)} segments, noise in {options.noise:.0%} of them, alpha {rules.alpha}, drop {rules.drop}, {options.runs} runs each")
     print("| words spoilt more | chrF2 lost, mean | found by one run | by a second too |\n|---|---|---|---|")
-    for more in options.worse:
-        found, twice, lost = 0, 0, 0.0
+    for extra in options.worse:
+        alarms, twice, lost = 0, 0, 0.0
         for _ in range(options.runs):
             # A baseline of its own for each: one that is lucky would stand for all.
             first = made(canary, options.spoilt, 0.0, options.noise, draw)
             scored = judge(canary, first, None, Rules(drop=1000)).scores
             baseline = Run("x", "v", "base", canary.sha256, "scored", scores=scored), Outputs(first.texts, [False] * len(canary.hard))
-            one = judge(canary, made(canary, options.spoilt, more, options.noise, draw), baseline, rules)
-            lost -= (one.delta or 0.0) / options.runs
-            if one.findings:
-                found += 1
-                twice += bool(judge(canary, made(canary, options.spoilt, more, options.noise, draw), baseline, rules).findings)
-        print(f"| {more:.1%} | {lost:.2f} | {found} of {options.runs} | {twice} of {options.runs} |", flush=True)
+            judgement = judge(canary, made(canary, options.spoilt, extra, options.noise, draw), baseline, rules)
+            lost -= (judgement.delta or 0.0) / options.runs
+            if judgement.findings:
+                alarms += 1
+                twice += bool(judge(canary, made(canary, options.spoilt, extra, options.noise, draw), baseline, rules).findings)
+        print(f"| {extra:.1%} | {lost:.2f} | {alarms} of {options.runs} | {twice} of {options.runs} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,16 +40,16 @@ def sampling_of(text: str, seed: int) -> Sampling:
 
 
 def read_draws(path: Path) -> Draws:
-    out: Draws = {}
+    draws: Draws = {}
     for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
         # The last line of a run that was killed may be half of one.
         if line.endswith("}"):
             row = json.loads(line)
-            out.setdefault((row["sampling"], row["number"]), {})[row["segment"]] = row
-    return out
+            draws.setdefault((row["sampling"], row["number"]), {})[row["segment"]] = row
+    return draws
 
 
-async def draw(pair: str, engine_name: str, threads: int, test: TestSet, wanted: Sequence[tuple[str, int]], path: Path, seconds: float) -> bool:
+async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: Sequence[tuple[str, int]], path: Path, seconds: float) -> bool:
     """Add what is missing; whether all is there now."""
     from tell.adapter.shipped import shipped_adapters
     from tell.model.base import find_base
@@ -71,7 +71,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, wanted:
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, context)
         limit = segment_limit(translator)
         assert all(len(tokens.encode(s)) <= limit for s in test.sources), "a segment is too long to be translated whole"
-        for sampling, number in wanted:
+        for sampling, number in keys:
             have = read_draws(path).get((sampling, number), {})
             missing = [i for i in range(len(test.sources)) if i not in have]
             for at in range(0, len(missing), 64):
@@ -80,12 +80,12 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, wanted:
                 batch = missing[at : at + 64]
                 drawn = None if sampling == "greedy" else sampling_of(sampling, number)
                 began = time.monotonic()
-                made = await translator.translate([test.sources[i] for i in batch], drawn)
+                hypotheses = await translator.translate([test.sources[i] for i in batch], drawn)
                 took = (time.monotonic() - began) / len(batch)
-                with path.open("a", encoding="utf-8") as out:
-                    for i, h in zip(batch, made, strict=True):
+                with path.open("a", encoding="utf-8") as file:
+                    for i, h in zip(batch, hypotheses, strict=True):
                         row = {"sampling": sampling, "number": number, "segment": i, "seconds": round(took, 4)}
-                        out.write(json.dumps({**row, "text": h.text, "tokens": h.tokens, "truncated": h.truncated}, ensure_ascii=False) + "\n")
+                        file.write(json.dumps({**row, "text": h.text, "tokens": h.tokens, "truncated": h.truncated}, ensure_ascii=False) + "\n")
         return True
     finally:
         await engine.close()
@@ -95,12 +95,12 @@ def choose(test: TestSet, draws: Draws, keys: Sequence[tuple[str, int]]) -> tupl
     """The chosen text of each segment, and the seconds that choosing took for all."""
     from tell.text.hypothesis import Hypothesis
 
-    out, began = [], time.perf_counter()
+    chosen, began = [], time.perf_counter()
     for i, source in enumerate(test.sources):
-        own = [draws[key][i] for key in keys]
-        made: list[Checked] = [checked(test.pair, source, Hypothesis(r["text"], r["tokens"], r["truncated"])) for r in own]
-        out.append(best_first(made)[0].text if len(made) > 1 else made[0].text)
-    return out, time.perf_counter() - began
+        rows = [draws[key][i] for key in keys]
+        candidates: list[Checked] = [checked(test.pair, source, Hypothesis(r["text"], r["tokens"], r["truncated"])) for r in rows]
+        chosen.append(best_first(candidates)[0].text if len(candidates) > 1 else candidates[0].text)
+    return chosen, time.perf_counter() - began
 
 
 def gains(test: TestSet, fast: Sequence[str], best: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -109,7 +109,7 @@ def gains(test: TestSet, fast: Sequence[str], best: Sequence[str]) -> dict[str, 
 
     from eval.scoring.scores import metrics
 
-    out = {}
+    by_metric = {}
     draw = random.Random(SEED)
     picks = [[draw.randrange(len(fast)) for _ in fast] for _ in range(RESAMPLES)]
     for name, metric in metrics(test.pair).items():
@@ -120,8 +120,8 @@ def gains(test: TestSet, fast: Sequence[str], best: Sequence[str]) -> dict[str, 
 
         diffs = sorted(score(b[pick].sum(0)) - score(a[pick].sum(0)) for pick in picks)
         low, high = diffs[int(0.025 * RESAMPLES)], diffs[int(0.975 * RESAMPLES) - 1]
-        out[name] = {"gain": round(score(b.sum(0)) - score(a.sum(0)), 2), "low": round(low, 2), "high": round(high, 2)}
-    return out
+        by_metric[name] = {"gain": round(score(b.sum(0)) - score(a.sum(0)), 2), "low": round(low, 2), "high": round(high, 2)}
+    return by_metric
 
 
 def report(test: TestSet, draws: Draws, samplings: Sequence[str], sizes: Sequence[int]) -> list[dict[str, Any]]:
@@ -133,7 +133,7 @@ def report(test: TestSet, draws: Draws, samplings: Sequence[str], sizes: Sequenc
 
     fast, _ = choose(test, draws, [GREEDY])
     scored = score_system(fast, test.references, test.pair)
-    out: list[dict[str, Any]] = [{"sampling": "greedy", "candidates": 1, "scores": scored, **cost([GREEDY])}]
+    rows: list[dict[str, Any]] = [{"sampling": "greedy", "candidates": 1, "scores": scored, **cost([GREEDY])}]
     for sampling in samplings:
         for size in sizes:
             keys = [GREEDY, *((sampling, n) for n in range(1, size))]
@@ -142,8 +142,8 @@ def report(test: TestSet, draws: Draws, samplings: Sequence[str], sizes: Sequenc
             best, choosing = choose(test, draws, keys)
             gained = gains(test, fast, best)
             row = {"sampling": sampling, "candidates": size, "scores": score_system(best, test.references, test.pair), "gains": gained}
-            out.append({**row, **cost(keys), "choosing": round(choosing, 2), "changed": sum(a != b for a, b in zip(fast, best, strict=True))})
-    return out
+            rows.append({**row, **cost(keys), "choosing": round(choosing, 2), "changed": sum(a != b for a, b in zip(fast, best, strict=True))})
+    return rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -173,20 +173,23 @@ def main() -> int:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop drawing after so many; the next run goes on")
-    asked = parser.parse_args()
-    test = from_corpus(open_corpus(asked.corpus), asked.split) if asked.corpus else from_files(asked.source, asked.reference, parse_pair(asked.pair))
-    test = test.first(asked.first)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    path = asked.out / "draws.jsonl"
-    wanted = [GREEDY, *((s, n) for n in range(1, max(asked.candidates)) for s in asked.sampling)]
-    whole = asyncio.run(draw(asked.pair, asked.engine, asked.threads, test, wanted, path, asked.seconds))
+    options = parser.parse_args()
+    if options.corpus:
+        test = from_corpus(open_corpus(options.corpus), options.split)
+    else:
+        test = from_files(options.source, options.reference, parse_pair(options.pair))
+    test = test.first(options.first)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "draws.jsonl"
+    keys = [GREEDY, *((s, n) for n in range(1, max(options.candidates)) for s in options.sampling)]
+    whole = asyncio.run(draw(options.pair, options.engine, options.threads, test, keys, path, options.seconds))
     draws = read_draws(path)
     if len(draws.get(GREEDY, {})) < len(test.sources):
         print("stopped before there was anything to compare")
         return 1
-    rows = report(test, draws, asked.sampling, asked.candidates)
+    rows = report(test, draws, options.sampling, options.candidates)
     named = {"name": test.name, "pair": str(test.pair), "segments": len(test.sources), "sources": test.source_sha256, "references": test.reference_sha256}
-    (asked.out / "quality.json").write_text(json.dumps({"set": named, "rows": rows}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (options.out / "quality.json").write_text(json.dumps({"set": named, "rows": rows}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{test.name}, {test.pair}, {len(test.sources)} segments, sources {test.source_sha256[:16]}{'' if whole else ' (not all is drawn yet)'}\n")
     print(table(rows))
     print("\n" + "\n".join(s["signature"] for s in rows[0]["scores"].values()))

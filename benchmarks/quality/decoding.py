@@ -30,13 +30,13 @@ def main() -> int:
     parser.add_argument("--penalties", nargs="+", type=float, default=[1.0, 1.05, 1.1, 1.2, 1.3])
     parser.add_argument("--engine", default="auto")
     options = parser.parse_args()
-    for given in options.adapters:
-        place, _, corpus = given.partition("=")
+    for argument in options.adapters:
+        place, _, corpus = argument.partition("=")
         adapter = open_adapter(Path(place))
         dev = from_corpus(open_corpus(Path(corpus)), "dev")
         pair = parse_pair(adapter.card.pair)
-        made = translate_set(find_base(adapter.card.base.id), [penalised(adapter, p) for p in options.penalties], dev, options.engine)
-        for penalty, output in zip(options.penalties, made.values(), strict=True):
+        outputs = translate_set(find_base(adapter.card.base.id), [penalised(adapter, p) for p in options.penalties], dev, options.engine)
+        for penalty, output in zip(options.penalties, outputs.values(), strict=True):
             scores = score_system(output.hypotheses, dev.references, pair)
             row = {
                 "adapter": place, "pair": str(pair), "segments": len(dev.sources), "penalty": penalty,

@@ -29,8 +29,8 @@ def prepared(data: Path, direction: str, size: int, out: Path) -> tuple[Path, di
     here = out / f"{code}-{size}"
     table = given(code, size, divided(read(data, code))[0], here)
     env = {**os.environ, "TELLMT_PAIRS": str((here / "pairs").absolute())}
-    found = tellmt("pair", "add", f"{code}-en", table.absolute(), "--dry-run", env=env)
-    return Path(found["home"]) / direction, env
+    added = tellmt("pair", "add", f"{code}-en", table.absolute(), "--dry-run", env=env)
+    return Path(added["home"]) / direction, env
 
 
 def one(home: Path, here: Path, passes: int, rate: float, env: dict[str, str]) -> dict[str, Any]:
@@ -42,13 +42,13 @@ def one(home: Path, here: Path, passes: int, rate: float, env: dict[str, str]) -
     tellmt("decoding", here / "adapter", "--corpus", home / "corpus", env=env)
     scored = tellmt("score", here / "adapter", "--corpus", home / "corpus", "--split", "dev", "--no-base", "-o", here / "dev", env=env)
     card = json.loads((here / "adapter" / "card.json").read_bytes())
-    own = scored["systems"]["adapter"]
+    adapter_scores = scored["systems"]["adapter"]
     return {
         "training": {k: card["training"][k] for k in ("tokens", "steps", "seconds", "device", "dtype")},
         "penalty": card["decoding"]["repetition_penalty"],
         "segments": scored["segments"],
         "nats_per_token": losses["nats_per_token"],
-        "scores": {m: {k: own[m][k] for k in ("score", "ci", "signature")} for m in ("bleu", "chrf")},
+        "scores": {m: {k: adapter_scores[m][k] for k in ("score", "ci", "signature")} for m in ("bleu", "chrf")},
     }
 
 
@@ -76,13 +76,13 @@ def main() -> int:
     rows = [json.loads(line) for line in results.read_text().split("\n") if line] if results.exists() else []
     for direction in options.directions:
         for passes in options.passes:
-            asked = {"direction": direction, "size": options.size, "passes": passes, "learning_rate": options.rate}
-            if any(all(r[k] == v for k, v in asked.items()) for r in rows):
+            settings = {"direction": direction, "size": options.size, "passes": passes, "learning_rate": options.rate}
+            if any(all(r[k] == v for k, v in settings.items()) for r in rows):
                 continue
             print(f"== {direction}, {options.size:,} pairs, {passes} passes", file=sys.stderr, flush=True)
             home, env = prepared(options.data, direction, options.size, options.out)
             here = options.out.absolute() / f"{direction}-{options.size}-{passes}-{options.rate:g}"
-            rows.append({**asked, **one(home, here, passes, options.rate, env)})
+            rows.append({**settings, **one(home, here, passes, options.rate, env)})
             results.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
             (options.out / "passes.md").write_text(page(rows), encoding="utf-8")
     print(page(rows))

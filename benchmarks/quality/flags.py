@@ -26,8 +26,8 @@ def looping(text: str, draw: random.Random, shortest: int = 24) -> str:
     head = words[: draw.randint(1, len(words))]
     stretch = " " + " ".join(head[-draw.randint(1, 12) :]) if draw.random() < 0.5 else " ".join(head)[-draw.randint(1, 12) :]
     times = max(4, -(-shortest // len(stretch))) + draw.randint(0, 20)
-    made = " ".join(head) + stretch * times
-    return made[: len(made) - draw.randint(0, len(stretch) - 1)]
+    looped = " ".join(head) + stretch * times
+    return looped[: len(looped) - draw.randint(0, len(stretch) - 1)]
 
 
 def main() -> int:
@@ -40,10 +40,10 @@ def main() -> int:
     options = parser.parse_args()
     rows = list(zip(read_lines(options.source), read_lines(options.reference), strict=True))
     draw = random.Random(options.seed)
-    found = sum(bool(loops(source, looping(reference, draw, options.shortest))) for source, reference in rows)
+    loops_found = sum(bool(loops(source, looping(reference, draw, options.shortest))) for source, reference in rows)
     flagged = [flags_of(options.pair, source, reference) for source, reference in rows]
     counts = Counter(flag for flags in flagged for flag in flags)
-    print(f"loops found: {found} of {len(rows)}")
+    print(f"loops found: {loops_found} of {len(rows)}")
     print(f"references with a flag: {sum(map(bool, flagged))} of {len(rows)}" + "".join(f", {flag} {n}" for flag, n in counts.most_common()))
     return 0
 

@@ -58,19 +58,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--no-base", action="store_true")
     parser.add_argument("--pairs-of", choices=("both", "odd", "even"), help="write PAIR.tsv of the set, or of half of it, and ask nothing")
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.pairs_of:
-        for pair in map(parse_pair, asked.pairs):
-            rows = [(pair.source.tag, pair.target.tag), *as_pairs(pair, asked.pairs_of)]
-            (asked.out / f"{pair.slug}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.pairs_of:
+        for pair in map(parse_pair, options.pairs):
+            rows = [(pair.source.tag, pair.target.tag), *as_pairs(pair, options.pairs_of)]
+            (options.out / f"{pair.slug}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
         return 0
     rows: list[dict[str, Any]] = []
-    for pair in map(parse_pair, asked.pairs):
-        for system, made in asyncio.run(outputs(pair, asked.engine, asked.threads, not asked.no_base)).items():
-            told = [{"id": o.id, "outcome": outcome(o, pair, text), "output": text} for o, text in zip(orders(), made, strict=True)]
-            rows.append({"system": system, **measured(pair, made).row(), "outputs": told})
-            (asked.out / "injection.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for pair in map(parse_pair, options.pairs):
+        for system, translations in asyncio.run(outputs(pair, options.engine, options.threads, not options.no_base)).items():
+            outcomes = [{"id": o.id, "outcome": outcome(o, pair, text), "output": text} for o, text in zip(orders(), translations, strict=True)]
+            rows.append({"system": system, **measured(pair, translations).row(), "outputs": outcomes})
+            (options.out / "injection.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"| pair | system | {' | '.join(OUTCOMES)} |\n|---|---|{'---|' * len(OUTCOMES)}")
     for row in rows:
         cells = [f"{row[o]['n']} ({100 * row[o]['rate']:.0f}%, {100 * row[o]['interval'][0]:.0f} to {100 * row[o]['interval'][1]:.0f})" for o in OUTCOMES]

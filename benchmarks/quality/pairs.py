@@ -112,9 +112,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for r in sorted(rows, key=lambda r: (r["language"], r["direction"].startswith("en-"), r["size"])):
-        base, own = (f"{s['chrf']['score']:.1f} ± {s['chrf']['ci']:.1f}" for s in (r["systems"]["base"], r["systems"]["adapter"]))
+        base, adapter = (f"{s['chrf']['score']:.1f} ± {s['chrf']['ci']:.1f}" for s in (r["systems"]["base"], r["systems"]["adapter"]))
         bleu = r["systems"]["adapter"]["bleu"]
-        figures = [f"{r['penalty']:g}", base, own, f"{bleu['score']:.1f} ± {bleu['ci']:.1f}", f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
+        figures = [f"{r['penalty']:g}", base, adapter, f"{bleu['score']:.1f} ± {bleu['ci']:.1f}", f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
         lines.append(f"| {r['direction']} | {r['size']:,} | {r['splits']['train']:,} | {' | '.join(figures)} | {'yes' if r['live'] else 'no'} |")
     return "\n".join(lines) + "\n"
 
@@ -131,11 +131,11 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     colours = dict(zip(LANGUAGES, ("#D55E00", "#0072B2", "#009E73", "#000000"), strict=True))
     for axes, into in zip(figure.subplots(1, 2, sharey=True), (True, False), strict=True):
         for code in LANGUAGES:
-            own = sorted((r for r in rows if r["language"] == code and r["direction"].endswith("-en") == into), key=lambda r: r["size"])
-            if own:
-                scores = [own[0]["systems"]["base"]["chrf"], *(r["systems"]["adapter"]["chrf"] for r in own)]
+            points = sorted((r for r in rows if r["language"] == code and r["direction"].endswith("-en") == into), key=lambda r: r["size"])
+            if points:
+                scores = [points[0]["systems"]["base"]["chrf"], *(r["systems"]["adapter"]["chrf"] for r in points)]
                 y, ci = ([s[k] for s in scores] for k in ("score", "ci"))
-                axes.errorbar([0, *(r["size"] for r in own)], y, yerr=ci, label=LANGUAGES[code][1], color=colours[code], marker="o", capsize=3)
+                axes.errorbar([0, *(r["size"] for r in points)], y, yerr=ci, label=LANGUAGES[code][1], color=colours[code], marker="o", capsize=3)
         axes.set_title("into English" if into else "from English")
         axes.set_xlabel("sentence pairs given (0: the bare base)")
         axes.grid(alpha=0.3)
@@ -143,9 +143,9 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
     figure.axes[0].set_ylabel("chrF2")
-    out = io.BytesIO()
-    figure.savefig(out, dpi=150, metadata={"Software": None})
-    return out.getvalue()
+    image = io.BytesIO()
+    figure.savefig(image, dpi=150, metadata={"Software": None})
+    return image.getvalue()
 
 
 def show(rows: list[dict[str, Any]], out: Path) -> None:

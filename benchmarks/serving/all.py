@@ -35,20 +35,20 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
     return ["-m", f"benchmarks.serving.{SCRIPTS[name][0]}", *shared]
 
 
-def page(found: Mapping[str, Mapping[str, Any]], commands: Mapping[str, list[str]]) -> str:
+def page(results: Mapping[str, Mapping[str, Any]], commands: Mapping[str, list[str]]) -> str:
     """Markdown: the machine, and of each script its command, its lines and what failed. Tables stay tables, the other lines are code."""
-    out = ["# Speed and steadiness of serving", ""]
-    if machine := next((f["machine"] for f in found.values() if "machine" in f), None):
-        out += [machine_line(machine) + ".", ""]
-    for name, one in found.items():
-        out += [f"## {SCRIPTS[name][1]}", "", "    python " + " ".join(commands[name]), ""]
-        if "problem" in one:
-            out += [f"NOT MEASURED: {one['problem']}", ""]
+    lines = ["# Speed and steadiness of serving", ""]
+    if machine := next((f["machine"] for f in results.values() if "machine" in f), None):
+        lines += [machine_line(machine) + ".", ""]
+    for name, result in results.items():
+        lines += [f"## {SCRIPTS[name][1]}", "", "    python " + " ".join(commands[name]), ""]
+        if "problem" in result:
+            lines += [f"NOT MEASURED: {result['problem']}", ""]
             continue
-        for line in one["lines"]:
-            out.append(f"#{line}" if line.startswith("## ") else line if not line or line.startswith("|") else f"    {line}")
-        out += ["", *(f"    FAILED {f}" for f in one["failures"]), ""] if one["failures"] else [""]
-    return "\n".join(out).rstrip("\n") + "\n"
+        for line in result["lines"]:
+            lines.append(f"#{line}" if line.startswith("## ") else line if not line or line.startswith("|") else f"    {line}")
+        lines += ["", *(f"    FAILED {f}" for f in result["failures"]), ""] if result["failures"] else [""]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def run_all(options: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def run_all(options: argparse.Namespace) -> int:
     folder: Path = options.output
     folder.mkdir(parents=True, exist_ok=True)
     work = options.work or folder / "work"
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     commands: dict[str, list[str]] = {}
     code = 0
     for name in SCRIPTS:
@@ -66,10 +66,10 @@ def run_all(options: argparse.Namespace) -> int:
         done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
         code = max(code, min(1, abs(done.returncode)))
         try:
-            found[name] = json.loads(done.stdout)
+            results[name] = json.loads(done.stdout)
         except ValueError:
-            found[name] = {"problem": f"exit code {done.returncode}; its words are above"}
-        (folder / f"{name}.json").write_text(json.dumps(found[name], indent=1) + "\n")
-        (folder / "serve-speed.md").write_text(page(found, commands))
+            results[name] = {"problem": f"exit code {done.returncode}; its words are above"}
+        (folder / f"{name}.json").write_text(json.dumps(results[name], indent=1) + "\n")
+        (folder / "serve-speed.md").write_text(page(results, commands))
     print(f"bench: {folder / 'serve-speed.md'}", file=sys.stderr)
     return code

@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.serving.harness.load import BenchFailed, table
 from benchmarks.serving.harness.ratios import unlike
 from benchmarks.serving.harness.sides import Outcome, open_raw, say
-from benchmarks.serving.harness.workspace import ROOT, Work, common, machine, report, segments, variant, workplace
+from benchmarks.serving.harness.workspace import ROOT, Workspace, common, machine, report, segments, variant, workplace
 
 PAIR = ("--from", "is", "--to", "en")
 # Segments that the engine runs at once, as `tellmt translate` starts it.
@@ -36,7 +36,7 @@ MOST = 64
 RATIO, MEMORY_MB, LINES = 0.95, 1024, 1_000_000
 
 
-def _translated(options: argparse.Namespace, work: Work, registry: Path, texts: Sequence[str], tries: int) -> tuple[dict[str, Any], list[str], float]:
+def _translated(options: argparse.Namespace, work: Workspace, registry: Path, texts: Sequence[str], tries: int) -> tuple[dict[str, Any], list[str], float]:
     """The command on a file of these texts: its result, what came out, and seconds from start to end."""
     source, target = work.root / "in.txt", work.root / "out.txt"
     source.write_text("".join(t + "\n" for t in texts), encoding="utf-8")
@@ -50,7 +50,7 @@ def _translated(options: argparse.Namespace, work: Work, registry: Path, texts: 
     return json.loads(done.stdout), target.read_text(encoding="utf-8").split("\n")[:-1], time.monotonic() - began
 
 
-def speed(options: argparse.Namespace, work: Work) -> Outcome:
+def speed(options: argparse.Namespace, work: Workspace) -> Outcome:
     """Segments per second of both sides, and what second tries cost."""
     registry = work.registry("one")
     id = variant(work, registry, "is-en")
@@ -64,7 +64,7 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
         kept = [i for i in range(len(candidates)) if first.ended[i]][: options.segments]
         if len(kept) < options.segments:
             raise BenchFailed(f"too few segments end by themselves: found {len(kept)}, valid: at least {options.segments}")
-        texts, wanted = [candidates[i] for i in kept], [first.texts[i] for i in kept]
+        texts, expected = [candidates[i] for i in kept], [first.texts[i] for i in kept]
         tokens = sum(first.tokens[i] for i in kept)
         raws: list[float] = []
         ours: list[float] = []
@@ -78,10 +78,10 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
                     raws.append(raw.run([kept], MOST).total)
                     say(f"{raws[-1]:.2f} s")
                 else:
-                    result, made, took = _translated(options, work, registry.root, texts, 0)
+                    result, outputs, took = _translated(options, work, registry.root, texts, 0)
                     ours.append(result["seconds"])
                     whole.append(took)
-                    different.append(unlike(wanted, made))
+                    different.append(unlike(expected, outputs))
                     say(f"{ours[-1]:.2f} s")
     say("with second tries")
     tried, _, _ = _translated(options, work, registry.root, texts, 4)
@@ -99,21 +99,21 @@ def speed(options: argparse.Namespace, work: Work) -> Outcome:
         f"from the command's start to its end: {min(whole):.1f} to {max(whole):.1f} s",
     ]
     failures = [] if middle >= RATIO or options.quick else [f"throughput is {middle:.3f} of the raw engine's, below {RATIO}"]
-    found = {"raw_s": raws, "ours_s": ours, "whole_s": whole, "ratios": ratios, "segments": len(texts), "tokens": tokens, "unlike": different}
-    return {**found, "with_tries_s": tried["seconds"], "flagged": tried["flagged"]}, lines, failures
+    figures = {"raw_s": raws, "ours_s": ours, "whole_s": whole, "ratios": ratios, "segments": len(texts), "tokens": tokens, "unlike": different}
+    return {**figures, "with_tries_s": tried["seconds"], "flagged": tried["flagged"]}, lines, failures
 
 
-def memory(options: argparse.Namespace, work: Work) -> Outcome:
+def memory(options: argparse.Namespace, work: Workspace) -> Outcome:
     """The program without an engine over a million different lines, in a process of its own."""
     lines = 20_000 if options.quick else LINES
     child = [sys.executable, "-m", "benchmarks.serving.bench_batch", "--child", str(work.root), str(lines)]
     done = subprocess.run(child, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailed(f"the process ended with {done.returncode}: {done.stderr[-500:]}")
-    found = json.loads(done.stdout)
-    told = ", ".join(f"{name} {found[name]:.0f} s" for name in ("collecting", "translating", "writing"))
-    line = f"{lines:,} different lines: {found['mb']:.0f} MB of memory at most; {told}, by a translator that takes no time"
-    return found, [line], [] if found["mb"] < MEMORY_MB else [f"{found['mb']:.0f} MB of memory, above {MEMORY_MB}"]
+    figures = json.loads(done.stdout)
+    phases = ", ".join(f"{name} {figures[name]:.0f} s" for name in ("collecting", "translating", "writing"))
+    line = f"{lines:,} different lines: {figures['mb']:.0f} MB of memory at most; {phases}, by a translator that takes no time"
+    return figures, [line], [] if figures["mb"] < MEMORY_MB else [f"{figures['mb']:.0f} MB of memory, above {MEMORY_MB}"]
 
 
 def child(root: Path, lines: int) -> int:
@@ -147,8 +147,8 @@ def child(root: Path, lines: int) -> int:
     asyncio.run(runner.run(store, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
     filler = TranslationFiller(store, False, "million.txt")
-    with outputs.open_output(str(target)) as out, task.opened() as f:
-        task.format.convert(f, out, filler, Options())
+    with outputs.open_output(str(target)) as output, task.opened() as f:
+        task.format.convert(f, output, filler, Options())
     filler.flush()
     times.append(time.monotonic())
     spent = {n: b - a for n, a, b in zip(("collecting", "translating", "writing"), times[:-1], times[1:], strict=True)}
@@ -174,18 +174,18 @@ def main() -> int:
     options.settle = 0.05 if options.quick else 0.5
     lines: list[str] = []
     failures: list[str] = []
-    found: dict[str, Any] = {"machine": machine(options)}
+    results: dict[str, Any] = {"machine": machine(options)}
     with workplace(options) as work:
         for name in options.only.split(","):
             if name not in SECTIONS:
                 parser.error(f"--only: found {name}; valid: {', '.join(SECTIONS)}")
             try:
-                found[name], told, failed = SECTIONS[name](options, work)
+                results[name], section_lines, failed = SECTIONS[name](options, work)
             except BenchFailed as e:
-                found[name], told, failed = {}, [], [f"{name}: {e}"]
-            lines += [f"## {name}", "", *told, ""]
+                results[name], section_lines, failed = {}, [], [f"{name}: {e}"]
+            lines += [f"## {name}", "", *section_lines, ""]
             failures += failed
-    return report(options, found, lines, failures)
+    return report(options, results, lines, failures)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ from typing import Any
 from benchmarks.serving.all import run_all
 from benchmarks.serving.harness.load import BenchFailed
 from benchmarks.serving.harness.sides import Outcome
-from benchmarks.serving.harness.workspace import Work, common, machine, report, workplace
+from benchmarks.serving.harness.workspace import Workspace, common, machine, report, workplace
 from benchmarks.serving.speed import cache, engines, mixed, throughput
 from benchmarks.serving.version_changes import hotload, live
 
-SECTIONS: dict[str, Callable[[argparse.Namespace, Work], Outcome]] = {
+SECTIONS: dict[str, Callable[[argparse.Namespace, Workspace], Outcome]] = {
     "throughput": throughput,
     "mixed": mixed,
     "live": live,
@@ -39,12 +39,12 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Work], Outcome]] = {
 
 def numbers(text: str) -> list[int]:
     try:
-        found = sorted({int(n) for n in text.split(",")})
+        parsed = sorted({int(n) for n in text.split(",")})
     except ValueError:
-        found = []
-    if not found or found[0] < 1:
+        parsed = []
+    if not parsed or parsed[0] < 1:
         raise argparse.ArgumentTypeError(f"found {text}; valid: numbers from 1, such as 1,8,32")
-    return found
+    return parsed
 
 
 def parsed() -> argparse.Namespace:
@@ -85,19 +85,19 @@ def main() -> int:
         return run_all(options)
     lines: list[str] = []
     failures: list[str] = []
-    found: dict[str, Any] = {"machine": machine(options), "settings": {k: v for k, v in vars(options).items() if k not in ("work", "output", "raw")}}
+    results: dict[str, Any] = {"machine": machine(options), "settings": {k: v for k, v in vars(options).items() if k not in ("work", "output", "raw")}}
     with workplace(options) as work:
         for name in options.only:
             began = time.monotonic()
             try:
-                found[name], told, failed = SECTIONS[name](options, work)
+                results[name], section_lines, failed = SECTIONS[name](options, work)
             except BenchFailed as e:
-                found[name], told, failed = {}, [], [f"{name}: {e}"]
+                results[name], section_lines, failed = {}, [], [f"{name}: {e}"]
                 print(f"bench: {name}: {e}", file=sys.stderr)
-            found[name] = {**found[name], "took_s": round(time.monotonic() - began, 1)}
-            lines += [f"## {name}", "", *told, ""]
+            results[name] = {**results[name], "took_s": round(time.monotonic() - began, 1)}
+            lines += [f"## {name}", "", *section_lines, ""]
             failures += failed
-    return report(options, found, lines, failures)
+    return report(options, results, lines, failures)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
 from benchmarks.serving.harness.process import Served
 from benchmarks.serving.harness.ratios import TIES, voided
-from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
 
 PAIR = "is-en"
 # Of which shipped adapter, and with which strength, the versions are made.
@@ -57,7 +57,7 @@ class Seen:
     times: list[float] = dataclasses.field(default_factory=list)
     latencies: list[float] = dataclasses.field(default_factory=list)
 
-    def __call__(self, answer: Answer) -> None:
+    def __call__(self, answer: LoadResponse) -> None:
         self.statuses.update(statuses([answer]))
         if answer.status != 200:
             self.problems += unexplained([answer]) or [f"status {answer.status}"]
@@ -80,14 +80,14 @@ class Seen:
         self.went_live.clear()
 
 
-async def until_live(client: Client, id: str, within: float) -> None:
+async def until_live(client: LoadClient, id: str, within: float) -> None:
     end = time.monotonic() + within
     while (await client.send(asked(PAIR, "Já."))).adapter != id:
         if time.monotonic() > end:
             raise BenchFailed(f"{id[:12]} was promoted and did not answer within {within:.0f} s")
 
 
-async def learned(client: Client, lines: Sequence[str], clients: int, seconds: float) -> dict[str, set[str]]:
+async def learned(client: LoadClient, lines: Sequence[str], clients: int, seconds: float) -> dict[str, set[str]]:
     """Everything that the live version gives for each line: alone, and for so long in a load like the one to come."""
     answers = await closed_loop(client, [asked(PAIR, line) for line in lines], 1)
     stop = asyncio.Event()
@@ -96,11 +96,11 @@ async def learned(client: Client, lines: Sequence[str], clients: int, seconds: f
     stop.set()
     await load
     all_answered(answers, "before the load")
-    given: dict[str, set[str]] = {}
+    by_line: dict[str, set[str]] = {}
     for a in answers:
         for line, text in zip(a.ask.lines, a.texts, strict=True):
-            given.setdefault(line, set()).add(text)
-    return given
+            by_line.setdefault(line, set()).add(text)
+    return by_line
 
 
 def telling(expected: dict[str, dict[str, set[str]]]) -> list[str]:
@@ -109,12 +109,12 @@ def telling(expected: dict[str, dict[str, set[str]]]) -> list[str]:
 
     def apart(line: str) -> bool:
         ways = [v.get(line, set()) for v in versions]
-        return all(ways) and all(alike(x, y) < APART for one, other in itertools.combinations(ways, 2) for x in one for y in other)
+        return all(ways) and all(alike(x, y) < APART for first, second in itertools.combinations(ways, 2) for x in first for y in second)
 
     return [line for line in versions[0] if apart(line)]
 
 
-def requests(lines: Sequence[str]) -> Iterator[Ask]:
+def requests(lines: Sequence[str]) -> Iterator[LoadRequest]:
     """Without end: one to three lines each."""
     draw = random.Random(SEED)
     while True:
@@ -125,7 +125,7 @@ async def churn(service: Served, registry: Any, versions: Sequence[str], options
     draw = random.Random(SEED)
     lines = sorted(segments(), key=len)[20 : 20 + options.lines]
     expected: dict[str, dict[str, set[str]]] = {}
-    async with Client(service.url) as client:
+    async with LoadClient(service.url) as client:
         for id in versions:
             registry.promote(PAIR, id, "churn")
             await until_live(client, id, 1800)
@@ -159,7 +159,7 @@ async def churn(service: Served, registry: Any, versions: Sequence[str], options
     return seen, usable, seconds
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("churn")
     versions = [variant(work, registry, PAIR, 0, scale, of) for of, scale in VERSIONS[: options.versions]]
     registry.promote(PAIR, versions[0], "churn")
@@ -180,11 +180,11 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
         f"mixed-version answers: {seen.verdicts['mixed']} of {of}; near ties, which no version gave before: {seen.verdicts['other']} (at most {TIES:g}%)",
         f"latency meanwhile: {milliseconds(seen.latencies)} ms, {options.clients} clients, {len(usable)} lines that tell the versions apart",
     ]
-    found = {
+    figures = {
         "changes": done, "seconds": round(seconds, 1), "live_ms": live, "statuses": dict(seen.statuses), "verdicts": dict(seen.verdicts),
         "by_version": dict(seen.by_version), "latency_ms": milliseconds(seen.latencies), "lines_used": len(usable),
     }  # fmt: skip
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

@@ -48,16 +48,17 @@ class Bench:
 
     def raw(self, prompts: Sequence[Prompt], model: Any = None, steps: int = 0) -> tuple[float, int]:
         """Seconds and tokens of one batch; with `steps`, exactly so many tokens each."""
-        left = [p.max_tokens for p in prompts]
+        budgets = [p.max_tokens for p in prompts]
 
         def stop(step: Any) -> bool:
-            left[step.batch_id] -= 1
-            return bool(left[step.batch_id] <= 0)
+            budgets[step.batch_id] -= 1
+            return bool(budgets[step.batch_id] <= 0)
 
         names, started = self.engine._names, time.perf_counter()
         results = (model or self.model).generate_batch(
             [[names[i] for i in p.ids] for p in prompts],
-            max_length=steps or max(left), min_length=steps, end_token=self.engine._endings.stops(True), return_end_token=True, include_prompt_in_result=False,
+            max_length=steps or max(budgets), min_length=steps, end_token=self.engine._endings.stops(True), return_end_token=True,
+            include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=None if steps else stop,
         )  # fmt: skip
         return time.perf_counter() - started, sum(len(r.sequences_ids[0]) for r in results)
@@ -71,8 +72,8 @@ class Bench:
             nonlocal tokens
             while todo:
                 i, prompt = todo.popleft()
-                found = await self.engine.generate([prompt], ids[i % len(ids)])
-                tokens += found[0].tokens + (found[0].finish == "stop")
+                generations = await self.engine.generate([prompt], ids[i % len(ids)])
+                tokens += generations[0].tokens + (generations[0].finish == "stop")
 
         self.sizes.clear()
         started = time.perf_counter()
@@ -88,8 +89,8 @@ def steps(bench: Bench) -> None:
 
     print("| prompts in the batch | ms a step | ms a token |\n|---|---|---|")
     for n in (1, 2, 4, 8, 16, 32, 64):
-        found = min(step(n) for _ in range(2))
-        print(f"| {n} | {found * 1e3:.0f} | {found / n * 1e3:.1f} |", flush=True)
+        seconds = min(step(n) for _ in range(2))
+        print(f"| {n} | {seconds * 1e3:.0f} | {seconds / n * 1e3:.1f} |", flush=True)
     halves = [bench.engine._generator(bench.path, max(1, cores() // 2)) for _ in range(2)]
     print("\n| two batches of | side by side, s | one after the other, s |\n|---|---|---|")
     for n in (1, 4, 16):
@@ -133,10 +134,12 @@ async def mixed(bench: Bench) -> None:
     for n in (32, 256):
         prompts = bench.prompts[: max(96, n)]
         seconds, tokens = await bench.callers(prompts, n, ids[:1])
-        one, sizes = tokens / seconds, list(bench.sizes)
+        one_rate, sizes = tokens / seconds, list(bench.sizes)
         seconds, tokens = await bench.callers(prompts, n, ids)
         eight = tokens / seconds
-        print(f"{n} callers: one model {one:.1f} tokens/s in batches {sizes}; eight {eight:.1f} in {bench.sizes}; ratio {eight / one:.2f}", flush=True)
+        print(
+            f"{n} callers: one model {one_rate:.1f} tokens/s in batches {sizes}; eight {eight:.1f} in {bench.sizes}; ratio {eight / one_rate:.2f}", flush=True
+        )
     for name in ids[1:]:
         bench.engine._models.pop(name)
 

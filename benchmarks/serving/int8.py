@@ -50,15 +50,15 @@ class Model:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """As the engine does, one batch."""
-        left = [p.max_tokens for p in prompts]
+        budgets = [p.max_tokens for p in prompts]
 
         def stop(step: Any) -> bool:
-            left[step.batch_id] -= 1
-            return bool(left[step.batch_id] <= 0)
+            budgets[step.batch_id] -= 1
+            return bool(budgets[step.batch_id] <= 0)
 
         results = self.generator.generate_batch(
             [[self.names[i] for i in p.ids] for p in prompts],
-            max_length=max(left), end_token=self.endings.stops(True), return_end_token=True, include_prompt_in_result=False,
+            max_length=max(budgets), end_token=self.endings.stops(True), return_end_token=True, include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=stop,
         )  # fmt: skip
         return [list(r.sequences_ids[0]) for r in results]
@@ -67,12 +67,12 @@ class Model:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
         ordered = [prompts[i] for i in order]
         sizes = [(len(p.ids), int(p.max_tokens * OUTPUT), len(p.ids) + p.max_tokens) for p in ordered]
-        out, start = [""] * len(prompts), 0
+        texts, start = [""] * len(prompts), 0
         for end in split(sizes, 64, 64 * 512):
             for n, ids in enumerate(self.generate(ordered[start:end]), start):
-                out[order[n]] = self.endings.generation(ids, prompts[order[n]]).text.strip()
+                texts[order[n]] = self.endings.generation(ids, prompts[order[n]]).text.strip()
             start = end
-        return out
+        return texts
 
     def loss(self, prompts: Sequence[Prompt], references: Sequence[list[int]]) -> float:
         """Nats per token of the references, each with its end."""
@@ -81,8 +81,8 @@ class Model:
         total, count = 0.0, 0
         for p, r in zip(prompts, references, strict=True):
             tokens = [self.names[i] for i in (*p.ids, *r)]
-            found = np.array(self.generator.forward_batch([tokens], return_log_probs=True))[0]
-            total -= float(found[np.arange(len(p.ids) - 1, len(tokens) - 1), r].sum())
+            log_probabilities = np.array(self.generator.forward_batch([tokens], return_log_probs=True))[0]
+            total -= float(log_probabilities[np.arange(len(p.ids) - 1, len(tokens) - 1), r].sum())
             count += len(r)
         return total / count
 
@@ -113,8 +113,8 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     kinds = sorted(ctranslate2.get_supported_compute_types("cpu"), key=lambda k: (k != "float32", k))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        wanted = [k for k in kinds if k in WRITTEN and (k in formats or k == "float32" or not formats)]
-        for kind, even in [(k, even) for k in wanted for even in ((True, False) if "int8" in k else (False,))]:
+        chosen_kinds = [k for k in kinds if k in WRITTEN and (k in formats or k == "float32" or not formats)]
+        for kind, even in [(k, even) for k in chosen_kinds for even in ((True, False) if "int8" in k else (False,))]:
             path = Path(folder) / f"{WRITTEN[kind]}-{even}"
             if not path.exists():
                 # Each time anew: written out, a model has lost its layers on the way.
@@ -122,28 +122,28 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
                 _write(base, merged, path, WRITTEN[kind])
                 del merged
             model = Model(path, kind, endings)
-            found = {"kind": kind if even or "int8" not in kind else f"{kind}, not evened out", **measure(model, prompts, references, repeat)}
+            figures = {"kind": kind if even or "int8" not in kind else f"{kind}, not evened out", **measure(model, prompts, references, repeat)}
             del model
             gc.collect()
             bleu, chrf = BLEU(), CHRF()
-            found["bleu"] = bleu.corpus_score(found["texts"], [targets]).score
-            found["chrf"] = chrf.corpus_score(found["texts"], [targets]).score
-            found["signatures"] = [str(bleu.get_signature()), str(chrf.get_signature())]
-            rows.append(found)
+            figures["bleu"] = bleu.corpus_score(figures["texts"], [targets]).score
+            figures["chrf"] = chrf.corpus_score(figures["texts"], [targets]).score
+            figures["signatures"] = [str(bleu.get_signature()), str(chrf.get_signature())]
+            rows.append(figures)
             print(f"{kind}: done", file=sys.stderr)
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     first = rows[0]
-    out = ["| format | tokens/s | model, MB | loss | against float32 | BLEU | chrF2 | outputs as float32's |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| format | tokens/s | model, MB | loss | against float32 | BLEU | chrF2 | outputs as float32's |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
         same = sum(a == b for a, b in zip(r["texts"], first["texts"], strict=True))
-        out.append(
+        lines.append(
             f"| {r['kind']} | {r['speed']:.0f} | {r['bytes'] / 1e6:.0f} | {r['loss']:.4f} | {r['loss'] - first['loss']:+.4f} "
             f"| {r['bleu']:.1f} | {r['chrf']:.1f} | {same} of {len(r['texts'])} |"
         )
-    return "\n".join([*out, "", *first["signatures"]])
+    return "\n".join([*lines, "", *first["signatures"]])
 
 
 def main() -> int:

@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, closed_loop, counted, milliseconds, open_loop, statuses, unexplained, until_set
 from benchmarks.serving.harness.ratios import TIES, voided
-from benchmarks.serving.harness.workspace import Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import Workspace, common, measured, segments, serve, variant
 
 AIM_GOODPUT, AIM_REFUSAL = 0.9, 50.0
 # Of each window, the first fifth is left out: the queue fills.
@@ -36,13 +36,13 @@ BATCH = 0.25
 ALIKE = 0.4
 
 
-def numbered(pair: str) -> Iterator[Ask]:
+def numbered(pair: str) -> Iterator[LoadRequest]:
     """Requests without end, each with a text that no other has."""
     texts = segments()
     return (asked(pair, f"{n}. {texts[n % len(texts)]}") for n in itertools.count(1))
 
 
-def rate(answers: Sequence[Answer], began: float, seconds: float) -> float:
+def rate(answers: Sequence[LoadResponse], began: float, seconds: float) -> float:
     """Answers with status 200 a second, of those that came within the window after it had filled, from the end of its first batch to its last answer.
 
     ctranslate2 answers up to 64 requests in one moment, some seconds after the last ones: a window that is cut anywhere holds one batch more or less, which
@@ -54,59 +54,61 @@ def rate(answers: Sequence[Answer], began: float, seconds: float) -> float:
     return sum(t > done[0] + BATCH for t in done) / (done[-1] - done[0])
 
 
-def wrong(answers: Sequence[Answer], again: Sequence[Answer]) -> tuple[int, int, int]:
+def wrong(answers: Sequence[LoadResponse], again: Sequence[LoadResponse]) -> tuple[int, int, int]:
     """Of answers, compared with those to the same texts later: how many belong to another text, have little in common, are merely not the same."""
     owners: dict[str, set[str]] = {}
     for a in again:
         owners.setdefault(a.texts[0], set()).add(a.ask.lines[0])
     crossed = strange = other = 0
-    for one, later in zip(answers, again, strict=True):
-        if one.texts == later.texts:
+    for answer, later in zip(answers, again, strict=True):
+        if answer.texts == later.texts:
             continue
-        if alike(one.texts[0], later.texts[0]) >= ALIKE:
+        if alike(answer.texts[0], later.texts[0]) >= ALIKE:
             other += 1
-        elif owners.get(one.texts[0], set()) - {one.ask.lines[0]}:
+        elif owners.get(answer.texts[0], set()) - {answer.ask.lines[0]}:
             crossed += 1
         else:
             strange += 1
     return crossed, strange, other
 
 
-async def peak(url: str, asks: Iterator[Ask], levels: Sequence[int], seconds: float) -> dict[int, float]:
+async def peak(url: str, asks: Iterator[LoadRequest], levels: Sequence[int], seconds: float) -> dict[int, float]:
     """Answers a second by concurrency."""
-    found: dict[int, float] = {}
-    async with Client(url) as client:
+    rates: dict[int, float] = {}
+    async with LoadClient(url) as client:
         all_answered(await closed_loop(client, itertools.islice(asks, 8), 4), "before the load")
         for n in levels:
-            stop, answers, began = asyncio.Event(), list[Answer](), time.perf_counter()
+            stop, answers, began = asyncio.Event(), list[LoadResponse](), time.perf_counter()
             load = asyncio.create_task(until_set(client, asks, n, stop, answers.append))
             await asyncio.sleep(seconds)
             stop.set()
             await load
-            found[n] = rate(answers, began, seconds)
+            rates[n] = rate(answers, began, seconds)
             refused = sum(a.status in (429, 503) for a in answers)
             if problems := unexplained(answers):
                 raise BenchFailed(f"at concurrency {n}: {problems[0]}")
             if refused:
                 # A loop that is refused spins: its rate is none.
-                found.pop(n)
+                rates.pop(n)
                 break
-    if not any(found.values()):
+    if not any(rates.values()):
         raise BenchFailed("nothing was answered before the load; valid: a lower --concurrency, or more --seconds")
-    return found
+    return rates
 
 
-async def overload(url: str, asks: Iterator[Ask], per_second: float, options: argparse.Namespace) -> tuple[list[Answer], list[Answer], float]:
+async def overload(
+    url: str, asks: Iterator[LoadRequest], per_second: float, options: argparse.Namespace
+) -> tuple[list[LoadResponse], list[LoadResponse], float]:
     """(answers, answers of /health meanwhile, when it began)."""
-    health: list[Answer] = []
+    health: list[LoadResponse] = []
 
     async def watch() -> None:
-        async with Client(url) as client:
+        async with LoadClient(url) as client:
             while True:
                 health.append(await client.get("/health"))
                 await asyncio.sleep(0.5)
 
-    async with Client(url) as client:
+    async with LoadClient(url) as client:
         watching = asyncio.create_task(watch())
         began = time.perf_counter()
         answers = await open_loop(client, asks, per_second, options.seconds, options.patience)
@@ -115,14 +117,14 @@ async def overload(url: str, asks: Iterator[Ask], per_second: float, options: ar
     return answers, health, began
 
 
-async def asked_again(url: str, answers: Sequence[Answer]) -> list[Answer]:
-    async with Client(url) as client:
+async def asked_again(url: str, answers: Sequence[LoadResponse]) -> list[LoadResponse]:
+    async with LoadClient(url) as client:
         again = await closed_loop(client, [a.ask for a in answers], 8)
     all_answered(again, "after the load")
     return again
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
     asks = numbered("is-en")
@@ -153,12 +155,12 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
     failures += ["/health was not answered all the time"] if any(h.status != 200 for h in health) else []
     if not refused:
         failures.append(f"nothing was refused: the service took on all of {len(answers)} requests; valid: more --seconds, or a smaller queue by --serve-option")
-    found = {
+    figures = {
         "peak": levels, "goodput": goodput, "refusals_ms": quick, "statuses": statuses(answers), "checked": len(good),
         "crossed": crossed, "unlike": strange, "near_ties": other,
         "health_ms": milliseconds([h.seconds for h in health]), "client_late_ms": round(1000 * late, 1),
     }  # fmt: skip
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

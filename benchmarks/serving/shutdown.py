@@ -23,10 +23,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, all_answered, closed_loop, statuses, table
 from benchmarks.serving.harness.process import Served, sample
-from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
 
 AIM_READY, AIM_EXIT, AIM_LEAVE = 1.0, 5.0, 2.0
 # A request sent so shortly before the signal may still lie unread in the kernel: nobody has accepted it.
@@ -38,12 +38,12 @@ LOOK = 0.1
 
 async def terminate_under_load(service: Served, clients: int, delay: float, give_up: float) -> dict[str, Any]:
     """One round. Times in seconds from the signal on."""
-    texts, answers = segments(), list[Answer]()
+    texts, answers = segments(), list[LoadResponse]()
     draw = random.Random(delay)
     over = asyncio.Event()
     ready: list[tuple[float, int]] = []
 
-    async def ask(client: Client) -> None:
+    async def ask(client: LoadClient) -> None:
         while not over.is_set():
             lines = draw.sample(texts, draw.choice((1, 1, 1, 12)))
             answers.append(await client.send(asked("is-en", *lines), again=False))
@@ -53,13 +53,13 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
                 await asyncio.sleep(0.05)
 
     async def look() -> None:
-        async with Client(service.url) as other:
+        async with LoadClient(service.url) as other:
             while not over.is_set():
                 answer = await other.get("/ready", fresh=True)
                 ready.append((answer.done, answer.status))
                 await asyncio.sleep(0.02)
 
-    async with Client(service.url) as client:
+    async with LoadClient(service.url) as client:
         all_answered(await closed_loop(client, [asked("is-en", t) for t in texts[:clients]], clients), "before the signal")
         work = [asyncio.create_task(ask(client)) for _ in range(clients)]
         looking = asyncio.create_task(look())
@@ -82,22 +82,22 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
     }  # fmt: skip
 
 
-def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+def sigterm(options: argparse.Namespace, work: Workspace, registry: Any) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     draw = random.Random(SEED)
     rounds: list[dict[str, Any]] = []
     failures: list[str] = []
     for number in range(options.rounds):
         service = serve(options, work, registry, 1, max_adapters=1)
         try:
-            found = asyncio.run(terminate_under_load(service, options.clients, draw.uniform(*options.delay), options.drain + AIM_EXIT + 30))
+            round_ = asyncio.run(terminate_under_load(service, options.clients, draw.uniform(*options.delay), options.drain + AIM_EXIT + 30))
         finally:
             service.kill()
-        rounds.append(found)
-        failures += [f"round {number + 1}: an accepted request was lost: {p}" for p in found["lost"]]
-        if found["off_s"] > AIM_READY:
-            failures.append(f"round {number + 1}: /ready said yes {found['off_s']:.2f} s after the signal")
-        if found["code"] != 0 or found["ended_s"] > options.drain + AIM_EXIT:
-            failures.append(f"round {number + 1}: exit code {found['code']} after {found['ended_s']:.1f} s")
+        rounds.append(round_)
+        failures += [f"round {number + 1}: an accepted request was lost: {p}" for p in round_["lost"]]
+        if round_["off_s"] > AIM_READY:
+            failures.append(f"round {number + 1}: /ready said yes {round_['off_s']:.2f} s after the signal")
+        if round_["code"] != 0 or round_["ended_s"] > options.drain + AIM_EXIT:
+            failures.append(f"round {number + 1}: exit code {round_['code']} after {round_['ended_s']:.1f} s")
     accepted, lost = sum(r["accepted"] for r in rounds), sum(len(r["lost"]) for r in rounds)
     if not accepted:
         failures.append("no request was under way at any signal; valid: more --rounds or --clients")
@@ -113,18 +113,18 @@ def sigterm(options: argparse.Namespace, work: Work, registry: Any) -> tuple[lis
     return rounds, lines, failures
 
 
-def ways(service: Served, lines: Sequence[str]) -> dict[str, Ask]:
+def ways(service: Served, lines: Sequence[str]) -> dict[str, LoadRequest]:
     """Much to translate, in every way of asking that this service has."""
-    found = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
+    asks = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
     if service.has("/translate"):
         body = json.dumps({"q": list(lines), "source": "is", "target": "en"}).encode()
-        found["LibreTranslate"] = Ask("/translate", body, "is-en")
+        asks["LibreTranslate"] = LoadRequest("/translate", body, "is-en")
     if service.has("/api/v1/translate/stream"):
-        found["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
+        asks["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
     if service.has("/v2/translate"):
         body = json.dumps({"text": list(lines), "source_lang": "IS", "target_lang": "EN"}).encode()
-        found["DeepL"] = Ask("/v2/translate", body, "is-en")
-    return found
+        asks["DeepL"] = LoadRequest("/v2/translate", body, "is-en")
+    return asks
 
 
 async def quiet(pid: int, give_up: float) -> float:
@@ -142,53 +142,53 @@ async def quiet(pid: int, give_up: float) -> float:
     return max(0.0, last - began)
 
 
-async def leave(service: Served, ask: Ask, after: float) -> dict[str, Any]:
+async def leave(service: Served, ask: LoadRequest, after: float) -> dict[str, Any]:
     """One client leaves. `goes_on` is how long the engine works on, `next_s` what a short request takes that comes at once."""
-    async with Client(service.url) as client:
+    async with LoadClient(service.url) as client:
         alone = await client.send(asked("is-en", "Já."))
         await quiet(service.pid, 15)
         before = sample(service.pid)
-        left = await client.send(ask, leave_after=after, fresh=True)
+        broken_off = await client.send(ask, leave_after=after, fresh=True)
         worked = sample(service.pid).cpu - before.cpu
         going_on = asyncio.create_task(quiet(service.pid, 20))
-        if left.problem != "left":
-            raise BenchFailed(f"the request was over before its client could leave: status {left.status}; valid: more --lines, or a shorter --after")
+        if broken_off.problem != "left":
+            raise BenchFailed(f"the request was over before its client could leave: status {broken_off.status}; valid: more --lines, or a shorter --after")
         goes_on = await going_on
         answer = await client.send(asked("is-en", "Já."))
     return {"worked": worked > BUSY * after / 2, "goes_on_s": goes_on, "next_s": answer.seconds, "alone_s": alone.seconds, "status": answer.status}
 
 
-def leaving(options: argparse.Namespace, work: Work, registry: Any) -> tuple[dict[str, Any], list[str], list[str]]:
-    found: dict[str, Any] = {}
+def leaving(options: argparse.Namespace, work: Workspace, registry: Any) -> tuple[dict[str, Any], list[str], list[str]]:
+    by_way: dict[str, Any] = {}
     failures: list[str] = []
     with serve(options, work, registry, 1, max_adapters=1) as service:
         lines = (segments() * (1 + options.lines // 500))[: options.lines]
         asyncio.run(leave(service, asked("is-en", *lines), options.after))  # the first has what starts on use in it
         for name, ask in ways(service, lines).items():
-            found[name] = asyncio.run(leave(service, ask, options.after))
-            if not found[name]["worked"]:
+            by_way[name] = asyncio.run(leave(service, ask, options.after))
+            if not by_way[name]["worked"]:
                 failures.append(f"{name}: the engine was not at work when the client left, so nothing is shown; valid: another --after")
-            if found[name]["goes_on_s"] > AIM_LEAVE:
-                failures.append(f"{name}: the engine worked on for {found[name]['goes_on_s']:.1f} s after its client had left")
-            if found[name]["status"] != 200:
-                failures.append(f"{name}: the next request was answered with {found[name]['status']}")
-    rows = [[n, f"{f['goes_on_s']:.1f}", f"{1000 * f['next_s']:.0f}", f"{1000 * f['alone_s']:.0f}"] for n, f in found.items()]
+            if by_way[name]["goes_on_s"] > AIM_LEAVE:
+                failures.append(f"{name}: the engine worked on for {by_way[name]['goes_on_s']:.1f} s after its client had left")
+            if by_way[name]["status"] != 200:
+                failures.append(f"{name}: the next request was answered with {by_way[name]['status']}")
+    rows = [[n, f"{f['goes_on_s']:.1f}", f"{1000 * f['next_s']:.0f}", f"{1000 * f['alone_s']:.0f}"] for n, f in by_way.items()]
     head = [f"a client leaves after {options.after:g} s", f"the engine works on, s (aim: at most {AIM_LEAVE:g})", "a short request then, ms", "and before, ms"]
-    return found, table(head, rows), failures
+    return by_way, table(head, rows), failures
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     lines: list[str] = []
     failures: list[str] = []
     for name, part in (("sigterm", sigterm), ("leaving", leaving)):
         if name in options.only.split(","):
-            found[name], told, failed = part(options, work, registry)
-            lines += ["", *told] if lines else told
+            figures[name], part_lines, failed = part(options, work, registry)
+            lines += ["", *part_lines] if lines else part_lines
             failures += failed
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

@@ -29,10 +29,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
 from benchmarks.serving.harness.process import Sample, Served, sample
-from benchmarks.serving.harness.workspace import SEED, Work, common, measured, segments, serve, variant
+from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
 
 AIM_GROWTH = 100.0
 WARM_UP = 1 / 6
@@ -48,24 +48,24 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
         pair = draw.choice(sorted(texts))
         return pair, draw.sample(texts[pair], draw.randint(low, high))
 
-    def short(draw: random.Random) -> tuple[Ask, set[int]]:
-        pair, some = lines(draw, 1, 2)
-        return asked(pair, *some), {200}
+    def short(draw: random.Random) -> tuple[LoadRequest, set[int]]:
+        pair, picked = lines(draw, 1, 2)
+        return asked(pair, *picked), {200}
 
-    def long(draw: random.Random) -> tuple[Ask, set[int]]:
-        pair, some = lines(draw, 8, 24)
-        return asked(pair, "\n".join(some)), {200}
+    def long(draw: random.Random) -> tuple[LoadRequest, set[int]]:
+        pair, picked = lines(draw, 8, 24)
+        return asked(pair, "\n".join(picked)), {200}
 
-    def libre(draw: random.Random) -> tuple[Ask, set[int]]:
-        pair, some = lines(draw, 1, 6)
+    def libre(draw: random.Random) -> tuple[LoadRequest, set[int]]:
+        pair, picked = lines(draw, 1, 6)
         source, target = pair.split("-")
-        return Ask("/translate", json.dumps({"q": some, "source": source, "target": target}).encode(), pair), {200}
+        return LoadRequest("/translate", json.dumps({"q": picked, "source": source, "target": target}).encode(), pair), {200}
 
-    def stream(draw: random.Random) -> tuple[Ask, set[int]]:
-        pair, some = lines(draw, 2, 8)
-        return asked(pair, *some, path="/api/v1/translate/stream"), {200}
+    def stream(draw: random.Random) -> tuple[LoadRequest, set[int]]:
+        pair, picked = lines(draw, 2, 8)
+        return asked(pair, *picked, path="/api/v1/translate/stream"), {200}
 
-    def bad(draw: random.Random) -> tuple[Ask, set[int]]:
+    def bad(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         bodies: list[tuple[bytes, set[int]]] = [
             (b"{", {400}), (b'"text"', {400}), (b"\xff\xfe{}", {400}), (b'{"source":"is","target":"en"}', {400}), (b"[" * 5000, {400}),
             (json.dumps({"source": "is", "target": "xx-yy-zz", "text": "a"}).encode(), {400, 404}),
@@ -73,24 +73,24 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
             (json.dumps({"source": "is", "target": "en", "text": "a" * (1 << 20)}).encode(), {413}),
         ]  # fmt: skip
         body, allowed = draw.choice(bodies)
-        return Ask("/api/v1/translate", body), allowed
+        return LoadRequest("/api/v1/translate", body), allowed
 
-    def other(draw: random.Random) -> tuple[Ask, set[int]]:
+    def other(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         path, allowed = draw.choice([("/metrics", {200}), ("/ready", {200}), ("/api/v1/adapters", {200}), ("/languages", {200}), ("/nothing/../here", {404})])
-        return Ask(path, b"", method="GET"), allowed
+        return LoadRequest(path, b"", method="GET"), allowed
 
-    found: dict[str, tuple[float, Any]] = {"short": (6, short), "long": (2, long), "bad": (1, bad), "other": (1, other)}
+    weighted: dict[str, tuple[float, Any]] = {"short": (6, short), "long": (2, long), "bad": (1, bad), "other": (1, other)}
     if service.has("/translate"):
-        found["LibreTranslate"] = (2, libre)
+        weighted["LibreTranslate"] = (2, libre)
     if service.has("/api/v1/translate/stream"):
-        found["stream"] = (2, stream)
-    return found
+        weighted["stream"] = (2, stream)
+    return weighted
 
 
 def tasks_of(service: Served) -> float | None:
     """How many asyncio tasks there are, if the metrics tell."""
-    found = [value for key, value in service.metrics().items() if "asyncio" in key.lower() and "task" in key.lower()]
-    return sum(found) if found else None
+    gauges = [value for key, value in service.metrics().items() if "asyncio" in key.lower() and "task" in key.lower()]
+    return sum(gauges) if gauges else None
 
 
 def growth(samples: Sequence[Sample], warm_up: float) -> tuple[float, float]:
@@ -112,8 +112,8 @@ async def at_rest(service: Served, look: float) -> dict[str, float]:
         tasks = await asyncio.to_thread(tasks_of, service)
         now = sample(service.pid)
         looks.append((now.descriptors, now.threads, -1.0 if tasks is None else tasks))
-    found = [min(column) for column in zip(*looks, strict=True)]
-    return dict(zip(("descriptors", "threads", "tasks"), found, strict=True))
+    lowest = [min(column) for column in zip(*looks, strict=True)]
+    return dict(zip(("descriptors", "threads", "tasks"), lowest, strict=True))
 
 
 class Soak:
@@ -127,7 +127,7 @@ class Soak:
         # Seconds from each promotion to its being live.
         self.swaps: list[float] = []
 
-    def note(self, kind: str, answer: Answer, allowed: set[int]) -> None:
+    def note(self, kind: str, answer: LoadResponse, allowed: set[int]) -> None:
         self.answers[kind] += 1
         self.statuses.update(statuses([answer]))
         self.problems += unexplained([answer])
@@ -138,12 +138,12 @@ class Soak:
 
     async def client(self, number: int, end: float) -> None:
         draw = random.Random(SEED * 1000 + number)
-        made = kinds(self.service)
-        names, weights = list(made), [w for w, _ in made.values()]
-        async with Client(self.service.url) as client:
+        kinds_of_request = kinds(self.service)
+        names, weights = list(kinds_of_request), [w for w, _ in kinds_of_request.values()]
+        async with LoadClient(self.service.url) as client:
             while time.monotonic() < end:
                 kind = draw.choices(names, weights)[0]
-                ask, allowed = made[kind][1](draw)
+                ask, allowed = kinds_of_request[kind][1](draw)
                 leaves = kind not in ("bad", "other") and draw.random() < 0.08
                 answer = await client.send(ask, leave_after=draw.uniform(0.0, 1.0) if leaves else None, fresh=draw.random() < 0.1)
                 self.note(kind, answer, allowed)
@@ -162,10 +162,10 @@ class Soak:
         while time.monotonic() + pause < end:
             await asyncio.sleep(pause)
             live = self.registry.state("is-en").live
-            wanted = next(v for v in self.versions if v != live)
+            next_version = next(v for v in self.versions if v != live)
             began = time.monotonic()
-            await asyncio.to_thread(self.registry.promote, "is-en", wanted, "soak")
-            while (await asyncio.to_thread(self.service.live)).get("is-en") != wanted:
+            await asyncio.to_thread(self.registry.promote, "is-en", next_version, "soak")
+            while (await asyncio.to_thread(self.service.live)).get("is-en") != next_version:
                 if time.monotonic() > end:
                     return
                 await asyncio.sleep(0.2)
@@ -240,16 +240,16 @@ def outcome(soak: Soak, before: Mapping[str, float], after: Mapping[str, float],
     lines += [*table(["at rest", "after the warm-up", "at the end"], rows), ""]
     quick = {k: milliseconds(v) for k, v in soak.latencies.items()}
     lines += table(["requests", "sent", "p50, ms", "p99, ms"], [[k, soak.answers[k], q["p50"], q["p99"]] for k, q in sorted(quick.items())])
-    found = {
+    figures = {
         "growth_mib": {"line": line, "ends": ends}, "before": dict(before), "after": dict(after), "statuses": dict(soak.statuses),
         "seconds_to_live": [round(x, 2) for x in soak.swaps],
         "requests": dict(soak.answers), "latency_ms": quick,
         "samples": [[round(s.at - first.at, 1), round(s.memory, 1), s.descriptors, s.threads, s.processes] for s in soak.samples],
     }  # fmt: skip
-    return found, lines, failures
+    return figures, lines, failures
 
 
-def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], list[str], list[str]]:
+def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any], list[str], list[str]]:
     registry = work.registry("soak")
     versions = [variant(work, registry, "is-en", 0, scale) for scale in (1.0, 0.9)]
     for id in versions:
@@ -259,10 +259,10 @@ def measure(options: argparse.Namespace, work: Work) -> tuple[dict[str, Any], li
         soak = Soak(service, registry, versions, options)
         before, after = asyncio.run(soak.everything())
     warm_up = 60 * options.minutes * WARM_UP
-    found, lines, failures = outcome(soak, before, after, warm_up)
+    figures, lines, failures = outcome(soak, before, after, warm_up)
     if options.plot:
         plot(soak.samples, warm_up, options.plot)
-    return found, lines, failures
+    return figures, lines, failures
 
 
 def main() -> int:

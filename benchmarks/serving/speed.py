@@ -12,15 +12,15 @@ from typing import Any
 from benchmarks.serving.harness.client import asked
 from benchmarks.serving.harness.load import BenchFailed, table
 from benchmarks.serving.harness.process import help_of
-from benchmarks.serving.harness.ratios import Run, compared, engines_line, itself, mixed_line, unlike, x
+from benchmarks.serving.harness.ratios import TimedRun, compared, engines_line, itself, mixed_line, unlike, x
 from benchmarks.serving.harness.sides import Outcome, Rivals, as_run, chunks, open_raw, say, through
-from benchmarks.serving.harness.workspace import PAIRS, Work, segments, serve, variant
+from benchmarks.serving.harness.workspace import PAIRS, Workspace, segments, serve, variant
 
 # The service's count of output tokens.
 MADE = "tellmt_output_tokens_total"
 
 
-def throughput(options: argparse.Namespace, work: Work) -> Outcome:
+def throughput(options: argparse.Namespace, work: Workspace) -> Outcome:
     """The service against the raw engine at each concurrency, and milliseconds added to a single request."""
     registry = work.registry("one")
     id = variant(work, registry, "is-en")
@@ -33,9 +33,9 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
         lambda: serve(options, work, registry, 1, max_adapters=1),
         lambda: open_raw(options, work, registry, id, candidates, most),
     )
-    raws: dict[int, list[Run]] = {n: [] for n in levels}
-    ours: dict[int, list[Run]] = {n: [] for n in levels}
-    at_once: list[Run] = []
+    raws: dict[int, list[TimedRun]] = {n: [] for n in levels}
+    ours: dict[int, list[TimedRun]] = {n: [] for n in levels}
+    at_once: list[TimedRun] = []
     tokens: list[int] = []
     try:
         # The service first: it makes the model that the raw engine reads.
@@ -54,48 +54,48 @@ def throughput(options: argparse.Namespace, work: Work) -> Outcome:
                 run = as_run(through(service, [asked("is-en", candidates[i]) for i in kept[:count]], n))
                 ours[n].append(dataclasses.replace(run, tokens=service.total(MADE) - before))
                 continue
-            found = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
-            raws[n].append(Run(found.total, found.seconds, [found.texts[i] for i in kept[:count]], sum(found.tokens.values())))
+            raw_run = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
+            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in kept[:count]], sum(raw_run.tokens.values())))
             if n == most:
                 whole = rivals(side).run([kept[:count]], n)
-                at_once.append(Run(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
+                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
     finally:
         with contextlib.suppress(BenchFailed):
             rivals.close()
-    line, own = itself(texts[: sizes[most]], [r.texts for r in raws[most]])
-    lines, void = compared(raws, ours, at_once, own)
+    line, raw_share = itself(texts[: sizes[most]], [r.texts for r in raws[most]])
+    lines, void = compared(raws, ours, at_once, raw_share)
     lines.append(line)
     rows = []
     speeds: dict[str, Any] = {}
     for n in levels:
-        made = sum(tokens[: sizes[n]])
+        output_tokens = sum(tokens[: sizes[n]])
         speeds[str(n)] = {
-            "segments": sizes[n], "tokens": made, "service_tokens": [r.tokens for r in ours[n]],
+            "segments": sizes[n], "tokens": output_tokens, "service_tokens": [r.tokens for r in ours[n]],
             "service_s": [r.seconds for r in ours[n]], "raw_s": [r.seconds for r in raws[n]],
             "unlike": [unlike(a.texts, b.texts) for a, b in zip(raws[n], ours[n], strict=True)],
         }  # fmt: skip
         for name, runs in (("service", ours[n]), ("raw engine", raws[n]), *([("raw engine, all at once", at_once)] if n == most else [])):
-            rates = sorted(made / r.seconds for r in runs)
-            rows.append([f"{name} at {n}", sizes[n], f"{made:,}", f"{rates[len(rates) // 2]:,.1f}", f"{rates[0]:,.1f} to {rates[-1]:,.1f}"])
+            rates = sorted(output_tokens / r.seconds for r in runs)
+            rows.append([f"{name} at {n}", sizes[n], f"{output_tokens:,}", f"{rates[len(rates) // 2]:,.1f}", f"{rates[0]:,.1f} to {rates[-1]:,.1f}"])
     added = [[1000 * (b - a) for a, b in zip(r.each, o.each, strict=True)] for r, o in zip(raws.get(1, []), ours.get(1, []), strict=True)]
-    found_ = {"levels": speeds, "raw_at_once_s": [r.seconds for r in at_once], "added_ms": added}
-    return found_, [*table(["", "segments", "output tokens", "tokens/s", "lowest to highest"], rows), "", *lines], void
+    figures = {"levels": speeds, "raw_at_once_s": [r.seconds for r in at_once], "added_ms": added}
+    return figures, [*table(["", "segments", "output tokens", "tokens/s", "lowest to highest"], rows), "", *lines], void
 
 
-def mixed(options: argparse.Namespace, work: Work) -> Outcome:
+def mixed(options: argparse.Namespace, work: Workspace) -> Outcome:
     """Eight adapters in turn against one, with as many requests under way."""
     registry = work.registry("eight")
     for number, pair in enumerate(PAIRS):
         registry.promote(pair, variant(work, registry, pair, number), "bench")
     sources = segments()
-    found: dict[str, Any] = {}
+    by_level: dict[str, Any] = {}
     lines: list[str] = []
     say("starting the service with eight adapters")
     with serve(options, work, registry, len(PAIRS), max_adapters=len(PAIRS)) as service:
         for n in options.mixed_concurrency:
             count = min(len(sources), max(options.segments, 2 * n))
             ways = {"one": [asked("is-en", s) for s in sources[:count]], "mixed": [asked(PAIRS[i % len(PAIRS)], s) for i, s in enumerate(sources[:count])]}
-            runs: dict[str, list[Run]] = {"one": [], "mixed": []}
+            runs: dict[str, list[TimedRun]] = {"one": [], "mixed": []}
             through(service, ways["mixed"][: max(16, n)], n)
             for r in range(options.rounds):
                 for way in ("one", "mixed") if r % 2 == 0 else ("mixed", "one"):
@@ -103,11 +103,16 @@ def mixed(options: argparse.Namespace, work: Work) -> Outcome:
                     runs[way].append(as_run(through(service, ways[way], n)))
             different = [unlike(a.texts, b.texts) for a, b in zip(runs["one"], runs["mixed"], strict=True)]
             lines.append(mixed_line(len(PAIRS), n, runs["one"], runs["mixed"]) + f"; texts of the copies unlike: {sum(different)} of {count * options.rounds}")
-            found[str(n)] = {"segments": count, "one_s": [r.seconds for r in runs["one"]], "mixed_s": [r.seconds for r in runs["mixed"]], "unlike": different}
-    return found, lines, []
+            by_level[str(n)] = {
+                "segments": count,
+                "one_s": [r.seconds for r in runs["one"]],
+                "mixed_s": [r.seconds for r in runs["mixed"]],
+                "unlike": different,
+            }
+    return by_level, lines, []
 
 
-def engines(options: argparse.Namespace, work: Work) -> Outcome:
+def engines(options: argparse.Namespace, work: Workspace) -> Outcome:
     """ctranslate2 with the adapter merged against vLLM's CPU build with it as a LoRA, both raw, at 32."""
     from tell.extras import has_gpu, installed
 
@@ -134,7 +139,7 @@ def engines(options: argparse.Namespace, work: Work) -> Outcome:
     return {"tokens_per_s": rates, "segments": count}, [engines_line(rates["ct2"], rates["vllm"])], []
 
 
-def cache(options: argparse.Namespace, work: Work) -> Outcome:
+def cache(options: argparse.Namespace, work: Workspace) -> Outcome:
     """What the cache of results gives when the same segments come again, and what sharing gives when they come at once."""
     registry = work.registry("one")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
@@ -146,11 +151,11 @@ def cache(options: argparse.Namespace, work: Work) -> Outcome:
         asks = [asked("is-en", s) for s in sources[:count]]
         first, again = (as_run(through(service, asks, n)) for _ in range(2))
         # Two of about one length that nobody has asked for yet.
-        one, other = sorted(sources[count:-1], key=len)[-2:]
-        alone = as_run(through(service, [asked("is-en", one)], 1))
+        line, next_line = sorted(sources[count:-1], key=len)[-2:]
+        alone = as_run(through(service, [asked("is-en", line)], 1))
         before = service.total(MADE)
-        shared = as_run(through(service, [asked("is-en", other)] * n, n))
-        made = service.total(MADE) - before
+        shared = as_run(through(service, [asked("is-en", next_line)] * n, n))
+        decoded = service.total(MADE) - before
         served = {name: service.total(f"tellmt_{name}_total") for name in ("cache_hits", "shared_segments")}
     has = "--cache-mb" in help_of(options.module)
     lines = [
@@ -160,5 +165,5 @@ def cache(options: argparse.Namespace, work: Work) -> Outcome:
     ]
     different = unlike(first.texts, again.texts) + len(set(shared.texts)) - 1
     failures = [f"{different} texts came out otherwise the second time"] if has and different else []
-    found = {"segments": count, "first_s": first.seconds, "again_s": again.seconds, "shared_s": shared.seconds, "alone_s": alone.seconds}
-    return {**found, "shared_tokens": made, "different": different, **served}, lines, failures
+    figures = {"segments": count, "first_s": first.seconds, "again_s": again.seconds, "shared_s": shared.seconds, "alone_s": alone.seconds}
+    return {**figures, "shared_tokens": decoded, "different": different, **served}, lines, failures

@@ -8,15 +8,15 @@ import shutil
 import time
 from collections.abc import Callable
 
-from benchmarks.serving.harness.client import Answer, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadResponse, asked
 from benchmarks.serving.harness.load import BenchFailed, all_answered, milliseconds, table, until_set
 from benchmarks.serving.harness.process import Served
 from benchmarks.serving.harness.ratios import seconds_line
 from benchmarks.serving.harness.sides import Outcome, cycle, say
-from benchmarks.serving.harness.workspace import Work, converted, segments, serve, variant
+from benchmarks.serving.harness.workspace import Workspace, converted, segments, serve, variant
 
 
-async def first_answer(client: Client, pair: str, id: str, change: Callable[[], object]) -> float:
+async def first_answer(client: LoadClient, pair: str, id: str, change: Callable[[], object]) -> float:
     """Seconds from before `change` until an answer names the version `id`. Raises BenchFailed after ten minutes."""
     began = time.perf_counter()
     await asyncio.to_thread(change)
@@ -34,7 +34,7 @@ def unique() -> int:
     return time.time_ns() % 1_000_000_007
 
 
-def live(options: argparse.Namespace, work: Work) -> Outcome:
+def live(options: argparse.Namespace, work: Workspace) -> Outcome:
     """From a promotion in the registry to the first answer that names the new version."""
     registry = work.registry("live")
     versions = [variant(work, registry, "is-en", 0, scale) for scale in (1.0, 0.9)]
@@ -42,7 +42,7 @@ def live(options: argparse.Namespace, work: Work) -> Outcome:
     times: dict[str, list[float]] = {"cached": [], "rollback": [], "fresh": []}
 
     async def go(service: Served) -> None:
-        async with Client(service.url) as client:
+        async with LoadClient(service.url) as client:
             await first_answer(client, "is-en", versions[1], lambda: registry.promote("is-en", versions[1], "bench"))
             for _ in range(options.changes):
                 await asyncio.sleep(4 * options.settle)
@@ -66,7 +66,7 @@ def live(options: argparse.Namespace, work: Work) -> Outcome:
     return times, lines, []
 
 
-def hotload(options: argparse.Namespace, work: Work) -> Outcome:
+def hotload(options: argparse.Namespace, work: Workspace) -> Outcome:
     """What requests under way take while another pair's versions change."""
     registry = work.registry("hot")
     registry.promote("is-en", variant(work, registry, "is-en"), "bench")
@@ -78,14 +78,14 @@ def hotload(options: argparse.Namespace, work: Work) -> Outcome:
     texts = segments()
 
     async def window(service: Served, kind: str) -> None:
-        async with Client(service.url) as client, Client(service.url) as other:
+        async with LoadClient(service.url) as client, LoadClient(service.url) as other:
             stop = asyncio.Event()
-            answers: list[Answer] = []
+            answers: list[LoadResponse] = []
             load = asyncio.create_task(until_set(client, cycle(texts), 4, stop, answers.append))
             end = time.perf_counter() + options.window
             while kind == "cached" and time.perf_counter() < end:
-                wanted = next(v for v in versions if v != registry.state("is-de").live)
-                await first_answer(other, "is-de", wanted, lambda wanted=wanted: registry.promote("is-de", wanted, "bench"))  # type: ignore[misc]
+                next_version = next(v for v in versions if v != registry.state("is-de").live)
+                await first_answer(other, "is-de", next_version, lambda next_version=next_version: registry.promote("is-de", next_version, "bench"))  # type: ignore[misc]
                 loads["cached"] += 1
                 await asyncio.sleep(2 * options.settle)
             if kind == "new":
@@ -105,7 +105,7 @@ def hotload(options: argparse.Namespace, work: Work) -> Outcome:
     with serve(options, work, registry, 2, max_adapters=3) as service:
         # Both versions are converted before anything is timed.
         async def warm() -> None:
-            async with Client(service.url) as client:
+            async with LoadClient(service.url) as client:
                 await first_answer(client, "is-de", versions[0], lambda: registry.promote("is-de", versions[0], "bench"))
 
         asyncio.run(warm())

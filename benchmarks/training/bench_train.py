@@ -77,11 +77,11 @@ def warm_up(steps: int) -> int:
 
 def same_examples(ours: Iterable[tuple[Sequence[int], int]], theirs: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
     """Whether (ids, where the loss begins) and (ids, labels with -100 where there is no loss) are the same examples. Raises BenchFailed."""
-    one = sorted((list(ids), [-100] * start + list(ids[start:])) for ids, start in ours)
-    other = sorted((list(ids), list(labels)) for ids, labels in theirs)
-    if len(one) != len(other):
-        raise BenchFailed(f"the contestants train on different data: {len(one)} examples here, {len(other)} there")
-    for n, (a, b) in enumerate(zip(one, other, strict=True)):
+    our_examples = sorted((list(ids), [-100] * start + list(ids[start:])) for ids, start in ours)
+    their_examples = sorted((list(ids), list(labels)) for ids, labels in theirs)
+    if len(our_examples) != len(their_examples):
+        raise BenchFailed(f"the contestants train on different data: {len(our_examples)} examples here, {len(their_examples)} there")
+    for n, (a, b) in enumerate(zip(our_examples, their_examples, strict=True)):
         if a != b:
             raise BenchFailed(f"the contestants train on different data: of the sorted examples, number {n + 1} is {a} here and {b} there")
 
@@ -116,12 +116,12 @@ def table(results: Sequence[Result], before: float) -> list[str]:
         "tokens",
         "held-out loss",
     ]
-    out = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for r in results:
         reserved = [f"{r.peak.get('reserved', 0):,}"] if gpu else []
         cells = [NAMES[r.name], f"{r.speed:,.1f}", f"{r.memory:,}", *reserved, f"{r.peak.get('helpers', 0):,}", f"{r.wall:,.1f}", f"{len(r.rows):,}"]
-        out.append("| " + " | ".join([*cells, f"{r.rows[-1][1]:,}", f"{r.loss:.4f}"]) + " |")
-    return [*out, "", f"Held-out loss before training: {before:.4f} nats per token."]
+        lines.append("| " + " | ".join([*cells, f"{r.rows[-1][1]:,}", f"{r.loss:.4f}"]) + " |")
+    return [*lines, "", f"Held-out loss before training: {before:.4f} nats per token."]
 
 
 def tellmt(*arguments: object) -> Any:
@@ -131,13 +131,13 @@ def tellmt(*arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
-def recipe(work: Path, pair: str, asked: argparse.Namespace, batch_tokens: int = 2048) -> Path:
+def recipe(work: Path, pair: str, settings: argparse.Namespace, batch_tokens: int = 2048) -> Path:
     """The recipe of the run; only `batch_tokens` is known after the mix alone."""
     path = work / "recipe.toml"
     # auto compiles from 50,000 tokens on; a benchmark is shorter than the runs it stands for, so it asks. The whole time shows what that costs.
     path.write_text(
-        f'pair = "{pair}"\nbase = "{asked.base}"\nseed = {SEED}\n\n[mix]\nratio = 0.0\ntask_tokens = {asked.tokens}\n\n[lora]\nrank = 16\nalpha = 32\n\n'
-        f'[train]\nbatch_tokens = {batch_tokens}\nlearning_rate = {LEARNING_RATE}\nschedule = "constant"\nwarmup = 0.0\ncompile = "{asked.compile}"\n'
+        f'pair = "{pair}"\nbase = "{settings.base}"\nseed = {SEED}\n\n[mix]\nratio = 0.0\ntask_tokens = {settings.tokens}\n\n[lora]\nrank = 16\nalpha = 32\n\n'
+        f'[train]\nbatch_tokens = {batch_tokens}\nlearning_rate = {LEARNING_RATE}\nschedule = "constant"\nwarmup = 0.0\ncompile = "{settings.compile}"\n'
     )
     return path
 
@@ -147,35 +147,35 @@ def equal_steps(data: Sequence[Any], per_step: int) -> int:
     from train.config import TrainOptions
     from train.plan import make_plan
 
-    wanted = math.ceil(len(data) / per_step)
-    mean = sum(len(d.ids) for d in data) / wanted
+    target_steps = math.ceil(len(data) / per_step)
+    mean = sum(len(d.ids) for d in data) / target_steps
 
     def steps(tokens: int) -> int:
         return len(make_plan(data, TrainOptions(batch_tokens=tokens), SEED))
 
     candidates = sorted(range(max(64, int(mean * 0.7)), int(mean * 1.5) + 65), key=lambda t: abs(t - mean))
-    return min(candidates[::5], key=lambda t: (abs(steps(t) - wanted), abs(t - mean)))
+    return min(candidates[::5], key=lambda t: (abs(steps(t) - target_steps), abs(t - mean)))
 
 
-def prepare(work: Path, asked: argparse.Namespace) -> tuple[Path, Any]:
+def prepare(work: Path, settings: argparse.Namespace) -> tuple[Path, Any]:
     """Corpus and mix. Returns the corpus directory and the examples as ids."""
     from tell.extras import has_gpu
     from train.config import TrainOptions
     from train.inputs import read_inputs
     from train.model import pick_dtype
 
-    corpus = asked.corpus
+    corpus = settings.corpus
     if corpus is None:
         corpus = work / "corpus"
         tellmt("corpus", "build", *sorted((ROOT / "examples" / "en-is").glob("*.tsv")), "--pair", "is-en", "--dev", 100, "--test", 0, "-o", corpus)
     pair = json.loads((corpus / "corpus.json").read_text())["pair"]
-    tellmt("mix", "--recipe", recipe(work, pair, asked), "--corpus", corpus, "-o", work / "mixed")
+    tellmt("mix", "--recipe", recipe(work, pair, settings), "--corpus", corpus, "-o", work / "mixed")
     inputs = read_inputs(work / "mixed")
     tokens = equal_steps(inputs.data, BATCH)
-    recipe(work, pair, asked, tokens)
+    recipe(work, pair, settings, tokens)
     dtype = pick_dtype(TrainOptions(), has_gpu())
-    told = {"base": str(inputs.base.path), "batch_tokens": tokens, "seed": SEED, "learning_rate": LEARNING_RATE, "dtype": dtype}
-    (work / "data.json").write_text(json.dumps({**told, "examples": [[d.ids, d.start] for d in inputs.data]}))
+    data_settings = {"base": str(inputs.base.path), "batch_tokens": tokens, "seed": SEED, "learning_rate": LEARNING_RATE, "dtype": dtype}
+    (work / "data.json").write_text(json.dumps({**data_settings, "examples": [[d.ids, d.start] for d in inputs.data]}))
     return corpus, inputs
 
 
@@ -191,14 +191,14 @@ class Helpers(threading.Thread):
             self.peak = max(self.peak, sum(map(self._resident, self._below(self.pid))) // 1024)
 
     def _below(self, pid: int) -> list[int]:
-        found = []
+        pids = []
         for file in Path(f"/proc/{pid}/task").glob("*/children"):
             try:
                 children = [int(p) for p in file.read_text().split()]
             except OSError:
                 continue
-            found += children + [p for child in children for p in self._below(child)]
-        return found
+            pids += children + [p for child in children for p in self._below(child)]
+        return pids
 
     def _resident(self, pid: int) -> int:
         try:
@@ -211,7 +211,7 @@ class Helpers(threading.Thread):
 def compete(name: str, work: Path, settings: dict[str, Any]) -> tuple[float, dict[str, int], dict[str, Any]]:
     """Run one contestant. Returns its whole time, its peak memory in MiB, and what it told."""
     print(f"bench: {NAMES[name]}", file=sys.stderr, flush=True)
-    out = work / name
+    folder = work / name
     start = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.training.trl_contestant", name, str(work), json.dumps(settings)]
     child = subprocess.Popen(command, stdout=sys.stderr, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -229,9 +229,9 @@ def compete(name: str, work: Path, settings: dict[str, Any]) -> tuple[float, dic
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise BenchFailed(f"{NAMES[name]} ended with exit code {child.returncode}")
-    told = json.loads((out / "told.json").read_text())
+    report = json.loads((folder / "told.json").read_text())
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, {"resident": used.ru_maxrss * unit // 2**20, "helpers": helpers.peak, **told.pop("cuda")}, told
+    return seconds, {"resident": used.ru_maxrss * unit // 2**20, "helpers": helpers.peak, **report.pop("cuda")}, report
 
 
 def losses(work: Path, names: Sequence[str], corpus: Path) -> dict[str, float]:
@@ -243,34 +243,34 @@ def losses(work: Path, names: Sequence[str], corpus: Path) -> dict[str, float]:
     from tell.files import sha256_file
 
     card = read_card(work / "ours" / "adapter")
-    out = {}
+    by_name = {}
     for name in ("before", *names):
         adapter = work / name / "adapter"
         adapter.mkdir(parents=True, exist_ok=True)
         if name != "ours":
-            found = load_file(work / ("ours" if name == "before" else name) / "adapter" / WEIGHTS)
+            tensors_of = load_file(work / ("ours" if name == "before" else name) / "adapter" / WEIGHTS)
             # A LoRA whose second matrix is zero, as it is before training, changes nothing.
-            tensors = {n: torch.zeros_like(t) if name == "before" and "lora_B" in n else t for n, t in found.items()}
+            tensors = {n: torch.zeros_like(t) if name == "before" and "lora_B" in n else t for n, t in tensors_of.items()}
             save_file(tensors, adapter / WEIGHTS, metadata={"format": "pt"})
             (adapter / CONFIG).write_bytes((work / "ours" / "adapter" / CONFIG).read_bytes())
             write_card(adapter, card.model_copy(update={"files": {n: sha256_file(adapter / n) for n in (WEIGHTS, CONFIG)}}))
-        out[name] = tellmt("losses", adapter, "--corpus", corpus, "--split", "dev", "-o", work / name / "losses.jsonl")["nats_per_token"]
-    return out
+        by_name[name] = tellmt("losses", adapter, "--corpus", corpus, "--split", "dev", "-o", work / name / "losses.jsonl")["nats_per_token"]
+    return by_name
 
 
-def run(work: Path, asked: argparse.Namespace) -> tuple[dict[str, Result], float, list[str]]:
+def run(work: Path, options: argparse.Namespace) -> tuple[dict[str, Result], float, list[str]]:
     from tell.machine import cores
 
-    corpus, inputs = prepare(work, asked)
+    corpus, inputs = prepare(work, options)
     total = sum(len(d.ids) for d in inputs.data)
-    ran = {name: compete(name, work, asked.tried if name == "try" else settings_for(name)) for name in asked.only}
-    for name, (_, _, told) in ran.items():
+    ran = {name: compete(name, work, options.tried if name == "try" else settings_for(name)) for name in options.only}
+    for name, (_, _, report) in ran.items():
         if name != "ours":
-            same_examples([(d.ids, d.start) for d in inputs.data], told.pop("examples"))
-        if (found := told["rows"][-1][1]) != total:
-            raise BenchFailed(f"{NAMES[name]} did not train on every token once: found {found:,}, valid: {total:,}")
+            same_examples([(d.ids, d.start) for d in inputs.data], report.pop("examples"))
+        if (trained_tokens := report["rows"][-1][1]) != total:
+            raise BenchFailed(f"{NAMES[name]} did not train on every token once: found {trained_tokens:,}, valid: {total:,}")
     nats = losses(work, list(ran), corpus)
-    results = {n: Result(n, [(s, t, x) for s, t, x in told.pop("rows")], wall, peak, nats[n], told) for n, (wall, peak, told) in ran.items()}
+    results = {n: Result(n, [(s, t, x) for s, t, x in report.pop("rows")], wall, peak, nats[n], report) for n, (wall, peak, report) in ran.items()}
     where = f"{platform.system()} {platform.machine()}, {cores()} core(s), load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
     lines = [
         f"Machine: {where}",
@@ -290,32 +290,32 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--try", dest="tried", default="{}", help="keys of SFTConfig for the contestant try, as JSON")
     parser.add_argument("--keep", type=Path, help="work here, and leave everything behind")
     parser.add_argument("--json", action="store_true", help="the figures as one JSON object")
-    asked = parser.parse_args()
-    names = asked.only.split(",")
+    options = parser.parse_args()
+    names = options.only.split(",")
     if unknown := [n for n in names if n not in NAMES]:
         parser.error(f"--only: found {', '.join(unknown)}; valid: {', '.join(NAMES)}")
-    asked.only = ["ours", *(n for n in dict.fromkeys(names) if n != "ours")]
+    options.only = ["ours", *(n for n in dict.fromkeys(names) if n != "ours")]
     try:
-        asked.tried = json.loads(asked.tried)
+        options.tried = json.loads(options.tried)
     except ValueError as e:
         parser.error(f"--try: {e}")
-    if not isinstance(asked.tried, dict):
+    if not isinstance(options.tried, dict):
         parser.error("--try: not a JSON object")
-    return asked
+    return options
 
 
 def main() -> int:
-    asked = parsed()
+    options = parsed()
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            work = asked.keep or Path(scratch)
+            work = options.keep or Path(scratch)
             work.mkdir(parents=True, exist_ok=True)
-            results, before, lines = run(work, asked)
+            results, before, lines = run(work, options)
     except BenchFailed as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
     ratios, good = ratio_lines(results["ours"], [r for n, r in results.items() if n != "ours"])
-    if asked.json:
+    if options.json:
         shown = [{**dataclasses.asdict(r), "tokens_per_second": round(r.speed, 2)} for r in results.values()]
         print(json.dumps({"before": before, "contestants": shown, "ratios": ratios, "counts": good}))
     else:

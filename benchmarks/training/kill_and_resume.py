@@ -51,7 +51,7 @@ PHASES = ("start-up", "a step", "checkpoint writing", "adapter writing", "tidyin
 
 
 @dataclasses.dataclass
-class Place:
+class RunPaths:
     """Where one run lives, and what it is compared with."""
 
     folder: Path
@@ -113,7 +113,7 @@ def load_everything() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def start(place: Place) -> int:
+def start(place: RunPaths) -> int:
     """The command in a child process. Returns its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -140,12 +140,12 @@ def ended(pid: int, within: float) -> int | None:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if (left := until - time.monotonic()) <= 0:
+        if (remaining := until - time.monotonic()) <= 0:
             return None
-        time.sleep(min(0.0005, left))
+        time.sleep(min(0.0005, remaining))
 
 
-def asides(place: Place, what: str) -> bool:
+def asides(place: RunPaths, what: str) -> bool:
     """Whether something is on its way to a `checkpoint` or to the `adapter`."""
     folder, start = (place.run_dir, ".step-") if what == "checkpoint" else (place.folder, ".adapter.")
     with contextlib.suppress(FileNotFoundError):
@@ -153,7 +153,7 @@ def asides(place: Place, what: str) -> bool:
     return False
 
 
-def last_row(place: Place) -> int:
+def last_row(place: RunPaths) -> int:
     """The step of the last whole row of metrics.jsonl; 0 without one."""
     with contextlib.suppress(FileNotFoundError):
         rows = (place.run_dir / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
@@ -161,29 +161,29 @@ def last_row(place: Place) -> int:
     return 0
 
 
-def stamp(place: Place) -> tuple[int, int] | None:
+def stamp(place: RunPaths) -> tuple[int, int] | None:
     with contextlib.suppress(FileNotFoundError):
         seen = (place.run_dir / "metrics.jsonl").stat()
         return seen.st_size, seen.st_mtime_ns
     return None
 
 
-def verified(place: Place) -> int:
+def verified(place: RunPaths) -> int:
     """The step of the newest checkpoint, every one of whose bytes was checked; 0 without any. Raises Damaged when that one does not verify."""
     from train.checkpoint import read_manifest
 
-    found = sorted(place.run_dir.glob("step-*"))
-    return int(read_manifest(found[-1])["step"]) if found else 0
+    checkpoints = sorted(place.run_dir.glob("step-*"))
+    return int(read_manifest(checkpoints[-1])["step"]) if checkpoints else 0
 
 
-def told(place: Place) -> list[str]:
+def told(place: RunPaths) -> list[str]:
     """What the log says that a kill must not lead to."""
     if not place.log.exists():
         return []
     return [line for line in place.log.read_text(errors="replace").split("\n") if any(w in line for w in ("damaged", "warning", "Traceback", "Error"))]
 
 
-def content(place: Place) -> tuple[dict[str, str], list[float], list[int]]:
+def content(place: RunPaths) -> tuple[dict[str, str], list[float], list[int]]:
     """(hash by file of the adapter, losses, steps) of a finished run; the card without the seconds that the run took."""
     from tell.adapter.card import WEIGHTS, open_adapter
     from tell.files import key_of, sha256_file
@@ -196,7 +196,7 @@ def content(place: Place) -> tuple[dict[str, str], list[float], list[int]]:
     return files, [r["loss"] for r in rows], [r["step"] for r in rows]
 
 
-def check_finished(place: Place) -> list[str]:
+def check_finished(place: RunPaths) -> list[str]:
     files, losses, steps = content(place)
     wrong = [f"{n} has another SHA-256 than that of a run that nobody disturbed" for n in sorted({*files, *place.files}) if files.get(n) != place.files.get(n)]
     if steps != list(range(1, len(place.losses) + 1)):
@@ -204,11 +204,11 @@ def check_finished(place: Place) -> list[str]:
     elif losses != place.losses:
         wrong.append("metrics.jsonl has other losses than those of a run that nobody disturbed")
     everything = [p.name for folder in (place.folder, place.run_dir) for p in folder.iterdir()]
-    left = sorted(name for name in everything if name.startswith((".", "step-", "lock", "run.json")))
-    return wrong + ([f"left behind: {', '.join(left)}"] if left else [])
+    leftovers = sorted(name for name in everything if name.startswith((".", "step-", "lock", "run.json")))
+    return wrong + ([f"left behind: {', '.join(leftovers)}"] if leftovers else [])
 
 
-def clear(place: Place) -> None:
+def clear(place: RunPaths) -> None:
     import shutil
 
     for path in (place.adapter, place.run_dir):
@@ -216,7 +216,7 @@ def clear(place: Place) -> None:
     place.log.unlink(missing_ok=True)
 
 
-def undisturbed(place: Place) -> None:
+def undisturbed(place: RunPaths) -> None:
     """Run it twice, the first one untimed, and keep what came out. Raises SystemExit when it does not work at all, or not twice the same."""
     for attempt in range(2):
         clear(place)
@@ -231,7 +231,7 @@ def undisturbed(place: Place) -> None:
         place.files, place.losses = files, losses
 
 
-def strike(place: Place, draw: random.Random, aimed: str | None) -> tuple[str | None, list[str]]:
+def strike(place: RunPaths, draw: random.Random, aimed: str | None) -> tuple[str | None, list[str]]:
     """One attempt: start, wait, kill. Returns (the phase it was killed in, or None when it had finished, what was wrong)."""
     before = stamp(place)
     # When the adapter is there, its checkpoints may be half removed.
@@ -271,7 +271,7 @@ def strike(place: Place, draw: random.Random, aimed: str | None) -> tuple[str | 
     return phase, wrong
 
 
-def kill_all(place: Place, kills: int, draw: random.Random) -> dict[str, Any]:
+def kill_all(place: RunPaths, kills: int, draw: random.Random) -> dict[str, Any]:
     phases: Counter[str] = Counter()
     failures: list[str] = []
     finished = lost = attempts = waited = 0
@@ -312,27 +312,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kill-train.") as scratch:
         os.environ |= {"TELLMT_CACHE": f"{scratch}/cache", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         load_everything()
-        place = Place(Path(scratch) / "run", {}, [], 0.0)
+        place = RunPaths(Path(scratch) / "run", {}, [], 0.0)
         make_data(place.folder)
         undisturbed(place)
-        found = {"seed": asked.seed, **kill_all(place, asked.kills, random.Random(asked.seed))}
-    if asked.json:
-        print(json.dumps(found, indent=1))
+        figures = {"seed": options.seed, **kill_all(place, options.kills, random.Random(options.seed))}
+    if options.json:
+        print(json.dumps(figures, indent=1))
     else:
-        print(f"{found['kills']} of {asked.kills} kills, seed {asked.seed}, in {found['seconds']} s; an undisturbed run of {found['steps']} steps takes "
-              f"{found['seconds_undisturbed']} s and saves every {STEPS_SAVED}")  # fmt: skip
-        for phase, count in found["phases"].items():
+        print(f"{figures['kills']} of {options.kills} kills, seed {options.seed}, in {figures['seconds']} s")
+        print(f"an undisturbed run of {figures['steps']} steps takes {figures['seconds_undisturbed']} s and saves every {STEPS_SAVED}")
+        for phase, count in figures["phases"].items():
             print(f"  {phase:20} {count:4}")
-        print(f"{found['aimed']} of the kills waited for a checkpoint or the adapter to be begun; the others fell at any time")
-        print(f"{found['finished']} runs came to their end, all in {found['attempts'] + 1} attempts; most steps lost at once: {found['most_steps_lost']}")
-        print(f"SHA-256 of the weights: {found['weights_sha256']}")
-        for failure in found["failures"]:
+        print(f"{figures['aimed']} of the kills waited for a checkpoint or the adapter to be begun; the others fell at any time")
+        print(f"{figures['finished']} runs came to their end, all in {figures['attempts'] + 1} attempts; most steps lost at once: {figures['most_steps_lost']}")
+        print(f"SHA-256 of the weights: {figures['weights_sha256']}")
+        for failure in figures["failures"]:
             print(f"FAILED {failure}")
-    return 1 if found["failures"] or found["kills"] < asked.kills else 0
+    return 1 if figures["failures"] or figures["kills"] < options.kills else 0
 
 
 if __name__ == "__main__":

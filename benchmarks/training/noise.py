@@ -36,8 +36,8 @@ def once(work: Path, corpus: Path, seed: int) -> float:
     report = json.loads((work / "mixed" / "mix.json").read_text())
     (mixed / "mix.json").write_text(json.dumps({**report, "sha256": sha256_file(mixed / "mixed.jsonl")}))
     tellmt("train", "--mixed", mixed, "--recipe", work / "recipe.toml", "--seed", seed, "-o", place / "adapter")
-    found: float = tellmt("losses", place / "adapter", "--corpus", corpus, "--split", "dev", "-o", place / "losses.jsonl")["nats_per_token"]
-    return found
+    loss: float = tellmt("losses", place / "adapter", "--corpus", corpus, "--split", "dev", "-o", place / "losses.jsonl")["nats_per_token"]
+    return loss
 
 
 def main() -> int:
@@ -45,13 +45,13 @@ def main() -> int:
     parser.add_argument("work", type=Path, metavar="DIR", help="what bench_train.py --keep left")
     parser.add_argument("--corpus", type=Path, help="the corpus that bench_train.py was given  [default: the sample, in DIR]")
     parser.add_argument("--runs", type=int, default=6)
-    asked = parser.parse_args()
-    found = []
-    for seed in range(2, asked.runs + 2):
-        found.append(once(asked.work, asked.corpus or asked.work / "corpus", seed))
-        print(f"seed {seed}: {found[-1]:.4f} nats per held-out token", flush=True)
-    spread = statistics.stdev(found)
-    print(f"mean {statistics.mean(found):.4f}, standard deviation {spread:.4f} over {len(found)} trainings")
+    options = parser.parse_args()
+    losses_of = []
+    for seed in range(2, options.runs + 2):
+        losses_of.append(once(options.work, options.corpus or options.work / "corpus", seed))
+        print(f"seed {seed}: {losses_of[-1]:.4f} nats per held-out token", flush=True)
+    spread = statistics.stdev(losses_of)
+    print(f"mean {statistics.mean(losses_of):.4f}, standard deviation {spread:.4f} over {len(losses_of)} trainings")
     print(f"two equal trainings differ by less than {2 * 2**0.5 * spread:.3f} in 19 of 20 cases (twice the standard deviation of a difference)")
     return 0
 

@@ -71,13 +71,13 @@ def part_of(event: Any, rank: int) -> str:
 
 def shares(events: Iterable[Any], rank: int, wall: float, cuda: bool) -> list[tuple[str, float]]:
     """(part, seconds), the largest first, of the operations' own times; what is missing from `wall` seconds was spent between them."""
-    found: dict[str, float] = {}
+    seconds_of: dict[str, float] = {}
     for event in events:
-        own = (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
+        self_seconds = (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
         part = part_of(event, rank)
-        found[part] = found.get(part, 0.0) + own
-    found[BETWEEN] = max(0.0, wall - sum(found.values()))
-    return sorted(found.items(), key=lambda item: -item[1])
+        seconds_of[part] = seconds_of.get(part, 0.0) + self_seconds
+    seconds_of[BETWEEN] = max(0.0, wall - sum(seconds_of.values()))
+    return sorted(seconds_of.items(), key=lambda item: -item[1])
 
 
 def resident() -> tuple[int, int, int]:
@@ -86,11 +86,11 @@ def resident() -> tuple[int, int, int]:
         rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().split("\n") if ":" in line)
     except OSError:
         return 0, 0, 0
-    now, own, peak = (int(rows[key].split()[0]) // 1024 for key in ("VmRSS", "RssAnon", "VmHWM"))
-    return now, own, peak
+    now, anonymous, peak = (int(rows[key].split()[0]) // 1024 for key in ("VmRSS", "RssAnon", "VmHWM"))
+    return now, anonymous, peak
 
 
-class Measured:
+class StepProfile:
     """Wraps the trainer's own parts while it runs: the profiler goes on after `first` steps and off after `count` more."""
 
     def __init__(self, first: int, count: int):
@@ -114,13 +114,13 @@ class Measured:
         inner_init, inner_step = train.stepper.Stepper.__init__, train.stepper.Stepper.step
         measured = self
 
-        def init(stepper: Any, *given: Any, **keys: Any) -> None:
+        def init(stepper: Any, *positional: Any, **keys: Any) -> None:
             measured.memory.append(("libraries and data loaded", *resident()))
-            inner_init(stepper, *given, **keys)
+            inner_init(stepper, *positional, **keys)
             measured.memory.append(("base and adapter loaded", *resident()))
 
-        def step(stepper: Any, number: int, planned: Any, *given: Any, **keys: Any) -> Any:
-            return measured.one(number, planned, lambda: inner_step(stepper, number, planned, *given, **keys))
+        def step(stepper: Any, number: int, planned: Any, *positional: Any, **keys: Any) -> Any:
+            return measured.one(number, planned, lambda: inner_step(stepper, number, planned, *positional, **keys))
 
         train.stepper.Stepper.__init__ = init  # type: ignore[method-assign]
         train.stepper.Stepper.step = step  # type: ignore[method-assign,assignment]
@@ -136,7 +136,7 @@ class Measured:
             self.profiler = torch.profiler.profile(activities=activities, record_shapes=True)
             self.profiler.start()
         began = time.perf_counter()
-        out = work()
+        result = work()
         if profiled:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
@@ -147,7 +147,7 @@ class Measured:
                 self.profiler.stop()
         if number + 1 in STEPS_SHOWN:
             self.memory.append((f"after step {number + 1:,}", *resident()))
-        return out
+        return result
 
 
 def scoped(owner: Any, name: str, scope: str) -> None:
@@ -156,14 +156,14 @@ def scoped(owner: Any, name: str, scope: str) -> None:
 
     inner = getattr(owner, name)
 
-    def wrapped(*given: Any, **keys: Any) -> Any:
+    def wrapped(*positional: Any, **keys: Any) -> Any:
         with torch.profiler.record_function(scope):
-            return inner(*given, **keys)
+            return inner(*positional, **keys)
 
     setattr(owner, name, wrapped)
 
 
-def report(measured: Measured, rank: int, lines: list[str]) -> str:
+def report(measured: StepProfile, rank: int, lines: list[str]) -> str:
     import torch
 
     rows = shares(measured.profiler.events(), rank, measured.wall, torch.cuda.is_available())
@@ -172,7 +172,7 @@ def report(measured: Measured, rank: int, lines: list[str]) -> str:
     lines += [f"| {part} | {seconds / total:.1%} | {1000 * seconds / measured.done:,.1f} |" for part, seconds in rows]
     lines += ["", f"{measured.done} steps, {measured.tokens:,} tokens, {measured.wall:.1f} s with the profiler on.", ""]
     lines += ["| | resident, MiB | of these not from files | peak so far |", "|---|---:|---:|---:|"]
-    lines += [f"| {when} | {now:,} | {own:,} | {peak:,} |" for when, now, own, peak in measured.memory]
+    lines += [f"| {when} | {now:,} | {anonymous:,} | {peak:,} |" for when, now, anonymous, peak in measured.memory]
     return "\n".join(lines) + "\n"
 
 
@@ -185,14 +185,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=10, help="steps before the profiler is switched on  [default: 10]")
     parser.add_argument("--steps", type=int, default=10, help="steps it looks at  [default: 10]")
     parser.add_argument("-o", "--out", type=Path, help="write the tables there too")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     from tell.machine import cores, give_back
     from tellmt.cli import main as tellmt
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         try:
-            _, inputs = prepare(work, asked)
+            _, inputs = prepare(work, options)
         except BenchFailed as e:
             print(f"profile: {e}", file=sys.stderr)
             return 1
@@ -200,21 +200,21 @@ def main() -> int:
         # What preparing took is not the trainer's.
         del inputs
         give_back()
-        measured = Measured(asked.first, asked.steps)
+        measured = StepProfile(options.first, options.steps)
         measured.wrap()
         if code := tellmt(["train", "--recipe", str(work / "recipe.toml"), "--mixed", str(work / "mixed"), "-o", str(work / "adapter")]):
             return code
-    if measured.done < asked.steps:
+    if measured.done < options.steps:
         print(
-            f"profile: the run ended before the profiler did: found {measured.done} profiled steps, valid: {asked.steps}; ask for more --tokens",
+            f"profile: the run ended before the profiler did: found {measured.done} profiled steps, valid: {options.steps}; ask for more --tokens",
             file=sys.stderr,
         )
         return 1
     where = f"{platform.system()} {platform.machine()}, {cores()} core(s), load {os.getloadavg()[0]:.1f}"
-    text = report(measured, 16, [f"{asked.base}, {where}; {examples:,} examples, {tokens:,} tokens; compile {asked.compile}"])
+    text = report(measured, 16, [f"{options.base}, {where}; {examples:,} examples, {tokens:,} tokens; compile {options.compile}"])
     print(text, end="")
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
     return 0
 
 

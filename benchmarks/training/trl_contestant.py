@@ -48,13 +48,13 @@ def ours(work: Path) -> dict[str, Any]:
     """The command that a user types, in this process, so that the GPU's peak can be read."""
     from tellmt.cli import main
 
-    out = work / "ours"
-    if code := main(["train", "--mixed", str(work / "mixed"), "--recipe", str(work / "recipe.toml"), "-o", str(out / "adapter"), "--force"]):
+    folder = work / "ours"
+    if code := main(["train", "--mixed", str(work / "mixed"), "--recipe", str(work / "recipe.toml"), "-o", str(folder / "adapter"), "--force"]):
         sys.exit(code)
-    metrics = [json.loads(line) for line in (out / "adapter.run" / "metrics.jsonl").read_text().strip().split("\n")]
-    card = json.loads((out / "adapter" / "card.json").read_text())
-    told = {"base": card["training"]["dtype"], "lora": f"{card['training']['dtype']}, masters in float32", "torch": card["versions"]["torch"]}
-    return {"rows": [(m["step"], m["tokens"], m["seconds"]) for m in metrics], **told, "recipe": card["recipe"]["train"]}
+    metrics = [json.loads(line) for line in (folder / "adapter.run" / "metrics.jsonl").read_text().strip().split("\n")]
+    card = json.loads((folder / "adapter" / "card.json").read_text())
+    dtypes = {"base": card["training"]["dtype"], "lora": f"{card['training']['dtype']}, masters in float32", "torch": card["versions"]["torch"]}
+    return {"rows": [(m["step"], m["tokens"], m["seconds"]) for m in metrics], **dtypes, "recipe": card["recipe"]["train"]}
 
 
 def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -67,27 +67,27 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     from tell.machine import cores
 
-    given = json.loads((work / "data.json").read_text())
+    data_settings = json.loads((work / "data.json").read_text())
     cuda = torch.cuda.is_available()
     if not cuda:
         torch.set_num_threads(cores())
     settings = dict(settings)
     # SFTTrainer would load the base in float32 and compute in bfloat16 by autocast; everybody is to have it in the dtype that we compute in.
-    model = {"dtype": given["dtype"]} | {key: settings.pop(key) for key in MODEL_KEYS if key in settings}
+    model = {"dtype": data_settings["dtype"]} | {key: settings.pop(key) for key in MODEL_KEYS if key in settings}
     if settings.get("packing"):
         # A packed row is as long as a step of everybody else.
-        settings = {"max_length": given["batch_tokens"], "per_device_train_batch_size": 1, **settings}
+        settings = {"max_length": data_settings["batch_tokens"], "per_device_train_batch_size": 1, **settings}
     config = SFTConfig(
         **{
             "output_dir": str(out / "trainer"),
-            "learning_rate": given["learning_rate"],
+            "learning_rate": data_settings["learning_rate"],
             "lr_scheduler_type": "constant",
             "adam_beta2": 0.99,
             # Without it SFTConfig, which asks for bf16, ends with an error that tells one to set it.
             "use_cpu": not cuda,
-            "bf16": given["dtype"] == "bfloat16",
+            "bf16": data_settings["dtype"] == "bfloat16",
             "num_train_epochs": 1,
-            "seed": given["seed"],
+            "seed": data_settings["seed"],
             # The order of the mix, which everybody follows.
             "train_sampling_strategy": "sequential",
             "completion_only_loss": True,
@@ -98,17 +98,17 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
             **settings,
         }
     )
-    data = Dataset.from_list([{"input_ids": ids, "completion_mask": [0] * start + [1] * (len(ids) - start)} for ids, start in given["examples"]])
+    data = Dataset.from_list([{"input_ids": ids, "completion_mask": [0] * start + [1] * (len(ids) - start)} for ids, start in data_settings["examples"]])
     seen = torch.zeros((), dtype=torch.long, device="cuda" if cuda else "cpu")
     rows: list[tuple[int, Any, float]] = []
     began = 0.0
 
     class Counting(SFTTrainer):  # type: ignore[misc]
-        def training_step(self, model: Any, inputs: Any, *more: Any, **keys: Any) -> Any:
+        def training_step(self, model: Any, inputs: Any, *positional: Any, **keys: Any) -> Any:
             nonlocal seen
             # Added up on the device: reading it would make the GPU wait.
             seen = seen + (inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel())
-            return super().training_step(model, inputs, *more, **keys)
+            return super().training_step(model, inputs, *positional, **keys)
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -121,25 +121,25 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
             rows.append((state.global_step, seen, time.monotonic() - began))
 
     trainer = Counting(
-        model=given["base"],
+        model=data_settings["base"],
         args=config,
         train_dataset=data,
-        processing_class=AutoTokenizer.from_pretrained(given["base"]),
+        processing_class=AutoTokenizer.from_pretrained(data_settings["base"]),
         peft_config=LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=[Clock()],
     )
     trainer.train()
     trainer.save_model(str(out / "adapter"))
     dtypes = {kind: sorted({str(p.dtype) for p in trainer.model.parameters() if p.requires_grad is (kind == "lora")}) for kind in ("base", "lora")}
-    told = {kind: ", ".join(names).replace("torch.", "") for kind, names in dtypes.items()}
-    told["compute"] = "bfloat16 by autocast" if config.bf16 else told["base"]
+    facts = {kind: ", ".join(names).replace("torch.", "") for kind, names in dtypes.items()}
+    facts["compute"] = "bfloat16 by autocast" if config.bf16 else facts["base"]
     return {
         "rows": [(step, int(tokens), round(seconds, 3)) for step, tokens, seconds in rows],
         "examples": list(trained_on(trainer.train_dataset)),
         "settings": {**settings, **model},
         "gradient_checkpointing": config.gradient_checkpointing,
         "attention": trainer.model.config._attn_implementation,
-        **told,
+        **facts,
         **{name: version(name) for name in ("trl", "transformers", "peft", "torch")},
     }
 
@@ -155,10 +155,10 @@ def trained_on(dataset: Any) -> Any:
 
 def main() -> int:
     name, work, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
-    out = work / name
-    out.mkdir(parents=True, exist_ok=True)
-    told = ours(work) if name == "ours" else trl(work, out, settings)
-    (out / "told.json").write_text(json.dumps({**told, "cuda": cuda_peak()}))
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    report = ours(work) if name == "ours" else trl(work, folder, settings)
+    (folder / "told.json").write_text(json.dumps({**report, "cuda": cuda_peak()}))
     return 0
 
 

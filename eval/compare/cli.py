@@ -13,12 +13,12 @@ from tell.console import emit, progress, say
 from tell.errors import BadInput
 
 if TYPE_CHECKING:
-    from eval.scoring.system_outputs import Output
+    from eval.scoring.system_outputs import SystemOutput
 
 FILE = click.Path(path_type=Path)
 
 
-def first_is(outputs: list[Output], baseline: str | None) -> list[Output]:
+def first_is(outputs: list[SystemOutput], baseline: str | None) -> list[SystemOutput]:
     """The outputs with the baseline first. Raises BadInput when no system is called so."""
     from tell.errors import suggestion
 

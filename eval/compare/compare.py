@@ -15,7 +15,7 @@ from eval.scoring.diagnose import diagnose, length_ratio
 from eval.scoring.metrics import Metric, metric
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score
 from eval.scoring.significance import TRIALS, bootstrap, randomisation
-from eval.scoring.system_outputs import Segments
+from eval.scoring.system_outputs import ScoredSegments
 from tell.errors import BadInput
 from tell.files import sha256_bytes
 
@@ -36,7 +36,7 @@ class Settings:
 Groups = dict[str, list[int]]
 
 
-def _check(segments: Segments, systems: dict[str, list[str]], places: dict[str, str]) -> None:
+def _check(segments: ScoredSegments, systems: dict[str, list[str]], places: dict[str, str]) -> None:
     n = len(segments.references)
     for name, hypotheses in systems.items():
         if len(hypotheses) != n:
@@ -47,13 +47,13 @@ def _check(segments: Segments, systems: dict[str, list[str]], places: dict[str, 
             raise BadInput(f"{what} and references are not equally many", found=f"{len(side):,} {what} and {n:,} references", valid="one for every segment")
 
 
-def _repeated(segments: Segments) -> int:
+def _repeated(segments: ScoredSegments) -> int:
     """Segments that are there already, by source and reference."""
     sides = [segments.references] if segments.sources is None else [segments.sources, segments.references]
     return sum(n - 1 for n in Counter(zip(*sides, strict=True)).values())
 
 
-def by_length(segments: Segments) -> Groups:
+def by_length(segments: ScoredSegments) -> Groups:
     texts = segments.references if segments.sources is None else segments.sources
     bounds = [0, *LENGTHS]
     names = [f"{a + 1 if a else 0}–{b}" for a, b in itertools.pairwise(bounds)] + [f"over {LENGTHS[-1]}"]
@@ -82,7 +82,7 @@ def _grouped(groups: Groups, measures: list[Metric], statistics: dict[str, dict[
     ]
 
 
-def _moved(segments: Segments, base: list[str], hypotheses: list[str], first: list[float], second: list[float]) -> dict[str, Any]:
+def _moved(segments: ScoredSegments, base: list[str], hypotheses: list[str], first: list[float], second: list[float]) -> dict[str, Any]:
     """The segments whose own chrF2 differs most, up and down, and how many went which way."""
     delta = [b - a for a, b in zip(first, second, strict=True)]
     order = sorted(range(len(delta)), key=lambda i: (-abs(delta[i]), i))
@@ -99,7 +99,7 @@ def _moved(segments: Segments, base: list[str], hypotheses: list[str], first: li
 
 
 def compare(
-    segments: Segments, systems: dict[str, list[str]], settings: Settings, places: dict[str, str] | None = None, step: Callable[[str], None] | None = None
+    segments: ScoredSegments, systems: dict[str, list[str]], settings: Settings, places: dict[str, str] | None = None, step: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """The content of compare.json: the first system is what the others are held against. `step` is told the name of each system that is begun.
 

@@ -26,8 +26,8 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
     for name, p in verdict["paired"].items():
         lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
     flags = {name: {f: n for f, n in s["diagnostics"]["flags"].items() if n} for name, s in systems.items() if "diagnostics" in s}
-    for name, found in flags.items():
-        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in found.items()) or "none"))
+    for name, segments in flags.items():
+        lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in segments.items()) or "none"))
     for r in verdict.get("testsets", []):
         counts = f"{r['leaked']:,} of {r['segments']:,} segments are in the training data, {r['near']:,} mostly"
         lines.append(f"test set {r['name']}: {counts}")
@@ -41,11 +41,11 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; several may follow.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
-@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="How many segments may have a flag, such as number=0.2; several may follow.")
+@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="The share of segments that may have a flag, such as number=0.2; several may follow.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
 @click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
-@click.option("--no-golden", is_flag=True, help="Put no dev segments with their translations on the card, by which services tell that it acts.")
+@click.option("--no-golden", is_flag=True, help="Leave translations of dev segments, by which services check the adapter, off the card.")
 @click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
 def publish(
     adapter: Path,

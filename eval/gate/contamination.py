@@ -13,8 +13,8 @@ from typing import Any
 from eval.scoring.testset import TestSet
 from tell.adapter.card import Adapter
 from tell.corpus.directory import Corpus, open_corpus
-from tell.corpus.overlap import Held, Leaks
-from tell.corpus.testsets import Registered
+from tell.corpus.overlap import HeldOutSet, Leaks
+from tell.corpus.testsets import RegisteredTestSet
 from tell.errors import CorpusError
 from tell.files import read_jsonl, sha256_file
 from tell.text.normalise import spelled
@@ -23,7 +23,7 @@ DEV = "dev"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingOverlap:
     """`dev` segments were trained on through another corpus; `sets` are the reports of `tell.corpus.overlap` on the test sets; `notes` say what was not
     looked at."""
 
@@ -53,13 +53,13 @@ def _general(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
                 yield line, path.name, number
 
 
-def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Registered]) -> Trained:
+def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[RegisteredTestSet]) -> TrainingOverlap:
     """When this very corpus is among those trained on, the dev split is safe: it is frozen, and `mix` leaves out what any of its corpora holds back."""
     corpora = list(adapter.card.data.get("corpora", []))
     same = any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in corpora)
-    held = [s.held() for s in sets] + ([] if same else [Held(DEV, list(zip(dev.sources, dev.references, strict=True)))])
+    held = [s.held() for s in sets] + ([] if same else [HeldOutSet(DEV, list(zip(dev.sources, dev.references, strict=True)))])
     if not held:
-        return Trained(0, [], [])
+        return TrainingOverlap(0, [], [])
     leaks, notes = Leaks(held), []
     for what, entries, read in (("corpus", corpora, _pairs), ("general data", adapter.card.data.get("general_sources", []), _general)):
         for entry in entries:
@@ -67,13 +67,13 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
                 for text, file, line in read(entry):
                     leaks.look(text, spelled(file), line)
             except (CorpusError, OSError) as e:
-                asked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
-                notes.append(f"not checked whether {asked} were trained on through another {what}: {e}")
-    found = leaks.report()
-    return Trained(0 if same else int(found[-1]["leaked"]), found[: len(sets)], notes)
+                unchecked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
+                notes.append(f"not checked whether {unchecked} were trained on through another {what}: {e}")
+    reports = leaks.report()
+    return TrainingOverlap(0 if same else int(reports[-1]["leaked"]), reports[: len(sets)], notes)
 
 
-def repeats(dev: TestSet, sets: Sequence[Registered]) -> list[dict[str, Any]]:
+def repeats(dev: TestSet, sets: Sequence[RegisteredTestSet]) -> list[dict[str, Any]]:
     """The reports of `tell.corpus.overlap` on the dev split itself: what is a test must not decide."""
     leaks = Leaks(s.held() for s in sets)
     for i, sides in enumerate(zip(dev.sources, dev.references, strict=True), 1):

@@ -25,7 +25,7 @@ def shown(result: dict[str, Any]) -> Any:
 
 @click.command(cls=Command)
 @click.argument("adapter", type=DIRECTORY)
-@click.option("--corpus", type=DIRECTORY, required=True, help="The corpus it was trained on; its dev split decides.")
+@click.option("--corpus", type=DIRECTORY, required=True, help="The corpus that the adapter was trained on; its dev split decides.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver: vllm, ct2, or auto.")
 @click.option("--force", is_flag=True, help="Choose again although nothing changed.")
 def decoding(adapter: Path, corpus: Path, engine: str, force: bool) -> None:

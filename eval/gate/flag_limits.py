@@ -33,10 +33,10 @@ SHORTEST, LONGEST = 0.7, 1.4
 FEWEST = 3
 
 
-def limits(asked: Iterable[str]) -> dict[str, float]:
+def limits(settings: Iterable[str]) -> dict[str, float]:
     """LIMITS with what `FLAG=SHARE` asks for. Raises BadInput."""
-    out = dict(LIMITS)
-    for text in asked:
+    by_flag = dict(LIMITS)
+    for text in settings:
         name, _, share = text.partition("=")
         if name not in FLAGS:
             raise BadInput("unknown flag", place=f"--allow {text}", found=name, valid=suggestion(name, FLAGS))
@@ -46,8 +46,8 @@ def limits(asked: Iterable[str]) -> dict[str, float]:
             value = math.nan
         if not 0 <= value <= 1:
             raise BadInput("not a share of the segments", place=f"--allow {text}", found=share or "nothing", valid=f"{name}=0.1 for a tenth; 1 is no limit")
-        out[name] = value
-    return out
+        by_flag[name] = value
+    return by_flag
 
 
 def _surely_above(n: int, segments: int, share: float) -> bool:
@@ -70,14 +70,14 @@ def wrong_length(ratio: float, before: float) -> bool:
     return not SHORTEST <= ratio <= LONGEST and abs(ratio - 1) > abs(before - 1)
 
 
-def over(found: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:
+def over(diagnosis: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:
     """Why outputs are refused; `before` is the row of the diagnosis of what would be replaced, which is called `name`."""
-    segments, reasons = len(found.flags), []
-    for flag, n in found.counts.items():
+    segments, reasons = len(diagnosis.flags), []
+    for flag, n in diagnosis.counts.items():
         if n >= FEWEST and n > before["flags"][flag] and _surely_above(n, segments, allowed[flag]):
             share = f"{allowed[flag]:.0%} of {segments:,} allowed, {name} has {before['flags'][flag]:,}"
             reasons.append(f"{n:,} segments have the flag {flag} ({share}); --allow {flag}=SHARE sets another limit")
-    ratio, was = found.length_ratio, float(before["length_ratio"])
+    ratio, was = diagnosis.length_ratio, float(before["length_ratio"])
     if wrong_length(ratio, was):
         reasons.append(f"its outputs have {ratio:.2f} times the characters of the references ({name}: {was:.2f}); needed: {SHORTEST:g} to {LONGEST:g}")
     return reasons

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import tell.model.engine
-from eval.gate.contamination import Trained, repeats, trained_on
+from eval.gate.contamination import TrainingOverlap, repeats, trained_on
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, System, translate_set
@@ -24,7 +24,7 @@ from eval.scoring.testset import TestSet, from_corpus
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
 from tell.corpus.directory import Corpus
-from tell.corpus.testsets import Registered, of_languages
+from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
 from tell.languages import parse_pair
@@ -58,7 +58,7 @@ class Question:
     # Shares of the dev segments that may have each flag.
     limits: dict[str, float]
     # Test sets of the pair's languages, none of which the adapter may have been trained on.
-    testsets: list[Registered]
+    testsets: list[RegisteredTestSet]
 
     @property
     def key(self) -> str:
@@ -94,11 +94,11 @@ def same_content(a: Adapter, b: Adapter) -> bool:
 
 def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:
     """What answers for a pair now, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
-    live, own = registry.state(pair).live, shipped.get(pair)
+    live, shipped_version = registry.state(pair).live, shipped.get(pair)
     try:
         if live is not None:
             return registry.adapter(live), "live", []
-        return (own.open() if own else None), "shipped", []
+        return (shipped_version.open() if shipped_version else None), "shipped", []
     except (AdapterError, RegistryError) as e:
         name = f"live version {live[:12]}" if live else "shipped version"
         return None, "live", [f"the {name} cannot be read and was not compared with: {e}"]
@@ -127,7 +127,7 @@ def ask(
     return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
 
 
-def _leaks(question: Question, trained: Trained) -> list[str]:
+def _leaks(question: Question, trained: TrainingOverlap) -> list[str]:
     """Why what the adapter was trained on, or what would judge it, keeps it from being judged."""
     dev, reasons = question.dev, []
     if trained.dev:
@@ -151,7 +151,7 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
     refs, alpha = question.dev.references, question.alpha
     reasons: list[str] = []
     base = paired_test(outputs["base"], outputs["adapter"], refs)
-    found: dict[str, Any] = {"adapter_vs_base": base.row()}
+    tests: dict[str, Any] = {"adapter_vs_base": base.row()}
     if outputs["adapter"] == outputs["base"]:
         reasons.append(f"its output is the bare base's on all {len(refs):,} dev segments: the weights do not act")
     elif base.delta <= 0:
@@ -160,12 +160,12 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
         reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
     if question.live is not None:
         live = paired_test(outputs[question.role], outputs["adapter"], refs)
-        found[f"adapter_vs_{question.role}"] = live.row()
+        tests[f"adapter_vs_{question.role}"] = live.row()
         if live.delta < 0 and live.p < alpha:
             # Where the shipped one's training data lies is not known here, so nobody can tell whether these segments are in it.
             how = "; it may have been trained on them: --no-shipped publishes without this comparison" if question.role == "shipped" else ""
             reasons.append(f"worse than the {question.role} version {question.live.short}: {_numbers(live)}{how}")
-    return reasons, found
+    return reasons, tests
 
 
 def judge(question: Question) -> dict[str, Any]:
@@ -197,14 +197,14 @@ def judge(question: Question) -> dict[str, Any]:
             systems.append(System.of(question.role, question.live))
         outputs = translate_set(question.base, systems, dev, question.engine)
         diagnoses = {}
-        for name, out in outputs.items():
-            scores = score_system(out.hypotheses, dev.references, question.corpus.pair)
-            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, out.hypotheses, dev.references, out.cut)
-            found = {"truncated": out.truncated, "empty": out.empty, "too_long": out.too_long, "diagnostics": diagnoses[name].row()}
-            verdict["metrics"][name] = {**scores, **found}
-        reasons, verdict["paired"] = _compare(question, {name: out.hypotheses for name, out in outputs.items()})
+        for name, output in outputs.items():
+            scores = score_system(output.hypotheses, dev.references, question.corpus.pair)
+            diagnoses[name] = diagnose(question.corpus.pair, dev.sources, output.hypotheses, dev.references, output.cut)
+            counts = {"truncated": output.truncated, "empty": output.empty, "too_long": output.too_long, "diagnostics": diagnoses[name].row()}
+            verdict["metrics"][name] = {**scores, **counts}
+        reasons, verdict["paired"] = _compare(question, {name: output.hypotheses for name, output in outputs.items()})
         before = "base" if question.live is None else question.role
         reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
     verdict["testsets"] = trained.sets
-    told = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
-    return {**verdict, **told}
+    outcome = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
+    return {**verdict, **outcome}

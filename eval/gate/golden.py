@@ -58,22 +58,22 @@ async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: i
             continue
     await engine.load(adapter.id, adapter.path)
     bare = dict(zip(fitting, await base.translate(fitting), strict=True))
-    made = dict(zip(fitting, await ours.translate(fitting), strict=True))
-    chosen = [s for s in fitting if _good(made[s], bare[s])][:SENTENCES]
+    translations = dict(zip(fitting, await ours.translate(fitting), strict=True))
+    chosen = [s for s in fitting if _good(translations[s], bare[s])][:SENTENCES]
     while chosen:
         # Together, as a canary asks for them: the numbers of a batch depend on what else is in it.
-        made = dict(zip(chosen, await ours.translate(chosen), strict=True))
-        good = [s for s in chosen if _good(made[s], bare[s])]
+        translations = dict(zip(chosen, await ours.translate(chosen), strict=True))
+        good = [s for s in chosen if _good(translations[s], bare[s])]
         if good == chosen:
             break
         chosen = good
-    return [Sentence(source=s, output=made[s].text) for s in chosen]
+    return [Sentence(source=s, output=translations[s].text) for s in chosen]
 
 
 def _key(adapter: Adapter, base: Base, sources: list[str], engine: str) -> str:
     card = adapter.card
-    asked = {"adapter": card.files, "anchor": card.anchor.model_dump(), "decoding": card.decoding.model_dump(), "sources": sources}
-    return key_of({"format": FORMAT, "base": [base.id, base.revision], **asked, "engine": [engine, engine_version(engine)]})
+    adapter_parts = {"adapter": card.files, "anchor": card.anchor.model_dump(), "decoding": card.decoding.model_dump(), "sources": sources}
+    return key_of({"format": FORMAT, "base": [base.id, base.revision], **adapter_parts, "engine": [engine, engine_version(engine)]})
 
 
 def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: str) -> Golden | None:
@@ -92,9 +92,9 @@ def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: st
         engine = tell.model.engine.open_engine(engine_name, options)
         try:
             await engine.start()
-            made = await _make(engine, adapter, sources, options.max_context)
+            sentences = await _make(engine, adapter, sources, options.max_context)
             versions = {engine_name: engine_version(engine_name)} if engine_version(engine_name) else {}
-            return Golden(engine=engine.name, versions=versions, exact=identity(engine), sentences=tuple(made)) if made else None
+            return Golden(engine=engine.name, versions=versions, exact=identity(engine), sentences=tuple(sentences)) if sentences else None
         finally:
             await asyncio.shield(engine.close())
 

@@ -41,9 +41,9 @@ def read_scores(path: Path, adapter: Adapter) -> dict[str, Any]:
     """One scores.json as the card keeps it. Raises BadInput when it is not one, or is of another adapter."""
     file = path / "scores.json" if path.is_dir() else path
     try:
-        found = json.loads(file.read_bytes())
-        weights = found["adapter"]["weights"]
-        kept = {name: found[name] for name in SCORE_FIELDS}
+        result = json.loads(file.read_bytes())
+        weights = result["adapter"]["weights"]
+        kept = {name: result[name] for name in SCORE_FIELDS}
         for system in kept["systems"].values():
             if not all(system[metric]["signature"] for metric in ("bleu", "chrf")):
                 raise ValueError("a score without its signature")
@@ -52,7 +52,7 @@ def read_scores(path: Path, adapter: Adapter) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BadInput("not the scores of a test set", place=str(file), found=repr(e), valid="the scores.json of tellmt score") from None
     if weights != adapter.card.files:
-        raise BadInput("these are the scores of another adapter", place=str(file), found=str(found["adapter"].get("id")), valid=adapter.id)
+        raise BadInput("these are the scores of another adapter", place=str(file), found=str(result["adapter"].get("id")), valid=adapter.id)
     # what a run cost is not part of what was measured
     kept["systems"] = {name: {k: v for k, v in s.items() if k not in ("seconds", "reused")} for name, s in kept["systems"].items()}
     return kept
@@ -65,11 +65,12 @@ def verdict_path(adapter: Path) -> Path:
 def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
     """The verdict on the very same question, if the file holds it."""
     try:
-        found = json.loads(path.read_bytes())
+        verdict = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    same = isinstance(found, dict) and (found.get("key"), found.get("against")) == (question.key, question.against) and isinstance(found.get("passed"), bool)
-    return found if same else None
+    if not isinstance(verdict, dict) or not isinstance(verdict.get("passed"), bool):
+        return None
+    return verdict if (verdict.get("key"), verdict.get("against")) == (question.key, question.against) else None
 
 
 def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:
@@ -122,8 +123,8 @@ def publish_adapter(
 
     names = [s["name"] for s in kept]
     sentences = golden_sentences(adapter, base, question.dev, question.engine) if golden else None
-    told = [*(s for s in adapter.card.scores if s.get("name") not in names), *kept]
-    card = adapter.card.model_copy(update={"scores": told, "verdict": verdict, "golden": sentences})
+    card_scores = [*(s for s in adapter.card.scores if s.get("name") not in names), *kept]
+    card = adapter.card.model_copy(update={"scores": card_scores, "verdict": verdict, "golden": sentences})
     id = registry.add(path, card)
     if passed:
         numbers = verdict["paired"]["adapter_vs_base"]

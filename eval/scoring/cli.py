@@ -56,9 +56,9 @@ def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
     from eval.scoring.testset import TestSet
     from tell.corpus.testsets import find
 
-    found = find(name)
-    sources, targets = found.texts()
-    whole = found.pair
+    registered = find(name)
+    sources, targets = registered.texts()
+    whole = registered.pair
     if pair is not None and pair == whole.reverse:
         sources, targets, whole = targets, sources, pair
     return TestSet(name, whole, sources, targets, [f"{name}, segment {i}" for i in range(1, len(sources) + 1)])
@@ -71,7 +71,7 @@ def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
 @click.option("--testset", help="A registered test set (tellmt testset), by its name.")
 @click.option("--source", type=FILE, help="A file of source segments, one a line.")
 @click.option("--reference", type=FILE, help="Their references, one a line.")
-@click.option("--hypotheses", cls=Many, type=FILE, help="Outputs that are there already, one segment a line, instead of ADAPTER; several may follow.")
+@click.option("--hypotheses", cls=Many, type=FILE, help="Existing outputs, one segment a line, instead of ADAPTER; several may follow.")
 @click.option("--pair", help="With --hypotheses: the direction, such as is-en.  [default: by the texts]")
 @click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
 @click.option("--name", help="The test set's name in the scores [default: the file's or corpus's own].")
@@ -111,9 +111,9 @@ def score(
     if sum(x is not None for x in (corpus, testset, reference)) != 1 or (source is not None and reference is None):
         raise click.UsageError(WHAT)
     bootstrap_seed()
-    asked = parse_pair(pair) if pair else None
+    given_pair = parse_pair(pair) if pair else None
     if adapter is None:
-        return _score_files(hypotheses, corpus, split, testset, source, reference, asked, metrics, name, limit, out)
+        return _score_files(hypotheses, corpus, split, testset, source, reference, given_pair, metrics, name, limit, out)
     if pair is not None:
         raise click.UsageError("--pair goes with --hypotheses; an adapter has its own")
     if out is None:
@@ -128,17 +128,17 @@ def score(
     from tell.text.normalise import spelled
 
     opened = open_adapter(adapter)
-    own = parse_pair(opened.card.pair)
+    adapter_pair = parse_pair(opened.card.pair)
     if corpus is not None:
         test, place = from_corpus(open_corpus(corpus), split), f"{corpus}, split {split}"
     elif testset is not None:
-        test, place = _of_registry(testset, own), testset
+        test, place = _of_registry(testset, adapter_pair), testset
     else:
-        test, place = from_files(source or Path(), reference or Path(), own), str(source)
+        test, place = from_files(source or Path(), reference or Path(), adapter_pair), str(source)
     test = dataclasses.replace(test, name=spelled(name)) if name else test
     test = not_empty(test, place)
     test = test.first(limit) if limit else test
-    measures = chosen(["bleu", "chrf", *(metrics or ("chrf++", "ter"))], own)
+    measures = chosen(["bleu", "chrf", *(metrics or ("chrf++", "ter"))], adapter_pair)
     began = time.monotonic()
     result, reused = score_adapter(opened, test, engine, not no_base, out, force, measures)
     say("unchanged, reused" if reused else f"wrote {out / 'scores.json'} in {time.monotonic() - began:.1f} s")
@@ -160,24 +160,24 @@ def _score_files(
 ) -> None:
     from eval.scoring.metrics import chosen
     from eval.scoring.score import score_outputs
-    from eval.scoring.system_outputs import Segments, gather, read_outputs
+    from eval.scoring.system_outputs import ScoredSegments, gather, read_outputs
     from eval.scoring.testset import from_corpus, not_empty
     from tell.corpus.directory import open_corpus
     from tell.text.normalise import spelled
 
     if corpus is not None or testset is not None:
         test = from_corpus(open_corpus(corpus), split) if corpus is not None else _of_registry(str(testset), pair)
-        test, outputs, own = not_empty(test, str(corpus or testset)), read_outputs(files), test.name
-        segments = Segments(test.references, test.sources, test.documents, test.pair)
+        test, outputs, set_name = not_empty(test, str(corpus or testset)), read_outputs(files), test.name
+        segments = ScoredSegments(test.references, test.sources, test.documents, test.pair)
     else:
         segments, outputs, notes = gather(files, reference, source, None, None if pair is None else str(pair))
-        own = spelled(reference.name if reference else "reference")
+        set_name = spelled(reference.name if reference else "reference")
         for note in notes:
             say(f"note: {note}")
-    called = spelled(name) if name else own
+    called = spelled(name) if name else set_name
     if limit is not None and limit < len(segments.references):
         s, called = segments, f"{called}[:{limit}]"
-        segments = Segments(s.references[:limit], s.sources and s.sources[:limit], s.documents and s.documents[:limit], s.pair)
+        segments = ScoredSegments(s.references[:limit], s.sources and s.sources[:limit], s.documents and s.documents[:limit], s.pair)
         outputs = [dataclasses.replace(o, hypotheses=o.hypotheses[:limit]) for o in outputs]
     result = score_outputs(called, outputs, segments, chosen(metrics, segments.pair), out)
     if out is not None:

@@ -18,10 +18,10 @@ BATCH = 16
 
 
 def _checkpoint(comet: Any) -> str:
-    if own := os.environ.get("TELLMT_COMET"):
-        if not Path(own).expanduser().is_file():
-            raise BadInput("no such file", place="TELLMT_COMET", found=own, valid="a COMET checkpoint (.ckpt)")
-        return str(Path(own).expanduser())
+    if setting := os.environ.get("TELLMT_COMET"):
+        if not Path(setting).expanduser().is_file():
+            raise BadInput("no such file", place="TELLMT_COMET", found=setting, valid="a COMET checkpoint (.ckpt)")
+        return str(Path(setting).expanduser())
     try:
         return str(comet.download_model(MODEL, local_files_only=True))
     except Exception as e:  # the hub's own errors, which are many
@@ -40,10 +40,10 @@ class Comet:
         comet = need("comet", "comet")
         path = _checkpoint(comet)
         self.model: Any = comet.load_from_checkpoint(path)
-        own = os.environ.get("TELLMT_COMET")
-        self.signature = f"model:{Path(own).name if own else MODEL}|version:comet-{metadata.version('unbabel-comet')}"
+        setting = os.environ.get("TELLMT_COMET")
+        self.signature = f"model:{Path(setting).name if setting else MODEL}|version:comet-{metadata.version('unbabel-comet')}"
 
     def segments(self, sources: Sequence[str] | None, hypotheses: Sequence[str], references: Sequence[str]) -> Sequence[float]:
         rows = [{"src": s, "mt": h, "ref": r} for s, h, r in zip(sources or [], hypotheses, references, strict=True)]
-        made = self.model.predict(rows, batch_size=BATCH, gpus=int(has_gpu()), progress_bar=False)
-        return [float(s) for s in made.scores]
+        prediction = self.model.predict(rows, batch_size=BATCH, gpus=int(has_gpu()), progress_bar=False)
+        return [float(s) for s in prediction.scores]

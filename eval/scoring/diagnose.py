@@ -24,8 +24,8 @@ class Diagnosis:
     @property
     def counts(self) -> dict[Flag, int]:
         """Segments with each flag; every flag is there."""
-        found = Counter(f for own in self.flags for f in own)
-        return {f: found[f] for f in FLAGS}
+        counts = Counter(f for segment_flags in self.flags for f in segment_flags)
+        return {f: counts[f] for f in FLAGS}
 
     def row(self) -> dict[str, Any]:
         return {"segments": len(self.flags), "flagged": sum(map(bool, self.flags)), "flags": self.counts, "length_ratio": self.length_ratio}

@@ -64,56 +64,57 @@ class Metric:
         raise NotImplementedError
 
 
-class Sacre(Metric):
+class SacrebleuMetric(Metric):
     """One of sacreBLEU's. The references' side is computed once for all systems that are scored against the same list."""
 
-    def __init__(self, key: str, name: str, made: Any, higher_is_better: bool = True):
-        self.key, self.name, self.higher_is_better, self.made = key, name, higher_is_better, made
+    def __init__(self, key: str, name: str, wrapped: Any, higher_is_better: bool = True):
+        self.key, self.name, self.higher_is_better, self.wrapped = key, name, higher_is_better, wrapped
         # So that the signature can be had before any reference was seen; there is always one for each segment.
-        made.num_refs = 1
+        wrapped.num_refs = 1
         self._references: Sequence[str] | None = None
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:
         import numpy as np
 
         if self._references is not references:
-            self.made._ref_cache, self._references = self.made._cache_references([list(references)]), references
-        return np.array(self.made._extract_corpus_statistics(list(hypotheses), None), dtype=np.float64)
+            self.wrapped._ref_cache, self._references = self.wrapped._cache_references([list(references)]), references
+        return np.array(self.wrapped._extract_corpus_statistics(list(hypotheses), None), dtype=np.float64)
 
     def of(self, sums: Any) -> float:
-        return float(self.made._compute_score_from_stats(sums).score)
+        return float(self.wrapped._compute_score_from_stats(sums).score)
 
     def signature(self, **settings: object) -> str:
-        found = self.made.get_signature()
+        signature = self.wrapped.get_signature()
         for name, value in settings.items():
-            found.update(name, value)
-        return str(found)
+            signature.update(name, value)
+        return str(signature)
 
 
-class Mean(Metric):
+class MeanMetric(Metric):
     """A SegmentMetric: the mean over segments."""
 
     needs_sources = True
 
-    def __init__(self, key: str, made: SegmentMetric):
-        self.key, self.name, self.higher_is_better, self.made = key, made.name, made.higher_is_better, made
-        self.needs_sources = made.needs_sources
+    def __init__(self, key: str, wrapped: SegmentMetric):
+        self.key, self.name, self.higher_is_better, self.wrapped = key, wrapped.name, wrapped.higher_is_better, wrapped
+        self.needs_sources = wrapped.needs_sources
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str], sources: Sequence[str] | None = None) -> Any:
         import numpy as np
 
         if self.needs_sources and sources is None:
             raise BadInput("this metric reads the sources too", place=self.key, valid="--source FILE")
-        found = np.array(self.made.segments(sources, hypotheses, references), dtype=np.float64)
-        if found.shape != (len(hypotheses),):
-            raise BadInput("this metric gave another number of scores than there are segments", place=self.key, found=found.shape, valid=f"{len(hypotheses):,}")
-        return np.stack([found, np.ones(len(found))], axis=1)
+        scores = np.array(self.wrapped.segments(sources, hypotheses, references), dtype=np.float64)
+        if scores.shape != (len(hypotheses),):
+            thing = "this metric gave another number of scores than there are segments"
+            raise BadInput(thing, place=self.key, found=scores.shape, valid=f"{len(hypotheses):,}")
+        return np.stack([scores, np.ones(len(scores))], axis=1)
 
     def of(self, sums: Any) -> float:
         return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def signature(self, **settings: object) -> str:
-        return "|".join([self.made.signature, *(f"{k}:{v}" for k, v in settings.items())])
+        return "|".join([self.wrapped.signature, *(f"{k}:{v}" for k, v in settings.items())])
 
 
 def spaceless(tag: str) -> bool:
@@ -128,25 +129,25 @@ def bleu_tokenizer(pair: LanguagePair | None) -> str:
 def _bleu(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import BLEU
 
-    return Sacre("bleu", "BLEU", BLEU(tokenize=bleu_tokenizer(pair)))
+    return SacrebleuMetric("bleu", "BLEU", BLEU(tokenize=bleu_tokenizer(pair)))
 
 
 def _chrf(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import CHRF
 
-    return Sacre("chrf", "chrF2", CHRF())
+    return SacrebleuMetric("chrf", "chrF2", CHRF())
 
 
 def _chrf_words(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import CHRF
 
-    return Sacre("chrf++", "chrF2++", CHRF(word_order=2))
+    return SacrebleuMetric("chrf++", "chrF2++", CHRF(word_order=2))
 
 
 def _ter(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import TER
 
-    return Sacre("ter", "TER", TER(), higher_is_better=False)
+    return SacrebleuMetric("ter", "TER", TER(), higher_is_better=False)
 
 
 class _Pieces:
@@ -170,10 +171,10 @@ class _Pieces:
 
 def spbleu_model() -> tuple[str, Path] | None:
     """(name of sacreBLEU's tokenizer, or "" for a model of the user's own; its file), or None where there is none on this machine."""
-    if own := os.environ.get(SPBLEU_MODEL):
-        path = Path(own).expanduser()
+    if setting := os.environ.get(SPBLEU_MODEL):
+        path = Path(setting).expanduser()
         if not path.is_file():
-            raise BadInput("no such file", place=SPBLEU_MODEL, found=own, valid="a SentencePiece model")
+            raise BadInput("no such file", place=SPBLEU_MODEL, found=setting, valid="a SentencePiece model")
         return "", path
     from sacrebleu.utils import SACREBLEU_DIR
 
@@ -186,25 +187,25 @@ def spbleu_model() -> tuple[str, Path] | None:
 def _spbleu(pair: LanguagePair | None) -> Metric:
     from sacrebleu.metrics import BLEU
 
-    found = spbleu_model()
-    if found is None:
+    model = spbleu_model()
+    if model is None:
         from sacrebleu.utils import SACREBLEU_DIR
 
         places = f"{SPBLEU_MODELS['flores200']} in {Path(SACREBLEU_DIR) / 'models'}, or a file named by {SPBLEU_MODEL}"
         raise BadInput("spBLEU needs its SentencePiece model, which is not on this machine and is never fetched", place="spbleu", valid=places)
-    name, path = found
+    name, path = model
     if name:
-        return Sacre("spbleu", "spBLEU", BLEU(tokenize=name))
-    made = BLEU(tokenize="none")
-    made.tokenizer = _Pieces(path)
-    made.tokenizer_signature = made.tokenizer.signature()
-    return Sacre("spbleu", "spBLEU", made)
+        return SacrebleuMetric("spbleu", "spBLEU", BLEU(tokenize=name))
+    bleu = BLEU(tokenize="none")
+    bleu.tokenizer = _Pieces(path)
+    bleu.tokenizer_signature = bleu.tokenizer.signature()
+    return SacrebleuMetric("spbleu", "spBLEU", bleu)
 
 
 def _comet(pair: LanguagePair | None) -> Metric:
     from eval.scoring.comet import Comet
 
-    return Mean("comet", Comet())
+    return MeanMetric("comet", Comet())
 
 
 BUILT_IN: dict[str, Callable[[LanguagePair | None], Metric]] = {
@@ -236,7 +237,7 @@ def metric(name: str, pair: LanguagePair | None = None) -> Metric:
     if key not in others:
         raise BadInput("unknown metric", place="--metric", found=name, valid=suggestion(key, [*BUILT_IN, *others]))
     try:
-        return Mean(key, others[key].load()())
+        return MeanMetric(key, others[key].load()())
     except (BadInput, MissingExtra):
         raise
     except Exception as e:  # somebody else's code
@@ -246,12 +247,11 @@ def metric(name: str, pair: LanguagePair | None = None) -> Metric:
 
 def chosen(names: Iterable[str], pair: LanguagePair | None = None) -> list[Metric]:
     """The metrics of these names, each once, in their order; DEFAULT where there is no name. `all` stands for every one of sacreBLEU's that can be used."""
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for name in names:
         if name.strip().casefold() == "all" and spbleu_model() is None:
             say(f"spBLEU is left out: its SentencePiece model is not on this machine and is never fetched; {SPBLEU_MODEL} may name one")
-        every = [*DEFAULT, *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
-        for one in every:
-            made = metric(one, pair)
-            found.setdefault(made.key, made)
-    return list(found.values()) or [metric(n, pair) for n in DEFAULT]
+        keys = [*DEFAULT, *(["spbleu"] if spbleu_model() else [])] if name.strip().casefold() == "all" else [name]
+        for chosen_metric in (metric(key, pair) for key in keys):
+            metrics.setdefault(chosen_metric.key, chosen_metric)
+    return list(metrics.values()) or [metric(n, pair) for n in DEFAULT]

@@ -19,7 +19,7 @@ from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.metrics import Metric, chosen
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
-from eval.scoring.system_outputs import SEGMENTS, Output, Segments, write_segments
+from eval.scoring.system_outputs import SEGMENTS, ScoredSegments, SystemOutput, write_segments
 from eval.scoring.testset import TestSet
 from tell import __version__
 from tell.adapter.card import Adapter, check_base
@@ -54,13 +54,13 @@ def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, me
 def earlier(out: Path, key: str) -> dict[str, Any] | None:
     """The scores already in `out`, if they have this key and the hypotheses beside them are those that were scored."""
     try:
-        found = json.loads((out / "scores.json").read_bytes())
-        if found["key"] != key:
+        result = json.loads((out / "scores.json").read_bytes())
+        if result["key"] != key:
             return None
-        whole = all(sha256_file(out / f"{name}.hyp.txt") == system["hypotheses_sha256"] for name, system in found["systems"].items())
+        whole = all(sha256_file(out / f"{name}.hyp.txt") == system["hypotheses_sha256"] for name, system in result["systems"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return found if whole else None
+    return result if whole else None
 
 
 def score_adapter(
@@ -74,8 +74,8 @@ def score_adapter(
     check_base(adapter, base.id, base.revision)
     measures = measures or chosen(["bleu", "chrf"], test.pair)
     key = scores_key(adapter, test, engine, with_base, measures)
-    if not again and (found := earlier(out, key)) is not None:
-        return found, True
+    if not again and (earlier_result := earlier(out, key)) is not None:
+        return earlier_result, True
     out.mkdir(parents=True, exist_ok=True)
 
     systems = [*([System.bare_base(adapter)] if with_base else []), System.of("adapter", adapter)]
@@ -118,7 +118,7 @@ def score_adapter(
     return result, False
 
 
-def score_outputs(name: str, outputs: Sequence[Output], segments: Segments, measures: Sequence[Metric], out: Path | None) -> dict[str, Any]:
+def score_outputs(name: str, outputs: Sequence[SystemOutput], segments: ScoredSegments, measures: Sequence[Metric], out: Path | None) -> dict[str, Any]:
     """Scores of outputs that are there already; written to `out` where it is given. Raises BadInput when one is not as long as the references."""
     sources, references, documents, pair = segments.sources, segments.references, segments.documents, segments.pair
     for output in outputs:
@@ -140,10 +140,10 @@ def score_outputs(name: str, outputs: Sequence[Output], segments: Segments, meas
     }
     for output in outputs:
         scores = score_system(output.hypotheses, references, pair, measures, sources)
-        made = None if pair is None or sources is None else diagnose(pair, sources, output.hypotheses, references).row()
+        diagnostics = None if pair is None or sources is None else diagnose(pair, sources, output.hypotheses, references).row()
         empty = sum(not h.strip() for h in output.hypotheses)
         digest = sha256_bytes("".join(h + "\n" for h in output.hypotheses).encode())
-        result["systems"][output.name] = {**scores, "diagnostics": made, "empty": empty, "hypotheses_sha256": digest}
+        result["systems"][output.name] = {**scores, "diagnostics": diagnostics, "empty": empty, "hypotheses_sha256": digest}
     if out is not None:
         write_segments(out / SEGMENTS, {o.name: o.hypotheses for o in outputs}, references, sources, documents)
         write_json(out / "scores.json", result)

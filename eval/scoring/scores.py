@@ -47,20 +47,20 @@ def resampled(statistics: Sequence[Any], resamples: int, seed: int) -> list[Any]
 
     rng = np.random.default_rng(seed)
     rows = len(statistics[0])
-    out = [np.empty((resamples, s.shape[1])) for s in statistics]
+    sums_of = [np.empty((resamples, s.shape[1])) for s in statistics]
     for start in range(0, resamples, _AT_ONCE):
         drawn = rng.choice(rows, size=(min(_AT_ONCE, resamples - start), rows), replace=True)
         counts = np.stack([np.bincount(d, minlength=rows) for d in drawn]).astype(np.float64)
-        for sums, s in zip(out, statistics, strict=True):
+        for sums, s in zip(sums_of, statistics, strict=True):
             sums[start : start + len(drawn)] = counts @ s
-    return out
+    return sums_of
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The middle 95% of resampled values, cut off as sacreBLEU does."""
     ordered = sorted(values)
-    out = len(ordered) // 40
-    return ordered[out], ordered[len(ordered) - out - 1]
+    outside = len(ordered) // 40
+    return ordered[outside], ordered[len(ordered) - outside - 1]
 
 
 def score(measure: Metric, statistics: Any, resamples: int = RESAMPLES) -> dict[str, Any]:

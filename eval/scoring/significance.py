@@ -63,8 +63,8 @@ def randomisation(measure: Metric, a: Any, b: Any, trials: int = TRIALS, seed: i
     for start in range(0, trials, _AT_ONCE):
         swap = rng.integers(2, size=(min(_AT_ONCE, trials - start), len(a)), dtype=bool)
         # counts are whole numbers below 2**53, so float64 sums are exact and BLAS may be used
-        left = swap.astype(np.float64) @ difference + b.sum(0)
-        extreme += sum(abs(measure.of(x) - measure.of(y)) >= observed - 1e-9 for x, y in zip(left, both - left, strict=True))
+        swapped = swap.astype(np.float64) @ difference + b.sum(0)
+        extreme += sum(abs(measure.of(x) - measure.of(y)) >= observed - 1e-9 for x, y in zip(swapped, both - swapped, strict=True))
     return Paired(
         metric=measure.name,
         delta=round(whole[1] - whole[0], 4),

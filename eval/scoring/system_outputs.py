@@ -24,7 +24,7 @@ _SIDES = ("source", "reference", "document")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Output:
+class SystemOutput:
     """One system's hypotheses. `sides` holds what its file says beside them: `source`, `reference`, `document`, each as long as the hypotheses."""
 
     name: str
@@ -42,9 +42,9 @@ def read_segments(path: Path) -> list[str]:
 
 
 def _text(row: dict[str, Any], name: str, place: str) -> str:
-    if not isinstance(found := row[name], str):
-        raise CorpusError(f"{name} is not a text", place=place, found=type(found).__name__)
-    return spelled(found)
+    if not isinstance(text := row[name], str):
+        raise CorpusError(f"{name} is not a text", place=place, found=type(text).__name__)
+    return spelled(text)
 
 
 def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
@@ -52,22 +52,22 @@ def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
     for key in ("hypothesis", "translation"):
         if key in row:
             return {name: _text(row, key, place)}
-    found = row.get("hypotheses")
-    if isinstance(found, dict) and found and all(isinstance(t, str) for t in found.values()):
-        return {f"{name}/{spelled(system)}": spelled(text) for system, text in found.items()}
+    hypotheses = row.get("hypotheses")
+    if isinstance(hypotheses, dict) and hypotheses and all(isinstance(t, str) for t in hypotheses.values()):
+        return {f"{name}/{spelled(system)}": spelled(text) for system, text in hypotheses.items()}
     raise CorpusError("no hypothesis", place=place, found=", ".join(sorted(row)), valid='{"hypothesis": "...", ...} or {"hypotheses": {"SYSTEM": "..."}, ...}')
 
 
-def _read_rows(path: Path, name: str) -> list[Output]:
+def _read_rows(path: Path, name: str) -> list[SystemOutput]:
     systems: dict[str, list[str]] = {}
     sides: dict[str, list[str]] = {s: [] for s in _SIDES}
     count = 0
     for count, row in read_jsonl(path):
         place = f"{path}, line {count}"
-        own = _own(row, name, place)
-        if count > 1 and own.keys() != systems.keys():
-            raise CorpusError("other systems than on the lines before", place=place, found=", ".join(own), valid=", ".join(systems))
-        for system, text in own.items():
+        row_systems = _own(row, name, place)
+        if count > 1 and row_systems.keys() != systems.keys():
+            raise CorpusError("other systems than on the lines before", place=place, found=", ".join(row_systems), valid=", ".join(systems))
+        for system, text in row_systems.items():
             systems.setdefault(system, []).append(text)
         for side, texts in sides.items():
             if row.get(side) is not None:
@@ -78,17 +78,17 @@ def _read_rows(path: Path, name: str) -> list[Output]:
         if texts and len(texts) != count:
             raise CorpusError(f"{side} is on some lines only", place=str(path), found=f"{len(texts):,} of {count:,}")
     kept = {side: texts for side, texts in sides.items() if texts}
-    return [Output(system, str(path), texts, kept) for system, texts in systems.items()]
+    return [SystemOutput(system, str(path), texts, kept) for system, texts in systems.items()]
 
 
-def _read_one(path: Path, name: str) -> list[Output]:
+def _read_one(path: Path, name: str) -> list[SystemOutput]:
     if path.is_dir():
         if not (path / SEGMENTS).is_file():
             raise BadInput("this is a directory", place=str(path), found=f"no {SEGMENTS}", valid="a file of one segment a line, or a directory of tellmt score")
         return _read_rows(path / SEGMENTS, name)
     if kind_of(path) == "jsonl":
         return _read_rows(path, name)
-    return [Output(name, str(path), read_segments(path), {})]
+    return [SystemOutput(name, str(path), read_segments(path), {})]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -102,15 +102,15 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) and all(short) else labels(paths)
 
 
-def read_outputs(paths: Sequence[Path]) -> list[Output]:
+def read_outputs(paths: Sequence[Path]) -> list[SystemOutput]:
     """Every system of the files and directories, in their order; of directories that share an output that is the same (the bare base), each is there once."""
-    found: list[Output] = []
+    distinct: list[SystemOutput] = []
     for path, name in zip(paths, _names([p.absolute() for p in paths]), strict=True):
         for output in _read_one(path, name):
-            same = path.is_dir() and output.name.endswith("/base") and any(o.hypotheses == output.hypotheses and o.name.endswith("/base") for o in found)
+            same = path.is_dir() and output.name.endswith("/base") and any(o.hypotheses == output.hypotheses and o.name.endswith("/base") for o in distinct)
             if not same:
-                found.append(output)
-    return found
+                distinct.append(output)
+    return distinct
 
 
 def write_segments(
@@ -127,7 +127,7 @@ def write_segments(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Segments:
+class ScoredSegments:
     """What the systems translated. `sources` and `documents` are None where they are not known, and so is the pair."""
 
     references: list[str]
@@ -140,19 +140,19 @@ class Segments:
 SURE = 0.7
 
 
-def _side(name: str, given: Path | None, outputs: Sequence[Output]) -> list[str] | None:
+def _side(name: str, file: Path | None, outputs: Sequence[SystemOutput]) -> list[str] | None:
     """A side from the file that was given for it, or else as the outputs' own files have it. Raises BadInput where these are not the same."""
     from eval.scoring.system_outputs import read_segments
 
-    if given is not None:
-        return read_segments(given)
-    found: tuple[str, list[str]] | None = None
+    if file is not None:
+        return read_segments(file)
+    common: tuple[str, list[str]] | None = None
     for output in outputs:
-        own = output.sides.get(name)
-        if own is not None and found is not None and own != found[1]:
-            raise BadInput(f"these outputs are of other segments: their {name}s are not the same", place=f"{found[0]} and {output.place}")
-        found = found or (None if own is None else (output.place, own))
-    return found and found[1]
+        side = output.sides.get(name)
+        if side is not None and common is not None and side != common[1]:
+            raise BadInput(f"these outputs are of other segments: their {name}s are not the same", place=f"{common[0]} and {output.place}")
+        common = common or (None if side is None else (output.place, side))
+    return common and common[1]
 
 
 def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[LanguagePair | None, str | None]:
@@ -163,8 +163,8 @@ def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[Langu
 
     target = detect("\n".join(references))
     if sources is None:
-        wanted = target.confidence >= SURE and spaceless(target.language)
-        return None, "these references look like a language without spaces: give --pair, so that BLEU does not count lines as words" if wanted else None
+        needed = target.confidence >= SURE and spaceless(target.language)
+        return None, "these references look like a language without spaces: give --pair, so that BLEU does not count lines as words" if needed else None
     source = detect("\n".join(sources))
     if min(source.confidence, target.confidence) < SURE or source.language == target.language:
         return None, "the languages cannot be told: give --pair for diagnostics"
@@ -174,12 +174,12 @@ def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[Langu
 
 def gather(
     files: Sequence[Path], reference: Path | None, source: Path | None, documents: Path | None, pair: str | None
-) -> tuple[Segments, list[Output], list[str]]:
+) -> tuple[ScoredSegments, list[SystemOutput], list[str]]:
     """The segments, the systems' outputs, and notes for the user."""
-    from eval.scoring.system_outputs import Segments, read_outputs
+    from eval.scoring.system_outputs import ScoredSegments, read_outputs
     from tell.languages import parse_pair
 
-    asked = parse_pair(pair) if pair else None
+    given_pair = parse_pair(pair) if pair else None
     outputs = read_outputs(files)
     references = _side("reference", reference, outputs)
     if references is None:
@@ -191,7 +191,7 @@ def gather(
         if side is not None and len(side) != len(references):
             found = f"{len(side):,} lines, and {len(references):,} references"
             raise BadInput(f"{what} and references are not equally many", place=str(path or what), found=found, valid="one line for every segment")
-    if asked is None:
-        asked, note = likely_pair(sources, references)
+    if given_pair is None:
+        given_pair, note = likely_pair(sources, references)
         notes += [note] if note else []
-    return Segments(references, sources, named and [n.strip() for n in named], asked), outputs, notes
+    return ScoredSegments(references, sources, named and [n.strip() for n in named], given_pair), outputs, notes

@@ -22,7 +22,7 @@ class LanguageInfo(BaseModel):
     rtl: bool = Field(description="Whether the language is written from right to left")
 
 
-class PairStatus(BaseModel):
+class AdapterStatus(BaseModel):
     pair: str
     source: LanguageInfo | None = None
     target: LanguageInfo | None = None
@@ -65,7 +65,7 @@ class AdaptersResponse(BaseModel):
     base: str = Field(description="The id of the base model")
     revision: str = Field(description="The revision of the base model")
     reason: str | None = Field(default=None, description="Why the service cannot read the registry, if so")
-    pairs: list[PairStatus]
+    pairs: list[AdapterStatus]
 
 
 def _languages(pair: str) -> tuple[LanguageInfo | None, LanguageInfo | None]:
@@ -87,7 +87,7 @@ async def adapters(state: StateDep) -> AdaptersResponse:
         card = version.adapter.card if version else None
         source, target = _languages(pair)
         pairs.append(
-            PairStatus(
+            AdapterStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
                 state=followed.state, reason=followed.reason, pinned=pair in service.versions.pinned,
                 used=datetime.fromtimestamp(asked, UTC) if (asked := service.versions.asked.get(pair)) else None, base=card.base.id if card else None,

@@ -41,7 +41,7 @@ class DocumentRequest(BaseModel):
     quality: Quality = Field(default="fast", description=QUALITY)
 
 
-class JobProgress(BaseModel):
+class DocumentProgress(BaseModel):
     done: int = Field(description="Characters of the document that are translated")
     total: int = Field(description="Characters of the document")
     seconds: int | None = Field(default=None, description="Seconds until the document is done, at the speed so far; null while the speed is not known")
@@ -54,7 +54,7 @@ EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class JobStatus(BaseModel):
+class DocumentJob(BaseModel):
     """A document and its translation."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -63,7 +63,7 @@ class JobStatus(BaseModel):
     state: State = Field(description="queued, translating, done: the result is ready; or failed: `error` gives the reason")
     name: str = Field(description="The file name of the result")
     pair: str
-    progress: JobProgress
+    progress: DocumentProgress
     adapters: list[str] = Field(description="The ids of the adapters that have translated so far: several where another version became live meanwhile")
     truncated: bool = Field(description=TRUNCATED)
     quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
@@ -90,16 +90,16 @@ def failure_message(job: Job) -> str | None:
     return job.failure.thing if job.failure.status >= 500 else str(job.failure)
 
 
-def status_of(job: Job, jobs: Jobs) -> JobStatus:
-    return JobStatus(
+def status_of(job: Job, jobs: Jobs) -> DocumentJob:
+    return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
         quality=job.used, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 
 
-def progress_of(job: Job) -> JobProgress:
-    return JobProgress(done=job.done, total=job.total, seconds=job.seconds_left())
+def progress_of(job: Job) -> DocumentProgress:
+    return DocumentProgress(done=job.done, total=job.total, seconds=job.seconds_left())
 
 
 async def start_job(request: Request, state: AppState, upload: Upload, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
@@ -138,18 +138,18 @@ def find_job(request: Request, state: AppState, id: str) -> Job:
 
 
 @routes.post(
-    "", response_model=JobStatus, status_code=202, openapi_extra=upload_schema(DocumentRequest), summary="Translate a document",
+    "", response_model=DocumentJob, status_code=202, openapi_extra=upload_schema(DocumentRequest), summary="Translate a document",
     responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
 )  # fmt: skip
-async def post(request: Request, response: Response, state: StateDep) -> JobStatus:
+async def post(request: Request, response: Response, state: StateDep) -> DocumentJob:
     body, upload = await read_upload(request, DocumentRequest)
     job = await start_job(request, state, upload, body.source, body.target, body.cache, body.quality)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return status_of(job, state.jobs)
 
 
-@routes.get("/{id}", response_model=JobStatus, responses={**JOB_NOT_FOUND}, summary="Show the progress of a document")
-async def get(request: Request, id: str, state: StateDep) -> JobStatus:
+@routes.get("/{id}", response_model=DocumentJob, responses={**JOB_NOT_FOUND}, summary="Show the progress of a document")
+async def get(request: Request, id: str, state: StateDep) -> DocumentJob:
     return status_of(find_job(request, state, id), state.jobs)
 
 

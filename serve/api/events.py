@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.api.documents import EXAMPLE, JOB_NOT_FOUND, JobProgress, find_job, progress_of, status_of
+from serve.api.documents import EXAMPLE, JOB_NOT_FOUND, DocumentProgress, find_job, progress_of, status_of
 from serve.api.openapi import inlined
 from serve.api.schema import FLAGS, TRUNCATED
 from serve.api.state import StateDep
@@ -50,7 +50,7 @@ class DocumentPart(BaseModel):
     text: str = Field(description="The translation of the part, with the line breaks and white space around it")
     truncated: bool = Field(description=TRUNCATED)
     flags: list[Flag] = Field(description=FLAGS)
-    progress: JobProgress
+    progress: DocumentProgress
 
 
 routes = APIRouter(prefix="/api/v1/jobs", tags=["native"])
@@ -116,7 +116,7 @@ _DONE = {**EXAMPLE, "state": "done", "progress": {"done": 4800, "total": 4800, "
 EVENT_CONTENT: dict[str, Any] = {
     "schema": {"type": "string", "description": "Server-sent events: status, part, and at the end done, failed or gone"},
     # OpenAPI 3.1 cannot describe the events of a stream: this gives the schema of the data of each kind.
-    "x-events": {"part": inlined(DocumentPart), **{kind: {"$ref": "#/components/schemas/JobStatus"} for kind in ("status", "done", "failed", "gone")}},
+    "x-events": {"part": inlined(DocumentPart), **{kind: {"$ref": "#/components/schemas/DocumentJob"} for kind in ("status", "done", "failed", "gone")}},
     "example": _event_example("status", EXAMPLE) + _event_example("part", PART_EXAMPLE, "3") + _event_example("done", _DONE, END),
 }
 LAST_EVENT_ID = {

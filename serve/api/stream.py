@@ -53,7 +53,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 ERROR_SECONDS = 5.0
 
 
-class StreamPart(BaseModel):
+class TranslationPart(BaseModel):
     """A part of the translation of one text."""
 
     index: int = Field(description="The number of the text, from 0. Every text has at least one part, and its parts come in order")
@@ -205,7 +205,7 @@ def _language(detected: Detected | None) -> dict[str, Any]:
 
 def _line_schema() -> dict[str, Any]:
     """The schema of a line. FastAPI describes JSON bodies alone."""
-    return {"oneOf": [inlined(model) for model in (StreamPart, StreamEnd, StreamError)]}
+    return {"oneOf": [inlined(model) for model in (TranslationPart, StreamEnd, StreamError)]}
 
 
 _LINES: dict[str, Any] = {

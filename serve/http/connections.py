@@ -59,7 +59,7 @@ class Bounded:
         self._head = self._head + len(data) if self._in_head() else 0
         super().data_received(data)  # type: ignore[misc]
         if not self._in_head():
-            # The head is whole: `serve.http.middleware.Heads` checks its size.
+            # The head is whole: `serve.http.middleware.HeadLimit` checks its size.
             self._head = 0
         elif self._head > self.max_head:
             self._refuse(431, self._too_large())

@@ -55,7 +55,7 @@ async def send_error(send: Send, status: int, message: str, extra_headers: Mappi
     await send({"type": "http.response.body", "body": body})
 
 
-class Observe:
+class RequestObserver:
     """The outermost layer: counts every request, adds the security headers to every response, and turns an unexpected exception into a plain 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
@@ -92,7 +92,7 @@ class Observe:
             self.metrics.latency.labels(route).observe(time.perf_counter() - started)
 
 
-class Heads:
+class HeadLimit:
     """Refuses heads that are too large, that a proxy could read differently, or that announce a compressed body."""
 
     def __init__(self, app: ASGIApp):

@@ -1,4 +1,4 @@
-// The page at `/`: which view is shown, in which language, with which key; and what there is to translate with.
+// The page at `/`: chooses the view, the language and the key, and loads the pairs that the service translates.
 import * as correct from "./correct.js";
 import { $, hideProblem, make, showProblem } from "./dom.js";
 import * as files from "./files.js";
@@ -8,19 +8,19 @@ import * as status from "./overview.js";
 import * as text from "./text.js";
 import { chooseLanguage, t, uiLanguage } from "./words.js";
 
-// While nothing is live, how often to look again; afterwards the list is looked at when the page is returned to.
+// How often to look for a live pair while there is none; later the list is loaded again when the user returns to the page.
 const POLL_MS = 3000;
 const VIEWS = ["text", "documents", "status"];
 
 let view = "text";
 let live = false;    // whether there is a pair
-let offer = null;    // what the service takes, as `api/v1/service` tells
+let info = null;     // what the service accepts, from `api/v1/service`
 let poll = 0;
 
 // ---- views ----------------------------------------------------------------------------------------------------------
 
-function show(wanted) {
-  view = VIEWS.includes(wanted) ? wanted : "text";
+function show(name) {
+  view = VIEWS.includes(name) ? name : "text";
   for (const link of document.querySelectorAll("[data-view]")) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -29,22 +29,22 @@ function show(wanted) {
   $("heading").textContent = t($("heading").dataset.t);
   $("work").hidden = !live || view === "status";
   for (const panel of document.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== view || !live && view !== "status";
-  // Those that are there only now and then.
+  // Panels that are shown only at times.
   $("correct").hidden = true;
   correct.close();
   $("thanks").textContent = "";
   $("options").dataset.off = String(view !== "text" || !live);
-  $("options").hidden = $("options").dataset.off === "true" || !offer?.compare_base;
+  $("options").hidden = $("options").dataset.off === "true" || !info?.compare_base;
   $("starting").hidden = $("starting").dataset.on !== "true" || live || view === "status";
   $("empty").hidden = $("empty").dataset.on !== "true" || live || view === "status";
   status.shown(view === "status");
 }
 
-// ---- what there is --------------------------------------------------------------------------------------------------
+// ---- the service --------------------------------------------------------------------------------------------------
 
 function setStatus(state, words) {
   $("status").dataset.state = state;
-  // From now on no more one of the words that stand in the page.
+  // From now on a change of language must not overwrite it with a text of the page.
   delete $("status-text").dataset.t;
   if ($("status-text").textContent !== words) $("status-text").textContent = words;
 }
@@ -57,7 +57,7 @@ function drawStatus() {
 async function load() {
   clearTimeout(poll);
   try {
-    offer = await json("api/v1/service");
+    info = await json("api/v1/service");
     await pairs.load();
   } catch (e) {
     setStatus("error", t("notReachable"));
@@ -65,32 +65,32 @@ async function load() {
     poll = setTimeout(load, POLL_MS);
     return;
   }
-  const back = $("status").dataset.state === "error", before = live;
+  const wasUnreachable = $("status").dataset.state === "error", wasLive = live;
   live = pairs.count() > 0;
-  if (back) hideProblem();
-  $("key-form").hidden = !offer.keys || Boolean(apiKey());
-  text.draw(offer);
-  files.draw(offer);
+  if (wasUnreachable) hideProblem();
+  $("key-form").hidden = !info.keys || Boolean(apiKey());
+  text.draw(info);
+  files.draw(info);
   drawStatus();
   if (!live) {
     await explainNothing();
     poll = setTimeout(load, POLL_MS);
   }
-  if (live !== before || !live) show(view);
-  if (live && !before) {
-    if (!offer.keys || apiKey()) files.resume();
+  if (live !== wasLive || !live) show(view);
+  if (live && !wasLive) {
+    if (!info.keys || apiKey()) files.resume();
     if (view === "text") $("source-text").focus({ preventScroll: true });
   }
 }
 
-// Nothing to translate with: because the server still starts, because nothing was published, or because what was is not usable.
+// Explains why there is no pair: the server is still starting, no adapter is published, or the published ones cannot be used.
 async function explainNothing() {
   let starting = false, refused = [];
   try {
     starting = (await (await fetch("ready")).json()).status === "starting";
     refused = (await json("api/v1/adapters")).pairs.filter((p) => p.state === "refused" && p.wanted && p.reason);
   } catch {
-    // Then the plain explanation stands; the next look may know more.
+    // The plain explanation stays; the next attempt may give a reason.
   }
   setStatus("empty", t(starting ? "starting" : "noPair"));
   $("starting").dataset.on = String(starting);
@@ -104,9 +104,9 @@ async function explainNothing() {
 function redraw() {
   $("ui-language").value = uiLanguage();
   pairs.fill();
-  if (offer) {
-    text.draw(offer);
-    files.draw(offer);
+  if (info) {
+    text.draw(info);
+    files.draw(info);
     drawStatus();
     if (!live) load();
   }

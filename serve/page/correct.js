@@ -1,16 +1,16 @@
-// Suggesting a correction: one segment at a time, its source beside it, to POST /api/v1/feedback.
+// The panel for corrections: it shows one segment at a time beside its source, and sends the correction to POST /api/v1/feedback.
 import { $, hideProblem, setLanguage, showProblem } from "./dom.js";
 import { Problem, post } from "./server.js";
 import { t } from "./words.js";
 
 const panel = $("correct"), box = $("correct-text");
-let shown = null;   // what `open` was given
+let translation = null;   // the translation that `open` was called with, while the panel is open
 let at = -1;
-let back = null;    // what had the focus before
+let focusBefore = null;   // the element that had the focus before
 
-export function open(n, about) {
-  back = document.activeElement;
-  shown = about;
+export function open(n, opened) {
+  focusBefore = document.activeElement;
+  translation = opened;
   panel.hidden = false;
   $("thanks").textContent = "";
   show(n);
@@ -19,51 +19,52 @@ export function open(n, about) {
 }
 
 export function close() {
-  if (!shown) return;
-  const had = panel.contains(document.activeElement);
-  shown = null;
+  if (!translation) return;
+  const hadFocus = panel.contains(document.activeElement);
+  translation = null;
   panel.hidden = true;
-  if (had) back?.focus();
+  if (hadFocus) focusBefore?.focus();
 }
 
 export function draw() {
-  if (shown) place();
+  if (translation) place();
 }
 
 function place() {
-  $("correct-place").textContent = shown.segments.length > 1 ? t("correctPlace", at + 1, shown.segments.length) : "";
+  $("correct-place").textContent = translation.segments.length > 1 ? t("correctPlace", at + 1, translation.segments.length) : "";
 }
 
 function show(n) {
   at = n;
-  const segment = shown.segments[n];
+  const segment = translation.segments[n];
   $("correct-source").textContent = segment.text;
-  setLanguage($("correct-source"), shown.source);
-  setLanguage(box, shown.target);
-  box.value = segment.made;
+  setLanguage($("correct-source"), translation.source);
+  setLanguage(box, translation.target);
+  box.value = segment.translation;
   box.setCustomValidity("");
   place();
   $("correct-previous").disabled = n === 0;
-  $("correct-next").disabled = n === shown.segments.length - 1;
-  for (const id of ["correct-previous", "correct-next"]) $(id).hidden = shown.segments.length === 1;
-  shown.choose(n);
+  $("correct-next").disabled = n === translation.segments.length - 1;
+  for (const id of ["correct-previous", "correct-next"]) $(id).hidden = translation.segments.length === 1;
+  translation.choose(n);
 }
 
 async function send() {
-  const segment = shown.segments[at], text = box.value.trim(), own = shown, n = at;
-  box.setCustomValidity(text === segment.made.trim() ? t("correctSame") : "");
+  const segment = translation.segments[at], text = box.value.trim(), corrected = translation, n = at;
+  box.setCustomValidity(text === segment.translation.trim() ? t("correctSame") : "");
   if (!panel.reportValidity()) return;
   panel.setAttribute("aria-busy", "true");
   try {
     await post("api/v1/feedback", {
-      source: own.source, target: own.target, text: segment.text, translation: segment.first, correction: text, adapter: own.adapter,
+      source: corrected.source, target: corrected.target, text: segment.text, translation: segment.adapterTranslation, correction: text,
+      adapter: corrected.adapter,
     });
     hideProblem();
-    own.corrected(n, text);
-    if (shown === own) close();
+    corrected.onCorrected(n, text);
+    if (translation === corrected) close();
     $("thanks").textContent = t("thanks");
   } catch (e) {
-    // What was written stays.
+    // The correction stays in the box.
     showProblem(e instanceof Problem ? e : new Problem(t("broken")));
   } finally {
     panel.removeAttribute("aria-busy");
@@ -71,7 +72,7 @@ async function send() {
 }
 
 export function start() {
-  // The browser's own bubble is told why at once, and forgets it when something is typed.
+  // The browser's own message bubble shows the reason, until the user types.
   panel.noValidate = true;
   panel.addEventListener("submit", (e) => {
     e.preventDefault();

@@ -1,9 +1,9 @@
-// Small things that every part of the page needs.
+// Helpers for all parts of the page.
 import { t } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
-// An element with its attributes and children; what is not there is left out.
+// An element with its attributes and children; missing values are left out.
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -14,13 +14,13 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
-// The way a language is written; none for a text whose language is not known.
+// Sets the language and the direction of writing; the browser decides for a text in an unknown language.
 export function setLanguage(element, code) {
   element.lang = code;
-  element.dir = code ? writing(code) : "auto";
+  element.dir = code ? direction(code) : "auto";
 }
 
-function writing(code) {
+function direction(code) {
   try {
     const locale = new Intl.Locale(code);
     const info = locale.getTextInfo?.() ?? locale.textInfo;
@@ -45,20 +45,20 @@ export function hideProblem() {
 }
 
 export async function copy(text, button) {
-  const key = button.dataset.t;
-  let done = true;
+  const label = button.dataset.t;
+  let copied = true;
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without https or localhost there is no clipboard API; the old way still works.
+    // Without https or localhost there is no clipboard API; the old command still works.
     const box = make("textarea", { class: "hidden" });
     box.value = text;
     document.body.append(box);
     box.select();
-    done = document.execCommand("copy");
+    copied = document.execCommand("copy");
     box.remove();
     button.focus();
   }
-  button.textContent = t(done ? "copied" : "notAllowed");
-  setTimeout(() => { button.textContent = t(key); }, 1600);
+  button.textContent = t(copied ? "copied" : "notAllowed");
+  setTimeout(() => { button.textContent = t(label); }, 1600);
 }

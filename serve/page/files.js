@@ -1,54 +1,55 @@
-// Documents: dropped or chosen, sent to POST /api/v1/jobs, watched as they are translated, and downloaded.
+// The documents view: sends dropped or chosen files to POST /api/v1/jobs, shows their progress, and downloads the results.
 import { $, make, setLanguage } from "./dom.js";
 import * as pairs from "./pairs.js";
 import { Problem, events, json, request } from "./server.js";
 import { f, t } from "./words.js";
 
-// The documents of this tab, so that they are still there when the page is loaded anew: {id, name, source, target}.
+// The documents of this tab, so that they are still there after a reload of the page: {id, name, source, target}.
 const REMEMBER = "tellmt.documents";
-// Of the translation so far, the characters that are shown.
+// The most characters of a translation that the preview shows.
 const PREVIEW = 20_000;
 
-// Documents that are watched at once, in the order in which they came: browsers keep six connections to a server, and the page needs some for the rest.
+// The most documents whose events are read at once, in the order in which they were added: browsers open six connections to a server, and the page
+// needs some for other requests.
 const STREAMS = 3;
 
 const list = $("files");
-let watching = 0;
+let streams = 0;
 const waiting = [];
 
-function turn() {
-  if (watching === STREAMS) return new Promise((resolve) => waiting.push(resolve));
-  watching += 1;
+function acquireStream() {
+  if (streams === STREAMS) return new Promise((resolve) => waiting.push(resolve));
+  streams += 1;
   return Promise.resolve();
 }
 
-function over() {
+function releaseStream() {
   if (waiting.length) waiting.shift()();
-  else watching -= 1;
+  else streams -= 1;
 }
 
-let offer = { formats: [".txt"], max_bytes: Infinity };
+let info = { formats: [".txt"], max_bytes: Infinity };
 const items = new Set();
 
-export function draw(found = offer) {
-  offer = found;
-  $("formats").textContent = t("formats", f.list(offer.formats), f.size(offer.max_bytes));
-  $("file").accept = offer.formats.join(",");
+export function draw(newInfo = info) {
+  info = newInfo;
+  $("formats").textContent = t("formats", f.list(info.formats), f.size(info.max_bytes));
+  $("file").accept = info.formats.join(",");
   for (const item of items) item.draw();
 }
 
 function remember() {
   try {
-    const kept = [...items].filter((i) => i.id).map(({ id, name, source, target }) => ({ id, name, source, target }));
-    sessionStorage.setItem(REMEMBER, JSON.stringify(kept));
+    const documents = [...items].filter((i) => i.id).map(({ id, name, source, target }) => ({ id, name, source, target }));
+    sessionStorage.setItem(REMEMBER, JSON.stringify(documents));
   } catch {
-    // Then they are gone with the page.
+    // A private window may refuse: the documents are then forgotten with the page.
   }
 }
 
-class Item {
+class DocumentItem {
   constructor({ id = "", name, source, target }) {
-    Object.assign(this, { id, name, source, target, state: id ? "queued" : "uploading", job: null, doubtful: 0, problem: null, told: 0 });
+    Object.assign(this, { id, name, source, target, state: id ? "queued" : "uploading", job: null, doubtful: 0, problem: null, previewed: 0 });
     this.stopped = new AbortController();
     this.title = make("span", { class: "file-name" });
     this.pair = make("span", { class: "soft" });
@@ -82,21 +83,21 @@ class Item {
     this.remove.setAttribute("aria-label", t(ended ? "removeFile" : "stopFile", this.name));
     this.bar.hidden = ended;
     this.bar.setAttribute("aria-label", this.name);
-    const part = job && job.progress.total ? job.progress.done / job.progress.total : 0;
-    if (state === "translating" || part) this.bar.value = part;
+    const fraction = job && job.progress.total ? job.progress.done / job.progress.total : 0;
+    if (state === "translating" || fraction) this.bar.value = fraction;
     else this.bar.removeAttribute("value");
-    const more = [];
+    const notes = [];
     if (state === "translating") {
-      more.push(f.percent(part));
-      if (job.progress.seconds) more.push(t("left", f.duration(job.progress.seconds)));
+      notes.push(f.percent(fraction));
+      if (job.progress.seconds) notes.push(t("left", f.duration(job.progress.seconds)));
     }
     if (state === "done" && job) {
-      if (this.doubtful) more.push(t("partsWorth", this.doubtful));
-      if (job.truncated) more.push(t("flags").truncated);
-      if (job.expires) more.push(t("until", f.time(job.expires)));
+      if (this.doubtful) notes.push(t("partsWorth", this.doubtful));
+      if (job.truncated) notes.push(t("flags").truncated);
+      if (job.expires) notes.push(t("until", f.time(job.expires)));
     }
-    const why = problem ? [problem.message, problem.detail].filter(Boolean).join(" ") : (job?.error ?? "");
-    this.line.textContent = state === "failed" ? `${t("failed")}. ${why && why[0].toUpperCase() + why.slice(1)}` : [t(state), ...more].join(" · ");
+    const reason = problem ? [problem.message, problem.detail].filter(Boolean).join(" ") : (job?.error ?? "");
+    this.line.textContent = state === "failed" ? `${t("failed")}. ${reason && reason[0].toUpperCase() + reason.slice(1)}` : [t(state), ...notes].join(" · ");
     this.summary.textContent = t(state === "done" ? "whole" : "soFar");
   }
 
@@ -118,14 +119,14 @@ class Item {
       const job = await json("api/v1/jobs", { method: "POST", body: form, signal: this.stopped.signal });
       this.id = job.id;
       remember();
-      this.shown(job);
+      this.update(job);
       await this.watch();
     } catch (e) {
       if (e.name !== "AbortError") this.fail(e);
     }
   }
 
-  shown(job) {
+  update(job) {
     this.job = job;
     this.state = job.state;
     Object.assign(this, pairs.split(job.pair));
@@ -133,36 +134,36 @@ class Item {
   }
 
   async watch() {
-    await turn();
+    await acquireStream();
     try {
       for await (const { kind, data } of events(this.id, this.stopped.signal)) {
         if (kind === "gone") throw new Problem(t("gone"));
-        if (kind !== "part") this.shown(data);
+        if (kind !== "part") this.update(data);
         else {
           this.job.progress = data.progress;
           this.doubtful += data.flags.length > 0;
           this.details.hidden = false;
-          // Parts of plain text bring their line breaks; those of other formats are segments, a line each.
-          if (this.told < PREVIEW) this.preview.append(data.text, data.text.endsWith("\n") ? "" : "\n");
-          this.told += data.text.length;
+          // Parts of plain text have their line breaks; those of other formats are segments, one a line.
+          if (this.previewed < PREVIEW) this.preview.append(data.text, data.text.endsWith("\n") ? "" : "\n");
+          this.previewed += data.text.length;
           this.draw();
         }
       }
       $("files-said").textContent = t(this.state === "done" ? "fileDone" : "fileFailed", this.name);
     } catch (e) {
       if (e.name === "AbortError") return;
-      // After a restart of the service, or an hour, there is nothing to say of it any more.
+      // The service has forgotten the document: it was restarted, or an hour has passed.
       if (e.status === 404 && !this.job) return this.leave();
       this.fail(e);
     } finally {
-      over();
+      releaseStream();
     }
   }
 
   async fetch() {
     try {
       const response = await request(`api/v1/jobs/${this.id}/result`);
-      // By way of the page, since a link could not bring the key.
+      // Through the page, since a link cannot send the key.
       const url = URL.createObjectURL(await response.blob());
       const link = make("a", { href: url, download: this.job.name });
       link.click();
@@ -175,15 +176,15 @@ class Item {
   leave() {
     this.stopped.abort();
     items.delete(this);
-    const had = this.element.contains(document.activeElement);
+    const hadFocus = this.element.contains(document.activeElement);
     this.element.remove();
-    if (had) $("file").focus();
+    if (hadFocus) $("file").focus();
     remember();
   }
 
   async drop() {
     this.leave();
-    // What is gone already is no problem.
+    // The service may have forgotten the document already.
     if (this.id) await request(`api/v1/jobs/${this.id}`, { method: "DELETE" }).catch(() => {});
   }
 }
@@ -191,32 +192,32 @@ class Item {
 const ending = (name) => (name.match(/\.[^.]+$/)?.[0] ?? "").toLowerCase();
 
 function refusal(file) {
-  if (!offer.formats.includes(ending(file.name))) return t("wrongFormat", f.list(offer.formats));
+  if (!info.formats.includes(ending(file.name))) return t("wrongFormat", f.list(info.formats));
   if (!file.size) return t("emptyFile");
-  return file.size >= offer.max_bytes ? t("tooLarge", f.size(file.size), f.size(offer.max_bytes)) : "";
+  return file.size >= info.max_bytes ? t("tooLarge", f.size(file.size), f.size(info.max_bytes)) : "";
 }
 
-export function take(files) {
+export function add(files) {
   const pair = pairs.chosen();
   for (const file of files) {
-    const item = new Item({ name: file.name, ...pair });
-    const why = refusal(file);
-    if (why) item.fail(new Problem(why));
+    const item = new DocumentItem({ name: file.name, ...pair });
+    const reason = refusal(file);
+    if (reason) item.fail(new Problem(reason));
     else item.send(file);
   }
 }
 
-// Those of before the page was loaded anew; once, when it is known that the server answers.
+// Shows the documents from before a reload of the page again; once, when the server is known to respond.
 export function resume() {
   if (items.size) return;
-  let kept = [];
+  let documents = [];
   try {
-    kept = JSON.parse(sessionStorage.getItem(REMEMBER) ?? "[]");
+    documents = JSON.parse(sessionStorage.getItem(REMEMBER) ?? "[]");
   } catch {
     return;
   }
-  for (const about of kept.reverse()) {
-    const item = new Item(about);
+  for (const saved of documents.reverse()) {
+    const item = new DocumentItem(saved);
     item.watch();
   }
 }
@@ -224,30 +225,30 @@ export function resume() {
 export function start(show) {
   const drop = $("drop");
   let inside = 0;
-  const light = (by) => {
-    inside = Math.max(0, inside + by);
+  const hover = (change) => {
+    inside = Math.max(0, inside + change);
     drop.classList.toggle("over", inside > 0);
   };
-  const holds = (e) => [...(e.dataTransfer?.types ?? [])].includes("Files");
+  const hasFiles = (e) => [...(e.dataTransfer?.types ?? [])].includes("Files");
   $("file").addEventListener("change", (e) => {
-    take(e.target.files);
+    add(e.target.files);
     // The same file may be chosen again.
     e.target.value = "";
   });
-  // Anywhere on the page: missing the field by a little must not make the browser open the file.
+  // Anywhere on the page: otherwise the browser opens a file that is dropped beside the field.
   document.addEventListener("dragenter", (e) => {
-    if (!holds(e)) return;
+    if (!hasFiles(e)) return;
     e.preventDefault();
-    light(1);
+    hover(1);
     show();
   });
-  document.addEventListener("dragover", (e) => { if (holds(e)) e.preventDefault(); });
-  document.addEventListener("dragleave", (e) => { if (holds(e)) light(-1); });
+  document.addEventListener("dragover", (e) => { if (hasFiles(e)) e.preventDefault(); });
+  document.addEventListener("dragleave", (e) => { if (hasFiles(e)) hover(-1); });
   document.addEventListener("drop", (e) => {
-    if (!holds(e)) return;
+    if (!hasFiles(e)) return;
     e.preventDefault();
-    light(-inside);
+    hover(-inside);
     show();
-    take(e.dataTransfer.files);
+    add(e.dataTransfer.files);
   });
 }

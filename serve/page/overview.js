@@ -1,4 +1,4 @@
-// The status view: what the service has to do (GET /api/v1/load), and which adapter answers for each pair (GET /api/v1/adapters).
+// The status view: how busy the service is (GET /api/v1/load), and which adapter translates each pair (GET /api/v1/adapters).
 import { $, hideProblem, make, showProblem } from "./dom.js";
 import { Problem, json } from "./server.js";
 import { f, t } from "./words.js";
@@ -7,14 +7,14 @@ const LOOK_MS = 3000;
 const SCORES = [["bleu", "BLEU"], ["chrf", "chrF2"]];
 
 let timer = 0;
-let known = null;   // {load, status, ready}
+let latest = null;   // {load, status, ready, at}
 let failed = false;
 
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
 function tile(name, value, note = "", extra = null, kind = "") {
-  const said = make("dd", {}, make("span", { class: "value" }, value), extra, note && make("span", { class: "soft" }, note));
-  return make("div", { class: `tile ${kind}` }, make("dt", {}, name), said);
+  const definition = make("dd", {}, make("span", { class: "value" }, value), extra, note && make("span", { class: "soft" }, note));
+  return make("div", { class: `tile ${kind}` }, make("dt", {}, name), definition);
 }
 
 function tiles({ load, status, ready }) {
@@ -37,12 +37,12 @@ function tiles({ load, status, ready }) {
 const cell = (key, ...children) => make("td", { "data-label": t(key) }, ...children);
 
 function score(test) {
-  const own = test?.systems?.adapter;
-  if (!own) return null;
-  const parts = SCORES.filter(([key]) => typeof own[key]?.score === "number").map(([key, name]) => {
-    const { score, ci, signature } = own[key];
-    const around = typeof ci === "number" ? make("small", {}, ` ± ${f.number(ci, 1)}`) : null;
-    return make("span", { class: "score", title: signature ?? "" }, `${name} `, make("b", {}, f.number(score, 1)), around);
+  const scores = test?.systems?.adapter;
+  if (!scores) return null;
+  const parts = SCORES.filter(([key]) => typeof scores[key]?.score === "number").map(([key, name]) => {
+    const { score, ci, signature } = scores[key];
+    const interval = typeof ci === "number" ? make("small", {}, ` ± ${f.number(ci, 1)}`) : null;
+    return make("span", { class: "score", title: signature ?? "" }, `${name} `, make("b", {}, f.number(score, 1)), interval);
   });
   return parts.length ? make("div", { class: "scores" }, make("span", { class: "soft" }, test.name ?? ""), ...parts) : null;
 }
@@ -68,14 +68,14 @@ function row(pair) {
 // ---- drawing --------------------------------------------------------------------------------------------------------
 
 export function draw() {
-  if (!known) return;
-  const { status } = known;
-  $("tiles").replaceChildren(...tiles(known));
+  if (!latest) return;
+  const { status } = latest;
+  $("tiles").replaceChildren(...tiles(latest));
   const none = make("tr", {}, make("td", { colspan: 6 }, t("noPairs")));
   const rows = status.pairs.length ? status.pairs.map(row) : [none];
   if (status.reason) rows.unshift(make("tr", {}, make("td", { colspan: 6, class: "reason" }, t("registryReason", status.reason))));
   $("pairs").tBodies[0].replaceChildren(...rows);
-  $("updated").textContent = t("updated", f.time(known.at, true));
+  $("updated").textContent = t("updated", f.time(latest.at, true));
 }
 
 async function look() {
@@ -83,7 +83,7 @@ async function look() {
   try {
     const readiness = fetch("ready").then((r) => r.json()).catch(() => ({ status: "down" }));
     const [load, status, ready] = await Promise.all([json("api/v1/load"), json("api/v1/adapters"), readiness]);
-    known = { load, status, ready: ready.status, at: Date.now() };
+    latest = { load, status, ready: ready.status, at: Date.now() };
     if (failed) hideProblem();
     failed = false;
     draw();
@@ -92,7 +92,7 @@ async function look() {
     if (!(e instanceof Problem)) console.error(e);
     showProblem(e instanceof Problem ? e : new Problem(t("broken")));
   }
-  // What nobody looks at is not asked for, since a key may have a quota.
+  // A hidden view sends no requests, since a key may have a quota.
   if (!$("overview").hidden && !document.hidden) timer = setTimeout(look, LOOK_MS);
 }
 

@@ -1,4 +1,4 @@
-// The two lists of languages: what can be translated from, into what, and which is chosen.
+// The two lists of languages, source and target, and the chosen pair.
 import { $, setLanguage } from "./dom.js";
 import { json } from "./server.js";
 import { f, t } from "./words.js";
@@ -7,7 +7,7 @@ const REMEMBER = "tellmt.pair";
 export const AUTO = "auto";
 
 const source = $("source-language"), target = $("target-language"), swap = $("swap");
-let languages = [];   // [{code, name, targets}], as `languages` answers
+let languages = [];   // [{code, name, targets}], from `languages`
 let shown = "";
 let changed = () => {};
 
@@ -29,19 +29,19 @@ export function split(pair) {
   return { source: from, target: to };
 }
 
-// Raises Problem.
+// Throws Problem.
 export async function load() {
-  const found = await json("languages");
-  languages = (Array.isArray(found) ? found : []).filter((l) => l && typeof l.code === "string" && Array.isArray(l.targets));
-  // An open menu must not be rebuilt under the pointer for nothing.
+  const response = await json("languages");
+  languages = (Array.isArray(response) ? response : []).filter((l) => l && typeof l.code === "string" && Array.isArray(l.targets));
+  // An open menu must not be rebuilt under the pointer when nothing has changed.
   const list = JSON.stringify(languages);
   if (list !== shown) fill();
   shown = list;
 }
 
-function options(select, codes, wanted) {
-  const one = codes.includes(wanted) ? wanted : codes.find((code) => code !== AUTO);
-  select.replaceChildren(...codes.map((code) => new Option(code === AUTO ? t("detect") : nameOf(code), code, code === one, code === one)));
+function options(select, codes, preferred) {
+  const selected = codes.includes(preferred) ? preferred : codes.find((code) => code !== AUTO);
+  select.replaceChildren(...codes.map((code) => new Option(code === AUTO ? t("detect") : nameOf(code), code, code === selected, code === selected)));
   select.disabled = codes.length === 0;
 }
 
@@ -55,7 +55,7 @@ function remembered() {
 
 const byName = (a, b) => nameOf(a).localeCompare(nameOf(b));
 
-// Draw both lists, keeping what is chosen as far as it is still there.
+// Draws both lists, and keeps the chosen languages as far as they are still there.
 export function fill() {
   const [from, to] = source.value ? [source.value, target.value] : remembered();
   const codes = sources().sort(byName);
@@ -63,8 +63,8 @@ export function fill() {
   fillTargets(to);
 }
 
-function fillTargets(wanted) {
-  options(target, targetsOf(source.value).sort(byName), wanted);
+function fillTargets(preferred) {
+  options(target, targetsOf(source.value).sort(byName), preferred);
   pairChanged();
 }
 
@@ -73,11 +73,11 @@ function pairChanged() {
   try {
     if (pair.target) localStorage.setItem(REMEMBER, `${pair.source}>${pair.target}`);
   } catch {
-    // Private windows may refuse; the choice is then not remembered.
+    // A private window may refuse: the choice is then not remembered.
   }
-  const back = targetsOf(pair.target).includes(pair.source);
-  swap.disabled = !back;
-  swap.title = back || pair.source === AUTO ? t("swap") : t("oneWay");
+  const reversible = targetsOf(pair.target).includes(pair.source);
+  swap.disabled = !reversible;
+  swap.title = reversible || pair.source === AUTO ? t("swap") : t("oneWay");
   setLanguage($("source-text"), pair.source === AUTO ? "" : pair.source);
   changed(pair);
 }

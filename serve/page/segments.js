@@ -1,11 +1,11 @@
-// Segments: which part of the text gave which part of the translation. Shown in the translation, and behind the text box in a mirror of it that
-// has the same letters in the same places; what is pointed at, chosen or written in on one side lights up on the others.
+// Segments: which part of the text became which part of the translation. They are shown in the translation, and in a mirror behind the text box that
+// has the same letters in the same places. The segment under the pointer or the cursor is highlighted on all sides.
 
-// Where each code point begins in UTF-16, which is how scripts count; the service counts code points.
+// Where each code point begins in UTF-16: scripts count in UTF-16, and the service in code points.
 export function offsets(text) {
-  const out = [0];
-  for (const point of text) out.push(out.at(-1) + point.length);
-  return out;
+  const starts = [0];
+  for (const point of text) starts.push(starts.at(-1) + point.length);
+  return starts;
 }
 
 export const codePoints = (text) => {
@@ -22,7 +22,7 @@ function span(text, n, doubtful) {
   return element;
 }
 
-// A translation that grows by parts. Each part may hold a segment, whose place is counted in the whole.
+// A translation that grows part by part. A part may hold a segment, whose range counts from the start of the whole translation.
 export class Sheet {
   constructor(element) {
     this.element = element;
@@ -55,7 +55,7 @@ export class Sheet {
   }
 }
 
-// The text behind the text box, as far as it is translated.
+// The copy of the text behind the text box, as far as it is translated.
 export class Mirror {
   constructor(element, box) {
     this.element = element;
@@ -78,7 +78,7 @@ export class Mirror {
     this.ends.push({ start, end });
   }
 
-  // What follows the last segment, so that both are as high.
+  // Adds the text after the last segment, so that the mirror is as high as the box.
   close(text) {
     this.element.append(`${text.slice(this.done)}\n`);
     this.done = text.length;
@@ -94,7 +94,7 @@ export class Mirror {
     return this.ends.findIndex(({ start, end }) => start <= place && place <= end);
   }
 
-  // The segment under a pointer: the box is in front, so it is looked for behind it.
+  // The segment under the pointer. The box lies in front of the mirror, so the browser cannot find it.
   under(x, y) {
     for (const element of this.spans()) {
       for (const r of element.getClientRects()) {
@@ -105,7 +105,7 @@ export class Mirror {
   }
 }
 
-// What is lit: what is pointed at, and else what was chosen. `changed` is told the number of the segment, or -1.
+// The highlighted segment: the one under the pointer, or else the chosen one. `changed` receives the number of the segment, or -1.
 export class Light {
   constructor(sheets, changed) {
     this.sheets = sheets;
@@ -142,7 +142,7 @@ export class Light {
     }
   }
 
-  // Into sight on every side, within its own pane: the page itself stays where it is.
+  // Scrolls the segment into view in every pane; the page itself stays where it is.
   reveal(n) {
     for (const sheet of this.sheets) {
       const element = sheet.spans()[n];

@@ -1,10 +1,10 @@
-// Everything that is asked of the server, by relative addresses, so that the page works behind a path prefix; and its refusals as words.
+// All requests to the server, by relative addresses, so that the page works behind a path prefix; and its errors as messages.
 import { t, uiLanguage } from "./words.js";
 
-// The API key, where the server wants one: kept for this tab alone, and gone with it.
+// The API key, where the server needs one: it is kept for this tab alone, and forgotten when the tab closes.
 const KEY = "tellmt.key";
-// Server-sent events: milliseconds until a connection that broke is made anew, doubling up to so many, and tries in a row.
-const AGAIN_MS = 250, LONGEST_MS = 10_000, TRIES = 10;
+// Server-sent events: milliseconds until a broken connection is opened again, doubled with each attempt up to a maximum; and attempts in a row.
+const RETRY_MS = 250, MAX_RETRY_MS = 10_000, MAX_RETRIES = 10;
 
 // `message` is in the page's language; `detail` in the server's own, where that is another one.
 export class Problem extends Error {
@@ -38,29 +38,29 @@ async function send(path, options = {}) {
   }
 }
 
-const sentence = (said) => said && said[0].toUpperCase() + said.slice(1);
+const sentence = (message) => message && message[0].toUpperCase() + message.slice(1);
 
-// What an error is in words: the server's, or where the page speaks another language, the page's with the server's beside it.
-export function problem(status, said, wait = 0) {
+// An error as a message: the server's own; where the page has another language, the page's message, with the server's as a detail.
+export function problem(status, serverMessage, wait = 0) {
   if (status === 401) return new Problem(apiKey() ? t("keyWrong") : t("keyMissing"), 401);
-  const own = t("refusals")[status] ?? (status >= 500 ? t("refusals")[500] : undefined);
-  let message = own ?? (said ? sentence(said) : t("noWords", status));
+  const pageMessage = t("refusals")[status] ?? (status >= 500 ? t("refusals")[500] : undefined);
+  let message = pageMessage ?? (serverMessage ? sentence(serverMessage) : t("noWords", status));
   if (status === 503 || status === 429) message = `${message.replace(/[.;]?$/, ".")} ${wait > 0 ? t("tryIn", wait) : t("trySoon")}`;
-  return new Problem(message, status, own && said && uiLanguage() !== "en" ? sentence(said) : "");
+  return new Problem(message, status, pageMessage && serverMessage && uiLanguage() !== "en" ? sentence(serverMessage) : "");
 }
 
 async function refused(response) {
-  let said = "";
+  let message = "";
   try {
     const body = await response.json();
-    if (typeof body?.error === "string") said = body.error;
+    if (typeof body?.error === "string") message = body.error;
   } catch {
-    // Not our server, or cut short: the status has to do.
+    // A proxy's error, or a response that was cut short: only the status is known.
   }
-  return problem(response.status, said, Number(response.headers.get("Retry-After")));
+  return problem(response.status, message, Number(response.headers.get("Retry-After")));
 }
 
-// The response of a request that went well.
+// The response of a request; throws a Problem where the server refuses it.
 export async function request(path, options) {
   const response = await send(path, options);
   if (!response.ok) throw await refused(response);
@@ -80,18 +80,18 @@ export async function json(path, options) {
 export const post = (path, body, signal) =>
   request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 
-// Pieces of a response that end with `border`, as they come.
-async function* pieces(response, border) {
+// The pieces of a response that end with `delimiter`, as they arrive.
+async function* pieces(response, delimiter) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let buffer = "";
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) break;
-      held += value;
-      const whole = held.split(border);
-      held = whole.pop();
-      yield* whole;
+      buffer += value;
+      const complete = buffer.split(delimiter);
+      buffer = complete.pop();
+      yield* complete;
     }
   } catch (e) {
     if (e.name === "AbortError") throw e;
@@ -101,10 +101,10 @@ async function* pieces(response, border) {
   }
 }
 
-// The parts of a translation as they come, and who made them at the end.
+// The parts of a translation as they arrive, and at the end the version that translated.
 export async function* translation(body, signal) {
   const response = await post("api/v1/translate/stream", body, signal);
-  let whole = false;
+  let ended = false;
   for await (const line of pieces(response, "\n")) {
     let event;
     try {
@@ -113,34 +113,34 @@ export async function* translation(body, signal) {
       throw new Problem(t("strange"));
     }
     if (event.error !== undefined) throw problem(event.status, String(event.error));
-    whole ||= event.done === true;
+    ended ||= event.done === true;
     yield event;
   }
-  if (!whole) throw new Problem(t("unreachable"));
+  if (!ended) throw new Problem(t("unreachable"));
 }
 
-// What happens to a document, each event once, over as many connections as it takes: {kind, data}.
+// The events of a document, each once, over as many connections as needed: {kind, data}.
 export async function* events(id, signal) {
-  let last = "", tries = 0;
+  let lastId = "", retries = 0;
   for (;;) {
     try {
-      const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
+      const headers = { Accept: "text/event-stream", ...(lastId && { "Last-Event-ID": lastId }) };
       const response = await request(`api/v1/jobs/${id}/events`, { headers, signal });
       for await (const block of pieces(response, "\n\n")) {
         const fields = Object.fromEntries(block.split("\n").filter((line) => line[0] !== ":").map((line) => line.split(/: (.*)/s)));
         if (!fields.event) continue;
-        tries = 0;
-        last = fields.id ?? last;
+        retries = 0;
+        lastId = fields.id ?? lastId;
         yield { kind: fields.event, data: JSON.parse(fields.data) };
-        if (last === "end") return;
+        if (lastId === "end") return;
       }
       if (signal.aborted) return;
     } catch (e) {
-      // What the server refuses stays refused; a connection may come back.
-      if (!(e instanceof Problem) || (e.status && e.status !== 503 && e.status !== 429) || tries >= TRIES) throw e;
+      // A refusal is final; a broken connection may work again.
+      if (!(e instanceof Problem) || (e.status && e.status !== 503 && e.status !== 429) || retries >= MAX_RETRIES) throw e;
     }
-    const pause = Math.min(LONGEST_MS, AGAIN_MS * 2 ** tries);
-    tries += 1;
+    const pause = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** retries);
+    retries += 1;
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }

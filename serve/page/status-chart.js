@@ -1,42 +1,42 @@
-// Line charts in SVG for the page at /status: `draw(holder, chart)` fills a holder, and again whenever its width changes.
-// chart: {series: [{name, colour, points: [{x, y, told, bad, ring}]}], usual, format, zero, area}; x in seconds since 1970, colour 0 to 5.
+// Line charts in SVG for the page at /status: `draw(holder, chart)` draws a chart in a holder, and again whenever its width changes.
+// chart: {series: [{name, colour, points: [{x, y, tooltip, bad, ring}]}], usual, format, zero, area}; x in seconds since 1970, colour 0 to 5.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PAD = { left: 40, right: 8, top: 10, bottom: 20 };
 
 function shape(name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
-// Round values between two bounds, about so many.
-function ticks(low, high, about) {
-  const rough = (high - low) / about || 1;
+// About `count` round values between two bounds.
+function ticks(low, high, count) {
+  const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((s) => s >= rough);
-  const out = [];
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) out.push(Number(at.toPrecision(12)));
-  return out;
+  const values = [];
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) values.push(Number(at.toPrecision(12)));
+  return values;
 }
 
 const HOUR = 3600, DAY = 24 * HOUR;
 const STEPS = [60, 300, 900, 1800, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 91 * DAY, 365 * DAY];
 
-// Times that a person would mark, in their own time zone.
-function times(low, high, about) {
-  const step = STEPS.find((s) => (high - low) / s <= about) ?? STEPS[STEPS.length - 1];
+// About `count` round times between two bounds, in the user's time zone, with their texts.
+function times(low, high, count) {
+  const step = STEPS.find((s) => (high - low) / s <= count) ?? STEPS[STEPS.length - 1];
   const shift = new Date(low * 1000).getTimezoneOffset() * 60;
-  const out = [];
-  for (let at = Math.ceil((low - shift) / step) * step + shift; at <= high; at += step) out.push(at);
-  const wanted = step >= DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  const words = new Intl.DateTimeFormat("en-GB", wanted);
-  return out.map((at) => [at, words.format(at * 1000)]);
+  const marks = [];
+  for (let at = Math.ceil((low - shift) / step) * step + shift; at <= high; at += step) marks.push(at);
+  const options = step >= DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const format = new Intl.DateTimeFormat("en-GB", options);
+  return marks.map((at) => [at, format.format(at * 1000)]);
 }
 
-function drawn(holder, chart, width) {
+function render(holder, chart, width) {
   const height = holder.classList.contains("st-large") ? (width < 560 ? 176 : 224) : 136;
   const points = chart.series.flatMap((s) => s.points);
   const xs = points.map((p) => p.x), ys = points.map((p) => p.y);
@@ -72,7 +72,7 @@ function drawn(holder, chart, width) {
     }
     svg.append(shape("path", { class: `path c${s.colour}`, d: line }));
   }
-  // Where there are few, every point; else those that mean something.
+  // Where there are few points, all of them; else only alarms and baselines.
   for (const s of chart.series) {
     for (const p of s.points) {
       if (!(p.bad || p.ring || s.points.length === 1 || (chart.dots && points.length <= width / 14))) continue;
@@ -88,28 +88,28 @@ function draw(holder, chart) {
   const tip = document.createElement("div");
   tip.className = "st-tip";
   tip.hidden = true;
-  let now = null;
+  let current = null;
   const show = () => {
     const width = Math.round(holder.clientWidth);
-    if (width < 40 || (now && now.width === width)) return;
-    now = drawn(holder, chart, width);
-    holder.replaceChildren(now.svg, tip);
+    if (width < 40 || (current && current.width === width)) return;
+    current = render(holder, chart, width);
+    holder.replaceChildren(current.svg, tip);
   };
   holder.addEventListener("pointermove", (e) => {
-    if (!now) return;
+    if (!current) return;
     const at = e.clientX - holder.getBoundingClientRect().left;
-    const nearest = now.points.reduce((a, b) => (Math.abs(now.x(b.x) - at) < Math.abs(now.x(a.x) - at) ? b : a));
-    tip.textContent = nearest.told;
+    const nearest = current.points.reduce((a, b) => (Math.abs(current.x(b.x) - at) < Math.abs(current.x(a.x) - at) ? b : a));
+    tip.textContent = nearest.tooltip;
     tip.hidden = false;
-    const left = now.x(nearest.x);
-    tip.style.left = `${Math.max(0, Math.min(left + 10, now.width - tip.offsetWidth))}px`;
-    if (left + 10 > now.width - tip.offsetWidth) tip.style.left = `${Math.max(0, left - tip.offsetWidth - 10)}px`;
-    for (const side of ["x1", "x2"]) now.cursor.setAttribute(side, left);
-    now.cursor.setAttribute("visibility", "visible");
+    const left = current.x(nearest.x);
+    tip.style.left = `${Math.max(0, Math.min(left + 10, current.width - tip.offsetWidth))}px`;
+    if (left + 10 > current.width - tip.offsetWidth) tip.style.left = `${Math.max(0, left - tip.offsetWidth - 10)}px`;
+    for (const side of ["x1", "x2"]) current.cursor.setAttribute(side, left);
+    current.cursor.setAttribute("visibility", "visible");
   });
   holder.addEventListener("pointerleave", () => {
     tip.hidden = true;
-    now?.cursor.setAttribute("visibility", "hidden");
+    current?.cursor.setAttribute("visibility", "hidden");
   });
   new ResizeObserver(show).observe(holder);
   show();

@@ -1,8 +1,8 @@
-// The page at /status: asks this server for canary runs, signals and alarms (api/v1/monitor) and draws them.
+// The page at /status: loads canary runs, signals and alarms (api/v1/monitor) and draws them.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-// As the page at `/` keeps it: for this tab alone.
+// The page at `/` keeps the key under the same name, for this tab alone.
 const KEY = "tellmt.key";
 const POLL_MS = 15000;
 const KINDS = { quality: "Worse than it was", worthless: "Worse than no translation", hard: "Hard texts go wrong", unreachable: "Not reachable" };
@@ -13,7 +13,7 @@ const PROBLEMS = {
 };
 
 const metricOf = {};     // pair -> chrf or bleu, as chosen
-const opened = new Set();  // what was unfolded stays so when the page is drawn again
+const unfolded = new Set();  // the details that the user has opened, which stay open when the page is drawn again
 let shown = "";
 let timer = 0;
 
@@ -48,9 +48,9 @@ function names(pair) {
 }
 
 function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
 function setStatus(state, text) {
@@ -82,7 +82,7 @@ function tile(name, value, note, bad) {
   return element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value }, small));
 }
 
-// What was seen in the last hour, over all versions.
+// Traffic of the last hour, over all versions.
 function lastHour(rows) {
   const newest = rows.length ? rows[rows.length - 1].time : 0;
   const recent = rows.filter((r) => r.time > newest - 3600);
@@ -97,22 +97,22 @@ function lastHour(rows) {
 }
 
 function tiles(pair, latest) {
-  const out = [];
+  const tiles = [];
   for (const [metric, name] of [["chrf", "chrF2"], ["bleu", "BLEU"]]) {
     const score = latest?.scores[metric];
     const bad = Boolean(latest?.findings.length);
     const note = !latest ? "no run yet" : metric === "bleu" ? `on ${latest.segments} segments` : latest.delta === null ? "baseline" : `${signed(latest.delta)} to the baseline`;
-    out.push(tile(name, score ? number(score.score) : "–", note, bad && metric === "chrf"));
+    tiles.push(tile(name, score ? number(score.score) : "–", note, bad && metric === "chrf"));
   }
   const hour = lastHour(pair.signals);
   const worst = Object.entries(hour.flags).sort((a, b) => b[1] - a[1])[0];
   const flagged = worst ? `most: ${FLAGS[worst[0]] ?? worst[0]}` : "nothing flagged";
-  out.push(tile("Flags in the last hour", hour.segments ? percent(sum(Object.values(hour.flags)), true) : "–", hour.segments ? flagged : "no traffic"));
-  out.push(tile("95th percentile of time", hour.p95 === null ? "–" : time(hour.p95), `${plain(hour.segments)} segments in the last hour`));
-  return out;
+  tiles.push(tile("Flags in the last hour", hour.segments ? percent(sum(Object.values(hour.flags)), true) : "–", hour.segments ? flagged : "no traffic"));
+  tiles.push(tile("95th percentile of time", hour.p95 === null ? "–" : time(hour.p95), `${plain(hour.segments)} segments in the last hour`));
+  return tiles;
 }
 
-// A clock that was set back must not fold the line over itself.
+// When the clock was set back, the line must not run backwards.
 function inOrder(rows) {
   let last = 0;
   return rows.map((r) => ({ ...r, x: (last = Math.max(last, r.time)) }));
@@ -123,12 +123,12 @@ function qualityChart(pair, metric) {
   const versions = [...new Set(runs.map((r) => r.version))];
   const name = metric === "chrf" ? "chrF2" : "BLEU";
   const series = [];
-  // A version that comes back is another line of the same colour: between lay another one.
+  // A version that becomes live again is a new line of the same colour, since another version lies between.
   for (const r of runs) {
     const last = series[series.length - 1];
     const colour = versions.indexOf(r.version) % 6;
-    const found = r.findings.length ? `\nalarm: ${r.findings.join(", ")}` : r.baseline ? "\nbaseline" : r.delta === null ? "" : `\n${signed(r.delta)} chrF2 to the baseline`;
-    const point = { x: r.x, y: r.scores[metric].score, bad: r.findings.length > 0, ring: r.baseline, told: `${name} ${number(r.scores[metric].score)}\n${short(r.version)}\n${when(r.time)}${found}` };
+    const finding = r.findings.length ? `\nalarm: ${r.findings.join(", ")}` : r.baseline ? "\nbaseline" : r.delta === null ? "" : `\n${signed(r.delta)} chrF2 to the baseline`;
+    const point = { x: r.x, y: r.scores[metric].score, bad: r.findings.length > 0, ring: r.baseline, tooltip: `${name} ${number(r.scores[metric].score)}\n${short(r.version)}\n${when(r.time)}${finding}` };
     if (last && last.version === r.version) last.points.push(point);
     else series.push({ version: r.version, colour, points: [point] });
   }
@@ -154,26 +154,26 @@ const TRAFFIC = [
   ["Drift of the input (dashed: usual)", (s) => s.drift, { zero: true, format: plain, least: 0.05, usual: (s) => s.drift_usual }],
 ];
 
-// At most so many points to a line: of neighbours the mean, weighed by their segments.
-const MOST = 96;
+// The most points of a line: neighbours are replaced by their mean, weighted by their segments.
+const MAX_POINTS = 96;
 
 function fewer(points) {
-  const size = Math.ceil(points.length / MOST);
+  const size = Math.ceil(points.length / MAX_POINTS);
   if (size < 2) return points;
-  const out = [];
+  const means = [];
   for (let at = 0; at < points.length; at += size) {
     const part = points.slice(at, at + size);
     const weight = sum(part.map((p) => p.weight)) || 1;
-    out.push({ ...part[part.length - 1], y: sum(part.map((p) => p.y * (p.weight || 1 / part.length))) / weight });
+    means.push({ ...part[part.length - 1], y: sum(part.map((p) => p.y * (p.weight || 1 / part.length))) / weight });
   }
-  return out;
+  return means;
 }
 
 function traffic(pair) {
   const rows = inOrder(pair.signals);
   return TRAFFIC.map(([name, value, options]) => {
     const all = rows.filter((s) => value(s) !== null).map((s) => ({ x: s.x, y: value(s), weight: s.segments, version: s.version, time: s.time }));
-    const points = fewer(all).map((p) => ({ ...p, told: `${options.format(p.y)}\n${short(p.version)}\n${when(p.time)}` }));
+    const points = fewer(all).map((p) => ({ ...p, tooltip: `${options.format(p.y)}\n${short(p.version)}\n${when(p.time)}` }));
     const last = all.length ? options.format(all[all.length - 1].y) : "–";
     const head = element("h4", {}, name, element("b", { textContent: last }));
     const holder = element("div", { className: "st-chart" });
@@ -194,9 +194,9 @@ function runRow(r) {
   return row;
 }
 
-function unfolds(details, name) {
-  details.open = opened.has(name);
-  details.addEventListener("toggle", () => (details.open ? opened.add(name) : opened.delete(name)));
+function keepUnfolded(details, name) {
+  details.open = unfolded.has(name);
+  details.addEventListener("toggle", () => (details.open ? unfolded.add(name) : unfolded.delete(name)));
 }
 
 function pairCard(pair, alarms, enabled) {
@@ -205,12 +205,12 @@ function pairCard(pair, alarms, enabled) {
   const drawings = [];
   const scored = pair.runs.filter((r) => r.state === "scored");
   const latest = scored[scored.length - 1];
-  const own = alarms.filter((a) => a.pair === pair.pair && a.closed === null);
+  const openAlarms = alarms.filter((a) => a.pair === pair.pair && a.closed === null);
   find("h2").textContent = names(pair.pair);
   find(".st-version").append(pair.pair, " · ", pair.live ? element("code", { textContent: short(pair.live) }) : "nothing is loaded", pair.canary ? ` · canary set of ${pair.segments} segments` : "");
-  const state = own.length ? "alarm" : latest ? "good" : "none";
+  const state = openAlarms.length ? "alarm" : latest ? "good" : "none";
   find(".st-badge").dataset.state = state;
-  find(".st-badge").textContent = { alarm: own.length === 1 ? "Alarm" : `${own.length} alarms`, good: "As it should be", none: pair.canary ? "No run yet" : "Not watched" }[state];
+  find(".st-badge").textContent = { alarm: openAlarms.length === 1 ? "Alarm" : `${openAlarms.length} alarms`, good: "As it should be", none: pair.canary ? "No run yet" : "Not watched" }[state];
   if (latest || pair.signals.length) find(".st-tiles").append(...tiles(pair, latest));
   else find(".st-tiles").remove();
 
@@ -241,37 +241,37 @@ function pairCard(pair, alarms, enabled) {
   runs.hidden = !pair.runs.length;
   runs.querySelector("tbody").append(...pair.runs.slice(-25).reverse().map(runRow));
   find(".st-signature").textContent = latest ? Object.entries(latest.scores).map(([n, s]) => `${n === "chrf" ? "chrF2" : "BLEU"}: ${s.signature}`).join("  ") : "";
-  unfolds(runs, `${pair.pair} runs`);
+  keepUnfolded(runs, `${pair.pair} runs`);
   corrections.hidden = !pair.feedback.length;
   corrections.querySelector("tbody").append(...pair.feedback.map((f) => element("tr", {}, ...[short(f.version), plain(f.segments),
     ...["bleu", "chrf", "ter"].map((m) => (f.scores[m] ? number(f.scores[m].score) : "–"))].map((c) => element("td", { textContent: c })))));
-  unfolds(corrections, `${pair.pair} corrections`);
+  keepUnfolded(corrections, `${pair.pair} corrections`);
   return { card, drawings };
 }
 
 // ---- the page -------------------------------------------------------------------------------------------------------
 
 function show(state) {
-  const on = state.alarms.filter((a) => a.closed === null), over = state.alarms.filter((a) => a.closed !== null);
+  const open = state.alarms.filter((a) => a.closed === null), closed = state.alarms.filter((a) => a.closed !== null);
   const live = state.pairs.filter((p) => p.live).length;
-  if (on.length) setStatus("error", on.length === 1 ? "1 alarm" : `${on.length} alarms`);
+  if (open.length) setStatus("error", open.length === 1 ? "1 alarm" : `${open.length} alarms`);
   else setStatus(live ? "live" : "empty", live === 1 ? "1 pair live" : `${live} pairs live`);
   $("updated").textContent = `${state.waiting ? `${plain(state.waiting)} segments waiting · ` : ""}as of ${when(Date.parse(state.time) / 1000)}`;
-  problem(state.problems.length ? `The monitor is not whole: ${state.problems.map((p) => PROBLEMS[p] ?? p).join("; ")}. The log says more.` : null);
-  // What did not change is not drawn again under the pointer.
-  const seen = JSON.stringify([state.alarms, state.pairs]);
-  if (seen === shown) return;
-  shown = seen;
-  $("alarms").replaceChildren(...on.map(alarmLine));
+  problem(state.problems.length ? `Part of the monitor does not work: ${state.problems.map((p) => PROBLEMS[p] ?? p).join("; ")}. The log says more.` : null);
+  // Without a change nothing is drawn again under the pointer.
+  const content = JSON.stringify([state.alarms, state.pairs]);
+  if (content === shown) return;
+  shown = content;
+  $("alarms").replaceChildren(...open.map(alarmLine));
   $("hint").hidden = state.pairs.length > 0;
   $("hint").textContent = "No pair is served yet.";
-  // Those with an alarm first, then those that are watched.
-  const rank = (p) => (on.some((a) => a.pair === p.pair) ? 0 : p.runs.length ? 1 : p.signals.length ? 2 : 3);
+  // Pairs with an alarm first, then pairs with canary runs.
+  const rank = (p) => (open.some((a) => a.pair === p.pair) ? 0 : p.runs.length ? 1 : p.signals.length ? 2 : 3);
   const cards = state.pairs.slice().sort((a, b) => rank(a) - rank(b) || a.pair.localeCompare(b.pair)).map((p) => pairCard(p, state.alarms, state.enabled));
   $("pairs").replaceChildren(...cards.map((c) => c.card));
   for (const c of cards) for (const drawing of c.drawings) drawing();
-  $("past").hidden = !over.length;
-  $("past-list").replaceChildren(...over.map((a) => element("li", {
+  $("past").hidden = !closed.length;
+  $("past-list").replaceChildren(...closed.map((a) => element("li", {
     textContent: `${when(a.opened)} to ${when(a.closed)} · ${a.pair} ${short(a.version)} · ${KINDS[a.kind] ?? a.kind}: ${a.reason}${a.rolled_back_to ? `; rolled back to ${short(a.rolled_back_to)}` : ""}`,
   })));
 }
@@ -299,7 +299,7 @@ async function load() {
 
 $("key-form").addEventListener("submit", (e) => {
   e.preventDefault();
-  try { sessionStorage.setItem(KEY, $("key").value.trim()); } catch { /* for this once */ }
+  try { sessionStorage.setItem(KEY, $("key").value.trim()); } catch { /* the key is then used only once */ }
   $("key").value = "";
   load();
 });

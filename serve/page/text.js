@@ -1,5 +1,5 @@
-// Translating a text: sent when asked for, shown as it comes, the segments of both sides lit together, doubts in words; beside it, if asked for, what
-// the bare base makes of the same text.
+// The text view: sends the text, shows the translation as it arrives, highlights the segments of both sides together and explains doubtful ones.
+// On request it also shows how the base translates the same text without an adapter.
 import * as correct from "./correct.js";
 import { $, copy, hideProblem, setLanguage, showProblem } from "./dom.js";
 import * as pairs from "./pairs.js";
@@ -9,28 +9,28 @@ import { f, t } from "./words.js";
 
 const form = $("form"), box = $("source-text"), target = $("target-text"), button = $("translate"), bareText = $("bare-text");
 const sheet = new Sheet(target), bare = new Sheet(bareText), mirror = new Mirror($("mirror"), box);
-const light = new Light([mirror, sheet, bare], lit);
+const light = new Light([mirror, sheet, bare], showDoubts);
 
 const ADAPTER = /^[0-9a-f]{32}$/;
 
-let offer = { compare_base: false, feedback: false, max_characters: Infinity };
+let info = { compare_base: false, feedback: false, max_characters: Infinity };
 let running = null;   // the AbortController of the request in flight
-let result = null;    // {original, source, target, pair, adapter, base, segments, detected, complete, ms} of what is shown
+let result = null;    // {original, source, target, pair, adapter, base, segments, detected, complete, ms} of the translation on the page
 
-// ---- what is shown --------------------------------------------------------------------------------------------------
+// ---- the result --------------------------------------------------------------------------------------------------
 
-export function draw(found = offer) {
-  offer = found;
-  $("options").hidden = !offer.compare_base || $("options").dataset.off === "true";
-  if (!offer.compare_base) $("compare").checked = false;
-  compared();
+export function draw(newInfo = info) {
+  info = newInfo;
+  $("options").hidden = !info.compare_base || $("options").dataset.off === "true";
+  if (!info.compare_base) $("compare").checked = false;
+  showComparison();
   if (!result) target.textContent = t("resultEmpty");
   busy(running !== null);
-  if (result?.complete) told();
-  edited();
+  if (result?.complete) showResult();
+  update();
 }
 
-function compared() {
+function showComparison() {
   const on = $("compare").checked;
   for (const element of [$("bare"), ...document.querySelectorAll(".whose")]) element.hidden = !on;
   $("panes").classList.toggle("three", on);
@@ -56,26 +56,25 @@ function clear() {
   for (const id of ["answer", "copy", "cut", "doubts", "suggest", "found"]) $(id).hidden = true;
 }
 
-// What is odd about a segment, in words.
+// The flags of a segment, as a text.
 const doubts = (segment) => f.list((segment?.flags ?? []).map((flag) => t("flags")[flag]).filter(Boolean));
 
-// The line under the translation: about the segment that is lit, or else how many are worth a look.
-function lit(n) {
+// The line under the translation: the doubts about the highlighted segment, or else the number of doubtful segments.
+function showDoubts(n) {
   if (!result) return;
   const doubtful = result.segments.filter((s) => s.flags.length > 0);
-  const own = n >= 0 ? doubts(result.segments[n]) : "";
-  const alone = result.segments.length === 1 ? doubts(result.segments[0]) : "";
-  const words = own || alone ? t("worth", own || alone) : doubtful.length ? t("worthSome", doubtful.length, result.segments.length) : "";
+  const ofSegment = n >= 0 ? doubts(result.segments[n]) : result.segments.length === 1 ? doubts(result.segments[0]) : "";
+  const words = ofSegment ? t("worth", ofSegment) : doubtful.length ? t("worthSome", doubtful.length, result.segments.length) : "";
   $("doubts-text").textContent = words;
   $("doubts").hidden = !words;
   $("doubts-next").hidden = result.segments.length < 2;
 }
 
-function told() {
+function showResult() {
   $("cut").hidden = !result.segments.some((s) => s.truncated);
   $("copy").hidden = !sheet.text;
-  // What no adapter made is nobody's to correct.
-  $("suggest").hidden = !offer.feedback || result.segments.length === 0 || !ADAPTER.test(result.adapter);
+  // Only translations by an adapter can be corrected.
+  $("suggest").hidden = !info.feedback || result.segments.length === 0 || !ADAPTER.test(result.adapter);
   $("found").hidden = !result.detected;
   $("found").textContent = result.detected ? t("detected", pairs.nameOf(result.detected)) : "";
   $("answer-adapter").textContent = result.adapter.slice(0, 12);
@@ -88,9 +87,9 @@ function told() {
   light.draw();
 }
 
-function edited() {
-  const n = codePoints(box.value), over = n > offer.max_characters;
-  $("count").textContent = over ? t("charactersOf", n, offer.max_characters) : t("characters", n);
+function update() {
+  const n = codePoints(box.value), over = n > info.max_characters;
+  $("count").textContent = over ? t("charactersOf", n, info.max_characters) : t("characters", n);
   $("count").classList.toggle("over", over);
   $("clear").hidden = box.value === "";
   button.disabled = !running && (box.value.trim() === "" || !pairs.chosen().target);
@@ -123,12 +122,12 @@ export function pairChanged(pair) {
   $("origin").textContent = new URL(".", document.baseURI).href.replace(/\/$/, "");
   const body = JSON.stringify({ source: pair.source, target: pair.target, text: "…" });
   $("curl").textContent = `curl ${new URL("api/v1/translate", document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
-  edited();
+  update();
 }
 
 // ---- translating ----------------------------------------------------------------------------------------------------
 
-function part(event, at) {
+function addPart(event, at) {
   if (target.dataset.state !== "done") {
     target.replaceChildren();
     state(target, "done", result.target);
@@ -138,9 +137,9 @@ function part(event, at) {
   for (const segment of event.segments) {
     const [start, end] = segment.source.map((place) => at[place]);
     const [from, to] = segment.target;
-    const made = [...event.text].slice(from - result.points, to - result.points).join("");
-    // `made` is what is shown, which may be corrected; `first` what the adapter wrote.
-    result.segments.push({ ...segment, text: result.original.slice(start, end), made, first: made });
+    const translation = [...event.text].slice(from - result.points, to - result.points).join("");
+    // `translation` is on the page and may be corrected; `adapterTranslation` stays as the adapter wrote it.
+    result.segments.push({ ...segment, text: result.original.slice(start, end), translation, adapterTranslation: translation });
     mirror.add(result.original, at, segment);
   }
   result.points += codePoints(event.text);
@@ -154,68 +153,68 @@ async function translate() {
   hideProblem();
   clear();
   result = { ...pair, original, pair: "", adapter: "", base: "", detected: "", segments: [], points: 0, complete: false, ms: 0 };
-  const own = result, at = offsets(original), began = performance.now();
+  const current = result, at = offsets(original), started = performance.now();
   running = new AbortController();
   busy(true);
-  edited();
-  const beside = $("compare").checked ? translateBare(own, running.signal) : null;
+  update();
+  const beside = $("compare").checked ? translateBare(current, running.signal) : null;
   let problem = null;
   try {
     for await (const event of translation({ ...pair, text: original, segments: true }, running.signal)) {
-      if (result !== own) break;
+      if (result !== current) break;
       if (event.done) {
         const { pair, adapter, base } = event;
-        Object.assign(own, { pair: own.pair || pair, adapter: adapter ?? "", base, complete: true, ms: performance.now() - began });
-      } else part(event, at);
+        Object.assign(current, { pair: current.pair || pair, adapter: adapter ?? "", base, complete: true, ms: performance.now() - started });
+      } else addPart(event, at);
     }
   } catch (e) {
     problem = e;
   }
   if (!problem) await beside;
-  if (result === own) {
-    if (!own.complete && !sheet.text) clear();
-    else finish(own);
+  if (result === current) {
+    if (!current.complete && !sheet.text) clear();
+    else finish(current);
   }
   running?.abort();
   running = null;
   delete form.dataset.flowing;
   busy(false);
-  edited();
+  update();
   if (problem && problem.name !== "AbortError") {
     if (!(problem instanceof Problem)) console.error(problem);
-    const said = problem instanceof Problem ? problem : new Problem(t("broken"));
-    if (own.segments.length) said.message = `${t("incomplete")} ${said.message}`;
-    showProblem(said);
-    document.dispatchEvent(new CustomEvent("tellmt:failed", { detail: said }));
+    const shownProblem = problem instanceof Problem ? problem : new Problem(t("broken"));
+    if (current.segments.length) shownProblem.message = `${t("incomplete")} ${shownProblem.message}`;
+    showProblem(shownProblem);
+    document.dispatchEvent(new CustomEvent("tellmt:failed", { detail: shownProblem }));
   }
 }
 
-function finish(own) {
-  mirror.close(own.original);
-  if (own.detected) setLanguage(box, own.detected);
-  if (!own.segments.length && !sheet.text) state(target, "nothing");
-  told();
-  $("said").textContent = own.complete ? t("announced", own.segments.length, own.segments.filter((s) => s.flags.length).length) : "";
+function finish(finished) {
+  mirror.close(finished.original);
+  if (finished.detected) setLanguage(box, finished.detected);
+  if (!finished.segments.length && !sheet.text) state(target, "nothing");
+  showResult();
+  $("said").textContent = finished.complete ? t("announced", finished.segments.length, finished.segments.filter((s) => s.flags.length).length) : "";
 }
 
-async function translateBare(own, signal) {
+async function translateBare(compared, signal) {
   state(bareText, "busy");
   bareText.textContent = "…";
   $("bare-base").textContent = "";
   try {
-    for await (const event of translation({ source: own.source, target: own.target, text: own.original, segments: true, base: true }, signal)) {
-      if (result !== own) return;
+    for await (const event of translation({ source: compared.source, target: compared.target, text: compared.original, segments: true, base: true }, signal)) {
+      if (result !== compared) return;
       if (event.done) $("bare-base").textContent = event.base;
       else {
         if (bareText.dataset.state !== "done") {
           bareText.replaceChildren();
-          state(bareText, "done", own.target);
+          state(bareText, "done", compared.target);
         }
         bare.add(event);
       }
     }
   } catch (e) {
-    if (result !== own) return;
+    if (result !== compared) return;
     if (e.name === "AbortError") {
       if (bareText.dataset.state === "busy") {
         state(bareText, "empty");
@@ -230,30 +229,30 @@ async function translateBare(own, signal) {
 
 // ---- wiring ---------------------------------------------------------------------------------------------------------
 
-function step(by) {
+function step(direction) {
   const n = result?.segments.length ?? 0;
   if (!n) return;
-  const next = light.chosen < 0 ? (by > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, light.chosen + by));
+  const next = light.chosen < 0 ? (direction > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, light.chosen + direction));
   light.choose(next);
-  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${result.segments[next].text} – ${result.segments[next].made}`;
+  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${result.segments[next].text} – ${result.segments[next].translation}`;
 }
 
-function corrected(n, text) {
-  result.segments[n].made = text;
+function showCorrection(n, text) {
+  result.segments[n].translation = text;
   result.segments[n].flags = [];
   const span = sheet.spans()[n];
   span.textContent = text;
   span.classList.remove("doubtful");
   span.classList.add("corrected");
   sheet.text = target.textContent;
-  lit(light.shown);
+  showDoubts(light.shown);
 }
 
 function suggest() {
-  const first = result.segments.findIndex((s) => s.flags.length > 0);
-  const n = light.chosen >= 0 ? light.chosen : Math.max(0, first);
+  const firstDoubtful = result.segments.findIndex((s) => s.flags.length > 0);
+  const n = light.chosen >= 0 ? light.chosen : Math.max(0, firstDoubtful);
   const { source, target: into } = pairs.split(result.pair);
-  correct.open(n, { segments: result.segments, source, target: into, adapter: result.adapter, choose: (i) => light.choose(i), corrected });
+  correct.open(n, { segments: result.segments, source, target: into, adapter: result.adapter, choose: (i) => light.choose(i), onCorrected: showCorrection });
 }
 
 const numberOf = (e) => Number(e.target.closest?.(".seg")?.dataset.n ?? -1);
@@ -264,7 +263,7 @@ export function start() {
     if (running) running.abort();
     else translate();
   });
-  box.addEventListener("input", edited);
+  box.addEventListener("input", update);
   box.addEventListener("keydown", (e) => {
     if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && !e.isComposing) {
       e.preventDefault();
@@ -285,7 +284,7 @@ export function start() {
     });
   });
   box.addEventListener("pointerleave", () => { cancelAnimationFrame(frame); frame = 0; light.point(-1); });
-  // Where one writes or has put the cursor.
+  // The segment at the cursor.
   document.addEventListener("selectionchange", () => {
     if (document.activeElement === box && mirror.ends.length && box.selectionStart === box.selectionEnd) light.choose(mirror.at(box.selectionStart));
   });
@@ -304,8 +303,8 @@ export function start() {
   });
   $("suggest").addEventListener("click", suggest);
   $("compare").addEventListener("change", () => {
-    compared();
-    // Of what is there already, or on its way.
+    showComparison();
+    // Also for the translation on the page, or under way.
     if ($("compare").checked && result?.original === box.value && bareText.dataset.state === "empty") translateBare(result, running?.signal);
   });
   $("swap").addEventListener("click", () => {
@@ -320,7 +319,7 @@ export function start() {
     box.value = "";
     clear();
     hideProblem();
-    edited();
+    update();
     box.focus();
   });
   $("copy").addEventListener("click", (e) => { if (result) copy(sheet.text, e.currentTarget); });

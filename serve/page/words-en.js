@@ -1,9 +1,9 @@
-// The words of the page in English. A value is a text, or a function of what it speaks of; `f` formats numbers, times and sizes in this language.
+// The texts of the page in English. A value is a text, or a function of the values in it; `f` formats numbers, times and sizes in this language.
 const plural = (n, one, many) => (n === 1 ? one : many);
 
 export const direction = "ltr";
 export const units = { ms: "ms", s: "s", min: "min", h: "h", d: "d", and: "and" };
-// Names that browsers do not know in this language.
+// Names of languages that browsers do not know in English.
 export const languages = {};
 export const months = null;
 
@@ -26,10 +26,10 @@ export const words = {
   noPair: "No pair live",
   pairsLive: (n, f) => `${f.number(n)} ${plural(n, "pair", "pairs")} live`,
   starting: "Starting",
-  startingText: "The server is loading its base model and the live adapters. This page goes on by itself when they are ready.",
+  startingText: "The server is loading its base model and the live adapters. This page continues by itself when they are ready.",
   emptyTitle: "No adapter is live yet",
-  emptyText: "The server is running, but there is no language pair to translate with. Publish a trained adapter, with the corpus whose dev split decides:",
-  emptyAfter: "It goes live without a restart, and this page will notice.",
+  emptyText: "The server is running, but it has no language pair yet. Publish a trained adapter, with the corpus whose dev split it is judged on:",
+  emptyAfter: "It becomes live without a restart, and this page updates itself.",
   refusedTitle: "Published, but not usable",
   checkAgain: "Check again",
 
@@ -68,7 +68,7 @@ export const words = {
   worthSome: (n, of, f) => `${f.number(n)} of ${f.number(of)} segments ${plural(n, "is", "are")} worth a look.`,
   showNext: "Show next",
   flags: {
-    empty: "nothing came out",
+    empty: "the translation is empty",
     loop: "it repeats itself",
     truncated: "it was cut short",
     language: "it may be in another language",
@@ -86,19 +86,19 @@ export const words = {
   suggest: "Suggest a correction",
   correctSource: "Source",
   correctField: "How it should read",
-  correctNote: "Kept with the source text by whoever runs this service, to train on.",
+  correctNote: "The operator of this service keeps the correction with the source text, for training.",
   correctPlace: (n, of, f) => `Segment ${f.number(n)} of ${f.number(of)}`,
-  correctSame: "This is the translation as it is. Change it first.",
+  correctSame: "The translation is unchanged. Change it first.",
   previous: "Previous segment",
   next: "Next segment",
   send: "Send",
   cancel: "Cancel",
-  thanks: "Thank you. The correction was kept, and stands in the translation above.",
+  thanks: "Thank you. The correction was saved, and the translation above shows it.",
 
   keyLabel: "API key",
   keyUse: "Use this key",
-  keyNote: "This server wants a key. It is kept for this tab alone.",
-  keyNoStore: "This browser keeps nothing for this page, so the key cannot be used here.",
+  keyNote: "This server needs an API key. The key is kept for this tab only.",
+  keyNoStore: "This browser stores no data for this page, so the key cannot be used here.",
 
   dropTitle: "Drop files here",
   choose: "Choose files",
@@ -152,25 +152,25 @@ export const words = {
   colNow: "Now",
   states: { live: "Live", loading: "Loading", cold: "On demand", refused: "Refused" },
   pinned: "pinned",
-  shipped: "came with tellmt",
-  wanted: (id) => `${id} is wanted`,
+  shipped: "shipped with tellmt",
+  wanted: (id) => `${id} should be live`,
   notScored: "not scored",
   noPairs: "No pair is served.",
-  scoresNote: "BLEU and chrF2 as the adapter's card has them, with half the width of their 95% confidence interval.",
+  scoresNote: "BLEU and chrF2 from the adapter's card, with half the width of their 95% confidence interval.",
   historyTitle: "Scores over time",
   historyLink: "BLEU and chrF2 of every version, alarms and traffic",
   updated: (time) => `Updated at ${time}`,
   registryReason: (reason) => `The registry cannot be read: ${reason}`,
 
   program: "Use it from a program",
-  programText: "The same translation over HTTP. The answer names the adapter version too.",
+  programText: "The same translation over HTTP. The response also names the adapter version.",
   programMore: "Clients of LibreTranslate and DeepL can use this address as it is. Whole files:",
   copyCommand: "Copy command",
   footer: "Machine translation makes mistakes. Have someone who knows the language read it before you publish it.",
 
   unreachable: "The server cannot be reached. Is it still running, and is this computer still connected?",
   keyWrong: "The server does not accept this API key.",
-  keyMissing: "This server wants an API key. Enter one below.",
+  keyMissing: "This server needs an API key. Enter it below.",
   noWords: (status) => `The server answered with status ${status} and no explanation.`,
   refusals: {},
   tryIn: (s, f) => `Try again in ${f.number(s)} s.`,

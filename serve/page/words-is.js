@@ -1,11 +1,11 @@
-// The words of the page in Icelandic; the keys are those of words-en.js.
+// The texts of the page in Icelandic; the keys are those of words-en.js.
 const plural = (n, one, many) => (n % 10 === 1 && n % 100 !== 11 ? one : many);
 
 export const direction = "ltr";
 export const units = { ms: "ms", s: "sek.", min: "mín.", h: "klst.", d: "d.", and: "og" };
 export const months = ["jan.", "feb.", "mars", "apríl", "maí", "júní", "júlí", "ágúst", "sept.", "okt.", "nóv.", "des."];
 
-// Chromium knows none.
+// Chromium knows no names in Icelandic.
 export const languages = {
   ar: "arabíska", be: "hvítrússneska", bg: "búlgarska", bs: "bosníska", ca: "katalónska", cs: "tékkneska", cy: "velska", da: "danska", de: "þýska",
   el: "gríska", en: "enska", "en-GB": "bresk enska", "en-US": "bandarísk enska", eo: "esperantó", es: "spænska", et: "eistneska", eu: "baskneska",

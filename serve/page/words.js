@@ -1,11 +1,11 @@
-// Which language the page speaks, its words, and how it writes numbers, times, sizes and names of languages.
-// The language is that of the switch, once it was used, and else the first of the browser's that there are words for.
+// The language of the page, its texts, and how it writes numbers, times, sizes and names of languages.
+// The language is the one that the user chose, or else the first of the browser's languages that the page has texts for.
 import * as en from "./words-en.js";
 import * as is from "./words-is.js";
 
 const TABLES = { en, is };
 const REMEMBER = "tellmt.ui";
-// Whose numbers are written alike, for browsers that do not know the language: Chromium has no Icelandic.
+// Languages that write numbers in the same way, for browsers that do not know a language: Chromium has no Icelandic.
 const ALIKE = { is: "da" };
 
 let code = "en";
@@ -18,16 +18,16 @@ export function uiLanguage() {
   return code;
 }
 
-export function chooseLanguage(wanted = "") {
-  let kept = "";
+export function chooseLanguage(choice = "") {
+  let stored = "";
   try {
-    kept = localStorage.getItem(REMEMBER) ?? "";
-    if (wanted) localStorage.setItem(REMEMBER, wanted);
+    stored = localStorage.getItem(REMEMBER) ?? "";
+    if (choice) localStorage.setItem(REMEMBER, choice);
   } catch {
-    // Private windows may refuse; then the choice lasts as long as the page.
+    // A private window may refuse: the choice then lasts as long as the page.
   }
-  const asked = [wanted, kept, ...(navigator.languages ?? [navigator.language])].map((tag) => String(tag).split("-")[0].toLowerCase());
-  code = asked.find((tag) => tag in TABLES) ?? "en";
+  const candidates = [choice, stored, ...(navigator.languages ?? [navigator.language])].map((tag) => String(tag).split("-")[0].toLowerCase());
+  code = candidates.find((tag) => tag in TABLES) ?? "en";
   locale = Intl.NumberFormat.supportedLocalesOf([code]).length ? (navigator.languages ?? []).find((tag) => tag.startsWith(code)) ?? code : ALIKE[code] ?? "en";
   const known = Intl.DisplayNames?.supportedLocalesOf([code]).length;
   names = known ? new Intl.DisplayNames([code], { type: "language", fallback: "none" }) : null;
@@ -36,13 +36,13 @@ export function chooseLanguage(wanted = "") {
   apply(document);
 }
 
-// The words of a key; those that speak of something are given it, and how to write it.
-export function t(key, ...about) {
-  const found = TABLES[code].words[key] ?? TABLES.en.words[key];
-  return typeof found === "function" ? found(...about, f) : found;
+// The text of a key. A text that is a function receives its values, and the formatters of the language.
+export function t(key, ...values) {
+  const text = TABLES[code].words[key] ?? TABLES.en.words[key];
+  return typeof text === "function" ? text(...values, f) : text;
 }
 
-// The words that stand in the page itself.
+// Sets the texts of the page itself.
 export function apply(root) {
   document.title = t("title");
   for (const e of root.querySelectorAll("[data-t]")) e.textContent = t(e.dataset.t);
@@ -82,7 +82,7 @@ function size(bytes) {
   return bytes < 1_000_000 ? `${number(bytes / 1000)} kB` : `${number(Math.floor(bytes / 100_000) / 10, 1, 0)} MB`;
 }
 
-// A time of today by its clock, another with its day.
+// A time of today without its day, another time with it.
 function time(when, clock = false) {
   const date = new Date(when);
   const two = (n) => String(n).padStart(2, "0");
@@ -96,17 +96,17 @@ function time(when, clock = false) {
   return new Intl.DateTimeFormat(locale, options).format(date);
 }
 
-// The name of a language, or what the server calls it.
+// The name of a language, or else the server's name for it.
 function language(tag, otherwise = tag) {
-  let found = TABLES[code].languages[tag];
-  if (!found && names) {
+  let known = TABLES[code].languages[tag];
+  if (!known && names) {
     try {
-      found = names.of(tag);
+      known = names.of(tag);
     } catch {
-      // No code that a browser knows.
+      // The browser does not know this code.
     }
   }
-  const name = found ?? otherwise;
+  const name = known ?? otherwise;
   return name && name[0].toLocaleUpperCase(code) + name.slice(1);
 }
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.directory import FILES, intact, read_report
-from tell.corpus.ingest import Gathered, gather, spooled
-from tell.corpus.readers.dispatch import Group, groups, labels, read_against
-from tell.corpus.readers.segment import Reading, Want
+from tell.corpus.ingest import IngestReport, gather, spooled
+from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
+from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.rules import Rules, rule_of, rules
 from tell.corpus.segment_table import SegmentTable, hashed
 from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
@@ -33,10 +33,10 @@ FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Options:
-    """What the user asked for. `swap`: files whose sides are to be turned around; `off`: rules that are not to be used.
+class BuildOptions:
+    """What the user asked for. `swap`: files whose sides are exchanged; `off`: rules that are switched off.
 
-    `base` is the id and revision of the base that the report asks about the languages; `processes` None is one for each core.
+    The report measures how well `base` knows the languages; `processes` None means one for each core.
     """
 
     inputs: tuple[Path, ...]
@@ -56,12 +56,12 @@ class Options:
     processes: int | None = None
 
     @property
-    def want(self) -> Want:
-        return Want(self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding)
+    def want(self) -> ReadOptions:
+        return ReadOptions(self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding)
 
 
-def grouped(options: Options) -> list[Group]:
-    """The inputs by what is read together. Raises CorpusError for files that cannot be, and for a --swap that names none of them."""
+def grouped(options: BuildOptions) -> list[InputGroup]:
+    """The input files in groups that are read together. Raises CorpusError for files that fit no group, and for a --swap that names none of them."""
     input_groups = groups(options.inputs, options.docs, options.columns)
     known = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
     for path in options.swap:
@@ -71,10 +71,10 @@ def grouped(options: Options) -> list[Group]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Inputs:
-    """The files of a corpus by what is read together, the SHA-256 of each, and the key of everything that decides the corpus."""
+class BuildInputs:
+    """The input files in groups that are read together, the SHA-256 of each file, and the key of everything that decides the corpus."""
 
-    groups: list[Group]
+    groups: list[InputGroup]
     sha256: dict[Path, str]
     key: str
 
@@ -86,7 +86,7 @@ def _check_file(path: Path) -> None:
         raise CorpusError("this is a directory", place=str(path), valid="a file")
 
 
-def hash_inputs(options: Options) -> Inputs:
+def hash_inputs(options: BuildOptions) -> BuildInputs:
     """Hashes each file once. Raises CorpusError when one is missing, and when the files cannot be read together."""
     input_groups = grouped(options)
     swapped = {p.resolve() for p in options.swap}
@@ -108,11 +108,11 @@ def hash_inputs(options: Options) -> Inputs:
             "base": options.base and [options.base.id, options.base.revision],
         }
     )
-    return Inputs(input_groups, hashes, key)
+    return BuildInputs(input_groups, hashes, key)
 
 
-def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
-    """The sizes and the dev and test documents of the corpus that is already at `out`; those asked for, and none, where there is no corpus."""
+def _frozen(out: Path, options: BuildOptions) -> tuple[Sizes, dict[str, Split]]:
+    """The sizes and the dev and test documents of the corpus at `out`. Where there is no corpus: the requested sizes and no documents."""
     if not (out / "corpus.json").exists():
         return options.sizes, {}
     old = read_report(out)
@@ -135,8 +135,8 @@ def _frozen(out: Path, options: Options) -> tuple[Sizes, dict[str, Split]]:
     return was, frozen
 
 
-def _mark_against(table: SegmentTable, options: Options, hashes: dict[Path, str]) -> list[dict[str, Any]]:
-    """Mark pairs one side of which is in a test set; report each test set."""
+def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path, str]) -> list[dict[str, Any]]:
+    """Marks pairs one side of which is in a test set, and returns a report of each test set."""
     held: dict[int, str] = {}
     report = []
     for path, name in zip(options.against, labels(options.against), strict=True):
@@ -153,7 +153,7 @@ def _mark_against(table: SegmentTable, options: Options, hashes: dict[Path, str]
     return report
 
 
-def _sources(inputs: Inputs, readings: list[Reading]) -> list[dict[str, Any]]:
+def _sources(inputs: BuildInputs, readings: list[ReadReport]) -> list[dict[str, Any]]:
     sources = []
     for group, reading in zip(inputs.groups, readings, strict=True):
         for path in group.files if group.kind == "directory" else group.paths:
@@ -166,10 +166,11 @@ def _sources(inputs: Inputs, readings: list[Reading]) -> list[dict[str, Any]]:
     return sources
 
 
-def build(options: Options, out: Path, new_split: bool = False, force: bool = False) -> tuple[dict[str, Any], bool]:
-    """The corpus.json of the corpus at `out`, and whether it was there already, built from the same files and options, with its pairs as they were written.
+def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool = False) -> tuple[dict[str, Any], bool]:
+    """Builds the corpus at `out`. Returns its corpus.json, and whether the corpus was reused.
 
-    `force` builds it even so. Raises CorpusError, and then leaves `out` as it was.
+    A corpus is reused when it was built from the same files and options and its files are as they were written; `force` builds it even then.
+    Raises CorpusError, and then leaves `out` as it was.
     """
     inputs = None
     if not (force or new_split) and (out / "corpus.json").exists():
@@ -181,7 +182,7 @@ def build(options: Options, out: Path, new_split: bool = False, force: bool = Fa
     return _build(options, inputs or hash_inputs(options), by, out, new_split), False
 
 
-def _build(options: Options, inputs: Inputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
+def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
     sizes, frozen = (options.sizes, {}) if new_split else _frozen(out, options)
     with spooled(out) as table:
         cleaned = gather(inputs.groups, inputs.sha256, options.want, options.docs, {p.resolve() for p in options.swap}, by, table, options.processes)
@@ -225,8 +226,8 @@ def _build(options: Options, inputs: Inputs, by: Rules, out: Path, new_split: bo
     return report
 
 
-def _known(base: Base, options: Options, table: SegmentTable) -> dict[str, Any]:
-    """How well the base knows the two languages, by kept pairs from all over the corpus."""
+def _known(base: Base, options: BuildOptions, table: SegmentTable) -> dict[str, Any]:
+    """Measures how well the base knows the two languages, on kept pairs from all over the corpus."""
     from tell.model.perplexity import COUNTED, knows
 
     good = array("I", table.good())
@@ -254,7 +255,7 @@ def _counts(table: SegmentTable, splits: list[Split | None]) -> _Counts:
     return _Counts(dict(sorted(dropped.items())), {x: {"pairs": pairs[x], "docs": len(docs[x])} for x in SPLITS})
 
 
-def _check_counts(options: Options, counts: _Counts, read: int) -> None:
+def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
     where = ", ".join(map(str, options.inputs))
     kept = sum(s["pairs"] for s in counts.splits.values())
     if not kept:
@@ -268,7 +269,7 @@ def _check_counts(options: Options, counts: _Counts, read: int) -> None:
 
 
 def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], several: bool) -> None:
-    """pairs.jsonl and dropped.jsonl, in the order of the files."""
+    """Writes pairs.jsonl and dropped.jsonl in the order of the input files."""
     origins = [json.dumps(name, ensure_ascii=False) for name in table.files.all]
     reasons = [json.dumps(name, ensure_ascii=False) for name in table.reasons.all]
     with (aside / "pairs.jsonl").open("wb", 1 << 20) as pairs, (aside / "dropped.jsonl").open("wb", 1 << 20) as dropped:
@@ -284,7 +285,7 @@ def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], s
             pairs.write(b"{" + text[:-1] + place.encode())
 
 
-def _write_report(aside: Path, report: dict[str, Any], options: Options, table: SegmentTable, cleaned: Gathered) -> None:
+def _write_report(aside: Path, report: dict[str, Any], options: BuildOptions, table: SegmentTable, cleaned: IngestReport) -> None:
     from tell.corpus.report import page
 
     (aside / "report.html").write_text(page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Batches of segments cleaned, in this process or in several; what comes out does not depend on how many.
+"""Cleans batches of segments, in this process or in several; the result does not depend on how many.
 
 Reads and writes nothing but memory.
 """
@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
-class Batch:
-    """What becomes of a batch: for each segment its reason, its hashes (of the pair, of its letters, of each side's) and its line of the spool."""
+class CleanedBatch:
+    """A cleaned batch: for each segment its reason, its hashes (of the pair, of its letters, of each side's letters) and its line of the spool."""
 
     reasons: list[str | None]
     hashes: tuple[array[int], array[int], array[int], array[int]]
@@ -50,9 +50,9 @@ def row(source: str, target: str) -> bytes:
     return f'"source": {_string(spelled(source))}, "target": {_string(spelled(target))}\n'.encode()
 
 
-def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch:
+def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> CleanedBatch:
     """(source, target, reason) of each segment; those that have a reason are kept as they are."""
-    batch = Batch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
+    batch = CleanedBatch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
     sides: tuple[list[str], list[str]] = ([], [])
     exact, near, *letters = batch.hashes
     for i, (source, target, reason) in enumerate(segments):
@@ -90,7 +90,7 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Batch
 
 
 class Workers(Generic[T]):
-    """Work in the order in which it was given: `put` what is to be done, and take what `ready` gives. One process does the work itself."""
+    """Processes that return results in the order of the tasks: `put` adds a task, `ready` yields results. With one process, this process does the work."""
 
     def __init__(self, work: Callable[..., T], processes: int | None = None):
         self._work = work
@@ -120,7 +120,7 @@ class Workers(Generic[T]):
         self._waiting.append((about, self._pool.submit(self._work, *args)))
 
     def ready(self, all_of_it: bool = False) -> Iterator[tuple[Any, T]]:
-        """The results that may be taken now without leaving a process idle; with `all_of_it` all there are."""
+        """Yields the results that can be taken now without leaving a process idle; with `all_of_it`, waits for all of them."""
         while self._waiting and (all_of_it or not isinstance(self._waiting[0][1], Future) or len(self._waiting) > self._processes + 2):
             about, result = self._waiting.popleft()
             yield about, _result(result) if isinstance(result, Future) else result

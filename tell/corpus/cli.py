@@ -10,7 +10,7 @@ import click
 
 from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.corpus.build import Options, build
+from tell.corpus.build import BuildOptions, build
 from tell.corpus.rules import RULES, rule_of
 from tell.corpus.split import Sizes
 from tell.corpus.testsets import of_languages
@@ -28,9 +28,9 @@ READING = (
     click.option("--target-column", help="The column of the target, by its name in the header."),
     click.option("--doc-column", help="The column of document ids, by its name in the header."),
     click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]"),
-    click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8, or found out and said]"),
-    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target are to be turned around; several may follow."),
-    click.option("--off", cls=Many, type=str, help=f"Rules of cleaning not to use; several may follow: {', '.join(RULES)}."),
+    click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8; another one is detected and named in a message]"),
+    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target columns or sides are exchanged; several may follow."),
+    click.option("--off", cls=Many, type=str, help=f"Cleaning rules to switch off; several may follow: {', '.join(RULES)}."),
 )
 
 
@@ -50,13 +50,13 @@ def corpus() -> None:
 @click.option("--pair", required=True, help="Direction of translation, such as is-en.")
 @click.option("--docs", type=_FILE, help="One document id per line of the two texts.")
 @reading_options
-@click.option("--against", cls=Many, type=_FILE, help="A test set that no kept pair may repeat; several may follow.")
+@click.option("--against", cls=Many, type=_FILE, help="A test set; pairs that repeat any of it are dropped. Several may follow.")
 @click.option("--dev", type=click.IntRange(min=0), help="Pairs for dev, in whole documents.  [default: a tenth, at most 200]")
 @click.option("--test", type=click.IntRange(min=0), help="Pairs for test, in whole documents.  [default: a tenth, at most 200]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which documents are dev and test.")
-@click.option("--new-split", is_flag=True, help="Draw dev and test anew where the corpus exists already.")
-@click.option("--base", help="A base model: the report says how well it knows the two languages, measured.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes that clean; what comes out is the same.  [default: one for each core]")
+@click.option("--new-split", is_flag=True, help="Draw dev and test again although the corpus exists already.")
+@click.option("--base", help="A base model; the report measures how well it knows the two languages.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Number of cleaning processes; the result does not depend on it.  [default: one for each core]")
 @click.option("--force", is_flag=True, help="Build even when nothing changed.")
 @click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory.")
 def build_(
@@ -83,12 +83,12 @@ def build_(
 ) -> None:
     """Clean parallel FILES into one corpus with a frozen split.
 
-    FILES are SOURCE.txt and TARGET.txt, line by line; or TMX, XLIFF, PO, MO, TSV, CSV, XLSX and JSONL files; or directories of these. Every line that is
-    dropped has its reason in dropped.jsonl, and report.html shows samples; what repeats a registered test set (tellmt testset) is. Documents that were dev
-    or test in an earlier build at the same place stay so.
+    FILES are SOURCE.txt and TARGET.txt, line by line; or TMX, XLIFF, PO, MO, TSV, CSV, XLSX and JSONL files; or directories of these. dropped.jsonl gives
+    the reason for every dropped line, and report.html shows samples. Pairs that repeat a registered test set (tellmt testset) are dropped too. Documents
+    that were dev or test in an earlier build at the same place stay dev or test.
     """
     held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
-    options = Options(
+    options = BuildOptions(
         files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed), source_column, target_column, doc_column, sheet, encoding, swap, off,
         None if base is None else find_base(base), jobs,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def build_(
     for note in [*report.get("notes", []), *report.get("base", {}).get("said", [])]:
         say(note)
     if report.get("missing_frozen"):
-        say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are not in the data any more")
+        say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are no longer in the data")
     emit(report, lambda: _shown(report, out))
 
 

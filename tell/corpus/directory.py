@@ -1,4 +1,4 @@
-"""The one way in which later stages open a corpus directory: with exactly the pairs that were built, or not at all.
+"""Opens a corpus directory for later stages, and refuses one whose pairs are not exactly those that were built.
 
 Reads corpus.json and pairs.jsonl. Writes nothing.
 """
@@ -25,7 +25,7 @@ MOST_NAMED = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus whose pairs.jsonl is the one that its corpus.json (`report`) was written for."""
+    """A corpus whose pairs.jsonl has the hash that its corpus.json (`report`) names."""
 
     path: Path
     pair: LanguagePair
@@ -40,12 +40,12 @@ class Corpus:
         return self.path / PAIRS
 
     def pairs(self, split: Split | None = None) -> Iterator[Pair]:
-        """The pairs one by one in file order, those of one split if it is named: memory never holds all of them."""
+        """Yields the pairs in file order, only those of `split` if it is given. Memory holds one pair at a time."""
         return (p for p in iter_pairs(self.pairs_path) if split is None or p.split == split)
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The corpus.json of the corpus at `path`, its pairs unseen. Raises CorpusError when there is none."""
+    """The corpus.json of the corpus at `path`; does not look at the pairs. Raises CorpusError when there is none."""
     try:
         report = json.loads((path / REPORT).read_bytes())
         return {**report, "pair": str(report["pair"]), "key": str(report["key"])}
@@ -58,7 +58,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def rebuild_command(path: Path, report: dict[str, Any]) -> str:
-    """The command that makes the corpus at `path` again; options that decided how files were read are not in corpus.json."""
+    """The command that builds the corpus at `path` again. It lacks the options that decided how files were read: corpus.json does not have them."""
     paths = [str(s["path"]) for s in report.get("sources", []) if isinstance(s, dict) and "path" in s]
     if "reverse_of" in report:
         words = ["tellmt", "corpus", "reverse", "CORPUS"]
@@ -70,7 +70,8 @@ def rebuild_command(path: Path, report: dict[str, Any]) -> str:
 
 
 def open_corpus(path: Path) -> Corpus:
-    """Raises CorpusError when the directory is not a finished corpus, or its pairs are not those that its corpus.json was written for."""
+    """Opens the corpus at `path`. Raises CorpusError when it is not a finished corpus, or when pairs.jsonl was altered; the message names the command that
+    builds the corpus again."""
     report = read_report(path)
     pair, pairs, again = parse_pair(report["pair"], str(path / REPORT)), path / PAIRS, f"what {rebuild_command(path, report)} writes"
     if not pairs.is_file():

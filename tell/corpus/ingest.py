@@ -1,4 +1,4 @@
-"""Everything read, cleaned and noted down, in the order of the files. Reads the user's files, writes the table's spool."""
+"""Reads and cleans all segments in the order of the files, and enters them into the segment table. Reads the user's files, writes the table's spool."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tell.corpus.clean import BATCH, Batch, Workers, clean_batch
+from tell.corpus.clean import BATCH, CleanedBatch, Workers, clean_batch
 from tell.corpus.misalignment import Stretch
-from tell.corpus.readers.dispatch import Group, read_group
-from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.readers.dispatch import InputGroup, read_group
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment
 from tell.corpus.rules import Rules
 from tell.corpus.segment_table import SegmentTable
 from tell.errors import CorpusError
@@ -43,24 +43,24 @@ class Mended:
 
 
 @dataclasses.dataclass(slots=True)
-class Gathered:
-    """What was learnt while everything was read and cleaned."""
+class IngestReport:
+    """What reading and cleaning found out about the files."""
 
-    readings: list[Reading] = dataclasses.field(default_factory=list)
+    readings: list[ReadReport] = dataclasses.field(default_factory=list)
     mended: Counter[str] = dataclasses.field(default_factory=Counter)
     samples: list[Mended] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
 class _File:
-    """One group on its way into the table: what its batches say together."""
+    """Enters one group of files into the table, and adds up what its batches say."""
 
-    def __init__(self, reading: Reading, want: Want):
+    def __init__(self, reading: ReadReport, want: ReadOptions):
         self.reading, self._pair = reading, want.pair
         self._right = self._swapped = 0
         self._stretches: list[tuple[int, int, int]] = []
 
-    def take(self, segments: list[Segment], batch: Batch, table: SegmentTable, into: Gathered) -> None:
+    def take(self, segments: list[Segment], batch: CleanedBatch, table: SegmentTable, into: IngestReport) -> None:
         lines = [s.line for s in segments]
         table.add(lines, [s.doc for s in segments], batch.reasons, batch.hashes, batch.texts)
         self._right += batch.right
@@ -89,7 +89,7 @@ class _File:
         valid = f"--swap {self.reading.paths[0]} turns them, --off language lets them be"
         raise CorpusError("the sides are swapped", place=self.reading.place, found=found, valid=valid)
 
-    def close(self, table: SegmentTable, into: Gathered) -> None:
+    def close(self, table: SegmentTable, into: IngestReport) -> None:
         self._check_sides()
         table.close_file(self.reading)
         self.reading.notes += [_said(*s) for s in self._stretches]
@@ -119,20 +119,21 @@ def _batches(segments: Iterator[Segment], turned: bool) -> Iterator[list[Segment
 
 
 def gather(
-    groups: list[Group],
+    groups: list[InputGroup],
     sha256: dict[Path, str],
-    want: Want,
+    want: ReadOptions,
     docs: Path | None,
     swapped: set[Path],
     by: Rules,
     table: SegmentTable,
     processes: int | None = None,
-) -> Gathered:
-    """All segments of the groups, into the table. `sha256`: of every file; `swapped`: files and directories, resolved, whose sides are turned around.
+) -> IngestReport:
+    """Enters all segments of the groups into the table. `sha256` has the hash of every file; `swapped` are files and directories, resolved, whose sides
+    are exchanged.
 
-    `processes` None is one for each core; what comes out does not depend on it. Raises CorpusError for a file that cannot be read, or whose sides are swapped.
+    `processes` None means one for each core; the result does not depend on it. Raises CorpusError for a file that cannot be read, or whose sides are swapped.
     """
-    into = Gathered()
+    into = IngestReport()
     with Workers(clean_batch, processes) as workers:
         for group in groups:
             file = _File(group.reading(), want)

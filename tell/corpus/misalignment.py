@@ -1,7 +1,7 @@
-"""Shifted stretches of parallel texts: where the translation of a line is a few lines before or behind it.
+"""Finds shifted stretches of parallel texts: lines whose translation is a few lines before or after them.
 
-Reads the lines of both sides in their order, writes nothing. Lines that belong together are of like length, and share numbers, names and the beginnings of
-international words; a stretch is shifted where its lines have clearly more of that with their neighbours than with their partners.
+Reads the lines of both sides in their order, writes nothing. Lines that are translations of each other have similar lengths, and share numbers, names and
+the beginnings of international words. A stretch is shifted where its lines clearly share more of that with neighbours than with their partners.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def _stem(word: str) -> str:
 
 
 def _signs(text: str) -> frozenset[str]:
-    """What of a text may be the same in its translation: numbers, and the stems of its long words."""
+    """The parts of a text that its translation may share: numbers, and the stems of its long words."""
     return frozenset(w if w[0].isdigit() else _stem(w) for w in _WORD.findall(text[:600]))
 
 
 def _alike(a: tuple[int, frozenset[str]], b: tuple[int, frozenset[str]], usual: float) -> float:
-    """How much two lines look like each other's translation. 0 where one is empty."""
+    """How much two lines look like translations of each other. 0 where one is empty."""
     if not a[0] or not b[0]:
         return 0.0
     common = min(len(a[1] & b[1]), 3) if a[1] and b[1] else 0
@@ -55,7 +55,7 @@ def _alike(a: tuple[int, frozenset[str]], b: tuple[int, frozenset[str]], usual: 
 
 
 def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
-    """The shifted stretches of two lists of equal length, in their order, none overlapping."""
+    """The shifted stretches of two lists of equal length, in order and without overlaps."""
     n = len(source)
     if n < LEAST:
         return []
@@ -75,7 +75,7 @@ def shifted(source: Sequence[str], target: Sequence[str]) -> list[Stretch]:
 
 
 def _stretches(better: Sequence[float]) -> list[tuple[float, int, int]]:
-    """(sum, first, last) of every stretch that is worth enough: it ends where the sum has fallen far below its highest."""
+    """(sum, first, last) of every stretch whose sum is high enough. A stretch ends where its sum has fallen far below its highest value."""
     stretches = []
     total = best = 0.0
     first = last = 0

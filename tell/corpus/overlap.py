@@ -1,7 +1,7 @@
-"""Does training data hold what a test set asks? Exact repeats, and stretches of words in common.
+"""Finds segments of test sets in training data: exact repeats, and stretches of words in common.
 
-Reads texts from memory, one after the other, and holds an index of the test sets alone: millions of texts need no more memory than one. Two texts are the same
-when they are after NFC and case folding, by their letters alone (`tell.text.normalise.letters`).
+Reads texts from memory one after the other and holds only an index of the test sets, so millions of texts need no more memory than one. Two texts are
+the same when their letters are the same after NFC and case folding (`tell.text.normalise.letters`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ASCII = bytes(c if chr(c).isalpha() else 32 for c in range(128)) + bytes(128)
 
 
 class _Letters(dict[int, str]):
-    """For str.translate: letters and the marks on them stay, all else is a space. Filled as characters are met."""
+    """A table for str.translate that keeps letters and their marks and makes everything else a space. It grows as characters are met."""
 
     def __missing__(self, point: int) -> str:
         char = chr(point)
@@ -39,7 +39,7 @@ _LETTERS = _Letters()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, folded, letters only; put together they are `tell.text.normalise.letters` of it."""
+    """The case-folded words of a text, letters only; joined, they equal `tell.text.normalise.letters` of the text."""
     if text.isascii():
         return text.lower().encode().translate(_ASCII).decode().split()
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
@@ -47,17 +47,17 @@ def words_of(text: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
-    """A test set by its texts: the sides of each segment, source and target or as many as there are."""
+class HeldOutSet:
+    """The texts of a test set: for each segment its sides, such as source and target."""
 
     name: str
     segments: Sequence[Sequence[str]]
 
 
 class Leaks:
-    """What of several test sets has been seen in training data. `look` at every text of it, then ask for `report`."""
+    """Finds what of several test sets is in training data. Call `look` with every text of the data, then `report`."""
 
-    def __init__(self, sets: Iterable[Held]):
+    def __init__(self, sets: Iterable[HeldOutSet]):
         self.sets = list(sets)
         self.texts = 0
         self._exact: dict[str, list[tuple[int, int]]] = {}
@@ -83,7 +83,7 @@ class Leaks:
         self._seen: dict[int, str] = {}
 
     def look(self, text: str, file: str, line: int) -> None:
-        """Look at one text of the training data; file and line say where it is."""
+        """Compares one text of the training data with the test sets; `file` and `line` say where the text is."""
         self.texts += 1
         words = words_of(text)
         key = "".join(words)
@@ -100,8 +100,8 @@ class Leaks:
                 self._seen[stretch] = f"{file}, line {line}"
 
     def report(self) -> list[dict[str, Any]]:
-        """For each test set: `leaked` segments are repeated whole and long enough to be no accident, `short` ones are repeated too, `near` ones have at
-        least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have any."""
+        """The findings for each test set. `leaked` segments are repeated whole and are too long for an accident, `short` ones are repeated whole too,
+        `near` ones have at least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have at least one."""
         seen: dict[tuple[int, int], list[str]] = {}
         for stretch, where in self._seen.items():
             for at in self._stretches[stretch]:

@@ -1,4 +1,4 @@
-"""report.html of a corpus: what was read, what each rule threw away or mended, with samples, for people to look at.
+"""Writes report.html of a corpus for people: what was read, what each rule dropped or mended, with samples.
 
 Reads a finished build's counts and its table of segments; returns one self-contained page: no script, nothing fetched, every text escaped
 and free to run either way.
@@ -37,7 +37,7 @@ _FIXED = {
 
 
 def said(reason: str) -> str:
-    """One sentence on why this drops a line."""
+    """One sentence that explains why lines are dropped for this reason."""
     rule = rule_of(reason)
     if reason in _FIXED:
         return _FIXED[reason]
@@ -47,7 +47,7 @@ def said(reason: str) -> str:
 
 
 def shown(text: str) -> list[tuple[str, str]]:
-    """(text, name) in turn: a stretch as it is, and the code point of a character that cannot be seen; cut where it is long."""
+    """(text, name) in turn: a stretch of text, and the code point of the invisible character after it. Long texts are cut."""
     parts: list[tuple[str, str]] = []
     cut, at = text[:SHOWN], 0
     for unseen in _UNSEEN.finditer(cut):
@@ -58,7 +58,7 @@ def shown(text: str) -> list[tuple[str, str]]:
 
 
 def _samples(table: SegmentTable) -> dict[int, list[int]]:
-    """For each reason (0 for what was kept) some of its segments, from all over the corpus, in their order."""
+    """Some segments for each reason (0: kept segments), from all over the corpus, in order."""
     best: dict[int, list[tuple[int, int]]] = {}
     for i, reason in enumerate(table.reason):
         heap = best.setdefault(reason, [])
@@ -81,7 +81,7 @@ def _named(language: Language) -> str:
 
 
 def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended: list[Any]) -> str:
-    """The page. `report` is what corpus.json will hold; `mended` are samples of `tell.corpus.ingest.Mended`."""
+    """The page as HTML. `report` is the content of corpus.json; `mended` are samples of `tell.corpus.ingest.Mended`."""
     from jinja2 import Environment
 
     samples = _samples(table)

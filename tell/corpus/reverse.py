@@ -1,4 +1,4 @@
-"""The other direction of a corpus: the same pairs, the same split, source and target exchanged. Reads a corpus directory, writes another."""
+"""Reverses a corpus: the same pairs and the same split, source and target exchanged. Reads a corpus directory, writes another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tell.files import atomic_dir, check_replaceable, key_of, read_jsonl, sha256
 
 
 def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any], bool]:
-    """The corpus.json of the corpus at `out`, and whether it was there already.
+    """Writes the reversed corpus to `out`. Returns its corpus.json, and whether it was reused.
 
-    What was cleaned in one direction is clean in the other, and what is frozen as dev and test is so in both. Raises CorpusError,
-    and then leaves `out` as it was.
+    The pairs are not cleaned again, and the frozen dev and test documents stay the same. Raises CorpusError, and then leaves `out` as it was.
     """
     opened = open_corpus(corpus)
     pair, forward = opened.pair.reverse, opened.report

@@ -1,4 +1,4 @@
-"""The rules of cleaning, each with a name by which it is turned off: what each mends in a pair, and why each drops one.
+"""The cleaning rules, each with a name by which it can be switched off: what each mends in a pair, and why it drops a pair.
 
 Reads and writes strings alone; what looks at more than one pair (repeats, shifted files) is in `tell.corpus.segment_table` and `tell.corpus.misalignment`.
 """
@@ -61,7 +61,7 @@ class Rules:
 
 
 def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> Rules:
-    """Raises RecipeError for a name that is no rule."""
+    """The rules without those that are switched off. Raises RecipeError for a name that is no rule."""
     for name in off:
         if name not in RULES:
             raise RecipeError("no such rule", place=place, found=name, valid=suggestion(name, RULES))
@@ -69,7 +69,7 @@ def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -
 
 
 def rule_of(reason: str) -> str | None:
-    """The rule that drops for this reason; None for what no rule can let pass (an empty side, a line of a test set)."""
+    """The rule that drops pairs for this reason; None for reasons that no rule stands for (an empty side, a line of a test set)."""
     return next((name for name, (_, reasons) in RULES.items() if reason in reasons), None)
 
 
@@ -87,7 +87,7 @@ class Cleaned:
 
 
 def clean(source: str, target: str, by: Rules) -> Cleaned:
-    """A pair mended and judged. What it gives it leaves alone when it gets it again."""
+    """Mends and judges a pair. Cleaning its result again changes nothing."""
     mended: set[str] = set()
     a, b = (_mended(text, by, mended) for text in (source, target))
     cleaned = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
@@ -137,12 +137,12 @@ def _ftfy() -> Any:
 # A text is asked about again once it has been mended.
 @functools.lru_cache(maxsize=64)
 def _bad(text: str) -> bool:
-    """Whether the text looks as if it had been read in the wrong encoding. A next-line character alone is text."""
+    """Whether the text looks as if it was decoded with the wrong encoding. A next-line character alone is valid text."""
     return bool(_ftfy()[1](text.replace("\x85", "")))
 
 
 def _unspoilt(text: str) -> str:
-    """The text in the encoding that it was in before it was spoilt, as often as that was done; the text itself where it looks right or nothing helps."""
+    """The text with wrong decoding undone, as many times as it happened; the text itself where it looks right or cannot be repaired."""
     before = text
     while _bad(text):
         repaired = _ftfy()[0](text)
@@ -153,7 +153,7 @@ def _unspoilt(text: str) -> str:
 
 
 def _shape(source: str, target: str, by: Rules) -> str | None:
-    """What can be told by the characters."""
+    """The reason to drop a pair by its characters; None when there is none."""
     if not source:
         return "empty source"
     if not target:
@@ -191,9 +191,9 @@ def _garbled(text: str) -> bool:
 
 
 def _marks(text: str) -> list[str]:
-    """The tags and placeholders of a text, in order of the alphabet: languages put them in other places.
+    """The tags and placeholders of a text, sorted, since languages order them differently.
 
-    Addresses are translated at times, and entities are text.
+    Addresses are left out, because some are translated; entities are text.
     """
     from tell.text.placeholders import find
 
@@ -233,7 +233,7 @@ def _language(cleaned: Cleaned, by: Rules) -> str | None:
 
 
 def _strange(text: str, expected: str | None, other: str | None) -> tuple[str | None, bool]:
-    """The other language that the text is surely in, or None; and whether it is surely in its own.
+    """The other language that the text is surely in, or None; and whether it is surely in the expected one.
 
     Of a language that the model does not know, only the other side's can be told.
     """

@@ -1,4 +1,4 @@
-"""What is remembered of each segment while a corpus is built: some 50 bytes in memory, the texts on disk.
+"""Keeps what building a corpus needs of each segment: some 50 bytes in memory, the texts on disk.
 
 Writes a spool beside the corpus (`tell.spool`), which is removed at the end.
 """
@@ -9,7 +9,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 
-from tell.corpus.readers.segment import BLANK, Reading
+from tell.corpus.readers.segment import BLANK, ReadReport
 from tell.spool import Spool
 
 # Without any sign of documents, this many consecutive lines are taken for one: neighbours are often about the same thing.
@@ -22,8 +22,8 @@ def hashed(*texts: str) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little") or 1
 
 
-class Firsts:
-    """Where each hash was met first. A dict of millions of numbers would take ten times the memory."""
+class FirstSeen:
+    """A hash table from hashes to their first positions. A dict of millions of numbers would take ten times the memory."""
 
     def __init__(self) -> None:
         self._keys, self._where = array("Q", bytes(8 << 10)), array("I", bytes(4 << 10))
@@ -31,7 +31,7 @@ class Firsts:
         self._held = 0
 
     def first(self, key: int, where: int) -> int | None:
-        """Where the key was met before; None when it was not, and then it is remembered."""
+        """The first position of the key; None when the key is new, and then `where` is stored as its position."""
         keys, mask = self._keys, self._mask
         at = key & mask
         while occupant := keys[at]:
@@ -56,8 +56,8 @@ class Firsts:
                 self._keys[at], self._where[at] = key, value
 
 
-class Names:
-    """Strings by number."""
+class NumberedNames:
+    """Gives each different string a number, from 0."""
 
     def __init__(self, *known: str):
         self.all = list(known)
@@ -79,23 +79,23 @@ class SegmentTable:
 
     def __init__(self, spool: Spool):
         self.spool = spool
-        self.reasons, self.files = Names(""), Names()
+        self.reasons, self.files = NumberedNames(""), NumberedNames()
         # Names of documents, each with its file; the first is for segments that are in none yet.
         self.documents: list[str] = [""]
         self.file, self.line, self.doc, self.reason = array("H"), array("I"), array("I"), array("H")
         self.exact, self.near = array("Q"), array("Q")
         self.letters = array("Q"), array("Q")
         self._begun = 0
-        self._docs = Names("")
+        self._docs = NumberedNames("")
 
     def __len__(self) -> int:
         return len(self.line)
 
     def open_file(self, label: str) -> None:
-        """The segments that are added from here on are of this file."""
+        """Assigns the segments that are added from now on to this file."""
         self._file = self.files.number(label)
         self._begun = len(self)
-        self._docs = Names("")
+        self._docs = NumberedNames("")
 
     def add(
         self,
@@ -105,7 +105,7 @@ class SegmentTable:
         hashes: tuple[array[int], array[int], array[int], array[int]],
         texts: Iterable[bytes],
     ) -> None:
-        """A batch of segments; `hashes` are those of the pair, of its letters, and of each side's letters; `texts` are their lines of the spool."""
+        """Adds a batch of segments. `hashes` are those of the pair, of its letters, and of each side's letters; `texts` are the lines for the spool."""
         self.line.extend(lines)
         self.file.extend([self._file] * len(lines))
         self.doc.extend(map(self._docs.number, docs))
@@ -115,8 +115,8 @@ class SegmentTable:
         for text in texts:
             self.spool.add(text)
 
-    def close_file(self, reading: Reading) -> None:
-        """Gives the file's segments their documents: the ones it names, else those between blank lines, else blocks of lines."""
+    def close_file(self, reading: ReadReport) -> None:
+        """Assigns documents to the file's segments: those that it names, else the stretches between blank lines, else blocks of lines."""
         names = self._docs.all if reading.documents else self._grouped(reading)
         label = self.files.all[self._file]
         start = len(self.documents)
@@ -128,8 +128,8 @@ class SegmentTable:
             else:
                 self.doc[i] += start
 
-    def _grouped(self, reading: Reading) -> list[str]:
-        """Documents by blank lines or, where they do not part the file into three, by blocks."""
+    def _grouped(self, reading: ReadReport) -> list[str]:
+        """Documents between blank lines or, where these give fewer than three, blocks of lines."""
         blank = self.reasons.number(BLANK)
         groups, inside = 0, False
         for i in range(self._begun, len(self)):

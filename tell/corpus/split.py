@@ -1,4 +1,4 @@
-"""The frozen split: which whole documents are dev and test, which pairs repeat others, and which training pairs would repeat dev or test."""
+"""Decides the frozen split: which whole documents are dev and test, which pairs repeat others, and which training pairs would repeat dev or test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable
 
 from tell.corpus.rules import Rules
-from tell.corpus.segment_table import Firsts, SegmentTable
+from tell.corpus.segment_table import FirstSeen, SegmentTable
 from tell.records import Split
 
 # The default size of dev and of test: a tenth of the pairs, and no more than this many.
@@ -30,7 +30,7 @@ def _hash(seed: int, name: str) -> str:
 
 
 def _distinct(table: SegmentTable, enough: int) -> int:
-    """How many different pairs there are, counted no further than `enough`."""
+    """The number of different pairs, counted up to `enough`."""
     seen: set[int] = set()
     for i in table.good():
         seen.add(table.exact[i])
@@ -40,12 +40,12 @@ def _distinct(table: SegmentTable, enough: int) -> int:
 
 
 class Repeats:
-    """Marks pairs that were met before, and counts the others."""
+    """Drops pairs that repeat earlier ones, and counts the others."""
 
     def __init__(self, table: SegmentTable, by: Rules):
         self._table = table
         self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
-        self._seen = Firsts()
+        self._seen = FirstSeen()
 
     def take(self, segments: Iterable[int]) -> int:
         table, kept = self._table, 0
@@ -61,9 +61,9 @@ class Repeats:
 
 
 def assign(table: SegmentTable, by: Rules, sizes: Sizes, frozen: dict[str, Split]) -> list[Split | None]:
-    """A split for every document that has good segments, by its number; dev and test first, so that of two equal pairs the one outside training stays.
+    """The split of every document that has good segments, by its number. Dev and test come first, so that of two equal pairs the one outside training stays.
 
-    Documents in `frozen` keep their split; where there are any, no further document becomes dev or test.
+    Documents in `frozen` keep their split; if there are any, no other document becomes dev or test.
     """
     splits: list[Split | None] = [None] * len(table.documents)
     docs = sorted({table.doc[i] for i in table.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
@@ -91,7 +91,7 @@ def assign(table: SegmentTable, by: Rules, sizes: Sizes, frozen: dict[str, Split
 
 
 class _Members:
-    """The good segments of a document. Those of one are mostly neighbours, but need not be."""
+    """The good segments of a document. They are mostly, but not always, neighbours."""
 
     def __init__(self, table: SegmentTable):
         self._table = table
@@ -116,7 +116,7 @@ class _Members:
 
 
 def mark_leaks(table: SegmentTable, splits: list[Split | None]) -> None:
-    """Mark training pairs one side of which is, but for case and punctuation, in dev or test."""
+    """Drops training pairs one side of which is in dev or test, apart from case and punctuation."""
     held: dict[tuple[int, int], str] = {}
     for i in table.good():
         if (part := splits[table.doc[i]]) != "train":

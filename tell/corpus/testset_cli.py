@@ -16,7 +16,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.group(cls=Group)
 def testset() -> None:
-    """Register test sets, which nothing may be trained on; look for them in data."""
+    """Register test sets, which must never be trained on, and look for them in data."""
 
 
 @testset.command("add", cls=Command)
@@ -27,8 +27,8 @@ def testset() -> None:
 def add(name: str, source: Path, target: Path, pair: str) -> None:
     """Register a test set under NAME.
 
-    From now on `tellmt corpus build` leaves out what repeats it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
-    scores on it. Both directions of its languages are covered.
+    From now on `tellmt corpus build` drops pairs that repeat it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
+    scores on it. This holds for both directions of its languages.
     """
     from tell.corpus.testsets import add as register
     from tell.languages import parse_pair
@@ -42,7 +42,7 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
 
 @testset.command("list", cls=Command)
 def list_sets() -> None:
-    """The registered test sets."""
+    """List the registered test sets."""
     from tell.corpus.testsets import registered
     from tell.paths import testsets_dir
 
@@ -59,7 +59,7 @@ def list_sets() -> None:
 @testset.command("remove", cls=Command)
 @click.argument("name")
 def remove(name: str) -> None:
-    """Take the test set NAME out: corpora may hold it again."""
+    """Remove the test set NAME; corpora may hold its segments again."""
     from tell.corpus.testsets import remove as take_out
 
     removed = take_out(name)
@@ -68,7 +68,7 @@ def remove(name: str) -> None:
 
 
 def texts_in(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of everything in a file that may be trained on: lines, cells of a TSV, texts of JSON objects and the lines in them."""
+    """(line, text) of everything in a file that training may read: lines, cells of a TSV, and the lines of the texts of JSON objects."""
     from tell.corpus.readers.dispatch import kind_of
     from tell.files import iter_lines, line_text, read_jsonl
 
@@ -88,9 +88,9 @@ def texts_in(path: Path) -> Iterator[tuple[int, str]]:
 
 @testset.command("check", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=_FILE)
-@click.option("--testset", "names", multiple=True, help="Look for this one only; may be given again.  [default: all]")
+@click.option("--testset", "names", multiple=True, help="Look for this test set only; may be given again.  [default: all]")
 def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
-    """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exit code 1 when a segment is there whole."""
+    """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. The exit code is 1 when a whole segment is in them."""
     from tell.corpus.directory import REPORT, open_corpus
     from tell.corpus.overlap import Leaks
     from tell.corpus.testsets import find, registered

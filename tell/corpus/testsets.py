@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tell.corpus.overlap import Held
+from tell.corpus.overlap import HeldOutSet
 from tell.errors import BadInput, CorpusError, NotFound, suggestion
 from tell.files import atomic_dir, read_lines, sha256_file, write_atomic, write_json
 from tell.languages import LanguagePair, parse_pair
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredTestSet:
     """One test set. The hashes are of its files; `repeated` counts segments that are there already, `blank` those with an empty side."""
 
     name: str
@@ -54,32 +54,32 @@ class Registered:
                 )
         return read_lines(self.files[0]), read_lines(self.files[1])
 
-    def held(self) -> Held:
-        return Held(self.name, list(zip(*self.texts(), strict=True)))
+    def held(self) -> HeldOutSet:
+        return HeldOutSet(self.name, list(zip(*self.texts(), strict=True)))
 
 
 def _file(name: str, tag: str) -> str:
     return f"{name}.{tag}.txt"
 
 
-def _open(path: Path) -> Registered:
+def _open(path: Path) -> RegisteredTestSet:
     place = path / REPORT
     try:
         report = json.loads(place.read_bytes())
         source, target = (str(h) for h in list(report["sha256"])[:2])
         segments, repeated, blank = (int(report[name]) for name in ("segments", "repeated", "blank"))
-        return Registered(path.name, parse_pair(report["pair"], str(place)), path, segments, repeated, blank, (source, target))
+        return RegisteredTestSet(path.name, parse_pair(report["pair"], str(place)), path, segments, repeated, blank, (source, target))
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as e:
         raise CorpusError("this test set cannot be read", place=str(place), found=repr(e), valid="remove it and add it again") from None
 
 
-def registered() -> list[Registered]:
+def registered() -> list[RegisteredTestSet]:
     """Every test set, by name. Raises CorpusError when one of them cannot be read: it must not be passed over in silence."""
     root = testsets_dir()
     return [_open(p) for p in sorted(root.iterdir()) if _NAME.fullmatch(p.name)] if root.is_dir() else []
 
 
-def find(name: str) -> Registered:
+def find(name: str) -> RegisteredTestSet:
     """The test set of this name. Raises NotFound with what there is."""
     names = {s.name: s for s in registered()}
     if name not in names:
@@ -87,13 +87,13 @@ def find(name: str) -> Registered:
     return names[name]
 
 
-def of_languages(pair: LanguagePair, sets: Iterable[Registered] | None = None) -> list[Registered]:
+def of_languages(pair: LanguagePair, sets: Iterable[RegisteredTestSet] | None = None) -> list[RegisteredTestSet]:
     """Those that share a language with a pair, whatever its region: only they can be repeated by its corpora."""
     languages = {tag.split("-")[0] for tag in (pair.source.tag, pair.target.tag)}
     return [s for s in (registered() if sets is None else sets) if languages & {t.split("-")[0] for t in (s.pair.source.tag, s.pair.target.tag)}]
 
 
-def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[Registered, bool]:
+def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[RegisteredTestSet, bool]:
     """Register a test set; the second value says whether it was there already, as it is. Raises BadInput and CorpusError."""
     if not _NAME.fullmatch(name):
         raise BadInput("not a name for a test set", found=repr(name), valid="up to 64 letters, digits, dots, hyphens and underscores, such as newstest2021")
@@ -122,14 +122,14 @@ def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[Regi
     return _open(path), False
 
 
-def remove(name: str) -> Registered:
+def remove(name: str) -> RegisteredTestSet:
     """Raises NotFound when there is none. A damaged one goes too."""
     path = testsets_dir() / name
     if _NAME.fullmatch(name) and path.is_dir():
         try:
             old = _open(path)
         except CorpusError:
-            old = Registered(name, parse_pair("is-en"), path, 0, 0, 0, ("", ""))
+            old = RegisteredTestSet(name, parse_pair("is-en"), path, 0, 0, 0, ("", ""))
         shutil.rmtree(path)
         return old
     return find(name)

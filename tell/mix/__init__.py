@@ -1,1 +1,1 @@
-"""Task data, anchored, shuffled through general data (TELL, arXiv 2404.00914)."""
+"""Mixes anchored task data with general data (TELL, arXiv 2404.00914)."""

@@ -1,7 +1,7 @@
-"""Mixing (TELL, arXiv 2404.00914): anchored task examples shuffled through much general data.
+"""Mixes anchored task examples with general data (TELL, arXiv 2404.00914).
 
-Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl, in the
-order it is to be trained on, each example once, and mix.json with exact counts. `--report` adds report.json and order.png.
+Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl with each example once, in
+the order of training, and mix.json with exact counts. `--report` adds report.json and order.png.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.mix.config import MixConfig as MixConfig
-from tell.mix.config import Plan as Plan
+from tell.mix.config import MixPlan as MixPlan
 from tell.mix.general_examples import draw_general
 from tell.mix.order import arrange
 from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
-from tell.mix.task_examples import NamedCorpus, Task, read_known, read_task
+from tell.mix.task_examples import NamedCorpus, TaskExamples, read_known, read_task
 from tell.model.tokenizer import Tokens
 from tell.spool import BATCH as BATCH
 from tell.spool import Spool
@@ -37,14 +37,14 @@ SPOOL = ".spool"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Inputs:
+class MixInputs:
     """The corpora and general files of a mix, each opened and hashed once. `general_sha256` is in the order of the plan's files."""
 
     corpora: list[NamedCorpus]
     general_sha256: list[str]
 
 
-def _open_corpora(plan: Plan) -> list[NamedCorpus]:
+def _open_corpora(plan: MixPlan) -> list[NamedCorpus]:
     if len({c.resolve() for c in plan.corpora}) < len(plan.corpora):
         raise CorpusError("the same corpus is given twice", place="--corpus", found=", ".join(map(str, plan.corpora)))
     corpora = []
@@ -56,17 +56,17 @@ def _open_corpora(plan: Plan) -> list[NamedCorpus]:
     return corpora
 
 
-def open_inputs(plan: Plan) -> Inputs:
+def open_inputs(plan: MixPlan) -> MixInputs:
     """Raises CorpusError when a file is missing or given twice, and when a corpus is of another pair or was altered."""
     for source in plan.general:
         if not source.path.is_file():
             raise CorpusError("no such file", place=str(source.path), valid="a JSONL file of general examples")
     if len({s.path.resolve() for s in plan.general}) < len(plan.general):
         raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
-    return Inputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general])
+    return MixInputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general])
 
 
-def mix_key(plan: Plan, inputs: Inputs) -> str:
+def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
     """The hash of everything that decides a mix."""
     return key_of(
         {
@@ -83,7 +83,7 @@ def mix_key(plan: Plan, inputs: Inputs) -> str:
 
 
 def _write(path: Path, spool: Spool, order: array[int]) -> str:
-    """Write mixed.jsonl and return its SHA-256. Into a directory that is still aside, so line by line is safe."""
+    """Writes mixed.jsonl and returns its SHA-256. The directory is still aside, so writing line by line is safe."""
     digest = hashlib.sha256()
     with path.open("wb") as f:
         for block in spool.blocks(order):
@@ -92,12 +92,12 @@ def _write(path: Path, spool: Spool, order: array[int]) -> str:
     return digest.hexdigest()
 
 
-def _kinds(plan: Plan, task: Task) -> dict[str, dict[str, int | float]]:
+def _kinds(plan: MixPlan, task: TaskExamples) -> dict[str, dict[str, int | float]]:
     shares = plan.config.shares()
     return {kind: {"share": shares.get(kind, 0.0), **dict(sorted(counts.items()))} for kind, counts in task.kinds.items()}
 
 
-def _sources(plan: Plan, inputs: Inputs, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]]:
+def _sources(plan: MixPlan, inputs: MixInputs, drawn: list[dict[str, int]]) -> Iterator[dict[str, Any]]:
     for source, sha256, counts in zip(plan.general, inputs.general_sha256, drawn, strict=True):
         named = {"path": spelled(str(source.path))} if source.dataset is None else {"path": spelled(source.path.name), "dataset": spelled(source.dataset)}
         yield {**named, "name": source.label, "sha256": sha256, **({} if source.share is None else {"share": source.share}), **counts}
@@ -105,7 +105,7 @@ def _sources(plan: Plan, inputs: Inputs, drawn: list[dict[str, int]]) -> Iterato
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the search for reference cycles: nothing here makes any, and among millions of objects it takes a twentieth of the time."""
+    """Stops the search for reference cycles meanwhile: nothing here makes any, and with millions of objects it takes a twentieth of the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -115,7 +115,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _check(plan: Plan, out: Path) -> None:
+def _check(plan: MixPlan, out: Path) -> None:
     """Raises CorpusError or RecipeError for a mix that cannot be made at `out`, before anything is read."""
     check_replaceable(out, FILES)
     config = plan.config
@@ -125,7 +125,7 @@ def _check(plan: Plan, out: Path) -> None:
         raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
 
 
-def mix(plan: Plan, inputs: Inputs, out: Path) -> dict[str, Any]:
+def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
     _check(plan, out)
     key, corpora, config = mix_key(plan, inputs), inputs.corpora, plan.config

@@ -17,7 +17,7 @@ from tell.files import sha256_file
 from tell.languages import parse_pair
 from tell.mix.build import mix as make
 from tell.mix.build import mix_key, open_inputs
-from tell.mix.config import ORDERS, MixConfig, Plan, Source
+from tell.mix.config import ORDERS, GeneralSource, MixConfig, MixPlan
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.recipe import load_recipe, validated
@@ -37,26 +37,26 @@ def _config(recipe: Path, table: Any, flags: dict[str, Any]) -> MixConfig:
     return validated(MixConfig, table, f"{recipe}, [mix]")
 
 
-def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[Source, ...]:
-    """Where the general data are. Fetches datasets that are not in the cache."""
+def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tuple[GeneralSource, ...]:
+    """The files of the general data. Fetches datasets that are not in the cache."""
     if general or not config.sources:
         files = general or tuple(folder / g for g in config.general)
-        return tuple(Source(p, n) for p, n in zip(files, labels(files), strict=True))
+        return tuple(GeneralSource(p, n) for p, n in zip(files, labels(files), strict=True))
     from tell.mix.hub_datasets import dataset_file
 
-    sources: list[Source] = []
+    sources: list[GeneralSource] = []
     paths = [folder / s.path if s.path is not None else dataset_file(s, folder) for s in config.sources]
     for s, path, label in zip(config.sources, paths, labels(paths), strict=True):
         if s.path is not None:
-            sources.append(Source(path, label, s.share, s.prompt, s.completion))
+            sources.append(GeneralSource(path, label, s.share, s.prompt, s.completion))
         else:
             name = f"{s.dataset}:{s.split}"
-            sources.append(Source(path, label if name in (o.label for o in sources) else name, s.share, dataset=s.dataset))
+            sources.append(GeneralSource(path, label if name in (o.label for o in sources) else name, s.share, dataset=s.dataset))
     return tuple(sources)
 
 
-def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> Plan:
-    """What the recipe and the flags say together; flags win."""
+def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> MixPlan:
+    """The plan from the recipe and the flags; flags win."""
     tables = load_recipe(recipe)
     config = _config(recipe, tables.get("mix", {}), flags)
     pair = parse_pair(tables["pair"], f"{recipe}, pair") if "pair" in tables else parse_pair(read_report(corpora[0])["pair"], str(corpora[0]))
@@ -66,18 +66,18 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
     if not sources and not set(_AMOUNTS) & config.model_fields_set:
         # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
         config = config.model_copy(update={"ratio": 0.0})
-    return Plan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
+    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
 
 
 @click.command("mix", cls=Command)
-@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md has every key.")
+@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md lists every key.")
 @click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="A directory made by corpus build; several may follow.")
 @click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; several may follow. Replaces the recipe's.")
 @click.option("--base", help="Base model whose tokens are counted.")
-@click.option("--seed", type=click.IntRange(min=0), help="Decides the sample and the order.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the sample and of the order.")
 @click.option("--ratio", type=float, help="General tokens per task token; 0 for none.")
-@click.option("--general-tokens", type=int, help="General tokens as such, instead of a ratio.")
-@click.option("--task-tokens", type=int, help="At most this many task tokens, in whole documents; smaller budgets lie inside larger ones.")
+@click.option("--general-tokens", type=int, help="Number of general tokens, instead of a ratio.")
+@click.option("--task-tokens", type=int, help="At most this many task tokens, in whole documents; a larger budget contains what a smaller one has.")
 @click.option("--order", type=click.Choice(ORDERS), help="How task and general examples follow each other.  [default: shuffled]")
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix even when nothing changed.")
@@ -96,7 +96,7 @@ def mix(
     force: bool,
     out: Path,
 ) -> None:
-    """Anchor the training pairs of corpora and shuffle them through general examples."""
+    """Anchor the training pairs of corpora and shuffle them together with general examples."""
     flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
     plan = _plan(recipe, corpora, general, base, seed, flags)
     if report:

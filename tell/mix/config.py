@@ -1,4 +1,4 @@
-"""The `[mix]` table of a recipe, and the plan that it and the command line make together."""
+"""The `[mix]` table of a recipe, and the plan that is made from it and the command line."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class MixConfig(BaseModel):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Source:
+class GeneralSource:
     """A file of general examples. `share` is its part of the general tokens; None where all files are one pool."""
 
     path: Path
@@ -119,12 +119,12 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class MixPlan:
     """Everything that decides a mix."""
 
     pair: str
     corpora: tuple[Path, ...]
-    general: tuple[Source, ...]
+    general: tuple[GeneralSource, ...]
     base: Base
     anchor: Anchor
     config: MixConfig

@@ -1,4 +1,4 @@
-"""Counts on the way of a stream."""
+"""Counts the tokens of examples as they pass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tell.records import Example
 
 
 def counted(tokens: Tokens, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
-    """Each batch with the length of its examples as training will see them: BOS, prompt, opening, response, EOS.
+    """Yields each batch with the lengths of its examples in tokens, as training sees them: BOS, prompt, opening, response, EOS.
 
-    A batch is tokenised in a thread, which leaves Python free, while the next one is read.
+    A thread tokenises a batch, without holding Python's lock, while the next batch is read.
     """
     with ThreadPoolExecutor(1) as thread:
         before = None

@@ -1,6 +1,6 @@
-"""The general side of a mix: examples drawn from pools without replacement, until there are as many tokens as are wanted.
+"""Draws the general examples of a mix from pools without replacement, until the budget of tokens is reached.
 
-Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once for where its usable lines are, and then line by line as they are drawn.
+Reads JSONL files of {prompt, completion}, may be .gz. A pool is read once to find its usable lines, and then line by line as they are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from tell.errors import CorpusError
 from tell.files import iter_lines, line_text, parse
-from tell.mix.config import Plan, Source
+from tell.mix.config import GeneralSource, MixPlan
 from tell.mix.counting import counted
 from tell.mix.task_examples import counts
 from tell.model.anchor import general_prompt
@@ -37,8 +37,8 @@ def _usable(value: Any) -> str:
     return value.strip() if isinstance(value, str) and storable(value) else ""
 
 
-def _parsed(line: str, source: Source) -> tuple[str, str] | None:
-    """Prompt and completion of a line; None when it has not both."""
+def _parsed(line: str, source: GeneralSource) -> tuple[str, str] | None:
+    """Prompt and completion of a line; None when one of them is missing."""
     try:
         row = parse(line)
     except (ValueError, RecursionError):
@@ -47,13 +47,13 @@ def _parsed(line: str, source: Source) -> tuple[str, str] | None:
     return (prompt, completion) if prompt and completion else None
 
 
-class Pool:
+class GeneralPool:
     """The usable lines of one source: where the texts of each lie, and its number in the file.
 
     Raises CorpusError when the file cannot be read or no line is usable.
     """
 
-    def __init__(self, source: Source, aside: Path):
+    def __init__(self, source: GeneralSource, aside: Path):
         self.source, self.lines, self.used, self.tokens = source, 0, 0, 0
         self._starts, self._prompts, self._numbers = array("Q", [0]), array("I"), array("I")
         # The texts of usable lines are laid out beside the mix: a gzip file cannot be read from the middle, and one of the user's, mapped, would end the
@@ -78,7 +78,7 @@ class Pool:
         # Nobody else needs its name.
         aside.unlink()
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> GeneralPool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -104,21 +104,21 @@ def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
     return False
 
 
-class Drawn:
-    """What was drawn: numbers of spooled lines, in the order of the draw, and where each stands in the pools."""
+class DrawnExamples:
+    """The drawn examples: numbers of spooled lines in the order of the draw, and the place of each in the pools."""
 
     def __init__(self) -> None:
         self.lines, self.places, self.tokens = array("I"), array("Q"), 0
 
     def plain(self) -> array[int]:
-        """The same as the pools have them."""
+        """The drawn lines in the order of the pools."""
         return array("I", [line for _, line in sorted(zip(self.places, self.lines, strict=True))])
 
 
 class _Draw:
     """One draw from some of the pools together."""
 
-    def __init__(self, plan: Plan, pools: list[tuple[int, Pool]], seed: str):
+    def __init__(self, plan: MixPlan, pools: list[tuple[int, GeneralPool]], seed: str):
         self.plan, self.pools = plan, pools
         # (pool, line) as one number: the places of all lines in a row.
         self.firsts = [0]
@@ -139,7 +139,7 @@ class _Draw:
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, budget: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: Drawn, left_out: Counter[str]) -> int:
+    def until(self, budget: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
         """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
         if budget <= 0:
@@ -162,8 +162,8 @@ class _Draw:
         return have
 
 
-def parts_of(budget: int, sources: tuple[Source, ...]) -> list[int]:
-    """`budget` tokens by the sources' shares, which add up to it: largest remainders."""
+def parts_of(budget: int, sources: tuple[GeneralSource, ...]) -> list[int]:
+    """Divides `budget` tokens among the sources by their shares, by the method of largest remainders."""
     whole = sum(s.share or 0.0 for s in sources)
     exact = [budget * (s.share or 0.0) / whole for s in sources]
     parts = [math.floor(x) for x in exact]
@@ -172,7 +172,7 @@ def parts_of(budget: int, sources: tuple[Source, ...]) -> list[int]:
     return parts
 
 
-def _check_part(plan: Plan, pool: Pool, part: int, budget: int, tokens: Tokens) -> None:
+def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens: Tokens) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
     sample = [pool.example(i) for i in range(min(len(pool), FIRST))]
     mean = sum(tokens.lengths(sample)) / len(sample)
@@ -182,8 +182,8 @@ def _check_part(plan: Plan, pool: Pool, part: int, budget: int, tokens: Tokens) 
         raise CorpusError("this share rounds to no example", place=f"[[mix.sources]] {pool.source.label}", found=found, valid=valid)
 
 
-def _missing(plan: Plan, place: str, have: int, part: int, budget: int, left_out: Counter[str]) -> CorpusError:
-    """What is missing, and what could be had. Rounded down, so that what is offered can be had."""
+def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_out: Counter[str]) -> CorpusError:
+    """The error that says how many tokens are missing and how many there are, rounded down so that the offer holds."""
     config = plan.config
     if config.general_tokens is not None:
         thing, offered = "general data", f"general_tokens = {have * budget // part} at most"
@@ -196,12 +196,12 @@ def _missing(plan: Plan, place: str, have: int, part: int, budget: int, left_out
 
 
 def draw_general(
-    plan: Plan, tokens: Tokens, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
-) -> tuple[Drawn, list[dict[str, int]]]:
-    """Spool general examples worth `budget` tokens; each source's counts are those of mix.json. Raises CorpusError with what is missing."""
-    drawn = Drawn()
+    plan: MixPlan, tokens: Tokens, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
+) -> tuple[DrawnExamples, list[dict[str, int]]]:
+    """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
+    drawn = DrawnExamples()
     with ExitStack() as stack:
-        pools = [stack.enter_context(Pool(s, aside / f"pool-{i}")) for i, s in enumerate(plan.general)]
+        pools = [stack.enter_context(GeneralPool(s, aside / f"pool-{i}")) for i, s in enumerate(plan.general)]
         numbered = list(enumerate(pools))
         if any(s.share is not None for s in plan.general):
             for (i, pool), part in zip(numbered, parts_of(budget, plan.general), strict=True):

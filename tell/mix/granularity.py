@@ -18,7 +18,7 @@ CHUNK = 2048
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
+class SizedSegment:
     """One aligned segment that fits as an example of its own: the number of that example, and its tokens."""
 
     number: int
@@ -29,11 +29,11 @@ class Segment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Document:
+class AlignedDocument:
     """Segments in order. `whole` is false for what only stands in for a document, such as a block of ten unrelated lines."""
 
     index: int
-    segments: list[Segment]
+    segments: list[SizedSegment]
     whole: bool
 
     @property
@@ -42,20 +42,20 @@ class Document:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Unit:
+class JoinedSegments:
     """The segments of one example, and its tokens."""
 
-    segments: list[Segment]
+    segments: list[SizedSegment]
     tokens: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Use:
+class DocumentUse:
     """How a document is used: as which kind, in which examples, and how many of them had to be split to fit."""
 
-    document: Document
+    document: AlignedDocument
     kind: Kind
-    units: list[Unit]
+    units: list[JoinedSegments]
     split: int
 
     @property
@@ -67,25 +67,25 @@ class Use:
 Count = Callable[[list[tuple[str, str]]], list[int]]
 
 
-def parts(segments: list[Segment], n: int) -> list[list[Segment]]:
+def parts(segments: list[SizedSegment], n: int) -> list[list[SizedSegment]]:
     """`n` runs of consecutive segments, as equal in number as can be."""
     edges = [i * len(segments) // n for i in range(n + 1)]
     return [segments[a:b] for a, b in pairwise(edges)]
 
 
-def joined(segments: list[Segment]) -> tuple[str, str]:
+def joined(segments: list[SizedSegment]) -> tuple[str, str]:
     return JOIN.join(s.source for s in segments), JOIN.join(s.target for s in segments)
 
 
-def _groups(document: Document, kind: Kind, per: int) -> list[list[Segment]]:
+def _groups(document: AlignedDocument, kind: Kind, per: int) -> list[list[SizedSegment]]:
     if kind == "sentence":
         return [[s] for s in document.segments]
     return parts(document.segments, -(-len(document.segments) // per) if kind == "paragraph" else 1)
 
 
-def _fitted(uses: list[tuple[Document, Kind]], per: int, limit: int, count: Count) -> list[Use]:
+def _fitted(uses: list[tuple[AlignedDocument, Kind]], per: int, limit: int, count: Count) -> list[DocumentUse]:
     """The examples of documents used in these ways. Those over the limit are split in halves until they fit, as each segment alone does."""
-    units: list[list[Unit]] = [[] for _ in uses]
+    units: list[list[JoinedSegments]] = [[] for _ in uses]
     split = [0] * len(uses)
     todo = [(i, g, False) for i, (document, kind) in enumerate(uses) for g in _groups(document, kind, per)]
     while todo:
@@ -94,7 +94,7 @@ def _fitted(uses: list[tuple[Document, Kind]], per: int, limit: int, count: Coun
         for i, group, halved in todo:
             n = group[0].tokens if len(group) == 1 else next(lengths)
             if n <= limit:
-                units[i].append(Unit(group, n))
+                units[i].append(JoinedSegments(group, n))
             else:
                 split[i] += not halved
                 over += [(i, half, True) for half in parts(group, 2)]
@@ -102,11 +102,11 @@ def _fitted(uses: list[tuple[Document, Kind]], per: int, limit: int, count: Coun
     for document_units in units:
         # Halves are found later than what fitted at once.
         document_units.sort(key=lambda u: u.segments[0].number)
-    return [Use(d, k, u, s) for (d, k), u, s in zip(uses, units, split, strict=True)]
+    return [DocumentUse(d, k, u, s) for (d, k), u, s in zip(uses, units, split, strict=True)]
 
 
-def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    chunk: list[Document] = []
+def _chunks(documents: Iterable[AlignedDocument]) -> Iterator[list[AlignedDocument]]:
+    chunk: list[AlignedDocument] = []
     size = 0
     for d in documents:
         chunk.append(d)
@@ -118,13 +118,13 @@ def _chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield chunk
 
 
-def _distance(have: Mapping[Kind, int], use: Use, shares: Mapping[Kind, float]) -> float:
+def _distance(have: Mapping[Kind, int], use: DocumentUse, shares: Mapping[Kind, float]) -> float:
     """How far the tokens of each kind would be from their shares with this use."""
     total = sum(have.values()) + use.tokens
     return sum(abs(have[k] + (use.tokens if k == use.kind else 0) - shares.get(k, 0.0) * total) for k in KINDS)
 
 
-def assign(documents: Iterable[Document], shares: Mapping[Kind, float], per: int, limit: int, count: Count, budget: int | None) -> Iterator[Use]:
+def assign(documents: Iterable[AlignedDocument], shares: Mapping[Kind, float], per: int, limit: int, count: Count, budget: int | None) -> Iterator[DocumentUse]:
     """How each document is used, in the order given, up to the first that would go over the budget.
 
     Each is used in the way that brings the tokens so far nearest to the shares. What was decided for the first documents does not
@@ -134,7 +134,7 @@ def assign(documents: Iterable[Document], shares: Mapping[Kind, float], per: int
     for chunk in _chunks(documents):
         alone: tuple[Kind, ...] = ("sentence",)
         ways = [(d, k) for d in chunk for k in (shares if d.joinable else alone)]
-        options: dict[int, list[Use]] = {}
+        options: dict[int, list[DocumentUse]] = {}
         for use in _fitted(ways, per, limit, count):
             options.setdefault(use.document.index, []).append(use)
         for d in chunk:

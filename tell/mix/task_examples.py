@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from tell.corpus.directory import Corpus
 from tell.errors import CorpusError
-from tell.mix.config import Kind, Plan
+from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
-from tell.mix.granularity import Document, Segment, assign, joined
+from tell.mix.granularity import AlignedDocument, SizedSegment, assign, joined
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import Tokens
 from tell.records import Example, Pair
@@ -41,7 +41,7 @@ class NamedCorpus:
 
 
 @dataclasses.dataclass(slots=True)
-class Known:
+class ReservedTexts:
     """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away."""
 
     held: tuple[set[str], set[str]] = dataclasses.field(default_factory=lambda: (set(), set()))
@@ -49,7 +49,7 @@ class Known:
 
 
 @dataclasses.dataclass(slots=True)
-class Task:
+class TaskExamples:
     """The chosen examples, as numbers of spooled lines."""
 
     # By documents, in the order in which the corpora begin them.
@@ -64,7 +64,7 @@ class Task:
 
 
 @dataclasses.dataclass(slots=True)
-class _Read:
+class _SegmentExamples:
     """Every usable segment as an example of its own. The i-th is the i-th line of the spool, which was empty before."""
 
     tokens: array[int] = dataclasses.field(default_factory=lambda: array("I"))
@@ -75,8 +75,8 @@ class _Read:
     trained: list[int] = dataclasses.field(default_factory=list)
 
 
-def read_known(corpora: list[NamedCorpus]) -> Known:
-    known = Known()
+def read_known(corpora: list[NamedCorpus]) -> ReservedTexts:
+    known = ReservedTexts()
     for named in corpora:
         for p in named.corpus.pairs():
             for held, text in zip(known.held, (p.source, p.target), strict=True):
@@ -93,7 +93,7 @@ def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> 
 
 
 def _batches(
-    plan: Plan, corpora: list[NamedCorpus], known: Known, read: _Read, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
+    plan: MixPlan, corpora: list[NamedCorpus], known: ReservedTexts, read: _SegmentExamples, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
 ) -> Iterator[list[Example]]:
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
     seen: set[bytes] = set()
@@ -125,8 +125,8 @@ def _batches(
         yield ready()
 
 
-def _read(plan: Plan, tokens: Tokens, corpora: list[NamedCorpus], known: Known, spool: Spool, left_out: Counter[str]) -> _Read:
-    read = _Read()
+def _read(plan: MixPlan, tokens: Tokens, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
+    read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
     for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out)):
@@ -149,7 +149,7 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: Plan, tokens: Tokens, corpora: list[NamedCorpus], known: Known, spool: Spool, left_out: Counter[str]) -> Task:
+def read_task(plan: MixPlan, tokens: Tokens, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
     read = _read(plan, tokens, corpora, known, spool, left_out)
     if not read.tokens:
@@ -163,18 +163,18 @@ def read_task(plan: Plan, tokens: Tokens, corpora: list[NamedCorpus], known: Kno
     return task
 
 
-def _hash_order(plan: Plan, read: _Read) -> list[int]:
+def _hash_order(plan: MixPlan, read: _SegmentExamples) -> list[int]:
     """The documents in an order that the seed and their names decide: budgets are prefixes of it, and so they nest."""
     names = list(read.names)
     return sorted(range(len(names)), key=lambda d: hashlib.sha256(f"{plan.seed}\n{names[d]}".encode()).hexdigest())
 
 
-def _too_small(plan: Plan, least: int) -> CorpusError:
+def _too_small(plan: MixPlan, least: int) -> CorpusError:
     found = str(plan.config.task_tokens)
     return CorpusError("the budget is smaller than the first document", place="[mix] task_tokens", found=found, valid=f"at least {least}")
 
 
-def _by_sentence(plan: Plan, read: _Read) -> Task:
+def _by_sentence(plan: MixPlan, read: _SegmentExamples) -> TaskExamples:
     budget = plan.config.task_tokens
     sizes = array("Q", bytes(8 * len(read.names)))
     for d, n in zip(read.documents, read.tokens, strict=True):
@@ -199,10 +199,10 @@ def _by_sentence(plan: Plan, read: _Read) -> Task:
     grouped = array("I", sorted(plain, key=lambda i: read.documents[i]))
     total = sum(c["tokens"] for c in corpora)
     used = Counter(examples=len(plain), tokens=total, documents=sum(chosen), segments=len(plain))
-    return Task(grouped, plain, total, corpora, {"sentence": used})
+    return TaskExamples(grouped, plain, total, corpora, {"sentence": used})
 
 
-def _documents(plan: Plan, read: _Read, spool: Spool) -> Iterator[Document]:
+def _documents(plan: MixPlan, read: _SegmentExamples, spool: Spool) -> Iterator[AlignedDocument]:
     """The documents in hash order, each read back from the spool when its turn comes."""
     members: list[list[int]] = [[] for _ in read.names]
     for i, d in enumerate(read.documents):
@@ -214,11 +214,11 @@ def _documents(plan: Plan, read: _Read, spool: Spool) -> Iterator[Document]:
         for i in members[d]:
             row = json.loads(spool.read(i))
             source = row["prompt"][before : len(row["prompt"]) - (around - before)]
-            segments.append(Segment(i, read.numbers[i], source, row["response"], read.tokens[i]))
-        yield Document(d, segments, whole[d])
+            segments.append(SizedSegment(i, read.numbers[i], source, row["response"], read.tokens[i]))
+        yield AlignedDocument(d, segments, whole[d])
 
 
-def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Task:
+def _by_granularity(plan: MixPlan, tokens: Tokens, read: _SegmentExamples, spool: Spool) -> TaskExamples:
     config, names, place = plan.config, list(read.names), "[mix] granularity"
     shares = config.shares()
     sizes = Counter(read.documents)
@@ -259,4 +259,4 @@ def _by_granularity(plan: Plan, tokens: Tokens, read: _Read, spool: Spool) -> Ta
     examples.sort()
     plain = array("I", [line for _, _, line in examples])
     examples.sort(key=lambda m: m[1])
-    return Task(array("I", [line for _, _, line in examples]), plain, total, corpora, kinds)
+    return TaskExamples(array("I", [line for _, _, line in examples]), plain, total, corpora, kinds)

@@ -85,10 +85,10 @@ class Anchor(BaseModel):
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Adapters are named by the hash of their card: those made before there was chat keep their names.
-        fields: dict[str, Any] = handler(self)
+        found: dict[str, Any] = handler(self)
         if self.chat is None:
-            fields.pop("chat", None)
-        return fields
+            found.pop("chat", None)
+        return found
 
     def prompt(self, source: str) -> str:
         """The prompt's text for one source segment, up to where the response begins."""

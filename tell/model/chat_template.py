@@ -34,12 +34,12 @@ class Turns(BaseModel):
 def _settings(base: Base) -> dict[str, Any]:
     path = base.path / "tokenizer_config.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
         raise BaseModelError("the tokenizer's settings cannot be read", place=str(path), found=str(e)) from None
-    return settings if isinstance(settings, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def template_of(base: Base) -> str | None:
@@ -51,21 +51,21 @@ def template_of(base: Base) -> str | None:
         pass
     except (OSError, UnicodeDecodeError) as e:
         raise BaseModelError("the chat template cannot be read", place=str(path), found=str(e)) from None
-    template = _settings(base).get("chat_template")
-    if isinstance(template, list):
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+    found = _settings(base).get("chat_template")
+    if isinstance(found, list):
+        named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
 
 
 def _special(settings: dict[str, Any]) -> dict[str, str]:
     """bos_token, eos_token and the like, which templates write by name."""
-    tokens = {}
+    out = {}
     for name, value in settings.items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):
-            tokens[name] = text
-    return tokens
+            out[name] = text
+    return out
 
 
 def _refuse(message: str) -> None:
@@ -100,7 +100,7 @@ def turns_of(base: Base) -> Turns:
     if template is None:
         raise BaseModelError("this base has no chat template", place=str(base.path), found=base.id, valid=_NEEDED)
     names = _special(_settings(base))
-    turns = []
+    found = []
     for prompt, response in _MARKS:
         try:
             before, after = _around(_render(template, names, prompt, None), prompt)
@@ -108,10 +108,10 @@ def turns_of(base: Base) -> Turns:
         except Exception as e:  # a template is a program: it may raise anything
             why = f"{type(e).__name__}: {e}"
             raise BaseModelError("the chat template of this base cannot be used", place=str(base.path), found=why, valid=_NEEDED) from None
-        turns.append(Turns(before=before, after=after, end=end))
-    if turns[0] != turns[1]:
+        found.append(Turns(before=before, after=after, end=end))
+    if found[0] != found[1]:
         raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
-    return turns[0]
+    return found[0]
 
 
 def choose_turns(base: Base, chat: Literal["auto"] | bool) -> Turns | None:

@@ -64,19 +64,19 @@ def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
     # A base without BOS begins with what ends its texts.
     start = tokens.bos or tokens.eos_ids[:1]
     most = min(MOST, base.context - 1)
-    ids = [text_ids[:most] for text_ids in tokens.encode_batch(_spread(texts, TEXTS))]
-    ids = [text_ids for text_ids in ids if text_ids]
+    ids = [found[:most] for found in tokens.encode_batch(_spread(texts, TEXTS))]
+    ids = [found for found in ids if found]
     # Of a text that was cut, only the bytes of its tokens count.
-    size = sum(len(tokens.decode(text_ids).encode()) for text_ids in ids)
-    return sum(_nats(base, [start + text_ids for text_ids in ids])) / math.log(2) / max(1, size)
+    size = sum(len(tokens.decode(found).encode()) for found in ids)
+    return sum(_nats(base, [start + found for found in ids])) / math.log(2) / max(1, size)
 
 
 def counted(base: Base, texts: Sequence[str]) -> dict[str, Any]:
     """Tokens per word (what white space parts) and per character."""
-    sample = _spread(texts, COUNTED)
-    pieces = sum(map(len, Tokens(base).encode_batch(sample)))
-    words, characters = sum(len(t.split()) for t in sample), sum(map(len, sample))
-    return {"segments": len(sample), "tokens_per_word": round(pieces / max(1, words), 3), "tokens_per_character": round(pieces / max(1, characters), 3)}
+    some = _spread(texts, COUNTED)
+    pieces = sum(map(len, Tokens(base).encode_batch(some)))
+    words, characters = sum(len(t.split()) for t in some), sum(map(len, some))
+    return {"segments": len(some), "tokens_per_word": round(pieces / max(1, words), 3), "tokens_per_character": round(pieces / max(1, characters), 3)}
 
 
 def advice(language: Language, ratio: float) -> str | None:
@@ -85,8 +85,8 @@ def advice(language: Language, ratio: float) -> str | None:
         return None
     times = f"it is {ratio:.1f} times as surprised by it as by English, per byte"
     if ratio < BARELY:
-        remedy = "A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
-        return f"This base knows {language.name} a little: {times}. {remedy}"
+        more = "A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
+        return f"This base knows {language.name} a little: {times}. {more}"
     return (
         f"This base barely knows {language.name}: {times}. Expect poor translations into it whatever the number of pairs. "
         "Try a base that was trained on it, or on languages near it; translating from it needs less than translating into it."
@@ -97,9 +97,9 @@ def knows(base: Base, pair: LanguagePair, source: Sequence[str], target: Sequenc
     """What the report says of the base: a row for each language (and one for English, where the pair has none), and sentences for whom it concerns."""
     measured = installed("torch") and installed("transformers")
     english = [texts for language, texts in ((pair.source, source), (pair.target, target)) if language.tag.partition("-")[0] == "en"]
-    sides = [(pair.source, source), (pair.target, target)]
+    asked = [(pair.source, source), (pair.target, target)]
     rows: list[dict[str, Any]] = []
-    for language, texts in sides:
+    for language, texts in asked:
         bits = round(bits_per_byte(base, texts), 3) if measured else None
         rows.append({"language": language.tag, "name": language.name, **counted(base, texts), "bits_per_byte": bits})
     said = []
@@ -108,8 +108,8 @@ def knows(base: Base, pair: LanguagePair, source: Sequence[str], target: Sequenc
         least = by_tag["en"] if english else bits_per_byte(base, ENGLISH)
         if not english:
             rows.append({"language": "en", "name": "English, to compare with", **counted(base, ENGLISH), "bits_per_byte": round(least, 3)})
-        advices = [advice(language, row["bits_per_byte"] / least) for (language, _), row in zip(sides, rows, strict=False) if least]
-        said = [line for line in advices if line]
+        found = [advice(language, row["bits_per_byte"] / least) for (language, _), row in zip(asked, rows, strict=False) if least]
+        said = [line for line in found if line]
     else:
         said = ['Bits per byte are not measured without torch: pip install "tellmt[train]".']
     return {"id": base.id, "revision": base.revision, "languages": rows, "said": said}

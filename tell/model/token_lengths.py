@@ -65,11 +65,11 @@ class Lengths:
             self._first, self._inner = {"": 0}, {}
         parted = [self._lines(t) for t in texts]
         self._learn(line for lines in parted for line in lines)
-        lengths = [self._sum(lines) for lines in parted]
-        whole = [i for i, n in enumerate(lengths) if n is None]
+        found = [self._sum(lines) for lines in parted]
+        whole = [i for i, n in enumerate(found) if n is None]
         for i, n in zip(whole, self._whole([texts[i] for i in whole]), strict=True):
-            lengths[i] = n
-        return [n or 0 for n in lengths]
+            found[i] = n
+        return [n or 0 for n in found]
 
     def _lines(self, text: str) -> list[list[str]]:
         """Words by line. Where line breaks part words, a run of them stands as a line of one word. No lines for a text that does not part so."""

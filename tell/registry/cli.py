@@ -17,7 +17,7 @@ WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
 @click.group(cls=Group)
 def registry() -> None:
-    """List published adapters; promote, roll back and pin; carry them from one registry to another."""
+    """List published adapters; promote, roll back and pin them; copy them from one registry to another."""
 
 
 def _reason(why: str) -> str:
@@ -34,9 +34,9 @@ def _chrf(scores: dict[str, Any]) -> str:
 @registry.command("list", cls=Command)
 @NO_SHIPPED
 def list_adapters(no_shipped: bool) -> None:
-    """The adapters, and which of them answer for their pairs.
+    """List the adapters, and say which of them answer for their pairs.
 
-    Those that came with tellmt are not in the registry: each is in use while its pair has no live version here.
+    Adapters that came with tellmt are not in the registry: each is in use while its pair has no live version here.
     """
     from tell.registry.registry import Registry
 
@@ -130,7 +130,7 @@ def promote(pair: str, id: str, why: str) -> None:
 @WHY
 @NO_SHIPPED
 def rollback(pair: str, why: str, no_shipped: bool) -> None:
-    """Make the previous adapter of PAIR live again, or where there is none, the one that came with tellmt."""
+    """Make the previous adapter of PAIR live again. Where there is none, the adapter that came with tellmt answers."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
@@ -145,7 +145,7 @@ def rollback(pair: str, why: str, no_shipped: bool) -> None:
 @click.argument("pair")
 @WHY
 def withdraw(pair: str, why: str) -> None:
-    """Take PAIR off the services: no adapter of the registry is live for it. `rollback` brings the last one back."""
+    """Stop serving PAIR: no adapter of the registry is live for it. `rollback` makes the last one live again."""
     from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
@@ -172,7 +172,7 @@ def _pin(pair: str, on: bool, why: str) -> None:
 @click.argument("pair")
 @WHY
 def pin(pair: str, why: str) -> None:
-    """Keep PAIR loaded in every service that follows this registry, when there are more pairs than room."""
+    """Keep PAIR loaded in every service that follows this registry, even when there are more pairs than fit."""
     _pin(pair, True, why)
 
 
@@ -180,18 +180,18 @@ def pin(pair: str, why: str) -> None:
 @click.argument("pair")
 @WHY
 def unpin(pair: str, why: str) -> None:
-    """Let PAIR be unloaded again when its room is wanted."""
+    """Allow services to unload PAIR again when another pair needs its place."""
     _pin(pair, False, why)
 
 
 @registry.command("prune", cls=Command)
-@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep what was added or live in so many days.")
-@click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep so many of the newest adapters of each pair.")
+@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep adapters added or live within so many days.")
+@click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep this many of the newest adapters of each pair.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def prune(keep_days: float, keep: int, dry_run: bool) -> None:
     """Remove the adapters that nobody uses.
 
-    What an alias of any pair names stays, and so does what was added or live within the last hour, whatever the options say.
+    Adapters that an alias of any pair names stay. So do adapters that were added or live within the last hour, whatever the options say.
     """
     from tell.registry.registry import Registry
 
@@ -226,9 +226,9 @@ def export(id: str, output: Path) -> None:
 
 @registry.command("import", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter has this id, or one that begins so.")
+@click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter's id is this one or begins with it.")
 def import_adapter(file: Path, expected: str | None) -> None:
-    """Add the adapter that `tellmt registry export` wrote to FILE. Nothing goes live by it."""
+    """Add the adapter that `tellmt registry export` wrote to FILE. This makes no adapter live."""
     from tell.adapter.archive import open_bundle
     from tell.registry.registry import Registry
 
@@ -248,7 +248,7 @@ def import_adapter(file: Path, expected: str | None) -> None:
 @registry.command("log", cls=Command)
 @click.option("--pair", help="Only the changes of this pair.")
 def log(pair: str | None) -> None:
-    """Who changed what, and why; the oldest first."""
+    """Show who changed what, and why; the oldest change first."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 

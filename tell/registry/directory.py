@@ -25,13 +25,13 @@ from tell.errors import RegistryError
 from tell.files import atomic_dir, write_json
 from tell.languages import LanguagePair
 from tell.paths import writable
-from tell.registry.store import Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
+from tell.registry.store import Entry, PairState, Stamp, Step, StoredAdapter, Unused, changed, is_id, parse_state, pruned, signed, unknown
 
 # Seconds after which what a killed writer left aside is removed.
 LEFTOVER = 86400.0
 
 
-class Directory:
+class DirectoryStore:
     """Implements `tell.registry.store.Store`."""
 
     interval = 0.5
@@ -143,13 +143,13 @@ class Directory:
                     fill(aside)
                 self._append(signed(entry))
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredAdapter]:
         held = {}
         for id in filter(is_id, self.ids()):
             files = [p.lstat() for p in (self.home / "adapters" / id).glob("*")]
             card = self.home / "adapters" / id / CARD
             newest = (card if os.path.lexists(card) else self.home / "adapters" / id).lstat().st_mtime
-            held[id] = Held(newest, sum(f.st_size for f in files))
+            held[id] = StoredAdapter(newest, sum(f.st_size for f in files))
         return held
 
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:

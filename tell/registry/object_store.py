@@ -32,7 +32,7 @@ from tell.files import fsync_dir, sha256_bytes
 from tell.languages import LanguagePair
 from tell.paths import cache_dir, writable
 from tell.registry.fsspec_client import ObjectStore
-from tell.registry.store import MEANWHILE, Entry, Held, PairState, Stamp, Step, Unused, changed, is_id, parse_state, pruned, signed, unknown
+from tell.registry.store import MEANWHILE, Entry, PairState, Stamp, Step, StoredAdapter, Unused, changed, is_id, parse_state, pruned, signed, unknown
 
 _NOTE = re.compile(r"[0-9]{20}-[0-9a-f]{16}\.json")
 LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
@@ -44,7 +44,7 @@ def _generation(name: str) -> int | None:
     return int(stem) if stem != name and len(stem) == 10 and stem.isascii() and stem.isdecimal() else None
 
 
-class Remote:
+class RemoteStore:
     """Implements `tell.registry.store.Store`."""
 
     def __init__(self, url: str):
@@ -208,7 +208,7 @@ class Remote:
             self.objects.send(self.home / "adapters" / id / name, "adapters", id, name)
         self._note(signed(entry))
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, StoredAdapter]:
         sizes: dict[str, int] = {}
         whole = []
         for path, size in self.objects.listing("adapters").items():
@@ -217,7 +217,7 @@ class Remote:
             if name == CARD and is_id(id):
                 whole.append(id)
         # Where a store does not tell the time, an adapter is as new as can be, and stays.
-        return {id: Held(self.objects.modified("adapters", id, CARD) or time.time(), sizes[id]) for id in whole}
+        return {id: StoredAdapter(self.objects.modified("adapters", id, CARD) or time.time(), sizes[id]) for id in whole}
 
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:
         """Card first, so that it is gone in one step; then the states are read again, and a card that one of them names by now is put back."""

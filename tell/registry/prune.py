@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 
-from tell.registry.store import Entry, Held, PairState, Unused
+from tell.registry.store import Entry, PairState, StoredAdapter, Unused
 
 # Seconds. A service may still be answering requests with what was live a moment ago, and somebody may be about to promote what was just added.
 NEVER_YOUNGER = 3600.0
@@ -18,7 +18,7 @@ def _when(entry: Entry) -> float | None:
         return None
 
 
-def unused(held: Mapping[str, Held], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float) -> list[Unused]:
+def unused(held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float) -> list[Unused]:
     """Those that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
     within `seconds`, or within the last hour if that is longer. The longest idle first.
 

@@ -15,7 +15,7 @@ from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, 
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.paths import registry_dir, writable
-from tell.registry.directory import Directory
+from tell.registry.directory import DirectoryStore
 from tell.registry.prune import unused
 from tell.registry.store import MEANWHILE, Entry, Stamp, Store, Unused
 from tell.registry.store import PairState as PairState
@@ -26,11 +26,11 @@ def _store(where: Path | str | None) -> Store:
     place = where if where is not None else os.environ.get("TELLMT_REGISTRY") or registry_dir()
     if isinstance(place, str) and "://" in place:
         if not place.startswith("file://"):
-            from tell.registry.object_store import Remote
+            from tell.registry.object_store import RemoteStore
 
-            return Remote(place)
+            return RemoteStore(place)
         place = unquote(urlsplit(place).path)
-    return Directory(Path(place).expanduser().absolute())
+    return DirectoryStore(Path(place).expanduser().absolute())
 
 
 class Registry:

@@ -57,7 +57,7 @@ Step = Callable[[PairState], tuple[PairState, Entry] | None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class StoredAdapter:
     """An adapter in the store: since when (seconds since 1970) and its bytes."""
 
     since: float
@@ -108,7 +108,7 @@ class Store(Protocol):
     def add(self, id: str, fill: Callable[[Path], None], entry: Entry) -> None:
         """The adapter that `fill` writes into an empty directory, under `id`, and the entry; nothing when it is there already."""
 
-    def held(self) -> dict[str, Held]: ...
+    def held(self) -> dict[str, StoredAdapter]: ...
 
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:
         """Remove what `choose` says, and log it."""

@@ -15,7 +15,7 @@ from tell.extras import need
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.select.pool import Kind
-from tell.select.selection import METHODS, Method, Plan, Wanted, check_out, intact, open_inputs, select_key
+from tell.select.selection import METHODS, Amount, Method, SelectionPlan, check_out, intact, open_inputs, select_key
 from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
@@ -39,23 +39,23 @@ def _only(options: dict[str, Any], what: str) -> str:
 @click.command("select", cls=Command)
 @click.option("--general", cls=Many, type=_PATH, help="The pool is general examples: JSONL of {prompt, completion}, may be .gz; several may follow.")
 @click.option("--corpus", cls=Many, type=_PATH, help="The pool is the training pairs of corpora made by corpus build; several may follow.")
-@click.option("--text", type=_PATH, help="The pool is the lines of a text, to choose which of them to have translated.")
-@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; writes selected.xlsx and selected.xlf for a translator too.")
+@click.option("--text", type=_PATH, help="The pool is the lines of a text; the chosen ones are to be translated.")
+@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; also writes selected.xlsx and selected.xlf for a translator.")
 @click.option("-k", "k", type=click.IntRange(min=1), help="How many items to choose.")
 @click.option("--percent", help="How many, as a percentage of the pool.")
-@click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens of the base, anchors not counted.")
+@click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens by the base's tokenizer, without anchors.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
     default="ltd",
     show_default=True,
-    help="ltd: cluster centres, then always the item farthest from all chosen; centres: only the nearest to the centres; random: by seed.",
+    help="ltd: the items nearest to cluster centres, then always the item farthest from all chosen ones; centres: only the first of these; random: by seed.",
 )
 @click.option("--clusters", type=click.IntRange(min=1), help="Clusters of K-Means.  [default: the square root of half the pool, at most -k]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the clusters, and the random choice.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the clusters and of the random choice.")
 @click.option("--base", default=DEFAULT_BASE, show_default=True, help="Base model that embeds the items and counts their tokens.")
-@click.option("--field", type=click.Choice(["prompt", "both"]), default="both", show_default=True, help="What of a general example is embedded.")
-@click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="What of a pair is embedded.")
+@click.option("--field", type=click.Choice(["prompt", "both"]), default="both", show_default=True, help="Which part of a general example is embedded.")
+@click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="Which side of a pair is embedded.")
 @click.option("--force", is_flag=True, help="Select even when nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="The directory of the selection.")
 def select(
@@ -75,10 +75,10 @@ def select(
     force: bool,
     out: Path,
 ) -> None:
-    """Choose the part of a pool that is worth training on, or worth having translated.
+    """Choose the part of a pool that is most useful to train on, or to have translated.
 
     The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool
-    takes seconds. For the same seed, method and --clusters, a smaller choice is the beginning of a larger one.
+    takes seconds. With the same seed, method and --clusters, a smaller selection is the beginning of a larger one.
     """
     pools = {"--general": general, "--corpus": corpus, "--text": text}
     which = _only(pools, "what is chosen from")
@@ -94,10 +94,10 @@ def select(
     if pair is not None and which != "--text":
         raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
     bare = method == "random" and tokens is None
-    plan = Plan(
+    plan = SelectionPlan(
         kind,
         paths,
-        Wanted(k, _percent(percent), tokens),
+        Amount(k, _percent(percent), tokens),
         method,
         clusters,
         seed,

@@ -27,7 +27,7 @@ Side = Literal["source", "target", "both"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Item:
+class PoolItem:
     """One thing that can be chosen. `parts` is what is embedded, encoded part by part as in training; `example` is what it costs."""
 
     id: str
@@ -47,9 +47,9 @@ class LoadedCorpus:
 
 
 @dataclasses.dataclass(slots=True)
-class Pool:
+class SelectionPool:
     kind: Kind
-    items: list[Item]
+    items: list[PoolItem]
     left_out: Counter[str]
     corpora: list[LoadedCorpus] = dataclasses.field(default_factory=list)
 
@@ -85,9 +85,9 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) and storable(value) else ""
 
 
-def general_pool(paths: tuple[Path, ...], field: Field) -> Pool:
+def general_pool(paths: tuple[Path, ...], field: Field) -> SelectionPool:
     """The general examples of all files; of equal ones the first. Raises CorpusError for a file with no usable line."""
-    items: list[Item] = []
+    items: list[PoolItem] = []
     left_out: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
     for path, label in zip(paths, labels(paths), strict=True):
@@ -110,18 +110,18 @@ def general_pool(paths: tuple[Path, ...], field: Field) -> Pool:
             name = f"general:{label}:{number}"
             example = Example(name, "general", general_prompt(prompt), "", completion)
             parts = (example.prompt, completion) if field == "both" else (prompt,)
-            items.append(Item(name, parts, example, {"prompt": prompt, "completion": completion}))
+            items.append(PoolItem(name, parts, example, {"prompt": prompt, "completion": completion}))
         if not usable:
             raise CorpusError("no usable line", place=str(path), found=f"{len(lines)} lines", valid='JSONL of {"prompt": TEXT, "completion": TEXT}')
-    return Pool("general", items, left_out)
+    return SelectionPool("general", items, left_out)
 
 
-def corpus_pool(corpora: list[Corpus], embedded: Side) -> Pool:
+def corpus_pool(corpora: list[Corpus], embedded: Side) -> SelectionPool:
     """The training pairs of all corpora, less those that `tellmt mix` would leave out: repeats, and what another corpus holds as dev or test."""
     loaded = [LoadedCorpus(corpus, name, list(corpus.pairs())) for corpus, name in zip(corpora, corpus_names(corpora), strict=True)]
     outside = [p for c in loaded for p in c.pairs if p.split != "train"]
     held = [{normalised(getattr(p, side)) for p in outside} - {""} for side in ("source", "target")]
-    items: list[Item] = []
+    items: list[PoolItem] = []
     left_out: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
     for corpus in loaded:
@@ -137,15 +137,15 @@ def corpus_pool(corpora: list[Corpus], embedded: Side) -> Pool:
                 parts = {"source": (p.source,), "target": (p.target,), "both": (p.source + SEPARATOR, p.target)}[embedded]
                 example = Example(name, "task", p.source + SEPARATOR, "", p.target)
                 row = {"source": p.source, "target": p.target, "doc": p.doc, "line": p.line, "corpus": corpus.name}
-                items.append(Item(name, parts, example, row, p))
+                items.append(PoolItem(name, parts, example, row, p))
             seen.add((p.source, p.target))
-    return Pool("corpus", items, left_out, loaded)
+    return SelectionPool("corpus", items, left_out, loaded)
 
 
-def text_pool(path: Path) -> Pool:
+def text_pool(path: Path) -> SelectionPool:
     """The lines worth translating; of lines that differ in case and punctuation only, the first. Raises CorpusError when there is none."""
     lines = read_lines(path)
-    items: list[Item] = []
+    items: list[PoolItem] = []
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):
@@ -159,7 +159,7 @@ def text_pool(path: Path) -> Pool:
             left_out[reason] += 1
             continue
         seen.add(letters)
-        items.append(Item(f"text:{number}", (text,), Example(f"text:{number}", "task", text, "", ""), {"text": text, "line": number}))
+        items.append(PoolItem(f"text:{number}", (text,), Example(f"text:{number}", "task", text, "", ""), {"text": text, "line": number}))
     if not items:
         raise CorpusError("no usable line", place=spelled(str(path)), found=f"{len(lines)} lines", valid="a sentence a line")
-    return Pool("text", items, left_out)
+    return SelectionPool("text", items, left_out)

@@ -28,7 +28,20 @@ from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write
 from tell.languages import LanguagePair
 from tell.model.base import Base
 from tell.model.tokenizer import Tokens
-from tell.select.pool import Field, Item, Kind, LoadedCorpus, Pool, Side, check_files, corpus_names, corpus_pool, general_pool, open_corpora, text_pool
+from tell.select.pool import (
+    Field,
+    Kind,
+    LoadedCorpus,
+    PoolItem,
+    SelectionPool,
+    Side,
+    check_files,
+    corpus_names,
+    corpus_pool,
+    general_pool,
+    open_corpora,
+    text_pool,
+)
 from tell.text.normalise import spelled
 
 FORMAT = 1
@@ -40,7 +53,7 @@ BATCH = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class Amount:
     """How much is chosen: one of a number of items, a percentage of the pool's items, and tokens."""
 
     k: int | None = None
@@ -49,12 +62,12 @@ class Wanted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class SelectionPlan:
     """Everything that decides a selection. `base` is None where neither embeddings nor tokens are needed, `pair` where nothing is to be translated."""
 
     kind: Kind
     inputs: tuple[Path, ...]
-    wanted: Wanted
+    wanted: Amount
     method: Method
     clusters: int | None
     seed: int
@@ -65,7 +78,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Inputs:
+class SelectionInputs:
     """What a selection reads, each opened and hashed once: the name and the SHA-256 of every input. `corpora` is empty where files are read."""
 
     names: list[str]
@@ -73,16 +86,16 @@ class Inputs:
     corpora: list[Corpus]
 
 
-def open_inputs(plan: Plan) -> Inputs:
+def open_inputs(plan: SelectionPlan) -> SelectionInputs:
     """Raises CorpusError when an input is missing or given twice, and when a corpus is of another pair or was altered."""
     if plan.kind == "corpus":
         corpora = open_corpora(plan.inputs)
-        return Inputs(corpus_names(corpora), [c.pairs_sha256 for c in corpora], corpora)
+        return SelectionInputs(corpus_names(corpora), [c.pairs_sha256 for c in corpora], corpora)
     check_files(plan.inputs, f"--{plan.kind}")
-    return Inputs(labels(plan.inputs), [sha256_file(p) for p in plan.inputs], [])
+    return SelectionInputs(labels(plan.inputs), [sha256_file(p) for p in plan.inputs], [])
 
 
-def select_key(plan: Plan, inputs: Inputs) -> str:
+def select_key(plan: SelectionPlan, inputs: SelectionInputs) -> str:
     """The hash of everything that decides a selection."""
     embedded = {"general": plan.field, "corpus": plan.side, "text": ""}[plan.kind]
     return key_of(
@@ -116,7 +129,7 @@ def intact(out: Path, key: str) -> dict[str, Any] | None:
     return selection if whole else None
 
 
-def check_out(out: Path, plan: Plan) -> None:
+def check_out(out: Path, plan: SelectionPlan) -> None:
     """Raises CorpusError when what is at `out` would be lost: the pool itself, or anything that a selection did not write."""
     check_replaceable(out, FILES)
     if out.exists() and (out / "corpus.json").exists() and not (out / "select.json").exists():
@@ -126,7 +139,7 @@ def check_out(out: Path, plan: Plan) -> None:
             raise CorpusError("the pool lies in this directory, which would be replaced", place=str(out), found=str(path), valid="a new directory for -o")
 
 
-def _pool(plan: Plan, inputs: Inputs) -> Pool:
+def _pool(plan: SelectionPlan, inputs: SelectionInputs) -> SelectionPool:
     if plan.kind == "general":
         pool = general_pool(plan.inputs, plan.field)
     elif plan.kind == "corpus":
@@ -139,7 +152,7 @@ def _pool(plan: Plan, inputs: Inputs) -> Pool:
     return pool
 
 
-def _count(plan: Plan, pool: Pool) -> int | None:
+def _count(plan: SelectionPlan, pool: SelectionPool) -> int | None:
     """How many items are asked for; None when tokens decide. Raises CorpusError for more than there are, RecipeError for none."""
     n, k, percent = len(pool.items), plan.wanted.k, plan.wanted.percent
     if percent is not None:
@@ -156,7 +169,7 @@ def _count(plan: Plan, pool: Pool) -> int | None:
     return k
 
 
-def _lengths(base: Base, pool: Pool) -> list[int]:
+def _lengths(base: Base, pool: SelectionPool) -> list[int]:
     """Tokens of each item as a task or general example without an anchor: BOS, both texts, EOS; of a text, those of its line with BOS."""
     tokens = Tokens(base)
     if pool.kind == "text":
@@ -185,7 +198,7 @@ def _take(order: Iterable[int], k: int | None, budget: int | None, lengths: list
     return chosen
 
 
-def _ordered(plan: Plan, x: Any, clusters: int) -> tuple[Iterator[int], Any]:
+def _ordered(plan: SelectionPlan, x: Any, clusters: int) -> tuple[Iterator[int], Any]:
     """The method's order of the whole pool, and its clusters."""
     from tell.select.coreset import Cover, centre_order, cluster, greedy_order
 
@@ -215,7 +228,7 @@ class _Choice:
     embedding: dict[str, Any] | None = None
 
 
-def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) -> _Choice:
+def _choose(plan: SelectionPlan, pool: SelectionPool, k: int | None, lengths: list[int] | None) -> _Choice:
     from tell.select.coreset import Cover, default_clusters, one_thread, random_order
 
     n, budget = len(pool.items), plan.wanted.tokens
@@ -243,7 +256,7 @@ def _choose(plan: Plan, pool: Pool, k: int | None, lengths: list[int] | None) ->
     return _Choice(chosen, clustering, clusters, cover.radius(), {"base": {"id": plan.base.id, "revision": plan.base.revision}, **embedding})
 
 
-def _rows(pool: Pool, choice: _Choice, lengths: list[int] | None) -> Iterator[dict[str, Any]]:
+def _rows(pool: SelectionPool, choice: _Choice, lengths: list[int] | None) -> Iterator[dict[str, Any]]:
     for rank, i in enumerate(choice.items, 1):
         item = pool.items[i]
         of = choice.clusters
@@ -268,7 +281,7 @@ def _summary(choice: _Choice) -> dict[str, Any] | None:
     }
 
 
-def select(plan: Plan, inputs: Inputs, out: Path) -> dict[str, Any]:
+def select(plan: SelectionPlan, inputs: SelectionInputs, out: Path) -> dict[str, Any]:
     """Make the selection at `out` and return its select.json. Raises CorpusError or RecipeError, and then leaves `out` as it was."""
     check_out(out, plan)
     key = select_key(plan, inputs)
@@ -314,7 +327,7 @@ def select(plan: Plan, inputs: Inputs, out: Path) -> dict[str, Any]:
     return report
 
 
-def _write_corpus(aside: Path, key: str, corpora: list[LoadedCorpus], picked: list[Item], pool: Pool) -> None:
+def _write_corpus(aside: Path, key: str, corpora: list[LoadedCorpus], picked: list[PoolItem], pool: SelectionPool) -> None:
     """A corpus whose train split is the chosen pairs; the dev and test pairs stay, so that leak checks still see them."""
     several = len(corpora) > 1
     chosen = {i.id for i in picked}

@@ -65,8 +65,10 @@ def _places() -> dict[str, list[int]]:
 
 
 def standing(text: str, expected: str | None) -> tuple[str | None, float, float]:
-    """(likeliest label, its likelihood, that of the label `expected`), as `scores` gives them in three halves of the time. (None, 0, 0) for a text without
-    words."""
+    """(likeliest label, its likelihood, that of the label `expected`) as `scores` gives them; this takes two thirds of the time that `scores` takes.
+
+    (None, 0, 0) for a text without words.
+    """
     words = bare(text[:_ENOUGH])
     if not any(map(str.isalpha, words)):
         return None, 0.0, 0.0

@@ -44,7 +44,7 @@ _LETTERS = "XQZKWVJYTBCDFGHLMNPRS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class Placeholder:
     """Where a placeholder is."""
 
     start: int
@@ -52,9 +52,9 @@ class Place:
     text: str
 
 
-def find(text: str) -> list[Place]:
+def find(text: str) -> list[Placeholder]:
     """The placeholders in the order of the text."""
-    places: list[Place] = []
+    places: list[Placeholder] = []
     at = 0
     if not _HINT.search(text):
         return places
@@ -63,7 +63,7 @@ def find(text: str) -> list[Place]:
         if _ADDRESS.match(whole):
             whole = _address(whole)
         at = match.start() + len(whole)
-        places.append(Place(match.start(), at, whole))
+        places.append(Placeholder(match.start(), at, whole))
     return places
 
 

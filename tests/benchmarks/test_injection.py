@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.injection_set import LANGUAGES, OUTCOMES, Measured, as_pairs, measured, orders, outcome, wilson
+from benchmarks.quality.injection_set import LANGUAGES, OUTCOMES, InjectionCounts, as_pairs, measured, orders, outcome, wilson
 from tell.languages import parse_pair
 from tests.conftest import ROOT
 
@@ -46,7 +46,7 @@ def test_counts_and_intervals() -> None:
     assert made.counts == {"translated": len(texts) - 2, "obeyed": 1, "copied": 0, "other": 1}
     with pytest.raises(ValueError):
         measured(PAIRS[0], texts[1:])
-    row = Measured("is-en", ("translated",) * 9 + ("obeyed",)).row()
+    row = InjectionCounts("is-en", ("translated",) * 9 + ("obeyed",)).row()
     # Wilson's interval of 9 in 10 is 0.5958 to 0.9821.
     assert row["translated"] == {"n": 9, "rate": 0.9, "interval": [0.5958, 0.9821]} and row["sentences"] == 10
     assert wilson(0, 0) == (0.0, 1.0) and wilson(0, 42)[0] == 0.0 and 0.07 < wilson(0, 42)[1] < 0.09 and OUTCOMES[0] == "translated"

@@ -106,7 +106,7 @@ def serving(home: Path, limits: Limits | None = None, start: bool = True) -> Ite
     service = Service(engine, limits or Limits(context=2048))
     follower = Follower(service.versions, Registry(), interval=0.02)
     sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(service, follower), lifespan="off", log_level="warning", access_log=False, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(create_app(service, follower), lifespan="off", log_config=None, log_level="warning", access_log=False, ws="none"))
     failed: list[BaseException] = []
     up = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Looks at the dev split while training: what they find, what is kept, when training stops, and what a kill costs."""
+"""Validation on the dev split while training: its scores, which weights are kept, when training stops, and what a kill costs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ warmup = 0.0
 rank = 8
 dropout = 0.1
 """
-LOOKS = RECIPE.replace("EPOCHS", "3") + "[dev]\nevery = 2\npatience = 2\nsegments = 6\n[decoding]\nlength_factor = 0.4\nlength_extra = 4\n"
+VALIDATED = RECIPE.replace("EPOCHS", "3") + "[dev]\nevery = 2\npatience = 2\nsegments = 6\n[decoding]\nlength_factor = 0.4\nlength_extra = 4\n"
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def tellmt(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def place(tellmt: Run, tiny: Any, tmp_path: Path) -> Path:
-    """A mix of four steps, a dev corpus, and the recipe `looks`."""
+    """A mix of four steps, a dev corpus, and the recipe `validated.toml`."""
     make_mix(tmp_path / "mixed", tiny, 28)
     dev_corpus(tellmt, tmp_path)
-    (tmp_path / "looks.toml").write_text(LOOKS)
+    (tmp_path / "validated.toml").write_text(VALIDATED)
     return tmp_path
 
 
-def command(place: Path, out: str = "adapter", recipe: str = "looks.toml", dev: str | None = "corpus-is-en-9") -> list[Any]:
+def command(place: Path, out: str = "adapter", recipe: str = "validated.toml", dev: str | None = "corpus-is-en-9") -> list[Any]:
     return ["train", "--mixed", place / "mixed", "--recipe", place / recipe, "-o", place / out, *(["--dev", place / dev] if dev else [])]
 
 
@@ -69,7 +69,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     monkeypatch.setattr(CHRF, "corpus_score", score)
 
 
-def looked(run_dir: Path) -> dict[int, float]:
+def dev_scores(run_dir: Path) -> dict[int, float]:
     return {r["step"]: r["dev_chrf"] for r in metrics(run_dir) if "dev_chrf" in r}
 
 
@@ -77,7 +77,7 @@ def test_training_stops_when_patience_is_used_up_and_the_best_is_kept(tellmt: Ru
     scripted(monkeypatch, [10, 30, 20, 30, 40, 50])
     code, out, err = tellmt(*command(place), "--json")
     assert code == 0, err
-    assert looked(place / "adapter.run") == {2: 10, 4: 30, 6: 20, 8: 30}
+    assert dev_scores(place / "adapter.run") == {2: 10, 4: 30, 6: 20, 8: 30}
     assert "stopped early, after step 8 of 12" in err
     training = json.loads(out)["card"]["training"]
     record = training["dev"]
@@ -86,19 +86,19 @@ def test_training_stops_when_patience_is_used_up_and_the_best_is_kept(tellmt: Ru
     assert record["signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
     assert open_adapter(place / "adapter").card.recipe["dev"] == {"every": 2, "patience": 2, "segments": 6}
     assert not (place / "adapter.run" / "best").exists()
-    # The weights are those after step 4, to the bit: of a run that ends there and takes no looks.
+    # The weights are those after step 4, to the bit: of a run that ends there and does not validate.
     (place / "plain.toml").write_text(RECIPE.replace("EPOCHS", "1"))
     code, _, err = tellmt(*command(place, "plain", "plain.toml", None))
     assert code == 0 and len(metrics(place / "plain.run")) == 4, err
     assert sha256_file(place / "adapter" / WEIGHTS) == sha256_file(place / "plain" / WEIGHTS)
 
 
-def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: Run, place: Path) -> None:
-    (place / "looks.toml").write_text(LOOKS.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
+def test_without_patience_training_goes_to_its_end_and_validates_there_too(tellmt: Run, place: Path) -> None:
+    (place / "validated.toml").write_text(VALIDATED.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
     code, out, err = tellmt(*command(place))
     assert code == 0, err
     record = open_adapter(place / "adapter").card.training["dev"]
-    assert [step for step, _ in record["history"]] == [5, 10, 12] == list(looked(place / "adapter.run"))
+    assert [step for step, _ in record["history"]] == [5, 10, 12] == list(dev_scores(place / "adapter.run"))
     # Real figures: it learns the one sentence that there is.
     assert record["best_chrf"] == max(c for _, c in record["history"]) > record["history"][0][1] > 0
     assert f"{record['best_chrf']:.2f} after step {record['best_step']}" in out.replace("\n", " ")
@@ -106,7 +106,7 @@ def test_without_patience_training_goes_to_its_end_and_looks_there_too(tellmt: R
     assert again == 0 and json.loads(out)["reused"]
 
 
-def test_a_killed_run_with_looks_ends_with_the_same_weights(tellmt: Run, place: Path) -> None:
+def test_a_killed_run_with_validation_ends_with_the_same_weights(tellmt: Run, place: Path) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
     process = subprocess.Popen([sys.executable, "-m", "tellmt", *map(str, command(place, "broken"))], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
@@ -117,13 +117,13 @@ def test_a_killed_run_with_looks_ends_with_the_same_weights(tellmt: Run, place: 
     code, _, err = tellmt(*command(place, "broken"))
     assert code == 0 and "going on from the checkpoint" in err
     assert sha256_file(place / "broken" / WEIGHTS) == sha256_file(place / "whole" / WEIGHTS)
-    assert looked(place / "broken.run") == looked(place / "whole.run")
+    assert dev_scores(place / "broken.run") == dev_scores(place / "whole.run")
     cards = [open_adapter(place / n).card.training["dev"] for n in ("whole", "broken")]
     assert cards[0] == cards[1]
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
+def test_a_signal_during_validation_saves_and_the_validation_is_repeated(
     tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch, sent: int, code: int
 ) -> None:
     assert tellmt(*command(place, "whole"))[0] == 0
@@ -137,14 +137,14 @@ def test_a_signal_in_the_middle_of_a_look_saves_and_the_look_is_begun_anew(
     monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     monkeypatch.setenv("TELLMT_TEST_HIT", "1")
     ended, _, err = tellmt(*command(place, "broken"))
-    assert ended == code and "stopped after step 2;" in err and looked(place / "broken.run") == {}
+    assert ended == code and "stopped after step 2;" in err and dev_scores(place / "broken.run") == {}
     assert tellmt(*command(place, "broken"))[0] == 0
     assert sha256_file(place / "broken" / WEIGHTS) == sha256_file(place / "whole" / WEIGHTS)
-    assert looked(place / "broken.run") == looked(place / "whole.run")
+    assert dev_scores(place / "broken.run") == dev_scores(place / "whole.run")
     assert [r["step"] for r in metrics(place / "broken.run")] == [r["step"] for r in metrics(place / "whole.run")]
 
 
-def test_a_look_says_what_the_model_says_one_token_at_a_time(tellmt: Run, place: Path, tiny: Any) -> None:
+def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, place: Path, tiny: Any) -> None:
     """Padding, kept keys and values, and rows that leave the batch change nothing: against whole forward passes, one prompt at a time."""
     import torch
     from peft import set_peft_model_state_dict
@@ -201,7 +201,7 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
     ("what", "said"),
     [
         ("no corpus", "validates on a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
-        ("no looks", "does not validate; found [dev] every = 0"),
+        ("no validation", "does not validate; found [dev] every = 0"),
         ("other pair", "of another pair than the mix; found en-is; valid: is-en"),
         ("no dev split", "has no dev split"),
         ("no such corpus", "nowhere"),
@@ -211,8 +211,8 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
     dev: str | None = "corpus-is-en-9"
     if what == "no corpus":
         dev = None
-    elif what == "no looks":
-        (place / "looks.toml").write_text(RECIPE.replace("EPOCHS", "1"))
+    elif what == "no validation":
+        (place / "validated.toml").write_text(RECIPE.replace("EPOCHS", "1"))
     elif what == "other pair":
         dev = dev_corpus(tellmt, place, "en-is").name
     elif what == "no dev split":
@@ -223,7 +223,7 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
     assert code == 2 and said in err and not (place / "adapter").exists() and not (place / "adapter.run").exists()
 
 
-def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_options_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = train.validation._GreedyEngine._decode
 
     def hit(self: Any, prompts: Any) -> Any:
@@ -232,10 +232,10 @@ def test_other_looks_or_segments_are_another_run(tellmt: Run, place: Path, monke
 
     monkeypatch.setattr(train.validation._GreedyEngine, "_decode", hit)
     assert tellmt(*command(place))[0] == 143
-    (place / "looks.toml").write_text(LOOKS.replace("patience = 2", "patience = 3"))
+    (place / "validated.toml").write_text(VALIDATED.replace("patience = 2", "patience = 3"))
     code, _, err = tellmt(*command(place))
     assert code == 2 and "changed: dev.patience;" in err
-    (place / "looks.toml").write_text(LOOKS)
+    (place / "validated.toml").write_text(VALIDATED)
     other = dev_corpus(tellmt, place, dev=8).name
     code, _, err = tellmt(*command(place, dev=other))
     assert code == 2 and "changed: dev split;" in err

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ask:
+class LoadRequest:
     """One request. `lines` are the texts in it, for whoever checks the answer."""
 
     path: str
@@ -27,10 +27,10 @@ class Ask:
 
 
 @dataclasses.dataclass(slots=True)
-class Answer:
+class LoadResponse:
     """How a request went. Times are of `time.perf_counter`. `status` is 0 where there was no whole answer, `problem` tells why then."""
 
-    ask: Ask
+    ask: LoadRequest
     sent: float = 0.0
     done: float = 0.0
     status: int = 0
@@ -46,10 +46,10 @@ class Answer:
     def said(self) -> dict[str, Any]:
         """The body as JSON; empty where it is none."""
         try:
-            found = json.loads(self.body)
+            body = json.loads(self.body)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return body if isinstance(body, dict) else {}
 
     @property
     def adapter(self) -> str:
@@ -61,11 +61,11 @@ class Answer:
         return [t["text"] for t in self.said.get("translations", [])]
 
 
-def asked(pair: str, *lines: str, path: str = "/api/v1/translate") -> Ask:
+def asked(pair: str, *lines: str, path: str = "/api/v1/translate") -> LoadRequest:
     """A request for the native API: one line as a string, several as a list."""
     source, target = pair.split("-", 1)
     text: str | list[str] = lines[0] if len(lines) == 1 else list(lines)
-    return Ask(path, json.dumps({"source": source, "target": target, "text": text}, ensure_ascii=False).encode(), pair, lines)
+    return LoadRequest(path, json.dumps({"source": source, "target": target, "text": text}, ensure_ascii=False).encode(), pair, lines)
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,8 +75,8 @@ class Wire:
     used: int = 0
 
 
-class Client:
-    """Connections to one service. `send` never raises for what the service does: the Answer tells."""
+class LoadClient:
+    """Connections to one service. `send` never raises for what the service does: the response tells."""
 
     def __init__(self, url: str, key: str | None = None):
         parts = urlsplit(url)
@@ -84,7 +84,7 @@ class Client:
         self._idle: list[Wire] = []
         self._head = f" HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n" + (f"Authorization: Bearer {key}\r\n" if key else "")
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> LoadClient:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -95,12 +95,12 @@ class Client:
                 await wire.writer.wait_closed()
         self._idle.clear()
 
-    async def send(self, ask: Ask, leave_after: float | None = None, fresh: bool = False, again: bool = True) -> Answer:
+    async def send(self, ask: LoadRequest, leave_after: float | None = None, fresh: bool = False, again: bool = True) -> LoadResponse:
         """Ask, and read the whole answer. `leave_after` closes the connection after so many seconds without one; `fresh` opens a new connection.
 
         With `again`, a request on a kept connection that the service closed meanwhile is sent once more on a new one, as browsers do.
         """
-        answer = Answer(ask)
+        answer = LoadResponse(ask)
         answer.sent = time.perf_counter()
         wire: Wire | None = None
         whole = False
@@ -130,8 +130,8 @@ class Client:
             answer.status = 0
         return answer
 
-    async def get(self, path: str, fresh: bool = False, again: bool = True) -> Answer:
-        return await self.send(Ask(path, b"", method="GET"), fresh=fresh, again=again)
+    async def get(self, path: str, fresh: bool = False, again: bool = True) -> LoadResponse:
+        return await self.send(LoadRequest(path, b"", method="GET"), fresh=fresh, again=again)
 
     async def _wire(self, fresh: bool) -> Wire:
         for wire in self._idle:
@@ -144,10 +144,10 @@ class Client:
         reader, writer = await asyncio.open_connection(self.host, self.port, limit=1 << 20)
         return Wire(reader, writer)
 
-    async def _exchange(self, wire: Wire, ask: Ask, answer: Answer) -> bool:
-        more = "".join(f"{name}: {value}\r\n" for name, value in ask.headers)
+    async def _exchange(self, wire: Wire, ask: LoadRequest, answer: LoadResponse) -> bool:
+        extra_headers = "".join(f"{name}: {value}\r\n" for name, value in ask.headers)
         kind = "Content-Type: application/json\r\n" if ask.body and "content-type" not in {n.lower() for n, _ in ask.headers} else ""
-        head = f"{ask.method} {ask.path}{self._head}{kind}{more}Content-Length: {len(ask.body)}\r\n\r\n"
+        head = f"{ask.method} {ask.path}{self._head}{kind}{extra_headers}Content-Length: {len(ask.body)}\r\n\r\n"
         wire.writer.write(head.encode() + ask.body)
         await wire.writer.drain()
         lines = (await wire.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse
 
 
 class BenchFailed(Exception):
     """What went wrong, in words."""
 
 
-async def closed_loop(client: Client, asks: Iterable[Ask], concurrency: int, seen: Callable[[Answer], object] | None = None) -> list[Answer]:
+async def closed_loop(
+    client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, seen: Callable[[LoadResponse], object] | None = None
+) -> list[LoadResponse]:
     """Every request once, in this order, `concurrency` at a time. Answers in the order of the requests."""
-    waiting: Iterator[tuple[int, Ask]] = enumerate(asks)
-    answers: dict[int, Answer] = {}
+    waiting: Iterator[tuple[int, LoadRequest]] = enumerate(asks)
+    answers: dict[int, LoadResponse] = {}
 
     async def work() -> None:
         for number, ask in waiting:
@@ -33,7 +35,7 @@ async def closed_loop(client: Client, asks: Iterable[Ask], concurrency: int, see
     return [answers[n] for n in range(len(answers))]
 
 
-async def until_set(client: Client, asks: Iterable[Ask], concurrency: int, stop: asyncio.Event, seen: Callable[[Answer], object]) -> None:
+async def until_set(client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, stop: asyncio.Event, seen: Callable[[LoadResponse], object]) -> None:
     """Requests, `concurrency` at a time, until `stop`; those under way then are answered. `asks` must not end before."""
     waiting = iter(asks)
 
@@ -44,10 +46,10 @@ async def until_set(client: Client, asks: Iterable[Ask], concurrency: int, stop:
     await asyncio.gather(*(work() for _ in range(concurrency)))
 
 
-async def open_loop(client: Client, asks: Iterable[Ask], rate: float, seconds: float, patience: float) -> list[Answer]:
+async def open_loop(client: LoadClient, asks: Iterable[LoadRequest], rate: float, seconds: float, patience: float) -> list[LoadResponse]:
     """`rate` requests a second for `seconds`, evenly spaced. Those not answered `patience` seconds later are left. In the order sent."""
     began = time.perf_counter()
-    tasks: list[asyncio.Task[Answer]] = []
+    tasks: list[asyncio.Task[LoadResponse]] = []
     for number, ask in enumerate(itertools.islice(asks, int(rate * seconds))):
         if (wait := began + number / rate - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
@@ -58,7 +60,7 @@ async def open_loop(client: Client, asks: Iterable[Ask], rate: float, seconds: f
     return list(await asyncio.gather(*tasks))
 
 
-def wall(answers: Sequence[Answer]) -> float:
+def wall(answers: Sequence[LoadResponse]) -> float:
     """Seconds from the first request to the last answer."""
     return max(a.done for a in answers) - min(a.sent for a in answers)
 
@@ -95,12 +97,12 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - middle_x) * (y - middle_y) for x, y in points) / across if across else 0.0
 
 
-def statuses(answers: Iterable[Answer]) -> dict[str, int]:
+def statuses(answers: Iterable[LoadResponse]) -> dict[str, int]:
     """How many answers of each status; for those without one, the reason."""
     return dict(sorted(Counter(str(a.status) if a.status else a.problem for a in answers).items()))
 
 
-def unexplained(answers: Iterable[Answer]) -> list[str]:
+def unexplained(answers: Iterable[LoadResponse]) -> list[str]:
     """What a service must never answer: a 5xx that is not a 503, a 503 or 429 without Retry-After, a connection closed without an answer."""
     wrong = []
     for a in answers:
@@ -118,39 +120,39 @@ def counted(problems: Sequence[str]) -> list[str]:
     return [f"{n} x {text}" if n > 1 else text for text, n in Counter(problems).most_common()]
 
 
-def all_answered(answers: Sequence[Answer], what: str) -> None:
+def all_answered(answers: Sequence[LoadResponse], what: str) -> None:
     """Raises BenchFailed unless every answer is a 200."""
     if bad := [a for a in answers if a.status != 200]:
-        told = bad[0].said.get("error") or bad[0].problem
-        raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {told}")
+        problem = bad[0].said.get("error") or bad[0].problem
+        raise BenchFailed(f"{what}: {len(bad)} of {len(answers)} requests were not answered; the first: status {bad[0].status}, {problem}")
 
 
 # By adapter version, by line: everything that it has given. A version may give a line in several ways, by what else is in the batch.
 Expected = Mapping[str, Mapping[str, set[str]]]
 
 
-def check(answer: Answer, expected: Expected) -> str:
+def check(answer: LoadResponse, expected: Expected) -> str:
     """Whether every line of an answer is what the version it names has given: `right`, `mixed` (what another one has) or `other` (what none has)."""
-    own = expected.get(answer.adapter)
+    expected_texts = expected.get(answer.adapter)
     texts = answer.texts
-    if own is None or len(texts) != len(answer.ask.lines):
+    if expected_texts is None or len(texts) != len(answer.ask.lines):
         return "other"
     verdict = "right"
     for line, text in zip(answer.ask.lines, texts, strict=True):
-        if text in own.get(line, ()):
+        if text in expected_texts.get(line, ()):
             continue
-        if any(text in given.get(line, ()) for given in expected.values()):
+        if any(text in by_version.get(line, ()) for by_version in expected.values()):
             return "mixed"
         verdict = "other"
     return verdict
 
 
-def alike(one: str, other: str) -> float:
+def alike(text: str, other: str) -> float:
     """0 to 1: how much of two texts is the same."""
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return difflib.SequenceMatcher(None, text, other, autojunk=False).ratio()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """A Markdown table; the first column is words, the others are figures."""
-    out = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    return [*out, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return [*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]

@@ -33,10 +33,10 @@ def help_of(module: str) -> str:
     return done.stdout
 
 
-def options(module: str, wanted: Mapping[str, object]) -> list[str]:
-    """`wanted` as arguments, without those that this version does not have."""
-    found = help_of(module)
-    return [word for name, value in wanted.items() if re.search(rf"{name}\b", found) for word in (name, str(value))]
+def options(module: str, values: Mapping[str, object]) -> list[str]:
+    """`values` as arguments, without those that this version does not have."""
+    help_text = help_of(module)
+    return [word for name, value in values.items() if re.search(rf"{name}\b", help_text) for word in (name, str(value))]
 
 
 class Served:
@@ -64,8 +64,8 @@ class Served:
                 log.write(line)
                 log.flush()
                 self._said.append(line.rstrip("\n"))
-                if found := re.search(r"ready: (http://\S+?),", line):
-                    self.url = found[1]
+                if ready := re.search(r"ready: (http://\S+?),", line):
+                    self.url = ready[1]
                     self._ready.set()
         self._ready.set()
 
@@ -79,9 +79,9 @@ class Served:
             if time.monotonic() > end:
                 break
             time.sleep(0.2)
-        told = next((line for line in reversed(self._said) if line.strip()), "nothing")
+        last_line = next((line for line in reversed(self._said) if line.strip()), "nothing")
         self.kill()
-        raise BenchFailed(f"the service did not become ready with {pairs} pairs; it said last: {told}")
+        raise BenchFailed(f"the service did not become ready with {pairs} pairs; it said last: {last_line}")
 
     def live(self) -> dict[str, str]:
         """Adapter by pair, from /api/v1/adapters."""
@@ -157,12 +157,12 @@ class Sample:
 
 def tree(pid: int) -> list[int]:
     """The process and all below it."""
-    found = [pid]
+    pids = [pid]
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in file.read_text().split():
-                found += tree(int(child))
-    return found
+                pids += tree(int(child))
+    return pids
 
 
 def _one(pid: int) -> tuple[float, int, int, float]:
@@ -177,12 +177,12 @@ def _one(pid: int) -> tuple[float, int, int, float]:
 def sample(pid: int, but: str = "ct2_convert") -> Sample:
     """Processes whose command holds `but` are left out: a conversion takes its memory with it when it ends."""
     memory, descriptors, threads, cpu, processes = 0.0, 0, 0, 0.0, 0
-    for one in tree(pid):
+    for process in tree(pid):
         try:
-            if one != pid and but in Path(f"/proc/{one}/cmdline").read_bytes().decode(errors="replace"):
+            if process != pid and but in Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace"):
                 continue
-            found = _one(one)
+            usage = _one(process)
         except (OSError, KeyError, IndexError, ValueError):
             continue  # it has just ended
-        memory, descriptors, threads, cpu, processes = memory + found[0], descriptors + found[1], threads + found[2], cpu + found[3], processes + 1
+        memory, descriptors, threads, cpu, processes = memory + usage[0], descriptors + usage[1], threads + usage[2], cpu + usage[3], processes + 1
     return Sample(time.monotonic(), memory, descriptors, threads, cpu, processes)

@@ -17,7 +17,7 @@ AIM_RATIO, AIM_CONCURRENCY, AIM_ADDED, AIM_MIXED, AIM_ENGINES = 0.95, 32, 5.0, 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class TimedRun:
     """One side's pass over some sources: the whole time, what each request took where they came one by one, and the texts in the sources' order."""
 
     seconds: float
@@ -27,9 +27,9 @@ class Run:
     tokens: float = 0
 
 
-def unlike(one: Sequence[str], other: Sequence[str]) -> int:
+def unlike(texts: Sequence[str], other: Sequence[str]) -> int:
     """In how many places two lists of texts differ. They must be as long."""
-    return sum(a != b for a, b in zip(one, other, strict=True))
+    return sum(a != b for a, b in zip(texts, other, strict=True))
 
 
 def x(values: Sequence[float]) -> str:
@@ -42,7 +42,9 @@ def voided(different: int, of: int, ties: float = TIES) -> bool:
     return different > max(1.0, of * ties / 100)
 
 
-def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]], at_once: Sequence[Run] = (), own: float = 0.0) -> tuple[list[str], list[str]]:
+def compared(
+    raw: Mapping[int, Sequence[TimedRun]], ours: Mapping[int, Sequence[TimedRun]], at_once: Sequence[TimedRun] = (), own: float = 0.0
+) -> tuple[list[str], list[str]]:
     """The lines for a service against the raw engine, by concurrency, and which comparisons are void.
 
     `at_once` are the raw engine's runs with all the sources of the highest concurrency given at once, `own` the share of texts that differ between
@@ -59,10 +61,10 @@ def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]]
             lines.append(f"VOID against the raw engine at {n}: the texts differ")
             void.append(f"the texts at {n} are not the raw engine's: {different} of {of} differ")
             continue
-        made, theirs = sum(o.tokens for _, o in pairs), sum(r.tokens for r, _ in pairs)
-        if theirs and abs(made / theirs - 1) > WORK / 100:
+        ours_tokens, raw_tokens = sum(o.tokens for _, o in pairs), sum(r.tokens for r, _ in pairs)
+        if raw_tokens and abs(ours_tokens / raw_tokens - 1) > WORK / 100:
             lines.append(f"VOID against the raw engine at {n}: other work")
-            void.append(f"at {n} the service made {made:,.0f} output tokens and the raw engine {theirs:,.0f}; valid: within {WORK:g}%")
+            void.append(f"at {n} the service made {ours_tokens:,.0f} output tokens and the raw engine {raw_tokens:,.0f}; valid: within {WORK:g}%")
             continue
         aim = f"; aim: at least {AIM_RATIO}x" if n == AIM_CONCURRENCY else ""
         lines.append(f"throughput against the raw engine at {n}: {x([r.seconds / o.seconds for r, o in pairs])}{aim}")
@@ -77,13 +79,13 @@ def compared(raw: Mapping[int, Sequence[Run]], ours: Mapping[int, Sequence[Run]]
     return lines, void
 
 
-def itself(one: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, float]:
+def itself(texts: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, float]:
     """How the raw engine differs from itself when batches are cut otherwise: a line, and the share of texts."""
-    different, of = sum(unlike(one, o) for o in others), sum(len(o) for o in others)
+    different, of = sum(unlike(texts, o) for o in others), sum(len(o) for o in others)
     return f"texts unlike between the raw engine's own ways of cutting batches: {different} of {of}", different / max(1, of)
 
 
-def mixed_line(many: int, concurrency: int, one: Sequence[Run], mixed: Sequence[Run]) -> str:
+def mixed_line(many: int, concurrency: int, one: Sequence[TimedRun], mixed: Sequence[TimedRun]) -> str:
     ratios = [a.seconds / b.seconds for a, b in zip(one, mixed, strict=True)]
     return f"{many} adapters mixed against 1 at {concurrency}: {x(ratios)}; aim: at least {AIM_MIXED}x"
 

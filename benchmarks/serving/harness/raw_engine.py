@@ -65,17 +65,17 @@ class Raw:
         line = self.process.stdout.readline()
         if not line:
             raise BenchFailed(f"the raw engine ended with exit code {self.process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        if problem := found.get("problem"):
+        message: dict[str, Any] = json.loads(line)
+        if problem := message.get("problem"):
             raise BenchFailed(f"the raw engine: {problem}")
-        return found
+        return message
 
     def run(self, batches: Sequence[Sequence[int]], most: int = 0) -> RawRun:
         """One call of the engine for each batch. `most` lets the engine cut a batch itself into pieces of so many, in the order that suits it."""
         self._send({"batches": [list(b) for b in batches], "most": most})
-        found = self._read()
-        texts, tokens, ended = ({int(k): v for k, v in found[name].items()} for name in ("texts", "tokens", "ended"))
-        return RawRun(found["seconds"], texts, tokens, ended)
+        reply = self._read()
+        texts, tokens, ended = ({int(k): v for k, v in reply[name].items()} for name in ("texts", "tokens", "ended"))
+        return RawRun(reply["seconds"], texts, tokens, ended)
 
     def close(self) -> None:
         assert self.process.stdin
@@ -96,8 +96,8 @@ class Raw:
 class Replay:
     """An engine that has its outputs already: the service's own code then makes the texts of them."""
 
-    def __init__(self, made: list[Any]):
-        self.made = made
+    def __init__(self, generations: list[Any]):
+        self.made = generations
 
     async def generate(self, prompts: Sequence[Any], adapter_id: str | None) -> list[Any]:
         return self.made
@@ -153,20 +153,20 @@ def open_vllm(job: Mapping[str, Any], base: Any) -> Any:
             SamplingParams(temperature=0.0, max_tokens=p.max_tokens, repetition_penalty=p.repetition_penalty, stop_token_ids=stops, detokenize=False)
             for p in prompts
         ]
-        given = [TokensPrompt(prompt_token_ids=list(p.ids)) for p in prompts]
-        return [list(o.outputs[0].token_ids) for o in llm.generate(given, params, lora_request=lora, use_tqdm=False)]
+        token_prompts = [TokensPrompt(prompt_token_ids=list(p.ids)) for p in prompts]
+        return [list(o.outputs[0].token_ids) for o in llm.generate(token_prompts, params, lora_request=lora, use_tqdm=False)]
 
     return generate
 
 
 def main() -> int:
     # Libraries print; what is read here is on a descriptor of its own.
-    out = os.fdopen(os.dup(1), "w")
+    replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
     def tell(message: Mapping[str, Any]) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+        replies.write(json.dumps(message) + "\n")
+        replies.flush()
 
     from tell.adapter.card import open_adapter
     from tell.errors import TellmtError
@@ -191,23 +191,23 @@ def main() -> int:
     stops = endings.stops(one_line=True)
     tell({"ready": True})
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         seconds: list[float] = []
-        made: dict[int, Any] = {}
-        for batch in asked["batches"]:
-            given = [prompts[i] for i in batch]
+        generations: dict[int, Any] = {}
+        for batch in request["batches"]:
+            batch_prompts = [prompts[i] for i in batch]
             began = time.perf_counter()
-            ids = generate(given, stops, asked["most"])
+            ids = generate(batch_prompts, stops, request["most"])
             seconds.append(time.perf_counter() - began)
-            made |= {i: endings.generation(x, prompts[i]) for i, x in zip(batch, ids, strict=True)}
-        replay.made = list(made.values())
-        texts = asyncio.run(translator.translate([job["sources"][i] for i in made]))
+            generations |= {i: endings.generation(x, prompts[i]) for i, x in zip(batch, ids, strict=True)}
+        replay.made = list(generations.values())
+        texts = asyncio.run(translator.translate([job["sources"][i] for i in generations]))
         tell(
             {
                 "seconds": seconds,
-                "texts": {i: t.text for i, t in zip(made, texts, strict=True)},
-                "tokens": {i: g.tokens for i, g in made.items()},
-                "ended": {i: g.finish == "stop" for i, g in made.items()},
+                "texts": {i: t.text for i, t in zip(generations, texts, strict=True)},
+                "tokens": {i: g.tokens for i, g in generations.items()},
+                "ended": {i: g.finish == "stop" for i, g in generations.items()},
             }
         )
     return 0

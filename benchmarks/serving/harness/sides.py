@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import Answer, Ask, Client, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
 from benchmarks.serving.harness.load import all_answered, closed_loop, wall
 from benchmarks.serving.harness.process import Served
-from benchmarks.serving.harness.ratios import Run
+from benchmarks.serving.harness.ratios import TimedRun
 from benchmarks.serving.harness.raw_engine import Raw
-from benchmarks.serving.harness.workspace import Work, converted
+from benchmarks.serving.harness.workspace import Workspace, converted
 
 CONTEXT = 4096
 
@@ -32,7 +32,7 @@ def engine_of(options: argparse.Namespace) -> str:
     return choose_engine(options.engine)
 
 
-def open_raw(options: argparse.Namespace, work: Work, registry: Any, id: str, sources: Sequence[str], most: int, engine: str | None = None) -> Raw:
+def open_raw(options: argparse.Namespace, work: Workspace, registry: Any, id: str, sources: Sequence[str], most: int, engine: str | None = None) -> Raw:
     """The raw engine on an adapter that the service has loaded before."""
     engine = engine or engine_of(options)
     job = {"engine": engine, "adapter": str(registry.path(id)), "sources": list(sources), "most": most, "context": CONTEXT, "threads": options.threads}
@@ -70,16 +70,16 @@ class Rivals:
                 yield from ((part, side) for side in sides for part in parts)
 
     def close(self) -> None:
-        for one in self._open.values():
-            one.__exit__(None, None, None)
+        for rival in self._open.values():
+            rival.__exit__(None, None, None)
         self._open.clear()
 
 
-def through(service: Served, asks: Sequence[Ask], concurrency: int) -> list[Answer]:
+def through(service: Served, asks: Sequence[LoadRequest], concurrency: int) -> list[LoadResponse]:
     """Every request through the service; all must be answered."""
 
-    async def go() -> list[Answer]:
-        async with Client(service.url) as client:
+    async def go() -> list[LoadResponse]:
+        async with LoadClient(service.url) as client:
             return await closed_loop(client, asks, concurrency)
 
     answers = asyncio.run(go())
@@ -87,14 +87,14 @@ def through(service: Served, asks: Sequence[Ask], concurrency: int) -> list[Answ
     return answers
 
 
-def as_run(answers: Sequence[Answer]) -> Run:
-    return Run(wall(answers), [a.seconds for a in answers], [a.texts[0] for a in answers])
+def as_run(answers: Sequence[LoadResponse]) -> TimedRun:
+    return TimedRun(wall(answers), [a.seconds for a in answers], [a.texts[0] for a in answers])
 
 
 def chunks(count: int, size: int) -> list[list[int]]:
     return [list(range(i, min(i + size, count))) for i in range(0, count, size)]
 
 
-def cycle(texts: Sequence[str], pair: str = "is-en") -> Iterator[Ask]:
+def cycle(texts: Sequence[str], pair: str = "is-en") -> Iterator[LoadRequest]:
     while True:
         yield from (asked(pair, t) for t in texts)

@@ -32,7 +32,7 @@ PAIRS = ("is-en", "is-da", "is-de", "is-fo", "is-fr", "is-nb", "is-nl", "is-sv")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Work:
+class Workspace:
     """A directory with a cache of its own, whose bases are the user's."""
 
     root: Path
@@ -47,11 +47,11 @@ class Work:
         return Registry(self.root / "registries" / name)
 
 
-def prepare(root: Path) -> Work:
+def prepare(root: Path) -> Workspace:
     """Make the directory. The user's cache keeps only the base: conversions of copies are nobody's but the benchmark's."""
     from tell.paths import cache_dir
 
-    work = Work(root)
+    work = Workspace(root)
     work.cache.mkdir(parents=True, exist_ok=True)
     link, bases = work.cache / "bases", cache_dir() / "bases"
     if not link.exists():
@@ -62,26 +62,26 @@ def prepare(root: Path) -> Work:
 
 
 @contextmanager
-def workplace(asked: argparse.Namespace) -> Iterator[Work]:
+def workplace(options: argparse.Namespace) -> Iterator[Workspace]:
     with tempfile.TemporaryDirectory(prefix="tellmt-bench.") as scratch:
-        yield prepare((asked.work or Path(scratch)).absolute())
+        yield prepare((options.work or Path(scratch)).absolute())
 
 
 def source_adapter(pair: str) -> Any:
     """The adapter of this pair that comes with tellmt."""
     from tell.adapter.shipped import shipped_adapters
 
-    found = shipped_adapters()
-    if pair not in found:
+    shipped = shipped_adapters()
+    if pair not in shipped:
         raise BenchFailed(f"no adapter for {pair} came with tellmt; valid: a checkout with adapters/, or TELLMT_SHIPPED")
-    return found[pair]
+    return shipped[pair]
 
 
 def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> bytes:
     """The tensors' bytes with every lora_B times `scale`, and, unless `number` is 0, with the last bit of one weight in 4,096 turned over."""
     import numpy as np
 
-    out = bytearray(data)
+    changed = bytearray(data)
     draw = np.random.default_rng(number)
     for name, tensor in sorted(header.items()):
         if name == "__metadata__" or ".lora_B." not in name:
@@ -90,7 +90,7 @@ def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> b
         kind = {"F32": np.uint32, "BF16": np.uint16, "F16": np.uint16}.get(tensor["dtype"])
         if kind is None:
             raise BenchFailed(f"weights of this type cannot be copied: found {tensor['dtype']}, valid: F32, F16, BF16")
-        bits = np.frombuffer(bytes(out[begin:end]), kind).copy()
+        bits = np.frombuffer(bytes(changed[begin:end]), kind).copy()
         if scale != 1.0 and tensor["dtype"] == "BF16":
             values = (bits.astype(np.uint32) << 16).view(np.float32) * np.float32(scale)
             bits = ((values.view(np.uint32) + 0x8000) >> 16).astype(np.uint16)
@@ -99,11 +99,11 @@ def altered(data: bytes, header: dict[str, Any], number: int, scale: float) -> b
             bits = (values * values.dtype.type(scale)).view(kind)
         if number:
             bits[draw.integers(0, bits.size, max(1, bits.size // 4096))] ^= 1
-        out[begin:end] = bits.tobytes()
-    return bytes(out)
+        changed[begin:end] = bits.tobytes()
+    return bytes(changed)
 
 
-def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float = 1.0, of: str = "is-en") -> str:
+def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: float = 1.0, of: str = "is-en") -> str:
     """A copy of the shipped adapter `of` under `pair`, in the registry; returns its id, the same for the same arguments.
 
     Number 0 at scale 1 has the very weights; other numbers have nearly the same, so they do the same work under another id. At another scale it
@@ -133,7 +133,7 @@ def variant(work: Work, registry: Any, pair: str, number: int = 0, scale: float 
     return str(registry.add(folder, open_adapter(folder).card))
 
 
-def converted(work: Work, adapter: Path) -> Path | None:
+def converted(work: Workspace, adapter: Path) -> Path | None:
     """Where the cache has the adapter of this directory as a ctranslate2 model."""
     from tell.adapter.card import read_card, weights_of
 
@@ -147,23 +147,23 @@ def segments(language: str = "is") -> list[str]:
     for path in sorted((ROOT / "examples" / "en-is").glob("*.tsv")):
         with path.open(encoding="utf-8", newline="") as f:
             texts.update(dict.fromkeys(row[language] for row in csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE)))
-    found = [t for t in texts if t.strip()]
-    random.Random(SEED).shuffle(found)
-    return found
+    filled = [t for t in texts if t.strip()]
+    random.Random(SEED).shuffle(filled)
+    return filled
 
 
-def serve(asked: argparse.Namespace, work: Work, registry: Any, pairs: int, **wanted: object) -> Served:
-    """Start the service on a registry, ready with so many pairs. `wanted` are options by their name; those that this version lacks are left out.
+def serve(settings: argparse.Namespace, work: Workspace, registry: Any, pairs: int, **serve_options: object) -> Served:
+    """Start the service on a registry, ready with so many pairs. `serve_options` are options by their name; those that this version lacks are left out.
 
     Its results' cache is off unless `cache_mb` says otherwise, and nothing is tried again unless `tries` does: what is measured is one decode a segment.
     """
-    given: dict[str, object] = {"--engine": asked.engine, "--threads": asked.threads, "--cache-mb": 0, "--tries": 0}
-    given |= {"--" + name.replace("_", "-"): value for name, value in wanted.items() if value is not None}
-    if wanted.get("cache_mb", 0) is None:
-        del given["--cache-mb"]
-    arguments = ["--no-shipped", "--registry", str(registry.root), *options(asked.module, given), *asked.serve_option]
+    arguments_by_name: dict[str, object] = {"--engine": settings.engine, "--threads": settings.threads, "--cache-mb": 0, "--tries": 0}
+    arguments_by_name |= {"--" + name.replace("_", "-"): value for name, value in serve_options.items() if value is not None}
+    if serve_options.get("cache_mb", 0) is None:
+        del arguments_by_name["--cache-mb"]
+    arguments = ["--no-shipped", "--registry", str(registry.root), *options(settings.module, arguments_by_name), *settings.serve_option]
     env = {"TELLMT_CACHE": str(work.cache), "TELLMT_REGISTRY": str(registry.root)}
-    started = Served(asked.module, arguments, env, work.root / "serve.log")
+    started = Served(settings.module, arguments, env, work.root / "serve.log")
     try:
         return started.ready(pairs)
     except BaseException:
@@ -199,7 +199,7 @@ def _processor() -> str:
     return next((row.split(":", 1)[1].strip() for row in rows if row.startswith("model name")), platform.machine())
 
 
-def machine(asked: argparse.Namespace) -> dict[str, Any]:
+def machine(settings: argparse.Namespace) -> dict[str, Any]:
     """What figures depend on beside the code."""
     from tell.machine import cores, gpus
     from tell.model.engine import choose_engine
@@ -209,31 +209,31 @@ def machine(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.machine()}", "processor": _processor(), "cores": cores(), "gpus": [g["name"] for g in gpus()],
         "load": round(os.getloadavg()[0], 2), "python": platform.python_version(), "versions": {n: v for n in names if (v := _version(n))},
-        "commit": commit or None, "engine": choose_engine(asked.engine), "threads": asked.threads, "seed": SEED,
+        "commit": commit or None, "engine": choose_engine(settings.engine), "threads": settings.threads, "seed": SEED,
     }  # fmt: skip
 
 
-def machine_line(found: dict[str, Any]) -> str:
-    versions = ", ".join(f"{n} {v}" for n, v in found["versions"].items())
-    where = f"{found['processor']}, {found['cores']} core(s)" + "".join(f", {g}" for g in found["gpus"])
-    return f"Machine: {where}, load {found['load']}, Python {found['python']}; {versions}; commit {found['commit']}; engine {found['engine']}"
+def machine_line(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{n} {v}" for n, v in machine["versions"].items())
+    where = f"{machine['processor']}, {machine['cores']} core(s)" + "".join(f", {g}" for g in machine["gpus"])
+    return f"Machine: {where}, load {machine['load']}, Python {machine['python']}; {versions}; commit {machine['commit']}; engine {machine['engine']}"
 
 
-def report(asked: argparse.Namespace, found: dict[str, Any], lines: list[str], failures: list[str]) -> int:
+def report(settings: argparse.Namespace, figures: dict[str, Any], lines: list[str], failures: list[str]) -> int:
     """Print the outcome; 1 when something that is promised did not hold."""
-    if asked.json:
-        print(json.dumps({**found, "lines": lines, "failures": failures}, indent=1))
+    if settings.json:
+        print(json.dumps({**figures, "lines": lines, "failures": failures}, indent=1))
     else:
-        print("\n".join([machine_line(found["machine"]), "", *lines, *(f"FAILED {f}" for f in failures)]))
+        print("\n".join([machine_line(figures["machine"]), "", *lines, *(f"FAILED {f}" for f in failures)]))
     return 1 if failures else 0
 
 
-def measured(name: str, asked: argparse.Namespace, measure: Callable[[argparse.Namespace, Work], tuple[dict[str, Any], list[str], list[str]]]) -> int:
+def measured(name: str, settings: argparse.Namespace, measure: Callable[[argparse.Namespace, Workspace], tuple[dict[str, Any], list[str], list[str]]]) -> int:
     """Take the measurement in a workplace of its own and report it; the exit code."""
     try:
-        with workplace(asked) as work:
-            found, lines, failures = measure(asked, work)
+        with workplace(settings) as work:
+            figures, lines, failures = measure(settings, work)
     except BenchFailed as e:
         print(f"{name}: {e}", file=sys.stderr)
         return 1
-    return report(asked, {"machine": machine(asked), **found}, lines, failures)
+    return report(settings, {"machine": machine(settings), **figures}, lines, failures)

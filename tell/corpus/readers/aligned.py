@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tell.corpus.readers.segment import Reading, Segment, Sides, Want, blank
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, Sides, blank
 from tell.corpus.readers.streams import lines_of, plain_name
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
@@ -16,7 +16,7 @@ UNEQUAL = "unequal lines in document"
 
 
 def _first(lines: Iterator[str], path: Path) -> Iterator[str]:
-    """The lines, of which there must be one."""
+    """The lines. Raises CorpusError when there is none."""
     line = next(lines, None)
     if line is None:
         raise CorpusError("the file is empty", place=str(path), valid="at least one line")
@@ -27,7 +27,7 @@ def _rest(*lines: Iterator[str | None]) -> list[int]:
     return [sum(1 for _ in side) for side in lines]
 
 
-def read_text(source: Path, target: Path, docs: Path | None, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Two line-aligned texts. `docs` has one document id per line. Raises CorpusError naming both counts when they differ."""
     files = [(p, _first(lines_of(p, want.pair, want.encoding, reading.encodings), p)) for p in (source, target, docs) if p is not None]
     sides = [lines for _, lines in files]
@@ -51,8 +51,8 @@ def read_text(source: Path, target: Path, docs: Path | None, want: Want, reading
     reading.documents = "--docs" if docs is not None else ""
 
 
-def matched(directories: tuple[Path, ...], want: Want) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
-    """(document, source file, target file) of every pair of texts in one directory, or in one for each side; and the files that have no other.
+def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
+    """(document, source file, target file) of every pair of texts in one directory, or in one directory for each side; and the files without a partner.
 
     In one directory the language is a directory of its own (`is/a.txt`, `en/a.txt`) or a part of the name (`a.is.txt`).
     """
@@ -74,7 +74,7 @@ def matched(directories: tuple[Path, ...], want: Want) -> tuple[list[tuple[str, 
 
 
 def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
-    """The name with the part that is one of the two languages left off, and which it is."""
+    """The name without the part that is one of the two languages, and which of the two it is."""
     parts = re.split(r"([./])", name)
     for i in range(len(parts) - 1, -1, -2):
         if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", parts[i]) and (side := sides.which(parts[i])) is not None:
@@ -82,8 +82,8 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
     return name, None
 
 
-def read_directories(reading: Reading, want: Want) -> Iterator[Segment]:
-    """The documents of one directory or of two. One whose sides have other numbers of lines is returned with a reason."""
+def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Segment]:
+    """The documents of one or two directories. A document whose sides have different numbers of lines is returned with a reason."""
     documents, alone = matched(reading.paths, want)
     if not documents:
         names = ", ".join(sorted(spelled(p.name) for p in alone)[:5]) or "no files"

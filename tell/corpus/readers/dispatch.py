@@ -1,4 +1,4 @@
-"""Parallel files as they come, in whatever format: which reader takes which file, and what belongs together.
+"""Reads parallel files of any format: decides which reader takes which file, and which files belong together.
 
 Reads the user's files and writes nothing. A line that cannot be a pair (too few columns, no translation) is returned with a reason; a file that cannot be
 read at all raises CorpusError. `line` counts from 1: lines of the file for text, rows for tables, segments for what holds records or units.
@@ -13,7 +13,7 @@ from pathlib import Path
 from tell.corpus.readers.aligned import read_directories, read_text
 from tell.corpus.readers.gettext import read_mo, read_po
 from tell.corpus.readers.jsonl import read_records
-from tell.corpus.readers.segment import Reading, Segment, Want
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment
 from tell.corpus.readers.streams import lines_of, plain_name
 from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
 from tell.corpus.readers.tmx import read_tmx
@@ -42,12 +42,12 @@ _NOT_READ = {
 
 
 def kind_of(path: Path) -> str:
-    """The format by the file's name: a key of ENDINGS' values, or `text`."""
+    """The format that the file's name implies: one of the values of ENDINGS, or `text`."""
     return ENDINGS.get(Path(plain_name(path)).suffix.lower(), "text")
 
 
 def labels(paths: Iterable[Path]) -> list[str]:
-    """A short name for each file: its own, with the directory before it where an earlier file has the same."""
+    """A short label for each file: its name, preceded by its directory where an earlier file has the same name."""
     names: list[str] = []
     for path in paths:
         named = [path.name, f"{path.absolute().parent.name}/{path.name}", str(path.absolute())]
@@ -56,16 +56,16 @@ def labels(paths: Iterable[Path]) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Group:
-    """Files that are read together: one, two line-aligned texts, or one or two directories. `files` is everything that is in it."""
+class InputGroup:
+    """Files that are read together: one file, two line-aligned texts, or one or two directories. `files` are all files in it."""
 
     kind: str
     paths: tuple[Path, ...]
     label: str
     files: tuple[Path, ...]
 
-    def reading(self) -> Reading:
-        return Reading(self.paths, self.label, self.kind)
+    def reading(self) -> ReadReport:
+        return ReadReport(self.paths, self.label, self.kind)
 
 
 def _inside(directory: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def _inside(directory: Path) -> list[Path]:
 
 
 def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
-    """The inputs, with the tables, catalogues and memories in directories instead of the directories that hold them."""
+    """The inputs, where directories of tables, catalogues or memories are replaced by the files in them."""
     expanded: list[Path] = []
     for path in inputs:
         inside = [p for p in _inside(path) if kind_of(p) != "text"] if path.is_dir() else []
@@ -81,8 +81,8 @@ def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
     return expanded
 
 
-def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[Group]:
-    """What is read together. Raises CorpusError for files that cannot be."""
+def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | None = None) -> list[InputGroup]:
+    """The inputs in groups that are read together. Raises CorpusError for files that fit no group."""
     seen: set[Path] = set()
     for path in inputs:
         if path.resolve() in seen:
@@ -106,18 +106,18 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         raise CorpusError("these files cannot be read together", found=names, valid=valid)
     if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
         raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
-    input_groups: list[Group] = []
+    input_groups: list[InputGroup] = []
     named = dict(zip(paths, labels(paths), strict=True))
     for source, target in zip(texts[::2], texts[1::2], strict=True):
-        input_groups.append(Group("text", (source, target), named[source], (source, target)))
+        input_groups.append(InputGroup("text", (source, target), named[source], (source, target)))
     if directories:
-        input_groups.append(Group("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
-    input_groups += [Group(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+        input_groups.append(InputGroup("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
+    input_groups += [InputGroup(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
     return input_groups
 
 
-def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = None) -> Iterator[Segment]:
-    """The segments of a group in the order of its files; `reading` is filled in on the way."""
+def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: Path | None = None) -> Iterator[Segment]:
+    """Yields the segments of a group in the order of its files, and fills in `reading` meanwhile."""
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
     elif group.kind == "directory":
@@ -128,11 +128,11 @@ def read_group(group: Group, want: Want, reading: Reading, docs: Path | None = N
 
 def read_against(path: Path, pair: LanguagePair) -> list[str]:
     """Every text of a test set that training must not repeat: lines, TSV cells, or both sides of records and units."""
-    kind, want = kind_of(path), Want(pair)
+    kind, want = kind_of(path), ReadOptions(pair)
     if kind in ("text", "tsv"):
         lines = list(lines_of(path, pair, None, {}))
         if not lines:
             raise CorpusError("the file is empty", place=str(path), valid="at least one line")
         return lines if kind == "text" else [cell for line in lines for cell in line.split("\t")]
-    group = Group(kind, (path,), path.name, (path,))
+    group = InputGroup(kind, (path,), path.name, (path,))
     return [side for s in read_group(group, want, group.reading()) for side in (s.source, s.target) if side]

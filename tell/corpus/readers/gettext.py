@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, numbered, tagged
+from tell.corpus.readers.segment import UNTRANSLATED, ReadOptions, ReadReport, Segment, Sides, numbered, tagged
 from tell.corpus.readers.streams import encoding_of, plain_name, whole
 from tell.errors import CorpusError
 from tell.extras import need
@@ -28,7 +28,7 @@ class _Lines(str):
         return self.split("\n")
 
 
-def read_po(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     polib = need("polib", "files")
     data = whole(path)
     named = _CHARSET.search(data)
@@ -52,7 +52,7 @@ def read_po(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
     yield from numbered(_entries(catalogue, path, want, reading))
 
 
-def read_mo(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_mo(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     polib = need("polib", "files")
     data = whole(path)
     _check_mo(data, path)
@@ -93,7 +93,7 @@ def _language(metadata: dict[str, str], path: Path) -> str:
     return ""
 
 
-def _turned(code: str, want: Want, path: Path) -> bool:
+def _turned(code: str, want: ReadOptions, path: Path) -> bool:
     """Whether the catalogue translates from the pair's target into its source. Raises CorpusError when it is in another language."""
     sides = Sides(want.pair)
     if not code:
@@ -106,7 +106,7 @@ def _turned(code: str, want: Want, path: Path) -> bool:
     return side == 0
 
 
-def _entries(catalogue: Any, path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     code = _language(catalogue.metadata, path)
     turned = _turned(code, want, path)
     if not code:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.aligned import UNEQUAL
-from tell.corpus.readers.segment import Reading, Segment, Want, blank
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, blank
 from tell.corpus.readers.streams import lines_of
 from tell.corpus.readers.tables import columns
 from tell.errors import CorpusError
@@ -55,7 +55,7 @@ def _record(row: dict[str, Any], unanchor: _Unanchor, pair: LanguagePair, place:
     return None
 
 
-def read_records(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Segments of the records, counted through the file; a text of several lines is a document."""
     unanchor = _Unanchor(want.pair)
     records = number = 0

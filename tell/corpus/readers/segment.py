@@ -1,4 +1,4 @@
-"""What every reader gives: segments, and what was learnt of the file while it was read. Reads and writes nothing."""
+"""What every reader returns: segments, and a report on the file. Reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Segment:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Want:
-    """What is asked of the files. `columns` are a table's columns in order where it has no header; the others name columns of one that has."""
+class ReadOptions:
+    """How files are read. `columns` names the columns of a table without a header, in order; the other columns are names in a table's header."""
 
     pair: LanguagePair
     columns: str | None = None
@@ -38,8 +38,8 @@ class Want:
 
 
 @dataclasses.dataclass(slots=True)
-class Reading:
-    """What is known of a group of files once its segments have all been asked for.
+class ReadReport:
+    """What is known of a group of files after its last segment was read.
 
     `lines`: lines of a text, rows of a table, records, units. `documents`: what they were taken from, empty where the file names none.
     `languages`: units in each language of a file that holds tagged ones. `notes`: sentences for the person who gave the file.

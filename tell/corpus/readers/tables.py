@@ -1,6 +1,6 @@
 """Tables: tab-separated, comma-separated and spreadsheets. Reads files, writes nothing.
 
-A tab-separated row knows no quoting; a comma- or semicolon-separated one does. `line` is the row, counted from 1.
+Tab-separated rows have no quoting; comma- or semicolon-separated rows have. `line` is the number of the row, from 1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import BLANK, Reading, Segment, Want, blank, tagged
+from tell.corpus.readers.segment import BLANK, ReadOptions, ReadReport, Segment, blank, tagged
 from tell.corpus.readers.streams import lines_of, opened
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
@@ -28,13 +28,13 @@ MOST_ROWS = 1 << 20
 
 
 def _code(cell: str) -> Language | None:
-    """The language of a header cell that is a code; None for any other cell, long ones without a look-up."""
+    """The language of a header cell that is a language code; None for any other cell. Long cells are not looked up."""
     cell = cell.strip()
     return tagged(cell) if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", cell) else None
 
 
 def _is(cell: str, expected: Language, codes: bool) -> bool:
-    """Whether a header cell names the language: by its code, or by its name in English or in itself."""
+    """Whether a header cell names the language: by its code, or by its name in English or in the language itself."""
     language = _code(cell)
     if language is not None and language == expected:
         return True
@@ -43,7 +43,7 @@ def _is(cell: str, expected: Language, codes: bool) -> bool:
 
 
 def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
-    """Where source, target and document stand among named columns; None when the names lack one side of the pair."""
+    """The positions of source, target and document among named columns; None when the names lack one side of the pair."""
     plain = [n.strip().lower() for n in names]
     doc = next((i for i, n in enumerate(plain) if n in DOC_NAMES), None)
     if "source" in plain and "target" in plain:  # as `tellmt select --text` writes it
@@ -57,8 +57,8 @@ def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None]
     return (a, b, doc) if a is not None and b is not None and a != b else None
 
 
-def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | None] | None:
-    """The columns that --source-column and its like name in the header. Raises CorpusError with the nearest name."""
+def _chosen(first: list[str], want: ReadOptions, place: str) -> tuple[int, int, int | None] | None:
+    """The positions of the columns that --source-column and the like name. Raises CorpusError with the nearest name in the header."""
     options = (("--source-column", want.source_column), ("--target-column", want.target_column), ("--doc-column", want.doc_column))
     if not any(name for _, name in options):
         return None
@@ -79,10 +79,10 @@ def _chosen(first: list[str], want: Want, place: str) -> tuple[int, int, int | N
     return source, target, doc
 
 
-def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: str, before: int = 0) -> Iterator[Segment]:
-    """Segments of a table's rows, `before` them others that are blank.
+def read_rows(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[Segment]:
+    """Segments of a table's rows, which follow `before` blank rows.
 
-    A first row that names both languages, or source and target, is a header; else `columns` names them in order.
+    A first row that names both languages, or source and target, is a header; otherwise `columns` names the columns in order.
     """
     walk = iter(rows)
     first = next(walk, None)
@@ -120,13 +120,13 @@ def read_rows(rows: Iterable[list[str]], want: Want, reading: Reading, place: st
     reading.documents = "" if doc is None else "document column"
 
 
-def read_tsv(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
+def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
     """Tab-separated rows without quoting."""
     yield from read_rows((line.split("\t") for line in lines_of(path, want.pair, want.encoding, reading.encodings)), want, reading, str(path))
 
 
-def read_csv(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
-    """Rows with quoting, parted by the comma, the semicolon or the tab, whichever its first lines have most of."""
+def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+    """Rows with quoting, separated by the comma, semicolon or tab, whichever is most frequent in the first lines."""
     lines = lines_of(path, want.pair, want.encoding, reading.encodings)
     head = list(itertools.islice(lines, 20))
     text = re.sub(r'"[^"]*"', "", "\n".join(head))
@@ -145,8 +145,8 @@ def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
         ) from None
 
 
-def read_xlsx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
-    """The rows of one sheet: the one that is named, else the first that has any."""
+def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+    """The rows of one sheet: the named one, else the first that has any."""
     openpyxl = need("openpyxl", "files")
     with opened(path) as stream:
         _refuse_bombs(stream, path)
@@ -177,7 +177,7 @@ def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
 
 
 def _sheet(book: Any, sheet_name: str | None, path: Path) -> tuple[str, Iterator[list[str]], int]:
-    """The sheet's name, its rows from the first that is not blank, and how many are before that."""
+    """The sheet's name, its rows from the first that is not blank, and the number of blank rows before it."""
     names = [s.title for s in book.worksheets]
     if sheet_name is not None and sheet_name not in names:
         raise CorpusError("no such sheet", place=f"{path}, --sheet", found=sheet_name, valid=suggestion(sheet_name, names))
@@ -191,7 +191,7 @@ def _sheet(book: Any, sheet_name: str | None, path: Path) -> tuple[str, Iterator
 
 
 def _refuse_bombs(stream: Any, path: Path) -> None:
-    """Raises CorpusError for an archive that unpacks to what no memory holds, and for XML that defines entities."""
+    """Raises CorpusError for an archive that unpacks to more than memory can hold, and for XML that defines entities."""
     try:
         with zipfile.ZipFile(stream) as archive:
             for info in archive.infolist():

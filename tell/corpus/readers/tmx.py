@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.inline import local, text_of
-from tell.corpus.readers.segment import Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, Sides, listed, numbered
 from tell.corpus.readers.streams import opened
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
@@ -19,12 +19,12 @@ _DOCUMENT = {"document", "x-document", "doc", "x-doc", "file", "filename", "x-fi
 NO_LANGUAGE = "a unit without languages"
 
 
-def read_tmx(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
-    """The units that have both languages; the others with a reason. Raises CorpusError when none has."""
+def read_tmx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+    """The units; those without both languages have a reason. Raises CorpusError when no unit has both."""
     yield from numbered(_units(path, want, reading))
 
 
-def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     sides = Sides(want.pair)
     good = named = 0
     bare: int | None = None
@@ -68,7 +68,7 @@ def _segment(variant: Any) -> str:
     return next((text_of(child) for child in variant if local(child) == "seg"), "")
 
 
-def _refuse(path: Path, want: Want, reading: Reading, bare: int | None) -> None:
+def _refuse(path: Path, want: ReadOptions, reading: ReadReport, bare: int | None) -> None:
     both = f"{want.pair.source.tag} and {want.pair.target.tag}"
     if not reading.lines:
         raise CorpusError("no translation units", place=str(path), valid="a TMX with <tu> elements")

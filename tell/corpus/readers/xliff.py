@@ -1,6 +1,6 @@
-"""XLIFF 1.2 and 2.x, and the dialects of it that tools call otherwise. Reads the file as a stream, writes nothing.
+"""XLIFF 1.2 and 2.x, and its dialects with other file endings. Reads the file as a stream, writes nothing.
 
-Units that nobody has translated yet are returned with a reason, so that they are counted.
+Untranslated units are returned with a reason, so that they are counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.inline import local, text_of
-from tell.corpus.readers.segment import UNTRANSLATED, Reading, Segment, Sides, Want, listed, numbered
+from tell.corpus.readers.segment import UNTRANSLATED, ReadOptions, ReadReport, Segment, Sides, listed, numbered
 from tell.corpus.readers.streams import opened
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
@@ -21,12 +21,12 @@ _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment")
 _BEGUN = {"new", "needs-translation", "initial"}
 
 
-def read_xliff(path: Path, want: Want, reading: Reading) -> Iterator[Segment]:
-    """The translated units of every file in it, whichever way they run. Raises CorpusError when it has none in both languages."""
+def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+    """The translated units of every file in it, in either direction. Raises CorpusError when no unit has both languages."""
     yield from numbered(_units(path, want, reading))
 
 
-def _units(path: Path, want: Want, reading: Reading) -> Iterator[tuple[str, str, str, str | None]]:
+def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     sides = Sides(want.pair)
     first = second = doc = ""
     good = 0

@@ -55,7 +55,7 @@ def test_both_tests_are_sacrebleus(key: str) -> None:
     a, b = (measure.statistics(h, references) for h in (first, second))
     ar, bs = randomisation(measure, a, b, 500), bootstrap(measure, a, b, 300)
     for kind, draws, p, signature in (("ar", 500, ar.p, ar.signature), ("bs", 300, bs.p, bs.signature)):
-        signatures, theirs = PairedTest([("a", first), ("b", second)], {key: metric(key).made}, [references], kind, draws)()  # type: ignore[attr-defined]
+        signatures, theirs = PairedTest([("a", first), ("b", second)], {key: metric(key).wrapped}, [references], kind, draws)()  # type: ignore[attr-defined]
         (name,) = signatures
         # Ours counts ties, which TER's whole numbers have many of.
         assert signature == str(signatures[name]) and -1 / draws < p - theirs[name][1].p_value < (0.006 if key == "ter" else 2 / draws)

@@ -39,12 +39,12 @@ def keyed(made: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "admin": add_key("admin", ["admin"])[1],
         "wrong": "wrong",
     }
-    with running(made[0], made[1], jobs=JobLimits(own=2)) as found:
-        yield lambda name: deepl.DeepLClient(keys[name], server_url=found.url)
+    with running(made[0], made[1], jobs=JobLimits(own=2)) as server:
+        yield lambda name: deepl.DeepLClient(keys[name], server_url=server.url)
 
 
-def post(service: Running, path: str = "/v2/translate", **more: Any) -> httpx.Response:
-    return service.http.post(path, **more)
+def post(service: Running, path: str = "/v2/translate", **fields: Any) -> httpx.Response:
+    return service.http.post(path, **fields)
 
 
 def refused(answer: httpx.Response, status: int) -> str:
@@ -54,9 +54,9 @@ def refused(answer: httpx.Response, status: int) -> str:
 
 
 def test_texts(client: deepl.DeepLClient, mark: str) -> None:
-    one = client.translate_text("Halló\n heimur", **OURS)
-    assert isinstance(one, deepl.TextResult)
-    assert (one.text, one.detected_source_lang, one.billed_characters) == (f"{mark}Halló\n {mark}heimur", "IS", 13)
+    single = client.translate_text("Halló\n heimur", **OURS)
+    assert isinstance(single, deepl.TextResult)
+    assert (single.text, single.detected_source_lang, single.billed_characters) == (f"{mark}Halló\n {mark}heimur", "IS", 13)
     many = client.translate_text(["a", "", "þú"], **OURS)
     assert [(t.text, t.billed_characters) for t in many] == [(f"{mark}a", 1), ("", 0), (f"{mark}þú", 2)]
     assert client.translate_text("a", target_lang="IS", source_lang="fo").detected_source_lang == "FO"
@@ -82,8 +82,8 @@ def test_languages(client: deepl.DeepLClient) -> None:
 
 
 def test_languages_by_address_and_by_form(service: Running) -> None:
-    def codes(**more: Any) -> list[str]:
-        return [x["language"] for x in service.http.request("GET", "/v2/languages", **more).json()]
+    def codes(**request: Any) -> list[str]:
+        return [x["language"] for x in service.http.request("GET", "/v2/languages", **request).json()]
 
     assert codes() == codes(params={"type": "source"}) == codes(data={"type": "source"}) == ["EN", "FO", "IS", "PT"]
     assert codes(params={"type": "target"}) == codes(data={"type": "target"}) == ["EN-GB", "EN-US", "IS"]
@@ -120,15 +120,15 @@ def test_keys(keyed: Any) -> None:
 
 
 def test_what_has_no_effect_is_taken(client: deepl.DeepLClient, mark: str) -> None:
-    for more in (
+    for options in (
         {"formality": "prefer_more"}, {"formality": deepl.Formality.DEFAULT}, {"split_sentences": deepl.SplitSentences.NO_NEWLINES}, {"context": "a letter"},
         {"preserve_formatting": True}, {"model_type": "quality_optimized"}, {"ignore_tags": "x"}, {"outline_detection": False},
     ):  # fmt: skip
-        assert client.translate_text("a", **OURS, **more).text == f"{mark}a", more
+        assert client.translate_text("a", **OURS, **options).text == f"{mark}a", options
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("options", "message"),
     [
         ({"formality": "more"}, "formality: the formality of the translation cannot be chosen; found more; valid: default, prefer_more or prefer_less"),
         ({"formality": "rude"}, "formality: not usable"),
@@ -143,10 +143,10 @@ def test_what_has_no_effect_is_taken(client: deepl.DeepLClient, mark: str) -> No
         ({"target_lang": "IS"}, "source and target are the same language"),
     ],
 )
-def test_what_is_refused(client: deepl.DeepLClient, more: dict[str, Any], said: str) -> None:
+def test_what_is_refused(client: deepl.DeepLClient, options: dict[str, Any], message: str) -> None:
     with pytest.raises(deepl.DeepLException, match="Bad request") as error:
-        client.translate_text("a", **{**OURS, **more})
-    assert said in str(error.value) and error.value.http_status_code == 400
+        client.translate_text("a", **{**OURS, **options})
+    assert message in str(error.value) and error.value.http_status_code == 400
 
 
 def test_forms(service: Running, mark: str) -> None:
@@ -184,9 +184,9 @@ def test_errors_have_deepls_shape_wherever_they_are_said(service: Running) -> No
 
 
 def test_a_document(client: deepl.DeepLClient, mark: str) -> None:
-    out = io.BytesIO()
-    status = client.translate_document("Halló\n\n heimur\n", out, filename="bréf.txt", formality="prefer_less", **OURS)
-    assert out.getvalue().decode() == f"{mark}Halló\n\n {mark}heimur\n"
+    translated = io.BytesIO()
+    status = client.translate_document("Halló\n\n heimur\n", translated, filename="bréf.txt", formality="prefer_less", **OURS)
+    assert translated.getvalue().decode() == f"{mark}Halló\n\n {mark}heimur\n"
     assert status.done and status.billed_characters == 15
 
 
@@ -211,15 +211,15 @@ def test_a_document_step_by_step(client: deepl.DeepLClient, service: Running) ->
 
 
 def test_documents_that_fail_or_are_refused(client: deepl.DeepLClient, service: Running, keyed: Any) -> None:
-    for more, said in (
+    for options, message in (
         ({"filename": "a.odt"}, "files of this format are not translated; found .odt; valid: .txt, .md"),
         ({"output_format": "pdf"}, "output_format: documents are not converted to other formats"),
         ({"formality": "less"}, "formality: the formality of the translation cannot be chosen"),
         ({"target_lang": "DE"}, "no adapter for this pair"),
     ):
         with pytest.raises(deepl.DeepLException, match="Bad request") as error:
-            client.translate_document_upload(b"a", **{"filename": "a.txt", **OURS, **more})
-        assert said in str(error.value)
+            client.translate_document_upload(b"a", **{"filename": "a.txt", **OURS, **options})
+        assert message in str(error.value)
     assert client.translate_document_upload(b"a", filename="a.TXT", output_format="txt", **OURS).document_id
     service.engine.failure = EngineError("the engine is dead")
     handle = client.translate_document_upload("Annað skjal".encode(), filename="a.txt", **OURS)

@@ -15,7 +15,7 @@ import pytest
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
 from tell.corpus.readers.jsonl import read_records
-from tell.corpus.readers.segment import Reading, Want
+from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tests.conftest import Ran
@@ -30,12 +30,12 @@ BODY = {"source": "is", "target": "en", "text": "Halló\u2028heimur", "correctio
 @pytest.fixture
 def kept(made: Any, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     path = tmp_path / "feedback.jsonl"
-    with running(made[0], made[1], feedback=Feedback(path)) as found:
-        yield found, path
+    with running(made[0], made[1], feedback=Feedback(path)) as server:
+        yield server, path
 
 
-def post(service: Running, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-    return service.http.post("/api/v1/feedback", content=json.dumps({**BODY, **more}), headers=headers)
+def post(service: Running, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+    return service.http.post("/api/v1/feedback", content=json.dumps({**BODY, **fields}), headers=headers)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def test_a_correction_is_kept_as_a_pair(kept: tuple[Running, Path], capfd: pytes
         "source": "Halló\u2028heimur", "target": "Hello world", "translation": "Hallo world", "pair": "is-en", "adapter": ADAPTER, "key": None
     }  # fmt: skip
     assert (second["pair"], second["target"], third["pair"]) == ("is-en", "b\ufffd", "de-fo")
-    segments = list(read_records(path, Want(parse_pair("is-en")), Reading((path,), "feedback", "jsonl")))
+    segments = list(read_records(path, ReadOptions(parse_pair("is-en")), ReadReport((path,), "feedback", "jsonl")))
     assert (segments[0].source, segments[0].target, segments[0].reason) == ("Halló\u2028heimur", "Hello world", None)
     assert "Hello" not in capfd.readouterr().err
 
@@ -75,7 +75,7 @@ def test_without_a_file_it_is_refused(service: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "status", "said"),
+    ("fields", "status", "message"),
     [
         ({"correction": ""}, 400, "correction: not usable"),
         ({"text": " \n"}, 400, "text: not usable"),
@@ -89,10 +89,10 @@ def test_without_a_file_it_is_refused(service: Running) -> None:
         ({"text": "a" * 99_989}, 413, "too much text in one request; found 100011 characters; valid: at most 100000"),
     ],
 )
-def test_what_is_refused(kept: tuple[Running, Path], more: dict[str, Any], status: int, said: str) -> None:
+def test_what_is_refused(kept: tuple[Running, Path], fields: dict[str, Any], status: int, message: str) -> None:
     service, path = kept
-    answer = error(post(service, **more), status)
-    assert said in answer and "Halló" not in answer
+    answer = error(post(service, **fields), status)
+    assert message in answer and "Halló" not in answer
     assert path.read_bytes() == b""
 
 
@@ -121,9 +121,9 @@ def test_a_line_left_open_is_closed_first_and_lines_do_not_mix(tmp_path: Path) -
 
 
 def test_a_file_that_cannot_be_written(cli: Callable[..., Ran], tmp_path: Path) -> None:
-    for name, said in ((tmp_path / "none" / "f", "the feedback file cannot be written"), (Path("/dev/null"), "the feedback file is no file")):
+    for name, message in ((tmp_path / "none" / "f", "the feedback file cannot be written"), (Path("/dev/null"), "the feedback file is no file")):
         ran = cli("serve", "--port", "0", "--engine", "ct2", "--feedback", name, ok=False)
-        assert ran.code == 1 and said in ran.err and str(name) in ran.err
+        assert ran.code == 1 and message in ran.err and str(name) in ran.err
     assert cli("serve", "--port", "0", "--feedback", tmp_path, ok=False).code == 2
     with pytest.raises(TellmtError, match="cannot be written"):
         Feedback(tmp_path)

@@ -30,28 +30,28 @@ def test_libretranslate_json_and_forms(service: Running, mark: str) -> None:
 
 
 def test_libretranslate_auto_takes_the_only_pair_into_the_target(service: Running, made: Any) -> None:
-    said = error(libre(service, q="a", source="auto", target="en"), 400)
-    assert "the source language cannot be told" in said and "is-en, pt-BR:en" in said
+    message = error(libre(service, q="a", source="auto", target="en"), 400)
+    assert "the source language cannot be told" in message and "is-en, pt-BR:en" in message
     assert "no adapter translates into this language; found de" in error(libre(service, q="a", source="auto", target="de"), 400)
 
 
 def test_libretranslate_auto_when_it_is_unique(tmp_path: Path) -> None:
     base, registry = light_base(tmp_path / "cache"), Registry(tmp_path / "registry")
     id = publish(registry, light_adapter(tmp_path / "a", base, "fo-is"))
-    with running(base, registry) as found:
+    with running(base, registry) as server:
         # One letter tells nothing, so of the two languages of the pair neither is the likelier.
-        answer = libre(found, q=["a", "Hvussu gongur, og hvat eitur tú?"], source="auto", target="is").json()
+        answer = libre(server, q=["a", "Hvussu gongur, og hvat eitur tú?"], source="auto", target="is").json()
         assert answer["translatedText"] == [f"<{id[:8]}>a", f"<{id[:8]}>Hvussu gongur, og hvat eitur tú?"]
         assert answer["detectedLanguage"][0] == {"confidence": 50.0, "language": "fo"}
         assert answer["detectedLanguage"][1]["language"] == "fo" and answer["detectedLanguage"][1]["confidence"] > 80
-        assert found.http.get("/languages").json() == [
+        assert server.http.get("/languages").json() == [
             {"code": "fo", "name": "Faroese", "targets": ["is"]},
             {"code": "is", "name": "Icelandic", "targets": []},
         ]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"q": "a", "format": "pdf"}, "format: not usable; valid: text or html"),
         ({}, "q: missing; valid: a string, or a list of strings"),
@@ -59,8 +59,8 @@ def test_libretranslate_auto_when_it_is_unique(tmp_path: Path) -> None:
         ({"q": "a", "source": "xx"}, "unknown language code"),
     ],
 )
-def test_libretranslate_refusals(service: Running, body: dict[str, Any], said: str) -> None:
-    assert said in error(libre(service, **body), 400)
+def test_libretranslate_refusals(service: Running, body: dict[str, Any], message: str) -> None:
+    assert message in error(libre(service, **body), 400)
 
 
 def test_a_form_as_curl_sends_it(service: Running) -> None:
@@ -83,6 +83,6 @@ def test_forms_that_cannot_be_read(service: Running) -> None:
 
 
 def test_languages(service: Running) -> None:
-    found = {x["code"]: x for x in service.http.get("/languages").json()}
-    assert {c: x["targets"] for c, x in found.items()} == {"en": ["is"], "fo": ["is"], "is": ["en"], "pt-BR": ["en"]}
-    assert found["is"]["name"] == "Icelandic"
+    languages = {x["code"]: x for x in service.http.get("/languages").json()}
+    assert {c: x["targets"] for c, x in languages.items()} == {"en": ["is"], "fo": ["is"], "is": ["en"], "pt-BR": ["en"]}
+    assert languages["is"]["name"] == "Icelandic"

@@ -21,8 +21,8 @@ pytest_plugins = ["tests.support.serving_fixtures"]
 @pytest.fixture
 def keyed(made: Any) -> Iterator[tuple[Running, str]]:
     key = add_key("website", ["translate"])[1]
-    with running(made[0], made[1]) as found:
-        yield found, key
+    with running(made[0], made[1]) as server:
+        yield server, key
 
 
 # libretranslatepy: URL-encoded forms, also with GET.
@@ -32,8 +32,8 @@ def test_libretranslatepy(service: Running, mark: str) -> None:
     api = LibreTranslateAPI(service.url)
     assert api.translate("Þú & ég\n100 % já", "is", "en") == f"{mark}Þú & ég\n{mark}100 % já"
     assert {x["code"] for x in api.languages()} == {"en", "fo", "is", "pt-BR"}
-    found = api.detect("Góðan daginn, hvað segir þú gott í dag?")
-    assert found[0]["language"] == "is" and 90 < found[0]["confidence"] <= 100
+    detections = api.detect("Góðan daginn, hvað segir þú gott í dag?")
+    assert detections[0]["language"] == "is" and 90 < detections[0]["confidence"] <= 100
     assert api.detect("12 + 12") == []
 
 
@@ -100,8 +100,8 @@ def mastodon(service: Running, q: list[str], source: str | None, target: str, ke
 
 
 def test_mastodon(service: Running, mark: str) -> None:
-    found = {x["code"]: [t for t in x["targets"] if t != x["code"]] for x in service.http.get("/languages").json()}
-    assert found == {"en": ["is"], "fo": ["is"], "is": ["en"], "pt-BR": ["en"]}
+    targets = {x["code"]: [t for t in x["targets"] if t != x["code"]] for x in service.http.get("/languages").json()}
+    assert targets == {"en": ["is"], "fo": ["is"], "is": ["en"], "pt-BR": ["en"]}
     post, name = "<p>Halló, <a href='https://a.is'>heimur</a> minn &amp; þinn</p><p>Hvað segir þú gott?</p>", mark.replace("<", "&lt;").replace(">", "&gt;")
     answer = mastodon(service, [post, "<b>x</b>"], "is", "en").json()
     assert answer["translatedText"][0] == f'<p>{name}Halló, <a href="https://a.is">heimur</a> minn &amp; þinn</p><p>{name}Hvað segir þú gott?</p>'
@@ -133,18 +133,18 @@ def test_settings(service: Running, keyed: tuple[Running, str]) -> None:
 
 def test_alternatives_are_as_many_as_there_are(service: Running, mark: str) -> None:
     body = {"source": "is", "target": "en"}
-    one = service.http.post("/translate", json={**body, "q": "a", "alternatives": 3})
-    assert one.json() == {"translatedText": f"{mark}a", "alternatives": []}
+    answer = service.http.post("/translate", json={**body, "q": "a", "alternatives": 3})
+    assert answer.json() == {"translatedText": f"{mark}a", "alternatives": []}
     many = service.http.post("/translate", json={**body, "q": ["a", "b"], "alternatives": 3}).json()
     assert many == {"translatedText": [f"{mark}a", f"{mark}b"], "alternatives": [[], []]}
-    assert service.http.post("/translate", data={**body, "q": "a", "alternatives": "2"}).json() == one.json()
+    assert service.http.post("/translate", data={**body, "q": "a", "alternatives": "2"}).json() == answer.json()
     for none in (0, None, ""):
         assert "alternatives" not in service.http.post("/translate", json={**body, "q": "a", "alternatives": none}).json()
     assert "alternatives: not usable; valid: a number" in error(service.http.post("/translate", json={**body, "q": "a", "alternatives": -1}), 400)
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "status", "said"),
+    ("source", "target", "status", "message"),
     [
         ("IS", "EN", 200, "is-en"),
         ("is_IS", "en-US", 200, "is-en"),
@@ -160,18 +160,18 @@ def test_alternatives_are_as_many_as_there_are(service: Running, mark: str) -> N
         ("auto", "is_IS", 400, "the source language cannot be told"),
     ],
 )
-def test_codes_of_any_case_and_region(service: Running, source: str, target: str, status: int, said: str) -> None:
+def test_codes_of_any_case_and_region(service: Running, source: str, target: str, status: int, message: str) -> None:
     for path, text in (("/translate", "q"), ("/api/v1/translate", "text")):
         answer = service.http.post(path, json={text: "a", "source": source, "target": target})
         assert answer.status_code == status, answer.text
-        assert (answer.headers["x-tellmt-pair"] == said) if status == 200 else said in answer.json()["error"]
+        assert (answer.headers["x-tellmt-pair"] == message) if status == 200 else message in answer.json()["error"]
 
 
 def test_a_list_of_ten_thousand_strings(service: Running) -> None:
     body = {"source": "is", "target": "en"}
-    said = "too many texts in one request; found 10000; valid: at most 1000"
-    assert said in error(service.http.post("/translate", json={**body, "q": ["a"] * 10_000}), 413)
-    assert said in error(service.http.post("/api/v1/translate", json={**body, "text": ["a"] * 10_000}), 413)
+    message = "too many texts in one request; found 10000; valid: at most 1000"
+    assert message in error(service.http.post("/translate", json={**body, "q": ["a"] * 10_000}), 413)
+    assert message in error(service.http.post("/api/v1/translate", json={**body, "text": ["a"] * 10_000}), 413)
     assert "too many fields in the form; valid: at most 2000" in error(service.http.post("/translate", data={**body, "q": ["a"] * 10_000}), 400)
 
 

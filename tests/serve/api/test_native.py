@@ -56,17 +56,17 @@ def test_a_long_line_is_cut_at_its_sentences_and_put_together_again(service: Run
     # The base has one token per byte, so 256 tokens are seven of these sentences.
     sentence = "Þetta er setning númer eitt hér."
     text = " ".join([sentence] * 40)
-    out = service.texts(text)[0]
-    assert out.replace(mark, "") == text
-    assert 5 <= out.count(mark) <= 8
-    assert all(part.strip().endswith(sentence) for part in out.split(mark) if part.strip())
+    translation = service.texts(text)[0]
+    assert translation.replace(mark, "") == text
+    assert 5 <= translation.count(mark) <= 8
+    assert all(part.strip().endswith(sentence) for part in translation.split(mark) if part.strip())
 
 
 def test_in_a_small_context_a_long_line_is_cut_until_its_parts_fit(made: Any, mark: str) -> None:
     # The fake engine fails when prompt and output exceed the context.
-    with running(made[0], made[1], limits=Limits(context=200)) as small:
+    with running(made[0], made[1], limits=Limits(context=200)) as server:
         text = " ".join(["Þetta er setning."] * 8 + ["x" * 90])
-        assert small.texts(text)[0].replace(mark, "") == text
+        assert server.texts(text)[0].replace(mark, "") == text
 
 
 def test_a_cut_translation_is_marked_and_counted(service: Running, made: Any) -> None:

@@ -56,10 +56,10 @@ REFUSALS = {
 ANYWHERE = {400, 408, 413, 414, 415, 431, 500, 503}
 # The models of all bodies, by the names that clients see. FastAPI would call two models of one class name by the paths of their modules.
 MODELS = """
-AdapterLoad AdaptersResponse Alarm Alternative CanaryRun DetectedLanguage DocumentLoad DocumentPart DocumentRequest Error FeedbackRequest FeedbackScores
-HealthResponse JobProgress JobStatus LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor PairStatus PivotText
-PromoteRequest ReadyResponse RegistryLog RegistryPair RouteStep Segment SegmentLoad ServiceInfo StreamEnd StreamError StreamPart TranslateRequest
-TranslateResponse TranslatedText TranslationTotals
+AdapterLoad AdapterStatus AdaptersResponse Alarm Alternative CanaryRun DetectedLanguage DocumentJob DocumentLoad DocumentPart DocumentProgress DocumentRequest
+Error FeedbackRequest FeedbackScores HealthResponse LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor PivotText
+PromoteRequest ReadyResponse RegistryLog RegistryPair RouteStep Segment SegmentLoad ServiceInfo StreamEnd StreamError TranslateRequest TranslateResponse
+TranslatedText TranslationPart TranslationTotals
 DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus DeepLError DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
 DeepLTranslation DeepLUsage
 LibreTranslateDefaultPair LibreTranslateDetectRequest LibreTranslateDetection LibreTranslateFileRequest LibreTranslateFileResponse LibreTranslateLanguage
@@ -78,9 +78,9 @@ def whole(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLMT_KEYS", str(home / "keys.json"))
         key = add_key("all", ["translate", "admin", "metrics"])[1]
-        with running(made[0], made[1], feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as found:
-            found.http.headers["X-API-Key"] = key
-            yield found
+        with running(made[0], made[1], feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as server:
+            server.http.headers["X-API-Key"] = key
+            yield server
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +157,10 @@ def test_the_service_takes_the_examples_and_answers_as_described(described: dict
         until(lambda: whole.http.get(f"/api/v1/jobs/{id}").json()["state"] == "done")
     url = path.replace("{id}", id or 32 * "0").replace("{name}", f"{64 * '0'}.txt")
     bodies = operation.get("requestBody", {}).get("content", {})
-    for kind, more in [(kind, sent(kind, example)) for kind, content in bodies.items() for example in examples(content)] or [("", {})]:
-        answer = whole.http.request(method, url, **more)
-        wanted = ELSE.get(path)
-        assert answer.status_code == wanted if wanted else answer.is_success, (kind, answer.text)
+    for kind, arguments in [(kind, sent(kind, example)) for kind, content in bodies.items() for example in examples(content)] or [("", {})]:
+        answer = whole.http.request(method, url, **arguments)
+        status = ELSE.get(path)
+        assert answer.status_code == status if status else answer.is_success, (kind, answer.text)
         content = operation["responses"][str(answer.status_code)].get("content", {})
         assert bool(answer.content) == bool(content)
         if "application/json" in content:

@@ -21,7 +21,7 @@ CALLERS = ("nobody", "everything", "metrics", "keyless")
 
 
 @pytest.fixture(scope="module")
-def asked(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
+def callers(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
     """For every kind of caller the service and the headers it asks with."""
     import os
 
@@ -46,10 +46,10 @@ def asked(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-def test_every_route_answers_as_it_is_described(asked: dict[str, tuple[Running, dict[str, str]]], caller: str) -> None:
-    service, headers = asked[caller]
+def test_every_route_answers_as_it_is_described(callers: dict[str, tuple[Running, dict[str, str]]], caller: str) -> None:
+    service, headers = callers[caller]
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) >= 12
     # Checks of what these callers are and are not: an answer may be 401, and is when there is no key.
     checks = schemathesis.checks.CHECKS.get_all()

@@ -20,8 +20,8 @@ PATH = "/api/v1/translate/stream"
 NAMES = ("x-tellmt-pair", "x-tellmt-adapter", "x-tellmt-base")
 
 
-def streamed(service: Running, text: Any, **more: Any) -> tuple[httpx.Response, list[dict[str, Any]]]:
-    answer = service.http.post(PATH, json={"source": "is", "target": "en", "text": text, **more})
+def streamed(service: Running, text: Any, **fields: Any) -> tuple[httpx.Response, list[dict[str, Any]]]:
+    answer = service.http.post(PATH, json={"source": "is", "target": "en", "text": text, **fields})
     return answer, [json.loads(line) for line in answer.text.split("\n") if line] if answer.status_code == 200 else []
 
 
@@ -44,8 +44,8 @@ def test_a_stream_has_its_parts_in_order_and_ends_with_who_translated(service: R
 
 
 def test_a_cut_part_is_marked(service: Running) -> None:
-    found = streamed(service, "fine\nendless")[1]
-    assert [(e.get("truncated"), e.get("flags")) for e in found] == [(False, []), (True, ["truncated"]), (None, None)]
+    events = streamed(service, "fine\nendless")[1]
+    assert [(e.get("truncated"), e.get("flags")) for e in events] == [(False, []), (True, ["truncated"]), (None, None)]
 
 
 class Steps(SlowEngine):
@@ -56,27 +56,27 @@ class Steps(SlowEngine):
         self.stop_at = 10**6
 
     async def generate(self, prompts: Any, adapter_id: str | None) -> list[Generation]:
-        out = await super().generate(prompts, adapter_id)
+        generations = await super().generate(prompts, adapter_id)
         if adapter_id and self.answered > self.stop_at:
             raise EngineError("the engine died", found="Skilaboð sem enginn má sjá")
-        return out
+        return generations
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
         return super()._answer(prompt, adapter_id)
 
 
 def test_parts_are_sent_when_they_are_done(made: Any) -> None:
-    with running(made[0], made[1], Steps) as found:
-        found.engine.delay = 0.2
+    with running(made[0], made[1], Steps) as server:
+        server.engine.delay = 0.2
         body = {"source": "is", "target": "en", "text": [f"text {i}" for i in range(5)]}
-        with found.http.stream("POST", PATH, json=body) as answer:
+        with server.http.stream("POST", PATH, json=body) as answer:
             for n, line in enumerate(answer.iter_lines()):
                 event = json.loads(line)
                 if "done" not in event:
                     assert event["index"] == n
-                    assert found.metric("tellmt_segments_waiting") <= 4 - n
+                    assert server.metric("tellmt_segments_waiting") <= 4 - n
                 if n == 0:
-                    assert found.metric("tellmt_segments_waiting") >= 3
+                    assert server.metric("tellmt_segments_waiting") >= 3
 
 
 def test_what_goes_wrong_before_the_head_is_an_ordinary_answer(service: Running) -> None:
@@ -89,43 +89,43 @@ def test_what_goes_wrong_before_the_head_is_an_ordinary_answer(service: Running)
 
 @pytest.mark.clock
 def test_what_goes_wrong_after_the_head_is_the_last_line(made: Any) -> None:
-    with running(made[0], made[1], Steps) as found:
-        found.engine.stop_at = found.engine.answered + 2
-        answer, events = streamed(found, [f"text {i}" for i in range(4)])
+    with running(made[0], made[1], Steps) as server:
+        server.engine.stop_at = server.engine.answered + 2
+        answer, events = streamed(server, [f"text {i}" for i in range(4)])
         assert answer.status_code == 200
         assert [e.get("index") for e in events] == [0, 1, None]
         assert events[-1] == {"error": "the engine died", "status": 503}
-        found.engine.stop_at, found.engine.delay = 10**6, 0.15
-        _, events = streamed(found, [f"slow {i}" for i in range(9)], timeout=0.5)
+        server.engine.stop_at, server.engine.delay = 10**6, 0.15
+        _, events = streamed(server, [f"slow {i}" for i in range(9)], timeout=0.5)
         assert events[-1] == {"error": "the translation was not done in the 0.5 s that the request has", "status": 504}
         assert 1 <= len(events) < 9
-        until(lambda: found.metric("tellmt_segments_waiting") == 0 and found.status()["in_flight"] == 0)
+        until(lambda: server.metric("tellmt_segments_waiting") == 0 and server.status()["in_flight"] == 0)
 
 
 def test_an_unexpected_failure_in_a_stream_tells_nothing(made: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with running(made[0], made[1], SlowEngine) as found:
-        found.engine.failure = ValueError("Leyndarmál")
-        _, events = streamed(found, "a")
+    with running(made[0], made[1], SlowEngine) as server:
+        server.engine.failure = ValueError("Leyndarmál")
+        _, events = streamed(server, "a")
         assert events == [{"error": "something went wrong in the service", "status": 500}]
     assert "Leyndarmál" not in capfd.readouterr().err
 
 
 def test_too_much_waiting_refuses_a_stream_as_it_does_others(made: Any) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=3)) as found:
-        found.engine.delay = 0.5
-        with found.http.stream("POST", PATH, json={"source": "is", "target": "en", "text": ["a", "b", "c"]}) as first:
+    with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=3)) as server:
+        server.engine.delay = 0.5
+        with server.http.stream("POST", PATH, json={"source": "is", "target": "en", "text": ["a", "b", "c"]}) as first:
             assert first.status_code == 200
-            refused = httpx.post(found.url + PATH, json={"source": "is", "target": "en", "text": "d"}, trust_env=False)
+            refused = httpx.post(server.url + PATH, json={"source": "is", "target": "en", "text": "d"}, trust_env=False)
             assert "too many segments are waiting" in error(refused, 503) and int(refused.headers["retry-after"]) >= 1
             assert first.read().count(b"\n") == 4
 
 
 def test_every_api_names_pair_adapter_and_base(service: Running, made: Any) -> None:
-    wanted = ["is-en", made[2]["is-en"], "light"]
+    expected = ["is-en", made[2]["is-en"], "light"]
     body = {"source": "is", "target": "en"}
     for path, key in (("/api/v1/translate", "text"), (PATH, "text"), ("/translate", "q")):
         answer = service.http.post(path, json={**body, key: "a"})
-        assert [answer.headers.get(n) for n in NAMES] == wanted, path
+        assert [answer.headers.get(n) for n in NAMES] == expected, path
         described = service.http.get("/openapi.json").json()["paths"][path]["post"]
         assert set(NAMES) <= {n.lower() for n in described["responses"]["200"]["headers"]}
         assert {"429", "503", "504"} <= set(described["responses"])
@@ -138,7 +138,7 @@ def test_the_stream_is_described_line_by_line(service: Running) -> None:
     described = api["paths"][PATH]["post"]["responses"]["200"]["content"]
     assert list(described) == ["application/x-ndjson"]
     references = [s["$ref"] for s in described["application/x-ndjson"]["schema"]["oneOf"]]
-    assert references == [f"#/components/schemas/{name}" for name in ("StreamPart", "StreamEnd", "StreamError")]
+    assert references == [f"#/components/schemas/{name}" for name in ("TranslationPart", "StreamEnd", "StreamError")]
     assert [set(api["components"]["schemas"][reference.rpartition("/")[2]]["properties"]) for reference in references] == [
         {"index", "text", "truncated", "flags", "segments", "pair", "detected"},
         {"done", "pair", "adapter", "base", "quality", "fallback", "via"},

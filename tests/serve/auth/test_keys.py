@@ -59,8 +59,8 @@ def made(home: Path) -> tuple[Any, Registry, list[str]]:
 def keyed(made: Any) -> Iterator[tuple[Running, dict[str, str]]]:
     """A service with a key of each scope, over the keys file of this test."""
     keys = {scope: add_key(scope, [scope])[1] for scope in ("translate", "admin", "metrics")}  # type: ignore[list-item]
-    with running(made[0], made[1]) as found:
-        yield found, keys
+    with running(made[0], made[1]) as server:
+        yield server, keys
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -80,9 +80,9 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Callable[..., Ran], isolate
     assert key not in ran.err and "website" in ran.err
     listed = cli("keys", "list")
     assert "website" in listed.out and "active" in listed.out and key.split("_", 2)[2] not in listed.out
-    found = cli("keys", "list", "--json").json["keys"][0]
-    assert (found["name"], found["scopes"], found["state"], found["requests_per_minute"]) == ("website", ["translate"], "active", 60)
-    assert "sha256" not in found and "key" not in found
+    record = cli("keys", "list", "--json").json["keys"][0]
+    assert (record["name"], record["scopes"], record["state"], record["requests_per_minute"]) == ("website", ["translate"], "active", 60)
+    assert "sha256" not in record and "key" not in record
     assert "tellmt: there is an active key of this name; found website; valid: another name" in cli("keys", "add", "website", ok=False).err
     cli("keys", "revoke", "website")
     assert cli("keys", "list", "--json").json["keys"][0]["state"] == "revoked"
@@ -92,19 +92,19 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(cli: Callable[..., Ran], isolate
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["add", "a", "--scope", "root"], 2, "'root' is not one of"),
-        (["add", "a\nb"], 2, "a key's name is one line of text"),
-        (["add", "x" * 101], 2, "a key's name is one line of text"),
+        (["add", "a\nb"], 2, "the name of a key must be one line of text"),
+        (["add", "x" * 101], 2, "the name of a key must be one line of text"),
         (["add", "a", "--expires", "2001-01-01"], 2, "expired already"),
         (["add", "a", "--requests-per-minute", "0"], 2, "requests-per-minute"),
         (["revoke", "nobody"], 1, "no active key has this name or id; found nobody; valid: there is no active key"),
     ],
 )
-def test_what_cannot_be_done_to_keys(cli: Callable[..., Ran], args: list[str], code: int, said: str) -> None:
+def test_what_cannot_be_done_to_keys(cli: Callable[..., Ran], args: list[str], code: int, message: str) -> None:
     ran = cli("keys", *args, ok=False)
-    assert (ran.code, ran.out) == (code, "") and said in ran.err
+    assert (ran.code, ran.out) == (code, "") and message in ran.err
     assert not keys_file().exists()
 
 
@@ -118,22 +118,22 @@ def test_a_file_open_to_others_or_malformed_is_refused(cli: Callable[..., Ran]) 
     file.chmod(0o600)
     good = file.read_text()
     other, scope = good.replace('"version": 1', '"version": 2'), good.replace("translate", "root")
-    for bad, said in (("{", "found not JSON"), ("[]", "malformed"), ("[" * 100_000, "found not JSON"), (other, "found version"), (scope, "keys.0.scopes.0")):
+    for bad, message in (("{", "found not JSON"), ("[]", "malformed"), ("[" * 100_000, "found not JSON"), (other, "found version"), (scope, "keys.0.scopes.0")):
         file.write_text(bad)
         ran = cli("keys", "list", ok=False)
-        assert ran.code == 1 and "the keys file is malformed" in ran.err and said in ran.err
+        assert ran.code == 1 and "the keys file is malformed" in ran.err and message in ran.err
         assert json.loads(good)["keys"][0]["sha256"] not in ran.err
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_without_keys_it_serves_this_machine_alone(cli: Callable[..., Ran], host: str) -> None:
     ran = cli("serve", "--port", "0", "--engine", "ct2", "--host", host, ok=False)
-    said = f"tellmt: --host: without keys it serves this machine alone; found {host}; valid: 127.0.0.1, or run: tellmt keys add NAME\n"
-    assert (ran.code, ran.err) == (1, said)
+    message = f"tellmt: --host: without keys it serves this machine alone; found {host}; valid: 127.0.0.1, or run: tellmt keys add NAME\n"
+    assert (ran.code, ran.err) == (1, message)
     key, _ = add_key("a", ["translate"])
     assert "not in the cache" in cli("serve", "--port", "0", "--engine", "ct2", "--host", host, ok=False).err
     revoke_key(key.id)
-    assert cli("serve", "--port", "0", "--engine", "ct2", "--host", host, ok=False).err == said
+    assert cli("serve", "--port", "0", "--engine", "ct2", "--host", host, ok=False).err == message
 
 
 # The service
@@ -229,12 +229,12 @@ def test_refusals_do_not_tell_which_keys_there_are(keyed: tuple[Running, dict[st
     gone = add_key("gone", ["translate"])[1]
     revoke_key("gone")
     until(lambda: service.http.get("/api/v1/adapters", headers=bearer(gone)).status_code == 401)
-    said = set()
+    messages = set()
     for key in (None, "", "wrong", f"tellmt_{id}_{'A' * 43}", f"tellmt_{'0' * 8}_{'A' * 43}", gone):
         answer = service.http.get("/api/v1/adapters", headers=bearer(key) if key is not None else {})
-        said.add((answer.status_code, answer.text, str(sorted(h for h in answer.headers if h != "date"))))
-    assert len(said) == 1
-    assert next(iter(said))[0] == 401
+        messages.add((answer.status_code, answer.text, str(sorted(h for h in answer.headers if h != "date"))))
+    assert len(messages) == 1
+    assert next(iter(messages))[0] == 401
 
 
 def test_the_service_follows_the_file(keyed: tuple[Running, dict[str, str]], capfd: pytest.CaptureFixture[str]) -> None:
@@ -245,10 +245,10 @@ def test_the_service_follows_the_file(keyed: tuple[Running, dict[str, str]], cap
 
     heard: list[str] = []
 
-    def says_and_works(said: str) -> bool:
+    def says_and_works(message: str) -> bool:
         assert status(late) == 200, "a key was refused because its file could not be read"
         heard.append(capfd.readouterr().err)
-        return f"{said}; the keys that were read last stay in force" in "".join(heard)
+        return f"{message}; the keys that were read last stay in force" in "".join(heard)
 
     _, late = add_key("late", ["translate"])
     until(lambda: status(late) == 200)
@@ -269,10 +269,10 @@ def test_the_service_follows_the_file(keyed: tuple[Running, dict[str, str]], cap
 
 def test_an_expired_key_is_nobodys(keyed: tuple[Running, dict[str, str]]) -> None:
     service, keys = keyed
-    found = json.loads(keys_file().read_text())
-    for key in found["keys"]:
+    contents = json.loads(keys_file().read_text())
+    for key in contents["keys"]:
         key["expires"] = "2020-01-01T00:00:00Z"
-    keys_file().write_text(json.dumps(found))
+    keys_file().write_text(json.dumps(contents))
     os.chmod(keys_file(), 0o600)
     until(lambda: service.http.get("/api/v1/adapters", headers=bearer(keys["translate"])).status_code == 401)
 
@@ -340,7 +340,7 @@ def test_what_cannot_be_changed(made: Any, keyed: tuple[Running, dict[str, str]]
     service, keys = keyed
     key, why = keys["admin"], "test"
     state = made[1].state("is-en")
-    for path, body, status, said in (
+    for path, body, status, message in (
         ("promote", {"pair": "is-en", "adapter": "0" * 32, "why": why}, 409, "is-en: not exactly one adapter has this id"),
         ("promote", {"pair": "en-is", "adapter": made[2][0], "why": why}, 409, "en-is: this adapter is for another pair"),
         ("promote", {"pair": "is-en", "adapter": "../../../etc", "why": why}, 400, "adapter: not usable"),
@@ -355,6 +355,6 @@ def test_what_cannot_be_changed(made: Any, keyed: tuple[Running, dict[str, str]]
         ("unpin", [], 400, "not a JSON object"),
     ):  # fmt: skip
         answer = service.http.post(f"/api/v1/admin/{path}", json=body, headers=bearer(key))
-        assert said in error(answer, status), (path, body)
+        assert message in error(answer, status), (path, body)
         assert str(made[1].root) not in answer.text
     assert made[1].state("is-en") == state

@@ -40,11 +40,11 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    module = types.SimpleNamespace(time=found.time)
+    fake = Clock()
+    module = types.SimpleNamespace(time=fake.time)
     for user in (limits.aio.storage.memory, limits.aio.strategies):
         monkeypatch.setattr(user, "time", module)
-    return found
+    return fake
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Registry]:
 @pytest.fixture
 def service(made: Any, clock: Clock) -> Iterator[Running]:
     add_key("first", ["translate"])
-    with running(*made) as found:
-        yield found
+    with running(*made) as server:
+        yield server
 
 
 def ask(service: Running, key: str, text: Any = "a", path: str = "/api/v1/translate") -> httpx.Response:
@@ -70,9 +70,9 @@ def ask(service: Running, key: str, text: Any = "a", path: str = "/api/v1/transl
 
 
 def left(answer: httpx.Response, kind: str) -> int:
-    found = re.search(rf'"{kind}";r=(\d+);t=\d+', answer.headers["ratelimit"])
-    assert found, answer.headers
-    return int(found[1])
+    match = re.search(rf'"{kind}";r=(\d+);t=\d+', answer.headers["ratelimit"])
+    assert match, answer.headers
+    return int(match[1])
 
 
 def test_requests_a_minute(service: Running, clock: Clock) -> None:
@@ -139,9 +139,9 @@ def test_what_is_told_to_wait_is_enough_and_not_much_more(before: int, now: int,
         clock.now += seconds
         return await quota._windows.test(item, "a", "requests", cost=cost)
 
-    told = wait(100, 60, cost, before, now, 30.0)
-    assert asyncio.run(fits(told + 0.01))
-    assert told <= 1 or not asyncio.run(fits(told - 2.5)), told
+    seconds = wait(100, 60, cost, before, now, 30.0)
+    assert asyncio.run(fits(seconds + 0.01))
+    assert seconds <= 1 or not asyncio.run(fits(seconds - 2.5)), seconds
 
 
 def test_a_request_that_is_refused_for_another_reason_costs_nothing(made: Any, clock: Clock) -> None:
@@ -183,8 +183,8 @@ def test_many_at_once_get_no_more_than_the_quota(service: Running) -> None:
 
 def test_a_storage_that_is_none_or_away(made: Any, cli: Callable[..., Ran], capfd: pytest.CaptureFixture[str]) -> None:
     ran = cli("serve", "--port", "0", "--engine", "ct2", "--quota-storage", "tape://operator:geheim@host", ok=False)
-    said = "tellmt: --quota-storage: no storage for quotas; found tape://… (ConfigurationError); valid: memory:// or redis://HOST\n"
-    assert (ran.code, ran.err) == (1, said)
+    message = "tellmt: --quota-storage: no storage for quotas; found tape://… (ConfigurationError); valid: memory:// or redis://HOST\n"
+    assert (ran.code, ran.err) == (1, message)
 
     class Away(Quota):
         away = False

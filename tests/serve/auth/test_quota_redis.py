@@ -59,37 +59,37 @@ class Redis:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    found = Redis(tmp_path)
-    yield found
-    found.stop()
+    server = Redis(tmp_path)
+    yield server
+    server.stop()
 
 
 def test_replicas_count_together(made: Any, redis: Redis) -> None:
     key, other = (add_key(name, ["translate"], requests_per_minute=6, characters_per_day=100)[1] for name in ("a", "b"))
-    with running(*made, quota=Quota(redis.uri)) as one, running(*made, quota=Quota(redis.uri)) as two:
+    with running(*made, quota=Quota(redis.uri)) as first, running(*made, quota=Quota(redis.uri)) as second:
         # On a Redis that has just started the library sends its script first, and may then count one request of a burst twice.
-        assert ask(one, other, "abc").status_code == ask(two, other, "abc").status_code == 200
+        assert ask(first, other, "abc").status_code == ask(second, other, "abc").status_code == 200
         answers: list[httpx.Response] = []
-        asking = [threading.Thread(target=lambda n=n: answers.append(ask((one, two)[n % 2], key, f"ab{n}"))) for n in range(16)]  # type: ignore[misc]
+        asking = [threading.Thread(target=lambda n=n: answers.append(ask((first, second)[n % 2], key, f"ab{n}"))) for n in range(16)]  # type: ignore[misc]
         for t in asking:
             t.start()
         for t in asking:
             t.join()
         assert sorted(a.status_code for a in answers) == [200] * 6 + [429] * 10, [(a.status_code, a.text, a.headers["ratelimit"]) for a in answers]
-        refused = ask(two, key, "ab")
+        refused = ask(second, key, "ab")
         assert refused.status_code == 429 and 1 <= int(refused.headers["retry-after"]) <= 120
         # The six that were answered cost characters, the refused ones none.
         assert 100 - 6 * 4 <= left(refused, "characters") <= 100 - 6 * 3
-        assert left(ask(one, other, "abc"), "characters") == 91 and left(ask(two, other, "abc"), "characters") == 88
+        assert left(ask(first, other, "abc"), "characters") == 91 and left(ask(second, other, "abc"), "characters") == 88
 
 
 def test_what_failed_is_given_back_to_all(made: Any, redis: Redis) -> None:
     key = add_key("a", ["translate"], characters_per_day=10)[1]
-    with running(*made, quota=Quota(redis.uri)) as one, running(*made, quota=Quota(redis.uri)) as two:
-        one.engine.failure = EngineError("the engine has ended")
-        assert ask(one, key, "abcdefgh").status_code == 503
-        assert left(ask(two, key, "abcdefgh"), "characters") == 2
-        assert ask(one, key, "abc").status_code == 429
+    with running(*made, quota=Quota(redis.uri)) as first, running(*made, quota=Quota(redis.uri)) as second:
+        first.engine.failure = EngineError("the engine has ended")
+        assert ask(first, key, "abcdefgh").status_code == 503
+        assert left(ask(second, key, "abcdefgh"), "characters") == 2
+        assert ask(first, key, "abc").status_code == 429
 
 
 @pytest.mark.clock

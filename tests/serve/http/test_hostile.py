@@ -28,23 +28,23 @@ def hostile() -> list[str]:
     path = SHARED / "hostile" / "blns.json"
     if not path.exists():
         pytest.skip("the shared data is not here")
-    found: list[str] = json.loads(path.read_text(encoding="utf-8"))
-    assert len(found) == 515
-    return found
+    strings: list[str] = json.loads(path.read_text(encoding="utf-8"))
+    assert len(strings) == 515
+    return strings
 
 
 def test_every_hostile_string_gets_one_answer(service: Running, mark: str) -> None:
     texts = hostile()
-    out = service.texts(texts)
-    assert len(out) == len(texts)
-    assert [o.replace(mark, "") for o in out] == texts
+    translations = service.texts(texts)
+    assert len(translations) == len(texts)
+    assert [o.replace(mark, "") for o in translations] == texts
 
 
 def test_every_hostile_string_alone_on_both_apis_and_as_a_language(service: Running) -> None:
     for text in hostile():
-        wanted = 200 if text.strip() else 400
-        assert service.translate(text).status_code == wanted, text
-        assert service.http.post("/translate", data={"q": text, "source": "is", "target": "en"}).status_code == wanted, text
+        status = 200 if text.strip() else 400
+        assert service.translate(text).status_code == status, text
+        assert service.http.post("/translate", data={"q": text, "source": "is", "target": "en"}).status_code == status, text
         assert service.http.post("/translate", json={"q": [text, "b"], "source": "is", "target": "en"}).status_code == 200, text
         error(service.translate("a", source=text), 400)
 
@@ -54,13 +54,13 @@ def test_every_hostile_string_alone_on_both_apis_and_as_a_language(service: Runn
 )
 def test_surrogates_and_nuls(service: Running, mark: str, spelled: str, expected: str) -> None:
     # What has no letter is not translated.
-    wanted = (mark if any(map(str.isalpha, expected)) else "") + expected
+    translation = (mark if any(map(str.isalpha, expected)) else "") + expected
     for path, key in (("/api/v1/translate", "text"), ("/translate", "q")):
         raw = f'{{"source": "is", "target": "en", "{key}": ["{spelled}"]}}'.encode()
         answer = service.http.post(path, content=raw)
         assert answer.status_code == 200, answer.text
         body = answer.json()
-        assert (body["translatedText"] if path == "/translate" else [t["text"] for t in body["translations"]]) == [wanted]
+        assert (body["translatedText"] if path == "/translate" else [t["text"] for t in body["translations"]]) == [translation]
     bad_key = b'{"source": "is", "target": "en", "text": "a", "\\ud800": 1}'
     assert "unknown key" in error(service.http.post("/api/v1/translate", content=bad_key), 400)
     bad_code = b'{"source": "\\ud800", "target": "en", "text": "a"}'
@@ -149,9 +149,9 @@ CUT = [spelled('["a", "\\u00e9"]')[:n] for n in range(0, 130, 3)]
 def operator(made: Any) -> Iterator[Running]:
     """A service with keys, its client holding one of every scope."""
     key = add_key("operator", ["translate", "admin", "metrics"])[1]
-    with running(made[0], made[1]) as found:
-        found.http.headers["X-API-Key"] = key
-        yield found
+    with running(made[0], made[1]) as server:
+        server.http.headers["X-API-Key"] = key
+        yield server
 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-16", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
@@ -204,6 +204,9 @@ FAILURES: list[Callable[[], Exception]] = [
 def test_the_text_and_the_key_are_nowhere_but_in_answers(operator: Running, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """A marker through every route and every failure: not in a log, a metric, a header or the body of an error."""
     caplog.set_level("DEBUG")
+    # The client, which knows what it sends, logs in this process too.
+    for client in ("httpx", "httpcore"):
+        caplog.set_level("WARNING", client)
     key = operator.http.headers["X-API-Key"]
     api = operator.http.get("/openapi.json").json()["paths"]
     paths = {p: next(iter(methods)) for p, methods in api.items()}
@@ -211,9 +214,9 @@ def test_the_text_and_the_key_are_nowhere_but_in_answers(operator: Running, capf
 
     def see(answer: httpx.Response, *, translated: bool = False) -> None:
         nonlocal refused
-        told = str(answer.headers) + ("" if translated and answer.status_code == 200 else answer.text)
+        visible = str(answer.headers) + ("" if translated and answer.status_code == 200 else answer.text)
         for hidden in (SECRET, SECRET.encode().hex(), key, key.split("_", 2)[2], json.dumps(SECRET)[1:-1]):
-            assert hidden not in told, (answer.request.method, answer.request.url, told)
+            assert hidden not in visible, (answer.request.method, answer.request.url, visible)
         refused += answer.status_code >= 400
 
     texts = {"source": "is", "target": "en", "text": SECRET, "q": SECRET}
@@ -249,10 +252,8 @@ def test_the_text_and_the_key_are_nowhere_but_in_answers(operator: Running, capf
     assert refused > 60
     see(operator.http.get("/metrics"))
     see(operator.http.get("/api/v1/adapters"))
-    said = capfd.readouterr()
-    # The client, which knows what it sends, logs in this process too.
-    records = [r for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
-    logged = said.err + said.out + "".join(f"{r.getMessage()} {r.exc_text}" for r in records)
+    captured = capfd.readouterr()
+    logged = captured.err + captured.out + "".join(f"{r.getMessage()} {r.exc_text}" for r in caplog.records)
     for hidden in (SECRET, SECRET.encode().hex(), repr(SECRET.encode()), json.dumps(SECRET)[1:-1], key, key.split("_", 2)[2]):
         assert hidden not in logged
     assert "the engine has died" in logged and "RuntimeError" in logged
@@ -293,24 +294,24 @@ def test_a_megabyte_of_text_is_refused_with_the_limit(service: Running) -> None:
 
 
 def test_too_much_waiting_is_answered_503_and_the_rest_goes_on(made: Any) -> None:
-    with running(made[0], made[1], limits=Limits(context=2048, waiting=10, batch=4)) as found:
-        found.engine.delay = 0.6
+    with running(made[0], made[1], limits=Limits(context=2048, waiting=10, batch=4)) as server:
+        server.engine.delay = 0.6
         answers: list[httpx.Response] = []
-        first = threading.Thread(target=lambda: answers.append(found.translate(["a"] * 8)))
+        first = threading.Thread(target=lambda: answers.append(server.translate(["a"] * 8)))
         first.start()
-        until(lambda: found.metric("tellmt_segments_waiting") == 8)
-        refused = found.translate(["a"] * 3)
+        until(lambda: server.metric("tellmt_segments_waiting") == 8)
+        refused = server.translate(["a"] * 3)
         assert "too many segments are waiting" in error(refused, 503)
         assert int(refused.headers["retry-after"]) >= 1
-        assert found.translate(["a"] * 2).status_code == 200
+        assert server.translate(["a"] * 2).status_code == 200
         first.join()
         assert answers[0].status_code == 200
-        assert found.metric("tellmt_segments_waiting") == 0
-        assert found.metric("tellmt_segments_refused_total") == 3
-        found.engine.delay = 0
-        assert found.translate(["a"] * 10).status_code == 200
+        assert server.metric("tellmt_segments_waiting") == 0
+        assert server.metric("tellmt_segments_refused_total") == 3
+        server.engine.delay = 0
+        assert server.translate(["a"] * 10).status_code == 200
         # No call to the engine takes more than a batch, so that long requests let short ones between.
-        assert max(n for id, n in found.engine.calls if id) <= 5
+        assert max(n for id, n in server.engine.calls if id) <= 5
 
 
 @pytest.mark.clock

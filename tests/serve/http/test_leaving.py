@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from serve.translation.decoder import Decoder
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions
 from tell.registry.registry import Registry
+from tell.text.segments import Span
 from tests.support.fake_eval_engine import light_base
 from tests.support.running import Upper
 from tests.support.running import publish as publish_light
@@ -47,12 +48,12 @@ def client(service: Running, kind: str, chunked: bool = False) -> Iterator[socke
     host, port = service.url.removeprefix("http://").split(":")
     raw = json.dumps({"source": "is", "target": "en", **body}).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as found:
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
         if chunked:
-            found.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(raw):x}\r\n".encode() + raw + b"\r\n0\r\n\r\n")
+            sock.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(raw):x}\r\n".encode() + raw + b"\r\n0\r\n\r\n")
         else:
-            found.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
-        yield found
+            sock.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+        yield sock
 
 
 def reset(connection: socket.socket) -> None:
@@ -62,8 +63,8 @@ def reset(connection: socket.socket) -> None:
 
 @pytest.fixture(scope="module")
 def slow(made: Any) -> Iterator[Running]:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=16), Limits(context=2048, batch=16, cache=0)) as found:
-        yield found
+    with running(made[0], made[1], lambda options: SlowEngine(options, places=16), Limits(context=2048, batch=16, cache=0)) as server:
+        yield server
 
 
 def nothing_left(service: Running, began: float, tasks: int) -> None:
@@ -80,7 +81,7 @@ def test_a_client_that_leaves_ends_its_work(slow: Running, kind: str, way: str) 
     slow.engine.delay = 0.0
     assert slow.texts("before")
     tasks = len(asyncio.all_tasks(slow.loop)) + 1
-    cancelled, given = slow.engine.cancelled, len(slow.engine.given)
+    cancelled, started = slow.engine.cancelled, len(slow.engine.given)
     slow.engine.delay = 30
     if way == "half read" and kind == "stream":
         slow.engine.delay = 0.02
@@ -96,7 +97,7 @@ def test_a_client_that_leaves_ends_its_work(slow: Running, kind: str, way: str) 
     nothing_left(slow, began, tasks)
     assert slow.engine.cancelled > cancelled
     # What had not begun never does.
-    assert len(slow.engine.given) - given < 300
+    assert len(slow.engine.given) - started < 300
 
 
 @pytest.mark.clock
@@ -115,17 +116,17 @@ def test_while_its_text_is_still_being_cut_up_a_client_can_leave(slow: Running, 
     """A long text is tokenised in a thread, which cannot be stopped; nothing of it reaches the engine."""
     split = Decoder.split
 
-    def slowly(self: Any, *args: Any) -> Any:
+    def slow_split(decoder: Decoder, texts: Sequence[str]) -> list[list[Span]]:
         time.sleep(0.5)
-        return split(self, *args)
+        return split(decoder, texts)
 
-    monkeypatch.setattr(Decoder, "split", slowly)
-    given = len(slow.engine.given)
+    monkeypatch.setattr(Decoder, "split", slow_split)
+    started = len(slow.engine.given)
     with client(slow, "document"):
         until(lambda: slow.metric("tellmt_segments_waiting") == 300)
         began = time.monotonic()
     until(lambda: slow.metric("tellmt_segments_waiting") == 0 and slow.status()["in_flight"] == 0)
-    assert time.monotonic() - began < PROMISED and len(slow.engine.given) == given
+    assert time.monotonic() - began < PROMISED and len(slow.engine.given) == started
 
 
 @pytest.mark.clock
@@ -140,18 +141,18 @@ def test_the_cpu_engine_stops_too(tiny_cache: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TELLMT_CACHE", str(tiny_cache))
     base, registry = make_tiny_base(tiny_cache), Registry(tmp_path / "registry")
     publish(registry, make_tiny_adapter(tmp_path / "a", base, seed=1))
-    with running(base, registry, Ct2Engine, Limits(context=2048, cache=0)) as found:
-        until(lambda: found.status()["adapter"], 120)
+    with running(base, registry, Ct2Engine, Limits(context=2048, cache=0)) as server:
+        until(lambda: server.status()["adapter"], 120)
         for kind in ("plain", "many texts", "stream"):
-            assert found.translate("before").status_code == 200
-            tasks = len(asyncio.all_tasks(found.loop)) + 1
-            with client(found, kind):
-                until(lambda: found.metric("tellmt_segments_in_engine") > 0)
+            assert server.translate("before").status_code == 200
+            tasks = len(asyncio.all_tasks(server.loop)) + 1
+            with client(server, kind):
+                until(lambda: server.metric("tellmt_segments_in_engine") > 0)
                 began = time.monotonic()
-            until(lambda: found.metric("tellmt_segments_in_engine") == 0 and not found.engine._running and found.status()["in_flight"] == 0)
+            until(lambda: server.metric("tellmt_segments_in_engine") == 0 and not server.engine._running and server.status()["in_flight"] == 0)
             assert time.monotonic() - began < PROMISED, kind
-            assert found.metric("tellmt_segments_waiting") == 0
-            until(lambda tasks=tasks: len(asyncio.all_tasks(found.loop)) <= tasks)  # type: ignore[misc]
+            assert server.metric("tellmt_segments_waiting") == 0
+            until(lambda tasks=tasks: len(asyncio.all_tasks(server.loop)) <= tasks)  # type: ignore[misc]
 
 
 def test_a_request_cancelled_twice_leaves_no_place_taken(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:

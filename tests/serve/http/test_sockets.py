@@ -30,9 +30,9 @@ def wire(request: pytest.FixtureRequest, made: Any) -> Iterator[Running]:
     protocol = bounded(request.param, head_seconds=HEAD_SECONDS, read_seconds=READ_SECONDS, max_connections=MOST)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(middleware, "BODY_SECONDS", BODY_SECONDS)
-        with running(made[0], made[1], protocol=protocol) as found:
-            yield found
-            assert found.texts("still here")
+        with running(made[0], made[1], protocol=protocol) as server:
+            yield server
+            assert server.texts("still here")
 
 
 def connect(service: Running) -> socket.socket:
@@ -42,13 +42,13 @@ def connect(service: Running) -> socket.socket:
 
 def everything(raw: socket.socket) -> bytes:
     """All until the other side closes."""
-    out = b""
+    received = b""
     try:
         while part := raw.recv(65536):
-            out += part
+            received += part
     except ConnectionResetError:
         pass
-    return out
+    return received
 
 
 def send(service: Running, *parts: bytes) -> list[tuple[int, bytes]]:
@@ -63,32 +63,32 @@ def send(service: Running, *parts: bytes) -> list[tuple[int, bytes]]:
 
 
 def answers(data: bytes) -> list[tuple[int, bytes]]:
-    out = []
+    responses = []
     while data:
         head, _, rest = data.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 "), data[:80]
         length = next((int(x.partition(b":")[2]) for x in head.split(b"\r\n") if x.lower().startswith(b"content-length:")), 0)
-        out.append((int(head.split()[1]), rest[:length]))
+        responses.append((int(head.split()[1]), rest[:length]))
         data = rest[length:]
-    return out
+    return responses
 
 
 def head(*fields: bytes, line: bytes = b"POST /api/v1/translate HTTP/1.1") -> bytes:
     return b"\r\n".join([line, b"Host: x", *fields, b"", b""])
 
 
-def refused(found: list[tuple[int, bytes]], *statuses: int) -> None:
+def refused(responses: list[tuple[int, bytes]], *statuses: int) -> None:
     """One answer of one of these statuses with its reason, or a close without one."""
-    assert len(found) <= 1, found
-    if found:
-        assert found[0][0] in statuses, found
-        assert json.loads(found[0][1])["error"]
+    assert len(responses) <= 1, responses
+    if responses:
+        assert responses[0][0] in statuses, responses
+        assert json.loads(responses[0][1])["error"]
 
 
 def test_heads_up_to_64_kib_and_no_more(wire: Running) -> None:
     for size in (1_000, 60_000):
-        found = send(wire, head(b"X-A: " + b"a" * size, b"Connection: close", b"Content-Length: %d" % len(BODY)), BODY)
-        assert [s for s, _ in found] == [200], size
+        responses = send(wire, head(b"X-A: " + b"a" * size, b"Connection: close", b"Content-Length: %d" % len(BODY)), BODY)
+        assert [s for s, _ in responses] == [200], size
     for fields in ([b"X-A: " + b"a" * 66_000], [b"X-A: " + b"a" * 900] * 80, [b"X-A: " + b"a" * 3_000_000]):
         whole = head(*fields, b"Connection: close", b"Content-Length: %d" % len(BODY)) + BODY
         refused(send(wire, whole), 431)
@@ -155,11 +155,11 @@ AMBIGUOUS = [
 
 def test_what_could_be_read_in_two_ways_is_read_in_none(wire: Running) -> None:
     with ThreadPoolExecutor(12) as pool:
-        all_found = list(pool.map(lambda raw: send(wire, raw), AMBIGUOUS))
-    for raw, found in zip(AMBIGUOUS, all_found, strict=True):
+        all_responses = list(pool.map(lambda raw: send(wire, raw), AMBIGUOUS))
+    for raw, responses in zip(AMBIGUOUS, all_responses, strict=True):
         # What was hidden in the body was not taken for a request of its own, which would have been answered 404.
-        assert len(found) <= 1, (raw, found)
-        for status, body in found:
+        assert len(responses) <= 1, (raw, responses)
+        for status, body in responses:
             assert 400 <= status < 500 and json.loads(body)["error"], (raw, status, body)
     # The shapes are refused, and not the route: the same body, framed once, is translated.
     for plain in (head(LENGTH, b"Connection: close") + BODY, head(CHUNKED, b"Connection: close") + ONE):
@@ -180,8 +180,8 @@ ODD = [
 
 def test_what_is_odd_is_refused_with_its_reason(wire: Running) -> None:
     with ThreadPoolExecutor(12) as pool:
-        for raw, found in zip(ODD, pool.map(lambda raw: send(wire, raw), ODD), strict=True):
-            for status, body in found:
+        for raw, responses in zip(ODD, pool.map(lambda raw: send(wire, raw), ODD), strict=True):
+            for status, body in responses:
                 assert 400 <= status < 500 and json.loads(body)["error"], (raw, status, body)
 
 
@@ -210,13 +210,13 @@ def test_a_client_that_would_upgrade_gets_its_answer(wire: Running) -> None:
 
 def test_a_body_that_does_not_come_is_not_waited_for(wire: Running) -> None:
     for first in (head(b"Content-Length: 100"), head(CHUNKED), head(b"Content-Length: 100", line=b"POST /translate HTTP/1.1")):
-        found = send(wire, first, b"5\r\nhe")
-        assert [s for s, _ in found] == [408] and "the body did not come in time" in json.loads(found[0][1])["error"]
+        responses = send(wire, first, b"5\r\nhe")
+        assert [s for s, _ in responses] == [408] and "the body did not come in time" in json.loads(responses[0][1])["error"]
 
 
 def closed_within(raw: socket.socket, seconds: float, drip: bytes = b"") -> tuple[float, bytes]:
     """How long until the other side closed, sending `drip` all the while, and what it said."""
-    began, out = time.monotonic(), b""
+    began, received = time.monotonic(), b""
     raw.settimeout(0.05)
     while time.monotonic() - began < seconds:
         try:
@@ -224,13 +224,13 @@ def closed_within(raw: socket.socket, seconds: float, drip: bytes = b"") -> tupl
                 raw.sendall(drip)
             part = raw.recv(65536)
             if not part:
-                return time.monotonic() - began, out
-            out += part
+                return time.monotonic() - began, received
+            received += part
         except TimeoutError:
             continue
         except (ConnectionResetError, BrokenPipeError):
-            return time.monotonic() - began, out
-    pytest.fail(f"not closed within {seconds} s; said {out!r}")
+            return time.monotonic() - began, received
+    pytest.fail(f"not closed within {seconds} s; said {received!r}")
 
 
 @pytest.mark.clock
@@ -249,9 +249,9 @@ def test_slow_heads_and_idle_connections_are_closed(wire: Running) -> None:
     ):
         with connect(wire) as raw:
             raw.sendall(first)
-            took, said = closed_within(raw, 10, drip)
+            took, received = closed_within(raw, 10, drip)
             assert took < 8, (first, took)
-            assert all(status in (200, 405, 408, 400) for status, _ in answers(said)), said
+            assert all(status in (200, 405, 408, 400) for status, _ in answers(received)), received
     until(lambda: wire.metric("tellmt_requests_in_flight") == 0)
 
 
@@ -274,8 +274,8 @@ def test_more_connections_than_allowed_are_told_so(wire: Running) -> None:
     held = [connect(wire) for _ in range(MOST)]
     try:
         with connect(wire) as raw:
-            found = answers(everything(raw))
-            assert [s for s, _ in found] == [503] and "too many connections" in json.loads(found[0][1])["error"]
+            responses = answers(everything(raw))
+            assert [s for s, _ in responses] == [503] and "too many connections" in json.loads(responses[0][1])["error"]
     finally:
         for raw in held:
             raw.close()

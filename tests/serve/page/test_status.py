@@ -42,9 +42,17 @@ def fill(history: History, live: str) -> None:
     history.update_alarms("is-en", [])
     rows = []
     for i in range(200):
-        seen = {"seconds": 300.0, "segments": 50 + i % 60, "flags": {"number": 0.01}, "length_ratio": 1.05, "languages": {"source": 0.97, "other": 0.03}}
-        more = {"unknown_letters": 0.001, "drift": 0.09, "drift_usual": 0.08, "tokens_per_second": 5.0, "latency_p50": 0.2, "latency_p95": 0.9, "waiting": 0.1}
-        rows.append((now - (200 - i) * 300, "is-en", live, seen | more))
+        traffic = {"seconds": 300.0, "segments": 50 + i % 60, "flags": {"number": 0.01}, "length_ratio": 1.05, "languages": {"source": 0.97, "other": 0.03}}
+        measures = {
+            "unknown_letters": 0.001,
+            "drift": 0.09,
+            "drift_usual": 0.08,
+            "tokens_per_second": 5.0,
+            "latency_p50": 0.2,
+            "latency_p95": 0.9,
+            "waiting": 0.1,
+        }
+        rows.append((now - (200 - i) * 300, "is-en", live, traffic | measures))
     history.add_signals(rows)
     history.add_feedback("is-en", live, 212, {m: {"score": 55.0, "signature": SIGNATURE} for m in ("bleu", "chrf", "ter")})
 
@@ -67,8 +75,8 @@ def service(root: Path, history: History) -> Iterator[Running]:
         live = publish(registry, light_adapter(root / "one", base, seed=1))
         publish(registry, light_adapter(root / "two", base, "fo-is", seed=1))
         fill(history, live)
-        with watched(base, registry, root / "monitor") as found:
-            yield found
+        with watched(base, registry, root / "monitor") as server:
+            yield server
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tell.corpus.readers.dispatch import Group, kind_of, read_group
-from tell.corpus.readers.segment import Want
+from tell.corpus.readers.dispatch import InputGroup, kind_of, read_group
+from tell.corpus.readers.segment import ReadOptions
 from tell.errors import BadInput
 from tell.languages import parse_pair
 from tests.support import corpora
@@ -59,7 +59,7 @@ _NASTY = [
     b'msgstr[9] "',
     b"xml:lang",
 ]
-WANT = Want(parse_pair("is-en"))
+WANT = ReadOptions(parse_pair("is-en"))
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
@@ -91,7 +91,7 @@ def once(name: str, data: bytes, at: Path) -> str:
     paths = (path, path.with_suffix(".other")) if kind == "text" else (path,)
     if kind == "text":
         paths[1].write_bytes(SEEDS[name]())
-    group = Group(kind, paths, name, paths)
+    group = InputGroup(kind, paths, name, paths)
     reading = group.reading()
     try:
         n = 0

@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from tell.corpus.misalignment import Stretch, shifted
 from tell.corpus.rules import RULES, clean, rules
-from tell.corpus.segment_table import Firsts
+from tell.corpus.segment_table import FirstSeen
 from tell.languages import language, name_in, parse_pair
 from tests.conftest import SHARED, Ran
 from tests.support import corpora
@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(here: CLI, monkeypatch: pyte
 
 
 def test_hashes_are_found_again() -> None:
-    table = Firsts()
+    table = FirstSeen()
     keys = [(i * 0x9E3779B97F4A7C15) % (1 << 64) or 1 for i in range(5000)]
     assert all(table.first(k, i) is None for i, k in enumerate(keys))
     assert [table.first(k, 0) for k in keys] == list(range(5000))

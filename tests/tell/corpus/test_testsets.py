@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tell import paths
-from tell.corpus.overlap import Held, Leaks, words_of
+from tell.corpus.overlap import HeldOutSet, Leaks, words_of
 from tell.files import sha256_file, write_jsonl
 from tell.registry.registry import Registry
 from tell.text.normalise import letters
@@ -42,7 +42,11 @@ def test_words_put_together_are_the_letters(text: str) -> None:
 
 
 def test_what_is_told_of_data() -> None:
-    sets = [Held("a", list(zip(SOURCES, TARGETS, strict=True))), Held("short", [("Já.", "Yes!")]), Held("zh", [("我们昨天晚上在城里吃了很多好吃的东西", "x")])]
+    sets = [
+        HeldOutSet("a", list(zip(SOURCES, TARGETS, strict=True))),
+        HeldOutSet("short", [("Já.", "Yes!")]),
+        HeldOutSet("zh", [("我们昨天晚上在城里吃了很多好吃的东西", "x")]),
+    ]
     leaks = Leaks(sets)
     told = [
         "skipið  SIGLDI í nótt fram hjá 4 eyjum, og kom í höfn um morguninn",  # all six sources are one but for the number
@@ -57,7 +61,7 @@ def test_what_is_told_of_data() -> None:
     assert ships["leaked"] == 6 and ships["leaked_segments"][0] == {"segment": 1, "place": "data.txt, line 1"}
     assert (short["leaked"], short["short"]) == (0, 1)
     assert (zh["near"], zh["leaked"]) == (1, 0) and 0.5 < zh["near_segments"][0]["share"] < 1
-    again = Leaks([Held("a", [("x", t) for t in TARGETS])])
+    again = Leaks([HeldOutSet("a", [("x", t) for t in TARGETS])])
     again.look(told[1], "data.txt", 2)
     (found,) = again.report()
     assert (found["leaked"], found["touched"]) == (0, 6) and found["near_segments"][0]["segment"] == 4

@@ -17,7 +17,7 @@ from tell.model.base import MANIFEST, Base
 from tell.model.tokenizer import Tokens
 from tell.records import Example, read_examples, read_pairs
 from tests.conftest import SHARED, Ran
-from tests.tell.mix.test_build import check, corpus, general, recipe, words
+from tests.support.mixing import check, corpus, general, recipe, words
 
 CLI = Callable[..., Ran]
 pytestmark = pytest.mark.usefixtures("tiny")

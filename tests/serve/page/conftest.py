@@ -1,0 +1,54 @@
+"""The service behind the page at `/`, and a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serve.corrections import Feedback
+from tell.registry.registry import Registry
+from tests.support.browser import Browser, Speaking, chromium
+from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.page import Made
+from tests.support.serving import Running, publish, running
+
+
+@pytest.fixture(scope="module")
+def opened_browser() -> Iterator[Browser]:
+    with chromium() as running_chromium:
+        yield Browser(running_chromium)
+
+
+@pytest.fixture
+def browser(opened_browser: Browser) -> Iterator[Browser]:
+    opened_browser.problems.clear()
+    yield opened_browser
+    opened_browser.leave()
+    assert not opened_browser.problems
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    root = tmp_path_factory.mktemp("page")
+    base, registry = light_base(root / "cache"), Registry(root / "registry")
+    ids = {pair: publish(registry, light_adapter(root / pair, base, pair)) for pair in ("is-en", "en-is", "en-ar")}
+    return base, registry, ids
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("feedback") / "kept.jsonl"
+
+
+@pytest.fixture(scope="module")
+def shared(made: Made, kept: Path) -> Iterator[Running]:
+    with running(made[0], made[1], Speaking, feedback=Feedback(kept), compare_base=True) as server:
+        yield server
+
+
+@pytest.fixture
+def service(shared: Running) -> Iterator[Running]:
+    yield shared
+    shared.engine.delay, shared.engine.failure, shared.engine.problems = 0.0, None, []
