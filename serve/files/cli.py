@@ -129,7 +129,7 @@ async def _translate_store(store: SegmentStore, opened: AbstractAsyncContextMana
     """Translate the segments of the store that have no translation, or with `dry` only some of them; returns the seconds that all of them take."""
     async with opened as backend:
         if not server and (dropped := store.drop_other_adapters(backend.adapters[0])):
-            say(f"another version is live since the last run: its {dropped:,} segments are translated anew")
+            say(f"another version is live since the last run: {dropped:,} segments of the old version are translated again")
         began = time.monotonic()
         if dry:
             return await runner.estimate(store, backend)

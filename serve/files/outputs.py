@@ -100,7 +100,7 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
     tasks: list[FileTask] = []
     into_directory = output is not None and output != "-" and (len(inputs) > 1 or output.endswith("/") or Path(output).is_dir())
     if len(inputs) > 1 and not into_directory:
-        raise BadInput("several files want a directory for what comes of them", place="-o", found=output, valid="-o DIR")
+        raise BadInput("several files need a directory for their outputs", place="-o", found=output, valid="-o DIR")
     for source in inputs:
         file_format = format_named(format) if format else format_of(source) if source != "-" else format_of("")
         name = source if source != "-" else "standard input" + file_format.endings[0]

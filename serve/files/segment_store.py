@@ -113,9 +113,9 @@ class SegmentStore:
         except sqlite3.OperationalError as e:
             if "full" in str(e):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from None
-            raise TellmtError("what was translated so far cannot be kept", place=str(self.path), found=str(e), valid="a writable TELLMT_CACHE") from None
+            raise TellmtError("the translations so far cannot be kept", place=str(self.path), found=str(e), valid="a writable TELLMT_CACHE") from None
         except sqlite3.DatabaseError as e:
-            raise TellmtError("what was translated so far cannot be read", place=str(self.path), found=str(e), valid="the same command with --fresh") from None
+            raise TellmtError("the translations so far cannot be read", place=str(self.path), found=str(e), valid="the same command with --fresh") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -110,7 +110,7 @@ class Xml:
             message = expat.errors.messages.get(e.code, "") if e.code else ""
             raise CorpusError("this is not well-formed XML", place=f"{self.place}, line {e.lineno}", found=message, valid="an XML file that is whole") from None
         except (LookupError, UnicodeDecodeError):
-            raise CorpusError("the encoding is not one that is read", place=self.place, found=self.encoding, valid="UTF-8") from None
+            raise CorpusError("this encoding is not supported", place=self.place, found=self.encoding, valid="UTF-8") from None
         pending.append((unread_at + len(unread), Event("other", "", {}, "", b"")))
         for (start_byte, event), (next_byte, _) in itertools.pairwise(pending):
             event.raw = unread[start_byte - unread_at : next_byte - unread_at]

@@ -334,7 +334,7 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
     (tmp_path / "d.txt").write_bytes((GOLDEN / "letter.docx").read_bytes())
     (tmp_path / "locked").mkdir(mode=0o500)
     table: list[tuple[tuple[object, ...], str]] = [
-        ((a, other, *PAIR), "several files want a directory for what comes of them"),
+        ((a, other, *PAIR), "several files need a directory for their outputs"),
         ((a, other, *PAIR, "-o", tmp_path / "out"), "two files would have one name"),
         ((a, GOLDEN / "menu.po", *PAIR, "-o", tmp_path), "the output is the input"),
         ((a, GOLDEN / "menu.po", *PAIR, "-o", GOLDEN / "menu.po"), "this is not a directory"),
