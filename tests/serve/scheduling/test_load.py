@@ -283,7 +283,7 @@ def test_times_that_are_none(service: Running, value: str) -> None:
     assert "X-Request-Timeout: not a time; valid: seconds, above 0" in error(ask(service, "a", **{"X-Request-Timeout": value}), 400)
     number = float(value) if value in ("0", "-1") else value
     answer = service.http.post("/api/v1/translate", json={"source": "is", "target": "en", "text": "a", "timeout": number})
-    assert "timeout: not usable; valid: seconds within which the answer is wanted, above 0" in error(answer, 400)
+    assert "timeout: not usable; valid: seconds that the client waits for the response, above 0" in error(answer, 400)
 
 
 @pytest.mark.clock
