@@ -158,9 +158,9 @@ def _report_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=Command, short_help="Say what this machine can do and what to install for more.")
+@click.command(cls=Command, short_help="Report what this machine can do, and what to install for more.")
 def doctor() -> int:
-    """Say what this machine can do and what to install for more.
+    """Report what this machine can do, and what to install for more.
 
     Exits with 1 when something is broken (a base that cannot be read, a cache that cannot be written). An extra that is not installed is no problem.
     """

@@ -32,15 +32,15 @@ def first_is(outputs: list[Output], baseline: str | None) -> list[Output]:
 
 @click.command(cls=Command)
 @click.argument("outputs", type=FILE, nargs=-1, required=True)
-@click.option("--reference", type=FILE, help="The references, one segment a line; not needed for directories of tellmt score.")
-@click.option("--source", type=FILE, help="The sources, one a line: for diagnostics, lengths, and metrics that read them.")
-@click.option("--documents", type=FILE, help="The document of each segment, one id a line.")
+@click.option("--reference", type=FILE, help="File of references, one segment per line; not needed for directories of tellmt score.")
+@click.option("--source", type=FILE, help="File of sources, one per line: for diagnostics, lengths, and metrics that read them.")
+@click.option("--documents", type=FILE, help="File with the document id of each segment, one per line.")
 @click.option("--pair", help="Direction of translation, such as is-en.  [default: by the texts, where sources are given]")
-@click.option("--baseline", help="The system that the others are held against, by name.  [default: the first]")
-@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
-@click.option("--trials", type=click.IntRange(min=100), default=10_000, show_default=True, help="Of the paired approximate randomisation.")
-@click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Of the paired bootstrap.")
-@click.option("-o", "--out", type=FILE, help="Directory for compare.json and compare.html, a page with plots.")
+@click.option("--baseline", help="Name of the system that the others are compared with.  [default: the first]")
+@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or the metric of a package; may name several.")
+@click.option("--trials", type=click.IntRange(min=100), default=10_000, show_default=True, help="Trials of the paired approximate randomisation.")
+@click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Samples of the paired bootstrap.")
+@click.option("-o", "--out", type=FILE, help="Directory to write compare.json and compare.html (a page with plots) to.")
 def compare(
     outputs: tuple[Path, ...],
     reference: Path | None,

@@ -14,15 +14,15 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("study", cls=Command)
 @click.argument("file", metavar="STUDY.toml", type=_PATH)
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs side by side; each gets its share of the cores.")
-@click.option("--dry-run", is_flag=True, help="Say what would be run, and stop.")
-@click.option("--report-only", is_flag=True, help="Run nothing: write the report of what is finished.")
-@click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="The study directory; the report is in DIR/report.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at the same time; each gets its share of the cores.")
+@click.option("--dry-run", is_flag=True, help="List the runs, and stop.")
+@click.option("--report-only", is_flag=True, help="Run nothing; write the report of the finished runs.")
+@click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="Study directory; the report is in DIR/report.")
 def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) -> None:
     """Compare ways of training over budgets, amounts of general data and seeds.
 
-    Learning rates are tuned for each arm on one slice of the training side, the arms compared on another. A study that was stopped goes
-    on with the same command.
+    Learning rates are tuned for each arm on one part of the training data, and the arms are compared on another. The same command continues a study that was
+    stopped.
     """
     from eval.study.config import read_study
     from eval.study.report import report

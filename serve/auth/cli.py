@@ -28,13 +28,13 @@ def _shown(key: Key) -> dict[str, Any]:
 
 @keys.command("add", cls=Command)
 @click.argument("name")
-@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, help="What it may do; can be given several times. Default: translate.")
-@click.option("--requests-per-minute", type=click.IntRange(1), help="Requests it may make in a minute. Default: no limit.")
-@click.option("--characters-per-day", type=click.IntRange(1), help="Characters of text it may have translated in 24 hours. Default: no limit.")
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), metavar="DATE", help="When it ends, in UTC. Default: never.")
-@click.option("--no-cache", is_flag=True, help="Translations for this key are neither kept in memory nor taken from there.")
+@click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, help="What the key may do; may be repeated. Default: translate.")
+@click.option("--requests-per-minute", type=click.IntRange(1), help="Most requests per minute. Default: no limit.")
+@click.option("--characters-per-day", type=click.IntRange(1), help="Most characters of text in 24 hours. Default: no limit.")
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), metavar="DATE", help="When the key expires, in UTC. Default: never.")
+@click.option("--no-cache", is_flag=True, help="Neither cache translations for this key nor answer it from the cache.")
 def add(name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, characters_per_day: int | None, expires: datetime | None, no_cache: bool) -> None:
-    """Make a key and print it, once: only its hash is kept. NAME says who it is for."""
+    """Make a key and print it. It is shown once, since only its hash is kept. NAME says who it is for."""
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise BadInput("a key's name is one line of text", place="NAME", found=repr(name[:120]), valid="1 to 100 characters that can be printed")
     ends = expires.replace(tzinfo=UTC) if expires else None
@@ -47,7 +47,7 @@ def add(name: str, scopes: tuple[Any, ...], requests_per_minute: int | None, cha
 
 @keys.command("list", cls=Command)
 def list_keys() -> None:
-    """The keys there are, without the keys themselves."""
+    """List the keys by name, without the keys themselves."""
     found = [_shown(k) for k in read_keys(keys_file()) or []]
 
     def shown() -> Any:

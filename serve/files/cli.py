@@ -177,33 +177,41 @@ def _one_pair(works: list[Work], pair: LanguagePair, open_: Open, options: Optio
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--from", "from", metavar="CODE", help="Language of the files; may be left out where one live pair fits; auto finds it, file by file.")
-@click.option("--to", metavar="CODE", help="Language to translate into; may be left out where one live pair fits.")
-@click.option("-o", "--output", default=None, show_default="stdout", metavar="OUT", help="File to write, or a directory for several; - is standard output.")
-@click.option("--format", metavar="NAME", help=f"Format of the files, where their names do not tell: {', '.join(FORMATS)}.")
-@click.option("--column", multiple=True, metavar="NAME", help="Column of CSV or TSV to translate, by name or number; may be given several times.")
-@click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
-@click.option("--into", metavar="NAME", help="Column or field that the translation goes to, rather than its own.")
-@click.option("--all", "again", is_flag=True, help="Translate also what has a translation already (PO, XLIFF, TMX, --into).")
-@click.option("--corpus", metavar="DIR", help="Take segments that are in this corpus as they are there.")
-@click.option("--report", metavar="FILE", help="Write what is flagged or failed to FILE, .md or .json.")
-@click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
+@click.option("--from", "from", metavar="CODE", help="Source language; may be left out where one live pair fits; auto detects it for each file.")
+@click.option("--to", metavar="CODE", help="Target language; may be left out where one live pair fits.")
+@click.option(
+    "-o", "--output", default=None, show_default="stdout", metavar="OUT", help="File to write, or a directory for several files; - is standard output."
+)
+@click.option("--format", metavar="NAME", help=f"Format of the files, where their names do not show it: {', '.join(FORMATS)}.")
+@click.option("--column", multiple=True, metavar="NAME", help="Column of CSV or TSV to translate, by name or number; may be repeated.")
+@click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be repeated.")
+@click.option("--into", metavar="NAME", help="Column or field to write the translation to.  [default: that of the source]")
+@click.option("--all", "again", is_flag=True, help="Also translate segments that have a translation already (PO, XLIFF, TMX, --into).")
+@click.option("--corpus", metavar="DIR", help="Reuse the translations of segments that are in this corpus.")
+@click.option("--report", metavar="FILE", help="Write flagged and failed segments to FILE, .md or .json.")
+@click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and estimate the time of the rest.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Batches under way at once.  [default: as the engine needs; 4 with --server]")
-@click.option("--tries", type=click.IntRange(0, 16), default=4, show_default=True, help="Ways in which a flagged segment is tried again, without --server.")
-@click.option("--fresh", is_flag=True, help="Do not go on from where an earlier run was interrupted.")
+@click.option(
+    "--tries",
+    type=click.IntRange(0, 16),
+    default=4,
+    show_default=True,
+    help="Most retries of a flagged segment, each decoded in another way; without --server.",
+)
+@click.option("--fresh", is_flag=True, help="Start again, even where an earlier run was interrupted.")
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|ct2|vllm", help="Engine to start when no --server is given.")
-@click.option("--quality", type=click.Choice(("fast", "best")), default="fast", show_default=True, help="best takes the best of several candidates.")
-@click.option("--registry", metavar="DIR", help="Where the adapters are, when no --server is given.")
+@click.option("--quality", type=click.Choice(("fast", "best")), default="fast", show_default=True, help="best chooses among several candidates.")
+@click.option("--registry", metavar="DIR", help="Registry of the adapters, when no --server is given.")
 @NO_SHIPPED
 def translate(files: tuple[str, ...], to: str | None, output: str | None, server: str | None, **more: Any) -> None:
     """Translate files in their own formats; - is standard input.
 
-    They come out in the format that they are in, and all but their texts stays as it is.
+    The output has the format of the input, and everything but the texts stays as it is.
 
-    Without --server, the pair's live adapter in the registry translates; where there is none, the one that came with tellmt.
+    Without --server, the pair's live adapter in the registry translates, or where there is none, the one that comes with tellmt.
 
-    An output is written in one step when all is translated: an interrupted run leaves nothing half-written, and the same command goes on from there.
+    Each output is written in one step when everything is translated. An interrupted run leaves no incomplete file, and the same command continues it.
     """
     if json_mode() and output in (None, "-") and not more["dry_run"]:
         raise BadInput("the result and the translation cannot both go to standard output", place="--json", valid="-o OUT")

@@ -16,19 +16,19 @@ _FILE = click.Path(path_type=Path)
 
 @click.group(cls=Group)
 def testset() -> None:
-    """Register test sets, which nothing may be trained on; look for them in data."""
+    """Register test sets, so that nothing is trained on them; look for them in data."""
 
 
 @testset.command("add", cls=Command)
 @click.argument("name")
-@click.option("--source", type=_FILE, required=True, help="Its source segments, one a line.")
-@click.option("--target", type=_FILE, required=True, help="Their translations, one a line.")
+@click.option("--source", type=_FILE, required=True, help="File of its source segments, one per line.")
+@click.option("--target", type=_FILE, required=True, help="File of their translations, one per line.")
 @click.option("--pair", required=True, help="Direction of translation, such as is-en.")
 def add(name: str, source: Path, target: Path, pair: str) -> None:
     """Register a test set under NAME.
 
-    From now on `tellmt corpus build` leaves out what repeats it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
-    scores on it. Both directions of its languages are covered.
+    From then on `tellmt corpus build` leaves out segments of it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
+    scores on it. This covers both directions of its languages.
     """
     from tell.corpus.testsets import add as register
     from tell.languages import parse_pair
@@ -41,7 +41,7 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
 
 @testset.command("list", cls=Command)
 def list_sets() -> None:
-    """The registered test sets."""
+    """List the registered test sets."""
     from tell.corpus.testsets import registered
     from tell.paths import testsets_dir
 
@@ -58,7 +58,7 @@ def list_sets() -> None:
 @testset.command("remove", cls=Command)
 @click.argument("name")
 def remove(name: str) -> None:
-    """Take the test set NAME out: corpora may hold it again."""
+    """Remove the test set NAME: corpora may contain it again."""
     from tell.corpus.testsets import remove as take_out
 
     found = take_out(name)
@@ -87,9 +87,9 @@ def texts_in(path: Path) -> Iterator[tuple[int, str]]:
 
 @testset.command("check", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=_FILE)
-@click.option("--testset", "names", multiple=True, help="Look for this one only; may be given again.  [default: all]")
+@click.option("--testset", "names", multiple=True, help="Look for this test set only; may be repeated.  [default: all]")
 def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
-    """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exit code 1 when a segment is there whole."""
+    """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. Exits with 1 when a whole segment is in them."""
     from tell.corpus.overlap import Leaks
     from tell.corpus.testsets import find, registered
     from tell.errors import BadInput

@@ -17,7 +17,7 @@ WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
 @click.group(cls=Group)
 def registry() -> None:
-    """List published adapters; promote, roll back and pin; carry them from one registry to another."""
+    """List published adapters; promote, roll back and pin them; copy them from one registry to another."""
 
 
 def _reason(why: str) -> str:
@@ -34,9 +34,9 @@ def _chrf(scores: dict[str, Any]) -> str:
 @registry.command("list", cls=Command)
 @NO_SHIPPED
 def list_adapters(no_shipped: bool) -> None:
-    """The adapters, and which of them answer for their pairs.
+    """List the adapters, and which of them are live.
 
-    Those that came with tellmt are not in the registry: each is in use while its pair has no live version here.
+    Adapters that come with tellmt are not in the registry: each is used while its pair has no live version in it.
     """
     from tell.registry.registry import Registry
 
@@ -114,7 +114,7 @@ def show(id: str) -> None:
 @click.argument("id")
 @WHY
 def promote(pair: str, id: str, why: str) -> None:
-    """Make the adapter whose id begins with ID live for PAIR, without asking the gate."""
+    """Make the adapter whose id begins with ID live for PAIR, without the gate."""
     from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
@@ -130,7 +130,7 @@ def promote(pair: str, id: str, why: str) -> None:
 @WHY
 @NO_SHIPPED
 def rollback(pair: str, why: str, no_shipped: bool) -> None:
-    """Make the previous adapter of PAIR live again, or where there is none, the one that came with tellmt."""
+    """Make the previous adapter of PAIR live again, or where there is none, the one that comes with tellmt."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
@@ -172,7 +172,7 @@ def _pin(pair: str, on: bool, why: str) -> None:
 @click.argument("pair")
 @WHY
 def pin(pair: str, why: str) -> None:
-    """Keep PAIR loaded in every service that follows this registry, when there are more pairs than room."""
+    """Keep PAIR loaded in every service that follows this registry, even when it has more pairs than it can load."""
     _pin(pair, True, why)
 
 
@@ -180,18 +180,18 @@ def pin(pair: str, why: str) -> None:
 @click.argument("pair")
 @WHY
 def unpin(pair: str, why: str) -> None:
-    """Let PAIR be unloaded again when its room is wanted."""
+    """Allow services to unload PAIR again."""
     _pin(pair, False, why)
 
 
 @registry.command("prune", cls=Command)
-@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep what was added or live in so many days.")
+@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep adapters that were added or live within so many days.")
 @click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep so many of the newest adapters of each pair.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune(keep_days: float, keep: int, dry_run: bool) -> None:
     """Remove the adapters that nobody uses.
 
-    What an alias of any pair names stays, and so does what was added or live within the last hour, whatever the options say.
+    Adapters that an alias of any pair names are kept, and so are those that were added or live within the last hour, whatever the options say.
     """
     from tell.registry.registry import Registry
 
@@ -225,9 +225,9 @@ def export(id: str, output: Path) -> None:
 
 @registry.command("import", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter has this id, or one that begins so.")
+@click.option("--id", "expected", metavar="ID", help="Refuse the file unless the id of its adapter is or begins with this.")
 def import_adapter(file: Path, expected: str | None) -> None:
-    """Add the adapter that `tellmt registry export` wrote to FILE. Nothing goes live by it."""
+    """Add the adapter that `tellmt registry export` wrote to FILE. It does not become live."""
     from tell.adapter.archive import open_bundle
     from tell.registry.registry import Registry
 
@@ -245,9 +245,9 @@ def import_adapter(file: Path, expected: str | None) -> None:
 
 
 @registry.command("log", cls=Command)
-@click.option("--pair", help="Only the changes of this pair.")
+@click.option("--pair", help="Show only the changes of this pair.")
 def log(pair: str | None) -> None:
-    """Who changed what, and why; the oldest first."""
+    """List who changed what, and why, the oldest change first."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
