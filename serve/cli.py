@@ -154,9 +154,9 @@ def serve(
 ) -> int:
     """Serve the live adapters of the registry over HTTP.
 
-    Follows the registry while it runs: what is published goes live without a restart. Pairs without a live version there are answered by
-    the adapters that came with tellmt, as far as they are of the base that runs. The page is at /, the API at /api/v1, and
-    LibreTranslate's clients find /translate and /languages.
+    The service follows the registry: a published adapter goes live without a restart. For pairs without a live version the adapters that
+    come with tellmt translate, if they were trained on the same base. The page is at /, the API at /api/v1, and LibreTranslate's
+    clients use /translate and /languages.
     """
     from serve.translation.routing import parse_ways
 

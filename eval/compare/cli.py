@@ -55,7 +55,7 @@ def compare(
 ) -> None:
     """Compare the OUTPUTS of systems on the same segments.
 
-    OUTPUTS are text files with one segment a line, JSONL, or directories that tellmt score wrote. The first is what the others are held against, by paired
+    OUTPUTS are text files with one segment per line, JSONL, or directories that tellmt score wrote. The others are compared with the first, by paired
     approximate randomisation and paired bootstrap.
     """
     from eval.compare.compare import Settings

@@ -62,9 +62,9 @@ def publish(
 ) -> None:
     """Make ADAPTER live, if the gate accepts it.
 
-    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
-    where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
-    data a registered test set. Scores on test sets are recorded, and decide nothing.
+    The gate asks that, by a paired test on the dev split, its chrF2 is higher than the bare base's and not lower than that of the live version, or where none
+    is live, of the adapter that comes with tellmt. Its outputs may not have more flags than --allow permits and than before, and its training data may not
+    contain a registered test set. Scores on test sets are recorded; they decide nothing.
     """
     from eval.gate.flag_limits import limits
     from eval.gate.publish import publish_adapter, verdict_path

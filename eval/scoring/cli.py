@@ -100,7 +100,7 @@ def score(
     """Score ADAPTER and the bare base, or existing --hypotheses, on a test set.
 
     BLEU, chrF2, chrF2++ and TER are sacreBLEU's, with their signatures and 95% intervals; between adapter and base there is a
-    paired test on chrF2. Everything that was translated is kept, so any score can be computed again: tellmt compare reads what this wrote.
+    paired test on chrF2. All translations are kept, so that any score can be computed again: tellmt compare reads the directory that this writes.
     """
     from eval.scoring.metrics import chosen
     from eval.scoring.scores import bootstrap_seed
