@@ -26,19 +26,22 @@ def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) ->
     """
     from eval.study.config import read_study
     from eval.study.report import report
-    from eval.study.run import Conductor
+    from eval.study.run import StudyRunner
 
-    conductor = Conductor(read_study(file), file, out, jobs)
+    runner = StudyRunner(read_study(file), file, out, jobs)
     if dry_run:
-        left = conductor.waiting(conductor.finished())
-        rows = [[r.role, r.pair, r.arm, "all" if r.budget is None else f"{r.budget:,}", r.ratio, r.seed, r.learning_rate or "-"] for r in left]
-        heads = ["", "pair", "arm", "task tokens", "ratio", "seed", "rate"]
-        emit({"left": [r.model_dump() for r in left]}, lambda: table(f"{len(rows)} runs left, and those that wait for a rate", heads, rows))
+        missing = runner.missing_runs(runner.finished())
+        rows = [[r.role, r.pair, r.arm, "all" if r.budget is None else f"{r.budget:,}", r.ratio, r.seed, r.learning_rate or "-"] for r in missing]
+        columns = ["", "pair", "arm", "task tokens", "ratio", "seed", "rate"]
+        emit({"left": [r.model_dump() for r in missing]}, lambda: table(f"{len(rows)} runs left, and those that wait for a learning rate", columns, rows))
         return
     if not report_only:
-        conductor.all()
-    done = conductor.finished()
+        runner.run_all()
+    finished = runner.finished()
     report(out, out / "report")
     say(f"wrote {out / 'report'}")
-    rates = [[p, a, f"{b:,}", "-" if r is None else f"{r:g}"] for p, a, b, r in conductor.rates(done)]
-    emit({"runs": len(done), "report": str(out / "report")}, lambda: table(f"{len(done)} runs; rates chosen", ["pair", "arm", "at", "rate"], rates))
+    rates = [[p, a, f"{b:,}", "-" if r is None else f"{r:g}"] for p, a, b, r in runner.chosen_rates(finished)]
+    emit(
+        {"runs": len(finished), "report": str(out / "report")},
+        lambda: table(f"{len(finished)} runs; chosen learning rates", ["pair", "arm", "at", "rate"], rates),
+    )
