@@ -28,7 +28,7 @@ def list_() -> None:
 
 @base.command()
 @click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
-@click.option("--force", is_flag=True, help="Fetch and prepare again even if it is in the cache.")
+@click.option("--force", is_flag=True, help="Fetch and prepare it again although it is in the cache.")
 def fetch(base_id: str, force: bool) -> None:
     """Fetch a base: one of `tellmt base list`, a hub id (owner/name), or a local directory."""
     from train.fetch_base import fetch_base
@@ -41,6 +41,6 @@ def fetch(base_id: str, force: bool) -> None:
 @base.command()
 @click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
 def show(base_id: str) -> None:
-    """Show what is known of a base in the cache."""
+    """Show the manifest of a base in the cache."""
     cached_base = find_base(base_id)
     emit(cached_base.model_dump(mode="json"), lambda: table("", ["key", "value"], [[k, str(v)] for k, v in cached_base.model_dump(mode="json").items()]))

@@ -13,20 +13,20 @@ from tell.console import clock, emit, say, table
 
 
 @click.command(cls=Command)
-@click.option("--mixed", type=click.Path(path_type=Path), required=True, metavar="DIR", help="What `tellmt mix -o` wrote.")
+@click.option("--mixed", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Mix directory of `tellmt mix`.")
 @click.option(
     "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
-@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="A corpus directory of the pair: [dev] validates on its dev split while training.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="The adapter directory to write.")
-@click.option("--seed", type=click.IntRange(min=0), help="A seed in place of the recipe's.")
-@click.option("--force", is_flag=True, help="Train again even if the adapter is already there.")
+@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="Corpus directory of the pair: [dev] evaluates on its dev split during training.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Adapter directory to write.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed that replaces the recipe's.")
+@click.option("--force", is_flag=True, help="Train again although the adapter exists already.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
-@click.option("--dry-run", is_flag=True, help="Print only what the run will take: tokens, steps, time and memory, measured on a few micro-batches.")
+@click.option("--dry-run", is_flag=True, help="Only report the cost: tokens, steps, time and memory, measured on a few micro-batches.")
 def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | None, seed: int | None, force: bool, restart: bool, dry_run: bool) -> None:
     """Train a LoRA adapter on mixed data.
 
-    On several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tellmt train ..., or accelerate launch in its place.
+    For several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tellmt train ..., or accelerate launch.
     """
     from train.config import read_recipe
     from train.distributed import world
@@ -91,11 +91,11 @@ def _estimated(figures: dict[str, Any], validates: bool) -> Any:
 
 @click.command(cls=Command)
 @click.argument("adapter", type=click.Path(path_type=Path))
-@click.option("--corpus", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A corpus directory of the adapter's pair.")
-@click.option("--split", type=click.Choice(["test", "dev"]), default="dev", show_default=True, help="Which split of it.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL: one {line, tokens, nats} a segment.")
+@click.option("--corpus", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Corpus directory of the adapter's pair.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="dev", show_default=True, help="Split of the corpus.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL to write: one {line, tokens, nats} per segment.")
 def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
-    """Write the loss of each held-out segment under ADAPTER, given its reference."""
+    """Compute the loss of each held-out reference under ADAPTER."""
     from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl

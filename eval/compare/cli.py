@@ -1,4 +1,4 @@
-"""`tellmt compare`: outputs in, a table, and with -o compare.json and compare.html."""
+"""`tellmt compare`: compares outputs in a table, and with -o also in compare.json and compare.html."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-def first_is(outputs: list[SystemOutput], baseline: str | None) -> list[SystemOutput]:
-    """The outputs with the baseline first. Raises BadInput when no system is called so."""
+def baseline_first(outputs: list[SystemOutput], baseline: str | None) -> list[SystemOutput]:
+    """The outputs with the baseline first. Raises BadInput when no system, or more than one, has this name."""
     from tell.errors import suggestion
 
     if baseline is None:
         return outputs
-    hits = [o for o in outputs if o.name == baseline] or [o for o in outputs if Path(o.place).name == baseline]
-    if len(hits) != 1:
+    named = [o for o in outputs if o.name == baseline] or [o for o in outputs if Path(o.place).name == baseline]
+    if len(named) != 1:
         raise BadInput("no system of this name", place="--baseline", found=baseline, valid=suggestion(baseline, [o.name for o in outputs]))
-    return [*hits, *(o for o in outputs if o is not hits[0])]
+    return [*named, *(o for o in outputs if o is not named[0])]
 
 
 @click.command(cls=Command)
 @click.argument("outputs", type=FILE, nargs=-1, required=True)
-@click.option("--reference", type=FILE, help="The references, one segment a line; not needed for directories of tellmt score.")
-@click.option("--source", type=FILE, help="The sources, one a line: for diagnostics, lengths, and metrics that read them.")
-@click.option("--documents", type=FILE, help="The document of each segment, one id a line.")
+@click.option("--reference", type=FILE, help="File of references, one segment per line; not needed for directories of tellmt score.")
+@click.option("--source", type=FILE, help="File of sources, one per line: for diagnostics, lengths, and metrics that read them.")
+@click.option("--documents", type=FILE, help="File with the document id of each segment, one per line.")
 @click.option("--pair", help="Direction of translation, such as is-en.  [default: by the texts, where sources are given]")
-@click.option("--baseline", help="The system that the others are held against, by name.  [default: the first]")
-@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
-@click.option("--trials", type=click.IntRange(min=100), default=10_000, show_default=True, help="Of the paired approximate randomisation.")
-@click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Of the paired bootstrap.")
-@click.option("-o", "--out", type=FILE, help="Directory for compare.json and compare.html, a page with plots.")
+@click.option("--baseline", help="Name of the system that the others are compared with.  [default: the first]")
+@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or the metric of a package; may name several.")
+@click.option("--trials", type=click.IntRange(min=100), default=10_000, show_default=True, help="Trials of the paired approximate randomisation.")
+@click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Samples of the paired bootstrap.")
+@click.option("-o", "--out", type=FILE, help="Directory to write compare.json and compare.html (a page with plots) to.")
 def compare(
     outputs: tuple[Path, ...],
     reference: Path | None,
@@ -55,33 +55,33 @@ def compare(
 ) -> None:
     """Compare the OUTPUTS of systems on the same segments.
 
-    OUTPUTS are text files with one segment a line, JSONL, or directories that tellmt score wrote. The first is what the others are held against, by paired
+    OUTPUTS are text files with one segment per line, JSONL, or directories that tellmt score wrote. The others are compared with the first, by paired
     approximate randomisation and paired bootstrap.
     """
     from eval.compare.compare import Settings
     from eval.compare.compare import compare as run
-    from eval.compare.terminal import shown
+    from eval.compare.terminal import render
     from eval.scoring.metrics import chosen
 
     if len(outputs) == 1 and not outputs[0].is_dir() and outputs[0].suffix not in (".jsonl", ".ndjson"):
         raise click.UsageError("comparing takes two outputs or more; tellmt score --hypotheses FILE scores one")
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput("this is a file", place=str(out), valid="a directory for -o")
-    segments, found, notes = gather(outputs, reference, source, documents, pair)
-    found = first_is(found, baseline)
-    if len(found) < 2:
-        raise BadInput("there is one system only", place=str(outputs[0]), found=found[0].name, valid="two or more")
+    segments, systems, notes = gather(outputs, reference, source, documents, pair)
+    systems = baseline_first(systems, baseline)
+    if len(systems) < 2:
+        raise BadInput("there is one system only", place=str(outputs[0]), found=systems[0].name, valid="two or more")
     measures = chosen(metrics, segments.pair)
     with progress() as bar:
-        task = bar.add_task("compare", total=len(found))
+        task = bar.add_task("compare", total=len(systems))
 
         def step(name: str) -> None:
             bar.update(task, description=f"score {name}")
             bar.advance(task)
 
-        result = run(segments, {o.name: o.hypotheses for o in found}, Settings(measures, trials, resamples), {o.name: o.place for o in found}, step)
+        result = run(segments, {s.name: s.hypotheses for s in systems}, Settings(measures, trials, resamples), {s.name: s.place for s in systems}, step)
     result["notes"] = notes
-    for note in _told(result):
+    for note in _notes(result):
         say(f"note: {note}")
     if out is not None:
         from eval.compare.page import page
@@ -90,13 +90,13 @@ def compare(
         write_json(out / "compare.json", result)
         write_atomic(out / "compare.html", page(result))
         say(f"wrote {out / 'compare.json'} and {out / 'compare.html'}")
-    emit({**result, "out": None if out is None else str(out)}, lambda: shown(result))
+    emit({**result, "out": None if out is None else str(out)}, lambda: render(result))
 
 
-def _told(result: dict[str, Any]) -> list[str]:
+def _notes(result: dict[str, Any]) -> list[str]:
     notes = list(result["notes"])
     if result["repeated"]:
-        notes.append(f"{result['repeated']:,} of {result['segments']:,} segments repeat an earlier one; each counts")
+        notes.append(f"{result['repeated']:,} of {result['segments']:,} segments repeat an earlier one; each is counted")
     if result["segments"] < 30:
         notes.append(f"{result['segments']:,} segments tell little: intervals and p of so few are rough")
     first = result["systems"][result["baseline"]]["sha256"]

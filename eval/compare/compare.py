@@ -1,6 +1,6 @@
-"""Compare outputs of systems on the same segments: scores, what can be told from chance, where they differ.
+"""Compare outputs of systems on the same segments: scores, paired tests, and where the outputs differ.
 
-Reads texts from memory; writes nothing. What it returns is compare.json, from which tables and the page are made.
+Reads texts from memory; writes nothing. It returns the content of compare.json, from which the tables and the page are made.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tell.errors import BadInput
 from tell.files import sha256_bytes
 
 FORMAT = 1
-# Segments shown on each side of those that moved most.
+# ScoredSegments that are listed of those that gained most, and of those that lost most.
 MOVED = 10
-# Characters of a segment at which the groups by length end.
+# Upper bounds of the groups by length, in characters of a segment.
 LENGTHS = (25, 50, 100, 150, 200)
 
 
@@ -40,15 +40,17 @@ def _check(segments: ScoredSegments, systems: dict[str, list[str]], places: dict
     n = len(segments.references)
     for name, hypotheses in systems.items():
         if len(hypotheses) != n:
-            found = f"{len(hypotheses):,} hypotheses and {n:,} references"
-            raise BadInput("hypotheses and references are not equally many", place=places.get(name, name), found=found, valid="one line each for every segment")
+            counts = f"{len(hypotheses):,} hypotheses and {n:,} references"
+            raise BadInput(
+                "hypotheses and references are not equally many", place=places.get(name, name), found=counts, valid="one line each for every segment"
+            )
     for what, side in (("sources", segments.sources), ("document ids", segments.documents)):
         if side is not None and len(side) != n:
             raise BadInput(f"{what} and references are not equally many", found=f"{len(side):,} {what} and {n:,} references", valid="one for every segment")
 
 
 def _repeated(segments: ScoredSegments) -> int:
-    """Segments that are there already, by source and reference."""
+    """The number of segments that repeat an earlier one, by source and reference."""
     sides = [segments.references] if segments.sources is None else [segments.sources, segments.references]
     return sum(n - 1 for n in Counter(zip(*sides, strict=True)).values())
 
@@ -71,27 +73,27 @@ def by_document(documents: Sequence[str]) -> Groups:
 
 
 def _grouped(groups: Groups, measures: list[Metric], statistics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The score of every system on each group's segments alone."""
+    """The scores of every system on each group of segments alone."""
     return [
         {
             "name": name,
             "segments": len(rows),
-            "scores": {system: {m.key: round(m.of(own[m.key][rows].sum(0)), 2) for m in measures} for system, own in statistics.items()},
+            "scores": {system: {m.key: round(m.of(rows_of[m.key][rows].sum(0)), 2) for m in measures} for system, rows_of in statistics.items()},
         }
         for name, rows in groups.items()
     ]
 
 
-def _moved(segments: ScoredSegments, base: list[str], hypotheses: list[str], first: list[float], second: list[float]) -> dict[str, Any]:
-    """The segments whose own chrF2 differs most, up and down, and how many went which way."""
+def _segment_changes(segments: ScoredSegments, base: list[str], hypotheses: list[str], first: list[float], second: list[float]) -> dict[str, Any]:
+    """The segments that gained and lost most chrF2, and how many gained and lost. `first` and `second` are the chrF2 of each segment."""
     delta = [b - a for a, b in zip(first, second, strict=True)]
     order = sorted(range(len(delta)), key=lambda i: (-abs(delta[i]), i))
 
     def row(i: int) -> dict[str, Any]:
-        more = {} if segments.sources is None else {"source": segments.sources[i]}
-        more |= {} if segments.documents is None else {"document": segments.documents[i]}
+        context = {} if segments.sources is None else {"source": segments.sources[i]}
+        context |= {} if segments.documents is None else {"document": segments.documents[i]}
         texts = {"reference": segments.references[i], "baseline": base[i], "hypothesis": hypotheses[i]}
-        return {"segment": i + 1, "delta": round(delta[i], 2), "chrf": [round(first[i], 2), round(second[i], 2)], **texts, **more}
+        return {"segment": i + 1, "delta": round(delta[i], 2), "chrf": [round(first[i], 2), round(second[i], 2)], **texts, **context}
 
     better, worse = [i for i in order if delta[i] > 1e-9], [i for i in order if delta[i] < -1e-9]
     counts = {"better": len(better), "worse": len(worse), "same": len(delta) - len(better) - len(worse)}
@@ -101,32 +103,32 @@ def _moved(segments: ScoredSegments, base: list[str], hypotheses: list[str], fir
 def compare(
     segments: ScoredSegments, systems: dict[str, list[str]], settings: Settings, places: dict[str, str] | None = None, step: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """The content of compare.json: the first system is what the others are held against. `step` is told the name of each system that is begun.
+    """The content of compare.json. The others are compared with the first system; `step` is called with the name of each system before it is scored.
 
-    Raises BadInput when anything is not as long as the references.
+    Raises BadInput when hypotheses, sources or document ids are not as many as the references.
     """
     _check(segments, systems, places or {})
     measures, seed, names = settings.measures, int(bootstrap_seed()), list(systems)
-    moves = next((m for m in measures if m.key == "chrf"), None) or metric("chrf", segments.pair)
+    segment_metric = next((m for m in measures if m.key == "chrf"), None) or metric("chrf", segments.pair)
     statistics: dict[str, dict[str, Any]] = {}
-    told: dict[str, dict[str, Any]] = {}
-    own: dict[str, list[float]] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    segment_scores: dict[str, list[float]] = {}
     for name, hypotheses in systems.items():
         if step:
             step(name)
         statistics[name] = {m.key: m.statistics(hypotheses, segments.references, segments.sources) for m in measures}
-        of_segments = statistics[name]["chrf"] if moves in measures else moves.statistics(hypotheses, segments.references)
-        own[name] = [moves.of(row) for row in of_segments]
-        made = None
+        chrf_rows = statistics[name]["chrf"] if segment_metric in measures else segment_metric.statistics(hypotheses, segments.references)
+        segment_scores[name] = [segment_metric.of(row) for row in chrf_rows]
+        diagnosis = None
         if segments.pair is not None and segments.sources is not None:
-            made = diagnose(segments.pair, segments.sources, hypotheses, segments.references)
-        told[name] = {
+            diagnosis = diagnose(segments.pair, segments.sources, hypotheses, segments.references)
+        reports[name] = {
             "place": (places or {}).get(name),
             "sha256": sha256_bytes("\n".join(hypotheses).encode(errors="surrogatepass")),
             "scores": {m.key: score(m, statistics[name][m.key], settings.resamples) for m in measures},
             "empty": sum(not h.strip() for h in hypotheses),
             "length_ratio": length_ratio(hypotheses, segments.references),
-            "diagnostics": None if made is None else made.row(),
+            "diagnostics": None if diagnosis is None else diagnosis.row(),
         }
     base = names[0]
     comparisons = []
@@ -155,10 +157,10 @@ def compare(
         "metrics": [{"key": m.key, "name": m.name, "higher_is_better": m.higher_is_better} for m in measures],
         "baseline": base,
         "order": names,
-        "systems": told,
+        "systems": reports,
         "comparisons": comparisons,
         "lengths": {"of": "reference" if segments.sources is None else "source", "groups": _grouped(by_length(segments), measures, statistics)},
         "documents": None if segments.documents is None else _grouped(by_document(segments.documents), measures, statistics),
-        "moved": {name: _moved(segments, systems[base], systems[name], own[base], own[name]) for name in names[1:]},
+        "moved": {name: _segment_changes(segments, systems[base], systems[name], segment_scores[base], segment_scores[name]) for name in names[1:]},
         "settings": {"trials": settings.trials, "resamples": settings.resamples, "seed": seed},
     }

@@ -1,6 +1,6 @@
-"""A comparison as one HTML page that needs nothing beside it: no script, no font, no picture from elsewhere.
+"""A comparison as one self-contained HTML page: no script, no font and no picture from elsewhere.
 
-Reads what `eval.compare.compare.compare` returned and the template page.html; writes nothing.
+Reads the result of `eval.compare.compare.compare` and the template page.html; writes nothing.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from eval.compare.terminal import far_documents, main_metric, of, order_of, p_value, verdict
+from eval.compare.terminal import comparison, documents_by_spread, main_metric, p_value, system_names, verdict
 
-# Documents that are drawn; all of them are in the table.
+# Documents in the plot; the table has all of them.
 DOCUMENTS = 25
-# Bars of a histogram are this many points of chrF2 wide.
+# Width of a histogram's bars, in points of chrF2.
 BAR = 5
-# Colours there are; a ninth system begins again.
+# Number of colours; a ninth system has the first one again.
 COLOURS = 8
 
 
-def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers that span the values."""
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers that span the values."""
     span = max(high - low, 1e-9)
-    rough = span / wanted
+    rough = span / count
     size = 10 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -31,36 +31,40 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def axis(values: list[float], zero: bool = False) -> dict[str, Any]:
-    """A scale for these values: its ticks, and where each is between 0 and 100."""
-    found = ticks(min([*values, *([0.0] if zero else [])]), max([*values, *([0.0] if zero else [])]))
-    if len(found) == 1:
-        found = [found[0] - 1, found[0], found[0] + 1]
-    low, high = found[0], found[-1]
-    shown = [f"{t:+g}" if zero and t else f"{t:g}" for t in found]
-    return {"low": low, "high": high, "ticks": [{"at": place(t, low, high), "text": text} for t, text in zip(found, shown, strict=True)]}
+    """A scale for these values: its ends, and its ticks with their places in percent of the width."""
+    marks = ticks(min([*values, *([0.0] if zero else [])]), max([*values, *([0.0] if zero else [])]))
+    if len(marks) == 1:
+        marks = [marks[0] - 1, marks[0], marks[0] + 1]
+    low, high = marks[0], marks[-1]
+    labels = [f"{t:+g}" if zero and t else f"{t:g}" for t in marks]
+    return {"low": low, "high": high, "ticks": [{"at": place(t, low, high), "text": text} for t, text in zip(marks, labels, strict=True)]}
 
 
 def place(x: float, low: float, high: float) -> float:
-    """Percent of the width; a little is left free on both sides, so that nothing is cut off."""
+    """The place of a value in percent of the width, with a margin on both sides, so that nothing is cut off."""
     return round(2 + 96 * (x - low) / (high - low), 2)
 
 
 def differences(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Per metric, a row for each system that is held against the baseline."""
+    """For each metric, a row for each system that is compared with the baseline."""
     draws = result["settings"]
-    out = []
+    plots = []
     for m in result["metrics"]:
-        found = [(n, c) for n in order_of(result)[1:] if (c := of(result, n, m["key"])) is not None]
-        scale = axis([x for _, c in found for x in (c["bootstrap"]["low"], c["bootstrap"]["high"], c["delta"])], zero=True)
+        comparisons = [(n, c) for n in system_names(result)[1:] if (c := comparison(result, n, m["key"])) is not None]
+        scale = axis([x for _, c in comparisons for x in (c["bootstrap"]["low"], c["bootstrap"]["high"], c["delta"])], zero=True)
         rows = []
-        for name, c in found:
-            at = {k: place(v, scale["low"], scale["high"]) for k, v in (("low", c["bootstrap"]["low"]), ("high", c["bootstrap"]["high"]), ("dot", c["delta"]))}
+        for name, c in comparisons:
+            places = {
+                k: place(v, scale["low"], scale["high"]) for k, v in (("low", c["bootstrap"]["low"]), ("high", c["bootstrap"]["high"]), ("dot", c["delta"]))
+            }
             ps = p_value(c["randomisation"]["p"], draws["trials"]), p_value(c["bootstrap"]["p"], draws["resamples"])
             text = f"{c['delta']:+.2f}", f"[{c['bootstrap']['low']:+.2f}, {c['bootstrap']['high']:+.2f}]"
-            rows.append({"name": name, **at, "delta": text[0], "span": text[1], "ar": ps[0], "bs": ps[1], "verdict": verdict(c), "differing": c["differing"]})
+            rows.append(
+                {"name": name, **places, "delta": text[0], "span": text[1], "ar": ps[0], "bs": ps[1], "verdict": verdict(c), "differing": c["differing"]}
+            )
         zero = place(0, scale["low"], scale["high"])
-        out.append({"name": m["name"], "less": not m["higher_is_better"], "rows": rows, "ticks": scale["ticks"], "zero": zero})
-    return out
+        plots.append({"name": m["name"], "less": not m["higher_is_better"], "rows": rows, "ticks": scale["ticks"], "zero": zero})
+    return plots
 
 
 def dots(result: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def dots(result: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]
     rows = []
     for g in groups:
         points: list[dict[str, Any]] = []
-        for i, name in enumerate(order_of(result)):
+        for i, name in enumerate(system_names(result)):
             score = g["scores"][name][key]
             points.append({"at": place(score, scale["low"], scale["high"]), "colour": i % COLOURS, "title": f"{name}: {score:.1f}"})
         ends = [p["at"] for p in points]
@@ -79,7 +83,7 @@ def dots(result: dict[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def histogram(moved: dict[str, Any]) -> dict[str, Any]:
-    """How many segments lost or gained how much, in bars of BAR points; what is the same stands apart."""
+    """The number of segments by their change, in bars of BAR points. Segments without a change are in no bar."""
     counts: dict[int, int] = {}
     for d in moved["deltas"]:
         if d:
@@ -89,32 +93,33 @@ def histogram(moved: dict[str, Any]) -> dict[str, Any]:
     most = max(counts.values(), default=1)
     bars = []
     for k, n in sorted(counts.items()):
-        where = {"left": round(50 + 50 * k / far, 3), "width": round(50 / far, 3), "height": round(100 * n / most, 2)}
-        bars.append({**where, "up": k >= 0, "title": f"{k * BAR:+d} to {(k + 1) * BAR:+d}: {n:,}"})
+        box = {"left": round(50 + 50 * k / far, 3), "width": round(50 / far, 3), "height": round(100 * n / most, 2)}
+        bars.append({**box, "up": k >= 0, "title": f"{k * BAR:+d} to {(k + 1) * BAR:+d}: {n:,}"})
     marks = [{"at": 50 + 50 * k / 2, "text": f"{k * far * BAR // 2:+d}" if k else "0"} for k in (-2, -1, 0, 1, 2)]
     return {"bars": bars, "ticks": marks, "most": most}
 
 
 def words(text: str, reference: str) -> list[tuple[str, bool]]:
-    """Runs of a text's words, and whether the reference has them, in its order."""
-    own = text.split(" ")
-    matched = difflib.SequenceMatcher(None, [w.casefold() for w in own], [w.casefold() for w in reference.split(" ")], autojunk=False)
-    out, at = [], 0
-    for start, _, size in matched.get_matching_blocks():
-        if start > at:
-            out.append((" ".join(own[at:start]), False))
+    """The text in runs of words, each with whether the reference has these words in the same order."""
+    tokens = text.split(" ")
+    matcher = difflib.SequenceMatcher(None, [w.casefold() for w in tokens], [w.casefold() for w in reference.split(" ")], autojunk=False)
+    runs, end = [], 0
+    for start, _, size in matcher.get_matching_blocks():
+        if start > end:
+            runs.append((" ".join(tokens[end:start]), False))
         if size:
-            out.append((" ".join(own[start : start + size]), True))
-        at = start + size
-    return out
+            runs.append((" ".join(tokens[start : start + size]), True))
+        end = start + size
+    return runs
 
 
-def segments(result: dict[str, Any], name: str) -> dict[str, Any]:
+def changed_segments(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """The segments on which a system gained and lost most, with their words marked."""
     m = result["moved"][name]
 
     def row(r: dict[str, Any]) -> dict[str, Any]:
         marked = {side: words(r[side], r["reference"]) for side in ("baseline", "hypothesis")}
-        return {**r, **{f"{side}_words": found for side, found in marked.items()}}
+        return {**r, **{f"{side}_words": runs for side, runs in marked.items()}}
 
     return {"name": name, **{k: m[k] for k in ("better", "worse", "same")}, "up": [row(r) for r in m["up"]], "down": [row(r) for r in m["down"]]}
 
@@ -123,16 +128,16 @@ def page(result: dict[str, Any]) -> str:
     """The whole page."""
     import jinja2
 
-    names = order_of(result)
+    names = system_names(result)
     measure = main_metric(result)
     pair = result["pair"]
     tags = (None, None) if pair is None else tuple(pair.split(":" if ":" in pair else "-", 1))
     diagnosed = all(result["systems"][n]["diagnostics"] is not None for n in names)
     flags = list(result["systems"][names[0]]["diagnostics"]["flags"]) if diagnosed else []
-    documents = far_documents(result, len(result["documents"])) if result["documents"] else []
+    documents = documents_by_spread(result, len(result["documents"])) if result["documents"] else []
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    found = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined).from_string(template)
-    return found.render(
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(
         r=result,
         names=names,
         colour={n: i % COLOURS for i, n in enumerate(names)},
@@ -145,5 +150,5 @@ def page(result: dict[str, Any]) -> str:
         documents=dots(result, documents[:DOCUMENTS]) if documents else None,
         every_document=documents,
         histograms={n: histogram(result["moved"][n]) for n in names[1:]},
-        moved=[segments(result, n) for n in names[1:]],
+        moved=[changed_segments(result, n) for n in names[1:]],
     )

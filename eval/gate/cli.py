@@ -37,15 +37,15 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 
 @click.command(cls=Command)
 @click.argument("adapter", type=FILE)
-@click.option("--corpus", type=FILE, required=True, help="The corpus directory whose dev split decides.")
-@click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; several may follow.")
+@click.option("--corpus", type=FILE, required=True, help="Corpus directory; its dev split decides.")
+@click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; may name several.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
-@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="The share of segments that may have a flag, such as number=0.2; several may follow.")
+@click.option("--allow", cls=Many, metavar="FLAG=SHARE", help="Share of segments that may have a flag, such as number=0.2; may name several.")
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
-@click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that came with tellmt.")
-@click.option("--no-golden", is_flag=True, help="Leave translations of dev segments, by which services check the adapter, off the card.")
+@click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that comes with tellmt.")
+@click.option("--no-golden", is_flag=True, help="Put no dev segments with their translations on the card, by which services verify the adapter.")
 @click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
 def publish(
     adapter: Path,
@@ -60,11 +60,11 @@ def publish(
     no_golden: bool,
     out: Path | None,
 ) -> None:
-    """Pass ADAPTER through the gate and make it live.
+    """Make ADAPTER live, if the gate accepts it.
 
-    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
-    where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
-    data a registered test set. Scores on test sets are recorded, and decide nothing.
+    The gate asks that, by a paired test on the dev split, its chrF2 is higher than the bare base's and not lower than that of the live version, or where none
+    is live, of the adapter that comes with tellmt. Its outputs may not have more flags than --allow permits and than before, and its training data may not
+    contain a registered test set. Scores on test sets are recorded; they decide nothing.
     """
     from eval.gate.flag_limits import limits
     from eval.gate.publish import publish_adapter, verdict_path

@@ -25,14 +25,15 @@ def shown(result: dict[str, Any]) -> Any:
 
 @click.command(cls=Command)
 @click.argument("adapter", type=DIRECTORY)
-@click.option("--corpus", type=DIRECTORY, required=True, help="The corpus that the adapter was trained on; its dev split decides.")
+@click.option("--corpus", type=DIRECTORY, required=True, help="Corpus directory that the adapter was trained on; its dev split decides.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver: vllm, ct2, or auto.")
 @click.option("--force", is_flag=True, help="Choose again although nothing changed.")
 def decoding(adapter: Path, corpus: Path, engine: str, force: bool) -> None:
     """Choose the penalty on repetition that ADAPTER decodes with, and write it into its card.
 
-    Adapters of small corpora repeat themselves. While any of the first 200 dev segments does, or runs into its limit, the next of 1.1, 1.2 and 1.3 is tried,
-    and taken if its chrF2 is better than that of the best before it, and its BLEU not worse (paired tests, p < 0.1). Do this before scoring and publishing.
+    Adapters of small corpora repeat themselves. While any of the first 200 dev segments repeats itself or reaches the token limit, this tries the next of 1.1,
+    1.2 and 1.3, and takes it if its chrF2 is better than the best before it and its BLEU is not worse (paired tests, p < 0.1). Do this before scoring and
+    publishing.
     """
     from eval.gate.decoding import choose_decoding, decoding_path
     from tell.adapter.card import open_adapter

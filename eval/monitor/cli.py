@@ -27,7 +27,7 @@ def _monitor_home() -> Path:
 
 @click.group(cls=Group)
 def monitor() -> None:
-    """Watch what is live: canary sets, alarms, and what users' corrections say.
+    """Monitor live adapters: canary sets, alarms, and scores on users' corrections.
 
     All files are in TELLMT_MONITOR, by default ~/.local/share/tellmt/monitor.
     """
@@ -35,16 +35,16 @@ def monitor() -> None:
 
 @monitor.command("freeze", cls=Command)
 @click.argument("pair")
-@click.option("--source", type=FILE, help="A file of source segments, one a line.")
-@click.option("--target", type=FILE, help="Their references, one a line.")
-@click.option("--corpus", type=FILE, help="A corpus directory: its dev split is the set, and its training data what drift is measured against.")
+@click.option("--source", type=FILE, help="File of source segments, one per line.")
+@click.option("--target", type=FILE, help="File of their references, one per line.")
+@click.option("--corpus", type=FILE, help="Corpus directory: the set is drawn from its dev split, and drift is measured against its training data.")
 @click.option("--size", type=click.IntRange(100, 300), default=200, show_default=True, help="Segments in the set, 100 to 300.")
-@click.option("--replace", is_flag=True, help="Replace the set that is there, which begins a new series.")
+@click.option("--replace", is_flag=True, help="Replace the set that exists; this begins a new series of runs.")
 def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | None, size: int, replace: bool) -> None:
     """Freeze the canary set of PAIR.
 
-    The set is made of two line-aligned files or of a corpus' dev split; with both, of the files. Duplicates are left out. A hard set is derived from it: single
-    words, placeholders, long texts, other languages, orders to the model.
+    It is drawn from two line-aligned files, or from the dev split of a corpus; with both, the files are the set. Duplicates are left out. A hard set is made
+    from it: single words, placeholders, long texts, other languages, orders to the model.
     """
     from eval.monitor.canary_sets import freeze, set_path, write_set
     from eval.scoring.testset import from_corpus, from_files
@@ -86,21 +86,21 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
 
 @monitor.command("run", cls=Command)
 @click.argument("pairs", nargs=-1)
-@click.option("--server", default=SERVER, show_default=True, help="The service. If it needs an API key, TELLMT_API_KEY has it.")
+@click.option("--server", default=SERVER, show_default=True, help="Service that translates. Its API key, where it needs one, is read from TELLMT_API_KEY.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.5, True, True),
     default=0.001,
     show_default=True,
-    help="Share of runs that may raise a false alarm, at most.",
+    help="Highest share of runs that may raise a false alarm.",
 )
-@click.option("--drop", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="Points of chrF2 below which a loss is none.")
-@click.option("--roll-back-on-alarm", is_flag=True, help="Bring back the version before, in the registry, when what is live is worse.")
-@click.option("--webhook", default="", metavar="URL", help="POST each alarm there as JSON when it begins and when it is over.")
+@click.option("--drop", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="Smallest loss in points of chrF2 that counts.")
+@click.option("--roll-back-on-alarm", is_flag=True, help="Roll the registry back to the previous version when the live one is worse.")
+@click.option("--webhook", default="", metavar="URL", help="URL to POST each alarm to, as JSON, when it begins and when it ends.")
 def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_back_on_alarm: bool, webhook: str) -> int:
-    """Translate the canary sets of PAIRS, or of all that have one, with a running service, and compare.
+    """Translate the canary sets of PAIRS (default: all) with a running service, and compare the scores with the baseline.
 
-    For cron. Exits with 4 when there is an alarm.
+    Made for cron. Exits with 4 when there is an alarm.
     """
     from eval.monitor.canary_sets import read_set, read_sets, set_path
     from eval.monitor.judge import Rules
@@ -174,7 +174,7 @@ def _runs_table(rows: list[dict[str, Any]]) -> Any:
 
 @monitor.command("report", cls=Command)
 @click.argument("pair", required=False)
-@click.option("--last", type=click.IntRange(1, 2000), default=10, show_default=True, help="Runs of each pair.")
+@click.option("--last", type=click.IntRange(1, 2000), default=10, show_default=True, help="Number of runs to show of each pair.")
 def report(pair: str | None, last: int) -> None:
     """Show the history: runs, alarms, and scores on corrections."""
     from eval.monitor.watch import open_history
@@ -195,7 +195,7 @@ def report(pair: str | None, last: int) -> None:
 @click.argument("pair")
 @click.option("--why", required=True, help="The reason; the history keeps it with the run.")
 def accept(pair: str, why: str) -> None:
-    """Make the newest run of PAIR its baseline, and close its alarms."""
+    """Make the newest run of PAIR the baseline, and end its alarms."""
     from eval.monitor.watch import open_history
 
     if not why.strip():
@@ -210,15 +210,13 @@ def accept(pair: str, why: str) -> None:
 
 @monitor.command("feedback", cls=Command)
 @click.argument("file", type=FILE)
-@click.option("--pair", help="The pair whose corrections -o writes.")
-@click.option(
-    "--against", cls=Many, type=FILE, help="A test set that no written correction may repeat; several may follow. The pair's canary set always is one."
-)
-@click.option("-o", "--out", type=FILE, help="Write the corrections that can be trained on to this file, as JSON lines for tellmt corpus build.")
+@click.option("--pair", help="Pair whose corrections are written with -o.")
+@click.option("--against", cls=Many, type=FILE, help="Test set whose segments must not be among them; may name several. The pair's canary set always is one.")
+@click.option("-o", "--out", type=FILE, help="File to write the corrections for training to, as JSON lines for tellmt corpus build.")
 def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path | None) -> None:
-    """Score each version by the corrections in FILE and, with -o, write those to train on.
+    """Score each version on the corrections in FILE, and write them for training with -o.
 
-    FILE is that of tellmt serve --feedback. The newest correction of a source counts. A person should read the corrections before they are trained on.
+    FILE is the one of tellmt serve --feedback. Of several corrections of a source the newest counts. Read the corrections before you train on them.
     """
     from eval.monitor.canary_sets import read_set, set_path
     from eval.monitor.feedback import read_feedback, scores, training_pairs

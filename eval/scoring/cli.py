@@ -66,16 +66,16 @@ def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
 
 @click.command(cls=Command)
 @click.argument("adapter", type=FILE, required=False)
-@click.option("--corpus", type=FILE, help="A corpus directory; its split is the test set.")
-@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True, help="Which split of --corpus.")
-@click.option("--testset", help="A registered test set (tellmt testset), by its name.")
-@click.option("--source", type=FILE, help="A file of source segments, one a line.")
-@click.option("--reference", type=FILE, help="Their references, one a line.")
-@click.option("--hypotheses", cls=Many, type=FILE, help="Existing outputs, one segment a line, instead of ADAPTER; several may follow.")
+@click.option("--corpus", type=FILE, help="Corpus directory; one of its splits is the test set.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True, help="Split of --corpus.")
+@click.option("--testset", help="Name of a registered test set (tellmt testset).")
+@click.option("--source", type=FILE, help="File of source segments, one per line.")
+@click.option("--reference", type=FILE, help="File of their references, one per line.")
+@click.option("--hypotheses", cls=Many, type=FILE, help="Files of existing outputs, one segment per line, instead of ADAPTER; may name several.")
 @click.option("--pair", help="With --hypotheses: the direction, such as is-en.  [default: by the texts]")
-@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or one of a package; several may follow.")
+@click.option("--metric", "metrics", cls=Many, help="bleu, chrf, chrf++, ter, spbleu, comet, all, or the metric of a package; may name several.")
 @click.option("--name", help="The test set's name in the scores [default: the file's or corpus's own].")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N segments; the scores' name says so.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score only the first N segments; the name of the scores says so.")
 @click.option("--no-base", is_flag=True, help="Do not translate with the bare base.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver: vllm, ct2, or auto.")
 @click.option("--force", is_flag=True, help="Score again although nothing changed.")
@@ -97,10 +97,10 @@ def score(
     force: bool,
     out: Path | None,
 ) -> None:
-    """Score ADAPTER and the bare base on a test set, or --hypotheses that are there already.
+    """Score ADAPTER and the bare base, or existing --hypotheses, on a test set.
 
     BLEU, chrF2, chrF2++ and TER are sacreBLEU's, with their signatures and 95% intervals; between adapter and base there is a
-    paired test on chrF2. Everything that was translated is kept, so any score can be computed again: tellmt compare reads what this wrote.
+    paired test on chrF2. All translations are kept, so that any score can be computed again: tellmt compare reads the directory that this writes.
     """
     from eval.scoring.metrics import chosen
     from eval.scoring.scores import bootstrap_seed

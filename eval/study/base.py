@@ -24,18 +24,18 @@ from tell.model.base import find_base
 from tell.model.engine import Decoding, choose_engine
 from tell.records import Pair
 
-# Characters of source: an example much longer than the sentences to come would use up the context.
-SHOT = (30, 200)
+# Characters of the source of an example, at least and at most: a much longer one would use up the context.
+SHOT_LENGTH = (30, 200)
 
 
 def with_shots(anchor: Anchor, pairs: list[Pair], shots: int, seed: int) -> Anchor:
-    """An anchor whose prefix holds `shots` translated examples before its own. Raises CorpusError when there are not that many."""
-    fitting = sorted({(p.source, p.target) for p in pairs if SHOT[0] <= len(p.source) <= SHOT[1]})
+    """An anchor whose prefix holds `shots` translated examples before its own text. Raises CorpusError when there are too few."""
+    fitting = sorted({(p.source, p.target) for p in pairs if SHOT_LENGTH[0] <= len(p.source) <= SHOT_LENGTH[1]})
     if len(fitting) < shots:
-        raise CorpusError("not enough examples for the prompt", found=f"{len(fitting)} of {SHOT[0]} to {SHOT[1]} characters", valid=f"{shots}")
+        raise CorpusError("not enough examples for the prompt", found=f"{len(fitting)} of {SHOT_LENGTH[0]} to {SHOT_LENGTH[1]} characters", valid=f"{shots}")
     chosen = random.Random(f"shots {seed}").sample(fitting, shots)
-    shown = "".join(f"{anchor.prompt(source)}{anchor.opening}{target}\n\n" for source, target in chosen)
-    return anchor.model_copy(update={"prefix": shown + anchor.prefix})
+    examples = "".join(f"{anchor.prompt(source)}{anchor.opening}{target}\n\n" for source, target in chosen)
+    return anchor.model_copy(update={"prefix": examples + anchor.prefix})
 
 
 def main(spec_path: str, out: str) -> None:
@@ -47,12 +47,12 @@ def main(spec_path: str, out: str) -> None:
         anchor = with_shots(anchor, pairs, spec["shots"], spec["seed"])
     test = from_corpus(open_corpus(Path(spec["held"]["corpus"])), spec["held"]["split"])
     engine = choose_engine("auto")
-    made = translate_set(base, [System("base", None, anchor, Decoding.model_validate(spec["decoding"]))], test, engine)["base"]
+    output = translate_set(base, [System("base", None, anchor, Decoding.model_validate(spec["decoding"]))], test, engine)["base"]
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "adapter.hyp.txt", "".join(h + "\n" for h in made.hypotheses))
-    scores = score_system(made.hypotheses, test.references, pair)
-    system = {**scores, "truncated": made.truncated, "empty": made.empty}
+    write_atomic(folder / "adapter.hyp.txt", "".join(h + "\n" for h in output.hypotheses))
+    scores = score_system(output.hypotheses, test.references, pair)
+    system = {**scores, "truncated": output.truncated, "empty": output.empty}
     print(json.dumps({"name": test.name, "segments": len(test.sources), "systems": {"adapter": system}, "versions": versions(engine)}))
 
 

@@ -1,8 +1,8 @@
 """Studies: ways of training (arms), compared over budgets of task data, amounts of general data and seeds.
 
-Reads a study file (TOML): what is compared, on which corpora. Writes a study directory: `study.json` (the study as it was understood),
-`results.jsonl` (one line a finished run, with all that is needed to repeat it), `runs/<id>/` (hypotheses, losses, the adapter) and
-`dev/<pair>/` (what the runs are compared on). This module says what is to be run; `eval.study.run` runs it.
+Reads a study file (TOML): the arms, and the corpora they are compared on. Writes a study directory: `study.json` (the study with all defaults),
+`results.jsonl` (one line for each finished run, with everything that is needed to repeat it), `runs/<id>/` (hypotheses, losses, the adapter) and
+`dev/<pair>/` (the segments that runs are compared on). This module lists the runs; `eval.study.run` runs them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tell.recipe import read_toml, validated
 
 FORMAT = 1
 Budget = int | Literal["all"]
-# What an arm may say of its selection: which part of which pool LTD (arXiv 2305.09246) chooses.
+# Methods by which an arm may select data; `ltd` is arXiv 2305.09246.
 METHODS = ("ltd", "centres", "random")
 
 
@@ -35,7 +35,7 @@ class Slice(BaseModel):
 
 
 class Corpora(BaseModel):
-    """One pair's data, directories relative to the study file. Learning rates are chosen on `tune`, arms compared on `dev`."""
+    """The corpora of one pair; paths are relative to the study file. Learning rates are chosen on `tune`, arms are compared on `dev`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +55,7 @@ class Tuning(BaseModel):
 
 
 class Arm(BaseModel):
-    """One way of training, or of prompting the bare base. What it leaves out is the study's own."""
+    """One way of training, or of prompting the bare base. The study has the values that an arm leaves out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,15 +66,15 @@ class Arm(BaseModel):
     ratios: list[float] | None = None
     budgets: list[Budget] | None = None
     seeds: list[int] | None = None
-    # Tables of the recipe, laid over the study's own.
+    # Tables of the recipe; their keys replace the study's.
     anchor: dict[str, Any] = {}
     mix: dict[str, Any] = {}
     train: dict[str, Any] = {}
     lora: dict[str, Any] = {}
-    # How the general or the task examples are chosen; without it, by seed at random.
+    # Method that selects the general or the task examples; None draws them at random by seed.
     general: Literal["ltd", "centres", "random"] | None = None
     task: Literal["ltd", "centres", "random"] | None = None
-    # Take the learning rate chosen for this arm rather than tuning one.
+    # Use the learning rate that is chosen for this arm, instead of tuning one.
     tuned_as: str | None = None
 
 
@@ -87,7 +87,7 @@ class Study(BaseModel):
     base: str
     pairs: list[str] = Field(min_length=1)
     budgets: list[Budget] = Field(min_length=1)
-    # Ratios of general to task tokens, for arms that say nothing else.
+    # Ratios of general to task tokens, for arms that have none of their own.
     ratios: list[float] = [1.0]
     seeds: list[int] = Field(min_length=1)
     # Pools of general examples, and the pool that LTD chooses from where it is another (embedding a large one takes long).
@@ -138,18 +138,18 @@ class Study(BaseModel):
             for key in ("ratio", "general_tokens", "task_tokens", "general", "sources"):
                 if key in arm.mix or key in self.mix:
                     raise ValueError(f"[mix] {key}: set by budgets, ratios and general")
-        clash: dict[str, str] = {}
+        seen: dict[str, str] = {}
         for name, arm in self.arms.items():
             for ratio in arm.ratios or self.ratios:
-                same = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds", "ratios"}), "ratio": ratio})
-                if other := clash.get(same):
+                settings = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds", "ratios"}), "ratio": ratio})
+                if other := seen.get(settings):
                     raise ValueError(f"arms {other} and {name} are the same at ratio {ratio:g}")
-                clash[same] = name
+                seen[settings] = name
         return self
 
 
-class Run(BaseModel):
-    """One run: all that decides it. `budget` is None for all task tokens, and for a bare base."""
+class StudyRun(BaseModel):
+    """One run, with everything that decides it. `budget` is None for all task tokens, and for a bare base."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -169,7 +169,7 @@ class Run(BaseModel):
 
 
 def read_study(path: Path) -> Study:
-    """Raises RecipeError naming the key, what was found and what is valid."""
+    """The study of a file. Raises RecipeError that names the key, its value and the valid ones."""
     study = validated(Study, read_toml(path), str(path))
     for pair in study.pairs:
         if str(parse_pair(pair, f"{path}, pairs")) != pair:
@@ -177,23 +177,23 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def recipe(study: Study, run: Run) -> dict[str, Any]:
-    """The recipe of a run: the study's tables, the arm's over them, and what the run itself decides."""
+def recipe(study: Study, run: StudyRun) -> dict[str, Any]:
+    """The recipe of a run: the tables of the study, the arm's tables over them, and the values of the run."""
     arm = study.arms[run.arm]
-    out: dict[str, Any] = {"pair": run.pair, "base": study.base, "seed": run.seed}
+    tables: dict[str, Any] = {"pair": run.pair, "base": study.base, "seed": run.seed}
     for name in ("anchor", "mix", "train", "lora", "decoding"):
         table = {**getattr(study, name), **getattr(arm, name, {})}
         if table:
-            out[name] = table
+            tables[name] = table
     if arm.kind == "train":
-        # A task that was chosen to size is taken whole.
+        # A task that was selected to fit the budget is taken whole.
         budget = {} if run.budget is None or arm.task else {"task_tokens": run.budget}
-        out["mix"] = {**out.get("mix", {}), "ratio": run.ratio, **budget}
-        out["train"] = {**out.get("train", {}), "learning_rate": run.learning_rate}
-    return out
+        tables["mix"] = {**tables.get("mix", {}), "ratio": run.ratio, **budget}
+        tables["train"] = {**tables.get("train", {}), "learning_rate": run.learning_rate}
+    return tables
 
 
-def tuning_runs(study: Study) -> Iterator[Run]:
+def tuning_runs(study: Study) -> Iterator[StudyRun]:
     """The runs that choose learning rates, small budgets first. Every tuned arm gets the same rates, at its first ratio."""
     for budget in sorted(study.tune.budgets):
         for pair in study.pairs:
@@ -201,24 +201,24 @@ def tuning_runs(study: Study) -> Iterator[Run]:
                 if arm.kind == "train" and arm.tuned_as is None:
                     for rate in study.tune.learning_rates:
                         ratio = (arm.ratios or study.ratios)[0]
-                        yield Run(role="tune", arm=name, pair=pair, budget=budget, ratio=ratio, seed=study.tune.seed, learning_rate=rate)
+                        yield StudyRun(role="tune", arm=name, pair=pair, budget=budget, ratio=ratio, seed=study.tune.seed, learning_rate=rate)
 
 
-def chosen_rate(study: Study, run_arm: str, pair: str, budget: int | None, tuned: dict[tuple[str, str, int, float], float]) -> float | None:
+def chosen_rate(study: Study, arm: str, pair: str, budget: int | None, tuned: dict[tuple[str, str, int, float], float]) -> float | None:
     """The learning rate for an arm: the best on the tuning slice at the nearest tuned budget; None while some of those runs are missing.
 
     `tuned` has the score (higher is better) by (arm, pair, budget, learning rate). Of equal scores the smaller rate is taken.
     """
-    name = study.arms[run_arm].tuned_as or run_arm
-    near = max(study.tune.budgets) if budget is None else min(study.tune.budgets, key=lambda b: (abs(math.log(b / budget)), b))
-    scores = {rate: tuned.get((name, pair, near, rate)) for rate in study.tune.learning_rates}
+    name = study.arms[arm].tuned_as or arm
+    nearest = max(study.tune.budgets) if budget is None else min(study.tune.budgets, key=lambda b: (abs(math.log(b / budget)), b))
+    scores = {rate: tuned.get((name, pair, nearest, rate)) for rate in study.tune.learning_rates}
     if None in scores.values():
         return None
     return min(scores, key=lambda r: (-(scores[r] or 0.0), r))
 
 
-def study_runs(study: Study, tuned: dict[tuple[str, str, int, float], float]) -> Iterator[Run]:
-    """The runs that are compared, cheap ones first, so that a study that was broken off has whole rows. Skips those whose rate is not chosen yet."""
+def study_runs(study: Study, tuned: dict[tuple[str, str, int, float], float]) -> Iterator[StudyRun]:
+    """The runs that are compared, cheap ones first, so that a study that was stopped has complete rows. Skips runs whose learning rate is not chosen yet."""
     for budget in sorted({b for a in study.arms.values() for b in (a.budgets or study.budgets)}, key=lambda b: math.inf if b == "all" else b):
         tokens = None if budget == "all" else int(budget)
         for seed in sorted({s for a in study.arms.values() for s in (a.seeds or study.seeds)}):
@@ -229,7 +229,7 @@ def study_runs(study: Study, tuned: dict[tuple[str, str, int, float], float]) ->
                     if arm.kind == "base":
                         # Without training there is no budget; without examples in the prompt nothing depends on the seed.
                         if budget == min(study.budgets, key=lambda b: math.inf if b == "all" else b) and (arm.shots or seed == min(arm.seeds or study.seeds)):
-                            yield Run(role="run", arm=name, pair=pair, budget=None, ratio=0.0, seed=seed, learning_rate=None)
+                            yield StudyRun(role="run", arm=name, pair=pair, budget=None, ratio=0.0, seed=seed, learning_rate=None)
                     elif budget in (arm.budgets or study.budgets) and (rate := chosen_rate(study, name, pair, tokens, tuned)) is not None:
                         for ratio in arm.ratios or study.ratios:
-                            yield Run(role="run", arm=name, pair=pair, budget=tokens, ratio=ratio, seed=seed, learning_rate=rate)
+                            yield StudyRun(role="run", arm=name, pair=pair, budget=tokens, ratio=ratio, seed=seed, learning_rate=rate)

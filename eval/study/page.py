@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from eval.study.summary import named, picture_of
+from eval.study.summary import budget_text, picture_name
 
 NONE = "–"
 
@@ -115,7 +115,7 @@ run without training stands against every seed of `{reference}`."""
 
 
 def one_table(t: dict[str, Any], reference: str) -> str:
-    title = f"### {t['pair']}, {named(t['budget'])}"
+    title = f"### {t['pair']}, {budget_text(t['budget'])}"
     columns = ["arm", "task tokens", "general tokens", "rate × epochs", "seeds", "chrF2", "BLEU", "nats", "cut"]
     columns += [f"Δ chrF2 to {reference}", "p", "p Holm"]
     rows = []
@@ -158,7 +158,7 @@ def tuning(s: dict[str, Any]) -> str:
             remarks.append("at the edge of what was tried")
         ratio = NONE if t["ratio"] is None else f"{t['ratio']:g}"
         seeds = sorted({n for e in t["tried"] for n in e["seeds"]})
-        rows.append([t["pair"], named(t["budget"]), t["arm"], ratio, listed(seeds), "; ".join(tried), ", ".join(remarks)])
+        rows.append([t["pair"], budget_text(t["budget"]), t["arm"], ratio, listed(seeds), "; ".join(tried), ", ".join(remarks)])
     numbers: dict[str, set[int]] = {}
     for t in s["tuning"]:
         numbers.setdefault(t["arm"], set()).add(len(t["tried"]))
@@ -201,7 +201,7 @@ is x times the arm's tokens; `< x`: below the smallest."""
         for r in n["readings"]:
             ends = f"{sided(r['low_side'], r['low'])} to {sided(r['high_side'], r['high'])}"
             ratio, needs = sided(r["side"], r["ratio"]), sided(r["side"], r["ratio"] * r["tokens"], 0)
-            rows.append([n["pair"], n["arm"], named(r["budget"]), count(r["tokens"]), str(r["seeds"]), number(r["score"]), needs, f"{ratio} [{ends}]"])
+            rows.append([n["pair"], n["arm"], budget_text(r["budget"]), count(r["tokens"]), str(r["seeds"]), number(r["score"]), needs, f"{ratio} [{ends}]"])
     columns = ["pair", "arm", "budget", "its task tokens", "seeds", "its chrF2", f"`{reference}` needs", "ratio [95%]"]
     return "\n\n".join(p for p in [*parts, grid(columns, rows)] if p)
 
@@ -214,7 +214,7 @@ def general(s: dict[str, Any], pictures: list[str]) -> str:
         for p in g["points"]:
             ratio = NONE if p["ratio"] is None else f"{p['ratio']:g}"
             nats = over_seeds(p["nats"], 3)
-            rows.append([g["pair"], named(g["budget"]), g["arm"], ratio, count(p["general_tokens"]), listed(p["seeds"]), over_seeds(p["chrf2"]), nats])
+            rows.append([g["pair"], budget_text(g["budget"]), g["arm"], ratio, count(p["general_tokens"]), listed(p["seeds"]), over_seeds(p["chrf2"]), nats])
     columns = ["pair", "budget", "arm", "general to task", "general tokens", "seeds", "chrF2", "nats"]
     shown = picture(pictures, "study-general-tokens.png", "chrF2 against general tokens, one panel per pair and budget")
     about = "Each amount is a training run of its own with the task data of its budget, so a jump between two amounts is one between models, not within a run."
@@ -240,7 +240,7 @@ segments are noisier than long ones, which works against finding steps. The p-va
     parts = [about]
     rows = []
     for x in s["losses"]:
-        where = [x["pair"], named(x["budget"]), x["arm"]]
+        where = [x["pair"], budget_text(x["budget"]), x["arm"]]
         for c in x["changes"]:
             low, middle, high = c["deciles"]
             spread_of = f"{number(low, 3, True)}, {number(middle, 3, True)}, {number(high, 3, True)}"
@@ -251,12 +251,12 @@ segments are noisier than long ones, which works against finding steps. The p-va
     for x in s["losses"]:
         steps = x["steps"] or {"largest": None, "shuffled": None, "p": None}
         figures = [number(steps["largest"], 3), number(steps["shuffled"], 3), p_value(steps["p"])]
-        base = [x["pair"], named(x["budget"]), x["arm"], str(x["segments"]), listed(x["seeds"]), count(x["amounts"][0]), number(x["seed_sd"], 3)]
+        base = [x["pair"], budget_text(x["budget"]), x["arm"], str(x["segments"]), listed(x["seeds"]), count(x["amounts"][0]), number(x["seed_sd"], 3)]
         rows.append([*base, *figures])
     columns = ["pair", "budget", "arm", "segments", "seeds", "smallest amount", "sd between seeds", "share in largest step", "shuffled", "in one step: p"]
     parts.append(grid(columns, rows))
     parts.append("*sd between seeds* is what another seed alone does to a segment's nats per token; – where there are fewer than two seeds, or three amounts.")
     for x in s["losses"]:
-        name = picture_of(x["pair"], x["budget"], x["arm"])
-        parts.append(picture(pictures, f"study-losses-{name}.png", f"change in loss per dev segment, {x['pair']}, {named(x['budget'])}, {x['arm']}"))
+        name = picture_name(x["pair"], x["budget"], x["arm"])
+        parts.append(picture(pictures, f"study-losses-{name}.png", f"change in loss per dev segment, {x['pair']}, {budget_text(x['budget'])}, {x['arm']}"))
     return "\n\n".join(p for p in parts if p)

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from eval.study.summary import named, picture_of
+from eval.study.summary import budget_text, picture_name
 from tell.extras import need
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, less the yellow that white paper swallows; the reference arm is black.
@@ -29,7 +29,7 @@ def plots(summary: dict[str, Any], changes: dict[str, Any], reference: str) -> d
     if summary["general"]:
         out["study-general-tokens.png"] = general_tokens(summary, style)
     for x in summary["losses"]:
-        name = picture_of(x["pair"], x["budget"], x["arm"])
+        name = picture_name(x["pair"], x["budget"], x["arm"])
         out[f"study-losses-{name}.png"] = loss_changes(x, changes[name])
     return out
 
@@ -173,7 +173,7 @@ def general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -
     rows = -(-len(panels) // columns)
     figure, axes = _figure(rows, columns, 3.3 * rows)
     for panel, ((pair, budget), lines) in zip(axes.flat, panels.items(), strict=False):
-        _axes(panel, f"{pair}, {named(budget)}", "general tokens (logarithmic)", "chrF2")
+        _axes(panel, f"{pair}, {budget_text(budget)}", "general tokens (logarithmic)", "chrF2")
         panel.set_xscale("log")
         amounts = sorted({p["general_tokens"] for g in lines for p in g["points"]})
         above = [a for a in amounts if a > 0] or [1.0]
@@ -193,7 +193,7 @@ def general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -
             last = [g["points"][-1] for g in lines]
             _labels(panel, [(p["general_tokens"], p["chrf2"]["mean"], g["arm"], style[g["arm"]][0]) for g, p in zip(lines, last, strict=True)])
         else:
-            panel.set_title(f"{pair}, {named(budget)}, {lines[0]['arm']}", loc="left", fontsize=11)
+            panel.set_title(f"{pair}, {budget_text(budget)}, {lines[0]['arm']}", loc="left", fontsize=11)
     for panel in axes.flat[len(panels) :]:
         panel.set_visible(False)
     figure.supxlabel("line: mean over seeds; band: lowest to highest seed; marks: seeds; every amount is a run of its own", fontsize=9, color="#444444")
@@ -233,7 +233,7 @@ def loss_changes(x: dict[str, Any], changes: Any) -> bytes:
     bar.ax.tick_params(labelsize=9)
     seeds = ", ".join(map(str, x["seeds"]))
     about = f"loss of {segments} dev segments, minus that at {short(x['amounts'][0])} general tokens; seeds {seeds}"
-    title = f"{x['pair']}, {named(x['budget'])}, {x['arm']}: {about}"
+    title = f"{x['pair']}, {budget_text(x['budget'])}, {x['arm']}: {about}"
 
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return _png(figure)

@@ -1,10 +1,10 @@
-"""A study's report: every figure, the page and the plots."""
+"""The report of a study: its figures, the page and the plots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from eval.study.results import read_found
+from eval.study.results import read_results
 from tell.files import write_atomic, write_json
 
 
@@ -14,9 +14,9 @@ def report(study_dir: Path, out_dir: Path) -> str:
     from eval.study.plots import plots
     from eval.study.summary import summarise
 
-    found = read_found(study_dir)
-    summary, changes = summarise(found)
-    pictures = plots(summary, changes, found.study.reference_arm)
+    results = read_results(study_dir)
+    summary, changes = summarise(results)
+    pictures = plots(summary, changes, results.study.reference_arm)
     text = page(summary, study_dir.resolve().name, sorted(pictures))
     for name, png in pictures.items():
         write_atomic(out_dir / name, png)

@@ -1,7 +1,7 @@
-"""What a study has found so far, as its report needs it.
+"""The results of a study so far, as its report needs them.
 
 Reads a study directory: `study.json`, `results.jsonl`, `runs/<id>/hypotheses.txt`, `runs/<id>/losses.jsonl` and `dev/<pair>/reference.txt`; writes
-nothing. Where a run's hypotheses are there, its BLEU and chrF2 are computed from them, and a recorded score that differs is told.
+nothing. Where a run has hypotheses, its BLEU and chrF2 are computed from them, and a note names a recorded score that differs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from tell.errors import BadInput
 from tell.files import decode, read_bytes, read_jsonl, read_lines
 from tell.languages import parse_pair
 
-# Two roundings of one score lie within this; anything more is another score.
+# Two roundings of one score differ by less than this.
 SAME_SCORE = 0.01
 SAME_NATS = 0.01
 
 
-class _Read(BaseModel):
-    """Records of the runner: keys that the report has no use for are left alone, they are not options."""
+class _Record(BaseModel):
+    """A record that the runner wrote. The report ignores keys that it does not need."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Study(_Read):
+class RecordedStudy(_Record):
+    """study.json."""
+
     name: str
     pairs: list[str]
     budgets: list[int | Literal["all"] | None]
@@ -41,20 +43,20 @@ class Study(_Read):
     reference_arm: str = "sft"
 
 
-class Amount(_Read):
+class DataCount(_Record):
     examples: int
     tokens: int
 
 
-class Train(_Read):
+class TrainingRecord(_Record):
     steps: int
     tokens: int
     seconds: float
     final_loss: float | None = None
 
 
-class Dev(_Read):
-    """What a row was scored on: the tuning slice or the dev set."""
+class RecordedScores(_Record):
+    """The scores of a run on the tuning slice or the dev set."""
 
     name: str | None = None
     segments: int
@@ -65,8 +67,8 @@ class Dev(_Read):
     truncated: int = 0
 
 
-class Row(_Read):
-    """A line of results.jsonl. `budget` None is all task data there is; `train` None is an arm without training."""
+class ResultRow(_Record):
+    """A line of results.jsonl. `budget` None stands for all task data; `train` None for an arm without training."""
 
     id: str
     role: Literal["tune", "run"]
@@ -77,9 +79,9 @@ class Row(_Read):
     seed: int
     learning_rate: float | None
     epochs: float | None = None
-    counts: dict[str, Amount] | None = None
-    train: Train | None
-    dev: Dev
+    counts: dict[str, DataCount] | None = None
+    train: TrainingRecord | None
+    dev: RecordedScores
     base: dict[str, Any] | str = {}
     versions: dict[str, Any] = {}
     machine: Any = None
@@ -90,11 +92,11 @@ class Row(_Read):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
-    """A row with what its run left behind. `stats` is sacreBLEU's chrF2 counts, (segments, 18), or None without hypotheses; `losses` is
+class ScoredRun:
+    """A row with the scores and losses of its run. `stats` are sacreBLEU's chrF2 counts, (segments, 18), or None without hypotheses; `losses` is
     line -> (tokens, nats)."""
 
-    row: Row
+    row: ResultRow
     chrf2: float
     bleu: float
     stats: Any
@@ -102,49 +104,51 @@ class Run:
 
     @property
     def nats(self) -> float | None:
-        found = self.row.dev.nats_per_token
-        return found if found is not None and math.isfinite(found) else None
+        nats = self.row.dev.nats_per_token
+        return nats if nats is not None and math.isfinite(nats) else None
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    study: Study
-    tuning: list[Row]
-    runs: list[Run]
+class StudyResults:
+    """`signatures` are those of the scores, by pair and metric; `notes` say what was passed over or differs."""
+
+    study: RecordedStudy
+    tuning: list[ResultRow]
+    runs: list[ScoredRun]
     signatures: dict[str, dict[str, str]]
     notes: list[str]
 
 
-def scoring(signature: str) -> str:
-    """A signature without what says how an interval or a test was drawn: two runs with the same are scored the same."""
+def scoring_part(signature: str) -> str:
+    """A signature without the settings of intervals and tests: runs with the same part are scored in the same way."""
     return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
 
 
-def _where(e: ValidationError) -> str:
+def _first_error(e: ValidationError) -> str:
     first = e.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def read_study(directory: Path) -> Study:
+def read_study(directory: Path) -> RecordedStudy:
     path = directory / "study.json"
     if not path.exists():
         raise BadInput("this is not the directory of a study", place=str(directory), found="no study.json", valid="the directory that `tellmt study` wrote")
     try:
-        return Study.model_validate(json.loads(decode(read_bytes(path), str(path))))
+        return RecordedStudy.model_validate(json.loads(decode(read_bytes(path), str(path))))
     except ValidationError as e:
-        raise BadInput("not a study", place=str(path), found=_where(e)) from None
+        raise BadInput("not a study", place=str(path), found=_first_error(e)) from None
     except ValueError as e:
         raise BadInput("not JSON", place=str(path), found=str(e)) from None
 
 
-def read_rows(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows, the newest of each run, and notes. A last line that a kill cut short is left out; damage anywhere else raises BadInput."""
+def read_rows(path: Path) -> tuple[list[ResultRow], list[str]]:
+    """The newest row of each run, and notes. Leaves out a last line that was cut short when the study was killed; raises BadInput for other damage."""
     if not path.exists():
         raise BadInput("no run has finished yet", place=str(path.parent), found="no results.jsonl", valid="a study with at least one line of results")
     raw = read_bytes(path)
     lines = raw.split(b"\n")
     notes: list[str] = []
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str], ResultRow] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -157,9 +161,9 @@ def read_rows(path: Path) -> tuple[list[Row], list[str]]:
                 continue
             raise BadInput("not JSON", place=place, found=str(e), valid="one JSON object a line; take this line out to go on without it") from None
         try:
-            row = Row.model_validate(value)
+            row = ResultRow.model_validate(value)
         except ValidationError as e:
-            raise BadInput("not a result of a study", place=place, found=_where(e)) from None
+            raise BadInput("not a result of a study", place=place, found=_first_error(e)) from None
         if (row.id, row.role) in rows:
             notes.append(f"{path.name}, line {number}: run {row.id} is there twice; the later line counts")
         rows[row.id, row.role] = row
@@ -168,34 +172,34 @@ def read_rows(path: Path) -> tuple[list[Row], list[str]]:
     return list(rows.values()), notes
 
 
-def _losses(path: Path, row: Row, notes: list[str]) -> dict[int, tuple[int, float]]:
+def _losses(path: Path, row: ResultRow, notes: list[str]) -> dict[int, tuple[int, float]]:
     if not path.exists():
         return {}
-    out: dict[int, tuple[int, float]] = {}
+    losses: dict[int, tuple[int, float]] = {}
     for number, value in read_jsonl(path):
         try:
             line, tokens, nats = int(value["line"]), int(value["tokens"]), float(value["nats"])
         except (KeyError, TypeError, ValueError):
             raise BadInput("not a segment's loss", place=f"{path}, line {number}", found=json.dumps(value), valid='{"line", "tokens", "nats"}') from None
         if tokens > 0 and math.isfinite(nats):
-            out[line] = (tokens, nats)
+            losses[line] = (tokens, nats)
     recorded = row.dev.nats_per_token
-    if out and recorded is not None and math.isfinite(recorded):
-        found = math.fsum(n for _, n in out.values()) / sum(t for t, _ in out.values())
-        if abs(found - recorded) > SAME_NATS * max(1, abs(recorded)):
-            notes.append(f"run {row.id}: its losses per segment make {found:.4f} nats/token, {recorded:.4f} are recorded")
-    return out
+    if losses and recorded is not None and math.isfinite(recorded):
+        mean = math.fsum(n for _, n in losses.values()) / sum(t for t, _ in losses.values())
+        if abs(mean - recorded) > SAME_NATS * max(1, abs(recorded)):
+            notes.append(f"run {row.id}: its losses per segment make {mean:.4f} nats/token, {recorded:.4f} are recorded")
+    return losses
 
 
 class Scorer:
-    """sacreBLEU's metrics for one pair, the references' n-grams counted once for all runs."""
+    """sacreBLEU's metrics for one pair. The n-grams of the references are counted once for all runs."""
 
     def __init__(self, pair: str, references: list[str]):
         self.references = references
         self._metrics = metrics(parse_pair(pair))
         for metric in self._metrics.values():
             metric._ref_cache = metric._cache_references([references])
-            # It knows the number of references, which its signature names, only after it has scored.
+            # The signature names the number of references, which a metric knows only after it has scored.
             metric.corpus_score(references, None)
         names = {"bleu": "bleu", "chrf2": "chrf"}
         self.signatures = {ours: str(self._metrics[name].get_signature()) for ours, name in names.items()}
@@ -209,27 +213,27 @@ class Scorer:
         return float(chrf._compute_score_from_stats(stats.sum(0)).score), float(self._metrics["bleu"].corpus_score(hypotheses, None).score), stats
 
 
-def _open_run(directory: Path, row: Row, scorer: Scorer | None, notes: list[str]) -> Run:
-    own = directory / "runs" / row.id
-    losses = _losses(own / "losses.jsonl", row, notes)
-    path = own / "hypotheses.txt"
+def _open_run(directory: Path, row: ResultRow, scorer: Scorer | None, notes: list[str]) -> ScoredRun:
+    run_directory = directory / "runs" / row.id
+    losses = _losses(run_directory / "losses.jsonl", row, notes)
+    path = run_directory / "hypotheses.txt"
     if scorer is None or not path.exists():
         if scorer is not None:
             notes.append(f"run {row.id} ({row.arm}, {row.pair}): no hypotheses.txt, so its recorded scores stand and it takes part in no test")
-        return Run(row, row.dev.chrf2, row.dev.bleu, None, losses)
+        return ScoredRun(row, row.dev.chrf2, row.dev.bleu, None, losses)
     hypotheses = read_lines(path)
     if len(hypotheses) != len(scorer.references):
         valid = f"{len(scorer.references):,} lines, as dev/{row.pair}/reference.txt"
         raise BadInput("the hypotheses do not match the references", place=str(path), found=f"{len(hypotheses):,} lines", valid=valid)
     chrf2, bleu, stats = scorer.scores(hypotheses)
-    for name, recorded, now in (("chrF2", row.dev.chrf2, chrf2), ("BLEU", row.dev.bleu, bleu)):
-        if abs(recorded - now) > SAME_SCORE:
-            notes.append(f"run {row.id} ({row.arm}, {row.pair}): {name} {recorded:.2f} is recorded, its hypotheses score {now:.2f}, which counts here")
-    return Run(row, chrf2, bleu, stats, losses)
+    for name, recorded, computed in (("chrF2", row.dev.chrf2, chrf2), ("BLEU", row.dev.bleu, bleu)):
+        if abs(recorded - computed) > SAME_SCORE:
+            notes.append(f"run {row.id} ({row.arm}, {row.pair}): {name} {recorded:.2f} is recorded, its hypotheses score {computed:.2f}, which counts here")
+    return ScoredRun(row, chrf2, bleu, stats, losses)
 
 
-def read_found(directory: Path) -> Found:
-    """Raises BadInput when there is no study, no result, or damage; everything that was passed over is in the notes."""
+def read_results(directory: Path) -> StudyResults:
+    """The results in a study directory. Raises BadInput when there is no study, no result, or damage; notes name everything that was passed over."""
     study = read_study(directory)
     rows, notes = read_rows(directory / "results.jsonl")
     scorers: dict[str, Scorer] = {}
@@ -238,7 +242,7 @@ def read_found(directory: Path) -> Found:
         path = directory / "dev" / pair / "reference.txt"
         if path.exists():
             if not (references := read_lines(path)):
-                raise BadInput("no references", place=str(path), found="an empty file", valid="one segment a line")
+                raise BadInput("no references", place=str(path), found="an empty file", valid="one segment per line")
             scorers[pair] = Scorer(pair, references)
             signatures[pair] = scorers[pair].signatures
         else:
@@ -246,9 +250,9 @@ def read_found(directory: Path) -> Found:
             signatures[pair] = next((r.dev.signatures for r in rows if r.pair == pair), {})
     for row in rows:
         for name, recorded in row.dev.signatures.items():
-            if name in signatures[row.pair] and scoring(recorded) != scoring(signatures[row.pair][name]):
+            if name in signatures[row.pair] and scoring_part(recorded) != scoring_part(signatures[row.pair][name]):
                 notes.append(f"run {row.id}: recorded with {name} signature {recorded}, scored here with {signatures[row.pair][name]}")
-    cells: dict[tuple[Any, ...], Run] = {}
+    cells: dict[tuple[Any, ...], ScoredRun] = {}
     for row in rows:
         if row.role == "run":
             run = _open_run(directory, row, scorers.get(row.pair), notes)
@@ -256,4 +260,4 @@ def read_found(directory: Path) -> Found:
             if cell in cells:
                 notes.append(f"runs {cells[cell].row.id} and {row.id}: both are {row.arm}, {row.pair}, seed {row.seed}; the later counts")
             cells[cell] = run
-    return Found(study, [r for r in rows if r.role == "tune"], list(cells.values()), signatures, notes)
+    return StudyResults(study, [r for r in rows if r.role == "tune"], list(cells.values()), signatures, notes)

@@ -1,7 +1,7 @@
-"""Run a study: every run through the same commands a user would type, as many side by side as there are shares of the cores.
+"""Run a study: every run through the commands that a user would type, several runs at the same time, each on its share of the cores.
 
-Reads a study file and the corpora it names. Writes the study directory (see `eval.study.config`); a run that was finished is not run again, and
-one that was broken off goes on where its stages can.
+Reads a study file and the corpora it names. Writes the study directory (see `eval.study.config`). A finished run is not run again, and an interrupted one
+continues where its stages can.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.scoring.testset import TestSet, from_corpus
-from eval.study.config import FORMAT, Run, Slice, Study, chosen_rate, recipe, study_runs, tuning_runs
+from eval.study.config import FORMAT, Slice, Study, StudyRun, chosen_rate, recipe, study_runs, tuning_runs
 from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
 from tell.corpus.directory import open_corpus
@@ -34,53 +34,53 @@ from tell.model.base import find_base
 from tell.model.engine import choose_engine, converted_models
 
 
-class Broken(TellmtError):
+class RunFailed(TellmtError):
     """A command of a run failed."""
 
 
-class Workshop:
-    """The commands of the runs: each in a process of its own on its lane's cores, all of them ended when the study is."""
+class CommandPool:
+    """The commands of the runs: each in a process of its own on the cores of its lane. All of them end with the study."""
 
-    def __init__(self, here: Path, lanes: int):
-        self.here = here
+    def __init__(self, directory: Path, lanes: int):
+        self.directory = directory
         self.stopping = threading.Event()
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self.lanes: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-        mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
+        usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
         for lane in range(lanes):
             # More lanes than cores share them.
-            self.lanes.put(mine[lane::lanes] or [mine[lane % len(mine)]])
+            self.lanes.put(usable[lane::lanes] or [usable[lane % len(usable)]])
 
     def call(self, lane: list[int], log: Path, *args: str, module: str = "tellmt") -> str:
-        """Run a command and return what it printed; what it said goes to `log`. Raises Broken with its last words."""
+        """Run a command and return its standard output; its standard error goes to `log`. Raises RunFailed with the last line of the log."""
         if self.stopping.is_set():
-            raise Broken("the study was stopped")
-        # One thread a core: without this the libraries that count cores themselves would fight over the lane.
+            raise RunFailed("the study was stopped")
+        # One thread per core: libraries that count the cores of the machine would start too many.
         environment = {**os.environ, "OMP_NUM_THREADS": str(len(lane)), "TOKENIZERS_PARALLELISM": "false" if len(lane) == 1 else "true"}
         pin = (lambda: os.sched_setaffinity(0, lane)) if hasattr(os, "sched_setaffinity") else None
-        with log.open("ab") as said:
+        with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *args], cwd=self.here, env=environment, stdout=subprocess.PIPE, stderr=said, text=True,
+                [sys.executable, "-m", module, *args], cwd=self.directory, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True,
                 start_new_session=True, preexec_fn=pin,
             )  # fmt: skip
             with self._lock:
                 self._running.add(process)
-                # `stop` may have gone round between the check above and here.
+                # `stop` may have been called since the check above.
                 if self.stopping.is_set():
                     _end(process)
             try:
-                printed, _ = process.communicate()
+                stdout, _ = process.communicate()
             finally:
                 with self._lock:
                     self._running.discard(process)
         if process.returncode:
             last = [x for x in log.read_text(encoding="utf-8", errors="replace").split("\n") if x.strip()][-1:] or ["no message"]
-            raise Broken("a command of the study failed", place=str(log), found=f"exit {process.returncode}: {last[0]}")
-        return printed
+            raise RunFailed("a command of the study failed", place=str(log), found=f"exit {process.returncode}: {last[0]}")
+        return stdout
 
     def stop(self) -> None:
-        """End every command; training saves its state and goes on from there the next time."""
+        """End every command. Training saves its state and continues from it the next time."""
         self.stopping.set()
         with self._lock:
             for process in self._running:
@@ -93,61 +93,61 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _toml(tables: dict[str, Any]) -> str:
-    """A recipe as TOML: strings, numbers, switches, lists of them, and tables of those."""
+    """A recipe as TOML: strings, numbers, booleans, lists of them, and tables of those."""
 
     def line(key: str, value: Any) -> str:
         if isinstance(value, dict):
             return f"{key} = {{ {', '.join(line(k, v) for k, v in value.items())} }}"
-        # JSON's strings, numbers and lists are TOML's too, as long as nothing is null.
+        # JSON's strings, numbers and lists without null are TOML's too.
         return f"{key} = {json.dumps(value)}"
 
     top = [line(k, v) for k, v in tables.items() if not isinstance(v, dict)]
-    rest = [f"\n[{name}]\n" + "\n".join(line(k, v) for k, v in table.items()) for name, table in tables.items() if isinstance(table, dict)]
-    return "\n".join([*top, *rest]) + "\n"
+    sections = [f"\n[{name}]\n" + "\n".join(line(k, v) for k, v in table.items()) for name, table in tables.items() if isinstance(table, dict)]
+    return "\n".join([*top, *sections]) + "\n"
 
 
-def _tuned(done: dict[str, dict[str, Any]]) -> dict[tuple[str, str, int, float], float]:
-    """The tuning runs' scores, as `chosen_rate` takes them."""
-    return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in done.values() if r["role"] == "tune"}
+def _tuning_scores(finished: dict[str, dict[str, Any]]) -> dict[tuple[str, str, int, float], float]:
+    """The scores of the tuning runs, as `chosen_rate` takes them."""
+    return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in finished.values() if r["role"] == "tune"}
 
 
-class Conductor:
+class StudyRunner:
     """One study in one directory."""
 
     def __init__(self, study: Study, file: Path, out: Path, jobs: int):
         self.study, self.out = study, out
-        self.here = file.resolve().parent
-        self.shop = Workshop(self.here, jobs)
+        self.directory = file.resolve().parent
+        self.commands = CommandPool(self.directory, jobs)
         self.jobs = jobs
         self.results = out / "results.jsonl"
         self.base = find_base(study.base)
-        self._inputs = self._hashes()
+        self._inputs = self._input_hashes()
 
-    def _hashes(self) -> dict[str, Any]:
-        """What the study reads, by content. Raises CorpusError or RecipeError when something is not there."""
-        found: dict[str, Any] = {"base": [self.base.id, self.base.revision], "corpora": {}, "general": {}}
+    def _input_hashes(self) -> dict[str, Any]:
+        """The hashes of everything that the study reads. Raises CorpusError or RecipeError when something is missing."""
+        hashes: dict[str, Any] = {"base": [self.base.id, self.base.revision], "corpora": {}, "general": {}}
         for pair in self.study.pairs:
             data = self.study.corpora[pair]
             for name in [*data.train, data.tune.corpus, data.dev.corpus]:
-                opened = open_corpus(self.here / name)
+                opened = open_corpus(self.directory / name)
                 if str(opened.pair) != pair:
                     raise RecipeError("this corpus is of another pair", place=name, found=str(opened.pair), valid=pair)
-                found["corpora"][name] = opened.pairs_sha256
-            for held in (data.tune, data.dev):
-                if not self.held_out(held).sources:
-                    raise RecipeError("this slice holds nothing", place=f"{held.corpus}, split {held.split}", valid="a corpus built with --dev or --test")
+                hashes["corpora"][name] = opened.pairs_sha256
+            for held_out in (data.tune, data.dev):
+                if not self.test_set(held_out).sources:
+                    raise RecipeError("this slice is empty", place=f"{held_out.corpus}, split {held_out.split}", valid="a corpus built with --dev or --test")
         if any(a.kind == "train" and max(a.ratios or self.study.ratios) > 0 for a in self.study.arms.values()) and not self.study.general:
             raise RecipeError("no general data", place="general", valid="JSONL files, or ratios = [0]")
         for name in [*self.study.general, *self.study.ltd_pool]:
-            if not (self.here / name).is_file():
-                raise RecipeError("no such file", place=str(self.here / name), valid="a JSONL file of general examples")
-            found["general"][name] = sha256_file(self.here / name)
-        return found
+            if not (self.directory / name).is_file():
+                raise RecipeError("no such file", place=str(self.directory / name), valid="a JSONL file of general examples")
+            hashes["general"][name] = sha256_file(self.directory / name)
+        return hashes
 
-    def held_out(self, held: Slice) -> TestSet:
-        return from_corpus(open_corpus(self.here / held.corpus), held.split)
+    def test_set(self, held_out: Slice) -> TestSet:
+        return from_corpus(open_corpus(self.directory / held_out.corpus), held_out.split)
 
-    def run_id(self, run: Run) -> str:
+    def run_id(self, run: StudyRun) -> str:
         arm = self.study.arms[run.arm]
         data = self.study.corpora[run.pair]
         return key_of(
@@ -159,109 +159,113 @@ class Conductor:
         )[:12]  # fmt: skip
 
     def finished(self) -> dict[str, dict[str, Any]]:
-        """The results so far by id. A last line that a kill cut short is taken off; damage elsewhere raises RecipeError."""
-        found: dict[str, dict[str, Any]] = {}
+        """The results so far by id. Removes a last line that was cut short when the study was killed. Raises RecipeError for other damage."""
+        results: dict[str, dict[str, Any]] = {}
         try:
             raw = self.results.read_bytes()
         except FileNotFoundError:
-            return found
-        whole, _, cut = raw.rpartition(b"\n")
-        if cut:
-            say(f"{self.results}: the last line was cut short and is taken off")
-            write_atomic(self.results, whole + b"\n" if whole else b"")
-        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
+            return results
+        complete, _, incomplete = raw.rpartition(b"\n")
+        if incomplete:
+            say(f"{self.results}: the last line was cut short and is removed")
+            write_atomic(self.results, complete + b"\n" if complete else b"")
+        for number, line in enumerate(complete.split(b"\n") if complete else [], 1):
             try:
                 row = json.loads(line)
-                found[str(row["id"])] = row
+                results[str(row["id"])] = row
             except (ValueError, KeyError, TypeError):
-                raise RecipeError("damaged", place=f"{self.results}, line {number}", valid="one result a line; delete the line to run it again") from None
-        return found
+                raise RecipeError("damaged", place=f"{self.results}, line {number}", valid="one result per line; delete the line to run it again") from None
+        return results
 
     def _relative(self, path: Path) -> str:
-        return os.path.relpath(path, self.here)
+        return os.path.relpath(path, self.directory)
 
-    def one(self, run: Run, id: str) -> dict[str, Any]:
-        """Carry out a run on a free lane and return its line of results."""
-        lane = self.shop.lanes.get()
+    def run_one(self, run: StudyRun, id: str) -> dict[str, Any]:
+        """Run on a free lane, and return the line of results."""
+        lane = self.commands.lanes.get()
         try:
-            return self._one(run, id, lane)
+            return self._run_on(lane, run, id)
         finally:
-            self.shop.lanes.put(lane)
+            self.commands.lanes.put(lane)
 
-    def _one(self, run: Run, id: str, lane: list[int]) -> dict[str, Any]:
+    def _run_on(self, lane: list[int], run: StudyRun, id: str) -> dict[str, Any]:
         work = self.out / "runs" / id
         work.mkdir(parents=True, exist_ok=True)
         tables = recipe(self.study, run)
         write_atomic(work / "recipe.toml", _toml(tables))
         data = self.study.corpora[run.pair]
-        held = data.tune if run.role == "tune" else data.dev
+        held_out = data.tune if run.role == "tune" else data.dev
         commands: list[list[str]] = []
 
         def call(*args: str, module: str = "tellmt") -> dict[str, Any]:
             commands.append(["tellmt" if module == "tellmt" else f"python -m {module}", *args])
-            printed = self.shop.call(lane, work / "log.txt", *args, module=module)
-            return dict(json.loads(printed))
+            stdout = self.commands.call(lane, work / "log.txt", *args, module=module)
+            return dict(json.loads(stdout))
 
-        at = self._relative
+        relative = self._relative
         counts = training = nats = None
         if self.study.arms[run.arm].kind == "base":
             spec = {"base": self.base.id, "pair": run.pair, "shots": self.study.arms[run.arm].shots, "seed": run.seed,
-                    "anchor": tables.get("anchor", {}), "decoding": tables.get("decoding", {}), "train": data.train, "held": held.model_dump()}  # fmt: skip
+                    "anchor": tables.get("anchor", {}), "decoding": tables.get("decoding", {}), "train": data.train, "held": held_out.model_dump()}  # fmt: skip
             write_json(work / "bare.json", spec)
-            scored = call(at(work / "bare.json"), at(work / "scores"), module="eval.study.base")
+            scores = call(relative(work / "bare.json"), relative(work / "scores"), module="eval.study.base")
         else:
-            counts = self._mixed(run, work, call)
-            card = call("train", "--recipe", at(work / "recipe.toml"), "--mixed", at(work / "mixed"), "-o", at(work / "adapter"), "--json")["card"]
+            counts = self._mix(run, work, call)
+            card = call(
+                "train", "--recipe", relative(work / "recipe.toml"), "--mixed", relative(work / "mixed"), "-o", relative(work / "adapter"), "--json"
+            )["card"]  # fmt: skip
             training = {k: card["training"][k] for k in ("steps", "tokens", "seconds", "final_loss", "dtype", "device")}
-            losses = call("losses", at(work / "adapter"), "--corpus", held.corpus, "--split", held.split, "-o", at(work / "losses.jsonl"), "--json")
+            data_options = ["--corpus", held_out.corpus, "--split", held_out.split]
+            losses = call("losses", relative(work / "adapter"), *data_options, "-o", relative(work / "losses.jsonl"), "--json")
             nats = losses["nats_per_token"]
-            scored = self._scored(work, held, call)
-        system = scored["systems"]["adapter"]
+            scores = self._score(work, held_out, call)
+        system = scores["systems"]["adapter"]
         shutil.copyfile(work / "scores" / "adapter.hyp.txt", work / "hypotheses.txt")
-        # Made again in seconds, and as large as the data.
-        for spent in ("mixed", "general", "task", "task-order", "adapter.run"):
-            shutil.rmtree(work / spent, ignore_errors=True)
+        # These directories can be made again in seconds, and are as large as the data.
+        for name in ("mixed", "general", "task", "task-order", "adapter.run"):
+            shutil.rmtree(work / name, ignore_errors=True)
         return {
             "id": id, **run.model_dump(), "epochs": tables.get("train", {}).get("epochs", 1), "recipe": tables, "commands": commands,
             "counts": counts, "train": training,
             "dev": {
-                "name": scored["name"], "segments": scored["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
+                "name": scores["name"], "segments": scores["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
                 "signatures": {"bleu": system["bleu"]["signature"], "chrf2": system["chrf"]["signature"]},
                 "nats_per_token": nats, "truncated": system["truncated"], "empty": system["empty"],
             },
-            "base": {"id": self.base.id, "revision": self.base.revision}, "versions": scored["versions"],
+            "base": {"id": self.base.id, "revision": self.base.revision}, "versions": scores["versions"],
             "machine": f"{platform.system()} {platform.machine()}, {len(lane)} of {cores()} cores",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
 
-    def _mixed(self, run: Run, work: Path, call: Any) -> dict[str, Any]:
-        """Choose what the arm has chosen for it, and mix. Returns the exact counts."""
-        arm, data, at = self.study.arms[run.arm], self.study.corpora[run.pair], self._relative
+    def _mix(self, run: StudyRun, work: Path, call: Any) -> dict[str, Any]:
+        """Select the data that the arm wants selected, and mix. Returns the exact counts."""
+        arm, data, relative = self.study.arms[run.arm], self.study.corpora[run.pair], self._relative
         seed = ["--seed", str(run.seed), "--base", self.base.id, "--json"]
         corpora: Sequence[str] = data.train
         if arm.task:
             if run.budget is None:
                 raise RecipeError("there is nothing to choose from all task tokens", place=f"arm {run.arm}", found='budget "all"', valid="budgets in tokens")
-            pool = ["select", "--corpus", *data.train, "--method", arm.task, *seed]
-            found = call(*pool, "--tokens", str(run.budget), "-o", at(work / "task-order"))
-            k = self._fitting(work, run)
-            clusters = ["--clusters", str(min(k, found["clusters"]["asked"]))] if found.get("clusters") else []
-            call(*pool, "-k", str(k), *clusters, "-o", at(work / "task"))
-            corpora = [at(work / "task")]
+            select = ["select", "--corpus", *data.train, "--method", arm.task, *seed]
+            selection = call(*select, "--tokens", str(run.budget), "-o", relative(work / "task-order"))
+            k = self._count_fitting(work, run)
+            clusters = ["--clusters", str(min(k, selection["clusters"]["asked"]))] if selection.get("clusters") else []
+            call(*select, "-k", str(k), *clusters, "-o", relative(work / "task"))
+            corpora = [relative(work / "task")]
         general: list[str] = list(self.study.general)
         if arm.general and run.ratio > 0:
             if run.budget is None:
                 raise RecipeError("give a budget to choose general data for", place=f"arm {run.arm}", found='budget "all"', valid="budgets in tokens")
-            # A sixth more than will be drawn: `mix` leaves out what is too long or repeats the corpus.
-            wanted = str(int(run.ratio * run.budget * 7 / 6))
-            call("select", "--general", *(self.study.ltd_pool or general), "--method", arm.general, *seed, "--tokens", wanted, "-o", at(work / "general"))
-            general = [at(work / "general" / "selected.jsonl")]
-        pools = ["--general", *general] if run.ratio > 0 else []
-        mixed = call("mix", "--recipe", at(work / "recipe.toml"), "--corpus", *corpora, *pools, "-o", at(work / "mixed"), "--json")
-        return dict(mixed["counts"])
+            # A sixth more than the mix takes, since it leaves out examples that are too long or repeat the corpus.
+            tokens = str(int(run.ratio * run.budget * 7 / 6))
+            pool = self.study.ltd_pool or general
+            call("select", "--general", *pool, "--method", arm.general, *seed, "--tokens", tokens, "-o", relative(work / "general"))
+            general = [relative(work / "general" / "selected.jsonl")]
+        general_option = ["--general", *general] if run.ratio > 0 else []
+        mix = call("mix", "--recipe", relative(work / "recipe.toml"), "--corpus", *corpora, *general_option, "-o", relative(work / "mixed"), "--json")
+        return dict(mix["counts"])
 
-    def _fitting(self, work: Path, run: Run) -> int:
-        """How many of the chosen pairs, in the order they were chosen, fit the budget with their anchors."""
+    def _count_fitting(self, work: Path, run: StudyRun) -> int:
+        """The number of selected pairs, in the order of their selection, that fit the budget with their anchors."""
         from tell.languages import parse_pair
         from tell.model.anchor import AnchorConfig, render
         from tell.model.tokenizer import Tokens
@@ -277,92 +281,93 @@ class Conductor:
                 break
             k += 1
         if k == 0:
-            raise RecipeError("the budget holds no example", place=f"arm {run.arm}", found=f"{run.budget} tokens")
+            raise RecipeError("the budget is too small for one example", place=f"arm {run.arm}", found=f"{run.budget} tokens")
         return k
 
-    def _scored(self, work: Path, held: Slice, call: Any) -> dict[str, Any]:
-        """Scores on the held-out slice. The engine's converted model, 275 MB for the smallest base, is removed again."""
+    def _score(self, work: Path, held_out: Slice, call: Any) -> dict[str, Any]:
+        """The scores on the held-out slice. Removes the converted model of the engine again, which has 275 MB for the smallest base."""
         engine, weights = choose_engine("auto"), weights_of(open_adapter(work / "adapter").card)
-        converted = converted_models(engine, weights)
-        to = ["-o", self._relative(work / "scores"), "--json"]
-        scored: dict[str, Any] = call("score", self._relative(work / "adapter"), "--corpus", held.corpus, "--split", held.split, "--no-base", *to)
-        if not converted:
+        converted_before = converted_models(engine, weights)
+        output = ["-o", self._relative(work / "scores"), "--json"]
+        data_options = ["--corpus", held_out.corpus, "--split", held_out.split]
+        scores: dict[str, Any] = call("score", self._relative(work / "adapter"), *data_options, "--no-base", *output)
+        if not converted_before:
             for model in converted_models(engine, weights):
                 shutil.rmtree(model, ignore_errors=True)
-        return scored
+        return scores
 
-    def lay_out(self) -> None:
-        """study.json and the sets that runs are compared on. Raises RecipeError when the directory holds another study."""
+    def write_study(self) -> None:
+        """Write study.json and the sets that runs are compared on. Raises RecipeError when the directory belongs to another study."""
         self.out.mkdir(parents=True, exist_ok=True)
-        was = self.out / "study.json"
+        path = self.out / "study.json"
         described = {**self.study.model_dump(mode="json"), "reference_arm": self.study.reference, "inputs": self._inputs}
-        if was.exists() and (old := json.loads(was.read_bytes()).get("name")) != self.study.name:
-            raise RecipeError("this directory holds another study", place=str(self.out), found=str(old), valid=self.study.name)
-        write_json(was, described)
+        if path.exists() and (name := json.loads(path.read_bytes()).get("name")) != self.study.name:
+            raise RecipeError("this directory holds another study", place=str(self.out), found=str(name), valid=self.study.name)
+        write_json(path, described)
         for pair in self.study.pairs:
-            test = self.held_out(self.study.corpora[pair].dev)
+            test = self.test_set(self.study.corpora[pair].dev)
             folder = self.out / "dev" / pair
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / "source.txt", "".join(s + "\n" for s in test.sources))
             write_atomic(folder / "reference.txt", "".join(r + "\n" for r in test.references))
 
-    def waiting(self, done: dict[str, dict[str, Any]]) -> list[Run]:
-        """What is left to run, tuning first; the runs that need a learning rate come when it has been chosen."""
-        everything = [*tuning_runs(self.study), *study_runs(self.study, _tuned(done))]
-        return [run for run in everything if self.run_id(run) not in done]
+    def missing_runs(self, finished: dict[str, dict[str, Any]]) -> list[StudyRun]:
+        """The runs that are not finished, tuning runs first. A run that needs a learning rate is listed once that has been chosen."""
+        runs = [*tuning_runs(self.study), *study_runs(self.study, _tuning_scores(finished))]
+        return [run for run in runs if self.run_id(run) not in finished]
 
-    def all(self) -> dict[str, dict[str, Any]]:
-        """Run what is missing. A run that fails is said and left out; the others go on. Raises Broken at the end if any did."""
-        self.lay_out()
-        done = self.finished()
+    def run_all(self) -> dict[str, dict[str, Any]]:
+        """Run what is missing. A run that fails is reported, and the others go on. Raises RunFailed at the end if any failed."""
+        self.write_study()
+        finished = self.finished()
         failed: dict[str, str] = {}
-        going: dict[Future[dict[str, Any]], tuple[str, Run]] = {}
-        with self.results.open("a", encoding="utf-8") as f, _ended_by(self.shop), ThreadPoolExecutor(self.jobs) as pool, progress() as bar:
-            shown = bar.add_task(f"study {self.study.name}", total=len(done) + len(self.waiting(done)), completed=len(done))
+        running: dict[Future[dict[str, Any]], tuple[str, StudyRun]] = {}
+        with self.results.open("a", encoding="utf-8") as f, _stopped_by_signals(self.commands), ThreadPoolExecutor(self.jobs) as pool, progress() as bar:
+            task = bar.add_task(f"study {self.study.name}", total=len(finished) + len(self.missing_runs(finished)), completed=len(finished))
             while True:
-                busy = {id for id, _ in going.values()}
-                for run in self.waiting(done):
+                running_ids = {id for id, _ in running.values()}
+                for run in self.missing_runs(finished):
                     id = self.run_id(run)
-                    if len(going) < self.jobs and id not in busy and id not in failed and not self.shop.stopping.is_set():
-                        going[pool.submit(self.one, run, id)] = (id, run)
-                        busy.add(id)
-                if not going:
+                    if len(running) < self.jobs and id not in running_ids and id not in failed and not self.commands.stopping.is_set():
+                        running[pool.submit(self.run_one, run, id)] = (id, run)
+                        running_ids.add(id)
+                if not running:
                     break
-                for future in wait(going, return_when=FIRST_COMPLETED).done:
-                    id, run = going.pop(future)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    id, run = running.pop(future)
                     try:
                         row = future.result()
                     except TellmtError as e:
-                        if not self.shop.stopping.is_set():
+                        if not self.commands.stopping.is_set():
                             failed[id] = f"{run.label}: {e}"
                             say(failed[id])
                         continue
                     f.write(json.dumps(row, ensure_ascii=False) + "\n")
                     f.flush()
                     os.fsync(f.fileno())
-                    done[id] = row
+                    finished[id] = row
                     say(f"{run.label}: chrF2 {row['dev']['chrf2']:.1f}, BLEU {row['dev']['bleu']:.1f}")
-                    bar.update(shown, completed=len(done), total=len(done) + len(self.waiting(done)))
-        if self.shop.stopping.is_set():
+                    bar.update(task, completed=len(finished), total=len(finished) + len(self.missing_runs(finished)))
+        if self.commands.stopping.is_set():
             raise KeyboardInterrupt
         if failed:
             first = next(iter(failed.values()))
-            raise Broken(f"{len(failed)} of the study's runs failed", place=str(self.out), found=first, valid="the same command tries them again")
-        return done
+            raise RunFailed(f"{len(failed)} of the study's runs failed", place=str(self.out), found=first, valid="the same command tries them again")
+        return finished
 
-    def rates(self, done: dict[str, dict[str, Any]]) -> list[list[Any]]:
-        """[pair, arm, budget, learning rate] for what was chosen."""
-        tuned = _tuned(done)
+    def chosen_rates(self, finished: dict[str, dict[str, Any]]) -> list[list[Any]]:
+        """[pair, arm, budget, learning rate], with None for a rate that is not chosen yet."""
+        tuned = _tuning_scores(finished)
         arms = [n for n, a in self.study.arms.items() if a.kind == "train" and a.tuned_as is None]
         return [[p, a, b, chosen_rate(self.study, a, p, b, tuned)] for p in self.study.pairs for a in arms for b in self.study.tune.budgets]
 
 
 @contextmanager
-def _ended_by(shop: Workshop) -> Iterator[None]:
+def _stopped_by_signals(commands: CommandPool) -> Iterator[None]:
     """SIGINT and SIGTERM end the running commands, and then the study."""
-    seen = {s: signal.signal(s, lambda number, frame: shop.stop()) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.signal(s, lambda number, frame: commands.stop()) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in seen.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

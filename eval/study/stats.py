@@ -1,7 +1,7 @@
-"""The statistics of a study: spread over seeds, differences between arms, reading a curve backwards, and whether losses jump.
+"""The statistics of a study: spread over seeds, differences between arms, tokens needed for a score, and whether losses jump.
 
-Reads arrays; writes nothing. chrF2 is computed here from sacreBLEU's own counts, for many resamples at once; a test holds it to sacreBLEU's figure.
-Every draw is seeded, so a report made twice says the same.
+Reads arrays; writes nothing. chrF2 is computed here from sacreBLEU's own counts, for many resamples at once; a test compares it with sacreBLEU's score.
+Every draw is seeded, so that a report is the same each time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def chrf_of(stats: Any) -> Any:
 
     s = np.asarray(stats, dtype=np.float64)
     hyp, ref, match = s[..., 0::3], s[..., 1::3], s[..., 2::3]
-    there = (hyp > 0) & (ref > 0)
-    orders = there.sum(-1)
-    precision = np.where(there, match / np.maximum(hyp, 1), 0).sum(-1) / np.maximum(orders, 1)
-    recall = np.where(there, match / np.maximum(ref, 1), 0).sum(-1) / np.maximum(orders, 1)
-    below = 4 * precision + recall
-    return 100 * np.where(below > 0, 5 * precision * recall / np.where(below > 0, below, 1), 0)
+    counted = (hyp > 0) & (ref > 0)
+    orders = counted.sum(-1)
+    precision = np.where(counted, match / np.maximum(hyp, 1), 0).sum(-1) / np.maximum(orders, 1)
+    recall = np.where(counted, match / np.maximum(ref, 1), 0).sum(-1) / np.maximum(orders, 1)
+    denominator = 4 * precision + recall
+    return 100 * np.where(denominator > 0, 5 * precision * recall / np.where(denominator > 0, denominator, 1), 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spread:
-    """Values over seeds. `sd` has n - 1 below the line and is None for one seed."""
+    """Values over seeds. `sd` divides by n - 1 and is None for one seed."""
 
     n: int
     mean: float
@@ -68,6 +68,7 @@ def t_cdf(t: float, df: int) -> float:
 
 
 def t_quantile(p: float, df: int) -> float:
+    """The inverse of `t_cdf`, by bisection."""
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2
@@ -86,14 +87,14 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down correction (1979): each p for a family of all of them."""
-    out, worst = [0.0] * len(ps), 0.0
+    corrected, largest = [0.0] * len(ps), 0.0
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        worst = max(worst, min(1.0, (len(ps) - rank) * ps[i]))
-        out[i] = worst
-    return out
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
+        corrected[i] = largest
+    return corrected
 
 
-def p_swapped(first: Any, second: Any) -> float:
+def randomisation_p(first: Any, second: Any) -> float:
     """Paired approximate randomisation over counts, (segments, 18) each: eval.scoring.significance's test, draw for draw, with all trials scored at once."""
     import numpy as np
 
@@ -111,9 +112,12 @@ Point = tuple[float, list[Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
-    """How many times `tokens` the reference needs for the same score. `side` is ">" or "<" where its curve does not reach so far, and the
-    number is then that end of the curve; `low` and `high` likewise, with their own sides."""
+class TokensNeeded:
+    """The tokens that the reference needs for the score of an arm at `tokens`, as a multiple (`ratio`) of them.
+
+    `side` is ">" or "<" where the reference's curve does not reach the score; `ratio` is then that end of the curve. `low` and `high` are the interval, with
+    sides of their own.
+    """
 
     tokens: float
     score: float
@@ -142,15 +146,15 @@ def _resampled(points: Sequence[Point], weights: Any, rng: Any) -> Any:
     """(points, resamples): mean chrF2 over resampled seeds, each on the resampled segments."""
     import numpy as np
 
-    out = []
+    means = []
     for _, runs in points:
         scores = np.stack([chrf_of(weights @ np.asarray(r, dtype=np.float64)) for r in runs])
-        chosen = rng.integers(len(runs), size=(len(runs), weights.shape[0]))
-        out.append(np.take_along_axis(scores, chosen, axis=0).mean(0))
-    return np.stack(out)
+        seeds = rng.integers(len(runs), size=(len(runs), weights.shape[0]))
+        means.append(np.take_along_axis(scores, seeds, axis=0).mean(0))
+    return np.stack(means)
 
 
-def needed(arm: Sequence[Point], reference: Sequence[Point]) -> list[Reading]:
+def tokens_needed(arm: Sequence[Point], reference: Sequence[Point]) -> list[TokensNeeded]:
     """For each point of `arm`: the reference's tokens for its mean score over its own, with a 95% percentile interval.
 
     The bootstrap draws segments, one draw for all runs (they share the set), and seeds, within each point of both curves.
@@ -167,23 +171,23 @@ def needed(arm: Sequence[Point], reference: Sequence[Point]) -> list[Reading]:
         return float(np.mean([chrf_of(np.sum(r, axis=0)) for r in runs]))
 
     ys = [mean(runs) for _, runs in reference]
-    drawn_reference, drawn_arm = _resampled(reference, weights, rng), _resampled(arm, weights, rng)
-    out = []
+    resampled_reference, resampled_arm = _resampled(reference, weights, rng), _resampled(arm, weights, rng)
+    rows = []
     for i, (tokens, runs) in enumerate(arm):
 
-        def shown(x: float, tokens: float = tokens) -> tuple[float, str]:
+        def ratio_and_side(x: float, tokens: float = tokens) -> tuple[float, str]:
             if x == 0:
                 return xs[0] / tokens, "<"
             return (xs[-1] / tokens, ">") if math.isinf(x) else (x / tokens, "")
 
         score = mean(runs)
-        drawn = [tokens_at(float(drawn_arm[i, b]), xs, drawn_reference[:, b]) for b in range(RESAMPLES)]
+        drawn = [tokens_at(float(resampled_arm[i, b]), xs, resampled_reference[:, b]) for b in range(RESAMPLES)]
         tail = (1 - LEVEL) / 2
-        # These methods name values that were drawn: between two draws of which one is off the curve there is nothing to interpolate.
+        # These methods take values that were drawn, since nothing can be interpolated between two draws of which one is off the curve.
         low = float(np.quantile(drawn, tail, method="lower"))
         high = float(np.quantile(drawn, 1 - tail, method="higher"))
-        out.append(Reading(tokens, score, *shown(tokens_at(score, xs, ys)), *shown(low), *shown(high)))
-    return out
+        rows.append(TokensNeeded(tokens, score, *ratio_and_side(tokens_at(score, xs, ys)), *ratio_and_side(low), *ratio_and_side(high)))
+    return rows
 
 
 # A peak lower than this share of the highest is a few outlying examples, not a group; without it heavy tails pass for modes.
@@ -199,11 +203,11 @@ def _modes(x: Any, bandwidth: float) -> int:
     return int(((middle > density[:-2]) & (middle >= density[2:]) & (middle >= SMALLEST_MODE * density.max())).sum())
 
 
-def p_one_mode(values: Sequence[float], resamples: int = 200) -> float | None:
+def unimodality_p(values: Sequence[float], resamples: int = 200) -> float | None:
     """Silverman's test (1981) that a density has one mode; None for fewer than 20 values, or values that are all alike.
 
-    The smallest bandwidth at which the kernel estimate has one mode is found; resamples of that estimate, rescaled to the variance of the
-    values, that have more than one mode at it speak for one mode. Peaks below `SMALLEST_MODE` of the highest are not counted.
+    The test takes the smallest bandwidth at which the kernel estimate has one mode. p is the share of resamples of that estimate, rescaled to the variance
+    of the values, that have more than one mode at this bandwidth. Peaks below `SMALLEST_MODE` of the highest are not counted.
     """
     import numpy as np
 
@@ -217,15 +221,15 @@ def p_one_mode(values: Sequence[float], resamples: int = 200) -> float | None:
         low, high = (low, middle) if _modes(x, middle) <= 1 else (middle, high)
     rng = np.random.default_rng(SEED)
     shrink = 1 / math.sqrt(1 + high**2 / variance)
-    more = 0
+    multimodal = 0
     for _ in range(resamples):
         drawn = rng.choice(x, len(x)) + high * rng.standard_normal(len(x))
-        more += _modes(x.mean() + (drawn - x.mean()) * shrink, high) > 1
-    return (more + 1) / (resamples + 1)
+        multimodal += _modes(x.mean() + (drawn - x.mean()) * shrink, high) > 1
+    return (multimodal + 1) / (resamples + 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Steps:
+class StepTest:
     """`largest` is the mean share of an example's squared change that falls in its largest step, `shuffled` the same when the steps are shuffled
     between the examples, `p` how often that is at least as large."""
 
@@ -234,8 +238,8 @@ class Steps:
     p: float
 
 
-def one_step(changes: Any, trials: int = 2000) -> Steps | None:
-    """Do examples change in one step each? `changes` is (examples, steps); None for fewer than two steps or twenty examples.
+def step_test(changes: Any, trials: int = 2000) -> StepTest | None:
+    """Tests whether each example changes in one step. `changes` is (examples, steps); None for fewer than two steps or twenty examples.
 
     Each column is shuffled by itself: every step keeps its sizes, and only which of them belong to one example is lost. Examples that jump
     once have more of their change in one step than that; examples that drift at their own pace have less.
@@ -247,10 +251,10 @@ def one_step(changes: Any, trials: int = 2000) -> Steps | None:
         return None
 
     def share(s: Any) -> float:
-        whole = s.sum(1)
-        return float((s.max(1)[whole > 0] / whole[whole > 0]).mean())
+        totals = s.sum(1)
+        return float((s.max(1)[totals > 0] / totals[totals > 0]).mean())
 
     rng = np.random.default_rng(SEED)
     observed = share(squared)
     drawn = np.array([share(rng.permuted(squared, axis=0)) for _ in range(trials)])
-    return Steps(observed, float(drawn.mean()), (int((drawn >= observed - 1e-12).sum()) + 1) / (trials + 1))
+    return StepTest(observed, float(drawn.mean()), (int((drawn >= observed - 1e-12).sum()) + 1) / (trials + 1))

@@ -23,14 +23,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # How files of pairs are read and cleaned, for every command that reads some.
 READING = (
-    click.option("--columns", help="Names of a table's columns in order, where it has no header: en,is or doc,en,is."),
-    click.option("--source-column", help="The column of the source, by its name in the header."),
-    click.option("--target-column", help="The column of the target, by its name in the header."),
-    click.option("--doc-column", help="The column of document ids, by its name in the header."),
-    click.option("--sheet", help="The sheet of a spreadsheet.  [default: the first that holds anything]"),
-    click.option("--encoding", help="The encoding of texts and tables.  [default: UTF-8; another one is detected and named in a message]"),
-    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target columns or sides are exchanged; several may follow."),
-    click.option("--off", cls=Many, type=str, help=f"Cleaning rules to switch off; several may follow: {', '.join(RULES)}."),
+    click.option("--columns", help="Column names of a table without a header, in order: en,is or doc,en,is."),
+    click.option("--source-column", help="Name of the source column in the header."),
+    click.option("--target-column", help="Name of the target column in the header."),
+    click.option("--doc-column", help="Name of the column of document ids in the header."),
+    click.option("--sheet", help="Sheet of a spreadsheet.  [default: the first that is not empty]"),
+    click.option("--encoding", help="Encoding of texts and tables.  [default: UTF-8, or detected and reported]"),
+    click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target sides are swapped; may name several."),
+    click.option("--off", cls=Many, type=str, help=f"Cleaning rules to switch off; may name several of: {', '.join(RULES)}."),
 )
 
 
@@ -48,17 +48,17 @@ def corpus() -> None:
 @corpus.command("build", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--pair", required=True, help="Direction of translation, such as is-en.")
-@click.option("--docs", type=_FILE, help="One document id per line of the two texts.")
+@click.option("--docs", type=_FILE, help="File with the document id of each line of the two texts.")
 @reading_options
-@click.option("--against", cls=Many, type=_FILE, help="A test set; pairs that repeat any of it are dropped. Several may follow.")
-@click.option("--dev", type=click.IntRange(min=0), help="Pairs for dev, in whole documents.  [default: a tenth, at most 200]")
-@click.option("--test", type=click.IntRange(min=0), help="Pairs for test, in whole documents.  [default: a tenth, at most 200]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which documents are dev and test.")
+@click.option("--against", cls=Many, type=_FILE, help="Test set whose segments must not be in the corpus; may name several.")
+@click.option("--dev", type=click.IntRange(min=0), help="Pairs of the dev split, in whole documents.  [default: a tenth, at most 200]")
+@click.option("--test", type=click.IntRange(min=0), help="Pairs of the test split, in whole documents.  [default: a tenth, at most 200]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed that decides which documents are dev and test.")
 @click.option("--new-split", is_flag=True, help="Draw dev and test again although the corpus exists already.")
-@click.option("--base", help="A base model; the report measures how well it knows the two languages.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Number of cleaning processes; the result does not depend on it.  [default: one for each core]")
-@click.option("--force", is_flag=True, help="Build even when nothing changed.")
-@click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory.")
+@click.option("--base", help="Base model: the report measures how well it knows the two languages.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes that clean; their number does not change the corpus.  [default: one for each core]")
+@click.option("--force", is_flag=True, help="Build although nothing changed.")
+@click.option("-o", "--out", required=True, type=_FILE, help="Corpus directory to write.")
 def build_(
     files: tuple[Path, ...],
     pair: str,
@@ -104,10 +104,10 @@ def build_(
 
 @corpus.command("reverse", cls=Command)
 @click.argument("corpus_", metavar="CORPUS", type=_FILE)
-@click.option("--force", is_flag=True, help="Write it even when nothing changed.")
-@click.option("-o", "--out", required=True, type=_FILE, help="The corpus directory of the other direction.")
+@click.option("--force", is_flag=True, help="Write it although nothing changed.")
+@click.option("-o", "--out", required=True, type=_FILE, help="Corpus directory to write, of the other direction.")
 def reverse_(corpus_: Path, force: bool, out: Path) -> None:
-    """Write the other direction of CORPUS: the same pairs and the same frozen split, source and target exchanged."""
+    """Write the other direction of CORPUS: the same pairs and the same frozen split, with source and target exchanged."""
     from tell.corpus.reverse import reverse
 
     report, reused = reverse(corpus_, out, force)

@@ -70,18 +70,18 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
 
 
 @click.command("mix", cls=Command)
-@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md lists every key.")
-@click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="A directory made by corpus build; several may follow.")
-@click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; several may follow. Replaces the recipe's.")
+@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md has every key.")
+@click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="Corpus directory; may name several.")
+@click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; may name several. Replaces the recipe's files.")
 @click.option("--base", help="Base model whose tokens are counted.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the sample and of the order.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed that decides the sample and the order.")
 @click.option("--ratio", type=float, help="General tokens per task token; 0 for none.")
 @click.option("--general-tokens", type=int, help="Number of general tokens, instead of a ratio.")
-@click.option("--task-tokens", type=int, help="At most this many task tokens, in whole documents; a larger budget contains what a smaller one has.")
-@click.option("--order", type=click.Choice(ORDERS), help="How task and general examples follow each other.  [default: shuffled]")
+@click.option("--task-tokens", type=int, help="Most task tokens, in whole documents; a smaller budget takes a part of what a larger one takes.")
+@click.option("--order", type=click.Choice(ORDERS), help="Order of task and general examples.  [default: shuffled]")
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
-@click.option("--force", is_flag=True, help="Mix even when nothing changed.")
-@click.option("-o", "--out", required=True, type=_PATH, help="The mix directory.")
+@click.option("--force", is_flag=True, help="Mix although nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
 def mix(
     recipe: Path,
     corpora: tuple[Path, ...],
@@ -96,7 +96,7 @@ def mix(
     force: bool,
     out: Path,
 ) -> None:
-    """Anchor the training pairs of corpora and shuffle them together with general examples."""
+    """Turn the training pairs of corpora into prompts, and mix them with general examples."""
     flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
     plan = _plan(recipe, corpora, general, base, seed, flags)
     if report:

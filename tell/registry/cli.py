@@ -34,9 +34,9 @@ def _chrf(scores: dict[str, Any]) -> str:
 @registry.command("list", cls=Command)
 @NO_SHIPPED
 def list_adapters(no_shipped: bool) -> None:
-    """List the adapters, and say which of them answer for their pairs.
+    """List the adapters, and which of them are live.
 
-    Adapters that came with tellmt are not in the registry: each is in use while its pair has no live version here.
+    Adapters that come with tellmt are not in the registry: each is used while its pair has no live version in it.
     """
     from tell.registry.registry import Registry
 
@@ -114,7 +114,7 @@ def show(id: str) -> None:
 @click.argument("id")
 @WHY
 def promote(pair: str, id: str, why: str) -> None:
-    """Make the adapter whose id begins with ID live for PAIR, without asking the gate."""
+    """Make the adapter whose id begins with ID live for PAIR, without the gate."""
     from tell.registry.registry import Registry
 
     reason, store = _reason(why), Registry()
@@ -130,7 +130,7 @@ def promote(pair: str, id: str, why: str) -> None:
 @WHY
 @NO_SHIPPED
 def rollback(pair: str, why: str, no_shipped: bool) -> None:
-    """Make the previous adapter of PAIR live again. Where there is none, the adapter that came with tellmt answers."""
+    """Make the previous adapter of PAIR live again, or where there is none, the one that comes with tellmt."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 
@@ -172,7 +172,7 @@ def _pin(pair: str, on: bool, why: str) -> None:
 @click.argument("pair")
 @WHY
 def pin(pair: str, why: str) -> None:
-    """Keep PAIR loaded in every service that follows this registry, even when there are more pairs than fit."""
+    """Keep PAIR loaded in every service that follows this registry, even when it has more pairs than it can load."""
     _pin(pair, True, why)
 
 
@@ -180,18 +180,18 @@ def pin(pair: str, why: str) -> None:
 @click.argument("pair")
 @WHY
 def unpin(pair: str, why: str) -> None:
-    """Allow services to unload PAIR again when another pair needs its place."""
+    """Allow services to unload PAIR again."""
     _pin(pair, False, why)
 
 
 @registry.command("prune", cls=Command)
-@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep adapters added or live within so many days.")
-@click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep this many of the newest adapters of each pair.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--keep-days", type=click.FloatRange(0, 36500), default=30, show_default=True, help="Keep adapters that were added or live within so many days.")
+@click.option("--keep", type=click.IntRange(0, 100_000), default=3, show_default=True, help="Keep so many of the newest adapters of each pair.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune(keep_days: float, keep: int, dry_run: bool) -> None:
     """Remove the adapters that nobody uses.
 
-    Adapters that an alias of any pair names stay. So do adapters that were added or live within the last hour, whatever the options say.
+    Adapters that an alias of any pair names are kept, and so are those that were added or live within the last hour, whatever the options say.
     """
     from tell.registry.registry import Registry
 
@@ -226,9 +226,9 @@ def export(id: str, output: Path) -> None:
 
 @registry.command("import", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--id", "expected", metavar="ID", help="Refuse the file unless its adapter's id is this one or begins with it.")
+@click.option("--id", "expected", metavar="ID", help="Refuse the file unless the id of its adapter is or begins with this.")
 def import_adapter(file: Path, expected: str | None) -> None:
-    """Add the adapter that `tellmt registry export` wrote to FILE. This makes no adapter live."""
+    """Add the adapter that `tellmt registry export` wrote to FILE. It does not become live."""
     from tell.adapter.archive import open_bundle
     from tell.registry.registry import Registry
 
@@ -246,9 +246,9 @@ def import_adapter(file: Path, expected: str | None) -> None:
 
 
 @registry.command("log", cls=Command)
-@click.option("--pair", help="Only the changes of this pair.")
+@click.option("--pair", help="Show only the changes of this pair.")
 def log(pair: str | None) -> None:
-    """Show who changed what, and why; the oldest change first."""
+    """List who changed what, and why, the oldest change first."""
     from tell.languages import parse_pair
     from tell.registry.registry import Registry
 

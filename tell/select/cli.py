@@ -37,13 +37,13 @@ def _only(options: dict[str, Any], what: str) -> str:
 
 
 @click.command("select", cls=Command)
-@click.option("--general", cls=Many, type=_PATH, help="The pool is general examples: JSONL of {prompt, completion}, may be .gz; several may follow.")
-@click.option("--corpus", cls=Many, type=_PATH, help="The pool is the training pairs of corpora made by corpus build; several may follow.")
-@click.option("--text", type=_PATH, help="The pool is the lines of a text; the chosen ones are to be translated.")
-@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; also writes selected.xlsx and selected.xlf for a translator.")
+@click.option("--general", cls=Many, type=_PATH, help="Choose from general examples: JSONL of {prompt, completion}, may be .gz; may name several.")
+@click.option("--corpus", cls=Many, type=_PATH, help="Choose from the training pairs of these corpus directories; may name several.")
+@click.option("--text", type=_PATH, help="Choose from the lines of a text, to have them translated.")
+@click.option("--pair", help="With --text: the pair to translate for, such as fo-en; writes selected.xlsx and selected.xlf for a translator too.")
 @click.option("-k", "k", type=click.IntRange(min=1), help="How many items to choose.")
-@click.option("--percent", help="How many, as a percentage of the pool.")
-@click.option("--tokens", type=click.IntRange(min=1), help="At most this many tokens by the base's tokenizer, without anchors.")
+@click.option("--percent", help="How many items to choose, as a percentage of the pool.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Most tokens of the base to choose, without the anchors.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
@@ -52,12 +52,12 @@ def _only(options: dict[str, Any], what: str) -> str:
     help="ltd: the items nearest to cluster centres, then always the item farthest from all chosen ones; centres: only the first of these; random: by seed.",
 )
 @click.option("--clusters", type=click.IntRange(min=1), help="Clusters of K-Means.  [default: the square root of half the pool, at most -k]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the clusters and of the random choice.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed that decides the clusters and the random choice.")
 @click.option("--base", default=DEFAULT_BASE, show_default=True, help="Base model that embeds the items and counts their tokens.")
-@click.option("--field", type=click.Choice(["prompt", "both"]), default="both", show_default=True, help="Which part of a general example is embedded.")
-@click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="Which side of a pair is embedded.")
-@click.option("--force", is_flag=True, help="Select even when nothing changed.")
-@click.option("-o", "--out", required=True, type=_PATH, help="The directory of the selection.")
+@click.option("--field", type=click.Choice(["prompt", "both"]), default="both", show_default=True, help="The part of a general example that is embedded.")
+@click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="The part of a pair that is embedded.")
+@click.option("--force", is_flag=True, help="Select although nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="Directory of the selection to write.")
 def select(
     general: tuple[Path, ...],
     corpus: tuple[Path, ...],
@@ -75,7 +75,7 @@ def select(
     force: bool,
     out: Path,
 ) -> None:
-    """Choose the part of a pool that is most useful to train on, or to have translated.
+    """Choose the items of a pool that are worth training on, or worth having translated.
 
     The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool
     takes seconds. With the same seed, method and --clusters, a smaller selection is the beginning of a larger one.

