@@ -21,7 +21,7 @@ from tell.files import key_of
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
-from tell.model.stopping import Endings
+from tell.model.stopping import StopTokens
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
 from tell.records import Pair, read_pairs
@@ -87,7 +87,7 @@ class _Greedy:
     """The one method of an engine that translating takes, on the model in training."""
 
     def __init__(self, tokens: Tokens, device: str):
-        self.endings = Endings(tokens, tokens.vocabulary().items())
+        self.endings = StopTokens(tokens, tokens.vocabulary().items())
         self.device, self.pad = device, tokens.eos_ids[0]
         self.model: Any = None
         self.signals: Sequence[int] = ()

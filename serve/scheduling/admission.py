@@ -18,7 +18,7 @@ SOON, LATE, UNKNOWN = 1, 60, 2
 MARGIN = 0.75
 
 
-class Rate:
+class Throughput:
     """Segments and tokens that the engine gets done in a second while it has enough to do; older observations fade."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ def retry_after(seconds: float | None) -> int:
 class Admission:
     """Counts the segments that wait, over all and by key. `most` is how many may."""
 
-    def __init__(self, most: int, rate: Rate):
+    def __init__(self, most: int, rate: Throughput):
         self.most, self.rate = most, rate
         self.waiting = 0
         self._held: Counter[str] = Counter()

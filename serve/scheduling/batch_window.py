@@ -18,7 +18,7 @@ STAY = 8192
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Window:
+class BatchWindow:
     """`size` in segments. `batches`: the engine runs one batch of one adapter from start to end. `adapters` may be in it at once."""
 
     size: int
@@ -26,16 +26,16 @@ class Window:
     adapters: int = sys.maxsize
 
 
-def window_of(traits: EngineTraits, batch: int) -> Window:
+def batch_window(traits: EngineTraits, batch: int) -> BatchWindow:
     """The window of an engine that runs `batch` segments at once."""
     if traits.whole_batches:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
-        return Window(batch, batches=True, adapters=traits.adapters_per_batch)
+        return BatchWindow(batch, batches=True, adapters=traits.adapters_per_batch)
     # It fills places as they fall free; a quarter more waits inside, so that no place stays free for a turn of our loop.
-    return Window(batch + batch // 4, adapters=traits.adapters_per_batch)
+    return BatchWindow(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 
-def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:
+def resting(window: BatchWindow, given: Mapping[str, int], outside: int) -> set[str]:
     """Of the adapters in the engine, with the tokens they were `given`, those that get no more, so that as many as wait outside come in."""
     if not outside or len(given) < window.adapters:
         return set()

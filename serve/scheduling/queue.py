@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from serve.adapters.versions import Version
 from serve.config import Limits
 from serve.engines.fair_queue import FairQueue
-from serve.scheduling.admission import Admission, Rate
-from serve.scheduling.batch_window import Window, nearest, resting
-from serve.scheduling.translation_cache import Cache, Key
+from serve.scheduling.admission import Admission, Throughput
+from serve.scheduling.batch_window import BatchWindow, nearest, resting
+from serve.scheduling.translation_cache import DecodeKey, TranslationCache
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
 from tell.model.engine import Prompt, Sampling
@@ -42,10 +42,10 @@ class Decode:
 
     version: Version
     segment: str
-    key: Key
+    key: DecodeKey
     prompt: Prompt
     since: float
-    jobs: dict[Job, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
+    jobs: dict[QueuedRequest, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     @property
@@ -59,7 +59,7 @@ class Decode:
 
 
 @dataclasses.dataclass(eq=False, slots=True)
-class Job:
+class QueuedRequest:
     """One request in the queue. `left` segments are not translated yet; `wanted` says how often a decode stands in it."""
 
     version: Version
@@ -75,23 +75,23 @@ class Job:
 
 
 # A segment's translation, or the future of it.
-Slot = Checked | asyncio.Future[Checked]
+Pending = Checked | asyncio.Future[Checked]
 
 
 class Queue:
-    def __init__(self, limits: Limits, window: Window, metrics: Metrics):
+    def __init__(self, limits: Limits, window: BatchWindow, metrics: Metrics):
         self.metrics, self.window = metrics, window
-        self.rate = Rate()
+        self.rate = Throughput()
         self.admission = Admission(limits.waiting, self.rate)
-        self.cache = Cache(limits.cache)
+        self.cache = TranslationCache(limits.cache)
         self._waiting: FairQueue[Path, Decode] = FairQueue(QUANTUM)
         self._numbers = itertools.count(1)
         # Requests with segments that are not translated yet, and those segments by pair.
-        self._jobs: set[Job] = set()
+        self._jobs: set[QueuedRequest] = set()
         self._pairs: Counter[str] = Counter()
         # What waits or runs, by adapter and segment (with its settings where they are not the adapter's own); and what runs, by adapter, with the
         # tokens it was given since it last had none.
-        self._decodes: dict[tuple[str, Key], Decode] = {}
+        self._decodes: dict[tuple[str, DecodeKey], Decode] = {}
         self._running: Counter[str] = Counter()
         self._given: Counter[str] = Counter()
         # Adapters that left the engine to make room for others, and have not been in it since.
@@ -120,7 +120,7 @@ class Queue:
             with self._counted(segments):
                 self.admission.check(caller, segments, candidates)
 
-    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool, candidates: int = 1) -> Job:
+    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool, candidates: int = 1) -> QueuedRequest:
         """Let a request in, by what can be told without tokenising it; it must leave by `leave`.
 
         Raises what `check` does, and Overloaded when its turn would come too late for its `seconds`.
@@ -131,7 +131,7 @@ class Queue:
             cost = int(characters * self._density) * candidates
             with self._counted(segments):
                 self.admission.check_time(seconds, self._waiting.ahead((adapter, caller), cost), cost)
-        job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
+        job = QueuedRequest(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
         self._count(job, segments * candidates)
         return job
 
@@ -148,15 +148,15 @@ class Queue:
         """Those of the segments that are to be decoded anew, greedily or as `drawn` says, each once."""
         adapter = version.adapter.id
 
-        def known(key: Key) -> bool:
+        def known(key: DecodeKey) -> bool:
             return (adapter, key) in self._decodes or (cache and self.cache.has(adapter, key))
 
         return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, how)) for how in drawn))]
 
-    def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
+    def submit(self, job: QueuedRequest, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Pending]:
         """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
         self._count(job, len(segments) - job.left)
-        slots: list[Slot] = []
+        slots: list[Pending] = []
         fresh = 0
         for segment in segments:
             slot, cost = self._slot(job, segment, segment, prompts.get(segment))
@@ -167,7 +167,7 @@ class Queue:
         self._pump()
         return slots
 
-    def draw(self, job: Job, segments: Sequence[str], drawn: Sequence[Sampling], prompts: Mapping[str, Prompt]) -> list[list[Slot]]:
+    def draw(self, job: QueuedRequest, segments: Sequence[str], drawn: Sequence[Sampling], prompts: Mapping[str, Prompt]) -> list[list[Pending]]:
         """For each of the segments, all different, as many more decodes as `drawn` has. Raises RequestError as `submit`."""
         self._count(job, len(segments) * len(drawn))
         out = []
@@ -177,10 +177,10 @@ class Queue:
         self._pump()
         return out
 
-    def again(self, job: Job, segments: Sequence[str], firmer: float) -> list[Slot]:
+    def again(self, job: QueuedRequest, segments: Sequence[str], firmer: float) -> list[Pending]:
         """More decodes for a request that has been let in, with so many times the adapter's own penalty on repetition. Raises RequestError as `submit`."""
         prompts = [job.version.translator.prompt(segment) for segment in segments]
-        keys: list[Key] = list(segments)
+        keys: list[DecodeKey] = list(segments)
         if firmer != 1.0:
             prompts = [dataclasses.replace(p, repetition_penalty=min(2.0, p.repetition_penalty * firmer)) for p in prompts]
             keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
@@ -189,7 +189,7 @@ class Queue:
         self._pump()
         return slots
 
-    def _slot(self, job: Job, segment: str, key: Key, prompt: Prompt | None) -> tuple[Slot, int]:
+    def _slot(self, job: QueuedRequest, segment: str, key: DecodeKey, prompt: Prompt | None) -> tuple[Pending, int]:
         """What comes of one segment, and the tokens that this adds to the line."""
         adapter = job.version.adapter.id
         if job.cache and (made := self.cache.get(adapter, key)) is not None:
@@ -207,7 +207,7 @@ class Queue:
             self.metrics.shared.inc()
         return self._join(job, decode), cost
 
-    def _join(self, job: Job, decode: Decode) -> asyncio.Future[Checked]:
+    def _join(self, job: QueuedRequest, decode: Decode) -> asyncio.Future[Checked]:
         job.wanted[decode] += 1
         if job not in decode.jobs:
             decode.jobs[job] = asyncio.get_running_loop().create_future()
@@ -216,7 +216,7 @@ class Queue:
                 self._waiting.add(job.path, decode)
         return decode.jobs[job]
 
-    async def leave(self, job: Job) -> None:
+    async def leave(self, job: QueuedRequest) -> None:
         """Take a request out; returns when the engine has let go of what only it waited for. Nothing is left of one that is done."""
         stopped = []
         for decode in job.wanted:
@@ -234,7 +234,7 @@ class Queue:
         if stopped:
             await asyncio.wait(stopped)
 
-    def _count(self, job: Job, more: int) -> None:
+    def _count(self, job: QueuedRequest, more: int) -> None:
         job.left += more
         (self._jobs.add if job.left else self._jobs.discard)(job)
         self.admission.take(job.path[1], more)
@@ -242,7 +242,7 @@ class Queue:
         self.metrics.waiting.set(self.admission.waiting)
         self.metrics.pair_waiting.labels(job.label).set(self._pairs[job.label])
 
-    def _answered(self, job: Job, segment: str, made: Checked, times: int) -> None:
+    def _answered(self, job: QueuedRequest, segment: str, made: Checked, times: int) -> None:
         self._count(job, -times)
         labels = job.version.labels
         self.metrics.segments.labels(*labels).inc(times)

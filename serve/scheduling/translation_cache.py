@@ -18,10 +18,10 @@ from tell.text.flags import Checked
 ENTRY = 340
 
 # A segment decoded as the adapter's card has it, or a segment with another penalty on repetition, or drawn by chance.
-Key = str | tuple[str, float | Sampling]
+DecodeKey = str | tuple[str, float | Sampling]
 
 
-class Cache:
+class TranslationCache:
     def __init__(self, limit: int):
         """`limit` in bytes; 0 keeps nothing."""
         self.limit = limit
@@ -29,7 +29,7 @@ class Cache:
         # Bytes held, by version.
         self._sizes: Counter[str] = Counter()
         # By version; in each the least recently used first, with the time of its use as a count.
-        self._versions: dict[str, OrderedDict[Key, tuple[int, Checked]]] = {}
+        self._versions: dict[str, OrderedDict[DecodeKey, tuple[int, Checked]]] = {}
         self._clock = itertools.count()
 
     def __len__(self) -> int:
@@ -39,10 +39,10 @@ class Cache:
     def size(self) -> int:
         return self._sizes.total()
 
-    def has(self, adapter_id: str, segment: Key) -> bool:
+    def has(self, adapter_id: str, segment: DecodeKey) -> bool:
         return segment in self._versions.get(adapter_id, ())
 
-    def get(self, adapter_id: str, segment: Key) -> Checked | None:
+    def get(self, adapter_id: str, segment: DecodeKey) -> Checked | None:
         entries = self._versions.get(adapter_id)
         if entries is None or (found := entries.get(segment)) is None:
             return None
@@ -50,7 +50,7 @@ class Cache:
         entries.move_to_end(segment)
         return found[1]
 
-    def put(self, adapter_id: str, segment: Key, made: Checked) -> None:
+    def put(self, adapter_id: str, segment: DecodeKey, made: Checked) -> None:
         size = _size(segment, made)
         # One that would put out a large part of the others is not worth it.
         if size > self.limit // 8:
@@ -79,6 +79,6 @@ class Cache:
         self._sizes.pop(adapter_id, None)
 
 
-def _size(segment: Key, made: Checked) -> int:
+def _size(segment: DecodeKey, made: Checked) -> int:
     text = segment if isinstance(segment, str) else segment[0]
     return sys.getsizeof(text) + sys.getsizeof(made.text) + ENTRY

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from serve.adapters.versions import Version
 from serve.config import Way
-from serve.scheduling.queue import Slot
+from serve.scheduling.queue import Pending
 from serve.translation.quality import Quality, candidates
 from serve.translation.spans import Locator, Segment, located
 from tell.text.flags import Checked, Flag, union
@@ -125,7 +125,7 @@ def _filled(plan: list[Span], own: Sequence[Checked]) -> Translation:
     return Translation(fill(plan, [h.text for h in own]), any(h.truncated for h in own), union(h.flags for h in own), located(plan, own))
 
 
-async def final(slot: Slot | asyncio.Task[Chosen]) -> Checked:
+async def final(slot: Pending | asyncio.Task[Chosen]) -> Checked:
     """A segment's translation, once it is there."""
     # Shielded: several may wait for it, and one that gives up must not take it from the others.
     return slot if isinstance(slot, Checked) else await asyncio.shield(slot)

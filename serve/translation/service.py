@@ -14,8 +14,8 @@ from typing import Literal, ParamSpec, TypeVar
 from serve.adapters.base_only import PREFIX, bare
 from serve.adapters.versions import Version, Versions
 from serve.config import Limits, Way
-from serve.scheduling.batch_window import window_of
-from serve.scheduling.queue import Job, Queue, Slot
+from serve.scheduling.batch_window import batch_window
+from serve.scheduling.queue import Pending, Queue, QueuedRequest
 from serve.translation.quality import samplings
 from serve.translation.request import ASK, Ask, Chosen, Final, Translation, Work, final, pivoted
 from serve.translation.retry import Mend
@@ -60,7 +60,7 @@ class Service:
         self.since = time.time()
         # The process is about to end; and the engine is gone, as seen by who watches it.
         self.stopping = self.down = False
-        self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
+        self.queue = Queue(self.limits, batch_window(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
         self.versions.unloaded = self._unloaded
 
@@ -190,7 +190,7 @@ class Service:
                 # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
                 await self.queue.leave(job)
 
-    async def _final(self, job: Job, segment: str, slot: Slot, drawn: Sequence[Slot], ask: Ask) -> Chosen:
+    async def _final(self, job: QueuedRequest, segment: str, slot: Pending, drawn: Sequence[Pending], ask: Ask) -> Chosen:
         """What comes of a segment: the candidate that is chosen, tried again where it has flags and there is time."""
         made = await final(slot)
         ranked: list[Checked] = []
@@ -204,7 +204,7 @@ class Service:
         self._note(job, segment, best, ask)
         return Chosen(best.text, best.tokens, best.truncated, best.flags, tuple(c for c in ranked if c.text != best.text))
 
-    async def _mended(self, job: Job, segment: str, made: Checked, ask: Ask) -> Checked:
+    async def _mended(self, job: QueuedRequest, segment: str, made: Checked, ask: Ask) -> Checked:
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
             return [await final(s) for s in self.queue.again(job, texts, firmer)]
 
@@ -218,7 +218,7 @@ class Service:
         self.metrics.mended.labels(job.label, "busy" if busy else "same" if best is made else "better" if best.flags else "clean").inc()
         return best
 
-    def _note(self, job: Job, segment: str, made: Checked, ask: Ask) -> None:
+    def _note(self, job: QueuedRequest, segment: str, made: Checked, ask: Ask) -> None:
         if ask.low:
             return
         if not job.version.bare:
@@ -276,7 +276,7 @@ class Service:
         return [split(text, measure, version.segment_tokens, source) for text in texts]
 
 
-async def _done(slots: Sequence[Slot], seconds: float | None) -> list[Checked]:
+async def _done(slots: Sequence[Pending], seconds: float | None) -> list[Checked]:
     """Those that are done within so many seconds, in order; what goes wrong with one is raised."""
     futures = [s for s in slots if not isinstance(s, Checked)]
     if futures:

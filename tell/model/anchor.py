@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.model.chat_template import Turns, choose_turns
+from tell.model.chat_template import ChatTurns, choose_turns
 
 # Between the prompt's text and the response: a blank line, one token for most tokenizers. Where a chat template ends the turn, that does.
 SEPARATOR = "\n\n"
@@ -80,7 +80,7 @@ class Anchor(BaseModel):
 
     prefix: str
     opening: str
-    chat: Turns | None = None
+    chat: ChatTurns | None = None
 
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

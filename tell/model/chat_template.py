@@ -18,7 +18,7 @@ _MARKS = (("prompt9f3a7c", "response51be08"), ("prompt62d0e4", "response7ac39b")
 _NEEDED = "a base whose directory holds a chat template, or chat = false in [anchor]"
 
 
-class Turns(BaseModel):
+class ChatTurns(BaseModel):
     """What the base's chat template puts around a user's turn, and what ends the model's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,7 +94,7 @@ def _around(text: str, mark: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def turns_of(base: Base) -> Turns:
+def turns_of(base: Base) -> ChatTurns:
     """What the base's template writes around a prompt. Raises BaseModelError when it has none, or one that cannot be used."""
     template = template_of(base)
     if template is None:
@@ -108,13 +108,13 @@ def turns_of(base: Base) -> Turns:
         except Exception as e:  # a template is a program: it may raise anything
             why = f"{type(e).__name__}: {e}"
             raise BaseModelError("the chat template of this base cannot be used", place=str(base.path), found=why, valid=_NEEDED) from None
-        found.append(Turns(before=before, after=after, end=end))
+        found.append(ChatTurns(before=before, after=after, end=end))
     if found[0] != found[1]:
         raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
     return found[0]
 
 
-def choose_turns(base: Base, chat: Literal["auto"] | bool) -> Turns | None:
+def choose_turns(base: Base, chat: Literal["auto"] | bool) -> ChatTurns | None:
     """The turns that `chat` asks for: `auto` takes the template where there is one."""
     if chat is False or (chat == "auto" and template_of(base) is None):
         return None

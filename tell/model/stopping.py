@@ -11,7 +11,7 @@ from tell.model.engine import Generation, Prompt
 from tell.model.tokenizer import Tokens
 
 
-class Endings:
+class StopTokens:
     def __init__(self, tokens: Tokens, vocabulary: Iterable[tuple[str, int]]):
         """`vocabulary` gives every token's name and id, as the tokenizer spells them."""
         self._tokens = tokens

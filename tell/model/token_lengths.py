@@ -48,7 +48,7 @@ def kind_of(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
     return "spaces", re.compile("|".join(crossing)) if crossing else None
 
 
-class Lengths:
+class TokenCounter:
     """Counts of tokens by text. `encode_lengths` gives those of texts tokenised whole."""
 
     def __init__(self, tokenizer: Any, encode_lengths: Callable[[list[str]], list[int]]):

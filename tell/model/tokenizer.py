@@ -8,8 +8,8 @@ from typing import Any
 from tell.errors import BaseModelError
 from tell.model.anchor import SEPARATOR, Anchor
 from tell.model.base import Base
-from tell.model.chat_template import Turns
-from tell.model.token_lengths import Lengths
+from tell.model.chat_template import ChatTurns
+from tell.model.token_lengths import TokenCounter
 from tell.records import Example
 
 
@@ -21,13 +21,13 @@ class Tokens:
     token is one, while in a text what spells it stays text.
     """
 
-    def __init__(self, base: Base, chat: Turns | None = None):
+    def __init__(self, base: Base, chat: ChatTurns | None = None):
         self.base, self.chat = base, chat
         self._tokenizer = self._load()
         self._tokenizer.encode_special_tokens = True
         self.bos = [] if base.bos_id is None else [base.bos_id]
         self.eos_ids = list(base.eos_ids)
-        self._turns: dict[Turns, tuple[list[int], list[int], int]] = {}
+        self._turns: dict[ChatTurns, tuple[list[int], list[int], int]] = {}
 
     def _load(self) -> Any:
         from tokenizers import Tokenizer
@@ -46,7 +46,7 @@ class Tokens:
         """The tokenizer as it reads what is no user's text. A second one: a switch on the first could be met by another thread."""
         return self._load()
 
-    def _around(self, turns: Turns | None) -> tuple[list[int], list[int], int]:
+    def _around(self, turns: ChatTurns | None) -> tuple[list[int], list[int], int]:
         """The ids before a prompt, those between it and the response, and the one that ends the response."""
         if turns is None:
             return self.bos, [], self.eos_ids[0]
@@ -103,8 +103,8 @@ class Tokens:
         return out
 
     @functools.cached_property
-    def _counted(self) -> Lengths:
-        return Lengths(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
+    def _counted(self) -> TokenCounter:
+        return TokenCounter(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
 
     def lengths(self, examples: list[Example]) -> list[int]:
         """How many ids `example_ids` would give each example."""
@@ -115,6 +115,6 @@ class Tokens:
         return [openings[e.opening] + p + r for e, p, r in zip(examples, prompts, responses, strict=True)]
 
 
-def _turn(prompt: str, chat: Turns | None) -> str:
+def _turn(prompt: str, chat: ChatTurns | None) -> str:
     """A prompt's text as it stands in its turn, whose end takes the separator's place."""
     return prompt if chat is None else prompt.removesuffix(SEPARATOR)

@@ -1,4 +1,4 @@
-"""`<cache>/ct2`: which converted models are in use, and which are removed when they take more room than they may.
+"""`<cache>/ct2`: which converted models are in use, and which are removed when they take more space than they may.
 
 A model in use is a directory with a shared lock (flock) on it, held by every process that has it open: locks end with their process, so
 a crash leaves none. Pruning takes an exclusive lock on what it removes and passes over what it cannot have.
@@ -29,15 +29,15 @@ def limit_bytes() -> int:
     """From TELLMT_CT2_CACHE_GB, in units of 10^9 bytes; 0 keeps only what is loaded. Raises BadInput."""
     text = os.environ.get(LIMIT, "")
     try:
-        found = float(text) if text else DEFAULT_GB
-        if not 0 <= found < 1e6:
+        gigabytes = float(text) if text else DEFAULT_GB
+        if not 0 <= gigabytes < 1e6:
             raise ValueError
     except ValueError:
         raise BadInput("not a size", place=LIMIT, found=text, valid="a number of GB, such as 20") from None
-    return int(found * 1e9)
+    return int(gigabytes * 1e9)
 
 
-class Hold:
+class ModelLock:
     """A converted model in use by this process, until `release`."""
 
     def __init__(self, fd: int):
@@ -50,7 +50,7 @@ class Hold:
             self._fd = -1
 
 
-def hold(path: Path) -> Hold | None:
+def lock_model(path: Path) -> ModelLock | None:
     """Take a model into use, and note that it was used just now. None when it is gone or is being removed."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -74,10 +74,10 @@ def hold(path: Path) -> Hold | None:
     # A cache that may be read only still serves.
     with contextlib.suppress(OSError):
         os.utime(path / MARK)
-    return Hold(fd)
+    return ModelLock(fd)
 
 
-def hold_unfinished(aside: Path) -> None:
+def lock_unfinished(aside: Path) -> None:
     """Lock a directory that is being written, for as long as this process lives."""
     with contextlib.suppress(OSError):
         fcntl.flock(os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH)
@@ -85,18 +85,18 @@ def hold_unfinished(aside: Path) -> None:
 
 def _models(folder: Path) -> list[tuple[float, int, Path]]:
     """(last use, bytes, directory) of every converted model, the one that was not used for longest first."""
-    found = []
+    models = []
     for path in folder.iterdir():
         if path.name.startswith(".") or not path.is_dir():
             continue
         with contextlib.suppress(OSError):
-            used = (path / MARK).stat().st_mtime if (path / MARK).exists() else path.stat().st_mtime
-            found.append((used, sum(f.stat().st_size for f in path.iterdir()), path))
-    return sorted(found)
+            last_used = (path / MARK).stat().st_mtime if (path / MARK).exists() else path.stat().st_mtime
+            models.append((last_used, sum(f.stat().st_size for f in path.iterdir()), path))
+    return sorted(models)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _prune_lock(folder: Path) -> Iterator[None]:
     """One process prunes at a time: two would each remove enough."""
     with open(folder / ".prune.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
@@ -104,7 +104,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unused(path: Path) -> Iterator[bool]:
+def _exclusively_locked(path: Path) -> Iterator[bool]:
     """Whether nobody has the directory locked; if so it stays locked for the block."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -114,37 +114,37 @@ def _unused(path: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
+            unlocked = True
         except OSError:
-            free = False
-        yield free
+            unlocked = False
+        yield unlocked
     finally:
         os.close(fd)
 
 
 def _remove(path: Path) -> bool:
     """Remove a model unless it is in use. It is renamed first, so that nobody finds half of one."""
-    with _unused(path) as free:
-        if free:
+    with _exclusively_locked(path) as unlocked:
+        if unlocked:
             aside = path.parent / f".{path.name}.old.{os.getpid()}.{time.monotonic_ns()}"
             os.rename(path, aside)
             shutil.rmtree(aside, ignore_errors=True)
-        return free
+        return unlocked
 
 
 def sweep(folder: Path) -> None:
     """Remove what was left half-written or half-removed by processes that were killed."""
-    for left in [*folder.glob(".*.new.*"), *folder.glob(".*.old.*")]:
-        with contextlib.suppress(OSError), _unused(left) as free:
-            if free and time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left)
+    for leftover in [*folder.glob(".*.new.*"), *folder.glob(".*.old.*")]:
+        with contextlib.suppress(OSError), _exclusively_locked(leftover) as unlocked:
+            if unlocked and time.time() - leftover.stat().st_mtime > ABANDONED:
+                shutil.rmtree(leftover)
 
 
 def prune(folder: Path, limit: int) -> list[str]:
     """Remove models that nobody has loaded, the longest unused first, until the rest take at most `limit` bytes. Returns their names."""
     removed: list[str] = []
     # Without it there is nothing to prune; what cannot be written cannot be pruned.
-    with contextlib.suppress(OSError), _alone(folder):
+    with contextlib.suppress(OSError), _prune_lock(folder):
         sweep(folder)
         models = _models(folder)
         total = sum(size for _, size, _ in models)

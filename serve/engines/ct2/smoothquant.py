@@ -92,16 +92,16 @@ def _places(layer: Any) -> Iterator[tuple[Any, float, list[Any], Any]]:
         takers = _linear(block, names)
         if takers and (offset := _offset(norm)) is not None:
             yield norm, offset, takers, None
-    if found := _linear(ffn, ("gate_proj", "up_proj", "down_proj")):
-        yield None, 0.0, [found[2]], found[1]
+    if projections := _linear(ffn, ("gate_proj", "up_proj", "down_proj")):
+        yield None, 0.0, [projections[2]], projections[1]
 
 
 def _linear(block: Any, names: Sequence[str]) -> list[Any]:
     """The projections of these names, or none where one is missing or is something else."""
     import torch
 
-    found = [getattr(block, name, None) for name in names]
-    return found if all(type(f) is torch.nn.Linear for f in found) else []
+    projections = [getattr(block, name, None) for name in names]
+    return projections if all(type(p) is torch.nn.Linear for p in projections) else []
 
 
 def _offset(norm: Any) -> float | None:
@@ -112,19 +112,19 @@ def _offset(norm: Any) -> float | None:
     if weight is None or weight.dim() != 1 or getattr(norm, "bias", None) is not None:
         return None
     x = torch.linspace(-3, 5, weight.numel())
-    normed, found = x * torch.rsqrt(x.pow(2).mean() + 1e-6), norm(x[None, None])[0, 0]
-    return next((o for o in (0.0, 1.0) if torch.allclose(found, normed * (weight + o), rtol=1e-3, atol=1e-4)), None)
+    normed, output = x * torch.rsqrt(x.pow(2).mean() + 1e-6), norm(x[None, None])[0, 0]
+    return next((o for o in (0.0, 1.0) if torch.allclose(output, normed * (weight + o), rtol=1e-3, atol=1e-4)), None)
 
 
 def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]]) -> list[Any]:
     """The largest absolute value of each input channel of each module, over all texts."""
     import torch
 
-    found: dict[int, Any] = {}
+    largest: dict[int, Any] = {}
 
     def watch(module: Any, inputs: Any) -> None:
         heights = inputs[0].reshape(-1, inputs[0].shape[-1]).abs().amax(0)
-        found[id(module)] = torch.maximum(found[id(module)], heights) if id(module) in found else heights
+        largest[id(module)] = torch.maximum(largest[id(module)], heights) if id(module) in largest else heights
 
     hooks = [m.register_forward_pre_hook(watch) for m in modules]
     try:
@@ -134,4 +134,4 @@ def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]])
     finally:
         for hook in hooks:
             hook.remove()
-    return [found[id(m)] for m in modules]
+    return [largest[id(m)] for m in modules]

@@ -14,8 +14,8 @@ import pytest
 
 from serve.auth.keys import add_key
 from serve.config import Limits
-from serve.scheduling.admission import Admission, Rate
-from serve.scheduling.batch_window import STAY, Window, resting, window_of
+from serve.scheduling.admission import Admission, Throughput
+from serve.scheduling.batch_window import STAY, BatchWindow, batch_window, resting
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
 from tell.model.engine import engine_traits
 from tests.support.serving import Running, error, running, until
@@ -105,7 +105,7 @@ def test_a_key_over_its_share_gets_429_while_others_are_let_in(made: Any, keys: 
     ],
 )
 def test_shares(caller: str, waits: dict[str, int], segments: int, outcome: type[Exception] | None) -> None:
-    admission = Admission(100, Rate())
+    admission = Admission(100, Throughput())
     for name, n in waits.items():
         admission.take(name, n)
     if outcome is None:
@@ -117,7 +117,7 @@ def test_shares(caller: str, waits: dict[str, int], segments: int, outcome: type
 
 
 def test_when_to_ask_again_follows_from_the_measured_rate() -> None:
-    rate = Rate()
+    rate = Throughput()
     admission = Admission(1000, rate)
 
     def advised(waits: int) -> int:
@@ -137,7 +137,7 @@ def test_when_to_ask_again_follows_from_the_measured_rate() -> None:
 
 
 def test_a_request_is_refused_when_its_turn_would_come_too_late() -> None:
-    rate = Rate()
+    rate = Throughput()
     admission = Admission(1000, rate)
     admission.check_time(1.0, 10**9, 1)
     for _ in range(40):
@@ -233,20 +233,20 @@ def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -
 
 
 def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
-    window = Window(8, adapters=2)
+    window = BatchWindow(8, adapters=2)
     assert resting(window, {"a": 10 * STAY}, 1) == set()
     assert resting(window, {"a": STAY, "b": 10}, 0) == set()
     assert resting(window, {"a": STAY, "b": 10}, 3) == {"a"}
     assert resting(window, {"a": STAY, "b": 2 * STAY}, 1) == {"b"}
-    assert window_of(engine_traits("vllm"), 64) == Window(80, adapters=8)
-    assert window_of(engine_traits("ct2"), 64) == Window(64, batches=True)
+    assert batch_window(engine_traits("vllm"), 64) == BatchWindow(80, adapters=8)
+    assert batch_window(engine_traits("ct2"), 64) == BatchWindow(64, batches=True)
 
 
 @pytest.mark.clock
 def test_a_third_adapter_gets_a_slot_from_two_busy_ones(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.scheduling.batch_window.STAY", 500)
     with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as found:
-        found.service.queue.window = Window(8, adapters=2)
+        found.service.queue.window = BatchWindow(8, adapters=2)
         found.engine.delay = 0.02
         busy = begin(*[lambda pair=pair: ask(found, LINES, pair) for pair in ("is-en", "fo-is")])  # type: ignore[misc]
         until(lambda: waiting(found) > 500)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.config import Limits
-from serve.scheduling.translation_cache import ENTRY, Cache
+from serve.scheduling.translation_cache import ENTRY, TranslationCache
 from tell.errors import EngineError
 from tell.registry.registry import Registry
 from tell.text.hypothesis import Hypothesis
@@ -169,9 +169,9 @@ def test_the_least_recently_used_goes_first_over_all_versions(operations: list[t
     def entry(version: str, n: int) -> Hypothesis:
         return Hypothesis(f"{version}{n}", n, False)
 
-    size = Cache(1 << 20)
+    size = TranslationCache(1 << 20)
     size.put("v", "0", entry("v", 0))
-    cache = Cache(room * size.size)
+    cache = TranslationCache(room * size.size)
     kept: list[tuple[str, str]] = []
     for what, version, n in operations:
         key = (version, str(n))
@@ -192,7 +192,7 @@ def test_the_least_recently_used_goes_first_over_all_versions(operations: list[t
 
 
 def test_an_entry_that_would_put_out_the_others_is_not_kept() -> None:
-    cache = Cache(10_000)
+    cache = TranslationCache(10_000)
     cache.put("v", "a", Hypothesis("x" * 5000, 1, False))
     assert len(cache) == 0
 
@@ -201,7 +201,7 @@ def test_the_bound_holds_in_memory() -> None:
     """What Python really takes for the entries stays below what is counted."""
     import tracemalloc
 
-    cache = Cache(4 << 20)
+    cache = TranslationCache(4 << 20)
     tracemalloc.start()
     try:
         for i in range(20_000):

@@ -19,7 +19,7 @@ import pytest
 
 from serve.engines.ct2 import model_cache
 from serve.engines.ct2.engine import Ct2Engine
-from serve.engines.ct2.model_cache import hold, prune
+from serve.engines.ct2.model_cache import lock_model, prune
 from tell.adapter.card import open_adapter, weights_of, write_card
 from tell.errors import AdapterError, BadInput
 from tell.model.base import Base
@@ -74,10 +74,10 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
         fake(name, 1000, now - ago)
     assert prune(folder(), 4000) == [] and models() == {"a", "b", "c", "d"}
     # Using it makes it the last to go; letting go of it does not change that.
-    used = hold(folder() / "m-a")
+    used = lock_model(folder() / "m-a")
     assert used
     used.release()
-    in_use = hold(folder() / "m-b")
+    in_use = lock_model(folder() / "m-b")
     assert in_use
     os.utime(folder() / "m-b" / model_cache.MARK, (1, 1))
     assert prune(folder(), 2500) == ["m-c", "m-d"]
@@ -100,7 +100,7 @@ def test_what_another_process_uses_stays_until_it_ends(fresh: Base) -> None:
 
 def test_what_was_removed_or_replaced_meanwhile_is_not_held(fresh: Base) -> None:
     path = fake("m-a", 10, 1)
-    assert prune(folder(), 0) and hold(path) is None
+    assert prune(folder(), 0) and lock_model(path) is None
 
 
 def test_left_overs_of_killed_processes_go_and_work_in_progress_stays(fresh: Base) -> None:
