@@ -43,7 +43,7 @@ def _pair(service: Service, asked: Asked) -> str:
     """The pair that answers for these codes; one that is served no more as it was asked for."""
     wanted = LanguagePair(language(asked.source, "source"), language(asked.target, "target"))
     try:
-        return service.versions.find(asked.source, asked.target)
+        return service.versions.find_pair(asked.source, asked.target)
     except NotServed:
         return str(wanted)
 

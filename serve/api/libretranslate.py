@@ -160,7 +160,7 @@ def _probes(request: Request, asked: Asked) -> bool:
         return False
     service: Service = request.app.state.service
     try:
-        service.versions.find(asked.source, asked.target)
+        service.versions.find_pair(asked.source, asked.target)
     except NotServed:
         return True
     return False

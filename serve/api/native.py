@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from serve.adapters.base_only import check_bare
+from serve.adapters.base_only import check_base_allowed
 from serve.api.handler import checked_texts, segments_of, translated
 from serve.api.options import PARAMETERS
 from serve.api.schema import ERRORS, Answer, Asked
@@ -27,7 +27,7 @@ routes = APIRouter()
 )
 async def translate(request: Request, response: Response) -> Answer:
     asked = await read_body(request, Asked)
-    check_bare(asked.base, request.app.state.compare_base)
+    check_base_allowed(asked.base, request.app.state.compare_base)
     if asked.segments and asked.format != "text":
         raise RequestError("the segments of HTML are not told, since tags are not translated with them", place="segments", valid="false, or format: text")
     ways = asked_ways(request.app.state.service.limits.fallback, asked.fallback)

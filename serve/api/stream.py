@@ -22,7 +22,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.adapters.base_only import check_bare
+from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.handler import checked_texts, segments_of, steps
 from serve.api.openapi import inlined
@@ -236,7 +236,7 @@ EXAMPLES = {name: {"value": line} for name, line in _LINES.items()}
 )
 async def stream(request: Request) -> Response:
     asked = await read_body(request, Asked)
-    check_bare(asked.base, request.app.state.compare_base)
+    check_base_allowed(asked.base, request.app.state.compare_base)
     if asked.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=asked.format, valid="text, or POST /api/v1/translate"

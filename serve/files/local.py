@@ -116,7 +116,7 @@ def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
 async def open_local(
     pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str, tries: int = TRIES, quality: Quality = "fast"
 ) -> AsyncIterator[Local]:
-    """The engine started with the pair's live adapter, or else the shipped one, loaded and proved.
+    """The engine started with the pair's live adapter, or else the shipped one, loaded and checked.
 
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
@@ -135,7 +135,7 @@ async def open_local(
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     need("prometheus_client", "serve")
-    from serve.adapters.load_check import prove
+    from serve.adapters.load_check import check_loaded
     from tell.model.translator import segment_limit
 
     say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
@@ -146,7 +146,7 @@ async def open_local(
         # What the guards read when they are first used takes a second, in which the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
-        await prove(engine, tokens, adapter, options.max_context)
+        await check_loaded(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
         yield Local(translator, pair, segment_limit(translator), tries, quality)
     finally:

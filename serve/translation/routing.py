@@ -61,7 +61,7 @@ def route(versions: Versions, source: str, target: str, ways: Sequence[Way], all
     Raises LanguageError, RequestError, and NotServed; its message names the ways that are `allowed`, lead there and were not asked for.
     """
     try:
-        pair = versions.find(source, target)
+        pair = versions.find_pair(source, target)
         return Route(pair, (pair,))
     except NotServed as e:
         if source == "auto":
@@ -79,7 +79,7 @@ def _steps(versions: Versions, pair: LanguagePair, way: Way) -> tuple[str, ...] 
     if way == "base":
         return (str(pair),)
     try:
-        return versions.find(pair.source.tag, MIDDLE), versions.find(MIDDLE, pair.target.tag)
+        return versions.find_pair(pair.source.tag, MIDDLE), versions.find_pair(MIDDLE, pair.target.tag)
     except TellmtError:
         # One of the two is not served, or is English itself.
         return None

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.adapters.base_only import PREFIX, bare
+from serve.adapters.base_only import PREFIX, base_of
 from serve.adapters.versions import Version, Versions
 from serve.config import Limits, Way
 from serve.scheduling.batch_window import batch_window
@@ -62,7 +62,7 @@ class Service:
         self.stopping = self.down = False
         self.queue = Queue(self.limits, batch_window(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
-        self.versions.unloaded = self._unloaded
+        self.versions.on_unloaded = self._unloaded
 
     def _unloaded(self, adapter_id: str) -> None:
         self.queue.forget(adapter_id)
@@ -83,11 +83,11 @@ class Service:
         """Whether a translation asked for now would be answered, if its pair is served; `empty`: no adapter is there that has been seen to act."""
         if self.stopping:
             return "stopping"
-        if not (self.started and self.versions.looked):
+        if not (self.started and self.versions.registry_read):
             return "starting"
         if self.down or not await self.engine.healthy():
             return "down"
-        return "ready" if self.versions.answers() else "empty"
+        return "ready" if self.versions.can_answer() else "empty"
 
     def _answering(self) -> None:
         """Raises EngineError while the engine starts, or when it is gone."""
@@ -110,10 +110,10 @@ class Service:
         async with contextlib.AsyncExitStack() as stack:
             if route.way != "base":
                 version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
-                yield bare(version) if route.bare else version
+                yield base_of(version) if route.bare else version
                 return
             self._answering()
-            yield self.versions.bare(pair)
+            yield self.versions.base_version(pair)
 
     def pairs(self, ways: Sequence[Way] = ()) -> list[str]:
         """The pairs that are served, and those that these ways add."""

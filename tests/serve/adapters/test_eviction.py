@@ -162,7 +162,7 @@ def test_one_that_does_not_end_keeps_its_place(bench: Bench) -> None:  # noqa: F
         until(lambda: found.engine.running[ids["de-is"]])
         found.engine.delay = 0.0
         answer = ask(found, "en-is")
-        assert "no room" in error(answer, 503) and answer.headers["retry-after"]
+        assert "no place" in error(answer, 503) and answer.headers["retry-after"]
         until(lambda: states(found) == {"de-is": "live", "en-is": "cold"})
         assert ask(found, "de-is", "b").status_code == 200
         assert first.result().status_code == 200 and evictions(found) == 0
@@ -203,7 +203,7 @@ def test_a_load_that_hangs_ends_and_keeps_nobody_else_waiting(bench: Bench) -> N
         assert found.status()["state"] == "loading" and found.texts("a") == [f"<{old[:8]}>a"]
         found.engine.load_delay = 60.0
         status = until(lambda: (s := found.status())["state"] == "refused" and s)
-        assert "not loaded and proved in time" in status["reason"] and status["adapter"] == old
+        assert "not loaded and checked in time" in status["reason"] and status["adapter"] == old
         assert new not in found.engine.loaded() and found.texts("a") == [f"<{old[:8]}>a"]
 
 

@@ -262,12 +262,12 @@ def test_published_pairs_have_the_first_claim_to_room(isolated: Path, capfd: pyt
         # Two pairs and one place for a change.
         assert answering(found, first, "fo-en")
         until(lambda: found.service.pairs() == ["en-is", "fo-en"] and answering(found, ids["en-is"], "en-is"))
-        assert "no room for a shipped adapter" in found.status("is-en")["reason"]
+        assert "no place for a shipped adapter" in found.status("is-en")["reason"]
         second = published(isolated, "en-fo", 2)
         until(lambda: answering(found, second, "en-fo"))
         assert found.service.pairs() == ["en-fo", "fo-en"] and answering(found, first, "fo-en")
         until(lambda: ids["en-is"] not in found.engine.loaded())
-        assert found.status("en-is")["state"] == "refused" and "its room went to en-fo" in found.status("en-is")["reason"]
+        assert found.status("en-is")["state"] == "refused" and "its place went to en-fo" in found.status("en-is")["reason"]
         assert found.engine.most_loaded <= 3
         # When there is room again it comes back by itself.
         (Registry().root / "pairs" / "en-fo.json").unlink()
