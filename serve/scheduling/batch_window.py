@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from tell.model.engine import EngineTraits
 
-# Tokens an adapter is given before it makes room for one that waits outside: a few seconds on a GPU, so that slots do not change hands all the time.
+# Tokens that an adapter is given before it gives way to one that waits outside: a few seconds on a GPU, so that the slots do not change all the time.
 STAY = 8192
 
 
@@ -35,12 +35,12 @@ def batch_window(traits: EngineTraits, batch: int) -> BatchWindow:
     return BatchWindow(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 
-def resting(window: BatchWindow, given: Mapping[str, int], outside: int) -> set[str]:
-    """Of the adapters in the engine, with the tokens they were `given`, those that get no more, so that as many as wait outside come in."""
-    if not outside or len(given) < window.adapters:
+def adapters_to_pause(window: BatchWindow, given_tokens: Mapping[str, int], waiting_outside: int) -> set[str]:
+    """The adapters in the engine that get no more for now, so that as many as wait outside come in. `given_tokens`: the tokens that each was given."""
+    if not waiting_outside or len(given_tokens) < window.adapters:
         return set()
-    stayed = sorted((a for a in given if given[a] >= STAY), key=lambda a: -given[a])
-    return set(stayed[:outside])
+    longest = sorted((a for a in given_tokens if given_tokens[a] >= STAY), key=lambda a: -given_tokens[a])
+    return set(longest[:waiting_outside])
 
 
 class Segment(Protocol):

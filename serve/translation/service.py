@@ -165,10 +165,10 @@ class Service:
             plans = await _called(aside, self._plan, version, texts)
             segments = [plan[i].text for plan in plans for i in pieces(plan)]
             drawn = samplings(ask.candidates)
-            prompts = await _called(aside, _prompts, version, self.queue.unknown(version, segments, ask.cache, drawn))
+            prompts = await _called(aside, _prompts, version, self.queue.undecoded(version, segments, ask.cache, drawn))
             slots = self.queue.submit(job, segments, prompts)
             distinct = list(dict.fromkeys(segments))
-            more = dict(zip(distinct, self.queue.draw(job, distinct, drawn, prompts), strict=True)) if drawn else {}
+            more = dict(zip(distinct, self.queue.sample(job, distinct, drawn, prompts), strict=True)) if drawn else {}
             for segment, slot in zip(segments, slots, strict=True):
                 if segment in finals:
                     continue
@@ -206,7 +206,7 @@ class Service:
 
     async def _mended(self, job: QueuedRequest, segment: str, made: Checked, ask: Ask) -> Checked:
         async def decode(texts: Sequence[str], firmer: float) -> list[Checked]:
-            return [await final(s) for s in self.queue.again(job, texts, firmer)]
+            return [await final(s) for s in self.queue.retry(job, texts, firmer)]
 
         mend = Mend(parse_pair(job.version.pair), segment, made, decode, self.limits.tries)
         busy = self.busy

@@ -15,7 +15,7 @@ import pytest
 from serve.auth.keys import add_key
 from serve.config import Limits
 from serve.scheduling.admission import Admission, Throughput
-from serve.scheduling.batch_window import STAY, BatchWindow, batch_window, resting
+from serve.scheduling.batch_window import STAY, BatchWindow, adapters_to_pause, batch_window
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
 from tell.model.engine import engine_traits
 from tests.support.serving import Running, error, running, until
@@ -45,9 +45,10 @@ def waiting(service: Running) -> float:
 def at_rest(service: Running) -> bool:
     queue = service.service.queue
     return (
-        (queue.admission.waiting, len(queue._waiting), len(queue._jobs), len(queue._decodes), queue._running.total(), queue._given.total()) == (0,) * 6
-        and not queue.admission._held
-        and not any(queue._pairs.values())
+        (queue.admission.waiting, len(queue._waiting), len(queue._requests), len(queue._decodes)) == (0,) * 4
+        and (queue._running.total(), queue._given_tokens.total()) == (0, 0)
+        and not queue.admission._waiting_by_caller
+        and not any(queue._waiting_by_pair.values())
         and all(v.in_flight == 0 for v in service.service.versions.live.values())
         and service.engine.running.total() == 0
     )
@@ -128,11 +129,11 @@ def test_when_to_ask_again_follows_from_the_measured_rate() -> None:
 
     assert advised(1000) == 2
     for _ in range(40):
-        rate.note(10, 1000, 1.0)
+        rate.observe(10, 1000, 1.0)
     assert [advised(n) for n in (901, 950, 1000)] == [1, 5, 10]
     # The engine became much slower: what was seen long ago fades.
     for _ in range(100):
-        rate.note(1, 100, 10.0)
+        rate.observe(1, 100, 10.0)
     assert advised(1000) == 60
 
 
@@ -141,7 +142,7 @@ def test_a_request_is_refused_when_its_turn_would_come_too_late() -> None:
     admission = Admission(1000, rate)
     admission.check_time(1.0, 10**9, 1)
     for _ in range(40):
-        rate.note(10, 1000, 1.0)
+        rate.observe(10, 1000, 1.0)
     admission.check_time(10.0, 7000, 10)
     with pytest.raises(Overloaded, match=r"would not be done in the 10 s that the request has.* found about 21 s"):
         admission.check_time(10.0, 20_000, 600)
@@ -234,10 +235,10 @@ def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -
 
 def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
     window = BatchWindow(8, adapters=2)
-    assert resting(window, {"a": 10 * STAY}, 1) == set()
-    assert resting(window, {"a": STAY, "b": 10}, 0) == set()
-    assert resting(window, {"a": STAY, "b": 10}, 3) == {"a"}
-    assert resting(window, {"a": STAY, "b": 2 * STAY}, 1) == {"b"}
+    assert adapters_to_pause(window, {"a": 10 * STAY}, 1) == set()
+    assert adapters_to_pause(window, {"a": STAY, "b": 10}, 0) == set()
+    assert adapters_to_pause(window, {"a": STAY, "b": 10}, 3) == {"a"}
+    assert adapters_to_pause(window, {"a": STAY, "b": 2 * STAY}, 1) == {"b"}
     assert batch_window(engine_traits("vllm"), 64) == BatchWindow(80, adapters=8)
     assert batch_window(engine_traits("ct2"), 64) == BatchWindow(64, batches=True)
 
