@@ -111,7 +111,7 @@ class _Greedy:
         causal = self.model.get_base_model()
         decoder, head = causal.get_decoder(), causal.get_output_embeddings()
         softcap = getattr(causal.config, "final_logit_softcapping", None)
-        stops = [frozenset(self.endings.stops(p.one_line)) for p in prompts]
+        stops = [frozenset(self.endings.ids(p.one_line)) for p in prompts]
         longest = max(len(p.ids) for p in prompts)
         # Padding on the left, so that every row goes on at the same column.
         ids = torch.tensor([[self.pad] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=self.device)

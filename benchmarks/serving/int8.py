@@ -58,7 +58,7 @@ class Model:
 
         results = self.generator.generate_batch(
             [[self.names[i] for i in p.ids] for p in prompts],
-            max_length=max(left), end_token=self.endings.stops(True), return_end_token=True, include_prompt_in_result=False,
+            max_length=max(left), end_token=self.endings.ids(True), return_end_token=True, include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=stop,
         )  # fmt: skip
         return [list(r.sequences_ids[0]) for r in results]

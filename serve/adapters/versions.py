@@ -344,10 +344,10 @@ class Versions:
         if source_language == target_language:
             raise RequestError("source and target are the same language", found=target_language.tag)
         requested = LanguagePair(source_language, target_language)
-        known = self.live.keys() | self.loaders.keys()
-        if str(requested) in known:
+        served_pairs = self.live.keys() | self.loaders.keys()
+        if str(requested) in served_pairs:
             return str(requested)
-        if (nearest_served := nearest_pair(requested, map(parse_pair, known))) is None:
+        if (nearest_served := nearest_pair(requested, map(parse_pair, served_pairs))) is None:
             raise NotServed("no adapter for this pair", found=str(requested), valid=self._served_text())
         return str(nearest_served)
 

@@ -191,6 +191,6 @@ class FairQueue(Generic[Path, Item]):
         for depth in reversed(range(len(prefix) + 1)):
             if (branch := self._branch(prefix[:depth])) is None:
                 continue
-            own = branch.below.get(prefix[depth]) if depth < len(prefix) else None
-            total += sum(min(other.cost, total) for other in branch.below.values() if other is not own)
+            own_branch = branch.below.get(prefix[depth]) if depth < len(prefix) else None
+            total += sum(min(other.cost, total) for other in branch.below.values() if other is not own_branch)
         return total - cost

@@ -43,11 +43,11 @@ def _children_without_sigint() -> Iterator[None]:
 
     # Starting it unblocks SIGINT, so it is started before.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
 
 
 class VllmEngine:
@@ -209,7 +209,7 @@ class VllmEngine:
             seed=sampling.seed if sampling else None,
             max_tokens=prompt.max_tokens,
             repetition_penalty=prompt.repetition_penalty,
-            stop_token_ids=self._stop_tokens.stops(prompt.one_line),
+            stop_token_ids=self._stop_tokens.ids(prompt.one_line),
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

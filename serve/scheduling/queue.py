@@ -325,9 +325,9 @@ class Queue:
         if isinstance(result, Checked):
             self.metrics.tokens.labels(*decode.version.labels).inc(result.tokens)
             if any(request.cache for request in decode.requests):
-                before = self.cache.evictions
+                evictions = self.cache.evictions
                 self.cache.put(adapter, decode.key, result)
-                self.metrics.cache_evictions.inc(self.cache.evictions - before)
+                self.metrics.cache_evictions.inc(self.cache.evictions - evictions)
                 self.metrics.cache_bytes.set(self.cache.size)
         for request, future in decode.requests.items():
             if isinstance(result, Checked):

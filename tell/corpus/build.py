@@ -208,12 +208,12 @@ def build(options: Options, out: Path, new_split: bool = False) -> dict[str, Any
 
 def _known(base: Base, options: Options, ledger: Ledger) -> dict[str, Any]:
     """How well the base knows the two languages, by kept pairs from all over the corpus."""
-    from tell.model.perplexity import COUNTED, knows
+    from tell.model.perplexity import COUNTED, base_knowledge
 
     good = array("I", ledger.good())
     some = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
     rows = [json.loads(b"{" + ledger.spool.read(i) + b"}") for i in some]
-    return knows(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
+    return base_knowledge(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -130,5 +130,5 @@ def cached_bases() -> list[Base]:
 
 def config_of(base: Base) -> dict[str, Any]:
     """The checkpoint's config.json."""
-    found: dict[str, Any] = json.loads((base.path / "config.json").read_text())
-    return found
+    config: dict[str, Any] = json.loads((base.path / "config.json").read_text())
+    return config

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from tell.errors import BaseModelError
 from tell.model.base import Base
 
-# What stands for the texts while the template is rendered: two each, so that a template which looks at its texts is found out.
+# Stand-ins for the texts while the template is rendered: two of each, so that a template whose output depends on the texts is detected.
 _MARKS = (("prompt9f3a7c", "response51be08"), ("prompt62d0e4", "response7ac39b"))
 _NEEDED = "a base whose directory holds a chat template, or chat = false in [anchor]"
 
@@ -34,12 +34,12 @@ class ChatTurns(BaseModel):
 def _settings(base: Base) -> dict[str, Any]:
     path = base.path / "tokenizer_config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
         raise BaseModelError("the tokenizer's settings cannot be read", place=str(path), found=str(e)) from None
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def template_of(base: Base) -> str | None:
@@ -51,21 +51,21 @@ def template_of(base: Base) -> str | None:
         pass
     except (OSError, UnicodeDecodeError) as e:
         raise BaseModelError("the chat template cannot be read", place=str(path), found=str(e)) from None
-    found = _settings(base).get("chat_template")
-    if isinstance(found, list):
-        named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+    template = _settings(base).get("chat_template")
+    if isinstance(template, list):
+        templates = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = templates.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _special(settings: dict[str, Any]) -> dict[str, str]:
     """bos_token, eos_token and the like, which templates write by name."""
-    out = {}
+    special_tokens = {}
     for name, value in settings.items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):
-            out[name] = text
-    return out
+            special_tokens[name] = text
+    return special_tokens
 
 
 def _refuse(message: str) -> None:
@@ -100,7 +100,7 @@ def turns_of(base: Base) -> ChatTurns:
     if template is None:
         raise BaseModelError("this base has no chat template", place=str(base.path), found=base.id, valid=_NEEDED)
     names = _special(_settings(base))
-    found = []
+    turns = []
     for prompt, response in _MARKS:
         try:
             before, after = _around(_render(template, names, prompt, None), prompt)
@@ -108,10 +108,10 @@ def turns_of(base: Base) -> ChatTurns:
         except Exception as e:  # a template is a program: it may raise anything
             why = f"{type(e).__name__}: {e}"
             raise BaseModelError("the chat template of this base cannot be used", place=str(base.path), found=why, valid=_NEEDED) from None
-        found.append(ChatTurns(before=before, after=after, end=end))
-    if found[0] != found[1]:
+        turns.append(ChatTurns(before=before, after=after, end=end))
+    if turns[0] != turns[1]:
         raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
-    return found[0]
+    return turns[0]
 
 
 def choose_turns(base: Base, chat: Literal["auto"] | bool) -> ChatTurns | None:

@@ -34,12 +34,12 @@ class Tokens:
 
         path = self.base.path / "tokenizer.json"
         try:
-            found = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as e:  # tokenizers raises bare Exception
             raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
-        found.no_truncation()
-        found.no_padding()
-        return found
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @functools.cached_property
     def _marking(self) -> Any:
@@ -72,17 +72,17 @@ class Tokens:
 
     def vocabulary(self) -> dict[str, int]:
         """Every token as the tokenizer spells it, and its id."""
-        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
-        return found
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return vocabulary
 
     @functools.cached_property
     def newline_ids(self) -> list[int]:
         """Every token whose text begins with a line break: what ends a one-line translation early."""
-        found = set()
+        first_ids = set()
         for n in range(1, 9):
             ids = self.encode("\n" * n)
-            found.update(ids[:1])
-        return sorted(found)
+            first_ids.update(ids[:1])
+        return sorted(first_ids)
 
     def prompt_ids(self, anchor: Anchor, source: str) -> list[int]:
         """BOS, the anchored prompt, and the opening of the response: the model goes on from here."""
@@ -96,11 +96,11 @@ class Tokens:
         # One or two different ones among a million examples.
         opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
         responses = self.encode_batch([e.response for e in examples])
-        out = []
+        encoded = []
         for e, p, r in zip(examples, prompts, responses, strict=True):
             start = len(before) + len(p) + len(after)
-            out.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
-        return out
+            encoded.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
+        return encoded
 
     @functools.cached_property
     def _counted(self) -> TokenCounter:

@@ -27,26 +27,26 @@ class Translator:
         """The prompt of one segment. Raises RequestError when it and its translation cannot fit in the context."""
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
-        room = self.max_context - len(ids)
-        wanted = self.decoding.max_tokens(source_tokens)
+        free_tokens = self.max_context - len(ids)
+        max_tokens = self.decoding.max_tokens(source_tokens)
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        if room < min(wanted, source_tokens + self.decoding.length_extra):
+        if free_tokens < min(max_tokens, source_tokens + self.decoding.length_extra):
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
-        return Prompt(tuple(ids), min(wanted, room), "\n" not in source, self.decoding.repetition_penalty, sampling)
+        return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, self.decoding.repetition_penalty, sampling)
 
     async def translate(self, segments: Sequence[str], sampling: Sampling | None = None) -> list[Hypothesis]:
         """One hypothesis per segment, in order; blank segments come back as they are, without touching the engine."""
-        wanted = [i for i, s in enumerate(segments) if s.strip()]
-        out = [Hypothesis(s, 0, False) for s in segments]
-        if not wanted:
-            return out
-        prompts = [self.prompt(segments[i].strip(), sampling) for i in wanted]
-        for i, g in zip(wanted, await self.engine.generate(prompts, self.adapter_id), strict=True):
-            out[i] = self.hypothesis(segments[i], g)
-        return out
+        filled = [i for i, s in enumerate(segments) if s.strip()]
+        hypotheses = [Hypothesis(s, 0, False) for s in segments]
+        if not filled:
+            return hypotheses
+        prompts = [self.prompt(segments[i].strip(), sampling) for i in filled]
+        for i, generation in zip(filled, await self.engine.generate(prompts, self.adapter_id), strict=True):
+            hypotheses[i] = self.hypothesis(segments[i], generation)
+        return hypotheses
 
     def hypothesis(self, segment: str, generation: Generation) -> Hypothesis:
-        """What the engine made of the segment's prompt, as its translation."""
+        """The engine's output for the segment's prompt, as its translation."""
         text = self.anchor.strip(generation.text).strip()
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()
@@ -60,6 +60,6 @@ SEGMENT_TOKENS = 256
 def segment_limit(translator: Translator) -> int:
     """The tokens of a source segment for which prompt and whole translation fit in the context."""
     decoding = translator.decoding
-    room = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
+    free_tokens = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
     # A text's tokens are a few more inside the prompt than alone, at the seams; 0.95 leaves them room.
-    return max(1, min(SEGMENT_TOKENS, int(0.95 * room / (1 + decoding.length_factor))))
+    return max(1, min(SEGMENT_TOKENS, int(0.95 * free_tokens / (1 + decoding.length_factor))))

@@ -188,7 +188,7 @@ def main() -> int:
     card, replay = adapter.card, Replay([])
     translator = Translator(replay, tokens, card.anchor, card.decoding, adapter.id, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
-    stops = endings.stops(one_line=True)
+    stops = endings.ids(one_line=True)
     tell({"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)

@@ -279,7 +279,7 @@ class Ct2Engine:
         results = batch[0].call.model.generate_batch(
             [[self._names[i] for i in item.prompt.ids] for item in batch],
             max_length=max(tokens_left),
-            end_token=self._stop_tokens.stops(one_line),
+            end_token=self._stop_tokens.ids(one_line),
             return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=penalty,

@@ -237,7 +237,7 @@ class OpenAIEngine:
             "presence_penalty": 0,
             "frequency_penalty": 0,
             "repetition_penalty": prompt.repetition_penalty,
-            "stop_token_ids": self._stop_tokens.stops(prompt.one_line),
+            "stop_token_ids": self._stop_tokens.ids(prompt.one_line),
             "return_token_ids": True,
         }
         try:
