@@ -1,6 +1,6 @@
 """A base's chat template, rendered once: the text before and after a prompt, so that nothing later needs the template.
 
-Reads chat_template.jinja or tokenizer_config.json of a prepared base. Returns a `Turns`, which the adapter's card pins with its anchor.
+Reads chat_template.jinja or tokenizer_config.json of a prepared base. Returns `ChatTurns`, which the adapter's card pins with its anchor.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
 
 def test_what_another_process_uses_stays_until_it_ends(fresh: Base) -> None:
     path = fake("m-a", 1000, 1)
-    code = f"from pathlib import Path; from serve.engines.ct2.model_cache import hold; h = hold(Path({str(path)!r})); print('held', flush=True); input()"
+    code = "from pathlib import Path; from serve.engines.ct2.model_cache import lock_model; "
+    code += f"lock = lock_model(Path({str(path)!r})); print('held', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
         assert other.stdout and other.stdout.readline() == "held\n"
         assert prune(folder(), 0) == []
@@ -110,7 +111,7 @@ def test_left_overs_of_killed_processes_go_and_work_in_progress_stays(fresh: Bas
         (path / "model.bin").write_bytes(b"x")
     for path in (left, busy):
         os.utime(path, (1, 1))
-    model_cache.hold_unfinished(busy)
+    model_cache.lock_unfinished(busy)
     prune(folder(), 10**9)
     assert sorted(p.name for p in folder().glob(".m.*")) == [".m.new.b", ".m.new.c"]
 
