@@ -48,8 +48,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def live(found: Running, id: str | None, pair: str = "is-en") -> bool:
-    return bool(found.status(pair).get("adapter") == id)
+def live(service: Running, id: str | None, pair: str = "is-en") -> bool:
+    return bool(service.status(pair).get("adapter") == id)
 
 
 # A change under load
@@ -58,8 +58,8 @@ def live(found: Running, id: str | None, pair: str = "is-en") -> bool:
 class Stream:
     """Clients that ask without a pause while something happens; every answer is kept."""
 
-    def __init__(self, found: Running, clients: int = 8):
-        self.found, self.answers, self.failures = found, [], []  # type: ignore[var-annotated]
+    def __init__(self, service: Running, clients: int = 8):
+        self.found, self.answers, self.failures = service, [], []  # type: ignore[var-annotated]
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(clients)]
 
@@ -133,8 +133,8 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
     registry = Registry(tmp_path / "registry")
     adapters = [adapter(seed) for seed in range(versions)]
     ids = [publish(registry, adapters[0])]
-    with running(base, registry, engine, Limits(context=1024)) as found:
-        with Stream(found) as stream:
+    with running(base, registry, engine, Limits(context=1024)) as service:
+        with Stream(service) as stream:
             until(lambda: stream.seen(ids[-1]) >= enough, 60)
             for one in adapters[1:]:
                 ids.append(publish(registry, one))
@@ -149,7 +149,7 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
         assert all(len(t) == 1 for t in texts.values()), texts
         assert len(set.union(*texts.values())) == len(ids)
         # What nobody uses any more is out of the engine, but for what undoing the roll back would bring.
-        until(lambda: set(found.engine.loaded()) == set(ids[-2:]), 60)
+        until(lambda: set(service.engine.loaded()) == set(ids[-2:]), 60)
 
 
 # What is refused, and why
@@ -158,17 +158,17 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
 @contextmanager
 def serving_one(bench: Bench) -> Iterator[tuple[Running, str]]:
     id = bench.publish(seed=1)
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=3, rank=8)) as found:
-        yield found, id
+    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=3, rank=8)) as service:
+        yield service, id
 
 
-def refused(found: Running, wanted: str, old: str, said: str) -> None:
+def refused(service: Running, wanted: str, old: str, said: str) -> None:
     """The new version is refused with its reason, the old one goes on answering, and the engine holds nothing of the new one."""
-    status = until(lambda: (s := found.status())["state"] == "refused" and s["wanted"] == wanted and s)
+    status = until(lambda: (s := service.status())["state"] == "refused" and s["wanted"] == wanted and s)
     assert said in status["reason"], status["reason"]
     assert status["adapter"] == old
-    assert found.texts("a") == [f"<{old[:8]}>a"]
-    assert found.engine.loaded() == [old]
+    assert service.texts("a") == [f"<{old[:8]}>a"]
+    assert service.engine.loaded() == [old]
 
 
 def test_an_adapter_that_does_not_act(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -295,23 +295,23 @@ def test_odd_files_in_the_registry_are_no_pairs(bench: Bench) -> None:
     for name in (".is-en.json.x1", "notes.txt", "xx-yy.json", "zzz.json"):
         (bench.registry.root / "pairs" / name).write_text("{}")
     (bench.registry.root / "pairs" / "de-en.json").mkdir()
-    with running(bench.base, bench.registry) as found:
-        assert found.http.get("/ready").json()["pairs"] == ["is-en"]
-        status = {p["pair"]: p for p in found.http.get("/api/v1/adapters").json()["pairs"]}
+    with running(bench.base, bench.registry) as service:
+        assert service.http.get("/ready").json()["pairs"] == ["is-en"]
+        status = {p["pair"]: p for p in service.http.get("/api/v1/adapters").json()["pairs"]}
         assert set(status) == {"is-en", "xx-yy", "zzz", "de-en"}
         assert all(p["reason"] for name, p in status.items() if name != "is-en")
 
 
 def test_no_registry_then_one(bench: Bench) -> None:
-    with running(bench.base, bench.registry) as found:
-        answer = found.translate("a")
+    with running(bench.base, bench.registry) as service:
+        answer = service.translate("a")
         assert answer.status_code == 400 and answer.json()["pairs"] == []
-        assert found.http.get("/languages").json() == []
-        ready = found.http.get("/ready")
+        assert service.http.get("/languages").json() == []
+        ready = service.http.get("/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "empty")
         id = bench.publish(seed=1)
-        until(lambda: live(found, id))
-        assert found.http.get("/ready").status_code == 200
+        until(lambda: live(service, id))
+        assert service.http.get("/ready").status_code == 200
 
 
 # Draining

@@ -86,28 +86,28 @@ def test_loaded_again_it_must_still_act(bench: Bench) -> None:  # noqa: F811
 
     old = publish(bench, golden())
     bench.publish("fo-is", seed=1)
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2, stay=0.0)) as found:
-        assert found.status("is-en")["state"] == "cold" and found.texts("a") == [f"<{old[:8]}>a"]
-        assert found.texts("a", source="fo", target="is")
-        calls = len(found.engine.calls)
-        assert found.texts("b") == [f"<{old[:8]}>b"]
-        assert [n for _, n in found.engine.calls[calls:]] == [1, 1]
-        assert found.texts("b", source="fo", target="is")
-        found.call(forget(found, old))
-        answer = found.translate("c")
+    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2, stay=0.0)) as service:
+        assert service.status("is-en")["state"] == "cold" and service.texts("a") == [f"<{old[:8]}>a"]
+        assert service.texts("a", source="fo", target="is")
+        calls = len(service.engine.calls)
+        assert service.texts("b") == [f"<{old[:8]}>b"]
+        assert [n for _, n in service.engine.calls[calls:]] == [1, 1]
+        assert service.texts("b", source="fo", target="is")
+        service.call(forget(service, old))
+        answer = service.translate("c")
         assert answer.status_code == 503 and "does not act any more" in answer.json()["error"]
 
 
-async def forget(found: Running, id: str) -> None:
+async def forget(service: Running, id: str) -> None:
     """Let the engine load this adapter as one that does nothing."""
-    load = found.engine.load
+    load = service.engine.load
 
     async def without(adapter_id: str, path: Path) -> None:
         await load(adapter_id, path)
         if adapter_id == id:
-            found.engine._loaded[adapter_id] = 13
+            service.engine._loaded[adapter_id] = 13
 
-    found.engine.load = without
+    service.engine.load = without
 
 
 def test_values_that_are_no_numbers_reach_no_engine(bench: Bench) -> None:  # noqa: F811
