@@ -208,13 +208,13 @@ def test_a_load_that_hangs_ends_and_keeps_nobody_else_waiting(bench: Bench) -> N
 
 
 def test_what_was_rolled_back_while_it_loads_never_goes_live(bench: Bench) -> None:  # noqa: F811
-    with serving_one(bench) as (found, old):
-        found.engine.load_delay = 60.0
+    with serving_one(bench) as (service, old):
+        service.engine.load_delay = 60.0
         new = bench.publish(seed=2)
-        until(lambda: new in found.engine.loads)
+        until(lambda: new in service.engine.loads)
         bench.registry.rollback("is-en", "test")
-        until(lambda: found.status()["state"] == "live")
-        assert live(found, old) and found.engine.loaded() == [old]
+        until(lambda: service.status()["state"] == "live")
+        assert live(service, old) and service.engine.loaded() == [old]
 
 
 def test_what_goes_on_answering_for_a_refused_version_is_not_unloaded(bench: Bench) -> None:  # noqa: F811

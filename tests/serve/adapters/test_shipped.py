@@ -57,9 +57,9 @@ def published(isolated: Path, pair: str = "is-en", seed: int = 1) -> str:
 def translated(tellmt: Run, *args: object, code: int = 0) -> tuple[str | None, str]:
     """The adapter that translated a file, and stderr."""
     Path("in.txt").write_text("hestur\n")
-    found, out, err = tellmt("translate", "in.txt", "-o", "out.txt", "--json", *args)
-    assert found == code, err
-    return (json.loads(out)["adapter"] if out else None), err
+    exit_code, output, err = tellmt("translate", "in.txt", "-o", "out.txt", "--json", *args)
+    assert exit_code == code, err
+    return (json.loads(output)["adapter"] if output else None), err
 
 
 # --- tellmt translate
@@ -358,34 +358,34 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path, tellmt
 
 def test_the_gate_compares_with_the_shipped_one(gate: Any, isolated: Path) -> None:
     shipped = shipped_adapters()["is-en"]
-    code, found, err = gate(0.6)
+    code, report, err = gate(0.6)
     assert code == 1 and Registry().state("is-en").live is None
     assert f"worse than the shipped version {shipped.id[:12]}: chrF2" in err and "--no-shipped publishes without this comparison" in err
-    assert found["verdict"]["against"] == shipped.id and found["verdict"]["paired"]["adapter_vs_shipped"]["delta"] < 0
-    assert set(found["verdict"]["metrics"]) == {"base", "adapter", "shipped"}
+    assert report["verdict"]["against"] == shipped.id and report["verdict"]["paired"]["adapter_vs_shipped"]["delta"] < 0
+    assert set(report["verdict"]["metrics"]) == {"base", "adapter", "shipped"}
     # The same adapter, asked without it, only has to beat the bare base.
-    code, found, err = gate(0.6, "--no-shipped")
-    assert code == 0 and found["passed"] and set(found["verdict"]["metrics"]) == {"base", "adapter"}, err
+    code, report, err = gate(0.6, "--no-shipped")
+    assert code == 0 and report["passed"] and set(report["verdict"]["metrics"]) == {"base", "adapter"}, err
 
 
 def test_a_worse_one_goes_in_by_force(gate: Any) -> None:
-    code, found, err = gate(0.6, "--force", "--why", "our own words")
-    assert code == 0 and found["forced"] and "worse than the shipped version" in Registry().log()[-1]["why"], err
+    code, report, err = gate(0.6, "--force", "--why", "our own words")
+    assert code == 0 and report["forced"] and "worse than the shipped version" in Registry().log()[-1]["why"], err
 
 
 def test_a_better_one_passes(gate: Any) -> None:
-    code, found, err = gate(0.1)
-    assert code == 0 and found["passed"] and found["verdict"]["paired"]["adapter_vs_shipped"]["delta"] > 0, err
+    code, report, err = gate(0.1)
+    assert code == 0 and report["passed"] and report["verdict"]["paired"]["adapter_vs_shipped"]["delta"] > 0, err
 
 
 def test_a_damaged_shipped_one_keeps_nobody_out(gate: Any, isolated: Path) -> None:
     path = shipped_dir() / "is-en" / WEIGHTS
     path.write_bytes(path.read_bytes()[:-4])
-    code, found, err = gate(0.6)
-    assert code == 0 and found["verdict"]["against"] is None and "note: the shipped version cannot be read" in err
+    code, report, err = gate(0.6)
+    assert code == 0 and report["verdict"]["against"] is None and "note: the shipped version cannot be read" in err
 
 
 def test_one_on_another_base_is_not_compared_with(gate: Any, isolated: Path) -> None:
     ship(isolated, seed=2, base_id="other")
-    code, found, err = gate(0.6)
-    assert code == 0 and found["verdict"]["against"] is None and "is on another base (other) and was not compared with" in err
+    code, report, err = gate(0.6)
+    assert code == 0 and report["verdict"]["against"] is None and "is on another base (other) and was not compared with" in err

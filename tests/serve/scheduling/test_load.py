@@ -26,16 +26,16 @@ pytest_plugins = ["tests.support.serving_fixtures"]
 
 def begin(*work: Callable[[], Any]) -> list[Any]:
     pool = ThreadPoolExecutor(len(work))
-    out = [pool.submit(w) for w in work]
+    answers = [pool.submit(w) for w in work]
     pool.shutdown(wait=False)
-    return out
+    return answers
 
 
 def ask(service: Running, text: Any, pair: str = "is-en", key: str = "", **headers: str) -> httpx.Response:
     source, target = pair.split("-")
-    found = {**headers, **({"X-API-Key": key} if key else {})}
+    all_headers = {**headers, **({"X-API-Key": key} if key else {})}
     body = {"source": source, "target": target, "text": text}
-    return httpx.post(service.url + "/api/v1/translate", json=body, headers=found, timeout=30, trust_env=False)
+    return httpx.post(service.url + "/api/v1/translate", json=body, headers=all_headers, timeout=30, trust_env=False)
 
 
 def waiting(service: Running) -> float:
@@ -158,7 +158,7 @@ def test_refusals_touch_neither_the_tokeniser_nor_the_engine_and_are_quick(made:
         service.engine.delay = 20
         (first,) = begin(lambda: ask(service, [f"a{i}" for i in range(50)], **{"X-Request-Timeout": "4"}))
         until(lambda: waiting(service) == 50 and service.metric("tellmt_segments_in_engine") == service.engine.running.total() == 5)
-        asked = len(service.engine.given)
+        given_before = len(service.engine.given)
         service.service.tokens.encode_batch = service.service.tokens.prompt_ids = None  # type: ignore[assignment, method-assign]
         times = []
         text = ["Setning sem er of mikið."] * 45
@@ -168,23 +168,23 @@ def test_refusals_touch_neither_the_tokeniser_nor_the_engine_and_are_quick(made:
             times.append(time.perf_counter() - began)
         # A tenth of this was seen; the promise is 0.05 on a machine that does nothing else.
         assert sorted(times)[197] < 0.2
-        assert len(service.engine.given) == asked
+        assert len(service.engine.given) == given_before
         assert first.result().status_code == 504
 
 
 # Turns
 
 
-def order(service: Running, long: Callable[[], Any], short: Callable[[], Any], wanted: int) -> int:
+def order(service: Running, long: Callable[[], Any], short: Callable[[], Any], waiting_first: int) -> int:
     """How many segments the engine was given between the asking and the giving of the short request's only one, `!`."""
     (document,) = begin(long)
-    until(lambda: waiting(service) >= wanted)
-    before = len(service.engine.sources())
+    until(lambda: waiting(service) >= waiting_first)
+    given_before = len(service.engine.sources())
     assert short().status_code == 200
     position = service.engine.sources().index("a!")
     assert not document.done(), "the document was done before the sentence"
     assert document.result().status_code == 200
-    return int(position) - before
+    return int(position) - given_before
 
 
 LINES = [f"lína {i:03}" for i in range(300)]
@@ -210,9 +210,9 @@ def test_turns_are_counted_in_tokens(made: Any, keys: list[str]) -> None:
         long, short = [f"{i:03} " + "x" * 190 for i in range(60)], [f"{i:03} s" for i in range(60)]
         answers = begin(lambda: ask(service, long, key=keys[0]), lambda: ask(service, short, key=keys[1]))
         assert all(a.result().status_code == 200 for a in answers)
-        given = service.engine.sources()
-        last = max(i for i, s in enumerate(given) if s.endswith(" s"))
-        assert sum("x" in s for s in given[:last]) < 40
+        sources = service.engine.sources()
+        last = max(i for i, s in enumerate(sources) if s.endswith(" s"))
+        assert sum("x" in s for s in sources[:last]) < 40
 
 
 @pytest.mark.clock
@@ -226,11 +226,11 @@ def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -
         until(lambda: service.engine.answered >= 8)
         assert ask(service, "a!", "fo-is").status_code == 200
         assert document.result().status_code == 200
-        given = service.engine.sources()
-        own = [s for s in given if s != "a!"]
-        batches = [own[i : i + 8] for i in range(0, 32, 8)]
+        sources = service.engine.sources()
+        document_sources = [s for s in sources if s != "a!"]
+        batches = [document_sources[i : i + 8] for i in range(0, 32, 8)]
         assert all(len({len(s) for s in batch}) == 1 for batch in batches), batches
-        assert given.index("a!") % 8 == 0 and given.index("a!") < 32
+        assert sources.index("a!") % 8 == 0 and sources.index("a!") < 32
 
 
 def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:

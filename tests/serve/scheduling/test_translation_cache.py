@@ -40,9 +40,9 @@ def asked(service: Running, text: Any, seconds: float = 10, **more: Any) -> http
 def at_once(*work: Callable[[], Any]) -> list[Future[Any]]:
     """The calls, begun in this order in threads of their own."""
     pool = ThreadPoolExecutor(len(work))
-    out = [pool.submit(w) for w in work]
+    answers = [pool.submit(w) for w in work]
     pool.shutdown(wait=False)
-    return out
+    return answers
 
 
 def waiting(service: Running, segments: int) -> None:
@@ -91,9 +91,9 @@ def test_a_shared_decode_is_stopped_when_the_last_one_has_left(fresh: Running, m
     assert second.result().json()["translations"][0]["text"] == f"{mark}the same"
     assert fresh.engine.cancelled == 0
     fresh.engine.delay = 30
-    for left in at_once(*[lambda: asked(fresh, "other", 0.3)] * 2):
+    for answer in at_once(*[lambda: asked(fresh, "other", 0.3)] * 2):
         with pytest.raises(httpx.ReadTimeout):
-            left.result()
+            answer.result()
     until(lambda: fresh.engine.cancelled == 1)
     assert fresh.engine.sources() == ["the same", "other"]
     waiting(fresh, 0)
@@ -172,23 +172,23 @@ def test_the_least_recently_used_goes_first_over_all_versions(operations: list[t
     size = TranslationCache(1 << 20)
     size.put("v", "0", entry("v", 0))
     cache = TranslationCache(room * size.size)
-    kept: list[tuple[str, str]] = []
+    keys: list[tuple[str, str]] = []
     for what, version, n in operations:
         key = (version, str(n))
         if what == "forget":
             cache.forget(version)
-            kept = [k for k in kept if k[0] != version]
+            keys = [k for k in keys if k[0] != version]
             continue
-        found = cache.get(*key)
-        assert (found == entry(version, n)) if key in kept else found is None
-        if key in kept:
-            kept.remove(key)
-            kept.append(key)
+        translation = cache.get(*key)
+        assert (translation == entry(version, n)) if key in keys else translation is None
+        if key in keys:
+            keys.remove(key)
+            keys.append(key)
         if what == "put" and room >= 8:
             cache.put(*key, entry(version, n))
-            kept = [k for k in kept if k != key] + [key]
-            kept = kept[-room:]
-    assert cache.size == len(kept) * size.size and len(cache) == len(kept)
+            keys = [k for k in keys if k != key] + [key]
+            keys = keys[-room:]
+    assert cache.size == len(keys) * size.size and len(cache) == len(keys)
 
 
 def test_an_entry_that_would_put_out_the_others_is_not_kept() -> None:

@@ -36,19 +36,19 @@ def fresh(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
 
 def call(queue: PromptQueue, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> Call:
     loop = asyncio.new_event_loop()
-    made = Call(adapter, None, [None] * len(lengths), loop.create_future())
+    queued = Call(adapter, None, [None] * len(lengths), loop.create_future())
     loop.close()
-    queue.add(made, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
-    return made
+    queue.add(queued, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
+    return queued
 
 
 def drain(queue: PromptQueue) -> list[list[tuple[str | None, int]]]:
     """Every batch in order, as (adapter, length of the prompt)."""
-    out = []
+    batches = []
     while batch := queue.take():
-        out.append([(i.call.adapter_id, len(i.prompt.ids)) for i in batch])
+        batches.append([(i.call.adapter_id, len(i.prompt.ids)) for i in batch])
     assert not len(queue)
-    return out
+    return batches
 
 
 def test_adapters_take_turns() -> None:
@@ -94,8 +94,8 @@ def test_no_other_way_to_split_takes_less_time(seed: int) -> None:
     sizes = sorted((n := rng.randint(5, 120), n // 2 + rng.randint(0, 20), 3 * n) for _ in range(9))
     most, tokens = 6, 1200
     cuts = [[*(i + 1 for i in range(8) if mask >> i & 1), 9] for mask in range(256)]
-    found = split(sizes, most, tokens)
-    assert cost(sizes, found, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
+    ends = split(sizes, most, tokens)
+    assert cost(sizes, ends, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
 
 
 def test_a_batch_that_is_put_back_comes_first_again_without_those_who_left() -> None:
@@ -131,15 +131,15 @@ def test_a_caller_that_has_gone_leaves_nothing_waiting() -> None:
 
 def conversions() -> list[int]:
     """Processes that convert and were started by this one."""
-    found = []
+    pids = []
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             try:
                 if b"serve.engines.ct2.convert" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
+                    pids.append(int(pid))
             except FileNotFoundError:
                 continue
-    return found
+    return pids
 
 
 def run(base: Base, work: Callable[[Ct2Engine], Awaitable[None]], threads: int = 1) -> None:
@@ -202,10 +202,10 @@ def test_what_ctranslate2_calls_back_holds_no_model(fresh: Base) -> None:
         await engine.generate([Prompt((2, 300), 4, False)], None)
         engine._models[None] = Spy(engine._models[None])
         await engine.generate([Prompt((2, 300), 4, False)], None)
-        held = [cell.cell_contents for cell in seen[0].__closure__]
+        referents = [cell.cell_contents for cell in seen[0].__closure__]
         for _ in range(4):
-            held += [x for x in gc.get_referents(*held) if not isinstance(x, type | ModuleType)]
-        assert held and not any(isinstance(x, Call | QueuedPrompt | Ct2Engine | Spy) for x in held)
+            referents += [x for x in gc.get_referents(*referents) if not isinstance(x, type | ModuleType)]
+        assert referents and not any(isinstance(x, Call | QueuedPrompt | Ct2Engine | Spy) for x in referents)
 
     run(fresh, work)
 
@@ -319,8 +319,8 @@ def test_a_cache_that_cannot_be_written_is_named(fresh: Base, tmp_path: Path, mo
 
 def test_a_converted_model_of_another_version_is_made_again(fresh: Base) -> None:
     job = Conversion(fresh, None, 1)
-    out = asyncio.run(convert(job))
-    mark = out / "tellmt-ct2.json"
+    model = asyncio.run(convert(job))
+    mark = model / "tellmt-ct2.json"
     assert job.done() and json.loads(mark.read_text())["divergence"] < 0.05
     mark.write_text(json.dumps({"key": "older"}))
     assert not job.done()

@@ -105,11 +105,11 @@ def test_what_was_removed_or_replaced_meanwhile_is_not_held(fresh: Base) -> None
 
 
 def test_left_overs_of_killed_processes_go_and_work_in_progress_stays(fresh: Base) -> None:
-    left, busy, young = (folder() / f".m.new.{n}" for n in "abc")
-    for path in (left, busy, young):
+    leftover, busy, young = (folder() / f".m.new.{n}" for n in "abc")
+    for path in (leftover, busy, young):
         path.mkdir(parents=True)
         (path / "model.bin").write_bytes(b"x")
-    for path in (left, busy):
+    for path in (leftover, busy):
         os.utime(path, (1, 1))
     model_cache.lock_unfinished(busy)
     prune(folder(), 10**9)
@@ -146,16 +146,16 @@ def test_another_card_over_the_same_weights_is_not_converted_again(fresh: Base, 
 
     async def work(engine: Ct2Engine) -> None:
         await engine.load(first.id, first.path)
-        [made] = folder().glob("[!.]*")
-        number = made.stat().st_ino
+        [model] = folder().glob("[!.]*")
+        number = model.stat().st_ino
         await engine.load(second.id, second.path)
-        assert models() == {weights_of(first.card)} and made.stat().st_ino == number
+        assert models() == {weights_of(first.card)} and model.stat().st_ino == number
         assert engine.loaded() == sorted([first.id, second.id])
-        one, other = [(await engine.generate([PROMPT], a.id))[0].text for a in (first, second)]
-        assert one == other
+        text, other = [(await engine.generate([PROMPT], a.id))[0].text for a in (first, second)]
+        assert text == other
         # One goes, the other holds what both were opened from.
         await engine.unload(first.id)
-        assert prune(folder(), 0) == [] and (await engine.generate([PROMPT], second.id))[0].text == one
+        assert prune(folder(), 0) == [] and (await engine.generate([PROMPT], second.id))[0].text == text
 
     run(fresh, work)
 
@@ -192,8 +192,8 @@ def test_services_that_convert_and_prune_at_once_do_not_harm_each_other(fresh: B
         finally:
             await asyncio.gather(*(e.close() for e in engines))
 
-    one, two = asyncio.run(asyncio.wait_for(both(), 200))
-    assert len({*one, *two}) == 1
+    first, second = asyncio.run(asyncio.wait_for(both(), 200))
+    assert len({*first, *second}) == 1
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(fresh: Base, tmp_path: Path) -> None:
