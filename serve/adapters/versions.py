@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at whether a place has become free.
 LOOK = 0.02
-# Seconds an engine has to let an adapter go.
+# Seconds in which an engine is to unload an adapter.
 UNLOAD = 60.0
 # The name of the base without an adapter, where an adapter's id would stand.
 BARE = "base"
@@ -101,7 +101,7 @@ class Versions:
         # By pair, the id of the version that a roll back would bring.
         self._rollback_ids: dict[str, str] = {}
         self._versions: dict[str, Version] = {}
-        # Loads under way: the pair by the adapter's id.
+        # Loads in progress: the pair by the adapter's id.
         self._loading: dict[str, str] = {}
         self._eviction_lock = asyncio.Lock()
         self._load_checks: dict[str, LoadCheck] = {}

@@ -30,7 +30,7 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "fan_in_fan_out": (None, False),
 }
-# These change the base's weights when the adapter is made, so the adapter alone does not carry what was learned.
+# Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 
 

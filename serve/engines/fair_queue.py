@@ -30,7 +30,7 @@ class _Branch:
     __slots__ = ("below", "cost", "credit")
 
     def __init__(self, credit: int = 0) -> None:
-        # Not a dict, which is slow to find its first key once many before it are gone.
+        # Not a dict, which finds its first key slowly after many before it were removed.
         self.below: OrderedDict[Any, Any] = OrderedDict()
         self.credit = credit
         self.cost = 0
@@ -118,7 +118,7 @@ class FairQueue(Generic[Path, Item]):
             branches[-1].below.move_to_end(item, last=False)
 
     def discard(self, path: Path, item: Item) -> None:
-        """Take an item out of one line, on nobody's account; nothing if it does not wait there."""
+        """Take an item out of one line, at no branch's cost; nothing if it does not wait there."""
         if (places := self._places.get(item)) is None or path not in places:
             return
         places.remove(path)
@@ -140,14 +140,14 @@ class FairQueue(Generic[Path, Item]):
         return items
 
     def take_item(self, path: Path, item: Item) -> None:
-        """Take out an item that runs together with one whose turn it is: on the account of this path, wherever it waits."""
+        """Take out, wherever it waits, an item that runs together with the one whose turn it is; the branches of this path pay for it."""
         for branch in self._branches(path)[1:]:
             branch.credit -= item.cost
         for place in list(self._places[item]):
             self.discard(place, item)
 
     def take(self, allowed: Callable[[Any], bool] | None = None) -> tuple[Path, Item] | None:
-        """The item whose turn it is, with the path on whose account it is served; `allowed` says which first keys may be served.
+        """Take out the item whose turn it is. Returns it with the path whose branches pay for it; `allowed` says which first keys may be served.
 
         None when nothing waits there.
         """

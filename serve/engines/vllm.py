@@ -38,10 +38,10 @@ _CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
 
 @contextlib.contextmanager
 def _children_without_sigint() -> Iterator[None]:
-    """Processes started here get no SIGINT. Ctrl-C reaches a terminal's whole process group, and would kill vLLM's under the requests that are to end."""
+    """Processes started in the block get no SIGINT. Ctrl-C reaches a terminal's whole process group, and would end vLLM's before the requests end."""
     from multiprocessing import resource_tracker
 
-    # Starting it unblocks SIGINT, so it is started before.
+    # Starting the tracker unblocks SIGINT, so it is started before.
     resource_tracker.ensure_running()
     earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -52,7 +52,7 @@ def _children_without_sigint() -> Iterator[None]:
 
 class VllmEngine:
     name = "vllm"
-    # It batches by itself, and wants many. With more adapters in it than it can batch, its hot ones would overtake the cold ones.
+    # It batches by itself, and wants many. With more adapters in it than one batch can hold, busy adapters would overtake quiet ones.
     traits = EngineTraits(libraries=("vllm", "vllm-cpu"), adapters_per_batch=MAX_PER_BATCH, segments_per_call=64, calls_at_once=12, segments_per_step=256)
 
     def __init__(self, options: EngineOptions):
@@ -64,7 +64,7 @@ class VllmEngine:
         self._loras: dict[str, Any] = {}
         # Unloaded adapters that vLLM still holds because calls run on them.
         self._leaving: set[str] = set()
-        # vLLM knows an adapter by a number that must never be used again for another.
+        # vLLM identifies an adapter by a number, which must never be reused for another.
         self._numbers = itertools.count(1)
         self._requests = itertools.count(1)
         self._loading = asyncio.Lock()
@@ -159,7 +159,7 @@ class VllmEngine:
         checkpoint.check_acts(adapter)
 
     async def unload(self, adapter_id: str) -> None:
-        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
         lora = self._loras.pop(adapter_id, None)
         if lora is None:
             return
@@ -241,12 +241,12 @@ class VllmEngine:
             await asyncio.sleep(0)
             with contextlib.suppress(asyncio.CancelledError):
                 await self._calls.ended()
-            # Before its process ends, or it logs that end as an accident.
+            # Before its process ends, or vLLM logs that end as an error.
             if handler := llm.output_handler:
                 handler.cancel()
             await asyncio.to_thread(llm.shutdown, SHUTDOWN)
-            # Takes note of processes that have ended; without it those that vLLM had to kill stay as zombies.
+            # Reaps processes that have ended; without this those that vLLM had to kill stay as zombies.
             multiprocessing.active_children()
-            # It is in reference cycles, and complains when it is thrown away only as the interpreter ends.
+            # It is in reference cycles, and complains when it is freed only as the interpreter ends.
             handler = llm = None
             gc.collect()

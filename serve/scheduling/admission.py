@@ -7,7 +7,7 @@ from collections import Counter
 
 from tell.errors import Overloaded, OverShare, TooLarge, TooLate
 
-# Seconds of full work after which an observation counts for a third of what it did.
+# Seconds of full work after which an observation has a third of its weight.
 MEMORY = 60.0
 # Until so much full work was observed, no request is refused because of the throughput.
 SURE_SECONDS, SURE_SEGMENTS = 2.0, 64

@@ -1,4 +1,4 @@
-"""How many segments an engine is given at once: enough for its best throughput, and no more, since what it holds can no longer be put in order.
+"""How many segments an engine is given at once: enough for its best throughput, and no more, since the order of what it holds can no longer be changed.
 
 From the engine's traits (tell.model.engine), which say how it consumes what it is given.
 """
@@ -31,7 +31,7 @@ def batch_window(traits: EngineTraits, batch: int) -> BatchWindow:
     if traits.whole_batches:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
         return BatchWindow(batch, batches=True, adapters=traits.adapters_per_batch)
-    # It fills places as they fall free; a quarter more waits inside, so that no place stays free for a turn of our loop.
+    # It fills places as they become free; a quarter more waits inside, so that no place stays free until our event loop runs.
     return BatchWindow(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 

@@ -50,7 +50,7 @@ class Decode:
 
     @property
     def cost(self) -> int:
-        # The output is about as long again, for all segments alike.
+        # The output is about as long as the prompt, for all segments alike.
         return len(self.prompt.ids)
 
     @property
@@ -301,7 +301,7 @@ class Queue:
         self._given_tokens[adapter] += decode.cost
         self._started = (self._started[0] + 1, self._started[1] + decode.cost)
         decode.task = asyncio.get_running_loop().create_task(self._run(adapter, decode))
-        # Not at the coroutine's end: one that is cancelled before its first step never gets there.
+        # Not at the coroutine's end: a task that is cancelled before its first step never gets there.
         decode.task.add_done_callback(lambda _: self._decode_ended(adapter, decode))
 
     async def _run(self, adapter: str, decode: Decode) -> None:

@@ -83,7 +83,7 @@ def _render(template: str, names: dict[str, str], prompt: str, response: str | N
     env.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
     env.globals["raise_exception"] = _refuse
     messages = [{"role": "user", "content": prompt}, *([] if response is None else [{"role": "assistant", "content": response}])]
-    # A base that can think aloud is asked not to: the response is the translation.
+    # A base that can reason first is told not to: the response is the translation.
     return env.from_string(template).render(messages=messages, add_generation_prompt=response is None, enable_thinking=False, **names)
 
 

@@ -24,7 +24,7 @@ from tell.model.base import Base, config_of, slug
 from tell.model.tokenizer import Tokens
 from tell.paths import cache_dir, writable
 
-# Tokens of a text that are read; what is beyond is left off and counted.
+# Tokens of a text that are read; longer texts are cut, and counted.
 MOST = 1024
 # Part of the cache's name: another way of pooling is another directory. BOS is read but not averaged: what a causal model makes of
 # it is the same for every text, so it would only say how long the text is.
@@ -50,7 +50,7 @@ def _compute_on() -> tuple[str, str]:
 
 
 def store(base: Base, dtype: str) -> Path:
-    """Where this base's embeddings lie."""
+    """The directory of this base's embeddings."""
     return cache_dir() / "embeddings" / f"{slug(base.id)[-60:]}-{base.revision[:16]}-{dtype}-{POOLING}"
 
 
@@ -162,7 +162,7 @@ def _compute(base: Base, dtype: str, device: str, path: Path, ids: list[list[int
 
 
 def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, Any]]:
-    """(n, width) float32 unit rows for the texts, each given in parts that are encoded apart, and how they were had.
+    """(n, width) float32 unit rows for the texts, each given in parts that are encoded apart, and how they were computed.
 
     Raises BaseModelError when the base cannot be loaded or gives numbers that are not finite, MissingExtra without torch.
     """

@@ -41,7 +41,7 @@ ENGLISH = (
 
 
 def _spread(texts: Sequence[str], most: int) -> list[str]:
-    """So many of the texts, from all over them."""
+    """At most `most` of the texts, evenly spaced."""
     return [texts[i * len(texts) // most] for i in range(most)] if len(texts) > most else list(texts)
 
 
@@ -61,7 +61,7 @@ def _nats(base: Base, ids: list[list[int]]) -> Iterator[float]:
 def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
     """The base's cross-entropy on the texts, in bits per byte of UTF-8. Raises MissingExtra without torch, BaseModelError when the base cannot be loaded."""
     tokens = Tokens(base)
-    # A base without BOS begins with what ends its texts.
+    # A base without BOS begins with its EOS.
     start = tokens.bos or tokens.eos_ids[:1]
     most = min(MOST, base.context - 1)
     ids = [text_ids[:most] for text_ids in tokens.encode_batch(_spread(texts, TEXTS))]

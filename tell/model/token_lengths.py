@@ -28,7 +28,7 @@ def _crosses(token: str) -> bool:
 
 
 def kind_of(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
-    """`spaces` where spaces and line breaks part words, `bytes` where spaces do, None where nothing is known to; and in which texts they do not."""
+    """`spaces` where spaces and line breaks part words, `bytes` where spaces do, None where neither is known; with a pattern of the texts where they do not."""
     model = tokenizer.model
     if type(model).__name__ != "BPE" or model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix:
         return None, None

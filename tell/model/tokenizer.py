@@ -43,7 +43,7 @@ class Tokens:
 
     @functools.cached_property
     def _marking(self) -> Any:
-        """The tokenizer as it reads what is no user's text. A second one: a switch on the first could be met by another thread."""
+        """The tokenizer for text that is not a user's. It is a second one: changing a setting of the first could affect another thread."""
         return self._load()
 
     def _around(self, turns: ChatTurns | None) -> tuple[list[int], list[int], int]:

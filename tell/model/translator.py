@@ -61,5 +61,5 @@ def segment_limit(translator: Translator) -> int:
     """The tokens of a source segment for which prompt and whole translation fit in the context."""
     decoding = translator.decoding
     free_tokens = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
-    # A text's tokens are a few more inside the prompt than alone, at the seams; 0.95 leaves them room.
+    # A text may take a few more tokens inside the prompt than alone, at its ends; 0.95 allows for them.
     return max(1, min(SEGMENT_TOKENS, int(0.95 * free_tokens / (1 + decoding.length_factor))))

@@ -1,4 +1,4 @@
-"""Which prompts ctranslate2 runs together. It reads the prompts of a batch at once up to the length of the shortest and the rest token by token, in the
+"""Which prompts ctranslate2 runs together. It reads the prompts of a batch at once up to the length of the shortest, and the rest token by token in the
 same steps that write the others' outputs; so prompts of unlike lengths slow each other down, and small batches waste each step's fixed cost.
 
 What a batch takes was fitted to Gemma 3 270M in int8 on two cores (docs/results/serve-engines.md), in units of one sequence in one step.

@@ -37,7 +37,7 @@ class Call:
     model: Any
     results: list[Generation | None]
     future: asyncio.Future[list[Generation]]
-    # When the caller has gone.
+    # Set when the caller has gone.
     stop: StopFlag = dataclasses.field(default_factory=StopFlag)
 
     @property
@@ -77,7 +77,7 @@ class QueuedPrompt:
 
 
 class PromptQueue:
-    """The prompts that wait, by adapter and call. A turn is a batch: what runs along with the prompt whose turn it is costs nobody a turn."""
+    """The prompts that wait, by adapter and call. A turn is a batch: the prompts that run with the one whose turn it is take no turn of their calls."""
 
     def __init__(self, max_batch: int):
         self.max_batch = max_batch
@@ -114,7 +114,7 @@ class PromptQueue:
         (adapter_id, call), head = turn
         size = len(head.prompt.ids)
         alike = [item for _, item in self._queue.items((adapter_id,)) if item.prompt.kind == head.prompt.kind]
-        # Of equals the same call's first; twice a batch is enough to see what the head could be run with.
+        # Among equals, those of the same call come first. Twice a batch is enough to choose what the head runs with.
         alike.sort(key=lambda item: (abs(len(item.prompt.ids) - size), item.call is not call))
         batch = best_with(head, [head, *alike[: 2 * self.max_batch - 1]], self.max_batch, self.max_tokens)
         for item in batch:
@@ -127,7 +127,7 @@ class PromptQueue:
 
 
 def best_with(head: QueuedPrompt, near: list[QueuedPrompt], most: int, tokens: int) -> list[QueuedPrompt]:
-    """The batch that `head` is in when all of `near`, itself among them, are run in the least time."""
+    """The batch that holds `head` when all of `near`, `head` among them, are split so that they run in the least time."""
     ordered = sorted(near, key=lambda i: len(i.prompt.ids))
     sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.tokens_at_most) for i in ordered]
     start = 0

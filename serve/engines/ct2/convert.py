@@ -31,7 +31,7 @@ from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
 
-# Raised when what is written changes for the same weights: models in another format are not taken for these, nor what was translated with them.
+# Raised when what is written changes for the same weights: models in another format, and translations made with them, are not reused.
 MODEL_FORMAT = 2
 # The folder of the cache that holds the models.
 FOLDER = "ct2"
@@ -39,15 +39,15 @@ QUANTIZATION = "int8"
 # Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
 # cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
 MAX_DIVERGENCE = 0.5
-# And of one whose layers were evened out from the one before it, which should compute the same.
+# The same divergence of a smoothed model from the one before smoothing, which should compute the same.
 SAME = 1e-4
-# Tokens of a text on which it is looked how large activations get.
+# Tokens of each text on which the size of the activations is measured.
 LONGEST = 128
 # An adapter that moves no log-probability of the probe by this much does nothing.
 MIN_EFFECT = 1e-4
-# Seconds that a conversion has to end when it is told to; a long call into torch does not listen.
+# Seconds in which a conversion is to end after SIGTERM; a long call into torch does not handle signals.
 PATIENCE = 5
-# No space, no quota, no larger file allowed.
+# No space left, quota exceeded, file too large.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
 
@@ -187,7 +187,7 @@ def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any
 
 
 def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
-    """`_merged`, evened out for int8, and in how many layers. A model that would compute something else then is left as it is."""
+    """`_merged`, smoothed for int8, and the number of layers that were. A model that would then compute something else is left as it is."""
     import torch
 
     from serve.engines.ct2.smoothquant import TEXTS, smooth
@@ -212,7 +212,7 @@ def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) 
         def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
             return model
 
-    # ctranslate2 says so with a ValueError when it does not know the architecture.
+    # ctranslate2 raises ValueError for an architecture that it does not know.
     try:
         Loaded(str(base.path)).convert(str(out), quantization=quantization, force=True)
     except (ValueError, NotImplementedError) as e:
@@ -220,7 +220,7 @@ def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) 
 
 
 def _check_divergence(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
-    """The divergence of what was written from what was meant. Computed in float32: it is the writing that is tested, not int8 arithmetic."""
+    """The divergence of the written model from the merged one. Computed in float32: this tests the writing, not int8 arithmetic."""
     import ctranslate2
     import numpy as np
 
@@ -273,14 +273,14 @@ _unfinished: list[Path] = []
 
 
 def _stop(signum: int, frame: Any) -> None:
-    # A second one would break off the clean-up.
+    # A second signal would interrupt the clean-up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signum)
 
 
 def _end_with_parent() -> None:
-    """Wait until nobody holds the other end of stdin, then end this process. Its main thread cleans up if it listens in time."""
-    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+    """Wait until the other end of stdin is closed, then end this process. Its main thread cleans up if it handles the signal in time."""
+    # Not through sys.stdin, whose lock the interpreter needs when it ends.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -291,7 +291,7 @@ def _end_with_parent() -> None:
 
 
 def _error_row(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
-    """An error as what is printed: the arguments of the TellmtError that the parent raises."""
+    """The JSON object that is printed for an error: the arguments of the TellmtError that the parent raises."""
     if isinstance(e, TellmtError):
         return {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}
     if isinstance(e, OSError) and e.errno in FULL:
@@ -304,7 +304,7 @@ def _error_row(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
-    # Translations come before conversions.
+    # Translations have priority over conversions.
     os.nice(10)
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -31,7 +31,7 @@ from tell.model.tokenizer import Tokens
 SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
 # After a pause the engine waits for prompts that come less than PAUSE seconds apart, BURST seconds in all.
 PAUSE, BURST = 0.001, 0.005
-# A batch younger than this many seconds is run again when MANY times as many prompts wait: a lone prompt's first tokens take about as long.
+# A batch younger than this many seconds is run again when MANY times as many prompts wait: the first tokens of a single prompt take about as long.
 YOUNG, MANY = 0.15, 3
 
 
@@ -134,16 +134,16 @@ class Ct2Engine:
         return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
 
     async def unload(self, adapter_id: str) -> None:
-        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
         model = self._models.pop(adapter_id, None)
         if model is None:
             return
         lock = self._locks.pop(adapter_id)
         await self._calls.drained(adapter_id)
         if self._executor and not self._closed:
-            # In the thread that runs batches: one whose callers have gone may still be at its last step with this model.
+            # In the thread that runs batches: a batch whose callers have gone may still be at its last step with this model.
             await asyncio.get_running_loop().run_in_executor(self._executor, model.unload_model)
-            # 24 models of 275 MB, two held at a time: 0.8 GB with this, 1.2 to 1.4 GB and growing without.
+            # 24 models of 275 MB, two loaded at a time: 0.8 GB with this, 1.2 to 1.4 GB and growing without.
             await asyncio.to_thread(give_back)
         lock.release()
 
@@ -172,7 +172,7 @@ class Ct2Engine:
         model = self._models.get(adapter_id)
         if model is None:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
-        # The call holds its model: `unload` takes one away from new calls only.
+        # The call holds its model: `unload` affects new calls only.
         call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
         with self._calls.using(adapter_id):
             self._waiting.add(call, list(prompts))
@@ -274,7 +274,7 @@ class Ct2Engine:
             return rerun.is_set or stop_flags[n].is_set or tokens_left[n] <= 0
 
         one_line, penalty, sampling = batch[0].prompt.kind
-        # Its generator of random numbers belongs to its thread and is seeded once, so a prompt's own seed cannot be kept.
+        # Its random generator belongs to its thread and is seeded once, so a prompt's own seed cannot be used.
         temperature, top_k, top_p = sampling or (1.0, 1, 1.0)
         results = batch[0].call.model.generate_batch(
             [[self._names[i] for i in item.prompt.ids] for item in batch],

@@ -1,7 +1,7 @@
 """`<cache>/ct2`: which converted models are in use, and which are removed when they take more space than they may.
 
 A model in use is a directory with a shared lock (flock) on it, held by every process that has it open: locks end with their process, so
-a crash leaves none. Pruning takes an exclusive lock on what it removes and passes over what it cannot have.
+a crash leaves none. Pruning takes an exclusive lock on what it removes and skips what it cannot lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARK = "tellmt-ct2.json"
 LIMIT = "TELLMT_CT2_CACHE_GB"
 # About seventy adapters of Gemma 3 270M (275 MB each), or two of a model of 8 billion weights.
 DEFAULT_GB = 20.0
-# Seconds after which a directory aside that nobody has locked was left by a process that was killed.
+# Seconds after which an unlocked temporary directory counts as left by a process that was killed.
 ABANDONED = 60
 
 
@@ -45,13 +45,13 @@ class ModelLock:
 
     def release(self) -> None:
         if self._fd >= 0:
-            # Ends the lock too.
+            # Releases the lock too.
             os.close(self._fd)
             self._fd = -1
 
 
 def lock_model(path: Path) -> ModelLock | None:
-    """Take a model into use, and note that it was used just now. None when it is gone or is being removed."""
+    """Lock a model for use, and record the time of use. None when it is gone or is being removed."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -71,7 +71,7 @@ def lock_model(path: Path) -> ModelLock | None:
     if not same:
         os.close(fd)
         return None
-    # A cache that may be read only still serves.
+    # A read-only cache still serves.
     with contextlib.suppress(OSError):
         os.utime(path / MARK)
     return ModelLock(fd)
@@ -84,7 +84,7 @@ def lock_unfinished(aside: Path) -> None:
 
 
 def _models(folder: Path) -> list[tuple[float, int, Path]]:
-    """(last use, bytes, directory) of every converted model, the one that was not used for longest first."""
+    """(last use, bytes, directory) of every converted model, the least recently used first."""
     models = []
     for path in folder.iterdir():
         if path.name.startswith(".") or not path.is_dir():
@@ -97,7 +97,7 @@ def _models(folder: Path) -> list[tuple[float, int, Path]]:
 
 @contextlib.contextmanager
 def _prune_lock(folder: Path) -> Iterator[None]:
-    """One process prunes at a time: two would each remove enough."""
+    """Only one process prunes at a time: two would each remove as much as is needed."""
     with open(folder / ".prune.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
@@ -105,7 +105,7 @@ def _prune_lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _exclusively_locked(path: Path) -> Iterator[bool]:
-    """Whether nobody has the directory locked; if so it stays locked for the block."""
+    """Whether no process has the directory locked; if so it is locked exclusively for the block."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -123,7 +123,7 @@ def _exclusively_locked(path: Path) -> Iterator[bool]:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a model unless it is in use. It is renamed first, so that nobody finds half of one."""
+    """Remove a model unless it is in use. It is renamed first, so that no process opens half of one."""
     with _exclusively_locked(path) as unlocked:
         if unlocked:
             aside = path.parent / f".{path.name}.old.{os.getpid()}.{time.monotonic_ns()}"
@@ -141,9 +141,9 @@ def sweep(folder: Path) -> None:
 
 
 def prune(folder: Path, limit: int) -> list[str]:
-    """Remove models that nobody has loaded, the longest unused first, until the rest take at most `limit` bytes. Returns their names."""
+    """Remove models that no process has loaded, the least recently used first, until the rest take at most `limit` bytes. Returns their names."""
     removed: list[str] = []
-    # Without it there is nothing to prune; what cannot be written cannot be pruned.
+    # A folder that does not exist or cannot be written is not pruned.
     with contextlib.suppress(OSError), _prune_lock(folder):
         sweep(folder)
         models = _models(folder)

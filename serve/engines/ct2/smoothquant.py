@@ -1,4 +1,4 @@
-"""Make a model's int8 copy compute nearly what the model does: SmoothQuant (Xiao et al. 2023, arXiv 2211.10438), without anything from the user.
+"""Make a model's int8 copy compute nearly what the model does: SmoothQuant (Xiao et al. 2023, arXiv 2211.10438), without data from the user.
 
 ctranslate2 rounds each row of activations to 8 bits by its largest value, and a few channels of a language model are many times larger than the others,
 which are then rounded to little. What a normalisation, or the up projection of a feed-forward layer, hands on can be divided by a number for each channel
@@ -14,10 +14,10 @@ from typing import Any
 # How much of the unevenness goes from the activations into the weights: 0 none, 1 all. Of 0.3, 0.5, 0.6, 0.7, 0.8 and 0.9 the best by the loss of 109 dev
 # segments (Gemma 3 270M, is-en), on which 0.6 to 0.9 differ little.
 SHARE = 0.7
-# Below this a channel of activations or of weights counts as this large; and no channel is made so many times larger or smaller against the others: one that
-# none of the texts stirs may be stirred by another.
+# Below this a channel of activations or of weights counts as this large; and no channel is scaled by more than this factor against the others: a channel
+# that none of the texts activates may be activated by others.
 LEAST, MOST = 1e-5, 16.0
-# Sentences of what is translated every day.
+# Everyday sentences.
 TEXTS = (
     "Translate from English to Icelandic.\nThe ferry leaves at half past nine and arrives before noon.\nFerjan fer klukkan hálf tíu og kemur fyrir hádegi.",
     "Translate from Welsh to English.\nMae'r llyfrgell ar gau ddydd Llun.\nThe library is closed on Monday.",
@@ -55,8 +55,8 @@ TEXTS = (
 
 
 def smooth(model: Any, texts: Sequence[Sequence[int]]) -> int:
-    """Even out `model`, a causal language model of transformers in float32, in place; the number of layers in which something was. Layers of a kind that is
-    not known here are left as they are. `texts` are token ids."""
+    """Smooth `model`, a causal language model of transformers in float32, in place. Returns the number of layers that were changed. Layers of an
+    unknown kind are left as they are. `texts` are token ids."""
     import torch
 
     with torch.inference_mode():
@@ -129,7 +129,7 @@ def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]])
     hooks = [m.register_forward_pre_hook(watch) for m in modules]
     try:
         for ids in texts:
-            # Without the vocabulary's projection, which nothing here looks at.
+            # Without the output projection, which is not needed.
             model.model(torch.tensor([list(ids)]), use_cache=False)
     finally:
         for hook in hooks:

@@ -43,7 +43,7 @@ def parse_map(text: str) -> tuple[Path, PurePosixPath] | None:
 
 class OpenAIEngine:
     name = "openai"
-    # The server batches by itself. Nothing here knows its version.
+    # The server batches by itself, and its version is not known here.
     traits = EngineTraits()
 
     def __init__(self, options: EngineOptions):
@@ -174,7 +174,7 @@ class OpenAIEngine:
             await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
 
     async def unload(self, adapter_id: str) -> None:
-        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
         if self._paths.pop(adapter_id, None) is None:
             return
         self._leaving.add(adapter_id)
@@ -192,7 +192,7 @@ class OpenAIEngine:
         return sorted(self._paths)
 
     async def healthy(self) -> bool:
-        """Whether the server answers. One that is only late counts as answering until it was late several times."""
+        """Whether the server answers. A late server counts as answering until it was late several times in a row."""
         return self._server is not None and not self._end_reason and await self._server.alive(LATE) is not False
 
     async def _watch(self) -> None:

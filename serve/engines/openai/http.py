@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tell.errors import BadInput, EngineError, Overloaded
 
 KEY = "TELLMT_ENGINE_KEY"
-# Seconds to get a connection. How long an answer takes is not bounded here: a queue may be long, and whether the server lives is asked apart.
+# Seconds to get a connection. The time of a response is not bounded here: the queue may be long, and health checks are separate.
 CONNECT = 5.0
 # vLLM's server ends a connection that was idle for 5 s; one that is reused just then fails.
 KEEP_ALIVE = 4.0
@@ -62,7 +62,7 @@ class ServerResponse:
 
     @property
     def message(self) -> str:
-        """The server's own words about what went wrong, its last line."""
+        """The server's error message: its last line."""
         error = self.body.get("error")
         message = error.get("message") if isinstance(error, dict) else error
         lines = [line for line in message.split("\n") if line.strip()] if isinstance(message, str) else []
@@ -70,7 +70,7 @@ class ServerResponse:
 
 
 class VllmServer:
-    """One vLLM server. `connections` requests are under way at once at most; others wait their turn here."""
+    """One vLLM server. At most `connections` requests are in flight at once; others wait their turn here."""
 
     def __init__(self, url: str, key: str, connections: int):
         import httpx
@@ -90,7 +90,7 @@ class VllmServer:
         await self._probe.aclose()
 
     async def alive(self, seconds: float) -> bool | None:
-        """Whether the server says that its engine runs; None when it says nothing in time, which a busy one may."""
+        """Whether the server says that its engine runs; None when it does not answer in time, as a busy one may not."""
         import httpx
 
         try:
@@ -135,7 +135,7 @@ class VllmServer:
         return {}
 
     def _without_key(self, text: str) -> str:
-        """`text` without the key, which a server may have repeated."""
+        """`text` without the key, which a server may have quoted."""
         return text.replace(self._key, "...") if self._key else text
 
     async def models(self) -> list[dict[str, Any]]:
