@@ -52,15 +52,15 @@ class Segment(Protocol):
     def kind(self) -> Hashable: ...
 
 
-S = TypeVar("S", bound=Segment)
-P = TypeVar("P", bound="tuple[Any, ...]")
+SegmentT = TypeVar("SegmentT", bound=Segment)
+PathT = TypeVar("PathT", bound="tuple[Any, ...]")
 
 
-def nearest(waiting: Iterable[tuple[P, S]], head: S, most: int) -> list[tuple[P, S]]:
+def nearest(waiting: Iterable[tuple[PathT, SegmentT]], head: SegmentT, most: int) -> list[tuple[PathT, SegmentT]]:
     """Up to `most` of the segments that can run in one batch with `head`, nearest to it in length first, each with the first path it waits on."""
     # As near as serve.engines.ct2.batching wants the prompts of a batch.
     spread = max(16, head.cost // 2)
-    paths: dict[S, P] = {}
+    paths: dict[SegmentT, PathT] = {}
     for path, segment in waiting:
         if segment.kind == head.kind and abs(segment.cost - head.cost) <= spread:
             paths.setdefault(segment, path)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Tokens that an adapter, a caller or a request gets in each round: about one long segment, so that turns are short.
 QUANTUM = 256
 # Adapter, caller, number of the request: where its segments wait.
-Path = tuple[str, str, int]
+QueuePath = tuple[str, str, int]
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -63,7 +63,7 @@ class QueuedRequest:
     """One request in the queue. `left` segments are not translated yet; `decodes` counts how often each decode occurs in it."""
 
     version: Version
-    path: Path
+    path: QueuePath
     cache: bool
     left: int
     characters: int
@@ -84,7 +84,7 @@ class Queue:
         self.rate = Throughput()
         self.admission = Admission(limits.waiting, self.rate)
         self.cache = TranslationCache(limits.cache)
-        self._waiting: FairQueue[Path, Decode] = FairQueue(QUANTUM)
+        self._waiting: FairQueue[QueuePath, Decode] = FairQueue(QUANTUM)
         self._numbers = itertools.count(1)
         # Requests with segments that are not translated yet, and the number of those segments by pair.
         self._requests: set[QueuedRequest] = set()
@@ -295,7 +295,7 @@ class Queue:
                 self._waiting.take_item(other_path, decode)
                 self._start_decode(other_path, decode)
 
-    def _start_decode(self, path: Path, decode: Decode) -> None:
+    def _start_decode(self, path: QueuePath, decode: Decode) -> None:
         adapter = path[0]
         self._running[adapter] += 1
         self._given_tokens[adapter] += decode.cost

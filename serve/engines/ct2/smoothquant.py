@@ -61,7 +61,7 @@ def smooth(model: Any, texts: Sequence[Sequence[int]]) -> int:
 
     with torch.inference_mode():
         by_layer = [list(_places(layer)) for layer in getattr(getattr(model, "model", None), "layers", ())]
-        places = [place for found in by_layer for place in found]
+        places = [place for layer_places in by_layer for place in layer_places]
         if not places:
             return 0
         largest = _largest(model, [takers[0] for _, _, takers, _ in places], texts)
