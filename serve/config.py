@@ -64,7 +64,7 @@ class Limits:
     fallback: tuple[Fallback, ...] = ()
     # Seconds that a request waits for its pair to be loaded; the load goes on without it.
     patience: float = 20.0
-    # Seconds for loading and proving one adapter. A first conversion takes 14 for a base of 270M parameters, and minutes for a large one.
+    # Seconds for loading and checking one adapter. A first conversion takes 14 for a base of 270M parameters, and minutes for a large one.
     load: float = 900.0
     # Seconds that a version just loaded keeps its place while it is asked for.
     stay: float = 5.0

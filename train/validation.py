@@ -21,7 +21,7 @@ from tell.files import key_of
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
-from tell.model.stopping import Endings
+from tell.model.stopping import StopTokens
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
 from tell.records import Pair
@@ -89,7 +89,7 @@ class _GreedyEngine:
     """The model in training as an engine, as far as a Translator needs one: `generate` alone."""
 
     def __init__(self, tokens: Tokens, device: str):
-        self.endings = Endings(tokens, tokens.vocabulary().items())
+        self.endings = StopTokens(tokens, tokens.vocabulary().items())
         self.device, self.pad = device, tokens.eos_ids[0]
         self.model: Any = None
         self.signals: Sequence[int] = ()
@@ -113,7 +113,7 @@ class _GreedyEngine:
         causal = self.model.get_base_model()
         decoder, head = causal.get_decoder(), causal.get_output_embeddings()
         softcap = getattr(causal.config, "final_logit_softcapping", None)
-        stops = [frozenset(self.endings.stops(p.one_line)) for p in prompts]
+        stops = [frozenset(self.endings.ids(p.one_line)) for p in prompts]
         longest = max(len(p.ids) for p in prompts)
         # Padding on the left, so that every row goes on at the same column.
         ids = torch.tensor([[self.pad] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=self.device)

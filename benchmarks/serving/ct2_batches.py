@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.convert import Conversion, convert
 from serve.engines.ct2.engine import Ct2Engine
 from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
@@ -57,7 +57,7 @@ class Bench:
         names, started = self.engine._names, time.perf_counter()
         results = (model or self.model).generate_batch(
             [[names[i] for i in p.ids] for p in prompts],
-            max_length=steps or max(budgets), min_length=steps, end_token=self.engine._endings.stops(True), return_end_token=True,
+            max_length=steps or max(budgets), min_length=steps, end_token=self.engine._stop_tokens.ids(True), return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=None if steps else stop,
         )  # fmt: skip
@@ -150,16 +150,16 @@ async def measure(adapter: Adapter, segments: list[str], parts: list[str], round
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        path = await convert(Job(base, adapter, cores()))
+        path = await convert(Conversion(base, adapter, cores()))
         translator = Translator(engine, engine._tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, 2048)
         bench = Bench(engine, adapter, path, [translator.prompt(s) for s in segments])
-        run_batch = engine._batch
+        run_batch = engine._run_batch
 
         def counted(batch: Any) -> Any:
             bench.sizes.append(len(batch))
             return run_batch(batch)
 
-        engine._batch = counted  # type: ignore[method-assign]
+        engine._run_batch = counted  # type: ignore[method-assign]
         bench.raw(bench.prompts[:8])
         if "steps" in parts:
             steps(bench)

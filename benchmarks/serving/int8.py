@@ -28,7 +28,7 @@ from tell.errors import TellmtError
 from tell.machine import cores, processor
 from tell.model.base import Base, find_base
 from tell.model.engine import Prompt
-from tell.model.stopping import Endings
+from tell.model.stopping import StopTokens
 from tell.model.tokenizer import Tokens
 from tell.model.translator import Translator
 
@@ -40,7 +40,7 @@ WRITTEN = {"float32": "float32", "int8": "int8", "int8_float32": "int8", "bfloat
 class Model:
     """One format: the converted model, opened."""
 
-    def __init__(self, path: Path, kind: str, endings: Endings):
+    def __init__(self, path: Path, kind: str, endings: StopTokens):
         import ctranslate2
 
         self.names = json.loads((path / "vocabulary.json").read_text())
@@ -58,7 +58,7 @@ class Model:
 
         results = self.generator.generate_batch(
             [[self.names[i] for i in p.ids] for p in prompts],
-            max_length=max(budgets), end_token=self.endings.stops(True), return_end_token=True, include_prompt_in_result=False,
+            max_length=max(budgets), end_token=self.endings.ids(True), return_end_token=True, include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=stop,
         )  # fmt: skip
         return [list(r.sequences_ids[0]) for r in results]
@@ -101,7 +101,7 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     from sacrebleu.metrics import BLEU, CHRF
 
     tokens = Tokens(base)
-    endings = Endings(tokens, tokens.vocabulary().items())
+    endings = StopTokens(tokens, tokens.vocabulary().items())
     translator = Translator(None, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in sources]
     references = [[*tokens.encode(t), tokens.eos_ids[0]] for t in targets]

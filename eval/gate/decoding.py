@@ -3,9 +3,9 @@
 Reads an adapter directory and a corpus directory. Writes what each penalty gave into `<adapter>.decoding.json`, and the chosen one into the adapter's card;
 the weights stay what they are. What is translated is kept in the cache, where the gate finds it again.
 
-An adapter that was trained on little data repeats itself when it does not know on, and fills the room it has. A penalty ends that, and costs words that
-ought to be repeated: chrF2, which counts what is missing more than what is too much, may still rise when BLEU falls. So the penalty goes up only while
-something loops, and only as long as chrF2 gains, BLEU does not lose, and the gate would not mind the length (docs/results/decoding.md).
+An adapter that was trained on little data repeats itself where it does not know how to go on, up to the token limit. A penalty ends that, and costs words
+that ought to be repeated: chrF2, which counts what is missing more than what is too much, may still rise when BLEU falls. So the penalty is raised only
+while something loops, chrF2 gains, BLEU does not lose, and the length stays within the gate's limits (docs/results/decoding.md).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from tell.text.flags import Flag
 PENALTIES = (1.0, 1.1, 1.2, 1.3)
 PENALTY_SEGMENTS = 200
 
-# The chance of a difference as large as the one that was found, below which it counts.
+# The p value below which a difference counts.
 ALPHA = 0.1
-# What a model does that has lost its way.
+# Flags of a segment on which the model is stuck.
 STUCK: set[Flag] = {"loop", "truncated"}
 
 
@@ -69,10 +69,10 @@ def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
 
 def _earlier(path: Path, key: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        earlier = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("key") == key and found.get("chosen") in PENALTIES else None
+    return earlier if isinstance(earlier, dict) and earlier.get("key") == key and earlier.get("chosen") in PENALTIES else None
 
 
 def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -81,17 +81,17 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
     Raises BadInput when corpus and adapter are of different pairs, or the corpus has no dev split.
     """
     adapter = open_adapter(path)
-    opened = open_corpus(corpus)
-    if opened.pair != parse_pair(adapter.card.pair, f"{path}: card"):
-        raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(opened.pair), valid=adapter.card.pair)
+    split_corpus = open_corpus(corpus)
+    if split_corpus.pair != parse_pair(adapter.card.pair, f"{path}: card"):
+        raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(split_corpus.pair), valid=adapter.card.pair)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    dev = not_empty(from_corpus(opened, "dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
+    dev = not_empty(from_corpus(split_corpus, "dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
     engine = tell.model.engine.choose_engine(engine)
     key, target = _key(adapter, dev, engine), decoding_path(path)
-    found = None if force else _earlier(target, key)
-    if reused := found is not None:
-        result = found
+    earlier = None if force else _earlier(target, key)
+    if reused := earlier is not None:
+        result = earlier
     else:
         result = {"key": key, "adapter": adapter.card.files, "pair": adapter.card.pair, "dev": dev.name, "segments": len(dev.sources), "engine": engine}
         result |= _chosen(adapter, base, dev, engine)
@@ -106,13 +106,13 @@ def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str
     """Every penalty that was tried, and the chosen one."""
 
     def row(penalty: float, output: Output) -> dict[str, Any]:
-        found = diagnose(dev.pair, dev.sources, output.hypotheses, dev.references, output.cut)
+        diagnosis = diagnose(dev.pair, dev.sources, output.hypotheses, dev.references, output.cut)
         scores = score_system(output.hypotheses, dev.references, dev.pair, chosen(["bleu", "chrf"], dev.pair), dev.sources)
         return {
             "penalty": penalty,
             **{name: {k: s[k] for k in ("score", "ci", "signature")} for name, s in scores.items()},
-            "stuck": sum(bool(STUCK & set(flags)) for flags in found.flags),
-            "diagnostics": found.row(),
+            "stuck": sum(bool(STUCK & set(flags)) for flags in diagnosis.flags),
+            "diagnostics": diagnosis.row(),
             "seconds": output.seconds,
         }
 
@@ -121,9 +121,9 @@ def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str
     def translated(penalty: float) -> Output:
         if penalty not in outputs:
             # Where starting the engine takes longer than translating, everything that may be needed is translated at once.
-            wanted = [penalty] if penalty == PENALTIES[0] or engine_traits(engine).starts_quickly else PENALTIES[1:]
-            made = translate_set(base, [penalised(adapter, p) for p in wanted], dev, engine)
-            outputs.update({p: made[f"penalty {p:g}"] for p in wanted})
+            penalties = [penalty] if penalty == PENALTIES[0] or engine_traits(engine).starts_quickly else PENALTIES[1:]
+            translations = translate_set(base, [penalised(adapter, p) for p in penalties], dev, engine)
+            outputs.update({p: translations[f"penalty {p:g}"] for p in penalties})
         return outputs[penalty]
 
     best = row(PENALTIES[0], translated(PENALTIES[0]))
@@ -131,13 +131,13 @@ def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str
     for penalty in PENALTIES[1:]:
         if not best["stuck"]:
             break
-        made = row(penalty, translated(penalty))
+        tried = row(penalty, translated(penalty))
         pair = translated(best["penalty"]).hypotheses, translated(penalty).hypotheses
         tests = {name: paired(*pair, dev.references, name, pair=dev.pair) for name in ("chrf", "bleu")}
-        made |= {"against": best["penalty"], "paired": {name: test.row() for name, test in tests.items()}}
-        rows.append(made)
+        tried |= {"against": best["penalty"], "paired": {name: test.row() for name, test in tests.items()}}
+        rows.append(tried)
         worse = tests["bleu"].delta < 0 and tests["bleu"].p < ALPHA
-        worse = worse or wrong_length(made["diagnostics"]["length_ratio"], best["diagnostics"]["length_ratio"])
+        worse = worse or wrong_length(tried["diagnostics"]["length_ratio"], best["diagnostics"]["length_ratio"])
         if tests["chrf"].delta > 0 and tests["chrf"].p < ALPHA and not worse:
-            best = made
+            best = tried
     return {"chosen": best["penalty"], "alpha": ALPHA, "tried": rows}

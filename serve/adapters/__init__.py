@@ -1,1 +1,1 @@
-"""Versions of adapters in a running service: followed, proved, loaded, unloaded."""
+"""Versions of adapters in a running service: followed, loaded, checked, evicted."""

@@ -1,6 +1,6 @@
 """The bare base beside an adapter: what the same prompt and decoding give without the adapter's weights. Reads and writes nothing.
 
-For who compares; off unless the service allows it (`tellmt serve --compare-base`).
+For comparing; off unless the service allows it (`tellmt serve --compare-base`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import dataclasses
 from serve.adapters.versions import Version
 from tell.errors import RequestError
 
-# Before the id of the adapter whose prompt it was, wherever an answer or a metric names who translated.
+# The prefix of the adapter's id, wherever a response or a metric names what translated.
 PREFIX = "base-"
 
 
-def bare(version: Version) -> Version:
-    """For use while `version` is leased. It has an id of its own, so that the queue and the cache keep the two apart."""
+def base_of(version: Version) -> Version:
+    """The base for the prompts of `version`, to be used while that is leased. It has an id of its own, so that the queue and the cache keep the two apart."""
     adapter = dataclasses.replace(version.adapter, id=PREFIX + version.adapter.id)
     return Version(adapter, dataclasses.replace(version.translator, adapter_id=None), version.segment_tokens)
 
 
-def check_bare(wanted: bool, allowed: bool) -> None:
+def check_base_allowed(requested: bool, allowed: bool) -> None:
     """Raises RequestError when the bare base is asked for and the service has none for callers."""
-    if wanted and not allowed:
+    if requested and not allowed:
         raise RequestError("this service does not translate with the bare base", place="base", valid="false, or tellmt serve --compare-base")

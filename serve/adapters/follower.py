@@ -1,8 +1,8 @@
 """Follows the registry while the service runs: a version published there goes live, a pair removed there stops.
 
 Reads <registry>/pairs/*.json and the adapters they name. Pairs without a live version there are answered by the adapter that came with
-tellmt, if there is one. Pairs for which there is no room are cold: loaded when they are asked for. Whatever is wrong, what answers now goes
-on answering; the reason is kept per pair for GET /api/v1/adapters and said once.
+tellmt, if there is one. Pairs for which there is no place are cold: they are loaded on a request. Whatever is wrong, the versions that answer
+now go on answering; the reason is kept per pair for GET /api/v1/adapters and logged once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from serve.adapters.eviction import Reach
+from serve.adapters.eviction import EvictionScope
 from serve.adapters.versions import Versions
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
@@ -27,18 +27,18 @@ from tell.registry.store import Stamp
 
 logger = logging.getLogger(__name__)
 
-# Seconds until something that failed is tried again, doubling: a copy under way may be whole soon, a bad adapter stays bad.
+# Seconds until something that failed is tried again, doubling: a copy in progress may be complete soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 
-# That of a pair which only a shipped adapter is there for.
+# The stamp of a pair that has only a shipped adapter.
 SHIPPED: Stamp = (0, 0, 0)
 
 
 @dataclasses.dataclass(slots=True)
-class Followed:
-    """What the registry wants for a pair, and what came of it. `reason` is None while all is well.
+class FollowedPair:
+    """What the registry wants for a pair, and how far that is done. `reason` is None while nothing is wrong.
 
-    `shipped` tells that it wants nothing, and `wanted` is the adapter that came with tellmt.
+    `shipped`: the registry has no live version, and `wanted` is the adapter that came with tellmt.
     """
 
     wanted: str | None = None
@@ -48,57 +48,57 @@ class Followed:
     stamp: Stamp | None = None
     retry_at: float = 0.0
     retry_after: float = FIRST_RETRY
-    # What the reason says, for who asks for the pair.
+    # The error behind the reason, for requests for the pair.
     error: TellmtError | None = None
-    # The load under way.
+    # The load in progress.
     task: asyncio.Task[None] | None = None
-    # The version that was said to be live.
-    said: str | None = None
+    # The id of the version that was last announced as live.
+    announced: str | None = None
 
 
 class Follower:
     def __init__(self, versions: Versions, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
         self.versions, self.registry, self.interval = versions, registry, registry.interval if interval is None else interval
-        # Those of the base that runs.
+        # The shipped adapters of the base that runs.
         self.shipped = dict(shipped or {})
-        self.pairs: dict[str, Followed] = {}
+        self.pairs: dict[str, FollowedPair] = {}
         # Why the registry itself cannot be read.
         self.reason: str | None = None
-        self._seen = False
+        self._registry_found = False
         self._woken = asyncio.Event()
-        self.versions.displaced = self._displaced
+        self.versions.on_evicted = self._note_eviction
 
     async def run(self) -> None:
-        """Look again and again. What is being loaded keeps no other pair waiting."""
+        """Read the registry again and again. No pair waits for another that is being loaded."""
         while True:
             try:
                 await self._scan()
-                self.versions.looked = True
+                self.versions.registry_read = True
             except Exception as e:
-                # A follower that dies would freeze what is live without a word.
-                self._unreadable(f"unexpected {type(e).__name__}")
+                # If the follower ended, the live versions would stay for ever, and nothing would say so.
+                self._mark_unreadable(f"unexpected {type(e).__name__}")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self.interval)
             self._woken.clear()
 
     def wake(self) -> None:
-        """Have the registry looked at now: somebody has just changed it."""
+        """Read the registry now: it has just been changed."""
         self._woken.set()
 
     async def look(self) -> None:
-        """One look at the registry; returns when what was published is live, cold or refused, and what came with tellmt too where nothing else is live."""
+        """Read the registry once; returns when every published pair is live, cold or refused, and the shipped ones too where nothing else is live."""
         await self._scan()
-        if published := self._loading(shipped=False):
+        if published := self._load_tasks(shipped=False):
             await asyncio.wait(published)
-        if not self.versions.live and (shipped := self._loading(shipped=True)):
+        if not self.versions.live and (shipped := self._load_tasks(shipped=True)):
             await asyncio.wait(shipped)
-        self.versions.looked = True
+        self.versions.registry_read = True
 
-    def _loading(self, shipped: bool) -> list[asyncio.Task[None]]:
+    def _load_tasks(self, shipped: bool) -> list[asyncio.Task[None]]:
         return [f.task for f in self.pairs.values() if f.task and f.shipped is shipped]
 
     async def close(self) -> None:
-        """Leave off what is being loaded."""
+        """Cancel the loads in progress."""
         tasks = [f.task for f in self.pairs.values() if f.task]
         for task in tasks:
             task.cancel()
@@ -106,104 +106,106 @@ class Follower:
 
     async def _scan(self) -> None:
         try:
-            found = await asyncio.to_thread(self.registry.stamps)
+            stamps = await asyncio.to_thread(self.registry.stamps)
         except (OSError, TellmtError) as e:
-            # An empty registry is a beginning; one that was there and is not is a fault, and then what is live stays.
-            if self._seen or not isinstance(e, FileNotFoundError):
-                return self._unreadable((isinstance(e, OSError) and e.strerror) or str(e))
-            found = {}
+            # A registry that is not there yet is empty; one that was there and is gone is a fault, and then the live versions stay.
+            if self._registry_found or not isinstance(e, FileNotFoundError):
+                return self._mark_unreadable((isinstance(e, OSError) and e.strerror) or str(e))
+            stamps = {}
         else:
-            self._seen = True
+            self._registry_found = True
         if self.reason is not None:
             logger.info(f"registry {self.registry.place}: readable again")
             self.reason = None
-        found = {**dict.fromkeys(self.shipped, SHIPPED), **found}
-        for pair in [p for p in self.pairs if p not in found]:
-            self.versions.keep(pair, None)
-            self._stop(pair, "removed from the registry")
+        stamps = {**dict.fromkeys(self.shipped, SHIPPED), **stamps}
+        for pair in [p for p in self.pairs if p not in stamps]:
+            self.versions.keep_for_rollback(pair, None)
+            self._stop_serving(pair, "removed from the registry")
             del self.pairs[pair]
-        due = [pair for pair, stamp in found.items() if self._due(pair, self.pairs.setdefault(pair, Followed()), stamp)]
-        states = await asyncio.to_thread(self._states, [pair for pair in due if found[pair] != SHIPPED])
+        due = [pair for pair, stamp in stamps.items() if self._is_due(pair, self.pairs.setdefault(pair, FollowedPair()), stamp)]
+        states = await asyncio.to_thread(self._read_states, [pair for pair in due if stamps[pair] != SHIPPED])
         for pair in due:
             state = states.get(pair)
-            # Of one that cannot be read now, what was read before holds.
+            # Where a state cannot be read now, the one read before still holds.
             if state is None or isinstance(state, PairState):
                 (self.versions.pinned.add if state and state.pinned else self.versions.pinned.discard)(pair)
-        # What was pinned and what was published comes first: it is what the room is for.
-        for pair in sorted(due, key=lambda p: (found[p] == SHIPPED, p not in self.versions.pinned, p)):
-            self._want(pair, self.pairs[pair], states.get(pair))
+        # Pinned and published pairs come first: the places are for them.
+        for pair in sorted(due, key=lambda p: (stamps[p] == SHIPPED, p not in self.versions.pinned, p)):
+            self._apply_state(pair, self.pairs[pair], states.get(pair))
 
-    def _due(self, pair: str, followed: Followed, stamp: Stamp) -> bool:
+    def _is_due(self, pair: str, followed: FollowedPair, stamp: Stamp) -> bool:
         if followed.stamp != stamp:
             followed.stamp, followed.retry_at, followed.retry_after = stamp, 0.0, FIRST_RETRY
             return True
         if followed.task or not followed.retry_at <= time.monotonic():
             return False
-        # A cold pair is loaded when there is room; one that was refused is tried again where that takes no other's place.
-        held = pair in self.versions.live or pair in self.versions.pinned or followed.shipped or followed.wanted is None
-        return (followed.state == "cold" and self.versions.has_place()) or (followed.retry_at > 0 and (held or self.versions.has_place()))
+        # A cold pair is loaded when a place is free; a refused one is tried again where that takes no other pair's place.
+        holds_place = pair in self.versions.live or pair in self.versions.pinned or followed.shipped or followed.wanted is None
+        return (followed.state == "cold" and self.versions.has_place()) or (followed.retry_at > 0 and (holds_place or self.versions.has_place()))
 
-    def _states(self, pairs: Iterable[str]) -> dict[str, PairState | TellmtError]:
-        out: dict[str, PairState | TellmtError] = {}
+    def _read_states(self, pairs: Iterable[str]) -> dict[str, PairState | TellmtError]:
+        states: dict[str, PairState | TellmtError] = {}
         for pair in pairs:
             try:
-                state = out[pair] = self.registry.state(pair)
+                state = states[pair] = self.registry.state(pair)
                 if str(parse_pair(state.pair)) != pair:
                     raise RegistryError("the state is of another pair", place=pair, found=state.pair)
             except TellmtError as e:
-                out[pair] = e
+                states[pair] = e
             except OSError as e:
-                out[pair] = RegistryError("the state of this pair cannot be read", place=pair, found=e.strerror)
-        return out
+                states[pair] = RegistryError("the state of this pair cannot be read", place=pair, found=e.strerror)
+        return states
 
-    def _unreadable(self, reason: str) -> None:
+    def _mark_unreadable(self, reason: str) -> None:
         if reason != self.reason:
             logger.error(f"registry {self.registry.place}: {reason}; what is live stays")
         self.reason = reason
 
-    def _stop(self, pair: str, why: str) -> None:
+    def _stop_serving(self, pair: str, why: str) -> None:
         versions, followed = self.versions, self.pairs[pair]
         if followed.task:
             followed.task.cancel()
-        if versions.loaders.pop(pair, None) and followed.said:
+        if versions.loaders.pop(pair, None) and followed.announced:
             logger.info(f"{pair}: no longer served: {why}", extra={"pair": pair})
         versions.switch(pair, None)
         for names in (versions.pinned, versions.shipped, versions.failing):
             names.discard(pair)
 
-    def _want(self, pair: str, followed: Followed, state: PairState | TellmtError | None) -> None:
-        """Begin what the registry asks for. Nothing is waited for, so a version that is still loaded takes over here and now."""
+    def _apply_state(self, pair: str, followed: FollowedPair, state: PairState | TellmtError | None) -> None:
+        """Begin what the registry asks for. Nothing is awaited, so a version that is still loaded answers at once."""
         if isinstance(state, TellmtError):
-            self.versions.loaders.setdefault(pair, functools.partial(self._asked, pair))
-            return self._refuse(pair, followed, state)
+            self.versions.loaders.setdefault(pair, functools.partial(self._load_on_request, pair))
+            return self._mark_refused(pair, followed, state)
         live = state.live if state else None
-        own = self.shipped.get(pair) if live is None else None
-        self.versions.keep(pair, state.previous if state else None)
-        if live is None and own is None:
-            self._stop(pair, "no adapter is live")
-            self.pairs[pair] = Followed(stamp=followed.stamp, state="refused", reason="no adapter is live for this pair")
+        shipped = self.shipped.get(pair) if live is None else None
+        self.versions.keep_for_rollback(pair, state.previous if state else None)
+        if live is None and shipped is None:
+            self._stop_serving(pair, "no adapter is live")
+            self.pairs[pair] = FollowedPair(stamp=followed.stamp, state="refused", reason="no adapter is live for this pair")
             return
-        wanted, followed.shipped = (own.id, True) if own else (str(live), False)
-        (self.versions.shipped.add if own else self.versions.shipped.discard)(pair)
-        self.versions.loaders[pair] = functools.partial(self._asked, pair)
-        if followed.task and followed.wanted == wanted:
+        wanted_id, followed.shipped = (shipped.id, True) if shipped else (str(live), False)
+        (self.versions.shipped.add if shipped else self.versions.shipped.discard)(pair)
+        self.versions.loaders[pair] = functools.partial(self._load_on_request, pair)
+        if followed.task and followed.wanted == wanted_id:
             return
-        before, followed.wanted = followed.task, wanted
+        earlier_task, followed.wanted = followed.task, wanted_id
         current = self.versions.live.get(pair)
-        if before:
-            before.cancel()
-        elif current and current.adapter.id == wanted:
-            return self._settled(pair, followed)
-        elif current and (kept := self.versions.resident(wanted)) and str(parse_pair(kept.pair)) == pair:
-            # A roll back: proved already, and still loaded. What is loaded for another pair is not proved for this one, and is refused on its way.
-            self.versions.switch(pair, kept)
-            return self._settled(pair, followed)
-        reach: Reach = "any" if pair in self.versions.pinned else "free" if own else "shipped"
-        self._start(pair, followed, reach, before)
+        if earlier_task:
+            earlier_task.cancel()
+        elif current and current.adapter.id == wanted_id:
+            return self._mark_live(pair, followed)
+        elif current and (loaded := self.versions.loaded_version(wanted_id)) and str(parse_pair(loaded.pair)) == pair:
+            # A roll back: checked already and still loaded. One loaded for another pair was not checked for this one, so loading it here refuses it.
+            self.versions.switch(pair, loaded)
+            return self._mark_live(pair, followed)
+        scope: EvictionScope = "any" if pair in self.versions.pinned else "free" if shipped else "shipped"
+        self._start_load(pair, followed, scope, earlier_task)
 
-    def _start(self, pair: str, followed: Followed, reach: Reach, before: asyncio.Task[None] | None = None, asked: bool = False) -> asyncio.Task[None]:
+    def _start_load(
+        self, pair: str, followed: FollowedPair, scope: EvictionScope, earlier_task: asyncio.Task[None] | None = None, on_request: bool = False
+    ) -> asyncio.Task[None]:
         followed.state = "loading"
-        task = asyncio.get_running_loop().create_task(self._load(pair, followed, str(followed.wanted), reach, before, asked))
+        task = asyncio.get_running_loop().create_task(self._load(pair, followed, str(followed.wanted), scope, earlier_task, on_request))
         followed.task = task
 
         def done(task: asyncio.Task[None]) -> None:
@@ -213,85 +215,87 @@ class Follower:
         task.add_done_callback(done)
         return task
 
-    async def _load(self, pair: str, followed: Followed, wanted: str, reach: Reach, before: asyncio.Task[None] | None, asked: bool) -> None:
+    async def _load(
+        self, pair: str, followed: FollowedPair, adapter_id: str, scope: EvictionScope, earlier_task: asyncio.Task[None] | None, on_request: bool
+    ) -> None:
         try:
-            if before:
-                await asyncio.wait({before})
-            if followed.shipped and not asked and not self.versions.looked and (published := self._loading(shipped=False)):
-                # At the start what was published is to answer first: where adapters are converted, one comes after the other, each for up to a minute.
+            if earlier_task:
+                await asyncio.wait({earlier_task})
+            if followed.shipped and not on_request and not self.versions.registry_read and (published := self._load_tasks(shipped=False)):
+                # At the start the published adapters are to answer first: adapters are converted one after the other, each for up to a minute.
                 await asyncio.wait(published)
-            # For one that was asked for another may have to go: not for an adapter that is not even whole.
-            early = await asyncio.to_thread(self._open, pair, wanted) if asked else None
-            async with self.versions.place(pair, wanted, reach):
-                adapter = await asyncio.to_thread(self._open, pair, wanted) if early is None else early
-                self.versions.switch(pair, await self.versions.bring_up(adapter))
-            self._settled(pair, followed)
+            # A load on a request may evict another pair: it must not do so for an adapter that is not whole.
+            opened = await asyncio.to_thread(self._open, pair, adapter_id) if on_request else None
+            async with self.versions.reserve_place(pair, adapter_id, scope):
+                adapter = await asyncio.to_thread(self._open, pair, adapter_id) if opened is None else opened
+                self.versions.switch(pair, await self.versions.load_checked(adapter))
+            self._mark_live(pair, followed)
         except Overloaded as e:
-            if reach == "free" or pair in self.versions.pinned or pair in self.versions.live:
-                return self._refuse(pair, followed, e)
+            if scope == "free" or pair in self.versions.pinned or pair in self.versions.live:
+                return self._mark_refused(pair, followed, e)
             followed.state, followed.reason, followed.error, followed.retry_at = "cold", None, e, 0.0
             self.versions.failing.discard(pair)
         except TellmtError as e:
-            self._refuse(pair, followed, e)
+            self._mark_refused(pair, followed, e)
         except OSError as e:
-            self._refuse(pair, followed, AdapterError("the adapter cannot be read", place=pair, found=e.strerror))
+            self._mark_refused(pair, followed, AdapterError("the adapter cannot be read", place=pair, found=e.strerror))
         except Exception as e:
-            # From a library under the engine; its message may hold anything, so only its kind is told.
-            self._refuse(pair, followed, AdapterError("the adapter cannot be used", found=f"unexpected {type(e).__name__}"))
+            # From a library below the engine. Its message may hold anything, so only its type is given.
+            self._mark_refused(pair, followed, AdapterError("the adapter cannot be used", found=f"unexpected {type(e).__name__}"))
 
     def _open(self, pair: str, adapter_id: str) -> Adapter:
-        own = self.shipped.get(pair)
-        adapter = own.open() if own and own.id == adapter_id else self.registry.adapter(adapter_id)
+        shipped = self.shipped.get(pair)
+        adapter = shipped.open() if shipped and shipped.id == adapter_id else self.registry.adapter(adapter_id)
         if str(parse_pair(adapter.card.pair)) != pair:
             raise RegistryError("this adapter is for another pair", place=str(adapter.path), found=adapter.card.pair, valid=pair)
         self.versions.check(adapter)
         return adapter
 
-    def _settled(self, pair: str, followed: Followed) -> None:
+    def _mark_live(self, pair: str, followed: FollowedPair) -> None:
         version = self.versions.live[pair]
-        if followed.said != version.adapter.id:
-            instead = f", instead of {followed.said[:12]}" if followed.said else ""
+        if followed.announced != version.adapter.id:
+            replaced = f", instead of {followed.announced[:12]}" if followed.announced else ""
             origin = ", as it came with tellmt" if followed.shipped else ""
-            logger.info(f"{pair}: {version.adapter.short} is live{origin}{instead}", extra={"pair": pair, "version": version.adapter.id})
+            logger.info(f"{pair}: {version.adapter.short} is live{origin}{replaced}", extra={"pair": pair, "version": version.adapter.id})
             self.versions.metrics.swaps.labels(pair, "live").inc()
-            followed.said = version.adapter.id
+            followed.announced = version.adapter.id
         followed.state, followed.reason, followed.error, followed.retry_at, followed.retry_after = "live", None, None, 0.0, FIRST_RETRY
         self.versions.failing.discard(pair)
 
-    def _displaced(self, pair: str, by: str) -> None:
-        followed = self.pairs.get(pair, Followed())
+    def _note_eviction(self, pair: str, by: str) -> None:
+        followed = self.pairs.get(pair, FollowedPair())
         if followed.shipped:
-            why = f"its room went to {by}, which was published"
-            return self._refuse(pair, followed, Overloaded(why, valid="a higher --max-adapters, which has room for both"))
+            why = f"its place went to {by}, which was published"
+            return self._mark_refused(pair, followed, Overloaded(why, valid="a higher --max-adapters, which leaves a place for both"))
         followed.state = "cold"
 
-    async def _asked(self, pair: str) -> None:
-        """Called for a request whose pair is not loaded: returns when it may look again. Raises what keeps the pair from being loaded."""
+    async def _load_on_request(self, pair: str) -> None:
+        """Called for a request whose pair is not loaded; returns when the request may look again. Raises what keeps the pair from being loaded."""
         followed = self.pairs[pair]
         task = followed.task
-        if asked := task is None:
+        if started_here := task is None:
             if followed.state == "refused" and (time.monotonic() < followed.retry_at or followed.wanted is None):
-                raise self._told(followed)
-            task = self._start(pair, followed, "free" if followed.shipped else "any", asked=True)
+                raise self._request_error(followed)
+            task = self._start_load(pair, followed, "free" if followed.shipped else "any", on_request=True)
         assert task is not None
         done, _ = await asyncio.wait({task}, timeout=self.versions.limits.patience + 1)
         if pair in self.versions.live:
             return
         if not done:
             raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid="asking again in a while")
-        # A load that was found under way may only have found no room that it might take; the next one may take more.
-        if followed.state == "refused" or (asked and followed.error is not None):
-            raise self._told(followed)
+        # A load that was in progress before may have found no place within its scope; the next one has a wider scope.
+        if followed.state == "refused" or (started_here and followed.error is not None):
+            raise self._request_error(followed)
 
-    def _told(self, followed: Followed) -> TellmtError:
-        """The first part of the reason. The whole is on /api/v1/adapters and in the log, once; here it would be there for every request."""
+    def _request_error(self, followed: FollowedPair) -> TellmtError:
+        """The first part of the reason. The whole is on /api/v1/adapters and once in the log; here it would come with every request."""
         kind = Overloaded if isinstance(followed.error, Overloaded) else AdapterError
         return kind(followed.error.thing if followed.error else "the adapter cannot be used")
 
-    def _refuse(self, pair: str, followed: Followed, error: TellmtError) -> None:
+    def _mark_refused(self, pair: str, followed: FollowedPair, error: TellmtError) -> None:
         if str(error) != followed.reason:
-            now = self.versions.live.get(pair)
-            answering = f"{now.adapter.short} goes on answering" if now else "nothing answers for this pair"
+            live = self.versions.live.get(pair)
+            answering = f"{live.adapter.short} goes on answering" if live else "nothing answers for this pair"
             logger.error(f"{pair}: not changed: {error}; {answering}", extra={"pair": pair, "version": followed.wanted})
             self.versions.metrics.swaps.labels(pair, "refused").inc()
         followed.state, followed.reason, followed.error = "refused", str(error), error

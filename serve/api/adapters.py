@@ -90,7 +90,7 @@ async def adapters(state: StateDep) -> AdaptersResponse:
             AdapterStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
                 state=followed.state, reason=followed.reason, pinned=pair in service.versions.pinned,
-                used=datetime.fromtimestamp(asked, UTC) if (asked := service.versions.asked.get(pair)) else None, base=card.base.id if card else None,
+                used=datetime.fromtimestamp(asked, UTC) if (asked := service.versions.last_requested.get(pair)) else None, base=card.base.id if card else None,
                 since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
                 scores=card.scores if card else [],
             )

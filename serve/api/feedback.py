@@ -44,7 +44,7 @@ def _pair(service: Service, body: FeedbackRequest) -> str:
     """The pair that translates between these languages now; where none does any more, the pair as the request names it."""
     pair = LanguagePair(language(body.source, "source"), language(body.target, "target"))
     try:
-        return service.versions.find(body.source, body.target)
+        return service.versions.find_pair(body.source, body.target)
     except NotServed:
         return str(pair)
 

@@ -167,7 +167,7 @@ def _is_probe(request: Request, service: Service, body: LibreTranslateRequest) -
     if not request.headers.get("user-agent", "").startswith("Weblate/") or body.model_dump(include=set(PROBE)) != PROBE:
         return False
     try:
-        service.versions.find(body.source, body.target)
+        service.versions.find_pair(body.source, body.target)
     except NotServed:
         return True
     return False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from serve.adapters.base_only import check_bare
+from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.handler import ParsedRequest, TranslationResult, checked_texts, translate_texts
 from serve.api.options import PARAMETERS
@@ -65,7 +65,7 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
 )
 async def translate(request: Request, response: Response, state: StateDep) -> TranslateResponse:
     body = await read_body(request, TranslateRequest)
-    check_bare(body.base, state.compare_base)
+    check_base_allowed(body.base, state.compare_base)
     if body.segments and body.format != "text":
         raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)

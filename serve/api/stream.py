@@ -23,7 +23,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from serve.adapters.base_only import check_bare
+from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.handler import checked_texts
 from serve.api.native import segments_of, steps_of
@@ -233,7 +233,7 @@ NDJSON: dict[str, Any] = {
 )
 async def stream(request: Request, state: StateDep) -> Response:
     body = await read_body(request, TranslateRequest)
-    check_bare(body.base, state.compare_base)
+    check_base_allowed(body.base, state.compare_base)
     if body.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=body.format, valid="text, or POST /api/v1/translate"

@@ -30,20 +30,20 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "fan_in_fan_out": (None, False),
 }
-# These change the base's weights when the adapter is made, so the adapter alone does not carry what was learned.
+# Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 
 
-def _layer(module: str) -> str | None:
+def _layer_name(module: str) -> str | None:
     """The part of a module's name that checkpoint layouts agree on: `layers.3.mlp.up_proj`. None outside the text model's layers."""
     if "vision" in module or "audio" in module:
         return None
-    found = re.search(r"(?:^|\.)(layers\.\d+\..+)$", module)
-    return found[1] if found else None
+    match = re.search(r"(?:^|\.)(layers\.\d+\..+)$", module)
+    return match[1] if match else None
 
 
 def check_checkpoint(base: Base) -> dict[str, list[int]]:
-    """The shapes of the base's linear weights by `_layer` name. Raises EngineError when the checkpoint cannot be read or is cut short."""
+    """The shapes of the base's linear weights by `_layer_name`. Raises EngineError when the checkpoint cannot be read or is cut short."""
     try:
         config = json.loads((base.path / "config.json").read_text())
     except (OSError, ValueError) as e:
@@ -58,7 +58,7 @@ def check_checkpoint(base: Base) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     for shard in shards:
         for name, shape in _shapes(shard).items():
-            layer = _layer(name.removesuffix(".weight"))
+            layer = _layer_name(name.removesuffix(".weight"))
             if name.endswith(".weight") and layer and len(shape) == 2:
                 shapes[layer] = shape
     if not shapes:
@@ -112,12 +112,12 @@ def open_fitting(base: Base, shapes: dict[str, list[int]], adapter_id: str, path
         match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
         if match is None:
             raise AdapterError("not a LoRA weight of a linear layer", place=place, valid="base_model.model.<module>.lora_A.weight and lora_B.weight")
-        weight = shapes.get(_layer(match[1]) or "")
+        weight = shapes.get(_layer_name(match[1]) or "")
         if weight is None:
             raise AdapterError("the base has no such module", place=place, found=match[1], valid="the modules of the base's layers")
-        wanted = [rank, weight[1]] if match[2] == "A" else [weight[0], rank]
-        if header[name]["shape"] != wanted:
-            raise AdapterError("the shape does not fit the base", place=place, found=str(header[name]["shape"]), valid=str(wanted))
+        shape = [rank, weight[1]] if match[2] == "A" else [weight[0], rank]
+        if header[name]["shape"] != shape:
+            raise AdapterError("the shape does not fit the base", place=place, found=str(header[name]["shape"]), valid=str(shape))
         if name.replace(".lora_A.", ".lora_B.") not in header or name.replace(".lora_B.", ".lora_A.") not in header:
             raise AdapterError("half of a LoRA pair is missing", place=place)
     return adapter

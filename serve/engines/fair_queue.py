@@ -19,8 +19,8 @@ class Costly(Protocol):
 
 
 # The branches that lead to an item, from the outermost; equally many for all items of a queue.
-Path = TypeVar("Path", bound="tuple[Any, ...]")
-Item = TypeVar("Item", bound=Costly)
+PathT = TypeVar("PathT", bound="tuple[Any, ...]")
+ItemT = TypeVar("ItemT", bound=Costly)
 
 
 class _Branch:
@@ -30,20 +30,20 @@ class _Branch:
     __slots__ = ("below", "cost", "credit")
 
     def __init__(self, credit: int = 0) -> None:
-        # Not a dict, which is slow to find its first key once many before it are gone.
+        # Not a dict, which finds its first key slowly after many before it were removed.
         self.below: OrderedDict[Any, Any] = OrderedDict()
         self.credit = credit
         self.cost = 0
 
 
-class FairQueue(Generic[Path, Item]):
+class FairQueue(Generic[PathT, ItemT]):
     """A branch gets `quantum` in each round. Items are hashable, and one may wait in several places; it is served once."""
 
     def __init__(self, quantum: int) -> None:
         self._quantum = quantum
         self._root = _Branch()
         # Where each item waits, the one that has waited longest first.
-        self._places: OrderedDict[Item, set[Path]] = OrderedDict()
+        self._places: OrderedDict[ItemT, set[PathT]] = OrderedDict()
 
     def __len__(self) -> int:
         """Different items that wait."""
@@ -53,7 +53,7 @@ class FairQueue(Generic[Path, Item]):
         """The first keys of the paths on which something waits, in the order of turns."""
         return list(self._root.below)
 
-    def oldest(self) -> Item | None:
+    def oldest(self) -> ItemT | None:
         """The item that has waited longest."""
         return next(iter(self._places), None)
 
@@ -62,13 +62,13 @@ class FairQueue(Generic[Path, Item]):
         branch = self._branch(prefix)
         return 0 if branch is None else branch.cost
 
-    def items(self, prefix: tuple[Hashable, ...] = ()) -> Iterator[tuple[Path, Item]]:
+    def items(self, prefix: tuple[Hashable, ...] = ()) -> Iterator[tuple[PathT, ItemT]]:
         """What waits on the paths that begin so, in the order of turns; as often as it waits there."""
         branch = self._branch(prefix)
         if branch is not None:
             yield from self._items(prefix, branch)
 
-    def _items(self, path: tuple[Any, ...], branch: _Branch) -> Iterator[tuple[Any, Item]]:
+    def _items(self, path: tuple[Any, ...], branch: _Branch) -> Iterator[tuple[Any, ItemT]]:
         for key, child in branch.below.items():
             if child is None:
                 yield path, key
@@ -83,14 +83,14 @@ class FairQueue(Generic[Path, Item]):
             branch = branch.below.get(key)
         return branch
 
-    def _branches(self, path: Path) -> list[_Branch]:
+    def _branches(self, path: PathT) -> list[_Branch]:
         """The root and every branch of the path, which must be there."""
         branches = [self._root]
         for key in path:
             branches.append(branches[-1].below[key])
         return branches
 
-    def add(self, path: Path, item: Item) -> None:
+    def add(self, path: PathT, item: ItemT) -> None:
         """Put an item at the end of the line at `path`; nothing if it waits there already."""
         places = self._places.setdefault(item, set())
         if path in places:
@@ -106,7 +106,7 @@ class FairQueue(Generic[Path, Item]):
             branch.cost += item.cost
         branch.below[item] = None
 
-    def put_back(self, waiting: Iterable[tuple[Path, Item]]) -> None:
+    def put_back(self, waiting: Iterable[tuple[PathT, ItemT]]) -> None:
         """Return items that were taken to the front, in this order: they have the next turn again."""
         for path, item in reversed(list(waiting)):
             self.add(path, item)
@@ -117,8 +117,8 @@ class FairQueue(Generic[Path, Item]):
                 branch.credit = max(branch.credit, self._quantum)
             branches[-1].below.move_to_end(item, last=False)
 
-    def discard(self, path: Path, item: Item) -> None:
-        """Take an item out of one line, on nobody's account; nothing if it does not wait there."""
+    def discard(self, path: PathT, item: ItemT) -> None:
+        """Take an item out of one line, at no branch's cost; nothing if it does not wait there."""
         if (places := self._places.get(item)) is None or path not in places:
             return
         places.remove(path)
@@ -132,22 +132,22 @@ class FairQueue(Generic[Path, Item]):
             if not branch.below:
                 del parent.below[key]
 
-    def clear(self) -> list[Item]:
+    def clear(self) -> list[ItemT]:
         """Take everything out. Returns what waited."""
         items = list(self._places)
         self._places.clear()
         self._root = _Branch()
         return items
 
-    def take_item(self, path: Path, item: Item) -> None:
-        """Take out an item that runs together with one whose turn it is: on the account of this path, wherever it waits."""
+    def take_item(self, path: PathT, item: ItemT) -> None:
+        """Take out, wherever it waits, an item that runs together with the one whose turn it is; the branches of this path pay for it."""
         for branch in self._branches(path)[1:]:
             branch.credit -= item.cost
         for place in list(self._places[item]):
             self.discard(place, item)
 
-    def take(self, allowed: Callable[[Any], bool] | None = None) -> tuple[Path, Item] | None:
-        """The item whose turn it is, with the path on whose account it is served; `allowed` says which first keys may be served.
+    def take(self, allowed: Callable[[Any], bool] | None = None) -> tuple[PathT, ItemT] | None:
+        """Take out the item whose turn it is. Returns it with the path whose branches pay for it; `allowed` says which first keys may be served.
 
         None when nothing waits there.
         """
@@ -171,7 +171,7 @@ class FairQueue(Generic[Path, Item]):
             child.credit += self._quantum
             branch.below.move_to_end(key)
 
-    def _served(self, path: Path, branches: list[_Branch], item: Item) -> tuple[Path, Item]:
+    def _served(self, path: PathT, branches: list[_Branch], item: ItemT) -> tuple[PathT, ItemT]:
         for parent, key, branch in zip(branches, path, branches[1:], strict=False):
             branch.credit -= item.cost
             if branch.credit <= 0:
@@ -191,6 +191,6 @@ class FairQueue(Generic[Path, Item]):
         for depth in reversed(range(len(prefix) + 1)):
             if (branch := self._branch(prefix[:depth])) is None:
                 continue
-            own = branch.below.get(prefix[depth]) if depth < len(prefix) else None
-            total += sum(min(other.cost, total) for other in branch.below.values() if other is not own)
+            own_branch = branch.below.get(prefix[depth]) if depth < len(prefix) else None
+            total += sum(min(other.cost, total) for other in branch.below.values() if other is not own_branch)
         return total - cost

@@ -1,4 +1,4 @@
-"""Calls under way, by adapter: an adapter that is taken away stays until the last call on it has ended. Used by every driver."""
+"""Calls in flight, by adapter: an adapter that is unloaded stays until the last call on it has ended. Every driver uses it."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any
 from tell.model.engine import Generation
 
 
-class Calls:
+class CallsInFlight:
     """Counts calls and holds their tasks. All of it in one event loop."""
 
     def __init__(self) -> None:
-        self._using: Counter[str | None] = Counter()
+        self._counts: Counter[str | None] = Counter()
         self._idle: dict[str | None, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Generation]] = set()
 
     @contextmanager
-    def on(self, adapter_id: str | None) -> Iterator[None]:
+    def using(self, adapter_id: str | None) -> Iterator[None]:
         """While the block runs, `adapter_id` is in use."""
-        self._using[adapter_id] += 1
+        self._counts[adapter_id] += 1
         try:
             yield
         finally:
-            self._using[adapter_id] -= 1
-            if not self._using[adapter_id]:
-                del self._using[adapter_id]
+            self._counts[adapter_id] -= 1
+            if not self._counts[adapter_id]:
+                del self._counts[adapter_id]
                 if idle := self._idle.pop(adapter_id, None):
                     idle.set()
 
     async def drained(self, adapter_id: str | None) -> None:
         """Return once no call uses the adapter."""
-        while self._using[adapter_id]:
+        while self._counts[adapter_id]:
             await self._idle.setdefault(adapter_id, asyncio.Event()).wait()
 
-    async def all(self, adapter_id: str | None, work: list[Coroutine[Any, Any, Generation]]) -> list[Generation]:
+    async def gather(self, adapter_id: str | None, work: list[Coroutine[Any, Any, Generation]]) -> list[Generation]:
         """What each of `work` returns, run side by side.
 
         When one fails or the caller leaves, the others are ended first, and until they are the adapter is in use.
         """
-        with self.on(adapter_id):
+        with self.using(adapter_id):
             tasks = [asyncio.create_task(w) for w in work]
             self._tasks.update(tasks)
             try:
@@ -56,7 +56,7 @@ class Calls:
                     self._tasks.difference_update(tasks)
 
     def cancel(self) -> None:
-        """Cancel what runs now. Whoever runs it knows why, and says so in its place."""
+        """Cancel what runs now. The driver that calls this raises the error that says why."""
         for task in list(self._tasks):
             task.cancel()
 

@@ -89,7 +89,7 @@ async def open_local(
         raise NotServed("no adapter is live for this pair", place=registry.place, found=str(pair), valid=valid)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    from serve.adapters.load_check import prove
+    from serve.adapters.load_check import check_loaded
     from tell.model.translator import segment_limit
 
     say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
@@ -100,7 +100,7 @@ async def open_local(
         # `prepare` reads the model of languages, which takes a second, while the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
-        await prove(engine, tokens, adapter, options.max_context)
+        await check_loaded(engine, tokens, adapter, options.max_context)
         translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
         yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries))
     finally:

@@ -1,1 +1,1 @@
-"""Whose turn it is, how much may wait, what is answered from memory."""
+"""The queue in front of the engine: turns, admission, and the cache of translations."""

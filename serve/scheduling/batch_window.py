@@ -1,4 +1,4 @@
-"""How many segments an engine is given at once: enough for its best throughput, and no more, since what it holds can no longer be put in order.
+"""How many segments an engine is given at once: enough for its best throughput, and no more, since the order of what it holds can no longer be changed.
 
 From the engine's traits (tell.model.engine), which say how it consumes what it is given.
 """
@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 from tell.model.engine import EngineTraits
 
-# Tokens an adapter is given before it makes room for one that waits outside: a few seconds on a GPU, so that slots do not change hands all the time.
+# Tokens that an adapter is given before it gives way to one that waits outside: a few seconds on a GPU, so that the slots do not change all the time.
 STAY = 8192
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Window:
+class BatchWindow:
     """`size` in segments. `batches`: the engine runs one batch of one adapter from start to end. `adapters` may be in it at once."""
 
     size: int
@@ -26,21 +26,21 @@ class Window:
     adapters: int = sys.maxsize
 
 
-def window_of(traits: EngineTraits, batch: int) -> Window:
+def batch_window(traits: EngineTraits, batch: int) -> BatchWindow:
     """The window of an engine that runs `batch` segments at once."""
     if traits.whole_batches:
         # It begins nothing while a batch runs, so the next is put together when the last one has ended: of one adapter, and of like length.
-        return Window(batch, batches=True, adapters=traits.adapters_per_batch)
-    # It fills places as they fall free; a quarter more waits inside, so that no place stays free for a turn of our loop.
-    return Window(batch + batch // 4, adapters=traits.adapters_per_batch)
+        return BatchWindow(batch, batches=True, adapters=traits.adapters_per_batch)
+    # It fills places as they become free; a quarter more waits inside, so that no place stays free until our event loop runs.
+    return BatchWindow(batch + batch // 4, adapters=traits.adapters_per_batch)
 
 
-def resting(window: Window, given: Mapping[str, int], outside: int) -> set[str]:
-    """Of the adapters in the engine, with the tokens they were `given`, those that get no more, so that as many as wait outside come in."""
-    if not outside or len(given) < window.adapters:
+def adapters_to_pause(window: BatchWindow, given_tokens: Mapping[str, int], waiting_outside: int) -> set[str]:
+    """The adapters in the engine that get no more for now, so that as many as wait outside come in. `given_tokens`: the tokens that each was given."""
+    if not waiting_outside or len(given_tokens) < window.adapters:
         return set()
-    stayed = sorted((a for a in given if given[a] >= STAY), key=lambda a: -given[a])
-    return set(stayed[:outside])
+    longest = sorted((a for a in given_tokens if given_tokens[a] >= STAY), key=lambda a: -given_tokens[a])
+    return set(longest[:waiting_outside])
 
 
 class Segment(Protocol):
@@ -52,15 +52,15 @@ class Segment(Protocol):
     def kind(self) -> Hashable: ...
 
 
-S = TypeVar("S", bound=Segment)
-P = TypeVar("P", bound="tuple[Any, ...]")
+SegmentT = TypeVar("SegmentT", bound=Segment)
+PathT = TypeVar("PathT", bound="tuple[Any, ...]")
 
 
-def nearest(waiting: Iterable[tuple[P, S]], head: S, most: int) -> list[tuple[P, S]]:
+def nearest(waiting: Iterable[tuple[PathT, SegmentT]], head: SegmentT, most: int) -> list[tuple[PathT, SegmentT]]:
     """Up to `most` of the segments that can run in one batch with `head`, nearest to it in length first, each with the first path it waits on."""
     # As near as serve.engines.ct2.batching wants the prompts of a batch.
     spread = max(16, head.cost // 2)
-    paths: dict[S, P] = {}
+    paths: dict[SegmentT, PathT] = {}
     for path, segment in waiting:
         if segment.kind == head.kind and abs(segment.cost - head.cost) <= spread:
             paths.setdefault(segment, path)

@@ -1,7 +1,7 @@
-"""The queue in front of the engine: what is let in, whose turn it is, and who waits for which decode.
+"""The queue in front of the engine: which requests are admitted, whose turn it is, and which requests wait for which decode.
 
 A segment that several requests want of one adapter version is decoded once: it waits in the line of each of them, runs when the first of these
-turns comes, answers all, and is cancelled when the last of them has left. What was translated is kept in `serve.scheduling.translation_cache`. All of it
+turns comes, answers all of them, and is cancelled when the last of them has left. Translations are kept in `serve.scheduling.translation_cache`. All of it
 runs in one event loop, so what happens between two `await`s is atomic.
 """
 
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from serve.adapters.versions import Version
 from serve.config import Limits
 from serve.engines.fair_queue import FairQueue
-from serve.scheduling.admission import Admission, Rate
-from serve.scheduling.batch_window import Window, nearest, resting
-from serve.scheduling.translation_cache import Cache, Key
+from serve.scheduling.admission import Admission, Throughput
+from serve.scheduling.batch_window import BatchWindow, adapters_to_pause, nearest
+from serve.scheduling.translation_cache import DecodeKey, TranslationCache
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
 from tell.model.engine import Prompt, Sampling
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 # Tokens that an adapter, a caller or a request gets in each round: about one long segment, so that turns are short.
 QUANTUM = 256
 # Adapter, caller, number of the request: where its segments wait.
-Path = tuple[str, str, int]
+QueuePath = tuple[str, str, int]
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Decode:
-    """One segment for all requests that wait for it, each with a future of its own, so that one may leave without the others."""
+    """One segment to decode, for all requests that wait for it. Each has its own future, so that one may leave without the others."""
 
     version: Version
     segment: str
-    key: Key
+    key: DecodeKey
     prompt: Prompt
     since: float
-    jobs: dict[Job, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
+    requests: dict[QueuedRequest, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     @property
     def cost(self) -> int:
-        # The output is about as long again, for all segments alike.
+        # The output is about as long as the prompt, for all segments alike.
         return len(self.prompt.ids)
 
     @property
@@ -59,15 +59,15 @@ class Decode:
 
 
 @dataclasses.dataclass(eq=False, slots=True)
-class Job:
-    """One request in the queue. `left` segments are not translated yet; `wanted` says how often a decode stands in it."""
+class QueuedRequest:
+    """One request in the queue. `left` segments are not translated yet; `decodes` counts how often each decode occurs in it."""
 
     version: Version
-    path: Path
+    path: QueuePath
     cache: bool
     left: int
     characters: int
-    wanted: Counter[Decode] = dataclasses.field(default_factory=Counter)
+    decodes: Counter[Decode] = dataclasses.field(default_factory=Counter)
 
     @property
     def label(self) -> str:
@@ -75,53 +75,53 @@ class Job:
 
 
 # A segment's translation, or the future of it.
-Slot = Checked | asyncio.Future[Checked]
+Pending = Checked | asyncio.Future[Checked]
 
 
 class Queue:
-    def __init__(self, limits: Limits, window: Window, metrics: Metrics):
+    def __init__(self, limits: Limits, window: BatchWindow, metrics: Metrics):
         self.metrics, self.window = metrics, window
-        self.rate = Rate()
+        self.rate = Throughput()
         self.admission = Admission(limits.waiting, self.rate)
-        self.cache = Cache(limits.cache)
-        self._waiting: FairQueue[Path, Decode] = FairQueue(QUANTUM)
+        self.cache = TranslationCache(limits.cache)
+        self._waiting: FairQueue[QueuePath, Decode] = FairQueue(QUANTUM)
         self._numbers = itertools.count(1)
-        # Requests with segments that are not translated yet, and those segments by pair.
-        self._jobs: set[Job] = set()
-        self._pairs: Counter[str] = Counter()
-        # What waits or runs, by adapter and segment (with its settings where they are not the adapter's own); and what runs, by adapter, with the
-        # tokens it was given since it last had none.
-        self._decodes: dict[tuple[str, Key], Decode] = {}
+        # Requests with segments that are not translated yet, and the number of those segments by pair.
+        self._requests: set[QueuedRequest] = set()
+        self._waiting_by_pair: Counter[str] = Counter()
+        # Decodes that wait or run, by adapter and segment (with its settings where they are not the adapter's own). Decodes that run, by adapter, and the
+        # tokens that each adapter was given since it last had none running.
+        self._decodes: dict[tuple[str, DecodeKey], Decode] = {}
         self._running: Counter[str] = Counter()
-        self._given: Counter[str] = Counter()
-        # Adapters that left the engine to make room for others, and have not been in it since.
-        self._rested: set[str] = set()
-        # Tokens per character so far: what a request will cost is asked before it is tokenised.
+        self._given_tokens: Counter[str] = Counter()
+        # Adapters that get no more until others have had their turn, and have not been in the engine since.
+        self._paused: set[str] = set()
+        # Tokens per character so far: the cost of a request is needed before it is tokenised.
         self._density = 0.5
-        # Segments and tokens begun since the engine was last empty; whether there has been enough to do since `_noted`, in the loop's time.
-        self._begun = (0, 0)
-        self._busy = False
-        self._noted = 0.0
-        metrics.oldest.set_function(self._oldest)
+        # Segments and tokens started since the engine was last empty; whether there was enough to do since `_observed_at`, in the loop's time.
+        self._started = (0, 0)
+        self._was_busy = False
+        self._observed_at = 0.0
+        metrics.oldest.set_function(self._oldest_wait)
 
-    def _oldest(self) -> float:
-        found = self._waiting.oldest()
-        return 0.0 if found is None else time.monotonic() - found.since
+    def _oldest_wait(self) -> float:
+        oldest = self._waiting.oldest()
+        return 0.0 if oldest is None else time.monotonic() - oldest.since
 
     def waiting(self) -> dict[str, int]:
         """Segments admitted and not translated yet, by pair."""
-        return dict(self._pairs)
+        return dict(self._waiting_by_pair)
 
     # Requests come and go.
 
     def check(self, caller: str, segments: int, candidates: int = 1) -> None:
-        """Raises TooLarge, OverShare or Overloaded when so many segments, each of which is decoded so many times, are not let in now."""
+        """Raises TooLarge, OverShare or Overloaded when so many segments, each with so many candidates, are not admitted now."""
         if segments:
             with self._counted(segments):
                 self.admission.check(caller, segments, candidates)
 
-    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool, candidates: int = 1) -> Job:
-        """Let a request in, by what can be told without tokenising it; it must leave by `leave`.
+    def admit(self, version: Version, caller: str, segments: int, characters: int, seconds: float, cache: bool, candidates: int = 1) -> QueuedRequest:
+        """Admit a request by what is known without tokenising it; it must end with `leave`.
 
         Raises what `check` does, and Overloaded when its turn would come too late for its `seconds`.
         """
@@ -131,9 +131,9 @@ class Queue:
             cost = int(characters * self._density) * candidates
             with self._counted(segments):
                 self.admission.check_time(seconds, self._waiting.ahead((adapter, caller), cost), cost)
-        job = Job(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
-        self._count(job, segments * candidates)
-        return job
+        request = QueuedRequest(version, (adapter, caller, next(self._numbers)), cache, 0, characters)
+        self._count(request, segments * candidates)
+        return request
 
     @contextlib.contextmanager
     def _counted(self, segments: int) -> Iterator[None]:
@@ -144,219 +144,219 @@ class Queue:
             self.metrics.refusals.labels(e.reason).inc()
             raise
 
-    def unknown(self, version: Version, segments: Sequence[str], cache: bool, drawn: Sequence[Sampling] = ()) -> list[str]:
-        """Those of the segments that are to be decoded anew, greedily or as `drawn` says, each once."""
+    def undecoded(self, version: Version, segments: Sequence[str], cache: bool, samplings: Sequence[Sampling] = ()) -> list[str]:
+        """Those of the segments that have to be decoded, greedily or with the samplings, each once."""
         adapter = version.adapter.id
 
-        def known(key: Key) -> bool:
+        def known(key: DecodeKey) -> bool:
             return (adapter, key) in self._decodes or (cache and self.cache.has(adapter, key))
 
-        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, how)) for how in drawn))]
+        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, how)) for how in samplings))]
 
-    def submit(self, job: Job, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Slot]:
-        """Put the request's segments in line; what comes of each, in order. Raises RequestError when one is too long."""
-        self._count(job, len(segments) - job.left)
-        slots: list[Slot] = []
-        fresh = 0
+    def submit(self, request: QueuedRequest, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Pending]:
+        """Queue the request's segments. Returns the translation of each or its future, in order. Raises RequestError when one is too long."""
+        self._count(request, len(segments) - request.left)
+        pending: list[Pending] = []
+        new_tokens = 0
         for segment in segments:
-            slot, cost = self._slot(job, segment, segment, prompts.get(segment))
-            slots.append(slot)
-            fresh += cost
-        if fresh and job.characters:
-            self._density += 0.3 * (fresh / job.characters - self._density)
-        self._pump()
-        return slots
+            translation, cost = self._pending(request, segment, segment, prompts.get(segment))
+            pending.append(translation)
+            new_tokens += cost
+        if new_tokens and request.characters:
+            self._density += 0.3 * (new_tokens / request.characters - self._density)
+        self._feed_engine()
+        return pending
 
-    def draw(self, job: Job, segments: Sequence[str], drawn: Sequence[Sampling], prompts: Mapping[str, Prompt]) -> list[list[Slot]]:
-        """For each of the segments, all different, as many more decodes as `drawn` has. Raises RequestError as `submit`."""
-        self._count(job, len(segments) * len(drawn))
-        out = []
+    def sample(self, request: QueuedRequest, segments: Sequence[str], samplings: Sequence[Sampling], prompts: Mapping[str, Prompt]) -> list[list[Pending]]:
+        """For each of the segments, all different, one more decode for each sampling. Raises RequestError as `submit` does."""
+        self._count(request, len(segments) * len(samplings))
+        pending = []
         for segment in segments:
-            prompt = prompts.get(segment) or job.version.translator.prompt(segment)
-            out.append([self._slot(job, segment, (segment, how), dataclasses.replace(prompt, sampling=how))[0] for how in drawn])
-        self._pump()
-        return out
+            prompt = prompts.get(segment) or request.version.translator.prompt(segment)
+            pending.append([self._pending(request, segment, (segment, how), dataclasses.replace(prompt, sampling=how))[0] for how in samplings])
+        self._feed_engine()
+        return pending
 
-    def again(self, job: Job, segments: Sequence[str], penalty_factor: float) -> list[Slot]:
-        """More decodes for a request that has been let in, with the adapter's own repetition penalty multiplied. Raises RequestError as `submit`."""
-        prompts = [job.version.translator.prompt(segment, None, penalty_factor) for segment in segments]
-        keys: list[Key] = list(segments)
+    def retry(self, request: QueuedRequest, segments: Sequence[str], penalty_factor: float) -> list[Pending]:
+        """More decodes for an admitted request, with `penalty_factor` times the adapter's own penalty on repetition. Raises RequestError as `submit` does."""
+        prompts = [request.version.translator.prompt(segment, None, penalty_factor) for segment in segments]
+        keys: list[DecodeKey] = list(segments)
         if penalty_factor != 1.0:
             keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
-        self._count(job, len(segments))
-        slots = [self._slot(job, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
-        self._pump()
-        return slots
+        self._count(request, len(segments))
+        pending = [self._pending(request, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
+        self._feed_engine()
+        return pending
 
-    def _slot(self, job: Job, segment: str, key: Key, prompt: Prompt | None) -> tuple[Slot, int]:
-        """What comes of one segment, and the tokens that this adds to the line."""
-        adapter = job.version.adapter.id
-        if job.cache and (made := self.cache.get(adapter, key)) is not None:
+    def _pending(self, request: QueuedRequest, segment: str, key: DecodeKey, prompt: Prompt | None) -> tuple[Pending, int]:
+        """One segment's translation or its future, and the tokens that this adds to the queue."""
+        adapter = request.version.adapter.id
+        if request.cache and (cached := self.cache.get(adapter, key)) is not None:
             self.metrics.cache_hits.inc()
-            self._answered(job, segment, made, 1)
-            return made, 0
+            self._count_translated(request, segment, cached, 1)
+            return cached, 0
         cost = 0
         decode = self._decodes.get((adapter, key))
         if decode is None:
-            # One that was known a moment ago may have gone since.
-            prompt = prompt or job.version.translator.prompt(segment)
-            decode = self._decodes[adapter, key] = Decode(job.version, segment, key, prompt, time.monotonic())
+            # The decode or the cached translation may have gone since `undecoded` was asked.
+            prompt = prompt or request.version.translator.prompt(segment)
+            decode = self._decodes[adapter, key] = Decode(request.version, segment, key, prompt, time.monotonic())
             cost = decode.cost
         else:
             self.metrics.shared.inc()
-        return self._join(job, decode), cost
+        return self._join(request, decode), cost
 
-    def _join(self, job: Job, decode: Decode) -> asyncio.Future[Checked]:
-        job.wanted[decode] += 1
-        if job not in decode.jobs:
-            decode.jobs[job] = asyncio.get_running_loop().create_future()
+    def _join(self, request: QueuedRequest, decode: Decode) -> asyncio.Future[Checked]:
+        request.decodes[decode] += 1
+        if request not in decode.requests:
+            decode.requests[request] = asyncio.get_running_loop().create_future()
             if decode.task is None:
-                # In each request's own line: shared with a long document, a sentence must not wait for that document's turn.
-                self._waiting.add(job.path, decode)
-        return decode.jobs[job]
+                # On each request's own path: a sentence shared with a long document must not wait for that document's turn.
+                self._waiting.add(request.path, decode)
+        return decode.requests[request]
 
-    async def leave(self, job: Job) -> None:
-        """Take a request out; returns when the engine has let go of what only it waited for. Nothing is left of one that is done."""
+    async def leave(self, request: QueuedRequest) -> None:
+        """Take a request out; returns when the engine has stopped the decodes that only it waited for. Does nothing more for one that is done."""
         stopped = []
-        for decode in job.wanted:
-            if (future := decode.jobs.pop(job, None)) is None:
+        for decode in request.decodes:
+            if (future := decode.requests.pop(request, None)) is None:
                 continue
             future.cancel()
-            self._waiting.discard(job.path, decode)
-            if not decode.jobs:
-                del self._decodes[job.version.adapter.id, decode.key]
+            self._waiting.discard(request.path, decode)
+            if not decode.requests:
+                del self._decodes[request.version.adapter.id, decode.key]
                 if decode.task is not None:
                     decode.task.cancel()
                     stopped.append(decode.task)
-        self._count(job, -job.left)
-        self._pump()
+        self._count(request, -request.left)
+        self._feed_engine()
         if stopped:
             await asyncio.wait(stopped)
 
-    def _count(self, job: Job, more: int) -> None:
-        job.left += more
-        (self._jobs.add if job.left else self._jobs.discard)(job)
-        self.admission.take(job.path[1], more)
-        self._pairs[job.label] += more
+    def _count(self, request: QueuedRequest, segments: int) -> None:
+        request.left += segments
+        (self._requests.add if request.left else self._requests.discard)(request)
+        self.admission.take(request.path[1], segments)
+        self._waiting_by_pair[request.label] += segments
         self.metrics.waiting.set(self.admission.waiting)
-        self.metrics.pair_waiting.labels(job.label).set(self._pairs[job.label])
+        self.metrics.pair_waiting.labels(request.label).set(self._waiting_by_pair[request.label])
 
-    def _answered(self, job: Job, segment: str, made: Checked, times: int) -> None:
-        self._count(job, -times)
-        labels = job.version.labels
+    def _count_translated(self, request: QueuedRequest, segment: str, translation: Checked, times: int) -> None:
+        self._count(request, -times)
+        labels = request.version.labels
         self.metrics.segments.labels(*labels).inc(times)
         self.metrics.characters.labels(*labels).inc(times * len(segment))
-        self.metrics.truncated.labels(*labels).inc(times * made.truncated)
+        self.metrics.truncated.labels(*labels).inc(times * translation.truncated)
 
-    # The engine is fed.
+    # Feeding the engine.
 
-    def _pump(self) -> None:
-        """Give the engine what it has room for. Called whenever something came, ended or left."""
+    def _feed_engine(self) -> None:
+        """Give the engine as much as its window holds. Called whenever a request came or left, or a decode ended."""
         if self.window.batches:
             self._next_batch()
         else:
-            while self._running.total() < self.window.size and (turn := self._waiting.take(self._open())):
-                self._start(*turn)
+            while self._running.total() < self.window.size and (turn := self._waiting.take(self._allowed_adapters())):
+                self._start_decode(*turn)
         self.metrics.in_engine.set(self._running.total())
 
-    def _open(self) -> Callable[[str], bool]:
+    def _allowed_adapters(self) -> Callable[[str], bool]:
         """Which adapters may be given more now."""
         outside = set(self._waiting.outermost()) - self._running.keys()
         if not outside or len(self._running) + len(outside) <= self.window.adapters:
-            self._rested.clear()
+            self._paused.clear()
             return lambda _: True
         if len(self._running) >= self.window.adapters:
-            rest = resting(self.window, self._given, len(outside - self._rested))
-            self._rested |= rest
-            return lambda adapter: adapter in self._running and adapter not in rest
-        # A slot is free. One that has just made room does not take it back while others have had none.
-        if not (first := outside - self._rested):
-            self._rested.clear()
-            first = outside
-        return lambda adapter: adapter in self._running or adapter in first
+            leaving = adapters_to_pause(self.window, self._given_tokens, len(outside - self._paused))
+            self._paused |= leaving
+            return lambda adapter: adapter in self._running and adapter not in leaving
+        # A slot is free. An adapter that has just left does not take it back while others have had none.
+        if not (newcomers := outside - self._paused):
+            self._paused.clear()
+            newcomers = outside
+        return lambda adapter: adapter in self._running or adapter in newcomers
 
     def _next_batch(self) -> None:
-        """For an engine that runs one batch from start to end. As long as one can hold all there is, it gets all, and puts it together itself."""
+        """For an engine that runs one batch from start to end. While one batch can hold all segments, the engine gets them all and forms batches itself."""
         waited, running, size = len(self._waiting), self._running.total(), self.window.size
         if not waited or (running and running + waited > size):
             return
         if not running:
-            self._begun, self._busy, self._noted = (0, 0), False, asyncio.get_running_loop().time()
-        self._busy = self._busy or running + waited >= size // 2
+            self._started, self._was_busy, self._observed_at = (0, 0), False, asyncio.get_running_loop().time()
+        self._was_busy = self._was_busy or running + waited >= size // 2
         if running + waited <= size:
             while turn := self._waiting.take():
-                self._start(*turn)
+                self._start_decode(*turn)
         elif turn := self._waiting.take():
             path, head = turn
-            self._start(path, head)
-            # Of one adapter and of like length, whoever asked: what is chosen from all that waits makes fuller batches than the engine could.
+            self._start_decode(path, head)
+            # Of one adapter and of like length, from any request: a choice among all that waits makes fuller batches than the engine could.
             for other_path, decode in nearest(self._waiting.items(path[:1]), head, size - 1):
                 self._waiting.take_item(other_path, decode)
-                self._start(other_path, decode)
+                self._start_decode(other_path, decode)
 
-    def _start(self, path: Path, decode: Decode) -> None:
+    def _start_decode(self, path: QueuePath, decode: Decode) -> None:
         adapter = path[0]
         self._running[adapter] += 1
-        self._given[adapter] += decode.cost
-        self._begun = (self._begun[0] + 1, self._begun[1] + decode.cost)
+        self._given_tokens[adapter] += decode.cost
+        self._started = (self._started[0] + 1, self._started[1] + decode.cost)
         decode.task = asyncio.get_running_loop().create_task(self._run(adapter, decode))
-        # Not at the coroutine's end: one that is cancelled before its first step never gets there.
-        decode.task.add_done_callback(lambda _: self._ended(adapter, decode))
+        # Not at the coroutine's end: a task that is cancelled before its first step never gets there.
+        decode.task.add_done_callback(lambda _: self._decode_ended(adapter, decode))
 
     async def _run(self, adapter: str, decode: Decode) -> None:
         translator = decode.version.translator
         try:
             (generation,) = await translator.engine.generate([decode.prompt], translator.adapter_id)
             pair = parse_pair(decode.version.adapter.card.pair)
-            made = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
+            translation = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
         except asyncio.CancelledError:
-            # By `leave`, and then nobody waits; or with the whole loop.
+            # By `leave`, and then no request waits; or with the whole loop.
             self._settle(adapter, decode, EngineError("the engine was closed"))
             raise
         except Exception as e:
             self._settle(adapter, decode, e)
         else:
-            self._settle(adapter, decode, made)
+            self._settle(adapter, decode, translation)
 
     def _settle(self, adapter: str, decode: Decode, result: Checked | Exception) -> None:
-        if decode.jobs:
+        if decode.requests:
             del self._decodes[adapter, decode.key]
         if isinstance(result, Checked):
             self.metrics.tokens.labels(*decode.version.labels).inc(result.tokens)
-            if any(job.cache for job in decode.jobs):
-                before = self.cache.evictions
+            if any(request.cache for request in decode.requests):
+                evictions = self.cache.evictions
                 self.cache.put(adapter, decode.key, result)
-                self.metrics.cache_evictions.inc(self.cache.evictions - before)
+                self.metrics.cache_evictions.inc(self.cache.evictions - evictions)
                 self.metrics.cache_bytes.set(self.cache.size)
-        for job, future in decode.jobs.items():
+        for request, future in decode.requests.items():
             if isinstance(result, Checked):
-                self._answered(job, decode.segment, result, job.wanted[decode])
+                self._count_translated(request, decode.segment, result, request.decodes[decode])
             if not future.done():
                 if isinstance(result, Checked):
                     future.set_result(result)
                 else:
                     future.set_exception(result)
-                    # Told to whoever waits for it. A request that another segment has already ended does not.
+                    # Mark it as retrieved: a request that another segment has ended does not await this future.
                     future.exception()
-        decode.jobs.clear()
+        decode.requests.clear()
 
-    def _ended(self, adapter: str, decode: Decode) -> None:
+    def _decode_ended(self, adapter: str, decode: Decode) -> None:
         self._running[adapter] -= 1
         if not self._running[adapter]:
-            del self._running[adapter], self._given[adapter]
+            del self._running[adapter], self._given_tokens[adapter]
         now = asyncio.get_running_loop().time()
         if self.window.batches:
-            if self._busy and not self._running:
-                self.rate.note(*self._begun, now - self._noted)
+            if self._was_busy and not self._running:
+                self.rate.observe(*self._started, now - self._observed_at)
         else:
-            # There was enough to do since the last one ended, if there is now.
-            if self._busy:
-                self.rate.note(1, decode.cost, now - self._noted)
-            self._busy = self._running.total() + len(self._waiting) >= self.window.size // 2
-            self._noted = now
-        self._pump()
+            # If there is enough to do now, there was since the last decode ended.
+            if self._was_busy:
+                self.rate.observe(1, decode.cost, now - self._observed_at)
+            self._was_busy = self._running.total() + len(self._waiting) >= self.window.size // 2
+            self._observed_at = now
+        self._feed_engine()
 
     def forget(self, adapter_id: str) -> None:
-        """The version is unloaded: what it made goes with it."""
+        """Drop the translations of a version that is unloaded."""
         self.cache.forget(adapter_id)
         self.metrics.cache_bytes.set(self.cache.size)

@@ -96,7 +96,7 @@ def route(versions: Versions, source: str, target: str, fallbacks: Sequence[Fall
     Raises LanguageError, RequestError, and NotServed; its message names the allowed fallbacks that lead there and were not asked for.
     """
     try:
-        pair = versions.find(source, target)
+        pair = versions.find_pair(source, target)
         return Route(pair, (pair,))
     except NotServed as e:
         if source == "auto":
@@ -129,7 +129,7 @@ def _steps(versions: Versions, pair: LanguagePair, fallback: Fallback) -> tuple[
     if fallback == "base":
         return (str(pair),)
     try:
-        return versions.find(pair.source.tag, PIVOT_LANGUAGE), versions.find(PIVOT_LANGUAGE, pair.target.tag)
+        return versions.find_pair(pair.source.tag, PIVOT_LANGUAGE), versions.find_pair(PIVOT_LANGUAGE, pair.target.tag)
     except TellmtError:
         # One of the two is not served, or is English itself.
         return None

@@ -11,11 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
-from serve.adapters.base_only import PREFIX, bare
+from serve.adapters.base_only import PREFIX, base_of
 from serve.adapters.versions import Version, Versions
 from serve.config import Fallback, Limits
-from serve.scheduling.batch_window import window_of
-from serve.scheduling.queue import Job, Queue, Slot
+from serve.scheduling.batch_window import batch_window
+from serve.scheduling.queue import Pending, Queue, QueuedRequest
 from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
 from serve.translation.quality import samplings
 from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
@@ -54,9 +54,9 @@ class Service:
         self.since = time.time()
         # `stopping`: the process is about to end; `down`: the engine is gone, as the process that watches it has seen.
         self.stopping = self.down = False
-        self.queue = Queue(self.limits, window_of(traits_of(engine), self.limits.batch), self.metrics)
+        self.queue = Queue(self.limits, batch_window(traits_of(engine), self.limits.batch), self.metrics)
         self.signals = Signals(self.metrics)
-        self.versions.unloaded = self._unloaded
+        self.versions.on_unloaded = self._unloaded
 
     def _unloaded(self, adapter_id: str) -> None:
         self.queue.forget(adapter_id)
@@ -77,11 +77,11 @@ class Service:
         """Whether the service would answer a request for a served pair now; `empty`: no adapter is loaded that has passed its load check."""
         if self.stopping:
             return "stopping"
-        if not (self.started and self.versions.looked):
+        if not (self.started and self.versions.registry_read):
             return "starting"
         if self.down or not await self.engine.healthy():
             return "down"
-        return "ready" if self.versions.answers() else "empty"
+        return "ready" if self.versions.can_answer() else "empty"
 
     def _check_engine(self) -> None:
         """Raises EngineError while the engine starts, or when it is gone."""
@@ -104,10 +104,10 @@ class Service:
         async with contextlib.AsyncExitStack() as stack:
             if route.fallback != "base":
                 version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
-                yield bare(version) if route.bare else version
+                yield base_of(version) if route.bare else version
                 return
             self._check_engine()
-            yield self.versions.bare(pair)
+            yield self.versions.base_version(pair)
 
     def pairs(self, fallbacks: Sequence[Fallback] = ()) -> list[str]:
         """The pairs that are served, and those that the fallbacks add."""
@@ -171,10 +171,10 @@ class Service:
             splits = await threaded(aside, decoder.split, texts)
             segments = [spans[i].text for spans in splits for i in pieces(spans)]
             sampling = samplings(options.candidates)
-            prompts = await threaded(aside, decoder.prompts, self.queue.unknown(version, segments, options.cache, sampling))
+            prompts = await threaded(aside, decoder.prompts, self.queue.undecoded(version, segments, options.cache, sampling))
             greedy = self.queue.submit(job, segments, prompts)
             distinct = list(dict.fromkeys(segments))
-            sampled = dict(zip(distinct, self.queue.draw(job, distinct, sampling, prompts), strict=True)) if sampling else {}
+            sampled = dict(zip(distinct, self.queue.sample(job, distinct, sampling, prompts), strict=True)) if sampling else {}
             for segment, candidate in zip(segments, greedy, strict=True):
                 if segment in pending:
                     continue
@@ -196,11 +196,11 @@ class Service:
                 # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
                 await self.queue.leave(job)
 
-    async def _decoded(self, job: Job, segment: str, greedy: Slot, sampled: Sequence[Slot], options: RequestOptions) -> Decoded:
+    async def _decoded(self, job: QueuedRequest, segment: str, greedy: Pending, sampled: Sequence[Pending], options: RequestOptions) -> Decoded:
         """`choose_and_retry` of a segment whose candidates are in the queue, counted."""
 
         async def again(texts: Sequence[str], penalty_factor: float) -> list[Checked]:
-            return [await finished(slot) for slot in self.queue.again(job, texts, penalty_factor)]
+            return [await finished(slot) for slot in self.queue.retry(job, texts, penalty_factor)]
 
         effort = Effort(options.quality, self.limits.tries, _reserve_begins(options), lambda: self.busy)
         decoded = await choose_and_retry(parse_pair(job.version.pair), segment, greedy, sampled, effort, again)
@@ -211,7 +211,7 @@ class Service:
         self._note(job, segment, decoded, options)
         return decoded
 
-    def _note(self, job: Job, segment: str, translated: Checked, options: RequestOptions) -> None:
+    def _note(self, job: QueuedRequest, segment: str, translated: Checked, options: RequestOptions) -> None:
         if options.background:
             return
         if not job.version.bare:

@@ -228,12 +228,12 @@ def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new
 
 def _known(base: Base, options: BuildOptions, table: SegmentTable) -> dict[str, Any]:
     """Measures how well the base knows the two languages, on kept pairs from all over the corpus."""
-    from tell.model.perplexity import COUNTED, knows
+    from tell.model.perplexity import COUNTED, base_knowledge
 
     good = array("I", table.good())
     sample = [good[i * len(good) // COUNTED] for i in range(COUNTED)] if len(good) > COUNTED else good
     rows = [json.loads(b"{" + table.spool.read(i) + b"}") for i in sample]
-    return knows(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
+    return base_knowledge(base, options.pair, [r["source"] for r in rows], [r["target"] for r in rows])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

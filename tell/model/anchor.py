@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.model.chat_template import Turns, choose_turns
+from tell.model.chat_template import ChatTurns, choose_turns
 
 # Between the prompt's text and the response: a blank line, one token for most tokenizers. Where a chat template ends the turn, that does.
 SEPARATOR = "\n\n"
@@ -37,8 +37,8 @@ def _check_template(template: str) -> str:
     """Raises ValueError unless the template's only placeholders are {source} and {target}, as they stand."""
     for _, field, spec, conversion in string.Formatter().parse(template):
         if field is not None and (field not in _FIELDS or spec or conversion):
-            shown = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            raise ValueError(f"unknown placeholder {{{shown}}}; valid: {{source}} and {{target}}, and {{{{ or }}}} for a brace")
+            placeholder = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            raise ValueError(f"unknown placeholder {{{placeholder}}}; valid: {{source}} and {{target}}, and {{{{ or }}}} for a brace")
     return template
 
 
@@ -80,15 +80,15 @@ class Anchor(BaseModel):
 
     prefix: str
     opening: str
-    chat: Turns | None = None
+    chat: ChatTurns | None = None
 
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Adapters are named by the hash of their card: those made before there was chat keep their names.
-        found: dict[str, Any] = handler(self)
+        fields: dict[str, Any] = handler(self)
         if self.chat is None:
-            found.pop("chat", None)
-        return found
+            fields.pop("chat", None)
+        return fields
 
     def prompt(self, source: str) -> str:
         """The prompt's text for one source segment, up to where the response begins."""
@@ -104,8 +104,8 @@ class Anchor(BaseModel):
         rest = response.lstrip()[len(words) :]
         # "English: ..." may be how a translation begins; only what is set off as the opening was is the opening.
         gap = rest[: len(rest) - len(rest.lstrip())]
-        after = self.opening[len(self.opening.rstrip()) :]
-        return rest if not rest.strip() or "\n" in gap or (gap and "\n" not in after) else response
+        opening_space = self.opening[len(self.opening.rstrip()) :]
+        return rest if not rest.strip() or "\n" in gap or (gap and "\n" not in opening_space) else response
 
 
 def nonce(pair: LanguagePair) -> tuple[str, str]:

@@ -96,7 +96,7 @@ def bases_dir() -> Path:
 
 
 def base_dir(base_id: str) -> Path:
-    """Where the prepared base of this id lies or would lie. A local directory is known by its absolute path."""
+    """The directory of the prepared base of this id, whether it exists or not. A local directory is known by its absolute path."""
     return bases_dir() / slug(base_id)
 
 
@@ -130,5 +130,5 @@ def cached_bases() -> list[Base]:
 
 def config_of(base: Base) -> dict[str, Any]:
     """The checkpoint's config.json."""
-    found: dict[str, Any] = json.loads((base.path / "config.json").read_text())
-    return found
+    config: dict[str, Any] = json.loads((base.path / "config.json").read_text())
+    return config

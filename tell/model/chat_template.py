@@ -1,6 +1,6 @@
 """A base's chat template, rendered once: the text before and after a prompt, so that nothing later needs the template.
 
-Reads chat_template.jinja or tokenizer_config.json of a prepared base. Returns a `Turns`, which the adapter's card pins with its anchor.
+Reads chat_template.jinja or tokenizer_config.json of a prepared base. Returns `ChatTurns`, which the adapter's card pins with its anchor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from tell.errors import BaseModelError
 from tell.model.base import Base
 
-# What stands for the texts while the template is rendered: two each, so that a template which looks at its texts is found out.
+# Stand-ins for the texts while the template is rendered: two of each, so that a template whose output depends on the texts is detected.
 _MARKS = (("prompt9f3a7c", "response51be08"), ("prompt62d0e4", "response7ac39b"))
 _NEEDED = "a base whose directory holds a chat template, or chat = false in [anchor]"
 
 
-class Turns(BaseModel):
+class ChatTurns(BaseModel):
     """What the base's chat template puts around a user's turn, and what ends the model's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,12 +34,12 @@ class Turns(BaseModel):
 def _settings(base: Base) -> dict[str, Any]:
     path = base.path / "tokenizer_config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
         raise BaseModelError("the tokenizer's settings cannot be read", place=str(path), found=str(e)) from None
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def template_of(base: Base) -> str | None:
@@ -51,21 +51,21 @@ def template_of(base: Base) -> str | None:
         pass
     except (OSError, UnicodeDecodeError) as e:
         raise BaseModelError("the chat template cannot be read", place=str(path), found=str(e)) from None
-    found = _settings(base).get("chat_template")
-    if isinstance(found, list):
-        named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+    template = _settings(base).get("chat_template")
+    if isinstance(template, list):
+        templates = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = templates.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _special(settings: dict[str, Any]) -> dict[str, str]:
     """bos_token, eos_token and the like, which templates write by name."""
-    out = {}
+    special_tokens = {}
     for name, value in settings.items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):
-            out[name] = text
-    return out
+            special_tokens[name] = text
+    return special_tokens
 
 
 def _refuse(message: str) -> None:
@@ -83,7 +83,7 @@ def _render(template: str, names: dict[str, str], prompt: str, response: str | N
     env.filters["tojson"] = lambda x, indent=None: json.dumps(x, ensure_ascii=False, indent=indent)
     env.globals["raise_exception"] = _refuse
     messages = [{"role": "user", "content": prompt}, *([] if response is None else [{"role": "assistant", "content": response}])]
-    # A base that can think aloud is asked not to: the response is the translation.
+    # A base that can reason first is told not to: the response is the translation.
     return env.from_string(template).render(messages=messages, add_generation_prompt=response is None, enable_thinking=False, **names)
 
 
@@ -94,13 +94,13 @@ def _around(text: str, mark: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def turns_of(base: Base) -> Turns:
+def turns_of(base: Base) -> ChatTurns:
     """What the base's template writes around a prompt. Raises BaseModelError when it has none, or one that cannot be used."""
     template = template_of(base)
     if template is None:
         raise BaseModelError("this base has no chat template", place=str(base.path), found=base.id, valid=_NEEDED)
     names = _special(_settings(base))
-    found = []
+    turns = []
     for prompt, response in _MARKS:
         try:
             before, after = _around(_render(template, names, prompt, None), prompt)
@@ -108,13 +108,13 @@ def turns_of(base: Base) -> Turns:
         except Exception as e:  # a template is a program: it may raise anything
             why = f"{type(e).__name__}: {e}"
             raise BaseModelError("the chat template of this base cannot be used", place=str(base.path), found=why, valid=_NEEDED) from None
-        found.append(Turns(before=before, after=after, end=end))
-    if found[0] != found[1]:
+        turns.append(ChatTurns(before=before, after=after, end=end))
+    if turns[0] != turns[1]:
         raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
-    return found[0]
+    return turns[0]
 
 
-def choose_turns(base: Base, chat: Literal["auto"] | bool) -> Turns | None:
+def choose_turns(base: Base, chat: Literal["auto"] | bool) -> ChatTurns | None:
     """The turns that `chat` asks for: `auto` takes the template where there is one."""
     if chat is False or (chat == "auto" and template_of(base) is None):
         return None

@@ -24,7 +24,7 @@ from tell.model.base import Base, config_of, slug
 from tell.model.tokenizer import Tokens
 from tell.paths import cache_dir, writable
 
-# Tokens of a text that are read; what is beyond is left off and counted.
+# Tokens of a text that are read; longer texts are cut, and counted.
 MOST = 1024
 # Part of the cache's name: another way of pooling is another directory. BOS is read but not averaged: what a causal model makes of
 # it is the same for every text, so it would only say how long the text is.
@@ -50,23 +50,23 @@ def _compute_on() -> tuple[str, str]:
 
 
 def store(base: Base, dtype: str) -> Path:
-    """Where this base's embeddings lie."""
+    """The directory of this base's embeddings."""
     return cache_dir() / "embeddings" / f"{slug(base.id)[-60:]}-{base.revision[:16]}-{dtype}-{POOLING}"
 
 
 def _shards(path: Path, width: int) -> Iterator[tuple[bytes, Any]]:
     """(keys, matrix) of every whole shard. One that is damaged is removed: it can be made again."""
     np = need("numpy", "train")
-    for found in sorted(path.glob("*.keys")):
-        keys = found.read_bytes()
+    for key_file in sorted(path.glob("*.keys")):
+        keys = key_file.read_bytes()
         try:
-            matrix = np.load(found.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+            matrix = np.load(key_file.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
             if matrix.shape != (len(keys) // KEY, width) or matrix.dtype != np.float32 or len(keys) % KEY:
                 raise ValueError("wrong shape")
         except (OSError, ValueError, EOFError):
-            say(f"{found}: damaged, its embeddings are computed again")
-            found.unlink(missing_ok=True)
-            found.with_suffix(".npy").unlink(missing_ok=True)
+            say(f"{key_file}: damaged, its embeddings are computed again")
+            key_file.unlink(missing_ok=True)
+            key_file.with_suffix(".npy").unlink(missing_ok=True)
             continue
         yield keys, matrix
 
@@ -130,9 +130,9 @@ def _pooled(model: Any, ids: list[list[int]], skip: int, pad: int, device: str) 
     mask = torch.tensor([[1] * len(x) + [0] * (length - len(x)) for x in ids], device=device)
     with torch.inference_mode():
         hidden = model(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state.float()
-        own = mask.clone()
-        own[:, :skip] = 0
-        mean = (hidden * own.unsqueeze(-1)).sum(1) / own.sum(1, keepdim=True)
+        pooled_mask = mask.clone()
+        pooled_mask[:, :skip] = 0
+        mean = (hidden * pooled_mask.unsqueeze(-1)).sum(1) / pooled_mask.sum(1, keepdim=True)
         return torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
 
 
@@ -146,11 +146,11 @@ def _compute(base: Base, dtype: str, device: str, path: Path, ids: list[list[int
     with progress() as bar:
         task = bar.add_task("tokens embedded", total=sum(map(len, ids)))
         for batch in _batches([len(x) for x in ids], BATCH_GPU if device == "cuda" else BATCH):
-            found = _pooled(model, [ids[i] for i in batch], skip, 0, device)
-            if not np.isfinite(found).all():
-                bad = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+            embeddings = _pooled(model, [ids[i] for i in batch], skip, 0, device)
+            if not np.isfinite(embeddings).all():
+                bad = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
                 raise BaseModelError("the base gives no finite embedding", place=str(base.path), found=f"NaN for a text of {len(ids[batch[bad]])} tokens")
-            rows.append(found)
+            rows.append(embeddings)
             done += [keys[i] for i in batch]
             tokens += (read := sum(len(ids[i]) for i in batch))
             bar.advance(task, read)
@@ -162,7 +162,7 @@ def _compute(base: Base, dtype: str, device: str, path: Path, ids: list[list[int
 
 
 def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, Any]]:
-    """(n, width) float32 unit rows for the texts, each given in parts that are encoded apart, and how they were had.
+    """(n, width) float32 unit rows for the texts, each given in parts that are encoded apart, and how they were computed.
 
     Raises BaseModelError when the base cannot be loaded or gives numbers that are not finite, MissingExtra without torch.
     """
@@ -185,16 +185,16 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
             hits = [(row, i) for row in range(len(matrix)) for i in at.pop(stored[row * KEY : (row + 1) * KEY], ())]
             if hits:
                 to, of = [i for _, i in hits], [row for row, _ in hits]
-                out[to] = matrix[of]
+                embeddings[to] = matrix[of]
         return {i[0]: key for key, i in at.items()}
 
-    out = np.zeros((len(keys), width), dtype=np.float32)
+    embeddings = np.zeros((len(keys), width), dtype=np.float32)
     missing = gather()
     computed = len(missing)
     if missing:
-        wanted = sorted(missing)
-        _compute(base, dtype, device, path, [tokens.bos + ids[i][:most] for i in wanted], [missing[i] for i in wanted])
+        missing_rows = sorted(missing)
+        _compute(base, dtype, device, path, [tokens.bos + ids[i][:most] for i in missing_rows], [missing[i] for i in missing_rows])
         missing = gather()
-    if missing or not np.isfinite(out).all() or not (np.linalg.norm(out, axis=1) > 0.5).all():
+    if missing or not np.isfinite(embeddings).all() or not (np.linalg.norm(embeddings, axis=1) > 0.5).all():
         raise BaseModelError("the embeddings in the cache cannot be used; delete the directory and select again", place=str(path))
-    return out, {"dtype": dtype, "pooling": POOLING, "width": width, "computed": computed, "cut_texts": cut, "most_tokens": most}
+    return embeddings, {"dtype": dtype, "pooling": POOLING, "width": width, "computed": computed, "cut_texts": cut, "most_tokens": most}

@@ -1,4 +1,4 @@
-"""The seam between what asks for translations and what runs a model.
+"""The protocol between what needs translations and what runs a model.
 
 A driver is named by an entry point of the group `tellmt.engines`; the drivers themselves are in `serve`.
 """
@@ -23,7 +23,7 @@ GROUP, OWN_DISTRIBUTION = "tellmt.engines", "tellmt"
 
 
 class Decoding(BaseModel):
-    """How a translation is decoded; an adapter's card carries it. Greedy: what is drawn by chance is asked for by a prompt's `Sampling`."""
+    """How a translation is decoded; an adapter's card carries it. Greedy; a prompt with a `Sampling` is sampled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +67,7 @@ class EngineTraits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sampling:
-    """An output drawn by chance: among the `top_k` likeliest tokens (0: all), and of these the likeliest that have `top_p` of the probability together.
+    """A sampled output: drawn from the `top_k` likeliest tokens (0: all), and of these the likeliest that have `top_p` of the probability together.
 
     The same `seed` gives the same output where the driver can (`vllm`, `openai`), as far as its numbers repeat; another one gives another output.
     """
@@ -104,7 +104,7 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Generation:
-    """What came back. `finish` is `length` when the output was cut at max_tokens: a truncated translation."""
+    """An engine's output. `finish` is `length` when it was cut at max_tokens: a truncated translation."""
 
     text: str
     tokens: int
@@ -113,7 +113,7 @@ class Generation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What every driver is told at start. `max_rank` is the largest LoRA rank it must hold, `max_adapters` how many at once."""
+    """What every driver gets. `max_rank` is the largest LoRA rank it must hold, `max_adapters` how many at once."""
 
     base: Base
     max_adapters: int = 8
@@ -132,9 +132,11 @@ class Engine(Protocol):
 
     `start` raises MissingExtra or EngineError. `load` raises AdapterError and leaves the loaded ones as they were. Adapters
     are known by the id of their content, so an id never changes its meaning; `generate` with None runs the bare base.
-    Cancelling `generate` stops the work for its prompts. When what computes is gone, `healthy` is False within a second or so,
-    calls under way raise EngineError, and `close` still ends what is left. `traits` is an attribute of the class, which callers read by `traits_of`:
-    drivers that were written before it was part of the protocol need not have it.
+    Cancelling `generate` stops the work for its prompts. When the process or server that computes is gone, `healthy` is False within a
+    second or so, calls in flight raise EngineError, and `close` still ends what is left.
+
+    `traits` is an attribute of the class. Callers read it with `traits_of`: drivers that were written before it was part of the
+    protocol need not have it.
     """
 
     name: str

@@ -16,7 +16,7 @@ from tell.machine import bf16
 from tell.model.base import Base
 from tell.model.tokenizer import Tokens
 
-# Texts that are asked about, and tokens of each that are read: the measure is of the language, and steady by then.
+# Texts that are measured, and tokens read of each: beyond that the measure of the language hardly changes.
 TEXTS, MOST = 100, 128
 # Texts whose tokens are counted.
 COUNTED = 2000
@@ -41,7 +41,7 @@ ENGLISH = (
 
 
 def _spread(texts: Sequence[str], most: int) -> list[str]:
-    """So many of the texts, from all over them."""
+    """At most `most` of the texts, evenly spaced."""
     return [texts[i * len(texts) // most] for i in range(most)] if len(texts) > most else list(texts)
 
 
@@ -59,57 +59,57 @@ def _nats(base: Base, ids: list[list[int]]) -> Iterator[float]:
 
 
 def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
-    """How surprised the base is by the texts. Raises MissingExtra without torch, BaseModelError when the base cannot be loaded."""
+    """The base's cross-entropy on the texts, in bits per byte of UTF-8. Raises MissingExtra without torch, BaseModelError when the base cannot be loaded."""
     tokens = Tokens(base)
-    # A base without BOS begins with what ends its texts.
+    # A base without BOS begins with its EOS.
     start = tokens.bos or tokens.eos_ids[:1]
     most = min(MOST, base.context - 1)
-    ids = [found[:most] for found in tokens.encode_batch(_spread(texts, TEXTS))]
-    ids = [found for found in ids if found]
+    ids = [text_ids[:most] for text_ids in tokens.encode_batch(_spread(texts, TEXTS))]
+    ids = [text_ids for text_ids in ids if text_ids]
     # Of a text that was cut, only the bytes of its tokens count.
-    size = sum(len(tokens.decode(found).encode()) for found in ids)
-    return sum(_nats(base, [start + found for found in ids])) / math.log(2) / max(1, size)
+    size = sum(len(tokens.decode(text_ids).encode()) for text_ids in ids)
+    return sum(_nats(base, [start + text_ids for text_ids in ids])) / math.log(2) / max(1, size)
 
 
-def counted(base: Base, texts: Sequence[str]) -> dict[str, Any]:
+def token_counts(base: Base, texts: Sequence[str]) -> dict[str, Any]:
     """Tokens per word (what white space parts) and per character."""
-    some = _spread(texts, COUNTED)
-    pieces = sum(map(len, Tokens(base).encode_batch(some)))
-    words, characters = sum(len(t.split()) for t in some), sum(map(len, some))
-    return {"segments": len(some), "tokens_per_word": round(pieces / max(1, words), 3), "tokens_per_character": round(pieces / max(1, characters), 3)}
+    sample = _spread(texts, COUNTED)
+    tokens = sum(map(len, Tokens(base).encode_batch(sample)))
+    words, characters = sum(len(t.split()) for t in sample), sum(map(len, sample))
+    return {"segments": len(sample), "tokens_per_word": round(tokens / max(1, words), 3), "tokens_per_character": round(tokens / max(1, characters), 3)}
 
 
 def advice(language: Language, ratio: float) -> str | None:
-    """What to say of a language that takes `ratio` times as many bits per byte as English; None where the base knows it."""
+    """Advice for a language that takes `ratio` times as many bits per byte as English; None where the base knows it."""
     if ratio < LITTLE:
         return None
     times = f"it is {ratio:.1f} times as surprised by it as by English, per byte"
     if ratio < BARELY:
-        more = "A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
-        return f"This base knows {language.name} a little: {times}. {more}"
+        remedy = "A few thousand pairs teach it more than a few hundred; try a base that was trained on more languages too."
+        return f"This base knows {language.name} a little: {times}. {remedy}"
     return (
         f"This base barely knows {language.name}: {times}. Expect poor translations into it whatever the number of pairs. "
         "Try a base that was trained on it, or on languages near it; translating from it needs less than translating into it."
     )
 
 
-def knows(base: Base, pair: LanguagePair, source: Sequence[str], target: Sequence[str]) -> dict[str, Any]:
-    """What the report says of the base: a row for each language (and one for English, where the pair has none), and sentences for whom it concerns."""
+def base_knowledge(base: Base, pair: LanguagePair, source: Sequence[str], target: Sequence[str]) -> dict[str, Any]:
+    """What the report says about the base: a row for each language (and one for English, where the pair has none), and advice as sentences."""
     measured = installed("torch") and installed("transformers")
     english = [texts for language, texts in ((pair.source, source), (pair.target, target)) if language.tag.partition("-")[0] == "en"]
-    asked = [(pair.source, source), (pair.target, target)]
+    languages = [(pair.source, source), (pair.target, target)]
     rows: list[dict[str, Any]] = []
-    for language, texts in asked:
+    for language, texts in languages:
         bits = round(bits_per_byte(base, texts), 3) if measured else None
-        rows.append({"language": language.tag, "name": language.name, **counted(base, texts), "bits_per_byte": bits})
-    said = []
+        rows.append({"language": language.tag, "name": language.name, **token_counts(base, texts), "bits_per_byte": bits})
+    advice_lines = []
     if measured:
         by_tag = {row["language"].partition("-")[0]: row["bits_per_byte"] for row in rows}
-        least = by_tag["en"] if english else bits_per_byte(base, ENGLISH)
+        english_bits = by_tag["en"] if english else bits_per_byte(base, ENGLISH)
         if not english:
-            rows.append({"language": "en", "name": "English, to compare with", **counted(base, ENGLISH), "bits_per_byte": round(least, 3)})
-        found = [advice(language, row["bits_per_byte"] / least) for (language, _), row in zip(asked, rows, strict=False) if least]
-        said = [line for line in found if line]
+            rows.append({"language": "en", "name": "English, to compare with", **token_counts(base, ENGLISH), "bits_per_byte": round(english_bits, 3)})
+        sentences = [advice(language, row["bits_per_byte"] / english_bits) for (language, _), row in zip(languages, rows, strict=False) if english_bits]
+        advice_lines = [line for line in sentences if line]
     else:
-        said = ['Bits per byte are not measured without torch: pip install "tellmt[train]".']
-    return {"id": base.id, "revision": base.revision, "languages": rows, "said": said}
+        advice_lines = ['Bits per byte are not measured without torch: pip install "tellmt[train]".']
+    return {"id": base.id, "revision": base.revision, "languages": rows, "said": advice_lines}

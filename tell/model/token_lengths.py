@@ -1,4 +1,4 @@
-"""How many tokens a text has, without making them: words repeat, so their counts are kept and added up.
+"""How many tokens a text has, without encoding all of it: words repeat, so their counts are kept and added up.
 
 Exact, for the two kinds of tokenizer in which what stands on one side of a space cannot change the tokens on the other. What a tokenizer is, is
 read off itself; with any other kind, and for any text that does not part so, the text is tokenised whole.
@@ -28,7 +28,7 @@ def _crosses(token: str) -> bool:
 
 
 def kind_of(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
-    """`spaces` where spaces and line breaks part words, `bytes` where spaces do, None where nothing is known to; and in which texts they do not."""
+    """`spaces` where spaces and line breaks part words, `bytes` where spaces do, None where neither is known; with a pattern of the texts where they do not."""
     model = tokenizer.model
     if type(model).__name__ != "BPE" or model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix:
         return None, None
@@ -48,7 +48,7 @@ def kind_of(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
     return "spaces", re.compile("|".join(crossing)) if crossing else None
 
 
-class Lengths:
+class TokenCounter:
     """Counts of tokens by text. `encode_lengths` gives those of texts tokenised whole."""
 
     def __init__(self, tokenizer: Any, encode_lengths: Callable[[list[str]], list[int]]):
@@ -65,11 +65,11 @@ class Lengths:
             self._first, self._inner = {"": 0}, {}
         parted = [self._lines(t) for t in texts]
         self._learn(line for lines in parted for line in lines)
-        found = [self._sum(lines) for lines in parted]
-        whole = [i for i, n in enumerate(found) if n is None]
+        counts = [self._sum(lines) for lines in parted]
+        whole = [i for i, n in enumerate(counts) if n is None]
         for i, n in zip(whole, self._whole([texts[i] for i in whole]), strict=True):
-            found[i] = n
-        return [n or 0 for n in found]
+            counts[i] = n
+        return [n or 0 for n in counts]
 
     def _lines(self, text: str) -> list[list[str]]:
         """Words by line. Where line breaks part words, a run of them stands as a line of one word. No lines for a text that does not part so."""
@@ -80,15 +80,15 @@ class Lengths:
         return [text.split(" ")]
 
     def _learn(self, lines: Iterable[list[str]]) -> None:
-        new: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        unknown_words: tuple[dict[str, None], dict[str, None]] = ({}, {})
         for words in lines:
             if words[0] not in self._first and self._stands(words[0], True):
-                new[0][words[0]] = None
+                unknown_words[0][words[0]] = None
             for w in words[1:]:
                 if w not in self._inner and self._stands(w, False):
-                    new[1][w] = None
-        for known, unknown, before in ((self._first, new[0], ""), (self._inner, new[1], " ")):
-            known.update(zip(unknown, self._whole([before + w for w in unknown]), strict=True))
+                    unknown_words[1][w] = None
+        for counts, unknown, prefix in ((self._first, unknown_words[0], ""), (self._inner, unknown_words[1], " ")):
+            counts.update(zip(unknown, self._whole([prefix + w for w in unknown]), strict=True))
 
     def _stands(self, word: str, first: bool) -> bool:
         """Whether a word's count may be kept: short, and with no white space where it meets its neighbours."""

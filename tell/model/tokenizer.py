@@ -8,8 +8,8 @@ from typing import Any
 from tell.errors import BaseModelError
 from tell.model.anchor import SEPARATOR, Anchor
 from tell.model.base import Base
-from tell.model.chat_template import Turns
-from tell.model.token_lengths import Lengths
+from tell.model.chat_template import ChatTurns
+from tell.model.token_lengths import TokenCounter
 from tell.records import Example
 
 
@@ -21,32 +21,32 @@ class Tokens:
     token is one, while in a text what spells it stays text.
     """
 
-    def __init__(self, base: Base, chat: Turns | None = None):
+    def __init__(self, base: Base, chat: ChatTurns | None = None):
         self.base, self.chat = base, chat
         self._tokenizer = self._load()
         self._tokenizer.encode_special_tokens = True
         self.bos = [] if base.bos_id is None else [base.bos_id]
         self.eos_ids = list(base.eos_ids)
-        self._turns: dict[Turns, tuple[list[int], list[int], int]] = {}
+        self._turns: dict[ChatTurns, tuple[list[int], list[int], int]] = {}
 
     def _load(self) -> Any:
         from tokenizers import Tokenizer
 
         path = self.base.path / "tokenizer.json"
         try:
-            found = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as e:  # tokenizers raises bare Exception
             raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
-        found.no_truncation()
-        found.no_padding()
-        return found
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @functools.cached_property
     def _marking(self) -> Any:
-        """The tokenizer as it reads what is no user's text. A second one: a switch on the first could be met by another thread."""
+        """The tokenizer for text that is not a user's. It is a second one: changing a setting of the first could affect another thread."""
         return self._load()
 
-    def _around(self, turns: Turns | None) -> tuple[list[int], list[int], int]:
+    def _around(self, turns: ChatTurns | None) -> tuple[list[int], list[int], int]:
         """The ids before a prompt, those between it and the response, and the one that ends the response."""
         if turns is None:
             return self.bos, [], self.eos_ids[0]
@@ -72,17 +72,17 @@ class Tokens:
 
     def vocabulary(self) -> dict[str, int]:
         """Every token as the tokenizer spells it, and its id."""
-        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
-        return found
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return vocabulary
 
     @functools.cached_property
     def newline_ids(self) -> list[int]:
         """Every token whose text begins with a line break: what ends a one-line translation early."""
-        found = set()
+        first_ids = set()
         for n in range(1, 9):
             ids = self.encode("\n" * n)
-            found.update(ids[:1])
-        return sorted(found)
+            first_ids.update(ids[:1])
+        return sorted(first_ids)
 
     def prompt_ids(self, anchor: Anchor, source: str) -> list[int]:
         """BOS, the anchored prompt, and the opening of the response: the model goes on from here."""
@@ -96,15 +96,15 @@ class Tokens:
         # One or two different ones among a million examples.
         opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
         responses = self.encode_batch([e.response for e in examples])
-        out = []
+        encoded = []
         for e, p, r in zip(examples, prompts, responses, strict=True):
             start = len(before) + len(p) + len(after)
-            out.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
-        return out
+            encoded.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
+        return encoded
 
     @functools.cached_property
-    def _counted(self) -> Lengths:
-        return Lengths(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
+    def _counted(self) -> TokenCounter:
+        return TokenCounter(self._tokenizer, lambda texts: [len(ids) for ids in self.encode_batch(texts)])
 
     def lengths(self, examples: list[Example]) -> list[int]:
         """How many ids `example_ids` would give each example."""
@@ -115,6 +115,6 @@ class Tokens:
         return [openings[e.opening] + p + r for e, p, r in zip(examples, prompts, responses, strict=True)]
 
 
-def _turn(prompt: str, chat: Turns | None) -> str:
+def _turn(prompt: str, chat: ChatTurns | None) -> str:
     """A prompt's text as it stands in its turn, whose end takes the separator's place."""
     return prompt if chat is None else prompt.removesuffix(SEPARATOR)

@@ -33,15 +33,15 @@ class Translator:
         """
         ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
-        room = self.max_context - len(ids)
+        free_tokens = self.max_context - len(ids)
         max_tokens = self.decoding.max_tokens(source_tokens)
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        if room < min(max_tokens, source_tokens + self.decoding.length_extra):
+        if free_tokens < min(max_tokens, source_tokens + self.decoding.length_extra):
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
         penalty = self.decoding.repetition_penalty
         if penalty_factor != 1.0:
             penalty = min(MAX_PENALTY, penalty * penalty_factor)
-        return Prompt(tuple(ids), min(max_tokens, room), "\n" not in source, penalty, sampling)
+        return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, penalty, sampling)
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""
@@ -83,6 +83,6 @@ SEGMENT_TOKENS = 256
 def segment_limit(translator: Translator) -> int:
     """The tokens of a source segment for which prompt and whole translation fit in the context."""
     decoding = translator.decoding
-    room = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
-    # A text's tokens are a few more inside the prompt than alone, at the seams; 0.95 leaves them room.
-    return max(1, min(SEGMENT_TOKENS, int(0.95 * room / (1 + decoding.length_factor))))
+    free_tokens = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
+    # A text may take a few more tokens inside the prompt than alone, at its ends; 0.95 allows for them.
+    return max(1, min(SEGMENT_TOKENS, int(0.95 * free_tokens / (1 + decoding.length_factor))))

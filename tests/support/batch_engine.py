@@ -29,7 +29,7 @@ class Capitals(Upper):
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         made = await super().generate(prompts, adapter_id)
-        # An adapter is first of all asked to prove itself.
+        # The first prompts check that the adapter acts.
         if adapter_id is not None and self.proved:
             texts = [self.tokens.decode(list(p.ids)).split("\n\n")[1] for p in prompts]
             self.asked += texts

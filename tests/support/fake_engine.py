@@ -1,6 +1,6 @@
-"""A fake behind the engine's seam, for the service: it answers with the source, marked with the adapter that was asked.
+"""A fake behind the engine's protocol, for the service: it answers with the source, marked with the adapter that was asked.
 
-It reads prompts as a model would, from their token ids, so prompts, cards, hashes, registry and HTTP on this side of the seam are what
+It reads prompts as a model would, from their token ids, so prompts, cards, hashes, registry and HTTP on this side of the protocol are what
 runs in earnest. Delay and failures are switched by a test.
 """
 

@@ -1,6 +1,6 @@
-"""A fake behind the engine's seam, for scoring and the gate: a base that reads no weights, adapters whose quality a test sets.
+"""A fake behind the engine's protocol, for scoring and the gate: a base that reads no weights, adapters whose quality a test sets.
 
-The base's tokenizer and the adapters' files are real, so everything on this side of the seam (prompts, cards, hashes, registry) is what runs
+The base's tokenizer and the adapters' files are real, so everything on this side of the protocol (prompts, cards, hashes, registry) is what runs
 in earnest. What an adapter "translates" is looked up: the reference with some of its words spoilt.
 """
 

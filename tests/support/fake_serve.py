@@ -1,4 +1,4 @@
-"""`tellmt` with the fake engine behind its seam, as a process: `python -m tests.support.fake_serve serve ...`.
+"""`tellmt` with the fake engine behind its protocol, as a process: `python -m tests.support.fake_serve serve ...`.
 
 A process of its own is what signals, exit codes and ports are about.
 """

@@ -171,7 +171,7 @@ def main() -> int:
     from tell.adapter.card import open_adapter
     from tell.errors import TellmtError
     from tell.model.base import find_base
-    from tell.model.stopping import Endings
+    from tell.model.stopping import StopTokens
     from tell.model.tokenizer import Tokens
     from tell.model.translator import Translator
 
@@ -180,7 +180,7 @@ def main() -> int:
         adapter = open_adapter(Path(job["adapter"]))
         base = find_base(adapter.card.base.id)
         tokens = Tokens(base)
-        endings = Endings(tokens, tokens.vocabulary().items())
+        endings = StopTokens(tokens, tokens.vocabulary().items())
         generate = {"ct2": open_ct2, "vllm": open_vllm}[job["engine"]](job, base)
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:
         tell({"problem": f"{type(e).__name__}: {e}"})
@@ -188,7 +188,7 @@ def main() -> int:
     card, replay = adapter.card, Replay([])
     translator = Translator(replay, tokens, card.anchor, card.decoding, adapter.id, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
-    stops = endings.stops(one_line=True)
+    stops = endings.ids(one_line=True)
     tell({"ready": True})
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""Which prompts ctranslate2 runs together. It reads the prompts of a batch at once up to the length of the shortest and the rest token by token, in the
+"""Which prompts ctranslate2 runs together. It reads the prompts of a batch at once up to the length of the shortest, and the rest token by token in the
 same steps that write the others' outputs; so prompts of unlike lengths slow each other down, and small batches waste each step's fixed cost.
 
 What a batch takes was fitted to Gemma 3 270M in int8 on two cores (docs/results/serve-engines.md), in units of one sequence in one step.
@@ -25,24 +25,24 @@ def split(sizes: Sequence[tuple[int, int, int]], most: int, tokens: int) -> list
     best = [0.0]
     cut = [0]
     for end in range(1, len(sizes) + 1):
-        found, at = float("inf"), end - 1
-        last = outputs = read = room = 0.0
+        least, best_start = float("inf"), end - 1
+        longest = outputs = read = most_tokens = 0.0
         # A batch from `start` to `end`; the shortest prompt is at `start`, since they are sorted.
         for start in range(end - 1, max(-1, end - 1 - most), -1):
-            size, output, both = sizes[start]
+            size, output, tokens_at_most = sizes[start]
             n = end - start
-            room = max(room, both)
-            if n > 1 and room * n > tokens:
+            most_tokens = max(most_tokens, tokens_at_most)
+            if n > 1 and most_tokens * n > tokens:
                 break
             # Steps until a sequence is done: what is left of its prompt, and its output.
-            last = max(last, size + output)
+            longest = max(longest, size + output)
             outputs += size + output
             read = size * n
-            cost = best[start] + READ * read + STEP * (last - size) + (outputs - size * n)
-            if cost < found:
-                found, at = cost, start
-        best.append(found)
-        cut.append(at)
+            cost = best[start] + READ * read + STEP * (longest - size) + (outputs - size * n)
+            if cost < least:
+                least, best_start = cost, start
+        best.append(least)
+        cut.append(best_start)
     ends = [len(sizes)]
     while cut[ends[-1]] > 0:
         ends.append(cut[ends[-1]])

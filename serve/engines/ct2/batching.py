@@ -3,7 +3,7 @@
 ctranslate2 runs one batch from start to end, so what goes into it decides speed and fairness. Adapters take turns, and so do the
 callers of one adapter: a file of a thousand lines does not hold up a sentence.
 
-`Call` is one `generate`, `Item` one of its prompts, `Waiting` the queue.
+`Call` is one `generate`, `QueuedPrompt` one of its prompts, `PromptQueue` the queue.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tell.model.engine import Generation, Prompt
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Stop:
-    """Set when work is not wanted any more; read at every step by ctranslate2's own thread.
+class StopFlag:
+    """Set when the work is to stop; read at every step by ctranslate2's own thread.
 
     That thread may be the last to let go of what a callback refers to, and a generator that is thrown away in its own thread ends the process. So
     callbacks hold these, and never a call.
     """
 
-    wanted: bool = False
+    is_set: bool = False
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -37,8 +37,8 @@ class Call:
     model: Any
     results: list[Generation | None]
     future: asyncio.Future[list[Generation]]
-    # When the caller has gone.
-    stop: Stop = dataclasses.field(default_factory=Stop)
+    # Set when the caller has gone.
+    stop: StopFlag = dataclasses.field(default_factory=StopFlag)
 
     @property
     def path(self) -> tuple[str | None, Call]:
@@ -47,7 +47,7 @@ class Call:
 
     @property
     def gone(self) -> bool:
-        return self.stop.wanted
+        return self.stop.is_set
 
     def done(self, index: int, generation: Generation) -> None:
         self.results[index] = generation
@@ -55,13 +55,13 @@ class Call:
             self.future.set_result([r for r in self.results if r is not None])
 
     def fail(self, error: Exception) -> None:
-        self.stop.wanted = True
+        self.stop.is_set = True
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Item:
+class QueuedPrompt:
     call: Call
     index: int
     prompt: Prompt
@@ -72,18 +72,18 @@ class Item:
         return 1
 
     @property
-    def room(self) -> int:
+    def tokens_at_most(self) -> int:
         return len(self.prompt.ids) + self.prompt.max_tokens
 
 
-class Waiting:
-    """The prompts that wait, by adapter and call. A turn is a batch: what runs along with the prompt whose turn it is costs nobody a turn."""
+class PromptQueue:
+    """The prompts that wait, by adapter and call. A turn is a batch: the prompts that run with the one whose turn it is take no turn of their calls."""
 
     def __init__(self, max_batch: int):
         self.max_batch = max_batch
         # Key and value caches are padded to the longest of a batch; this bounds their memory (1.2 GB for Gemma 3 270M at 64 prompts).
         self.max_tokens = max_batch * 512
-        self._queue: FairQueue[tuple[str | None, Call], Item] = FairQueue(1)
+        self._queue: FairQueue[tuple[str | None, Call], QueuedPrompt] = FairQueue(1)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -94,7 +94,7 @@ class Waiting:
 
     def add(self, call: Call, prompts: list[Prompt]) -> None:
         for i, prompt in enumerate(prompts):
-            self._queue.add(call.path, Item(call, i, prompt))
+            self._queue.add(call.path, QueuedPrompt(call, i, prompt))
 
     def remove(self, call: Call) -> None:
         for path, item in list(self._queue.items(call.path)):
@@ -103,7 +103,7 @@ class Waiting:
     def clear(self) -> list[Call]:
         return list(dict.fromkeys(item.call for item in self._queue.clear()))
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[QueuedPrompt]:
         """The next batch, all of one adapter, removed from the queue; empty when nothing waits.
 
         In it is the oldest prompt of the call whose turn it is, with those that it is best run with (see `serve.engines.ct2.batch_cost`).
@@ -114,22 +114,22 @@ class Waiting:
         (adapter_id, call), head = turn
         size = len(head.prompt.ids)
         alike = [item for _, item in self._queue.items((adapter_id,)) if item.prompt.kind == head.prompt.kind]
-        # Of equals the same call's first; twice a batch is enough to see what the head could be run with.
+        # Among equals, those of the same call come first. Twice a batch is enough to choose what the head runs with.
         alike.sort(key=lambda item: (abs(len(item.prompt.ids) - size), item.call is not call))
         batch = best_with(head, [head, *alike[: 2 * self.max_batch - 1]], self.max_batch, self.max_tokens)
         for item in batch:
             self._queue.discard(item.call.path, item)
         return batch
 
-    def put_back(self, batch: list[Item]) -> None:
+    def put_back(self, batch: list[QueuedPrompt]) -> None:
         """Return a batch that was broken off to the front of the queue, without those whose callers have gone."""
         self._queue.put_back((item.call.path, item) for item in batch if not item.call.gone)
 
 
-def best_with(head: Item, near: list[Item], most: int, tokens: int) -> list[Item]:
-    """The batch that `head` is in when all of `near`, itself among them, are run in the least time."""
+def best_with(head: QueuedPrompt, near: list[QueuedPrompt], most: int, tokens: int) -> list[QueuedPrompt]:
+    """The batch that holds `head` when all of `near`, `head` among them, are split so that they run in the least time."""
     ordered = sorted(near, key=lambda i: len(i.prompt.ids))
-    sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.room) for i in ordered]
+    sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.tokens_at_most) for i in ordered]
     start = 0
     for end in split(sizes, most, tokens):
         batch = ordered[start:end]

@@ -24,14 +24,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.model_cache import LIMIT, MARK, hold_unfinished, sweep
+from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
 from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
 
-# Raised when what is written changes for the same weights: models in another format are not taken for these, nor what was translated with them.
+# Raised when what is written changes for the same weights: models in another format, and translations made with them, are not reused.
 MODEL_FORMAT = 2
 # The folder of the cache that holds the models.
 FOLDER = "ct2"
@@ -39,22 +39,22 @@ QUANTIZATION = "int8"
 # Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
 # cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
 MAX_DIVERGENCE = 0.5
-# And of one whose layers were evened out from the one before it, which should compute the same.
+# The same divergence of a smoothed model from the one before smoothing, which should compute the same.
 SAME = 1e-4
-# Tokens of a text on which it is looked how large activations get.
+# Tokens of each text on which the size of the activations is measured.
 LONGEST = 128
 # An adapter that moves no log-probability of the probe by this much does nothing.
 MIN_EFFECT = 1e-4
-# Seconds that a conversion has to end when it is told to; a long call into torch does not listen.
+# Seconds in which a conversion is to end after SIGTERM; a long call into torch does not handle signals.
 PATIENCE = 5
-# No space, no quota, no larger file allowed.
+# No space left, quota exceeded, file too large.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Job:
-    """What to convert. `adapter` is None for the bare base; its files must be those that its card names."""
+class Conversion:
+    """A model to make. `adapter` is None for the bare base; its files must be those that its card names."""
 
     base: Base
     adapter: Adapter | None
@@ -81,35 +81,37 @@ class Job:
             return False
 
 
-async def convert(job: Job) -> Path:
+async def convert(conversion: Conversion) -> Path:
     """The directory of the converted model, made by a child process unless the cache has it. Cancelling it ends the child.
 
     Raises AdapterError (EngineError for a bare base) with the reason.
     """
-    if await asyncio.to_thread(job.done):
-        return job.out
-    writable(job.out.parent, "cache", "TELLMT_CACHE")
-    adapter = job.adapter and {"weights": job.weights, "path": str(job.adapter.path)}
-    text = json.dumps({"base": job.base.model_dump(mode="json"), "adapter": adapter, "out": str(job.out), "key": job.key, "threads": job.threads})
+    if await asyncio.to_thread(conversion.done):
+        return conversion.out
+    writable(conversion.out.parent, "cache", "TELLMT_CACHE")
+    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
+    job_line = json.dumps(
+        {"base": conversion.base.model_dump(mode="json"), "adapter": adapter, "out": str(conversion.out), "key": conversion.key, "threads": conversion.threads}
+    )
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
     try:
-        out, err = await _talk(child, text)
+        out, err = await _communicate(child, job_line)
     finally:
         if child.returncode is None:
             await _end(child)
     if child.returncode != 0:
-        raise _failure(job, child.returncode or 0, out, err)
-    return job.out
+        raise _failure(conversion, child.returncode or 0, out, err)
+    return conversion.out
 
 
-async def _talk(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
-    """Like `communicate`, but stdin stays open until the child ends: that is how it knows that somebody still wants the model."""
+async def _communicate(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
+    """Like `communicate`, but stdin stays open until the child ends: that tells it that the model is still wanted."""
     assert child.stdin and child.stdout and child.stderr
-    # A child that died at once does not read; what it said is read all the same.
+    # A child that died at once does not read; its output is read all the same.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         child.stdin.write(text.encode() + b"\n")
         await child.stdin.drain()
@@ -132,21 +134,21 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-def _failure(job: Job, code: int, out: bytes, err: bytes) -> TellmtError:
-    kind: type[TellmtError] = AdapterError if job.adapter else EngineError
-    place = str(job.adapter.path if job.adapter else job.base.path)
+def _failure(conversion: Conversion, code: int, out: bytes, err: bytes) -> TellmtError:
+    error_type: type[TellmtError] = AdapterError if conversion.adapter else EngineError
+    place = str(conversion.adapter.path if conversion.adapter else conversion.base.path)
     if code < 0:
         name = signal.Signals(-code).name
         hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
-        return kind("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
+        return error_type("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
     try:
-        told = json.loads(out.decode().strip().rsplit("\n", 1)[-1])
-        if told.pop("kind") == "MissingExtra":
-            kind = MissingExtra
-        return kind(**told)
+        error = json.loads(out.decode().strip().rsplit("\n", 1)[-1])
+        if error.pop("kind") == "MissingExtra":
+            error_type = MissingExtra
+        return error_type(**error)
     except (ValueError, KeyError, TypeError, AttributeError):
-        last = err.decode(errors="replace").strip().rsplit("\n", 1)[-1]
-        return kind("the conversion for ctranslate2 failed", place=place, found=last or f"exit {code}")
+        last_line = err.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        return error_type("the conversion for ctranslate2 failed", place=place, found=last_line or f"exit {code}")
 
 
 def probe_of(tokens: Any) -> list[int]:
@@ -179,13 +181,13 @@ def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any
         after = _log_probs(model, probe)
         if not torch.isfinite(after).all():
             raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
-        if (moved := (after - before).abs().max().item()) < MIN_EFFECT:
-            raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {moved:.1e} at most")
+        if (difference := (after - before).abs().max().item()) < MIN_EFFECT:
+            raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {difference:.1e} at most")
     return model, after
 
 
 def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
-    """`_merged`, evened out for int8, and in how many layers. A model that would compute something else then is left as it is."""
+    """`_merged`, smoothed for int8, and the number of layers that were. A model that would then compute something else is left as it is."""
     import torch
 
     from serve.engines.ct2.smoothquant import TEXTS, smooth
@@ -210,24 +212,24 @@ def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) 
         def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
             return model
 
-    # ctranslate2 says so with a ValueError when it does not know the architecture.
+    # ctranslate2 raises ValueError for an architecture that it does not know.
     try:
         Loaded(str(base.path)).convert(str(out), quantization=quantization, force=True)
     except (ValueError, NotImplementedError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
 
-def _check(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
-    """The divergence of what was written from what was meant. Computed in float32: it is the writing that is tested, not int8 arithmetic."""
+def _check_divergence(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
+    """The divergence of the written model from the merged one. Computed in float32: this tests the writing, not int8 arithmetic."""
     import ctranslate2
     import numpy as np
 
     names = json.loads((out / "vocabulary.json").read_text())
     generator = ctranslate2.Generator(str(out), device="cpu", compute_type="float32", intra_threads=threads)
-    found = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
-    wanted = expected.numpy()
-    size = min(found.shape[-1], wanted.shape[-1])
-    divergence = float((np.exp(wanted[:, :size]) * (wanted[:, :size] - found[:, :size])).sum(-1).mean())
+    written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
+    expected_log_probs = expected.numpy()
+    size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
+    divergence = float((np.exp(expected_log_probs[:, :size]) * (expected_log_probs[:, :size] - written_log_probs[:, :size])).sum(-1).mean())
     if not divergence < MAX_DIVERGENCE:
         raise EngineError(
             "ctranslate2 computes something else than the original model",
@@ -256,11 +258,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     adapter = job["adapter"]
     with atomic_dir(Path(job["out"])) as aside:
         _unfinished.append(aside)
-        hold_unfinished(aside)
+        lock_unfinished(aside)
         model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
         _write(base, model, aside)
         del model
-        divergence = _check(base, aside, probe, expected, threads)
+        divergence = _check_divergence(base, aside, probe, expected, threads)
         made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
         write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
     return {"divergence": divergence}
@@ -271,14 +273,14 @@ _unfinished: list[Path] = []
 
 
 def _stop(signum: int, frame: Any) -> None:
-    # A second one would break off the clean-up.
+    # A second signal would interrupt the clean-up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signum)
 
 
-def _watch() -> None:
-    """Wait until nobody holds the other end of stdin, then end this process. Its main thread cleans up if it listens in time."""
-    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+def _end_with_parent() -> None:
+    """Wait until the other end of stdin is closed, then end this process. Its main thread cleans up if it handles the signal in time."""
+    # Not through sys.stdin, whose lock the interpreter needs when it ends.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -288,28 +290,28 @@ def _watch() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _told(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
-    """An error as what is printed: the arguments of the TellmtError that the parent raises."""
+def _error_row(e: Exception, job: dict[str, Any]) -> dict[str, Any]:
+    """The JSON object that is printed for an error: the arguments of the TellmtError that the parent raises."""
     if isinstance(e, TellmtError):
         return {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": e.found and str(e.found), "valid": e.valid}
     if isinstance(e, OSError) and e.errno in FULL:
         valid = f"free space there, a smaller {LIMIT}, or TELLMT_CACHE on another disk"
         return {"kind": "", "thing": "no room for the converted model", "place": str(Path(job["out"]).parent), "found": e.strerror, "valid": valid}
-    said = next((line for line in str(e).split("\n") if line.strip()), "")
+    first_line = next((line for line in str(e).split("\n") if line.strip()), "")
     place = (job["adapter"] or job["base"])["path"]
-    return {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {said}", "valid": None}
+    return {"kind": "", "thing": "the conversion for ctranslate2 failed", "place": place, "found": f"{type(e).__name__}: {first_line}", "valid": None}
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
-    # Translations come before conversions.
+    # Translations have priority over conversions.
     os.nice(10)
     job = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_watch, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         result, code = run(job), 0
     except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
-        result, code = _told(e, job), 1
+        result, code = _error_row(e, job), 1
     print(json.dumps(result))
     return code
 

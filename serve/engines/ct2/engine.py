@@ -14,24 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from serve.engines import checkpoint
-from serve.engines.ct2.batching import Call, Item, Stop, Waiting
-from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Job, convert
+from serve.engines.ct2.batching import Call, PromptQueue, QueuedPrompt, StopFlag
+from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert
 from serve.engines.ct2.int8_backend import choose
-from serve.engines.ct2.model_cache import Hold, hold, limit_bytes, prune
-from serve.engines.in_flight import Calls
+from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
+from serve.engines.in_flight import CallsInFlight
 from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores, give_back
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
-from tell.model.stopping import Endings
+from tell.model.stopping import StopTokens
 from tell.model.tokenizer import Tokens
 
-# Callers whose answers went out are waited for as long as this share of the last batch's time, and at most so many seconds, or QUIET seconds without any.
+# The engine waits for callers that it has just answered: for this share of the last batch's time, at most LONGEST seconds, and not beyond QUIET seconds in
+# which nothing came.
 SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
-# After a pause, prompts that come less than PAUSE seconds apart are waited for, BURST seconds in all.
+# After a pause the engine waits for prompts that come less than PAUSE seconds apart, BURST seconds in all.
 PAUSE, BURST = 0.001, 0.005
-# A batch younger than this many seconds is run again when MANY times as many prompts wait: a lone prompt's first tokens take about as long.
+# A batch younger than this many seconds is run again when MANY times as many prompts wait: the first tokens of a single prompt take about as long.
 YOUNG, MANY = 0.15, 3
 
 
@@ -43,21 +44,22 @@ class Ct2Engine:
         self.base = options.base
         self._options = options
         self._threads = options.threads or cores()
-        self._waiting = Waiting(options.max_batch)
+        self._waiting = PromptQueue(options.max_batch)
         # ctranslate2 generators by adapter id; None is the bare base.
         self._models: dict[str | None, Any] = {}
-        # What keeps their directories in the cache.
-        self._holds: dict[str | None, Hold] = {}
-        self._calls = Calls()
+        # Locks that keep their directories in the cache.
+        self._locks: dict[str | None, ModelLock] = {}
+        self._calls = CallsInFlight()
         # Conversions take twice the base's float32 size each, so one at a time.
         self._converting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._wake = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._executor: ThreadPoolExecutor | None = None
-        self._running: list[Item] = []
-        # Whether the running batch is to be broken off and run again with what came since, and when it began first.
-        self._again, self._begun = Stop(), 0.0
+        self._running: list[QueuedPrompt] = []
+        # Whether the running batch is to be broken off and run again with what came since, and when it first began.
+        self._rerun, self._batch_began = StopFlag(), 0.0
+        # The vocabulary: ctranslate2 takes tokens by name.
         self._names: list[str] = []
         self._closed = False
 
@@ -69,30 +71,30 @@ class Ct2Engine:
         for module in ("safetensors", "tokenizers"):
             need(module, "cpu")
 
-        def read() -> tuple[dict[str, list[int]], Tokens, Endings]:
+        def read() -> tuple[dict[str, list[int]], Tokens, StopTokens]:
             shapes = checkpoint.check_checkpoint(self.base)
             try:
                 tokens = Tokens(self.base)
             except TellmtError as e:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
-            return shapes, tokens, Endings(tokens, tokens.vocabulary().items())
+            return shapes, tokens, StopTokens(tokens, tokens.vocabulary().items())
 
         self._limit = limit_bytes()
-        self._shapes, self._tokens, self._endings = await asyncio.to_thread(read)
+        self._shapes, self._tokens, self._stop_tokens = await asyncio.to_thread(read)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ct2")
         self._runner = asyncio.create_task(self._run(), name="ct2 batches")
 
     async def load(self, adapter_id: str, path: Path) -> None:
         """Merge, convert and open an adapter; at once when the cache has it. Raises AdapterError."""
-        self._alive()
+        self._check_running()
         if adapter_id in self._models:
             return
         if len(self.loaded()) >= self._options.max_adapters:
             raise AdapterError("too many adapters are loaded", found=str(len(self.loaded())), valid=f"at most {self._options.max_adapters}")
         adapter = await asyncio.to_thread(checkpoint.open_fitting, self.base, self._shapes, adapter_id, path, self._options.max_rank)
-        await self._own(self._open(adapter))
+        await self._run_until_closed(self._open(adapter))
 
-    async def _own(self, work: Any) -> None:
+    async def _run_until_closed(self, work: Any) -> None:
         """Run `work` as a task that `close` can end."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
@@ -110,21 +112,21 @@ class Ct2Engine:
         async with self._converting:
             if key in self._models:
                 return
-            path = await convert(Job(self.base, adapter, self._threads))
-            while (held := hold(path)) is None:
-                # Another process removed it to make room, in the moment since it was found or made.
+            path = await convert(Conversion(self.base, adapter, self._threads))
+            while (lock := lock_model(path)) is None:
+                # Another process has just evicted it from the cache.
                 await asyncio.sleep(0.05)
-                path = await convert(Job(self.base, adapter, self._threads))
+                path = await convert(Conversion(self.base, adapter, self._threads))
             try:
                 model = await asyncio.to_thread(self._generator, path)
             except (RuntimeError, ValueError, OSError, MemoryError) as e:
-                held.release()
-                kind = AdapterError if adapter else EngineError
-                raise kind("the converted model cannot be opened; delete it and try again", place=str(path), found=str(e)) from None
+                lock.release()
+                error_type = AdapterError if adapter else EngineError
+                raise error_type("the converted model cannot be opened; delete it and try again", place=str(path), found=str(e)) from None
             except BaseException:
-                held.release()
+                lock.release()
                 raise
-            self._models[key], self._holds[key] = model, held
+            self._models[key], self._locks[key] = model, lock
             await asyncio.to_thread(prune, path.parent, self._limit)
 
     def _generator(self, path: Path, threads: int = 0) -> Any:
@@ -135,18 +137,18 @@ class Ct2Engine:
         return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
 
     async def unload(self, adapter_id: str) -> None:
-        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
         model = self._models.pop(adapter_id, None)
         if model is None:
             return
-        held = self._holds.pop(adapter_id)
+        lock = self._locks.pop(adapter_id)
         await self._calls.drained(adapter_id)
         if self._executor and not self._closed:
-            # In the thread that runs batches: one whose callers have gone may still be at its last step with this model.
+            # In the thread that runs batches: a batch whose callers have gone may still be at its last step with this model.
             await asyncio.get_running_loop().run_in_executor(self._executor, model.unload_model)
-            # 24 models of 275 MB, two held at a time: 0.8 GB with this, 1.2 to 1.4 GB and growing without.
+            # 24 models of 275 MB, two loaded at a time: 0.8 GB with this, 1.2 to 1.4 GB and growing without.
             await asyncio.to_thread(give_back)
-        held.release()
+        lock.release()
 
     def loaded(self) -> list[str]:
         return sorted(a for a in self._models if a is not None)
@@ -154,130 +156,133 @@ class Ct2Engine:
     async def healthy(self) -> bool:
         return self._runner is not None and not self._runner.done() and not self._closed
 
-    def _alive(self) -> None:
+    def _check_running(self) -> None:
         if self._closed or self._runner is None or self._runner.done():
             raise EngineError("the engine is not running")
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
-        self._alive()
+        self._check_running()
         if not prompts:
             return []
-        limit = min(self._options.max_context, self.base.context)
-        if over := [p for p in prompts if len(p.ids) + p.max_tokens > limit]:
-            raise RequestError("prompt and output do not fit the context", found=f"{len(over[0].ids)} + {over[0].max_tokens} tokens", valid=f"at most {limit}")
+        context = min(self._options.max_context, self.base.context)
+        if too_long := [p for p in prompts if len(p.ids) + p.max_tokens > context]:
+            raise RequestError(
+                "prompt and output do not fit the context", found=f"{len(too_long[0].ids)} + {too_long[0].max_tokens} tokens", valid=f"at most {context}"
+            )
         if adapter_id is None and None not in self._models:
-            await self._own(self._open(None))
+            await self._run_until_closed(self._open(None))
         model = self._models.get(adapter_id)
         if model is None:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
-        # The call holds its model: `unload` takes one away from new calls only.
+        # The call holds its model: `unload` affects new calls only.
         call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
-        with self._calls.on(adapter_id):
+        with self._calls.using(adapter_id):
             self._waiting.add(call, list(prompts))
-            self._wake.set()
-            self._reconsider()
+            self._arrived.set()
+            self._rerun_if_young()
             try:
                 return await call.future
             finally:
-                call.stop.wanted = True
+                call.stop.is_set = True
                 self._waiting.remove(call)
 
     async def _run(self) -> None:
         try:
             await self._batches()
         finally:
-            self._fail("the engine has ended")
+            self._fail_calls("the engine has ended")
 
-    def _fail(self, why: str) -> None:
-        """Tell everyone who waits: nobody would ever answer them."""
+    def _fail_calls(self, why: str) -> None:
+        """Fail every call that waits or runs: no answer would ever come."""
         for call in {*self._waiting.clear(), *(i.call for i in self._running)}:
             call.fail(EngineError(why))
 
     async def _batches(self) -> None:
         loop = asyncio.get_running_loop()
-        last, took = 0, 0.0
+        last_size, last_seconds = 0, 0.0
         while True:
-            await self._gather(last, took)
+            await self._wait_for_prompts(last_size, last_seconds)
             batch = self._waiting.take()
             if not batch:
-                last = 0
+                last_size = 0
                 continue
-            since = loop.time()
-            if not self._again.wanted:
-                self._begun = since
-            self._running, self._again = batch, Stop()
+            began = loop.time()
+            if not self._rerun.is_set:
+                self._batch_began = began
+            self._running, self._rerun = batch, StopFlag()
             try:
-                outputs = await loop.run_in_executor(self._executor, self._batch, batch)
+                outputs = await loop.run_in_executor(self._executor, self._run_batch, batch)
             except Exception as e:  # ctranslate2 raises RuntimeError, MemoryError or ValueError; the calls fail, the engine goes on
                 for item in batch:
                     self._waiting.remove(item.call)
                     item.call.fail(EngineError("ctranslate2 failed on a batch", found=f"{type(e).__name__}: {e}"))
             else:
-                if self._again.wanted:
+                if self._rerun.is_set:
                     self._waiting.put_back(batch)
                 for item, ids in zip(batch, outputs, strict=True):
-                    if not item.call.gone and not self._again.wanted:
-                        item.call.done(item.index, self._endings.generation(ids, item.prompt))
-            last, took = (0, 0.0) if self._again.wanted else (len(batch), loop.time() - since)
+                    if not item.call.gone and not self._rerun.is_set:
+                        item.call.done(item.index, self._stop_tokens.generation(ids, item.prompt))
+            last_size, last_seconds = (0, 0.0) if self._rerun.is_set else (len(batch), loop.time() - began)
             self._running = []
 
-    async def _gather(self, last: int, took: float) -> None:
+    async def _wait_for_prompts(self, last_size: int, last_seconds: float) -> None:
         """Return when there is something to run and nothing worth waiting for.
 
         A batch cannot be joined, so one that begins a moment too early costs its prompts' neighbours a whole batch's time. Worth waiting for are the callers
-        of the `last` prompts, who often ask again at once, for a small part of the time `took`; and after a pause, prompts that arrive together.
+        of the `last_size` prompts just answered, who often ask again at once: for a small part of `last_seconds`. After a pause, prompts that arrive together
+        are too.
         """
         loop = asyncio.get_running_loop()
-        idle = not last or not len(self._waiting)
-        wanted = len(self._waiting) + last
-        end = loop.time() + min(took * SHARE, LONGEST)
-        while len(self._waiting) < min(wanted, self._options.max_batch) and (left := end - loop.time()) > 0:
+        idle = not last_size or not len(self._waiting)
+        expected = len(self._waiting) + last_size
+        end = loop.time() + min(last_seconds * SHARE, LONGEST)
+        while len(self._waiting) < min(expected, self._options.max_batch) and (remaining := end - loop.time()) > 0:
             idle = False
-            if not await self._arrival(min(left, QUIET)):
+            if not await self._wait_for_call(min(remaining, QUIET)):
                 break
         if not len(self._waiting):
-            await self._arrival(None)
+            await self._wait_for_call(None)
             idle = True
         if idle and len(self._waiting) < self._options.max_batch:
             end = loop.time() + BURST
-            while loop.time() < end and await self._arrival(PAUSE):
+            while loop.time() < end and await self._wait_for_call(PAUSE):
                 pass
 
-    async def _arrival(self, seconds: float | None) -> bool:
+    async def _wait_for_call(self, seconds: float | None) -> bool:
         """Whether a call arrived within so many seconds."""
-        self._wake.clear()
+        self._arrived.clear()
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                await self._arrived.wait()
         except TimeoutError:
             return False
         return True
 
-    def _reconsider(self) -> None:
-        """Break off a batch that has only begun when far more prompts have come since: together they are done sooner, and what is lost is a moment."""
-        young = asyncio.get_running_loop().time() - self._begun < YOUNG
+    def _rerun_if_young(self) -> None:
+        """Break off a batch that has only begun when far more prompts have come since: all of them are done sooner together, at the cost of a moment."""
+        young = asyncio.get_running_loop().time() - self._batch_began < YOUNG
         if self._running and young and self._waiting.count(self._running[0].call.adapter_id) >= MANY * len(self._running):
-            self._again.wanted = True
+            self._rerun.is_set = True
 
-    def _batch(self, batch: list[Item]) -> list[list[int]]:
-        """What the model produced for each item, the token that ended it included. Runs in the engine's thread."""
-        left = [item.prompt.max_tokens for item in batch]
+    def _run_batch(self, batch: list[QueuedPrompt]) -> list[list[int]]:
+        """The ids that the model produced for each prompt, with the one that ended it. Runs in the engine's thread."""
+        tokens_left = [item.prompt.max_tokens for item in batch]
 
-        again, stops = self._again, [item.call.stop for item in batch]
+        rerun, stop_flags = self._rerun, [item.call.stop for item in batch]
 
         def stop(step: Any) -> bool:
             n: int = step.batch_id
-            left[n] -= 1
-            return again.wanted or stops[n].wanted or left[n] <= 0
+            tokens_left[n] -= 1
+            return rerun.is_set or stop_flags[n].is_set or tokens_left[n] <= 0
 
         one_line, penalty, sampling = batch[0].prompt.kind
-        # Its generator of random numbers belongs to its thread and is seeded once, so a prompt's own seed cannot be kept.
+        # Its random generator belongs to its thread and is seeded once, so a prompt's own seed cannot be used.
         temperature, top_k, top_p = sampling or (1.0, 1, 1.0)
         results = batch[0].call.model.generate_batch(
             [[self._names[i] for i in item.prompt.ids] for item in batch],
-            max_length=max(left),
-            end_token=self._endings.stops(one_line),
+            max_length=max(tokens_left),
+            end_token=self._stop_tokens.ids(one_line),
             return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=penalty,
@@ -294,7 +299,7 @@ class Ct2Engine:
         if self._closed:
             return
         self._closed = True
-        self._fail("the engine was closed")
+        self._fail_calls("the engine was closed")
         tasks = [*self._tasks, *([self._runner] if self._runner else [])]
         for task in tasks:
             task.cancel()
@@ -307,5 +312,5 @@ class Ct2Engine:
         self._models.clear()
         for model in models:
             await asyncio.to_thread(model.unload_model)
-        for held in self._holds.values():
-            held.release()
+        for lock in self._locks.values():
+            lock.release()

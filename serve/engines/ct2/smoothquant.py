@@ -1,4 +1,4 @@
-"""Make a model's int8 copy compute nearly what the model does: SmoothQuant (Xiao et al. 2023, arXiv 2211.10438), without anything from the user.
+"""Make a model's int8 copy compute nearly what the model does: SmoothQuant (Xiao et al. 2023, arXiv 2211.10438), without data from the user.
 
 ctranslate2 rounds each row of activations to 8 bits by its largest value, and a few channels of a language model are many times larger than the others,
 which are then rounded to little. What a normalisation, or the up projection of a feed-forward layer, hands on can be divided by a number for each channel
@@ -14,10 +14,10 @@ from typing import Any
 # How much of the unevenness goes from the activations into the weights: 0 none, 1 all. Of 0.3, 0.5, 0.6, 0.7, 0.8 and 0.9 the best by the loss of 109 dev
 # segments (Gemma 3 270M, is-en), on which 0.6 to 0.9 differ little.
 SHARE = 0.7
-# Below this a channel of activations or of weights counts as this large; and no channel is made so many times larger or smaller against the others: one that
-# none of the texts stirs may be stirred by another.
+# Below this a channel of activations or of weights counts as this large; and no channel is scaled by more than this factor against the others: a channel
+# that none of the texts activates may be activated by others.
 LEAST, MOST = 1e-5, 16.0
-# Sentences of what is translated every day.
+# Everyday sentences.
 TEXTS = (
     "Translate from English to Icelandic.\nThe ferry leaves at half past nine and arrives before noon.\nFerjan fer klukkan hálf tíu og kemur fyrir hádegi.",
     "Translate from Welsh to English.\nMae'r llyfrgell ar gau ddydd Llun.\nThe library is closed on Monday.",
@@ -55,13 +55,13 @@ TEXTS = (
 
 
 def smooth(model: Any, texts: Sequence[Sequence[int]]) -> int:
-    """Even out `model`, a causal language model of transformers in float32, in place; the number of layers in which something was. Layers of a kind that is
-    not known here are left as they are. `texts` are token ids."""
+    """Smooth `model`, a causal language model of transformers in float32, in place. Returns the number of layers that were changed. Layers of an
+    unknown kind are left as they are. `texts` are token ids."""
     import torch
 
     with torch.inference_mode():
         by_layer = [list(_places(layer)) for layer in getattr(getattr(model, "model", None), "layers", ())]
-        places = [place for found in by_layer for place in found]
+        places = [place for layer_places in by_layer for place in layer_places]
         if not places:
             return 0
         largest = _largest(model, [takers[0] for _, _, takers, _ in places], texts)
@@ -92,16 +92,16 @@ def _places(layer: Any) -> Iterator[tuple[Any, float, list[Any], Any]]:
         takers = _linear(block, names)
         if takers and (offset := _offset(norm)) is not None:
             yield norm, offset, takers, None
-    if found := _linear(ffn, ("gate_proj", "up_proj", "down_proj")):
-        yield None, 0.0, [found[2]], found[1]
+    if projections := _linear(ffn, ("gate_proj", "up_proj", "down_proj")):
+        yield None, 0.0, [projections[2]], projections[1]
 
 
 def _linear(block: Any, names: Sequence[str]) -> list[Any]:
     """The projections of these names, or none where one is missing or is something else."""
     import torch
 
-    found = [getattr(block, name, None) for name in names]
-    return found if all(type(f) is torch.nn.Linear for f in found) else []
+    projections = [getattr(block, name, None) for name in names]
+    return projections if all(type(p) is torch.nn.Linear for p in projections) else []
 
 
 def _offset(norm: Any) -> float | None:
@@ -112,26 +112,26 @@ def _offset(norm: Any) -> float | None:
     if weight is None or weight.dim() != 1 or getattr(norm, "bias", None) is not None:
         return None
     x = torch.linspace(-3, 5, weight.numel())
-    normed, found = x * torch.rsqrt(x.pow(2).mean() + 1e-6), norm(x[None, None])[0, 0]
-    return next((o for o in (0.0, 1.0) if torch.allclose(found, normed * (weight + o), rtol=1e-3, atol=1e-4)), None)
+    normed, output = x * torch.rsqrt(x.pow(2).mean() + 1e-6), norm(x[None, None])[0, 0]
+    return next((o for o in (0.0, 1.0) if torch.allclose(output, normed * (weight + o), rtol=1e-3, atol=1e-4)), None)
 
 
 def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]]) -> list[Any]:
     """The largest absolute value of each input channel of each module, over all texts."""
     import torch
 
-    found: dict[int, Any] = {}
+    largest: dict[int, Any] = {}
 
     def watch(module: Any, inputs: Any) -> None:
         heights = inputs[0].reshape(-1, inputs[0].shape[-1]).abs().amax(0)
-        found[id(module)] = torch.maximum(found[id(module)], heights) if id(module) in found else heights
+        largest[id(module)] = torch.maximum(largest[id(module)], heights) if id(module) in largest else heights
 
     hooks = [m.register_forward_pre_hook(watch) for m in modules]
     try:
         for ids in texts:
-            # Without the vocabulary's projection, which nothing here looks at.
+            # Without the output projection, which is not needed.
             model.model(torch.tensor([list(ids)]), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    return [found[id(m)] for m in modules]
+    return [largest[id(m)] for m in modules]

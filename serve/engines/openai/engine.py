@@ -14,15 +14,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from serve.engines import checkpoint
-from serve.engines.in_flight import Calls
-from serve.engines.openai.http import LOAD, Answer, Server, parse_url, read_key
+from serve.engines.in_flight import CallsInFlight
+from serve.engines.openai.http import LOAD, ServerResponse, VllmServer, parse_url, read_key
 from tell.errors import AdapterError, BadInput, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
-from tell.model.stopping import Endings
+from tell.model.stopping import StopTokens
 from tell.model.tokenizer import Tokens
 
-# Seconds between looks at whether the server lives, and how many in a row may go without an answer: a busy server may be late.
+# Seconds between two health checks, seconds for an answer to one, and how many in a row may stay without: a busy server may be late.
 LOOK = 1.0
 LATE = 2.0
 SILENCES = 5
@@ -35,15 +35,15 @@ def parse_map(text: str) -> tuple[Path, PurePosixPath] | None:
     """`LOCAL=REMOTE`: where a directory of this machine lies for the server. None for the empty text. Raises BadInput."""
     if not text:
         return None
-    here, _, there = text.partition("=")
-    if not (here.startswith("/") and there.startswith("/")):
+    local_path, _, server_path = text.partition("=")
+    if not (local_path.startswith("/") and server_path.startswith("/")):
         raise BadInput("not two absolute paths", place="--engine-path-map", found=text, valid="LOCAL=REMOTE, such as /srv/registry=/mnt/registry")
-    return Path(os.path.normpath(here)), PurePosixPath(there)
+    return Path(os.path.normpath(local_path)), PurePosixPath(server_path)
 
 
 class OpenAIEngine:
     name = "openai"
-    # The server batches by itself. Nothing here knows its version.
+    # The server batches by itself, and its version is not known here.
     traits = EngineTraits()
 
     def __init__(self, options: EngineOptions):
@@ -52,137 +52,139 @@ class OpenAIEngine:
         self._url = parse_url(options.url or os.environ.get("TELLMT_ENGINE_URL", ""))
         self._map = parse_map(options.path_map or os.environ.get("TELLMT_ENGINE_PATH_MAP", ""))
         self._context = min(options.max_context, options.base.context)
-        self._server: Server | None = None
+        self._server: VllmServer | None = None
         # The base's name on the server.
         self._model = ""
         self._paths: dict[str, Path] = {}
         self._leaving: set[str] = set()
         self._loading = asyncio.Lock()
-        self._calls = Calls()
+        self._calls = CallsInFlight()
         self._watcher: asyncio.Task[None] | None = None
-        self._why = "not started"
+        self._end_reason = "not started"
 
     async def start(self) -> None:
         """Ask the server what it serves. Raises EngineError when it is not there, serves another base, or cannot load adapters."""
         need("safetensors", "serve")
 
-        def read() -> tuple[dict[str, list[int]], Endings, list[int]]:
+        def read() -> tuple[dict[str, list[int]], StopTokens, list[int]]:
             shapes = checkpoint.check_checkpoint(self.base)
             try:
                 tokens = Tokens(self.base)
             except TellmtError as e:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
-            return shapes, Endings(tokens, tokens.vocabulary().items()), [*tokens.bos, *tokens.encode(PROBE)][:32]
+            return shapes, StopTokens(tokens, tokens.vocabulary().items()), [*tokens.bos, *tokens.encode(PROBE)][:32]
 
-        self._shapes, self._endings, self._probe_ids = await asyncio.to_thread(read)
-        server = Server(self._url, read_key(), CONNECTIONS * self._options.max_batch)
+        self._shapes, self._stop_tokens, self._probe_ids = await asyncio.to_thread(read)
+        server = VllmServer(self._url, read_key(), CONNECTIONS * self._options.max_batch)
         try:
-            await self._meet(server)
+            await self._check_server(server)
         except BaseException:
             await server.close()
             raise
-        self._server, self._why = server, ""
+        self._server, self._end_reason = server, ""
         self._watcher = asyncio.create_task(self._watch(), name="vLLM server")
 
-    async def _meet(self, server: Server) -> None:
-        rows = await server.models()
-        known = {self.base.id, str(self.base.path), self._there(self.base.path)}
-        bases = [r for r in rows if not r.get("parent")]
-        found = next((r for r in bases if r["id"] in known or r.get("root") in known), None)
-        if found is None:
-            named = ", ".join(r["id"] for r in bases) or "no model"
-            raise EngineError("the vLLM server serves another base", place=self._url, found=named, valid=f"--served-model-name {self.base.id}")
-        self._model = found["id"]
-        size = found.get("max_model_len")
-        if not isinstance(size, int) or size < self._context:
-            raise EngineError("the vLLM server's context is too short", place=self._url, found=str(size), valid=f"--max-model-len {self._context} or more")
-        # Nothing is named so. vLLM says that; a server without the route says that there is no such route, with `detail`.
-        answer = await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "tellmt-nothing"})
-        if answer.status != 404 or "error" not in answer.body or answer.said.endswith("Not Found"):
+    async def _check_server(self, server: VllmServer) -> None:
+        models = await server.models()
+        base_names = {self.base.id, str(self.base.path), self._server_path(self.base.path)}
+        bases = [model for model in models if not model.get("parent")]
+        base_row = next((model for model in bases if model["id"] in base_names or model.get("root") in base_names), None)
+        if base_row is None:
+            served_names = ", ".join(model["id"] for model in bases) or "no model"
+            raise EngineError("the vLLM server serves another base", place=self._url, found=served_names, valid=f"--served-model-name {self.base.id}")
+        self._model = base_row["id"]
+        max_model_len = base_row.get("max_model_len")
+        if not isinstance(max_model_len, int) or max_model_len < self._context:
             raise EngineError(
-                "the vLLM server takes no adapters", place=self._url, found=answer.said, valid="VLLM_ALLOW_RUNTIME_LORA_UPDATING=true in its environment"
+                "the vLLM server's context is too short", place=self._url, found=str(max_model_len), valid=f"--max-model-len {self._context} or more"
             )
-        # Nor does anything lie here. vLLM says that too, unless it was started without LoRA.
+        # No adapter has this name. vLLM says so; a server without the route says that there is no such route, with `detail`.
+        response = await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "tellmt-nothing"})
+        if response.status != 404 or "error" not in response.body or response.message.endswith("Not Found"):
+            raise EngineError(
+                "the vLLM server takes no adapters", place=self._url, found=response.message, valid="VLLM_ALLOW_RUNTIME_LORA_UPDATING=true in its environment"
+            )
+        # No file lies at this path either. vLLM says so, unless it was started without LoRA.
         missing = f"/tellmt-nothing-{os.getpid()}"
-        answer = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": "tellmt-nothing", "lora_path": missing}, seconds=LOAD)
-        if answer.status == 500 and "not enabled" in answer.said:
-            raise EngineError("the vLLM server takes no adapters", place=self._url, found=answer.said, valid="--enable-lora")
+        response = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": "tellmt-nothing", "lora_path": missing}, seconds=LOAD)
+        if response.status == 500 and "not enabled" in response.message:
+            raise EngineError("the vLLM server takes no adapters", place=self._url, found=response.message, valid="--enable-lora")
         await self._probe(server)
 
-    async def _probe(self, server: Server) -> None:
+    async def _probe(self, server: VllmServer) -> None:
         """Raises EngineError when the server does not take ids and give ids back."""
         body = {"model": self._model, "prompt": self._probe_ids, "max_tokens": 1, "temperature": 0, "return_token_ids": True}
-        answer = await server.ask("POST", "/v1/completions", body, seconds=LOAD, again=True)
+        response = await server.ask("POST", "/v1/completions", body, seconds=LOAD, retry=True)
         try:
-            answer.body["choices"][0]["token_ids"][0] + 0
+            response.body["choices"][0]["token_ids"][0] + 0
         except (KeyError, IndexError, TypeError):
-            said = f"HTTP {answer.status}"
-            raise EngineError("the vLLM server does not answer as vLLM does", place=self._url, found=said, valid="vllm serve 0.11 or newer") from None
+            status = f"HTTP {response.status}"
+            raise EngineError("the vLLM server does not answer as vLLM does", place=self._url, found=status, valid="vllm serve 0.11 or newer") from None
 
-    def _there(self, path: Path) -> str:
+    def _server_path(self, path: Path) -> str:
         """The path as the server sees it. A path outside of the mapped directory keeps its own."""
         if self._map is not None and path.is_relative_to(self._map[0]):
             return str(self._map[1] / path.relative_to(self._map[0]))
         return str(path)
 
-    def _named(self, adapter_id: str) -> str:
+    def _server_name(self, adapter_id: str) -> str:
         """The adapter's name on the server: it never stands for other bytes, so several services may share a server."""
         return f"tellmt-{adapter_id}"
 
-    def _alive(self) -> Server:
-        if self._server is None or self._why:
-            raise EngineError("the engine is not running", place=self._url, found=self._why)
+    def _running_server(self) -> VllmServer:
+        if self._server is None or self._end_reason:
+            raise EngineError("the engine is not running", place=self._url, found=self._end_reason)
         return self._server
 
     async def load(self, adapter_id: str, path: Path) -> None:
         """Have the server load an adapter. Raises AdapterError when it does not fit the base or the server refuses it."""
-        server = self._alive()
+        server = self._running_server()
         async with self._loading:
             if adapter_id in self._paths:
                 return
-            held = len(self._paths) + len(self._leaving)
-            if held >= self._options.max_adapters:
-                raise AdapterError("too many adapters are loaded", found=str(held), valid=f"at most {self._options.max_adapters}")
+            held_adapters = len(self._paths) + len(self._leaving)
+            if held_adapters >= self._options.max_adapters:
+                raise AdapterError("too many adapters are loaded", found=str(held_adapters), valid=f"at most {self._options.max_adapters}")
             path = path.absolute()
-            await asyncio.to_thread(self._check, adapter_id, path)
-            await self._send(server, adapter_id, path)
+            await asyncio.to_thread(self._check_adapter, adapter_id, path)
+            await self._load_on_server(server, adapter_id, path)
             self._paths[adapter_id] = path
 
-    def _check(self, adapter_id: str, path: Path) -> None:
+    def _check_adapter(self, adapter_id: str, path: Path) -> None:
         checkpoint.check_acts(checkpoint.open_fitting(self.base, self._shapes, adapter_id, path, self._options.max_rank))
 
-    async def _send(self, server: Server, adapter_id: str, path: Path) -> None:
-        name, there = self._named(adapter_id), self._there(path)
-        for last in (False, True):
-            answer = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": there}, seconds=LOAD)
-            if answer.status == 200:
+    async def _load_on_server(self, server: VllmServer, adapter_id: str, path: Path) -> None:
+        name, server_path = self._server_name(adapter_id), self._server_path(path)
+        for last_try in (False, True):
+            response = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": server_path}, seconds=LOAD)
+            if response.status == 200:
                 return
-            rows = {r["id"]: r for r in await server.models()}
-            if name in rows and rows[name].get("root") == there:
+            models = {model["id"]: model for model in await server.models()}
+            if name in models and models[name].get("root") == server_path:
                 # From an earlier run of this service, or by another one. An adapter's name is the hash of its content.
                 return
-            if name in rows and not last:
-                await self._forget(server, adapter_id)
+            if name in models and not last_try:
+                await self._unload_on_server(server, adapter_id)
                 continue
-            hint = "a path that the server sees too; --engine-path-map LOCAL=REMOTE where it has another name there" if answer.status == 404 else None
-            raise AdapterError("the vLLM server refused the adapter", place=there, found=answer.said, valid=hint)
+            hint = "a path that the server sees too; --engine-path-map LOCAL=REMOTE where it has another name there" if response.status == 404 else None
+            raise AdapterError("the vLLM server refused the adapter", place=server_path, found=response.message, valid=hint)
 
-    async def _forget(self, server: Server, adapter_id: str) -> None:
+    async def _unload_on_server(self, server: VllmServer, adapter_id: str) -> None:
         with contextlib.suppress(TellmtError):
-            await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._named(adapter_id)}, seconds=LOAD)
+            await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
 
     async def unload(self, adapter_id: str) -> None:
-        """Forget an adapter once the calls that use it have ended. New calls for it are refused at once."""
+        """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
         if self._paths.pop(adapter_id, None) is None:
             return
         self._leaving.add(adapter_id)
         try:
             await self._calls.drained(adapter_id)
-            if self._server is not None and not self._why:
-                answer = await self._server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._named(adapter_id)}, seconds=LOAD)
+            if self._server is not None and not self._end_reason:
+                response = await self._server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
                 # 404: it is gone already, as after a restart of the server.
-                if answer.status not in (200, 404):
-                    raise EngineError("the vLLM server could not remove an adapter", place=adapter_id, found=answer.said)
+                if response.status not in (200, 404):
+                    raise EngineError("the vLLM server could not remove an adapter", place=adapter_id, found=response.message)
         finally:
             self._leaving.discard(adapter_id)
 
@@ -190,74 +192,74 @@ class OpenAIEngine:
         return sorted(self._paths)
 
     async def healthy(self) -> bool:
-        """Whether the server answers. One that is only late counts as answering until it was late several times."""
-        return self._server is not None and not self._why and await self._server.alive(LATE) is not False
+        """Whether the server answers. A late server counts as answering until it was late several times in a row."""
+        return self._server is not None and not self._end_reason and await self._server.alive(LATE) is not False
 
     async def _watch(self) -> None:
-        """Ends the calls that run when the server is gone without a word, as when its machine is: no connection would ever tell."""
+        """Ends the calls that run when the server has gone without closing their connections, as when its machine has failed."""
         assert self._server is not None
-        silent = 0
+        silences = 0
         while True:
             await asyncio.sleep(LOOK)
             alive = await self._server.alive(LATE)
-            silent = silent + 1 if alive is None else 0
+            silences = silences + 1 if alive is None else 0
             if alive:
-                self._why = ""
-            elif alive is False or silent >= SILENCES:
-                self._why = "the vLLM server does not answer" if alive is None else "the vLLM server has ended"
+                self._end_reason = ""
+            elif alive is False or silences >= SILENCES:
+                self._end_reason = "the vLLM server does not answer" if alive is None else "the vLLM server has ended"
                 self._calls.cancel()
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         """Raises AdapterError when the adapter is not loaded, RequestError when a prompt does not fit the context."""
-        self._alive()
+        self._running_server()
         if adapter_id is not None and adapter_id not in self._paths:
             raise AdapterError("the adapter is not loaded", found=adapter_id, valid=", ".join(self.loaded()) or "none is")
-        if over := [p for p in prompts if len(p.ids) + p.max_tokens > self._context]:
-            found = f"{len(over[0].ids)} + {over[0].max_tokens} tokens"
-            raise RequestError("prompt and output do not fit the context", found=found, valid=f"at most {self._context}")
-        # As in `vllm_engine`: a long call leaves room in vLLM's queue for others.
-        gate = asyncio.Semaphore(self._options.max_batch)
+        if too_long := [p for p in prompts if len(p.ids) + p.max_tokens > self._context]:
+            tokens = f"{len(too_long[0].ids)} + {too_long[0].max_tokens} tokens"
+            raise RequestError("prompt and output do not fit the context", found=tokens, valid=f"at most {self._context}")
+        # As in `serve.engines.vllm`: a long call leaves places in vLLM's queue for others.
+        places = asyncio.Semaphore(self._options.max_batch)
         path = self._paths[adapter_id] if adapter_id else None
-        return await self._calls.all(adapter_id, [self._one(p, adapter_id, path, gate) for p in prompts])
+        return await self._calls.gather(adapter_id, [self._generate_one(p, adapter_id, path, places) for p in prompts])
 
-    async def _one(self, prompt: Prompt, adapter_id: str | None, path: Path | None, gate: asyncio.Semaphore) -> Generation:
-        drawn = prompt.sampling
+    async def _generate_one(self, prompt: Prompt, adapter_id: str | None, path: Path | None, places: asyncio.Semaphore) -> Generation:
+        sampling = prompt.sampling
         body: dict[str, Any] = {
-            "model": self._model if adapter_id is None else self._named(adapter_id),
+            "model": self._model if adapter_id is None else self._server_name(adapter_id),
             "prompt": list(prompt.ids),
             "max_tokens": prompt.max_tokens,
             # All of these have defaults on the server, which its operator or the base's generation_config.json may have changed.
-            "temperature": drawn.temperature if drawn else 0,
-            "top_p": drawn.top_p if drawn else 1,
-            "top_k": drawn.top_k if drawn else 0,
-            "seed": drawn.seed if drawn else None,
+            "temperature": sampling.temperature if sampling else 0,
+            "top_p": sampling.top_p if sampling else 1,
+            "top_k": sampling.top_k if sampling else 0,
+            "seed": sampling.seed if sampling else None,
             "min_p": 0,
             "presence_penalty": 0,
             "frequency_penalty": 0,
             "repetition_penalty": prompt.repetition_penalty,
-            "stop_token_ids": self._endings.stops(prompt.one_line),
+            "stop_token_ids": self._stop_tokens.ids(prompt.one_line),
             "return_token_ids": True,
         }
         try:
-            async with gate:
-                server = self._alive()
-                answer = await server.complete(body)
-                if isinstance(answer, Answer) and adapter_id is not None and path is not None:
+            async with places:
+                server = self._running_server()
+                response = await server.complete(body)
+                if isinstance(response, ServerResponse) and adapter_id is not None and path is not None:
                     # The server was restarted, or another service that shares it unloaded the adapter.
                     async with self._loading:
-                        await self._send(server, adapter_id, path)
-                    answer = await server.complete(body)
+                        await self._load_on_server(server, adapter_id, path)
+                    response = await server.complete(body)
         except asyncio.CancelledError:
-            if self._why:
-                raise EngineError(self._why, place=self._url) from None
+            if self._end_reason:
+                raise EngineError(self._end_reason, place=self._url) from None
             raise
-        if isinstance(answer, Answer):
-            raise EngineError("the vLLM server does not know the model", place=self._url, found=f"HTTP {answer.status}", valid=str(body["model"]))
-        return self._endings.generation(answer, prompt)
+        if isinstance(response, ServerResponse):
+            raise EngineError("the vLLM server does not know the model", place=self._url, found=f"HTTP {response.status}", valid=str(body["model"]))
+        return self._stop_tokens.generation(response, prompt)
 
     async def close(self) -> None:
         """Fail the calls that run and leave the server as it is. Its adapters stay for other services, and for this one's next start."""
-        server, self._server, self._why = self._server, None, "the engine was closed"
+        server, self._server, self._end_reason = self._server, None, "the engine was closed"
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A `vllm serve` elsewhere, as the routes it answers: what is asked of it, and what its answers mean.
+"""The client of a `vllm serve` elsewhere: its routes, and what its responses mean.
 
 Speaks HTTP; reads and writes no file. Whatever comes back that is not what vLLM sends (a proxy's page, another service's JSON, nothing) is an
 EngineError. Messages never hold the key, and never what a server says about a prompt.
@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from tell.errors import BadInput, EngineError, Overloaded
 
 KEY = "TELLMT_ENGINE_KEY"
-# Seconds to get a connection. How long an answer takes is not bounded here: a queue may be long, and whether the server lives is asked apart.
+# Seconds to get a connection. The time of a response is not bounded here: the queue may be long, and health checks are separate.
 CONNECT = 5.0
 # vLLM's server ends a connection that was idle for 5 s; one that is reused just then fails.
 KEEP_ALIVE = 4.0
-# Seconds for a question that needs no model.
+# Seconds for a request that needs no model.
 ASK = 10.0
 # An adapter is read from a disk that may be far away, between two steps of the engine.
 LOAD = 300.0
@@ -28,20 +28,20 @@ LOAD = 300.0
 
 def parse_url(url: str) -> str:
     """The server's address without a trailing slash or /v1. Raises BadInput when it is none."""
-    wanted = "the address of a vLLM server, such as http://gpu-host:8000"
+    valid_url = "the address of a vLLM server, such as http://gpu-host:8000"
     place = "--engine-url"
     if not url:
-        raise BadInput("the engine openai needs the address of its server", place=place, valid=wanted)
+        raise BadInput("the engine openai needs the address of its server", place=place, valid=valid_url)
     try:
         parts = urlsplit(url)
-        port_is_one = parts.port is None or parts.port > 0
+        port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
-        raise BadInput("not an address", place=place, valid=wanted) from None
+        raise BadInput("not an address", place=place, valid=valid_url) from None
     if parts.username is not None or parts.password is not None:
         # Not shown: it holds a password.
         raise BadInput("an address with a name or password in it", place=place, valid=f"a plain address, and the key in {KEY}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not port_is_one:
-        raise BadInput("not an address", place=place, found=url, valid=wanted)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not port_is_valid:
+        raise BadInput("not an address", place=place, found=url, valid=valid_url)
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
@@ -54,23 +54,23 @@ def read_key() -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and JSON object of an answer; `body` is empty where it was none."""
+class ServerResponse:
+    """A response of the server: its status, and its JSON object; `body` is empty when it sent none."""
 
     status: int
     body: dict[str, Any]
 
     @property
-    def said(self) -> str:
-        """The server's own words about what went wrong, its last line."""
+    def message(self) -> str:
+        """The server's error message: its last line."""
         error = self.body.get("error")
         message = error.get("message") if isinstance(error, dict) else error
         lines = [line for line in message.split("\n") if line.strip()] if isinstance(message, str) else []
         return f"HTTP {self.status}: {lines[-1].strip()}" if lines else f"HTTP {self.status}"
 
 
-class Server:
-    """One vLLM server. `connections` requests are under way at once at most; others wait their turn here."""
+class VllmServer:
+    """One vLLM server. At most `connections` requests are in flight at once; others wait their turn here."""
 
     def __init__(self, url: str, key: str, connections: int):
         import httpx
@@ -82,7 +82,7 @@ class Server:
         self._client = httpx.AsyncClient(
             base_url=url, headers=headers, limits=limits, timeout=httpx.Timeout(None, connect=CONNECT, write=60.0), follow_redirects=False
         )
-        # Apart from the others: whether the server lives must not wait behind what it works on.
+        # A client of its own: a health check must not wait behind the requests that the server works on.
         self._probe = httpx.AsyncClient(base_url=url, timeout=ASK, limits=httpx.Limits(max_connections=4, keepalive_expiry=KEEP_ALIVE))
 
     async def close(self) -> None:
@@ -90,7 +90,7 @@ class Server:
         await self._probe.aclose()
 
     async def alive(self, seconds: float) -> bool | None:
-        """Whether the server says that its engine runs; None when it says nothing in time, which a busy one may."""
+        """Whether the server says that its engine runs; None when it does not answer in time, as a busy one may not."""
         import httpx
 
         try:
@@ -101,70 +101,70 @@ class Server:
         except httpx.HTTPError:
             return False
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float | None = ASK, again: bool = False) -> Answer:
-        """What the server answers, errors included. `again` asks once more where the connection broke, for what may safely be done twice.
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float | None = ASK, retry: bool = False) -> ServerResponse:
+        """What the server answers, errors included. `retry` asks once more where the connection broke: for what may safely be done twice.
 
         Raises EngineError when there is no answer, or none that can be read; Overloaded when the server asks to be left alone for a while.
         """
         import httpx
 
-        for last in (False, True) if again else (True,):
+        for last_try in (False, True) if retry else (True,):
             try:
                 async with asyncio.timeout(seconds):
                     response = await self._client.request(method, path, json=body)
                 break
             except (TimeoutError, httpx.TimeoutException) as e:
-                found = "no connection" if isinstance(e, httpx.ConnectTimeout) else f"no answer to {path} in {seconds:g} s" if seconds else "no answer"
-                raise EngineError("the vLLM server does not answer", place=self.url, found=found) from None
+                reason = "no connection" if isinstance(e, httpx.ConnectTimeout) else f"no answer to {path} in {seconds:g} s" if seconds else "no answer"
+                raise EngineError("the vLLM server does not answer", place=self.url, found=reason) from None
             except httpx.HTTPError as e:
-                if last or not isinstance(e, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
-                    raise EngineError("the vLLM server cannot be reached", place=self.url, found=self._plain(str(e)) or type(e).__name__) from None
+                if last_try or not isinstance(e, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError):
+                    raise EngineError("the vLLM server cannot be reached", place=self.url, found=self._without_key(str(e)) or type(e).__name__) from None
         if response.status_code == 401 or response.status_code == 403:
             raise EngineError("the vLLM server refuses the key", place=self.url, found=f"HTTP {response.status_code}", valid=f"the server's key in {KEY}")
         if response.status_code == 429:
             raise Overloaded("the vLLM server has too much to do; try again in a while", place=self.url)
-        return Answer(response.status_code, self._object(response))
+        return ServerResponse(response.status_code, self._json_object(response))
 
-    def _object(self, response: Any) -> dict[str, Any]:
+    def _json_object(self, response: Any) -> dict[str, Any]:
         with contextlib.suppress(ValueError, RecursionError):
-            found = response.json()
-            if isinstance(found, dict):
-                if isinstance(error := found.get("error"), dict) and isinstance(error.get("message"), str):
-                    error["message"] = self._plain(error["message"])
-                return found
+            body = response.json()
+            if isinstance(body, dict):
+                if isinstance(error := body.get("error"), dict) and isinstance(error.get("message"), str):
+                    error["message"] = self._without_key(error["message"])
+                return body
         return {}
 
-    def _plain(self, text: str) -> str:
-        """`text` without the key, which a server may have repeated."""
+    def _without_key(self, text: str) -> str:
+        """`text` without the key, which a server may have quoted."""
         return text.replace(self._key, "...") if self._key else text
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server serves: base models, and adapters with their `parent`."""
-        answer = await self.ask("GET", "/v1/models", again=True)
-        rows = answer.body.get("data")
-        if answer.status != 200 or not isinstance(rows, list) or not all(isinstance(r, dict) and isinstance(r.get("id"), str) for r in rows):
-            raise EngineError("no vLLM server answers here", place=self.url, found=f"{answer.said} for /v1/models", valid="vllm serve")
+        response = await self.ask("GET", "/v1/models", retry=True)
+        rows = response.body.get("data")
+        if response.status != 200 or not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+            raise EngineError("no vLLM server answers here", place=self.url, found=f"{response.message} for /v1/models", valid="vllm serve")
         return rows
 
-    async def complete(self, body: dict[str, Any]) -> Answer | list[int]:
+    async def complete(self, body: dict[str, Any]) -> ServerResponse | list[int]:
         """The token ids of a completion, the one that stopped it included; the answer as it is when its status is 404: no such model.
 
         A broken connection is tried once more: what is greedy, or has a seed, comes out the same again, and nothing is changed. What the server says about the
         request stays out of messages, since it may quote it.
         """
-        answer = await self.ask("POST", "/v1/completions", body, seconds=None, again=True)
-        if answer.status == 404 and "error" in answer.body:
-            return answer
-        if answer.status != 200:
-            raise EngineError("the vLLM server failed on a request", place=self.url, found=f"HTTP {answer.status}")
+        response = await self.ask("POST", "/v1/completions", body, seconds=None, retry=True)
+        if response.status == 404 and "error" in response.body:
+            return response
+        if response.status != 200:
+            raise EngineError("the vLLM server failed on a request", place=self.url, found=f"HTTP {response.status}")
         try:
-            ids = answer.body["choices"][0]["token_ids"]
+            ids = response.body["choices"][0]["token_ids"]
         except (KeyError, IndexError, TypeError):
             ids = None
         if not isinstance(ids, list) or not all(type(i) is int and i >= 0 for i in ids):
             raise EngineError("the server's answer holds no token ids", place=self.url, valid="vllm serve 0.11 or newer")
-        if answer.body.get("model") != body["model"]:
+        if response.body.get("model") != body["model"]:
             # vLLM can be told to answer for any name, with the bare base.
-            found = self._plain(str(answer.body.get("model")))
-            raise EngineError("the vLLM server answered with another model", place=self.url, found=found, valid=str(body["model"]))
+            model = self._without_key(str(response.body.get("model")))
+            raise EngineError("the vLLM server answered with another model", place=self.url, found=model, valid=str(body["model"]))
         return ids

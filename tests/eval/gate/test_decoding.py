@@ -19,9 +19,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Be
 
 def test_an_adapter_that_does_not_loop_is_left_alone(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
     adapter = bench.adapter("good", 1)
-    code, found, err = tellmt("decoding", adapter.path, "--corpus", bench.corpus)
+    code, report, err = tellmt("decoding", adapter.path, "--corpus", bench.corpus)
     assert code == 0, err
-    assert found["chosen"] == 1.0 and [r["penalty"] for r in found["tried"]] == [1.0] and found["id"] == adapter.id
+    assert report["chosen"] == 1.0 and [r["penalty"] for r in report["tried"]] == [1.0] and report["id"] == adapter.id
     assert open_adapter(adapter.path) == adapter and sum(n for _, n in bench.calls) == 40
     # The dev split was translated as the gate will want it.
     bench.calls.clear()
@@ -46,10 +46,10 @@ def test_an_adapter_that_does_not_loop_is_left_alone(bench: Bench, tellmt: Tellm
 def test_the_least_penalty_that_helps(bench: Bench, tellmt: Tellmt, tmp_path: Path, loops: dict[float, float], chosen: float, tried: list[float]) -> None:
     bench.loops.update(loops)
     adapter = bench.adapter("a", 1)
-    code, found, err = tellmt("decoding", adapter.path, "--corpus", bench.corpus)
+    code, report, err = tellmt("decoding", adapter.path, "--corpus", bench.corpus)
     assert code == 0, err
-    assert found["chosen"] == chosen and [r["penalty"] for r in found["tried"]] == tried
-    assert found["tried"][0]["stuck"] > 0 and found["tried"][0]["chrf"]["signature"].startswith("nrefs:1|")
+    assert report["chosen"] == chosen and [r["penalty"] for r in report["tried"]] == tried
+    assert report["tried"][0]["stuck"] > 0 and report["tried"][0]["chrf"]["signature"].startswith("nrefs:1|")
     card = open_adapter(adapter.path).card
     assert card.decoding.repetition_penalty == chosen and card.files == adapter.card.files
     assert card == adapter.card.model_copy(update={"decoding": card.decoding})
@@ -68,18 +68,18 @@ def test_what_chrf_gains_and_bleu_loses_is_not_taken(bench: Bench, tellmt: Tellm
 
     bench.loops[1.0] = 0.1
     bench.twists.update({1.0: lambda words: words[:4], **dict.fromkeys((1.1, 1.2, 1.3), backwards)})
-    _, found, _ = tellmt("decoding", bench.adapter("a", 1).path, "--corpus", bench.corpus)
-    chrf, bleu = (found["tried"][1]["paired"][m] for m in ("chrf", "bleu"))
-    assert chrf["delta"] > 0 and chrf["p"] < 0.1 and bleu["delta"] < 0 and bleu["p"] < 0.1 and found["chosen"] == 1.0
+    _, report, _ = tellmt("decoding", bench.adapter("a", 1).path, "--corpus", bench.corpus)
+    chrf, bleu = (report["tried"][1]["paired"][m] for m in ("chrf", "bleu"))
+    assert chrf["delta"] > 0 and chrf["p"] < 0.1 and bleu["delta"] < 0 and bleu["p"] < 0.1 and report["chosen"] == 1.0
 
 
 def test_outputs_that_the_gate_finds_too_short_are_not_taken(bench: Bench, tellmt: Tellmt) -> None:
     bench.loops[1.0] = 0.1
     bench.twists.update({1.0: lambda words: ["x" * len(w) for w in words], **dict.fromkeys((1.1, 1.2, 1.3), lambda words: words[:5])})
-    _, found, _ = tellmt("decoding", bench.adapter("a", 1).path, "--corpus", bench.corpus)
-    second = found["tried"][1]
+    _, report, _ = tellmt("decoding", bench.adapter("a", 1).path, "--corpus", bench.corpus)
+    second = report["tried"][1]
     assert second["paired"]["chrf"]["delta"] > 0 and second["paired"]["bleu"]["delta"] > 0
-    assert 0.5 < second["diagnostics"]["length_ratio"] < 0.7 and found["chosen"] == 1.0
+    assert 0.5 < second["diagnostics"]["length_ratio"] < 0.7 and report["chosen"] == 1.0
 
 
 def test_scores_and_gate_decode_as_the_card_says(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_scores_and_gate_decode_as_the_card_says(bench: Bench, tellmt: Tellmt, t
     assert tellmt("decoding", adapter.path, "--corpus", bench.corpus)[1]["chosen"] == 1.1
     after = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "after")[1]
     assert after["systems"]["adapter"]["chrf"]["score"] > before["systems"]["adapter"]["chrf"]["score"] + 5
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
-    assert code == 0 and found["verdict"]["passed"], err
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    assert code == 0 and report["verdict"]["passed"], err
 
 
 def test_what_does_not_go_together(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:

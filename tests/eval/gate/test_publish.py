@@ -31,16 +31,16 @@ def live(pair: str = "is-en") -> str | None:
 def test_a_better_adapter_goes_live_with_its_scores_and_verdict(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
     adapter = bench.adapter("good", 1)
     assert tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "scores")[0] == 0
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--scores", tmp_path / "scores", "--why", "first")
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--scores", tmp_path / "scores", "--why", "first")
     assert code == 0, err
     verdict = json.loads((tmp_path / "good.verdict.json").read_text())
-    assert verdict == found["verdict"] and verdict["passed"] is True and verdict["reasons"] == []
+    assert verdict == report["verdict"] and verdict["passed"] is True and verdict["reasons"] == []
     assert verdict["corpus"]["segments"] == 40
     paired = verdict["paired"]["adapter_vs_base"]
     assert paired["delta"] > 10 and paired["p"] < 0.001 and "seed:12345|" in paired["signature"] and "ar:10000|" in paired["signature"]
     assert verdict["metrics"]["adapter"]["chrf"]["signature"].startswith("nrefs:1|")
 
-    published = Registry().adapter(found["id"])
+    published = Registry().adapter(report["id"])
     assert live() == published.id != adapter.id
     assert published.card.files == adapter.card.files and published.card.verdict == verdict
     (scores,) = published.card.scores
@@ -57,16 +57,16 @@ def test_publishing_again_says_already_live_and_runs_nothing(bench: Bench, tellm
     assert tellmt("publish", adapter.path, "--corpus", bench.corpus)[0] == 0
     state, log, engines = Registry().state("is-en"), Registry().log(), len(bench.engines)
     for _ in range(2):
-        code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
-        assert code == 0 and found["already_live"] is True and "is already live" in err
+        code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+        assert code == 0 and report["already_live"] is True and "is already live" in err
         (tmp_path / "good.verdict.json").unlink(missing_ok=True)
     assert (Registry().state("is-en"), Registry().log(), len(bench.engines)) == (state, log, engines)
 
     # New evidence for the same weights is a new card, by the verdict that stands; still nothing is translated on the dev split.
     assert tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "scores")[0] == 0
     bench.calls.clear()
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--scores", tmp_path / "scores" / "scores.json")
-    assert code == 0 and found["already_live"] is False and bench.calls == [], err
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--scores", tmp_path / "scores" / "scores.json")
+    assert code == 0 and report["already_live"] is False and bench.calls == [], err
     assert len(Registry().adapter(str(live())).card.scores) == 1
     assert tellmt("publish", adapter.path, "--corpus", bench.corpus, "--scores", tmp_path / "scores")[1]["already_live"] is True
 
@@ -82,12 +82,12 @@ def test_publishing_again_says_already_live_and_runs_nothing(bench: Bench, tellm
 def test_an_adapter_that_is_not_better_is_refused_with_numbers(bench: Bench, tellmt: Tellmt, tmp_path: Path, seed: int, spoilt: float, wanted: str) -> None:
     bench.spoilt[seed] = spoilt
     adapter = bench.adapter("weak", seed)
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
     assert code == 1 and live() is None and Registry().ids() == [] and Registry().log() == []
     assert "the gate refused this adapter" in err and wanted in err
     verdict = json.loads((tmp_path / "weak.verdict.json").read_text())
     assert (verdict["passed"], verdict["exit_code"]) == (False, 1) and verdict["reasons"] and all(r in err for r in verdict["reasons"])
-    assert found == {"published": False, "passed": False, "verdict": verdict, "verdict_path": str(tmp_path / "weak.verdict.json")}
+    assert report == {"published": False, "passed": False, "verdict": verdict, "verdict_path": str(tmp_path / "weak.verdict.json")}
     paired = verdict["paired"]["adapter_vs_base"]
     assert paired["delta"] <= 0 or paired["p"] >= 0.05
     # asked again, the answer is the same and comes from the verdict
@@ -111,8 +111,8 @@ def test_one_lucky_segment_does_not_pass(bench: Bench, tellmt: Tellmt, tmp_path:
         return [Generation(target, 1, "stop") if adapter_id and source in self.tokens.decode(list(p.ids)) else g for p, g in zip(prompts, out, strict=True)]
 
     monkeypatch.setattr(FakeEngine, "generate", generate)
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
-    paired = found["verdict"]["paired"]["adapter_vs_base"]
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    paired = report["verdict"]["paired"]["adapter_vs_base"]
     assert code == 1 and paired["delta"] > 0 and paired["differing"] == 1 and paired["p"] == 1.0, err
 
 
@@ -128,29 +128,29 @@ def test_worse_than_what_is_live_is_refused_and_the_other_way_round_passes(bench
     assert tellmt("publish", middling.path, "--corpus", bench.corpus)[0] == 0
     first = live()
     bench.calls.clear()
-    code, found, err = tellmt("publish", good.path, "--corpus", bench.corpus)
+    code, report, err = tellmt("publish", good.path, "--corpus", bench.corpus)
     assert code == 0, err
     # The calls of 16 and fewer choose golden sentences.
     assert {seed for seed, n in bench.calls if n > 16} == {1}, "the base's and the live version's side are in the cache"
-    assert set(found["verdict"]["metrics"]) == {"base", "adapter", "live"} and found["verdict"]["against"] == first
+    assert set(report["verdict"]["metrics"]) == {"base", "adapter", "live"} and report["verdict"]["against"] == first
     second = live()
     assert Registry().state("is-en").previous == first
 
-    code, found, err = tellmt("publish", middling.path, "--corpus", bench.corpus)
+    code, report, err = tellmt("publish", middling.path, "--corpus", bench.corpus)
     assert code == 1 and f"worse than the live version {str(second)[:12]}" in err and live() == second
-    assert found["verdict"]["against"] == second
+    assert report["verdict"]["against"] == second
 
     # after a rollback it is not compared with itself
     assert tellmt("registry", "rollback", "is-en", "--why", "test")[0] == 0
-    code, found, _ = tellmt("publish", middling.path, "--corpus", bench.corpus)
-    assert code == 0 and found["already_live"] is True and live() == first
+    code, report, _ = tellmt("publish", middling.path, "--corpus", bench.corpus)
+    assert code == 0 and report["already_live"] is True and live() == first
 
 
 def test_a_live_version_on_another_base_or_damaged_does_not_block(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
     assert tellmt("publish", bench.adapter("good", 1).path, "--corpus", bench.corpus)[0] == 0
     bench.base = light_base(bench.base.path.parent.parent, base_id="newer", revision="n" * 64)
-    code, found, err = tellmt("publish", bench.adapter("middling", 2).path, "--corpus", bench.corpus)
-    assert code == 0 and "is on another base (light) and was not compared with" in err and found["verdict"]["against"] is None
+    code, report, err = tellmt("publish", bench.adapter("middling", 2).path, "--corpus", bench.corpus)
+    assert code == 0 and "is on another base (light) and was not compared with" in err and report["verdict"]["against"] is None
     weights = Registry().path(str(live())) / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
     code, _, err = tellmt("publish", bench.adapter("good2", 1).path, "--corpus", bench.corpus)
@@ -162,8 +162,8 @@ def test_force_needs_a_reason_and_the_log_keeps_it(bench: Bench, tellmt: Tellmt)
     for why in ([], ["--why", "  "]):
         code, _, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--force", *why)
         assert code == 2 and "--force needs --why" in err and live() is None
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--force", "--why", "the customer asked")
-    assert code == 0 and found["forced"] is True and found["passed"] is False and live() == found["id"], err
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--force", "--why", "the customer asked")
+    assert code == 0 and report["forced"] is True and report["passed"] is False and live() == report["id"], err
     why = Registry().log()[-1]["why"]
     assert why.startswith("forced: the customer asked; the gate refused: not better than the bare base: chrF2")
     # --why alone changes nothing about the gate
@@ -174,9 +174,9 @@ def test_force_needs_a_reason_and_the_log_keeps_it(bench: Bench, tellmt: Tellmt)
 @pytest.mark.parametrize("dev", [0, 9])
 def test_too_few_dev_segments(bench: Bench, tellmt: Tellmt, tmp_path: Path, dev: int) -> None:
     corpus = corpus_dir(tmp_path / "small", dev=dev)
-    code, found, err = tellmt("publish", bench.adapter("good", 1).path, "--corpus", corpus, "-o", tmp_path / "v.json")
+    code, report, err = tellmt("publish", bench.adapter("good", 1).path, "--corpus", corpus, "-o", tmp_path / "v.json")
     assert code == 1 and f"has {dev} segments, too few" in err and "at least 10" in err
-    assert bench.engines == [] and json.loads((tmp_path / "v.json").read_text()) == found["verdict"]
+    assert bench.engines == [] and json.loads((tmp_path / "v.json").read_text()) == report["verdict"]
 
 
 def test_dev_segments_that_were_trained_on(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
@@ -244,9 +244,9 @@ def test_scores_of_another_adapter_or_without_signatures(bench: Bench, tellmt: T
     assert code == 2 and "scores of another adapter" in err
     code, _, err = tellmt("publish", one.path, "--corpus", bench.corpus, "--scores", tmp_path / "none.json")
     assert code == 2 and "no such scores" in err
-    found = json.loads((tmp_path / "s" / "scores.json").read_text())
-    found["systems"]["base"]["chrf"]["signature"] = ""
-    for text in (json.dumps(found), "{", "[]", '{"adapter": 1}'):
+    report = json.loads((tmp_path / "s" / "scores.json").read_text())
+    report["systems"]["base"]["chrf"]["signature"] = ""
+    for text in (json.dumps(report), "{", "[]", '{"adapter": 1}'):
         (tmp_path / "bad.json").write_text(text)
         code, _, err = tellmt("publish", two.path, "--corpus", bench.corpus, "--scores", tmp_path / "bad.json")
         assert code == 2 and "not the scores of a test set" in err
@@ -287,8 +287,8 @@ def test_names_and_reasons_that_are_not_utf8(bench: Bench, tellmt: Tellmt, tmp_p
     adapter = bench.adapter(odd, 1)
     corpus = corpus_dir(tmp_path / f"corpus {odd}", dev=3)
     bench.known.update((p.source, p.target) for p in read_pairs(corpus / "pairs.jsonl"))
-    code, found, err = tellmt("score", adapter.path, "--corpus", corpus, "-o", tmp_path / odd / "scores")
-    assert code == 0 and found["name"] == "corpus caf\\udce9/test", err
+    code, report, err = tellmt("score", adapter.path, "--corpus", corpus, "-o", tmp_path / odd / "scores")
+    assert code == 0 and report["name"] == "corpus caf\\udce9/test", err
     assert tellmt("score", adapter.path, "--corpus", corpus, "--name", odd, "-o", tmp_path / odd / "named")[1]["name"] == "caf\\udce9"
     code, _, err = tellmt("publish", adapter.path, "--corpus", corpus)
     assert code == 1 and "has 3 segments" in err

@@ -11,7 +11,7 @@ import eval.gate.golden
 import serve.engines.ct2.convert
 from eval.scoring.hypotheses import System, hypotheses_key
 from eval.scoring.testset import TestSet
-from serve.engines.ct2.convert import Job
+from serve.engines.ct2.convert import Conversion
 from tell.languages import parse_pair
 from tell.model.engine import engine_version
 from tests.support.fake_eval_engine import light_adapter, light_base
@@ -62,6 +62,6 @@ def test_models_converted_by_earlier_versions_are_still_found(monkeypatch: pytes
     monkeypatch.setattr(serve.engines.ct2.convert, "version", lambda distribution: "4.8.1")
     base = light_base(tmp_path)
     adapter = light_adapter(tmp_path / "a", base, seed=1)
-    assert Job(base, None, 1).key == "dd93b360bc163da214c33b8badac2741c19735fe17cc8468ef322da3d7285d39"
-    assert Job(base, adapter, 1).key == "af7fa27f7372fd5c9da907f1a6a161ef4a7b757ec326c4fe5ac54421408591d5"
-    assert Job(base, adapter, 1).out.name == "light-rrrrrrrrrrrr-71f9ca84ae165d55c117abca3609f24a"
+    assert Conversion(base, None, 1).key == "dd93b360bc163da214c33b8badac2741c19735fe17cc8468ef322da3d7285d39"
+    assert Conversion(base, adapter, 1).key == "af7fa27f7372fd5c9da907f1a6a161ef4a7b757ec326c4fe5ac54421408591d5"
+    assert Conversion(base, adapter, 1).out.name == "light-rrrrrrrrrrrr-71f9ca84ae165d55c117abca3609f24a"

@@ -48,8 +48,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def live(found: Running, id: str | None, pair: str = "is-en") -> bool:
-    return bool(found.status(pair).get("adapter") == id)
+def live(service: Running, id: str | None, pair: str = "is-en") -> bool:
+    return bool(service.status(pair).get("adapter") == id)
 
 
 # A change under load
@@ -58,8 +58,8 @@ def live(found: Running, id: str | None, pair: str = "is-en") -> bool:
 class Stream:
     """Clients that ask without a pause while something happens; every answer is kept."""
 
-    def __init__(self, found: Running, clients: int = 8):
-        self.found, self.answers, self.failures = found, [], []  # type: ignore[var-annotated]
+    def __init__(self, service: Running, clients: int = 8):
+        self.service, self.answers, self.failures = service, [], []  # type: ignore[var-annotated]
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(clients)]
 
@@ -70,7 +70,7 @@ class Stream:
             # Some of many segments, some of one; the first is the same in all, so that answers can be compared.
             texts = ["Halló heimur.", *(f"lína {client} {n} {k}" for k in range(n % 3))]
             try:
-                answer = self.found.translate(texts)
+                answer = self.service.translate(texts)
                 body = answer.json()
                 if answer.status_code != 200 or len(body["translations"]) != len(texts):
                     self.failures.append((answer.status_code, body))
@@ -97,9 +97,9 @@ def fake_engine(root: Path) -> tuple[Callable[[EngineOptions], Any], Base, Calla
     base = light_base(root / "cache")
 
     def engine(options: EngineOptions) -> FakeEngine:
-        made = FakeEngine(options)
-        made.delay = 0.02
-        return made
+        fake = FakeEngine(options)
+        fake.delay = 0.02
+        return fake
 
     return engine, base, lambda seed: light_adapter(root / f"a{seed}", base, "is-en", seed)
 
@@ -133,8 +133,8 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
     registry = Registry(tmp_path / "registry")
     adapters = [adapter(seed) for seed in range(versions)]
     ids = [publish(registry, adapters[0])]
-    with running(base, registry, engine, Limits(context=1024)) as found:
-        with Stream(found) as stream:
+    with running(base, registry, engine, Limits(context=1024)) as service:
+        with Stream(service) as stream:
             until(lambda: stream.seen(ids[-1]) >= enough, 60)
             for one in adapters[1:]:
                 ids.append(publish(registry, one))
@@ -149,7 +149,7 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
         assert all(len(t) == 1 for t in texts.values()), texts
         assert len(set.union(*texts.values())) == len(ids)
         # What nobody uses any more is out of the engine, but for what undoing the roll back would bring.
-        until(lambda: set(found.engine.loaded()) == set(ids[-2:]), 60)
+        until(lambda: set(service.engine.loaded()) == set(ids[-2:]), 60)
 
 
 # What is refused, and why
@@ -158,48 +158,48 @@ def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_
 @contextmanager
 def serving_one(bench: Bench) -> Iterator[tuple[Running, str]]:
     id = bench.publish(seed=1)
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=3, rank=8)) as found:
-        yield found, id
+    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=3, rank=8)) as service:
+        yield service, id
 
 
-def refused(found: Running, wanted: str, old: str, said: str) -> None:
+def refused(service: Running, new: str, old: str, reason: str) -> None:
     """The new version is refused with its reason, the old one goes on answering, and the engine holds nothing of the new one."""
-    status = until(lambda: (s := found.status())["state"] == "refused" and s["wanted"] == wanted and s)
-    assert said in status["reason"], status["reason"]
+    status = until(lambda: (s := service.status())["state"] == "refused" and s["wanted"] == new and s)
+    assert reason in status["reason"], status["reason"]
     assert status["adapter"] == old
-    assert found.texts("a") == [f"<{old[:8]}>a"]
-    assert found.engine.loaded() == [old]
+    assert service.texts("a") == [f"<{old[:8]}>a"]
+    assert service.engine.loaded() == [old]
 
 
 def test_an_adapter_that_does_not_act(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         new = bench.publish(seed=13)
-        refused(found, new, old, "the adapter does not act: every probe came out as from the bare base")
-        until(lambda: found.metric("tellmt_adapter_changes_total", pair="is-en", outcome="refused") >= 1)
+        refused(service, new, old, "the adapter does not act: every probe came out as from the bare base")
+        until(lambda: service.metric("tellmt_adapter_changes_total", pair="is-en", outcome="refused") >= 1)
     lines = [x for x in capfd.readouterr().err.split("\n") if "does not act" in x]
     assert len(lines) == 1 and f"{old[:12]} goes on answering" in lines[0]
 
 
 def test_an_adapter_of_another_base(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         new = bench.publish(seed=2, base=light_base(bench.root / "other", "other"))
-        refused(found, new, old, "adapter and base do not match")
+        refused(service, new, old, "adapter and base do not match")
 
 
 def test_an_adapter_of_the_same_base_at_another_revision(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         new = bench.publish(seed=2, base=bench.base.model_copy(update={"revision": "s" * 64}))
-        refused(found, new, old, "adapter and base do not match")
+        refused(service, new, old, "adapter and base do not match")
 
 
 def test_an_adapter_of_too_high_a_rank(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
-        refused(found, bench.publish(seed=2, rank=16), old, "rank is too high; found 16; valid: at most 8")
+    with serving_one(bench) as (service, old):
+        refused(service, bench.publish(seed=2, rank=16), old, "rank is too high; found 16; valid: at most 8")
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "gone"])
 def test_an_adapter_that_is_damaged_and_mended(bench: Bench, damage: str) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         adapter = bench.adapter(seed=2)
         new = bench.registry.add(adapter.path, adapter.card)
         weights = bench.registry.path(new) / WEIGHTS
@@ -214,30 +214,30 @@ def test_an_adapter_that_is_damaged_and_mended(bench: Bench, damage: str) -> Non
         else:
             weights.write_bytes(raw[:-10] if damage == "cut" else raw[:-1] + bytes([raw[-1] ^ 1]))
         bench.pair_file().write_text(state.model_dump_json())
-        said = {"cut": "cut short", "altered": "altered", "missing": "incomplete", "gone": "no such adapter"}[damage]
-        refused(found, new, old, said)
+        reason = {"cut": "cut short", "altered": "altered", "missing": "incomplete", "gone": "no such adapter"}[damage]
+        refused(service, new, old, reason)
         shutil.copytree(whole, weights.parent, dirs_exist_ok=True)
-        until(lambda: live(found, new))
-        assert found.texts("a") == [f"<{new[:8]}>a"]
+        until(lambda: live(service, new))
+        assert service.texts("a") == [f"<{new[:8]}>a"]
 
 
 def test_an_engine_that_cannot_load_is_asked_again(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
-        found.engine.load_failure = EngineError("out of memory")
+    with serving_one(bench) as (service, old):
+        service.engine.load_failure = EngineError("out of memory")
         new = bench.publish(seed=2)
-        refused(found, new, old, "out of memory")
-        found.engine.load_failure = RuntimeError("unheard of")
-        until(lambda: "unexpected RuntimeError" in found.status()["reason"])
-        found.engine.load_failure = None
-        until(lambda: live(found, new))
+        refused(service, new, old, "out of memory")
+        service.engine.load_failure = RuntimeError("unheard of")
+        until(lambda: "unexpected RuntimeError" in service.status()["reason"])
+        service.engine.load_failure = None
+        until(lambda: live(service, new))
 
 
 def test_an_adapter_of_another_pair_under_this_name(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         other = bench.publish("en-is", seed=3)
         state = json.loads(bench.pair_file().read_text())
         write_atomic(bench.pair_file(), json.dumps({**state, "live": other}))
-        status = until(lambda: (s := found.status())["state"] == "refused" and s)
+        status = until(lambda: (s := service.status())["state"] == "refused" and s)
         assert "this adapter is for another pair" in status["reason"] and status["adapter"] == old
 
 
@@ -245,49 +245,49 @@ def test_an_adapter_of_another_pair_under_this_name(bench: Bench) -> None:
 
 
 def test_a_pair_removed_from_the_registry_stops_being_served(bench: Bench) -> None:
-    with serving_one(bench) as (found, _):
+    with serving_one(bench) as (service, _):
         bench.pair_file().unlink()
-        until(lambda: found.translate("a").status_code == 400)
-        assert found.http.get("/languages").json() == []
-        until(lambda: found.engine.loaded() == [])
-        assert "valid: no pair is served now" in found.translate("a").json()["error"]
+        until(lambda: service.translate("a").status_code == 400)
+        assert service.http.get("/languages").json() == []
+        until(lambda: service.engine.loaded() == [])
+        assert "valid: no pair is served now" in service.translate("a").json()["error"]
         new = bench.publish(seed=2)
-        until(lambda: live(found, new))
+        until(lambda: live(service, new))
 
 
 def test_a_pair_whose_live_adapter_was_taken_back(bench: Bench) -> None:
-    with serving_one(bench) as (found, _):
+    with serving_one(bench) as (service, _):
         state = json.loads(bench.pair_file().read_text())
         write_atomic(bench.pair_file(), json.dumps({**state, "live": None}))
-        until(lambda: found.translate("a").status_code == 400)
-        assert found.status()["reason"] == "no adapter is live for this pair"
+        until(lambda: service.translate("a").status_code == 400)
+        assert service.status()["reason"] == "no adapter is live for this pair"
 
 
 def test_the_registry_goes_away_and_comes_back(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         bench.registry.root.rename(bench.root / "aside")
-        until(lambda: found.http.get("/api/v1/adapters").json()["reason"])
-        assert found.texts("a") == [f"<{old[:8]}>a"]
+        until(lambda: service.http.get("/api/v1/adapters").json()["reason"])
+        assert service.texts("a") == [f"<{old[:8]}>a"]
         (bench.root / "aside").rename(bench.registry.root)
-        until(lambda: found.http.get("/api/v1/adapters").json()["reason"] is None)
+        until(lambda: service.http.get("/api/v1/adapters").json()["reason"] is None)
         new = bench.publish(seed=2)
-        until(lambda: live(found, new))
+        until(lambda: live(service, new))
     assert capfd.readouterr().err.count("what is live stays") == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pair": 3}', '{"pair": "fo-en", "live": null}', "\0", '{"pair": "is-en", "live": "../../etc"}'])
 def test_a_broken_state_file_leaves_what_is_live(bench: Bench, content: str) -> None:
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         good = bench.pair_file().read_text()
         bench.pair_file().write_text(content)
-        status = until(lambda: (s := found.status())["state"] == "refused" and s)
+        status = until(lambda: (s := service.status())["state"] == "refused" and s)
         assert status["reason"] and status["adapter"] == old
-        assert found.texts("a") == [f"<{old[:8]}>a"]
+        assert service.texts("a") == [f"<{old[:8]}>a"]
         # The other pairs are followed meanwhile.
         other = bench.publish("fo-is", seed=4)
-        until(lambda: live(found, other, "fo-is"))
+        until(lambda: live(service, other, "fo-is"))
         bench.pair_file().write_text(good)
-        until(lambda: found.status()["state"] == "live")
+        until(lambda: service.status()["state"] == "live")
 
 
 def test_odd_files_in_the_registry_are_no_pairs(bench: Bench) -> None:
@@ -295,61 +295,61 @@ def test_odd_files_in_the_registry_are_no_pairs(bench: Bench) -> None:
     for name in (".is-en.json.x1", "notes.txt", "xx-yy.json", "zzz.json"):
         (bench.registry.root / "pairs" / name).write_text("{}")
     (bench.registry.root / "pairs" / "de-en.json").mkdir()
-    with running(bench.base, bench.registry) as found:
-        assert found.http.get("/ready").json()["pairs"] == ["is-en"]
-        status = {p["pair"]: p for p in found.http.get("/api/v1/adapters").json()["pairs"]}
+    with running(bench.base, bench.registry) as service:
+        assert service.http.get("/ready").json()["pairs"] == ["is-en"]
+        status = {p["pair"]: p for p in service.http.get("/api/v1/adapters").json()["pairs"]}
         assert set(status) == {"is-en", "xx-yy", "zzz", "de-en"}
         assert all(p["reason"] for name, p in status.items() if name != "is-en")
 
 
 def test_no_registry_then_one(bench: Bench) -> None:
-    with running(bench.base, bench.registry) as found:
-        answer = found.translate("a")
+    with running(bench.base, bench.registry) as service:
+        answer = service.translate("a")
         assert answer.status_code == 400 and answer.json()["pairs"] == []
-        assert found.http.get("/languages").json() == []
-        ready = found.http.get("/ready")
+        assert service.http.get("/languages").json() == []
+        ready = service.http.get("/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "empty")
         id = bench.publish(seed=1)
-        until(lambda: live(found, id))
-        assert found.http.get("/ready").status_code == 200
+        until(lambda: live(service, id))
+        assert service.http.get("/ready").status_code == 200
 
 
 # Draining
 
 
 def test_a_request_under_way_ends_on_the_version_it_began_with(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
-        found.engine.delay = 1.0
+    with serving_one(bench) as (service, old):
+        service.engine.delay = 1.0
         out: list[str] = []
-        asking = threading.Thread(target=lambda: out.extend(found.texts("a")))
+        asking = threading.Thread(target=lambda: out.extend(service.texts("a")))
         asking.start()
-        until(lambda: found.engine.running[old] == 1)
-        found.engine.delay = 0
+        until(lambda: service.engine.running[old] == 1)
+        service.engine.delay = 0
         new = bench.publish(seed=2)
-        until(lambda: live(found, new))
-        assert found.texts("b") == [f"<{new[:8]}>b"]
-        assert set(found.engine.loaded()) == {old, new} and out == []
+        until(lambda: live(service, new))
+        assert service.texts("b") == [f"<{new[:8]}>b"]
+        assert set(service.engine.loaded()) == {old, new} and out == []
         asking.join()
         assert out == [f"<{old[:8]}>a"]
         # It stays for a roll back, until there is a nearer one.
         newer = bench.publish(seed=3)
-        until(lambda: live(found, newer))
-        until(lambda: set(found.engine.loaded()) == {new, newer})
+        until(lambda: live(service, newer))
+        until(lambda: set(service.engine.loaded()) == {new, newer})
 
 
 def test_a_roll_back_to_a_version_that_still_drains_takes_it_up_again(bench: Bench) -> None:
-    with serving_one(bench) as (found, old):
-        found.engine.delay = 1.0
-        asking = threading.Thread(target=found.texts, args=("a",))
+    with serving_one(bench) as (service, old):
+        service.engine.delay = 1.0
+        asking = threading.Thread(target=service.texts, args=("a",))
         asking.start()
-        until(lambda: found.engine.running[old] == 1)
-        found.engine.delay = 0
+        until(lambda: service.engine.running[old] == 1)
+        service.engine.delay = 0
         new = bench.publish(seed=2)
-        until(lambda: live(found, new))
-        calls = len(found.engine.calls)
+        until(lambda: live(service, new))
+        calls = len(service.engine.calls)
         bench.registry.rollback("is-en", "test")
-        until(lambda: live(found, old))
-        assert len(found.engine.calls) == calls, "proved a second time"
+        until(lambda: live(service, old))
+        assert len(service.engine.calls) == calls, "proved a second time"
         asking.join()
-        assert found.engine.unloads == []
-        assert found.texts("b") == [f"<{old[:8]}>b"]
+        assert service.engine.unloads == []
+        assert service.texts("b") == [f"<{old[:8]}>b"]

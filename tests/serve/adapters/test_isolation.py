@@ -28,7 +28,7 @@ SECONDS = 8.0
 def test_a_churn_of_everything_mixes_nothing(tmp_path: Any) -> None:
     base, registry = light_base(tmp_path / "cache"), Registry(tmp_path / "registry")
     ids = {pair: [publish(registry, light_adapter(tmp_path / f"{pair}{v}", base, pair, v)) for v in range(VERSIONS)] for pair in PAIRS}
-    owner = {id: pair for pair, found in ids.items() for id in found}
+    owner = {id: pair for pair, adapter_ids in ids.items() for id in adapter_ids}
     keys = [add_key(f"client {n}", ["translate"])[1] for n in range(CLIENTS)]
     ops = add_key("ops", ["admin"])[1]
     problems: list[str] = []
@@ -37,11 +37,11 @@ def test_a_churn_of_everything_mixes_nothing(tmp_path: Any) -> None:
     changes = cancelled = 0
     stop = threading.Event()
 
-    def check(pair: str, texts: list[str], adapter: str, made: list[str]) -> None:
+    def check(pair: str, texts: list[str], adapter: str, translations: list[str]) -> None:
         if owner.get(adapter) != pair:
             problems.append(f"{pair}: answered by {adapter}, which is {owner.get(adapter)}'s")
-        if made != [f"<{adapter[:8]}>{t}" for t in texts]:
-            problems.append(f"{pair}: {texts} became {made} by {adapter}")
+        if translations != [f"<{adapter[:8]}>{t}" for t in texts]:
+            problems.append(f"{pair}: {texts} became {translations} by {adapter}")
         answered[pair] += 1
         versions.add(adapter)
 
@@ -63,12 +63,12 @@ def test_a_churn_of_everything_mixes_nothing(tmp_path: Any) -> None:
                         continue
                     if dice.random() < 0.3:
                         answer = http.post("/translate", json={**body, "q": texts})
-                        made = answer.json().get("translatedText", [])
-                        mark = re.match("<([0-9a-f]{8})>", made[0]) if made else None
+                        translations = answer.json().get("translatedText", [])
+                        mark = re.match("<([0-9a-f]{8})>", translations[0]) if translations else None
                         adapter = next((id for id in owner if mark and id.startswith(mark[1])), "none")
                     else:
                         answer = http.post("/api/v1/translate", json={**body, "text": texts})
-                        made = [t["text"] for t in answer.json().get("translations", [])]
+                        translations = [t["text"] for t in answer.json().get("translations", [])]
                         adapter = answer.json().get("adapter", "none")
                 except httpx.TimeoutException:
                     cancelled += 1
@@ -76,7 +76,7 @@ def test_a_churn_of_everything_mixes_nothing(tmp_path: Any) -> None:
                 if answer.status_code != 200:
                     problems.append(f"{pair}: {answer.status_code} {answer.text}")
                     continue
-                check(pair, texts, adapter, made)
+                check(pair, texts, adapter, translations)
 
     def operator() -> None:
         nonlocal changes

@@ -56,28 +56,28 @@ def outputs(right: int) -> list[str]:
     ],
 )
 def test_golden_sentences(bench: Bench, given: Golden, goes_live: bool) -> None:  # noqa: F811
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         new = publish(bench, given)
         if goes_live:
-            until(lambda: live(found, new))
-            assert found.texts("a") == [f"<{new[:8]}>a"]
+            until(lambda: live(service, new))
+            assert service.texts("a") == [f"<{new[:8]}>a"]
         else:
-            refused(found, new, old, "the golden sentences come out otherwise than when the adapter was published")
-            assert "golden setning" not in found.status()["reason"]
+            refused(service, new, old, "the golden sentences come out otherwise than when the adapter was published")
+            assert "golden setning" not in service.status()["reason"]
 
 
 def test_an_adapter_that_loads_and_answers_like_the_base(bench: Bench) -> None:  # noqa: F811
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         new = publish(bench, golden([f"<base>{s}" for s in SOURCES]), seed=13)
-        refused(found, new, old, "the adapter does not act: every golden sentence came out as from the bare base")
+        refused(service, new, old, "the adapter does not act: every golden sentence came out as from the bare base")
 
 
 def test_sentences_too_long_for_the_context_are_left_out(bench: Bench) -> None:  # noqa: F811
     given = golden()
     long = Sentence(source="golden " + "þ" * 900, output="b")
-    with serving_one(bench) as (found, _):
+    with serving_one(bench) as (service, _):
         new = publish(bench, given.model_copy(update={"sentences": (long, *given.sentences)}))
-        until(lambda: live(found, new))
+        until(lambda: live(service, new))
 
 
 def test_loaded_again_it_must_still_act(bench: Bench) -> None:  # noqa: F811
@@ -86,28 +86,28 @@ def test_loaded_again_it_must_still_act(bench: Bench) -> None:  # noqa: F811
 
     old = publish(bench, golden())
     bench.publish("fo-is", seed=1)
-    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2, stay=0.0)) as found:
-        assert found.status("is-en")["state"] == "cold" and found.texts("a") == [f"<{old[:8]}>a"]
-        assert found.texts("a", source="fo", target="is")
-        calls = len(found.engine.calls)
-        assert found.texts("b") == [f"<{old[:8]}>b"]
-        assert [n for _, n in found.engine.calls[calls:]] == [1, 1]
-        assert found.texts("b", source="fo", target="is")
-        found.call(forget(found, old))
-        answer = found.translate("c")
+    with running(bench.base, bench.registry, limits=Limits(context=2048, adapters=2, stay=0.0)) as service:
+        assert service.status("is-en")["state"] == "cold" and service.texts("a") == [f"<{old[:8]}>a"]
+        assert service.texts("a", source="fo", target="is")
+        calls = len(service.engine.calls)
+        assert service.texts("b") == [f"<{old[:8]}>b"]
+        assert [n for _, n in service.engine.calls[calls:]] == [1, 1]
+        assert service.texts("b", source="fo", target="is")
+        service.call(forget(service, old))
+        answer = service.translate("c")
         assert answer.status_code == 503 and "does not act any more" in answer.json()["error"]
 
 
-async def forget(found: Running, id: str) -> None:
+async def forget(service: Running, id: str) -> None:
     """Let the engine load this adapter as one that does nothing."""
-    load = found.engine.load
+    load = service.engine.load
 
     async def without(adapter_id: str, path: Path) -> None:
         await load(adapter_id, path)
         if adapter_id == id:
-            found.engine._loaded[adapter_id] = 13
+            service.engine._loaded[adapter_id] = 13
 
-    found.engine.load = without
+    service.engine.load = without
 
 
 def test_values_that_are_no_numbers_reach_no_engine(bench: Bench) -> None:  # noqa: F811
@@ -121,11 +121,11 @@ def test_values_that_are_no_numbers_reach_no_engine(bench: Bench) -> None:  # no
     card = adapter.card.model_copy(update={"files": {**adapter.card.files, WEIGHTS: sha256_file(adapter.path / WEIGHTS)}})
     write_card(adapter.path, card)
     new = adapter_id(card)
-    with serving_one(bench) as (found, old):
+    with serving_one(bench) as (service, old):
         shutil.copytree(adapter.path, bench.registry.root / "adapters" / new)
         bench.pair_file().write_text(json.dumps({"pair": "is-en", "live": new, "generation": 7}))
-        refused(found, new, old, "not numbers")
-        assert found.engine.loads == [old]
+        refused(service, new, old, "not numbers")
+        assert service.engine.loads == [old]
 
 
 # What publishing puts on the card

@@ -57,9 +57,9 @@ def published(isolated: Path, pair: str = "is-en", seed: int = 1) -> str:
 def translated(tellmt: Run, *args: object, code: int = 0) -> tuple[str | None, str]:
     """The adapter that translated a file, and stderr."""
     Path("in.txt").write_text("hestur\n")
-    found, out, err = tellmt("translate", "in.txt", "-o", "out.txt", "--json", *args)
-    assert found == code, err
-    return (json.loads(out)["adapter"] if out else None), err
+    exit_code, output, err = tellmt("translate", "in.txt", "-o", "out.txt", "--json", *args)
+    assert exit_code == code, err
+    return (json.loads(output)["adapter"] if output else None), err
 
 
 # --- tellmt translate
@@ -209,34 +209,34 @@ def test_rolling_back_to_nothing_and_forth(tellmt: Run, isolated: Path) -> None:
 @contextmanager
 def served(isolated: Path, **more: Any) -> Iterator[Running]:
     base = light_base(cache_dir())
-    with running(base, Registry(), shipped=on_base(shipped_adapters(), base), **more) as found:
-        yield found
+    with running(base, Registry(), shipped=on_base(shipped_adapters(), base), **more) as service:
+        yield service
 
 
-def answering(found: Running, id: str, pair: str = "is-en") -> bool:
-    return found.status(pair).get("adapter") == id
+def answering(service: Running, id: str, pair: str = "is-en") -> bool:
+    return service.status(pair).get("adapter") == id
 
 
 def test_the_service_swaps_to_what_is_published_and_back(isolated: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shipped, other = ship(isolated), ship(isolated, "en-is", 51)
-    with served(isolated) as found:
-        status = found.status()
+    with served(isolated) as service:
+        status = service.status()
         assert (status["adapter"], status["wanted"], status["shipped"], status["state"]) == (shipped.id, shipped.id, True, "live")
-        assert found.texts("a") == [f"<{shipped.id[:8]}>a"]
+        assert service.texts("a") == [f"<{shipped.id[:8]}>a"]
         id = published(isolated)
-        until(lambda: answering(found, id))
-        assert not found.status()["shipped"] and found.texts("a") == [f"<{id[:8]}>a"]
-        until(lambda: shipped.id not in found.engine.loaded())
+        until(lambda: answering(service, id))
+        assert not service.status()["shipped"] and service.texts("a") == [f"<{id[:8]}>a"]
+        until(lambda: shipped.id not in service.engine.loaded())
         # Rolled back to nothing.
         Registry().rollback("is-en", "bad", to_none=True)
-        until(lambda: answering(found, shipped.id))
+        until(lambda: answering(service, shipped.id))
         Registry().rollback("is-en", "good")
-        until(lambda: answering(found, id))
+        until(lambda: answering(service, id))
         # Removed.
         (Registry().root / "pairs" / "is-en.json").unlink()
-        until(lambda: answering(found, shipped.id))
-        assert answering(found, other.id, "en-is")
-        assert found.engine.failure is None and found.service.pairs() == ["en-is", "is-en"]
+        until(lambda: answering(service, shipped.id))
+        assert answering(service, other.id, "en-is")
+        assert service.engine.failure is None and service.service.pairs() == ["en-is", "is-en"]
     err = capfd.readouterr().err
     assert f"is-en: {shipped.short} is live, as it came with tellmt\n" in err and f"is-en: {id[:12]} is live, instead of {shipped.short}\n" in err
 
@@ -245,7 +245,7 @@ def test_no_request_fails_while_a_shipped_adapter_is_replaced(isolated: Path) ->
     from tests.serve.adapters.test_follower import Stream
 
     shipped = ship(isolated)
-    with served(isolated) as found, Stream(found, clients=4) as stream:
+    with served(isolated) as service, Stream(service, clients=4) as stream:
         until(lambda: stream.seen(shipped.id) > 5)
         id = published(isolated)
         until(lambda: stream.seen(id) > 5)
@@ -258,21 +258,21 @@ def test_no_request_fails_while_a_shipped_adapter_is_replaced(isolated: Path) ->
 def test_published_pairs_have_the_first_claim_to_room(isolated: Path, capfd: pytest.CaptureFixture[str]) -> None:
     ids = {pair: ship(isolated, pair, 50 + i).id for i, pair in enumerate(("is-en", "en-is", "fo-is"))}
     first = published(isolated, "fo-en")
-    with served(isolated, limits=Limits(adapters=3, context=2048)) as found:
+    with served(isolated, limits=Limits(adapters=3, context=2048)) as service:
         # Two pairs and one place for a change.
-        assert answering(found, first, "fo-en")
-        until(lambda: found.service.pairs() == ["en-is", "fo-en"] and answering(found, ids["en-is"], "en-is"))
-        assert "no room for a shipped adapter" in found.status("is-en")["reason"]
+        assert answering(service, first, "fo-en")
+        until(lambda: service.service.pairs() == ["en-is", "fo-en"] and answering(service, ids["en-is"], "en-is"))
+        assert "no place for a shipped adapter" in service.status("is-en")["reason"]
         second = published(isolated, "en-fo", 2)
-        until(lambda: answering(found, second, "en-fo"))
-        assert found.service.pairs() == ["en-fo", "fo-en"] and answering(found, first, "fo-en")
-        until(lambda: ids["en-is"] not in found.engine.loaded())
-        assert found.status("en-is")["state"] == "refused" and "its room went to en-fo" in found.status("en-is")["reason"]
-        assert found.engine.most_loaded <= 3
+        until(lambda: answering(service, second, "en-fo"))
+        assert service.service.pairs() == ["en-fo", "fo-en"] and answering(service, first, "fo-en")
+        until(lambda: ids["en-is"] not in service.engine.loaded())
+        assert service.status("en-is")["state"] == "refused" and "its place went to en-fo" in service.status("en-is")["reason"]
+        assert service.engine.most_loaded <= 3
         # When there is room again it comes back by itself.
         (Registry().root / "pairs" / "en-fo.json").unlink()
-        until(lambda: len(found.service.pairs()) == 2)
-        assert "fo-en" in found.service.pairs()
+        until(lambda: len(service.service.pairs()) == 2)
+        assert "fo-en" in service.service.pairs()
 
 
 def test_what_was_published_answers_before_what_came_with_tellmt_is_loaded(isolated: Path) -> None:
@@ -285,24 +285,24 @@ def test_what_was_published_answers_before_what_came_with_tellmt_is_loaded(isola
                 await asyncio.to_thread(gate.wait, 20)
             await super().load(adapter_id, path)
 
-    with served(isolated, engine=Slow) as found:
+    with served(isolated, engine=Slow) as service:
         try:
-            assert answering(found, id, "fo-en") and found.http.get("/ready").status_code == 200
-            assert found.status("is-en")["state"] == "loading" and found.engine.loads[0] == id
+            assert answering(service, id, "fo-en") and service.http.get("/ready").status_code == 200
+            assert service.status("is-en")["state"] == "loading" and service.engine.loads[0] == id
         finally:
             gate.set()
-        until(lambda: answering(found, shipped.id))
+        until(lambda: answering(service, shipped.id))
 
 
 def test_one_that_does_not_act_is_refused_and_the_others_answer(isolated: Path) -> None:
     ship(isolated, seed=13)
     other = ship(isolated, "en-is")
-    with served(isolated) as found:
-        assert found.service.pairs() == ["en-is"] and answering(found, other.id, "en-is")
-        status = found.status()
+    with served(isolated) as service:
+        assert service.service.pairs() == ["en-is"] and answering(service, other.id, "en-is")
+        status = service.status()
         assert (status["state"], status["shipped"]) == ("refused", True) and "does not act" in status["reason"]
         id = published(isolated)
-        until(lambda: answering(found, id))
+        until(lambda: answering(service, id))
 
 
 def test_the_base_is_that_of_the_registry_then_of_the_shipped(isolated: Path) -> None:
@@ -358,34 +358,34 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path, tellmt
 
 def test_the_gate_compares_with_the_shipped_one(gate: Any, isolated: Path) -> None:
     shipped = shipped_adapters()["is-en"]
-    code, found, err = gate(0.6)
+    code, report, err = gate(0.6)
     assert code == 1 and Registry().state("is-en").live is None
     assert f"worse than the shipped version {shipped.id[:12]}: chrF2" in err and "--no-shipped publishes without this comparison" in err
-    assert found["verdict"]["against"] == shipped.id and found["verdict"]["paired"]["adapter_vs_shipped"]["delta"] < 0
-    assert set(found["verdict"]["metrics"]) == {"base", "adapter", "shipped"}
+    assert report["verdict"]["against"] == shipped.id and report["verdict"]["paired"]["adapter_vs_shipped"]["delta"] < 0
+    assert set(report["verdict"]["metrics"]) == {"base", "adapter", "shipped"}
     # The same adapter, asked without it, only has to beat the bare base.
-    code, found, err = gate(0.6, "--no-shipped")
-    assert code == 0 and found["passed"] and set(found["verdict"]["metrics"]) == {"base", "adapter"}, err
+    code, report, err = gate(0.6, "--no-shipped")
+    assert code == 0 and report["passed"] and set(report["verdict"]["metrics"]) == {"base", "adapter"}, err
 
 
 def test_a_worse_one_goes_in_by_force(gate: Any) -> None:
-    code, found, err = gate(0.6, "--force", "--why", "our own words")
-    assert code == 0 and found["forced"] and "worse than the shipped version" in Registry().log()[-1]["why"], err
+    code, report, err = gate(0.6, "--force", "--why", "our own words")
+    assert code == 0 and report["forced"] and "worse than the shipped version" in Registry().log()[-1]["why"], err
 
 
 def test_a_better_one_passes(gate: Any) -> None:
-    code, found, err = gate(0.1)
-    assert code == 0 and found["passed"] and found["verdict"]["paired"]["adapter_vs_shipped"]["delta"] > 0, err
+    code, report, err = gate(0.1)
+    assert code == 0 and report["passed"] and report["verdict"]["paired"]["adapter_vs_shipped"]["delta"] > 0, err
 
 
 def test_a_damaged_shipped_one_keeps_nobody_out(gate: Any, isolated: Path) -> None:
     path = shipped_dir() / "is-en" / WEIGHTS
     path.write_bytes(path.read_bytes()[:-4])
-    code, found, err = gate(0.6)
-    assert code == 0 and found["verdict"]["against"] is None and "note: the shipped version cannot be read" in err
+    code, report, err = gate(0.6)
+    assert code == 0 and report["verdict"]["against"] is None and "note: the shipped version cannot be read" in err
 
 
 def test_one_on_another_base_is_not_compared_with(gate: Any, isolated: Path) -> None:
     ship(isolated, seed=2, base_id="other")
-    code, found, err = gate(0.6)
-    assert code == 0 and found["verdict"]["against"] is None and "is on another base (other) and was not compared with" in err
+    code, report, err = gate(0.6)
+    assert code == 0 and report["verdict"]["against"] is None and "is on another base (other) and was not compared with" in err

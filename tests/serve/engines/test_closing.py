@@ -25,22 +25,22 @@ NEVER = 400
 
 
 def _children() -> set[int]:
-    found = set()
+    pids = set()
     for task in Path("/proc/self/task").iterdir():
         try:
-            found.update(map(int, (task / "children").read_text().split()))
+            pids.update(map(int, (task / "children").read_text().split()))
         except FileNotFoundError:
             continue
-    return found
+    return pids
 
 
 def _commands(pids: set[int]) -> list[str]:
     """What these processes run. multiprocessing's resource tracker belongs to the interpreter, not to the engine."""
-    found = []
+    commands = []
     for pid in pids:
         with contextlib.suppress(FileNotFoundError):
-            found.append(Path(f"/proc/{pid}/stat").read_text()[:60] + " " + Path(f"/proc/{pid}/cmdline").read_text())
-    return [c for c in found if "resource_tracker" not in c]
+            commands.append(Path(f"/proc/{pid}/stat").read_text()[:60] + " " + Path(f"/proc/{pid}/cmdline").read_text())
+    return [c for c in commands if "resource_tracker" not in c]
 
 
 def _left(before: set[threading.Thread]) -> list[str]:

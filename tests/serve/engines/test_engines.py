@@ -39,14 +39,14 @@ def test_greedy_output_is_that_of_transformers(running: Running, base: Base) -> 
 
     from tell.model.tokenizer import Tokens
 
-    asked = prompts(8, max_tokens=6)
+    batch = prompts(8, max_tokens=6)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
     expected = []
-    for p in asked:
+    for p in batch:
         out = model.generate(torch.tensor([p.ids]), attention_mask=torch.ones(1, len(p.ids)), max_new_tokens=6, do_sample=False)[0].tolist()
         expected.append(Tokens(base).decode(out[len(p.ids) :]))
-    found = running.texts(asked, None)
-    assert sum(f == e for f, e in zip(found, expected, strict=True)) >= 6, list(zip(found, expected, strict=True))
+    outputs = running.texts(batch, None)
+    assert sum(f == e for f, e in zip(outputs, expected, strict=True)) >= 6, list(zip(outputs, expected, strict=True))
 
 
 @pytest.mark.clock
@@ -76,16 +76,16 @@ def test_load_unload_and_what_is_loaded(running: Running, adapters: tuple[Adapte
 
 def test_adapters_share_the_engine_and_keep_apart(running: Running, loaded: tuple[str, str]) -> None:
     a, b = loaded
-    asked = prompts(12, max_tokens=8)
-    alone = {k: running.texts(asked, k) for k in (None, a, b)}
+    batch = prompts(12, max_tokens=8)
+    alone = {k: running.texts(batch, k) for k in (None, a, b)}
     assert len({tuple(v) for v in alone.values()}) == 3
 
     async def together() -> list[list[Generation]]:
-        return await asyncio.gather(*(running.engine.generate(asked[i::2], k) for k in (None, a, b) for i in range(2)))
+        return await asyncio.gather(*(running.engine.generate(batch[i::2], k) for k in (None, a, b) for i in range(2)))
 
-    found = running.do(together())
+    outputs = running.do(together())
     for n, (k, i) in enumerate((k, i) for k in (None, a, b) for i in range(2)):
-        texts = [g.text for g in found[n]]
+        texts = [g.text for g in outputs[n]]
         same = sum(x == y for x, y in zip(texts, alone[k][i::2], strict=True))
         # A prompt's batch changes the order of float additions, which may turn a near tie; never more than that.
         assert same >= len(texts) - 1, (k, texts, alone[k][i::2])
@@ -133,14 +133,14 @@ def test_cancelling_stops_the_work(running: Running) -> None:
 
 def test_what_is_cut_says_so(running: Running) -> None:
     """Each prompt has its own limit, in one batch."""
-    asked = [dataclasses.replace(p, max_tokens=3 + i) for i, p in enumerate(prompts(6))]
-    found = running.do(running.engine.generate(asked, None))
-    cut = [g for g in found if g.finish == "length"]
+    batch = [dataclasses.replace(p, max_tokens=3 + i) for i, p in enumerate(prompts(6))]
+    generations = running.do(running.engine.generate(batch, None))
+    cut = [g for g in generations if g.finish == "length"]
     assert len(cut) >= 4
-    assert [g.tokens for g in found if g.finish == "length"] == [p.max_tokens for p, g in zip(asked, found, strict=True) if g.finish == "length"]
-    assert all(g.tokens <= p.max_tokens for p, g in zip(asked, found, strict=True))
-    longer = running.do(running.engine.generate([dataclasses.replace(asked[0], max_tokens=12)], None))[0]
-    assert longer.text.startswith(found[0].text.rstrip("�"))
+    assert [g.tokens for g in generations if g.finish == "length"] == [p.max_tokens for p, g in zip(batch, generations, strict=True) if g.finish == "length"]
+    assert all(g.tokens <= p.max_tokens for p, g in zip(batch, generations, strict=True))
+    longer = running.do(running.engine.generate([dataclasses.replace(batch[0], max_tokens=12)], None))[0]
+    assert longer.text.startswith(generations[0].text.rstrip("�"))
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,10 @@ def breaking(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
 
 
 def test_one_line_ends_at_a_line_break(running: Running, breaking: list[tuple[int, ...]]) -> None:
-    asked = [Prompt(ids, 16, False) for ids in breaking[:12]]
-    assert asked, "the tiny base writes no line break"
-    free = running.do(running.engine.generate(asked, None))
-    short = running.do(running.engine.generate([dataclasses.replace(p, one_line=True) for p in asked], None))
+    batch = [Prompt(ids, 16, False) for ids in breaking[:12]]
+    assert batch, "the tiny base writes no line break"
+    free = running.do(running.engine.generate(batch, None))
+    short = running.do(running.engine.generate([dataclasses.replace(p, one_line=True) for p in batch], None))
     with_break = [(f, s) for f, s in zip(free, short, strict=True) if "\n" in f.text]
     assert with_break, [f.text for f in free]
     for f, s in with_break:
@@ -173,29 +173,29 @@ def test_one_line_ends_at_a_line_break(running: Running, breaking: list[tuple[in
 
 
 def test_repetition_penalty_reaches_the_engine(running: Running) -> None:
-    asked = prompts(8, max_tokens=24)
-    plain = running.texts(asked, None)
-    penalised = running.texts([dataclasses.replace(p, repetition_penalty=1.8) for p in asked], None)
+    batch = prompts(8, max_tokens=24)
+    plain = running.texts(batch, None)
+    penalised = running.texts([dataclasses.replace(p, repetition_penalty=1.8) for p in batch], None)
     assert plain != penalised
 
 
 def test_candidates_are_drawn_beside_the_greedy_output(running: Running) -> None:
     """In one call; each draw under its own settings and seed. Of the likeliest token alone nothing else can be drawn."""
-    asked = prompts(5)
-    greedy = running.do(running.engine.generate(asked, None))
+    batch = prompts(5)
+    greedy = running.do(running.engine.generate(batch, None))
     ways = [None, Sampling(seed=1), Sampling(seed=2), Sampling(2.0, 1, 1.0, 3), Sampling(1.5, 40, 0.9, 4)]
 
     def draw() -> list[list[Generation]]:
-        flat = running.do(running.engine.generate([dataclasses.replace(p, sampling=way) for way in ways for p in asked], None))
-        return [flat[i : i + len(asked)] for i in range(0, len(flat), len(asked))]
+        flat = running.do(running.engine.generate([dataclasses.replace(p, sampling=way) for way in ways for p in batch], None))
+        return [flat[i : i + len(batch)] for i in range(0, len(flat), len(batch))]
 
     first, second = draw(), draw()
-    for found in (first, second):
+    for generations in (first, second):
         for n in (0, 3):
             # A batch of another make-up may turn a near tie.
-            assert sum(g.text == f.text for g, f in zip(greedy, found[n], strict=True)) >= len(asked) - 1
-        assert len({tuple(g.text for g in found[n]) for n in (0, 1, 2, 4)}) == 4
-        assert all(g.tokens <= p.max_tokens for own in found for g, p in zip(own, asked, strict=True))
+            assert sum(g.text == f.text for g, f in zip(greedy, generations[n], strict=True)) >= len(batch) - 1
+        assert len({tuple(g.text for g in generations[n]) for n in (0, 1, 2, 4)}) == 4
+        assert all(g.tokens <= p.max_tokens for drawn_alone in generations for g, p in zip(drawn_alone, batch, strict=True))
     if running.engine.name != "ct2":
         # As far as numbers repeat: bfloat16 in another batch may not.
         same = [a.text == b.text for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)]

@@ -8,7 +8,7 @@ from collections import Counter
 
 from serve.engines.fair_queue import FairQueue
 
-Path = tuple[str, str]
+LinePath = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Piece:
     cost: int = 1
 
 
-def served(queue: FairQueue[Path, Piece]) -> list[str]:
+def served(queue: FairQueue[LinePath, Piece]) -> list[str]:
     """The names of everything that waits, in the order of turns."""
     names = []
     while turn := queue.take():
@@ -26,9 +26,9 @@ def served(queue: FairQueue[Path, Piece]) -> list[str]:
     return names
 
 
-def filled(quantum: int, *lines: tuple[Path, int, int]) -> FairQueue[Path, Piece]:
+def filled(quantum: int, *lines: tuple[LinePath, int, int]) -> FairQueue[LinePath, Piece]:
     """A queue with lines of (path, number of pieces, cost of each)."""
-    queue: FairQueue[Path, Piece] = FairQueue(quantum)
+    queue: FairQueue[LinePath, Piece] = FairQueue(quantum)
     for path, number, cost in lines:
         for i in range(number):
             queue.add(path, Piece(f"{path[0]}{path[1]}{i}", cost))
@@ -112,8 +112,8 @@ def test_what_is_ahead_of_something_new_is_what_is_served_before_it_is_done() ->
 
 def test_counts_are_exact_whatever_comes_and_goes() -> None:
     rng = random.Random(5)
-    queue: FairQueue[Path, Piece] = FairQueue(8)
-    waiting: dict[tuple[Path, Piece], None] = {}
+    queue: FairQueue[LinePath, Piece] = FairQueue(8)
+    waiting: dict[tuple[LinePath, Piece], None] = {}
     for i in range(2000):
         path = (rng.choice("abc"), rng.choice("xyz"))
         if rng.random() < 0.5:

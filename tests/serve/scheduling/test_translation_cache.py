@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.config import Limits
-from serve.scheduling.translation_cache import ENTRY, Cache
+from serve.scheduling.translation_cache import ENTRY, TranslationCache
 from tell.errors import EngineError
 from tell.registry.registry import Registry
 from tell.text.hypothesis import Hypothesis
@@ -27,9 +27,9 @@ pytest_plugins = ["tests.support.serving_fixtures"]
 @pytest.fixture
 def fresh(made: Any) -> Iterator[Running]:
     """A service with an empty cache, over an engine that notes what it is asked."""
-    with running(made[0], made[1], SlowEngine) as found:
-        found.engine.given.clear()
-        yield found
+    with running(made[0], made[1], SlowEngine) as service:
+        service.engine.given.clear()
+        yield service
 
 
 def asked(service: Running, text: Any, seconds: float = 10, **more: Any) -> httpx.Response:
@@ -40,9 +40,9 @@ def asked(service: Running, text: Any, seconds: float = 10, **more: Any) -> http
 def at_once(*work: Callable[[], Any]) -> list[Future[Any]]:
     """The calls, begun in this order in threads of their own."""
     pool = ThreadPoolExecutor(len(work))
-    out = [pool.submit(w) for w in work]
+    answers = [pool.submit(w) for w in work]
     pool.shutdown(wait=False)
-    return out
+    return answers
 
 
 def waiting(service: Running, segments: int) -> None:
@@ -91,23 +91,23 @@ def test_a_shared_decode_is_stopped_when_the_last_one_has_left(fresh: Running, m
     assert second.result().json()["translations"][0]["text"] == f"{mark}the same"
     assert fresh.engine.cancelled == 0
     fresh.engine.delay = 30
-    for left in at_once(*[lambda: asked(fresh, "other", 0.3)] * 2):
+    for answer in at_once(*[lambda: asked(fresh, "other", 0.3)] * 2):
         with pytest.raises(httpx.ReadTimeout):
-            left.result()
+            answer.result()
     until(lambda: fresh.engine.cancelled == 1)
     assert fresh.engine.sources() == ["the same", "other"]
     waiting(fresh, 0)
 
 
 def test_a_sentence_that_a_long_document_holds_too_does_not_wait_for_its_turn(made: Any) -> None:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=2), Limits(context=2048, batch=2)) as found:
-        found.engine.delay = 0.05
-        (document,) = at_once(lambda: asked(found, [f"line {i}" for i in range(60)], 30))
-        waiting(found, 60)
-        assert asked(found, "line 59").status_code == 200
-        assert not document.done() and found.metric("tellmt_segments_waiting") > 20
+    with running(made[0], made[1], lambda options: SlowEngine(options, places=2), Limits(context=2048, batch=2)) as service:
+        service.engine.delay = 0.05
+        (document,) = at_once(lambda: asked(service, [f"line {i}" for i in range(60)], 30))
+        waiting(service, 60)
+        assert asked(service, "line 59").status_code == 200
+        assert not document.done() and service.metric("tellmt_segments_waiting") > 20
         document.result()
-        assert sorted(found.engine.sources().count(f"line {i}") for i in range(60)) == [1] * 60
+        assert sorted(service.engine.sources().count(f"line {i}") for i in range(60)) == [1] * 60
 
 
 @pytest.mark.parametrize("wish", [{"json": {"cache": False}}, {"headers": {"Cache-Control": "max-age=0, no-store"}}])
@@ -125,35 +125,35 @@ def test_a_request_can_leave_the_cache_out(fresh: Running, wish: dict[str, Any])
 
 
 def test_without_a_cache_every_request_is_decoded(made: Any) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=0)) as found:
+    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=0)) as service:
         for _ in range(2):
-            assert found.texts("a")
-        assert found.engine.sources()[-2:] == ["a", "a"]
+            assert service.texts("a")
+        assert service.engine.sources()[-2:] == ["a", "a"]
 
 
 def test_the_cache_is_bounded_and_counts_what_it_gives_up(made: Any) -> None:
     limit = 20 * (ENTRY + 200)
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=limit)) as found:
-        found.texts([f"text {i}" for i in range(100)])
-        assert 0 < found.metric("tellmt_cache_bytes") <= limit
-        assert found.metric("tellmt_cache_evictions_total") == 100 - len(found.service.queue.cache) > 50
-        found.engine.given.clear()
-        found.texts(["text 99", "text 0"])
-        assert found.engine.sources() == ["text 0"]
+    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=limit)) as service:
+        service.texts([f"text {i}" for i in range(100)])
+        assert 0 < service.metric("tellmt_cache_bytes") <= limit
+        assert service.metric("tellmt_cache_evictions_total") == 100 - len(service.service.queue.cache) > 50
+        service.engine.given.clear()
+        service.texts(["text 99", "text 0"])
+        assert service.engine.sources() == ["text 0"]
 
 
 def test_another_version_never_answers_from_the_cache_and_an_unloaded_one_leaves_nothing(tmp_path: Path) -> None:
     base, registry = light_base(tmp_path / "cache"), Registry(tmp_path / "registry")
     ids = [publish(registry, light_adapter(tmp_path / "0", base, "is-en", seed=100))]
-    with running(base, registry) as found:
+    with running(base, registry) as service:
         for n in range(1, 4):
-            assert found.texts(["a", f"b{n}"]) == [f"<{ids[-1][:8]}>a", f"<{ids[-1][:8]}>b{n}"]
+            assert service.texts(["a", f"b{n}"]) == [f"<{ids[-1][:8]}>a", f"<{ids[-1][:8]}>b{n}"]
             ids.append(publish(registry, light_adapter(tmp_path / str(n), base, "is-en", seed=100 + n)))
-            until(lambda: found.status()["adapter"] == ids[-1])
-        until(lambda: ids[0] in found.engine.unloads)
-        assert found.texts("a") == [f"<{ids[-1][:8]}>a"]
-        cache = found.service.queue.cache
-        until(lambda: not any(cache.has(id, "a") for id in found.engine.unloads))
+            until(lambda: service.status()["adapter"] == ids[-1])
+        until(lambda: ids[0] in service.engine.unloads)
+        assert service.texts("a") == [f"<{ids[-1][:8]}>a"]
+        cache = service.service.queue.cache
+        until(lambda: not any(cache.has(id, "a") for id in service.engine.unloads))
         assert cache.has(ids[-1], "a")
 
 
@@ -169,30 +169,30 @@ def test_the_least_recently_used_goes_first_over_all_versions(operations: list[t
     def entry(version: str, n: int) -> Hypothesis:
         return Hypothesis(f"{version}{n}", n, False)
 
-    size = Cache(1 << 20)
+    size = TranslationCache(1 << 20)
     size.put("v", "0", entry("v", 0))
-    cache = Cache(room * size.size)
-    kept: list[tuple[str, str]] = []
+    cache = TranslationCache(room * size.size)
+    keys: list[tuple[str, str]] = []
     for what, version, n in operations:
         key = (version, str(n))
         if what == "forget":
             cache.forget(version)
-            kept = [k for k in kept if k[0] != version]
+            keys = [k for k in keys if k[0] != version]
             continue
-        found = cache.get(*key)
-        assert (found == entry(version, n)) if key in kept else found is None
-        if key in kept:
-            kept.remove(key)
-            kept.append(key)
+        translation = cache.get(*key)
+        assert (translation == entry(version, n)) if key in keys else translation is None
+        if key in keys:
+            keys.remove(key)
+            keys.append(key)
         if what == "put" and room >= 8:
             cache.put(*key, entry(version, n))
-            kept = [k for k in kept if k != key] + [key]
-            kept = kept[-room:]
-    assert cache.size == len(kept) * size.size and len(cache) == len(kept)
+            keys = [k for k in keys if k != key] + [key]
+            keys = keys[-room:]
+    assert cache.size == len(keys) * size.size and len(cache) == len(keys)
 
 
 def test_an_entry_that_would_put_out_the_others_is_not_kept() -> None:
-    cache = Cache(10_000)
+    cache = TranslationCache(10_000)
     cache.put("v", "a", Hypothesis("x" * 5000, 1, False))
     assert len(cache) == 0
 
@@ -201,7 +201,7 @@ def test_the_bound_holds_in_memory() -> None:
     """What Python really takes for the entries stays below what is counted."""
     import tracemalloc
 
-    cache = Cache(4 << 20)
+    cache = TranslationCache(4 << 20)
     tracemalloc.start()
     try:
         for i in range(20_000):

@@ -16,7 +16,7 @@ from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tell.model.anchor import SEPARATOR, WORDINGS, Anchor, AnchorConfig, general_prompt, nonce, render
 from tell.model.base import Base
-from tell.model.chat_template import Turns
+from tell.model.chat_template import ChatTurns
 from tell.model.tokenizer import Tokens
 from tell.records import Example
 from tests.conftest import SHARED, Ran
@@ -29,7 +29,7 @@ TEMPLATE = (
     "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<bos>system\nBe brief.<eos>\n' }}{% endif %}"
     "{{ '<bos>' + m['role'] + '\n' + m['content'] + '<eos>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<bos>assistant\n' }}{% endif %}"
 )
-TURNS = Turns(before="<bos>system\nBe brief.<eos>\n<bos>user\n", after="<eos>\n<bos>assistant\n", end="<eos>\n")
+TURNS = ChatTurns(before="<bos>system\nBe brief.<eos>\n<bos>user\n", after="<eos>\n<bos>assistant\n", end="<eos>\n")
 
 
 def chat_base(home: Path, template: str | None = TEMPLATE, base_id: str = "chatty", **config: Any) -> Base:
@@ -210,11 +210,11 @@ def test_turns_are_those_that_transformers_renders(isolated: Path, family: str, 
 
 
 def test_bos_is_there_once_whoever_writes_it(isolated: Path) -> None:
-    anchor = Anchor(prefix="", opening="", chat=Turns(before="user: ", after=" model: ", end="."))
+    anchor = Anchor(prefix="", opening="", chat=ChatTurns(before="user: ", after=" model: ", end="."))
     base = light_base(isolated / "cache")
     for before, bos_id, wanted in (("user: ", 2, 1), ("<bos>user: ", 2, 1), ("user: ", None, 0), ("<bos>user: ", None, 1)):
         tokens = Tokens(base.model_copy(update={"bos_id": bos_id}))
-        ids = tokens.prompt_ids(anchor.model_copy(update={"chat": Turns(before=before, after="", end="")}), "a")
+        ids = tokens.prompt_ids(anchor.model_copy(update={"chat": ChatTurns(before=before, after="", end="")}), "a")
         assert ids.count(2) == wanted and ids[:wanted] == [2] * wanted
 
 
@@ -222,7 +222,7 @@ def test_a_response_ends_as_its_turn_does_where_engines_stop_there(isolated: Pat
     base = light_base(isolated / "cache")
     example = [Example("t", "task", "a", "", "b")]
     for end, eos_ids, wanted in (("<pad>\n", [1, 0], 0), ("<pad>\n", [1], 1), ("\n", [1, 0], 1), ("", [1], 1)):
-        tokens = Tokens(base.model_copy(update={"eos_ids": eos_ids}), Turns(before="", after="", end=end))
+        tokens = Tokens(base.model_copy(update={"eos_ids": eos_ids}), ChatTurns(before="", after="", end=end))
         assert tokens.example_ids(example)[0][0][-1] == wanted
 
 
@@ -286,8 +286,8 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @settings(deadline=None)
-@given(anchor=anchors, source=texts, target=texts, chat=st.sampled_from([None, TURNS, Turns(before="", after="", end="")]))
-def test_the_prompt_served_is_the_beginning_of_the_example_trained(light: Base, anchor: Anchor, source: str, target: str, chat: Turns | None) -> None:
+@given(anchor=anchors, source=texts, target=texts, chat=st.sampled_from([None, TURNS, ChatTurns(before="", after="", end="")]))
+def test_the_prompt_served_is_the_beginning_of_the_example_trained(light: Base, anchor: Anchor, source: str, target: str, chat: ChatTurns | None) -> None:
     anchor = anchor.model_copy(update={"chat": chat})
     tokens = Tokens(light, chat)
     prompt = tokens.prompt_ids(anchor, source)

@@ -12,7 +12,7 @@ import pytest
 
 from eval.scoring.hypotheses import System, hypotheses_key
 from eval.scoring.testset import TestSet
-from serve.scheduling.batch_window import Window, window_of
+from serve.scheduling.batch_window import BatchWindow, batch_window
 from tell.errors import EngineError
 from tell.languages import parse_pair
 from tell.model.base import Base
@@ -81,8 +81,8 @@ def test_a_driver_without_traits_has_the_defaults(install: Callable[[str], None]
     assert {"older", "batching", "ct2", "vllm", "openai"} <= set(engine_names())
     assert engine_traits(choose_engine("older")) == EngineTraits() == engine_traits("openai")
     assert open_engine("older", EngineOptions(base=base)).name == "older"
-    assert window_of(engine_traits("older"), 64) == Window(80)
-    assert window_of(engine_traits("batching"), 64) == Window(64, batches=True)
+    assert batch_window(engine_traits("older"), 64) == BatchWindow(80)
+    assert batch_window(engine_traits("batching"), 64) == BatchWindow(64, batches=True)
 
 
 def test_a_driver_that_cannot_be_imported_is_an_engine_error(install: Callable[[str], None], base: Base) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from serve.engines.ct2.batch_cost import READ, STEP, split
-from serve.engines.ct2.batching import Call, Item, Waiting
-from serve.engines.ct2.convert import Job, convert
+from serve.engines.ct2.batching import Call, PromptQueue, QueuedPrompt
+from serve.engines.ct2.convert import Conversion, convert
 from serve.engines.ct2.engine import Ct2Engine
 from tell.errors import AdapterError, EngineError, TellmtError
 from tell.model.base import Base
@@ -34,25 +34,25 @@ def fresh(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
     return tiny
 
 
-def call(queue: Waiting, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> Call:
+def call(queue: PromptQueue, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> Call:
     loop = asyncio.new_event_loop()
-    made = Call(adapter, None, [None] * len(lengths), loop.create_future())
+    queued = Call(adapter, None, [None] * len(lengths), loop.create_future())
     loop.close()
-    queue.add(made, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
-    return made
+    queue.add(queued, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
+    return queued
 
 
-def drain(queue: Waiting) -> list[list[tuple[str | None, int]]]:
+def drain(queue: PromptQueue) -> list[list[tuple[str | None, int]]]:
     """Every batch in order, as (adapter, length of the prompt)."""
-    out = []
+    batches = []
     while batch := queue.take():
-        out.append([(i.call.adapter_id, len(i.prompt.ids)) for i in batch])
+        batches.append([(i.call.adapter_id, len(i.prompt.ids)) for i in batch])
     assert not len(queue)
-    return out
+    return batches
 
 
 def test_adapters_take_turns() -> None:
-    queue = Waiting(2)
+    queue = PromptQueue(2)
     call(queue, "hot", [10] * 6)
     call(queue, "cold", [10])
     assert [b[0][0] for b in drain(queue)] == ["hot", "cold", "hot", "hot"]
@@ -60,14 +60,14 @@ def test_adapters_take_turns() -> None:
 
 def test_callers_take_turns_at_the_head_of_a_batch() -> None:
     """A sentence that comes behind a file is in the second batch, however different its length."""
-    queue = Waiting(4)
+    queue = PromptQueue(4)
     call(queue, "a", [10] * 40)
     call(queue, "a", [200])
     assert [len(b) for b in drain(queue)] == [4, 1, *[4] * 9]
 
 
 def test_a_batch_holds_near_lengths_of_one_kind_and_all_are_served_once() -> None:
-    queue = Waiting(8)
+    queue = PromptQueue(8)
     call(queue, None, [10, 300, 12, 290, 11], max_tokens=90)
     call(queue, None, [10, 12], one_line=False, max_tokens=90)
     batches = [sorted(n for _, n in b) for b in drain(queue)]
@@ -94,25 +94,25 @@ def test_no_other_way_to_split_takes_less_time(seed: int) -> None:
     sizes = sorted((n := rng.randint(5, 120), n // 2 + rng.randint(0, 20), 3 * n) for _ in range(9))
     most, tokens = 6, 1200
     cuts = [[*(i + 1 for i in range(8) if mask >> i & 1), 9] for mask in range(256)]
-    found = split(sizes, most, tokens)
-    assert cost(sizes, found, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
+    ends = split(sizes, most, tokens)
+    assert cost(sizes, ends, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
 
 
 def test_a_batch_that_is_put_back_comes_first_again_without_those_who_left() -> None:
-    queue = Waiting(4)
+    queue = PromptQueue(4)
     gone = call(queue, "a", [10])
     call(queue, "a", [11, 11, 11])
     call(queue, "b", [10])
     batch = queue.take()
     assert len(batch) == 4
-    gone.stop.wanted = True
+    gone.stop.is_set = True
     call(queue, "a", [11])
     queue.put_back(batch)
     assert [[a for a, _ in b] for b in drain(queue)] == [["a"] * 4, ["b"]]
 
 
 def test_memory_bounds_a_batch_but_never_empties_it() -> None:
-    queue = Waiting(4)
+    queue = PromptQueue(4)
     call(queue, None, [1900] * 3, max_tokens=100)
     call(queue, None, [3000], max_tokens=1000)
     assert [len(b) for b in drain(queue)] == [1, 1, 1, 1]
@@ -121,7 +121,7 @@ def test_memory_bounds_a_batch_but_never_empties_it() -> None:
 
 
 def test_a_caller_that_has_gone_leaves_nothing_waiting() -> None:
-    queue = Waiting(2)
+    queue = PromptQueue(2)
     gone = call(queue, "a", [10] * 5)
     call(queue, "a", [10])
     queue.take()
@@ -131,15 +131,15 @@ def test_a_caller_that_has_gone_leaves_nothing_waiting() -> None:
 
 def conversions() -> list[int]:
     """Processes that convert and were started by this one."""
-    found = []
+    pids = []
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             try:
                 if b"serve.engines.ct2.convert" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
+                    pids.append(int(pid))
             except FileNotFoundError:
                 continue
-    return found
+    return pids
 
 
 def run(base: Base, work: Callable[[Ct2Engine], Awaitable[None]], threads: int = 1) -> None:
@@ -157,13 +157,13 @@ def run(base: Base, work: Callable[[Ct2Engine], Awaitable[None]], threads: int =
 def watched(engine: Ct2Engine) -> list[int]:
     """The sizes of the batches that the engine runs, as they begin."""
     sizes: list[int] = []
-    run_batch = engine._batch
+    run_batch = engine._run_batch
 
-    def batch(items: list[Item]) -> list[list[int]]:
+    def batch(items: list[QueuedPrompt]) -> list[list[int]]:
         sizes.append(len(items))
         return run_batch(items)
 
-    engine._batch = batch  # type: ignore[method-assign]
+    engine._run_batch = batch  # type: ignore[method-assign]
     return sizes
 
 
@@ -202,10 +202,10 @@ def test_what_ctranslate2_calls_back_holds_no_model(fresh: Base) -> None:
         await engine.generate([Prompt((2, 300), 4, False)], None)
         engine._models[None] = Spy(engine._models[None])
         await engine.generate([Prompt((2, 300), 4, False)], None)
-        held = [cell.cell_contents for cell in seen[0].__closure__]
+        referents = [cell.cell_contents for cell in seen[0].__closure__]
         for _ in range(4):
-            held += [x for x in gc.get_referents(*held) if not isinstance(x, type | ModuleType)]
-        assert held and not any(isinstance(x, Call | Item | Ct2Engine | Spy) for x in held)
+            referents += [x for x in gc.get_referents(*referents) if not isinstance(x, type | ModuleType)]
+        assert referents and not any(isinstance(x, Call | QueuedPrompt | Ct2Engine | Spy) for x in referents)
 
     run(fresh, work)
 
@@ -314,13 +314,13 @@ def test_a_cache_that_cannot_be_written_is_named(fresh: Base, tmp_path: Path, mo
     blocked.write_text("")
     monkeypatch.setenv("TELLMT_CACHE", str(blocked))
     with pytest.raises(TellmtError, match="TELLMT_CACHE"):
-        asyncio.run(convert(Job(fresh, None, 1)))
+        asyncio.run(convert(Conversion(fresh, None, 1)))
 
 
 def test_a_converted_model_of_another_version_is_made_again(fresh: Base) -> None:
-    job = Job(fresh, None, 1)
-    out = asyncio.run(convert(job))
-    mark = out / "tellmt-ct2.json"
+    job = Conversion(fresh, None, 1)
+    model = asyncio.run(convert(job))
+    mark = model / "tellmt-ct2.json"
     assert job.done() and json.loads(mark.read_text())["divergence"] < 0.05
     mark.write_text(json.dumps({"key": "older"}))
     assert not job.done()

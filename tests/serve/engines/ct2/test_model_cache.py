@@ -19,7 +19,7 @@ import pytest
 
 from serve.engines.ct2 import model_cache
 from serve.engines.ct2.engine import Ct2Engine
-from serve.engines.ct2.model_cache import hold, prune
+from serve.engines.ct2.model_cache import lock_model, prune
 from tell.adapter.card import open_adapter, weights_of, write_card
 from tell.errors import AdapterError, BadInput
 from tell.model.base import Base
@@ -74,10 +74,10 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
         fake(name, 1000, now - ago)
     assert prune(folder(), 4000) == [] and models() == {"a", "b", "c", "d"}
     # Using it makes it the last to go; letting go of it does not change that.
-    used = hold(folder() / "m-a")
+    used = lock_model(folder() / "m-a")
     assert used
     used.release()
-    in_use = hold(folder() / "m-b")
+    in_use = lock_model(folder() / "m-b")
     assert in_use
     os.utime(folder() / "m-b" / model_cache.MARK, (1, 1))
     assert prune(folder(), 2500) == ["m-c", "m-d"]
@@ -88,7 +88,8 @@ def test_what_was_not_used_for_longest_goes_first_and_what_is_in_use_stays(fresh
 
 def test_what_another_process_uses_stays_until_it_ends(fresh: Base) -> None:
     path = fake("m-a", 1000, 1)
-    code = f"from pathlib import Path; from serve.engines.ct2.model_cache import hold; h = hold(Path({str(path)!r})); print('held', flush=True); input()"
+    code = "from pathlib import Path; from serve.engines.ct2.model_cache import lock_model; "
+    code += f"lock = lock_model(Path({str(path)!r})); print('held', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
         assert other.stdout and other.stdout.readline() == "held\n"
         assert prune(folder(), 0) == []
@@ -100,17 +101,17 @@ def test_what_another_process_uses_stays_until_it_ends(fresh: Base) -> None:
 
 def test_what_was_removed_or_replaced_meanwhile_is_not_held(fresh: Base) -> None:
     path = fake("m-a", 10, 1)
-    assert prune(folder(), 0) and hold(path) is None
+    assert prune(folder(), 0) and lock_model(path) is None
 
 
 def test_left_overs_of_killed_processes_go_and_work_in_progress_stays(fresh: Base) -> None:
-    left, busy, young = (folder() / f".m.new.{n}" for n in "abc")
-    for path in (left, busy, young):
+    leftover, busy, young = (folder() / f".m.new.{n}" for n in "abc")
+    for path in (leftover, busy, young):
         path.mkdir(parents=True)
         (path / "model.bin").write_bytes(b"x")
-    for path in (left, busy):
+    for path in (leftover, busy):
         os.utime(path, (1, 1))
-    model_cache.hold_unfinished(busy)
+    model_cache.lock_unfinished(busy)
     prune(folder(), 10**9)
     assert sorted(p.name for p in folder().glob(".m.*")) == [".m.new.b", ".m.new.c"]
 
@@ -145,16 +146,16 @@ def test_another_card_over_the_same_weights_is_not_converted_again(fresh: Base, 
 
     async def work(engine: Ct2Engine) -> None:
         await engine.load(first.id, first.path)
-        [made] = folder().glob("[!.]*")
-        number = made.stat().st_ino
+        [model] = folder().glob("[!.]*")
+        number = model.stat().st_ino
         await engine.load(second.id, second.path)
-        assert models() == {weights_of(first.card)} and made.stat().st_ino == number
+        assert models() == {weights_of(first.card)} and model.stat().st_ino == number
         assert engine.loaded() == sorted([first.id, second.id])
-        one, other = [(await engine.generate([PROMPT], a.id))[0].text for a in (first, second)]
-        assert one == other
+        text, other = [(await engine.generate([PROMPT], a.id))[0].text for a in (first, second)]
+        assert text == other
         # One goes, the other holds what both were opened from.
         await engine.unload(first.id)
-        assert prune(folder(), 0) == [] and (await engine.generate([PROMPT], second.id))[0].text == one
+        assert prune(folder(), 0) == [] and (await engine.generate([PROMPT], second.id))[0].text == text
 
     run(fresh, work)
 
@@ -191,8 +192,8 @@ def test_services_that_convert_and_prune_at_once_do_not_harm_each_other(fresh: B
         finally:
             await asyncio.gather(*(e.close() for e in engines))
 
-    one, two = asyncio.run(asyncio.wait_for(both(), 200))
-    assert len({*one, *two}) == 1
+    first, second = asyncio.run(asyncio.wait_for(both(), 200))
+    assert len({*first, *second}) == 1
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(fresh: Base, tmp_path: Path) -> None:

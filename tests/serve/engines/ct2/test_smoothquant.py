@@ -81,17 +81,17 @@ def uneven(tiny: Base, tmp_path: Path) -> Base:
     return tiny.model_copy(update={"path": path})
 
 
-def divergence(base: Base, model: Any, expected: Any, probe: list[int], out: Path) -> float:
+def divergence(base: Base, model: Any, expected: Any, probe: list[int], directory: Path) -> float:
     """Nats between what ctranslate2 computes in int8 and what the model does."""
     import ctranslate2
     import numpy as np
 
-    _write(base, model, out)
-    names = json.loads((out / "vocabulary.json").read_text())
-    generator = ctranslate2.Generator(str(out), device="cpu", compute_type="int8", intra_threads=1)
-    found = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
-    wanted = expected.numpy()
-    return float((np.exp(wanted) * (wanted - found[:, : wanted.shape[-1]])).sum(-1).mean())
+    _write(base, model, directory)
+    names = json.loads((directory / "vocabulary.json").read_text())
+    generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="int8", intra_threads=1)
+    written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
+    expected_log_probs = expected.numpy()
+    return float((np.exp(expected_log_probs) * (expected_log_probs - written_log_probs[:, : expected_log_probs.shape[-1]])).sum(-1).mean())
 
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
