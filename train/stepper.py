@@ -42,8 +42,8 @@ class Stepper:
     def __init__(self, inputs: Inputs, recipe: Recipe, processes: ProcessGroup):
         options = recipe.train
         if processes.sharded and options.quantisation != "none":
-            found = options.quantisation
-            raise RecipeError("a base in 4 bits cannot be spread over processes", place="[train] quantisation", found=found, valid="none, or no FSDP")
+            quantisation = options.quantisation
+            raise RecipeError("a base in 4 bits cannot be spread over processes", place="[train] quantisation", found=quantisation, valid="none, or no FSDP")
         self.inputs, self.options, self.processes, self.seed = inputs, options, processes, recipe.seed
         self.dtype = pick_dtype(options, processes.cuda)
         self.model = load_model(inputs.base, recipe.lora, self.dtype, processes.device, recipe.seed, options.quantisation)

@@ -220,14 +220,14 @@ class History:
             rows = db.execute(f"SELECT * FROM alarms {where} ORDER BY id DESC LIMIT ?", (most,)).fetchall()
         return [Alarm(**dict(r)) for r in rows]
 
-    def update_alarms(self, pair: str, found: Sequence[Alarm], keep: Sequence[str] = ()) -> tuple[list[Alarm], list[Alarm]]:
+    def update_alarms(self, pair: str, findings: Sequence[Alarm], keep: Sequence[str] = ()) -> tuple[list[Alarm], list[Alarm]]:
         """Open the found alarms that are not open yet, and close open ones that are not found, except for the kinds in `keep`. Returns (opened, closed)."""
         now = time.time()
         with self._open(write=True) as db:
             open_alarms = [Alarm(**dict(r)) for r in db.execute("SELECT * FROM alarms WHERE pair = ? AND closed IS NULL", (pair,))]
             open_keys = {(a.kind, a.version) for a in open_alarms}
-            found_keys = {(a.kind, a.version) for a in found}
-            opened = [dataclasses.replace(a, opened=a.opened or now) for a in found if (a.kind, a.version) not in open_keys]
+            found_keys = {(a.kind, a.version) for a in findings}
+            opened = [dataclasses.replace(a, opened=a.opened or now) for a in findings if (a.kind, a.version) not in open_keys]
             for i, a in enumerate(opened):
                 cursor = db.execute(
                     "INSERT INTO alarms (opened, pair, version, kind, text) VALUES (?, ?, ?, ?, ?)", (a.opened, a.pair, a.version, a.kind, a.text)

@@ -49,8 +49,8 @@ class Process:
         return "\n".join(self.lines)
 
     def said(self, pattern: str, seconds: float = 60) -> re.Match[str]:
-        found: re.Match[str] = until(lambda: re.search(pattern, self.err) or (self.process.poll() is not None and pytest.fail(self.err)), seconds)
-        return found
+        match: re.Match[str] = until(lambda: re.search(pattern, self.err) or (self.process.poll() is not None and pytest.fail(self.err)), seconds)
+        return match
 
     @property
     def url(self) -> str:
@@ -67,14 +67,14 @@ class Process:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Process]]:
-    made: list[Process] = []
+    processes: list[Process] = []
 
     def run(*args: str, **env: str) -> Process:
-        made.append(Process(*args, **env))
-        return made[-1]
+        processes.append(Process(*args, **env))
+        return processes[-1]
 
     yield run
-    for p in made:
+    for p in processes:
         if p.process.poll() is None:
             p.process.kill()
         p.process.wait()
@@ -196,15 +196,15 @@ def test_json(start: Any, tmp_path: Path) -> None:
     service = start("--json")
     assert service.url
     assert service.process.stdout
-    said = json.loads(service.process.stdout.readline())
-    assert said == {"url": service.url, "engine": "fake", "base": "light", "pairs": {"is-en": id}, "refused": {}}
+    ready = json.loads(service.process.stdout.readline())
+    assert ready == {"url": service.url, "engine": "fake", "base": "light", "pairs": {"is-en": id}, "refused": {}}
     assert service.end(signal.SIGTERM) == 0
     assert service.process.stdout.read() == ""
 
 
 def test_a_port_in_use_is_named_before_anything_starts(cli: Callable[..., Ran], tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         began = time.monotonic()
         ran = cli("serve", "--port", port, ok=False)
     assert ran.code == 1
@@ -213,7 +213,7 @@ def test_a_port_in_use_is_named_before_anything_starts(cli: Callable[..., Ran], 
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "said"),
+    ("args", "code", "message"),
     [
         (["--engine", "vlm"], 2, "unknown engine; found vlm; valid: vllm (did you mean this?)"),
         (["--port", "99999"], 2, "99999"),
@@ -223,10 +223,10 @@ def test_a_port_in_use_is_named_before_anything_starts(cli: Callable[..., Ran], 
         ([], 1, "this base is not in the cache; found gemma-3-270m; valid: run: tellmt base fetch gemma-3-270m"),
     ],
 )
-def test_what_cannot_be_started(cli: Callable[..., Ran], args: list[str], code: int, said: str) -> None:
+def test_what_cannot_be_started(cli: Callable[..., Ran], args: list[str], code: int, message: str) -> None:
     ran = cli("serve", "--port", "0", "--engine", "ct2", *args, ok=False)
     assert (ran.code, ran.out) == (code, "")
-    assert said in ran.err
+    assert message in ran.err
 
 
 def test_an_empty_registry_then_a_first_version(start: Any, tmp_path: Path) -> None:
@@ -249,9 +249,9 @@ def test_the_base_is_that_of_most_live_adapters_and_the_others_are_told(start: A
     service = start("--json")
     url = service.url
     assert service.process.stdout
-    said = json.loads(service.process.stdout.readline())
-    assert said["base"] == "light" and sorted(said["pairs"]) == ["en-is", "is-en"]
-    assert "adapter and base do not match" in said["refused"]["fo-is"] and "card cannot be read" in said["refused"]["de-en"]
+    ready = json.loads(service.process.stdout.readline())
+    assert ready["base"] == "light" and sorted(ready["pairs"]) == ["en-is", "is-en"]
+    assert "adapter and base do not match" in ready["refused"]["fo-is"] and "card cannot be read" in ready["refused"]["de-en"]
     states = {p["pair"]: p["state"] for p in httpx.get(f"{url}/api/v1/adapters", trust_env=False).json()["pairs"]}
     assert states == {"is-en": "live", "en-is": "live", "fo-is": "refused", "de-en": "refused"}
 

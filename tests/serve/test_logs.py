@@ -68,16 +68,16 @@ def test_an_exception_is_logged_by_kind_and_place_in_one_line(capfd: pytest.Capt
         logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=True)
         # As asyncio reports a task whose exception nobody fetched: the lines after the first quote it.
         logging.getLogger("asyncio").error(f"Task exception was never retrieved\nfuture: <Task finished exception={e!r}>", exc_info=e)
-    said = capfd.readouterr().err
-    assert MARKER not in said and said.count("\n") == 2
-    assert "Exception in ASGI application: ValueError at test_logs.py:" in said and "Task exception was never retrieved: ValueError at" in said
+    logged = capfd.readouterr().err
+    assert MARKER not in logged and logged.count("\n") == 2
+    assert "Exception in ASGI application: ValueError at test_logs.py:" in logged and "Task exception was never retrieved: ValueError at" in logged
 
 
 def test_no_record_can_pass_for_two_or_command_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     set_up(LogConfig())
     logging.getLogger("serve.a").error("one\nERROR two\x1b[2J")
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1 and "\x1b" not in said
+    logged = capfd.readouterr().err
+    assert logged.count("\n") == 1 and "\x1b" not in logged
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

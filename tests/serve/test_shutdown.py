@@ -67,8 +67,8 @@ def test_readiness_goes_at_once_and_new_requests_are_taken_for_the_grace(start: 
 def test_a_kept_connection_that_is_idle_is_closed(start: Start, tmp_path: Path) -> None:  # noqa: F811
     published(tmp_path)
     service = start("--grace", "0")
-    with httpx.Client(base_url=service.url, trust_env=False, timeout=5) as kept:
-        assert kept.get("/health").status_code == 200
+    with httpx.Client(base_url=service.url, trust_env=False, timeout=5) as connection:
+        assert connection.get("/health").status_code == 200
         began = time.monotonic()
         assert service.end(signal.SIGTERM) == 0
         assert time.monotonic() - began < 5

@@ -145,7 +145,7 @@ def test_two_checkpoints_are_kept_and_damaged_ones_are_not_among_them(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "step", "left"),
+    ("text", "step", "leftover"),
     [
         ("1 2 3 4", 2, [1, 2]),
         ("1 2 3 4", 4, [1, 2, 3, 4]),
@@ -157,11 +157,11 @@ def test_two_checkpoints_are_kept_and_damaged_ones_are_not_among_them(tmp_path: 
         ("", 3, []),
     ],
 )
-def test_metrics_are_cut_to_the_checkpoint(tmp_path: Path, text: str, step: int, left: list[int]) -> None:
+def test_metrics_are_cut_to_the_checkpoint(tmp_path: Path, text: str, step: int, leftover: list[int]) -> None:
     rows = [f'{{"step": {x}, "loss": {i}}}\n' if x.isdigit() else '{"step": 1, "lo\n' for i, x in enumerate(text.split())]
     (tmp_path / "metrics.jsonl").write_text("".join(rows) + ('{"step": 3}' if "TORN" in text else ""))
     truncate_metrics(tmp_path, step)
-    assert steps(tmp_path) == left
+    assert steps(tmp_path) == leftover
 
 
 def test_what_killed_writers_left_is_removed_and_what_they_had_moved_away_is_put_back(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> Iterato
 
 
 @pytest.mark.parametrize(
-    ("damaged", "said"),
+    ("damaged", "message"),
     [
         ({}, "going on from the checkpoint after step 4"),
         ({4: TENSORS}, "going on from the checkpoint after step 2"),
@@ -204,14 +204,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> Iterato
     ],
 )
 def test_a_run_goes_on_from_the_newest_checkpoint_that_verifies(
-    tellmt: Run, command: list[str], stopped: Path, whole: str, damaged: dict[int, str], said: str
+    tellmt: Run, command: list[str], stopped: Path, whole: str, damaged: dict[int, str], message: str
 ) -> None:
     for step, name in damaged.items():
         file = stopped / f"step-{step:08}" / name
         file.write_bytes(file.read_bytes()[:-1])
     (stopped / ".step-00000006.new.abcdefgh").mkdir()
     code, _, err = tellmt(*command)
-    assert code == 0 and said in err
+    assert code == 0 and message in err
     assert err.count("is damaged and not used") == len(damaged)
     assert sha256_file(stopped.parent / "adapter" / WEIGHTS) == whole
     rows = steps(stopped)

@@ -46,13 +46,13 @@ def test_two_processes_reach_the_loss_of_one(cli: CLI, mixed: Path, tmp_path: Pa
     assert ran.returncode == 0 and "Traceback" not in ran.stderr, ran.stderr
     # One result, from the first process alone.
     assert json.loads(ran.stdout)["card"]["training"]["processes"] == 2
-    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert len(one) == len(two) >= 6
-    for a, b in zip(one, two, strict=True):
+    single, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert len(single) == len(two) >= 6
+    for a, b in zip(single, two, strict=True):
         assert (a["step"], a["tokens"]) == (b["step"], b["tokens"])
         assert b["loss"] == pytest.approx(a["loss"], abs=1e-4) and b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=1e-3)
     # They did not do the same work twice: a step of one process alone is another.
-    assert len({r["loss"] for r in one}) == len(one)
+    assert len({r["loss"] for r in single}) == len(single)
 
 
 def test_a_signal_stops_both_and_one_process_goes_on(cli: CLI, mixed: Path, tmp_path: Path) -> None:

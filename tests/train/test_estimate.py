@@ -32,21 +32,21 @@ def train(tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.clock
 def test_what_is_estimated_is_what_then_happens(train: Any, tmp_path: Path) -> None:
     before = sorted(p.name for p in tmp_path.rglob("*"))
-    said, _ = train("--dry-run", "--json")
+    figures, _ = train("--dry-run", "--json")
     assert sorted({p.name for p in tmp_path.rglob("*")} - {"r.toml"}) == sorted(set(before) - {"r.toml"})
     card = train("-o", str(tmp_path / "adapter"), "--json")[0]["card"]
-    assert (said["tokens"], said["steps"], said["examples"]) == (card["training"]["tokens"], card["training"]["steps"], 150)
-    assert said["task_tokens"] < said["tokens"] and said["dtype"] == card["training"]["dtype"]
+    assert (figures["tokens"], figures["steps"], figures["examples"]) == (card["training"]["tokens"], card["training"]["steps"], 150)
+    assert figures["task_tokens"] < figures["tokens"] and figures["dtype"] == card["training"]["dtype"]
     # Seconds are compared where a machine has nothing else to do (docs/results/train-speed.md); here, that they are of that order.
-    assert 0.2 < said["seconds"] / card["training"]["seconds"] < 5
-    assert 2**27 < said["memory"] < 2**34
+    assert 0.2 < figures["seconds"] / card["training"]["seconds"] < 5
+    assert 2**27 < figures["memory"] < 2**34
 
 
 @pytest.mark.clock
 def test_it_says_so_to_people_and_grows_with_the_work(train: Any) -> None:
-    said, _ = train("--dry-run")
+    message, _ = train("--dry-run")
     for word in ("examples", "tokens", "steps", "micro-batches", "time", "memory", "GiB"):
-        assert word in said
+        assert word in message
     once, often = train("--dry-run", "--json", epochs=1)[0], train("--dry-run", "--json", epochs=50)[0]
     assert often["tokens"] == 50 * once["tokens"] and often["seconds"] > 10 * once["seconds"]
     # Where padding goes up, it is seen.
@@ -57,20 +57,20 @@ def test_without_an_output_only_a_dry_run_is_possible(train: Any) -> None:
     assert "'-o'" in train(code=2)[1]
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, "0 s"), (89, "89 s"), (150, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min")])
-def test_times_as_people_say_them(seconds: float, said: str) -> None:
-    assert clock(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (150, "2 min"), (3599, "1 h 00 min"), (11_100, "3 h 05 min")])
+def test_times_as_people_say_them(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
 
 
 def test_what_had_code_compiled_for_it_is_timed_again() -> None:
-    took = {0: 1.0, 1: 61.0, 2: 5.9, 3: 2.2}
+    seconds = {0: 1.0, 1: 61.0, 2: 5.9, 3: 2.2}
     costs, again = [1.0, 1.0, 2.0, 2.0], []
 
     def timed(n: int) -> float:
         again.append(n)
         return 1.5
 
-    assert _retime_compiled(took, costs.__getitem__, timed) == 59.5 and again == [1]
-    assert took == {0: 1.0, 1: 1.5, 2: 5.9, 3: 2.2}
+    assert _retime_compiled(seconds, costs.__getitem__, timed) == 59.5 and again == [1]
+    assert seconds == {0: 1.0, 1: 1.5, 2: 5.9, 3: 2.2}
     # What is slow all the same is slow.
     assert _retime_compiled(slow := {0: 1.0, 1: 9.0}, costs.__getitem__, lambda n: 9.5) == 0 and slow == {0: 1.0, 1: 9.0}

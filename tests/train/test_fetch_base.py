@@ -18,15 +18,15 @@ def test_fetching_a_local_directory_registers_it(cli: Any, tiny: Any, isolated: 
 
 
 @pytest.mark.parametrize(
-    ("base", "said"),
+    ("base", "message"),
     [("gemma-3-270", "gemma-3-270m (did you mean this?)"), ("nobody/nothing", "could not be fetched from the hub"), ("EMPTY", "not a usable checkpoint")],
 )
-def test_a_base_that_cannot_be_had(cli: Any, isolated: Path, base: str, said: str) -> None:
+def test_a_base_that_cannot_be_had(cli: Any, isolated: Path, base: str, message: str) -> None:
     if base == "EMPTY":
         (isolated / "empty").mkdir()
         base = str(isolated / "empty")
     ran = cli("base", "fetch", base, ok=False, HF_HUB_OFFLINE="1")
-    assert ran.code == 1 and said in ran.err
+    assert ran.code == 1 and message in ran.err
     assert not (isolated / "cache" / "bases").exists() or not list((isolated / "cache" / "bases").glob("*/tellmt-base.json"))
 
 

@@ -59,14 +59,14 @@ def test_the_losses_are_the_models_own(cli: Any, tiny: Any, corpus: Path) -> Non
 
 def test_what_is_refused(cli: Any, tiny: Any, corpus: Path) -> None:
     trained = adapter(cli, corpus)
-    for args, said in (
+    for args, message in (
         (("nowhere", "--corpus", corpus), "no such adapter directory"),
         ((trained, "--corpus", "nowhere"), "not a corpus"),
         ((trained, "--corpus", corpus, "--split", "test"), "0 segments"),
         ((trained, "--corpus", corpus, "--split", "train"), "'test', 'dev'"),
     ):
         ran = cli("losses", *args, "-o", "l.jsonl", ok=False)
-        assert ran.code in (1, 2) and said in ran.err and not Path("l.jsonl").exists()
+        assert ran.code in (1, 2) and message in ran.err and not Path("l.jsonl").exists()
     cli("corpus", "build", "c.tsv", "--pair", "en-is", "--dev", 8, "--test", 0, "-o", "e")
     ran = cli("losses", trained, "--corpus", "e", "-o", "l.jsonl", ok=False)
     assert ran.code == 2 and "another pair" in ran.err

@@ -88,9 +88,9 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
     apart = 0.0
     for e in data:
         labels = torch.tensor([[-100] * e.start + e.ids[e.start :]])
-        out = model(input_ids=torch.tensor([e.ids]), labels=labels)
-        (out.loss * (len(e.ids) - e.start)).backward()
-        apart += out.loss.item() * (len(e.ids) - e.start)
+        output = model(input_ids=torch.tensor([e.ids]), labels=labels)
+        (output.loss * (len(e.ids) - e.start)).backward()
+        apart += output.loss.item() * (len(e.ids) - e.start)
     assert together == pytest.approx(apart, rel=1e-4)
     for n, p in lora_parameters(model).items():
         torch.testing.assert_close(gradients[n], p.grad, rtol=2e-3, atol=2e-4)
@@ -111,5 +111,5 @@ def test_packed_logits_are_those_of_each_example_alone(tiny: Any) -> None:
         packed = response_states(model, collate(data, 0, packed=True)) @ weight.T
         alone = torch.cat([model(input_ids=torch.tensor([e.ids])).logits[0, :-1] for e in data])
         torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-4)
-        one = response_states(model, collate(data[:1], 0, packed=True)) @ weight.T
-        torch.testing.assert_close(one, alone[: len(one)], rtol=1e-4, atol=1e-4)
+        alone_in_row = response_states(model, collate(data[:1], 0, packed=True)) @ weight.T
+        torch.testing.assert_close(alone_in_row, alone[: len(alone_in_row)], rtol=1e-4, atol=1e-4)

@@ -14,8 +14,8 @@ def test_every_example_appears_once_per_epoch_and_steps_stay_within_their_tokens
     data = [Tokenised([1] * (5 + i % 40), 3, i % 3 > 0) for i in range(500)]
     options = TrainOptions(epochs=3, batch_tokens=300, micro_tokens=120)
     plan = make_plan(data, options, seed=1)
-    seen = [i for step in plan for i in step.members]
-    assert sorted(seen) == sorted(list(range(500)) * 3)
+    members = [i for step in plan for i in step.members]
+    assert sorted(members) == sorted(list(range(500)) * 3)
     assert all(step.tokens <= 300 for step in plan)
     assert all(len(m) * max(len(data[i].ids) for i in m) <= 120 for step in plan for m in micro_batches(step.members, data, 120))
     assert sum(step.targets for step in plan) == 3 * sum(len(d.ids) - 3 for d in data)
@@ -59,8 +59,8 @@ def test_the_learning_rate_rises_then_follows_its_schedule(schedule: Any, last: 
 def test_an_order_on_purpose_is_kept_in_every_epoch() -> None:
     data = [Tokenised([1] * 10, 3, i < 5) for i in range(10)]
     options = TrainOptions(epochs=3, batch_tokens=100)
-    kept = make_plan(data, options, 1, reshuffle=False)
-    assert [step.members for step in kept] == [list(range(10))] * 3
+    ordered = make_plan(data, options, 1, reshuffle=False)
+    assert [step.members for step in ordered] == [list(range(10))] * 3
     assert len({epoch_order(50, e, 1, True)[0] for e in range(20)}) > 3 and epoch_order(50, 3, 1, True) != epoch_order(50, 4, 1, True)
     # A step's members are sorted by length within it, so the order shows in steps of one example.
     small = TrainOptions(epochs=3, batch_tokens=64)

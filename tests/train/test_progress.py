@@ -113,8 +113,8 @@ def test_tensorboard_gets_what_metrics_say_and_a_resumed_run_goes_on_in_its_log(
         assert logged[tag] == [(r["step"], pytest.approx(r[tag], rel=1e-6)) for r in rows]
     assert all(value > 0 for _, value in logged["tokens_per_second"])
     # The recipe is the run's configuration, written once.
-    (told,) = (tmp_path / "adapter.run" / "tensorboard").glob("*/hparams.yml")
-    assert "train.batch_tokens: 256" in told.read_text() and "lora.rank: 16" in told.read_text()
+    (logged,) = (tmp_path / "adapter.run" / "tensorboard").glob("*/hparams.yml")
+    assert "train.batch_tokens: 256" in logged.read_text() and "lora.rank: 16" in logged.read_text()
     # What follows a run is no part of it.
     (tmp_path / "r.toml").write_text(RECIPE)
     code, out, _ = tellmt(*command, "--json")

@@ -48,28 +48,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> str:
 
 
 def test_train_writes_an_adapter_that_verifies_and_learns(cli: Any, mixed: Path, recipe: Path, tmp_path: Path, tiny: Any) -> None:
-    out = tmp_path / "adapter"
-    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json")
-    adapter = open_adapter(out)
+    adapter_dir = tmp_path / "adapter"
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir, "--json")
+    adapter = open_adapter(adapter_dir)
     assert ran.json["id"] == adapter.id
-    assert sorted(p.name for p in out.iterdir()) == sorted([WEIGHTS, CONFIG, CARD])
+    assert sorted(p.name for p in adapter_dir.iterdir()) == sorted([WEIGHTS, CONFIG, CARD])
     assert adapter.card.base.revision == tiny.revision and adapter.card.rank == 8 and adapter.card.seed == 3
     # q, k, v, o, gate, up, down in each of two layers, A and B: and neither embeddings nor the output layer.
-    header = read_header(out / WEIGHTS)
+    header = read_header(adapter_dir / WEIGHTS)
     assert len(header) == 2 * 7 * 2 and not any("embed" in n or "lm_head" in n for n in header)
-    config = json.loads((out / CONFIG).read_text())
-    assert config["base_model_name_or_path"] == "tiny" and str(tmp_path) not in (out / CONFIG).read_text()
+    config = json.loads((adapter_dir / CONFIG).read_text())
+    assert config["base_model_name_or_path"] == "tiny" and str(tmp_path) not in (adapter_dir / CONFIG).read_text()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "adapter.run" / "metrics.jsonl").read_text().split("\n") if line]
     assert losses[-1] < losses[0] - 0.5
     assert not list((tmp_path / "adapter.run").glob("step-*"))
 
 
 def test_the_same_command_reuses_and_another_recipe_does_not(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "adapter"
-    first = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json").json
-    again = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--json").json
+    adapter_dir = tmp_path / "adapter"
+    first = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir, "--json").json
+    again = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir, "--json").json
     assert not first["reused"] and again["reused"] and again["id"] == first["id"]
-    other = cli("train", "--mixed", mixed, "--recipe", recipe, "--seed", 4, "-o", out, "--json").json
+    other = cli("train", "--mixed", mixed, "--recipe", recipe, "--seed", 4, "-o", adapter_dir, "--json").json
     assert not other["reused"] and other["id"] != first["id"]
 
 
@@ -91,8 +91,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(cli: Any, mixed: Path, recipe
 
 
 def test_a_damaged_checkpoint_is_passed_over(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "adapter"
-    process = subprocess.Popen([sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", out], stderr=subprocess.PIPE)
+    adapter_dir = tmp_path / "adapter"
+    process = subprocess.Popen([sys.executable, "-m", "tellmt", "train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir], stderr=subprocess.PIPE)
     run_dir = tmp_path / "adapter.run"
     while len(list(run_dir.glob("step-*/manifest.json"))) < 2 and process.poll() is None:
         time.sleep(0.005)
@@ -102,18 +102,18 @@ def test_a_damaged_checkpoint_is_passed_over(cli: Any, mixed: Path, recipe: Path
     raw = bytearray((newest / "state.safetensors").read_bytes())
     raw[-1] ^= 1
     (newest / "state.safetensors").write_bytes(bytes(raw))
-    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out)
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir)
     assert f"checkpoint {newest.name} is damaged" in ran.err and "going on from the checkpoint" in ran.err
 
 
 def test_a_changed_recipe_refuses_to_resume_and_names_the_change(cli: Any, mixed: Path, recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "adapter"
+    adapter_dir = tmp_path / "adapter"
     other = identity(read_recipe(recipe), read_inputs(mixed)) | {"train.learning_rate": 5e-4}
     (tmp_path / "adapter.run").mkdir()
     write_json(tmp_path / "adapter.run" / "run.json", other)
-    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, ok=False)
+    ran = cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir, ok=False)
     assert ran.code == 2 and "changed: train.learning_rate;" in ran.err and "--restart" in ran.err
-    assert cli("train", "--mixed", mixed, "--recipe", recipe, "-o", out, "--restart").code == 0
+    assert cli("train", "--mixed", mixed, "--recipe", recipe, "-o", adapter_dir, "--restart").code == 0
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any, tmp_path: Path, isolated: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any,
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[train]\nlearning_rat = 1e-3\n", "learning_rate (did you mean this?)"),
         ("[trian]\nepochs = 1\n", "train (did you mean this?)"),
@@ -149,44 +149,44 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_examples(cli: Any,
         ("[train\n", "not a readable TOML file"),
     ],
 )
-def test_a_wrong_recipe_is_refused_by_name(cli: Any, mixed: Path, tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_recipe_is_refused_by_name(cli: Any, mixed: Path, tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
     ran = cli("train", "--mixed", mixed, "--recipe", path, "-o", tmp_path / "adapter", ok=False)
-    assert ran.code == 2 and said in ran.err and "bad.toml" in ran.err
+    assert ran.code == 2 and message in ran.err and "bad.toml" in ran.err
     assert not (tmp_path / "adapter").exists()
 
 
 @pytest.mark.parametrize("what", ["no directory", "no report", "altered", "other base", "empty"])
 def test_mixed_data_that_cannot_be_used(cli: Any, mixed: Path, tmp_path: Path, tiny: Any, what: str) -> None:
     report = json.loads((mixed / "mix.json").read_text())
-    code, said = 2, ""
+    code, message = 2, ""
     if what == "no directory":
-        mixed, said = tmp_path / "nowhere", "no mix.json"
+        mixed, message = tmp_path / "nowhere", "no mix.json"
     elif what == "no report":
         (mixed / "mix.json").unlink()
-        said = "no mix.json"
+        message = "no mix.json"
     elif what == "altered":
         (mixed / "mixed.jsonl").write_text((mixed / "mixed.jsonl").read_text() + "\n")
-        said = "not what its report says"
+        message = "not what its report says"
     elif what == "other base":
         write_json(mixed / "mix.json", {**report, "base": {"id": "tiny", "revision": "0" * 64}})
-        said = "another revision of the base"
+        message = "another revision of the base"
     else:
         (mixed / "mixed.jsonl").write_text("")
         write_json(mixed / "mix.json", {**report, "sha256": sha256_file(mixed / "mixed.jsonl")})
-        said = "nothing to train on"
+        message = "nothing to train on"
     ran = cli("train", "--mixed", mixed, "-o", tmp_path / "adapter", ok=False)
-    assert ran.code == code and said in ran.err
+    assert ran.code == code and message in ran.err
 
 
 def test_an_output_directory_that_is_something_else_is_left_alone(cli: Any, mixed: Path, tmp_path: Path) -> None:
-    out = tmp_path / "precious"
-    out.mkdir()
-    (out / "thesis.tex").write_text("years of work")
-    ran = cli("train", "--mixed", mixed, "-o", out, ok=False)
+    adapter_dir = tmp_path / "precious"
+    adapter_dir.mkdir()
+    (adapter_dir / "thesis.tex").write_text("years of work")
+    ran = cli("train", "--mixed", mixed, "-o", adapter_dir, ok=False)
     assert ran.code == 1 and "not an adapter" in ran.err
-    assert (out / "thesis.tex").read_text() == "years of work"
+    assert (adapter_dir / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.slow

@@ -198,7 +198,7 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("no corpus", "validates on a dev split; found every = 2, and no --dev; valid: --dev CORPUS_DIR"),
         ("no validation", "does not validate; found [dev] every = 0"),
@@ -207,7 +207,7 @@ def test_segments_are_spread_evenly_from_a_start_that_the_seed_decides() -> None
         ("no such corpus", "nowhere"),
     ],
 )
-def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, said: str) -> None:
+def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, message: str) -> None:
     dev: str | None = "corpus-is-en-9"
     if what == "no corpus":
         dev = None
@@ -220,7 +220,7 @@ def test_a_dev_corpus_that_cannot_be_used(tellmt: Run, place: Path, what: str, s
     else:
         dev = "nowhere"
     code, _, err = tellmt(*command(place, dev=dev))
-    assert code == 2 and said in err and not (place / "adapter").exists() and not (place / "adapter.run").exists()
+    assert code == 2 and message in err and not (place / "adapter").exists() and not (place / "adapter.run").exists()
 
 
 def test_other_options_or_segments_are_another_run(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,12 +59,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said", "found"), REFUSED, ids=[r[0] for r in REFUSED])
-def test_what_vllm_cannot_load_is_refused_with_the_reason(tellmt: Run, tmp_path: Path, text: str, said: str, found: str) -> None:
+@pytest.mark.parametrize(("text", "message", "value"), REFUSED, ids=[r[0] for r in REFUSED])
+def test_what_vllm_cannot_load_is_refused_with_the_reason(tellmt: Run, tmp_path: Path, text: str, message: str, value: str) -> None:
     (tmp_path / "r.toml").write_text(text)
     code, _, err = tellmt("train", "--mixed", tmp_path / "mixed", "--recipe", tmp_path / "r.toml", "-o", tmp_path / "adapter")
     table = text.split("\n")[0]
-    assert code == 2 and said in err and f"r.toml, {table}" in err and (not found or f"found {found}" in err or found in err.split("found ")[1])
+    assert code == 2 and message in err and f"r.toml, {table}" in err and (not value or f"found {value}" in err or value in err.split("found ")[1])
 
 
 def test_a_target_that_the_base_lacks_is_refused_with_those_it_has(tellmt: Run, tiny: Any, tmp_path: Path) -> None:

@@ -52,24 +52,24 @@ def test_scores_by_version_and_pairs_to_train_on(tmp_path: Path, tellmt: Any) ->
     rows += [row("Halló.", "Bonjour.", "Salut.", pair="is-fr"), {"source": "no correction"}, row("", "", "x"), row("a", "b", "c", pair="nowhere")]
     file, test = kept(tmp_path / "f.jsonl", rows), tmp_path / "test.en.txt"
     test.write_text("a secret test, here\n")
-    code, found, said = tellmt("monitor", "feedback", file, "--pair", "is-en", "--against", test, "-o", tmp_path / "feedback.jsonl")
-    assert code == 0 and found["corrections"] == 10 and found["strange"] == 3 and "3 lines are no corrections" in said
-    by = {(v["pair"], v["version"]): v for v in found["versions"]}
-    one = by["is-en", A]
-    assert (one["segments"], one["without_output"], one["unchanged"]) == (7, 1, 4)
-    assert set(one["scores"]) == {"bleu", "chrf", "ter"} and all("version:" in s["signature"] for s in one["scores"].values())
-    assert 40 < one["scores"]["chrf"]["score"] < 100 and by["is-en", B]["scores"]["chrf"]["score"] < one["scores"]["chrf"]["score"]
+    code, report, message = tellmt("monitor", "feedback", file, "--pair", "is-en", "--against", test, "-o", tmp_path / "feedback.jsonl")
+    assert code == 0 and report["corrections"] == 10 and report["strange"] == 3 and "3 lines are no corrections" in message
+    by = {(v["pair"], v["version"]): v for v in report["versions"]}
+    row_of_version = by["is-en", A]
+    assert (row_of_version["segments"], row_of_version["without_output"], row_of_version["unchanged"]) == (7, 1, 4)
+    assert set(row_of_version["scores"]) == {"bleu", "chrf", "ter"} and all("version:" in s["signature"] for s in row_of_version["scores"].values())
+    assert 40 < row_of_version["scores"]["chrf"]["score"] < 100 and by["is-en", B]["scores"]["chrf"]["score"] < row_of_version["scores"]["chrf"]["score"]
     out = [json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text().split("\n") if line]
-    assert ("She went back home.", B) in {(r["target"], r["adapter"]) for r in out} and len({r["doc"] for r in out}) == 6 and len(out) == found["written"] == 6
-    assert found["left_out"] == {"of another pair": 1, "in the canary set": 1, "in test.en.txt": 1, "corrected again later": 1}
-    assert "tellmt corpus build" in said
+    assert ("She went back home.", B) in {(r["target"], r["adapter"]) for r in out} and len({r["doc"] for r in out}) == 6 and len(out) == report["written"] == 6
+    assert report["left_out"] == {"of another pair": 1, "in the canary set": 1, "in test.en.txt": 1, "corrected again later": 1}
+    assert "tellmt corpus build" in message
     assert tellmt("corpus", "build", tmp_path / "feedback.jsonl", "--pair", "is-en", "--dev", 1, "--test", 1, "-o", tmp_path / "new")[0] == 0
     # In the history, for the status page.
     assert {v["version"] for v in tellmt("monitor", "report", "is-en")[1]["feedback"]["is-en"]} == {A, B}
 
 
 @pytest.mark.parametrize(
-    ("rows", "args", "said"),
+    ("rows", "args", "message"),
     [
         ([], (), "no corrections"),
         ([{"a": 1}], (), "found 1 lines that are none"),
@@ -78,8 +78,8 @@ def test_scores_by_version_and_pairs_to_train_on(tmp_path: Path, tellmt: Any) ->
         (None, (), "line 1: not JSON"),
     ],
 )
-def test_what_is_refused(rows: list[Any] | None, args: tuple[str, ...], said: str, tmp_path: Path, tellmt: Any) -> None:
+def test_what_is_refused(rows: list[Any] | None, args: tuple[str, ...], message: str, tmp_path: Path, tellmt: Any) -> None:
     file = tmp_path / "f"
     kept(file, rows) if rows is not None else file.write_text("{half\n")
     code, _, err = tellmt("monitor", "feedback", file, *args)
-    assert code == 2 and said in err and not Path("out").exists()
+    assert code == 2 and message in err and not Path("out").exists()

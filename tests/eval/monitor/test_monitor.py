@@ -59,24 +59,24 @@ def canary(corpus: Path) -> CanarySet:
 
 
 def test_a_set_is_frozen_once(corpus: Path, tellmt: Tellmt) -> None:
-    code, frozen, said = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)
-    assert code == 0 and frozen["written"] and "frozen, 150 segments and 34 hard texts" in said
+    code, frozen, message = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)
+    assert code == 0 and frozen["written"] and "frozen, 150 segments and 34 hard texts" in message
     path = set_path(monitor_dir(), parse_pair("is-en"))
     canary = read_set(path)
     assert path.stat().st_mode & 0o777 == 0o600 and canary.sha256 == frozen["sha256"]
     assert frozen["hard"] == {"word": 6, "placeholder": 8, "long": 4, "language": 8, "injection": 8}
     assert canary.profile is not None and canary.profile.segments == 800 and set("húsbók") <= set(canary.profile.letters)
     assert not tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 150)[1]["written"]
-    code, _, said = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120)
-    assert code == 2 and "another canary set is frozen for this pair" in said and "--replace" in said
+    code, _, message = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120)
+    assert code == 2 and "another canary set is frozen for this pair" in message and "--replace" in message
     code, replaced, _ = tellmt("monitor", "freeze", "is-en", "--corpus", corpus, "--size", 120, "--replace")
     assert code == 0 and replaced["sha256"] != frozen["sha256"] and len(read_set(path).segments) == 120
     # By hand.
     raw = json.loads(path.read_text())
     raw["segments"][0]["reference"] += "!"
     path.write_text(json.dumps(raw))
-    code, _, said = tellmt("monitor", "run", "is-en")
-    assert code == 2 and "altered since it was frozen" in said and "Traceback" not in said
+    code, _, message = tellmt("monitor", "run", "is-en")
+    assert code == 2 and "altered since it was frozen" in message and "Traceback" not in message
 
 
 def write(path: Path, lines: list[str]) -> Path:
@@ -88,7 +88,7 @@ SENTENCES = [f"Þetta er setning númer {chr(97 + i % 26)}{chr(97 + i // 26)} og
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "code", "said"),
+    ("source", "target", "code", "message"),
     [
         (SENTENCES, [s.upper() for s in SENTENCES], 0, "130 segments"),
         (SENTENCES + SENTENCES, [s.upper() for s in SENTENCES + SENTENCES], 0, "left out: 130 duplicate"),
@@ -98,14 +98,14 @@ SENTENCES = [f"Þetta er setning númer {chr(97 + i % 26)}{chr(97 + i // 26)} og
         (SENTENCES, SENTENCES, 2, "found 0 usable segments (of 130; 0 duplicate, 130 unusable, 0 too long)"),
     ],
 )
-def test_what_a_set_can_be_made_of(source: list[str], target: list[str], code: int, said: str, tmp_path: Path, tellmt: Tellmt) -> None:
+def test_what_a_set_can_be_made_of(source: list[str], target: list[str], code: int, message: str, tmp_path: Path, tellmt: Tellmt) -> None:
     files = write(tmp_path / "s", source), write(tmp_path / "t", target)
     exit_code, _, err = tellmt("monitor", "freeze", "is-en", "--source", files[0], "--target", files[1])
-    assert exit_code == code and said in err and "Traceback" not in err
+    assert exit_code == code and message in err and "Traceback" not in err
 
 
 def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
-    for args, said in (
+    for args, message in (
         (("freeze", "is-en"), "either --source FILE and --target FILE, or --corpus DIR"),
         (("freeze", "en-is", "--corpus", corpus), "the corpus is of another pair"),
         (("freeze", "is-en", "--corpus", corpus, "--size", 99), "--size"),
@@ -114,7 +114,7 @@ def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
         (("accept", "is-en", "--why", "so"), "there is no run to accept"),
     ):
         code, _, err = tellmt("monitor", *args)
-        assert code == 2 and said in err, err
+        assert code == 2 and message in err, err
 
 
 # Judging, without a service
@@ -221,9 +221,9 @@ def test_a_history_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(HistoryError, match="database or disk is full"):
             for _ in range(50):
                 history.add(run_of(), Outputs([os.urandom(5000).hex()], []))
-    kept = len(history.runs("is-en"))
+    runs_before = len(history.runs("is-en"))
     history.add(run_of(), None)
-    assert len(history.runs("is-en")) == kept + 1
+    assert len(history.runs("is-en")) == runs_before + 1
     with connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(HistoryError, match="written by a newer tellmt"):
@@ -284,10 +284,10 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
         posted = until(lambda: (report := hook.asked("/alarm"))[-1]["status"] == "resolved" and report)
     assert (posted[0]["status"], posted[0]["kind"], posted[0]["version"], posted[0]["rolled_back_to"]) == ("firing", "quality", bad, good)
     assert posted[-1]["status"] == "resolved"
-    said = capfd.readouterr().err
-    assert f"alarm: is-en {bad[:12]}: quality: chrF2" in said and f"is-en: rolled back to {good[:12]}" in said and "alarm over: is-en" in said
+    message = capfd.readouterr().err
+    assert f"alarm: is-en {bad[:12]}: quality: chrF2" in message and f"is-en: rolled back to {good[:12]}" in message and "alarm over: is-en" in message
     texts = " ".join(p.source for p in open_corpus(corpus).pairs("dev"))
-    assert not any(w in json.dumps(posted) + said for w in ("hestur", "fjall")) and "hestur" in texts
+    assert not any(w in json.dumps(posted) + message for w in ("hestur", "fjall")) and "hestur" in texts
     code, report, _ = tellmt("monitor", "report")
     assert code == 0 and [r["findings"][:1] for r in report["runs"]] == [[], ["quality"], []]
 
@@ -308,16 +308,16 @@ def test_the_same_from_cron(bench: Any, corpus: Path, tmp_path: Path, tellmt: Te
         assert service.metric("tellmt_answered_segments_total", pair="is-en", version=result["runs"][0]["version"]) == 0
         # The same version, and something under it is worse: there is nothing to go back to.
         service.engine.spoilt[1] = 0.5
-        code, result, said = tellmt("monitor", "run", "is-en", "--server", url, "--roll-back-on-alarm")
-        assert code == 4 and result["alarm"] and result["runs"][0]["alarms"][0]["kind"] == "quality" and "there is no version before" in said
-        code, _, said = tellmt("monitor", "accept", "is-en", "--why", "another library, known")
-        assert code == 0 and "is the baseline" in said
+        code, result, message = tellmt("monitor", "run", "is-en", "--server", url, "--roll-back-on-alarm")
+        assert code == 4 and result["alarm"] and result["runs"][0]["alarms"][0]["kind"] == "quality" and "there is no version before" in message
+        code, _, message = tellmt("monitor", "accept", "is-en", "--why", "another library, known")
+        assert code == 0 and "is the baseline" in message
         assert tellmt("monitor", "run", "--server", url)[0] == 0
         service.engine.failure = TellmtError("no")
-        code, result, said = tellmt("monitor", "run", "--server", url)
+        code, result, message = tellmt("monitor", "run", "--server", url)
         assert code == 4 and result["runs"][0]["alarms"][0]["kind"] == "unreachable" and result["runs"][0]["scores"] == {}
-    code, result, said = tellmt("monitor", "run", "--server", url)
-    assert code == 4 and "unreachable" not in said.split("tellmt")[0] and result["runs"][0]["note"] == "no answer"
+    code, result, message = tellmt("monitor", "run", "--server", url)
+    assert code == 4 and "unreachable" not in message.split("tellmt")[0] and result["runs"][0]["note"] == "no answer"
     assert all(r["scores"] or r["state"] == "unreachable" for r in tellmt("monitor", "report", "is-en")[1]["runs"])
 
 
@@ -345,8 +345,8 @@ def test_a_history_that_is_locked_stops_no_translation(
         until(lambda: service.http.get("/api/v1/monitor").json()["problems"] == ["canary_set"])
         assert service.texts("bók") == ["book"] and pair_of(service)["segments"] == 100
     other.close()
-    said = capfd.readouterr().err
-    assert said.count("database is locked") == 1, said
+    message = capfd.readouterr().err
+    assert message.count("database is locked") == 1, message
 
 
 # Who may see it

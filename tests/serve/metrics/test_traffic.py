@@ -58,7 +58,7 @@ def test_a_profile_says_what_is_usual() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "language"),
     [
         ("Í gær fórum við í sund og það var mjög gaman.", "source"),
         ("Yesterday we went swimming and it was great fun.", "target"),
@@ -66,8 +66,8 @@ def test_a_profile_says_what_is_usual() -> None:
         ("OK 12", None),
     ],
 )
-def test_the_language_of_the_input(text: str, found: str | None) -> None:
-    assert language_of("is-en", text) == found
+def test_the_language_of_the_input(text: str, language: str | None) -> None:
+    assert language_of("is-en", text) == language
 
 
 def test_a_set_that_is_read_again_does_not_begin_the_window_anew() -> None:
