@@ -173,7 +173,7 @@ class Versions:
             newcomer = "a shipped adapter beside the published ones" if pair in self.shipped else "another adapter"
             raise Overloaded(f"no place for {newcomer}", found=f"{self._resident_pairs()} loaded", valid="a higher --max-adapters")
         elif self.live.keys() | self._loading.values() <= protected:
-            reason = "no place for another adapter: pinned pairs hold all of them"
+            reason = "no place for another adapter: every place is held by a pinned pair"
             raise Overloaded(reason, found=f"{self._resident_pairs()} loaded", valid="fewer pins, or a higher --max-adapters")
         else:
             await asyncio.sleep(LOOK)
