@@ -62,9 +62,9 @@ def publish(
 ) -> None:
     """Pass ADAPTER through the gate and make it live.
 
-    It passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test;
-    where none is live, than that of the adapter that came with tellmt. Nor may its outputs have more flags than --allow says and than before, or its training
-    data a registered test set. Scores on test sets are recorded, and decide nothing.
+    ADAPTER passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test
+    (where none is live: the chrF2 of the adapter that came with tellmt). It is refused when its outputs have more flags than --allow permits and than the
+    outputs of the adapter it would replace, or when its training data contains a registered test set. Scores on test sets are recorded, and decide nothing.
     """
     from eval.gate.flag_limits import limits
     from eval.gate.publish import publish_adapter, verdict_path

@@ -52,7 +52,7 @@ def shown(result: dict[str, Any]) -> Any:
 
 
 def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
-    """A registered test set, turned round where the pair asks for its other direction."""
+    """A registered test set, with source and target exchanged where the pair asks for the other direction."""
     from eval.scoring.testset import TestSet
     from tell.corpus.testsets import find
 
@@ -99,8 +99,8 @@ def score(
 ) -> None:
     """Score ADAPTER and the bare base on a test set, or --hypotheses that are there already.
 
-    BLEU, chrF2, chrF2++ and TER are sacreBLEU's, with their signatures and 95% intervals; between adapter and base there is a
-    paired test on chrF2. Everything that was translated is kept, so any score can be computed again: tellmt compare reads what this wrote.
+    BLEU, chrF2, chrF2++ and TER are sacreBLEU's, with their signatures and 95% intervals; adapter and base are compared by a
+    paired test on chrF2. All translations are kept, so any score can be computed again, and tellmt compare reads them.
     """
     from eval.scoring.metrics import chosen
     from eval.scoring.scores import bootstrap_seed
