@@ -47,7 +47,7 @@ def _text(row: dict[str, Any], name: str, place: str) -> str:
     return spelled(text)
 
 
-def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
+def _hypotheses_of(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
     """The hypotheses of a row by system; the hypothesis of a row of one system gets the file's name."""
     for key in ("hypothesis", "translation"):
         if key in row:
@@ -64,7 +64,7 @@ def _read_rows(path: Path, name: str) -> list[SystemOutput]:
     count = 0
     for count, row in read_jsonl(path):
         place = f"{path}, line {count}"
-        row_systems = _own(row, name, place)
+        row_systems = _hypotheses_of(row, name, place)
         if count > 1 and row_systems.keys() != systems.keys():
             raise CorpusError("other systems than on the lines before", place=place, found=", ".join(row_systems), valid=", ".join(systems))
         for system, text in row_systems.items():
