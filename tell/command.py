@@ -1,4 +1,4 @@
-"""What every command of tellmt is made of: --json, options with several values, and unknown names told with what is valid."""
+"""Classes for tellmt's commands: --json, options with several values, and errors that name the valid names."""
 
 from __future__ import annotations
 

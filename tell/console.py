@@ -1,4 +1,4 @@
-"""What a command says: messages and progress on stderr, results on stdout, as text or (with --json) as one JSON object."""
+"""The output of commands: messages and progress on stderr, results on stdout, as text or (with --json) as one JSON object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _console(stderr: bool) -> Any:
 def say(message: str) -> None:
     """One line for the person watching: on stderr, so that it never mixes with results. Plain text, no markup.
 
-    Never raises: that nobody watches any more, or that the log's disk is full, is no reason to stop working.
+    Never raises: a closed terminal or a full disk of the log is no reason to stop working.
     """
     with contextlib.suppress(OSError, ValueError):
         print(message, file=sys.stderr, flush=True)

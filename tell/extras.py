@@ -1,4 +1,4 @@
-"""What is installed here, and one sentence for what is not."""
+"""Imports optional dependencies, and says in one sentence how to install those that are missing."""
 
 from __future__ import annotations
 

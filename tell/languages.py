@@ -61,7 +61,7 @@ def _lookup(code: str) -> Language | None:
 
 
 def name_in(named: Language, reader: Language) -> str:
-    """The language's name in the reader's own language; its English name where nobody has written that down."""
+    """The language's name in the reader's language; its English name where that is unknown."""
     import langcodes
 
     name = langcodes.Language.get(named.tag).display_name(reader.tag)
@@ -87,7 +87,7 @@ def _variety(tag: str) -> tuple[str | None, str | None, str | None]:
 
 
 def distance(requested: Language, offered: Language) -> int | None:
-    """How far an offered language is from the one asked for: 0 the same, 1 without the region that was named, 2 of a region where none was named.
+    """The distance from the requested language to an offered one: 0 the same, 1 without the requested region, 2 with a region where none was requested.
 
     None for everything else: another language, script or region.
     """

@@ -1,4 +1,4 @@
-"""What the operating system says of this machine: cores, memory, disk, GPUs. Linux and macOS; standard library only."""
+"""What the operating system reports about this machine: cores, memory, disk, GPUs. Linux and macOS; standard library only."""
 
 from __future__ import annotations
 

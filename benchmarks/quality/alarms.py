@@ -21,7 +21,7 @@ from eval.scoring.testset import from_corpus
 from tell.corpus.directory import open_corpus
 
 
-def made(canary: CanarySet, spoilt: float, extra: float, noise: float, draw: random.Random) -> CanaryTranslations:
+def simulated_outputs(canary: CanarySet, spoilt: float, extra: float, noise: float, draw: random.Random) -> CanaryTranslations:
     texts = []
     for segment in canary.segments:
         segment_draw = random.Random(segment.source)
@@ -50,14 +50,14 @@ def main() -> None:
         alarms, twice, lost = 0, 0, 0.0
         for _ in range(options.runs):
             # A baseline of its own for each: one that is lucky would stand for all.
-            first = made(canary, options.spoilt, 0.0, options.noise, draw)
+            first = simulated_outputs(canary, options.spoilt, 0.0, options.noise, draw)
             scored = judge(canary, first, None, Rules(drop=1000)).scores
             baseline = Run("x", "v", "base", canary.sha256, "scored", scores=scored), Outputs(first.texts, [False] * len(canary.hard))
-            judgement = judge(canary, made(canary, options.spoilt, extra, options.noise, draw), baseline, rules)
+            judgement = judge(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, rules)
             lost -= (judgement.delta or 0.0) / options.runs
             if judgement.findings:
                 alarms += 1
-                twice += bool(judge(canary, made(canary, options.spoilt, extra, options.noise, draw), baseline, rules).findings)
+                twice += bool(judge(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, rules).findings)
         print(f"| {extra:.1%} | {lost:.2f} | {alarms} of {options.runs} | {twice} of {options.runs} |", flush=True)
 
 

@@ -33,7 +33,7 @@ def prepared(data: Path, direction: str, size: int, out: Path) -> tuple[Path, di
     return Path(added["home"]) / direction, env
 
 
-def one(home: Path, here: Path, passes: int, rate: float, env: dict[str, str]) -> dict[str, Any]:
+def measured_run(home: Path, here: Path, passes: int, rate: float, env: dict[str, str]) -> dict[str, Any]:
     """Train with so many passes at `here`, choose how it decodes as `pair add` does, and score it on the dev split."""
     here.mkdir(exist_ok=True)
     write_atomic(here / "recipe.toml", recipe_text(home.name, DEFAULT_BASE, passes, rate))
@@ -82,7 +82,7 @@ def main() -> int:
             print(f"== {direction}, {options.size:,} pairs, {passes} passes", file=sys.stderr, flush=True)
             home, env = prepared(options.data, direction, options.size, options.out)
             here = options.out.absolute() / f"{direction}-{options.size}-{passes}-{options.rate:g}"
-            rows.append({**settings, **one(home, here, passes, options.rate, env)})
+            rows.append({**settings, **measured_run(home, here, passes, options.rate, env)})
             results.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
             (options.out / "passes.md").write_text(page(rows), encoding="utf-8")
     print(page(rows))

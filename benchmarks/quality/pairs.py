@@ -66,7 +66,7 @@ def given(code: str, size: int, rest: Rows, here: Path) -> Path:
     return table
 
 
-def one(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, base: str | None) -> list[dict[str, Any]]:
+def measured_run(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, base: str | None) -> list[dict[str, Any]]:
     """Add the pair from `size` rows and score both directions on the held-out rows."""
     here = out / f"{code}-{size}"
     table = given(code, size, rest, here)
@@ -170,7 +170,7 @@ def main() -> int:
                 continue
             print(f"== {LANGUAGES[code][1]}, {size:,} pairs", file=sys.stderr, flush=True)
             rest, held = divided(read(options.data, code))
-            new = one(code, size, rest, held, options.out, options.one_way, options.base)
+            new = measured_run(code, size, rest, held, options.out, options.one_way, options.base)
             rows = [r for r in rows if (r["language"], r["size"]) != (code, size)] + new
             results.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
             show(rows, options.out)

@@ -62,9 +62,9 @@ def publish(
 ) -> None:
     """Make ADAPTER live, if the gate accepts it.
 
-    The gate asks that, by a paired test on the dev split, its chrF2 is higher than the bare base's and not lower than that of the live version, or where none
-    is live, of the adapter that comes with tellmt. Its outputs may not have more flags than --allow permits and than before, and its training data may not
-    contain a registered test set. Scores on test sets are recorded; they decide nothing.
+    ADAPTER passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test
+    (where none is live: the chrF2 of the adapter that came with tellmt). It is refused when its outputs have more flags than --allow permits and than the
+    outputs of the adapter it would replace, or when its training data contains a registered test set. Scores on test sets are recorded, and decide nothing.
     """
     from eval.gate.flag_limits import limits
     from eval.gate.publish import publish_adapter, verdict_path

@@ -1,6 +1,6 @@
-"""What of test sets and of the dev split an adapter was trained on, by the corpora and general data that its card names.
+"""Finds segments of test sets and of the dev split in the data an adapter was trained on, by the corpora and general data that its card names.
 
-Reads those corpora and files, where they still are as they were, one text after the other. Writes nothing.
+Reads those corpora and files one text after the other, if they are unchanged. Writes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TrainingOverlap:
 
 
 def _pairs(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """(text, file, line) of the training pairs of a corpus, by its entry on the card. Raises CorpusError when it is not what was trained on."""
+    """(text, file, line) of the training pairs of a corpus, by its entry on the card. Raises CorpusError when the corpus is not the one trained on."""
     path = Path(str(entry.get("path", "")))
     corpus = open_corpus(path)
     if corpus.pairs_sha256 != entry.get("pairs_sha256"):
@@ -54,7 +54,9 @@ def _general(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
 
 
 def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[RegisteredTestSet]) -> TrainingOverlap:
-    """When this very corpus is among those trained on, the dev split is safe: it is frozen, and `mix` leaves out what any of its corpora holds back."""
+    """What of the dev split and of the test sets is in the adapter's training data.
+
+    When the adapter was trained on this very corpus, the dev split is safe: it is frozen, and `mix` leaves out what any of its corpora holds back."""
     corpora = list(adapter.card.data.get("corpora", []))
     same = any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in corpora)
     held = [s.held() for s in sets] + ([] if same else [HeldOutSet(DEV, list(zip(dev.sources, dev.references, strict=True)))])
@@ -74,7 +76,7 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
 
 
 def repeats(dev: TestSet, sets: Sequence[RegisteredTestSet]) -> list[dict[str, Any]]:
-    """The reports of `tell.corpus.overlap` on the dev split itself: what is a test must not decide."""
+    """The reports of `tell.corpus.overlap` on the dev split itself: segments of a test set must not decide."""
     leaks = Leaks(s.held() for s in sets)
     for i, sides in enumerate(zip(dev.sources, dev.references, strict=True), 1):
         for text in sides:

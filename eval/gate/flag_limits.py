@@ -1,7 +1,7 @@
-"""How much may be wrong with an adapter's outputs, whatever its scores: limits on the flags of `tell.text.flags`.
+"""Limits on the flags (`tell.text.flags`) of an adapter's outputs, whatever its scores.
 
-A flag is no reason by itself to refuse: a small model loses numbers, and what it replaces may lose more. What is refused is a flag on surely more than its
-share of the segments, and on more of them than the outputs of what would be replaced have.
+A flag alone is no reason to refuse an adapter: a small model loses numbers, and the version it replaces may lose more. An adapter is refused when a flag is
+surely on more than its share of the segments, and on more segments than in the outputs of the version that it would replace.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FEWEST = 3
 
 
 def limits(settings: Iterable[str]) -> dict[str, float]:
-    """LIMITS with what `FLAG=SHARE` asks for. Raises BadInput."""
+    """LIMITS changed by settings `FLAG=SHARE`. Raises BadInput for a setting that cannot be read."""
     by_flag = dict(LIMITS)
     for text in settings:
         name, _, share = text.partition("=")
@@ -51,7 +51,7 @@ def limits(settings: Iterable[str]) -> dict[str, float]:
 
 
 def _surely_above(n: int, segments: int, share: float) -> bool:
-    """Whether so many would be rare (under 5%) if `share` were the true one: on 40 segments six are no sign of more than a tenth."""
+    """Whether this count would be rare (under 5%) if `share` were the true share: six of 40 segments are no sign of more than a tenth."""
     if n <= share * segments:
         return False
     if share == 0:
@@ -66,12 +66,12 @@ def _surely_above(n: int, segments: int, share: float) -> bool:
 
 
 def wrong_length(ratio: float, before: float) -> bool:
-    """Whether outputs are too short or too long, and more so than what they would replace; both as characters to those of the references."""
+    """Whether outputs are too short or too long, and more so than those they would replace. Both are ratios of characters to those of the references."""
     return not SHORTEST <= ratio <= LONGEST and abs(ratio - 1) > abs(before - 1)
 
 
 def over(diagnosis: Diagnosis, before: Mapping[str, Any], name: str, allowed: Mapping[str, float]) -> list[str]:
-    """Why outputs are refused; `before` is the row of the diagnosis of what would be replaced, which is called `name`."""
+    """The reasons to refuse outputs. `before` is the diagnosis row of the version that would be replaced; messages call that version `name`."""
     segments, reasons = len(diagnosis.flags), []
     for flag, n in diagnosis.counts.items():
         if n >= FEWEST and n > before["flags"][flag] and _surely_above(n, segments, allowed[flag]):

@@ -43,7 +43,7 @@ NAMES = {"base": "the bare base", "live": "the live version", "shipped": "the sh
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """Everything a verdict rests on."""
+    """Everything that decides a verdict."""
 
     adapter: Adapter
     base: Base
@@ -88,12 +88,12 @@ class Question:
 
 
 def same_content(a: Adapter, b: Adapter) -> bool:
-    """Whether two adapters translate alike: the same weights on the same base, asked in the same way. Their cards may differ in scores."""
+    """Whether two adapters translate alike: the same weights, base, anchor and decoding. Their cards may differ in scores."""
     return (a.card.files, a.card.base, a.card.anchor, a.card.decoding) == (b.card.files, b.card.base, b.card.anchor, b.card.decoding)
 
 
 def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:
-    """What answers for a pair now, or None and the reason it cannot be compared with: a damaged one must not keep a good one out."""
+    """The adapter that answers for a pair now, or None with a note why it cannot be compared with: a damaged adapter must not keep a good one out."""
     live, shipped_version = registry.state(pair).live, shipped.get(pair)
     try:
         if live is not None:
@@ -114,7 +114,7 @@ def ask(
     shipped: Mapping[str, Shipped],
     allowed: Mapping[str, float] | None = None,
 ) -> Question:
-    """Raises BadInput when the corpus is of another pair than the adapter."""
+    """Collects what the verdict on an adapter needs. Raises BadInput when corpus and adapter are of different pairs."""
     if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
     live, role, notes = replaced(registry, str(corpus.pair), shipped)
@@ -128,7 +128,7 @@ def ask(
 
 
 def _leaks(question: Question, trained: TrainingOverlap) -> list[str]:
-    """Why what the adapter was trained on, or what would judge it, keeps it from being judged."""
+    """The reasons why the adapter's training data, or the dev split, rule out a judgement."""
     dev, reasons = question.dev, []
     if trained.dev:
         reasons.append(f"{trained.dev:,} of {len(dev.sources):,} dev segments are in the data it was trained on")
@@ -169,7 +169,7 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
 
 
 def judge(question: Question) -> dict[str, Any]:
-    """The verdict: {"passed", "reasons", "notes", "metrics", ...}; `reasons` are why it was refused. Equal questions get equal verdicts."""
+    """The verdict: {"passed", "reasons", "notes", "metrics", ...}; `reasons` says why the adapter was refused. Equal questions get equal verdicts."""
     adapter, dev = question.adapter, question.dev
     verdict: dict[str, Any] = {
         "key": question.key,

@@ -31,7 +31,7 @@ SHORT, LONG = 15, 160
 
 
 def candidates(sources: list[str]) -> list[str]:
-    """The segments to try: of a fit length where there are enough, in an order that has nothing to do with theirs in the corpus."""
+    """The segments to try, of suitable length where there are enough, in an order that is independent of their order in the corpus."""
     usable = list(dict.fromkeys(s.strip() for s in sources if s.strip() and "\n" not in s.strip() and len(s) <= LONGEST))
     fit = [s for s in usable if SHORT <= len(s) <= LONG]
     chosen = fit if len(fit) >= SENTENCES else usable
@@ -77,7 +77,7 @@ def _key(adapter: Adapter, base: Base, sources: list[str], engine: str) -> str:
 
 
 def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: str) -> Golden | None:
-    """Golden sentences from the dev split; None when no segment comes out otherwise than from the bare base. Raises what the engine raises."""
+    """Golden sentences from the dev split; None when the adapter translates every segment as the bare base does. Raises what the engine raises."""
     sources = candidates(list(dev.sources))
     if not sources:
         return None

@@ -1,7 +1,7 @@
-"""Publish an adapter: through the gate, with its scores and its verdict on its card, into the registry, and live.
+"""Publishes an adapter: passes it through the gate, adds it to the registry with its scores and verdict on the card, and makes it live.
 
-Reads an adapter directory, a corpus directory, and scores.json files of `tellmt score`. Writes the verdict (`<adapter>.verdict.json` unless told
-otherwise), always; the registry only when the gate is passed or overruled.
+Reads an adapter directory, a corpus directory, and scores.json files of `tellmt score`. Always writes the verdict (`<adapter>.verdict.json` by default);
+writes the registry only when the adapter passes the gate or the gate is overruled.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
 
 
 def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:
-    """The live adapter, if it is this one, was let in by this question, and its card has all of `scores`."""
+    """The live adapter, if it is this one, passed the gate on this question, and has all of `scores` on its card."""
     if state.live is None or question.live is not None:
         return None
     try:
@@ -98,7 +98,7 @@ def publish_adapter(
     golden: bool = True,
     allowed: Mapping[str, float] | None = None,
 ) -> Published:
-    """`shipped` stand for the live version of pairs that have none. With `golden` the card gets golden sentences from the dev split.
+    """Publishes an adapter. `shipped` adapters stand in for the live version of pairs without one; with `golden` the card gets golden sentences.
 
     Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
     adapter = open_adapter(path)

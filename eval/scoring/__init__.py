@@ -1,1 +1,1 @@
-"""Hypotheses and their scores: translate a test set, score it, compare two systems by chance."""
+"""Translates test sets, scores the hypotheses, and tests whether one system is better than another."""

@@ -52,7 +52,7 @@ def shown(result: dict[str, Any]) -> Any:
 
 
 def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
-    """A registered test set, turned round where the pair asks for its other direction."""
+    """A registered test set, with source and target exchanged where the pair asks for the other direction."""
     from eval.scoring.testset import TestSet
     from tell.corpus.testsets import find
 

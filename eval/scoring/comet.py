@@ -1,4 +1,4 @@
-"""COMET (`wmt22-comet-da`), for whoever has it: the extra `comet`, and a checkpoint on this machine.
+"""COMET (`wmt22-comet-da`). It needs the extra `comet` and a checkpoint on this machine.
 
 Reads the checkpoint that TELLMT_COMET names, or the one in the hub's cache; fetches and writes nothing.
 """

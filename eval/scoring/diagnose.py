@@ -1,4 +1,4 @@
-"""What is wrong with a system's outputs beside their scores: flags by segment, and how long they are.
+"""Diagnoses a system's outputs beside their scores: flags by segment, and lengths.
 
 Reads sources, hypotheses and references from memory; writes nothing.
 """
@@ -16,7 +16,7 @@ from tell.text.flags import FLAGS, Flag, flags_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`flags` are those of each segment, the worst first; `length_ratio` is the characters of all hypotheses to those of all references."""
+    """`flags` has the flags of each segment, the worst first; `length_ratio` is the characters of all hypotheses divided by those of all references."""
 
     flags: list[tuple[Flag, ...]]
     length_ratio: float
@@ -39,7 +39,7 @@ def length_ratio(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def diagnose(
     pair: LanguagePair, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], truncated: Sequence[bool] | None = None
 ) -> Diagnosis:
-    """`truncated` says which hypotheses were cut at the token limit, where that is known."""
+    """The diagnosis of the hypotheses. `truncated` says which of them were cut at the token limit, where that is known."""
     cut = truncated or [False] * len(hypotheses)
     flags = [flags_of(pair, s, h, t) for s, h, t in zip(sources, hypotheses, cut, strict=True)]
     return Diagnosis(flags, length_ratio(hypotheses, references))

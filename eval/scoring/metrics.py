@@ -28,7 +28,7 @@ SPBLEU_MODEL = "TELLMT_SPBLEU_MODEL"
 
 
 class SegmentMetric(Protocol):
-    """What an entry point of `tellmt.metrics` gives when it is called without arguments. The score of a corpus is the mean over its segments.
+    """What an entry point of `tellmt.metrics` returns when it is called without arguments. The score of a corpus is the mean over its segments.
 
     `signature` names everything that decides a score: model and version at least. Texts come as they are, equally many of each; `sources` is None only
     where `needs_sources` is false.
@@ -65,7 +65,7 @@ class Metric:
 
 
 class SacrebleuMetric(Metric):
-    """One of sacreBLEU's. The references' side is computed once for all systems that are scored against the same list."""
+    """A metric of sacreBLEU. The references are processed once for all systems that are scored against the same list."""
 
     def __init__(self, key: str, name: str, wrapped: Any, higher_is_better: bool = True):
         self.key, self.name, self.higher_is_better, self.wrapped = key, name, higher_is_better, wrapped
@@ -91,7 +91,7 @@ class SacrebleuMetric(Metric):
 
 
 class MeanMetric(Metric):
-    """A SegmentMetric: the mean over segments."""
+    """The mean of a SegmentMetric over segments."""
 
     needs_sources = True
 
@@ -221,14 +221,14 @@ _OTHER_NAMES = {"chrf2": "chrf", "chrf2++": "chrf++", "chrfpp": "chrf++", "sacre
 
 
 def brought() -> dict[str, Any]:
-    """The entry points of other packages, by name; what is built in cannot be replaced by one."""
+    """The entry points of other packages, by name. They cannot replace a built-in metric."""
     from importlib import metadata
 
     return {e.name.casefold(): e for e in metadata.entry_points(group=GROUP) if e.name.casefold() not in BUILT_IN}
 
 
 def metric(name: str, pair: LanguagePair | None = None) -> Metric:
-    """The metric of a name. Raises BadInput with a suggestion where there is none, MissingExtra or BadInput where it cannot be used here."""
+    """The metric with this name. Raises BadInput with a suggestion when there is none, MissingExtra or BadInput when it cannot be used here."""
     key = name.strip().casefold()
     key = _OTHER_NAMES.get(key, key)
     if key in BUILT_IN:

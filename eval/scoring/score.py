@@ -52,7 +52,7 @@ def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, me
 
 
 def earlier(out: Path, key: str) -> dict[str, Any] | None:
-    """The scores already in `out`, if they have this key and the hypotheses beside them are those that were scored."""
+    """The scores in `out`, if they have this key and the hypotheses beside them are those that were scored; None otherwise."""
     try:
         result = json.loads((out / "scores.json").read_bytes())
         if result["key"] != key:
@@ -66,7 +66,7 @@ def earlier(out: Path, key: str) -> dict[str, Any] | None:
 def score_adapter(
     adapter: Adapter, test: TestSet, engine: str, with_base: bool, out: Path, again: bool = False, measures: Sequence[Metric] | None = None
 ) -> tuple[dict[str, Any], bool]:
-    """The content of scores.json, and whether it was there already. Raises BadInput when the test set is of another pair than the adapter."""
+    """Scores the adapter. Returns the content of scores.json, and whether it was reused. Raises BadInput when adapter and test set are of different pairs."""
     if test.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the test set and the adapter are of different pairs", place=test.name, found=str(test.pair), valid=adapter.card.pair)
     engine = tell.model.engine.choose_engine(engine)
@@ -119,7 +119,7 @@ def score_adapter(
 
 
 def score_outputs(name: str, outputs: Sequence[SystemOutput], segments: ScoredSegments, measures: Sequence[Metric], out: Path | None) -> dict[str, Any]:
-    """Scores of outputs that are there already; written to `out` where it is given. Raises BadInput when one is not as long as the references."""
+    """Scores existing outputs, and writes the scores to `out` if it is given. Raises BadInput when an output is not as long as the references."""
     sources, references, documents, pair = segments.sources, segments.references, segments.documents, segments.pair
     for output in outputs:
         if len(output.hypotheses) != len(references):

@@ -36,7 +36,7 @@ def bootstrap_seed() -> str:
 
 
 def one_line(text: str) -> str:
-    """A hypothesis as a line of a hypothesis file: what is scored is what is kept."""
+    """The hypothesis as a line of a hypothesis file, so that the scored text is the kept text."""
     return " ".join(text.replace("\r", "\n").split("\n")) if "\n" in text or "\r" in text else text
 
 

@@ -1,4 +1,4 @@
-"""Is one system better than another on the same segments? Paired approximate randomisation and paired bootstrap, over any metric of eval.scoring.metrics.
+"""Tests whether one system is better than another on the same segments: paired approximate randomisation and paired bootstrap, over any metric.
 
 Trials and resamples are drawn as sacreBLEU's own `--paired-ar` and `--paired-bs` draw them (Riezler and Maxwell 2005, Koehn 2004; its default numbers and
 seed), with one difference: sacreBLEU counts the trials whose difference is larger than the observed one, this counts those at least as large.

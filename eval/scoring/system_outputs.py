@@ -1,4 +1,4 @@
-"""Outputs of systems, ours or anybody's, with the segments they are of.
+"""Reads outputs of any systems, with the segments that they translate.
 
 Reads text files (one segment a line), JSONL (one object a segment, with `hypothesis` or, of several systems, `hypotheses`, and where it has them `source`,
 `reference`, `document`), and directories that `tellmt score` wrote, by their segments.jsonl. Writes that file.
@@ -47,8 +47,8 @@ def _text(row: dict[str, Any], name: str, place: str) -> str:
     return spelled(text)
 
 
-def _own(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
-    """Hypothesis by system; a row of one system has it under the file's own name."""
+def _hypotheses_of(row: dict[str, Any], name: str, place: str) -> dict[str, str]:
+    """The hypotheses of a row by system; the hypothesis of a row of one system gets the file's name."""
     for key in ("hypothesis", "translation"):
         if key in row:
             return {name: _text(row, key, place)}
@@ -64,7 +64,7 @@ def _read_rows(path: Path, name: str) -> list[SystemOutput]:
     count = 0
     for count, row in read_jsonl(path):
         place = f"{path}, line {count}"
-        row_systems = _own(row, name, place)
+        row_systems = _hypotheses_of(row, name, place)
         if count > 1 and row_systems.keys() != systems.keys():
             raise CorpusError("other systems than on the lines before", place=place, found=", ".join(row_systems), valid=", ".join(systems))
         for system, text in row_systems.items():
@@ -116,7 +116,7 @@ def read_outputs(paths: Sequence[Path]) -> list[SystemOutput]:
 def write_segments(
     path: Path, systems: Mapping[str, Sequence[str]], references: Sequence[str], sources: Sequence[str] | None, documents: Sequence[str] | None
 ) -> None:
-    """segments.jsonl of a directory: everything that scores can be computed from again."""
+    """Writes segments.jsonl into a directory: everything that is needed to compute scores again."""
     rows = []
     for i, reference in enumerate(references):
         row: dict[str, Any] = {"reference": spelled(reference)}
@@ -141,7 +141,7 @@ SURE = 0.7
 
 
 def _side(name: str, file: Path | None, outputs: Sequence[SystemOutput]) -> list[str] | None:
-    """A side from the file that was given for it, or else as the outputs' own files have it. Raises BadInput where these are not the same."""
+    """A side (source or reference) from the file given for it, else from the outputs' own files. Raises BadInput when these differ."""
     from eval.scoring.system_outputs import read_segments
 
     if file is not None:
@@ -156,7 +156,7 @@ def _side(name: str, file: Path | None, outputs: Sequence[SystemOutput]) -> list
 
 
 def likely_pair(sources: list[str] | None, references: list[str]) -> tuple[LanguagePair | None, str | None]:
-    """The pair by the texts themselves, where they leave no doubt, and what there is to say of it."""
+    """The pair that the texts are in, where they leave no doubt, and a note for the user about it."""
     from eval.scoring.metrics import spaceless
     from tell.languages import parse_pair
     from tell.text.language_id import detect

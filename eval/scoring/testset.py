@@ -1,6 +1,6 @@
-"""Test sets: what is translated and what it is compared with.
+"""Test sets: source segments and the references that their translations are compared with.
 
-Reads a corpus directory of `tellmt corpus build` (corpus.json and one split of pairs.jsonl), or two line-aligned text files.
+Reads one split of a corpus (`tell.corpus.directory`), or two line-aligned text files.
 """
 
 from __future__ import annotations

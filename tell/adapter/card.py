@@ -94,7 +94,7 @@ def adapter_id(card: Card) -> str:
 
 
 def weights_of(card: Card) -> str:
-    """The hash of what computes: the adapter's weights and their configuration, whatever else is on its card."""
+    """The hash of the adapter's weights and their configuration, whatever else is on its card."""
     return key_of({"files": card.files})[:32]
 
 
@@ -111,7 +111,7 @@ def read_card(path: Path) -> Card:
 
 
 def parse_card(raw: bytes, place: str) -> Card:
-    """The card that these bytes are. Raises AdapterError when they are none."""
+    """Parses a card. Raises AdapterError when the bytes are no card."""
     try:
         if len(raw) > MAX_TEXT:
             raise ValueError(f"{len(raw)} bytes")

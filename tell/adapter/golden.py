@@ -1,4 +1,4 @@
-"""Golden sentences: a few translations that an adapter's card carries, so that who loads it can tell whether it acts as it did when it was published.
+"""Golden sentences: a few translations on an adapter's card, by which a service that loads it checks that it translates as it did when it was published.
 
 Part of card.json; made by `tellmt publish`, read by the service's canary.
 """
@@ -35,7 +35,7 @@ class Golden(BaseModel):
 
 
 def identity(engine: Engine) -> str | None:
-    """What another engine must share to give the very same outputs: library, version, kind of numbers, processor.
+    """What another engine must have in common to give exactly the same outputs: library, version, number format, processor.
 
     None for one that does not even repeat its own, as where numbers depend on what else is in the batch.
     """

@@ -1,4 +1,4 @@
-"""The adapters that come with tellmt, one directory a pair: they answer while the registry has no live version of the pair.
+"""The adapters that come with tellmt, one directory for each pair. They answer while the registry has no live version of the pair.
 
 Reads `adapters/<pair>/` beside this file, which in a checkout is a link to the repository's own adapters/; TELLMT_SHIPPED names another
 directory. Writes nothing: shipped adapters are never part of the registry.
@@ -25,7 +25,7 @@ NO_SHIPPED = click.option("--no-shipped", is_flag=True, help="Leave out the adap
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shipped:
-    """One of them, by its card alone; `open` verifies it."""
+    """A shipped adapter, known by its card alone; `open` verifies it."""
 
     pair: str
     path: Path
@@ -59,7 +59,7 @@ def _read(path: Path) -> Shipped:
 
 
 def shipped_adapters(left_out: bool = False) -> dict[str, Shipped]:
-    """By pair. One that cannot be read is left out, and said in one line; `left_out` leaves out all, as --no-shipped does."""
+    """The shipped adapters by pair. An adapter that cannot be read is left out with a message of one line; `left_out` leaves out all (--no-shipped)."""
     by_pair: dict[str, Shipped] = {}
     root = shipped_dir()
     for path in sorted(root.iterdir()) if not left_out and root.is_dir() else []:
@@ -75,7 +75,7 @@ def shipped_adapters(left_out: bool = False) -> dict[str, Shipped]:
 
 
 def on_base(by_pair: dict[str, Shipped], base: Base) -> dict[str, Shipped]:
-    """Those that were trained on the base that runs; one line for each that was not."""
+    """The adapters that were trained on the running base; prints one line for each of the others."""
     usable = {}
     for pair, shipped in by_pair.items():
         ref = shipped.card.base

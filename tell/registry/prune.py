@@ -1,4 +1,4 @@
-"""Which adapters of a registry may go: a decision over states, log and what is held; it reads and removes nothing itself."""
+"""Decides which adapters of a registry may be removed, by its states, log and stored adapters. Reads and removes nothing itself."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _when(entry: Entry) -> float | None:
 
 
 def unused(held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float) -> list[Unused]:
-    """Those that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
-    within `seconds`, or within the last hour if that is longer. The longest idle first.
+    """The adapters that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
+    within `seconds`, or within the last hour if that is longer. The longest idle come first.
 
-    What a later change took the place of was live until then. An adapter whose adding is not in the log counts from its file's time.
+    A replaced adapter was live until the change that replaced it. An adapter that the log does not mention counts from its file's time.
     """
     last = {id: adapter.since for id, adapter in held.items()}
     pairs: dict[str, str] = {}

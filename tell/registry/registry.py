@@ -34,7 +34,7 @@ def _store(where: Path | str | None) -> Store:
 
 
 class Registry:
-    """Reads see whole states, without a lock; writers cannot undo each other's changes."""
+    """A registry of adapters. Readers see whole states without a lock; writers cannot undo each other's changes."""
 
     def __init__(self, root: Path | str | None = None):
         self.store = _store(root)
@@ -114,7 +114,7 @@ class Registry:
         return self.store.ids()
 
     def find(self, prefix: str) -> str:
-        """The one id that starts with `prefix`."""
+        """The only id that starts with `prefix`."""
         hits = [i for i in self.ids() if i.startswith(prefix)]
         if len(hits) != 1:
             raise RegistryError("not exactly one adapter has this id", place=self.place, found=f"{prefix} ({len(hits)} match)")
@@ -176,7 +176,7 @@ class Registry:
         return self.store.change(parse_pair(pair), step)
 
     def withdraw(self, pair: str, why: str) -> PairState:
-        """Leave a pair without a live adapter; the one that was live becomes `previous`. Where none is live, nothing changes."""
+        """Leave a pair without a live adapter; the one that was live becomes `previous`. If none is live, nothing changes."""
 
         def step(old: PairState) -> tuple[PairState, Entry] | None:
             if old.live is None:
@@ -187,7 +187,7 @@ class Registry:
         return self.store.change(parse_pair(pair), step)
 
     def pin(self, pair: str, on: bool, why: str) -> PairState:
-        """Pin a pair, or take its pin off; what changes nothing is no change."""
+        """Pin or unpin a pair. The log gets an entry only if this changes something."""
 
         def step(old: PairState) -> tuple[PairState, Entry] | None:
             if old.pinned == on:

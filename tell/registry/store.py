@@ -1,4 +1,4 @@
-"""What a registry keeps, and the one seam behind it: a directory (tell.registry.directory) or an object store (tell.registry.object_store).
+"""What a registry keeps, and the protocol of its stores: a directory (tell.registry.directory) or an object store (tell.registry.object_store).
 
 A store holds adapters under their ids, one state per pair, and the log. It knows nothing of promoting or rolling back: those are steps
 from one state to the next, which `tell.registry.registry` hands to `Store.change`.
@@ -58,7 +58,7 @@ Step = Callable[[PairState], tuple[PairState, Entry] | None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredAdapter:
-    """An adapter in the store: since when (seconds since 1970) and its bytes."""
+    """An adapter in the store: the time it was added (seconds since 1970) and its size in bytes."""
 
     since: float
     size: int
@@ -66,7 +66,7 @@ class StoredAdapter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unused:
-    """An adapter that may go. `idle` are the seconds since it was added or last live."""
+    """An adapter that may be removed. `idle` is the seconds since it was added or last live."""
 
     id: str
     pair: str

@@ -67,7 +67,7 @@ class SelectionPlan:
 
     kind: Kind
     inputs: tuple[Path, ...]
-    wanted: Amount
+    amount: Amount
     method: Method
     clusters: int | None
     seed: int
@@ -103,9 +103,9 @@ def select_key(plan: SelectionPlan, inputs: SelectionInputs) -> str:
             "format": FORMAT,
             "kind": plan.kind,
             "inputs": [[name, sha256] for name, sha256 in zip(inputs.names, inputs.sha256, strict=True)],
-            "k": plan.wanted.k,
-            "percent": str(plan.wanted.percent),
-            "tokens": plan.wanted.tokens,
+            "k": plan.amount.k,
+            "percent": str(plan.amount.percent),
+            "tokens": plan.amount.tokens,
             "method": plan.method,
             "clusters": plan.clusters,
             "seed": plan.seed,
@@ -154,7 +154,7 @@ def _pool(plan: SelectionPlan, inputs: SelectionInputs) -> SelectionPool:
 
 def _count(plan: SelectionPlan, pool: SelectionPool) -> int | None:
     """How many items are asked for; None when tokens decide. Raises CorpusError for more than there are, RecipeError for none."""
-    n, k, percent = len(pool.items), plan.wanted.k, plan.wanted.percent
+    n, k, percent = len(pool.items), plan.amount.k, plan.amount.percent
     if percent is not None:
         if not (percent.is_finite() and 0 < percent <= 100):
             raise RecipeError("not a percentage", place="--percent", found=str(percent), valid="above 0, at most 100")
@@ -231,7 +231,7 @@ class _Choice:
 def _choose(plan: SelectionPlan, pool: SelectionPool, k: int | None, lengths: list[int] | None) -> _Choice:
     from tell.select.coreset import Cover, default_clusters, one_thread, random_order
 
-    n, budget = len(pool.items), plan.wanted.tokens
+    n, budget = len(pool.items), plan.amount.tokens
     if plan.method == "random":
         return _Choice(_take(random_order(n, plan.seed), k, budget, lengths))
     clusters = plan.clusters or min(default_clusters(n), k or n)
@@ -287,7 +287,7 @@ def select(plan: SelectionPlan, inputs: SelectionInputs, out: Path) -> dict[str,
     key = select_key(plan, inputs)
     pool = _pool(plan, inputs)
     k = _count(plan, pool)
-    budget = plan.wanted.tokens
+    budget = plan.amount.tokens
     lengths = None if plan.base is None else _lengths(plan.base, pool)
     if budget is not None and lengths is not None and sum(lengths) < budget:
         raise CorpusError("the budget is larger than the pool", place="--tokens", found=f"{budget} of {sum(lengths)} tokens", valid=f"at most {sum(lengths)}")
@@ -314,7 +314,7 @@ def select(plan: SelectionPlan, inputs: SelectionInputs, out: Path) -> dict[str,
             "kind": plan.kind,
             "method": plan.method,
             "seed": plan.seed,
-            "asked": {"k": plan.wanted.k, "percent": None if plan.wanted.percent is None else str(plan.wanted.percent), "tokens": budget},
+            "asked": {"k": plan.amount.k, "percent": None if plan.amount.percent is None else str(plan.amount.percent), "tokens": budget},
             "embedded": {"general": plan.field, "corpus": plan.side, "text": "text"}[plan.kind],
             "embedding": choice.embedding,
             "inputs": [{"path": spelled(str(p)), "sha256": sha256} for p, sha256 in zip(plan.inputs, inputs.sha256, strict=True)],

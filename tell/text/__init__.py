@@ -1,1 +1,1 @@
-"""What can be said of a text without an engine: its placeholders, its segments, its language, and what is odd about its translation."""
+"""Analyses texts without an engine: placeholders, segments, languages, and flags of translations."""

@@ -1,4 +1,4 @@
-"""What is wrong with a translation, as far as can be told by looking at it and its source: the flags of a segment.
+"""The flags of a segment: what seems wrong with a translation, judged by the texts of source and translation alone.
 
 Reads strings, writes nothing. A flag is a suspicion; on the references of newstest2021 fewer than one segment in a hundred has one (docs/text.md).
 """
@@ -50,7 +50,7 @@ _SCRIPTS = {
 
 
 def prepare() -> None:
-    """Read what is read when texts are first looked at, such as the model of languages: a second, which no request should wait for."""
+    """Loads what the first look at a text needs, such as the model of languages. This takes a second, which no request should wait for."""
     scores("Halló heimur.")
     sentences("Hello world. This is all there is.")
 
@@ -106,7 +106,7 @@ def _script(letter: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _expected(tag: str) -> frozenset[str]:
-    """The scripts of a language; empty where they are not known here."""
+    """The scripts of a language; empty when they are unknown here."""
     import langcodes
 
     return frozenset(_SCRIPTS.get(langcodes.Language.get(tag).maximize().script or "", ()))
@@ -165,7 +165,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _explained(number: str, others: Iterable[str]) -> bool:
-    """Whether a number that is not there can be there in another form: converted, shortened, on another clock, or with its thousands in words."""
+    """Whether a missing number may be there in another form: converted, shortened, on another clock, or with its thousands in words."""
     value = int(number)
     for other in others:
         n = int(other)

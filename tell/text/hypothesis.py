@@ -1,4 +1,4 @@
-"""A hypothesis: what an engine made of a segment."""
+"""A hypothesis: an engine's translation of a segment."""
 
 from __future__ import annotations
 

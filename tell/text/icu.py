@@ -21,7 +21,7 @@ Part = tuple[str, bool]
 
 
 def icu_parts(text: str) -> list[Part] | None:
-    """The text in parts that, joined, are the text; None where there is no such message in it."""
+    """The text in parts, which joined give the text again; None when there is no such message in it."""
     if "{" not in text:
         return None
     parts: list[Part] = []

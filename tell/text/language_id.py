@@ -41,14 +41,14 @@ def _known() -> frozenset[str]:
 
 
 def label(tag: str) -> str | None:
-    """What the model calls the language of a BCP 47 tag; None where it does not know it."""
+    """The model's label for the language of a BCP 47 tag; None when the model does not know the language."""
     language = tag.partition("-")[0].lower()
     known_label = _LABELS.get(language, language)
     return known_label if known_label in _known() else None
 
 
 def scores(text: str) -> dict[str, float]:
-    """How likely each of the model's languages is, best first; together 1. Empty for a text without words."""
+    """The likelihood of each of the model's languages, best first; they sum to 1. Empty for a text without words."""
     words = bare(text[:_ENOUGH])
     if not any(map(str.isalpha, words)):
         return {}
@@ -57,7 +57,7 @@ def scores(text: str) -> dict[str, float]:
 
 @functools.cache
 def _places() -> dict[str, list[int]]:
-    """Where each label stands among the model's numbers, and where what is no language does."""
+    """The positions of each label among the model's outputs, and of the outputs that are no language."""
     places: dict[str, list[int]] = {}
     for i, name in enumerate(_model().nb_classes):
         places.setdefault(name, []).append(i)
@@ -80,7 +80,7 @@ def standing(text: str, expected: str | None) -> tuple[str | None, float, float]
 
 
 def ranked(text: str) -> list[Detected]:
-    """Every language there is, the likeliest first. Empty for a text without words."""
+    """Every language that the model knows, the likeliest first. Empty for a text without words."""
     return [Detected(language, score) for language, score in scores(text).items()]
 
 

@@ -1,4 +1,4 @@
-"""Which of several translations of a segment to take: the one that is most like all others, by minimum Bayes risk on chrF. Reads strings, writes nothing.
+"""Chooses among several translations of a segment: the one most similar to all others, by minimum Bayes risk on chrF. Reads strings, writes nothing.
 
 What is drawn from a model by chance is scattered around what it thinks likely, so the candidate with the highest mean chrF2 against the others (Eikema and Aziz
 2022, Freitag et al. 2022) is a better guess than the likeliest sequence of tokens. The chrF2 is sacrebleu's, counted once for each pair of candidates.
@@ -38,7 +38,7 @@ def _matches(a: Grams, b: Grams) -> list[int]:
 
 
 def _score(matches: Sequence[int], in_output: Sequence[int], in_reference: Sequence[int]) -> float:
-    """chrF2 in percent, of the orders that both texts are long enough for."""
+    """chrF2 in percent, over the orders for which both texts are long enough."""
     orders = [(m, h, r) for m, h, r in zip(matches, in_output, in_reference, strict=True) if h and r]
     if not orders:
         return 0.0
@@ -56,7 +56,7 @@ def chrf(output: str, reference: str) -> float:
 
 
 def agreement(texts: Sequence[str]) -> list[float]:
-    """Of each text the mean chrF2 against all others, itself where it came several times included; 0 where there is no other."""
+    """The mean chrF2 of each text against all others, including its own repeats; 0 when there is no other text."""
     times = Counter(texts)
     known = {text: grams(text) for text in times}
     sums = {text: (times[text] - 1) * _score(_matches(g, g), g.totals, g.totals) for text, g in known.items()}

@@ -1,4 +1,4 @@
-"""What a segment pair must be to be worth training on, and when two texts are the same sentence."""
+"""Tells which segment pairs are worth training on, and when two texts are the same sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_LETTERS_OR_FEEDS = _NO_LETTERS.replace(b"\n", b"")
 
 
 def letters(text: str) -> str:
-    """What `normalised` gives, not kept: for texts of which each is asked once."""
+    """`normalised` without its cache, for texts that are each looked at once."""
     if text.isascii():
         return text.lower().encode().translate(None, _NO_LETTERS).decode()
     kept = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
@@ -51,7 +51,7 @@ def lines_of_letters(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def normalised(text: str) -> str:
-    """What two copies of a sentence have in common: NFC, case folded, letters only. Empty for a text without letters."""
+    """The letters of a text, in NFC and case-folded, by which copies of a sentence are recognised. Empty for a text without letters."""
     return letters(text)
 
 
@@ -76,7 +76,7 @@ def weight(text: str) -> int:
 
 
 def uneven(source: str, target: str) -> bool:
-    """Whether one side is so much longer than the other that it cannot be its translation."""
+    """Whether one side is too long to be a translation of the other."""
     a, b = weight(source), weight(target)
     longer, shorter = max(a, b), min(a, b)
     return longer > RATIO_FROM and longer > RATIO * shorter
@@ -87,7 +87,7 @@ def controls(text: str) -> bool:
 
 
 def fault(source: str, target: str) -> str | None:
-    """Why a tidied pair is not worth training on, or None: what can be told by looking at its characters."""
+    """The reason why a tidied pair is not worth training on, judged by its characters; None when there is none."""
     if not source:
         return "empty source"
     if not target:

@@ -45,7 +45,7 @@ _LETTERS = "XQZKWVJYTBCDFGHLMNPRS"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placeholder:
-    """Where a placeholder is."""
+    """A placeholder, and where it is in the text."""
 
     start: int
     end: int
@@ -68,7 +68,7 @@ def find(text: str) -> list[Placeholder]:
 
 
 def _address(text: str) -> str:
-    """Without what the sentence has put after it; a bracket that was opened in it stays."""
+    """The address without the sentence's punctuation after it; a closing bracket that was opened in the address stays."""
     while text and text[-1] in _AFTER:
         if text[-1] == ")" and text.count("(") >= text.count(")"):
             break
@@ -77,7 +77,7 @@ def _address(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """The text with a space for each placeholder: what there is to translate in it."""
+    """The text with a space in place of each placeholder: the part that is to be translated."""
     at, parts = 0, []
     for place in find(text):
         parts += [text[at : place.start], " "]

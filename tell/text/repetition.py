@@ -1,4 +1,4 @@
-"""Whether a text goes round in circles, as a model does that has lost its way. Reads strings, writes nothing."""
+"""Detects repetition loops, a common failure of language models. Reads strings, writes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST_OF_SIGNS = 24
 
 
 def _rounds(words: Sequence[str]) -> tuple[int, int]:
-    """Of the stretch of words that is longest repeated in a row: how often it stands there, and how many words come after its first time."""
+    """The longest run of a repeated stretch of words: how many times the stretch occurs in it, and how many words follow its first occurrence."""
     seen: dict[tuple[str, str], int] = {}
     distances = set()
     for i in range(len(words) - 1):
@@ -35,7 +35,7 @@ def _rounds(words: Sequence[str]) -> tuple[int, int]:
 
 
 def _worst(text: str) -> tuple[int, int]:
-    """How often something stands in a row in the text, and the characters after its first time; (1, 0) where nothing does often enough."""
+    """How many times something occurs in a row, and the characters after its first occurrence; (1, 0) when nothing occurs often enough."""
     words = [_EDGES.sub("", w).casefold() for w in text.split()]
     words = [w for w in words if w]
     rounds, repeated_words = _rounds(words)
@@ -51,7 +51,7 @@ def _worst(text: str) -> tuple[int, int]:
 
 
 def loops(source: str, translation: str) -> bool:
-    """Whether the translation repeats something in a row, and not because its source does."""
+    """Whether the translation repeats something in a row that its source does not repeat."""
     rounds, extra = _worst(translation)
     if rounds == 1:
         return False

@@ -1,4 +1,4 @@
-"""A text as the pieces that are translated and the layout between them: nothing is lost, `join(split(text)) == text`.
+"""Splits a text into the pieces that are translated and the layout between them. Nothing is lost: `join(split(text)) == text`.
 
 Reads nothing and writes nothing. A line is a paragraph, and its text is one piece; indentation, list marks, trailing spaces, line ends, blank lines and
 what has no letters are layout. A line longer than an engine's context is split further, at sentence borders (sentencex) where it has any.
@@ -54,7 +54,7 @@ class Span:
 
 
 def words_in(text: str) -> bool:
-    """Whether there is a letter of any script: what has none is the same in every language, or close enough to be left alone."""
+    """Whether the text has a letter of any script. Text without letters is the same, or nearly the same, in every language."""
     return any(map(str.isalpha, text))
 
 
@@ -131,7 +131,7 @@ def _outside(text: str, border: re.Pattern[str]) -> list[str]:
 
 
 def _mended(text: str, lengths: Sequence[int]) -> list[int]:
-    """The lengths of a text's parts, with those put together between which a placeholder lies."""
+    """The lengths of a text's parts; parts that a placeholder spans are joined."""
     places = iter(find(text))
     place = next(places, None)
     mended_lengths: list[int] = []
@@ -148,7 +148,7 @@ def _mended(text: str, lengths: Sequence[int]) -> list[int]:
 
 
 def _goes_on(sentence: str, part: str) -> bool:
-    """Whether `part` belongs to the sentence before it: a small letter does, and what follows an ordinal number, an initial, or an abbreviation."""
+    """Whether `part` belongs to the sentence before it: it begins with a small letter, or follows an ordinal number, an initial, or an abbreviation."""
     if not part.strip() or part[0].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
         return True
     return bool(_STUMP.fullmatch(sentence) or (part[0].isdigit() and _ABBREVIATED.search(sentence[-16:])))
@@ -211,7 +211,7 @@ def split(text: str, measure: Measure | None = None, limit: int = 0, language: s
 
 
 def pieces(spans: Sequence[Span]) -> list[int]:
-    """Where in `spans` the pieces are."""
+    """The positions of the pieces in `spans`."""
     return [i for i, s in enumerate(spans) if s.translate]
 
 

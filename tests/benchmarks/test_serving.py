@@ -10,7 +10,7 @@ import pytest
 
 
 def run(serving: Any, seconds: float, texts: list[str], each: list[float] | None = None) -> Any:
-    return serving("harness.ratios").Run(seconds, each or [seconds / len(texts)] * len(texts), texts)
+    return serving("harness.ratios").TimedRun(seconds, each or [seconds / len(texts)] * len(texts), texts)
 
 
 TEXTS = [f"text {i}" for i in range(40)]
@@ -50,10 +50,10 @@ def test_other_texts_void_a_ratio(serving: Any) -> None:
 def test_near_ties_are_as_many_as_the_raw_engines_own_and_other_work_voids(serving: Any) -> None:
     ratios = serving("harness.ratios")
     other = ["other"] * 3 + TEXTS[3:]
-    sides = {8: [ratios.Run(1.0, [], TEXTS, 400)]}, {8: [ratios.Run(1.0, [], other, 410)]}
+    sides = {8: [ratios.TimedRun(1.0, [], TEXTS, 400)]}, {8: [ratios.TimedRun(1.0, [], other, 410)]}
     lines, void = ratios.compared(*sides, own=0.08)
     assert void == [] and lines[0] == "texts unlike the raw engine's at 8: 3 of 40 (at most 8%)"
-    lines, void = ratios.compared(sides[0], {8: [ratios.Run(1.0, [], other, 380)]}, own=0.08)
+    lines, void = ratios.compared(sides[0], {8: [ratios.TimedRun(1.0, [], other, 380)]}, own=0.08)
     assert void == ["at 8 the service made 380 output tokens and the raw engine 400; valid: within 3%"] and lines[-1].startswith("VOID")
 
 
@@ -83,7 +83,7 @@ def test_percentiles_and_the_line_through_samples(serving: Any) -> None:
 def answer(serving: Any, status: int, lines: tuple[str, ...] = ("a",), texts: list[str] | None = None, adapter: str = "A", **more: Any) -> Any:
     client = serving("harness.client")
     body = json.dumps({"adapter": adapter, "translations": [{"text": t} for t in texts or []]}).encode()
-    return client.Answer(client.asked("is-en", *lines), status=status, body=body, **more)
+    return client.LoadResponse(client.asked("is-en", *lines), status=status, body=body, **more)
 
 
 def test_what_a_service_must_not_answer(serving: Any) -> None:

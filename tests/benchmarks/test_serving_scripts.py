@@ -84,7 +84,7 @@ def test_the_client_tells_how_a_request_went(serving: Any, peculiar: str) -> Non
     client = serving("harness.client")
 
     async def go() -> None:
-        async with client.Client(peculiar) as c:
+        async with client.LoadClient(peculiar) as c:
             assert (await c.get("/plain")).body == b"ok" and (await c.get("/chunks")).body == b"abcde"
             assert len(c._idle) == 1
             short = await c.get("/short", again=False)
@@ -93,9 +93,9 @@ def test_the_client_tells_how_a_request_went(serving: Any, peculiar: str) -> Non
             assert (await c.get("/close")).status == 200
             await asyncio.sleep(0.05)
             assert (await c.get("/plain")).status == 200
-            left = await c.send(client.Ask("/never", b"", method="GET"), leave_after=0.1)
+            left = await c.send(client.LoadRequest("/never", b"", method="GET"), leave_after=0.1)
             assert (left.status, left.problem) == (0, "left") and left.seconds < 1
-        async with client.Client("http://127.0.0.1:9") as c:
+        async with client.LoadClient("http://127.0.0.1:9") as c:
             assert (await c.get("/")).problem == "refused: ConnectionRefusedError"
 
     asyncio.run(go())
@@ -105,10 +105,10 @@ def test_the_load_is_what_it_says(serving: Any, peculiar: str) -> None:
     import asyncio
 
     client, load = serving("harness.client"), serving("harness.load")
-    ask = client.Ask("/plain", b"", method="GET")
+    ask = client.LoadRequest("/plain", b"", method="GET")
 
     async def go() -> None:
-        async with client.Client(peculiar) as c:
+        async with client.LoadClient(peculiar) as c:
             closed = await load.closed_loop(c, [ask] * 20, 3)
             assert [a.status for a in closed] == [200] * 20 and load.wall(closed) > 0
             opened = await load.open_loop(c, [ask] * 1000, rate=50, seconds=0.4, patience=5)
@@ -129,7 +129,7 @@ def test_a_kept_connection_takes_as_many_requests_as_come(serving: Any, home: Pa
     with running(light_base(cache_dir()), registry) as found:
 
         async def go() -> Any:
-            async with client.Client(found.url) as c:
+            async with client.LoadClient(found.url) as c:
                 return await load.closed_loop(c, [client.asked("is-en", "a" * 100)] * 400, 1)
 
         assert load.statuses(asyncio.run(go())) == {"200": 400}

@@ -165,7 +165,7 @@ def tree(pid: int) -> list[int]:
     return pids
 
 
-def _one(pid: int) -> tuple[float, int, int, float]:
+def _usage_of(pid: int) -> tuple[float, int, int, float]:
     folder = Path(f"/proc/{pid}")
     status = dict(row.split(":", 1) for row in (folder / "status").read_text().split("\n") if ":" in row)
     # After the name in brackets, which may hold anything: state is field 3, user and system time are 14 and 15 (proc(5)).
@@ -181,7 +181,7 @@ def sample(pid: int, but: str = "ct2_convert") -> Sample:
         try:
             if process != pid and but in Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace"):
                 continue
-            usage = _one(process)
+            usage = _usage_of(process)
         except (OSError, KeyError, IndexError, ValueError):
             continue  # it has just ended
         memory, descriptors, threads, cpu, processes = memory + usage[0], descriptors + usage[1], threads + usage[2], cpu + usage[3], processes + 1
