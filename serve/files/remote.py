@@ -86,8 +86,8 @@ class RemoteBackend:
     def __init__(self, server: Server, pair: LanguagePair, quality: Quality = "fast"):
         self.server, self.pair, self.quality = server, pair, quality
         self.adapters: list[str] = []
-        # The user was told that the server translated some segments with a lower quality than asked for.
-        self.lower_quality_told = False
+        # Whether the user was told that the server gives another quality than requested.
+        self.quality_reported = False
 
     async def check_pair(self) -> None:
         """Raises NotServed with the pairs the server does offer. A pair can be withdrawn while a file is being translated."""
@@ -109,9 +109,9 @@ class RemoteBackend:
             if isinstance(e, EngineError):
                 raise
             raise TellmtError("the server refused", place=self.server.url, found=e.thing) from None
-        if self.quality == "best" and translations[0].quality != "best" and not self.lower_quality_told:
+        if self.quality == "best" and translations[0].quality != "best" and not self.quality_reported:
             say(f"{self.server.url}: busy, so some segments are translated with quality fast")
-            self.lower_quality_told = True
+            self.quality_reported = True
         if translations[0].adapter not in self.adapters:
             self.adapters.append(translations[0].adapter)
         return [SegmentResult(t.text, _flags(t)) for t in translations]

@@ -24,9 +24,9 @@ CLI = Callable[..., Ran]
 
 def command(name: str) -> click.Command:
     module, attribute = COMMANDS[name][0].split(":")
-    found = getattr(importlib.import_module(module), attribute)
-    assert isinstance(found, click.Command)
-    return found
+    loaded = getattr(importlib.import_module(module), attribute)
+    assert isinstance(loaded, click.Command)
+    return loaded
 
 
 def with_options(name: str) -> list[tuple[str, click.Command]]:

@@ -23,17 +23,17 @@ CLI = Callable[..., Ran]
 
 
 def test_it_says_what_is_here(cli: CLI, isolated: Path) -> None:
-    found = cli("doctor", "--json").json
-    assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert 1 <= found["machine"]["cores"] <= (os.cpu_count() or 1)
-    assert found["machine"]["memory"] > 1 << 28 and found["machine"]["cache"]["free"] > 0
-    assert found["machine"]["cache"]["path"] == str(isolated / "cache")
-    assert set(found["extras"]) == set(EXTRAS)
-    for extra in found["extras"].values():
+    report = cli("doctor", "--json").json
+    assert report["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert 1 <= report["machine"]["cores"] <= (os.cpu_count() or 1)
+    assert report["machine"]["memory"] > 1 << 28 and report["machine"]["cache"]["free"] > 0
+    assert report["machine"]["cache"]["path"] == str(isolated / "cache")
+    assert set(report["extras"]) == set(EXTRAS)
+    for extra in report["extras"].values():
         assert extra["versions"]
         for name, version in extra["versions"].items():
             assert version == next((d.version for d in metadata.distributions(name=name)), None)
-    assert found["problems"] == []
+    assert report["problems"] == []
     text = cli("doctor").out
     assert all(line in text for line in ("this machine can", "extras", "none yet; run: tellmt base fetch", "no pairs yet"))
 

@@ -115,12 +115,12 @@ def translate(request: pytest.FixtureRequest) -> Callable[[str, RetryPolicy], st
 
 
 def test_a_busy_service_is_asked_again(translate: Callable[[str, RetryPolicy], str]) -> None:
-    told: list[tuple[str, float]] = []
-    retry = RetryPolicy((0.01, 0.02, 0.03), 0.05, notify=lambda problem, seconds: told.append((problem, seconds)))
+    notices: list[tuple[str, float]] = []
+    retry = RetryPolicy((0.01, 0.02, 0.03), 0.05, notify=lambda problem, seconds: notices.append((problem, seconds)))
     with canned() as server:
         replies(server, (503, {"error": "starting"}), (502, b"<html>"), (200, TRANSLATED))
         assert translate(server.url, retry) == "A" and len(server.asked(PATH)) == 3
-        assert told == [("starting", 0.01), ("HTTP status 502", 0.02)]
+        assert notices == [("starting", 0.01), ("HTTP status 502", 0.02)]
         replies(server, (503, {"error": "starting"}))
         with pytest.raises(Overloaded, match="starting"):
             translate(server.url, retry)

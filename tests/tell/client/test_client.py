@@ -43,13 +43,13 @@ def client(service: Running) -> Iterator[Client]:
 
 
 def test_texts(client: Client, mark: str, made: Any) -> None:
-    one = client.translate("Halló\n heimur", "is", "en")
-    assert one == Translation(text=f"{mark}Halló\n {mark}heimur", truncated=False, pair="is-en", adapter=made[2]["is-en"], base="light")
+    translation = client.translate("Halló\n heimur", "is", "en")
+    assert translation == Translation(text=f"{mark}Halló\n {mark}heimur", truncated=False, pair="is-en", adapter=made[2]["is-en"], base="light")
     assert [t.text for t in client.translate(["a", "", "b"], "IS", "en-US", timeout=5, cache=False)] == [f"{mark}a", "", f"{mark}b"]
     assert client.translate("endless", "is", "en").flags == ("truncated",)
-    found = client.translate("\U0001f600 þú\n - é", "is", "en", segments=True)
-    told = [("\U0001f600 þú\n - é"[slice(*s.source)], found.text[slice(*s.target)]) for s in found.segments]
-    assert told == [("\U0001f600 þú", f"{mark}\U0001f600 þú"), ("é", f"{mark}é")] and one.segments == ()
+    aligned = client.translate("\U0001f600 þú\n - é", "is", "en", segments=True)
+    aligned_texts = [("\U0001f600 þú\n - é"[slice(*s.source)], aligned.text[slice(*s.target)]) for s in aligned.segments]
+    assert aligned_texts == [("\U0001f600 þú", f"{mark}\U0001f600 þú"), ("é", f"{mark}é")] and translation.segments == ()
     auto = client.translate("Hesturinn hljóp yfir túnið í gærkvöldi", "auto", "en")
     assert auto.detected and auto.detected.language == "is" and auto.pair == "is-en"
     with pytest.raises(RequestError, match="does not translate with the bare base"):
@@ -78,14 +78,14 @@ def test_a_stream(client: Client, service: Running, mark: str, made: Any) -> Non
 
 
 def test_what_a_service_takes(client: Client) -> None:
-    found = client.service()
-    assert ".txt" in found.formats and (found.feedback, found.compare_base, found.keys, found.max_characters) == (False, False, False, 100_000)
+    info = client.service()
+    assert ".txt" in info.formats and (info.feedback, info.compare_base, info.keys, info.max_characters) == (False, False, False, 100_000)
 
 
 def test_languages_and_adapters(client: Client, made: Any) -> None:
     assert {x.code: x.targets for x in client.languages()} == {"en": ("is",), "fo": ("is",), "is": ("en",), "pt-BR": ("en",)}
-    found = {a.pair: a for a in client.adapters()}
-    assert set(found) == set(made[2]) and found["is-en"].adapter == made[2]["is-en"] and found["is-en"].state == "live"
+    by_pair = {a.pair: a for a in client.adapters()}
+    assert set(by_pair) == set(made[2]) and by_pair["is-en"].adapter == made[2]["is-en"] and by_pair["is-en"].state == "live"
 
 
 def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) -> None:
@@ -100,15 +100,15 @@ def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) 
         for id in (job.id, "../translate", "", "..", "a/b", "þ?#"):
             with pytest.raises(NotFound):
                 ask(id)
-    told = client.submit("".join(f"Lína {i}\n" for i in range(99)).encode(), "is", "en", name="löng.txt")
-    events = list(client.events(told.id))
+    watched = client.submit("".join(f"Lína {i}\n" for i in range(99)).encode(), "is", "en", name="löng.txt")
+    events = list(client.events(watched.id))
     parts = [e for e in events if isinstance(e, DocumentPart)]
     assert isinstance(events[0], DocumentJob) and isinstance(events[-1], DocumentJob) and events[-1].state == "done" and len(parts) == parts[0].parts >= 2
-    assert "".join(p.text for p in parts).encode() == client.result(told.id)
-    assert [e.text for e in client.events(told.id, after=1) if isinstance(e, DocumentPart)] == [p.text for p in parts[1:]]
-    client.delete(told.id)
+    assert "".join(p.text for p in parts).encode() == client.result(watched.id)
+    assert [e.text for e in client.events(watched.id, after=1) if isinstance(e, DocumentPart)] == [p.text for p in parts[1:]]
+    client.delete(watched.id)
     with pytest.raises(NotFound):
-        next(client.events(told.id))
+        next(client.events(watched.id))
     service.engine.delay = 20.0
     slow = client.submit(b"Einstakt skjal", "is", "en", cache=False)
     with pytest.raises(TimedOut, match="not done in 0 s; found 0 of 14 characters"):
