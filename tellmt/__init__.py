@@ -52,14 +52,14 @@ if TYPE_CHECKING:
         TooSlow,
     )
     from tell.model.base import Base
-    from tell.model.engine import Engine, EngineOptions, Generation, Prompt, Sampling
+    from tell.model.engine import Engine, EngineOptions, EngineTraits, Generation, Prompt, Sampling
 
 __all__ = [
     "AdapterError", "AdapterStatus", "Alternative", "AsyncClient", "BadInput", "Base", "Client", "DetectedLanguage", "DocumentJob", "DocumentPart",
-    "DocumentProgress", "Engine", "EngineError", "EngineOptions", "Generation", "KeyRefused", "LanguageError", "Metric", "MissingExtra", "NoAnswer", "NotFound",
-    "NotReady", "NotServed", "OverShare", "Overloaded", "Prompt", "RequestError", "RetryPolicy", "Sampling", "ScopeRefused", "Segment", "ServedLanguage",
-    "ServiceInfo", "StreamEnd", "StreamOptions", "TellmtError", "TimedOut", "TooLarge", "TooSlow", "TranslateOptions", "Translation", "TranslationPart",
-    "UnreadableAnswer", "__version__",
+    "DocumentProgress", "Engine", "EngineError", "EngineOptions", "EngineTraits", "Generation", "KeyRefused", "LanguageError", "Metric", "MissingExtra",
+    "NoAnswer", "NotFound", "NotReady", "NotServed", "OverShare", "Overloaded", "Prompt", "RequestError", "RetryPolicy", "Sampling", "ScopeRefused",
+    "Segment", "ServedLanguage", "ServiceInfo", "StreamEnd", "StreamOptions", "TellmtError", "TimedOut", "TooLarge", "TooSlow", "TranslateOptions",
+    "Translation", "TranslationPart", "UnreadableAnswer", "__version__",
 ]  # fmt: skip
 
 # module -> the public names it holds. They are imported when they are used, since the command line imports this module before anything else.
@@ -74,7 +74,7 @@ _MODULES = {
     "tell.errors": "AdapterError BadInput EngineError KeyRefused LanguageError MissingExtra NotFound NotReady NotServed OverShare Overloaded RequestError "
     "ScopeRefused TellmtError TimedOut TooLarge TooSlow",
     "tell.model.base": "Base",
-    "tell.model.engine": "Engine EngineOptions Generation Prompt Sampling",
+    "tell.model.engine": "Engine EngineOptions EngineTraits Generation Prompt Sampling",
 }
 _HOMES = {name: (module, name) for module, names in _MODULES.items() for name in names.split()} | {"Metric": ("eval.scoring.metrics", "SegmentMetric")}
 
