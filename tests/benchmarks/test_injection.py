@@ -55,6 +55,6 @@ def test_counts_and_intervals() -> None:
 def test_its_halves_are_pairs_for_training(tmp_path: Path) -> None:
     odd, even = as_pairs(PAIRS[1], "odd"), as_pairs(PAIRS[1], "even")
     assert sorted(odd + even) == sorted(as_pairs(PAIRS[1])) and not set(odd) & set(even)
-    subprocess.run([sys.executable, "-m", "benchmarks.quality.injection", tmp_path, "en-is", "--pairs-of", "odd"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "benchmarks.quality.injection", tmp_path, "en-is", "--pairs-of", "odd"], check=True, timeout=60, cwd=ROOT)
     lines = (tmp_path / "en-is.tsv").read_text(encoding="utf-8").rstrip("\n").split("\n")
     assert lines[0] == "en\tis" and [tuple(line.split("\t")) for line in lines[1:]] == odd

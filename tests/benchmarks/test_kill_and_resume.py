@@ -12,7 +12,7 @@ import pytest
 @pytest.mark.slow
 def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
     command = [sys.executable, "-m", "benchmarks.training.kill_and_resume", "--kills", "50", "--seed", "1", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert found["kills"] == 50 and found["failures"] == [] and found["most_steps_lost"] <= found["save_steps"]

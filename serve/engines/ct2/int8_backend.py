@@ -14,7 +14,7 @@ VARIABLE = "CT2_USE_MKL"
 EXACT = {"avx512_vnni", "avx_vnni"}
 
 
-def choose() -> None:
+def choose_int8_backend() -> None:
     """Take MKL where oneDNN would add int8 products in 16 bits.
 
     On processors that are not Intel's, ctranslate2 4.8.5 takes oneDNN. Without VNNI that one adds pairs of products in 16 bits (vpmaddubsw), cut off
