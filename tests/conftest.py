@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from serve.engines.ct2.int8_backend import choose_int8_backend
-
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -45,8 +43,6 @@ ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set
 def pytest_configure() -> None:
     """Of several workers each, with all it starts, keeps to cores of its own: their engines' threads wait for one another by spinning, and two engines on
     the same two cores take five times as long as one after the other."""
-    # As the engine does, since a test may load the library before any engine starts.
-    choose_int8_backend()
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
     if workers and ALL_CORES:
         cores, number = sorted(ALL_CORES), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))

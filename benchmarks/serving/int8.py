@@ -23,7 +23,6 @@ from typing import Any
 
 from serve.engines.ct2.batch_cost import OUTPUT, split
 from serve.engines.ct2.convert import _merged, _smoothed, _write, probe_of
-from serve.engines.ct2.int8_backend import choose_int8_backend
 from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
 from tell.machine import cores, processor
@@ -107,7 +106,6 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     prompts = [translator.prompt(s) for s in sources]
     references = [[*tokens.encode(t), tokens.eos_ids[0]] for t in targets]
     probe = probe_of(tokens)
-    choose_int8_backend()
     # Torch first, or one of the two does not find the other's copy of MKL.
     import torch  # noqa: F401
     import ctranslate2  # isort: skip

@@ -105,9 +105,6 @@ class Replay:
 
 def open_ct2(job: Mapping[str, Any], base: Any) -> Any:
     """(prompts, most) to the ids of each output, ctranslate2 on the model the service converted."""
-    from serve.engines.ct2.int8_backend import choose_int8_backend
-
-    choose_int8_backend()
     import ctranslate2
 
     from tell.machine import cores

@@ -16,7 +16,6 @@ from typing import Any
 from serve.engines import checkpoint
 from serve.engines.ct2.batching import Call, PromptQueue, QueuedPrompt, StopFlag
 from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert
-from serve.engines.ct2.int8_backend import choose_int8_backend
 from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
 from serve.engines.in_flight import CallsInFlight
 from tell.adapter.card import Adapter
@@ -65,8 +64,6 @@ class Ct2Engine:
 
     async def start(self) -> None:
         """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
-        # Before the library is loaded, which reads it once.
-        choose_int8_backend()
         need("ctranslate2", "cpu")
         for module in ("safetensors", "tokenizers"):
             need(module, "cpu")
