@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.conftest import ROOT
+
 
 @pytest.mark.slow
 def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:

@@ -108,7 +108,8 @@ def test_steps_are_as_many_as_theirs(bench: ModuleType) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "benchmarks.training.bench_train", *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    command = [sys.executable, "-m", "benchmarks.training.bench_train", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_help_and_bad_arguments() -> None:
