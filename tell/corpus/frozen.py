@@ -200,7 +200,7 @@ def changes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit | None) -
 
     Pairs are known by their source text. All numbers are 0 where nothing was frozen; None where nobody knows. Uses up the counts of `frozen.pairs`.
     """
-    counts = {what: dict.fromkeys(SPLITS, 0) for what in ("moved", "appeared", "went")}
+    counts: dict[str, dict[str, int]] = {what: {split: 0 for split in SPLITS} for what in ("moved", "appeared", "went")}
     if frozen is None:
         return counts
     if frozen.pairs is None:

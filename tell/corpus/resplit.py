@@ -69,8 +69,8 @@ def _known(table: SegmentTable, frozen: FrozenSplit) -> tuple[bytearray, set[int
 def _homes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit) -> bytearray:
     """The split of each document for its new segments, _NEW for a document that has no good ones.
 
-    It is the split where most of its known segments are; of equals, test before dev before train. A document that was not dev or test by its name becomes so only
-    where these are half of all its segments: another document may repeat a few. A document without any known segment goes by its name.
+    It is the split where most of its known segments are; of equals, test before dev before train. A document that was not dev or test by its name becomes
+    so only where these are half of all its segments: another document may repeat a few. A document without any known segment goes by its name.
     """
     counts = [array("I", bytes(4 * len(table.documents))) for _ in SPLITS]
     all_of_it = array("I", bytes(4 * len(table.documents)))

@@ -131,19 +131,21 @@ def test_new_lines_go_with_their_document(cli: CLI) -> None:
 
 
 def test_stretches_between_blank_lines_stay_whole_under_other_numbers(cli: CLI) -> None:
-    def stretch(first: int, n: int = 5) -> tuple[list[str], list[str]]:
-        return [*(sentence(i, "is") for i in range(first, first + n)), ""], [*(sentence(i, "en") for i in range(first, first + n)), ""]
+    def files(starts: list[int], longer: bool) -> tuple[Path, Path]:
+        """Stretches of five sentences and, if they are to be longer, another one before these."""
+        sides: list[list[str]] = [[], []]
+        for side, language, word in zip(sides, ("is", "en"), ("númer", "number"), strict=True):
+            for start in starts:
+                lines = [sentence(i, language) for i in range(start, start + 5)]
+                side += [*([lines[0].replace(word, "xyz")] if longer else []), *lines, ""]
+        return write("s.is", *sides[0]), write("s.en", *sides[1])
 
-    def files(*parts: tuple[list[str], list[str]]) -> tuple[Path, Path]:
-        return write("s.is", *(x for p in parts for x in p[0])), write("s.en", *(x for p in parts for x in p[1]))
-
-    build(cli, *files(*(stretch(i) for i in range(0, 100, 5))))
+    build(cli, *files([*range(0, 100, 5)], longer=False))
     before = split_of()
-    # One more on top, and each of the others one line longer.
-    done = build(cli, *files(stretch(900), *(tuple([side[0].replace("númer", "lína").replace("number", "line"), *side] for side in stretch(i)) for i in range(0, 100, 5))))  # type: ignore[arg-type]
+    done = build(cli, *files([900, *range(0, 100, 5)], longer=True))
     after = split_of()
     assert {**after, **before} == after and after[sentence(900, "is")] == "train" and done["changes"]["moved"] == NONE
-    assert all(after[sentence(i, "is").replace("númer", "lína")] == before[sentence(i, "is")] for i in range(0, 100, 5))
+    assert all(after[sentence(i, "is").replace("númer", "xyz")] == before[sentence(i, "is")] for i in range(0, 100, 5))
 
 
 def test_a_corpus_of_the_version_before_keeps_its_split(cli: CLI) -> None:
@@ -153,7 +155,7 @@ def test_a_corpus_of_the_version_before_keeps_its_split(cli: CLI) -> None:
     header, *lines = (data / "corpus.tsv").read_text(encoding="utf-8").split("\n")[:-1]
     # Nothing of the documents is left but the pairs in them.
     rest = [line.split("\t", 1)[1] for line in sorted(lines)]
-    added = write("corpus.tsv", header.split("\t", 1)[1], *rest, *("Ný setning sem heitir " + x + "\tA new sentence called " + x for x in ("baba", "abab")))
+    added = write("corpus.tsv", header.split("\t", 1)[1], *rest, *(f"A new sentence called {x}\tNý setning sem heitir {x}" for x in ("baba", "abab")))
     ran = cli("corpus", "build", added, "--pair", "is-en", "--dev", 8, "--test", 8, "-o", "c", "--json")
     assert ran.json["changes"] == {"moved": NONE, "appeared": {**NONE, "train": 2}, "went": NONE}, ran.err
     assert {**split_of(), **before} == split_of() and ran.json["splits"]["test"]["pairs"] == 8
