@@ -94,14 +94,17 @@ class KnownPairs:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FrozenSplit:
-    """What is frozen. `documents`: those that are dev or test by name. `held`: the source texts that ever were dev or test. `pairs` is None where nobody
-    knows what was in training, since pairs.jsonl is not as it was written. `repeats`: pairs that were dropped because they repeat dev or test."""
+    """What is frozen. `documents`: those that are dev or test by name. `held`: the source texts that ever were dev or test.
+
+    `pairs` is None where nobody knows what was in training, since pairs.jsonl is not as it was written. `repeats`: the pairs that were dropped because their
+    source text is in dev or test, and whether such a pair was kept too.
+    """
 
     sizes: Sizes
     documents: dict[str, Split]
     held: dict[int, Split]
     pairs: KnownPairs | None
-    repeats: frozenset[int] = frozenset()
+    repeats: dict[int, bool] = dataclasses.field(default_factory=dict)
 
     @property
     def by_name(self) -> bool:
@@ -170,19 +173,22 @@ def _known(out: Path, sha256: Any) -> tuple[KnownPairs, dict[int, Split]] | None
     return pairs, held
 
 
-def _repeats(out: Path, held: dict[int, Split]) -> frozenset[int]:
-    """The pairs that the earlier build dropped since their source text is in dev or test, apart from those that it kept elsewhere."""
+def _repeats(out: Path, held: dict[int, Split]) -> dict[int, bool]:
+    """The pairs that the earlier build dropped because their source text is in dev or test, and whether such a pair was kept too."""
     try:
         dropped = {
-            hashed(row["source"], row["target"])
+            hashed(row["source"], row["target"]): False
             for _, row in read_jsonl(out / "dropped.jsonl")
             if row["reason"] in ("in dev", "in test") and source_key(row["source"]) in held
         }
         if dropped:
-            dropped -= {h for _, row in read_jsonl(out / PAIRS) if (h := hashed(row["source"], row["target"])) in dropped}
+            for _, row in read_jsonl(out / PAIRS):
+                pair = hashed(row["source"], row["target"])
+                if pair in dropped:
+                    dropped[pair] = True
     except (CorpusError, OSError, KeyError, TypeError, AttributeError):
-        return frozenset()
-    return frozenset(dropped)
+        return {}
+    return dropped
 
 
 def held_keys(table: SegmentTable, sides: bytearray, frozen: FrozenSplit | None) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from tell.corpus.segment_table import LOOSE, NAMED, SegmentTable
 from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn
 from tell.errors import CorpusError
 
-# In `_known`: a segment whose source text is new, one that stays dropped where another pair has its source text, and one that is not in question.
+# In `_known`: a segment whose source text is new, one that was dropped because its source text is in dev or test, and one that is not in question.
 _NEW, _REPEAT, _DROPPED = 3, 4, 5
 
 
@@ -34,22 +34,12 @@ def assign_again(table: SegmentTable, by: Rules, frozen: FrozenSplit, out: Path)
         found = f"no {missing[0]}" if missing else None
         valid = "the files and --docs it was built from, or --new-split"
         raise CorpusError("none of the frozen dev and test documents and pairs is in the data", place=str(out), found=found, valid=valid)
-    again = [i for i in table.good() if sides[i] == _REPEAT]
-    elsewhere = {key_of_segment(table, i) for i in again} & {key_of_segment(table, i) for i in table.good() if sides[i] in (DEV, TEST)} if again else set()
-    stay = array("I")
+    _repeats(table, sides, homes, frozen)
     for i in table.good():
         if sides[i] == _NEW:
             d = table.doc[i]
             sides[i] = homes[d] if table.kinds[d] != LOOSE or frozen.by_name else TRAIN
-        elif sides[i] == _REPEAT:
-            key = key_of_segment(table, i)
-            sides[i] = TRAIN if key in elsewhere else SPLITS.index(frozen.held[key])
-            if key in elsewhere:
-                stay.append(i)
     _take(table, by, frozen, sides, homes)
-    for i in stay:
-        if not table.reason[i]:
-            table.drop(i, f"in {frozen.held[key_of_segment(table, i)]}")
     kept = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
     return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept)}}), missing
 
@@ -91,6 +81,24 @@ def _homes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit) -> bytear
         else:
             homes[d] = SPLITS.index(frozen.documents[name]) if named and (table.kinds[d] == NAMED or frozen.by_name) else TRAIN
     return homes
+
+
+def _repeats(table: SegmentTable, sides: bytearray, homes: bytearray, frozen: FrozenSplit) -> None:
+    """Returns pairs that were dropped for their source text to training, where `mark_leaks` drops them again; unless no other pair has that text now."""
+    again: list[tuple[int, int]] = []
+    for i in table.good():
+        if sides[i] == _REPEAT:
+            key = key_of_segment(table, i)
+            split = SPLITS.index(frozen.held[key])
+            # One that is kept in dev or test too, which only happens where duplicates are not dropped.
+            if frozen.repeats[table.exact[i]] and homes[table.doc[i]] == split:
+                sides[i] = split
+            else:
+                again.append((i, key))
+    if again:
+        elsewhere = {key for _, key in again} & {key_of_segment(table, i) for i in table.good() if sides[i] in (DEV, TEST)}
+        for i, key in again:
+            sides[i] = TRAIN if key in elsewhere else SPLITS.index(frozen.held[key])
 
 
 def _take(table: SegmentTable, by: Rules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
