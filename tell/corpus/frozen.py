@@ -96,8 +96,8 @@ class KnownPairs:
 class FrozenSplit:
     """What is frozen. `documents`: those that are dev or test by name. `held`: the source texts that ever were dev or test.
 
-    `pairs` is None where nobody knows what was in training, since pairs.jsonl is not as it was written. `repeats`: the pairs that were dropped because their
-    source text is in dev or test, and whether such a pair was kept too.
+    `pairs` is None where nobody knows what was in training, since pairs.jsonl is not as it was written. `repeats`: the pairs that were dropped as repeats
+    though their source text is in dev or test, and whether the same pair was kept too.
     """
 
     sizes: Sizes
@@ -174,12 +174,12 @@ def _known(out: Path, sha256: Any) -> tuple[KnownPairs, dict[int, Split]] | None
 
 
 def _repeats(out: Path, held: dict[int, Split]) -> dict[int, bool]:
-    """The pairs that the earlier build dropped because their source text is in dev or test, and whether such a pair was kept too."""
+    """The pairs that the earlier build dropped as repeats though their source text is in dev or test, and whether the same pair was kept too."""
     try:
         dropped = {
             hashed(row["source"], row["target"]): False
             for _, row in read_jsonl(out / "dropped.jsonl")
-            if row["reason"] in ("in dev", "in test") and source_key(row["source"]) in held
+            if row["reason"] in ("in dev", "in test", "duplicate pair", "near-duplicate") and source_key(row["source"]) in held
         }
         if dropped:
             for _, row in read_jsonl(out / PAIRS):

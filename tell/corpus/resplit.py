@@ -14,7 +14,7 @@ from tell.corpus.segment_table import LOOSE, NAMED, SegmentTable
 from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn
 from tell.errors import CorpusError
 
-# In `_known`: a segment whose source text is new, one that was dropped because its source text is in dev or test, and one that is not in question.
+# In `_known`: a segment whose source text is new, one that was dropped though its source text is in dev or test, and one that is not in question.
 _NEW, _REPEAT, _DROPPED = 3, 4, 5
 
 
@@ -84,21 +84,28 @@ def _homes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit) -> bytear
 
 
 def _repeats(table: SegmentTable, sides: bytearray, homes: bytearray, frozen: FrozenSplit) -> None:
-    """Returns pairs that were dropped for their source text to training, where `mark_leaks` drops them again; unless no other pair has that text now."""
-    again: list[tuple[int, int]] = []
+    """Returns pairs that were dropped, though their source text is in dev or test, to training, where they are dropped again; unless nothing stands for them
+    now: the same pair in a document of its split, if the same pair was kept, else another pair of the text."""
+    again: list[tuple[int, int, int]] = []
+    at_home: set[int] = set()
     for i in table.good():
         if sides[i] == _REPEAT:
-            key = key_of_segment(table, i)
-            split = SPLITS.index(frozen.held[key])
-            # One that is kept in dev or test too, which only happens where duplicates are not dropped.
-            if frozen.repeats[table.exact[i]] and homes[table.doc[i]] == split:
+            key, pair = key_of_segment(table, i), table.exact[i]
+            split = frozen.split(key, pair)
+            assert split is not None
+            if frozen.repeats[pair] and homes[table.doc[i]] == split:
                 sides[i] = split
+                at_home.add(pair)
             else:
-                again.append((i, key))
-    if again:
-        elsewhere = {key for _, key in again} & {key_of_segment(table, i) for i in table.good() if sides[i] in (DEV, TEST)}
-        for i, key in again:
-            sides[i] = TRAIN if key in elsewhere else SPLITS.index(frozen.held[key])
+                again.append((i, key, split))
+    for i, _, split in again:
+        if frozen.repeats[table.exact[i]]:
+            sides[i] = TRAIN if table.exact[i] in at_home else split
+    keys = {key for i, key, _ in again if sides[i] == _REPEAT}
+    elsewhere = keys & {key_of_segment(table, i) for i in table.good() if sides[i] in (DEV, TEST)} if keys else keys
+    for i, key, split in again:
+        if sides[i] == _REPEAT:
+            sides[i] = TRAIN if key in elsewhere else split
 
 
 def _take(table: SegmentTable, by: Rules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
