@@ -1,7 +1,7 @@
-"""Corpus building: clean, drop with a reason, keep test sets out of training, and freeze a split by whole documents.
+"""Corpus building: clean, drop with a reason, keep test sets out of training, and freeze a split.
 
-Reads parallel files (`tell.corpus.readers.dispatch`) and, where the corpus exists already, its split.json. Writes a directory: pairs.jsonl,
-dropped.jsonl, split.json (the documents that are dev and test for good), corpus.json with the counts, and report.html for people.
+Reads parallel files (`tell.corpus.readers.dispatch`) and, where the corpus exists already, what it has frozen (`tell.corpus.frozen`). Writes a directory:
+pairs.jsonl, dropped.jsonl, split.json (the documents and pairs that are dev and test for good), corpus.json with the counts, and report.html for people.
 Memory holds some 50 bytes a segment: texts lie in a spool beside the corpus.
 """
 
@@ -14,10 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.directory import FILES, intact, read_report
+from tell.corpus.directory import FILES, intact
+from tell.corpus.frozen import changes, held_keys, read_frozen, said
 from tell.corpus.ingest import IngestReport, gather, spooled
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
+from tell.corpus.resplit import assign_again
 from tell.corpus.rules import Rules, rule_of, rules
 from tell.corpus.segment_table import SegmentTable, hashed
 from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
@@ -25,7 +27,6 @@ from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.records import Split
 from tell.text.normalise import letters, spelled
 
 # 2: more formats and rules.
@@ -111,30 +112,6 @@ def hash_inputs(options: BuildOptions) -> BuildInputs:
     return BuildInputs(input_groups, hashes, key)
 
 
-def _frozen(out: Path, options: BuildOptions) -> tuple[Sizes, dict[str, Split]]:
-    """The sizes and the dev and test documents of the corpus at `out`. Where there is no corpus: the requested sizes and no documents."""
-    if not (out / "corpus.json").exists():
-        return options.sizes, {}
-    old = read_report(out)
-    if old["pair"] != str(options.pair):
-        raise CorpusError("this directory holds a corpus of another pair", place=str(out), found=old["pair"], valid="another -o")
-    try:
-        state = json.loads((out / "split.json").read_bytes())
-        was = Sizes(state["dev"], state["test"], state["seed"])
-        frozen: dict[str, Split] = dict(state["documents"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise CorpusError("the frozen split cannot be read", place=str(out / "split.json"), found=str(e), valid="--new-split draws another") from None
-    if not frozen:
-        return options.sizes, {}
-    default = Sizes()
-    for name in ("dev", "test", "seed"):
-        requested, before = getattr(options.sizes, name), getattr(was, name)
-        if requested not in (before, getattr(default, name)):
-            found = f"--{name} {requested}"
-            raise CorpusError("the split of this corpus is frozen", place=str(out), found=found, valid="the options it was made with, or --new-split")
-    return was, frozen
-
-
 def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path, str]) -> list[dict[str, Any]]:
     """Marks pairs one side of which is in a test set, and returns a report of each test set."""
     held: dict[int, str] = {}
@@ -183,20 +160,21 @@ def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool
 
 
 def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
-    sizes, frozen = (options.sizes, {}) if new_split else _frozen(out, options)
+    frozen = None if new_split else read_frozen(out, str(options.pair), options.sizes)
     with spooled(out) as table:
         cleaned = gather(inputs.groups, inputs.sha256, options.want, options.docs, {p.resolve() for p in options.swap}, by, table, options.processes)
         against = _mark_against(table, options, inputs.sha256)
-        splits = assign(table, by, sizes, frozen)
-        named = {table.documents[d]: split for d, split in enumerate(splits) if split is not None and (split != "train" or frozen)}
-        missing = sorted(d for d in frozen if d not in named)
-        if missing and len(missing) == len(frozen):
-            # Under new names they would become training data.
-            valid = "the files and --docs it was built from, or --new-split"
-            raise CorpusError("none of the frozen dev and test documents is in the data", place=str(out), found=f"no {missing[0]}", valid=valid)
-        mark_leaks(table, splits)
-        counts = _counts(table, splits)
+        missing: list[str] = []
+        if frozen is None:
+            sizes, split = options.sizes, assign(table, by, options.sizes)
+        else:
+            sizes = frozen.sizes
+            split, missing = assign_again(table, by, frozen, out)
+        mark_leaks(table, split.sides)
+        counts = _counts(table, split.sides)
         _check_counts(options, counts, len(table))
+        held = held_keys(table, split.sides, frozen)
+        changed = None if new_split and (out / "corpus.json").exists() else changes(table, split.sides, frozen)
         report = {
             "format": FORMAT,
             "key": inputs.key,
@@ -212,14 +190,14 @@ def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new
             "against": against,
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
-            "notes": cleaned.notes,
+            "changes": changed,
+            "notes": cleaned.notes + ([] if new_split else said(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)
-        held = {**frozen, **{d: s for d, s in named.items() if s != "train"}}
         with atomic_dir(out) as aside:
-            _write_texts(aside, table, splits, several=len(inputs.groups) > 1)
-            write_json(aside / "split.json", {**dataclasses.asdict(sizes), "documents": held})
+            _write_texts(aside, table, split.sides, several=len(inputs.groups) > 1)
+            write_json(aside / "split.json", {**dataclasses.asdict(sizes), "documents": split.documents, "pairs": held})
             report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
             _write_report(aside, report, options, table, cleaned)
             write_json(aside / "corpus.json", report)
@@ -242,14 +220,14 @@ class _Counts:
     splits: dict[str, dict[str, int]]
 
 
-def _counts(table: SegmentTable, splits: list[Split | None]) -> _Counts:
+def _counts(table: SegmentTable, sides: bytearray) -> _Counts:
     reasons = Counter(table.reason)
     reasons.pop(0, None)
     dropped = {table.reasons.all[r]: n for r, n in reasons.items()}
     pairs: Counter[str] = Counter()
     docs: dict[str, set[int]] = {x: set() for x in SPLITS}
     for i in table.good():
-        split = splits[table.doc[i]] or "train"
+        split = SPLITS[sides[i]]
         pairs[split] += 1
         docs[split].add(table.doc[i])
     return _Counts(dict(sorted(dropped.items())), {x: {"pairs": pairs[x], "docs": len(docs[x])} for x in SPLITS})
@@ -268,7 +246,7 @@ def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
 
 
-def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], several: bool) -> None:
+def _write_texts(aside: Path, table: SegmentTable, sides: bytearray, several: bool) -> None:
     """Writes pairs.jsonl and dropped.jsonl in the order of the input files."""
     origins = [json.dumps(name, ensure_ascii=False) for name in table.files.all]
     reasons = [json.dumps(name, ensure_ascii=False) for name in table.reasons.all]
@@ -281,7 +259,7 @@ def _write_texts(aside: Path, table: SegmentTable, splits: list[Split | None], s
             doc = table.documents[table.doc[i]]
             if not several:
                 doc = doc.removeprefix(f"{table.files.all[table.file[i]]}/")
-            place = f', "doc": {json.dumps(doc, ensure_ascii=False)}, "line": {line}, "origin": {origin}, "split": "{splits[table.doc[i]]}"}}\n'
+            place = f', "doc": {json.dumps(doc, ensure_ascii=False)}, "line": {line}, "origin": {origin}, "split": "{SPLITS[sides[i]]}"}}\n'
             pairs.write(b"{" + text[:-1] + place.encode())
 
 

@@ -84,8 +84,8 @@ def build_(
     """Clean parallel FILES into one corpus with a frozen split.
 
     FILES are SOURCE.txt and TARGET.txt, line by line; or TMX, XLIFF, PO, MO, TSV, CSV, XLSX and JSONL files; or directories of these. dropped.jsonl gives
-    the reason for every dropped line, and report.html shows samples. Pairs that repeat a registered test set (tellmt testset) are dropped too. Documents
-    that were dev or test in an earlier build at the same place stay dev or test.
+    the reason for every dropped line, and report.html shows samples. Pairs that repeat a registered test set (tellmt testset) are dropped too. Pairs and
+    documents that were dev or test in an earlier build at the same place stay dev or test.
     """
     held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
     options = BuildOptions(

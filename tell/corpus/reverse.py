@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,15 @@ def reverse(corpus: Path, out: Path, force: bool = False) -> tuple[dict[str, Any
     with atomic_dir(out) as aside:
         for name in ("pairs.jsonl", "dropped.jsonl"):
             write_jsonl(aside / name, turned(name))
-        for name in ("split.json", "report.html"):
-            if (corpus / name).exists():
-                shutil.copyfile(corpus / name, aside / name)
+        if (corpus / "report.html").exists():
+            shutil.copyfile(corpus / "report.html", aside / "report.html")
+        if (corpus / "split.json").exists():
+            # The pairs that are frozen are known by their sources, which are the targets here: pairs.jsonl has them.
+            try:
+                state = dict(json.loads((corpus / "split.json").read_bytes()))
+            except (ValueError, TypeError) as e:
+                raise CorpusError("the frozen split cannot be read", place=str(corpus / "split.json"), found=str(e)) from None
+            write_json(aside / "split.json", {name: value for name, value in state.items() if name != "pairs"})
         report["pairs_sha256"] = sha256_file(aside / "pairs.jsonl")
         write_json(aside / "corpus.json", report)
     return report, False

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from tell.corpus.readers.segment import BLANK, ReadReport
 from tell.spool import Spool
 
+# What a document is: one that the file names; a stretch between blank lines, whose name changes with its place; and lines that nothing joins.
+NAMED, STRETCH, LOOSE = range(3)
 # Without any sign of documents, this many consecutive lines are taken for one: neighbours are often about the same thing.
 BLOCK = 10
 
@@ -23,7 +25,7 @@ def hashed(*texts: str) -> int:
 
 
 class FirstSeen:
-    """A hash table from hashes to their first positions. A dict of millions of numbers would take ten times the memory."""
+    """A hash table from hashes to their first positions, or to other numbers of 32 bits. A dict of millions of numbers would take ten times the memory."""
 
     def __init__(self) -> None:
         self._keys, self._where = array("Q", bytes(8 << 10)), array("I", bytes(4 << 10))
@@ -43,6 +45,24 @@ class FirstSeen:
         if 5 * self._held > 3 * mask:
             self._grow()
         return None
+
+    def _slot(self, key: int) -> int:
+        at = key & self._mask
+        while self._keys[at] not in (0, key):
+            at = (at + 1) & self._mask
+        return at
+
+    def get(self, key: int) -> int | None:
+        """What is stored for the key; None where nothing is."""
+        at = self._slot(key)
+        return self._where[at] if self._keys[at] else None
+
+    def replace(self, key: int, where: int) -> None:
+        """Stores another number for a key that is there."""
+        self._where[self._slot(key)] = where
+
+    def values(self) -> Iterator[int]:
+        return (value for key, value in zip(self._keys, self._where, strict=True) if key)
 
     def _grow(self) -> None:
         keys, where = self._keys, self._where
@@ -74,7 +94,7 @@ class NumberedNames:
 class SegmentTable:
     """Columns of all segments in the order in which they were read.
 
-    `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none.
+    `reason` 0 is none; `letters` are the hashes of each side's letters, 0 where it has none. `kinds` says of each document what it is.
     """
 
     def __init__(self, spool: Spool):
@@ -82,6 +102,7 @@ class SegmentTable:
         self.reasons, self.files = NumberedNames(""), NumberedNames()
         # Names of documents, each with its file; the first is for segments that are in none yet.
         self.documents: list[str] = [""]
+        self.kinds = bytearray([LOOSE])
         self.file, self.line, self.doc, self.reason = array("H"), array("I"), array("I"), array("H")
         self.exact, self.near = array("Q"), array("Q")
         self.letters = array("Q"), array("Q")
@@ -117,19 +138,21 @@ class SegmentTable:
 
     def close_file(self, reading: ReadReport) -> None:
         """Assigns documents to the file's segments: those that it names, else the stretches between blank lines, else blocks of lines."""
-        names = self._docs.all if reading.documents else self._grouped(reading)
+        names, kind = (self._docs.all, NAMED) if reading.documents else self._grouped(reading)
         label = self.files.all[self._file]
         start = len(self.documents)
         self.documents.extend(f"{label}/{name}" for name in names)
+        self.kinds.extend([kind] * len(names))
         for i in range(self._begun, len(self)):
             if names[self.doc[i]] == "":
                 self.doc[i] = len(self.documents)
                 self.documents.append(f"{label}/line-{self.line[i]}")
+                self.kinds.append(LOOSE)
             else:
                 self.doc[i] += start
 
-    def _grouped(self, reading: ReadReport) -> list[str]:
-        """Documents between blank lines or, where these give fewer than three, blocks of lines."""
+    def _grouped(self, reading: ReadReport) -> tuple[list[str], int]:
+        """Names and kind of documents between blank lines or, where these give fewer than three, blocks of lines."""
         blank = self.reasons.number(BLANK)
         groups, inside = 0, False
         for i in range(self._begun, len(self)):
@@ -139,11 +162,11 @@ class SegmentTable:
             self.doc[i] = max(groups, 1) - 1
         if groups >= 3:
             reading.documents = "blank lines"
-            return [f"part-{n + 1:05}" for n in range(groups)]
+            return [f"part-{n + 1:05}" for n in range(groups)], STRETCH
         for i in range(self._begun, len(self)):
             self.doc[i] = (i - self._begun) // BLOCK
         reading.documents = f"blocks of {BLOCK} lines"
-        return [f"block-{n + 1:05}" for n in range((len(self) - self._begun - 1) // BLOCK + 1)]
+        return [f"block-{n + 1:05}" for n in range((len(self) - self._begun - 1) // BLOCK + 1)], LOOSE
 
     def drop(self, i: int, reason: str) -> None:
         self.reason[i] = self.reasons.number(reason)

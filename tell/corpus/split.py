@@ -1,4 +1,4 @@
-"""Decides the frozen split: which whole documents are dev and test, which pairs repeat others, and which training pairs would repeat dev or test."""
+"""Draws the split: which whole documents are dev and test, which pairs repeat others, and which training pairs would repeat dev or test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Sizes:
     seed: int = 0
 
 
-def _hash(seed: int, name: str) -> str:
+def drawn(seed: int, name: str) -> str:
+    """What decides the order in which documents are drawn."""
     return hashlib.sha256(f"{seed}\n{name}".encode()).hexdigest()
 
 
@@ -60,37 +61,36 @@ class Repeats:
         return kept
 
 
-def assign(table: SegmentTable, by: Rules, sizes: Sizes, frozen: dict[str, Split]) -> list[Split | None]:
-    """The split of every document that has good segments, by its number. Dev and test come first, so that of two equal pairs the one outside training stays.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Assignment:
+    """`sides`: the split of every segment, as a place in SPLITS. `documents`: the documents that are dev and test."""
 
-    Documents in `frozen` keep their split; if there are any, no other document becomes dev or test.
-    """
-    splits: list[Split | None] = [None] * len(table.documents)
-    docs = sorted({table.doc[i] for i in table.good()}) if frozen or sizes.dev != 0 or sizes.test != 0 else []
+    sides: bytearray
+    documents: dict[str, Split]
+
+
+def assign(table: SegmentTable, by: Rules, sizes: Sizes) -> Assignment:
+    """Draws dev and test, in whole documents. They come first, so that of two equal pairs the one outside training stays."""
+    docs = sorted({table.doc[i] for i in table.good()}) if sizes.dev != 0 or sizes.test != 0 else []
     default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))
     repeats = Repeats(table, by)
-    of = _Members(table)
-    if frozen:
-        for d in sorted((d for d in docs if table.documents[d] in frozen), key=table.documents.__getitem__):
-            splits[d] = frozen[table.documents[d]]
-            repeats.take(of(d))
-    else:
-        walk = iter(sorted(docs, key=lambda d: _hash(sizes.seed, table.documents[d])))
-        parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
-        for part, requested in parts:
-            have = 0
-            while have < (default if requested is None else requested) and (d := next(walk, 0)):
-                splits[d] = part
-                have += repeats.take(of(d))
-    for i in table.good():
-        if splits[table.doc[i]] is None:
-            splits[table.doc[i]] = "train"
-    train = array("I", (i for i in table.good() if splits[table.doc[i]] == "train"))
-    repeats.take(train)
-    return splits
+    of = Members(table)
+    sides, documents = bytearray(len(table)), dict[str, Split]()
+    walk = iter(sorted(docs, key=lambda d: drawn(sizes.seed, table.documents[d])))
+    parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
+    for part, requested in parts:
+        have = 0
+        while have < (default if requested is None else requested) and (d := next(walk, 0)):
+            documents[table.documents[d]] = part
+            members = of(d)
+            for i in members:
+                sides[i] = SPLITS.index(part)
+            have += repeats.take(members)
+    repeats.take(array("I", (i for i in table.good() if not sides[i])))
+    return Assignment(sides, documents)
 
 
-class _Members:
+class Members:
     """The good segments of a document. They are mostly, but not always, neighbours."""
 
     def __init__(self, table: SegmentTable):
@@ -115,18 +115,18 @@ class _Members:
         return list(self._order[self._starts[doc] : self._starts[doc + 1]])
 
 
-def mark_leaks(table: SegmentTable, splits: list[Split | None]) -> None:
+def mark_leaks(table: SegmentTable, sides: bytearray) -> None:
     """Drops training pairs one side of which is in dev or test, apart from case and punctuation."""
     held: dict[tuple[int, int], str] = {}
     for i in table.good():
-        if (part := splits[table.doc[i]]) != "train":
+        if sides[i]:
             for side, column in enumerate(table.letters):
                 if column[i]:
-                    held.setdefault((side, column[i]), f"in {part}")
+                    held.setdefault((side, column[i]), f"in {SPLITS[sides[i]]}")
     if not held:
         return
     for i in table.good():
-        if splits[table.doc[i]] == "train":
+        if not sides[i]:
             for side, column in enumerate(table.letters):
                 if reason := held.get((side, column[i])):
                     table.drop(i, reason)

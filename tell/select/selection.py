@@ -350,7 +350,8 @@ def _write_corpus(aside: Path, key: str, corpora: list[LoadedCorpus], picked: li
     sizes = {n: None if several else states[0][n] for n in ("dev", "test")}
     write_jsonl(aside / "pairs.jsonl", [p.row() for p in pairs])
     write_jsonl(aside / "dropped.jsonl", dropped)
-    write_json(aside / "split.json", {**sizes, "seed": 0 if several else states[0]["seed"], "documents": documents})
+    frozen = {} if several or "pairs" not in states[0] else {"pairs": states[0]["pairs"]}
+    write_json(aside / "split.json", {**sizes, "seed": 0 if several else states[0]["seed"], "documents": documents, **frozen})
     against = {json.dumps(a, sort_keys=True): a for c in corpora for a in c.corpus.report.get("against", [])}
     report = {
         "format": corpora[0].corpus.report.get("format", 1),

@@ -50,8 +50,12 @@ def test_a_frozen_split_refuses_other_sizes_until_told(cli: CLI) -> None:
 def test_frozen_documents_under_other_names_are_not_made_training_data(cli: CLI) -> None:
     path = tsv("one.tsv", 100)
     cli("corpus", "build", path, "--pair", "is-en", "-o", "c")
+    before = {p["source"]: p["split"] for p in rows(Path("c/pairs.jsonl"))}
     path.rename("renamed.tsv")
-    refused = cli("corpus", "build", "renamed.tsv", "--pair", "is-en", "-o", "c", ok=False)
+    done = cli("corpus", "build", "renamed.tsv", "--pair", "is-en", "-o", "c", "--json").json
+    assert {p["source"]: p["split"] for p in rows(Path("c/pairs.jsonl"))} == before and done["missing_frozen"] == []
+    # Under a new name, and nothing of it is known.
+    refused = cli("corpus", "build", tsv("other.tsv", 100, start=500), "--pair", "is-en", "-o", "c", ok=False)
     assert refused.code == 2 and "frozen" in refused.err
 
 
