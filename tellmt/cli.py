@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "base": ("train.base_cli:base", "List, fetch and show base models."),
     "pair": ("tellmt.pair.cli:pair", "Add a language pair from a small corpus, in one command."),
     "corpus": ("tell.corpus.cli:corpus", "Read a parallel corpus and freeze its split."),
-    "testset": ("tell.corpus.testset_cli:testset", "Register test sets, so that nothing is trained on them; look for them in data."),
+    "testset": ("tell.corpus.testset_cli:testset", "Register test sets, which must never be trained on, and look for them in data."),
     "select": ("tell.select.cli:select", "Choose the items of a pool that are worth training on, or worth having translated."),
     "mix": ("tell.mix.cli:mix", "Turn the training pairs of corpora into prompts, and mix them with general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("eval.gate.cli:publish", "Make ADAPTER live, if the gate accepts it."),
     "registry": ("tell.registry.cli:registry", "List published adapters; promote, roll back and pin them; copy them from one registry to another."),
     "monitor": ("eval.monitor.cli:monitor", "Monitor live adapters: canary sets, alarms, and scores on users' corrections."),
-    "keys": ("serve.auth.cli:keys", "Make, list and revoke the API keys of the service."),
+    "keys": ("serve.auth.cli:keys", "Create, list and revoke the API keys of the service."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
     "translate": ("serve.files.cli:translate", "Translate files in their own formats; - is standard input."),
 }

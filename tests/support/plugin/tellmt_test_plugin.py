@@ -12,6 +12,7 @@ class ShoutEngine:
     """Adapters write the source in capitals; the bare base repeats it."""
 
     name = "shout"
+    traits = tellmt.EngineTraits()
 
     def __init__(self, options: tellmt.EngineOptions):
         from tokenizers import Tokenizer
