@@ -162,19 +162,19 @@ def test_a_wheel_has_them(tmp_path: Path, isolated: Path) -> None:
     pytest.importorskip("setuptools")
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("tell", "train", "eval", "serve"):
+    for name in ("tell", "train", "eval", "serve", "tellmt"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)
-    assert (source / "tell" / "adapters").is_symlink()
+    assert (source / "tell" / "adapter" / "shipped_adapters").is_symlink()
     shipped = light_adapter(source / "adapters" / "is-en", light_base(cache_dir()), "is-en", 50)
     build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True, timeout=200)
     (wheel,) = tmp_path.glob("*.whl")
     installed = tmp_path / "site"
     shutil.unpack_archive(wheel, installed, "zip")
-    assert not (installed / "tell" / "adapters").is_symlink()
+    assert not (installed / "tell" / "adapter" / "shipped_adapters").is_symlink()
     look = "import tell.adapter.shipped as s; a = s.shipped_adapters()['is-en'].open(); print(s.__file__, a.id)"
     env = {k: v for k, v in os.environ.items() if k != "TELLMT_SHIPPED"} | {"PYTHONPATH": str(installed)}
     done = subprocess.run([sys.executable, "-c", look], cwd=tmp_path, env=env, check=True, capture_output=True, text=True, timeout=100)
-    assert done.stdout.split() == [str(installed / "tell" / "shipped.py"), shipped.id]
+    assert done.stdout.split() == [str(installed / "tell" / "adapter" / "shipped.py"), shipped.id]
