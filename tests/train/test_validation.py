@@ -172,7 +172,7 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
             generations = asyncio.run(greedy.generate(prompts, None))
             for prompt, generation in zip(prompts, generations, strict=True):
                 ids: list[int] = []
-                while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.stops(prompt.one_line)):
+                while len(ids) < prompt.max_tokens and not (ids and ids[-1] in greedy.endings.ids(prompt.one_line)):
                     logits = model(input_ids=torch.tensor([[*prompt.ids, *ids]])).logits[0, -1]
                     for token in set(ids):
                         logits[token] *= 1 / decoding.repetition_penalty if logits[token] > 0 else decoding.repetition_penalty
