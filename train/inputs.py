@@ -14,7 +14,7 @@ from tell.files import sha256_file
 from tell.machine import give_back
 from tell.model.anchor import Anchor
 from tell.model.base import Base, find_base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import read_examples
 from train.config import Recipe
 from train.plan import Tokenised
@@ -48,7 +48,7 @@ def read_inputs(mixed: Path) -> Inputs:
     examples = read_examples(mixed / "mixed.jsonl")
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
-    tokenised = Tokens(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
+    tokenised = BaseTokenizer(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     give_back()
     return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)], [e.id for e in examples])
 

@@ -15,7 +15,7 @@ from tell.errors import CorpusError
 from tell.extras import need
 from tell.machine import cores
 from tell.model.base import find_base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
 from train.config import LoraOptions, TrainOptions
 from train.distributed import keep_few_shapes
@@ -43,7 +43,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     check_base(adapter, base.id, base.revision)
     if not pairs:
         raise CorpusError("there are no segments to compute a loss for", found="0 segments", valid="at least 1")
-    tokens = Tokens(base, card.anchor.chat)
+    tokens = BaseTokenizer(base, card.anchor.chat)
     # The opening is part of the prompt, as in serving, so losses under different anchors are over the same tokens.
     opening_tokens = len(tokens.encode(card.anchor.opening))
     examples = [Example(f"task:{p.doc}:{p.line}", "task", card.anchor.prompt(p.source), card.anchor.opening, p.target) for p in pairs]

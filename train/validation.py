@@ -22,7 +22,7 @@ from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
 from tell.model.stopping import StopTokens
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tell.records import Pair
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
@@ -88,7 +88,7 @@ class _Interrupted(Exception):
 class _GreedyEngine:
     """The model in training as an engine, as far as a Translator needs one: `generate` alone."""
 
-    def __init__(self, tokens: Tokens, device: str):
+    def __init__(self, tokens: BaseTokenizer, device: str):
         self.endings = StopTokens(tokens, tokens.vocabulary().items())
         self.device, self.pad = device, tokens.eos_ids[0]
         self.model: Any = None
@@ -157,7 +157,7 @@ class _GreedyEngine:
 class Validator:
     """The validations of one run. `state` holds everything but the model, for a checkpoint."""
 
-    def __init__(self, options: DevOptions, pairs: Sequence[Pair], anchor: Anchor, tokens: Tokens, decoding: Decoding, base: Base, device: str):
+    def __init__(self, options: DevOptions, pairs: Sequence[Pair], anchor: Anchor, tokens: BaseTokenizer, decoding: Decoding, base: Base, device: str):
         from sacrebleu.metrics import CHRF
 
         self.options, self.device = options, device
@@ -225,7 +225,7 @@ def validator_of(split: DevSplit | None, recipe: Recipe, mix: dict[str, Any], ba
     if split is None:
         return None
     anchor = Anchor.model_validate(mix["anchor"])
-    return Validator(recipe.dev, split.pairs, anchor, Tokens(base, anchor.chat), recipe.decoding, base, device)
+    return Validator(recipe.dev, split.pairs, anchor, BaseTokenizer(base, anchor.chat), recipe.decoding, base, device)
 
 
 def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:

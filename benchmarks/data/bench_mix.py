@@ -61,12 +61,12 @@ def general_tokens(folder: Path, base: str, examples: int) -> int:
     """Tokens that about this many of the pool's examples have."""
     from tell.model.anchor import general_prompt
     from tell.model.base import find_base
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
     from tell.records import Example
 
     with (folder / "general.jsonl").open(encoding="utf-8") as f:
         rows = [json.loads(line) for line, _ in zip(f, range(4000), strict=False)]
-    ids = Tokens(find_base(base)).example_ids([Example("", "general", general_prompt(r["prompt"]), "", r["completion"]) for r in rows])
+    ids = BaseTokenizer(find_base(base)).example_ids([Example("", "general", general_prompt(r["prompt"]), "", r["completion"]) for r in rows])
     return round(examples * 1.01 * sum(len(i) for i, _ in ids) / len(ids))
 
 

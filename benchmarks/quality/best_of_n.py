@@ -54,7 +54,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: S
     from tell.adapter.shipped import shipped_adapters
     from tell.model.base import find_base
     from tell.model.engine import EngineOptions, choose_engine, open_engine
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
     from tell.model.translator import Translator, segment_limit
     from tell.registry.registry import Registry
 
@@ -63,7 +63,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: S
     base = find_base(adapter.card.base.id)
     context = min(4096, base.context)
     engine = open_engine(choose_engine(engine_name), EngineOptions(base=base, max_adapters=1, max_context=context, threads=threads))
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     end = time.monotonic() + seconds
     await engine.start()
     try:

@@ -27,7 +27,7 @@ async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: 
     from tell.model.anchor import AnchorConfig, render
     from tell.model.base import find_base
     from tell.model.engine import EngineOptions, choose_engine, open_engine
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
     from tell.model.translator import Translator
     from tell.registry.registry import Registry
 
@@ -36,7 +36,7 @@ async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: 
     base = find_base(adapter.card.base.id)
     context = min(4096, base.context)
     engine = open_engine(choose_engine(engine_name), EngineOptions(base=base, max_adapters=1, max_context=context, threads=threads))
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     texts = [order.texts[pair.source.tag] for order in orders()]
     await engine.start()
     try:

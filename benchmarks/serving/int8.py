@@ -29,7 +29,7 @@ from tell.machine import cores, processor
 from tell.model.base import Base, find_base
 from tell.model.engine import Prompt
 from tell.model.stopping import StopTokens
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 
 BATCH = 32
@@ -100,7 +100,7 @@ def measure(model: Model, prompts: Sequence[Prompt], references: Sequence[list[i
 def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str], repeat: int, formats: list[str]) -> list[dict[str, Any]]:
     from sacrebleu.metrics import BLEU, CHRF
 
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     endings = StopTokens(tokens, tokens.vocabulary().items())
     translator = Translator(None, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in sources]

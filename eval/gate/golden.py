@@ -17,7 +17,7 @@ from tell.errors import RequestError
 from tell.files import key_of, sha256_bytes, write_json
 from tell.model.base import Base
 from tell.model.engine import Engine, EngineOptions, engine_version
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
 from tell.text.hypothesis import Hypothesis
@@ -43,7 +43,7 @@ def _good(hypothesis: Hypothesis, bare: Hypothesis) -> bool:
 
 
 async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: int) -> list[Sentence]:
-    tokens, card = Tokens(engine.base), adapter.card
+    tokens, card = BaseTokenizer(engine.base), adapter.card
 
     def translator(adapter_id: str | None) -> Translator:
         return Translator(engine, tokens, card.anchor, card.decoding, adapter_id, context)

@@ -27,7 +27,7 @@ from tell.files import key_of, write_jsonl
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, EngineOptions, engine_version, traits_of
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
 
@@ -165,7 +165,7 @@ async def _translate(engine: Engine, translator: Translator, system: System, tes
 
 
 async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: TestSet, engine_name: str, options: EngineOptions) -> dict[str, float]:
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     engine = tell.model.engine.open_engine(engine_name, options)
     seconds = {}
     try:

@@ -268,14 +268,14 @@ class StudyRunner:
         """The number of selected pairs, in the order of their selection, that fit the budget with their anchors."""
         from tell.languages import parse_pair
         from tell.model.anchor import AnchorConfig, render
-        from tell.model.tokenizer import Tokens
+        from tell.model.tokenizer import BaseTokenizer
         from tell.records import Example
 
         anchor = render(AnchorConfig.model_validate(recipe(self.study, run).get("anchor", {})), parse_pair(run.pair), self.base)
         rows = [json.loads(x) for x in (work / "task-order" / "selected.jsonl").read_text(encoding="utf-8").split("\n") if x]
         examples = [Example(str(r["id"]), "task", anchor.prompt(r["source"]), anchor.opening, r["target"]) for r in rows]
         total = k = 0
-        for ids, _ in Tokens(self.base, anchor.chat).example_ids(examples):
+        for ids, _ in BaseTokenizer(self.base, anchor.chat).example_ids(examples):
             total += len(ids)
             if total > (run.budget or 0):
                 break

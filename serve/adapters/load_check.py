@@ -15,7 +15,7 @@ from tell.errors import AdapterError, RequestError
 from tell.languages import LanguagePair, parse_pair
 from tell.model.anchor import Anchor
 from tell.model.engine import Engine, Prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 
 # Long enough that two models which differ do so somewhere, short enough to take a few seconds on a CPU.
@@ -33,13 +33,13 @@ class LoadCheck:
     base_output: str
 
 
-def probes(tokens: Tokens, anchor: Anchor, pair: LanguagePair) -> list[Prompt]:
+def probes(tokens: BaseTokenizer, anchor: Anchor, pair: LanguagePair) -> list[Prompt]:
     """Prompts in the adapter's own anchor, of texts that mean something in any language."""
     texts = (pair.source.autonym, "Reykjavík, 17. 6. 1944", "OK.", "1 2 3", "A. Einstein: E = mc²")
     return [Prompt(tuple(tokens.prompt_ids(anchor, text)), PROBE_TOKENS, one_line=False) for text in texts]
 
 
-async def check_loaded(engine: Engine, tokens: Tokens, adapter: Adapter, max_context: int, earlier: LoadCheck | None = None) -> LoadCheck:
+async def check_loaded(engine: Engine, tokens: BaseTokenizer, adapter: Adapter, max_context: int, earlier: LoadCheck | None = None) -> LoadCheck:
     """Raises AdapterError when the loaded adapter does not act, or does not act as published. `earlier` is what it returned for the same adapter."""
     if earlier is not None:
         generations = await engine.generate([earlier.prompt], adapter.id)

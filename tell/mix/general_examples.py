@@ -23,7 +23,7 @@ from tell.mix.config import GeneralSource, MixPlan
 from tell.mix.counting import counted
 from tell.mix.task_examples import counts
 from tell.model.anchor import general_prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 from tell.spool import BATCH, Spool
 from tell.text.normalise import lines_of_letters, storable
@@ -139,7 +139,7 @@ class _Draw:
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, budget: int, tokens: Tokens, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
+    def until(self, budget: int, tokens: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
         """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
         if budget <= 0:
@@ -172,7 +172,7 @@ def parts_of(budget: int, sources: tuple[GeneralSource, ...]) -> list[int]:
     return parts
 
 
-def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens: Tokens) -> None:
+def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens: BaseTokenizer) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
     sample = [pool.example(i) for i in range(min(len(pool), FIRST))]
     mean = sum(tokens.lengths(sample)) / len(sample)
@@ -196,7 +196,7 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
 
 
 def draw_general(
-    plan: MixPlan, tokens: Tokens, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
+    plan: MixPlan, tokens: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[DrawnExamples, list[dict[str, int]]]:
     """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
     drawn = DrawnExamples()

@@ -18,7 +18,7 @@ from tell.extras import need
 from tell.files import iter_lines, write_atomic, write_json
 from tell.model.anchor import Anchor
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.spool import BATCH
 
 # Every line of mixed.jsonl begins with the id, and every id with the kind (tell.records).
@@ -48,7 +48,7 @@ def _task_texts(mixed: Path, anchor: Anchor) -> Iterator[tuple[str, str]]:
             yield row["prompt"].removeprefix(anchor.prefix).removesuffix(around), row["response"]
 
 
-def _fertility(mixed: Path, anchor: Anchor, tokens: Tokens) -> dict[str, dict[str, float]]:
+def _fertility(mixed: Path, anchor: Anchor, tokens: BaseTokenizer) -> dict[str, dict[str, float]]:
     """Tokens per word of the task's two sides, anchors aside. A word is what white space parts."""
     texts = _task_texts(mixed, anchor)
     words, pieces = [0, 0], [0, 0]
@@ -83,7 +83,7 @@ def write_report(out: Path, mix: dict[str, Any], base: Base, anchor: Anchor) -> 
         "task": [{k: c[k] for k in ("name", "pairs", "examples", "tokens")} for c in mix["corpora"]],
         "granularity": mix["granularity"],
         "general": [{k: s[k] for k in ("name", "usable", "used", "tokens")} for s in mix["general_sources"]],
-        "fertility": _fertility(mixed, anchor, Tokens(base)),
+        "fertility": _fertility(mixed, anchor, BaseTokenizer(base)),
         "spacing": _spacing(kinds),
         "left_out": mix["left_out"],
     }

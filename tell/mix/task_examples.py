@@ -18,7 +18,7 @@ from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
 from tell.mix.granularity import AlignedDocument, SizedSegment, assign, joined
 from tell.model.anchor import Anchor
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
 from tell.spool import BATCH, Spool
 from tell.text.normalise import letters
@@ -125,7 +125,7 @@ def _batches(
         yield ready()
 
 
-def _read(plan: MixPlan, tokens: Tokens, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
+def _read(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
@@ -149,7 +149,7 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: MixPlan, tokens: Tokens, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
+def read_task(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
     read = _read(plan, tokens, corpora, known, spool, left_out)
     if not read.tokens:
@@ -218,7 +218,7 @@ def _documents(plan: MixPlan, read: _SegmentExamples, spool: Spool) -> Iterator[
         yield AlignedDocument(d, segments, whole[d])
 
 
-def _by_granularity(plan: MixPlan, tokens: Tokens, read: _SegmentExamples, spool: Spool) -> TaskExamples:
+def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples, spool: Spool) -> TaskExamples:
     config, names, place = plan.config, list(read.names), "[mix] granularity"
     shares = config.shares()
     sizes = Counter(read.documents)

@@ -21,7 +21,7 @@ from tell.extras import has_gpu, need
 from tell.files import canonical_json, fsync_dir
 from tell.machine import bf16
 from tell.model.base import Base, config_of, slug
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.paths import cache_dir, writable
 
 # Tokens of a text that are read; longer texts are cut, and counted.
@@ -171,7 +171,7 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     path = writable(store(base, dtype), "cache", "TELLMT_CACHE")
     width = int(config_of(base)["hidden_size"])
     keys = [key_of_text(parts) for parts in texts]
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     most = min(MOST, base.context) - len(tokens.bos)
     encoded = iter(tokens.encode_batch([p for parts in texts for p in parts]))
     ids = [[t for _ in parts for t in next(encoded)] for parts in texts]

@@ -14,7 +14,7 @@ from tell.extras import installed, need
 from tell.languages import Language, LanguagePair
 from tell.machine import bf16
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 # Texts that are measured, and tokens read of each: beyond that the measure of the language hardly changes.
 TEXTS, MOST = 100, 128
@@ -60,7 +60,7 @@ def _nats(base: Base, ids: list[list[int]]) -> Iterator[float]:
 
 def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
     """The base's cross-entropy on the texts, in bits per byte of UTF-8. Raises MissingExtra without torch, BaseModelError when the base cannot be loaded."""
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     # A base without BOS begins with its EOS.
     start = tokens.bos or tokens.eos_ids[:1]
     most = min(MOST, base.context - 1)
@@ -74,7 +74,7 @@ def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
 def token_counts(base: Base, texts: Sequence[str]) -> dict[str, Any]:
     """Tokens per word (what white space parts) and per character."""
     sample = _spread(texts, COUNTED)
-    tokens = sum(map(len, Tokens(base).encode_batch(sample)))
+    tokens = sum(map(len, BaseTokenizer(base).encode_batch(sample)))
     words, characters = sum(len(t.split()) for t in sample), sum(map(len, sample))
     return {"segments": len(sample), "tokens_per_word": round(tokens / max(1, words), 3), "tokens_per_character": round(tokens / max(1, characters), 3)}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tell.model.engine import Generation, Prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 
 class StopTokens:
-    def __init__(self, tokens: Tokens, vocabulary: Iterable[tuple[str, int]]):
+    def __init__(self, tokens: BaseTokenizer, vocabulary: Iterable[tuple[str, int]]):
         """`vocabulary` gives every token's name and id, as the tokenizer spells them."""
         self._tokens = tokens
         self.eos = frozenset(tokens.eos_ids)

@@ -13,7 +13,7 @@ from tell.model.token_lengths import TokenCounter
 from tell.records import Example
 
 
-class Tokens:
+class BaseTokenizer:
     """The tokenizer of a prepared base, and for the examples of a mix the turns that they are put into.
 
     Prompt, opening and response are encoded apart and joined, so that the boundary between what is given and what is

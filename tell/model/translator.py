@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tell.errors import RequestError
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.text.hypothesis import Hypothesis
 
 # A penalty above this makes an engine avoid words that every sentence needs.
@@ -20,7 +20,7 @@ class Translator:
     """An engine's adapter (or its bare base, `adapter_id` None) with the anchor and decoding it was trained for."""
 
     engine: Engine
-    tokens: Tokens
+    tokens: BaseTokenizer
     anchor: Anchor
     decoding: Decoding
     adapter_id: str | None

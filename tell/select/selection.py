@@ -27,7 +27,7 @@ from tell.extras import need
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json, write_jsonl
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.select.pool import (
     Field,
     Kind,
@@ -171,7 +171,7 @@ def _count(plan: SelectionPlan, pool: SelectionPool) -> int | None:
 
 def _lengths(base: Base, pool: SelectionPool) -> list[int]:
     """Tokens of each item as a task or general example without an anchor: BOS, both texts, EOS; of a text, those of its line with BOS."""
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     if pool.kind == "text":
         lines = [i.example.prompt for i in pool.items]
         return [len(tokens.bos) + len(ids) for a in range(0, len(lines), BATCH) for ids in tokens.encode_batch(lines[a : a + BATCH])]

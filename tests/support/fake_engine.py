@@ -15,7 +15,7 @@ from pathlib import Path
 from tell.adapter.card import open_adapter
 from tell.errors import AdapterError, EngineError
 from tell.model.engine import EngineOptions, Generation, Prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 
 class FakeEngine:
@@ -31,7 +31,7 @@ class FakeEngine:
 
     def __init__(self, options: EngineOptions):
         self.base, self.options = options.base, options
-        self.tokens = Tokens(options.base)
+        self.tokens = BaseTokenizer(options.base)
         # Seconds each call of `generate` takes.
         self.delay = 0.0
         self.failure: Exception | None = None

@@ -22,7 +22,7 @@ from tell.languages import parse_pair
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import MANIFEST, Base
 from tell.model.engine import EngineOptions, Generation, Prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.paths import cache_dir
 from tell.records import Pair, read_pairs
 
@@ -120,7 +120,7 @@ class FakeEngine:
 
     def __init__(self, options: EngineOptions, known: dict[str, str], spoilt: dict[int | None, float], calls: list[tuple[int | None, int]]):
         self.name, self.base, self.options = "fake", options.base, options
-        self.tokens, self.known, self.spoilt, self.calls = Tokens(options.base), known, spoilt, calls
+        self.tokens, self.known, self.spoilt, self.calls = BaseTokenizer(options.base), known, spoilt, calls
         self.adapters: dict[str, int] = {}
         self.die_after: int | None = None
         self.loops: dict[float, float] = {}

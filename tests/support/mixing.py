@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, read_examples
 from tests.conftest import Ran
 
@@ -59,7 +59,7 @@ def check(out: Path, base: Base) -> tuple[dict[str, Any], list[Example]]:
     """Everything that holds for every mix: the counts in mix.json are those of mixed.jsonl, token by token."""
     report: dict[str, Any] = json.loads((out / "mix.json").read_text())
     examples = read_examples(out / "mixed.jsonl")
-    lengths = [len(ids) for ids, _ in Tokens(base).example_ids(examples)]
+    lengths = [len(ids) for ids, _ in BaseTokenizer(base).example_ids(examples)]
     for kind in ("task", "general"):
         mine = [n for e, n in zip(examples, lengths, strict=True) if e.kind == kind]
         assert report["counts"][kind] == {"examples": len(mine), "tokens": sum(mine)}

@@ -19,7 +19,7 @@ from serve.app import create_app
 from serve.config import Limits
 from serve.translation.service import Service
 from tell.model.engine import EngineOptions, Generation, Prompt
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
 
@@ -30,7 +30,7 @@ class Upper:
     name = "upper"
 
     def __init__(self, options: EngineOptions):
-        self.base, self.options, self.tokens = options.base, options, Tokens(options.base)
+        self.base, self.options, self.tokens = options.base, options, BaseTokenizer(options.base)
         self.batches: list[list[str]] = []
         self.closed = False
         # Raised, one a call, before anything is translated.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import read_pairs
 
 
@@ -44,7 +44,7 @@ def test_the_losses_are_the_models_own(cli: Any, tiny: Any, corpus: Path) -> Non
     pairs = read_pairs(corpus / "pairs.jsonl", "dev")
     assert [r["line"] for r in rows] == list(range(1, len(pairs) + 1)) and ran.json["segments"] == len(pairs)
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny.path, dtype=torch.float32), trained)
-    tokens = Tokens(tiny)
+    tokens = BaseTokenizer(tiny)
     for pair, row in zip(pairs, rows, strict=True):
         prompt = tokens.bos + tokens.encode(f"{card['anchor']['prefix']}{pair.source}\n\n") + tokens.encode(card["anchor"]["opening"])
         reference = tokens.encode(pair.target) + tokens.eos_ids[:1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 from train.plan import Tokenised
 
@@ -73,7 +73,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
     from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
     from train.output_layer import SampledVocabulary
 
-    tokens = Tokens(tiny)
+    tokens = BaseTokenizer(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
     data = [Tokenised(ids, start, True) for ids, start in tokens.example_ids(examples)]
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)

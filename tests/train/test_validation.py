@@ -153,7 +153,7 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
     from tell.languages import parse_pair
     from tell.model.anchor import AnchorConfig, render
     from tell.model.engine import Decoding
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
     from tell.records import read_pairs
     from train.config import DevOptions, LoraOptions
     from train.model import load_model
@@ -161,7 +161,7 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
     assert tellmt(*command(place))[0] == 0
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", 1)
     set_peft_model_state_dict(model, load_file(place / "adapter" / WEIGHTS))
-    anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), Tokens(tiny)
+    anchor, tokens = render(AnchorConfig(), parse_pair("is-en")), BaseTokenizer(tiny)
     split = read_pairs(place / "corpus-is-en-9" / "pairs.jsonl", "dev")
     for decoding in (Decoding(), Decoding(repetition_penalty=1.5), Decoding(length_factor=0.3, length_extra=1)):
         watch = train.validation.Validator(DevOptions(every=1), split, anchor, tokens, decoding, tiny, "cpu")

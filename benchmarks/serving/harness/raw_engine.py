@@ -172,14 +172,14 @@ def main() -> int:
     from tell.errors import TellmtError
     from tell.model.base import find_base
     from tell.model.stopping import StopTokens
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
     from tell.model.translator import Translator
 
     job = json.loads(sys.stdin.readline())
     try:
         adapter = open_adapter(Path(job["adapter"]))
         base = find_base(adapter.card.base.id)
-        tokens = Tokens(base)
+        tokens = BaseTokenizer(base)
         endings = StopTokens(tokens, tokens.vocabulary().items())
         generate = {"ct2": open_ct2, "vllm": open_vllm}[job["engine"]](job, base)
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:

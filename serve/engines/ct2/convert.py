@@ -248,12 +248,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         need(module, "cpu")
     import torch
 
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
     torch.set_num_threads(threads)
     sweep(Path(job["out"]).parent)
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     probe = probe_of(tokens)
     adapter = job["adapter"]
     with atomic_dir(Path(job["out"])) as aside:

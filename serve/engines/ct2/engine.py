@@ -24,7 +24,7 @@ from tell.extras import need
 from tell.machine import cores, give_back
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 # The engine waits for callers that it has just answered: for this share of the last batch's time, at most LONGEST seconds, and not beyond QUIET seconds in
 # which nothing came.
@@ -68,10 +68,10 @@ class Ct2Engine:
         for module in ("safetensors", "tokenizers"):
             need(module, "cpu")
 
-        def read() -> tuple[dict[str, list[int]], Tokens, StopTokens]:
+        def read() -> tuple[dict[str, list[int]], BaseTokenizer, StopTokens]:
             shapes = checkpoint.check_checkpoint(self.base)
             try:
-                tokens = Tokens(self.base)
+                tokens = BaseTokenizer(self.base)
             except TellmtError as e:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
             return shapes, tokens, StopTokens(tokens, tokens.vocabulary().items())

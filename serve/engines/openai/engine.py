@@ -20,7 +20,7 @@ from tell.errors import AdapterError, BadInput, EngineError, RequestError, Tellm
 from tell.extras import need
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 # Seconds between two health checks, seconds for an answer to one, and how many in a row may stay without: a busy server may be late.
 LOOK = 1.0
@@ -69,7 +69,7 @@ class OpenAIEngine:
         def read() -> tuple[dict[str, list[int]], StopTokens, list[int]]:
             shapes = checkpoint.check_checkpoint(self.base)
             try:
-                tokens = Tokens(self.base)
+                tokens = BaseTokenizer(self.base)
             except TellmtError as e:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
             return shapes, StopTokens(tokens, tokens.vocabulary().items()), [*tokens.bos, *tokens.encode(PROBE)][:32]

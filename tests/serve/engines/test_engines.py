@@ -38,14 +38,14 @@ def test_greedy_output_is_that_of_transformers(running: Running, base: Base) -> 
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
 
     batch = prompts(8, max_tokens=6)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
     expected = []
     for p in batch:
         out = model.generate(torch.tensor([p.ids]), attention_mask=torch.ones(1, len(p.ids)), max_new_tokens=6, do_sample=False)[0].tolist()
-        expected.append(Tokens(base).decode(out[len(p.ids) :]))
+        expected.append(BaseTokenizer(base).decode(out[len(p.ids) :]))
     outputs = running.texts(batch, None)
     assert sum(f == e for f, e in zip(outputs, expected, strict=True)) >= 6, list(zip(outputs, expected, strict=True))
 
@@ -150,9 +150,9 @@ def breaking(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
     import torch
     from transformers import AutoModelForCausalLM
 
-    from tell.model.tokenizer import Tokens
+    from tell.model.tokenizer import BaseTokenizer
 
-    tokens = Tokens(base)
+    tokens = BaseTokenizer(base)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
     torch.manual_seed(3)
     ids = torch.randint(4, 1024, (2048, 8))

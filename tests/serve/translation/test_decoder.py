@@ -12,7 +12,7 @@ from serve.translation.decoder import Decoded, Decoder, Effort
 from tell.errors import RequestError
 from tell.languages import parse_pair
 from tell.model.engine import Decoding, EngineOptions
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tests.serve.translation.test_quality import OUT, Drawing
 from tests.serve.translation.test_retry import CASES
@@ -31,7 +31,7 @@ def decode(made: Any) -> Callable[..., list[Decoded]]:
         async def decoded() -> list[Decoded]:
             engine = make_engine(EngineOptions(base=base, max_context=2048))
             await engine.load(adapter.id, adapter.path)
-            translator = Translator(engine, Tokens(base), adapter.card.anchor, adapter.card.decoding, adapter.id, 2048)
+            translator = Translator(engine, BaseTokenizer(base), adapter.card.anchor, adapter.card.decoding, adapter.id, 2048)
             return await Decoder(translator, parse_pair("is-en"), 256).decode(segments, effort)
 
         return asyncio.run(decoded())
@@ -77,7 +77,8 @@ def test_segments_that_do_not_fit_are_refused_one_by_one(made: Any) -> None:
     async def translated() -> list[Any]:
         engine = ScriptedEngine(EngineOptions(base=base, max_context=200), lambda source, penalty: source.upper())
         await engine.load(adapter.id, adapter.path)
-        return await Translator(engine, Tokens(base), adapter.card.anchor, Decoding(), adapter.id, 200).translate_fitting(["já", " ", "orð " * 100, "nei"])
+        translator = Translator(engine, BaseTokenizer(base), adapter.card.anchor, Decoding(), adapter.id, 200)
+        return await translator.translate_fitting(["já", " ", "orð " * 100, "nei"])
 
     first, blank, long, last = asyncio.run(translated())
     assert (first.text, blank.text, last.text) == ("JÁ", " ", "NEI")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 from tests.conftest import Ran
 from tests.support.mixing import corpus, general, recipe, words
@@ -174,7 +174,7 @@ def test_the_missing_tokens_are_exact(cli: CLI, tiny: Base) -> None:
     small(cli)
     ran = cli("mix", "--recipe", recipe(), "--corpus", "c", "--general", "g.jsonl", "-o", "m", ok=False)
     pool = [json.loads(line) for line in Path("g.jsonl").read_text().split("\n") if line]
-    tokens = Tokens(tiny)
+    tokens = BaseTokenizer(tiny)
     have = sum(len(i) for i, _ in tokens.example_ids([Example("", "general", f"{r['prompt']}\n\n", "", r["completion"]) for r in pool]))
     cli("mix", "--recipe", recipe(), "--corpus", "c", "--ratio", 0, "-o", "m")
     wanted = json.loads(Path("m/mix.json").read_text())["counts"]["task"]["tokens"]

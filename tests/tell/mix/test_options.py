@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tell.model.base import MANIFEST, Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, read_examples, read_pairs
 from tests.conftest import SHARED, Ran
 from tests.support.mixing import check, corpus, general, recipe, words
@@ -47,7 +47,7 @@ def test_sources_get_their_shares(cli: CLI, tiny: Base) -> None:
     cli("mix", "--recipe", recipe(text), "--corpus", corpus(cli, "c"), "-o", "m")
     report, examples = check(Path("m"), tiny)
     g, h = report["general_sources"]
-    longest = max(len(i) for i, _ in Tokens(tiny).example_ids(examples))
+    longest = max(len(i) for i, _ in BaseTokenizer(tiny).example_ids(examples))
     assert 3000 <= g["tokens"] < 3000 + longest and 1000 <= h["tokens"] < 1000 + longest
     assert g["tokens"] + h["tokens"] == report["counts"]["general"]["tokens"]
     assert sum(e.id.startswith("general:h.jsonl:") for e in examples) == h["used"]
@@ -137,7 +137,7 @@ def test_the_report(cli: CLI, tiny: Base) -> None:
     report, examples = check(Path("m"), tiny)
     told: dict[str, Any] = json.loads(Path("m/report.json").read_text())
     pairs = read_pairs(c / "pairs.jsonl", "train")
-    tokens = Tokens(tiny)
+    tokens = BaseTokenizer(tiny)
     for side in ("source", "target"):
         texts = [getattr(p, side) for p in pairs]
         n, w = sum(len(tokens.encode(t)) for t in texts), sum(len(t.split()) for t in texts)
@@ -175,7 +175,7 @@ def test_a_base_without_a_bos(cli: CLI, tiny: Base, monkeypatch: pytest.MonkeyPa
 
 
 def test_tokens_counted_by_words_are_the_tokenizers_own(tiny: Base) -> None:
-    tokens = Tokens(tiny)
+    tokens = BaseTokenizer(tiny)
     hostile = SHARED / "hostile" / "blns.json"
     texts = json.loads(hostile.read_text(encoding="utf-8")) if hostile.exists() else []
     rng = random.Random(1)
@@ -192,7 +192,7 @@ def test_a_tokenizer_of_an_unknown_kind_is_asked_itself(tiny: Base) -> None:
 
     from tell.model.token_lengths import kind_of
 
-    tokenizer = Tokens(tiny)._tokenizer
+    tokenizer = BaseTokenizer(tiny)._tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert kind_of(tokenizer) == (None, None)
 

@@ -17,7 +17,7 @@ from tell.languages import parse_pair
 from tell.model.anchor import SEPARATOR, WORDINGS, Anchor, AnchorConfig, general_prompt, nonce, render
 from tell.model.base import Base
 from tell.model.chat_template import ChatTurns
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 from tests.conftest import SHARED, Ran
 from tests.support.fake_eval_engine import corpus_dir, light_adapter, light_base
@@ -140,7 +140,7 @@ def test_bad_anchors(cli: CLI, isolated: Path, name: str) -> None:
 # --- chat
 
 
-def spelled(tokens: Tokens, ids: list[int]) -> str:
+def spelled(tokens: BaseTokenizer, ids: list[int]) -> str:
     """Ids as text in which a special token stands as ⟨name⟩ and one that was only spelled stands as it was."""
     names = {i: t for t, i in tokens.vocabulary().items()}
     special = {i: f"⟨{names[i][1:-1]}⟩" for i in (0, 1, 2)}
@@ -151,7 +151,7 @@ def test_a_prompt_in_its_turn(isolated: Path) -> None:
     base = chat_base(isolated)
     anchor = render(AnchorConfig(chat=True), IS_EN, base)
     assert anchor.chat == TURNS
-    tokens = Tokens(base, anchor.chat)
+    tokens = BaseTokenizer(base, anchor.chat)
     before = "⟨bos⟩system\nBe brief.⟨eos⟩\n⟨bos⟩user\n"
     # What the text spells stays text; the template's <bos> is the base's, and there is one.
     wanted = f"{before}Translate this text from Icelandic into English.\n\nA <eos><bos> B.⟨eos⟩\n⟨bos⟩assistant\n"
@@ -167,7 +167,7 @@ def test_a_prompt_in_its_turn(isolated: Path) -> None:
 
 def test_plain_text_keeps_special_tokens_out_as_well(isolated: Path) -> None:
     base = light_base(isolated / "cache")
-    tokens, anchor = Tokens(base), render(AnchorConfig(), IS_EN)
+    tokens, anchor = BaseTokenizer(base), render(AnchorConfig(), IS_EN)
     ids = tokens.prompt_ids(anchor, "<eos>")
     assert spelled(tokens, ids) == "⟨bos⟩Translate this text from Icelandic into English.\n\n<eos>\n\nEnglish:\n"
     assert tokens.decode(ids).startswith("Translate") and "<eos>" in tokens.decode(ids)
@@ -213,7 +213,7 @@ def test_bos_is_there_once_whoever_writes_it(isolated: Path) -> None:
     anchor = Anchor(prefix="", opening="", chat=ChatTurns(before="user: ", after=" model: ", end="."))
     base = light_base(isolated / "cache")
     for before, bos_id, wanted in (("user: ", 2, 1), ("<bos>user: ", 2, 1), ("user: ", None, 0), ("<bos>user: ", None, 1)):
-        tokens = Tokens(base.model_copy(update={"bos_id": bos_id}))
+        tokens = BaseTokenizer(base.model_copy(update={"bos_id": bos_id}))
         ids = tokens.prompt_ids(anchor.model_copy(update={"chat": ChatTurns(before=before, after="", end="")}), "a")
         assert ids.count(2) == wanted and ids[:wanted] == [2] * wanted
 
@@ -222,7 +222,7 @@ def test_a_response_ends_as_its_turn_does_where_engines_stop_there(isolated: Pat
     base = light_base(isolated / "cache")
     example = [Example("t", "task", "a", "", "b")]
     for end, eos_ids, wanted in (("<pad>\n", [1, 0], 0), ("<pad>\n", [1], 1), ("\n", [1, 0], 1), ("", [1], 1)):
-        tokens = Tokens(base.model_copy(update={"eos_ids": eos_ids}), ChatTurns(before="", after="", end=end))
+        tokens = BaseTokenizer(base.model_copy(update={"eos_ids": eos_ids}), ChatTurns(before="", after="", end=end))
         assert tokens.example_ids(example)[0][0][-1] == wanted
 
 
@@ -238,7 +238,8 @@ def test_mix_counts_what_training_reads_and_the_key_tells_chat_apart(cli: CLI, i
         lengths = {kind: sum(len(d.ids) for d in inputs.data if d.task == (kind == "task")) for kind in ("task", "general")}
         assert {k: c["tokens"] for k, c in report["counts"].items()} == lengths
         assert report["anchor"].get("chat") == (turns.model_dump() if turns else None)
-        whole = [ids for ids, _ in Tokens(base, turns).example_ids([Example(**json.loads(x)) for x in Path("m/mixed.jsonl").read_text().split("\n") if x])]
+        examples = [Example(**json.loads(x)) for x in Path("m/mixed.jsonl").read_text().split("\n") if x]
+        whole = [ids for ids, _ in BaseTokenizer(base, turns).example_ids(examples)]
         assert [list(d.ids) for d in inputs.data] == whole
         seen[chat] = (report["key"], report["sha256"], str(identity(Recipe(), inputs)), lengths["task"])
     # The records are the same: the turns are put around them when they are read.
@@ -289,7 +290,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Base:
 @given(anchor=anchors, source=texts, target=texts, chat=st.sampled_from([None, TURNS, ChatTurns(before="", after="", end="")]))
 def test_the_prompt_served_is_the_beginning_of_the_example_trained(light: Base, anchor: Anchor, source: str, target: str, chat: ChatTurns | None) -> None:
     anchor = anchor.model_copy(update={"chat": chat})
-    tokens = Tokens(light, chat)
+    tokens = BaseTokenizer(light, chat)
     prompt = tokens.prompt_ids(anchor, source)
     ((ids, start),) = tokens.example_ids([Example("t", "task", anchor.prompt(source), anchor.opening, target)])
     assert ids[: len(prompt)] == prompt
@@ -350,7 +351,7 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
     Path("in.txt").write_text("hestur <eos>\n")
     assert main(["translate", "in.txt", "--from", "is", "--to", "en", "--tries", "0", "-o", "out.txt"]) == 0, capfd.readouterr().err
     assert Path("out.txt").read_text() == "HESTUR <EOS>\n"
-    ((ids, _),) = Tokens(base, TURNS).example_ids([Example("t", "task", card.anchor.prompt("hestur <eos>"), card.anchor.opening, "x")])
+    ((ids, _),) = BaseTokenizer(base, TURNS).example_ids([Example("t", "task", card.anchor.prompt("hestur <eos>"), card.anchor.opening, "x")])
     assert list(asked[-1].ids) == ids[: len(asked[-1].ids)] and len(ids) == len(asked[-1].ids) + 2
     capfd.readouterr()
     assert main(["registry", "show", id]) == 0

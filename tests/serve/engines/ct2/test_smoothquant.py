@@ -16,7 +16,7 @@ from serve.engines.ct2 import convert, smoothquant
 from serve.engines.ct2.convert import _log_probs, _smoothed, _write
 from serve.engines.ct2.smoothquant import smooth
 from tell.model.base import Base
-from tell.model.tokenizer import Tokens
+from tell.model.tokenizer import BaseTokenizer
 
 TEXTS = [[int(i) for i in torch.randint(4, 1000, (40,), generator=torch.Generator().manual_seed(n))] for n in range(8)]
 SHAPE = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
@@ -95,7 +95,7 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], director
 
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
-    tokens = Tokens(uneven)
+    tokens = BaseTokenizer(uneven)
     probe = convert.probe_of(tokens)
     plain, expected = convert._merged(uneven, None, probe)
     as_it_is = divergence(uneven, plain, expected, probe, tmp_path / "plain")
@@ -105,7 +105,7 @@ def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
 
 
 def test_what_would_compute_something_else_is_not_taken(uneven: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = Tokens(uneven)
+    tokens = BaseTokenizer(uneven)
     probe = convert.probe_of(tokens)
     monkeypatch.setattr(smoothquant, "_offset", lambda norm: 0.0)
     model, expected, layers = _smoothed(uneven, None, tokens, probe)
