@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.gate.publish import read_scores
-from tell.adapter.card import CONFIG, WEIGHTS, Adapter, Card, open_adapter, write_card
+from tell.adapter.card import WEIGHTS, Adapter, Card, open_adapter, write_card
 from tell.adapter.shipped import MAX_WEIGHTS
 from tell.errors import AdapterError, BadInput, TellmtError
 from tell.files import atomic_dir
@@ -88,7 +88,7 @@ def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], 
     )
     final = to / parse_pair(card.pair).slug
     with atomic_dir(final) as aside:
-        for name in (WEIGHTS, CONFIG):
+        for name in card.contents:
             shutil.copyfile(adapter.path / name, aside / name)
         write_card(aside, card)
     return open_adapter(final)

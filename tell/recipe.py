@@ -4,6 +4,7 @@ pair, base, seed      here
 notes                 here: what the adapter's card is to say, such as attributions that the data's licences ask for
 [anchor]              tell.model.anchor.AnchorConfig
 [mix]                 tell.mix.build.MixConfig
+[hints]               tell.mix.hinting.HintConfig
 [train], [lora]       train.config
 [dev]                 train.config
 [decoding]            tell.model.engine.Decoding
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from tell.errors import RecipeError, suggestion
 
-TOP = ("pair", "base", "seed", "anchor", "mix", "train", "lora", "dev", "decoding", "notes")
+TOP = ("pair", "base", "seed", "anchor", "mix", "hints", "train", "lora", "dev", "decoding", "notes")
 
 M = TypeVar("M", bound=BaseModel)
 

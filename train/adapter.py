@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tell.adapter.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
+from tell.adapter.card import CARD, CONFIG, LEXICON, WEIGHTS, BaseRef, Card, write_card
 from tell.files import atomic_dir, sha256_file, write_json
 from tell.model.anchor import Anchor
 from train.config import Recipe
-from train.inputs import Inputs
+from train.inputs import Inputs, hint_options
 from train.loop import TrainingResult
 
 # What a card says of the data, as `mix` reported it.
-_MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed")
+_MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed", "hints")
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers")
 
 
@@ -27,6 +28,11 @@ def _library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _notes(inputs: Inputs, recipe: Recipe) -> list[str]:
+    """The recipe's notes, after those of the adapter that training went on from: what that was trained on is in these weights too."""
+    return list(dict.fromkeys([*(inputs.start.card.notes if inputs.start else []), *recipe.notes]))
 
 
 def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingResult, key: str) -> Card:
@@ -47,6 +53,9 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
         if isinstance(adapter_config.get("target_modules"), list):
             adapter_config["target_modules"] = sorted(adapter_config["target_modules"])
         write_json(aside / CONFIG, adapter_config)
+        lexicon = [LEXICON] if "hints" in mix else []
+        for name in lexicon:
+            shutil.copyfile(inputs.lexicon, aside / name)
         card = Card(
             pair=mix["pair"],
             base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
@@ -67,14 +76,16 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
                 "final_loss": round(trained.final_loss, 6),
                 "machine": f"{platform.system()} {platform.machine()}",
                 **({"dev": trained.dev} if trained.dev else {}),
+                **({"from": inputs.start.id} if inputs.start else {}),
             },
             versions=_library_versions(),
-            notes=recipe.notes,
-            files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG)},
+            notes=_notes(inputs, recipe),
+            hints=hint_options(mix),
+            files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG, *lexicon)},
         )
         write_card(aside, card)
         for extra in aside.iterdir():
-            if extra.name not in (WEIGHTS, CONFIG, CARD):
+            if extra.name not in (WEIGHTS, CONFIG, CARD, *lexicon):
                 extra.unlink()
         # safetensors writes for the owner alone; a registry may be read by another user's service.
         (aside / WEIGHTS).chmod(0o644)

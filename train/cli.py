@@ -18,12 +18,23 @@ from tell.console import clock, emit, say, table
     "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
 @click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="Corpus directory of the pair: [dev] evaluates on its dev split during training.")
+@click.option("--from", "start", type=click.Path(path_type=Path), metavar="DIR", help="Adapter whose weights training goes on from; of the same base and rank.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Adapter directory to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed that replaces the recipe's.")
 @click.option("--force", is_flag=True, help="Train again although the adapter exists already.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
 @click.option("--dry-run", is_flag=True, help="Only report the cost: tokens, steps, time and memory, measured on a few micro-batches.")
-def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | None, seed: int | None, force: bool, restart: bool, dry_run: bool) -> None:
+def train(
+    mixed: Path,
+    recipe_path: Path | None,
+    dev: Path | None,
+    start: Path | None,
+    out: Path | None,
+    seed: int | None,
+    force: bool,
+    restart: bool,
+    dry_run: bool,
+) -> None:
     """Train a LoRA adapter on mixed data.
 
     For several GPUs, or several processes on CPUs: torchrun --nproc-per-node 2 -m tellmt train ..., or accelerate launch.
@@ -46,7 +57,7 @@ def train(mixed: Path, recipe_path: Path | None, dev: Path | None, out: Path | N
         return
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    card, reused = run(mixed, recipe, out, force, restart, dev)
+    card, reused = run(mixed, recipe, out, force, restart, dev, start)
     if world()[0]:
         return
     adapter = open_adapter(out)

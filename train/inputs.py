@@ -9,8 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tell.adapter.card import LEXICON, Adapter, check_base, open_adapter, weights_of
 from tell.errors import CorpusError
 from tell.files import sha256_file
+from tell.lexicon.hints import Hinter, HintOptions
+from tell.lexicon.lexicon import Lexicon
 from tell.machine import give_back
 from tell.model.anchor import Anchor
 from tell.model.base import Base, find_base
@@ -30,9 +33,25 @@ class Inputs:
     base: Base
     data: list[Tokenised]
     example_ids: list[str]
+    # The lexicon of the mix's hints; a path to no file where it has none.
+    lexicon: Path = Path()
+    # The adapter whose weights training goes on from; None for fresh ones.
+    start: Adapter | None = None
+
+    def hinter(self) -> Hinter | None:
+        """What writes the hints into the prompts of validation; None for a mix without."""
+        options = hint_options(self.mix)
+        return None if options is None else Hinter(Lexicon.read(self.lexicon), options)
 
 
-def read_inputs(mixed: Path) -> Inputs:
+def hint_options(mix: dict[str, Any]) -> HintOptions | None:
+    """The options of the hints that the prompts of a mix have; None where they have none."""
+    hints = mix.get("hints")
+    return None if hints is None else HintOptions(**{name: hints[name] for name in HintOptions.model_fields})
+
+
+def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
+    """Raises CorpusError for a mix that is not whole, AdapterError for an adapter to start from that is not, or is of another base."""
     report = mixed / "mix.json"
     if not report.exists():
         raise CorpusError("not a mix directory, or a half-written one", place=str(mixed), found="no mix.json", valid="what `tellmt mix -o` wrote")
@@ -42,15 +61,21 @@ def read_inputs(mixed: Path) -> Inputs:
         raise CorpusError("the mix report cannot be read", place=str(report), found=str(e)) from None
     if sha256_file(mixed / "mixed.jsonl") != mix["sha256"]:
         raise CorpusError("the mixed data is not what its report says", place=str(mixed / "mixed.jsonl"), valid="run `tellmt mix` again")
+    lexicon = mixed / LEXICON
+    if "hints" in mix and not (lexicon.is_file() and sha256_file(lexicon) == mix["hints"]["lexicon_sha256"]):
+        raise CorpusError("the lexicon is not the one that the mix was made with", place=str(lexicon), valid="run `tellmt mix` again")
     base = find_base(mix["base"]["id"])
     if base.revision != mix["base"]["revision"]:
         raise CorpusError("the mix was made for another revision of the base", place=str(report), found=mix["base"]["revision"][:12], valid=base.revision[:12])
+    earlier = None if start is None else open_adapter(start)
+    if earlier is not None:
+        check_base(earlier, base.id, base.revision)
     examples = read_examples(mixed / "mixed.jsonl")
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
     tokenised = BaseTokenizer(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     give_back()
-    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)], [e.id for e in examples])
+    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)], [e.id for e in examples], lexicon, earlier)
 
 
 # Options that decide how a run goes and not what adapter it makes.
@@ -71,7 +96,9 @@ def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str
         "mixed data": inputs.mix["sha256"],
         # Not part of the data: the chat turns are added to the examples when they are read.
         **{k: v for k, v in inputs.mix["anchor"].items() if k == "chat"},
+        **({"hints": [hint_parts.model_dump(), inputs.mix["hints"]["lexicon_sha256"]]} if (hint_parts := hint_options(inputs.mix)) else {}),
         "base": inputs.base.revision,
+        **({"from": weights_of(inputs.start.card)} if inputs.start else {}),
         "seed": recipe.seed,
         **{f"train.{k}": v for k, v in _identity_options(recipe.train).items()},
         **{f"lora.{k}": v for k, v in _identity_options(recipe.lora).items()},

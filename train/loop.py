@@ -72,7 +72,7 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, proce
     options = recipe.train
     stepper = Stepper(inputs, recipe, processes)
     state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": stepper.limit}
-    validator = validator_of(split, recipe, inputs.mix, inputs.base, processes.device)
+    validator = validator_of(split, recipe, inputs, processes.device)
     first = 0
     if checkpoint := processes.broadcast(latest_checkpoint(run_dir) if processes.first else None):
         first, tensors, progress = checkpoint

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from tell.errors import BaseModelError
+from tell.adapter.card import CONFIG, WEIGHTS, Adapter
+from tell.errors import AdapterError, BaseModelError
 from tell.extras import need, unused
 from tell.machine import bf16
 from tell.model.base import Base
@@ -111,6 +113,26 @@ def can_compile() -> bool:
     except Exception:  # whatever a missing or broken tool chain raises
         return False
     return True
+
+
+def take_weights(model: Any, adapter: Adapter) -> None:
+    """Give the model's LoRA layers the weights of a trained adapter. Raises AdapterError where its layers, rank or scaling are others than the recipe's."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    place = str(adapter.path)
+    own = {name: tuple(t.shape) for name, t in get_peft_model_state_dict(model).items()}
+    weights = load_file(adapter.path / WEIGHTS)
+    shapes = {name: tuple(t.shape) for name, t in weights.items()}
+    if shapes != own:
+        name = min(name for name in own.keys() | shapes.keys() if own.get(name) != shapes.get(name))
+        found, valid = shapes.get(name, "no such layer"), own.get(name, "no such layer")
+        raise AdapterError("the adapter to start from has other layers than [lora] asks for", place=f"{place}, {name}", found=found, valid=str(valid))
+    config, recipe = json.loads((adapter.path / CONFIG).read_bytes()), model.peft_config["default"]
+    for key in ("lora_alpha", "use_rslora"):
+        if config.get(key) != getattr(recipe, key):
+            raise AdapterError(f"the adapter to start from has another {key}", place=place, found=config.get(key), valid=str(getattr(recipe, key)))
+    set_peft_model_state_dict(model, weights)
 
 
 def compile_layers(model: Any) -> None:

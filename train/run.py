@@ -24,14 +24,19 @@ from train.run_dir import Status, finish_killed_run, now, run_session
 from train.validation import open_dev_split
 
 
-def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None) -> tuple[Card, bool]:
-    """Train an adapter, or reuse `out` if it is what this run would make. `dev` is the corpus that `[dev]` validates on. Returns (card, whether reused)."""
+def run(
+    mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None, start: Path | None = None
+) -> tuple[Card, bool]:
+    """Train an adapter, or reuse `out` if it is what this run would make. Returns (card, whether reused).
+
+    `dev` is the corpus that `[dev]` validates on, `start` an adapter whose weights training goes on from.
+    """
     processes = ProcessGroup()
     if recipe.train.quantisation == "nf4":
         need("bitsandbytes", "quantised")
     for module in ("transformers", "peft", "safetensors"):
         need(module, "train")
-    inputs = read_inputs(mixed)
+    inputs = read_inputs(mixed, start)
     split = open_dev_split(dev, recipe, inputs.mix["pair"])
     run_identity = identity(recipe, inputs, split.sha256 if split else None)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):

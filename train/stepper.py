@@ -14,7 +14,7 @@ from tell.machine import give_back
 from train.config import Recipe
 from train.distributed import ProcessGroup
 from train.inputs import Inputs
-from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, shard_base
+from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, shard_base, take_weights
 from train.optimiser import MasterWeights
 from train.output_layer import SampledVocabulary
 from train.plan import PASS, Step, micro_batches, packed_batches
@@ -47,6 +47,8 @@ class Stepper:
         self.inputs, self.options, self.processes, self.seed = inputs, options, processes, recipe.seed
         self.dtype = pick_dtype(options, processes.cuda)
         self.model = load_model(inputs.base, recipe.lora, self.dtype, processes.device, recipe.seed, options.quantisation)
+        if inputs.start is not None:
+            take_weights(self.model, inputs.start)
         if options.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.masters = MasterWeights(lora_parameters(self.model), options)

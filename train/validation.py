@@ -157,13 +157,23 @@ class _GreedyEngine:
 class Validator:
     """The validations of one run. `state` holds everything but the model, for a checkpoint."""
 
-    def __init__(self, options: DevOptions, pairs: Sequence[Pair], anchor: Anchor, tokens: BaseTokenizer, decoding: Decoding, base: Base, device: str):
+    def __init__(
+        self,
+        options: DevOptions,
+        pairs: Sequence[Pair],
+        anchor: Anchor,
+        tokens: BaseTokenizer,
+        decoding: Decoding,
+        base: Base,
+        device: str,
+        hinter: Hinter | None = None,
+    ):
         from sacrebleu.metrics import CHRF
 
         self.options, self.device = options, device
         self._engine = _GreedyEngine(tokens, device)
         # Only `generate` is asked for.
-        translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context))
+        translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context), hinter)
         self._translator = translator
         self._pairs = list(pairs)
         self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
@@ -220,12 +230,13 @@ class Validator:
         self.signature = state["signature"]
 
 
-def validator_of(split: DevSplit | None, recipe: Recipe, mix: dict[str, Any], base: Base, device: str) -> Validator | None:
-    """The validator of a run with this mix; None without a split."""
+def validator_of(split: DevSplit | None, recipe: Recipe, inputs: Inputs, device: str) -> Validator | None:
+    """The validator of a run with these inputs; None without a split."""
     if split is None:
         return None
-    anchor = Anchor.model_validate(mix["anchor"])
-    return Validator(recipe.dev, split.pairs, anchor, BaseTokenizer(base, anchor.chat), recipe.decoding, base, device)
+    anchor = Anchor.model_validate(inputs.mix["anchor"])
+    tokens = BaseTokenizer(inputs.base, anchor.chat)
+    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter())
 
 
 def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:

@@ -55,7 +55,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: S
     from tell.model.base import find_base
     from tell.model.engine import EngineOptions, choose_engine, open_engine
     from tell.model.tokenizer import BaseTokenizer
-    from tell.model.translator import Translator, segment_limit
+    from tell.model.translator import segment_limit
     from tell.registry.registry import Registry
 
     live = Registry(None).state(pair).live
@@ -68,7 +68,7 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: S
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, context)
+        translator = translator_of(engine, tokens, adapter, context)
         limit = segment_limit(translator)
         assert all(len(tokens.encode(s)) <= limit for s in test.sources), "a segment is too long to be translated whole"
         for sampling, number in keys:

@@ -41,7 +41,7 @@ async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: 
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        systems: dict[str, Any] = {f"adapter {adapter.short}": Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, context)}
+        systems: dict[str, Any] = {f"adapter {adapter.short}": translator_of(engine, tokens, adapter, context)}
         if base_too:
             # Asked as the service asks it where a pair has no adapter.
             systems["bare base"] = Translator(engine, tokens, render(AnchorConfig(), pair), adapter.card.decoding, None, context)

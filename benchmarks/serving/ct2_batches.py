@@ -24,11 +24,11 @@ from typing import Any
 from serve.engines.ct2.convert import Conversion, convert
 from serve.engines.ct2.engine import Ct2Engine
 from tell.adapter.card import Adapter, open_adapter
+from tell.adapter.translation import translator_of
 from tell.errors import TellmtError
 from tell.machine import cores
 from tell.model.base import find_base
 from tell.model.engine import EngineOptions, Prompt
-from tell.model.translator import Translator
 
 PARTS = ("steps", "callers", "mixed")
 MODELS = 8
@@ -151,7 +151,7 @@ async def measure(adapter: Adapter, segments: list[str], parts: list[str], round
     try:
         await engine.load(adapter.id, adapter.path)
         path = await convert(Conversion(base, adapter, cores()))
-        translator = Translator(engine, engine._tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, 2048)
+        translator = translator_of(engine, engine._tokens, adapter, 2048)
         bench = Bench(engine, adapter, path, [translator.prompt(s) for s in segments])
         run_batch = engine._run_batch
 

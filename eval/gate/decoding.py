@@ -10,6 +10,7 @@ while something loops, chrF2 gains, BLEU does not lose, and the length stays wit
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def decoding_path(adapter: Path) -> Path:
 def penalised(adapter: Adapter, penalty: float) -> System:
     """The adapter with another penalty on repetition than its card has."""
     decoding = adapter.card.decoding.model_copy(update={"repetition_penalty": penalty})
-    return System(f"penalty {penalty:g}", adapter, adapter.card.anchor, decoding)
+    return dataclasses.replace(System.of(f"penalty {penalty:g}", adapter), decoding=decoding)
 
 
 def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
@@ -60,6 +61,7 @@ def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
             "base": adapter.card.base.model_dump(),
             "anchor": adapter.card.anchor.model_dump(),
             "decoding": adapter.card.decoding.model_dump(exclude={"repetition_penalty"}),
+            **adapter.card.hint_parts,
             "dev": [str(dev.pair), dev.source_sha256, dev.reference_sha256, len(dev.sources)],
             "rule": [3, PENALTIES, ALPHA, sorted(STUCK), METHOD],
             "engine": [engine, engine_version(engine)],

@@ -21,7 +21,7 @@ from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
 from eval.scoring.testset import TestSet, from_corpus
-from tell.adapter.card import Adapter
+from tell.adapter.card import Adapter, Card
 from tell.adapter.shipped import Shipped
 from tell.corpus.directory import Corpus
 from tell.corpus.testsets import RegisteredTestSet, of_languages
@@ -72,6 +72,7 @@ class Question:
                 "base": [self.base.id, self.base.revision],
                 "anchor": self.adapter.card.anchor.model_dump(),
                 "decoding": self.adapter.card.decoding.model_dump(),
+                **self.adapter.card.hint_parts,
                 "pairs_sha256": self.corpus.pairs_sha256,
                 "training": self.adapter.card.data.get("corpora", []),
                 "engine": [self.engine, engine_version(self.engine)],
@@ -88,8 +89,12 @@ class Question:
 
 
 def same_content(a: Adapter, b: Adapter) -> bool:
-    """Whether two adapters translate alike: the same weights, base, anchor and decoding. Their cards may differ in scores."""
-    return (a.card.files, a.card.base, a.card.anchor, a.card.decoding) == (b.card.files, b.card.base, b.card.anchor, b.card.decoding)
+    """Whether two adapters translate alike: the same weights and lexicon, base, anchor, decoding and hints. Their cards may differ in scores."""
+
+    def deciding(card: Card) -> tuple[object, ...]:
+        return card.files, card.base, card.anchor, card.decoding, card.hints
+
+    return deciding(a.card) == deciding(b.card)
 
 
 def replaced(registry: Registry, pair: str, shipped: Mapping[str, Shipped]) -> tuple[Adapter | None, Literal["live", "shipped"], list[str]]:

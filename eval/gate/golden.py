@@ -6,6 +6,7 @@ Writes `<cache>/golden/<key>.json`, where the key is the hash of everything that
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 from pydantic import ValidationError
 
@@ -13,12 +14,12 @@ import tell.model.engine
 from eval.scoring.testset import TestSet
 from tell.adapter.card import Adapter
 from tell.adapter.golden import LONGEST, Golden, Sentence, identity
+from tell.adapter.translation import translator_of
 from tell.errors import RequestError
 from tell.files import key_of, sha256_bytes, write_json
 from tell.model.base import Base
 from tell.model.engine import Engine, EngineOptions, engine_version
 from tell.model.tokenizer import BaseTokenizer
-from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
 from tell.text.hypothesis import Hypothesis
 
@@ -43,12 +44,8 @@ def _good(hypothesis: Hypothesis, bare: Hypothesis) -> bool:
 
 
 async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: int) -> list[Sentence]:
-    tokens, card = BaseTokenizer(engine.base), adapter.card
-
-    def translator(adapter_id: str | None) -> Translator:
-        return Translator(engine, tokens, card.anchor, card.decoding, adapter_id, context)
-
-    ours, base = translator(adapter.id), translator(None)
+    ours = translator_of(engine, BaseTokenizer(engine.base), adapter, context)
+    base = dataclasses.replace(ours, adapter_id=None, hinter=None)
     fitting = []
     for source in sources:
         try:
@@ -73,6 +70,7 @@ async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: i
 def _key(adapter: Adapter, base: Base, sources: list[str], engine: str) -> str:
     card = adapter.card
     adapter_parts = {"adapter": card.files, "anchor": card.anchor.model_dump(), "decoding": card.decoding.model_dump(), "sources": sources}
+    adapter_parts |= card.hint_parts
     return key_of({"format": FORMAT, "base": [base.id, base.revision], **adapter_parts, "engine": [engine, engine_version(engine)]})
 
 

@@ -20,10 +20,11 @@ from typing import Any
 import tell.model.engine
 from eval.scoring.scores import one_line
 from eval.scoring.testset import TestSet
-from tell.adapter.card import Adapter
+from tell.adapter.card import Adapter, hinter_of
 from tell.console import progress, say
 from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
+from tell.lexicon.hints import Hinter
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, EngineOptions, engine_version, traits_of
@@ -37,21 +38,29 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class System:
-    """A translating system: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it."""
+    """A translating system: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it. `hinted`: with the adapter's hints."""
 
     name: str
     adapter: Adapter | None
     anchor: Anchor
     decoding: Decoding
+    hinted: bool = False
 
     @classmethod
     def bare_base(cls, like: Adapter) -> System:
-        """The base without an adapter, with exactly the prompts and decoding of the adapter."""
+        """The base without an adapter, with the adapter's anchor and decoding; without its hints, which the base was not trained to read."""
         return cls("base", None, like.card.anchor, like.card.decoding)
 
     @classmethod
     def of(cls, name: str, adapter: Adapter) -> System:
-        return cls(name, adapter, adapter.card.anchor, adapter.card.decoding)
+        return cls(name, adapter, adapter.card.anchor, adapter.card.decoding, adapter.card.hints is not None)
+
+    @property
+    def hint_parts(self) -> dict[str, Any]:
+        return self.adapter.card.hint_parts if self.adapter is not None and self.hinted else {}
+
+    def hinter(self) -> Hinter | None:
+        return hinter_of(self.adapter) if self.adapter is not None and self.hinted else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +92,7 @@ def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_c
             "adapter": system.adapter and system.adapter.card.files,
             "anchor": system.anchor.model_dump(),
             "decoding": system.decoding.model_dump(),
+            **system.hint_parts,
             "sources": test.source_sha256,
             "segments": len(test.sources),
             "engine": [engine, engine_version(engine)],
@@ -173,7 +183,7 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
         for system, path in systems:
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
-            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context)
+            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context, system.hinter())
             await _translate(engine, translator, system, test, path, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began
     finally:

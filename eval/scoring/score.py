@@ -43,6 +43,7 @@ def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, me
             "base": adapter.card.base.model_dump(),
             "anchor": adapter.card.anchor.model_dump(),
             "decoding": adapter.card.decoding.model_dump(),
+            **adapter.card.hint_parts,
             "test": [test.name, str(test.pair), test.source_sha256, test.reference_sha256, len(test.sources)],
             "with_base": with_base,
             "metrics": [[m.signature() for m in measures], RESAMPLES, bootstrap_seed(), METHOD, TRIALS, SEED],

@@ -39,17 +39,17 @@ def probes(tokens: BaseTokenizer, anchor: Anchor, pair: LanguagePair) -> list[Pr
     return [Prompt(tuple(tokens.prompt_ids(anchor, text)), PROBE_TOKENS, one_line=False) for text in texts]
 
 
-async def check_loaded(engine: Engine, tokens: BaseTokenizer, adapter: Adapter, max_context: int, earlier: LoadCheck | None = None) -> LoadCheck:
+async def check_loaded(translator: Translator, adapter: Adapter, earlier: LoadCheck | None = None) -> LoadCheck:
     """Raises AdapterError when the loaded adapter does not act, or does not act as published. `earlier` is what it returned for the same adapter."""
+    engine = translator.engine
     if earlier is not None:
         generations = await engine.generate([earlier.prompt], adapter.id)
         if generations[0].text == earlier.base_output:
             raise AdapterError("the adapter does not act any more: what differed from the bare base is the same", place=str(adapter.path))
         return earlier
-    translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, max_context)
     golden = adapter.card.golden
     golden_prompts = _fitting_prompts(translator, golden.sentences) if golden else []
-    prompts = [prompt for _, prompt in golden_prompts] or probes(tokens, adapter.card.anchor, parse_pair(adapter.card.pair))
+    prompts = [prompt for _, prompt in golden_prompts] or probes(translator.tokens, adapter.card.anchor, parse_pair(adapter.card.pair))
     generations = await engine.generate(prompts, adapter.id)
     if golden and golden_prompts:
         outputs = [translator.hypothesis(s.source, g).text for (s, _), g in zip(golden_prompts, generations, strict=True)]

@@ -20,6 +20,7 @@ from serve.adapters.load_check import LoadCheck, check_loaded
 from serve.config import Limits
 from serve.metrics.adapter_loads import Loads
 from tell.adapter.card import Adapter, BaseRef, Card, check_base
+from tell.adapter.translation import translator_of
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
 from tell.model.anchor import AnchorConfig, render
@@ -216,7 +217,8 @@ class Versions:
             await asyncio.sleep(LOOK)
         pair, started, done = adapter.card.pair, time.perf_counter(), False
         try:
-            load_check = await with_timeout(self._load(adapter), self.limits.load)
+            translator = await asyncio.to_thread(translator_of, self.engine, self.tokens, adapter, self.limits.context)
+            load_check = await with_timeout(self._load(translator, adapter), self.limits.load)
             done = True
         except TimeoutError:
             raise EngineError("the adapter was not loaded and checked in time", place=str(adapter.path), found=f"over {self.limits.load:g} s") from None
@@ -229,15 +231,13 @@ class Versions:
         self._load_checks[adapter.id] = load_check
         if len(self._load_checks) > LOAD_CHECKS:
             del self._load_checks[next(iter(self._load_checks))]
-        card = adapter.card
-        translator = Translator(self.engine, self.tokens, card.anchor, card.decoding, adapter.id, self.limits.context)
         version = self._versions[adapter.id] = Version(adapter, translator, segment_limit(translator))
         self._loads.resident.set(len(self._versions))
         return version
 
-    async def _load(self, adapter: Adapter) -> LoadCheck:
+    async def _load(self, translator: Translator, adapter: Adapter) -> LoadCheck:
         await self.engine.load(adapter.id, adapter.path)
-        return await check_loaded(self.engine, self.tokens, adapter, self.limits.context, self._load_checks.get(adapter.id))
+        return await check_loaded(translator, adapter, self._load_checks.get(adapter.id))
 
     # Switching and leasing
 

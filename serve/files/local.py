@@ -14,11 +14,11 @@ from serve.translation.decoder import Decoder, Effort
 from serve.translation.quality import Quality
 from tell.adapter.card import check_base
 from tell.adapter.shipped import Shipped
+from tell.adapter.translation import translator_of
 from tell.console import say
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair
 from tell.model.engine import EngineOptions, choose_engine, open_engine, traits_of
-from tell.model.translator import Translator
 from tell.registry.registry import Registry
 from tell.text.flags import Checked, prepare, union
 from tell.text.segments import Span, fill, pieces
@@ -100,8 +100,8 @@ async def open_local(
         # `prepare` reads the model of languages, which takes a second, while the engine starts.
         await asyncio.gather(engine.start(), asyncio.to_thread(prepare))
         await engine.load(adapter.id, adapter.path)
-        await check_loaded(engine, tokens, adapter, options.max_context)
-        translator = Translator(engine, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, options.max_context)
+        translator = translator_of(engine, tokens, adapter, options.max_context)
+        await check_loaded(translator, adapter)
         yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries))
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.

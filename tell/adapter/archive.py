@@ -1,4 +1,4 @@
-"""An adapter as one file, to be carried to another registry: a tar of its three files and nothing else.
+"""An adapter as one file, to be carried to another registry: a tar of its files and nothing else.
 
 Reads and writes `<name>.tar`. Members stand in one order with no time and no owner, so equal adapters make equal bytes. What is read may be a
 stranger's: it is read in blocks, member by member, and whatever is not as it is written here is refused.
@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tell.adapter.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Adapter, open_adapter
-from tell.adapter.weights import MAX_WEIGHTS
+from tell.adapter.card import CARD, LEXICON, LIMITS, Adapter, open_adapter
 from tell.errors import AdapterError, BadInput, TellmtError
 from tell.files import fsync_dir
 
-LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
 BLOCK = 512
 # tar fills its last record with zeros; other writers use records up to this.
 MAX_TAIL = 1 << 20
@@ -43,7 +41,7 @@ def write_bundle(adapter: Adapter, target: Path) -> int:
         raise TellmtError("cannot be written", place=str(target), found=e.strerror or str(e)) from None
     try:
         with os.fdopen(fd, "wb") as f:
-            for member in (WEIGHTS, CONFIG):
+            for member in adapter.card.contents:
                 size = (adapter.path / member).stat().st_size
                 f.write(_member(member, size))
                 with (adapter.path / member).open("rb") as source:
@@ -99,7 +97,7 @@ def _unpack(f: BinaryIO, file: Path, into: Path) -> None:
                 remaining -= file_out.write(_exactly(f, min(remaining, 1 << 20), file))
         if any(_exactly(f, -member.size % BLOCK, file)):
             raise _refuse(file, "the file is damaged", f"bytes between {name} and what follows it")
-    if missing := [name for name in LIMITS if name not in seen]:
+    if missing := [name for name in LIMITS if name not in seen and name != LEXICON]:
         raise _refuse(file, "the file is incomplete", f"no {', '.join(missing)}")
     tail = f.read(MAX_TAIL + 1)
     if len(tail) > MAX_TAIL or any(tail) or len(tail) < BLOCK:

@@ -1,7 +1,7 @@
-"""Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, and `card.json`, written last.
+"""Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, `lexicon.tsv` where it was trained with hints, and `card.json`, written last.
 
-A directory without a card is half-written. The card names the SHA-256 of the two other files; the adapter's id is the hash
-of all three, so an id stands for exactly one content.
+A directory without a card is half-written. The card names the SHA-256 of the other files; the adapter's id is the hash
+of them all, so an id stands for exactly one content.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from tell.adapter.golden import Golden
-from tell.adapter.weights import check_weights, no_twins, open_regular
+from tell.adapter.weights import MAX_WEIGHTS, check_weights, no_twins, open_regular
 from tell.adapter.weights import read_header as read_header
-from tell.errors import AdapterError
+from tell.errors import AdapterError, BadInput
 from tell.files import canonical_json, key_of, sha256_bytes
+from tell.lexicon.hints import Hinter, HintOptions
+from tell.lexicon.lexicon import MAX_LEXICON, Lexicon
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding
 
-WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
+WEIGHTS, CONFIG, CARD, LEXICON = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv"
 MAX_TEXT = 4 << 20
+# Bytes that each file of an adapter may have.
+LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MAX_LEXICON, CARD: MAX_TEXT}
 
 
 class BaseRef(BaseModel):
@@ -61,15 +65,28 @@ class Card(BaseModel):
     verdict: dict[str, Any] | None = None
     # By which a service sees that the adapter acts as it did when it was published; filled in by `publish`.
     golden: Golden | None = None
+    # The hints that it was trained with, from its lexicon; None where it was trained without.
+    hints: HintOptions | None = None
     files: dict[str, str] = Field(description="SHA-256 by file name")
 
     @model_serializer(mode="wrap")
     def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A card without golden sentences is written, and hashed, as cards were before there were any."""
+        """A card without golden sentences or hints is written, and hashed, as cards were before there were any."""
         fields: dict[str, Any] = dump(self)
-        if self.golden is None:
-            fields.pop("golden", None)
+        for name in ("golden", "hints"):
+            if getattr(self, name) is None:
+                fields.pop(name, None)
         return fields
+
+    @property
+    def hint_parts(self) -> dict[str, Any]:
+        """What hints add to the key of anything that depends on the adapter's prompts: nothing without hints, so that older keys stay."""
+        return {} if self.hints is None else {"hints": self.hints.model_dump()}
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The names of the adapter's files beside the card."""
+        return (WEIGHTS, CONFIG) if self.hints is None else (WEIGHTS, CONFIG, LEXICON)
 
     def dump(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -94,8 +111,8 @@ def adapter_id(card: Card) -> str:
 
 
 def weights_of(card: Card) -> str:
-    """The hash of the adapter's weights and their configuration, whatever else is on its card."""
-    return key_of({"files": card.files})[:32]
+    """The hash of the adapter's weights and their configuration, whatever else is on its card or in its lexicon."""
+    return key_of({"files": {name: digest for name, digest in card.files.items() if name != LEXICON}})[:32]
 
 
 def _text(path: Path) -> bytes:
@@ -128,6 +145,29 @@ def _problem(e: Exception) -> str:
     return str(e).split("\n")[0]
 
 
+def _unaltered(path: Path, card: Card) -> bytes:
+    """The content of a file of text beside the card. Raises AdapterError where it has not the hash that the card names."""
+    raw = _text(path)
+    if (digest := hashlib.sha256(raw).hexdigest()) != card.files[path.name]:
+        raise AdapterError("altered since its card was written", place=str(path), found=f"SHA-256 {digest[:16]}", valid=card.files[path.name][:16])
+    return raw
+
+
+def hinter_of(adapter: Adapter) -> Hinter | None:
+    """What writes the adapter's hints into its prompts; None where it was trained without. Raises AdapterError when the lexicon cannot be read."""
+    card = adapter.card
+    if card.hints is None:
+        return None
+    path = adapter.path / LEXICON
+    try:
+        lexicon = Lexicon.parse(_unaltered(path, card), str(path))
+    except BadInput as e:
+        raise AdapterError("the lexicon cannot be read", place=e.place, found=e.found or e.thing) from None
+    if lexicon.pair != card.pair:
+        raise AdapterError("the lexicon is of another pair than the adapter", place=str(path), found=lexicon.pair, valid=card.pair)
+    return Hinter(lexicon, card.hints)
+
+
 def _check_config(path: Path, raw: bytes) -> None:
     """Raises AdapterError for what is no JSON object; whether an engine can serve what it asks for is the engine's to say."""
     try:
@@ -145,12 +185,12 @@ def open_adapter(path: Path) -> Adapter:
     Raises AdapterError with the file and the reason.
     """
     card = read_card(path)
-    if set(card.files) != {WEIGHTS, CONFIG}:
-        raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=f"{WEIGHTS}, {CONFIG}")
-    config = _text(path / CONFIG)
+    if set(card.files) != set(card.contents):
+        raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=", ".join(card.contents))
+    config = _unaltered(path / CONFIG, card)
     header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
-    if (config_sha256 := hashlib.sha256(config).hexdigest()) != card.files[CONFIG]:
-        raise AdapterError("altered since its card was written", place=str(path / CONFIG), found=f"SHA-256 {config_sha256[:16]}", valid=card.files[CONFIG][:16])
+    if card.hints is not None:
+        _unaltered(path / LEXICON, card)
     pairs = [n for n in header if n.endswith(".lora_A.weight")]
     if not pairs:
         raise AdapterError("no LoRA weights", place=str(path / WEIGHTS))

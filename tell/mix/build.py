@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import hashlib
+import shutil
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from typing import Any
 from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
+from tell.adapter.card import LEXICON
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.mix.config import MixConfig as MixConfig
 from tell.mix.config import MixPlan as MixPlan
 from tell.mix.general_examples import draw_general
+from tell.mix.hinting import ExampleHints, open_hints
 from tell.mix.order import arrange
 from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
 from tell.mix.task_examples import NamedCorpus, TaskExamples, read_known, read_task
@@ -32,16 +35,17 @@ from tell.spool import Spool
 from tell.text.normalise import spelled
 
 FORMAT = 1
-FILES = ("mix.json", "mixed.jsonl", "report.json", "order.png")
+FILES = ("mix.json", "mixed.jsonl", LEXICON, "report.json", "order.png")
 SPOOL = ".spool"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MixInputs:
-    """The corpora and general files of a mix, each opened and hashed once. `general_sha256` is in the order of the plan's files."""
+    """The corpora, general files and lexicon of a mix, each opened and hashed once. `general_sha256` is in the order of the plan's files."""
 
     corpora: list[NamedCorpus]
     general_sha256: list[str]
+    hints: ExampleHints | None = None
 
 
 def _open_corpora(plan: MixPlan) -> list[NamedCorpus]:
@@ -63,7 +67,8 @@ def open_inputs(plan: MixPlan) -> MixInputs:
             raise CorpusError("no such file", place=str(source.path), valid="a JSONL file of general examples")
     if len({s.path.resolve() for s in plan.general}) < len(plan.general):
         raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
-    return MixInputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general])
+    hints = open_hints(plan.hints, plan.pair, plan.seed) if plan.hints else None
+    return MixInputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general], hints)
 
 
 def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
@@ -78,6 +83,7 @@ def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
             "config": plan.config.model_dump(exclude={"general", "sources"}),
             "corpora": [[c.name, c.corpus.pairs_sha256] for c in inputs.corpora],
             "general": [[s.label, h, s.share, s.prompt, s.completion] for s, h in zip(plan.general, inputs.general_sha256, strict=True)],
+            **({"hints": inputs.hints.key_parts()} if inputs.hints else {}),
         }
     )
 
@@ -133,8 +139,8 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     left_out: Counter[str] = Counter()
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
-            known = read_known(corpora)
-            task = read_task(plan, tokens, corpora, known, spool, left_out)
+            known = read_known(corpora, inputs.hints)
+            task = read_task(plan, tokens, corpora, known, spool, left_out, inputs.hints)
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
             drawn, sources = draw_general(plan, tokens, known.segments, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
@@ -163,7 +169,11 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
                 for c, counts in zip(corpora, task.corpora, strict=True)
             ],
             "left_out": dict(sorted(left_out.items())),
+            **({"hints": inputs.hints.row()} if inputs.hints else {}),
             "sha256": digest,
         }
+        if inputs.hints is not None:
+            # The adapter takes it along: what was trained is what is served.
+            shutil.copyfile(inputs.hints.learned.file, aside / LEXICON)
         write_json(aside / "mix.json", report)
     return report

@@ -18,6 +18,7 @@ from tell.languages import parse_pair
 from tell.mix.build import mix as make
 from tell.mix.build import mix_key, open_inputs
 from tell.mix.config import ORDERS, GeneralSource, MixConfig, MixPlan
+from tell.mix.hinting import HintConfig, HintPlan
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.recipe import load_recipe, validated
@@ -55,7 +56,25 @@ def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tupl
     return tuple(sources)
 
 
-def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], base: str | None, seed: int | None, flags: dict[str, Any]) -> MixPlan:
+def _hints(recipe: Path, table: Any, lexicon: Path | None) -> HintPlan | None:
+    """The `[hints]` table with the lexicon of the command line; None where neither names a lexicon."""
+    config = validated(HintConfig, table, f"{recipe}, [hints]")
+    if lexicon is None and config.lexicon is None:
+        if table:
+            raise RecipeError("[hints] without a lexicon", place=str(recipe), valid="lexicon = DIRECTORY of tellmt lexicon build, or --lexicon")
+        return None
+    return HintPlan(lexicon if lexicon is not None else recipe.parent / str(config.lexicon), config)
+
+
+def _plan(
+    recipe: Path,
+    corpora: tuple[Path, ...],
+    general: tuple[Path, ...],
+    base: str | None,
+    seed: int | None,
+    lexicon: Path | None,
+    flags: dict[str, Any],
+) -> MixPlan:
     """The plan from the recipe and the flags; flags win."""
     tables = load_recipe(recipe)
     config = _config(recipe, tables.get("mix", {}), flags)
@@ -66,7 +85,8 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
     if not sources and not set(_AMOUNTS) & config.model_fields_set:
         # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
         config = config.model_copy(update={"ratio": 0.0})
-    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed)
+    hints = _hints(recipe, tables.get("hints", {}), lexicon)
+    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed, hints)
 
 
 @click.command("mix", cls=Command)
@@ -79,6 +99,7 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
 @click.option("--general-tokens", type=int, help="Number of general tokens, instead of a ratio.")
 @click.option("--task-tokens", type=int, help="Most task tokens, in whole documents; a smaller budget takes a part of what a larger one takes.")
 @click.option("--order", type=click.Choice(ORDERS), help="Order of task and general examples.  [default: shuffled]")
+@click.option("--lexicon", type=_PATH, metavar="DIR", help="Lexicon of `tellmt lexicon build`: writes word hints into the prompts. Replaces the recipe's.")
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
@@ -92,13 +113,14 @@ def mix(
     general_tokens: int | None,
     task_tokens: int | None,
     order: str | None,
+    lexicon: Path | None,
     report: bool,
     force: bool,
     out: Path,
 ) -> None:
-    """Turn the training pairs of corpora into prompts, and mix them with general examples."""
+    """Turn the training pairs of corpora into prompts, with word hints where there is a lexicon, and mix them with general examples."""
     flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
-    plan = _plan(recipe, corpora, general, base, seed, flags)
+    plan = _plan(recipe, corpora, general, base, seed, lexicon, flags)
     if report:
         from tell.mix.report import check_plotting
 
@@ -141,6 +163,9 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     total = {k: counts["task"][k] + counts["general"][k] for k in ("examples", "tokens")}
     kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
     shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
+    if hints := report.get("hints"):
+        n, words = hints["counts"]["hinted"], hints["counts"]["hints"]
+        shown.append(table("", ["hints", ""], [["examples with hints", n], ["hints", words], ["examples left without, on purpose", hints["counts"]["dropped"]]]))
     if report["left_out"]:
         shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
     return _grouped(*shown)

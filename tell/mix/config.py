@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tell.errors import suggestion
+from tell.mix.hinting import HintPlan
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 
@@ -129,3 +130,5 @@ class MixPlan:
     anchor: Anchor
     config: MixConfig
     seed: int
+    # None for prompts without hints.
+    hints: HintPlan | None = None

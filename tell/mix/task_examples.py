@@ -17,6 +17,7 @@ from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
 from tell.mix.granularity import AlignedDocument, SizedSegment, assign, joined
+from tell.mix.hinting import ExampleHints
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
@@ -75,10 +76,13 @@ class _SegmentExamples:
     trained: list[int] = dataclasses.field(default_factory=list)
 
 
-def read_known(corpora: list[NamedCorpus]) -> ReservedTexts:
+def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None) -> ReservedTexts:
+    """Raises CorpusError when the lexicon of the hints was learned from a pair that one of the corpora holds back for dev or test."""
     known = ReservedTexts()
     for named in corpora:
         for p in named.corpus.pairs():
+            if hints is not None and p.split != "train":
+                hints.check_held_out(named.corpus.path, p)
             for held, text in zip(known.held, (p.source, p.target), strict=True):
                 text_letters = letters(text)
                 if len(text_letters) >= LEAK_LETTERS:
@@ -92,8 +96,18 @@ def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> 
     return Example(f"task:{name}:{line}", "task", anchor.prompt(source), anchor.opening, target)
 
 
+def _pair_example(plan: MixPlan, named: NamedCorpus, pair: Pair, source: str) -> Example:
+    return _example(plan.anchor, f"{named.name}/{pair.doc}", str(pair.line), source, pair.target)
+
+
 def _batches(
-    plan: MixPlan, corpora: list[NamedCorpus], known: ReservedTexts, read: _SegmentExamples, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
+    plan: MixPlan,
+    corpora: list[NamedCorpus],
+    known: ReservedTexts,
+    read: _SegmentExamples,
+    queue: list[list[tuple[int, Pair]]],
+    left_out: Counter[str],
+    hints: ExampleHints | None,
 ) -> Iterator[list[Example]]:
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
     seen: set[bytes] = set()
@@ -103,7 +117,7 @@ def _batches(
 
     def ready() -> list[Example]:
         queue.append(batch)
-        return [_example(plan.anchor, f"{corpora[c].name}/{p.doc}", str(p.line), p.source, p.target) for c, p in batch]
+        return [_pair_example(plan, corpora[c], p, hints.source(p) if hints else p.source) for c, p in batch]
 
     for number, named in enumerate(corpora):
         read.trained.append(0)
@@ -125,12 +139,23 @@ def _batches(
         yield ready()
 
 
-def _read(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
+def _read(
+    plan: MixPlan,
+    tokens: BaseTokenizer,
+    corpora: list[NamedCorpus],
+    known: ReservedTexts,
+    spool: Spool,
+    left_out: Counter[str],
+    hints: ExampleHints | None,
+) -> _SegmentExamples:
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
-    for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out)):
+    for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out, hints)):
         for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
+            if hints is not None and n > plan.config.max_tokens:
+                example = _pair_example(plan, corpora[c], p, hints.without(p))
+                n = tokens.lengths([example])[0]
             if n > plan.config.max_tokens:
                 left_out["task: longer than max_tokens"] += 1
                 continue
@@ -149,9 +174,17 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
+def read_task(
+    plan: MixPlan,
+    tokens: BaseTokenizer,
+    corpora: list[NamedCorpus],
+    known: ReservedTexts,
+    spool: Spool,
+    left_out: Counter[str],
+    hints: ExampleHints | None = None,
+) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
-    read = _read(plan, tokens, corpora, known, spool, left_out)
+    read = _read(plan, tokens, corpora, known, spool, left_out, hints)
     if not read.tokens:
         raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
     sentences = plan.config.granularity.keys() == {"sentence"}

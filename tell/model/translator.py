@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tell.errors import RequestError
+from tell.lexicon.hints import Hinter, escaped, restored
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling
 from tell.model.tokenizer import BaseTokenizer
@@ -25,23 +26,38 @@ class Translator:
     decoding: Decoding
     adapter_id: str | None
     max_context: int
+    # None where the adapter was trained without hints, and for the bare base.
+    hinter: Hinter | None = None
 
     def prompt(self, source: str, sampling: Sampling | None = None, penalty_factor: float = 1.0) -> Prompt:
         """The prompt of one segment; `penalty_factor` multiplies the adapter's own repetition penalty.
 
-        Raises RequestError when the prompt and its translation cannot fit in the context.
+        Hints are left out where they do not fit. Raises RequestError when the prompt without them and its translation cannot fit in the context.
         """
-        ids = self.tokens.prompt_ids(self.anchor, source)
         source_tokens = len(self.tokens.encode(source))
-        free_tokens = self.max_context - len(ids)
         max_tokens = self.decoding.max_tokens(source_tokens)
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        if free_tokens < min(max_tokens, source_tokens + self.decoding.length_extra):
+        needed_tokens = min(max_tokens, source_tokens + self.decoding.length_extra)
+        ids: list[int] = []
+        for text in self._prompt_texts(source):
+            ids = self.tokens.prompt_ids(self.anchor, text)
+            free_tokens = self.max_context - len(ids)
+            if free_tokens >= needed_tokens:
+                break
+        else:
             raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
         penalty = self.decoding.repetition_penalty
         if penalty_factor != 1.0:
             penalty = min(MAX_PENALTY, penalty * penalty_factor)
         return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, penalty, sampling)
+
+    def _prompt_texts(self, source: str) -> Iterator[str]:
+        """What may stand in the prompt for the source, the best first."""
+        if self.hinter is None:
+            yield source
+        else:
+            yield self.hinter.hinted(source)
+            yield escaped(source)
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""
@@ -73,6 +89,8 @@ class Translator:
         text = self.anchor.strip(generation.text).strip()
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()
+        if self.hinter is not None:
+            text = restored(text, segment)
         return Hypothesis(text, generation.tokens, generation.finish == "length")
 
 

@@ -25,8 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tell.adapter.card import CARD, CONFIG, MAX_TEXT, WEIGHTS, Card, open_adapter, parse_card, read_card
-from tell.adapter.weights import MAX_WEIGHTS
+from tell.adapter.card import CARD, LIMITS, Card, open_adapter, parse_card, read_card
 from tell.errors import AdapterError, RegistryError
 from tell.files import fsync_dir, sha256_bytes
 from tell.languages import LanguagePair
@@ -35,7 +34,6 @@ from tell.registry.fsspec_client import ObjectStore
 from tell.registry.store import MEANWHILE, Entry, PairState, Stamp, Step, StoredAdapter, Unused, changed, is_id, parse_state, pruned, signed, unknown
 
 _NOTE = re.compile(r"[0-9]{20}-[0-9a-f]{16}\.json")
-LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, CARD: MAX_TEXT}
 
 
 def _generation(name: str) -> int | None:
@@ -172,7 +170,8 @@ class RemoteStore:
     def _mirror(self, id: str) -> None:
         with self._aside(id) as aside:
             # The card first: what is not there is told at the least cost.
-            for name in (CARD, CONFIG, WEIGHTS):
+            self._fetch(id, CARD, aside / CARD)
+            for name in reversed(read_card(aside).contents):
                 self._fetch(id, name, aside / name)
             adapter = open_adapter(aside)
             if adapter.id != id:
@@ -204,7 +203,7 @@ class RemoteStore:
         if not (self.home / "adapters" / id).is_dir():
             with self._aside(id) as aside:
                 fill(aside)
-        for name in (WEIGHTS, CONFIG, CARD):
+        for name in (*read_card(self.home / "adapters" / id).contents, CARD):
             self.objects.send(self.home / "adapters" / id / name, "adapters", id, name)
         self._note(signed(entry))
 

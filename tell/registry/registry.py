@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tell.adapter.card import CARD, CONFIG, WEIGHTS, Adapter, Card, adapter_id, open_adapter, write_card
+from tell.adapter.card import CARD, Adapter, Card, adapter_id, open_adapter, write_card
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.paths import registry_dir, writable
@@ -106,7 +106,7 @@ class Registry:
         if adapter.id != id:
             raise RegistryError("the adapter's content does not have the hash it is named by", place=str(path), found=adapter.id)
         # Engines look for other files too, pickles among them.
-        if foreign := sorted(set(os.listdir(path)) - {WEIGHTS, CONFIG, CARD}):
+        if foreign := sorted(set(os.listdir(path)) - {*adapter.card.contents, CARD}):
             raise AdapterError("the directory holds files that are no part of an adapter", place=str(path), found=", ".join(map(repr, foreign)))
         return adapter
 
@@ -126,7 +126,7 @@ class Registry:
         pair, id = str(parse_pair(card.pair, "the card's pair")), adapter_id(card)
 
         def fill(aside: Path) -> None:
-            for name in (WEIGHTS, CONFIG):
+            for name in card.contents:
                 shutil.copyfile(source / name, aside / name)
             write_card(aside, card)
             open_adapter(aside)

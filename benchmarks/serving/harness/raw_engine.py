@@ -173,7 +173,6 @@ def main() -> int:
     from tell.model.base import find_base
     from tell.model.stopping import StopTokens
     from tell.model.tokenizer import BaseTokenizer
-    from tell.model.translator import Translator
 
     job = json.loads(sys.stdin.readline())
     try:
@@ -186,7 +185,7 @@ def main() -> int:
         tell({"problem": f"{type(e).__name__}: {e}"})
         return 1
     card, replay = adapter.card, Replay([])
-    translator = Translator(replay, tokens, card.anchor, card.decoding, adapter.id, job["context"])  # type: ignore[arg-type]
+    translator = translator_of(replay, tokens, adapter, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
     stops = endings.ids(one_line=True)
     tell({"ready": True})
