@@ -18,6 +18,7 @@ from tell.console import say
 from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
+from tell.lexicon.hints import Hinter
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
@@ -27,6 +28,7 @@ from tell.model.translator import Translator
 from tell.records import Pair
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
+from train.inputs import Inputs
 from train.optimiser import MasterWeights
 
 # Tokens of prompts and outputs together in one batch: bounds the keys and values that are kept.

@@ -34,6 +34,8 @@ from tell.paths import cache_dir, writable
 
 # Rows change when what they hold does; the number is part of every key.
 FORMAT = 1
+# The adapter in prompts without its hints; also the name of a file.
+WITHOUT_HINTS = "adapter-without-hints"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class System:
     @classmethod
     def of(cls, name: str, adapter: Adapter) -> System:
         return cls(name, adapter, adapter.card.anchor, adapter.card.decoding, adapter.card.hints is not None)
+
+    @classmethod
+    def variants(cls, adapter: Adapter) -> list[System]:
+        """The adapter as it is served, and where it has hints the same without them: what they are worth."""
+        served = cls.of("adapter", adapter)
+        return [served, dataclasses.replace(served, name=WITHOUT_HINTS, hinted=False)] if served.hinted else [served]
 
     @property
     def hint_parts(self) -> dict[str, Any]:

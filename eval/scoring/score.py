@@ -1,6 +1,7 @@
 """Score an adapter and the bare base on a test set, or outputs that are there already.
 
-Reads an adapter directory, or outputs, and a test set. Writes base.hyp.txt and adapter.hyp.txt (one segment a line), segments.jsonl with everything that was
+Reads an adapter directory, or outputs, and a test set. Writes base.hyp.txt and adapter.hyp.txt (one segment a line; where the adapter has hints,
+adapter-without-hints.hyp.txt too), segments.jsonl with everything that was
 scored, then scores.json, last.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import tell.model.engine
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, System, translate_set
+from eval.scoring.hypotheses import FORMAT, WITHOUT_HINTS, System, translate_set
 from eval.scoring.metrics import Metric, chosen
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
@@ -79,7 +80,7 @@ def score_adapter(
         return earlier_result, True
     out.mkdir(parents=True, exist_ok=True)
 
-    systems = [*([System.bare_base(adapter)] if with_base else []), System.of("adapter", adapter)]
+    systems = [*([System.bare_base(adapter)] if with_base else []), *System.variants(adapter)]
     outputs = translate_set(base, systems, test, engine)
     # Gone before the hypotheses change: scores.json must never stand beside texts it was not computed from.
     (out / "scores.json").unlink(missing_ok=True)
@@ -115,6 +116,8 @@ def score_adapter(
         }
     if with_base:
         result["paired"] = paired_test(outputs["base"].hypotheses, outputs["adapter"].hypotheses, test.references).row()
+    if WITHOUT_HINTS in outputs:
+        result["paired_hints"] = paired_test(outputs[WITHOUT_HINTS].hypotheses, outputs["adapter"].hypotheses, test.references).row()
     write_json(out / "scores.json", result)
     return result, False
 

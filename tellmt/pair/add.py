@@ -20,9 +20,11 @@ from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
 from tell.model.base import DEFAULT_BASE, Base, find_base
 from tellmt.pair.commands import StepFailed, run
-from tellmt.pair.plan import FEW_PAIRS, DirectionEstimate, Plan, make_plan, recipe_text
+from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, make_plan, recipe_text
 from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
 
+# Entries of the lexicon that a person has struck, by direction.
+STRUCK = "struck.tsv"
 # Sentences that are proposed for translation where there are too few pairs.
 PROPOSED_SENTENCES = 300
 
@@ -40,6 +42,8 @@ class AddOptions:
     reading: dict[str, list[str]]
     swap: tuple[Path, ...]
     against: tuple[Path, ...]
+    dictionaries: tuple[Path, ...]
+    hints: bool
     allow_few: bool
     engine: str
     dry_run: bool
@@ -63,12 +67,13 @@ def add(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
         pairs = corpora[str(directions[0])]["splits"]["train"]["pairs"]
         if pairs < FEW_PAIRS and not options.allow_few:
             return _propose_sentences(options, workspace, settings, pairs)
+        hinted = {str(direction): _build_lexicon(workspace, settings, direction) for direction in directions}
         estimates: list[DirectionEstimate] = []
         for direction in directions:
-            estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates))
+            estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates, hinted[str(direction)]))
         plan = make_plan(estimates, options.budget, time.monotonic() - began)
         for direction in directions:
-            _write_recipe(workspace, direction, base.id, plan.epochs[str(direction)], plan.learning_rates[str(direction)])
+            _write_recipe(workspace, direction, base.id, plan.epochs[str(direction)], plan.learning_rates[str(direction)], hinted[str(direction)])
         _show_plan(plan, estimates, before is not None)
         result: dict[str, Any] = {
             "pair": str(workspace.pair), "home": str(workspace.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes
@@ -108,6 +113,8 @@ def _update_settings(options: AddOptions, workspace: Workspace, before: PairSett
         both=(before.both if before else True) and not options.one_way,
         files=files,
         reading=reading,
+        dictionaries=sorted({*(before.dictionaries if before else []), *(str(p.absolute()) for p in options.dictionaries)}),
+        hints=(before.hints if before else True) and options.hints,
         against=[*(before.against if before else []), *(path for path in against if before is None or path not in before.against)],
     )
     workspace.write_settings(settings)
@@ -144,6 +151,20 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
     return corpus
 
 
+def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: LanguagePair) -> bool:
+    """Learn the direction's lexicon from its training pairs; whether its prompts get hints."""
+    directory = workspace.directory_of(direction)
+    if not settings.hints:
+        return False
+    words = ["lexicon", "build", str(directory / "corpus"), "-o", str(directory / "lexicon")]
+    words += ["--dictionary", *settings.dictionaries] if settings.dictionaries else []
+    words += ["--strike", str(directory / STRUCK)] if (directory / STRUCK).exists() else []
+    lexicon = run(f"{direction}: learn a lexicon from the training pairs", words)
+    if not lexicon["keys"]:
+        say("  too few pairs to tell which words belong together: there will be no word hints")
+    return bool(lexicon["keys"])
+
+
 def _find_or_fetch_base(base_id: str) -> Base:
     try:
         return find_base(base_id)
@@ -152,11 +173,15 @@ def _find_or_fetch_base(base_id: str) -> Base:
         return find_base(base_id)
 
 
-def _estimate(workspace: Workspace, base: Base, direction: LanguagePair, corpus: dict[str, Any], estimates: Sequence[DirectionEstimate]) -> DirectionEstimate:
+def _estimate(
+    workspace: Workspace, base: Base, direction: LanguagePair, corpus: dict[str, Any], estimates: Sequence[DirectionEstimate], hinted: bool
+) -> DirectionEstimate:
     """Mix, and time a few steps of a training of one epoch. The second direction has the same texts, so it is taken to train as fast as the first."""
     directory = workspace.directory_of(direction)
-    if not (directory / "recipe.toml").exists():
-        _write_recipe(workspace, direction, base.id, 1, 5e-4)
+    recipe = directory / "recipe.toml"
+    if not recipe.exists() or (HINTS in recipe.read_text(encoding="utf-8")) != hinted:
+        # Epochs and rate follow when the plan is made; the mix does not depend on them.
+        _write_recipe(workspace, direction, base.id, 1, 5e-4, hinted)
     words = ["mix", "--recipe", str(directory / "recipe.toml"), "--corpus", str(directory / "corpus"), "-o", str(directory / "mixed")]
     mix = run(f"{direction}: write the training examples", words)
     splits = corpus["splits"]
@@ -168,21 +193,21 @@ def _estimate(workspace: Workspace, base: Base, direction: LanguagePair, corpus:
     speed = workspace.training_speed(direction, str(corpus["key"]), base.id)
     if speed is None:
         one_epoch = directory / "estimate.toml"
-        write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4))
+        write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4, hinted))
         words = ["train", "--mixed", str(directory / "mixed"), "--recipe", str(one_epoch), "--dry-run"]
         speed = run(f"{direction}: measure the speed of training here", words)
         workspace.keep_training_speed(direction, str(corpus["key"]), base.id, speed)
     return DirectionEstimate(str(direction), pairs, speed["tokens"], speed["seconds"], speed["seconds_to_start"], held_out, dev, speed["device"])
 
 
-def _write_recipe(workspace: Workspace, direction: LanguagePair, base: str, epochs: int, learning_rate: float) -> None:
+def _write_recipe(workspace: Workspace, direction: LanguagePair, base: str, epochs: int, learning_rate: float, hinted: bool) -> None:
     """Write the recipe, unless somebody has changed it by hand since it was written."""
     directory = workspace.directory_of(direction)
     path, hash_path = directory / "recipe.toml", directory / ".recipe.sha256"
     if path.exists() and (not hash_path.exists() or hash_path.read_text() != sha256_bytes(path.read_bytes())):
         say(f"{path}: was changed by hand, and is used as it is")
         return
-    text = recipe_text(str(direction), base, epochs, learning_rate)
+    text = recipe_text(str(direction), base, epochs, learning_rate, hinted)
     write_atomic(path, text)
     write_atomic(hash_path, sha256_bytes(text.encode()))
 

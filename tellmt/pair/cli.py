@@ -30,6 +30,8 @@ def pair() -> None:
 @click.option("--one-way", is_flag=True, help="Make PAIR alone, without the other direction.")
 @reading_options
 @click.option("--against", cls=Many, type=_FILE, help="A test set whose segments must not be in the corpus; may name several.")
+@click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Dictionary of the pair, for word hints: TSV, TBX or TMX; may name several.")
+@click.option("--no-hints", is_flag=True, help="Train without word hints from a lexicon of the pair.")
 @click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: what would be done, and how long it would take.")
@@ -43,6 +45,8 @@ def add_(
     swap: tuple[Path, ...],
     off: tuple[str, ...],
     against: tuple[Path, ...],
+    dictionaries: tuple[Path, ...],
+    no_hints: bool,
     few: bool,
     engine: str,
     dry_run: bool,
@@ -58,10 +62,10 @@ def add_(
 
     direction = parse_pair(pair_, "PAIR")
     budget_seconds = None if budget is None else seconds_of(budget)
-    for path in (*((mono,) if mono else ()), *against):
+    for path in (*((mono,) if mono else ()), *against, *dictionaries):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
     reading = {f"--{name.replace('_', '-')}": [value] for name, value in reading_options.items() if value is not None} | ({"--off": list(off)} if off else {})
-    options = AddOptions(direction, files, mono, base, budget_seconds, one_way, reading, swap, against, few, engine, dry_run)
+    options = AddOptions(direction, files, mono, base, budget_seconds, one_way, reading, swap, against, dictionaries, not no_hints, few, engine, dry_run)
     workspace = workspace_of(direction)
     result = add(options, workspace)
     say(f"\nreports and adapters: {workspace.path}")

@@ -41,9 +41,9 @@ class DirectionEstimate:
 
     @property
     def scoring_seconds(self) -> float:
-        """Choosing the penalty on repetition, and scoring dev and test with the adapter and the bare base."""
+        """Choosing the penalty on repetition, and scoring dev and test with the adapter and the bare base, test without hints as well."""
         kind = "cuda" if self.device.startswith("cuda") else "cpu"
-        return START_SECONDS[kind] + ((len(PENALTIES) - 1) * min(self.dev, PENALTY_SEGMENTS) + 2 * self.held_out) * SEGMENT_SECONDS[kind]
+        return START_SECONDS[kind] + ((len(PENALTIES) - 1) * min(self.dev, PENALTY_SEGMENTS) + 3 * self.held_out - self.dev) * SEGMENT_SECONDS[kind]
 
     def training_seconds(self, epochs: int) -> float:
         return self.start_seconds + epochs * self.pass_seconds
@@ -110,7 +110,14 @@ def make_plan(directions: list[DirectionEstimate], budget: float | None, spent: 
     return Plan(epochs, rates, total(), notes)
 
 
-def recipe_text(pair: str, base: str, epochs: int, learning_rate: float) -> str:
+# The lexicon lies beside the recipe.
+HINTS = """
+[hints]
+lexicon = "lexicon"
+"""
+
+
+def recipe_text(pair: str, base: str, epochs: int, learning_rate: float, hints: bool = False) -> str:
     """The recipe of a direction, as `pair add` writes it beside the corpus."""
     return f"""# Written by tellmt pair add from the size of the corpus and the speed of this machine.
 pair = "{pair}"
@@ -123,7 +130,7 @@ parts = "prefix"
 [mix]
 ratio = 0
 max_tokens = 384
-
+{HINTS if hints else ""}
 [train]
 epochs = {epochs}
 learning_rate = {learning_rate:g}
