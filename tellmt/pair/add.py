@@ -190,13 +190,13 @@ def _estimate(
     if estimates:
         first, tokens = estimates[0], int(mix["counts"]["task"]["tokens"])
         return DirectionEstimate(str(direction), pairs, tokens, first.pass_seconds * tokens / first.tokens, first.start_seconds, held_out, dev, first.device)
-    speed = workspace.training_speed(direction, str(corpus["key"]), base.id)
+    speed = workspace.training_speed(direction, str(mix["key"]), base.id)
     if speed is None:
         one_epoch = directory / "estimate.toml"
         write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4, hinted))
         words = ["train", "--mixed", str(directory / "mixed"), "--recipe", str(one_epoch), "--dry-run"]
         speed = run(f"{direction}: measure the speed of training here", words)
-        workspace.keep_training_speed(direction, str(corpus["key"]), base.id, speed)
+        workspace.keep_training_speed(direction, str(mix["key"]), base.id, speed)
     return DirectionEstimate(str(direction), pairs, speed["tokens"], speed["seconds"], speed["seconds_to_start"], held_out, dev, speed["device"])
 
 

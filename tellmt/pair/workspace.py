@@ -106,16 +106,16 @@ class Workspace:
         except (OSError, ValueError, TypeError):
             return None
 
-    def training_speed(self, direction: LanguagePair, corpus: str, base: str) -> dict[str, Any] | None:
-        """The speed of training that this machine had with this corpus and base, where it was measured."""
+    def training_speed(self, direction: LanguagePair, mix: str, base: str) -> dict[str, Any] | None:
+        """The speed of training that this machine had with the mix of this key and this base, where it was measured."""
         try:
             measurement = json.loads((self.directory_of(direction) / "measured.json").read_bytes())
-            return dict(measurement["training"]) if [measurement["corpus"], measurement["base"]] == [corpus, base] else None
+            return dict(measurement["training"]) if [measurement["mix"], measurement["base"]] == [mix, base] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep_training_speed(self, direction: LanguagePair, corpus: str, base: str, training: dict[str, Any]) -> None:
-        write_json(self.directory_of(direction) / "measured.json", {"corpus": corpus, "base": base, "training": training})
+    def keep_training_speed(self, direction: LanguagePair, mix: str, base: str, training: dict[str, Any]) -> None:
+        write_json(self.directory_of(direction) / "measured.json", {"mix": mix, "base": base, "training": training})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
