@@ -20,15 +20,16 @@ from tell.adapter.weights import MAX_WEIGHTS, check_weights, no_twins, open_regu
 from tell.adapter.weights import read_header as read_header
 from tell.errors import AdapterError, BadInput
 from tell.files import canonical_json, key_of, sha256_bytes
+from tell.languages import parse_pair
 from tell.lexicon.hints import Hinter, HintOptions
-from tell.lexicon.lexicon import MAX_LEXICON, Lexicon
+from tell.lexicon.lexicon import MOST_BYTES, Lexicon
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding
 
 WEIGHTS, CONFIG, CARD, LEXICON = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv"
 MAX_TEXT = 4 << 20
 # Bytes that each file of an adapter may have.
-LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MAX_LEXICON, CARD: MAX_TEXT}
+LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MOST_BYTES, CARD: MAX_TEXT}
 
 
 class BaseRef(BaseModel):
@@ -163,8 +164,8 @@ def hinter_of(adapter: Adapter) -> Hinter | None:
         lexicon = Lexicon.parse(_unaltered(path, card), str(path))
     except BadInput as e:
         raise AdapterError("the lexicon cannot be read", place=e.place, found=e.found or e.thing) from None
-    if lexicon.pair != card.pair:
-        raise AdapterError("the lexicon is of another pair than the adapter", place=str(path), found=lexicon.pair, valid=card.pair)
+    if lexicon.pair != parse_pair(card.pair):
+        raise AdapterError("the lexicon is of another pair than the adapter", place=str(path), found=str(lexicon.pair), valid=card.pair)
     return Hinter(lexicon, card.hints)
 
 

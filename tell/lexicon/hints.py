@@ -46,7 +46,7 @@ class Hint(Protocol):
 
 
 # What one training pair added to the lexicon's counts: key -> translation -> times.
-Contribution = Mapping[str, Mapping[str, int]]
+Contribution = Mapping[str, Mapping[str, float]]
 
 
 class HintSource(Protocol):

@@ -174,6 +174,6 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
         }
         if inputs.hints is not None:
             # The adapter takes it along: what was trained is what is served.
-            shutil.copyfile(inputs.hints.learned.file, aside / LEXICON)
+            shutil.copyfile(inputs.hints.file, aside / LEXICON)
         write_json(aside / "mix.json", report)
     return report

@@ -15,9 +15,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from tell.alignment.learned import LearnedLexicon, open_learned
+from tell.alignment.links import Links
 from tell.errors import CorpusError
+from tell.files import sha256_file
 from tell.lexicon.hints import Hinter, HintOptions, escaped, write_hints
+from tell.lexicon.lexicon import FILE, Lexicon
 from tell.records import Pair
 
 
@@ -47,9 +49,12 @@ class HintPlan:
 class ExampleHints:
     """Writes the hints of a mix's task examples, and counts them."""
 
-    def __init__(self, learned: LearnedLexicon, config: HintConfig, seed: int):
-        self.learned, self.config, self.seed = learned, config, seed
-        self._hinter = Hinter(learned.lexicon, config.options)
+    def __init__(self, lexicon: Path, config: HintConfig, seed: int):
+        """`lexicon` is a directory of `tellmt lexicon build`. Raises BadInput when it is none, or is damaged."""
+        self.config, self.seed, self.file = config, seed, lexicon / FILE
+        self.lexicon, self.sha256 = Lexicon.read(lexicon), sha256_file(self.file)
+        self._links = Links(lexicon)
+        self._hinter = Hinter(self.lexicon, config.options)
         self.counts: Counter[str] = Counter(hinted=0, hints=0, dropped=0, too_long=0)
 
     def source(self, pair: Pair) -> str:
@@ -58,7 +63,7 @@ class ExampleHints:
         if int.from_bytes(digest[:8]) < self.config.dropout * 2**64:
             self.counts["dropped"] += 1
             return escaped(pair.source)
-        hints = self._hinter.hints(pair.source, self.learned.contribution(pair.source, pair.target))
+        hints = self._hinter.hints(pair.source, self._links.of(pair.source, pair.target))
         self.counts.update(hinted=1 if hints else 0, hints=len(hints))
         return write_hints(pair.source, hints)
 
@@ -69,7 +74,7 @@ class ExampleHints:
 
     def check_held_out(self, corpus: Path, pair: Pair) -> None:
         """Raises CorpusError when the lexicon was learned from this pair, which the corpus holds back."""
-        if self.learned.contribution(pair.source, pair.target) is not None:
+        if self._links.of(pair.source, pair.target):
             raise CorpusError(
                 f"the lexicon was learned from a pair of this corpus's {pair.split} split",
                 place=str(corpus), found=f"{pair.origin}, line {pair.line}", valid=f"a lexicon of the present split: tellmt lexicon build {corpus} -o DIR",
@@ -77,16 +82,16 @@ class ExampleHints:
 
     def key_parts(self) -> dict[str, Any]:
         """What decides the hints, for the key of the mix."""
-        return {**self.config.model_dump(exclude={"lexicon"}), "lexicon": self.learned.sha256}
+        return {**self.config.model_dump(exclude={"lexicon"}), "lexicon": self.sha256}
 
     def row(self) -> dict[str, Any]:
         """For mix.json: `hinted` examples have `hints` hints together; `dropped` ones were left without, and `too_long` ones have no place for them."""
-        return {**self.config.options.model_dump(), "dropout": self.config.dropout, "lexicon_sha256": self.learned.sha256, "counts": dict(self.counts)}
+        return {**self.config.options.model_dump(), "dropout": self.config.dropout, "lexicon_sha256": self.sha256, "counts": dict(self.counts)}
 
 
 def open_hints(plan: HintPlan, pair: str, seed: int) -> ExampleHints:
-    """Raises CorpusError when the lexicon is damaged or of another pair."""
-    learned = open_learned(plan.lexicon)
-    if learned.lexicon.pair != pair:
-        raise CorpusError("this lexicon is of another pair than the mix", place=str(plan.lexicon), found=learned.lexicon.pair, valid=pair)
-    return ExampleHints(learned, plan.config, seed)
+    """Raises BadInput when the lexicon is damaged, CorpusError when it is of another pair."""
+    hints = ExampleHints(plan.lexicon, plan.config, seed)
+    if str(hints.lexicon.pair) != pair:
+        raise CorpusError("this lexicon is of another pair than the mix", place=str(plan.lexicon), found=str(hints.lexicon.pair), valid=pair)
+    return hints
