@@ -45,7 +45,7 @@ FLOORS = {
 OURS = set(MAY)
 # Distributions that only extras bring; `tell` may use them inside a function, after tell.extras.need.
 EXTRAS = {"torch", "transformers", "peft", "safetensors", "gguf", "numpy", "sklearn", "threadpoolctl"}
-EXTRAS |= {"fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm", "fsspec"}
+EXTRAS |= {"thot", "fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm", "fsspec"}
 FILES = sorted(p for package in OURS for p in (ROOT / package).rglob("*.py"))
 
 
