@@ -9,7 +9,8 @@ import dataclasses
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from tell.files import atomic_dir, check_replaceable, key_of, sha256_bytes, sha2
 from tell.languages import LanguagePair
 from tell.lexicon import lexicon as lex
 from tell.lexicon import links
-from tell.lexicon.align import PASSES, align
+from tell.lexicon.align import PASSES, Alignment, Link
 from tell.lexicon.lexicon import Lexicon, pruned
-from tell.lexicon.words import Keying, Word, folded, key, words
+from tell.lexicon.words import Keying, folded, words
 from tell.records import Pair
 from tell.text.normalise import letters, spelled
 
@@ -91,6 +92,14 @@ def _chunks(pairs: Iterable[Pair], total: int) -> Iterator[list[Pair]]:
         yield chunk
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Side:
+    """The words of one side of a pair: as they are aligned, and as they are counted (keys of source words, folded target words)."""
+
+    stems: list[str]
+    counted: list[str]
+
+
 class Tally:
     """The counts that become a lexicon, gathered pair by pair."""
 
@@ -101,19 +110,29 @@ class Tally:
         self.casings: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.links = 0
 
-    def add(self, source: list[Word], target: list[Word], target_text: str, found: Iterable[tuple[int, int]]) -> dict[str, Counter[str]]:
-        """Counts a pair's words and links, and returns what it gave: links by key and folded candidate."""
-        given: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    def read(self, pair: Pair) -> tuple[_Side, _Side]:
+        """Counts the words of a pair, and returns what of it is aligned."""
+        source = [folded(w.text) for w in words(pair.source, self.pair.source.tag)]
+        self.source_words.update(source)
+        target = words(pair.target, self.pair.target.tag)
+        counted = [folded(w.text) for w in target]
+        end = 0
+        for word, name in zip(target, counted, strict=True):
+            starts = not end or pair.target[end : word.start].strip().endswith((".", "!", "?", ":"))
+            self.casings[name][word.text] += AT_START if starts else INSIDE
+            end = word.end
+        prefix = self.keying.prefix or None
+        return _Side([w[:STEM] for w in source], [w[:prefix] for w in source]), _Side([w[:STEM] for w in counted], counted)
+
+    def add(self, source: _Side, target: _Side, found: Iterable[Link]) -> dict[str, Counter[str]]:
+        """Counts the links of a pair, and returns what it gave: links by key and folded candidate."""
+        given: dict[str, Counter[str]] = {}
         for i, j in found:
-            given[key(source[i].text, self.keying)][folded(target[j].text)] += 1
+            given.setdefault(source.counted[i], Counter())[target.counted[j]] += 1
         for source_key, counts in given.items():
             self.entries[source_key].update(counts)
             self.links += counts.total()
-        self.source_words.update(folded(w.text) for w in source)
-        for n, word in enumerate(target):
-            starts = n == 0 or target_text[target[n - 1].end : word.start].strip().endswith((".", "!", "?", ":"))
-            self.casings[folded(word.text)][word.text] += AT_START if starts else INSIDE
-        return dict(given)
+        return given
 
     def lexicon(self) -> Lexicon:
         def written(word: str) -> str:
@@ -121,8 +140,8 @@ class Tally:
             return min(ways, key=lambda w: (-ways[w], w))
 
         common = [w for w, _ in sorted(self.source_words.items(), key=lambda c: (-c[1], c[0]))[: lex.RANKED]]
-        entries = {k: {written(t): n for t, n in counts.most_common(2 * lex.CANDIDATES)} for k, counts in self.entries.items()}
-        return Lexicon.of(self.pair, self.keying, common, entries)
+        kept = {k: sorted(counts.items(), key=lambda c: (-c[1], c[0]))[: lex.CANDIDATES] for k, counts in self.entries.items()}
+        return Lexicon.of(self.pair, self.keying, common, {k: {written(t): n for t, n in counts} for k, counts in kept.items()})
 
 
 def build(plan: LexiconPlan, out: Path, force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -159,20 +178,14 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[st
     pair = corpora[0].pair
     tally, left_out = Tally(pair, plan.keying), Counter[str]()
     total = sum(int(c.report["splits"]["train"]["pairs"]) for c in corpora)
-    stem = Keying(STEM)
     linked = pairs = 0
     with links.opened(aside / links.FILE) as out, progress() as bar:
-        task = bar.add_task("aligning words", total=total * (2 * PASSES + 1))
-        for chunk in _chunks(_training_pairs(corpora, left_out), total):
-            sources = [words(p.source, pair.source.tag) for p in chunk]
-            targets = [words(p.target, pair.target.tag) for p in chunk]
-            tokens = [([key(w.text, stem) for w in s], [key(w.text, stem) for w in t]) for s, t in zip(sources, targets, strict=True)]
-            found = align(tokens, lambda done: bar.advance(task, done))
-            for p, source, target, pair_links in zip(chunk, sources, targets, found, strict=True):
-                given = tally.add(source, target, p.target, pair_links)
-                linked += bool(given)
+        task = bar.add_task("aligning words", total=total * 2 * PASSES)
+        with closing(_aligned(_training_pairs(corpora, left_out), total, tally, aside, lambda done: bar.advance(task, done))) as rows:
+            for p, source, target, found in rows:
+                given = tally.add(source, target, found)
+                pairs, linked = pairs + 1, linked + bool(given)
                 links.write_line(out, p.source, p.target, given)
-            pairs += len(chunk)
     full = tally.lexicon()
     kept, pruning = pruned(full)
     data = kept.dump()
@@ -186,3 +199,17 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[st
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }
+
+
+def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step: Callable[[int], None]) -> Generator[tuple[Pair, _Side, _Side, list[Link]]]:
+    """The pairs with their words and links, in order. While the links of a chunk are asked for, the next one is being aligned."""
+    with ExitStack() as stack:
+        waiting: tuple[Alignment, list[tuple[Pair, _Side, _Side]]] | None = None
+        for chunk in itertools.chain(_chunks(pairs, total), [[]]):
+            read = [(p, *tally.read(p)) for p in chunk]
+            alignment = stack.enter_context(closing(Alignment([(s.stems, t.stems) for _, s, t in read], folder, step)))
+            if waiting is not None:
+                for row, found in zip(waiting[1], waiting[0].links(), strict=True):
+                    yield *row, found
+                waiting[0].close()
+            waiting = alignment, read

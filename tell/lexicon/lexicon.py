@@ -1,7 +1,7 @@
 """A bilingual lexicon: which target words stand for a source word, how often they did, and the hints that follow for a text.
 
 Reads and writes lexicon.tsv. Its first line is "# tellmt lexicon", a tab and a JSON object: format, pair, keying, the commonest source words in order, and the
-SHA-256 of the rest. Each other line has a key, then each candidate and its count, commonest first, tabs between them.
+SHA-256 of the rest. Each other line has a key, then each candidate and its count, the likeliest first, tabs between them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,25 @@ def _number(count: float) -> str:
     return str(int(count)) if count == int(count) else f"{count:.4f}".rstrip("0")
 
 
-def _line(source_key: str, candidates: Counts) -> str:
-    ranked = sorted(candidates.items(), key=lambda c: (-c[1], c[0]))
-    return "\t".join([source_key, *(part for text, count in ranked for part in (text, _number(count)))])
+def _line(candidates: Counts, totals: Counts) -> str:
+    ranked = ranking(candidates, totals)
+    return "\t".join(part for text in ranked for part in (text, _number(candidates[text])))
+
+
+def ranking(candidates: Counts, totals: Counts) -> list[str]:
+    """The candidates of a key, the likeliest first: by count, times the root of its share of all that the candidate counts anywhere.
+
+    `totals` has the latter by folded candidate. By counts alone, articles and prepositions that stand beside a rare word come before its translation.
+    """
+    return sorted(candidates, key=lambda text: (-(candidates[text] ** 1.5) / max(totals.get(folded(text), 0), candidates[text]) ** 0.5, text))
+
+
+def _totals(entries: Iterable[Counts]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for candidates in entries:
+        for text, count in candidates.items():
+            totals[folded(text)] = totals.get(folded(text), 0) + count
+    return totals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +78,10 @@ class Lexicon:
 
     @classmethod
     def of(cls, pair: LanguagePair, keying: Keying, common: Sequence[str], entries: Mapping[str, Counts]) -> Lexicon:
-        """The lexicon with these entries (key, candidate, count). Keys without candidates are left out, and so are all candidates after the tenth."""
-        lines = {}
-        for source_key, candidates in sorted(entries.items()):
-            kept = dict(sorted(candidates.items(), key=lambda c: (-c[1], c[0]))[:CANDIDATES])
-            if kept:
-                lines[source_key] = _line(source_key, kept).partition("\t")[2]
-        return cls(pair, keying, tuple(common[:RANKED]), lines)
+        """The lexicon with these entries (key, candidate, count). Keys without candidates are left out, and all but the ten commonest candidates of a key."""
+        kept = {k: dict(sorted(entries[k].items(), key=lambda c: (-c[1], c[0]))[:CANDIDATES]) for k in sorted(entries)}
+        totals = _totals(kept.values())
+        return cls(pair, keying, tuple(common[:RANKED]), {k: _line(candidates, totals) for k, candidates in kept.items() if candidates})
 
     @classmethod
     def read(cls, path: Path) -> Lexicon:
@@ -118,7 +131,7 @@ class Lexicon:
         return len(self.lines)
 
     def candidates(self, source_key: str) -> dict[str, float]:
-        """The candidates of a key and their counts, commonest first; empty where the key is unknown."""
+        """The candidates of a key and their counts, the likeliest first; empty where the key is unknown."""
         if (line := self.lines.get(source_key)) is None:
             return {}
         parts = line.split("\t")
@@ -127,6 +140,10 @@ class Lexicon:
     @functools.cached_property
     def _ranks(self) -> dict[str, int]:
         return {word: rank for rank, word in enumerate(self.common)}
+
+    @functools.cached_property
+    def _all_counts(self) -> dict[str, float]:
+        return _totals(self.candidates(k) for k in self.lines)
 
     def rank(self, word: str) -> int | None:
         """How many source words are commoner than this one; None for what is none of the commonest thousand."""
@@ -152,8 +169,8 @@ class Lexicon:
         counts = self.candidates(source_key)
         if own:
             rest = {text: count - own.get(folded(text), 0) for text, count in counts.items()}
-            # Stable: equal counts stay in the order of the file.
-            counts = dict(sorted(((t, c) for t, c in rest.items() if c > 0), key=lambda c: -c[1]))
+            rest = {text: count for text, count in rest.items() if count > 0}
+            counts = {text: rest[text] for text in ranking(rest, self._all_counts)}
         least = min_share * sum(counts.values())
         return tuple(text for text, count in counts.items() if count >= least)[:most]
 

@@ -136,6 +136,7 @@ def runs(text: str) -> list[Word]:
 _PLAIN = str.maketrans(dict.fromkeys("’ʼ‘", "'") | dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys(_INVISIBLE, ""))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def folded(word: str) -> str:
     """The word as it is counted: NFC, case folded, with plain apostrophes and hyphens."""
     if word.isascii():
