@@ -19,6 +19,7 @@ from tell.extras import need
 PASSES = 5
 # thot's FastAlign takes no more words a side; its HMM and IBM-4 leave out pairs of more than 200 without saying so.
 MOST_WORDS = 1024
+ONE_WAY = Path(__file__).with_name("one_way.py")
 
 Tokens = Sequence[str]
 Link = tuple[int, int]
@@ -45,7 +46,8 @@ class Alignment:
             self._processes = [self._start(way) for way in ("forward", "backward")]
 
     def _start(self, way: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tell.lexicon.one_way", str(self._file), str(PASSES), way]
+        # By its file, which needs nothing of ours: so it runs wherever this does.
+        command = [sys.executable, "-P", str(ONE_WAY), str(self._file), str(PASSES), way]
         # One thread each: what several threads add up, they add up in another order each time, and the links would differ.
         return subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env={**os.environ, "OMP_NUM_THREADS": "1"})
 

@@ -22,8 +22,10 @@ from tell.languages import LanguagePair
 from tell.lexicon import lexicon as lex
 from tell.lexicon import links
 from tell.lexicon.align import PASSES, Alignment, Link
-from tell.lexicon.lexicon import Lexicon, pruned
-from tell.lexicon.words import Keying, folded, words
+from tell.lexicon.initials import radical, rule_for
+from tell.lexicon.lexicon import Lexicon
+from tell.lexicon.pruning import pruned
+from tell.lexicon.words import Keying, folded, keying_for, keys, words
 from tell.records import Pair
 from tell.text.normalise import letters, spelled
 
@@ -40,10 +42,13 @@ INSIDE, AT_START = 10, 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LexiconPlan:
-    """What a lexicon is built from, and how its source words are keyed."""
+    """What a lexicon is built from, and how its source words are keyed: None for the way of their language."""
 
     corpora: tuple[Path, ...]
-    keying: Keying = dataclasses.field(default_factory=Keying)
+    keying: Keying | None = None
+
+    def keying_of(self, pair: LanguagePair) -> Keying:
+        return keying_for(pair.source.tag) if self.keying is None else self.keying
 
 
 def _open(plan: LexiconPlan) -> list[Corpus]:
@@ -63,7 +68,7 @@ def lexicon_key(plan: LexiconPlan, corpora: Sequence[Corpus]) -> str:
             "format": FORMAT,
             "corpora": [c.pairs_sha256 for c in corpora],
             "pair": str(corpora[0].pair),
-            "keying": dataclasses.asdict(plan.keying),
+            "keying": dataclasses.asdict(plan.keying_of(corpora[0].pair)),
             "align": [PASSES, STEM, CHUNK],
         }
     )
@@ -94,7 +99,7 @@ def _chunks(pairs: Iterable[Pair], total: int) -> Iterator[list[Pair]]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Side:
-    """The words of one side of a pair: as they are aligned, and as they are counted (keys of source words, folded target words)."""
+    """The words of one side of a pair: as they are aligned, and as they are counted."""
 
     stems: list[str]
     counted: list[str]
@@ -104,11 +109,11 @@ class Tally:
     """The counts that become a lexicon, gathered pair by pair."""
 
     def __init__(self, pair: LanguagePair, keying: Keying):
-        self.pair, self.keying = pair, keying
+        self.pair, self.keying, self.target_initials = pair, keying, rule_for(pair.target.tag)
         self.entries: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.source_words: Counter[str] = Counter()
         self.casings: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.links = 0
+        self.totals: Counter[str] = Counter()
 
     def read(self, pair: Pair) -> tuple[_Side, _Side]:
         """Counts the words of a pair, and returns what of it is aligned."""
@@ -121,17 +126,22 @@ class Tally:
             starts = not end or pair.target[end : word.start].strip().endswith((".", "!", "?", ":"))
             self.casings[name][word.text] += AT_START if starts else INSIDE
             end = word.end
-        prefix = self.keying.prefix or None
-        return _Side([w[:STEM] for w in source], [w[:prefix] for w in source]), _Side([w[:STEM] for w in counted], counted)
+        return _Side([self._stem(w, self.keying.initials) for w in source], source), _Side([self._stem(w, self.target_initials) for w in counted], counted)
+
+    @staticmethod
+    def _stem(word: str, initials: str) -> str:
+        return radical(word, initials)[:STEM] or word
 
     def add(self, source: _Side, target: _Side, found: Iterable[Link]) -> dict[str, Counter[str]]:
         """Counts the links of a pair, and returns what it gave: links by key and folded candidate."""
         given: dict[str, Counter[str]] = {}
         for i, j in found:
-            given.setdefault(source.counted[i], Counter())[target.counted[j]] += 1
+            candidate = target.counted[j]
+            self.totals[candidate] += 1
+            for source_key, _ in keys(source.counted[i], self.keying):
+                given.setdefault(source_key, Counter())[candidate] += 1
         for source_key, counts in given.items():
             self.entries[source_key].update(counts)
-            self.links += counts.total()
         return given
 
     def lexicon(self) -> Lexicon:
@@ -141,7 +151,7 @@ class Tally:
 
         common = [w for w, _ in sorted(self.source_words.items(), key=lambda c: (-c[1], c[0]))[: lex.RANKED]]
         kept = {k: sorted(counts.items(), key=lambda c: (-c[1], c[0]))[: lex.CANDIDATES] for k, counts in self.entries.items()}
-        return Lexicon.of(self.pair, self.keying, common, {k: {written(t): n for t, n in counts} for k, counts in kept.items()})
+        return Lexicon.of(self.pair, self.keying, common, {k: {written(t): n for t, n in counts} for k, counts in kept.items()}, self.totals)
 
 
 def build(plan: LexiconPlan, out: Path, force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -176,7 +186,7 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
 
 def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[str, Any]:
     pair = corpora[0].pair
-    tally, left_out = Tally(pair, plan.keying), Counter[str]()
+    tally, left_out = Tally(pair, plan.keying_of(pair)), Counter[str]()
     total = sum(int(c.report["splits"]["train"]["pairs"]) for c in corpora)
     linked = pairs = 0
     with links.opened(aside / links.FILE) as out, progress() as bar:
@@ -192,9 +202,9 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[st
     (aside / lex.FILE).write_bytes(data)
     return {
         "pair": str(pair),
-        "keying": dataclasses.asdict(plan.keying),
+        "keying": dataclasses.asdict(tally.keying),
         "corpora": [{"path": spelled(str(c.path)), "pairs_sha256": c.pairs_sha256} for c in corpora],
-        "counts": {"pairs": pairs, "linked": linked, "links": tally.links, "keys": len(kept), "bytes": len(data)},
+        "counts": {"pairs": pairs, "linked": linked, "links": tally.totals.total(), "keys": len(kept), "bytes": len(data)},
         "left_out": dict(sorted(left_out.items())),
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},

@@ -1,7 +1,8 @@
-"""Aligns words in one direction with sil-thot's FastAlign, in a process of its own: `python -m tell.lexicon.one_way FILE PASSES forward|backward`.
+"""Aligns words in one direction with sil-thot's FastAlign, in a process of its own: `python one_way.py FILE PASSES forward|backward`.
 
-Reads FILE: a line for each pair, source words and target words, a tab between the sides and spaces between words. Writes to stdout a line "pass" after each
-pass of training, then for each pair a line of numbers: for each word that is aligned from, the place of its word on the other side, counted from 1, or 0.
+It imports nothing of ours. Reads FILE: a line for each pair, source words and target words, a tab between the sides and spaces between words. Writes to stdout
+a line "pass" after each pass of training, then for each pair a line of numbers: for each word of the side that is aligned, the place of its word on the other
+side, counted from 1, or 0.
 """
 
 from __future__ import annotations
