@@ -15,8 +15,8 @@ from typing import IO
 from tell.errors import TellmtError
 from tell.extras import need
 
-# Passes of EM over the pairs in each direction.
-PASSES = 5
+# Passes of EM over the pairs in each direction. Five and eight found no more words (docs/results/lexicon.md).
+PASSES = 3
 # thot's FastAlign takes no more words a side; its HMM and IBM-4 leave out pairs of more than 200 without saying so.
 MOST_WORDS = 1024
 ONE_WAY = Path(__file__).with_name("one_way.py")

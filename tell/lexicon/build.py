@@ -22,29 +22,40 @@ from tell.languages import LanguagePair
 from tell.lexicon import lexicon as lex
 from tell.lexicon import links
 from tell.lexicon.align import PASSES, Alignment, Link
+from tell.lexicon.dictionary import Dictionary, read_dictionary, turned_round
 from tell.lexicon.initials import radical, rule_for
 from tell.lexicon.lexicon import Lexicon
 from tell.lexicon.pruning import pruned
+from tell.lexicon.struck import FILE as STRUCK
+from tell.lexicon.struck import Struck, read_struck, without_struck, write_struck
 from tell.lexicon.words import Keying, folded, keying_for, keys, words
 from tell.records import Pair
 from tell.text.normalise import letters, spelled
 
 FORMAT = 1
 REPORT = "build.json"
-FILES = (REPORT, lex.FILE, links.FILE)
+FILES = (REPORT, lex.FILE, links.FILE, STRUCK)
 # Pairs that are aligned together. Memory grows with them; a hundred thousand know their common words as well as a million do.
 CHUNK = 100_000
 # Words are aligned by this many of their first letters, on both sides: in small corpora few forms of a word occur often enough to be aligned by themselves.
 STEM = 5
+# What the first translation in a dictionary counts beside links of whole words, which count ten (docs/results/lexicon.md).
+DICTIONARY = 10
 # A target word that begins its sentence tells little of how it is written elsewhere.
 INSIDE, AT_START = 10, 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LexiconPlan:
-    """What a lexicon is built from, and how its source words are keyed: None for the way of their language."""
+    """What a lexicon is built from. `keying` None: the way of the source language. `reversed`: dictionaries whose sides are the other way round.
+
+    `struck`: files of entries that stay out, beside the one in the lexicon's directory.
+    """
 
     corpora: tuple[Path, ...]
+    dictionaries: tuple[Path, ...] = ()
+    reversed: tuple[Path, ...] = ()
+    struck: tuple[Path, ...] = ()
     keying: Keying | None = None
 
     def keying_of(self, pair: LanguagePair) -> Keying:
@@ -61,7 +72,7 @@ def _open(plan: LexiconPlan) -> list[Corpus]:
     return corpora
 
 
-def lexicon_key(plan: LexiconPlan, corpora: Sequence[Corpus]) -> str:
+def lexicon_key(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck]) -> str:
     """The hash of everything that decides a lexicon."""
     return key_of(
         {
@@ -70,6 +81,9 @@ def lexicon_key(plan: LexiconPlan, corpora: Sequence[Corpus]) -> str:
             "pair": str(corpora[0].pair),
             "keying": dataclasses.asdict(plan.keying_of(corpora[0].pair)),
             "align": [PASSES, STEM, CHUNK],
+            "dictionaries": [sha256_file(p) for p in plan.dictionaries],
+            "reversed": [sha256_file(p) for p in plan.reversed],
+            "struck": [list(s) for s in struck],
         }
     )
 
@@ -87,6 +101,12 @@ def _training_pairs(corpora: Sequence[Corpus], left_out: Counter[str]) -> Iterat
                 left_out["dev or test of another corpus"] += 1
             else:
                 yield pair
+
+
+def _check_sides(dictionary: Dictionary, tally: Tally) -> None:
+    if turned_round(dictionary, tally.source_words, tally.casings):
+        found = f"{tally.pair.target.name} words where {tally.pair.source.name} ones should be"
+        raise CorpusError("the sides of this dictionary are the other way round", place=str(dictionary.path), found=found, valid="--reversed with this file")
 
 
 def _chunks(pairs: Iterable[Pair], total: int) -> Iterator[list[Pair]]:
@@ -110,7 +130,7 @@ class Tally:
 
     def __init__(self, pair: LanguagePair, keying: Keying):
         self.pair, self.keying, self.target_initials = pair, keying, rule_for(pair.target.tag)
-        self.entries: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.entries: defaultdict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.source_words: Counter[str] = Counter()
         self.casings: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.totals: Counter[str] = Counter()
@@ -141,8 +161,19 @@ class Tally:
             for source_key, _ in keys(source.counted[i], self.keying):
                 given.setdefault(source_key, Counter())[candidate] += 1
         for source_key, counts in given.items():
-            self.entries[source_key].update(counts)
+            entry = self.entries[source_key]
+            for candidate, n in counts.items():
+                entry[candidate] += n
         return given
+
+    def add_dictionary(self, dictionary: Dictionary) -> None:
+        """Adds the entries of a dictionary: the first translation of a word counts DICTIONARY, the second half of that, and so on."""
+        for head, translations in dictionary.entries.items():
+            counts = self.entries[radical(head, self.keying.initials) + lex.HEAD]
+            for n, text in enumerate(translations, 1):
+                name = folded(text)
+                self.casings[name][text] += AT_START
+                counts[name] = max(counts[name], round(DICTIONARY / n, 2))
 
     def lexicon(self) -> Lexicon:
         def written(word: str) -> str:
@@ -161,12 +192,13 @@ def build(plan: LexiconPlan, out: Path, force: bool = False) -> tuple[dict[str, 
     CorpusError or BadInput, and then leaves `out` as it was.
     """
     corpora = _open(plan)
-    wanted = lexicon_key(plan, corpora)
+    struck = read_struck([*plan.struck, *([out / STRUCK] if (out / STRUCK).is_file() else [])])
+    wanted = lexicon_key(plan, corpora, struck)
     if not force and (unchanged := intact(out, wanted)) is not None:
         return unchanged, True
     check_replaceable(out, FILES)
     with atomic_dir(out) as aside:
-        report = {"format": FORMAT, "key": wanted, **_build(plan, corpora, aside)}
+        report = {"format": FORMAT, "key": wanted, **_build(plan, corpora, struck, aside)}
         write_json(aside / REPORT, report)
     return report, False
 
@@ -184,8 +216,9 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
     return report if whole else None
 
 
-def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[str, Any]:
+def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
     pair = corpora[0].pair
+    dictionaries = [read_dictionary(p, pair) for p in plan.dictionaries] + [read_dictionary(p, pair, backward=True) for p in plan.reversed]
     tally, left_out = Tally(pair, plan.keying_of(pair)), Counter[str]()
     total = sum(int(c.report["splits"]["train"]["pairs"]) for c in corpora)
     linked = pairs = 0
@@ -196,16 +229,22 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], aside: Path) -> dict[st
                 given = tally.add(source, target, found)
                 pairs, linked = pairs + 1, linked + bool(given)
                 links.write_line(out, p.source, p.target, given)
-    full = tally.lexicon()
-    kept, pruning = pruned(full)
+    for dictionary in dictionaries:
+        _check_sides(dictionary, tally)
+        tally.add_dictionary(dictionary)
+    kept, pruning = pruned(without_struck(tally.lexicon(), struck))
     data = kept.dump()
     (aside / lex.FILE).write_bytes(data)
+    if struck:
+        write_struck(aside / STRUCK, struck)
     return {
         "pair": str(pair),
         "keying": dataclasses.asdict(tally.keying),
         "corpora": [{"path": spelled(str(c.path)), "pairs_sha256": c.pairs_sha256} for c in corpora],
         "counts": {"pairs": pairs, "linked": linked, "links": tally.totals.total(), "keys": len(kept), "bytes": len(data)},
         "left_out": dict(sorted(left_out.items())),
+        "dictionaries": [{"path": spelled(str(d.path)), **d.report()} for d in dictionaries],
+        "struck": len(struck),
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }
