@@ -65,7 +65,8 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
 )
 async def translate(request: Request, response: Response, state: StateDep) -> TranslateResponse:
     body = await read_body(request, TranslateRequest)
-    check_base_allowed(body.base, state.compare_base)
+    if body.base:
+        check_base_allowed(state.compare_base)
     if body.segments and body.format != "text":
         raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)

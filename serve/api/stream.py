@@ -233,7 +233,8 @@ NDJSON: dict[str, Any] = {
 )
 async def stream(request: Request, state: StateDep) -> Response:
     body = await read_body(request, TranslateRequest)
-    check_base_allowed(body.base, state.compare_base)
+    if body.base:
+        check_base_allowed(state.compare_base)
     if body.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=body.format, valid="text, or POST /api/v1/translate"

@@ -108,8 +108,11 @@ class Gate:
         await self.take(scope, "requests", 1)
 
     async def take(self, scope: Scope, kind: Kind, cost: int) -> None:
-        await self.quota.take(scope["tellmt.caller"], kind, cost)
-        scope["tellmt.spent"].append((kind, cost))
+        """Count `cost` against the caller's quota; a caller without a key has none. Raises QuotaUsed, TooLarge, Overloaded."""
+        caller: Caller = scope["tellmt.caller"]
+        if caller.id:
+            await self.quota.take(caller, kind, cost)
+            scope["tellmt.spent"].append((kind, cost))
 
     def _with_quota(self, scope: Scope, send: Send) -> Send:
         """Adds the state of the caller's quotas to the response's headers. A refused request first gets back what it took from them."""

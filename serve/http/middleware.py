@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,6 +53,17 @@ async def send_error(send: Send, status: int, message: str, extra_headers: Mappi
     headers += [(name.lower().encode(), value.encode()) for name, value in (extra_headers or {}).items()] + ([(b"connection", b"close")] if close else [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class UnderPath:
+    """Puts a layer before the paths that begin with `prefix`. Requests of other paths do not enter it."""
+
+    def __init__(self, app: ASGIApp, prefix: str, layer: Callable[[ASGIApp], ASGIApp]):
+        self.app, self.prefix, self.layered = app, prefix, layer(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.layered if scope["type"] == "http" and scope["path"].startswith(self.prefix) else self.app
+        await app(scope, receive, send)
 
 
 class RequestObserver:
