@@ -23,12 +23,12 @@ from serve.api.deepl_errors import DEEPL, DeepLErrors
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
 from serve.api.feedback import routes as feedback_routes
+from serve.api.handler import AppState, set_state, state_of
 from serve.api.info import routes as info_routes
 from serve.api.libretranslate import routes as libretranslate_routes
 from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
-from serve.api.state import AppState, set_state, state_of
 from serve.api.stream import routes as stream_routes
 from serve.auth.gate import Gate, headers_of
 from serve.auth.keys import Keys

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.state import StateDep
+from serve.api.handler import StateDep
 from tell.errors import LanguageError
 from tell.languages import parse_pair
 

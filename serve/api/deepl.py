@@ -17,17 +17,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.deepl_errors import CHARACTERS_USED, DEEPL
 from serve.api.documents import FILE_CONTENT, failure_message, file_response, start_job
-from serve.api.handler import ParsedRequest, translate_texts
-from serve.api.options import PARAMETERS
-from serve.api.schema import CODE, MAX_CODE
-from serve.api.state import AppState, StateDep
+from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
+from serve.api.schema import CODE, MAX_CODE, PARAMETERS
 from serve.auth.gate import caller_of, gate_of
 from serve.documents.jobs import Job
 from serve.documents.parts import ending_of
 from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
+from serve.translation.decoder import Quality
 from serve.translation.markup_html import Parse, parse_html
 from serve.translation.markup_xml import Rules, parse_xml
-from serve.translation.quality import Quality
 from serve.translation.request import Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
@@ -231,9 +229,9 @@ async def translate(request: Request, response: Response, state: StateDep) -> De
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
     quality: Quality = "best" if body.model_type in ("quality_optimized", "prefer_quality_optimized") else "fast"
     with _characters_quota(request):
-        result = await translate_texts(request, state, ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality))
+        result = await translate_texts(request, state.service, ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality))
     response.headers.update(result.headers())
-    model_type = ("quality_optimized" if result.ask.quality == "best" else "latency_optimized") if body.model_type else None
+    model_type = ("quality_optimized" if result.options.quality == "best" else "latency_optimized") if body.model_type else None
     return DeepLTranslateResponse(
         translations=[
             DeepLTranslation(

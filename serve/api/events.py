@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from serve.api.documents import EXAMPLE, JOB_NOT_FOUND, DocumentProgress, find_job, progress_of, status_of
+from serve.api.handler import StateDep
 from serve.api.openapi import inlined
 from serve.api.schema import FLAGS, TRUNCATED
-from serve.api.state import StateDep
 from serve.documents.jobs import Job, Jobs
 from serve.http.middleware import unless_gone
 from tell.text.flags import Flag

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.monitor.history import History, HistoryError
-from serve.api.state import StateDep
+from serve.api.handler import StateDep
 
 # The newest entries in one response: runs of each pair, rows of signals of each pair (two days of five minutes each), and alarms.
 RUNS, SIGNALS, ALARMS = 200, 576, 50

@@ -8,10 +8,19 @@ from fastapi import APIRouter, Request, Response
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
-from serve.api.handler import ParsedRequest, TranslationResult, checked_texts, translate_texts
-from serve.api.options import PARAMETERS
-from serve.api.schema import ERRORS, Alternative, DetectedLanguage, PivotText, RouteStep, Segment, TranslatedText, TranslateRequest, TranslateResponse
-from serve.api.state import StateDep
+from serve.api.handler import ParsedRequest, StateDep, TranslationResult, checked_texts, translate_texts
+from serve.api.schema import (
+    ERRORS,
+    PARAMETERS,
+    Alternative,
+    DetectedLanguage,
+    PivotText,
+    RouteStep,
+    Segment,
+    TranslatedText,
+    TranslateRequest,
+    TranslateResponse,
+)
 from serve.http.bodies import body_schema, read_body
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
@@ -48,7 +57,7 @@ def _translated_text(translation: Translation, body: TranslateRequest) -> Transl
 def _response(result: TranslationResult, body: TranslateRequest) -> TranslateResponse:
     translator = result.versions[-1]
     return TranslateResponse(
-        pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.ask.quality,
+        pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.options.quality,
         fallback=result.route.fallback, via=steps_of(result.versions) if result.route.fallback else None,
         translations=[_translated_text(translation, body) for translation in result.translations],
     )  # fmt: skip
@@ -72,8 +81,8 @@ async def translate(request: Request, response: Response, state: StateDep) -> Tr
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
-        body.quality, body.alternatives, fallbacks, body.base,
+        body.quality, body.alternatives, body.segments, fallbacks, body.base,
     )  # fmt: skip
-    result = await translate_texts(request, state, parsed)
+    result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())
     return _response(result, body)

@@ -25,18 +25,16 @@ from starlette.types import Receive, Scope, Send
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
-from serve.api.handler import checked_texts
+from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import segments_of, steps_of
 from serve.api.openapi import inlined
-from serve.api.options import PARAMETERS, TRANSLATOR_HEADERS, ask_of, in_time, translator_headers
-from serve.api.schema import ERRORS, FLAGS, DetectedLanguage, RouteStep, Segment, TranslateRequest
-from serve.api.state import StateDep
+from serve.api.schema import ERRORS, FLAGS, PARAMETERS, TRANSLATOR_HEADERS, DetectedLanguage, RouteStep, Segment, TranslateRequest
 from serve.auth.gate import charge
 from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes, requested_fallbacks
 from serve.translation.service import Service
@@ -101,8 +99,8 @@ class StreamResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, request: Request, service: Service, texts: list[str], ask: RequestOptions, routes: TextRoutes, segments: bool):
-        self.request, self.service, self.texts, self.ask, self.routes, self.segments = request, service, texts, ask, routes, segments
+    def __init__(self, request: Request, service: Service, texts: list[str], options: RequestOptions, routes: TextRoutes, segments: bool):
+        self.request, self.service, self.texts, self.options, self.routes, self.segments = request, service, texts, options, routes, segments
         self.status_code, self.background = 200, None
         self.started = False
         # Lines that wait for the head: until it is sent, the response may still become an error.
@@ -113,7 +111,7 @@ class StreamResponse(Response):
 
     async def _send_or_fail(self, send: Send) -> None:
         try:
-            async with in_time(self.ask, self.service.metrics):
+            async with in_time(self.options, self.service.metrics):
                 await self._send_all(send)
         except Exception as e:
             if not self.started:
@@ -143,7 +141,7 @@ class StreamResponse(Response):
                 versions = [version]
                 await self._start(send, last, versions)
         await self._flush(send)
-        end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.ask.quality}
+        end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.options.quality}
         if last.fallback:
             end |= {"fallback": last.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
@@ -165,10 +163,10 @@ class StreamResponse(Response):
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
             async with self.service.step(route, 0) as version:
                 versions.append(version)
-                pivots = await self.service.translate(version, texts, self.ask)
-        ask = dataclasses.replace(self.ask, measured=bool(pivots))
+                pivots = await self.service.translate(version, texts, self.options)
+        options = dataclasses.replace(self.options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, ask) as work:
+        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as work:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)
@@ -190,7 +188,7 @@ class StreamResponse(Response):
         if self.started:
             return
         self.request.scope["tellmt.version"] = versions[-1].labels
-        self.init_headers({**translator_headers(route, versions, self.ask), **HEADERS})
+        self.init_headers({**translator_headers(route, versions, self.options), **HEADERS})
         self.started = True
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
@@ -243,8 +241,8 @@ async def stream(request: Request, state: StateDep) -> Response:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(body.text)
     service = state.service
-    ask = ask_of(request, service, body.timeout, body.cache, body.quality)
-    service.check(texts, ask)
+    options = request_options(request, service, body.timeout, body.cache, body.quality)
+    service.check(texts, options)
     routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)
-    return StreamResponse(request, service, texts, ask, routes, body.segments)
+    return StreamResponse(request, service, texts, options, routes, body.segments)

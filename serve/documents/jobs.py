@@ -21,7 +21,7 @@ from serve.adapters.versions import Version
 from serve.config import Fallback
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.service import Service
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
@@ -276,4 +276,4 @@ class Jobs:
             job.fallback, job.truncated = route.fallback or job.fallback, job.truncated or translation.truncated
             if options.quality == "fast":
                 job.used = "fast"
-            return dataclasses.replace(translation, segments=())
+            return translation

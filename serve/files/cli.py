@@ -24,7 +24,7 @@ from serve.files.runner import Backend
 from serve.files.segment_store import SegmentStore
 from serve.formats import FORMATS
 from serve.formats.units import Options
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
 from tell.command import Command
 from tell.console import clock, emit, json_mode, say

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from serve.files.local import NONE_LIVE
 from serve.files.segment_store import SegmentResult
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from tell.client import calls
 from tell.client.calls import TranslateOptions
 from tell.client.errors import NoAnswer, UnreadableAnswer

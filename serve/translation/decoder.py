@@ -3,7 +3,7 @@
 A text is split into segments that the engine can hold. Each is decoded greedily and, for `quality: best` or alternatives, by sampling as well; every candidate
 is checked for flags; minimum Bayes risk chooses among them (tell.text.mbr); and a chosen candidate with flags is retried in other ways
 (serve.translation.retry). A batch run gives whole lists of segments to the engine (`Decoder.decode`). The service puts each candidate into its queue and hands
-over the futures (`choose_and_retry`).
+over the futures (`choose_and_retry`). So a request pays for each candidate, and a request that leaves stops them all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.translation.quality import Quality, candidates, samplings
 from serve.translation.retry import Decode, Retry
 from tell.languages import LanguagePair
 from tell.model.engine import Generation, Prompt, Sampling
@@ -26,6 +25,13 @@ from tell.text.segments import Span, split
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# `fast`: a segment is decoded once, greedily. `best`: more candidates are sampled, and the one that agrees most with all of them is chosen.
+Quality = Literal["fast", "best"]
+# Candidates of `best`, the greedy one among them; the number was chosen on training-side data (docs/results/quality.md).
+CANDIDATES = 8
+SAMPLED = Sampling(temperature=0.5)
+# Alternatives that a request may ask for.
+MOST_ALTERNATIVES = 10
 # A candidate of a segment, or the future of it.
 Candidate = Checked | asyncio.Future[Checked]
 # The outcome of retrying a flagged translation: one without flags, a better one, none that is better; or no retry since the service was busy.
@@ -33,6 +39,16 @@ RetryOutcome = Literal["clean", "better", "same", "busy"]
 
 # Characters that are handled where they are, in a millisecond; more go to a thread, whose start takes a part of one.
 IN_PLACE = 1000
+
+
+def candidates_per_segment(quality: Quality, alternatives: int) -> int:
+    """Decodes of each segment. Some sampled candidates come out alike, so there are a few more decodes than alternatives."""
+    return max(CANDIDATES if quality == "best" else 1, alternatives + 2 if alternatives else 1)
+
+
+def samplings(candidates: int) -> list[Sampling]:
+    """How the candidates beside the greedy one are sampled. Seeds are always the same, and so are translations, as far as the engine keeps to seeds."""
+    return [Sampling(SAMPLED.temperature, SAMPLED.top_k, SAMPLED.top_p, seed) for seed in range(1, candidates)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +143,7 @@ class Decoder:
     async def decode(self, segments: Sequence[str], effort: Effort) -> list[Decoded]:
         """Each segment through the engine, without a queue; all candidates of one kind in one call. Raises RequestError, EngineError."""
         greedy = await self.generate(segments)
-        by_sampling = [await self.generate(segments, 1.0, sampling) for sampling in samplings(candidates(effort.quality, 0))]
+        by_sampling = [await self.generate(segments, 1.0, sampling) for sampling in samplings(candidates_per_segment(effort.quality, 0))]
         return await asyncio.gather(
             *(choose_and_retry(self.pair, segment, greedy[i], [row[i] for row in by_sampling], effort, self.generate) for i, segment in enumerate(segments))
         )

@@ -16,8 +16,7 @@ from serve.adapters.versions import Version, Versions
 from serve.config import Fallback, Limits
 from serve.scheduling.batch_window import batch_window
 from serve.scheduling.queue import Pending, Queue, QueuedRequest
-from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
-from serve.translation.quality import samplings
+from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, samplings, threaded
 from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
 from serve.translation.routing import Route, TextRoutes, reachable, route, route_texts
 from tell.errors import EngineError, TooLarge
@@ -183,7 +182,7 @@ class Service:
                     self._note(job, segment, candidate, options)
                 else:
                     pending[segment] = asyncio.create_task(self._decoded(job, segment, candidate, sampled.get(segment, ()), options))
-            yield PendingTranslations(splits, [pending[segment] for segment in segments], options.alternatives)
+            yield PendingTranslations(splits, [pending[segment] for segment in segments], options)
             if segments and not options.background and not version.bare:
                 self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
