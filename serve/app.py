@@ -30,8 +30,7 @@ from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
 from serve.api.stream import routes as stream_routes
-from serve.auth.gate import Gate, headers_of
-from serve.auth.keys import Keys
+from serve.auth.gate import Gate, Keys, headers_of
 from serve.auth.quota import Quota
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs

@@ -194,7 +194,7 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
     from serve.adapters.follower import Follower
     from serve.app import create_app
-    from serve.auth.keys import keys_for
+    from serve.auth.gate import keys_for
     from serve.auth.quota import Quota
     from serve.corrections import Feedback
     from serve.monitor import Monitor
