@@ -44,8 +44,8 @@ def _as_string(value: Any) -> Any:
 def _tag_names(value: Any) -> Any:
     """The names of elements, from a list, from one string with commas, or from a list of such strings."""
     parts = [value] if isinstance(value, str) else [] if value is None else value
-    if isinstance(parts, list | tuple) and all(isinstance(x, str) for x in parts):
-        return tuple(name.strip() for x in parts for name in x.split(",") if name.strip())
+    if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+        return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
     return value
 
 

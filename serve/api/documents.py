@@ -92,7 +92,7 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.used, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
+        quality=job.given_quality, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 

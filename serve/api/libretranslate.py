@@ -213,15 +213,15 @@ async def languages(state: StateDep) -> list[LibreTranslateLanguage]:
         for language in (pair.source, pair.target):
             by_code.setdefault(language.tag, LibreTranslateLanguage(code=language.tag, name=language.name, targets=[]))
         by_code[pair.source.tag].targets.append(pair.target.tag)
-    return sorted(by_code.values(), key=lambda x: x.name)
+    return sorted(by_code.values(), key=lambda language: language.name)
 
 
 @routes.get("/frontend/settings", response_model=LibreTranslateSettings, summary="Show the settings that LibreTranslate's web page reads")
 async def settings(request: Request, state: StateDep) -> LibreTranslateSettings:
     service = state.service
-    first = parse_pair(next(iter(service.pairs()), "en-is"))
+    default_pair = parse_pair(next(iter(service.pairs()), "en-is"))
     keys = gate_of(request).keys.required
-    source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (first.source, first.target))
+    source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (default_pair.source, default_pair.target))
     return LibreTranslateSettings(
         apiKeys=keys, charLimit=service.limits.characters, filesTranslation=True, frontendTimeout=TYPING, keyRequired=keys,
         language=LibreTranslateDefaultPair(source=source, target=target), suggestions=False, supportedFilesFormat=list(FORMATS),

@@ -135,7 +135,7 @@ class MonitorResponse(BaseModel):
 
 
 def _pair_history(history: History, pair: str) -> dict[str, Any]:
-    signals = [{"time": at, "version": version, **data} for at, version, data in history.signals(pair, SIGNALS)]
+    signals = [{"time": time, "version": version, **data} for time, version, data in history.signals(pair, SIGNALS)]
     return {"runs": history.runs(pair, RUNS), "signals": signals, "feedback": history.feedback(pair)}
 
 

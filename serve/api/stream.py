@@ -128,29 +128,36 @@ class StreamResponse(Response):
 
     async def _send_all(self, send: Send) -> None:
         """The texts in order; neighbours of one route are translated together."""
-        last: Route | None = None
+        last_route: Route | None = None
         versions: list[Version] = []
         for route, numbers in self.routes.runs():
             if route is None:
                 await self._send_untranslated(send, numbers)
             else:
-                last, versions = route, await self._send_run(send, route, numbers)
-        if last is None:
-            last = self.routes.default
-            async with self.service.step(last, len(last.steps) - 1) as version:
+                last_route, versions = route, await self._send_run(send, route, numbers)
+        if last_route is None:
+            last_route = self.routes.default
+            async with self.service.step(last_route, len(last_route.steps) - 1) as version:
                 versions = [version]
-                await self._start(send, last, versions)
+                await self._start(send, last_route, versions)
         await self._flush(send)
-        end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.options.quality}
-        if last.fallback:
-            end |= {"fallback": last.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
+        end: dict[str, Any] = {
+            "pair": last_route.pair,
+            "adapter": versions[-1].name,
+            "base": versions[-1].adapter.card.base.id,
+            "quality": self.options.quality,
+        }
+        if last_route.fallback:
+            end |= {"fallback": last_route.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
     async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
         """Texts that are in the target language already."""
-        extra: dict[str, Any] = {"segments": []} if self.segments else {}
+        optional_fields: dict[str, Any] = {"segments": []} if self.segments else {}
         for i in numbers:
-            self.unsent.append(_line(index=i, text=self.texts[i], truncated=False, flags=(), **extra, detected=_language(self.routes.texts[i].detected)))
+            self.unsent.append(
+                _line(index=i, text=self.texts[i], truncated=False, flags=(), **optional_fields, detected=_language(self.routes.texts[i].detected))
+            )
         if self.started:
             await self._flush(send)
 
@@ -166,21 +173,21 @@ class StreamResponse(Response):
                 pivots = await self.service.translate(version, texts, self.options)
         options = dataclasses.replace(self.options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as work:
+        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)
-            async for position, part in work.parts():
+            async for position, part in pending.parts():
                 flags, truncated = part.flags, part.truncated
                 if pivots:
                     flags, truncated = union([pivots[position].flags, flags]), truncated or pivots[position].truncated
-                extra: dict[str, Any] = {}
+                optional_fields: dict[str, Any] = {}
                 if self.segments:
-                    extra["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
+                    optional_fields["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
                 number = numbers[position]
                 if detected := self.routes.texts[number].detected:
-                    extra |= {"pair": route.pair, "detected": _language(detected)}
-                self.unsent.append(_line(index=number, text=part.text, truncated=truncated, flags=flags, **extra))
+                    optional_fields |= {"pair": route.pair, "detected": _language(detected)}
+                self.unsent.append(_line(index=number, text=part.text, truncated=truncated, flags=flags, **optional_fields))
                 await self._flush(send)
         return versions
 

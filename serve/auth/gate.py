@@ -63,9 +63,9 @@ def key_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         if name == b"x-api-key":
             x_api_key.append(value.strip())
         elif name == b"authorization":
-            scheme, _, rest = value.strip().partition(b" ")
+            scheme, _, credentials = value.strip().partition(b" ")
             if scheme.lower() in SCHEMES:
-                authorization.append(rest.strip())
+                authorization.append(credentials.strip())
     # X-API-Key first: Authorization may be meant for a proxy.
     keys = x_api_key or authorization
     return b",".join(keys).decode("latin-1") if keys else None

@@ -108,8 +108,8 @@ def read_keys(path: Path) -> list[Key] | None:
     try:
         keys = _KeysFile.model_validate(json.loads(raw)).keys
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        first_error = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first_error['loc']))}: {first_error['msg']}") from None
     except (ValueError, RecursionError):
         raise TellmtError("the keys file is malformed", place=str(path), found="not JSON") from None
     if len({k.id for k in keys}) < len(keys):

@@ -132,9 +132,9 @@ def validated(fields: dict[str, Any], model: type[M]) -> M:
         return model.model_validate(fields)
     except ValidationError as e:
         # Only the field of the first error: the rest of pydantic's report repeats the input.
-        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = str(first["loc"][0]) if first["loc"] else "body"
-        problem = "missing" if first["type"] == "missing" else "not usable"
+        first_error = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = str(first_error["loc"][0]) if first_error["loc"] else "body"
+        problem = "missing" if first_error["type"] == "missing" else "not usable"
         field = model.model_fields.get(place)
         raise RequestError(problem, place=place, valid=field.description if field else None) from None
 

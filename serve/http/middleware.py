@@ -158,12 +158,12 @@ class BodyLimit:
         if declared.isdigit() and int(declared[:20]) > self.limit:
             await self._discard(receive)
             return await send_error(send, 413, self._message())
-        read, whole = 0, False
+        read, complete = 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def receive_counted() -> Message:
-            nonlocal read, whole
-            if whole:
+            nonlocal read, complete
+            if complete:
                 # The next message says that the client has left.
                 return await receive()
             try:
@@ -172,7 +172,7 @@ class BodyLimit:
             except TimeoutError:
                 raise TooSlow("the body did not come in time", valid=f"within {self.seconds:g} seconds") from None
             if message["type"] == "http.request":
-                whole = not message.get("more_body", False)
+                complete = not message.get("more_body", False)
                 read += len(message.get("body", b""))
                 if read > self.limit:
                     if message.get("more_body", False):

@@ -81,26 +81,26 @@ async def threaded(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P
     return await asyncio.to_thread(work, *args, **kwargs) if aside else work(*args, **kwargs)
 
 
-async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, again: Decode) -> Decoded:
+async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, decode: Decode) -> Decoded:
     """The translation of a segment from its candidates; sampled ones that are not there in time are left out. Raises what a candidate raises."""
-    first = await finished(greedy)
+    greedy_translation = await finished(greedy)
     ranked: list[Checked] = []
-    chosen = first
+    chosen = greedy_translation
     if sampled:
-        pool = [first, *await _in_time(sampled, effort.until)]
-        ranked = await threaded(sum(len(c.text) for c in pool) > IN_PLACE, best_first, pool)
+        pool = [greedy_translation, *await _in_time(sampled, effort.until)]
+        ranked = await threaded(sum(len(candidate.text) for candidate in pool) > IN_PLACE, best_first, pool)
         if effort.quality == "best":
             chosen = ranked[0]
-    was_sampled = chosen.text != first.text if ranked and effort.quality == "best" else None
-    best, outcome = await _retried(pair, segment, chosen, effort, again) if chosen.flags else (chosen, None)
-    others = tuple(c for c in ranked if c.text != best.text)
+    was_sampled = chosen.text != greedy_translation.text if ranked and effort.quality == "best" else None
+    best, outcome = await _retried(pair, segment, chosen, effort, decode) if chosen.flags else (chosen, None)
+    others = tuple(candidate for candidate in ranked if candidate.text != best.text)
     return Decoded(best.text, best.tokens, best.truncated, best.flags, others, was_sampled, outcome)
 
 
-async def _retried(pair: LanguagePair, segment: str, flagged: Checked, effort: Effort, again: Decode) -> tuple[Checked, RetryOutcome]:
+async def _retried(pair: LanguagePair, segment: str, flagged: Checked, effort: Effort, decode: Decode) -> tuple[Checked, RetryOutcome]:
     if effort.busy():
         return flagged, "busy"
-    retry = Retry(pair, segment, flagged, again, effort.tries)
+    retry = Retry(pair, segment, flagged, decode, effort.tries)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(effort.until):
             await retry.run()
@@ -115,10 +115,10 @@ async def finished(candidate: Candidate | asyncio.Task[Decoded]) -> Checked:
 
 async def _in_time(sampled: Sequence[Candidate], until: float | None) -> list[Checked]:
     """The candidates that are there by `until`, in order. Raises what one of them raises."""
-    futures = [c for c in sampled if not isinstance(c, Checked)]
+    futures = [candidate for candidate in sampled if not isinstance(candidate, Checked)]
     if futures:
         await asyncio.wait(futures, timeout=None if until is None else max(0.0, until - asyncio.get_running_loop().time()))
-    return [c if isinstance(c, Checked) else c.result() for c in sampled if isinstance(c, Checked) or c.done()]
+    return [candidate if isinstance(candidate, Checked) else candidate.result() for candidate in sampled if isinstance(candidate, Checked) or candidate.done()]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

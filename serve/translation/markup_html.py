@@ -89,7 +89,7 @@ def _start(node: Any) -> str:
     return f"<{node.tag}{''.join(attributes)}>".replace("\u00a0", "&nbsp;").replace("&#x27;", "'")
 
 
-def _kept(node: Any, ignored: Set[str]) -> bool:
+def _stays(node: Any, ignored: Set[str]) -> bool:
     """Whether an element with all its content stays as it is."""
     attributes = node.attributes
     if node.tag in OPAQUE or node.tag in ignored:
@@ -103,7 +103,7 @@ Piece = tuple[str, str]
 TEXT = ("text", "raw")
 
 
-def _own(node: Any, first: Any) -> str:
+def _markup_of_node(node: Any, first: Any) -> str:
     """An element or comment as markup. For the first one the parser also writes the siblings that follow it; they are taken off."""
     text = node.html or ""
     if node is not first:
@@ -134,9 +134,9 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
         if node.tag == "-text":
             yield ("raw" if preformatted else "text"), node.text_content or ""
         elif node.tag.startswith("-"):
-            yield "block" if node.tag != "-comment" else "void", _own(node, first)
-        elif _kept(node, ignored):
-            yield ("void" if node.tag in INLINE else "block"), _own(node, first)
+            yield "block" if node.tag != "-comment" else "void", _markup_of_node(node, first)
+        elif _stays(node, ignored):
+            yield ("void" if node.tag in INLINE else "block"), _markup_of_node(node, first)
         elif node.tag in VOID:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
         else:

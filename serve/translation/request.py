@@ -88,19 +88,19 @@ class PendingTranslations:
         pending = iter(self.segments)
         for number, spans in enumerate(self.splits):
             layout, locator = "", Locator()
-            last = max(pieces(spans), default=-1)
-            for i, span in enumerate(spans[: last + 1]):
+            last_piece = max(pieces(spans), default=-1)
+            for i, span in enumerate(spans[: last_piece + 1]):
                 if not span.translate:
                     layout += span.text
                     locator.skip(span.text)
                     continue
                 translated = await finished(next(pending))
                 # The layout after the last segment goes out with it.
-                rest = join(spans[last + 1 :]) if i == last else ""
+                layout_after = join(spans[last_piece + 1 :]) if i == last_piece else ""
                 place = locator.segment(span.text, translated)
-                yield number, Translation(layout + translated.text + rest, translated.truncated, translated.flags, (place,))
+                yield number, Translation(layout + translated.text + layout_after, translated.truncated, translated.flags, (place,))
                 layout = ""
-            if last < 0:
+            if last_piece < 0:
                 yield number, Translation(join(spans), False)
 
     async def translations(self) -> list[Translation]:
@@ -122,9 +122,9 @@ class PendingTranslations:
         ranked = [[s, *(s.others if isinstance(s, Decoded) else ())] for s in segments]
         by_text: dict[str, Translation] = {}
         for n in range(1, max(map(len, ranked), default=0)):
-            other = _assembled(spans, [candidates[min(n, len(candidates) - 1)] for candidates in ranked])
-            if other.text != first.text:
-                by_text.setdefault(other.text, other)
+            alternative = _assembled(spans, [candidates[min(n, len(candidates) - 1)] for candidates in ranked])
+            if alternative.text != first.text:
+                by_text.setdefault(alternative.text, alternative)
         return tuple(by_text.values())[: self.options.alternatives]
 
 

@@ -71,7 +71,7 @@ async def find_all(pairs: Sequence[LanguagePair], texts: Sequence[str]) -> list[
     """`find` for each text, in order."""
 
     def find_each() -> list[TextPair]:
-        many = len(texts) > 1
-        return [find(pairs, text, f"text {i}" if many else "source") for i, text in enumerate(texts)]
+        several = len(texts) > 1
+        return [find(pairs, text, f"text {i}" if several else "source") for i, text in enumerate(texts)]
 
     return await asyncio.to_thread(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()
