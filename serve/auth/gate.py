@@ -145,8 +145,8 @@ class Keys:
         match = KEY.fullmatch(key[:100])
         id = match[1] if match else ""
         record = (self._fresh() or {}).get(id) or (self._fresh(0) or {}).get(id)
-        matches = hmac.compare_digest(digest(key[:100]), record.sha256 if record else NO_KEY)
-        return record.caller() if record and matches and record.state(datetime.now(UTC)) == "active" else None
+        has_secret = hmac.compare_digest(digest(key[:100]), record.sha256 if record else NO_KEY)
+        return record.caller() if record and has_secret and record.state(datetime.now(UTC)) == "active" else None
 
 
 def keys_for(address: str, path: Path | None = None) -> Keys:

@@ -142,11 +142,11 @@ async def _connect(url: str) -> AsyncIterator[Server]:
 def offered_by(url: str) -> list[str]:
     """The pairs that the server at `url` offers now."""
 
-    async def ask() -> list[str]:
+    async def list_pairs() -> list[str]:
         async with _connect(url) as server:
             return await server.pairs()
 
-    return asyncio.run(ask())
+    return asyncio.run(list_pairs())
 
 
 @asynccontextmanager

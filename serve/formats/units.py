@@ -50,14 +50,14 @@ class Replacement:
 class Options:
     """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `again`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
+    `retranslate`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
     """
 
     pair: LanguagePair | None = None
     columns: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     into: str | None = None
-    again: bool = False
+    retranslate: bool = False
     expanded: int = EXPANDED
 
 

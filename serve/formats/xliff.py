@@ -71,14 +71,14 @@ def translated(
 
 def _child(events: list[Event], name: str) -> tuple[int, int] | None:
     """(start, end) of the first child with this local name of the element that `events` are."""
-    at = 1
-    while at < len(events) - 1:
-        if events[at].kind == "start":
-            end = inner(events, at)
-            if events[at].local == name:
-                return at, end
-            at = end
-        at += 1
+    position = 1
+    while position < len(events) - 1:
+        if events[position].kind == "start":
+            end = inner(events, position)
+            if events[position].local == name:
+                return position, end
+            position = end
+        position += 1
     return None
 
 

@@ -231,7 +231,7 @@ class Service:
             return await pending.translations()
 
     async def translate_route(self, route: Route, texts: Sequence[str], options: RequestOptions, on_lease: Callable[[Version], None]) -> list[Translation]:
-        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `on_lease` is called with each version.
+        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `on_lease` gets each version.
 
         The translation of a pivot has the flags of both steps. Raises what `lease` and `translate` do.
         """
