@@ -176,7 +176,7 @@ async def _first_done(*tasks: asyncio.Future[Any]) -> None:
         task.result()
 
 
-async def run(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
+async def run_service(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
     """Serve until a signal arrives or the engine dies. Returns the exit code; raises the error that kept the engine from starting."""
     from serve.api.handler import state_of
 

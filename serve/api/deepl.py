@@ -25,7 +25,7 @@ from serve.documents.parts import ending_of
 from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
 from serve.translation.decoder import Quality
 from serve.translation.markup_html import Parse, parse_html
-from serve.translation.markup_xml import Rules, parse_xml
+from serve.translation.markup_xml import XmlRules, parse_xml
 from serve.translation.request import Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
@@ -106,7 +106,9 @@ class DeepLTranslateRequest(DeepLOptions):
         """What reads the texts, if they are marked up."""
         ignored = frozenset(self.ignore_tags)
         if self.tag_handling == "xml":
-            return partial(parse_xml, rules=Rules(ignored, frozenset(self.splitting_tags), frozenset(self.non_splitting_tags), self.outline_detection != "0"))
+            return partial(
+                parse_xml, rules=XmlRules(ignored, frozenset(self.splitting_tags), frozenset(self.non_splitting_tags), self.outline_detection != "0")
+            )
         return partial(parse_html, ignored={tag.lower() for tag in ignored}) if self.tag_handling else None
 
 

@@ -56,7 +56,7 @@ def scopes_for(path: str) -> frozenset[str]:
     return frozenset({"translate"})
 
 
-def key_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def key_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key in a request's headers. Several keys are joined into one that nobody has, since the client may mean either."""
     x_api_key, authorization = [], []
     for name, value in headers:
@@ -187,7 +187,7 @@ class Gate:
         scope["tellmt.caller"] = STRANGER
         if is_open(path) or path in self.pages:
             return
-        key = key_of(scope["headers"])
+        key = key_in_headers(scope["headers"])
         if key is None and path in KEY_IN_BODY:
             return
         await self.name(scope, key)

@@ -52,14 +52,14 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language of its text."""
-    from serve.translation.source_language import find_pair
+    from serve.translation.source_language import find_served_pair
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
     sample = LanguageSample()
     with contextlib.suppress(SampleComplete), task.opened() as f:
         task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), sample, options)
-    text_pair = find_pair(offered, target, "\n".join(sample.texts), task.name)
+    text_pair = find_served_pair(offered, target, "\n".join(sample.texts), task.name)
     if text_pair.pair is None:
         raise NotServed("the file is in the target language already", place=task.name, found=text_pair.detected.language, valid="--from CODE")
     return text_pair.pair
@@ -132,8 +132,8 @@ async def _translate_store(store: SegmentStore, opened: AbstractAsyncContextMana
             say(f"another version is live since the last run: {dropped:,} segments of the old version are translated again")
         began = time.monotonic()
         if dry:
-            return await runner.estimate(store, backend)
-        await runner.run(store, backend)
+            return await runner.estimate_seconds(store, backend)
+        await runner.translate_open_segments(store, backend)
         return time.monotonic() - began
 
 
@@ -178,7 +178,7 @@ def _translate_pair(
         other_counts = "".join(f", {total[name]:,} {word}" for name, word in words.items() if total[name])
         say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{other_counts}")
         if not total["failed"]:
-            run_state.remove(directory)
+            run_state.remove_run(directory)
         return result, total["failed"]
 
 

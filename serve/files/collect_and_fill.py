@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 
 from serve.files.segment_store import ReportEntry, SegmentStore
-from serve.formats.text import one_line
+from serve.formats.text import on_one_line
 from serve.formats.units import Replacement, Unit
 from tell.errors import CorpusError
 from tell.text.flags import FLAGS
@@ -99,7 +99,7 @@ class TranslationFiller:
                 self.counts.failed += 1
                 self._report_unit(unit, "failed", "", segment.problem or "")
                 return Replacement("", "failed")
-            translations.append(one_line(segment.text, spans[i].text))
+            translations.append(on_one_line(segment.text, spans[i].text))
             flags |= set(segment.flags)
             origins.add(segment.origin)
         text = fill(spans, translations)

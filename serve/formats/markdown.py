@@ -69,7 +69,7 @@ def _marks(text: str) -> list[Piece]:
     return [*pieces, Piece("text", text[position:])]
 
 
-def pieces_of(text: str, references: set[str]) -> list[Piece]:
+def inline_pieces(text: str, references: set[str]) -> list[Piece]:
     """The text of a block as pieces: text, code, addresses of links, and marks."""
     pieces: list[Piece] = []
     position = 0
@@ -97,7 +97,7 @@ def pieces_of(text: str, references: set[str]) -> list[Piece]:
 def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor) -> str | None:
     if len(text) > LONGEST:
         return None
-    line = line_of(pieces_of(text, references))
+    line = line_of(inline_pieces(text, references))
     if line is None:
         return None
     replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))

@@ -6,7 +6,7 @@ from typing import IO
 
 from serve.formats.units import Options, UnitVisitor
 from serve.formats.xliff import indent_of, translated
-from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_of
+from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_inside
 from tell.errors import BadInput, CorpusError, LanguageError
 from tell.languages import Language, distance, language
 
@@ -48,7 +48,7 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
         return raw_of(events)
     seg_end = inner(events, seg_start)
     old_target = sides.get("target")
-    has_translation = bool(old_target and text_of(events[old_target[0] : old_target[1]]).strip())
+    has_translation = bool(old_target and text_inside(events[old_target[0] : old_target[1]]).strip())
     translated_seg = translated(xml, events[seg_start + 1 : seg_end], place, has_translation, visitor, AROUND)
     if translated_seg is None:
         return raw_of(events)

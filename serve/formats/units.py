@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import IO, Literal, Protocol
 
-from tell.errors import CorpusError, printable
+from tell.errors import CorpusError
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
@@ -90,8 +90,3 @@ def decoded(raw: bytes, line: int, start: int) -> str:
     except UnicodeDecodeError as e:
         byte = f"0x{raw[e.start]:02x}"
         raise CorpusError("not UTF-8", place=f"line {line}, byte {start + e.start}", found=byte, valid="UTF-8 text") from None
-
-
-def short(text: str, length: int = 60) -> str:
-    """A text as it is quoted in a message."""
-    return printable(text if len(text) <= length else text[: length - 1] + "…")

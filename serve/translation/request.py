@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from serve.config import Fallback
 from serve.translation.decoder import Decoded, Quality, candidates_per_segment, finished
-from serve.translation.spans import Locator, Segment, located
+from serve.translation.spans import LocatedSegment, Locator, located
 from tell.text.flags import Checked, Flag, union
 from tell.text.language_id import Detected
 from tell.text.segments import Span, fill, join, pieces
@@ -32,7 +32,7 @@ class Translation:
     text: str
     truncated: bool
     flags: tuple[Flag, ...] = ()
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[LocatedSegment, ...] = ()
     detected: Detected | None = None
     pair: str | None = None
     alternatives: tuple[Translation, ...] = ()

@@ -12,7 +12,7 @@ from typing import get_args
 
 from serve.adapters.versions import Versions
 from serve.config import Fallback
-from serve.translation.source_language import find_all, pairs_into
+from serve.translation.source_language import find_text_pairs, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
 from tell.text.language_id import Detected
@@ -119,7 +119,7 @@ async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Ro
         pair_route = find_route(source, target)
         return TextRoutes((TextRoute(pair_route),) * len(texts), pair_route)
     pairs = pairs_into(served, target)
-    text_pairs = await find_all(pairs, texts)
+    text_pairs = await find_text_pairs(pairs, texts)
     needed = [t.pair for t in text_pairs if t.pair] or [pairs[0]]
     routes = {pair: find_route(pair.source.tag, pair.target.tag) for pair in dict.fromkeys(needed)}
     return TextRoutes(tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected) for t in text_pairs), routes[needed[0]])

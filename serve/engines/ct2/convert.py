@@ -81,7 +81,7 @@ class Conversion:
             return False
 
 
-async def convert(conversion: Conversion) -> Path:
+async def convert_model(conversion: Conversion) -> Path:
     """The directory of the converted model, made by a child process unless the cache has it. Cancelling it ends the child.
 
     Raises AdapterError (EngineError for a bare base) with the reason.
@@ -246,7 +246,7 @@ def _check_divergence(base: Base, directory: Path, probe: list[int], expected: A
     return divergence
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job in this process. Raises AdapterError or EngineError."""
     from tell.extras import need
 
@@ -315,7 +315,7 @@ def main() -> int:
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        result, code = run(job), 0
+        result, code = run_job(job), 0
     except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
         result, code = _error_row(e, job), 1
     print(json.dumps(result))
