@@ -60,7 +60,7 @@ def compare(
     """
     from eval.compare.compare import Settings
     from eval.compare.compare import compare as run
-    from eval.compare.terminal import render
+    from eval.compare.terminal import comparison_tables
     from eval.scoring.metrics import chosen
 
     if len(outputs) == 1 and not outputs[0].is_dir() and outputs[0].suffix not in (".jsonl", ".ndjson"):
@@ -84,13 +84,13 @@ def compare(
     for note in _notes(result):
         say(f"note: {note}")
     if out is not None:
-        from eval.compare.page import page
+        from eval.compare.page import comparison_page
         from tell.files import write_atomic, write_json
 
         write_json(out / "compare.json", result)
-        write_atomic(out / "compare.html", page(result))
+        write_atomic(out / "compare.html", comparison_page(result))
         say(f"wrote {out / 'compare.json'} and {out / 'compare.html'}")
-    emit({**result, "out": None if out is None else str(out)}, lambda: render(result))
+    emit({**result, "out": None if out is None else str(out)}, lambda: comparison_tables(result))
 
 
 def _notes(result: dict[str, Any]) -> list[str]:

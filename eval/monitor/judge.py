@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.monitor.canary_sets import KINDS, CanarySet
-from eval.monitor.history import Outputs, Run
+from eval.monitor.history import CanaryRun, Outputs
 from eval.scoring.scores import metrics, one_line
 from eval.scoring.significance import paired_test
 
@@ -25,7 +25,7 @@ ALARM_KINDS = (*ON_TRANSLATIONS, UNREACHABLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
+class AlarmThresholds:
     """`alpha`: the largest share of runs of an unchanged system that may raise an alarm. `drop`: losses of fewer points of chrF2 do not count."""
 
     alpha: float = 0.001
@@ -87,7 +87,7 @@ def hard_counts(canary: CanarySet, flagged: Sequence[bool]) -> dict[str, list[in
     return {kind: counts for kind, counts in counts_of.items() if counts[1]}
 
 
-def judge(canary: CanarySet, translations: CanaryTranslations, baseline: tuple[Run, Outputs] | None, rules: Rules) -> Judgement:
+def judge_translations(canary: CanarySet, translations: CanaryTranslations, baseline: tuple[CanaryRun, Outputs] | None, rules: AlarmThresholds) -> Judgement:
     outputs = translations.outputs()
     scores, hard = scores_of(outputs.texts, canary), hard_counts(canary, outputs.flagged)
     if baseline is None:
@@ -117,7 +117,7 @@ def _p(p: float | None) -> str:
 
 
 def _worse(
-    before: Sequence[str], now: Sequence[str], canary: CanarySet, rules: Rules, scores: dict[str, Any], before_scores: dict[str, Any] | None = None
+    before: Sequence[str], now: Sequence[str], canary: CanarySet, rules: AlarmThresholds, scores: dict[str, Any], before_scores: dict[str, Any] | None = None
 ) -> tuple[float, float | None]:
     """(difference in chrF2, p); p is None where the loss is too small to count."""
     earlier_scores = before_scores or scores_of(before, canary)

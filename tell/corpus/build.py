@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.directory import FILES, intact
-from tell.corpus.frozen import changes, held_keys, read_frozen, said
-from tell.corpus.ingest import IngestReport, gather, spooled
+from tell.corpus.frozen import change_sentences, changes, held_keys, read_frozen
+from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.resplit import assign_again
-from tell.corpus.rules import Rules, rule_of, rules
+from tell.corpus.rules import CleaningRules, rule_of, rules
 from tell.corpus.segment_table import SegmentTable, hashed
-from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
+from tell.corpus.split import SPLITS, Sizes, assign_splits, mark_leaks
 from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
@@ -159,14 +159,15 @@ def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool
     return _build(options, inputs or hash_inputs(options), by, out, new_split), False
 
 
-def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
+def _build(options: BuildOptions, inputs: BuildInputs, by: CleaningRules, out: Path, new_split: bool) -> dict[str, Any]:
     frozen = None if new_split else read_frozen(out, str(options.pair), options.sizes)
     with spooled(out) as table:
-        cleaned = gather(inputs.groups, inputs.sha256, options.want, options.docs, {p.resolve() for p in options.swap}, by, table, options.processes)
+        swapped = {p.resolve() for p in options.swap}
+        cleaned = read_corpus_inputs(inputs.groups, inputs.sha256, options.want, options.docs, swapped, by, table, options.processes)
         against = _mark_against(table, options, inputs.sha256)
         missing: list[str] = []
         if frozen is None:
-            sizes, split = options.sizes, assign(table, by, options.sizes)
+            sizes, split = options.sizes, assign_splits(table, by, options.sizes)
         else:
             sizes = frozen.sizes
             split, missing = assign_again(table, by, frozen, out)
@@ -191,7 +192,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "changes": changed,
-            "notes": cleaned.notes + ([] if new_split else said(changed)),
+            "notes": cleaned.notes + ([] if new_split else change_sentences(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)
@@ -264,6 +265,6 @@ def _write_texts(aside: Path, table: SegmentTable, sides: bytearray, several: bo
 
 
 def _write_report(aside: Path, report: dict[str, Any], options: BuildOptions, table: SegmentTable, cleaned: IngestReport) -> None:
-    from tell.corpus.report import page
+    from tell.corpus.report import corpus_page
 
-    (aside / "report.html").write_text(page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")
+    (aside / "report.html").write_text(corpus_page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")

@@ -222,7 +222,7 @@ def changes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit | None) -
     return counts
 
 
-def said(counts: dict[str, dict[str, int]] | None) -> list[str]:
+def change_sentences(counts: dict[str, dict[str, int]] | None) -> list[str]:
     """One sentence on the changes, where there are any."""
     if counts is None:
         return [f"{PAIRS} was altered since the corpus was built: what was dev and test stays, but how many pairs moved, appeared and went is unknown"]

@@ -9,7 +9,7 @@ from array import array
 from pathlib import Path
 
 from tell.corpus.frozen import DEV, TEST, TRAIN, FrozenSplit, key_of_segment
-from tell.corpus.rules import Rules
+from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import LOOSE, NAMED, SegmentTable
 from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn
 from tell.errors import CorpusError
@@ -18,7 +18,7 @@ from tell.errors import CorpusError
 _NEW, _REPEAT, _DROPPED = 3, 4, 5
 
 
-def assign_again(table: SegmentTable, by: Rules, frozen: FrozenSplit, out: Path) -> tuple[Assignment, list[str]]:
+def assign_again(table: SegmentTable, by: CleaningRules, frozen: FrozenSplit, out: Path) -> tuple[Assignment, list[str]]:
     """The split of the segments, and the frozen documents that are no longer in the data.
 
     A source text that was in a split stays in it. A new one goes with its document (`_homes`); what is in no document is for training.
@@ -108,7 +108,7 @@ def _repeats(table: SegmentTable, sides: bytearray, homes: bytearray, frozen: Fr
             sides[i] = TRAIN if key in elsewhere else split
 
 
-def _take(table: SegmentTable, by: Rules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
+def _take(table: SegmentTable, by: CleaningRules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
     """Drops pairs that repeat others. Those of dev and test come first, and of these the ones in a document of their split, in the order in which it was
     drawn: so the same files give the same corpus."""
     repeats, of, strays = Repeats(table, by), Members(table), array("I")

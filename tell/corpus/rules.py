@@ -50,7 +50,7 @@ _ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
+class CleaningRules:
     """The rules that are on, for one pair of languages."""
 
     pair: LanguagePair
@@ -60,12 +60,12 @@ class Rules:
         return name not in self.off
 
 
-def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> Rules:
+def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> CleaningRules:
     """The rules without those that are switched off. Raises RecipeError for a name that is no rule."""
     for name in off:
         if name not in RULES:
             raise RecipeError("no such rule", place=place, found=name, valid=suggestion(name, RULES))
-    return Rules(pair, frozenset(off))
+    return CleaningRules(pair, frozenset(off))
 
 
 def rule_of(reason: str) -> str | None:
@@ -86,7 +86,7 @@ class Cleaned:
     language: int = 0
 
 
-def clean(source: str, target: str, by: Rules) -> Cleaned:
+def clean_pair(source: str, target: str, by: CleaningRules) -> Cleaned:
     """Mends and judges a pair. Cleaning its result again changes nothing."""
     mended: set[str] = set()
     a, b = (_mended(text, by, mended) for text in (source, target))
@@ -98,7 +98,7 @@ def clean(source: str, target: str, by: Rules) -> Cleaned:
     return cleaned
 
 
-def _mended(text: str, by: Rules, mended: set[str]) -> str:
+def _mended(text: str, by: CleaningRules, mended: set[str]) -> str:
     text = text.strip()
     # One rule may leave something for another.
     for _ in range(4):
@@ -108,7 +108,7 @@ def _mended(text: str, by: Rules, mended: set[str]) -> str:
     return text
 
 
-def _once(text: str, by: Rules, mended: set[str]) -> str:
+def _once(text: str, by: CleaningRules, mended: set[str]) -> str:
     before = text
     if by.on("mojibake") and storable(text):
         text = _unspoilt(text)
@@ -152,7 +152,7 @@ def _unspoilt(text: str) -> str:
     return text
 
 
-def _shape(source: str, target: str, by: Rules) -> str | None:
+def _shape(source: str, target: str, by: CleaningRules) -> str | None:
     """The reason to drop a pair by its characters; None when there is none."""
     if not source:
         return "empty source"
@@ -167,7 +167,7 @@ def _shape(source: str, target: str, by: Rules) -> str | None:
     return None
 
 
-def _content(cleaned: Cleaned, by: Rules) -> str | None:
+def _content(cleaned: Cleaned, by: CleaningRules) -> str | None:
     a, b = cleaned.source, cleaned.target
     if by.on("identical") and a == b and cleaned.letters[0]:
         return "identical sides"
@@ -195,9 +195,9 @@ def _marks(text: str) -> list[str]:
 
     Addresses are left out, because some are translated; entities are text.
     """
-    from tell.text.placeholders import find
+    from tell.text.placeholders import find_placeholders
 
-    return sorted(re.sub(r"\s+", " ", p.text) for p in find(text) if not _ADDRESS.match(p.text))
+    return sorted(re.sub(r"\s+", " ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
 
 
 # Languages
@@ -210,7 +210,7 @@ def _labels(pair: LanguagePair) -> tuple[str | None, str | None]:
     return label(pair.source.tag), label(pair.target.tag)
 
 
-def _language(cleaned: Cleaned, by: Rules) -> str | None:
+def _language(cleaned: Cleaned, by: CleaningRules) -> str | None:
     labels = _labels(by.pair)
     seen: list[str | None] = [None, None]
     sure = [False, False]

@@ -7,7 +7,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 
-from tell.corpus.rules import Rules
+from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import FirstSeen, SegmentTable
 from tell.records import Split
 
@@ -43,7 +43,7 @@ def _distinct(table: SegmentTable, enough: int) -> int:
 class Repeats:
     """Drops pairs that repeat earlier ones, and counts the others."""
 
-    def __init__(self, table: SegmentTable, by: Rules):
+    def __init__(self, table: SegmentTable, by: CleaningRules):
         self._table = table
         self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
         self._seen = FirstSeen()
@@ -69,7 +69,7 @@ class Assignment:
     documents: dict[str, Split]
 
 
-def assign(table: SegmentTable, by: Rules, sizes: Sizes) -> Assignment:
+def assign_splits(table: SegmentTable, by: CleaningRules, sizes: Sizes) -> Assignment:
     """Draws dev and test, in whole documents. They come first, so that of two equal pairs the one outside training stays."""
     docs = sorted({table.doc[i] for i in table.good()}) if sizes.dev != 0 or sizes.test != 0 else []
     default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))

@@ -112,10 +112,10 @@ def mix(
     if not report:
         emit(mixed, lambda: _shown(mixed, out))
         return
-    from tell.mix.report import shown, write_report
+    from tell.mix.report import mix_tables, write_report
 
     lengths_and_spacing = write_report(out, mixed, plan.base, plan.anchor)
-    emit({**mixed, "report": lengths_and_spacing}, lambda: _grouped(_shown(mixed, out), shown(lengths_and_spacing, out)))
+    emit({**mixed, "report": lengths_and_spacing}, lambda: _grouped(_shown(mixed, out), mix_tables(lengths_and_spacing, out)))
 
 
 def _intact(out: Path, key: str) -> dict[str, Any] | None:
@@ -140,7 +140,7 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     counts = report["counts"]
     total = {k: counts["task"][k] + counts["general"][k] for k in ("examples", "tokens")}
     kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
-    shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
+    tables = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
     if report["left_out"]:
-        shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
-    return _grouped(*shown)
+        tables.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
+    return _grouped(*tables)

@@ -94,7 +94,7 @@ class GeneralPool:
         return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
 
 
-def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
+def repeats_segment(texts: tuple[str, str], segments: set[str]) -> bool:
     """Whether a text, or a line of it, is one of the corpus's segments."""
     for text in texts:
         parts = lines_of_letters(text)
@@ -150,7 +150,7 @@ class _Draw:
                     return have
                 if n > self.plan.config.max_tokens:
                     left_out["general: longer than max_tokens"] += 1
-                elif repeats((example.prompt.rstrip("\n"), example.response), segments):
+                elif repeats_segment((example.prompt.rstrip("\n"), example.response), segments):
                     left_out["general: repeats a segment of the corpus"] += 1
                 else:
                     number, pool = self.pools[p]

@@ -141,7 +141,7 @@ def _drawn(kinds: bytearray, report: dict[str, Any]) -> bytes:
     return picture.getvalue()
 
 
-def shown(report: dict[str, Any], out: Path) -> Any:
+def mix_tables(report: dict[str, Any], out: Path) -> Any:
     from rich.console import Group
 
     rows = [["task", c["name"], c["examples"], c["tokens"]] for c in report["task"]]

@@ -16,7 +16,7 @@ from tell.corpus.directory import Corpus
 from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
-from tell.mix.granularity import AlignedDocument, SizedSegment, assign, joined
+from tell.mix.granularity import AlignedDocument, SizedSegment, choose_granularities, joined
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
@@ -233,7 +233,7 @@ def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}
     examples: list[tuple[int, int, int]] = []
-    uses = assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
+    uses = choose_granularities(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
     for use in uses:
         kind = kinds.setdefault(use.kind, Counter())
         kind.update(documents=1, segments=len(use.document.segments), split=use.split)
@@ -250,7 +250,7 @@ def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples
             corpora[read.names[name][0]].update(examples=1, tokens=unit.tokens)
     total = sum(c["tokens"] for c in corpora)
     if not examples:
-        least = next(assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
+        least = next(choose_granularities(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
         raise _too_small(plan, least.tokens)
     for k, share in shares.items():
         if not kinds[k]:

@@ -20,7 +20,7 @@ from tell.errors import BaseModelError
 from tell.extras import has_gpu, need
 from tell.files import canonical_json, fsync_dir
 from tell.machine import bf16
-from tell.model.base import Base, config_of, slug
+from tell.model.base import Base, read_config, slug
 from tell.model.tokenizer import BaseTokenizer
 from tell.paths import cache_dir, writable
 
@@ -169,7 +169,7 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     np = need("numpy", "train")
     device, dtype = _compute_on()
     path = writable(store(base, dtype), "cache", "TELLMT_CACHE")
-    width = int(config_of(base)["hidden_size"])
+    width = int(read_config(base)["hidden_size"])
     keys = [key_of_text(parts) for parts in texts]
     tokens = BaseTokenizer(base)
     most = min(MOST, base.context) - len(tokens.bos)

@@ -27,7 +27,7 @@ PATIENCE = 20.0
 _MEMORY = threading.Lock()
 
 
-def shown(url: str) -> str:
+def without_secrets(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
     kind, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
     host, slash, path = rest.partition("/")
@@ -39,7 +39,7 @@ class ObjectStore:
     FileNotFoundError for an object that is not there."""
 
     def __init__(self, url: str):
-        self.url, self.place = url, shown(url)
+        self.url, self.place = url, without_secrets(url)
         self.kind = url.partition("://")[0]
         if re.search(r":[^@]*[/?#].*@", url.partition("://")[2]):
             # A password cut at one of these would be taken for a folder, and shown.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from tell.text.icu import icu_parts
-from tell.text.placeholders import bare, find
+from tell.text.placeholders import bare, find_placeholders
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
@@ -132,7 +132,7 @@ def _outside(text: str, border: re.Pattern[str]) -> list[str]:
 
 def _mended(text: str, lengths: Sequence[int]) -> list[int]:
     """The lengths of a text's parts; parts that a placeholder spans are joined."""
-    places = iter(find(text))
+    places = iter(find_placeholders(text))
     place = next(places, None)
     mended_lengths: list[int] = []
     at = held = 0

@@ -52,7 +52,7 @@ def add_(
 
     A running service then serves it. The same command goes on where it was interrupted. With more files it adds them; the frozen test set stays.
     """
-    from tellmt.pair.add import AddOptions, add, result_table
+    from tellmt.pair.add import AddOptions, add_pair, result_table
     from tellmt.pair.plan import seconds_of
     from tellmt.pair.workspace import workspace_of
 
@@ -63,7 +63,7 @@ def add_(
     reading = {f"--{name.replace('_', '-')}": [value] for name, value in reading_options.items() if value is not None} | ({"--off": list(off)} if off else {})
     options = AddOptions(direction, files, mono, base, budget_seconds, one_way, reading, swap, against, few, engine, dry_run)
     workspace = workspace_of(direction)
-    result = add(options, workspace)
+    result = add_pair(options, workspace)
     say(f"\nreports and adapters: {workspace.path}")
     if any(d.get("live") for d in result.get("directions", {}).values()):
         say("served by: tellmt serve (one that runs already has it)")
@@ -136,7 +136,7 @@ def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
     Published adapters stay in the registry: `tellmt registry rollback PAIR` brings the last one back.
     """
     from tell.registry.registry import Registry
-    from tellmt.pair.workspace import existing_workspace, remove
+    from tellmt.pair.workspace import existing_workspace, remove_workspace
 
     workspace = existing_workspace(pair_)
     summary = _summary(workspace)
@@ -148,6 +148,6 @@ def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
             Registry().withdraw(direction, "tellmt pair remove")
             withdrawn.append(direction)
             say(f"{direction}: {d['live'][:12]} is not live any more")
-    remove(workspace)
+    remove_workspace(workspace)
     say(f"{summary['path']}: removed")
     emit({"removed": summary["path"], "withdrawn": withdrawn})

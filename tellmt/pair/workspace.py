@@ -211,7 +211,7 @@ def _copy(workspace: Workspace, path: Path, names_in_use: set[str]) -> str:
     return name
 
 
-def remove(workspace: Workspace) -> None:
+def remove_workspace(workspace: Workspace) -> None:
     """Remove the directory and everything in it. Published adapters stay in the registry."""
     with workspace.lock():
         # The settings go first, so that a removal that is interrupted leaves no pair that looks complete.

@@ -14,14 +14,14 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from eval.scoring.significance import paired_test
-from eval.study.report import report
+from eval.study.report import write_study_report
 from tell.errors import BadInput
 from tests.support.study_fixture import Fixture, jumping
 
 
 def written(fixture: Fixture) -> tuple[str, dict[str, Any]]:
     out = fixture.directory / "out"
-    text = report(fixture.directory, out)
+    text = write_study_report(fixture.directory, out)
     assert text == (out / "study.md").read_text()
     return text, json.loads((out / "summary.json").read_text())
 
@@ -210,21 +210,21 @@ def test_a_cut_last_line_is_left_out_and_told(tmp_path: Path) -> None:
     assert summary["runs"] == 1 and "results.jsonl, line 2: cut short" in text and "is-en, tell: no run" in summary["missing"]
     results.write_bytes(whole[100:])
     with pytest.raises(BadInput, match=r"results\.jsonl, line 1: not JSON"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
     results.write_bytes(whole.replace(b'"seed": 1', b'"seed": "one"', 1))
     with pytest.raises(BadInput, match=r"results\.jsonl, line 1: not a result of a study; found seed"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"not the directory of a study; found no study\.json"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
     fixture = Fixture(tmp_path, segments=5)
     with pytest.raises(BadInput, match="no run has finished yet"):
-        report(fixture.directory, tmp_path / "out")
+        write_study_report(fixture.directory, tmp_path / "out")
     (tmp_path / "results.jsonl").write_text("")
     with pytest.raises(BadInput, match="no run has finished yet"):
-        report(fixture.directory, tmp_path / "out")
+        write_study_report(fixture.directory, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -241,4 +241,4 @@ def test_files_at_odds_are_told(tmp_path: Path) -> None:
     assert rows(text, "### is-en, 10,000 task tokens")[1][10:] == ["–", "–"]
     (tmp_path / "runs" / odd / "hypotheses.txt").write_text("one line\n")
     with pytest.raises(BadInput, match="do not match the references; found 1 lines; valid: 20 lines"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tell.corpus.readers.dispatch import InputGroup, kind_of, read_group
+from tell.corpus.readers.dispatch import InputGroup, corpus_format, read_group
 from tell.corpus.readers.segment import ReadOptions
 from tell.errors import BadInput
 from tell.languages import parse_pair
@@ -87,7 +87,7 @@ def once(name: str, data: bytes, at: Path) -> str:
     """What reading this file comes to: the number of its segments, or what is said. Raises whatever is no BadInput."""
     path = at / name
     path.write_bytes(data)
-    kind = kind_of(path)
+    kind = corpus_format(path)
     paths = (path, path.with_suffix(".other")) if kind == "text" else (path,)
     if kind == "text":
         paths[1].write_bytes(SEEDS[name]())

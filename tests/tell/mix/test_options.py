@@ -190,11 +190,11 @@ def test_tokens_counted_by_words_are_the_tokenizers_own(tiny: Base) -> None:
 def test_a_tokenizer_of_an_unknown_kind_is_asked_itself(tiny: Base) -> None:
     from tokenizers import pre_tokenizers
 
-    from tell.model.token_lengths import kind_of
+    from tell.model.token_lengths import word_boundaries
 
     tokenizer = BaseTokenizer(tiny)._tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    assert kind_of(tokenizer) == (None, None)
+    assert word_boundaries(tokenizer) == (None, None)
 
 
 def dataset(name: str, rows: list[dict[str, Any]]) -> Path:

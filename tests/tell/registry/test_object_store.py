@@ -12,7 +12,7 @@ import pytest
 
 from tell.adapter.card import CARD, CONFIG, WEIGHTS
 from tell.errors import AdapterError, MissingExtra, RegistryError, TellmtError
-from tell.registry.fsspec_client import shown
+from tell.registry.fsspec_client import without_secrets
 from tell.registry.registry import PairState, Registry
 from tests.conftest import Ran
 from tests.support.fake_eval_engine import light_adapter, light_base
@@ -128,9 +128,9 @@ def test_file_urls_are_directories(make: Make, tmp_path: Path, monkeypatch: pyte
 
 
 def test_no_credentials_in_messages(monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Ran]) -> None:
-    assert shown("s3://someone:secretword@bucket/x/?token=secretword#secretword") == "s3://bucket/x"
-    assert shown("simplecache::s3://someone:secretword@bucket/x") == "simplecache::s3://bucket/x" and shown("s3://") == "s3://"
-    assert shown("s3://bucket/odd@name") == "s3://bucket/odd@name"
+    assert without_secrets("s3://someone:secretword@bucket/x/?token=secretword#secretword") == "s3://bucket/x"
+    assert without_secrets("simplecache::s3://someone:secretword@bucket/x") == "simplecache::s3://bucket/x" and without_secrets("s3://") == "s3://"
+    assert without_secrets("s3://bucket/odd@name") == "s3://bucket/odd@name"
     for password in ("secret/word", "secret?word", "secret#word"):
         with pytest.raises(RegistryError, match="percent-encoded") as told:
             Registry(f"s3://someone:{password}@bucket/x")

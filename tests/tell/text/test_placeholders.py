@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tell.text.placeholders import around, bare, find, lost, mask
+from tell.text.placeholders import around, bare, find_placeholders, lost, mask
 
 FORMS = ["{name}", "{0:>8.2f}", "{}", "{{ user }}", "{% if a %}", "${x}", "%s", "%(n)d", "%1$s", "%-5.2f", "%%", "[X12X]",
          "<b>", "</b>", "<br/>", '<a href="x y">',
@@ -22,7 +22,7 @@ PARTS = st.lists(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["Halló {}, hvað segir þú?", "{}", "„{}“", "Sjá {}.", "({}): {}"])
 def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
-    found = [p.text for p in find(text.replace("{}", form))]
+    found = [p.text for p in find_placeholders(text.replace("{}", form))]
     assert found == [form] * text.count("{}")
 
 
@@ -45,7 +45,7 @@ def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
     ],
 )
 def test_what_is_text_is_not_taken_for_a_placeholder(text: str) -> None:
-    assert find(text) == []
+    assert find_placeholders(text) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_is_text_is_not_taken_for_a_placeholder(text: str) -> None:
     ],
 )
 def test_an_address_ends_before_the_sentence_does(text: str, address: str) -> None:
-    assert [p.text for p in find(text)] == [address]
+    assert [p.text for p in find_placeholders(text)] == [address]
 
 
 @pytest.mark.parametrize(
@@ -110,5 +110,5 @@ def test_bare_is_what_there_is_to_translate() -> None:
 def test_no_text_takes_long_to_look_through(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
     began = time.thread_time()
-    find(text)
+    find_placeholders(text)
     assert time.thread_time() - began < 3

@@ -18,7 +18,7 @@ from tell.registry.registry import Registry
 from tellmt.cli import main
 from tellmt.pair import add
 from tellmt.pair.commands import StepFailed
-from tellmt.pair.plan import DirectionEstimate, make_plan, seconds_of
+from tellmt.pair.plan import DirectionEstimate, plan_schedules, seconds_of
 from tellmt.pair.workspace import workspace_of
 from tests.conftest import Ran, Tellmt
 from tests.support.fake_eval_engine import light_adapter, light_base
@@ -287,12 +287,12 @@ def estimate(pair: str, tokens: int, seconds: float) -> DirectionEstimate:
 
 def test_the_plan_fits_the_budget_and_gives_up_epochs_evenly() -> None:
     both = [estimate("fo-en", 50_000, 300.0), estimate("en-fo", 50_000, 300.0)]
-    free = make_plan(both, None)
+    free = plan_schedules(both, None)
     assert set(free.epochs.values()) == {3} and free.notes == []
     # Two epochs of one and one of the other fit into what three and three take less 900 s.
-    tight = make_plan(both, free.seconds - 800)
+    tight = plan_schedules(both, free.seconds - 800)
     assert sorted(tight.epochs.values()) == [1, 2] and tight.seconds <= free.seconds - 800 and "too short for all epochs" in tight.notes[0]
-    assert make_plan([estimate("fo-en", 2_000_000, 300.0)], None).epochs == {"fo-en": 1}
+    assert plan_schedules([estimate("fo-en", 2_000_000, 300.0)], None).epochs == {"fo-en": 1}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20m", 1200), ("90s", 90), ("1h30m", 5400), ("2h", 7200), ("15", 900), (" 1 h 5 m ", 3900), ("0.5h", 1800)])
