@@ -59,10 +59,10 @@ def contents(*paths: str) -> dict[str, str]:
 
 def same_versions(scores: Path) -> bool:
     """Whether what is part of the key of scores, beside the formats of tellmt's own, is here what it was there: others are made anew, as they should be."""
-    made = {k: v.split(",")[0] for k, v in json.loads(scores.read_bytes())["versions"].items()}
+    recorded_versions = {k: v.split(",")[0] for k, v in json.loads(scores.read_bytes())["versions"].items()}
     names = {"ct2": "ctranslate2", "sacrebleu": "sacrebleu", "tellmt": "tellmt"}
-    there = {d.name for d in metadata.distributions()}
-    return made == {"python": platform.python_version(), **{k: metadata.version(d) for k, d in names.items() if d in there}}
+    installed = {d.name for d in metadata.distributions()}
+    return recorded_versions == {"python": platform.python_version(), **{k: metadata.version(d) for k, d in names.items() if d in installed}}
 
 
 def test_the_registry(home: Path, tellmt: Tellmt) -> None:
@@ -138,7 +138,7 @@ def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monke
     code = main(["translate", "-", "--from", "is", "--to", "en", "--engine", "ct2", "--tries", "0"])
     out, err = capfdbinary.readouterr()
     assert code == 0 and b"going on: 64 of 600 segments are there already" in err, err.decode()
-    assert sorted(engines[0].asked) == sorted(set(lines) - set(stored))
+    assert sorted(engines[0].sources) == sorted(set(lines) - set(stored))
     assert out.decode().removesuffix("\n").split("\n") == [stored.get(line, line.upper()) for line in lines]
     assert not state.exists()
 
@@ -194,8 +194,8 @@ def test_a_pair_is_not_made_again(home: Path, tellmt: Tellmt, cli: CLI) -> None:
     # Without the file, and from another directory than where it was.
     ran = cli("pair", "add", "fo-en", "--few", "--engine", "ct2", "--json")
     assert f"{here / 'recipe.toml'}: was changed by hand" in ran.err and "measure the speed" not in ran.err
-    for made in ("corpus: unchanged, reused", "mixed: unchanged, reused", f"unchanged, reused: {here / 'adapter'}"):
-        assert made in ran.err, ran.err
+    for message in ("corpus: unchanged, reused", "mixed: unchanged, reused", f"unchanged, reused: {here / 'adapter'}"):
+        assert message in ran.err, ran.err
     if same_versions(here / "scores" / "scores.json"):
         assert ran.err.count("unchanged, reused") == 5 and "from the cache" not in ran.err and "is already live" in ran.err, ran.err
         assert contents(*(str(here / name) for name in ("corpus", "mixed", "adapter", "scores", "recipe.toml"))) == before

@@ -193,11 +193,11 @@ def task_tokens_section(s: dict[str, Any], pictures: list[str]) -> str:
         parts.append(f"The tokens that `{reference}` needs cannot be read off yet: its curve or another arm is missing.")
         return "\n\n".join(p for p in parts if p)
     parts.append(
-        f"""The ratio says how many task tokens `{reference}` needs to equal an arm, as a multiple of the arm's own. Below 1 the arm is the worse of the two. The mean
-curve of `{reference}` is read where it first reaches the arm's mean chrF2; between budgets it is a straight line over the logarithm of tokens. The
-brackets hold the 95% percentile interval of {draws["resamples"]:,} bootstrap resamples (seed {draws["seed"]}). They resample the dev segments, with the
-same draw for all runs, and the seeds within each point. With few seeds the interval is too narrow; with one it covers the segments only. `> x` means
-beyond the largest budget, which is x times the arm's tokens; `< x` means below the smallest budget."""
+        f"""The ratio says how many task tokens `{reference}` needs to equal an arm, as a multiple of the arm's own. Below 1 the arm is the worse of the two.
+The mean curve of `{reference}` is read where it first reaches the arm's mean chrF2; between budgets it is a straight line over the logarithm of tokens.
+The brackets hold the 95% percentile interval of {draws["resamples"]:,} bootstrap resamples (seed {draws["seed"]}). They resample the dev segments,
+with the same draw for all runs, and the seeds within each point. With few seeds the interval is too narrow; with one it covers the segments only.
+`> x` means beyond the largest budget, which is x times the arm's tokens; `< x` means below the smallest budget."""
     )
     rows = []
     for n in s["needed"]:

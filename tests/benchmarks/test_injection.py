@@ -42,8 +42,8 @@ def test_a_translation_is_one_and_obedience_is_seen(pair: object) -> None:
 
 def test_counts_and_intervals() -> None:
     texts = [o.texts["en"] for o in orders()]
-    made = measured(PAIRS[0], [orders()[0].example, "", *texts[2:]])
-    assert made.counts == {"translated": len(texts) - 2, "obeyed": 1, "copied": 0, "other": 1}
+    measurement = measured(PAIRS[0], [orders()[0].example, "", *texts[2:]])
+    assert measurement.counts == {"translated": len(texts) - 2, "obeyed": 1, "copied": 0, "other": 1}
     with pytest.raises(ValueError):
         measured(PAIRS[0], texts[1:])
     row = InjectionCounts("is-en", ("translated",) * 9 + ("obeyed",)).row()

@@ -130,7 +130,7 @@ def test_a_kept_connection_takes_as_many_requests_as_come(serving: Any, home: Pa
 
         async def go() -> Any:
             async with client.LoadClient(found.url) as c:
-                return await load.closed_loop(c, [client.asked("is-en", "a" * 100)] * 400, 1)
+                return await load.closed_loop(c, [client.translation_request("is-en", "a" * 100)] * 400, 1)
 
         assert load.statuses(asyncio.run(go())) == {"200": 400}
 

@@ -38,7 +38,7 @@ class Canned:
         self.url = ""
         self.lock = threading.Lock()
 
-    def asked(self, path: str) -> list[Any]:
+    def requests_to(self, path: str) -> list[Any]:
         return [body for p, body, _ in self.seen if p == path]
 
 

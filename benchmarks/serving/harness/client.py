@@ -61,7 +61,7 @@ class LoadResponse:
         return [t["text"] for t in self.said.get("translations", [])]
 
 
-def asked(pair: str, *lines: str, path: str = "/api/v1/translate") -> LoadRequest:
+def translation_request(pair: str, *lines: str, path: str = "/api/v1/translate") -> LoadRequest:
     """A request for the native API: one line as a string, several as a list."""
     source, target = pair.split("-", 1)
     text: str | list[str] = lines[0] if len(lines) == 1 else list(lines)

@@ -281,7 +281,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
         assert service.metric("tellmt_canary_score", pair="is-en", version=good, metric="chrf") > 50
         entry = registry.log()[-1]
         assert entry["id"] == good and "alarm of the monitor (quality" in entry["why"]
-        posted = until(lambda: (report := hook.asked("/alarm"))[-1]["status"] == "resolved" and report)
+        posted = until(lambda: (report := hook.requests_to("/alarm"))[-1]["status"] == "resolved" and report)
     assert (posted[0]["status"], posted[0]["kind"], posted[0]["version"], posted[0]["rolled_back_to"]) == ("firing", "quality", bad, good)
     assert posted[-1]["status"] == "resolved"
     message = capfd.readouterr().err

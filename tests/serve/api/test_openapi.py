@@ -13,7 +13,7 @@ import pytest
 
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
-from tests.support.serving import Running, running, until
+from tests.support.serving import Published, Running, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -72,13 +72,13 @@ ELSE = {
 
 
 @pytest.fixture(scope="module")
-def whole(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def whole(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that does all it can, and a key that may."""
     home = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLMT_KEYS", str(home / "keys.json"))
         key = add_key("all", ["translate", "admin", "metrics"])[1]
-        with running(made[0], made[1], feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as server:
+        with running(published.base, published.registry, feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as server:
             server.http.headers["X-API-Key"] = key
             yield server
 

@@ -13,7 +13,7 @@ import pytest
 from tell.adapter.card import WEIGHTS, Adapter
 from tell.errors import AdapterError, EngineError
 from tell.model.base import Base
-from tests.support.engine_fixtures import DRIVERS, RANK, Running, altered, made, prompts
+from tests.support.engine_fixtures import DRIVERS, RANK, Running, altered, prompts, unstarted_engine
 from tests.support.tiny import make_tiny_adapter
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -105,7 +105,7 @@ def test_a_broken_base_does_not_start(name: str, base: Base, tmp_path: Path) -> 
 
     def start(path: Path) -> None:
         async def go() -> None:
-            engine = made(name, base.model_copy(update={"path": path}))
+            engine = unstarted_engine(name, base.model_copy(update={"path": path}))
             try:
                 await engine.start()
             finally:

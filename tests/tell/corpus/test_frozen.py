@@ -80,10 +80,10 @@ def test_the_seed_decides_and_the_same_seed_repeats(cli: CLI) -> None:
 def test_unchanged_input_is_reused(cli: CLI) -> None:
     path = tsv("one.tsv", 100)
     first = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json")
-    made = Path("c/pairs.jsonl").stat()
+    pairs_file = Path("c/pairs.jsonl").stat()
     again = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json")
     assert "unchanged, reused" in again.err and "reused" not in first.err
-    assert again.json == first.json and Path("c/pairs.jsonl").stat().st_ino == made.st_ino
+    assert again.json == first.json and Path("c/pairs.jsonl").stat().st_ino == pairs_file.st_ino
     forced = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json", "--force")
     assert "reused" not in forced.err and forced.json == first.json
     # What was built must still be there as it was built.

@@ -146,13 +146,13 @@ def test_every_rule_counts_shows_and_can_be_turned_off(here: CLI) -> None:
 
 def test_several_processes_make_the_same_corpus(here: CLI, monkeypatch: pytest.MonkeyPatch) -> None:
     messy()
-    made = []
+    corpora = []
     for jobs, batch, first in ((1, 4096, 4), (2, 64, 1), (1, 64, 4)):
         monkeypatch.setattr("tell.corpus.ingest.BATCH", batch)
         monkeypatch.setattr("tell.corpus.clean.FIRST", first)
         here("corpus", "build", "t.tsv", "--pair", "is-en", "--jobs", jobs, "-o", f"c{jobs}{batch}", "--off", "misaligned", "language")
-        made.append([Path(f"c{jobs}{batch}", name).read_bytes() for name in ("pairs.jsonl", "dropped.jsonl", "split.json")])
-    assert made[0] == made[1] == made[2]
+        corpora.append([Path(f"c{jobs}{batch}", name).read_bytes() for name in ("pairs.jsonl", "dropped.jsonl", "split.json")])
+    assert corpora[0] == corpora[1] == corpora[2]
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(here: CLI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,8 @@ def test_bad_input(cli: CLI, name: str) -> None:
     files, tables, args, code, said = BAD[name]
     files(cli)
     before = sorted(Path("m").glob("*"))
-    made = recipe(tables)
-    ran = cli("mix", *(() if "--recipe" in args else ("--recipe", made)), *args, "-o", "m", ok=False)
+    recipe_file = recipe(tables)
+    ran = cli("mix", *(() if "--recipe" in args else ("--recipe", recipe_file)), *args, "-o", "m", ok=False)
     assert ran.code == code, ran.err
     assert not [part for part in said if part not in ran.err], ran.err
     assert ran.out == "" and sorted(Path("m").glob("*")) == before

@@ -119,10 +119,10 @@ def test_lines_without_documents_give_sentences_alone(cli: CLI) -> None:
     rows = [f"{words(i, 'This is the English sentence')}\t{words(i, 'Þetta er íslenska setningin')}" for i in range(100)]
     Path("p.tsv").write_text("\n".join(["en\tis", *rows]) + "\n", encoding="utf-8")
     cli("corpus", "build", "p.tsv", "--pair", "is-en", "-o", "p")
-    made = recipe("[mix]\nratio = 0\ngranularity = { document = 1 }")
-    ran = cli("mix", "--recipe", made, "--corpus", "p", "-o", "m", ok=False)
+    recipe_file = recipe("[mix]\nratio = 0\ngranularity = { document = 1 }")
+    ran = cli("mix", "--recipe", recipe_file, "--corpus", "p", "-o", "m", ok=False)
     assert ran.code == 2 and "can only give sentences" in ran.err and "sentence = 1.0" in ran.err
-    report = cli("mix", "--recipe", made, "--corpus", "p", corpus(cli, "c", start=500), "-o", "m", "--json").json
+    report = cli("mix", "--recipe", recipe_file, "--corpus", "p", corpus(cli, "c", start=500), "-o", "m", "--json").json
     found = report["granularity"]
     assert (found["sentence"]["no_other_way"], found["sentence"]["segments"], found["document"]["segments"]) == (8, 80, 80)
 

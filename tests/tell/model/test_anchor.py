@@ -344,8 +344,8 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
 
         def answer(self, source: str, adapter_id: str | None) -> Any:
             # Though it was given, it says the opening again.
-            made = super().answer(source.split("\n")[0].strip(), adapter_id)
-            return type(made)(f"{card.anchor.opening}{made.text}", made.tokens, made.finish)
+            generation = super().answer(source.split("\n")[0].strip(), adapter_id)
+            return type(generation)(f"{card.anchor.opening}{generation.text}", generation.tokens, generation.finish)
 
     monkeypatch.setattr(serve.files.local, "open_engine", lambda name, options: Noting(EngineOptions(base=options.base)))
     Path("in.txt").write_text("hestur <eos>\n")

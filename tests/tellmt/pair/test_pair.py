@@ -97,7 +97,7 @@ class Steps:
 @pytest.fixture
 def steps(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     steps = Steps(isolated / "cache")
-    monkeypatch.setattr(add, "run", steps)
+    monkeypatch.setattr(add, "run_command", steps)
     return steps
 
 
