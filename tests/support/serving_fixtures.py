@@ -22,8 +22,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 @pytest.fixture(scope="module")
 def shared(published: Published) -> Iterator[Running]:
-    with running(published.base, published.registry) as found:
-        yield found
+    with running(published.base, published.registry) as service:
+        yield service
 
 
 @pytest.fixture

@@ -121,20 +121,20 @@ def test_examples_and_refusals(described: dict[str, Any], method: str, path: str
     assert (method in ("post", "put")) == bool(contents)
     for status, answer in operation["responses"].items():
         assert answer["description"]
-        found = list(answer.get("content", {}).values())
-        assert bool(found) == (status != "204"), (status, answer)
-        contents += found
+        refusals = list(answer.get("content", {}).values())
+        assert bool(refusals) == (status != "204"), (status, answer)
+        contents += refusals
         if not status.startswith("2"):
-            (told,) = examples(found[0])
-            assert isinstance(told["message" if path.startswith("/v2/") else "error"], str)
+            (error_example,) = examples(refusals[0])
+            assert isinstance(error_example["message" if path.startswith("/v2/") else "error"], str)
     for content in contents:
         assert content["schema"] and examples(content)
         for example in examples(content):
             jsonschema_rs.validate({**content["schema"], "components": described["components"]}, example)
-    found = {int(status) for status in operation["responses"] if not status.startswith("2")}
-    assert found == REFUSALS[method, path] | ANYWHERE
+    refusals = {int(status) for status in operation["responses"] if not status.startswith("2")}
+    assert refusals == REFUSALS[method, path] | ANYWHERE
     # Where a key is wanted it is said, and of which scope.
-    keyed = 403 in found
+    keyed = 403 in refusals
     assert bool(operation["security"]) == keyed and ("Scope: " in operation.get("description", "")) == keyed
 
 

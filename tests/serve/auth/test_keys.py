@@ -227,11 +227,11 @@ def test_every_way_to_send_a_key(keyed: tuple[Running, dict[str, str]]) -> None:
 def test_refusals_do_not_tell_which_keys_there_are(keyed: tuple[Running, dict[str, str]]) -> None:
     service, keys = keyed
     id = keys["translate"].split("_")[1]
-    gone = add_key("gone", ["translate"])[1]
+    revoked = add_key("gone", ["translate"])[1]
     revoke_key("gone")
-    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(gone)).status_code == 401)
+    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(revoked)).status_code == 401)
     messages = set()
-    for key in (None, "", "wrong", f"tellmt_{id}_{'A' * 43}", f"tellmt_{'0' * 8}_{'A' * 43}", gone):
+    for key in (None, "", "wrong", f"tellmt_{id}_{'A' * 43}", f"tellmt_{'0' * 8}_{'A' * 43}", revoked):
         answer = service.http.get("/api/v1/adapters", headers=bearer(key) if key is not None else {})
         messages.add((answer.status_code, answer.text, str(sorted(h for h in answer.headers if h != "date"))))
     assert len(messages) == 1

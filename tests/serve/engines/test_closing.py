@@ -47,9 +47,9 @@ def _left(before: set[threading.Thread]) -> list[str]:
     return [t.name for t in set(threading.enumerate()) - before if not t.daemon]
 
 
-async def _within(seconds: float, wanted: bool, engine: Engine) -> bool:
+async def _within(seconds: float, healthy: bool, engine: Engine) -> bool:
     end = time.monotonic() + seconds
-    while await engine.healthy() is not wanted:
+    while await engine.healthy() is not healthy:
         if time.monotonic() > end:
             return False
         await asyncio.sleep(0.02)

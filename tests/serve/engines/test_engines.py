@@ -101,13 +101,13 @@ def test_unloading_waits_for_what_runs(running: Running, adapters: tuple[Adapter
         await asyncio.sleep(0.01)
         leaving = asyncio.create_task(running.engine.unload(a.id))
         await asyncio.sleep(0)
-        gone = a.id not in running.engine.loaded()
-        out = await call
+        unloaded = a.id not in running.engine.loaded()
+        generations = await call
         await leaving
-        return out, gone
+        return generations, unloaded
 
-    out, gone = running.do(swap())
-    assert gone and len(out) == 8 and all(g.text for g in out)
+    generations, unloaded = running.do(swap())
+    assert unloaded and len(generations) == 8 and all(g.text for g in generations)
 
 
 def test_cancelling_stops_the_work(running: Running) -> None:

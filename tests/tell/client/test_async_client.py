@@ -101,10 +101,10 @@ def translate_with(kind: str, url: str, retry: RetryPolicy) -> str:
 
 def replies(server: Canned, *outcomes: Any) -> None:
     """One outcome for each request, the last one for all that follow."""
-    left = list(outcomes)
+    outcomes_left = list(outcomes)
 
     def reply(body: Any) -> Any:
-        return left.pop(0) if len(left) > 1 else left[0]
+        return outcomes_left.pop(0) if len(outcomes_left) > 1 else outcomes_left[0]
 
     server.replies[PATH] = reply
 

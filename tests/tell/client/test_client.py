@@ -37,8 +37,8 @@ pytest_plugins = ["tests.support.serving_fixtures"]
 
 @pytest.fixture
 def client(service: Running) -> Iterator[Client]:
-    with Client(service.url) as found:
-        yield found
+    with Client(service.url) as client:
+        yield client
 
 
 def test_texts(client: Client, mark: str, published: Published) -> None:
@@ -138,7 +138,7 @@ def test_the_lines_in_the_documentation_run(published: Published, tmp_path: Path
 
 
 def test_each_refusal_is_an_exception_of_its_own(client: Client, service: Running) -> None:
-    for ask, kind, said in (
+    for ask, kind, message in (
         (lambda: client.translate("a", "is", "de"), NotServed, "no adapter for this pair; found is-de"),
         (lambda: client.translate("a", "is", "xx"), RequestError, "target: unknown language code"),
         (lambda: client.translate(["a"] * 10_000, "is", "en"), TooLarge, "too many texts in one request"),
@@ -146,7 +146,7 @@ def test_each_refusal_is_an_exception_of_its_own(client: Client, service: Runnin
     ):
         with pytest.raises(kind) as error:
             ask()
-        assert said in str(error.value) and str(error.value).startswith(service.url) and type(error.value) is kind
+        assert message in str(error.value) and str(error.value).startswith(service.url) and type(error.value) is kind
     service.engine.failure = EngineError("the engine is dead", found="leynilegt")
     with pytest.raises(Overloaded, match=r"the engine is dead$") as busy:
         client.translate("Einstakt hér", "is", "en")

@@ -22,8 +22,8 @@ PARTS = st.lists(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["Halló {}, hvað segir þú?", "{}", "„{}“", "Sjá {}.", "({}): {}"])
 def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
-    found = [p.text for p in find_placeholders(text.replace("{}", form))]
-    assert found == [form] * text.count("{}")
+    placeholders = [p.text for p in find_placeholders(text.replace("{}", form))]
+    assert placeholders == [form] * text.count("{}")
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_masked_and_restored_a_text_is_itself(parts: list[str]) -> None:
 
 
 def test_the_stand_ins_are_short_and_are_not_in_the_text() -> None:
-    found = mask("X1 til {a}, {b} og {a} á %s")
-    assert found is not None and found.text == "X1 til Q1, Q2 og Q1 á Q3"
-    assert found.restore("Q2 to X1 and q1's Q 3") == "{b} to X1 and {a}'s %s"
-    assert found.restore("Q4 Q12 aq1 Q1") == "Q4 Q12 aq1 {a}"
+    masked = mask("X1 til {a}, {b} og {a} á %s")
+    assert masked is not None and masked.text == "X1 til Q1, Q2 og Q1 á Q3"
+    assert masked.restore("Q2 to X1 and q1's Q 3") == "{b} to X1 and {a}'s %s"
+    assert masked.restore("Q4 Q12 aq1 Q1") == "Q4 Q12 aq1 {a}"
     assert mask("enginn") is None
 
 
