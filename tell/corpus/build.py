@@ -64,9 +64,9 @@ class BuildOptions:
 def grouped(options: BuildOptions) -> list[InputGroup]:
     """The input files in groups that are read together. Raises CorpusError for files that fit no group, and for a --swap that names none of them."""
     input_groups = groups(options.inputs, options.docs, options.columns)
-    known = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
+    input_paths = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
     for path in options.swap:
-        if path.resolve() not in known:
+        if path.resolve() not in input_paths:
             raise CorpusError("not one of the files that are read", place="--swap", found=str(path), valid=", ".join(map(str, options.inputs)))
     return input_groups
 
@@ -236,14 +236,14 @@ def _counts(table: SegmentTable, sides: bytearray) -> _Counts:
 
 def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
     where = ", ".join(map(str, options.inputs))
-    kept = sum(s["pairs"] for s in counts.splits.values())
-    if not kept:
+    kept_pairs = sum(s["pairs"] for s in counts.splits.values())
+    if not kept_pairs:
         most = sorted(counts.dropped.items(), key=lambda d: (-d[1], d[0]))
         named = [name for reason, _ in most[:1] if (name := rule_of(reason))]
         valid = f"other files, or --off {named[0]} where that rule is wrong" if named else None
         raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
     if not counts.splits["train"]["pairs"]:
-        found = f"{kept} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
+        found = f"{kept_pairs} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
 
 

@@ -49,12 +49,12 @@ def reason_sentence(reason: str) -> str:
 def split_at_invisible(text: str) -> list[tuple[str, str]]:
     """(text, name) in turn: a stretch of text, and the code point of the invisible character after it. Long texts are cut."""
     parts: list[tuple[str, str]] = []
-    cut, at = text[:SHOWN], 0
+    cut, position = text[:SHOWN], 0
     for unseen in _UNSEEN.finditer(cut):
-        parts.append((cut[at : unseen.start()], f"U+{ord(unseen.group()):04X}"))
-        at = unseen.end()
+        parts.append((cut[position : unseen.start()], f"U+{ord(unseen.group()):04X}"))
+        position = unseen.end()
     ellipsis = f"… {len(text):,} characters" if len(text) > SHOWN else ""
-    return [*parts, (cut[at:], ellipsis)]
+    return [*parts, (cut[position:], ellipsis)]
 
 
 def _samples(table: SegmentTable) -> dict[int, list[int]]:

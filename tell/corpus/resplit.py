@@ -40,8 +40,8 @@ def assign_again(table: SegmentTable, by: CleaningRules, frozen: FrozenSplit, ou
             d = table.doc[i]
             sides[i] = homes[d] if table.kinds[d] != LOOSE or frozen.by_name else TRAIN
     _take(table, by, frozen, sides, homes)
-    kept = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
-    return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept)}}), missing
+    kept_docs = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
+    return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept_docs)}}), missing
 
 
 def _known(table: SegmentTable, frozen: FrozenSplit) -> tuple[bytearray, set[int]]:
@@ -112,8 +112,8 @@ def _take(table: SegmentTable, by: CleaningRules, frozen: FrozenSplit, sides: by
     """Drops pairs that repeat others. Those of dev and test come first, and of these the ones in a document of their split, in the order in which it was
     drawn: so the same files give the same corpus."""
     repeats, of, strays = Repeats(table, by), Members(table), array("I")
-    held = [d for d, home in enumerate(homes) if home in (DEV, TEST)]
-    for d in sorted(held, key=lambda d: (table.documents[d] not in frozen.documents, homes[d], drawn(frozen.sizes.seed, table.documents[d]))):
+    held_docs = [d for d, home in enumerate(homes) if home in (DEV, TEST)]
+    for d in sorted(held_docs, key=lambda d: (table.documents[d] not in frozen.documents, homes[d], drawn(frozen.sizes.seed, table.documents[d]))):
         repeats.take([i for i in of(d) if sides[i] == homes[d]])
     strays.extend(i for i in table.good() if sides[i] in (DEV, TEST) and sides[i] != homes[table.doc[i]])
     repeats.take(strays)

@@ -49,7 +49,7 @@ class Repeats:
         self._seen = FirstSeen()
 
     def take(self, segments: Iterable[int]) -> int:
-        table, kept = self._table, 0
+        table, kept_pairs = self._table, 0
         key = table.near if self._near else table.exact
         for i in segments:
             before = self._seen.first(key[i], i)
@@ -57,8 +57,8 @@ class Repeats:
             if before is not None and (self._exact if same else self._near):
                 table.drop(i, "duplicate pair" if same else "near-duplicate")
             else:
-                kept += 1
-        return kept
+                kept_pairs += 1
+        return kept_pairs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,11 +106,11 @@ class Members:
                 starts[self._table.doc[i] + 1] += 1
             for d in range(1, len(starts)):
                 starts[d] += starts[d - 1]
-            at, order = array("I", starts), array("I", bytes(4 * len(good)))
+            next_place, order = array("I", starts), array("I", bytes(4 * len(good)))
             for i in good:
                 d = self._table.doc[i]
-                order[at[d]] = i
-                at[d] += 1
+                order[next_place[d]] = i
+                next_place[d] += 1
             self._order, self._starts = order, starts
         return list(self._order[self._starts[doc] : self._starts[doc + 1]])
 

@@ -129,13 +129,13 @@ class _Draw:
         self.queue: list[list[tuple[int, int]]] = []
 
     def batches(self) -> Iterator[list[Example]]:
-        at, size = 0, FIRST
-        while at < len(self.order):
+        start, size = 0, FIRST
+        while start < len(self.order):
             where = []
-            for place in self.order[at : at + size]:
+            for place in self.order[start : start + size]:
                 p = bisect_right(self.firsts, place) - 1
                 where.append((p, place - self.firsts[p]))
-            at, size = at + size, min(BATCH, 2 * size)
+            start, size = start + size, min(BATCH, 2 * size)
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
@@ -189,8 +189,8 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
         thing, offered = "general data", f"general_tokens = {have * budget // part} at most"
     else:
         thing, offered = "general data for this ratio", f"a ratio of {math.floor(1000 * config.ratio * have / part) / 1000:.3f} at most"
-    gone = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
-    found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(gone)})" if gone else "")
+    left_out_general = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
+    found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(left_out_general)})" if left_out_general else "")
     remedy = "more general files" if part == budget else "more of this source, a smaller share"
     return CorpusError(f"not enough {thing}", place=place, found=found, valid=f"{remedy}, or {offered}")
 

@@ -76,16 +76,16 @@ class _SegmentExamples:
 
 
 def read_known(corpora: list[NamedCorpus]) -> ReservedTexts:
-    known = ReservedTexts()
+    reserved = ReservedTexts()
     for named in corpora:
         for p in named.corpus.pairs():
-            for held, text in zip(known.held, (p.source, p.target), strict=True):
+            for held, text in zip(reserved.held, (p.source, p.target), strict=True):
                 text_letters = letters(text)
                 if len(text_letters) >= LEAK_LETTERS:
-                    known.segments.add(text_letters)
+                    reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
-    return known
+    return reserved
 
 
 def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> Example:
@@ -93,13 +93,13 @@ def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> 
 
 
 def _batches(
-    plan: MixPlan, corpora: list[NamedCorpus], known: ReservedTexts, read: _SegmentExamples, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
+    plan: MixPlan, corpora: list[NamedCorpus], reserved: ReservedTexts, read: _SegmentExamples, queue: list[list[tuple[int, Pair]]], left_out: Counter[str]
 ) -> Iterator[list[Example]]:
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
     seen: set[bytes] = set()
     batch: list[tuple[int, Pair]] = []
     # A corpus is built free of pairs that are in its own dev or test.
-    held: tuple[set[str], set[str]] = known.held if len(corpora) > 1 else (set(), set())
+    held: tuple[set[str], set[str]] = reserved.held if len(corpora) > 1 else (set(), set())
 
     def ready() -> list[Example]:
         queue.append(batch)
@@ -125,11 +125,11 @@ def _batches(
         yield ready()
 
 
-def _read(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
+def _read(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
-    for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out)):
+    for examples, lengths in counted(tokens, _batches(plan, corpora, reserved, read, queue, left_out)):
         for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
             if n > plan.config.max_tokens:
                 left_out["task: longer than max_tokens"] += 1
@@ -149,9 +149,9 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], known: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
+def read_task(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
-    read = _read(plan, tokens, corpora, known, spool, left_out)
+    read = _read(plan, tokens, corpora, reserved, spool, left_out)
     if not read.tokens:
         raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
     sentences = plan.config.granularity.keys() == {"sentence"}

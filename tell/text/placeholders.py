@@ -55,15 +55,15 @@ class Placeholder:
 def find_placeholders(text: str) -> list[Placeholder]:
     """The placeholders in the order of the text."""
     places: list[Placeholder] = []
-    at = 0
+    position = 0
     if not _HINT.search(text):
         return places
-    while match := _FOUND.search(text, at):
+    while match := _FOUND.search(text, position):
         whole = match.group()
         if _ADDRESS.match(whole):
             whole = _address(whole)
-        at = match.start() + len(whole)
-        places.append(Placeholder(match.start(), at, whole))
+        position = match.start() + len(whole)
+        places.append(Placeholder(match.start(), position, whole))
     return places
 
 
@@ -78,11 +78,11 @@ def _address(text: str) -> str:
 
 def bare(text: str) -> str:
     """The text with a space in place of each placeholder: the part that is to be translated."""
-    at, parts = 0, []
+    position, parts = 0, []
     for place in find_placeholders(text):
-        parts += [text[at : place.start], " "]
-        at = place.end
-    return "".join([*parts, text[at:]])
+        parts += [text[position : place.start], " "]
+        position = place.end
+    return "".join([*parts, text[position:]])
 
 
 def lost(source: str, translation: str) -> bool:
@@ -125,19 +125,19 @@ def mask(text: str) -> Masked | None:
         return None
     # Equal placeholders have one stand-in: their order does not matter.
     numbers: dict[str, int] = {}
-    parts, at = [], 0
+    parts, position = [], 0
     for place in places:
         number = numbers.setdefault(place.text, len(numbers) + 1)
-        parts += [text[at : place.start], f"{letter}{number}"]
-        at = place.end
-    return Masked("".join([*parts, text[at:]]), letter, tuple(numbers))
+        parts += [text[position : place.start], f"{letter}{number}"]
+        position = place.end
+    return Masked("".join([*parts, text[position:]]), letter, tuple(numbers))
 
 
 def around(text: str) -> list[tuple[str, bool]]:
     """The text in parts, each with whether it is a placeholder: the last resort, for which what is between them is translated by itself."""
     parts: list[tuple[str, bool]] = []
-    at = 0
+    position = 0
     for place in find_placeholders(text):
-        parts += [(text[at : place.start], False), (place.text, True)]
-        at = place.end
-    return [(part, kept) for part, kept in [*parts, (text[at:], False)] if part]
+        parts += [(text[position : place.start], False), (place.text, True)]
+        position = place.end
+    return [(part, is_placeholder) for part, is_placeholder in [*parts, (text[position:], False)] if part]

@@ -71,8 +71,8 @@ def _check_mo(data: bytes, path: Path) -> None:
         raise CorpusError("this is not a MO file", place=str(path), found=data[:4].hex(" ") or "nothing", valid="a catalogue that msgfmt made")
     if len(data) >= 20:
         _, n, *tables = struct.unpack(f"{order}4I", data[4:20])
-        if all(at + 8 * n <= len(data) for at in tables):
-            sizes = [struct.unpack_from(f"{order}{2 * n}I", data, at) for at in tables]
+        if all(table_start + 8 * n <= len(data) for table_start in tables):
+            sizes = [struct.unpack_from(f"{order}{2 * n}I", data, table_start) for table_start in tables]
             inside = all(size + start <= len(data) for table in sizes for size, start in zip(table[::2], table[1::2], strict=True))
             if inside and sum(sum(table[::2]) for table in sizes) <= 4 * len(data):
                 return

@@ -114,14 +114,14 @@ def encoding_of(path: Path, pair: LanguagePair | None = None, named: str | None 
                 return name, "by its byte order mark"
         if wide := _wide(block, path):
             return wide, "detected"
-        at = line = 0
+        position = line = 0
         beyond = False
         while block:
             try:
                 text = decoder.decode(block)
             except UnicodeDecodeError as e:
                 # What the decoder had kept of the block before is counted again.
-                start = at - (len(e.object) - len(block)) + e.start
+                start = position - (len(e.object) - len(block)) + e.start
                 rest = bytes(e.object)
                 first = rest.rfind(b"\n", 0, e.start) + 1
                 line += rest.count(b"\n", 0, e.start) + 1
@@ -129,7 +129,7 @@ def encoding_of(path: Path, pair: LanguagePair | None = None, named: str | None 
                 sample = rest[first:] + f.read(LOOKED_AT)
                 return _other(sample, damaged, path, pair, line, start, rest[e.start])
             beyond = beyond or not text.isascii()
-            at += len(block)
+            position += len(block)
             line += block.count(b"\n")
             block = f.read(1 << 20)
     return "utf-8", "UTF-8"
