@@ -139,12 +139,12 @@ class _Draw:
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, budget: int, tokens: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
+    def until(self, budget: int, tokenizer: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
         """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
         if budget <= 0:
             return 0
-        for examples, lengths in counted(tokens, self.batches()):
+        for examples, lengths in counted(tokenizer, self.batches()):
             for (p, i), example, n in zip(self.queue.pop(0), examples, lengths, strict=True):
                 if have >= budget:
                     return have
@@ -172,10 +172,10 @@ def parts_of(budget: int, sources: tuple[GeneralSource, ...]) -> list[int]:
     return parts
 
 
-def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens: BaseTokenizer) -> None:
+def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokenizer: BaseTokenizer) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
     sample = [pool.example(i) for i in range(min(len(pool), FIRST))]
-    mean = sum(tokens.lengths(sample)) / len(sample)
+    mean = sum(tokenizer.lengths(sample)) / len(sample)
     if 2 * part < mean:
         found = f"{part} of {budget} general tokens, where one of its examples has {mean:.0f}"
         valid = "a larger share, more general tokens, or no such source"
@@ -196,7 +196,7 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
 
 
 def draw_general(
-    plan: MixPlan, tokens: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
+    plan: MixPlan, tokenizer: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[DrawnExamples, list[dict[str, int]]]:
     """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
     drawn = DrawnExamples()
@@ -206,14 +206,14 @@ def draw_general(
         if any(s.share is not None for s in plan.general):
             for (i, pool), part in zip(numbered, parts_of(budget, plan.general), strict=True):
                 if budget:
-                    _check_part(plan, pool, part, budget, tokens)
+                    _check_part(plan, pool, part, budget, tokenizer)
                 draw = _Draw(plan, [(i, pool)], f"general {plan.seed} {pool.source.label}")
-                have = draw.until(part, tokens, segments, spool, drawn, left_out)
+                have = draw.until(part, tokenizer, segments, spool, drawn, left_out)
                 if have < part:
                     raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, budget, left_out)
                 drawn.tokens += have
         else:
-            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokens, segments, spool, drawn, left_out)
+            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokenizer, segments, spool, drawn, left_out)
             if drawn.tokens < budget:
                 place = ", ".join(str(s.path) for s in plan.general)
                 raise _missing(plan, place, drawn.tokens, budget, budget, left_out)

@@ -125,11 +125,13 @@ def _batches(
         yield ready()
 
 
-def _read(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]) -> _SegmentExamples:
+def _read(
+    plan: MixPlan, tokenizer: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]
+) -> _SegmentExamples:
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
-    for examples, lengths in counted(tokens, _batches(plan, corpora, reserved, read, queue, left_out)):
+    for examples, lengths in counted(tokenizer, _batches(plan, corpora, reserved, read, queue, left_out)):
         for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
             if n > plan.config.max_tokens:
                 left_out["task: longer than max_tokens"] += 1
@@ -149,13 +151,15 @@ def counts(of: Counter[str]) -> str:
     return ", ".join(f"{n} {r}" for r, n in of.most_common()) or "nothing read"
 
 
-def read_task(plan: MixPlan, tokens: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]) -> TaskExamples:
+def read_task(
+    plan: MixPlan, tokenizer: BaseTokenizer, corpora: list[NamedCorpus], reserved: ReservedTexts, spool: Spool, left_out: Counter[str]
+) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
-    read = _read(plan, tokens, corpora, reserved, spool, left_out)
+    read = _read(plan, tokenizer, corpora, reserved, spool, left_out)
     if not read.tokens:
         raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
     sentences = plan.config.granularity.keys() == {"sentence"}
-    task = _by_sentence(plan, read) if sentences else _by_granularity(plan, tokens, read, spool)
+    task = _by_sentence(plan, read) if sentences else _by_granularity(plan, tokenizer, read, spool)
     if beyond := len(read.tokens) - sum(k["segments"] for k in task.kinds.values()):
         left_out["task: beyond task_tokens"] += beyond
     for corpus, n in zip(task.corpora, read.trained, strict=True):
@@ -218,7 +222,7 @@ def _documents(plan: MixPlan, read: _SegmentExamples, spool: Spool) -> Iterator[
         yield AlignedDocument(d, segments, whole[d])
 
 
-def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples, spool: Spool) -> TaskExamples:
+def _by_granularity(plan: MixPlan, tokenizer: BaseTokenizer, read: _SegmentExamples, spool: Spool) -> TaskExamples:
     config, names, place = plan.config, list(read.names), "[mix] granularity"
     shares = config.shares()
     sizes = Counter(read.documents)
@@ -228,7 +232,7 @@ def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples
 
     def count(texts: list[tuple[str, str]]) -> list[int]:
         examples = [_example(plan.anchor, "", "", *t) for t in texts]
-        return [n for a in range(0, len(examples), BATCH) for n in tokens.lengths(examples[a : a + BATCH])]
+        return [n for a in range(0, len(examples), BATCH) for n in tokenizer.lengths(examples[a : a + BATCH])]
 
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}

@@ -239,9 +239,7 @@ def import_adapter(file: Path, expected: str | None) -> None:
         present = adapter.id in store.ids()
         id = store.add(adapter.path, adapter.card)
     live = store.state(adapter.card.pair).live == id
-    say(
-        f"{id} {'is in' if present else 'added to'} {store.place}{' already' if present else ''}; {'and it is live' if live else 'it is not live. Next:'}"
-    )
+    say(f"{id} {'is in' if present else 'added to'} {store.place}{' already' if present else ''}; {'and it is live' if live else 'it is not live. Next:'}")
     if not live:
         say(f'  tellmt registry promote {adapter.card.pair} {id[:12]} --why "..."')
     emit({"id": id, "pair": adapter.card.pair, "base": adapter.card.base.id, "already": present})

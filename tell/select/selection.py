@@ -171,12 +171,12 @@ def _count(plan: SelectionPlan, pool: SelectionPool) -> int | None:
 
 def _lengths(base: Base, pool: SelectionPool) -> list[int]:
     """Tokens of each item as a task or general example without an anchor: BOS, both texts, EOS; of a text, those of its line with BOS."""
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     if pool.kind == "text":
         lines = [i.example.prompt for i in pool.items]
-        return [len(tokens.bos) + len(ids) for a in range(0, len(lines), BATCH) for ids in tokens.encode_batch(lines[a : a + BATCH])]
+        return [len(tokenizer.bos) + len(ids) for a in range(0, len(lines), BATCH) for ids in tokenizer.encode_batch(lines[a : a + BATCH])]
     examples = [i.example for i in pool.items]
-    return [len(ids) for a in range(0, len(examples), BATCH) for ids, _ in tokens.example_ids(examples[a : a + BATCH])]
+    return [len(ids) for a in range(0, len(examples), BATCH) for ids, _ in tokenizer.example_ids(examples[a : a + BATCH])]
 
 
 def _take(order: Iterable[int], k: int | None, budget: int | None, lengths: list[int] | None) -> list[int]:

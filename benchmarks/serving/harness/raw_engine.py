@@ -179,14 +179,14 @@ def main() -> int:
     try:
         adapter = open_adapter(Path(job["adapter"]))
         base = find_base(adapter.card.base.id)
-        tokens = BaseTokenizer(base)
-        endings = StopTokens(tokens, tokens.vocabulary().items())
+        tokenizer = BaseTokenizer(base)
+        endings = StopTokens(tokenizer, tokenizer.vocabulary().items())
         generate = {"ct2": open_ct2, "vllm": open_vllm}[job["engine"]](job, base)
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:
         tell({"problem": f"{type(e).__name__}: {e}"})
         return 1
     card, replay = adapter.card, Replay([])
-    translator = Translator(replay, tokens, card.anchor, card.decoding, adapter.id, job["context"])  # type: ignore[arg-type]
+    translator = Translator(replay, tokenizer, card.anchor, card.decoding, adapter.id, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
     stops = endings.ids(one_line=True)
     tell({"ready": True})

@@ -95,19 +95,19 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], director
 
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
-    tokens = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokens)
+    tokenizer = BaseTokenizer(uneven)
+    probe = convert.probe_of(tokenizer)
     plain, expected = convert._merged(uneven, None, probe)
     as_it_is = divergence(uneven, plain, expected, probe, tmp_path / "plain")
-    even, same, layers = _smoothed(uneven, None, tokens, probe)
+    even, same, layers = _smoothed(uneven, None, tokenizer, probe)
     assert layers == 2 and torch.equal(same, expected)
     assert 0 <= divergence(uneven, even, expected, probe, tmp_path / "even") < as_it_is / 2
 
 
 def test_what_would_compute_something_else_is_not_taken(uneven: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokens)
+    tokenizer = BaseTokenizer(uneven)
+    probe = convert.probe_of(tokenizer)
     monkeypatch.setattr(smoothquant, "_offset", lambda norm: 0.0)
-    model, expected, layers = _smoothed(uneven, None, tokens, probe)
+    model, expected, layers = _smoothed(uneven, None, tokenizer, probe)
     with torch.inference_mode():
         assert layers == 0 and (expected - _log_probs(model, probe)).abs().max() < 1e-5
