@@ -42,23 +42,23 @@ def throughput(options: argparse.Namespace, work: Workspace) -> Outcome:
         through(rivals("service"), [translation_request("is-en", s) for s in candidates[:most]], most)
         first = rivals("raw engine").run([range(len(candidates))], most)
         # Texts that run into their limit would need watching token by token, which the raw engine is spared.
-        kept = [i for i in range(len(candidates)) if first.ended[i]][: max(sizes.values())]
-        if len(kept) < max(sizes.values()):
-            raise BenchFailed(f"too few segments end by themselves: found {len(kept)}, valid: at least {max(sizes.values())}")
-        texts, tokens = [first.texts[i] for i in kept], [first.tokens[i] for i in kept]
+        complete = [i for i in range(len(candidates)) if first.ended[i]][: max(sizes.values())]
+        if len(complete) < max(sizes.values()):
+            raise BenchFailed(f"too few segments end by themselves: found {len(complete)}, valid: at least {max(sizes.values())}")
+        texts, tokens = [first.texts[i] for i in complete], [first.tokens[i] for i in complete]
         for n, side in rivals.turns(options.rounds, levels):
             count = sizes[n]
             if side == "service":
                 service = rivals(side)
                 before = service.total(MADE)
-                run = as_run(through(service, [translation_request("is-en", candidates[i]) for i in kept[:count]], n))
+                run = as_run(through(service, [translation_request("is-en", candidates[i]) for i in complete[:count]], n))
                 ours[n].append(dataclasses.replace(run, tokens=service.total(MADE) - before))
                 continue
-            raw_run = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
-            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in kept[:count]], sum(raw_run.tokens.values())))
+            raw_run = rivals(side).run([[complete[i] for i in batch] for batch in chunks(count, n)])
+            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in complete[:count]], sum(raw_run.tokens.values())))
             if n == most:
-                whole = rivals(side).run([kept[:count]], n)
-                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
+                whole = rivals(side).run([complete[:count]], n)
+                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in complete[:count]]))
     finally:
         with contextlib.suppress(BenchFailed):
             rivals.close()

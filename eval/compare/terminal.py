@@ -66,12 +66,12 @@ def _diagnostics(result: dict[str, Any]) -> Any | None:
     if any(result["systems"][n]["diagnostics"] is None for n in names):
         return None
     flags = list(result["systems"][names[0]]["diagnostics"]["flags"])
-    seen = [f for f in flags if any(result["systems"][n]["diagnostics"]["flags"][f] for n in names)]
+    raised_flags = [f for f in flags if any(result["systems"][n]["diagnostics"]["flags"][f] for n in names)]
     rows = []
     for name in names:
         d = result["systems"][name]["diagnostics"]
-        rows.append([name, d["flagged"], *(d["flags"][f] for f in seen), f"{d['length_ratio']:.3f}"])
-    return table("segments with a flag", ["system", "any", *seen, "length ratio"], rows)
+        rows.append([name, d["flagged"], *(d["flags"][f] for f in raised_flags), f"{d['length_ratio']:.3f}"])
+    return table("segments with a flag", ["system", "any", *raised_flags, "length ratio"], rows)
 
 
 def _groups(result: dict[str, Any], title: str, groups: list[dict[str, Any]]) -> Any:

@@ -128,17 +128,17 @@ def freeze(test: TestSet, size: int, training: Sequence[str], place: str) -> tup
     if not test.sources:
         raise BadInput("the test set is empty", place=place, found="0 segments", valid=f"at least {FEWEST}")
     references: dict[str, str] = {}
-    seen: set[str] = set()
+    earlier_sources: set[str] = set()
     left_out = {"duplicate": 0, "unusable": 0, "too long": 0}
     for source, target in zip(map(tidy, test.sources), map(tidy, test.references), strict=True):
         if fault(source, target) is not None or not normalised(source):
             left_out["unusable"] += 1
         elif max(len(source), len(target)) > LONGEST:
             left_out["too long"] += 1
-        elif normalised(source) in seen:
+        elif normalised(source) in earlier_sources:
             left_out["duplicate"] += 1
         else:
-            seen.add(normalised(source))
+            earlier_sources.add(normalised(source))
             references[source] = target
     if len(references) < FEWEST:
         counts = f"{len(references)} usable segments (of {len(test.sources):,}; " + ", ".join(f"{n} {why}" for why, n in left_out.items()) + ")"

@@ -80,11 +80,11 @@ def plain(value: Any) -> Any:
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """The values that are not empty, each once, in their order."""
-    seen: list[Any] = []
+    distinct: list[Any] = []
     for value in values:
-        if value and value not in seen:
-            seen.append(value)
-    return seen
+        if value and value not in distinct:
+            distinct.append(value)
+    return distinct
 
 
 def main_ratio(arm: str, cells: Iterable[Cell], listed: Sequence[float]) -> float | None:

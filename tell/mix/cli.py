@@ -82,23 +82,11 @@ def _plan(recipe: Path, corpora: tuple[Path, ...], general: tuple[Path, ...], ba
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
-def mix(
-    recipe: Path,
-    corpora: tuple[Path, ...],
-    general: tuple[Path, ...],
-    base: str | None,
-    seed: int | None,
-    ratio: float | None,
-    general_tokens: int | None,
-    task_tokens: int | None,
-    order: str | None,
-    report: bool,
-    force: bool,
-    out: Path,
-) -> None:
+def mix(report: bool, force: bool, out: Path, **options: Any) -> None:
     """Turn the training pairs of corpora into prompts, and mix them with general examples."""
-    flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
-    plan = _plan(recipe, corpora, general, base, seed, flags)
+    # These override keys of the recipe's table [mix].
+    flags = {name: options.pop(name) for name in ("ratio", "general_tokens", "task_tokens", "order")}
+    plan = _plan(**options, flags=flags)
     if report:
         from tell.mix.report import check_plotting
 

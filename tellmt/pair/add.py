@@ -135,8 +135,8 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
         words += [option, *((str(read_at[v]) for v in values) if option == "--swap" else values)]
     words += ["--against", *settings.against] if settings.against else []
     corpus = run_command(f"{direction}: read the files, clean them, freeze the split", words)
-    kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
-    say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {kept}")
+    split_sizes = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
+    say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {split_sizes}")
     if corpus["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")
