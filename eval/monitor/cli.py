@@ -117,12 +117,12 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
         sets = list(sets_by_pair.values())
     if not sets:
         raise BadInput("no canary set is frozen", place=str(home / "canary"), valid="tellmt monitor freeze PAIR --corpus CORPUS")
-    history, rules = open_history(home), AlarmThresholds(alpha, drop)
+    history, thresholds = open_history(home), AlarmThresholds(alpha, drop)
     rows, alarmed = [], False
     history_error: TellmtError | None = None
     with open_client(server) as client:
         for canary in sets:
-            outcome = check_set(history, canary, lambda c=canary: translate_canary_set(client, c), rules)  # type: ignore[misc]
+            outcome = check_set(history, canary, lambda c=canary: translate_canary_set(client, c), thresholds)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):
                 say(line(a))
             restored = None

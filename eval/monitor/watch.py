@@ -37,7 +37,7 @@ class Outcome:
     history: HistoryError | None = None
 
 
-def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: AlarmThresholds) -> Outcome:
+def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTranslations], thresholds: AlarmThresholds) -> Outcome:
     """`ask` translates the whole set; an error that it raises is an alarm of its own, never a score.
 
     Raises HistoryError when the baseline cannot be read, since nothing can be judged without it; and KeyRefused and ScopeRefused.
@@ -51,10 +51,10 @@ def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTrans
         run = CanaryRun(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
         return _record(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
     baseline = history.baseline(canary.pair, canary.sha256, translations.base, translations.version)
-    judged = judge_translations(canary, translations, baseline, rules)
+    judged = judge_translations(canary, translations, baseline, thresholds)
     note = None
     if judged.findings:
-        judged, note = _confirm(canary, ask, rules, translations, judged, baseline)
+        judged, note = _confirm(canary, ask, thresholds, translations, judged, baseline)
     elif baseline is None and (other_series := _other_series(history, canary, translations.base)):
         note = other_series
     own_baseline = baseline is not None and baseline[0].version == translations.version
@@ -72,7 +72,7 @@ NOT_CONFIRMED = "a finding that a second run did not confirm"
 
 
 def _confirm(
-    canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: AlarmThresholds, first: CanaryTranslations, judged: Judgement, baseline: object
+    canary: CanarySet, ask: Callable[[], CanaryTranslations], thresholds: AlarmThresholds, first: CanaryTranslations, judged: Judgement, baseline: object
 ) -> tuple[Judgement, str | None]:
     """The findings that a second run confirms. If the second run fails, the findings of the first stand."""
     try:
@@ -81,7 +81,7 @@ def _confirm(
         return judged, None
     if second.version != first.version:
         return dataclasses.replace(judged, findings=()), NOT_CONFIRMED
-    kinds = {f.kind for f in judge_translations(canary, second, baseline, rules).findings}  # type: ignore[arg-type]
+    kinds = {f.kind for f in judge_translations(canary, second, baseline, thresholds).findings}  # type: ignore[arg-type]
     confirmed = tuple(f for f in judged.findings if f.kind in kinds)
     return dataclasses.replace(judged, findings=confirmed), None if confirmed else NOT_CONFIRMED
 

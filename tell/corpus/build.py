@@ -20,7 +20,7 @@ from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.resplit import assign_again
-from tell.corpus.rules import CleaningRules, rule_of, rules
+from tell.corpus.rules import CleaningRules, rule_of, switched_on_rules
 from tell.corpus.segment_table import SegmentTable, hashed
 from tell.corpus.split import SPLITS, Sizes, assign_splits, mark_leaks
 from tell.errors import CorpusError
@@ -155,22 +155,22 @@ def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool
         if (unchanged := intact(out, inputs.key)) is not None:
             return unchanged, True
     check_replaceable(out, FILES)
-    by = rules(options.pair, options.off)
-    return _build(options, inputs or hash_inputs(options), by, out, new_split), False
+    rules = switched_on_rules(options.pair, options.off)
+    return _build(options, inputs or hash_inputs(options), rules, out, new_split), False
 
 
-def _build(options: BuildOptions, inputs: BuildInputs, by: CleaningRules, out: Path, new_split: bool) -> dict[str, Any]:
+def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out: Path, new_split: bool) -> dict[str, Any]:
     frozen = None if new_split else read_frozen(out, str(options.pair), options.sizes)
     with spooled(out) as table:
         swapped = {p.resolve() for p in options.swap}
-        cleaned = read_corpus_inputs(inputs.groups, inputs.sha256, options.want, options.docs, swapped, by, table, options.processes)
+        cleaned = read_corpus_inputs(inputs.groups, inputs.sha256, options.want, options.docs, swapped, rules, table, options.processes)
         against = _mark_against(table, options, inputs.sha256)
         missing: list[str] = []
         if frozen is None:
-            sizes, split = options.sizes, assign_splits(table, by, options.sizes)
+            sizes, split = options.sizes, assign_splits(table, rules, options.sizes)
         else:
             sizes = frozen.sizes
-            split, missing = assign_again(table, by, frozen, out)
+            split, missing = assign_again(table, rules, frozen, out)
         mark_leaks(table, split.sides)
         counts = _counts(table, split.sides)
         _check_counts(options, counts, len(table))

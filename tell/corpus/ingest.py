@@ -124,7 +124,7 @@ def read_corpus_inputs(
     want: ReadOptions,
     docs: Path | None,
     swapped: set[Path],
-    by: CleaningRules,
+    rules: CleaningRules,
     table: SegmentTable,
     processes: int | None = None,
 ) -> IngestReport:
@@ -140,7 +140,7 @@ def read_corpus_inputs(
             table.open_file(group.label)
             turned = any(p.resolve() in swapped for p in (*group.files, *group.paths))
             for segments in _batches(read_group(group, want, file.reading, docs), turned):
-                workers.put(segments, [(s.source, s.target, s.reason) for s in segments], by)
+                workers.put(segments, [(s.source, s.target, s.reason) for s in segments], rules)
                 for about, batch in workers.ready():
                     file.take(about, batch, table, into)
             # What is known of a file is known at its end, so its last batches are waited for.

@@ -43,9 +43,9 @@ def _distinct(table: SegmentTable, enough: int) -> int:
 class Repeats:
     """Drops pairs that repeat earlier ones, and counts the others."""
 
-    def __init__(self, table: SegmentTable, by: CleaningRules):
+    def __init__(self, table: SegmentTable, rules: CleaningRules):
         self._table = table
-        self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
+        self._exact, self._near = rules.on("duplicate"), rules.on("near-duplicate")
         self._seen = FirstSeen()
 
     def take(self, segments: Iterable[int]) -> int:
@@ -69,11 +69,11 @@ class Assignment:
     documents: dict[str, Split]
 
 
-def assign_splits(table: SegmentTable, by: CleaningRules, sizes: Sizes) -> Assignment:
+def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> Assignment:
     """Draws dev and test, in whole documents. They come first, so that of two equal pairs the one outside training stays."""
     docs = sorted({table.doc[i] for i in table.good()}) if sizes.dev != 0 or sizes.test != 0 else []
     default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))
-    repeats = Repeats(table, by)
+    repeats = Repeats(table, rules)
     of = Members(table)
     sides, documents = bytearray(len(table)), dict[str, Split]()
     walk = iter(sorted(docs, key=lambda d: drawn(sizes.seed, table.documents[d])))

@@ -121,20 +121,20 @@ def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
 
 
 def test_a_hundred_runs_of_an_unchanged_system_raise_no_alarm_and_a_worse_one_does(canary: CanarySet, tmp_path: Path) -> None:
-    history, rules, noise = History(tmp_path / "h.db"), AlarmThresholds(), random.Random(1)
+    history, thresholds, noise = History(tmp_path / "h.db"), AlarmThresholds(), random.Random(1)
     # A word otherwise in a quarter of the segments, another one each time: more than int8 in other batches does.
-    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules) for _ in range(100)]
+    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), thresholds) for _ in range(100)]
     assert [o.alarms for o in outcomes] == [()] * 100
     deltas = [o.run.delta for o in outcomes if o.run.delta is not None]
     assert outcomes[0].run.baseline and not any(o.run.baseline for o in outcomes[1:]) and len(set(deltas)) > 90 and min(deltas) < -0.3
     # Of the words that came out right, a fifth does not any more: seen at once, on the first run of another version and as a change of the same one.
     for version in ("b" * 32, "a" * 32):
-        worse = check_set(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), rules)  # type: ignore[misc]
+        worse = check_set(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), thresholds)  # type: ignore[misc]
         assert [a.kind for a in worse.alarms][:1] == ["quality"] and worse.opened and not worse.run.baseline
         assert "chrF2" in worse.alarms[0].text and canary.segments[0].source not in worse.alarms[0].text
     # It is told once.
-    assert not check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), rules).opened
-    over = check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules)
+    assert not check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), thresholds).opened
+    over = check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), thresholds)
     assert over.closed and not over.alarms and not history.alarms(open_only=True)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from tell.corpus.misalignment import Stretch, shifted
-from tell.corpus.rules import RULES, clean_pair, rules
+from tell.corpus.rules import RULES, clean_pair, switched_on_rules
 from tell.corpus.segment_table import FirstSeen
 from tell.languages import language, name_in, parse_pair
 from tests.conftest import SHARED, Ran
@@ -58,12 +58,12 @@ CASES: dict[str, tuple[str, str, str | None, str, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_rule(name: str) -> None:
     source, target, reason, mended, rule = CASES[name]
-    by = rules(PAIR, () if name != "a short side of signs for words" and "right to left" not in name else ("language",))
-    cleaned = clean_pair(source, target, by)
+    rules = switched_on_rules(PAIR, () if name != "a short side of signs for words" and "right to left" not in name else ("language",))
+    cleaned = clean_pair(source, target, rules)
     assert cleaned.reason == reason
     assert reason or (cleaned.source, cleaned.mended) == (mended, (rule,) if rule else ())
     if rule:
-        off = clean_pair(source, target, rules(PAIR, (rule,)))
+        off = clean_pair(source, target, switched_on_rules(PAIR, (rule,)))
         assert off.reason is None or off.reason not in RULES[rule][1]
         assert off.mended == ()
 
@@ -75,10 +75,10 @@ TEXTS = st.one_of(st.text(max_size=60), st.text("aþðé \u0301\u202e\ufeffÃ¾�
 @given(TEXTS, TEXTS)
 @example("Ã\u202e©", "\ufeff a")
 def test_cleaning_again_changes_nothing(a: str, b: str) -> None:
-    by = rules(PAIR)
-    once = clean_pair(a, b, by)
+    rules = switched_on_rules(PAIR)
+    once = clean_pair(a, b, rules)
     if once.reason is None:
-        again = clean_pair(once.source, once.target, by)
+        again = clean_pair(once.source, once.target, rules)
         assert (again.source, again.target, again.reason, again.mended) == (once.source, once.target, None, ())
 
 
