@@ -15,7 +15,7 @@ from typing import Any
 
 from tell.corpus.readers.inline import local
 from tell.corpus.readers.segment import ReadOptions, ReadReport
-from tell.corpus.readers.streams import opened
+from tell.corpus.readers.streams import open_unpacked
 from tell.corpus.readers.tmx import read_tmx
 from tell.errors import CorpusError, LanguageError
 from tell.files import iter_lines, line_text
@@ -154,7 +154,7 @@ def _tbx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
     """Every source term of a concept with every target term of it."""
     tags: Counter[str] = Counter()
     good = 0
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for _, concept in elements(stream, ["{*}conceptEntry", "{*}termEntry"], place=str(path), error=CorpusError):
             terms: tuple[list[str], list[str]] = ([], [])
             for section in concept:
@@ -173,7 +173,7 @@ def _tbx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
 def _dix(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
     """Entries of an Apertium bilingual dictionary, left to right; those that hold in the other direction only are left out."""
     other = "LR" if backward else "RL"
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for _, entry in elements(stream, ["e"], place=str(path), error=CorpusError):
             if entry.get("r") == other:
                 continue

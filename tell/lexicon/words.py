@@ -89,7 +89,7 @@ def _elides(language: str) -> bool:
 
 def _masked(text: str) -> str:
     """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
-    spans = [(p.start, p.end) for p in placeholders.find(text)]
+    spans = [(p.start, p.end) for p in placeholders.find_placeholders(text)]
     at = 0
     for part, kept in icu.icu_parts(text) or ():
         if kept:
