@@ -37,6 +37,8 @@ REPORT = "build.json"
 FILES = (REPORT, lex.FILE, links.FILE, STRUCK)
 # Pairs that are aligned together. Memory grows with them; a hundred thousand know their common words as well as a million do.
 CHUNK = 100_000
+# Fewer pairs repeat too few words for an alignment to be more than a guess.
+LEAST_PAIRS = 50
 # Words are aligned by this many of their first letters, on both sides: in small corpora few forms of a word occur often enough to be aligned by themselves.
 STEM = 5
 # What the first translation in a dictionary counts beside links of whole words, which count ten (docs/results/lexicon.md).
@@ -211,9 +213,9 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
         return None
     except (ValueError, TypeError) as e:
         raise BadInput(f"{REPORT} cannot be read", place=str(out / REPORT), found=str(e), valid="--force builds it again") from None
-    files = {name: out / name for name in (lex.FILE, links.FILE)}
-    whole = report.get("key") == wanted and all(f.is_file() and sha256_file(f) == report.get("sha256", {}).get(name) for name, f in files.items())
-    return report if whole else None
+    files: Any = report.get("sha256")
+    whole = report.get("key") == wanted and isinstance(files, dict) and lex.FILE in files
+    return report if whole and all((out / n).is_file() and sha256_file(out / n) == digest for n, digest in files.items()) else None
 
 
 def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
@@ -245,9 +247,19 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
         "left_out": dict(sorted(left_out.items())),
         "dictionaries": [{"path": spelled(str(d.path)), **d.report()} for d in dictionaries],
         "struck": len(struck),
+        "notes": _notes(corpora[0].pair, pairs, tally),
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }
+
+
+def _notes(pair: LanguagePair, pairs: int, tally: Tally) -> list[str]:
+    if pairs < LEAST_PAIRS:
+        return [f"{pairs} pairs are too few to align words (at least {LEAST_PAIRS}): the lexicon has what the dictionaries have, and nothing else"]
+    side = pair.source if not tally.source_words else pair.target
+    if not tally.totals:
+        return [f"no words were aligned: {side.name} is written without spaces between words here, and the corpus gives no hints"]
+    return []
 
 
 def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step: Callable[[int], None]) -> Generator[tuple[Pair, _Side, _Side, list[Link]]]:
@@ -256,7 +268,8 @@ def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step
         waiting: tuple[Alignment, list[tuple[Pair, _Side, _Side]]] | None = None
         for chunk in itertools.chain(_chunks(pairs, total), [[]]):
             read = [(p, *tally.read(p)) for p in chunk]
-            alignment = stack.enter_context(closing(Alignment([(s.stems, t.stems) for _, s, t in read], folder, step)))
+            tokens = [(s.stems, t.stems) if total >= LEAST_PAIRS else ([], []) for _, s, t in read]
+            alignment = stack.enter_context(closing(Alignment(tokens, folder, step)))
             if waiting is not None:
                 for row, found in zip(waiting[1], waiting[0].links(), strict=True):
                     yield *row, found
