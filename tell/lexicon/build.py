@@ -41,8 +41,8 @@ CHUNK = 100_000
 LEAST_PAIRS = 50
 # Words are aligned by this many of their first letters, on both sides: in small corpora few forms of a word occur often enough to be aligned by themselves.
 STEM = 5
-# What the first translation in a dictionary counts beside links of whole words, which count ten (docs/results/lexicon.md).
-DICTIONARY = 10
+# How much speaks for the first translation in a dictionary, beside what speaks for a candidate of the corpus (docs/results/lexicon.md).
+DICTIONARY = 1
 # A target word that begins its sentence tells little of how it is written elsewhere.
 INSIDE, AT_START = 10, 1
 
@@ -169,10 +169,15 @@ class Tally:
         return given
 
     def add_dictionary(self, dictionary: Dictionary) -> None:
-        """Adds the entries of a dictionary: the first translation of a word counts DICTIONARY, the second half of that, and so on."""
+        """Adds the entries of a dictionary: the first translation of a word counts DICTIONARY, the second half of that, the third a third.
+
+        Senses of one rank are in the order in which the corpus uses their words most: dictionaries that were turned round have them in the alphabet's.
+        """
+        used = {name: ways.total() for name, ways in self.casings.items()}
         for head, translations in dictionary.entries.items():
             counts = self.entries[radical(head, self.keying.initials) + lex.HEAD]
-            for n, text in enumerate(translations, 1):
+            order = sorted(translations.items(), key=lambda sense: (sense[1], -used.get(folded(sense[0]), 0)))
+            for n, (text, _) in enumerate(order, 1):
                 name = folded(text)
                 self.casings[name][text] += AT_START
                 counts[name] = max(counts[name], round(DICTIONARY / n, 2))

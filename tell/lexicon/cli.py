@@ -92,7 +92,7 @@ def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> Non
 def _entry(found: Lexicon, word: str) -> dict[str, Any]:
     candidates = found.ranked(word)
     times = sum(found.candidates(keys(word, found.keying)[0][0]).values())
-    return {"word": word, "times": round(times), "candidates": [{"text": text, "count": count} for text, count in candidates.items()]}
+    return {"word": word, "times": round(times), "candidates": [{"text": text, "strength": round(strength, 3)} for text, strength in candidates.items()]}
 
 
 def _most_frequent(found: Lexicon, most: int, skip_common: int) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _most_frequent(found: Lexicon, most: int, skip_common: int) -> list[dict[str
 
 
 def _listed(candidates: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{c['text']} {c['count']:g}" for c in candidates[:5]) or "none"
+    return ", ".join(f"{c['text']} {c['strength']:.3g}" for c in candidates[:5]) or "none"
 
 
 @lexicon.command("strike", cls=Command)
