@@ -38,10 +38,10 @@ Row = tuple[str, str, int]
 
 @dataclasses.dataclass(slots=True)
 class Dictionary:
-    """The entries of one file. `entries`: for each folded source word its translations, the likeliest first. `left_out` counts rows by reason."""
+    """The entries of one file. `entries`: for each folded source word its translations and the ranks of their senses, lowest first. `left_out` counts rows."""
 
     path: Path
-    entries: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    entries: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     read: int = 0
     left_out: Counter[str] = dataclasses.field(default_factory=Counter)
 
@@ -73,7 +73,7 @@ def read_dictionary(path: Path, pair: LanguagePair, backward: bool = False) -> D
     if not ranked:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.most_common()) or "no entries"
         raise CorpusError("nothing in this dictionary can be used", place=str(path), found=reasons, valid="source word, tab, target word on each line")
-    found.entries = {head: [text for _, _, text in sorted(senses.values())] for head, senses in sorted(ranked.items())}
+    found.entries = {head: {text: rank for rank, _, text in sorted(senses.values())} for head, senses in sorted(ranked.items())}
     return found
 
 
@@ -199,7 +199,7 @@ def turned_round(dictionary: Dictionary, source_words: Iterable[str], target_wor
     sources, targets = frozenset(source_words), frozenset(target_words)
     right = wrong = 0
     for head, translations in dictionary.entries.items():
-        first = folded(translations[0])
+        first = folded(next(iter(translations)))
         right += head in sources and first in targets
         wrong += head in targets and first in sources
     return wrong > 20 and wrong > 4 * right
