@@ -142,6 +142,8 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, proce
                 processes.say(f"stopped early, after step {steps_done:,} of {len(plan):,}: none of the last {recipe.dev.patience:,} validations was a new best")
                 break
     dev_record = restore_best(run_dir / BEST, stepper.masters, validator) if validator and processes.first else None
+    if dev_record and split and split.part:
+        dev_record["part"] = split.part
     return TrainingResult(
         stepper.model, stepper.dtype, processes.device, processes.count, steps_done, state["tokens"], state["seconds"], _mean(state["recent"]), dev_record
     )
