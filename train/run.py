@@ -17,7 +17,7 @@ from train.adapter import write_adapter
 from train.checkpoint import report_full_disk
 from train.config import Recipe
 from train.distributed import ProcessGroup
-from train.inputs import identity, read_inputs
+from train.inputs import LIKELY, identity, identity_before, read_inputs
 from train.loop import train
 from train.plan import make_plan
 from train.run_dir import Status, begun_before, finish_killed_run, now, run_session
@@ -34,7 +34,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
     inputs = read_inputs(mixed)
     split = open_dev_split(dev, recipe, inputs.mix["pair"])
     run_identity = identity(recipe, inputs, split.sha256 if split else None)
-    before = identity(recipe, inputs, split.before.sha256 if split and split.before else None)
+    before = identity_before(recipe, inputs, split.before.sha256 if split and split.before else None)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):
         raise AdapterError("this directory exists and is not an adapter", place=str(out), valid="a new directory with -o")
     run_dir = out.with_name(out.name + ".run")
@@ -61,7 +61,7 @@ def run(mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bo
             f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
             f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
         )
-        trained = train(inputs, recipe, plan, run_dir, processes, split)
+        trained = train(inputs, recipe, plan, run_dir, processes, split, likely=LIKELY in run_identity)
         if processes.first:
             with report_full_disk(out):
                 write_adapter(out, inputs, recipe, trained, key_of(run_identity))
