@@ -11,6 +11,7 @@ import re
 
 from eval.gate.decoding import PENALTIES, PENALTY_SEGMENTS
 from tell.console import clock
+from tell.corpus.dev_halves import expected_sizes
 from tell.errors import BadInput
 
 # With fewer training pairs an adapter learns the look of translations more than the language.
@@ -43,7 +44,9 @@ class DirectionEstimate:
     def scoring_seconds(self) -> float:
         """Choosing the penalty on repetition, and scoring dev and test with the adapter and the bare base."""
         kind = "cuda" if self.device.startswith("cuda") else "cpu"
-        return START_SECONDS[kind] + ((len(PENALTIES) - 1) * min(self.dev, PENALTY_SEGMENTS) + 2 * self.held_out) * SEGMENT_SECONDS[kind]
+        choosing, judging = expected_sizes(self.dev)
+        segments = (len(PENALTIES) - 1) * min(choosing, PENALTY_SEGMENTS) + 2 * (self.held_out - self.dev + judging)
+        return START_SECONDS[kind] + segments * SEGMENT_SECONDS[kind]
 
     def training_seconds(self, epochs: int) -> float:
         return self.start_seconds + epochs * self.pass_seconds
