@@ -18,7 +18,7 @@ from eval.gate.contamination import TrainingOverlap, repeats, trained_on
 from eval.gate.dev_choices import chosen_on, notes
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, System, translate_set
+from eval.scoring.hypotheses import FORMAT, WITHOUT_HINTS, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
 from eval.scoring.testset import TestSet, from_corpus, of_pairs
@@ -180,6 +180,9 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
         reasons.append(f"not better than the bare base: {_numbers(base)}")
     elif base.p >= alpha:
         reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
+    if WITHOUT_HINTS in outputs:
+        # Told, and decides nothing: what the hints are worth.
+        tests["adapter_vs_without_hints"] = paired_test(outputs[WITHOUT_HINTS], outputs["adapter"], refs).row()
     if question.live is not None:
         live = paired_test(outputs[question.role], outputs["adapter"], refs)
         tests[f"adapter_vs_{question.role}"] = live.row()
@@ -216,7 +219,7 @@ def judge(question: Question) -> dict[str, Any]:
         reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
     reasons += _leaks(question, trained)
     if not reasons:
-        systems = [System.bare_base(adapter), System.of("adapter", adapter)]
+        systems = [System.bare_base(adapter), *System.variants(adapter)]
         if question.live is not None:
             systems.append(System.of(question.role, question.live))
         outputs = translate_set(question.base, systems, dev, question.engine)

@@ -27,7 +27,7 @@ class HintOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Translations offered for a word, at most.
-    candidates: int = Field(default=2, ge=1, le=8)
+    candidates: int = Field(default=1, ge=1, le=8)
     # The commonest source words, so many, get no hint: the model has seen them often enough to know them.
     skip_common: int = Field(default=100, ge=0, le=1_000_000)
     # A translation is offered when at least this share of the word's occurrences was aligned with it.

@@ -166,9 +166,9 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     words += ["--dictionary", *settings.dictionaries] if settings.dictionaries else []
     words += ["--strike", str(directory / STRUCK)] if (directory / STRUCK).exists() else []
     lexicon = run_command(f"{direction}: learn a lexicon from the training pairs", words)
-    if not lexicon["keys"]:
+    if not lexicon["counts"]["keys"]:
         say("  too few pairs to tell which words belong together: there will be no word hints")
-    return bool(lexicon["keys"])
+    return bool(lexicon["counts"]["keys"])
 
 
 def _find_or_fetch_base(base_id: str) -> Base:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from tell.mix.config import MixConfig, SourceConfig
+from tell.mix.hinting import HintConfig
 from tell.model.anchor import AnchorConfig
 from tell.model.engine import Decoding
 from tell.recipe import TOP
@@ -20,6 +21,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "[anchor]": AnchorConfig,
     "[mix]": MixConfig,
     "[[mix.sources]]": SourceConfig,
+    "[hints]": HintConfig,
     "[train]": TrainOptions,
     "[lora]": LoraOptions,
     "[dev]": DevOptions,

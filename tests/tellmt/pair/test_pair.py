@@ -50,6 +50,8 @@ class Steps:
         self.base = light_base(cache)
         self.refused: dict[str, list[str]] = {}
         self.fails: str | None = None
+        # Whether the lexicon is learned, which takes a second; else it comes out empty.
+        self.lexicons = False
 
     def __call__(self, title: str, words: list[str]) -> dict[str, Any]:
         self.ran.append(words)
@@ -60,7 +62,9 @@ class Steps:
             out.mkdir()
             (out / "selected.xlsx").write_bytes(b"")
             return {"chosen": {"items": 1}}
-        if words[0] in ("corpus", "mix", "base"):
+        if words[0] == "lexicon" and not self.lexicons:
+            return {"counts": {"keys": 0}}
+        if words[0] in ("corpus", "lexicon", "mix", "base"):
             # In this process: a second less each. The base here has no weights, and knows nothing.
             at = words.index("--base") if words[:2] == ["corpus", "build"] else len(words)
             assert at == len(words) or words[at + 1] == "light"
@@ -109,18 +113,19 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
     assert steps.names() == [
         "corpus",
         "corpus",
+        "lexicon",
+        "lexicon",
         "mix",
         "train --dry-run",
         "mix",
         "train",
-        "decoding",
         "score",
         "publish",
         "train",
-        "decoding",
         "score",
         "publish",
     ]
+    assert "decodes with the recipe's penalty on repetition, 1.1" in err
     assert set(report["directions"]) == {"fo-en", "en-fo"} and all(d["live"] for d in report["directions"].values())
     assert all(Registry().state(direction).live == d["adapter"] for direction, d in report["directions"].items())
     recipe = (pairs / "fo-en/fo-en/recipe.toml").read_text()
@@ -148,6 +153,26 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
     assert Registry().state("fo-en").live is None and Registry().state("fo-en").previous
     assert [e["event"] for e in Registry().log()][-2:] == ["withdraw", "withdraw"]
     assert tellmt("pair", "list")[1] == {"pairs": []}
+
+
+def test_prompts_get_hints_of_a_lexicon_and_of_dictionaries(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
+    steps.lexicons = True
+    place = pairs / "fo-en/fo-en"
+    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--one-way", "--no-hints", "--dry-run")[0] == 0
+    assert "lexicon" not in steps.names() and "[hints]" not in (place / "recipe.toml").read_text()
+    tellmt("pair", "remove", "fo-en", "--yes")
+    Path("words.tsv").write_text("hestur\thorse\nskip\tship\n")
+    code, _, err = tellmt("pair", "add", "fo-en", "c.tsv", "--base", "light", "--one-way", "--dictionary", "words.tsv", "--dry-run")
+    assert code == 0 and steps.names()[-3:] == ["lexicon", "mix", "train --dry-run"], err
+    assert '[hints]\nlexicon = "lexicon"' in (place / "recipe.toml").read_text()
+    mix = json.loads((place / "mixed/mix.json").read_bytes())
+    assert mix["hints"]["counts"]["hinted"] > 150 and " 【 birds】" in (place / "mixed/mixed.jsonl").read_text()
+    assert "horse" in (place / "lexicon/lexicon.tsv").read_text()
+    # What was chosen holds for the next time, and an entry that was struck stays out.
+    (place / "struck.tsv").write_text("fuglar\n")
+    code, _, err = tellmt("pair", "add", "fo-en", "--dry-run")
+    assert code == 0 and "--dictionary" in err and "--strike" in err, err
+    assert "birds】" not in (place / "mixed/mixed.jsonl").read_text() and "horse" in (place / "lexicon/lexicon.tsv").read_text()
 
 
 def test_files_of_several_kinds_and_how_they_are_read(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
