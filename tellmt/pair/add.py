@@ -119,7 +119,7 @@ def _update_settings(options: AddOptions, workspace: Workspace, before: PairSett
         both=(before.both if before else True) and not options.one_way,
         files=files,
         reading=reading,
-        dictionaries=sorted({*(before.dictionaries if before else []), *(str(p.absolute()) for p in options.dictionaries)}),
+        dictionaries={**(before.dictionaries if before else {}), **{str(p.absolute()): str(options.pair) for p in options.dictionaries}},
         hints=(before.hints if before else True) and options.hints,
         against=[*(before.against if before else []), *(path for path in against if before is None or path not in before.against)],
     )
@@ -163,7 +163,9 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     if not settings.hints:
         return False
     words = ["lexicon", "build", str(directory / "corpus"), "-o", str(directory / "lexicon")]
-    words += ["--dictionary", *settings.dictionaries] if settings.dictionaries else []
+    for option, given in (("--dictionary", direction), ("--reversed", direction.reverse)):
+        paths = [path for path, pair in sorted(settings.dictionaries.items()) if pair == str(given)]
+        words += [option, *paths] if paths else []
     words += ["--strike", str(directory / STRUCK)] if (directory / STRUCK).exists() else []
     lexicon = run_command(f"{direction}: learn a lexicon from the training pairs", words)
     if not lexicon["counts"]["keys"]:

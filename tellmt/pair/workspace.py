@@ -55,8 +55,8 @@ class PairSettings(BaseModel):
     # Options of `corpus build` for reading and cleaning the files, as the user typed them.
     reading: dict[str, list[str]] = {}
     against: list[str] = []
-    # Dictionaries that the lexicon takes in, by their absolute paths, and whether prompts get hints of it at all.
-    dictionaries: list[str] = []
+    # Dictionaries that the lexicons take in, by their absolute paths, with the direction in which each was given; whether prompts get hints at all.
+    dictionaries: dict[str, str] = {}
     hints: bool = True
 
 
