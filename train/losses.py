@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tell.adapter.card import WEIGHTS, check_base, open_adapter
+from tell.adapter.card import WEIGHTS, check_base, hinter_of, open_adapter
 from tell.console import progress
 from tell.errors import CorpusError
 from tell.extras import need
@@ -46,7 +46,10 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     tokens = BaseTokenizer(base, card.anchor.chat)
     # The opening is part of the prompt, as in serving, so losses under different anchors are over the same tokens.
     opening_tokens = len(tokens.encode(card.anchor.opening))
-    examples = [Example(f"task:{p.doc}:{p.line}", "task", card.anchor.prompt(p.source), card.anchor.opening, p.target) for p in pairs]
+    hinter = hinter_of(adapter)
+    sources = [p.source if hinter is None else hinter.hinted(p.source) for p in pairs]
+    prompts = [card.anchor.prompt(source) for source in sources]
+    examples = [Example(f"task:{p.doc}:{p.line}", "task", prompt, card.anchor.opening, p.target) for p, prompt in zip(pairs, prompts, strict=True)]
     data = [Tokenised(ids, start + opening_tokens, True) for ids, start in tokens.example_ids(examples)]
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
