@@ -1,0 +1,148 @@
+"""Finds the words of a text that may get a hint, and the keys under which a lexicon knows them.
+
+Reads and writes strings alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from tell.text import icu, placeholders
+
+# Scripts that are written without spaces between words: Thai and Lao; Burmese, Khmer, Tai Le to Tai Tham; radicals, kana and Han; rarer blocks of these.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aad"
+UNSPACED += "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+UNSPACED += "\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+# What joins the letters of one word: apostrophes and hyphens as languages write them, and the middle dot of Catalan.
+_JOINERS = "'’ʼ‘-\u2010\u2011·"
+# Zero-width joiner and non-joiner, soft hyphen: inside a word, and no letter.
+_INVISIBLE = "\u200c\u200d\u00ad"
+# A host name without a scheme, in small letters as it is typed.
+_HOST = re.compile(r"(?<![\w@.-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![\w.-])")
+# Kinds of characters, a letter each: a letter, s letter of an unspaced script, m mark, 0 what no word holds (digits, underscores), j joiner, space all else.
+_RUN = re.compile("[a0][am0]*(?:j[a0][am0]*)*")
+_UNSPACED_RUN = re.compile("s[sm]*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Word:
+    """A word and where it is: `start` and `end` count code points of the text, and `text` is what lies between them."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keying:
+    """How a lexicon keys source words. `prefix`: the code points that a key keeps; 0 keeps the whole word."""
+
+    prefix: int = 5
+
+
+class _Kinds(dict[int, str]):
+    """For str.translate: each character's kind. Filled as characters are met."""
+
+    def __missing__(self, point: int) -> str:
+        char = chr(point)
+        category = unicodedata.category(char)
+        if char in _JOINERS:
+            kind = "j"
+        elif char in _INVISIBLE or category[0] == "M":
+            kind = "m"
+        elif category[0] == "N" or char == "_":
+            kind = "0"
+        elif category[0] == "L":
+            kind = "s" if _UNSPACED.match(char) else "a"
+        else:
+            kind = " "
+        self[point] = kind
+        return kind
+
+
+_KINDS = _Kinds()
+# Languages whose apostrophe ends a word that has lost its vowel: l'homme is two words.
+_ELIDING = frozenset(("fr", "it", "ca", "oc", "pms", "lij", "fur", "scn", "sc", "lmo", "vec", "wa", "co", "nap"))
+
+
+@functools.lru_cache(maxsize=256)
+def _elides(language: str) -> bool:
+    return language.partition("-")[0] in _ELIDING
+
+
+def _masked(text: str) -> str:
+    """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
+    spans = [(p.start, p.end) for p in placeholders.find(text)]
+    at = 0
+    for part, kept in icu.icu_parts(text) or ():
+        if kept:
+            spans.append((at, at + len(part)))
+        at += len(part)
+    if "." in text:
+        spans += [m.span() for m in _HOST.finditer(text)]
+    if not spans:
+        return text
+    parts, at = [], 0
+    for start, end in sorted(spans):
+        if end > at:
+            parts += [text[at:start], " " * (end - max(start, at))]
+            at = end
+    return "".join([*parts, text[at:]])
+
+
+def words(text: str, language: str) -> list[Word]:
+    """The words of a text that may get a hint, in order: runs of letters and their marks, with apostrophes and hyphens inside.
+
+    `language` is a BCP 47 tag. Numbers, what holds a digit, placeholders, tags and addresses are no words. Runs of a script without spaces between words are
+    none either: see `runs`. Takes time in proportion to the text.
+    """
+    kinds = _masked(text).translate(_KINDS)
+    elides = _elides(language)
+    found: list[Word] = []
+    for match in _RUN.finditer(kinds):
+        start, end = match.span()
+        if "0" in match.group() or (elides and "j" in match.group()):
+            found += [Word(a, b, text[a:b]) for a, b in _parts(text, kinds, start, end, elides)]
+        else:
+            found.append(Word(start, end, text[start:end]))
+    return found
+
+
+def _parts(text: str, kinds: str, start: int, end: int, elides: bool) -> Iterator[tuple[int, int]]:
+    """The spans of the words in a joined run: parts with a digit are none, and an apostrophe stays with what it ends where the language elides."""
+    digits = "0" in kinds[start:end]
+    at = start
+    for i in [*(i for i in range(start, end) if kinds[i] == "j"), end]:
+        cut = digits or (elides and i < end and text[i] not in "-\u2010\u2011·")
+        if cut or i == end:
+            stop = i + 1 if elides and i < end and text[i] in "'’" else i
+            if at < i and "0" not in kinds[at:i]:
+                yield at, stop
+            at = i + 1
+
+
+def runs(text: str) -> list[Word]:
+    """The runs of letters of scripts that are written without spaces between words, in order."""
+    if not _UNSPACED.search(text):
+        return []
+    return [Word(m.start(), m.end(), text[m.start() : m.end()]) for m in _UNSPACED_RUN.finditer(_masked(text).translate(_KINDS))]
+
+
+_PLAIN = str.maketrans(dict.fromkeys("’ʼ‘", "'") | dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys(_INVISIBLE, ""))
+
+
+def folded(word: str) -> str:
+    """The word as it is counted: NFC, case folded, with plain apostrophes and hyphens."""
+    if word.isascii():
+        return word.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", word).casefold()).translate(_PLAIN)
+
+
+def key(word: str, keying: Keying) -> str:
+    """The key under which a lexicon with this keying has a source word."""
+    return folded(word)[: keying.prefix or None]
