@@ -19,23 +19,22 @@ from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
 from serve.api.deepl import routes as deepl_routes
-from serve.api.deepl_errors import DeepLErrors
+from serve.api.deepl_errors import DEEPL, DeepLErrors
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
 from serve.api.feedback import routes as feedback_routes
+from serve.api.handler import AppState, set_state, state_of
 from serve.api.info import routes as info_routes
 from serve.api.libretranslate import routes as libretranslate_routes
 from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
-from serve.api.state import AppState, set_state, state_of
 from serve.api.stream import routes as stream_routes
-from serve.auth.gate import Gate, headers_of
-from serve.auth.keys import Keys
+from serve.auth.gate import Gate, Keys, headers_of
 from serve.auth.quota import Quota
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs
-from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver
+from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver, UnderPath
 from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
@@ -179,7 +178,13 @@ def create_app(
     Without `keys` the keys file decides. `compare_base` says whether callers may ask for the base without an adapter.
     """
     page = _page_files(PAGE)
-    gate = Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(page))
+    layers = [
+        Middleware(RequestObserver, metrics=service.metrics),
+        Middleware(UnderPath, prefix=DEEPL, layer=DeepLErrors),
+        Middleware(HeadLimit),
+        Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(page)),
+        Middleware(BodyLimit),
+    ]
     app = FastAPI(
         title="tellmt",
         version=__version__,
@@ -187,7 +192,7 @@ def create_app(
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(RequestObserver, metrics=service.metrics), Middleware(DeepLErrors), Middleware(HeadLimit), gate, Middleware(BodyLimit)],
+        middleware=layers,
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
     state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)

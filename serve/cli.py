@@ -91,7 +91,7 @@ def _announce_ready(service: Service, follower: Follower, url: str) -> None:
     say(f"ready: {url}, engine {service.engine.name}, base {service.base.id}, {shown}")
 
 
-def config_of(options: Mapping[str, Any]) -> ServeConfig:
+def serve_config(options: Mapping[str, Any]) -> ServeConfig:
     """The one place where the command's options become a ServeConfig. Raises BadInput and click.UsageError; TypeError for an option it does not know."""
     from serve.translation.routing import parse_fallbacks
 
@@ -176,7 +176,7 @@ def serve(**options: Any) -> int:
     The service follows the registry: a published version goes live without a restart. The adapters that come with tellmt answer for pairs without a
     live version, if they are for the base that runs. The page is at /, the API at /api/v1; LibreTranslate's clients use /translate and /languages.
     """
-    config = config_of(options)
+    config = serve_config(options)
     engine = choose_engine(config.engine.name)
     for module in ("fastapi", "uvicorn", "prometheus_client", "multipart", "limits"):
         need(module, "serve")
@@ -194,11 +194,11 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
     from serve.adapters.follower import Follower
     from serve.app import create_app
-    from serve.auth.keys import keys_for
+    from serve.auth.gate import keys_for
     from serve.auth.quota import Quota
     from serve.corrections import Feedback
     from serve.monitor import Monitor
-    from serve.server import make_server, run
+    from serve.server import make_server, run_service
     from serve.translation.service import Service
 
     feedback = Feedback(config.feedback) if config.feedback else None
@@ -223,4 +223,4 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
     app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor)
     server = make_server(app, service)
-    return asyncio.run(run(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))
+    return asyncio.run(run_service(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

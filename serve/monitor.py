@@ -49,8 +49,8 @@ class MonitorMetrics:
         self.runs = Counter("tellmt_canary_runs", "Canary runs of this process: clean, alarm, unreachable.", ["pair", "outcome"], **common)
         self.alarm = Gauge("tellmt_alarm", "1 while the alarm is on.", ["pair", "kind"], **common)
         self.failures = Counter("tellmt_monitor_failures", f"What the monitor could not do: {', '.join(FAILURES)}.", ["what"], **common)
-        for what in FAILURES:
-            self.failures.labels(what)
+        for part in FAILURES:
+            self.failures.labels(part)
         by_version += [self.score, self.delta, self.flagged]
 
 
@@ -101,14 +101,14 @@ class Monitor:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(*filter(None, [self._current_run]), return_exceptions=True)
 
-    def _report_problem(self, what: str, problem: str, doing: str = "") -> None:
-        self.gauges.failures.labels(what).inc()
+    def _report_problem(self, part: str, problem: str, activity: str = "") -> None:
+        self.gauges.failures.labels(part).inc()
         if problem not in self.problems.values():
             logger.error(f"monitor: {problem}")
-        self.problems[what, doing] = problem
+        self.problems[part, activity] = problem
 
-    def _clear_problem(self, what: str, doing: str = "") -> None:
-        self.problems.pop((what, doing), None)
+    def _clear_problem(self, part: str, activity: str = "") -> None:
+        self.problems.pop((part, activity), None)
 
     # The history and the sets as they are now: `tellmt monitor` may have changed both.
 
@@ -141,8 +141,8 @@ class Monitor:
             for metric, score in run.scores.items():
                 self.gauges.score.labels(run.pair, run.version, metric).set(score["score"])
             self.gauges.delta.labels(run.pair, run.version).set(run.delta or 0.0)
-            if of := sum(n for _, n in run.hard.values()):
-                self.gauges.flagged.labels(run.pair, run.version).set(sum(n for n, _ in run.hard.values()) / of)
+            if texts_total := sum(n for _, n in run.hard.values()):
+                self.gauges.flagged.labels(run.pair, run.version).set(sum(n for n, _ in run.hard.values()) / texts_total)
             self.gauges.last.labels(run.pair).set(run.time)
 
     def _newest_runs(self) -> tuple[list[Alarm], list[Any]]:
@@ -170,8 +170,8 @@ class Monitor:
             # A pair that is not loaded is not loaded for its canary set: it would evict one that clients use.
             if (version := self.service.versions.live.get(pair)) is None:
                 continue
-            last = self._last_runs.get(pair)
-            if last is None or last[0] != version.adapter.id or (self.config.every and now - last[1] >= self.config.every):
+            last_run = self._last_runs.get(pair)
+            if last_run is None or last_run[0] != version.adapter.id or (self.config.every and now - last_run[1] >= self.config.every):
                 self._last_runs[pair] = version.adapter.id, now
                 self._current_run = asyncio.get_running_loop().create_task(self._run_set(canary))
                 return

@@ -114,7 +114,7 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
     """uvicorn's server over the application of a service. `protocol`: that of uvicorn, with bounds unless it is given."""
     import uvicorn
 
-    from serve.api.state import state_of
+    from serve.api.handler import state_of
     from serve.http.connections import bounded
 
     class Server(uvicorn.Server):  # type: ignore[misc]
@@ -176,9 +176,9 @@ async def _first_done(*tasks: asyncio.Future[Any]) -> None:
         task.result()
 
 
-async def run(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
+async def run_service(server: Any, service: Service, follower: Follower, sock: socket.socket, listen: ListenConfig, announce: Callable[[], None]) -> int:
     """Serve until a signal arrives or the engine dies. Returns the exit code; raises the error that kept the engine from starting."""
-    from serve.api.state import state_of
+    from serve.api.handler import state_of
 
     stop, signals_received = asyncio.Event(), list[int]()
 

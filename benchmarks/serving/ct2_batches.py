@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.convert import Conversion, convert
+from serve.engines.ct2.convert import Conversion, convert_model
 from serve.engines.ct2.engine import Ct2Engine
 from tell.adapter.card import Adapter, open_adapter
 from tell.adapter.translation import translator_of
@@ -150,7 +150,7 @@ async def measure(adapter: Adapter, segments: list[str], parts: list[str], round
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        path = await convert(Conversion(base, adapter, cores()))
+        path = await convert_model(Conversion(base, adapter, cores()))
         translator = translator_of(engine, engine._tokens, adapter, 2048)
         bench = Bench(engine, adapter, path, [translator.prompt(s) for s in segments])
         run_batch = engine._run_batch

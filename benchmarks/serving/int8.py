@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.batch_cost import OUTPUT, split
+from serve.engines.ct2.batch_cost import OUTPUT, split_batch
 from serve.engines.ct2.convert import _merged, _smoothed, _write, probe_of
 from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
@@ -68,7 +68,7 @@ class Model:
         ordered = [prompts[i] for i in order]
         sizes = [(len(p.ids), int(p.max_tokens * OUTPUT), len(p.ids) + p.max_tokens) for p in ordered]
         texts, start = [""] * len(prompts), 0
-        for end in split(sizes, 64, 64 * 512):
+        for end in split_batch(sizes, 64, 64 * 512):
             for n, ids in enumerate(self.generate(ordered[start:end]), start):
                 texts[order[n]] = self.endings.generation(ids, prompts[order[n]]).text.strip()
             start = end

@@ -20,7 +20,7 @@ def base_of(version: Version) -> Version:
     return Version(adapter, dataclasses.replace(version.translator, adapter_id=None, hinter=None), version.segment_tokens)
 
 
-def check_base_allowed(requested: bool, allowed: bool) -> None:
-    """Raises RequestError when the bare base is asked for and the service has none for callers."""
-    if requested and not allowed:
+def check_base_allowed(allowed: bool) -> None:
+    """For a request that asks for the bare base. Raises RequestError when the service has none for callers."""
+    if not allowed:
         raise RequestError("this service does not translate with the bare base", place="base", valid="false, or tellmt serve --compare-base")

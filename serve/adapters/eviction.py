@@ -60,8 +60,8 @@ async def with_timeout(work: Coroutine[Any, Any, T], seconds: float) -> T:
     task = asyncio.ensure_future(work)
     task.add_done_callback(_retrieve_exception)
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if not done:
+        finished, _ = await asyncio.wait({task}, timeout=seconds)
+        if not finished:
             raise TimeoutError
         return task.result()
     finally:

@@ -208,11 +208,11 @@ class Follower:
         task = asyncio.get_running_loop().create_task(self._load(pair, followed, str(followed.wanted), scope, earlier_task, on_request))
         followed.task = task
 
-        def done(task: asyncio.Task[None]) -> None:
+        def clear_task(task: asyncio.Task[None]) -> None:
             if followed.task is task:
                 followed.task = None
 
-        task.add_done_callback(done)
+        task.add_done_callback(clear_task)
         return task
 
     async def _load(
@@ -262,11 +262,11 @@ class Follower:
         followed.state, followed.reason, followed.error, followed.retry_at, followed.retry_after = "live", None, None, 0.0, FIRST_RETRY
         self.versions.failing.discard(pair)
 
-    def _note_eviction(self, pair: str, by: str) -> None:
+    def _note_eviction(self, pair: str, newcomer: str) -> None:
         followed = self.pairs.get(pair, FollowedPair())
         if followed.shipped:
-            why = f"its place went to {by}, which was published"
-            return self._mark_refused(pair, followed, Overloaded(why, valid="a higher --max-adapters, which leaves a place for both"))
+            reason = f"its place went to {newcomer}, which was published"
+            return self._mark_refused(pair, followed, Overloaded(reason, valid="a higher --max-adapters, which leaves a place for both"))
         followed.state = "cold"
 
     async def _load_on_request(self, pair: str) -> None:
@@ -278,10 +278,10 @@ class Follower:
                 raise self._request_error(followed)
             task = self._start_load(pair, followed, "free" if followed.shipped else "any", on_request=True)
         assert task is not None
-        done, _ = await asyncio.wait({task}, timeout=self.versions.limits.patience + 1)
+        finished, _ = await asyncio.wait({task}, timeout=self.versions.limits.patience + 1)
         if pair in self.versions.live:
             return
-        if not done:
+        if not finished:
             raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid="asking again in a while")
         # A load that was in progress before may have found no place within its scope; the next one has a wider scope.
         if followed.state == "refused" or (started_here and followed.error is not None):

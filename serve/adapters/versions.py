@@ -94,7 +94,7 @@ class Versions:
         self.pinned: set[str] = set()
         self.shipped: set[str] = set()
         # Called with a pair that was evicted, and the pair that took its place.
-        self.on_evicted: Callable[[str, str], None] = lambda pair, by: None
+        self.on_evicted: Callable[[str, str], None] = lambda pair, newcomer: None
         # Called with the id of every version that was unloaded.
         self.on_unloaded: Callable[[str], None] = lambda adapter_id: None
         # The pairs of `loaders` whose adapter cannot be used.
@@ -179,7 +179,7 @@ class Versions:
         else:
             await asyncio.sleep(LOOK)
 
-    async def _evict(self, pair: str, by: str) -> None:
+    async def _evict(self, pair: str, newcomer: str) -> None:
         """Unload the version of a pair once its requests have ended. Cancelled before that, it goes on answering."""
         version = self.live[pair]
         self._unset_live(pair)
@@ -195,7 +195,7 @@ class Versions:
                 self._start_task(self._drain(pair, version))
             raise
         self._evicted.add(pair)
-        self.on_evicted(pair, by)
+        self.on_evicted(pair, newcomer)
         self._loads.evicted.labels(pair).inc()
         await self._remove(version)
 
@@ -210,21 +210,21 @@ class Versions:
     async def load_checked(self, adapter: Adapter) -> Version:
         """Load the adapter and check that it acts, in the place that the caller has reserved. Raises TellmtError and leaves the engine as it was."""
         self.check(adapter)
-        while present := self._versions.get(adapter.id):
+        while loaded := self._versions.get(adapter.id):
             if self.loaded_version(adapter.id):
                 # Still draining, as after a quick roll back, or kept for one: it was checked already.
-                return present
+                return loaded
             await asyncio.sleep(LOOK)
-        pair, started, done = adapter.card.pair, time.perf_counter(), False
+        pair, started, succeeded = adapter.card.pair, time.perf_counter(), False
         try:
             translator = await asyncio.to_thread(translator_of, self.engine, self.tokens, adapter, self.limits.context)
             load_check = await with_timeout(self._load(translator, adapter), self.limits.load)
-            done = True
+            succeeded = True
         except TimeoutError:
             raise EngineError("the adapter was not loaded and checked in time", place=str(adapter.path), found=f"over {self.limits.load:g} s") from None
         finally:
-            self._loads.loads.labels(pair, "loaded" if done else "failed").inc()
-            if done:
+            self._loads.loads.labels(pair, "loaded" if succeeded else "failed").inc()
+            if succeeded:
                 self._loads.seconds.observe(time.perf_counter() - started)
             elif adapter.id in self.engine.loaded():
                 await asyncio.shield(self._unload(adapter.id))

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.state import StateDep
+from serve.api.handler import StateDep
 from tell.errors import LanguageError
 from tell.languages import parse_pair
 
@@ -74,7 +74,9 @@ def _languages(pair: str) -> tuple[LanguageInfo | None, LanguageInfo | None]:
         parsed = parse_pair(pair)
     except LanguageError:
         return None, None
-    source, target = (LanguageInfo(code=x.tag, name=x.name, autonym=x.autonym, rtl=x.rtl) for x in (parsed.source, parsed.target))
+    source, target = (
+        LanguageInfo(code=language.tag, name=language.name, autonym=language.autonym, rtl=language.rtl) for language in (parsed.source, parsed.target)
+    )
     return source, target
 
 
@@ -86,11 +88,12 @@ async def adapters(state: StateDep) -> AdaptersResponse:
         version = service.versions.live.get(pair)
         card = version.adapter.card if version else None
         source, target = _languages(pair)
+        last_requested = service.versions.last_requested.get(pair)
         pairs.append(
             AdapterStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
                 state=followed.state, reason=followed.reason, pinned=pair in service.versions.pinned,
-                used=datetime.fromtimestamp(asked, UTC) if (asked := service.versions.last_requested.get(pair)) else None, base=card.base.id if card else None,
+                used=datetime.fromtimestamp(last_requested, UTC) if last_requested else None, base=card.base.id if card else None,
                 since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,
                 scores=card.scores if card else [],
             )

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.api.handler import AppState, StateDep
 from serve.api.schema import Error
-from serve.api.state import AppState, StateDep
 from serve.auth.gate import ADMIN, admin_only, caller_of
 from serve.http.bodies import body_schema, read_body
 from tell.errors import AdapterError, RegistryError

@@ -17,17 +17,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.deepl_errors import CHARACTERS_USED, DEEPL
 from serve.api.documents import FILE_CONTENT, failure_message, file_response, start_job
-from serve.api.handler import ParsedRequest, translate_texts
-from serve.api.options import PARAMETERS
-from serve.api.schema import CODE, MAX_CODE
-from serve.api.state import AppState, StateDep
+from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
+from serve.api.schema import CODE, MAX_CODE, PARAMETERS
 from serve.auth.gate import caller_of, gate_of
 from serve.documents.jobs import Job
 from serve.documents.parts import ending_of
 from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
+from serve.translation.decoder import Quality
 from serve.translation.markup_html import Parse, parse_html
-from serve.translation.markup_xml import Rules, parse_xml
-from serve.translation.quality import Quality
+from serve.translation.markup_xml import XmlRules, parse_xml
 from serve.translation.request import Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
@@ -46,8 +44,8 @@ def _as_string(value: Any) -> Any:
 def _tag_names(value: Any) -> Any:
     """The names of elements, from a list, from one string with commas, or from a list of such strings."""
     parts = [value] if isinstance(value, str) else [] if value is None else value
-    if isinstance(parts, list | tuple) and all(isinstance(x, str) for x in parts):
-        return tuple(name.strip() for x in parts for name in x.split(",") if name.strip())
+    if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+        return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
     return value
 
 
@@ -108,7 +106,9 @@ class DeepLTranslateRequest(DeepLOptions):
         """What reads the texts, if they are marked up."""
         ignored = frozenset(self.ignore_tags)
         if self.tag_handling == "xml":
-            return partial(parse_xml, rules=Rules(ignored, frozenset(self.splitting_tags), frozenset(self.non_splitting_tags), self.outline_detection != "0"))
+            return partial(
+                parse_xml, rules=XmlRules(ignored, frozenset(self.splitting_tags), frozenset(self.non_splitting_tags), self.outline_detection != "0")
+            )
         return partial(parse_html, ignored={tag.lower() for tag in ignored}) if self.tag_handling else None
 
 
@@ -231,9 +231,9 @@ async def translate(request: Request, response: Response, state: StateDep) -> De
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
     quality: Quality = "best" if body.model_type in ("quality_optimized", "prefer_quality_optimized") else "fast"
     with _characters_quota(request):
-        result = await translate_texts(request, state, ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality))
+        result = await translate_texts(request, state.service, ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality))
     response.headers.update(result.headers())
-    model_type = ("quality_optimized" if result.ask.quality == "best" else "latency_optimized") if body.model_type else None
+    model_type = ("quality_optimized" if result.options.quality == "best" else "latency_optimized") if body.model_type else None
     return DeepLTranslateResponse(
         translations=[
             DeepLTranslation(

@@ -1,7 +1,7 @@
-"""Errors in the form that DeepL's clients know, for all paths under /v2/: {"message": ...}, 403 for a key that is not valid, 456 for a quota of
-characters, 503 for a document that is not done yet.
+"""Errors in the form that DeepL's clients know: {"message": ...}, 403 for a key that is not valid, 456 for a quota of characters, 503 for a document that
+is not done yet.
 
-A raw ASGI layer outside the others, since most errors arise before a route is reached.
+A raw ASGI layer outside the others, since most errors arise before a route is reached; the application puts it before the paths under DEEPL alone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ class DeepLErrors:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(DEEPL):
-            return await self.app(scope, receive, send)
         start: Message | None = None
         body = bytearray()
 

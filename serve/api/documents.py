@@ -13,16 +13,15 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.options import ask_of
-from serve.api.schema import CODE, ERRORS, MAX_CODE, TRUNCATED, Error
-from serve.api.state import AppState, StateDep
+from serve.api.handler import AppState, StateDep, request_options
+from serve.api.schema import CODE, ERRORS, MAX_CODE, QUALITY, TRUNCATED, Error
 from serve.auth.gate import caller_of, charge
 from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
 from serve.documents.parts import open_document
 from serve.formats import FORMATS
 from serve.http.bodies import Upload, read_upload, upload_schema
-from serve.translation.quality import QUALITY, Quality
+from serve.translation.decoder import Quality
 from tell.errors import NotReady
 from tell.languages import parse_pair
 
@@ -93,7 +92,7 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.used, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
+        quality=job.given_quality, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 
@@ -109,13 +108,13 @@ async def start_job(request: Request, state: AppState, upload: Upload, source: s
     """
     service, jobs = state.service, state.jobs
     limits = service.limits
-    ask = ask_of(request, service, None, cache)
+    options = request_options(request, service, cache=cache)
     # Everything else is checked first: a request that is refused for another reason costs no quota, and no work.
     pair = parse_pair(service.route(source, target).pair)
     document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
-    jobs.check(ask.caller, len(upload.raw))
+    jobs.check(options.caller, len(upload.raw))
     await charge(request, list(document.parts))
-    return jobs.start(ask.caller, document, upload.name, len(upload.raw), source, target, ask.cache, quality)
+    return jobs.start(options.caller, document, upload.name, len(upload.raw), source, target, options.cache, quality)
 
 
 def file_response(job: Job) -> Response:

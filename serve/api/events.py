@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from serve.api.documents import EXAMPLE, JOB_NOT_FOUND, DocumentProgress, find_job, progress_of, status_of
+from serve.api.handler import StateDep
 from serve.api.openapi import inlined
 from serve.api.schema import FLAGS, TRUNCATED
-from serve.api.state import StateDep
 from serve.documents.jobs import Job, Jobs
 from serve.http.middleware import unless_gone
 from tell.text.flags import Flag
@@ -78,8 +78,8 @@ class EventResponse(Response):
     async def _send_events(self, send: Send) -> None:
         job = self.job
 
-        async def send_body(body: bytes, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+        async def send_body(body: bytes, more_body: bool = True) -> None:
+            await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         state = None
@@ -93,7 +93,7 @@ class EventResponse(Response):
                 await send_body(self._part(self.next_part))
                 self.next_part += 1
             if job.gone or job.ended is not None:
-                return await send_body(_event("gone" if job.gone else job.state, status_of(job, self.jobs), END), more=False)
+                return await send_body(_event("gone" if job.gone else job.state, status_of(job, self.jobs), END), more_body=False)
             try:
                 async with asyncio.timeout(QUIET):
                     await changed.wait()

@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.api.handler import StateDep
 from serve.api.schema import CODE, MAX_CODE, Error
-from serve.api.state import StateDep
 from serve.auth.gate import caller_of
 from serve.http.bodies import body_schema, read_body
 from serve.translation.service import Service

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.state import StateDep
+from serve.api.handler import StateDep
 from serve.auth.gate import gate_of
 from serve.documents.parts import FORMATS
 from serve.http.middleware import MAX_BODY

@@ -12,16 +12,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.documents import FILE_OR_CONFLICT, JOB_NOT_FOUND, file_response, start_job
-from serve.api.handler import ParsedRequest, checked_texts, translate_texts
-from serve.api.options import PARAMETERS, ask_of, in_time
-from serve.api.schema import CODE, ERRORS, MAX_CODE
-from serve.api.state import StateDep
+from serve.api.handler import ParsedRequest, StateDep, checked_texts, in_time, request_options, translate_texts
+from serve.api.schema import ALTERNATIVES, CODE, ERRORS, MAX_CODE, PARAMETERS
 from serve.auth.gate import LINKS, gate_of, identify
 from serve.documents.parts import FORMATS
 from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
 from serve.http.middleware import unless_gone
+from serve.translation.decoder import MOST_ALTERNATIVES
 from serve.translation.markup_html import parse_html
-from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES
 from serve.translation.request import Translation
 from serve.translation.service import Service
 from tell.errors import NotFound, NotServed
@@ -189,7 +187,7 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
         return LibreTranslateResponse(translatedText=body.q)
     parse = parse_html if body.format == "html" else None
     parsed = ParsedRequest(body.source, body.target, checked_texts(body.q), parse=parse, alternatives=body.alternatives or 0)
-    result = await translate_texts(request, state, parsed)
+    result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())
     return _response(result.translations, body)
 
@@ -215,15 +213,15 @@ async def languages(state: StateDep) -> list[LibreTranslateLanguage]:
         for language in (pair.source, pair.target):
             by_code.setdefault(language.tag, LibreTranslateLanguage(code=language.tag, name=language.name, targets=[]))
         by_code[pair.source.tag].targets.append(pair.target.tag)
-    return sorted(by_code.values(), key=lambda x: x.name)
+    return sorted(by_code.values(), key=lambda language: language.name)
 
 
 @routes.get("/frontend/settings", response_model=LibreTranslateSettings, summary="Show the settings that LibreTranslate's web page reads")
 async def settings(request: Request, state: StateDep) -> LibreTranslateSettings:
     service = state.service
-    first = parse_pair(next(iter(service.pairs()), "en-is"))
+    default_pair = parse_pair(next(iter(service.pairs()), "en-is"))
     keys = gate_of(request).keys.required
-    source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (first.source, first.target))
+    source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (default_pair.source, default_pair.target))
     return LibreTranslateSettings(
         apiKeys=keys, charLimit=service.limits.characters, filesTranslation=True, frontendTimeout=TYPING, keyRequired=keys,
         language=LibreTranslateDefaultPair(source=source, target=target), suggestions=False, supportedFilesFormat=list(FORMATS),
@@ -242,7 +240,7 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
     await identify(request, body.api_key)
     job = await start_job(request, state, upload, body.source, body.target)
     try:
-        async with in_time(ask_of(request, state.service), state.service.metrics):
+        async with in_time(request_options(request, state.service), state.service.metrics):
             # The client waits for the response: one that leaves or runs out of time no longer wants the file.
             await unless_gone(request, job.over())
         if job.failure is not None:

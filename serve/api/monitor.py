@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.monitor.history import History, HistoryError
-from serve.api.state import StateDep
+from serve.api.handler import StateDep
 
 # The newest entries in one response: runs of each pair, rows of signals of each pair (two days of five minutes each), and alarms.
 RUNS, SIGNALS, ALARMS = 200, 576, 50
@@ -135,7 +135,7 @@ class MonitorResponse(BaseModel):
 
 
 def _pair_history(history: History, pair: str) -> dict[str, Any]:
-    signals = [{"time": at, "version": version, **data} for at, version, data in history.signals(pair, SIGNALS)]
+    signals = [{"time": time, "version": version, **data} for time, version, data in history.signals(pair, SIGNALS)]
     return {"runs": history.runs(pair, RUNS), "signals": signals, "feedback": history.feedback(pair)}
 
 

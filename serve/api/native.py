@@ -8,10 +8,19 @@ from fastapi import APIRouter, Request, Response
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
-from serve.api.handler import ParsedRequest, TranslationResult, checked_texts, translate_texts
-from serve.api.options import PARAMETERS
-from serve.api.schema import ERRORS, Alternative, DetectedLanguage, PivotText, RouteStep, Segment, TranslatedText, TranslateRequest, TranslateResponse
-from serve.api.state import StateDep
+from serve.api.handler import ParsedRequest, StateDep, TranslationResult, checked_texts, translate_texts
+from serve.api.schema import (
+    ERRORS,
+    PARAMETERS,
+    Alternative,
+    DetectedLanguage,
+    PivotText,
+    RouteStep,
+    Segment,
+    TranslatedText,
+    TranslateRequest,
+    TranslateResponse,
+)
 from serve.http.bodies import body_schema, read_body
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
@@ -48,7 +57,7 @@ def _translated_text(translation: Translation, body: TranslateRequest) -> Transl
 def _response(result: TranslationResult, body: TranslateRequest) -> TranslateResponse:
     translator = result.versions[-1]
     return TranslateResponse(
-        pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.ask.quality,
+        pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.options.quality,
         fallback=result.route.fallback, via=steps_of(result.versions) if result.route.fallback else None,
         translations=[_translated_text(translation, body) for translation in result.translations],
     )  # fmt: skip
@@ -65,14 +74,15 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
 )
 async def translate(request: Request, response: Response, state: StateDep) -> TranslateResponse:
     body = await read_body(request, TranslateRequest)
-    check_base_allowed(body.base, state.compare_base)
+    if body.base:
+        check_base_allowed(state.compare_base)
     if body.segments and body.format != "text":
         raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
-        body.quality, body.alternatives, fallbacks, body.base,
+        body.quality, body.alternatives, body.segments, fallbacks, body.base,
     )  # fmt: skip
-    result = await translate_texts(request, state, parsed)
+    result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())
     return _response(result, body)

@@ -1,4 +1,9 @@
-"""Bodies of the native API: requests, responses, errors."""
+"""Bodies of the native API: requests, responses, errors; and headers of all APIs that translate.
+
+X-Request-Timeout: SECONDS    the client waits so long for the response; the service's own limit is the maximum. As `timeout` in a native body.
+Priority: u=7                 the request gives way to all others (RFC 9218: the urgency of work in the background).
+Cache-Control: no-store       the cache neither answers this request nor stores its translations. As `cache: false` in a native body.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.options import TRANSLATOR_HEADERS
 from serve.config import Fallback
-from serve.translation.quality import ALTERNATIVES, MOST_ALTERNATIVES, QUALITY, Quality
+from serve.translation.decoder import MOST_ALTERNATIVES, Quality
 from serve.translation.routing import ALLOWED_FALLBACKS
 from tell.text.flags import Flag
 
@@ -17,6 +21,29 @@ MAX_CODE = 35
 CODE = "a BCP 47 language code, such as is or pt-BR"
 FLAGS = "What looks wrong with the translation after all tries, the worst first; docs/text.md explains each flag"
 TRUNCATED = "Whether the token limit cut part of the translation"
+QUALITY = "fast, or best: each segment is decoded several times, and the candidate that agrees most with the others is taken; it costs as many times as much"
+ALTERNATIVES = f"a number of other translations of each text, 0 to {MOST_ALTERNATIVES}; each costs as much as the first"
+
+TIMEOUT = "X-Request-Timeout"
+PRIORITY = "Priority"
+PARAMETERS = [
+    {"name": TIMEOUT, "in": "header", "required": False, "description": "Seconds that the client waits for the response", "schema": {"type": "string"}},
+    {
+        "name": PRIORITY, "in": "header", "required": False,
+        "description": "With u=7 the service translates everything else that waits first", "schema": {"type": "string"},
+    },
+    {"name": "Cache-Control", "in": "header", "required": False, "description": "no-store has the effect of `cache: false`", "schema": {"type": "string"}},
+]  # fmt: skip
+# The headers of a response that name the translator.
+TRANSLATOR_HEADERS: dict[str, Any] = {
+    "X-Tellmt-Pair": {"description": "The pair that translated", "schema": {"type": "string"}},
+    "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
+    "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},
+    "X-Tellmt-Quality": {"description": "fast or best: how each segment was decoded", "schema": {"type": "string"}},
+    "X-Tellmt-Via": {
+        "description": "Where the pair has no adapter: `pivot is-en=ID, en-fo=ID`, or `base`", "required": False, "schema": {"type": "string"}
+    },
+}  # fmt: skip
 
 
 class Error(BaseModel):

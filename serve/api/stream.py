@@ -25,18 +25,16 @@ from starlette.types import Receive, Scope, Send
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
-from serve.api.handler import checked_texts
+from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import segments_of, steps_of
 from serve.api.openapi import inlined
-from serve.api.options import PARAMETERS, TRANSLATOR_HEADERS, ask_of, in_time, translator_headers
-from serve.api.schema import ERRORS, FLAGS, DetectedLanguage, RouteStep, Segment, TranslateRequest
-from serve.api.state import StateDep
+from serve.api.schema import ERRORS, FLAGS, PARAMETERS, TRANSLATOR_HEADERS, DetectedLanguage, RouteStep, Segment, TranslateRequest
 from serve.auth.gate import charge
 from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
 from serve.logs import where
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes, requested_fallbacks
 from serve.translation.service import Service
@@ -101,8 +99,8 @@ class StreamResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, request: Request, service: Service, texts: list[str], ask: RequestOptions, routes: TextRoutes, segments: bool):
-        self.request, self.service, self.texts, self.ask, self.routes, self.segments = request, service, texts, ask, routes, segments
+    def __init__(self, request: Request, service: Service, texts: list[str], options: RequestOptions, routes: TextRoutes, segments: bool):
+        self.request, self.service, self.texts, self.options, self.routes, self.segments = request, service, texts, options, routes, segments
         self.status_code, self.background = 200, None
         self.started = False
         # Lines that wait for the head: until it is sent, the response may still become an error.
@@ -113,7 +111,7 @@ class StreamResponse(Response):
 
     async def _send_or_fail(self, send: Send) -> None:
         try:
-            async with in_time(self.ask, self.service.metrics):
+            async with in_time(self.options, self.service.metrics):
                 await self._send_all(send)
         except Exception as e:
             if not self.started:
@@ -130,29 +128,36 @@ class StreamResponse(Response):
 
     async def _send_all(self, send: Send) -> None:
         """The texts in order; neighbours of one route are translated together."""
-        last: Route | None = None
+        last_route: Route | None = None
         versions: list[Version] = []
         for route, numbers in self.routes.runs():
             if route is None:
                 await self._send_untranslated(send, numbers)
             else:
-                last, versions = route, await self._send_run(send, route, numbers)
-        if last is None:
-            last = self.routes.default
-            async with self.service.step(last, len(last.steps) - 1) as version:
+                last_route, versions = route, await self._send_run(send, route, numbers)
+        if last_route is None:
+            last_route = self.routes.default
+            async with self.service.step(last_route, len(last_route.steps) - 1) as version:
                 versions = [version]
-                await self._start(send, last, versions)
+                await self._start(send, last_route, versions)
         await self._flush(send)
-        end: dict[str, Any] = {"pair": last.pair, "adapter": versions[-1].name, "base": versions[-1].adapter.card.base.id, "quality": self.ask.quality}
-        if last.fallback:
-            end |= {"fallback": last.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
+        end: dict[str, Any] = {
+            "pair": last_route.pair,
+            "adapter": versions[-1].name,
+            "base": versions[-1].adapter.card.base.id,
+            "quality": self.options.quality,
+        }
+        if last_route.fallback:
+            end |= {"fallback": last_route.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
     async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
         """Texts that are in the target language already."""
-        extra: dict[str, Any] = {"segments": []} if self.segments else {}
+        optional_fields: dict[str, Any] = {"segments": []} if self.segments else {}
         for i in numbers:
-            self.unsent.append(_line(index=i, text=self.texts[i], truncated=False, flags=(), **extra, detected=_language(self.routes.texts[i].detected)))
+            self.unsent.append(
+                _line(index=i, text=self.texts[i], truncated=False, flags=(), **optional_fields, detected=_language(self.routes.texts[i].detected))
+            )
         if self.started:
             await self._flush(send)
 
@@ -165,24 +170,24 @@ class StreamResponse(Response):
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
             async with self.service.step(route, 0) as version:
                 versions.append(version)
-                pivots = await self.service.translate(version, texts, self.ask)
-        ask = dataclasses.replace(self.ask, measured=bool(pivots))
+                pivots = await self.service.translate(version, texts, self.options)
+        options = dataclasses.replace(self.options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, ask) as work:
+        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)
-            async for position, part in work.parts():
+            async for position, part in pending.parts():
                 flags, truncated = part.flags, part.truncated
                 if pivots:
                     flags, truncated = union([pivots[position].flags, flags]), truncated or pivots[position].truncated
-                extra: dict[str, Any] = {}
+                optional_fields: dict[str, Any] = {}
                 if self.segments:
-                    extra["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
+                    optional_fields["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
                 number = numbers[position]
                 if detected := self.routes.texts[number].detected:
-                    extra |= {"pair": route.pair, "detected": _language(detected)}
-                self.unsent.append(_line(index=number, text=part.text, truncated=truncated, flags=flags, **extra))
+                    optional_fields |= {"pair": route.pair, "detected": _language(detected)}
+                self.unsent.append(_line(index=number, text=part.text, truncated=truncated, flags=flags, **optional_fields))
                 await self._flush(send)
         return versions
 
@@ -190,7 +195,7 @@ class StreamResponse(Response):
         if self.started:
             return
         self.request.scope["tellmt.version"] = versions[-1].labels
-        self.init_headers({**translator_headers(route, versions, self.ask), **HEADERS})
+        self.init_headers({**translator_headers(route, versions, self.options), **HEADERS})
         self.started = True
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
@@ -233,7 +238,8 @@ NDJSON: dict[str, Any] = {
 )
 async def stream(request: Request, state: StateDep) -> Response:
     body = await read_body(request, TranslateRequest)
-    check_base_allowed(body.base, state.compare_base)
+    if body.base:
+        check_base_allowed(state.compare_base)
     if body.format != "text":
         raise RequestError(
             "HTML is not sent in parts, since its tags belong together", place="format", found=body.format, valid="text, or POST /api/v1/translate"
@@ -242,8 +248,8 @@ async def stream(request: Request, state: StateDep) -> Response:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(body.text)
     service = state.service
-    ask = ask_of(request, service, body.timeout, body.cache, body.quality)
-    service.check(texts, ask)
+    options = request_options(request, service, body.timeout, body.cache, body.quality)
+    service.check(texts, options)
     routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)
-    return StreamResponse(request, service, texts, ask, routes, body.segments)
+    return StreamResponse(request, service, texts, options, routes, body.segments)

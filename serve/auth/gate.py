@@ -7,15 +7,23 @@ somebody opens it. The key comes in `X-API-Key`, in `Authorization` as `Bearer` 
 
 from __future__ import annotations
 
+import hmac
+import logging
+import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.auth.keys import ANONYMOUS, STRANGER, Caller, Keys
+from serve.auth.keys import ANONYMOUS, KEY, STRANGER, Caller, Key, digest, read_keys
 from serve.auth.quota import Kind, Quota
 from serve.http.middleware import send_error
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
+from tell.paths import keys_file
+
+logger = logging.getLogger(__name__)
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have a key.
 OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json", "/api/v1/service"})
@@ -27,6 +35,10 @@ ADMIN = "/api/v1/admin/"
 SCHEMES = (b"bearer", b"deepl-auth-key")
 # Statuses of a request that the service refused to work on: it costs no quota.
 REFUSED = frozenset({429, 503})
+# Seconds between two looks at the keys file: a revoked key works no longer than that. An unknown key may be new: the file is then read at once.
+LOOK = 0.5
+# The hash that an unknown id is compared with, so that the comparison takes as long.
+NO_KEY = "0" * 64
 
 
 def is_open(path: str) -> bool:
@@ -44,16 +56,16 @@ def scopes_for(path: str) -> frozenset[str]:
     return frozenset({"translate"})
 
 
-def key_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def key_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key in a request's headers. Several keys are joined into one that nobody has, since the client may mean either."""
     x_api_key, authorization = [], []
     for name, value in headers:
         if name == b"x-api-key":
             x_api_key.append(value.strip())
         elif name == b"authorization":
-            scheme, _, rest = value.strip().partition(b" ")
+            scheme, _, credentials = value.strip().partition(b" ")
             if scheme.lower() in SCHEMES:
-                authorization.append(rest.strip())
+                authorization.append(credentials.strip())
     # X-API-Key first: Authorization may be meant for a proxy.
     keys = x_api_key or authorization
     return b",".join(keys).decode("latin-1") if keys else None
@@ -64,6 +76,88 @@ def _check_scope(caller: Caller, path: str) -> None:
     scopes = scopes_for(path)
     if not scopes & caller.scopes:
         raise ScopeRefused("this needs a key of another scope", valid=" or ".join(sorted(scopes)))
+
+
+class Keys:
+    """The keys file as the running service sees it: read again on use, at most every half second.
+
+    When the file cannot be read, the keys that were read last stay in force, and the log says so once. The same holds for a file that is removed:
+    removing it opens nothing.
+    """
+
+    def __init__(self, path: Path | None = None, always: bool = False):
+        """With `always`, callers need a key even where there is no file yet. Raises TellmtError when there is a file that cannot be used."""
+        self.path = path or keys_file()
+        self._always = always
+        self._keys: dict[str, Key] | None = None
+        self._stat: tuple[int, int, int, int] | None = None
+        self._read_at = 0.0
+        self._problem: str | None = None
+        self._read(strict=True)
+
+    def _read(self, strict: bool = False) -> None:
+        self._read_at = time.monotonic()
+        try:
+            info = self.path.stat()
+            file_stat = (info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode)
+            if file_stat == self._stat:
+                return
+            keys = read_keys(self.path)
+            if keys is None:
+                raise FileNotFoundError
+        except FileNotFoundError:
+            self._stat = None
+            if self._keys is not None:
+                self._log_once(f"{self.path}: the keys file is gone")
+            return
+        except (TellmtError, OSError) as e:
+            if strict:
+                raise
+            self._stat = None
+            self._log_once(str(e))
+            return
+        if self._problem is not None:
+            logger.info(f"{self.path}: readable again")
+        self._keys, self._stat, self._problem = {k.id: k for k in keys}, file_stat, None
+
+    def _log_once(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.error(f"{problem}; the keys that were read last stay in force" if self._keys is not None else problem)
+        self._problem = problem
+
+    def _fresh(self, seconds: float = LOOK) -> dict[str, Key] | None:
+        if time.monotonic() - self._read_at > seconds:
+            self._read()
+        return self._keys
+
+    @property
+    def required(self) -> bool:
+        """Whether a caller needs a key. With a file whose keys are all revoked it needs one, which nobody has."""
+        return self._fresh() is not None or self._always
+
+    def usable(self) -> bool:
+        """Whether there is an active key."""
+        now = datetime.now(UTC)
+        return any(k.state(now) == "active" for k in (self._fresh() or {}).values())
+
+    def find(self, key: str) -> Caller | None:
+        """The caller of this key; None when the key is unknown, revoked or expired, without saying which."""
+        match = KEY.fullmatch(key[:100])
+        id = match[1] if match else ""
+        record = (self._fresh() or {}).get(id) or (self._fresh(0) or {}).get(id)
+        has_secret = hmac.compare_digest(digest(key[:100]), record.sha256 if record else NO_KEY)
+        return record.caller() if record and has_secret and record.state(datetime.now(UTC)) == "active" else None
+
+
+def keys_for(address: str, path: Path | None = None) -> Keys:
+    """The keys of a service that listens on `address`. Raises TellmtError when other machines can reach it and there is no active key."""
+    import ipaddress
+
+    local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    keys = Keys(path, always=not local)
+    if not local and not keys.usable():
+        raise TellmtError("without keys it serves this machine alone", place="--host", found=address, valid="127.0.0.1, or run: tellmt keys add NAME")
+    return keys
 
 
 class Gate:
@@ -93,7 +187,7 @@ class Gate:
         scope["tellmt.caller"] = STRANGER
         if is_open(path) or path in self.pages:
             return
-        key = key_of(scope["headers"])
+        key = key_in_headers(scope["headers"])
         if key is None and path in KEY_IN_BODY:
             return
         await self.name(scope, key)
@@ -108,8 +202,11 @@ class Gate:
         await self.take(scope, "requests", 1)
 
     async def take(self, scope: Scope, kind: Kind, cost: int) -> None:
-        await self.quota.take(scope["tellmt.caller"], kind, cost)
-        scope["tellmt.spent"].append((kind, cost))
+        """Count `cost` against the caller's quota; a caller without a key has none. Raises QuotaUsed, TooLarge, Overloaded."""
+        caller: Caller = scope["tellmt.caller"]
+        if caller.id:
+            await self.quota.take(caller, kind, cost)
+            scope["tellmt.spent"].append((kind, cost))
 
     def _with_quota(self, scope: Scope, send: Send) -> Send:
         """Adds the state of the caller's quotas to the response's headers. A refused request first gets back what it took from them."""

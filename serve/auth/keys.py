@@ -4,7 +4,7 @@ A key is `tellmt_<id>_<secret>`, the secret 256 random bits. The file holds only
 guessed; 256 random bits cannot, so a plain hash keeps them as safe, and a request costs a microsecond instead of a tenth of a second. The id is
 no secret: it finds the record, and then the hashes are compared in constant time. An unknown id takes the same steps as a wrong secret.
 
-Every request carries a `Caller` in `scope["tellmt.caller"]`; `serve.auth.gate` puts it there.
+Running services follow the file (`serve.auth.gate`). Every request carries a `Caller` in `scope["tellmt.caller"]`; the gate puts it there.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import hmac
 import json
-import logging
 import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,16 +29,10 @@ from tell.errors import TellmtError
 from tell.files import write_atomic
 from tell.paths import keys_file
 
-logger = logging.getLogger(__name__)
-
 Scope = Literal["translate", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = ("translate", "admin", "metrics")
 
 KEY = re.compile(r"tellmt_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
-# Seconds between two looks at the file: a revoked key works no longer than that. An unknown key may be new: the file is then read at once.
-LOOK = 0.5
-# The hash that an unknown id is compared with, so that the comparison takes as long.
-_NO_KEY = "0" * 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +88,7 @@ class _KeysFile(BaseModel):
     keys: list[Key] = []
 
 
-def _digest(key: str) -> str:
+def digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
@@ -117,8 +108,8 @@ def read_keys(path: Path) -> list[Key] | None:
     try:
         keys = _KeysFile.model_validate(json.loads(raw)).keys
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        first_error = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise TellmtError("the keys file is malformed", place=str(path), found=f"{'.'.join(map(str, first_error['loc']))}: {first_error['msg']}") from None
     except (ValueError, RecursionError):
         raise TellmtError("the keys file is malformed", place=str(path), found="not JSON") from None
     if len({k.id for k in keys}) < len(keys):
@@ -155,7 +146,7 @@ def add_key(
             pass
         text = f"tellmt_{id}_{secrets.token_urlsafe(32)}"
         key = Key(
-            id=id, name=name, sha256=_digest(text), scopes=sorted(set(scopes)), requests_per_minute=requests_per_minute,
+            id=id, name=name, sha256=digest(text), scopes=sorted(set(scopes)), requests_per_minute=requests_per_minute,
             characters_per_day=characters_per_day, cache=cache, created=now, expires=expires,
         )  # fmt: skip
         keys.append(key)
@@ -173,85 +164,3 @@ def revoke_key(name: str, path: Path | None = None) -> Key:
                 return keys[i]
         active = ", ".join(k.name for k in keys if k.state(now) == "active") or "there is no active key"
         raise TellmtError("no active key has this name or id", place=str(file), found=name, valid=active)
-
-
-class Keys:
-    """The keys file as the running service sees it: read again on use, at most every half second.
-
-    When the file cannot be read, the keys that were read last stay in force, and the log says so once. The same holds for a file that is removed:
-    removing it opens nothing.
-    """
-
-    def __init__(self, path: Path | None = None, always: bool = False):
-        """With `always`, callers need a key even where there is no file yet. Raises TellmtError when there is a file that cannot be used."""
-        self.path = path or keys_file()
-        self._always = always
-        self._keys: dict[str, Key] | None = None
-        self._stat: tuple[int, int, int, int] | None = None
-        self._read_at = 0.0
-        self._problem: str | None = None
-        self._read(strict=True)
-
-    def _read(self, strict: bool = False) -> None:
-        self._read_at = time.monotonic()
-        try:
-            info = self.path.stat()
-            file_stat = (info.st_ino, info.st_mtime_ns, info.st_size, info.st_mode)
-            if file_stat == self._stat:
-                return
-            keys = read_keys(self.path)
-            if keys is None:
-                raise FileNotFoundError
-        except FileNotFoundError:
-            self._stat = None
-            if self._keys is not None:
-                self._log_once(f"{self.path}: the keys file is gone")
-            return
-        except (TellmtError, OSError) as e:
-            if strict:
-                raise
-            self._stat = None
-            self._log_once(str(e))
-            return
-        if self._problem is not None:
-            logger.info(f"{self.path}: readable again")
-        self._keys, self._stat, self._problem = {k.id: k for k in keys}, file_stat, None
-
-    def _log_once(self, problem: str) -> None:
-        if problem != self._problem:
-            logger.error(f"{problem}; the keys that were read last stay in force" if self._keys is not None else problem)
-        self._problem = problem
-
-    def _fresh(self, seconds: float = LOOK) -> dict[str, Key] | None:
-        if time.monotonic() - self._read_at > seconds:
-            self._read()
-        return self._keys
-
-    @property
-    def required(self) -> bool:
-        """Whether a caller needs a key. With a file whose keys are all revoked it needs one, which nobody has."""
-        return self._fresh() is not None or self._always
-
-    def usable(self) -> bool:
-        """Whether there is an active key."""
-        now = datetime.now(UTC)
-        return any(k.state(now) == "active" for k in (self._fresh() or {}).values())
-
-    def find(self, key: str) -> Caller | None:
-        """The caller of this key; None when the key is unknown, revoked or expired, without saying which."""
-        match = KEY.fullmatch(key[:100])
-        id = match[1] if match else ""
-        record = (self._fresh() or {}).get(id) or (self._fresh(0) or {}).get(id)
-        matches = hmac.compare_digest(_digest(key[:100]), record.sha256 if record else _NO_KEY)
-        return record.caller() if record and matches and record.state(datetime.now(UTC)) == "active" else None
-
-
-def keys_for(address: str, path: Path | None = None) -> Keys:
-    """The keys of a service that listens on `address`. Raises TellmtError when other machines can reach it and there is no active key."""
-    import ipaddress
-
-    local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    keys = Keys(path, always=not local)
-    if not local and not keys.usable():
-        raise TellmtError("without keys it serves this machine alone", place="--host", found=address, valid="127.0.0.1, or run: tellmt keys add NAME")
-    return keys

@@ -28,17 +28,17 @@ MEMORY = "memory://"
 STORAGE_SECONDS = 1.0
 
 
-def wait(limit: int, window: int, cost: int, previous: float, current: float, left: float) -> int:
+def wait(limit: int, window: int, cost: int, previous: float, current: float, seconds_left: float) -> int:
     """Whole seconds until `cost` fits in a sliding window. `previous` and `current` are the use in the last fixed window and in this one, which ends
     in `left` seconds."""
     # The storage rounds the use in the previous window down to whole units, so there may be room for one unit more.
     room = limit - cost - current + 1
-    if previous and room > 0 and (seconds := left - room * window / previous) < left:
+    if previous and room > 0 and (seconds := seconds_left - room * window / previous) < seconds_left:
         # Within this window the use before it counts less and less.
         return max(1, math.floor(seconds) + 1)
     # In the next window the use in this one counts less and less.
     seconds = window - (limit - cost + 1) * window / current if current else 0.0
-    return max(1, math.floor(left + max(0.0, seconds)) + 1)
+    return max(1, math.floor(seconds_left + max(0.0, seconds)) + 1)
 
 
 class Quota:
@@ -99,8 +99,8 @@ class Quota:
             previous, previous_ends, current, current_ends = await self._windows.storage.get_sliding_window(item.key_for(caller.id, kind), WINDOW[kind])
             # `previous_ends` is when the previous window stops counting, which is when this one ends; it is known only where there was a previous window.
             # `current_ends` is when this window stops counting, one window later.
-            left = previous_ends if previous else max(0.0, current_ends - WINDOW[kind])
-            raise QuotaUsed(f"the quota of {kind} is used up", wait(limit, WINDOW[kind], cost, previous, current, left), valid=f"{limit} {SPAN[kind]}")
+            seconds_left = previous_ends if previous else max(0.0, current_ends - WINDOW[kind])
+            raise QuotaUsed(f"the quota of {kind} is used up", wait(limit, WINDOW[kind], cost, previous, current, seconds_left), valid=f"{limit} {SPAN[kind]}")
 
     async def give_back(self, caller: Caller, kind: Kind, cost: int) -> None:
         limit = self._limits(caller).get(kind)
@@ -114,9 +114,9 @@ class Quota:
         if (limit := self._limits(caller).get(kind)) is None:
             return None
         async with self._storage():
-            return limit - await self._left(caller, kind, limit), limit
+            return limit - await self._remaining(caller, kind, limit), limit
 
-    async def _left(self, caller: Caller, kind: Kind, limit: int) -> int:
+    async def _remaining(self, caller: Caller, kind: Kind, limit: int) -> int:
         window = await self._windows.get_window_stats(self._items[kind](limit), caller.id, kind)
         return min(limit, int(window.remaining))
 
@@ -129,6 +129,6 @@ class Quota:
         with contextlib.suppress(Overloaded):
             async with self._storage():
                 for kind, limit in limits.items():
-                    remaining.append(f'"{kind}";r={await self._left(caller, kind, limit)};t={WINDOW[kind]}')
+                    remaining.append(f'"{kind}";r={await self._remaining(caller, kind, limit)};t={WINDOW[kind]}')
         policy = ", ".join(f'"{kind}";q={limit};w={WINDOW[kind]}' for kind, limit in limits.items())
         return [(b"ratelimit-policy", policy.encode())] + ([(b"ratelimit", ", ".join(remaining).encode())] if remaining else [])

@@ -21,7 +21,7 @@ from serve.adapters.versions import Version
 from serve.config import Fallback
 from serve.documents.parts import Document, fit_name
 from serve.logs import where
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from serve.translation.request import RequestOptions, Translation
 from serve.translation.service import Service
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
@@ -43,7 +43,7 @@ CLOSE = 2.0
 class JobLimits:
     # Jobs that are kept, done or not: of all keys, and of one key.
     jobs: int = 256
-    own: int = 32
+    jobs_per_key: int = 32
     # Jobs of one key under way; the others of this key are queued.
     running: int = 2
     # Bytes of uploads and results that are kept.
@@ -68,7 +68,7 @@ class Job:
     cache: bool
     # The quality asked for, and the one given: fast if some part was translated while the service was busy.
     quality: Quality = "fast"
-    used: Quality = "fast"
+    given_quality: Quality = "fast"
     # The fallback, where the pair has no adapter.
     fallback: Fallback | None = None
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
@@ -98,7 +98,7 @@ class Job:
     ended: float | None = None
     task: asyncio.Task[None] | None = None
 
-    def held(self) -> int:
+    def kept_bytes(self) -> int:
         """Bytes that are kept for the job."""
         return (self.size if self.ended is None else len(self.result or b"")) + self.translation_bytes
 
@@ -142,18 +142,20 @@ class Jobs:
 
     def check(self, owner: str, size: int) -> None:
         """Make room for a file of `size` bytes: fetched results go first. Raises OverShare or Overloaded when there is no room."""
-        while (full := self._full(owner, size)) is not None:
-            of_all = not isinstance(full, OverShare)
+        while (refusal := self._full(owner, size)) is not None:
+            of_all = not isinstance(refusal, OverShare)
             fetched = [job for job in self._jobs.values() if job.fetched and (of_all or job.owner == owner)]
             if not fetched:
-                raise full
+                raise refusal
             self._forget(min(fetched, key=lambda job: job.created))
 
     def _full(self, owner: str, size: int) -> Overloaded | None:
         owner_jobs = [job for job in self._jobs.values() if job.owner == owner]
-        if len(owner_jobs) >= self.limits.own:
-            return OverShare("too many documents of this key are kept", valid=f"at most {self.limits.own}; delete one", retry_after=self._wait(owner_jobs))
-        kept_bytes = sum(job.held() for job in self._jobs.values())
+        if len(owner_jobs) >= self.limits.jobs_per_key:
+            return OverShare(
+                "too many documents of this key are kept", valid=f"at most {self.limits.jobs_per_key}; delete one", retry_after=self._wait(owner_jobs)
+            )
+        kept_bytes = sum(job.kept_bytes() for job in self._jobs.values())
         if len(self._jobs) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
             return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
         return None
@@ -242,17 +244,17 @@ class Jobs:
 
     async def _translated(self, job: Job, parts: Sequence[str]) -> list[str]:
         output = list(parts)
-        waiting = iter(range(len(parts)))
+        numbers = iter(range(len(parts)))
 
-        async def work() -> None:
-            for number in waiting:
+        async def translate_parts() -> None:
+            for number in numbers:
                 translation = await self._part(job, parts[number]) if parts[number].strip() else Translation(parts[number], False)
                 output[number], job.translations[number] = translation.text, translation
                 job.translation_bytes += len(translation.text.encode())
                 job.done += len(parts[number])
                 job.notify()
 
-        workers = [asyncio.create_task(work()) for _ in range(PARALLEL)]
+        workers = [asyncio.create_task(translate_parts()) for _ in range(PARALLEL)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -275,5 +277,5 @@ class Jobs:
             job.adapters += [name for name in dict.fromkeys(v.name for v in versions) if name not in job.adapters]
             job.fallback, job.truncated = route.fallback or job.fallback, job.truncated or translation.truncated
             if options.quality == "fast":
-                job.used = "fast"
-            return dataclasses.replace(translation, segments=())
+                job.given_quality = "fast"
+            return translation

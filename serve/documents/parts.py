@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
-from serve.formats.text import one_line
+from serve.formats.text import on_one_line
 from serve.formats.units import BOM, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
 from tell.files import decode
@@ -77,7 +77,7 @@ class _SegmentVisitor:
             self.segments += segments
             return None
         translations = self.translations
-        return Replacement(fill(spans, [one_line(next(translations), text) for text in segments]))
+        return Replacement(fill(spans, [on_one_line(next(translations), text) for text in segments]))
 
     def unreadable(self, place: str, reason: str) -> None: ...
 

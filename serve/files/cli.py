@@ -24,7 +24,7 @@ from serve.files.runner import Backend
 from serve.files.segment_store import SegmentStore
 from serve.formats import FORMATS
 from serve.formats.units import Options
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
 from tell.command import Command
 from tell.console import clock, emit, json_mode, say
@@ -52,14 +52,14 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
 
 def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], options: Options) -> LanguagePair:
     """The pair of a file, by the language of its text."""
-    from serve.translation.source_language import find_pair
+    from serve.translation.source_language import find_served_pair
 
     if not target:
         raise BadInput("--to needed with --from auto", valid="the code of a language")
     sample = LanguageSample()
     with contextlib.suppress(SampleComplete), task.opened() as f:
         task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), sample, options)
-    text_pair = find_pair(offered, target, "\n".join(sample.texts), task.name)
+    text_pair = find_served_pair(offered, target, "\n".join(sample.texts), task.name)
     if text_pair.pair is None:
         raise NotServed("the file is in the target language already", place=task.name, found=text_pair.detected.language, valid="--from CODE")
     return text_pair.pair
@@ -93,7 +93,7 @@ def _collect(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -
     store.start_collecting()
     counts = {}
     for task in tasks:
-        collector = SegmentCollector(store, options.again)
+        collector = SegmentCollector(store, options.retranslate)
         with task.opened() as f:
             task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), collector, options)
         collector.flush()
@@ -116,7 +116,7 @@ def _fill(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -> d
     """Write all outputs with the translations in the store. Returns the counts by file."""
     counts = {}
     for task in tasks:
-        filler = TranslationFiller(store, options.again, task.name)
+        filler = TranslationFiller(store, options.retranslate, task.name)
         with outputs.open_output(task.output) as output, task.opened() as f:
             task.format.convert(f, output, filler, options)
             task.check_unchanged()
@@ -132,8 +132,8 @@ async def _translate_store(store: SegmentStore, opened: AbstractAsyncContextMana
             say(f"another version is live since the last run: {dropped:,} segments of the old version are translated again")
         began = time.monotonic()
         if dry:
-            return await runner.estimate(store, backend)
-        await runner.run(store, backend)
+            return await runner.estimate_seconds(store, backend)
+        await runner.translate_open_segments(store, backend)
         return time.monotonic() - began
 
 
@@ -152,10 +152,10 @@ def _translate_pair(
         if before.done and store.adapters():
             say(f"going on: {before.done_times:,} of {before.times:,} segments are there already")
         if settings["dry_run"]:
-            needed = asyncio.run(_translate_store(store, open_backend(pair), bool(settings["server"]), True)) if before.done < before.segments else 0.0
-            estimate = {"pair": str(pair), **report.summary(counts), "different": before.segments, "seconds": round(needed, 1)}
+            seconds_needed = asyncio.run(_translate_store(store, open_backend(pair), bool(settings["server"]), True)) if before.done < before.segments else 0.0
+            estimate = {"pair": str(pair), **report.summary(counts), "different": before.segments, "seconds": round(seconds_needed, 1)}
             different = f"{before.segments:,} different to translate, {before.characters:,} characters"
-            say(f"{pair}: {estimate['segments']:,} segments, {different}: about {clock(needed)}")
+            say(f"{pair}: {estimate['segments']:,} segments, {different}: about {clock(seconds_needed)}")
             return estimate, 0
         seconds = asyncio.run(_translate_store(store, open_backend(pair), bool(settings["server"]), False)) if before.done < before.segments else 0.0
         counts = _fill(tasks, store, options)
@@ -175,10 +175,10 @@ def _translate_pair(
         elif total["failed"] and settings["output"] not in (None, "-"):
             report.write_failed(f"{str(settings['output']).rstrip('/')}.failed.jsonl", store)
         words = {"kept": "left as they were", "reused": "from the corpus", "flagged": "flagged"}
-        rest = "".join(f", {total[name]:,} {word}" for name, word in words.items() if total[name])
-        say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{rest}")
+        other_counts = "".join(f", {total[name]:,} {word}" for name, word in words.items() if total[name])
+        say(f"{total['translated']:,} of {total['segments']:,} segments translated, {total['blank']:,} blank, in {seconds:.1f} s{other_counts}")
         if not total["failed"]:
-            run_state.remove(directory)
+            run_state.remove_run(directory)
         return result, total["failed"]
 
 
@@ -191,7 +191,7 @@ def _translate_pair(
 @click.option("--column", multiple=True, metavar="NAME", help="Column of CSV or TSV to translate, by name or number; may be given several times.")
 @click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
 @click.option("--into", metavar="NAME", help="Column or field that the translation goes to, instead of its own.")
-@click.option("--all", "again", is_flag=True, help="Also translate units that have a translation already (PO, XLIFF, TMX, --into).")
+@click.option("--all", "retranslate", is_flag=True, help="Also translate units that have a translation already (PO, XLIFF, TMX, --into).")
 @click.option("--corpus", metavar="DIR", help="Take the translations of segments that are in this corpus from it.")
 @click.option("--report", metavar="FILE", help="Write a report of flagged and failed segments to FILE, .md or .json.")
 @click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
@@ -223,7 +223,7 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
     auto = source == "auto"
     pair = None if auto else _choose_pair(source, to, [] if source and to else offered())
     tasks = outputs.plan(files, output, arguments["format"])
-    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["again"])
+    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["retranslate"])
     tasks_by_pair: dict[LanguagePair, list[FileTask]] = {}
     offered_pairs = offered() if auto else []
     for task in tasks:

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 
 from serve.files.segment_store import ReportEntry, SegmentStore
-from serve.formats.text import one_line
+from serve.formats.text import on_one_line
 from serve.formats.units import Replacement, Unit
 from tell.errors import CorpusError
 from tell.text.flags import FLAGS
@@ -40,8 +40,8 @@ class UnitCounts:
 class SegmentCollector:
     """Puts the segments of a file into the store."""
 
-    def __init__(self, store: SegmentStore, again: bool):
-        self.store, self.again = store, again
+    def __init__(self, store: SegmentStore, retranslate: bool):
+        self.store, self.retranslate = store, retranslate
         self.counts = UnitCounts()
         self._segments: list[str] = []
 
@@ -49,7 +49,7 @@ class SegmentCollector:
         self.counts.segments += 1
         if not unit.text.strip():
             self.counts.blank += 1
-        elif unit.translated and not self.again:
+        elif unit.translated and not self.retranslate:
             self.counts.kept += 1
         else:
             self.counts.characters += len(unit.text)
@@ -73,8 +73,8 @@ class SegmentCollector:
 class TranslationFiller:
     """Replaces the units of a file by their translations in the store. `file` is its name in messages."""
 
-    def __init__(self, store: SegmentStore, again: bool, file: str):
-        self.store, self.again, self.file = store, again, file
+    def __init__(self, store: SegmentStore, retranslate: bool, file: str):
+        self.store, self.retranslate, self.file = store, retranslate, file
         self.counts = UnitCounts()
         self._entries: list[ReportEntry] = []
 
@@ -83,7 +83,7 @@ class TranslationFiller:
         if not unit.text.strip():
             self.counts.blank += 1
             return None
-        if unit.translated and not self.again:
+        if unit.translated and not self.retranslate:
             self.counts.kept += 1
             return None
         self.counts.characters += len(unit.text)
@@ -99,7 +99,7 @@ class TranslationFiller:
                 self.counts.failed += 1
                 self._report_unit(unit, "failed", "", segment.problem or "")
                 return Replacement("", "failed")
-            translations.append(one_line(segment.text, spans[i].text))
+            translations.append(on_one_line(segment.text, spans[i].text))
             flags |= set(segment.flags)
             origins.add(segment.origin)
         text = fill(spans, translations)

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from serve.files.segment_store import SegmentResult
-from serve.translation.decoder import Decoder, Effort
-from serve.translation.quality import Quality
+from serve.translation.decoder import Decoder, Effort, Quality
 from tell.adapter.card import check_base
 from tell.adapter.shipped import Shipped
 from tell.adapter.translation import translator_of

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from serve.files.local import NONE_LIVE
 from serve.files.segment_store import SegmentResult
-from serve.translation.quality import Quality
+from serve.translation.decoder import Quality
 from tell.client import calls
 from tell.client.calls import TranslateOptions
 from tell.client.errors import NoAnswer, UnreadableAnswer
@@ -142,11 +142,11 @@ async def _connect(url: str) -> AsyncIterator[Server]:
 def offered_by(url: str) -> list[str]:
     """The pairs that the server at `url` offers now."""
 
-    async def ask() -> list[str]:
+    async def list_pairs() -> list[str]:
         async with _connect(url) as server:
             return await server.pairs()
 
-    return asyncio.run(ask())
+    return asyncio.run(list_pairs())
 
 
 @asynccontextmanager

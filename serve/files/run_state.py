@@ -55,5 +55,5 @@ def run_store(settings: dict[str, Any], fresh: bool) -> Iterator[tuple[SegmentSt
         os.close(lock)
 
 
-def remove(directory: Path) -> None:
+def remove_run(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)

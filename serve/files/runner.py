@@ -67,7 +67,7 @@ def _bar() -> Any:
     )  # fmt: skip
 
 
-async def run(store: SegmentStore, backend: Backend) -> None:
+async def translate_open_segments(store: SegmentStore, backend: Backend) -> None:
     """Translate the segments of the store that have no translation. Raises what the backend raises; results recorded until then stay."""
     store.divide_into_shards()
     totals = store.totals()
@@ -122,7 +122,7 @@ async def run(store: SegmentStore, backend: Backend) -> None:
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def estimate(store: SegmentStore, backend: Backend) -> float:
+async def estimate_seconds(store: SegmentStore, backend: Backend) -> float:
     """Seconds that the segments without a translation will take, by translating some of all lengths, which stay translated."""
     sample = store.sample(SAMPLE)
     if not sample.texts:

@@ -39,26 +39,26 @@ def cells(row: str, separator: str, quoted: bool) -> tuple[list[str], bool]:
 def rows(source: IO[bytes], separator: str | None) -> Iterator[tuple[int, str, str, list[str], str]]:
     """(first line, BOM, separator, cells, line end) of each row. Without a `separator` cells may be in quotes, and a row goes on while one is open."""
     quoted = separator is None
-    pending, first, offset = "", 1, 0
+    pending, first_line, offset = "", 1, 0
     for number, raw in enumerate(source, 1):
         bom = BOM.decode() if number == 1 and raw.startswith(BOM) else ""
         line = decoded(raw[len(bom.encode()) :], number, offset + len(bom.encode()))
         offset += len(raw)
         if separator is None:
             separator = ";" if line.count(";") > line.count(",") else ","
-        first = first if pending else number
+        first_line = first_line if pending else number
         pending += line
         body = pending.rstrip("\r\n")
         row_cells, unfinished = cells(body if not quoted or '"' not in pending else pending, separator, quoted)
         if unfinished:
             if len(pending) > LONGEST:
-                raise _unclosed(first)
+                raise _unclosed(first_line)
             continue
         row_cells[-1] = row_cells[-1].rstrip("\r\n")
-        yield first, bom, separator, row_cells, pending[len(body) :]
+        yield first_line, bom, separator, row_cells, pending[len(body) :]
         pending = ""
     if pending:
-        raise _unclosed(first)
+        raise _unclosed(first_line)
 
 
 def _unclosed(line: int) -> CorpusError:

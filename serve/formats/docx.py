@@ -14,7 +14,7 @@ from typing import IO
 from serve.formats.inline_tags import Line, Piece, line_of
 from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
-from serve.formats.zipped_xml import members, opened, read, repack
+from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
 _PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes)\.xml")
 # Elements around runs.
@@ -261,9 +261,9 @@ def _whole_fields(atoms: list[_Atom]) -> list[_Atom]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with opened(source, "docx", "word/document.xml", options.expanded) as archive:
+    with open_archive(source, "docx", "word/document.xml", options.expanded) as archive:
         changed: dict[str, bytes] = {}
-        for name in members(archive, lambda n: _PARTS.fullmatch(n) is not None):
+        for name in archive_members(archive, lambda n: _PARTS.fullmatch(n) is not None):
             raw, converted = read(archive, name), io.BytesIO()
             _Part(Xml(io.BytesIO(raw), name), name, visitor).convert(converted)
             if converted.getvalue() != raw:

@@ -133,11 +133,11 @@ def _flushed(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: U
     return "".join(map(_markup, (*line.before, edges[0], *pieces, edges[1], *line.after)))
 
 
-def _end_of(events: list[_Event], at: int) -> int:
+def _end_of(events: list[_Event], start: int) -> int:
     """Where the element that opens at `at` closes; elements of its name inside it close first."""
     depth = 0
-    for i in range(at, len(events)):
-        if events[i].name == events[at].name:
+    for i in range(start, len(events)):
+        if events[i].name == events[start].name:
             depth += (events[i].kind == "open") - (events[i].kind == "close")
             if not depth:
                 return i

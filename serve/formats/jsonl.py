@@ -19,52 +19,52 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _value = json.JSONDecoder().raw_decode
 
 
-def _skip(text: str, at: int) -> int:
-    space = _SPACE.match(text, at)
-    return space.end() if space else at
+def _skip(text: str, position: int) -> int:
+    space = _SPACE.match(text, position)
+    return space.end() if space else position
 
 
-def members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
-    """(key, start, end) of the values of the object that begins at `at`, in a text that is known to be JSON."""
-    at = _skip(text, at + 1)
-    while text[at] != "}":
-        key, at = _value(text, at)
-        at = _skip(text, _skip(text, at) + 1)
-        _, end = _value(text, at)
-        yield key, at, end
-        at = _skip(text, end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
+def members(text: str, position: int) -> Iterator[tuple[str, int, int]]:
+    """(key, start, end) of the values of the object that begins at `position`, in a text that is known to be JSON."""
+    position = _skip(text, position + 1)
+    while text[position] != "}":
+        key, position = _value(text, position)
+        position = _skip(text, _skip(text, position) + 1)
+        _, end = _value(text, position)
+        yield key, position, end
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
 
 
-def _elements(text: str, at: int) -> Iterator[tuple[int, int]]:
-    at = _skip(text, at + 1)
-    while text[at] != "]":
-        _, end = _value(text, at)
-        yield at, end
-        at = _skip(text, end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
+def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
+    position = _skip(text, position + 1)
+    while text[position] != "]":
+        _, end = _value(text, position)
+        yield position, end
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
 
 
-def spans(text: str, path: list[str], at: int = 0) -> Iterator[tuple[int, int]]:
+def spans(text: str, path: list[str], position: int = 0) -> Iterator[tuple[int, int]]:
     """(start, end) of the strings that a path leads to."""
-    at = _skip(text, at)
+    position = _skip(text, position)
     if not path:
-        if text[at] == '"':
-            yield at, _value(text, at)[1]
-        elif text[at] == "[":
-            for start, end in _elements(text, at):
+        if text[position] == '"':
+            yield position, _value(text, position)[1]
+        elif text[position] == "[":
+            for start, end in _elements(text, position):
                 if text[start] == '"':
                     yield start, end
         return
-    if text[at] == "[":
-        for start, _ in _elements(text, at):
+    if text[position] == "[":
+        for start, _ in _elements(text, position):
             yield from spans(text, path, start)
-    if text[at] != "{":
+    if text[position] != "{":
         return
     # Of a key that is there twice, JSON's readers take the last.
-    starts = {key: start for key, start, _ in members(text, at)}
+    starts = {key: start for key, start, _ in members(text, position)}
     if path[0] in starts:
         yield from spans(text, path[1:], starts[path[0]])
 

@@ -69,7 +69,7 @@ def _marks(text: str) -> list[Piece]:
     return [*pieces, Piece("text", text[position:])]
 
 
-def pieces_of(text: str, references: set[str]) -> list[Piece]:
+def inline_pieces(text: str, references: set[str]) -> list[Piece]:
     """The text of a block as pieces: text, code, addresses of links, and marks."""
     pieces: list[Piece] = []
     position = 0
@@ -97,7 +97,7 @@ def pieces_of(text: str, references: set[str]) -> list[Piece]:
 def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor) -> str | None:
     if len(text) > LONGEST:
         return None
-    line = line_of(pieces_of(text, references))
+    line = line_of(inline_pieces(text, references))
     if line is None:
         return None
     replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
@@ -109,11 +109,11 @@ def _translated(text: str, place: str, references: set[str], visitor: UnitVisito
     return "".join(p.value for p in (*line.before, *pieces, *line.after))
 
 
-def _block(lines: list[str], first: int, contents: list[str], references: set[str], visitor: UnitVisitor) -> None:
+def _block(lines: list[str], first_line: int, contents: list[str], references: set[str], visitor: UnitVisitor) -> None:
     """Translate a block's lines, from `first` on, in place; `contents` are the lines' texts without marks of blocks."""
     spans = []
     for number, content in enumerate(contents):
-        body, core = lines[first + number], content.strip()
+        body, core = lines[first_line + number], content.strip()
         column = body.rfind(core) if core else -1
         if column < 0:
             return
@@ -122,16 +122,16 @@ def _block(lines: list[str], first: int, contents: list[str], references: set[st
         spans.append((column, column + len(core) - (note.end() if note else 0)))
     start = 0
     for number, (_, end) in enumerate(spans):
-        ending = lines[first + number][end:].rstrip("\r\n")
-        core = lines[first + number][spans[number][0] : end]
+        ending = lines[first_line + number][end:].rstrip("\r\n")
+        core = lines[first_line + number][spans[number][0] : end]
         hard = ending.startswith("  ") or core.endswith("\\")
         if not (hard or number == len(spans) - 1):
             continue
         # A group of lines up to a hard break.
         group = range(start, number + 1)
-        cores = [lines[first + i][spans[i][0] : spans[i][1]] for i in group]
+        cores = [lines[first_line + i][spans[i][0] : spans[i][1]] for i in group]
         backslash = "\\" if cores[-1].endswith("\\") and number < len(spans) - 1 else ""
-        translation = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(backslash)]), f"line {first + start + 1}", references, visitor)
+        translation = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(backslash)]), f"line {first_line + start + 1}", references, visitor)
         if translation is not None:
             new_lines = broken(translation, len(cores))
             # No line may begin as a block does.
@@ -140,13 +140,13 @@ def _block(lines: list[str], first: int, contents: list[str], references: set[st
                     new_lines[n - 1 : n + 1] = [f"{new_lines[n - 1]} {new_lines[n]}"]
             for n, i in enumerate(group):
                 start_column, end_column = spans[i]
-                body = lines[first + i]
+                body = lines[first_line + i]
                 is_last = n == len(new_lines) - 1
                 if n < len(new_lines):
-                    tail = lines[first + group[-1]][spans[group[-1]][1] :] if is_last else body[end_column:]
-                    lines[first + i] = body[:start_column] + new_lines[n] + (backslash if is_last else "") + tail
+                    tail = lines[first_line + group[-1]][spans[group[-1]][1] :] if is_last else body[end_column:]
+                    lines[first_line + i] = body[:start_column] + new_lines[n] + (backslash if is_last else "") + tail
                 else:
-                    lines[first + i] = ""
+                    lines[first_line + i] = ""
         start = number + 1
 
 

@@ -92,8 +92,8 @@ def _cue(lines: list[str], place: str, visitor: UnitVisitor, entities: bool) -> 
 
 
 def _seconds(groups: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds, rest = groups
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{rest}")
+    hours, minutes, seconds, fraction = groups
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction}")
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:

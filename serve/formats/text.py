@@ -11,7 +11,7 @@ from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 _BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
-def one_line(text: str, source: str) -> str:
+def on_one_line(text: str, source: str) -> str:
     """`text` without the line breaks that `source` does not have."""
     return _BREAKS.sub(lambda m: m.group() if m.group() in source and "\n" not in m.group() else " ", text)
 
@@ -31,4 +31,4 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
             out.write(line)
             continue
         start_of_core = text.index(core)
-        out.write((text[:start_of_core] + one_line(translation.text, core) + text[start_of_core + len(core) :]).encode())
+        out.write((text[:start_of_core] + on_one_line(translation.text, core) + text[start_of_core + len(core) :]).encode())

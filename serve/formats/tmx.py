@@ -6,7 +6,7 @@ from typing import IO
 
 from serve.formats.units import Options, UnitVisitor
 from serve.formats.xliff import indent_of, translated
-from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_of
+from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_inside
 from tell.errors import BadInput, CorpusError, LanguageError
 from tell.languages import Language, distance, language
 
@@ -42,22 +42,22 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
         position += 1
     if "source" not in sides:
         return raw_of(events)
-    first, last = sides["source"]
-    seg_start = next((i for i in range(first, last) if events[i].kind == "start" and events[i].local == "seg"), None)
+    source_start, source_end = sides["source"]
+    seg_start = next((i for i in range(source_start, source_end) if events[i].kind == "start" and events[i].local == "seg"), None)
     if seg_start is None:
         return raw_of(events)
     seg_end = inner(events, seg_start)
     old_target = sides.get("target")
-    has_translation = bool(old_target and text_of(events[old_target[0] : old_target[1]]).strip())
+    has_translation = bool(old_target and text_inside(events[old_target[0] : old_target[1]]).strip())
     translated_seg = translated(xml, events[seg_start + 1 : seg_end], place, has_translation, visitor, AROUND)
     if translated_seg is None:
         return raw_of(events)
-    name = "xml:lang" if XML_LANG in events[first].attributes else "lang"
+    name = "xml:lang" if XML_LANG in events[source_start].attributes else "lang"
     # The source's own notes and dates are not the translation's.
     new_target = xml.encode(f'<tuv {name}="{pair.target.tag}"><seg>') + translated_seg[0] + xml.encode("</seg></tuv>")
     if old_target:
         return raw_of(events[: old_target[0]]) + new_target + raw_of(events[old_target[1] + 1 :])
-    return raw_of(events[: last + 1]) + indent_of(events, first) + new_target + raw_of(events[last + 1 :])
+    return raw_of(events[: source_end + 1]) + indent_of(events, source_start) + new_target + raw_of(events[source_end + 1 :])
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import IO, Literal, Protocol
 
-from tell.errors import CorpusError, printable
+from tell.errors import CorpusError
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
@@ -50,14 +50,14 @@ class Replacement:
 class Options:
     """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `again`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
+    `retranslate`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
     """
 
     pair: LanguagePair | None = None
     columns: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     into: str | None = None
-    again: bool = False
+    retranslate: bool = False
     expanded: int = EXPANDED
 
 
@@ -90,8 +90,3 @@ def decoded(raw: bytes, line: int, start: int) -> str:
     except UnicodeDecodeError as e:
         byte = f"0x{raw[e.start]:02x}"
         raise CorpusError("not UTF-8", place=f"line {line}, byte {start + e.start}", found=byte, valid="UTF-8 text") from None
-
-
-def short(text: str, length: int = 60) -> str:
-    """A text as it is quoted in a message."""
-    return printable(text if len(text) <= length else text[: length - 1] + "…")

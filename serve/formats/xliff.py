@@ -11,7 +11,7 @@ from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.units import Options, Replacement, Unit, UnitVisitor
-from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_of
+from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_inside
 from tell.errors import CorpusError
 
 # Inline elements with text in them; all others are codes, which go along as they are.
@@ -71,14 +71,14 @@ def translated(
 
 def _child(events: list[Event], name: str) -> tuple[int, int] | None:
     """(start, end) of the first child with this local name of the element that `events` are."""
-    at = 1
-    while at < len(events) - 1:
-        if events[at].kind == "start":
-            end = inner(events, at)
-            if events[at].local == name:
-                return at, end
-            at = end
-        at += 1
+    position = 1
+    while position < len(events) - 1:
+        if events[position].kind == "start":
+            end = inner(events, position)
+            if events[position].local == name:
+                return position, end
+            position = end
+        position += 1
     return None
 
 
@@ -97,7 +97,7 @@ def _template(xml: Xml, content: list[Event], place: str, has_translation: bool,
     missing = False
     for start, end in segments:
         target.append(raw_of(content[position : start + 1]))
-        if any(map(str.isalpha, text_of(content[start + 1 : end]))):
+        if any(map(str.isalpha, text_inside(content[start + 1 : end]))):
             translated_segment = translated(xml, content[start + 1 : end], place, has_translation, visitor, keep_space=keep_space)
             missing = missing or translated_segment is None
             last_replacement = translated_segment[1] if translated_segment else last_replacement
@@ -113,7 +113,7 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, versi
     source, target = _child(events, "source"), _child(events, "target")
     if source is None or events[source[1]].raw == b"":
         return raw_of(events)
-    old_translation = text_of(events[target[0] : target[1]]).strip() if target else ""
+    old_translation = text_inside(events[target[0] : target[1]]).strip() if target else ""
     state = (events[target[0]].attributes if target and version == 1 else events[0].attributes).get("state", "")
     has_translation = events[0].attributes.get("approved") == "yes" or (bool(old_translation) and state not in OPEN)
     seg_source = _child(events, "seg-source") if version == 1 else None
@@ -147,7 +147,7 @@ def indent_of(events: list[Event], position: int) -> bytes:
     while start and events[start - 1].kind == "text":
         start -= 1
     space = raw_of(events[start:position])
-    return space if not text_of(events[start:position]).strip() else b""
+    return space if not text_inside(events[start:position]).strip() else b""
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
-from serve.formats.zipped_xml import members, opened, read, repack
+from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
 _SHARED = "xl/sharedStrings.xml"
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
@@ -115,12 +115,12 @@ def _names(xml: Xml) -> set[str]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with opened(source, "xlsx", "xl/workbook.xml", options.expanded) as archive:
+    with open_archive(source, "xlsx", "xl/workbook.xml", options.expanded) as archive:
         column_names: set[str] = set()
-        for name in members(archive, lambda n: _TABLE.fullmatch(n) is not None):
+        for name in archive_members(archive, lambda n: _TABLE.fullmatch(n) is not None):
             column_names |= _names(Xml(io.BytesIO(read(archive, name)), name))
         changed: dict[str, bytes] = {}
-        for name in members(archive, lambda n: n == _SHARED or _SHEET.fullmatch(n) is not None):
+        for name in archive_members(archive, lambda n: n == _SHARED or _SHEET.fullmatch(n) is not None):
             raw = read(archive, name)
             shared = name == _SHARED
             if not shared and b"<is>" not in raw and b":is>" not in raw:

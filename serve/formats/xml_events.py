@@ -157,5 +157,5 @@ def raw_of(events: list[Event]) -> bytes:
     return b"".join(e.raw for e in events)
 
 
-def text_of(events: list[Event]) -> str:
+def text_inside(events: list[Event]) -> str:
     return "".join(e.text for e in events)

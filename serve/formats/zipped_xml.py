@@ -23,7 +23,7 @@ _OLE = b"\xd0\xcf\x11\xe0"
 
 
 @contextmanager
-def opened(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator[zipfile.ZipFile]:
+def open_archive(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator[zipfile.ZipFile]:
     """The archive of a document, which holds `member`.
 
     Raises CorpusError for a file that is no archive, damaged or locked, TooLarge for one that unpacks to more than `expanded` bytes or grows too much.
@@ -81,5 +81,5 @@ def repack(source: IO[bytes], archive: zipfile.ZipFile, out: IO[bytes], changed:
                     shutil.copyfileobj(f, copy, 1 << 20)
 
 
-def members(archive: zipfile.ZipFile, accepts: Callable[[str], bool]) -> list[str]:
+def archive_members(archive: zipfile.ZipFile, accepts: Callable[[str], bool]) -> list[str]:
     return [i.filename for i in archive.infolist() if accepts(i.filename)]

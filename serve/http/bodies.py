@@ -34,12 +34,12 @@ def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def clean(value: Any) -> Any:
+def replace_surrogates(value: Any) -> Any:
     """Replaces lone surrogates, which JSON can spell and UTF-8 cannot, by U+FFFD, in a string or the strings of a list."""
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, list):
-        return [clean(v) if isinstance(v, str) else v for v in value]
+        return [replace_surrogates(v) if isinstance(v, str) else v for v in value]
     return value
 
 
@@ -54,7 +54,7 @@ def _json(raw: bytes) -> dict[str, Any]:
         raise RequestError("the body is not JSON that can be read", found=type(e).__name__) from None
     if not isinstance(body, dict):
         raise RequestError("the body is not a JSON object", found=type(body).__name__)
-    return {clean(key): clean(value) for key, value in body.items()}
+    return {replace_surrogates(key): replace_surrogates(value) for key, value in body.items()}
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
         fields = await _form(request, media_type)
     else:
         fields = _json(await request.body())
-    return validated(fields, model)
+    return validated_body(fields, model)
 
 
 async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
@@ -116,13 +116,13 @@ async def read_upload(request: Request, model: type[M]) -> tuple[M, Upload]:
             fields = _fields([(key, value) for key, value in pairs if key != "file"])
             if not files:
                 raise RequestError("missing", place="file", valid="a part of the form with a file name")
-            upload = Upload(clean(files[0].filename or ""), await files[0].read())
+            upload = Upload(replace_surrogates(files[0].filename or ""), await files[0].read())
     except HTTPException as e:
         raise RequestError("the form cannot be read", found=str(e.detail)) from None
-    return validated(fields, model), upload
+    return validated_body(fields, model), upload
 
 
-def validated(fields: dict[str, Any], model: type[M]) -> M:
+def validated_body(fields: dict[str, Any], model: type[M]) -> M:
     """The fields as a `model`. Raises RequestError with the field and what is valid there, and without the value."""
     if model.model_config.get("extra") == "forbid" and (unknown := [k for k in fields if k not in model.model_fields]):
         # A key that is no name may be a text in the wrong place: it is not repeated, nor is a mebibyte of it compared with names.
@@ -132,9 +132,9 @@ def validated(fields: dict[str, Any], model: type[M]) -> M:
         return model.model_validate(fields)
     except ValidationError as e:
         # Only the field of the first error: the rest of pydantic's report repeats the input.
-        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = str(first["loc"][0]) if first["loc"] else "body"
-        problem = "missing" if first["type"] == "missing" else "not usable"
+        first_error = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = str(first_error["loc"][0]) if first_error["loc"] else "body"
+        problem = "missing" if first_error["type"] == "missing" else "not usable"
         field = model.model_fields.get(place)
         raise RequestError(problem, place=place, valid=field.description if field else None) from None
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,6 +53,17 @@ async def send_error(send: Send, status: int, message: str, extra_headers: Mappi
     headers += [(name.lower().encode(), value.encode()) for name, value in (extra_headers or {}).items()] + ([(b"connection", b"close")] if close else [])
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class UnderPath:
+    """Puts a layer before the paths that begin with `prefix`. Requests of other paths do not enter it."""
+
+    def __init__(self, app: ASGIApp, prefix: str, layer: Callable[[ASGIApp], ASGIApp]):
+        self.app, self.prefix, self.layered = app, prefix, layer(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.layered if scope["type"] == "http" and scope["path"].startswith(self.prefix) else self.app
+        await app(scope, receive, send)
 
 
 class RequestObserver:
@@ -147,12 +158,12 @@ class BodyLimit:
         if declared.isdigit() and int(declared[:20]) > self.limit:
             await self._discard(receive)
             return await send_error(send, 413, self._message())
-        read, whole = 0, False
+        read, complete = 0, False
         deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def receive_counted() -> Message:
-            nonlocal read, whole
-            if whole:
+            nonlocal read, complete
+            if complete:
                 # The next message says that the client has left.
                 return await receive()
             try:
@@ -161,7 +172,7 @@ class BodyLimit:
             except TimeoutError:
                 raise TooSlow("the body did not come in time", valid=f"within {self.seconds:g} seconds") from None
             if message["type"] == "http.request":
-                whole = not message.get("more_body", False)
+                complete = not message.get("more_body", False)
                 read += len(message.get("body", b""))
                 if read > self.limit:
                     if message.get("more_body", False):

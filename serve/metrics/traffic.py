@@ -151,8 +151,8 @@ class Signals:
             if (language := language_of(pair, segment)) is not None:
                 tally.languages[language] += 1
                 self.languages.labels(pair, language).inc()
-            if (known := self._profiles.get(pair)) is not None:
-                unknown, letters = unknown_letters(segment, known[1])
+            if (profile_and_letters := self._profiles.get(pair)) is not None:
+                unknown, letters = unknown_letters(segment, profile_and_letters[1])
                 tally.unknown += unknown
                 tally.letters += letters
                 self.unknown.labels(pair).inc(unknown)
@@ -176,8 +176,8 @@ class Signals:
         return [(pair, version, tally.summary(seconds, *self._drift(pair))) for (pair, version), tally in sorted(self._tallies.items())]
 
     def _drift(self, pair: str) -> tuple[float | None, float | None]:
-        known, drift = self._profiles.get(pair), self._drifts.get(pair)
-        return drift.last if drift else None, known[0].usual if known else None
+        profile_and_letters, drift = self._profiles.get(pair), self._drifts.get(pair)
+        return drift.last if drift else None, profile_and_letters[0].usual if profile_and_letters else None
 
     def take(self) -> list[tuple[float, str, str, dict[str, Any]]]:
         """(time, pair, version, summary) since the last call; counting restarts. Versions without a segment are left out."""

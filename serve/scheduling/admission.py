@@ -43,7 +43,7 @@ class Throughput:
         return self._cost / self._seconds if self._sure() else None
 
 
-def retry_after(seconds: float | None) -> int:
+def retry_after_seconds(seconds: float | None) -> int:
     return UNKNOWN if seconds is None else min(LATE, max(SOON, math.ceil(round(seconds, 3))))
 
 
@@ -84,7 +84,7 @@ class Admission:
     def _until(self, excess: int) -> int:
         """Seconds until `excess` fewer segments wait."""
         rate = self.rate.segments()
-        return retry_after(None if rate is None else excess / rate)
+        return retry_after_seconds(None if rate is None else excess / rate)
 
     def check_time(self, seconds: float, ahead: int, own_tokens: int) -> None:
         """Raises Overloaded when a request's turn will come too late: with `seconds` left, `ahead` tokens before it and `own_tokens` in it.
@@ -97,7 +97,7 @@ class Admission:
         seconds_late = ahead / rate - MARGIN * seconds
         raise TooLate(
             f"the translation would not be done in the {seconds:.3g} s that the request has; try again in a while, or allow it more",
-            found=f"about {math.ceil((ahead + own_tokens) / rate)} s", retry_after=retry_after(seconds_late),
+            found=f"about {math.ceil((ahead + own_tokens) / rate)} s", retry_after=retry_after_seconds(seconds_late),
         )  # fmt: skip
 
     def take(self, caller: str, segments: int) -> None:

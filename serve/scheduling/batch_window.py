@@ -43,7 +43,7 @@ def adapters_to_pause(window: BatchWindow, given_tokens: Mapping[str, int], wait
     return set(longest[:waiting_outside])
 
 
-class Segment(Protocol):
+class WaitingSegment(Protocol):
     """What waits for the engine: its cost in tokens, and what segments of one batch must have in common."""
 
     @property
@@ -52,7 +52,7 @@ class Segment(Protocol):
     def kind(self) -> Hashable: ...
 
 
-SegmentT = TypeVar("SegmentT", bound=Segment)
+SegmentT = TypeVar("SegmentT", bound=WaitingSegment)
 PathT = TypeVar("PathT", bound="tuple[Any, ...]")
 
 

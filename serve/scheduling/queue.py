@@ -60,12 +60,12 @@ class Decode:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class QueuedRequest:
-    """One request in the queue. `left` segments are not translated yet; `decodes` counts how often each decode occurs in it."""
+    """One request in the queue. `segments_left` are not translated yet; `decodes` counts how often each decode occurs in it."""
 
     version: Version
     path: QueuePath
     cache: bool
-    left: int
+    segments_left: int
     characters: int
     decodes: Counter[Decode] = dataclasses.field(default_factory=Counter)
 
@@ -151,11 +151,11 @@ class Queue:
         def known(key: DecodeKey) -> bool:
             return (adapter, key) in self._decodes or (cache and self.cache.has(adapter, key))
 
-        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, how)) for how in samplings))]
+        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, sampling)) for sampling in samplings))]
 
     def submit(self, request: QueuedRequest, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Pending]:
         """Queue the request's segments. Returns the translation of each or its future, in order. Raises RequestError when one is too long."""
-        self._count(request, len(segments) - request.left)
+        self._count(request, len(segments) - request.segments_left)
         pending: list[Pending] = []
         new_tokens = 0
         for segment in segments:
@@ -173,7 +173,7 @@ class Queue:
         pending = []
         for segment in segments:
             prompt = prompts.get(segment) or request.version.translator.prompt(segment)
-            pending.append([self._pending(request, segment, (segment, how), dataclasses.replace(prompt, sampling=how))[0] for how in samplings])
+            pending.append([self._pending(request, segment, (segment, sampling), dataclasses.replace(prompt, sampling=sampling))[0] for sampling in samplings])
         self._feed_engine()
         return pending
 
@@ -228,14 +228,14 @@ class Queue:
                 if decode.task is not None:
                     decode.task.cancel()
                     stopped.append(decode.task)
-        self._count(request, -request.left)
+        self._count(request, -request.segments_left)
         self._feed_engine()
         if stopped:
             await asyncio.wait(stopped)
 
     def _count(self, request: QueuedRequest, segments: int) -> None:
-        request.left += segments
-        (self._requests.add if request.left else self._requests.discard)(request)
+        request.segments_left += segments
+        (self._requests.add if request.segments_left else self._requests.discard)(request)
         self.admission.take(request.path[1], segments)
         self._waiting_by_pair[request.label] += segments
         self.metrics.waiting.set(self.admission.waiting)
@@ -277,13 +277,13 @@ class Queue:
 
     def _next_batch(self) -> None:
         """For an engine that runs one batch from start to end. While one batch can hold all segments, the engine gets them all and forms batches itself."""
-        waited, running, size = len(self._waiting), self._running.total(), self.window.size
-        if not waited or (running and running + waited > size):
+        waiting, running, size = len(self._waiting), self._running.total(), self.window.size
+        if not waiting or (running and running + waiting > size):
             return
         if not running:
             self._started, self._was_busy, self._observed_at = (0, 0), False, asyncio.get_running_loop().time()
-        self._was_busy = self._was_busy or running + waited >= size // 2
-        if running + waited <= size:
+        self._was_busy = self._was_busy or running + waiting >= size // 2
+        if running + waiting <= size:
             while turn := self._waiting.take():
                 self._start_decode(*turn)
         elif turn := self._waiting.take():

@@ -3,7 +3,7 @@
 A text is split into segments that the engine can hold. Each is decoded greedily and, for `quality: best` or alternatives, by sampling as well; every candidate
 is checked for flags; minimum Bayes risk chooses among them (tell.text.mbr); and a chosen candidate with flags is retried in other ways
 (serve.translation.retry). A batch run gives whole lists of segments to the engine (`Decoder.decode`). The service puts each candidate into its queue and hands
-over the futures (`choose_and_retry`).
+over the futures (`choose_and_retry`). So a request pays for each candidate, and a request that leaves stops them all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar
 
-from serve.translation.quality import Quality, candidates, samplings
 from serve.translation.retry import Decode, Retry
 from tell.languages import LanguagePair
 from tell.model.engine import Generation, Prompt, Sampling
@@ -26,6 +25,13 @@ from tell.text.segments import Span, split
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# `fast`: a segment is decoded once, greedily. `best`: more candidates are sampled, and the one that agrees most with all of them is chosen.
+Quality = Literal["fast", "best"]
+# Candidates of `best`, the greedy one among them; the number was chosen on training-side data (docs/results/quality.md).
+CANDIDATES = 8
+SAMPLED = Sampling(temperature=0.5)
+# Alternatives that a request may ask for.
+MOST_ALTERNATIVES = 10
 # A candidate of a segment, or the future of it.
 Candidate = Checked | asyncio.Future[Checked]
 # The outcome of retrying a flagged translation: one without flags, a better one, none that is better; or no retry since the service was busy.
@@ -33,6 +39,16 @@ RetryOutcome = Literal["clean", "better", "same", "busy"]
 
 # Characters that are handled where they are, in a millisecond; more go to a thread, whose start takes a part of one.
 IN_PLACE = 1000
+
+
+def candidates_per_segment(quality: Quality, alternatives: int) -> int:
+    """Decodes of each segment. Some sampled candidates come out alike, so there are a few more decodes than alternatives."""
+    return max(CANDIDATES if quality == "best" else 1, alternatives + 2 if alternatives else 1)
+
+
+def samplings(candidates: int) -> list[Sampling]:
+    """How the candidates beside the greedy one are sampled. Seeds are always the same, and so are translations, as far as the engine keeps to seeds."""
+    return [Sampling(SAMPLED.temperature, SAMPLED.top_k, SAMPLED.top_p, seed) for seed in range(1, candidates)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,26 +81,26 @@ async def threaded(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P
     return await asyncio.to_thread(work, *args, **kwargs) if aside else work(*args, **kwargs)
 
 
-async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, again: Decode) -> Decoded:
+async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, decode: Decode) -> Decoded:
     """The translation of a segment from its candidates; sampled ones that are not there in time are left out. Raises what a candidate raises."""
-    first = await finished(greedy)
+    greedy_translation = await finished(greedy)
     ranked: list[Checked] = []
-    chosen = first
+    chosen = greedy_translation
     if sampled:
-        pool = [first, *await _in_time(sampled, effort.until)]
-        ranked = await threaded(sum(len(c.text) for c in pool) > IN_PLACE, best_first, pool)
+        pool = [greedy_translation, *await _in_time(sampled, effort.until)]
+        ranked = await threaded(sum(len(candidate.text) for candidate in pool) > IN_PLACE, best_first, pool)
         if effort.quality == "best":
             chosen = ranked[0]
-    was_sampled = chosen.text != first.text if ranked and effort.quality == "best" else None
-    best, outcome = await _retried(pair, segment, chosen, effort, again) if chosen.flags else (chosen, None)
-    others = tuple(c for c in ranked if c.text != best.text)
+    was_sampled = chosen.text != greedy_translation.text if ranked and effort.quality == "best" else None
+    best, outcome = await _retried(pair, segment, chosen, effort, decode) if chosen.flags else (chosen, None)
+    others = tuple(candidate for candidate in ranked if candidate.text != best.text)
     return Decoded(best.text, best.tokens, best.truncated, best.flags, others, was_sampled, outcome)
 
 
-async def _retried(pair: LanguagePair, segment: str, flagged: Checked, effort: Effort, again: Decode) -> tuple[Checked, RetryOutcome]:
+async def _retried(pair: LanguagePair, segment: str, flagged: Checked, effort: Effort, decode: Decode) -> tuple[Checked, RetryOutcome]:
     if effort.busy():
         return flagged, "busy"
-    retry = Retry(pair, segment, flagged, again, effort.tries)
+    retry = Retry(pair, segment, flagged, decode, effort.tries)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(effort.until):
             await retry.run()
@@ -99,10 +115,10 @@ async def finished(candidate: Candidate | asyncio.Task[Decoded]) -> Checked:
 
 async def _in_time(sampled: Sequence[Candidate], until: float | None) -> list[Checked]:
     """The candidates that are there by `until`, in order. Raises what one of them raises."""
-    futures = [c for c in sampled if not isinstance(c, Checked)]
+    futures = [candidate for candidate in sampled if not isinstance(candidate, Checked)]
     if futures:
         await asyncio.wait(futures, timeout=None if until is None else max(0.0, until - asyncio.get_running_loop().time()))
-    return [c if isinstance(c, Checked) else c.result() for c in sampled if isinstance(c, Checked) or c.done()]
+    return [candidate if isinstance(candidate, Checked) else candidate.result() for candidate in sampled if isinstance(candidate, Checked) or candidate.done()]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +143,7 @@ class Decoder:
     async def decode(self, segments: Sequence[str], effort: Effort) -> list[Decoded]:
         """Each segment through the engine, without a queue; all candidates of one kind in one call. Raises RequestError, EngineError."""
         greedy = await self.generate(segments)
-        by_sampling = [await self.generate(segments, 1.0, sampling) for sampling in samplings(candidates(effort.quality, 0))]
+        by_sampling = [await self.generate(segments, 1.0, sampling) for sampling in samplings(candidates_per_segment(effort.quality, 0))]
         return await asyncio.gather(
             *(choose_and_retry(self.pair, segment, greedy[i], [row[i] for row in by_sampling], effort, self.generate) for i, segment in enumerate(segments))
         )

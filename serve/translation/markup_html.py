@@ -39,7 +39,7 @@ class Token:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Line:
+class MarkupLine:
     """A stretch of text between two ends of sentences. `before` and `after` are markup: white space, and tags that are all around the text."""
 
     before: str
@@ -53,16 +53,16 @@ class Line:
 class Markup:
     """A page or a part of one: markup as it stands, and lines."""
 
-    parts: tuple[str | Line, ...]
+    parts: tuple[str | MarkupLine, ...]
 
     @property
     def text(self) -> str:
         """The lines to translate, with line breaks between them."""
-        return "\n".join(p.text for p in self.parts if isinstance(p, Line))
+        return "\n".join(p.text for p in self.parts if isinstance(p, MarkupLine))
 
     def filled(self, text: str) -> tuple[str, bool]:
         """The markup with its lines translated, and whether each tag in them has its place: where they were lost, they stand around their line."""
-        line_count, lines = sum(isinstance(p, Line) for p in self.parts), text.split("\n")
+        line_count, lines = sum(isinstance(p, MarkupLine) for p in self.parts), text.split("\n")
         if line_count > 1 and len(lines) != line_count:
             raise ValueError(f"{len(lines)} translations for {line_count} lines")
         lines.reverse()
@@ -89,7 +89,7 @@ def _start(node: Any) -> str:
     return f"<{node.tag}{''.join(attributes)}>".replace("\u00a0", "&nbsp;").replace("&#x27;", "'")
 
 
-def _kept(node: Any, ignored: Set[str]) -> bool:
+def _stays(node: Any, ignored: Set[str]) -> bool:
     """Whether an element with all its content stays as it is."""
     attributes = node.attributes
     if node.tag in OPAQUE or node.tag in ignored:
@@ -103,7 +103,7 @@ Piece = tuple[str, str]
 TEXT = ("text", "raw")
 
 
-def _own(node: Any, first: Any) -> str:
+def _markup_of_node(node: Any, first: Any) -> str:
     """An element or comment as markup. For the first one the parser also writes the siblings that follow it; they are taken off."""
     text = node.html or ""
     if node is not first:
@@ -134,9 +134,9 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
         if node.tag == "-text":
             yield ("raw" if preformatted else "text"), node.text_content or ""
         elif node.tag.startswith("-"):
-            yield "block" if node.tag != "-comment" else "void", _own(node, first)
-        elif _kept(node, ignored):
-            yield ("void" if node.tag in INLINE else "block"), _own(node, first)
+            yield "block" if node.tag != "-comment" else "void", _markup_of_node(node, first)
+        elif _stays(node, ignored):
+            yield ("void" if node.tag in INLINE else "block"), _markup_of_node(node, first)
         elif node.tag in VOID:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
         else:
@@ -157,18 +157,18 @@ def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
     if root is None:
         # Nothing but white space, which has no tree.
         return Markup((text,) if text and not text.strip() else ())
-    parts: list[str | Line] = [prologue.group() if prologue else ""]
+    parts: list[str | MarkupLine] = [prologue.group() if prologue else ""]
     letter = free_letter(html.unescape(text))
     stretch: list[Piece] = []
     for kind, value in _walk(root, ignored):
         if kind == "block":
-            parts += lines_of(stretch, letter)
+            parts += lines_of_stretch(stretch, letter)
             parts.append(value)
             stretch = []
         elif kind == "raw":
             for line in _LINE_END.split(value):
                 if line in ("\n", "\r", "\r\n"):
-                    parts += [*lines_of(stretch, letter), line]
+                    parts += [*lines_of_stretch(stretch, letter), line]
                     stretch = []
                 elif line:
                     stretch.append(("raw", line))
@@ -176,11 +176,11 @@ def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
             stretch[-1] = ("text", stretch[-1][1] + value)
         else:
             stretch.append((kind, value))
-    parts += lines_of(stretch, letter)
+    parts += lines_of_stretch(stretch, letter)
     return Markup(tuple(p for p in parts if p))
 
 
-def lines_of(stretch: list[Piece], letter: str, xml: bool = False) -> list[str | Line]:
+def lines_of_stretch(stretch: list[Piece], letter: str, xml: bool = False) -> list[str | MarkupLine]:
     """A stretch between two ends of sentences as a line, or as markup where it holds no letter."""
     if not any(kind in TEXT and any(map(str.isalpha, value)) for kind, value in stretch):
         return ["".join(_markup(piece, xml) for piece in stretch)] if stretch else []
@@ -203,7 +203,7 @@ def lines_of(stretch: list[Piece], letter: str, xml: bool = False) -> list[str |
             token = f"</{letter}{opening[number]}>"
         tokens.append(Token(token, value))
         text_parts.append(token)
-    return [Line(before, "".join(text_parts), after, tuple(tokens), xml)]
+    return [MarkupLine(before, "".join(text_parts), after, tuple(tokens), xml)]
 
 
 def _peeled(stretch: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
@@ -226,7 +226,7 @@ def _markup(piece: Piece, xml: bool) -> str:
     return _escaped(piece[1], xml) if piece[0] in TEXT else piece[1]
 
 
-def _placed(line: Line, translation: str) -> tuple[str, bool]:
+def _placed(line: MarkupLine, translation: str) -> tuple[str, bool]:
     """A line's translation as markup, and whether its tags were all there, each once and inside each other as elements must be."""
     markup_of = {t.text: t.markup for t in line.tokens}
     parts, well_nested = split_at_tags(translation, markup_of)

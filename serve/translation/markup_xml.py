@@ -15,7 +15,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from serve.formats.tag_placeholders import free_letter
-from serve.translation.markup_html import Line, Markup, Piece, lines_of
+from serve.translation.markup_html import Markup, MarkupLine, Piece, lines_of_stretch
 from tell.errors import RequestError
 from tell.text.safe_xml import whole
 
@@ -31,7 +31,7 @@ VALID = "XML that is whole: every tag closed, & as &amp;, no document type"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
+class XmlRules:
     """Elements by their names as written. `ignored` stay as they are; `splitting` end a sentence, `inside` do not; `outline`: others do as they stand."""
 
     ignored: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class Rules:
     outline: bool = True
 
 
-def parse_xml(text: str, rules: Rules, place: str = "text") -> Markup:
+def parse_xml(text: str, rules: XmlRules, place: str = "text") -> Markup:
     """Raises RequestError where the text is not well-formed, without quoting it."""
     declaration = _DECLARATION.match(text)
     start = declaration.end() if declaration else 0
@@ -56,21 +56,21 @@ def parse_xml(text: str, rules: Rules, place: str = "text") -> Markup:
         error_line = re.search(r"line \d+", str(e.place))
         raise RequestError("the XML is not well-formed", place=f"{place}{f', {error_line[0]}' if error_line else ''}", valid=VALID) from None
     letter = free_letter(html.unescape(text))
-    parts: list[str | Line] = [text[:start]]
+    parts: list[str | MarkupLine] = [text[:start]]
     stretch: list[Piece] = []
     for kind, value in _inner(root, rules, False):
         if kind == "block":
-            parts += [*lines_of(stretch, letter, xml=True), value]
+            parts += [*lines_of_stretch(stretch, letter, xml=True), value]
             stretch = []
         elif kind == "text" and stretch and stretch[-1][0] == "text":
             stretch[-1] = ("text", stretch[-1][1] + value)
         else:
             stretch.append((kind, value))
-    parts += lines_of(stretch, letter, xml=True)
+    parts += lines_of_stretch(stretch, letter, xml=True)
     return Markup(tuple(p for p in parts if p))
 
 
-def _inner(node: Any, rules: Rules, within: bool) -> Iterator[Piece]:
+def _inner(node: Any, rules: XmlRules, within: bool) -> Iterator[Piece]:
     """The content of an element. `within`: whether the element is part of a sentence; then all that is in it is, too."""
     mixed = within or bool((node.text or "").strip()) or any((child.tail or "").strip() for child in node)
     if node.text:
@@ -81,7 +81,7 @@ def _inner(node: Any, rules: Rules, within: bool) -> Iterator[Piece]:
             yield "text", child.tail
 
 
-def _outer(node: Any, rules: Rules, mixed: bool) -> Iterator[Piece]:
+def _outer(node: Any, rules: XmlRules, mixed: bool) -> Iterator[Piece]:
     if not isinstance(node.tag, str):
         # A comment or a processing instruction.
         yield ("void" if mixed else "block"), _as_is(node)

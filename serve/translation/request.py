@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from serve.config import Fallback
-from serve.translation.decoder import Decoded, finished
-from serve.translation.quality import Quality, candidates
-from serve.translation.spans import Locator, Segment, located
+from serve.translation.decoder import Decoded, Quality, candidates_per_segment, finished
+from serve.translation.spans import LocatedSegment, Locator, located
 from tell.text.flags import Checked, Flag, union
 from tell.text.language_id import Detected
 from tell.text.segments import Span, fill, join, pieces
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
-    """The translation of a text. `flags` are those of its segments, the worst first; `segments` say which part of the text each part of the translation is of.
+    """The translation of a text. `flags` are those of its segments, the worst first. `segments`, in a part of a stream and where the request asks for them, say
+    which part of the text each part of the translation is of.
 
     With `source: auto`, `detected` is the text's language and `pair` the pair that translated; without a pair the text was in the target language already.
     `alternatives` are other translations, the best first; `middle` is the text between the steps of a pivot. Where the pair has no adapter, `fallback` tells
@@ -32,7 +32,7 @@ class Translation:
     text: str
     truncated: bool
     flags: tuple[Flag, ...] = ()
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[LocatedSegment, ...] = ()
     detected: Detected | None = None
     pair: str | None = None
     alternatives: tuple[Translation, ...] = ()
@@ -47,8 +47,8 @@ class RequestOptions:
 
     `caller` is whom it is counted for; `seconds` is the time it has, and `deadline` when that ends in the loop's time. `cache` lets the cache answer
     it and keep its translations. `quality` and `alternatives` (a number of other translations of each text) decide how many candidates are decoded.
-    `measured`: its length has been checked. A `background` request gives way to all others and is not counted among the signals, since nobody waits
-    for it."""
+    `segments`: its translations say where their segments are. `measured`: its length has been checked. A `background` request gives way to all others and is
+    not counted among the signals, since nobody waits for it."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -56,13 +56,14 @@ class RequestOptions:
     cache: bool = True
     quality: Quality = "fast"
     alternatives: int = 0
+    segments: bool = False
     measured: bool = False
     background: bool = False
 
     @property
     def candidates(self) -> int:
         """Decodes of each segment."""
-        return candidates(self.quality, self.alternatives)
+        return candidates_per_segment(self.quality, self.alternatives)
 
     def seconds_left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
@@ -80,26 +81,26 @@ class PendingTranslations:
 
     splits: list[list[Span]]
     segments: list[PendingSegment]
-    alternatives: int = 0
+    options: RequestOptions
 
     async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
         pending = iter(self.segments)
         for number, spans in enumerate(self.splits):
             layout, locator = "", Locator()
-            last = max(pieces(spans), default=-1)
-            for i, span in enumerate(spans[: last + 1]):
+            last_piece = max(pieces(spans), default=-1)
+            for i, span in enumerate(spans[: last_piece + 1]):
                 if not span.translate:
                     layout += span.text
                     locator.skip(span.text)
                     continue
                 translated = await finished(next(pending))
                 # The layout after the last segment goes out with it.
-                rest = join(spans[last + 1 :]) if i == last else ""
+                layout_after = join(spans[last_piece + 1 :]) if i == last_piece else ""
                 place = locator.segment(span.text, translated)
-                yield number, Translation(layout + translated.text + rest, translated.truncated, translated.flags, (place,))
+                yield number, Translation(layout + translated.text + layout_after, translated.truncated, translated.flags, (place,))
                 layout = ""
-            if last < 0:
+            if last_piece < 0:
                 yield number, Translation(join(spans), False)
 
     async def translations(self) -> list[Translation]:
@@ -109,7 +110,9 @@ class PendingTranslations:
         for spans in self.splits:
             segments = [next(translated) for _ in pieces(spans)]
             translation = _assembled(spans, segments)
-            if self.alternatives:
+            if self.options.segments:
+                translation = dataclasses.replace(translation, segments=located(spans, segments))
+            if self.options.alternatives:
                 translation = dataclasses.replace(translation, alternatives=self._alternatives(spans, segments, translation))
             translations.append(translation)
         return translations
@@ -119,15 +122,15 @@ class PendingTranslations:
         ranked = [[s, *(s.others if isinstance(s, Decoded) else ())] for s in segments]
         by_text: dict[str, Translation] = {}
         for n in range(1, max(map(len, ranked), default=0)):
-            other = _assembled(spans, [candidates[min(n, len(candidates) - 1)] for candidates in ranked])
-            if other.text != first.text:
-                by_text.setdefault(other.text, other)
-        return tuple(by_text.values())[: self.alternatives]
+            alternative = _assembled(spans, [candidates[min(n, len(candidates) - 1)] for candidates in ranked])
+            if alternative.text != first.text:
+                by_text.setdefault(alternative.text, alternative)
+        return tuple(by_text.values())[: self.options.alternatives]
 
 
 def _assembled(spans: list[Span], segments: Sequence[Checked]) -> Translation:
     text = fill(spans, [s.text for s in segments])
-    return Translation(text, any(s.truncated for s in segments), union(s.flags for s in segments), located(spans, segments))
+    return Translation(text, any(s.truncated for s in segments), union(s.flags for s in segments))
 
 
 def pivoted(first: Translation, second: Translation) -> Translation:

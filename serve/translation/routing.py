@@ -12,7 +12,7 @@ from typing import get_args
 
 from serve.adapters.versions import Versions
 from serve.config import Fallback
-from serve.translation.source_language import find_all, pairs_into
+from serve.translation.source_language import find_text_pairs, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
 from tell.text.language_id import Detected
@@ -105,8 +105,8 @@ def route(versions: Versions, source: str, target: str, fallbacks: Sequence[Fall
         for fallback in fallbacks:
             if (steps := _steps(versions, pairs, fallback)) is not None:
                 return Route(str(pairs), steps, fallback)
-        if possible := [fallback for fallback in allowed if _steps(versions, pairs, fallback) is not None]:
-            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(possible)}") from None
+        if leading_there := [fallback for fallback in allowed if _steps(versions, pairs, fallback) is not None]:
+            raise NotServed(e.thing, place=e.place, found=e.found, valid=f"{e.valid}; or fallback: {' or '.join(leading_there)}") from None
         raise
 
 
@@ -116,10 +116,10 @@ async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Ro
     `find_route` gives the route between two languages. Raises what it does, and what `pairs_into` and `find_all` do.
     """
     if source != "auto":
-        only = find_route(source, target)
-        return TextRoutes((TextRoute(only),) * len(texts), only)
+        pair_route = find_route(source, target)
+        return TextRoutes((TextRoute(pair_route),) * len(texts), pair_route)
     pairs = pairs_into(served, target)
-    text_pairs = await find_all(pairs, texts)
+    text_pairs = await find_text_pairs(pairs, texts)
     needed = [t.pair for t in text_pairs if t.pair] or [pairs[0]]
     routes = {pair: find_route(pair.source.tag, pair.target.tag) for pair in dict.fromkeys(needed)}
     return TextRoutes(tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected) for t in text_pairs), routes[needed[0]])
@@ -139,14 +139,14 @@ def reachable(served: Sequence[str], fallbacks: Sequence[Fallback]) -> list[str]
     """The pairs that are served, and those that the fallbacks add between the languages of served pairs."""
     pairs = [parse_pair(pair) for pair in served]
     reached = set(served)
-    english = {p.source.tag for p in pairs if _is_pivot_language(p.source.tag)} | {p.target.tag for p in pairs if _is_pivot_language(p.target.tag)}
+    english_tags = {p.source.tag for p in pairs if _is_pivot_language(p.source.tag)} | {p.target.tag for p in pairs if _is_pivot_language(p.target.tag)}
     if "pivot" in fallbacks:
-        into_english = [p.source for p in pairs if p.target.tag in english and p.source.tag not in english]
-        out_of_english = [p.target for p in pairs if p.source.tag in english and p.target.tag not in english]
+        into_english = [p.source for p in pairs if p.target.tag in english_tags and p.source.tag not in english_tags]
+        out_of_english = [p.target for p in pairs if p.source.tag in english_tags and p.target.tag not in english_tags]
         reached |= {str(LanguagePair(a, b)) for a in into_english for b in out_of_english if a != b}
     if "base" in fallbacks:
-        known = {side for p in pairs for side in (p.source, p.target)}
-        reached |= {str(LanguagePair(a, b)) for a in known for b in known if a != b}
+        languages = {side for p in pairs for side in (p.source, p.target)}
+        reached |= {str(LanguagePair(a, b)) for a in languages for b in languages if a != b}
     return sorted(reached)
 
 

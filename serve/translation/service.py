@@ -16,8 +16,7 @@ from serve.adapters.versions import Version, Versions
 from serve.config import Fallback, Limits
 from serve.scheduling.batch_window import batch_window
 from serve.scheduling.queue import Pending, Queue, QueuedRequest
-from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, threaded
-from serve.translation.quality import samplings
+from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, samplings, threaded
 from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
 from serve.translation.routing import Route, TextRoutes, reachable, route, route_texts
 from tell.errors import EngineError, TooLarge
@@ -162,28 +161,28 @@ class Service:
         characters = sum(map(len, texts)) if options.measured else self._characters(texts)
         # Before anything is tokenised, so that a refusal costs next to nothing.
         segments_at_least = sum(map(count_lines, texts))
-        job = self.queue.admit(version, options.caller, segments_at_least, characters, options.seconds_left(), options.cache, options.candidates)
+        queued = self.queue.admit(version, options.caller, segments_at_least, characters, options.seconds_left(), options.cache, options.candidates)
         pending: dict[str, PendingSegment] = {}
         began = time.perf_counter()
         try:
             decoder = Decoder(version.translator, parse_pair(version.pair), version.segment_tokens)
-            aside = characters > IN_PLACE
-            splits = await threaded(aside, decoder.split, texts)
+            in_thread = characters > IN_PLACE
+            splits = await threaded(in_thread, decoder.split, texts)
             segments = [spans[i].text for spans in splits for i in pieces(spans)]
             sampling = samplings(options.candidates)
-            prompts = await threaded(aside, decoder.prompts, self.queue.undecoded(version, segments, options.cache, sampling))
-            greedy = self.queue.submit(job, segments, prompts)
+            prompts = await threaded(in_thread, decoder.prompts, self.queue.undecoded(version, segments, options.cache, sampling))
+            greedy = self.queue.submit(queued, segments, prompts)
             distinct = list(dict.fromkeys(segments))
-            sampled = dict(zip(distinct, self.queue.sample(job, distinct, sampling, prompts), strict=True)) if sampling else {}
+            sampled = dict(zip(distinct, self.queue.sample(queued, distinct, sampling, prompts), strict=True)) if sampling else {}
             for segment, candidate in zip(segments, greedy, strict=True):
                 if segment in pending:
                     continue
                 if isinstance(candidate, Checked) and not candidate.flags and not sampling:
                     pending[segment] = candidate
-                    self._note(job, segment, candidate, options)
+                    self._note(queued, segment, candidate, options)
                 else:
-                    pending[segment] = asyncio.create_task(self._decoded(job, segment, candidate, sampled.get(segment, ()), options))
-            yield PendingTranslations(splits, [pending[segment] for segment in segments], options.alternatives)
+                    pending[segment] = asyncio.create_task(self._decoded(queued, segment, candidate, sampled.get(segment, ()), options))
+            yield PendingTranslations(splits, [pending[segment] for segment in segments], options)
             if segments and not options.background and not version.bare:
                 self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
@@ -194,32 +193,32 @@ class Service:
                 await asyncio.gather(*tasks, return_exceptions=True)
             finally:
                 # Also when the request is cancelled a second time meanwhile: out of time, and its client gone.
-                await self.queue.leave(job)
+                await self.queue.leave(queued)
 
-    async def _decoded(self, job: QueuedRequest, segment: str, greedy: Pending, sampled: Sequence[Pending], options: RequestOptions) -> Decoded:
+    async def _decoded(self, queued: QueuedRequest, segment: str, greedy: Pending, sampled: Sequence[Pending], options: RequestOptions) -> Decoded:
         """`choose_and_retry` of a segment whose candidates are in the queue, counted."""
 
-        async def again(texts: Sequence[str], penalty_factor: float) -> list[Checked]:
-            return [await finished(slot) for slot in self.queue.retry(job, texts, penalty_factor)]
+        async def decode_again(texts: Sequence[str], penalty_factor: float) -> list[Checked]:
+            return [await finished(candidate) for candidate in self.queue.retry(queued, texts, penalty_factor)]
 
         effort = Effort(options.quality, self.limits.tries, _reserve_begins(options), lambda: self.busy)
-        decoded = await choose_and_retry(parse_pair(job.version.pair), segment, greedy, sampled, effort, again)
+        decoded = await choose_and_retry(parse_pair(queued.version.pair), segment, greedy, sampled, effort, decode_again)
         if decoded.sampled is not None:
-            self.metrics.chosen.labels(job.label, "drawn" if decoded.sampled else "greedy").inc()
+            self.metrics.chosen.labels(queued.label, "drawn" if decoded.sampled else "greedy").inc()
         if decoded.retried:
-            self.metrics.mended.labels(job.label, decoded.retried).inc()
-        self._note(job, segment, decoded, options)
+            self.metrics.mended.labels(queued.label, decoded.retried).inc()
+        self._note(queued, segment, decoded, options)
         return decoded
 
-    def _note(self, job: QueuedRequest, segment: str, translated: Checked, options: RequestOptions) -> None:
+    def _note(self, queued: QueuedRequest, segment: str, translated: Checked, options: RequestOptions) -> None:
         if options.background:
             return
-        if not job.version.bare:
-            self.signals.note(*job.version.labels, segment, translated)
+        if not queued.version.bare:
+            self.signals.note(*queued.version.labels, segment, translated)
             return
         # The bare base's translations tell nothing about the live adapters.
         for flag in translated.flags:
-            self.metrics.flagged.labels(*job.version.labels, flag).inc()
+            self.metrics.flagged.labels(*queued.version.labels, flag).inc()
 
     async def translate(self, version: Version, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS) -> list[Translation]:
         """One translation per text, in order, its lines and white space kept, by a version that the caller leases.
@@ -231,19 +230,19 @@ class Service:
         async with self.decoding(version, texts, options) as pending:
             return await pending.translations()
 
-    async def translate_route(self, route: Route, texts: Sequence[str], options: RequestOptions, leased: Callable[[Version], None]) -> list[Translation]:
-        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `leased` is told each version.
+    async def translate_route(self, route: Route, texts: Sequence[str], options: RequestOptions, on_lease: Callable[[Version], None]) -> list[Translation]:
+        """`translate` by all steps of a route, one after the other: a lease that waits for another's end could wait for ever. `on_lease` gets each version.
 
         The translation of a pivot has the flags of both steps. Raises what `lease` and `translate` do.
         """
         translations: list[Translation] = []
         versions: list[Version] = []
         for number in range(len(route.steps)):
-            last = number == len(route.steps) - 1
+            is_last_step = number == len(route.steps) - 1
             measured = options.measured or number > 0
-            step_options = dataclasses.replace(options, alternatives=options.alternatives if last else 0, measured=measured)
+            step_options = dataclasses.replace(options, alternatives=options.alternatives if is_last_step else 0, measured=measured)
             async with self.step(route, number) as version:
-                leased(version)
+                on_lease(version)
                 versions.append(version)
                 step = await self.translate(version, texts, step_options)
             translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step

@@ -36,7 +36,7 @@ def pairs_into(served: Sequence[str], target: str) -> list[LanguagePair]:
     return nearest
 
 
-def find(pairs: Sequence[LanguagePair], text: str, place: str = "source") -> TextPair:
+def find_text_pair(pairs: Sequence[LanguagePair], text: str, place: str = "source") -> TextPair:
     """The pair for a text, among pairs into one language. Raises RequestError where its language is uncertain, and NotServed for a language with no pair."""
     target_tag = pairs[0].target.tag
     sources = {pair.source.tag: pair for pair in pairs}
@@ -62,16 +62,16 @@ def find(pairs: Sequence[LanguagePair], text: str, place: str = "source") -> Tex
     return TextPair(detected, sources[detected.language])
 
 
-def find_pair(served: Sequence[str], target: str, text: str, place: str = "source") -> TextPair:
+def find_served_pair(served: Sequence[str], target: str, text: str, place: str = "source") -> TextPair:
     """The pair for one text, among the served pairs into a language. Raises what `pairs_into` and `find` do."""
-    return find(pairs_into(served, target), text, place)
+    return find_text_pair(pairs_into(served, target), text, place)
 
 
-async def find_all(pairs: Sequence[LanguagePair], texts: Sequence[str]) -> list[TextPair]:
+async def find_text_pairs(pairs: Sequence[LanguagePair], texts: Sequence[str]) -> list[TextPair]:
     """`find` for each text, in order."""
 
     def find_each() -> list[TextPair]:
-        many = len(texts) > 1
-        return [find(pairs, text, f"text {i}" if many else "source") for i, text in enumerate(texts)]
+        several = len(texts) > 1
+        return [find_text_pair(pairs, text, f"text {i}" if several else "source") for i, text in enumerate(texts)]
 
     return await asyncio.to_thread(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()

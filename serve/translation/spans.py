@@ -16,7 +16,7 @@ Place = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
+class LocatedSegment:
     """A segment's place in the text, its translation's place in the whole translation, and its translation's flags."""
 
     source: Place
@@ -36,14 +36,14 @@ class Locator:
         self._source += len(layout)
         self._target += len(layout)
 
-    def segment(self, source: str, translated: Checked) -> Segment:
+    def segment(self, source: str, translated: Checked) -> LocatedSegment:
         """Step over a segment; returns its places."""
         start = self._source, self._target
         self._source, self._target = start[0] + len(source), start[1] + len(translated.text)
-        return Segment((start[0], self._source), (start[1], self._target), translated.truncated, translated.flags)
+        return LocatedSegment((start[0], self._source), (start[1], self._target), translated.truncated, translated.flags)
 
 
-def located(spans: Sequence[Span], translated: Sequence[Checked]) -> tuple[Segment, ...]:
+def located(spans: Sequence[Span], translated: Sequence[Checked]) -> tuple[LocatedSegment, ...]:
     """The segments of a split text, in order; `translated` has one translation for each."""
     translations, locator, segments = iter(translated), Locator(), []
     for span in spans:

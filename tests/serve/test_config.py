@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from serve.cli import config_of, serve
+from serve.cli import serve, serve_config
 from serve.config import ServeConfig
 from tell.errors import BadInput
 
@@ -26,7 +26,7 @@ def options(*args: str) -> dict[str, Any]:
 
 
 def test_without_options_it_is_the_default() -> None:
-    assert config_of(options()) == ServeConfig()
+    assert serve_config(options()) == ServeConfig()
 
 
 def test_each_option_changes_the_config(isolated: Path) -> None:
@@ -34,11 +34,11 @@ def test_each_option_changes_the_config(isolated: Path) -> None:
     assert set(OTHER) == names == set(options())
     for name, value in OTHER.items():
         beside = {"monitor": True} if name in ("roll_back_on_alarm", "alarm_webhook", "canary_minutes") else {}
-        assert config_of({**options(), **beside, name: value}) != config_of({**options(), **beside}), name
+        assert serve_config({**options(), **beside, name: value}) != serve_config({**options(), **beside}), name
 
 
 def test_each_value_arrives(isolated: Path) -> None:
-    config = config_of(OTHER)
+    config = serve_config(OTHER)
     listen, engine, limits, monitor = config.listen, config.engine, config.limits, config.monitor
     assert (listen.host, listen.port, listen.drain, listen.grace) == ("::1", 1, 7.0, 0.5)
     assert (engine.name, engine.base, engine.threads, engine.url, engine.path_map) == ("ct2", "tiny", 3, "http://a", "/a=/b")
@@ -52,18 +52,18 @@ def test_each_value_arrives(isolated: Path) -> None:
 
 def test_an_option_without_a_place_is_an_error() -> None:
     with pytest.raises(TypeError, match="options without a place in ServeConfig: colour"):
-        config_of({**options(), "colour": "red"})
+        serve_config({**options(), "colour": "red"})
 
 
 def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(click.UsageError, match="go with --monitor"):
-        config_of(options("--roll-back-on-alarm"))
+        serve_config(options("--roll-back-on-alarm"))
     with pytest.raises(BadInput, match="--fallback"):
-        config_of(options("--fallback", "always"))
+        serve_config(options("--fallback", "always"))
 
 
 def test_the_environment_and_the_settings_file_reach_it(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLMT_SERVE_MAX_WAITING", "77")
     context = serve.make_context("serve", ["--grace", "2"], auto_envvar_prefix="TELLMT_SERVE", default_map={"max_adapters": 4, "grace": 9})
-    config = config_of(context.params)
+    config = serve_config(context.params)
     assert (config.limits.waiting, config.limits.adapters, config.listen.grace) == (77, 5, 2)

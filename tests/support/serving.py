@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from serve.adapters.follower import Follower
-from serve.api.state import state_of
+from serve.api.handler import state_of
 from serve.app import create_app
 from serve.cli import bind, url_of
 from serve.config import Limits, LogConfig

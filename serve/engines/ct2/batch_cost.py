@@ -16,7 +16,7 @@ READ = 0.3
 OUTPUT = 1 / 3
 
 
-def split(sizes: Sequence[tuple[int, int, int]], most: int, tokens: int) -> list[int]:
+def split_batch(sizes: Sequence[tuple[int, int, int]], most: int, tokens: int) -> list[int]:
     """Where to cut prompts that are sorted by length so that the batches take the least time in all: the end of each batch.
 
     `sizes` are (tokens of the prompt, of the output as far as known, of both at most). A batch has at most `most` prompts, and unless it has only one,

@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 from typing import Any
 
-from serve.engines.ct2.batch_cost import OUTPUT, split
+from serve.engines.ct2.batch_cost import OUTPUT, split_batch
 from serve.engines.fair_queue import FairQueue
 from tell.model.engine import Generation, Prompt
 
@@ -29,7 +29,7 @@ class StopFlag:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Call:
+class GenerateCall:
     """One `generate`: its prompts' results, and the future its caller waits on."""
 
     adapter_id: str | None
@@ -41,7 +41,7 @@ class Call:
     stop: StopFlag = dataclasses.field(default_factory=StopFlag)
 
     @property
-    def path(self) -> tuple[str | None, Call]:
+    def path(self) -> tuple[str | None, GenerateCall]:
         """Where its prompts wait in the queue."""
         return self.adapter_id, self
 
@@ -62,7 +62,7 @@ class Call:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class QueuedPrompt:
-    call: Call
+    call: GenerateCall
     index: int
     prompt: Prompt
 
@@ -83,7 +83,7 @@ class PromptQueue:
         self.max_batch = max_batch
         # Key and value caches are padded to the longest of a batch; this bounds their memory (1.2 GB for Gemma 3 270M at 64 prompts).
         self.max_tokens = max_batch * 512
-        self._queue: FairQueue[tuple[str | None, Call], QueuedPrompt] = FairQueue(1)
+        self._queue: FairQueue[tuple[str | None, GenerateCall], QueuedPrompt] = FairQueue(1)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -92,15 +92,15 @@ class PromptQueue:
         """How many prompts of one adapter wait."""
         return self._queue.cost((adapter_id,))
 
-    def add(self, call: Call, prompts: list[Prompt]) -> None:
+    def add(self, call: GenerateCall, prompts: list[Prompt]) -> None:
         for i, prompt in enumerate(prompts):
             self._queue.add(call.path, QueuedPrompt(call, i, prompt))
 
-    def remove(self, call: Call) -> None:
+    def remove(self, call: GenerateCall) -> None:
         for path, item in list(self._queue.items(call.path)):
             self._queue.discard(path, item)
 
-    def clear(self) -> list[Call]:
+    def clear(self) -> list[GenerateCall]:
         return list(dict.fromkeys(item.call for item in self._queue.clear()))
 
     def take(self) -> list[QueuedPrompt]:
@@ -131,7 +131,7 @@ def best_with(head: QueuedPrompt, near: list[QueuedPrompt], most: int, tokens: i
     ordered = sorted(near, key=lambda i: len(i.prompt.ids))
     sizes = [(len(i.prompt.ids), int(i.prompt.max_tokens * OUTPUT), i.tokens_at_most) for i in ordered]
     start = 0
-    for end in split(sizes, most, tokens):
+    for end in split_batch(sizes, most, tokens):
         batch = ordered[start:end]
         if any(i is head for i in batch):
             return batch

@@ -65,7 +65,7 @@ class Conversion:
         return weights_of(self.adapter.card) if self.adapter else None
 
     @property
-    def out(self) -> Path:
+    def directory(self) -> Path:
         name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
         return cache_dir() / FOLDER / (f"{name}-{self.weights}" if self.adapter else name)
 
@@ -76,22 +76,28 @@ class Conversion:
 
     def done(self) -> bool:
         try:
-            return bool(json.loads((self.out / MARK).read_text())["key"] == self.key)
+            return bool(json.loads((self.directory / MARK).read_text())["key"] == self.key)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
 
-async def convert(conversion: Conversion) -> Path:
+async def convert_model(conversion: Conversion) -> Path:
     """The directory of the converted model, made by a child process unless the cache has it. Cancelling it ends the child.
 
     Raises AdapterError (EngineError for a bare base) with the reason.
     """
     if await asyncio.to_thread(conversion.done):
-        return conversion.out
-    writable(conversion.out.parent, "cache", "TELLMT_CACHE")
+        return conversion.directory
+    writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
     adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
     job_line = json.dumps(
-        {"base": conversion.base.model_dump(mode="json"), "adapter": adapter, "out": str(conversion.out), "key": conversion.key, "threads": conversion.threads}
+        {
+            "base": conversion.base.model_dump(mode="json"),
+            "adapter": adapter,
+            "out": str(conversion.directory),
+            "key": conversion.key,
+            "threads": conversion.threads,
+        }
     )
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
@@ -99,13 +105,13 @@ async def convert(conversion: Conversion) -> Path:
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
     try:
-        out, err = await _communicate(child, job_line)
+        stdout, stderr = await _communicate(child, job_line)
     finally:
         if child.returncode is None:
             await _end(child)
     if child.returncode != 0:
-        raise _failure(conversion, child.returncode or 0, out, err)
-    return conversion.out
+        raise _failure(conversion, child.returncode or 0, stdout, stderr)
+    return conversion.directory
 
 
 async def _communicate(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
@@ -115,9 +121,9 @@ async def _communicate(child: asyncio.subprocess.Process, text: str) -> tuple[by
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         child.stdin.write(text.encode() + b"\n")
         await child.stdin.drain()
-    out, err, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    stdout, stderr, _ = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
     child.stdin.close()
-    return out, err
+    return stdout, stderr
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
@@ -134,7 +140,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-def _failure(conversion: Conversion, code: int, out: bytes, err: bytes) -> TellmtError:
+def _failure(conversion: Conversion, code: int, stdout: bytes, stderr: bytes) -> TellmtError:
     error_type: type[TellmtError] = AdapterError if conversion.adapter else EngineError
     place = str(conversion.adapter.path if conversion.adapter else conversion.base.path)
     if code < 0:
@@ -142,12 +148,12 @@ def _failure(conversion: Conversion, code: int, out: bytes, err: bytes) -> Tellm
         hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
         return error_type("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
     try:
-        error = json.loads(out.decode().strip().rsplit("\n", 1)[-1])
+        error = json.loads(stdout.decode().strip().rsplit("\n", 1)[-1])
         if error.pop("kind") == "MissingExtra":
             error_type = MissingExtra
         return error_type(**error)
     except (ValueError, KeyError, TypeError, AttributeError):
-        last_line = err.decode(errors="replace").strip().rsplit("\n", 1)[-1]
+        last_line = stderr.decode(errors="replace").strip().rsplit("\n", 1)[-1]
         return error_type("the conversion for ctranslate2 failed", place=place, found=last_line or f"exit {code}")
 
 
@@ -169,21 +175,21 @@ def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any
 
     with torch.inference_mode():
         model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
-        before = _log_probs(model, probe)
-        if not torch.isfinite(before).all():
+        base_log_probs = _log_probs(model, probe)
+        if not torch.isfinite(base_log_probs).all():
             raise EngineError("the base computes values that are not numbers", place=str(base.path))
         if adapter is None:
-            return model, before
+            return model, base_log_probs
         from peft import PeftModel
 
         adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
         model = adapted.merge_and_unload()
-        after = _log_probs(model, probe)
-        if not torch.isfinite(after).all():
+        merged_log_probs = _log_probs(model, probe)
+        if not torch.isfinite(merged_log_probs).all():
             raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
-        if (difference := (after - before).abs().max().item()) < MIN_EFFECT:
+        if (difference := (merged_log_probs - base_log_probs).abs().max().item()) < MIN_EFFECT:
             raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {difference:.1e} at most")
-    return model, after
+    return model, merged_log_probs
 
 
 def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
@@ -203,7 +209,7 @@ def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) ->
     return model, expected, layers
 
 
-def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) -> None:
+def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION) -> None:
     from ctranslate2.converters import TransformersConverter
 
     class Loaded(TransformersConverter):  # type: ignore[misc]
@@ -214,18 +220,18 @@ def _write(base: Base, model: Any, out: Path, quantization: str = QUANTIZATION) 
 
     # ctranslate2 raises ValueError for an architecture that it does not know.
     try:
-        Loaded(str(base.path)).convert(str(out), quantization=quantization, force=True)
+        Loaded(str(base.path)).convert(str(directory), quantization=quantization, force=True)
     except (ValueError, NotImplementedError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
 
-def _check_divergence(base: Base, out: Path, probe: list[int], expected: Any, threads: int) -> float:
+def _check_divergence(base: Base, directory: Path, probe: list[int], expected: Any, threads: int) -> float:
     """The divergence of the written model from the merged one. Computed in float32: this tests the writing, not int8 arithmetic."""
     import ctranslate2
     import numpy as np
 
-    names = json.loads((out / "vocabulary.json").read_text())
-    generator = ctranslate2.Generator(str(out), device="cpu", compute_type="float32", intra_threads=threads)
+    names = json.loads((directory / "vocabulary.json").read_text())
+    generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
     written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
     expected_log_probs = expected.numpy()
     size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
@@ -240,7 +246,7 @@ def _check_divergence(base: Base, out: Path, probe: list[int], expected: Any, th
     return divergence
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job in this process. Raises AdapterError or EngineError."""
     from tell.extras import need
 
@@ -309,7 +315,7 @@ def main() -> int:
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        result, code = run(job), 0
+        result, code = run_job(job), 0
     except Exception as e:  # whatever peft, transformers or the disk have to say is the reason this adapter cannot be served
         result, code = _error_row(e, job), 1
     print(json.dumps(result))

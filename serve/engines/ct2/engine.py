@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from serve.engines import checkpoint
-from serve.engines.ct2.batching import Call, PromptQueue, QueuedPrompt, StopFlag
-from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert
+from serve.engines.ct2.batching import GenerateCall, PromptQueue, QueuedPrompt, StopFlag
+from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert_model
 from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
 from serve.engines.in_flight import CallsInFlight
 from tell.adapter.card import Adapter
@@ -109,11 +109,11 @@ class Ct2Engine:
         async with self._converting:
             if key in self._models:
                 return
-            path = await convert(Conversion(self.base, adapter, self._threads))
+            path = await convert_model(Conversion(self.base, adapter, self._threads))
             while (lock := lock_model(path)) is None:
                 # Another process has just evicted it from the cache.
                 await asyncio.sleep(0.05)
-                path = await convert(Conversion(self.base, adapter, self._threads))
+                path = await convert_model(Conversion(self.base, adapter, self._threads))
             try:
                 model = await asyncio.to_thread(self._generator, path)
             except (RuntimeError, ValueError, OSError, MemoryError) as e:
@@ -173,7 +173,7 @@ class Ct2Engine:
         if model is None:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
         # The call holds its model: `unload` affects new calls only.
-        call = Call(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
+        call = GenerateCall(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
         with self._calls.using(adapter_id):
             self._waiting.add(call, list(prompts))
             self._arrived.set()

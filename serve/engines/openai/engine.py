@@ -99,14 +99,14 @@ class OpenAIEngine:
                 "the vLLM server's context is too short", place=self._url, found=str(max_model_len), valid=f"--max-model-len {self._context} or more"
             )
         # No adapter has this name. vLLM says so; a server without the route says that there is no such route, with `detail`.
-        response = await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": "tellmt-nothing"})
+        response = await server.request("POST", "/v1/unload_lora_adapter", {"lora_name": "tellmt-nothing"})
         if response.status != 404 or "error" not in response.body or response.message.endswith("Not Found"):
             raise EngineError(
                 "the vLLM server takes no adapters", place=self._url, found=response.message, valid="VLLM_ALLOW_RUNTIME_LORA_UPDATING=true in its environment"
             )
         # No file lies at this path either. vLLM says so, unless it was started without LoRA.
         missing = f"/tellmt-nothing-{os.getpid()}"
-        response = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": "tellmt-nothing", "lora_path": missing}, seconds=LOAD)
+        response = await server.request("POST", "/v1/load_lora_adapter", {"lora_name": "tellmt-nothing", "lora_path": missing}, seconds=LOAD)
         if response.status == 500 and "not enabled" in response.message:
             raise EngineError("the vLLM server takes no adapters", place=self._url, found=response.message, valid="--enable-lora")
         await self._probe(server)
@@ -114,7 +114,7 @@ class OpenAIEngine:
     async def _probe(self, server: VllmServer) -> None:
         """Raises EngineError when the server does not take ids and give ids back."""
         body = {"model": self._model, "prompt": self._probe_ids, "max_tokens": 1, "temperature": 0, "return_token_ids": True}
-        response = await server.ask("POST", "/v1/completions", body, seconds=LOAD, retry=True)
+        response = await server.request("POST", "/v1/completions", body, seconds=LOAD, retry=True)
         try:
             response.body["choices"][0]["token_ids"][0] + 0
         except (KeyError, IndexError, TypeError):
@@ -156,7 +156,7 @@ class OpenAIEngine:
     async def _load_on_server(self, server: VllmServer, adapter_id: str, path: Path) -> None:
         name, server_path = self._server_name(adapter_id), self._server_path(path)
         for last_try in (False, True):
-            response = await server.ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": server_path}, seconds=LOAD)
+            response = await server.request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": server_path}, seconds=LOAD)
             if response.status == 200:
                 return
             models = {model["id"]: model for model in await server.models()}
@@ -171,7 +171,7 @@ class OpenAIEngine:
 
     async def _unload_on_server(self, server: VllmServer, adapter_id: str) -> None:
         with contextlib.suppress(TellmtError):
-            await server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
+            await server.request("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
 
     async def unload(self, adapter_id: str) -> None:
         """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
@@ -181,7 +181,7 @@ class OpenAIEngine:
         try:
             await self._calls.drained(adapter_id)
             if self._server is not None and not self._end_reason:
-                response = await self._server.ask("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
+                response = await self._server.request("POST", "/v1/unload_lora_adapter", {"lora_name": self._server_name(adapter_id)}, seconds=LOAD)
                 # 404: it is gone already, as after a restart of the server.
                 if response.status not in (200, 404):
                     raise EngineError("the vLLM server could not remove an adapter", place=adapter_id, found=response.message)

@@ -21,7 +21,7 @@ CONNECT = 5.0
 # vLLM's server ends a connection that was idle for 5 s; one that is reused just then fails.
 KEEP_ALIVE = 4.0
 # Seconds for a request that needs no model.
-ASK = 10.0
+REQUEST_SECONDS = 10.0
 # An adapter is read from a disk that may be far away, between two steps of the engine.
 LOAD = 300.0
 
@@ -83,7 +83,7 @@ class VllmServer:
             base_url=url, headers=headers, limits=limits, timeout=httpx.Timeout(None, connect=CONNECT, write=60.0), follow_redirects=False
         )
         # A client of its own: a health check must not wait behind the requests that the server works on.
-        self._probe = httpx.AsyncClient(base_url=url, timeout=ASK, limits=httpx.Limits(max_connections=4, keepalive_expiry=KEEP_ALIVE))
+        self._probe = httpx.AsyncClient(base_url=url, timeout=REQUEST_SECONDS, limits=httpx.Limits(max_connections=4, keepalive_expiry=KEEP_ALIVE))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -101,7 +101,9 @@ class VllmServer:
         except httpx.HTTPError:
             return False
 
-    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float | None = ASK, retry: bool = False) -> ServerResponse:
+    async def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, seconds: float | None = REQUEST_SECONDS, retry: bool = False
+    ) -> ServerResponse:
         """What the server answers, errors included. `retry` asks once more where the connection broke: for what may safely be done twice.
 
         Raises EngineError when there is no answer, or none that can be read; Overloaded when the server asks to be left alone for a while.
@@ -140,7 +142,7 @@ class VllmServer:
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server serves: base models, and adapters with their `parent`."""
-        response = await self.ask("GET", "/v1/models", retry=True)
+        response = await self.request("GET", "/v1/models", retry=True)
         rows = response.body.get("data")
         if response.status != 200 or not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
             raise EngineError("no vLLM server answers here", place=self.url, found=f"{response.message} for /v1/models", valid="vllm serve")
@@ -152,7 +154,7 @@ class VllmServer:
         A broken connection is tried once more: what is greedy, or has a seed, comes out the same again, and nothing is changed. What the server says about the
         request stays out of messages, since it may quote it.
         """
-        response = await self.ask("POST", "/v1/completions", body, seconds=None, retry=True)
+        response = await self.request("POST", "/v1/completions", body, seconds=None, retry=True)
         if response.status == 404 and "error" in response.body:
             return response
         if response.status != 200:

@@ -39,7 +39,7 @@ def keyed(made: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "admin": add_key("admin", ["admin"])[1],
         "wrong": "wrong",
     }
-    with running(made[0], made[1], jobs=JobLimits(own=2)) as server:
+    with running(made[0], made[1], jobs=JobLimits(jobs_per_key=2)) as server:
         yield lambda name: deepl.DeepLClient(keys[name], server_url=server.url)
 
 

@@ -178,7 +178,7 @@ def test_a_name_is_made_fit(name: str, fit: str) -> None:
 @pytest.fixture
 def keyed(made: Any) -> Iterator[tuple[Running, dict[str, str], dict[str, str]]]:
     keys = [{"X-API-Key": add_key(name, ["translate"])[1]} for name in ("a", "b")]
-    limits = JobLimits(jobs=4, own=3, bytes=1000, kept=3.0)
+    limits = JobLimits(jobs=4, jobs_per_key=3, bytes=1000, kept=3.0)
     with running(made[0], made[1], limits=Limits(waiting=40), jobs=limits) as service:
         yield service, keys[0], keys[1]
 

@@ -355,7 +355,7 @@ def test_quality_best_by_an_engine_of_its_own_and_by_a_server(
     live: Callable[..., str], engines: list[Upper], run: Callable[..., Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The greedy line is alone, the candidates agree; and one that lost its placeholder is not taken, though most did."""
-    from serve.translation.quality import CANDIDATES
+    from serve.translation.decoder import CANDIDATES
 
     generate = Upper.generate
 

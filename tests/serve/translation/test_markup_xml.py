@@ -12,34 +12,34 @@ import deepl
 import pytest
 
 from serve.translation.markup_html import translate_marked
-from serve.translation.markup_xml import Rules, parse_xml
+from serve.translation.markup_xml import XmlRules, parse_xml
 from serve.translation.request import Translation
 from tell.errors import RequestError
 from tests.support.serving import Running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
-IGNORED = Rules(ignored=frozenset({"x", "t:keep"}))
+IGNORED = XmlRules(ignored=frozenset({"x", "t:keep"}))
 
 # What comes in, and what goes out with every translated line in brackets and in capitals; its tags stay.
-CASES: dict[str, tuple[str, Rules, str]] = {
-    "a sentence": ("hann <b>fór</b> heim", Rules(), "[HANN <b>FÓR</b> HEIM]"),
+CASES: dict[str, tuple[str, XmlRules, str]] = {
+    "a sentence": ("hann <b>fór</b> heim", XmlRules(), "[HANN <b>FÓR</b> HEIM]"),
     "a document": (
-        '<?xml version="1.0"?>\n<doc id="1">\n  <p>einn <i>tveir</i></p>\n  <p>þrír</p>\n</doc>\n', Rules(),
+        '<?xml version="1.0"?>\n<doc id="1">\n  <p>einn <i>tveir</i></p>\n  <p>þrír</p>\n</doc>\n', XmlRules(),
         '<?xml version="1.0"?>\n<doc id="1">\n  <p>[EINN <i>TVEIR</i>]</p>\n  <p>[ÞRÍR]</p>\n</doc>\n',
     ),
-    "escapes": ("a &lt;b&gt; &amp;nbsp; \u00a0 &#38; c", Rules(), "[A &lt;B&gt; &amp;NBSP; \u00a0 &amp; C]"),
-    "attributes": ("<p a=\"1 &lt; 2\" xml:lang='is'>orð<br/></p>", Rules(), '<p a="1 &lt; 2" xml:lang="is">[ORÐ]<br/></p>'),
-    "prefixes": ('<t:p>orð <u:b u:c="d">e</u:b></t:p>', Rules(), '<t:p>[ORÐ <u:b u:c="d">E</u:b>]</t:p>'),
-    "namespaces": ('<r xmlns="urn:r" xmlns:t="urn:t"><t:p>orð</t:p></r>', Rules(), '<r xmlns="urn:r" xmlns:t="urn:t"><t:p>[ORÐ]</t:p></r>'),
+    "escapes": ("a &lt;b&gt; &amp;nbsp; \u00a0 &#38; c", XmlRules(), "[A &lt;B&gt; &amp;NBSP; \u00a0 &amp; C]"),
+    "attributes": ("<p a=\"1 &lt; 2\" xml:lang='is'>orð<br/></p>", XmlRules(), '<p a="1 &lt; 2" xml:lang="is">[ORÐ]<br/></p>'),
+    "prefixes": ('<t:p>orð <u:b u:c="d">e</u:b></t:p>', XmlRules(), '<t:p>[ORÐ <u:b u:c="d">E</u:b>]</t:p>'),
+    "namespaces": ('<r xmlns="urn:r" xmlns:t="urn:t"><t:p>orð</t:p></r>', XmlRules(), '<r xmlns="urn:r" xmlns:t="urn:t"><t:p>[ORÐ]</t:p></r>'),
     "ignored": ("<p>hæ <x>Nafn <b>hér</b></x> þú</p><t:keep a='b'>ekki</t:keep>", IGNORED, '<p>[HÆ <x>Nafn <b>hér</b></x> ÞÚ]</p><t:keep a="b">ekki</t:keep>'),
-    "splitting": ("einn<s>tveir</s>þrír", Rules(splitting=frozenset({"s"})), "[EINN]<s>[TVEIR]</s>[ÞRÍR]"),
-    "inside": ("<p><s>einn</s><s>tveir</s></p>", Rules(inside=frozenset({"s"})), "<p>[<s>EINN</s><s>TVEIR</s>]</p>"),
-    "no outline": ("<p><s>einn</s><s>tveir</s></p>", Rules(outline=False), "<p>[<s>EINN</s><s>TVEIR</s>]</p>"),
-    "comments": ("<p>a <!-- ekki --> b<?pi c?></p>", Rules(), "<p>[A <!-- ekki --> B]<?pi c?></p>"),
-    "empty": ("<p></p><p/> <p> </p>", Rules(), "<p/><p/> <p> </p>"),
-    "CDATA": ("<p><![CDATA[a < b]]></p>", Rules(), "<p>[A &lt; B]</p>"),
-    "plain": ("orð", Rules(), "[ORÐ]"),
-    "nothing": ("", Rules(), ""),
+    "splitting": ("einn<s>tveir</s>þrír", XmlRules(splitting=frozenset({"s"})), "[EINN]<s>[TVEIR]</s>[ÞRÍR]"),
+    "inside": ("<p><s>einn</s><s>tveir</s></p>", XmlRules(inside=frozenset({"s"})), "<p>[<s>EINN</s><s>TVEIR</s>]</p>"),
+    "no outline": ("<p><s>einn</s><s>tveir</s></p>", XmlRules(outline=False), "<p>[<s>EINN</s><s>TVEIR</s>]</p>"),
+    "comments": ("<p>a <!-- ekki --> b<?pi c?></p>", XmlRules(), "<p>[A <!-- ekki --> B]<?pi c?></p>"),
+    "empty": ("<p></p><p/> <p> </p>", XmlRules(), "<p/><p/> <p> </p>"),
+    "CDATA": ("<p><![CDATA[a < b]]></p>", XmlRules(), "<p>[A &lt; B]</p>"),
+    "plain": ("orð", XmlRules(), "[ORÐ]"),
+    "nothing": ("", XmlRules(), ""),
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_refused_and_not_repeated(service: Running, case: str) -> None:
     with pytest.raises(RequestError):
-        parse_xml(BAD[case], Rules())
+        parse_xml(BAD[case], XmlRules())
     answer = service.http.post("/v2/translate", json={"text": ["hæ", BAD[case]], "source_lang": "IS", "target_lang": "EN-US", "tag_handling": "xml"})
     assert answer.status_code == 400 and "XML" in answer.json()["message"] and "Leyndar" not in answer.text and "passwd" not in answer.text
 
@@ -102,5 +102,5 @@ def test_deepls_client(service: Running, mark: str, monkeypatch: pytest.MonkeyPa
 def test_no_xml_takes_long() -> None:
     began = time.thread_time()
     for text in ("<a/>" * 20_000, "<a>b</a>" * 12_000, "a:b " * 20_000, "<a b:c='d'/>" * 8000, "<a " + " ".join(f"x{i}='y'" for i in range(9000)) + "/>"):
-        parse_xml(text, Rules())
+        parse_xml(text, XmlRules())
     assert time.thread_time() - began < 10

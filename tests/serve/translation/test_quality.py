@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.config import Limits
-from serve.translation.quality import CANDIDATES, MOST_ALTERNATIVES, candidates, samplings
+from serve.translation.decoder import CANDIDATES, MOST_ALTERNATIVES, candidates_per_segment, samplings
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.text.flags import Checked
 from tell.text.mbr import agreement, best_first, chrf
@@ -237,5 +237,5 @@ def test_flags_come_before_agreement_and_each_text_once() -> None:
 
 def test_how_many_are_made() -> None:
     table = {("fast", 0): 1, ("fast", 1): 3, ("fast", 10): 12, ("best", 0): CANDIDATES, ("best", 3): CANDIDATES, ("best", 10): 12}
-    assert {key: candidates(*key) for key in table} == table
+    assert {key: candidates_per_segment(*key) for key in table} == table
     assert [s.seed for s in samplings(4)] == [1, 2, 3] and samplings(1) == []

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from serve.engines.ct2.batch_cost import READ, STEP, split
-from serve.engines.ct2.batching import Call, PromptQueue, QueuedPrompt
-from serve.engines.ct2.convert import Conversion, convert
+from serve.engines.ct2.batch_cost import READ, STEP, split_batch
+from serve.engines.ct2.batching import GenerateCall, PromptQueue, QueuedPrompt
+from serve.engines.ct2.convert import Conversion, convert_model
 from serve.engines.ct2.engine import Ct2Engine
 from tell.errors import AdapterError, EngineError, TellmtError
 from tell.model.base import Base
@@ -34,9 +34,9 @@ def fresh(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
     return tiny
 
 
-def call(queue: PromptQueue, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> Call:
+def call(queue: PromptQueue, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> GenerateCall:
     loop = asyncio.new_event_loop()
-    queued = Call(adapter, None, [None] * len(lengths), loop.create_future())
+    queued = GenerateCall(adapter, None, [None] * len(lengths), loop.create_future())
     loop.close()
     queue.add(queued, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
     return queued
@@ -94,7 +94,7 @@ def test_no_other_way_to_split_takes_less_time(seed: int) -> None:
     sizes = sorted((n := rng.randint(5, 120), n // 2 + rng.randint(0, 20), 3 * n) for _ in range(9))
     most, tokens = 6, 1200
     cuts = [[*(i + 1 for i in range(8) if mask >> i & 1), 9] for mask in range(256)]
-    ends = split(sizes, most, tokens)
+    ends = split_batch(sizes, most, tokens)
     assert cost(sizes, ends, most, tokens) == pytest.approx(min(cost(sizes, c, most, tokens) for c in cuts))
 
 
@@ -205,7 +205,7 @@ def test_what_ctranslate2_calls_back_holds_no_model(fresh: Base) -> None:
         referents = [cell.cell_contents for cell in seen[0].__closure__]
         for _ in range(4):
             referents += [x for x in gc.get_referents(*referents) if not isinstance(x, type | ModuleType)]
-        assert referents and not any(isinstance(x, Call | QueuedPrompt | Ct2Engine | Spy) for x in referents)
+        assert referents and not any(isinstance(x, GenerateCall | QueuedPrompt | Ct2Engine | Spy) for x in referents)
 
     run(fresh, work)
 
@@ -314,15 +314,15 @@ def test_a_cache_that_cannot_be_written_is_named(fresh: Base, tmp_path: Path, mo
     blocked.write_text("")
     monkeypatch.setenv("TELLMT_CACHE", str(blocked))
     with pytest.raises(TellmtError, match="TELLMT_CACHE"):
-        asyncio.run(convert(Conversion(fresh, None, 1)))
+        asyncio.run(convert_model(Conversion(fresh, None, 1)))
 
 
 def test_a_converted_model_of_another_version_is_made_again(fresh: Base) -> None:
     job = Conversion(fresh, None, 1)
-    model = asyncio.run(convert(job))
+    model = asyncio.run(convert_model(job))
     mark = model / "tellmt-ct2.json"
     assert job.done() and json.loads(mark.read_text())["divergence"] < 0.05
     mark.write_text(json.dumps({"key": "older"}))
     assert not job.done()
-    asyncio.run(convert(job))
+    asyncio.run(convert_model(job))
     assert job.done()
