@@ -39,6 +39,7 @@ from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
 from tell.errors import EngineError, LanguageError, NotServed, TellmtError
+from tell.registry.glossaries import Glossaries
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def create_app(
         middleware=layers,
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
-    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)
+    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), Glossaries(follower.registry.store), feedback, compare_base)
     state.monitor.attach(service, follower)
     set_state(app, state)
     for routes in (

@@ -16,7 +16,7 @@ from typing import Literal
 from tell.errors import BadInput, TooLarge
 from tell.files import decode, key_of
 from tell.languages import LanguagePair
-from tell.lexicon.terms import Terms
+from tell.lexicon.terms import SegmentTerms, Terms
 from tell.lexicon.words import Keying
 
 # Terms of a glossary, characters of a term on either side, and characters of all together.
@@ -88,6 +88,10 @@ class Glossary:
         if (terms := self._ready.get((pair, keying))) is None:
             terms = self._ready[pair, keying] = Terms(self.terms, self.digest, pair, keying)
         return terms
+
+    def segment_terms(self, pair: LanguagePair, keying: Keying | None = None) -> SegmentTerms:
+        """The terms for the segments of one request."""
+        return SegmentTerms(self.ready(pair, keying or Keying()))
 
 
 def _term(text: str, place: str) -> str:

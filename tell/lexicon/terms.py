@@ -175,13 +175,34 @@ class Terms:
                 best = sum(common), others[0]
         return best[1]
 
+
+class SegmentTerms:
+    """A glossary's terms in the segments of one request. Each segment is searched once."""
+
+    def __init__(self, terms: Terms):
+        self.terms = terms
+        self._hints: dict[str, list[TermHint]] = {}
+
+    def find(self, segment: str) -> list[TermHint]:
+        """`Terms.find`."""
+        if (hints := self._hints.get(segment)) is None:
+            hints = self._hints[segment] = self.terms.find(segment)
+        return hints
+
+    def find_all(self, segments: Sequence[str]) -> None:
+        for segment in segments:
+            self.find(segment)
+
+    def digest_for(self, segment: str) -> str:
+        """What tells the segment's translation from those with other glossaries: the glossary's digest, and nothing where the segment has none of its terms."""
+        return self.terms.digest if self.find(segment) else ""
+
     def missing(self, segment: str, translation: str) -> list[str]:
-        """The terms (as the glossary has them in the source language) in a segment whose translations are not in its translation."""
+        """The terms in a segment, as the glossary has them in the source language, whose target terms are not in its translation."""
         hints = self.find(segment)
         if not hints:
             return []
-        language = self.pair.target.tag
-        reader = _Translation(translation, language)
+        reader = _Translation(translation, self.terms.pair.target.tag)
         return [hint.source for hint in hints if not reader.has(hint.target)]
 
 
