@@ -90,7 +90,7 @@ def test_a_term_that_does_not_come_out_is_flagged_and_tried_again(service: Runni
     # With another penalty first, and then sentence by sentence.
     answer = asked(service, "Hundurinn sefur. It is a stubborn one. So.", HOUND)
     assert first(answer) == ("the hound sleeps. It is a stubborn one. So.", [])
-    assert service.metric("tellmt_flagged_segments_total", pair="is-en", version=service.status()["live"], flag="glossary") == 1
+    assert service.metric("tellmt_flagged_segments_total", pair="is-en", version=service.status()["adapter"], flag="glossary") == 1
 
 
 def test_all_candidates_follow_it(service: Running) -> None:

@@ -57,7 +57,8 @@ ANYWHERE = {400, 408, 413, 414, 415, 431, 500, 503}
 # The models of all bodies, by the names that clients see. FastAPI would call two models of one class name by the paths of their modules.
 MODELS = """
 AdapterLoad AdapterStatus AdaptersResponse Alarm Alternative CanaryRun DetectedLanguage DocumentJob DocumentLoad DocumentPart DocumentProgress DocumentRequest
-Error FeedbackRequest FeedbackScores HealthResponse LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor PivotText
+Error FeedbackRequest FeedbackScores GlossaryUse HealthResponse LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor
+PivotText
 PromoteRequest ReadyResponse RegistryLog RegistryPair RouteStep Segment SegmentLoad ServiceInfo StreamEnd StreamError TranslateRequest TranslateResponse
 TranslatedText TranslationPart TranslationTotals
 DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus DeepLError DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
