@@ -20,6 +20,7 @@ from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
 from serve.api.deepl import routes as deepl_routes
 from serve.api.deepl_errors import DEEPL, DeepLErrors
+from serve.api.deepl_glossaries import routes as deepl_glossaries_routes
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
 from serve.api.feedback import routes as feedback_routes
@@ -201,7 +202,7 @@ def create_app(
     set_state(app, state)
     for routes in (
         native_routes, stream_routes, documents_routes, events_routes, feedback_routes, info_routes, adapters_routes, monitor_routes,
-        libretranslate_routes, deepl_routes,
+        libretranslate_routes, deepl_routes, deepl_glossaries_routes,
     ):  # fmt: skip
         app.include_router(routes)
     _add_operations(app, service)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.glossaries import glossary_of, terms_of
 from serve.api.handler import AppState, StateDep, request_options
-from serve.api.schema import CODE, ERRORS, GLOSSARY, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
+from serve.api.schema import CODE, ERRORS, GLOSSARY, GLOSSARY_NOT_FOUND, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
 from serve.auth.gate import caller_of, charge
 from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
@@ -154,7 +154,7 @@ def find_job(request: Request, state: AppState, id: str) -> Job:
 
 @routes.post(
     "", response_model=DocumentJob, status_code=202, openapi_extra=upload_schema(DocumentRequest), summary="Translate a document",
-    responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
+    responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, **GLOSSARY_NOT_FOUND, 202: {"headers": LOCATION}},
 )  # fmt: skip
 async def post(request: Request, response: Response, state: StateDep) -> DocumentJob:
     body, upload = await read_upload(request, DocumentRequest)

@@ -12,6 +12,7 @@ from serve.api.glossaries import glossary_of
 from serve.api.handler import ParsedRequest, StateDep, TranslationResult, checked_texts, translate_texts
 from serve.api.schema import (
     ERRORS,
+    GLOSSARY_NOT_FOUND,
     PARAMETERS,
     Alternative,
     DetectedLanguage,
@@ -70,7 +71,7 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
     "/api/v1/translate",
     response_model=TranslateResponse,
     response_model_exclude_none=True,
-    responses=ERRORS,
+    responses={**ERRORS, **GLOSSARY_NOT_FOUND},
     openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts",
     tags=["native"],

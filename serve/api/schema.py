@@ -209,3 +209,4 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": Error, "description": "The service is starting or overloaded, or its engine is down; Retry-After says when to try again"},
     504: {"model": Error, "description": "The translation took longer than the request allows"},
 }
+GLOSSARY_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "The key has no glossary of this name for the two languages"}}

@@ -29,7 +29,18 @@ from serve.api.glossaries import glossary_of
 from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import segments_of, steps_of
 from serve.api.openapi import inlined
-from serve.api.schema import ERRORS, FLAGS, PARAMETERS, TRANSLATOR_HEADERS, DetectedLanguage, GlossaryUse, RouteStep, Segment, TranslateRequest
+from serve.api.schema import (
+    ERRORS,
+    FLAGS,
+    GLOSSARY_NOT_FOUND,
+    PARAMETERS,
+    TRANSLATOR_HEADERS,
+    DetectedLanguage,
+    GlossaryUse,
+    RouteStep,
+    Segment,
+    TranslateRequest,
+)
 from serve.auth.gate import charge
 from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
@@ -242,7 +253,7 @@ NDJSON: dict[str, Any] = {
     "/api/v1/translate/stream",
     response_class=StreamResponse,
     status_code=200,
-    responses={**ERRORS, 200: NDJSON},
+    responses={**ERRORS, **GLOSSARY_NOT_FOUND, 200: NDJSON},
     openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts, and send each part as soon as it is translated",
 )

@@ -44,7 +44,7 @@ class Glossary:
         for source, target, place in entries:
             source, target = _term(source, f"{place}: the source term"), _term(target, f"{place}: the target term")
             if terms.setdefault(source, target) != target:
-                raise BadInput("a source term has two target terms", place=place, found=source, valid="one line for each source term")
+                raise BadInput("a source term has two target terms", place=place, valid="one line for each source term")
             characters += len(source) + len(target)
             if len(terms) > MOST_TERMS or characters > MOST_CHARACTERS:
                 raise TooLarge("the glossary is too large", place=place, valid=f"at most {MOST_TERMS:,} terms and {MOST_CHARACTERS:,} characters")
@@ -58,9 +58,12 @@ class Glossary:
         return cls.of((source, target, f"glossary, term {number}") for number, (source, target) in enumerate(terms.items(), 1))
 
     @classmethod
-    def parse(cls, text: str, format: EntriesFormat, place: str) -> Glossary:
-        """The glossary in a text of lines. Raises BadInput with the line, TooLarge."""
-        rows = _csv_rows(text, place) if format == "csv" else _tsv_rows(text)
+    def parse(cls, text: str, format: EntriesFormat, place: str, pair: LanguagePair | None = None) -> Glossary:
+        """The glossary in a text of lines. CSV may name the languages in two more columns, which must be those of the pair.
+
+        Raises BadInput with the line, TooLarge.
+        """
+        rows = _csv_rows(text, place, pair) if format == "csv" else _tsv_rows(text)
         return cls.of(_entries(rows, place))
 
     @classmethod
@@ -120,11 +123,16 @@ def _tsv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.removesuffix("\r").split("\t")
 
 
-def _csv_rows(text: str, place: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(text: str, place: str, pair: LanguagePair | None) -> Iterator[tuple[int, list[str]]]:
     # `strict`, so that a quotation mark nobody closes is refused rather than read to the end of the file.
     reader = csv.reader(text.split("\n"), strict=True, skipinitialspace=True)
     try:
         for row in reader:
+            if len(row) == 4 and pair is not None:
+                # As DeepL's web page writes it.
+                if [cell.strip().lower().partition("-")[0] for cell in row[2:]] != [side.tag.partition("-")[0] for side in (pair.source, pair.target)]:
+                    raise BadInput("a term of other languages", place=f"{place}, line {reader.line_num}", found="-".join(row[2:]), valid=str(pair))
+                row = row[:2]
             if any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as e:
