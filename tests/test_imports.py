@@ -34,7 +34,7 @@ FLOORS = {
         "engines.ct2 engines.openai adapters http",
         "auth scheduling",
         "translation",
-        "documents files monitor",
+        "documents files glossary monitor",
         "api",
         "app",
         "server",

@@ -67,8 +67,8 @@ class Glossary:
         return cls.of(_entries(rows, place))
 
     @classmethod
-    def read(cls, path: Path) -> Glossary:
-        """The glossary in a file: CSV where its name says so, or else TSV. Raises BadInput with file and line, TooLarge."""
+    def read(cls, path: Path, pair: LanguagePair | None = None) -> Glossary:
+        """The glossary in a file: CSV where its name says so, or else TSV. Raises what `parse` does, with the file."""
         try:
             with path.open("rb") as f:
                 raw = f.read(MOST_BYTES + 1)
@@ -76,7 +76,7 @@ class Glossary:
             raise BadInput("the glossary cannot be read", place=str(path), found=e.strerror or str(e)) from None
         if len(raw) > MOST_BYTES:
             raise TooLarge("the glossary is too large", place=str(path), valid=f"at most {MOST_BYTES:,} bytes")
-        return cls.parse(decode(raw, str(path)), "csv" if path.suffix.lower() == ".csv" else "tsv", str(path))
+        return cls.parse(decode(raw, str(path)), "csv" if path.suffix.lower() == ".csv" else "tsv", str(path), pair)
 
     @functools.cached_property
     def digest(self) -> str:
