@@ -75,7 +75,8 @@ def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")
     tokenised = BaseTokenizer(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     give_back()
-    return Inputs(mix, base, [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)], [e.id for e in examples], lexicon, earlier)
+    data = [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)]
+    return Inputs(mix, base, data, [e.id for e in examples], lexicon, earlier)
 
 
 # Options that decide how a run goes and not what adapter it makes.

@@ -52,6 +52,7 @@ def read_draws(path: Path) -> Draws:
 async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: Sequence[tuple[str, int]], path: Path, seconds: float) -> bool:
     """Add what is missing; whether all is there now."""
     from tell.adapter.shipped import shipped_adapters
+    from tell.adapter.translation import translator_of
     from tell.model.base import find_base
     from tell.model.engine import EngineOptions, choose_engine, open_engine
     from tell.model.tokenizer import BaseTokenizer

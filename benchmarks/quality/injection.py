@@ -24,6 +24,7 @@ from tell.languages import LanguagePair, parse_pair
 async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: bool) -> dict[str, list[str]]:
     """By system the outputs for all texts of the set, greedy, as the card decodes and without any second try."""
     from tell.adapter.shipped import shipped_adapters
+    from tell.adapter.translation import translator_of
     from tell.model.anchor import AnchorConfig, render
     from tell.model.base import find_base
     from tell.model.engine import EngineOptions, choose_engine, open_engine

@@ -1,11 +1,13 @@
 """A bilingual lexicon: which target words stand for a source word, how often they did, and the hints that follow for a text.
 
-Reads and writes lexicon.tsv. Its first line is "# tellmt lexicon", a tab and a JSON object: format, pair, keying, the commonest source words in order, and the
-SHA-256 of the rest. Each other line has a key, then each candidate and its count, commonest first, tabs between them.
+Reads and writes lexicon.tsv. Its first line is "# tellmt lexicon", a tab and a JSON object: format, pair, keying, the commonest source words in order, words
+that get no hint, and the SHA-256 of the rest. Then a line for each key: the key, and each candidate and its count, tabs between them. After an empty line, the
+count of each candidate under all keys, where it is more than 1.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import json
@@ -16,15 +18,23 @@ from typing import Any
 from tell.errors import BadInput
 from tell.files import sha256_bytes
 from tell.languages import LanguagePair, parse_pair
-from tell.lexicon.words import Keying, folded, key, words
+from tell.lexicon.initials import radical
+from tell.lexicon.words import Keying, folded, keys, words
 
 FORMAT = 1
 FILE = "lexicon.tsv"
 _TITLE = "# tellmt lexicon"
-# Bytes of a lexicon: it is part of an adapter.
+# Bytes of lexicon.tsv: it goes along with every copy of an adapter.
 MOST_BYTES = 4 << 20
 # Source words whose rank is kept, and candidates of a key: nobody asks for more.
 RANKED, CANDIDATES = 1000, 10
+# What a key of a dictionary's headword ends in. No word does, nor does one end in the * of prefixes.
+HEAD = "="
+# Added to all that a candidate counts before its share of that is taken: without it, what occurred once, and beside this word, would come first. Chosen on dev
+# splits of four languages (docs/results/lexicon.md).
+SMOOTHING = 30
+# An inflected word and a headword have at least so many letters in common, and after them no more than so many each.
+SHARED, ENDING = 4, 3
 
 Counts = Mapping[str, float]
 
@@ -38,37 +48,40 @@ class Hint:
     candidates: tuple[str, ...]
 
 
-def _number(count: float) -> str:
-    return str(int(count)) if count == int(count) else f"{count:.4f}".rstrip("0")
-
-
-def _line(source_key: str, candidates: Counts) -> str:
-    ranked = sorted(candidates.items(), key=lambda c: (-c[1], c[0]))
-    return "\t".join([source_key, *(part for text, count in ranked for part in (text, _number(count)))])
+def _line(candidates: Counts) -> str:
+    return "\t".join(part for text, count in candidates.items() for part in (text, f"{count:.12g}"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Lexicon:
     """A lexicon of one direction.
 
-    `lines` has for each key its candidates and counts as lexicon.tsv has them: they are taken apart when they are asked for. `common` has the commonest source
-    words, folded, in order. Two candidates of a key differ in more than case.
+    `lines` has for each key its candidates and counts as lexicon.tsv has them: they are taken apart when they are asked for. `totals` has what a folded
+    candidate counts under all keys, `common` the commonest source words, folded, in order, and `struck` the folded source words that get no hint.
     """
 
     pair: LanguagePair
     keying: Keying
     common: tuple[str, ...]
     lines: Mapping[str, str]
+    totals: Mapping[str, int]
+    struck: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, pair: LanguagePair, keying: Keying, common: Sequence[str], entries: Mapping[str, Counts]) -> Lexicon:
-        """The lexicon with these entries (key, candidate, count). Keys without candidates are left out, and so are all candidates after the tenth."""
-        lines = {}
-        for source_key, candidates in sorted(entries.items()):
-            kept = dict(sorted(candidates.items(), key=lambda c: (-c[1], c[0]))[:CANDIDATES])
-            if kept:
-                lines[source_key] = _line(source_key, kept).partition("\t")[2]
-        return cls(pair, keying, tuple(common[:RANKED]), lines)
+    def of(
+        cls,
+        pair: LanguagePair,
+        keying: Keying,
+        common: Sequence[str],
+        entries: Mapping[str, Counts],
+        totals: Mapping[str, int],
+        struck: frozenset[str] = frozenset(),
+    ) -> Lexicon:
+        """The lexicon with these entries (key, candidate, count). Keys without candidates are left out, and all but the ten commonest candidates of a key."""
+        kept = {k: dict(sorted(entries[k].items(), key=lambda c: (-c[1], c[0]))[:CANDIDATES]) for k in sorted(entries) if entries[k]}
+        named = {folded(text) for candidates in kept.values() for text in candidates}
+        counted = {text: totals[text] for text in sorted(named) if totals.get(text, 0) > 1}
+        return cls(pair, keying, tuple(common[:RANKED]), {k: _line(candidates) for k, candidates in kept.items()}, counted, struck)
 
     @classmethod
     def read(cls, path: Path) -> Lexicon:
@@ -96,21 +109,25 @@ class Lexicon:
             found = f"{len(body)} bytes of entries with another SHA-256 than its first line names"
             raise BadInput("this lexicon is damaged or was altered", place=place, found=found, valid="the file as it was built")
         try:
-            keying, common = Keying(**header["keying"]), tuple(map(str, header["common"]))
-            lines = dict(line.split("\t", 1) for line in body.decode().split("\n")[:-1])
-            return cls(parse_pair(str(header["pair"]), place), keying, common, lines)
+            entries, _, counts = body.decode().rpartition("\n\n")
+            lines = dict(line.split("\t", 1) for line in entries.split("\n")[1:])
+            totals = {text: int(n) for text, _, n in (line.partition("\t") for line in counts.split("\n")[:-1])}
+            common, struck = tuple(map(str, header["common"])), frozenset(map(str, header["struck"]))
+            return cls(parse_pair(str(header["pair"]), place), Keying(**header["keying"]), common, lines, totals, struck)
         except (KeyError, TypeError, ValueError) as e:
             raise BadInput("this lexicon cannot be read", place=place, found=repr(e), valid="build the lexicon again") from None
 
     def dump(self) -> bytes:
         """The bytes of lexicon.tsv; equal lexicons have equal bytes."""
-        body = "".join(f"{source_key}\t{line}\n" for source_key, line in sorted(self.lines.items())).encode()
+        entries = "".join(f"\n{source_key}\t{line}" for source_key, line in sorted(self.lines.items()))
+        body = (entries + "\n\n" + "".join(f"{text}\t{n}\n" for text, n in sorted(self.totals.items()))).encode()
         header = {
             "common": self.common,
             "format": FORMAT,
             "keying": dataclasses.asdict(self.keying),
             "pair": str(self.pair),
             "sha256": sha256_bytes(body),
+            "struck": sorted(self.struck),
         }
         return f"{_TITLE}\t{json.dumps(header, sort_keys=True, ensure_ascii=False)}\n".encode() + body
 
@@ -128,54 +145,64 @@ class Lexicon:
     def _ranks(self) -> dict[str, int]:
         return {word: rank for rank, word in enumerate(self.common)}
 
+    @functools.cached_property
+    def _heads(self) -> list[str]:
+        return sorted(k.removesuffix(HEAD) for k in self.lines if k.endswith(HEAD))
+
     def rank(self, word: str) -> int | None:
         """How many source words are commoner than this one; None for what is none of the commonest thousand."""
         return self._ranks.get(folded(word))
 
+    def head(self, word: str) -> str | None:
+        """The dictionary's headword for a word: itself, or the one that has the most first letters in common with it, if these are enough."""
+        heads, word = self._heads, radical(folded(word), self.keying.initials)
+        at = bisect.bisect_left(heads, word)
+        if not heads or (at < len(heads) and heads[at] == word):
+            return word if heads else None
+        near = heads[max(at - 3, 0) : at + 3]
+        shared = [next((i for i, (a, b) in enumerate(zip(word, h, strict=False)) if a != b), min(len(word), len(h))) for h in near]
+        most, shortest = max(zip(shared, (-len(h) for h in near), strict=True))
+        if most < SHARED or len(word) - most > ENDING or -shortest - most > ENDING:
+            return None
+        return next(h for h, s in zip(near, shared, strict=True) if s == most and len(h) == -shortest)
+
+    def ranked(self, word: str, without: Mapping[str, Counts] | None = None) -> dict[str, float]:
+        """The candidates for a source word and what they count, the likeliest first; empty where there are none, and for a struck word.
+
+        A candidate counts what it does under the word's keys, times the weights of these. Candidates are in the order of that, times its share of all that the
+        candidate counts anywhere: else articles and prepositions that stand beside a rare word would come before its translation.
+        """
+        if folded(word) in self.struck:
+            return {}
+        found: dict[str, float] = {}
+        # A dictionary may write what the corpus has too otherwise.
+        written: dict[str, str] = {}
+        head = self.head(word)
+        for source_key, weight in (*keys(word, self.keying), *(((head + HEAD, 1),) if head else ())):
+            own = without.get(source_key) if without else None
+            for text, count in self.candidates(source_key).items():
+                name = folded(text)
+                if own:
+                    count -= own.get(name, 0)
+                if count > 0:
+                    written.setdefault(name, text)
+                    found[name] = found.get(name, 0) + weight * count
+        order = sorted(found, key=lambda name: (-(found[name] ** 2) / (self.totals.get(name, 1) + SMOOTHING), name))
+        return {written[name]: found[name] for name in order}
+
     def hints(self, text: str, *, candidates: int, skip_common: int, without: Mapping[str, Counts] | None = None, min_share: float = 0.0) -> list[Hint]:
         """The hints for a text, in its order: for each word that is none of the `skip_common` commonest, at most `candidates` target words.
 
-        `without` has what is taken off the counts first, by key and folded candidate: the text's own part in the lexicon (see `tell.lexicon.links`), so that a
-        training example gets no hint that it alone gave rise to. Candidates with less than `min_share` of what their key counts are left out.
+        `without` has what is taken off the counts first, by key and folded candidate: the text's own part in the lexicon (`tell.alignment.links`), so that a
+        training example gets no hint that it alone gave rise to. Candidates with less than `min_share` of what all candidates of the word count are left out.
         """
         found: list[Hint] = []
         for word in words(text, self.pair.source.tag):
             rank = self._ranks.get(folded(word.text))
             if rank is not None and rank < skip_common:
                 continue
-            source_key = key(word.text, self.keying)
-            if offered := self._offered(source_key, candidates, without.get(source_key) if without else None, min_share):
+            if counts := self.ranked(word.text, without):
+                least = min_share * sum(counts.values())
+                offered = tuple(text for text, count in counts.items() if count >= least)[:candidates]
                 found.append(Hint(word.start, word.end, offered))
-        return found
-
-    def _offered(self, source_key: str, most: int, own: Counts | None, min_share: float) -> tuple[str, ...]:
-        counts = self.candidates(source_key)
-        if own:
-            rest = {text: count - own.get(folded(text), 0) for text, count in counts.items()}
-            # Stable: equal counts stay in the order of the file.
-            counts = dict(sorted(((t, c) for t, c in rest.items() if c > 0), key=lambda c: -c[1]))
-        least = min_share * sum(counts.values())
-        return tuple(text for text, count in counts.items() if count >= least)[:most]
-
-
-def pruned(lexicon: Lexicon, most_bytes: int = MOST_BYTES) -> tuple[Lexicon, dict[str, int]]:
-    """The lexicon with its rarest entries left out until it has no more than `most_bytes`, and how many keys and candidates that were.
-
-    At each step from a count of 1 up, candidates that occurred no oftener go first, but for the first of a key; then keys.
-    """
-    left_out = {"keys": 0, "candidates": 0}
-    entries = {k: lexicon.candidates(k) for k in lexicon.lines} if len(lexicon.dump()) > most_bytes else {}
-    level, keys_too = 1, False
-    while len(lexicon.dump()) > most_bytes:
-        smaller: dict[str, dict[str, float]] = {}
-        for source_key, counts in entries.items():
-            first = next(iter(counts))
-            kept = {t: c for t, c in counts.items() if c > level or (t == first and not keys_too)}
-            left_out["candidates"] += len(counts) - len(kept)
-            left_out["keys"] += not kept
-            if kept:
-                smaller[source_key] = kept
-        entries = smaller
-        lexicon = Lexicon.of(lexicon.pair, lexicon.keying, lexicon.common, entries)
-        level, keys_too = (level + 1, False) if keys_too else (level, True)
-    return lexicon, left_out
+        return [hint for hint in found if hint.candidates]

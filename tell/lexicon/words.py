@@ -1,4 +1,4 @@
-"""Finds the words of a text that may get a hint, and the keys under which a lexicon knows them.
+"""Finds the words of a text that may get a hint, and the keys under which a lexicon has them.
 
 Reads and writes strings alone.
 """
@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from tell.lexicon.initials import radical, rule_for
 from tell.text import icu, placeholders
 
 # Scripts that are written without spaces between words: Thai and Lao; Burmese, Khmer, Tai Le to Tai Tham; radicals, kana and Han; rarer blocks of these.
@@ -40,9 +41,20 @@ class Word:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keying:
-    """How a lexicon keys source words. `prefix`: the code points that a key keeps; 0 keeps the whole word."""
+    """How a lexicon keys source words: by the whole word, and by its first letters, since few forms of a word occur often enough to be known by themselves.
+
+    `prefix`: the code points of the shorter key; 0 for none. `whole`: the weight of a count of the whole word beside one of its prefix; 0 for prefixes alone.
+    `initials`: the rule of `tell.lexicon.initials` by which the first letters of a mutated word are mended; empty for none.
+    """
 
     prefix: int = 5
+    whole: int = 10
+    initials: str = ""
+
+
+def keying_for(language: str) -> Keying:
+    """The keying for source words of a language (a BCP 47 tag)."""
+    return Keying(initials=rule_for(language))
 
 
 class _Kinds(dict[int, str]):
@@ -136,6 +148,7 @@ def runs(text: str) -> list[Word]:
 _PLAIN = str.maketrans(dict.fromkeys("’ʼ‘", "'") | dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys(_INVISIBLE, ""))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def folded(word: str) -> str:
     """The word as it is counted: NFC, case folded, with plain apostrophes and hyphens."""
     if word.isascii():
@@ -143,6 +156,16 @@ def folded(word: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", word).casefold()).translate(_PLAIN)
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def keys(word: str, keying: Keying) -> tuple[tuple[str, int], ...]:
+    """The keys under which a lexicon has a source word, each with its weight, that of all words with these first letters last: it ends in `*`."""
+    whole = radical(folded(word), keying.initials)
+    if not keying.prefix or len(whole) < keying.prefix:
+        return ((whole, max(keying.whole, 1)),)
+    shorter = (f"{whole[: keying.prefix]}*", 1)
+    return ((whole, keying.whole), shorter) if keying.whole else (shorter,)
+
+
 def key(word: str, keying: Keying) -> str:
-    """The key under which a lexicon with this keying has a source word."""
-    return folded(word)[: keying.prefix or None]
+    """The most general of the keys of a source word."""
+    return keys(word, keying)[-1][0]

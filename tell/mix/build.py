@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tell.adapter.card import LEXICON
 from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
-from tell.adapter.card import LEXICON
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.mix.config import MixConfig as MixConfig
 from tell.mix.config import MixPlan as MixPlan

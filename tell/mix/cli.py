@@ -164,8 +164,8 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
     shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
     if hints := report.get("hints"):
-        n, words = hints["counts"]["hinted"], hints["counts"]["hints"]
-        shown.append(table("", ["hints", ""], [["examples with hints", n], ["hints", words], ["examples left without, on purpose", hints["counts"]["dropped"]]]))
+        titles = {"hinted": "with hints", "hints": "hints in them", "dropped": "left without, on purpose", "too_long": "without room for hints"}
+        shown.append(table("", ["hints", "examples"], [[title, hints["counts"][name]] for name, title in titles.items()]))
     if report["left_out"]:
         shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
     return _grouped(*shown)

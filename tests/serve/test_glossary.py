@@ -13,7 +13,7 @@ from serve.config import Limits
 from tell.registry.registry import Registry
 from tellmt.cli import main
 from tests.support.fake_eval_engine import light_base
-from tests.support.hinted import HintEngine, hinted_adapter
+from tests.support.hint_engine import HintEngine, hinted_adapter
 from tests.support.serving import publish, running, until
 
 

@@ -169,6 +169,7 @@ def main() -> int:
         replies.flush()
 
     from tell.adapter.card import open_adapter
+    from tell.adapter.translation import translator_of
     from tell.errors import TellmtError
     from tell.model.base import find_base
     from tell.model.stopping import StopTokens
@@ -184,7 +185,7 @@ def main() -> int:
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:
         tell({"problem": f"{type(e).__name__}: {e}"})
         return 1
-    card, replay = adapter.card, Replay([])
+    replay = Replay([])
     translator = translator_of(replay, tokens, adapter, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
     stops = endings.ids(one_line=True)

@@ -15,7 +15,7 @@ from serve.auth.keys import add_key
 from serve.config import Limits
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_base
-from tests.support.hinted import HintEngine, hinted_adapter
+from tests.support.hint_engine import HintEngine, hinted_adapter
 from tests.support.serving import Running, error, publish, running, until
 
 OURS = {"source_lang": "IS", "target_lang": "EN-US"}

@@ -14,7 +14,7 @@ import pytest
 from serve.config import Limits
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.hinted import HintEngine, hinted_adapter
+from tests.support.hint_engine import HintEngine, hinted_adapter
 from tests.support.serving import Running, error, publish, running, until
 
 HOUND = {"hundurinn": "the hound"}

@@ -18,7 +18,7 @@ from tell.model.engine import EngineOptions, EngineTraits
 from tell.registry.registry import Registry
 from tellmt.cli import main
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.hinted import HintEngine, hinted_adapter
+from tests.support.hint_engine import HintEngine, hinted_adapter
 from tests.support.serving import publish, running
 
 

@@ -1,0 +1,144 @@
+"""`tellmt lexicon build|show|strike|merge`: bilingual lexicons, learned from corpora and joined with dictionaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tell.command import Command, Group, Many
+from tell.console import emit, say, table
+from tell.errors import LanguageError, NotFound
+from tell.languages import parse_pair
+from tell.lexicon.lexicon import HEAD, Lexicon
+from tell.paths import pairs_dir
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group(cls=Group)
+def lexicon() -> None:
+    """Learn a bilingual lexicon from corpora, and look into it."""
+
+
+@lexicon.command("build", cls=Command)
+@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=_PATH)
+@click.option("--dictionary", "dictionaries", cls=Many, type=_PATH, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
+@click.option("--reversed", "reversed_", cls=Many, type=_PATH, help="Dictionary whose sides are the other way round; may name several.")
+@click.option("--strike", "struck", cls=Many, type=_PATH, help="File of entries that stay out: source word, tab, candidate; may name several.")
+@click.option("--force", is_flag=True, help="Build although nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="Lexicon directory to write.")
+def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_: tuple[Path, ...], struck: tuple[Path, ...], force: bool, out: Path) -> None:
+    """Learn a lexicon from the training pairs of CORPUS by word alignment.
+
+    Dev and test segments of the corpora are not looked at. build.json has the counts; links.jsonl.gz has what each pair gave, so that training can leave it
+    out. Entries that were struck with tellmt lexicon strike stay out.
+    """
+    from tell.alignment.build import LexiconPlan, build
+
+    report, reused = build(LexiconPlan(corpora, dictionaries, reversed_, struck), out, force)
+    if reused:
+        say(f"{out}: unchanged, reused")
+    for note in report["notes"]:
+        say(note)
+    emit(report, lambda: _built(report, out))
+
+
+def _built(report: dict[str, Any], out: Path) -> Any:
+    rows: list[list[Any]] = [[name, n] for name, n in report["counts"].items()]
+    rows += [[f"left out: {reason}", n] for reason, n in report.get("left_out", {}).items()]
+    for d in report.get("dictionaries", []):
+        name = Path(d["path"]).name
+        rows += [[f"{name}: words", d["words"]], *([f"{name}, left out: {reason}", n] for reason, n in d["left_out"].items())]
+    rows += [[f"pruned: {what}", n] for what, n in report["pruned"].items() if n]
+    return table(f"{out}  {report['pair']}", ["", "number"], rows)
+
+
+def find_lexicon(named: str) -> Path:
+    """The lexicon at a path, or of a pair that was added (`tellmt pair add`). Raises NotFound where there is none."""
+    path = Path(named)
+    if path.exists():
+        return path
+    try:
+        pair = parse_pair(named)
+    except LanguageError:
+        raise NotFound("there is no lexicon here", place=named, valid="a directory made by tellmt lexicon build, or a pair that was added") from None
+    found = sorted(pairs_dir().glob(f"*/{pair.slug}/lexicon"))
+    if not found:
+        raise NotFound("this pair has no lexicon", place=str(pairs_dir()), found=str(pair), valid="tellmt pair add with the pair, or the path of a lexicon")
+    return found[0]
+
+
+@lexicon.command("show", cls=Command)
+@click.argument("named", metavar="LEXICON|PAIR")
+@click.argument("words", nargs=-1)
+@click.option("--most", type=click.IntRange(min=1), default=50, show_default=True, help="Number of entries, the most frequent first.")
+@click.option("--skip-common", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the commonest words that are left out.")
+def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> None:
+    """List the most frequent words of a lexicon with what it offers for them, or look up WORDS.
+
+    A wrong entry is struck with tellmt lexicon strike.
+    """
+    found = Lexicon.read(find_lexicon(named))
+    shown = [_entry(found, w) for w in words] if words else _most_frequent(found, most, skip_common)
+    result = {"pair": str(found.pair), "keys": len(found), "entries": shown}
+    columns = ["word", "times", "candidates"]
+    emit(result, lambda: table(f"{named}  {found.pair}, {len(found):,} keys", columns, [[e["word"], e["times"], _listed(e["candidates"])] for e in shown]))
+
+
+def _entry(found: Lexicon, word: str) -> dict[str, Any]:
+    candidates = found.ranked(word)
+    times = sum(found.candidates(word.casefold()).values())
+    return {"word": word, "times": round(times), "candidates": [{"text": text, "count": count} for text, count in candidates.items()]}
+
+
+def _most_frequent(found: Lexicon, most: int, skip_common: int) -> list[dict[str, Any]]:
+    skipped = {*found.common[:skip_common], *found.struck}
+    counted = [(k, sum(found.candidates(k).values())) for k in found.lines if not k.endswith(("*", HEAD)) and k not in skipped]
+    if not counted:
+        # A lexicon of dictionaries alone.
+        counted = [(k.removesuffix(HEAD), 0.0) for k in found.lines if k.endswith(HEAD)]
+    counted.sort(key=lambda c: (-c[1], c[0]))
+    return [_entry(found, word) for word, _ in counted[:most]]
+
+
+def _listed(candidates: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{c['text']} {c['count']:g}" for c in candidates[:5]) or "none"
+
+
+@lexicon.command("strike", cls=Command)
+@click.argument("named", metavar="LEXICON|PAIR")
+@click.argument("word")
+@click.argument("candidate", required=False)
+def strike_(named: str, word: str, candidate: str | None) -> None:
+    """Strike WORD, or one CANDIDATE for it, from every later build of a lexicon.
+
+    The word is written to struck.tsv in the lexicon's directory. A word ending in * is a key: all words that begin so.
+    """
+    from tell.alignment.struck import FILE, read_struck, write_struck
+    from tell.lexicon.words import folded
+
+    directory = find_lexicon(named)
+    if not directory.is_dir():
+        raise NotFound("this is not the directory of a lexicon", place=str(directory), valid="a directory made by tellmt lexicon build")
+    file = directory / FILE
+    struck = {*read_struck([file] if file.exists() else []), (folded(word), folded(candidate or ""))}
+    write_struck(file, struck)
+    say(f"{file}: {len(struck):,} struck; they are out once the lexicon is built again")
+    emit({"path": str(file), "struck": len(struck), "word": word, "candidate": candidate})
+
+
+@lexicon.command("merge", cls=Command)
+@click.argument("lexicons", metavar="LEXICON...", nargs=-1, required=True, type=_PATH)
+@click.option("--weight", "weights", cls=Many, type=click.FloatRange(min=0, min_open=True), help="What each lexicon's counts are multiplied by.  [default: 1]")
+@click.option("--force", is_flag=True, help="Merge although nothing changed.")
+@click.option("-o", "--out", required=True, type=_PATH, help="Lexicon directory to write.")
+def merge_(lexicons: tuple[Path, ...], weights: tuple[float, ...], force: bool, out: Path) -> None:
+    """Join lexicons of one pair: their counts are added up."""
+    from tell.alignment.merge import merge
+
+    report, reused = merge(lexicons, weights, out, force)
+    if reused:
+        say(f"{out}: unchanged, reused")
+    emit(report, lambda: _built(report, out))

@@ -1,0 +1,205 @@
+"""Reads bilingual dictionaries: tables of tab-separated columns, terms in TBX and TMX, and Apertium's bilingual dictionaries (.dix).
+
+Reads the file as a stream. What comes out are single source words, each with its translations, the likeliest first; what is left out is counted by reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tell.corpus.readers.inline import local
+from tell.corpus.readers.segment import ReadOptions, ReadReport
+from tell.corpus.readers.streams import opened
+from tell.corpus.readers.tmx import read_tmx
+from tell.errors import CorpusError, LanguageError
+from tell.files import iter_lines, line_text
+from tell.languages import LanguagePair, language
+from tell.lexicon.words import folded, words
+from tell.text.normalise import controls, storable, tidy
+from tell.text.safe_xml import elements
+
+# More than any bilingual dictionary has, and what memory holds with ease; a lexicon takes a fifth of it at most.
+MOST_ENTRIES = 1_000_000
+# A longer translation is a definition.
+MOST_WORDS, MOST_CHARACTERS = 4, 60
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_TAG = re.compile(r"<[^<>]{0,200}>")
+_REMARK = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+
+# Source, target, and the rank of the sense where the dictionary has one.
+Row = tuple[str, str, int]
+
+
+@dataclasses.dataclass(slots=True)
+class Dictionary:
+    """The entries of one file. `entries`: for each folded source word its translations, the likeliest first. `left_out` counts rows by reason."""
+
+    path: Path
+    entries: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    read: int = 0
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def report(self) -> dict[str, Any]:
+        kept = sum(map(len, self.entries.values()))
+        return {"read": self.read, "words": len(self.entries), "translations": kept, "left_out": dict(sorted(self.left_out.items()))}
+
+
+def read_dictionary(path: Path, pair: LanguagePair, backward: bool = False) -> Dictionary:
+    """The dictionary in a file, from the pair's source to its target; `backward`: the file's columns are the other way round.
+
+    Raises CorpusError for a file that cannot be read, is of another pair, or has more than a million entries.
+    """
+    name = path.name.lower().removesuffix(".gz")
+    reader = _READERS.get(name.rpartition(".")[2], _table)
+    found = Dictionary(path)
+    ranked: dict[str, dict[str, tuple[int, int, str]]] = {}
+    for source, target, rank in reader(path, pair, backward):
+        found.read += 1
+        if found.read > MOST_ENTRIES:
+            raise CorpusError("too many entries for a dictionary", place=str(path), found=f"more than {MOST_ENTRIES:,}", valid=f"at most {MOST_ENTRIES:,}")
+        reason, heads, translations = _entry(source, target, pair)
+        if reason:
+            found.left_out[reason] += 1
+        for head in heads:
+            senses = ranked.setdefault(head, {})
+            for at, text in enumerate(translations):
+                senses.setdefault(folded(text), (rank, len(senses) + at, text))
+    if not ranked:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.most_common()) or "no entries"
+        raise CorpusError("nothing in this dictionary can be used", place=str(path), found=reasons, valid="source word, tab, target word on each line")
+    found.entries = {head: [text for _, _, text in sorted(senses.values())] for head, senses in sorted(ranked.items())}
+    return found
+
+
+def plain(text: str) -> str:
+    """The text without HTML and without remarks in brackets, tidied."""
+    if "<" in text or "&" in text:
+        text = html.unescape(_TAG.sub(" ", text))
+    return " ".join(tidy(_REMARK.sub(" ", text)).split())
+
+
+def _entry(source: str, target: str, pair: LanguagePair) -> tuple[str, list[str], list[str]]:
+    """Why a row gives nothing (empty if it does), the folded source words, and the translations. Several of either stand between semicolons or commas."""
+    source, target = plain(source), plain(target)
+    if not source or not target:
+        return "empty", [], []
+    if controls(source + target) or not storable(source + target):
+        return "control characters", [], []
+    heads = [folded(w[0].text) for part in _parts(source) if len(w := words(part, pair.source.tag)) == 1 and w[0].text == part]
+    if not heads:
+        return "not one word", [], []
+    parts = [t for t in _parts(target) if folded(t) not in heads]
+    if not parts:
+        return "the same on both sides", [], []
+    short = [t for t in parts if len(t) <= MOST_CHARACTERS and 0 < len(words(t, pair.target.tag)) <= MOST_WORDS and not any(c.isdigit() for c in t)]
+    return ("" if short else "a definition, or no word"), heads if short else [], short
+
+
+def _parts(text: str) -> list[str]:
+    return [part for p in re.split("[;,/|]", text) if (part := p.strip(" .!?:"))]
+
+
+def _sides(tag: str, pair: LanguagePair) -> int | None:
+    """0 for a tag of the source language, 1 for the target's, None for any other; regions do not matter."""
+    try:
+        name = language(tag).tag.partition("-")[0]
+    except LanguageError:
+        return None
+    sides = [side.tag.partition("-")[0] for side in (pair.source, pair.target)]
+    return sides.index(name) if name in sides else None
+
+
+def _table(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
+    """Rows of source, target and, where the fourth column has it, the rank of the sense. A first line of two language codes says which column is which."""
+    columns = (1, 0) if backward else (0, 1)
+    for number, (start, raw) in enumerate(iter_lines(path), 1):
+        cells = line_text(raw, path, number, start).split("\t")
+        if not any(cells):
+            continue
+        if len(cells) < 2:
+            raise CorpusError(
+                "one column", place=f"{path}, line {number}", found=cells[0], valid="source word, tab, target word; then, if known, class and rank"
+            )
+        if number == 1 and (named := _header(cells, pair, f"{path}, line 1")) is not None:
+            columns = named
+            continue
+        rank = int(cells[3]) if len(cells) > 3 and cells[3].isdecimal() and len(cells[3]) < 6 else 0
+        yield cells[columns[0]], cells[columns[1]], rank
+
+
+def _header(cells: list[str], pair: LanguagePair, place: str) -> tuple[int, int] | None:
+    """The columns of source and target, where the line has language codes; None where it has words. Raises CorpusError for the codes of another pair."""
+    sides = [_sides(c, pair) if 1 < len(c) < 12 else None for c in cells[:2]]
+    if set(sides) == {0, 1}:
+        return sides.index(0), sides.index(1)
+    known = [re.fullmatch("[a-z]{2,3}(?:-[A-Za-z]{2,4})?", c) for c in cells[:2]]
+    if any(s is not None for s in sides) and all(known):
+        raise CorpusError("this dictionary is of another pair", place=place, found="-".join(cells[:2]), valid=str(pair))
+    return None
+
+
+def _tmx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
+    for unit in read_tmx(path, ReadOptions(pair), ReadReport((path,), path.name, "tmx")):
+        if unit.reason is None:
+            yield unit.source, unit.target, 0
+
+
+def _tbx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
+    """Every source term of a concept with every target term of it."""
+    tags: Counter[str] = Counter()
+    good = 0
+    with opened(path) as stream:
+        for _, concept in elements(stream, ["{*}conceptEntry", "{*}termEntry"], place=str(path), error=CorpusError):
+            terms: tuple[list[str], list[str]] = ([], [])
+            for section in concept:
+                if local(section) in ("langSec", "langSet"):
+                    tag = section.get(_LANG) or ""
+                    tags[tag] += 1
+                    if (side := _sides(tag, pair)) is not None:
+                        terms[side].extend("".join(t.itertext()) for t in section.iter() if local(t) == "term")
+            good += bool(terms[0] and terms[1])
+            yield from ((s, t, n) for s in terms[0] for n, t in enumerate(terms[1]))
+    if not good:
+        found = ", ".join(tag for tag, _ in tags.most_common(5)) or "no terms"
+        raise CorpusError("no terms of this pair", place=str(path), found=found, valid=f"terms of {pair.source.tag} and {pair.target.tag}")
+
+
+def _dix(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
+    """Entries of an Apertium bilingual dictionary, left to right; those that hold in the other direction only are left out."""
+    other = "LR" if backward else "RL"
+    with opened(path) as stream:
+        for _, entry in elements(stream, ["e"], place=str(path), error=CorpusError):
+            if entry.get("r") == other:
+                continue
+            for p in (child for child in entry if local(child) == "p"):
+                sides = {local(side): _lemma(side) for side in p}
+                if "l" in sides and "r" in sides:
+                    yield (sides["r"], sides["l"], 0) if backward else (sides["l"], sides["r"], 0)
+
+
+def _lemma(side: Any) -> str:
+    """The letters of one side of a .dix entry: `b` is a space, and `s` names a class."""
+    parts = [side.text or ""]
+    for child in side:
+        parts += [" " if local(child) == "b" else "", "".join(child.itertext()) if local(child) == "g" else "", child.tail or ""]
+    return "".join(parts)
+
+
+_READERS: dict[str, Callable[[Path, LanguagePair, bool], Iterator[Row]]] = {"tmx": _tmx, "tbx": _tbx, "dix": _dix, "xml": _tbx}
+
+
+def turned_round(dictionary: Dictionary, source_words: Iterable[str], target_words: Iterable[str]) -> bool:
+    """Whether the dictionary's sides seem to be exchanged: by the corpus's words, its headwords are target words and its translations source words."""
+    sources, targets = frozenset(source_words), frozenset(target_words)
+    right = wrong = 0
+    for head, translations in dictionary.entries.items():
+        first = folded(translations[0])
+        right += head in sources and first in targets
+        wrong += head in targets and first in sources
+    return wrong > 20 and wrong > 4 * right
