@@ -17,7 +17,7 @@ from tell.errors import BadInput, TooLarge
 from tell.files import decode, key_of
 from tell.languages import LanguagePair
 from tell.lexicon.terms import SegmentTerms, Terms
-from tell.lexicon.words import Keying
+from tell.lexicon.words import Keying, keying_for
 
 # Terms of a glossary, characters of a term on either side, and characters of all together.
 MOST_TERMS, LONGEST_TERM, MOST_CHARACTERS = 10_000, 200, 500_000
@@ -94,7 +94,7 @@ class Glossary:
 
     def segment_terms(self, pair: LanguagePair, keying: Keying | None = None) -> SegmentTerms:
         """The terms for the segments of one request."""
-        return SegmentTerms(self.ready(pair, keying or Keying()))
+        return SegmentTerms(self.ready(pair, keying or keying_for(pair.source.tag)))
 
 
 def _term(text: str, place: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tell.languages import LanguagePair
+from tell.lexicon.initials import radical, rule_for
 from tell.lexicon.words import UNSPACED, Keying, Word, folded, key, words
 from tell.text import icu, placeholders
 
@@ -28,7 +29,8 @@ _REST = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+|\S")
 
 
 class Token(NamedTuple):
-    """A token of a text, from `start` to `end` in code points. `text` is folded; a term may begin and end here only where a whole word does."""
+    """A token of a text, from `start` to `end` in code points. `text` is folded, its initials unmutated (tell.lexicon.initials). A term may begin and end here
+    only where a whole word does."""
 
     start: int
     end: int
@@ -57,6 +59,7 @@ class TermHint:
 
 def tokens(text: str, language: str) -> list[Token]:
     """The tokens of a text, in order. `language` is a BCP 47 tag."""
+    rule = rule_for(language)
     stretches: list[tuple[int, int, Word | None]] = [(w.start, w.end, w) for w in words(text, language)]
     stretches += [(start, end, None) for start, end in _kept(text)]
     found: list[Token] = []
@@ -66,7 +69,7 @@ def tokens(text: str, language: str) -> list[Token]:
             continue
         if start > at + 1 or (start > at and text[at] != " "):
             found += _others(text, at, start)
-        found += [Token(start, end, text[start:end], False, False)] if word is None else _parts(word)
+        found += [Token(start, end, text[start:end], False, False)] if word is None else _parts(word, rule)
         at = end
     return [*found, *_others(text, at, len(text))]
 
@@ -81,17 +84,20 @@ def _kept(text: str) -> Iterator[tuple[int, int]]:
         at += len(part)
 
 
-def _parts(word: Word) -> Iterator[Token]:
+def _parts(word: Word, rule: str) -> Iterator[Token]:
     """A word in the parts between its hyphens, so that "sign in" is found in "sign-in"; of "e-mail", "mail" alone is no whole word."""
-    if _HYPHEN.search(word.text) is None:
-        yield Token(word.start, word.end, folded(word.text), True, len(word.text) > 1 and word.text.isupper())
+    whole = radical(folded(word.text), rule)
+    if _HYPHEN.search(whole) is None:
+        yield Token(word.start, word.end, whole, True, len(word.text) > 1 and word.text.isupper())
         return
     at = 0
     bounds = [*((m.start(), m.end()) for m in _HYPHEN.finditer(word.text)), (len(word.text), len(word.text))]
     for start, end in bounds:
         if start > at:
             part = word.text[at:start]
-            yield Token(word.start + at, word.start + start, folded(part), True, len(part) > 1 and part.isupper(), at == 0, start == len(word.text))
+            yield Token(
+                word.start + at, word.start + start, radical(folded(part), rule), True, len(part) > 1 and part.isupper(), at == 0, start == len(word.text)
+            )
         at = end
 
 
@@ -123,7 +129,9 @@ class Terms:
     """A glossary's terms for one pair. `digest` is the glossary's; `keying` tells which words count as forms of one word."""
 
     def __init__(self, terms: Mapping[str, str], digest: str, pair: LanguagePair, keying: Keying):
-        self.digest, self.pair, self.keying = digest, pair, keying
+        self.digest, self.pair = digest, pair
+        # The initials of tokens are unmutated already.
+        self._keying = dataclasses.replace(keying, initials="")
         self._root = _Node()
         for source, target in terms.items():
             term = _Term(source, target, tuple(tokens(source, pair.source.tag)))
@@ -134,7 +142,7 @@ class Terms:
                 node.terms.setdefault(tuple(t.text for t in term.tokens), []).append(term)
 
     def _key(self, token: Token) -> str:
-        return key(token.text, self.keying) if token.word else token.text
+        return key(token.text, self._keying) if token.word else token.text
 
     def find(self, segment: str) -> list[TermHint]:
         """The terms in a segment, in its order: whole words, no two of them over each other, longer ones before shorter ones."""

@@ -121,6 +121,8 @@ def test_forms_are_those_of_the_lexicon() -> None:
 def test_languages_with_other_words() -> None:
     assert found(terms({"日本": "Japan", "東京": "Tokyo"}, "ja-en"), "東京は日本です") == [("東京", "Tokyo"), ("日本", "Japan")]
     assert found(terms({"homme": "man"}, "fr-en"), "L’homme") == [("homme", "man")]
+    assert found(terms({"bean": "woman", "athair": "father"}, "ga-en"), "an bhean, a n-athair") == [("bhean", "woman"), ("n-athair", "father")]
+    assert honoured("cath", "y gath", "cy") and not honoured("cath", "y gât", "cy")
 
 
 @pytest.mark.parametrize(
