@@ -100,9 +100,9 @@ class Maker:
         # Nothing is compared with the adapters that come with tellmt, which are of another base.
         mine["TELLMT_SHIPPED"] = str(out / "shipped")
         (out / "shipped").mkdir()
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("TELLMT_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELLMT_")}
         # Steps of a pair and of a study are processes that begin in other directories.
-        self.env = {**kept, **mine, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        self.env = {**environment, **mine, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
     def start(self, *words: object, cwd: Path | str | None = None, **options: Any) -> subprocess.Popen[str]:
         """A command that goes on until it is ended."""
@@ -117,10 +117,10 @@ class Maker:
         return json.loads(done.stdout) if done.stdout else None
 
 
-def until(wanted: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
+def until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
     """The first true value of `wanted` while the process runs."""
     end = time.monotonic() + seconds
-    while not (value := wanted()):
+    while not (value := condition()):
         if process.poll() is not None or time.monotonic() > end:
             sys.exit("not in time")
         time.sleep(0.005)
@@ -201,16 +201,16 @@ def monitor(maker: Maker) -> None:
             return False
 
     # What a tiny base makes of a text is worse than the text, which is an alarm until it is accepted.
-    told = (0, 4)
+    exit_codes = (0, 4)
     try:
         until(ready, serving)
-        maker.run("monitor", "run", "is-en", *server, codes=told)
+        maker.run("monitor", "run", "is-en", *server, codes=exit_codes)
         maker.run("monitor", "accept", "is-en", "--why", "known to be good")
-        maker.run("monitor", "run", "is-en", *server, codes=told)
+        maker.run("monitor", "run", "is-en", *server, codes=exit_codes)
     finally:
         serving.send_signal(signal.SIGTERM)
         serving.wait(60)
-    maker.run("monitor", "run", "is-en", *server, codes=told)
+    maker.run("monitor", "run", "is-en", *server, codes=exit_codes)
 
 
 def pair(maker: Maker) -> None:
@@ -229,8 +229,8 @@ def batch(maker: Maker) -> None:
     """A translation that was killed in the middle."""
     lines = [f"Hér er lína um {word(i)}." for i in range(600)]
     (maker.data / "batch.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with (maker.data / "batch.txt").open() as given:
-        process = maker.start("translate", "-", "--from", "is", "--to", "en", *ENGINE, "--tries", 0, cwd=NOWHERE, stdin=given, stdout=subprocess.DEVNULL)
+    with (maker.data / "batch.txt").open() as batch_file:
+        process = maker.start("translate", "-", "--from", "is", "--to", "en", *ENGINE, "--tries", 0, cwd=NOWHERE, stdin=batch_file, stdout=subprocess.DEVNULL)
 
     def some() -> bool:
         for file in (maker.out / "cache" / "translate").glob("*/ledger.sqlite"):

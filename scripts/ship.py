@@ -42,7 +42,7 @@ def _name(path: str) -> str:
 
 def notes_of(card: Card, extra_notes: dict[str, str]) -> list[str]:
     """The licences of base and data. Raises BadInput for a corpus or general file that nothing is known of."""
-    known = {**SOURCES, **extra_notes}
+    all_sources = {**SOURCES, **extra_notes}
     base = PACKAGED.get(card.base.id)
     licence, notice = (base.licence, base.notice) if base else (card.base.licence, card.base.notice)
     if not licence:
@@ -51,19 +51,19 @@ def notes_of(card: Card, extra_notes: dict[str, str]) -> list[str]:
     used = [str(c["name"]) for c in card.data.get("corpora", [])]
     used += [_name(str(s["path"])) for s in card.data.get("general_sources", []) if s.get("used", 1)]
     for name in used:
-        if name not in known:
+        if name not in all_sources:
             raise BadInput("nothing is known of the licence of this data", place="the adapter's card", found=name, valid=f"--note {name}=TEXT")
-        if (note := f"Trained on: {known[name]}.") not in notes:
+        if (note := f"Trained on: {all_sources[name]}.") not in notes:
             notes.append(note)
     return notes
 
 
 def _pathless(data: dict[str, Any]) -> dict[str, Any]:
-    kept = dict(data)
+    public_data = dict(data)
     for key in ("corpora", "general_sources"):
-        if key in kept:
-            kept[key] = [{**entry, "path": _name(str(entry["path"]))} for entry in kept[key]]
-    return kept
+        if key in public_data:
+            public_data[key] = [{**entry, "path": _name(str(entry["path"]))} for entry in public_data[key]]
+    return public_data
 
 
 def _decided(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -76,13 +76,13 @@ def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], 
     size = (adapter.path / WEIGHTS).stat().st_size
     if size > MAX_WEIGHTS:
         raise AdapterError("too large to come with tellmt", place=str(adapter.path / WEIGHTS), found=f"{size} bytes", valid=f"at most {MAX_WEIGHTS}")
-    kept = [read_scores(s, adapter) for s in scores]
-    names = {s["name"] for s in kept}
+    card_scores = [read_scores(s, adapter) for s in scores]
+    names = {s["name"] for s in card_scores}
     card = adapter.card.model_copy(
         update={
             "notes": notes_of(adapter.card, extra_notes),
             "data": _pathless(adapter.card.data),
-            "scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *kept],
+            "scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *card_scores],
             "verdict": _decided(adapter.card.verdict),
         }
     )

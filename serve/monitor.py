@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from eval.monitor.canary_sets import CanarySet, file_stamps, read_sets
 from eval.monitor.history import Alarm, HistoryError
-from eval.monitor.judge import ALARM_KINDS, Rules
+from eval.monitor.judge import ALARM_KINDS, AlarmThresholds
 from eval.monitor.run_set import TranslatedPart, run_set
 from eval.monitor.watch import Outcome, check_set, line, open_history, post, roll_back
 from serve.config import MonitorConfig
@@ -55,8 +55,8 @@ class MonitorMetrics:
 
 
 class Monitor:
-    def __init__(self, config: MonitorConfig | None = None, rules: Rules | None = None):
-        self.config, self.rules = config or MonitorConfig(), rules or Rules()
+    def __init__(self, config: MonitorConfig | None = None, rules: AlarmThresholds | None = None):
+        self.config, self.rules = config or MonitorConfig(), rules or AlarmThresholds()
         self.history = open_history(self.config.home) if self.config.home else None
         self.sets: dict[str, CanarySet] = {}
         # The problems of now, by kind and what was being done; each is logged once.

@@ -32,7 +32,7 @@ def need(module: str, extra: str) -> ModuleType:
         # It warns of kernels that nobody asked for.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
-        with unused() if module in ("transformers", "peft") else nullcontext():
+        with hide_unused_libraries() if module in ("transformers", "peft") else nullcontext():
             return importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name and not module.startswith(e.name):
@@ -40,7 +40,7 @@ def need(module: str, extra: str) -> ModuleType:
         raise MissingExtra(f"this needs {module}, which is not installed", valid=f'run: pip install "tellmt[{extra}]"') from None
 
 
-def unused() -> AbstractContextManager[None]:
+def hide_unused_libraries() -> AbstractContextManager[None]:
     """While the block runs, libraries that training does not use here look as if they were not installed."""
     return unseen(*UNUSED, *(() if has_gpu() else FOR_GPUS))
 

@@ -103,7 +103,7 @@ def published_pairs() -> tuple[list[dict[str, str | None]], list[str]]:
         return [], [str(e)]
 
 
-def report() -> dict[str, Any]:
+def doctor_report() -> dict[str, Any]:
     """Everything that doctor reports. `problems` lists what is broken; an extra that is not installed is no problem."""
     from tell.paths import cache_dir
     from tell.registry.registry import Registry
@@ -164,6 +164,6 @@ def doctor() -> int:
 
     Exits with 1 when something is broken (a base that cannot be read, a cache that cannot be written). An extra that is not installed is no problem.
     """
-    findings = report()
+    findings = doctor_report()
     emit(findings, lambda: _report_text(findings))
     return 1 if findings["problems"] else 0

@@ -19,15 +19,15 @@ from tests.conftest import ROOT
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
     "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/scoring.md", "docs/pairs.md", "docs/steps.md",
-    "docs/monitoring.md", "docs/files.md", "docs/corpora.md", "docs/api.md",
+    "docs/monitoring.md", "docs/files.md", "docs/corpora.md", "docs/api.md", "docs/glossaries.md",
 ]  # fmt: skip
 
 
 def blocks(document: str, language: str) -> list[str]:
     """The fenced blocks of a language, indented ones too, each dedented."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.M | re.S)
-    return [re.sub(rf"^{indent}", "", body, flags=re.M).replace("\\\n", " ") for indent, body in found]
+    blocks_found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.M | re.S)
+    return [re.sub(rf"^{indent}", "", body, flags=re.M).replace("\\\n", " ") for indent, body in blocks_found]
 
 
 def shell_lines() -> list[tuple[str, str]]:
@@ -53,8 +53,8 @@ def test_a_command_in_a_document_is_one(document: str, line: str) -> None:
 
 
 def test_every_command_is_shown() -> None:
-    shown = {shlex.split(line)[1] for d, line in TELLMT if d in ("README.md", "docs/steps.md")}
-    assert shown == set(COMMANDS)
+    documented = {shlex.split(line)[1] for d, line in TELLMT if d in ("README.md", "docs/steps.md")}
+    assert documented == set(COMMANDS)
 
 
 def test_the_check_finds_what_is_wrong() -> None:
@@ -111,10 +111,10 @@ def test_links_lead_somewhere(document: str) -> None:
 
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {re.match(r"[A-Za-z0-9._-]+", r)[0] for rs in (project["dependencies"], *project["optional-dependencies"].values()) for r in rs}  # type: ignore[index]
+    dependencies = {re.match(r"[A-Za-z0-9._-]+", r)[0] for rs in (project["dependencies"], *project["optional-dependencies"].values()) for r in rs}  # type: ignore[index]
     text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
-    given = re.findall(r"^- ([a-z0-9-]+): ", text, re.M)
-    assert Counter(given) == Counter(wanted - {"tellmt"})
+    decided = re.findall(r"^- ([a-z0-9-]+): ", text, re.M)
+    assert Counter(decided) == Counter(dependencies - {"tellmt"})
 
 
 def test_the_extras_in_the_readme_are_those_of_pyproject() -> None:
@@ -132,11 +132,11 @@ def test_the_examples_are_as_many_as_is_said() -> None:
     text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     documents = pairs = 0
     for path in sorted((ROOT / "examples" / "en-is").glob("*.tsv")):
-        found = rows(path)
-        assert all(len(r) == 3 and all(c.strip() for c in r) for r in found)
-        n = len({r[0] for r in found})
-        assert re.search(rf"^\| en-is/{path.name} \| [^|]+ \| {n} \| {len(found)} \|$", text, re.M), (path.name, n, len(found))
-        documents, pairs = documents + n, pairs + len(found)
+        table_rows = rows(path)
+        assert all(len(r) == 3 and all(c.strip() for c in r) for r in table_rows)
+        n = len({r[0] for r in table_rows})
+        assert re.search(rf"^\| en-is/{path.name} \| [^|]+ \| {n} \| {len(table_rows)} \|$", text, re.M), (path.name, n, len(table_rows))
+        documents, pairs = documents + n, pairs + len(table_rows)
     assert f"| en-is, together | English and Icelandic | {documents} | {pairs} |" in text
     general = [json.loads(line) for line in (ROOT / "examples" / "general.jsonl").read_text(encoding="utf-8").split("\n") if line]
     tasks = Counter(g["task"] for g in general)

@@ -59,10 +59,10 @@ def contents(*paths: str) -> dict[str, str]:
 
 def same_versions(scores: Path) -> bool:
     """Whether what is part of the key of scores, beside the formats of tellmt's own, is here what it was there: others are made anew, as they should be."""
-    made = {k: v.split(",")[0] for k, v in json.loads(scores.read_bytes())["versions"].items()}
+    recorded_versions = {k: v.split(",")[0] for k, v in json.loads(scores.read_bytes())["versions"].items()}
     names = {"ct2": "ctranslate2", "sacrebleu": "sacrebleu", "tellmt": "tellmt"}
-    there = {d.name for d in metadata.distributions()}
-    return made == {"python": platform.python_version(), **{k: metadata.version(d) for k, d in names.items() if d in there}}
+    installed = {d.name for d in metadata.distributions()}
+    return recorded_versions == {"python": platform.python_version(), **{k: metadata.version(d) for k, d in names.items() if d in installed}}
 
 
 def test_the_registry(home: Path, tellmt: Tellmt) -> None:
@@ -76,9 +76,9 @@ def test_the_registry(home: Path, tellmt: Tellmt) -> None:
     assert [e["event"] for e in log] == ["add", "promote", "add", "promote", "rollback", "pin"]
     assert [e["why"].split(";")[0] for e in log if "why" in e] == ["forced: the first", "forced: the second", "the first was better", "it stays"]
     # Both contents have the hashes they are named by.
-    for wanted in ("second", "first"):
+    for adapter in ("second", "first"):
         code, state, err = tellmt("registry", "rollback", "is-en", "--why", "to see")
-        assert code == 0 and state["live"] == ADAPTERS[wanted], err
+        assert code == 0 and state["live"] == ADAPTERS[adapter], err
     assert [e["generation"] for e in tellmt("registry", "log", "--pair", "is-en")[1]["log"][-2:]] == [5, 6]
 
 
@@ -92,8 +92,8 @@ def test_a_corpus_and_a_mix_are_reused(home: Path, cli: CLI) -> None:
 
 
 def test_training_is_reused_and_goes_on(home: Path, cli: CLI, tellmt: Tellmt) -> None:
-    found = {r["path"]: (r["state"], r["step"], r["total"]) for r in tellmt("runs", ".")[1]["runs"] if "study" not in r["path"]}
-    assert found == {"first.run": ("finished", 25, 25), "second.run": ("finished", 25, 25), "stopped.run": ("stopped", 5, 76)}
+    runs = {r["path"]: (r["state"], r["step"], r["total"]) for r in tellmt("runs", ".")[1]["runs"] if "study" not in r["path"]}
+    assert runs == {"first.run": ("finished", 25, 25), "second.run": ("finished", 25, 25), "stopped.run": ("stopped", 5, 76)}
     before = contents("first", "second")
     for name in ("first", "second"):
         assert cli("train", "--recipe", f"{name}.toml", "--mixed", "mixed", "-o", name, "--json").json["reused"]
@@ -109,11 +109,11 @@ def test_scores_are_reused(home: Path, tellmt: Tellmt) -> None:
     if not same_versions(Path("scores/scores.json")):
         pytest.skip("these scores are of other versions of what they were made with, so they are made anew")
     before = contents("scores", str(home / "cache" / "hypotheses"))
-    code, found, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "scores")
-    assert code == 0 and found["reused"], err
+    code, report, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "scores")
+    assert code == 0 and report["reused"], err
     # Scored anew, it is not translated anew.
-    code, found, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "elsewhere")
-    assert code == 0 and not found["reused"] and err.count("reused from the cache") == 2, err
+    code, report, err = tellmt("score", "first", "--corpus", "corpus", "--engine", "ct2", "-o", "elsewhere")
+    assert code == 0 and not report["reused"] and err.count("reused from the cache") == 2, err
     assert contents("scores", str(home / "cache" / "hypotheses")) == before
 
 
@@ -123,8 +123,8 @@ def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monke
     shutil.copytree(state, tmp_path / "looked-at")
     with sqlite3.connect(tmp_path / "looked-at" / "ledger.sqlite") as db:
         stored: dict[str, str] = dict(db.execute("SELECT text, made FROM segment WHERE made IS NOT NULL"))
-    given = Path("batch.txt").read_text(encoding="utf-8")
-    lines = given.removesuffix("\n").split("\n")
+    sources = Path("batch.txt").read_text(encoding="utf-8")
+    lines = sources.removesuffix("\n").split("\n")
     assert len(lines) == 600 and len(stored) == 64
     engines: list[Capitals] = []
 
@@ -133,28 +133,28 @@ def test_a_translation_that_was_killed_goes_on(home: Path, tmp_path: Path, monke
         return engines[-1]
 
     monkeypatch.setattr("serve.files.local.open_engine", open_engine)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sources.encode())))
     monkeypatch.chdir("/")
     code = main(["translate", "-", "--from", "is", "--to", "en", "--engine", "ct2", "--tries", "0"])
     out, err = capfdbinary.readouterr()
     assert code == 0 and b"going on: 64 of 600 segments are there already" in err, err.decode()
-    assert sorted(engines[0].asked) == sorted(set(lines) - set(stored))
+    assert sorted(engines[0].sources) == sorted(set(lines) - set(stored))
     assert out.decode().removesuffix("\n").split("\n") == [stored.get(line, line.upper()) for line in lines]
     assert not state.exists()
 
 
 def test_the_monitor(home: Path, tellmt: Tellmt) -> None:
-    code, found, err = tellmt("monitor", "report", "is-en")
+    code, history, err = tellmt("monitor", "report", "is-en")
     assert code == 0, err
-    shown = [(r["version"], r["state"], r["baseline"], r["segments"]) for r in found["runs"]]
+    runs = [(r["version"], r["state"], r["baseline"], r["segments"]) for r in history["runs"]]
     live = ADAPTERS["first"]
-    assert shown == [(live, "scored", True, 100), (live, "scored", False, 100), (None, "unreachable", False, 0)]
-    assert found["runs"][1]["against"] == found["runs"][0]["id"] and found["runs"][0]["note"] == "accepted: known to be good"
-    assert [(a["kind"], a["closed"] is None) for a in found["alarms"]] == [("unreachable", True), ("worthless", False)]
+    assert runs == [(live, "scored", True, 100), (live, "scored", False, 100), (None, "unreachable", False, 0)]
+    assert history["runs"][1]["against"] == history["runs"][0]["id"] and history["runs"][0]["note"] == "accepted: known to be good"
+    assert [(a["kind"], a["closed"] is None) for a in history["alarms"]] == [("unreachable", True), ("worthless", False)]
     frozen = tellmt("monitor", "freeze", "is-en", "--source", "canary.is", "--target", "canary.en", "--size", 100)[1]
     assert not frozen["written"]
     # Of the runs before the last one, a baseline's outputs alone are kept, so that it can be accepted.
-    assert tellmt("monitor", "accept", "is-en", "--why", "to see")[1]["run"] == found["runs"][0]["id"]
+    assert tellmt("monitor", "accept", "is-en", "--why", "to see")[1]["run"] == history["runs"][0]["id"]
 
 
 def test_keys(home: Path, tellmt: Tellmt, tmp_path: Path) -> None:
@@ -164,38 +164,38 @@ def test_keys(home: Path, tellmt: Tellmt, tmp_path: Path) -> None:
         "operator": ("active", ["admin", "translate"], None, False),
         "gone": ("revoked", ["translate"], None, True),
     }
-    shown = json.loads((home / "shown.json").read_bytes())
+    shown_before = json.loads((home / "shown.json").read_bytes())
     with running(light_base(tmp_path / "cache"), Registry(tmp_path / "registry")) as service:
 
         def asked(path: str, key: str | None) -> int:
             return service.http.get(path, headers={"X-API-Key": key} if key else {}).status_code
 
-        assert [asked("/api/v1/adapters", k) for k in (*shown.values(), None)] == [200, 200, 401, 401]
-        assert [asked("/api/v1/admin/log", k) for k in (*shown.values(), None)] == [403, 200, 401, 401]
+        assert [asked("/api/v1/adapters", k) for k in (*shown_before.values(), None)] == [200, 200, 401, 401]
+        assert [asked("/api/v1/admin/log", k) for k in (*shown_before.values(), None)] == [403, 200, 401, 401]
 
 
 def test_a_study_has_nothing_left_to_do(home: Path, tellmt: Tellmt) -> None:
     before = contents("study/results.jsonl", "study/runs", "study/study.json")
     assert tellmt("study", "study.toml", "-o", "study", "--dry-run")[1]["left"] == []
-    code, found, err = tellmt("study", "study.toml", "-o", "study")
-    assert code == 0 and found["runs"] == 4, err
+    code, study, err = tellmt("study", "study.toml", "-o", "study")
+    assert code == 0 and study["runs"] == 4, err
     assert contents("study/results.jsonl", "study/runs", "study/study.json") == before
     assert "| tell |" in Path("study/report/study.md").read_text()
 
 
 def test_a_pair_is_not_made_again(home: Path, tellmt: Tellmt, cli: CLI) -> None:
     (listed,) = tellmt("pair", "list")[1]["pairs"]
-    code, shown, err = tellmt("pair", "show", "en-fo")
-    assert code == 0 and listed == shown and (shown["pair"], shown["base"]) == ("fo-en", "tiny"), err
-    done = shown["directions"]["fo-en"]["done"]
-    assert done["splits"] == {"train": 80, "dev": 20, "test": 20} and [f["name"] for f in shown["files"]] == ["pair.tsv"]
+    code, pair, err = tellmt("pair", "show", "en-fo")
+    assert code == 0 and listed == pair and (pair["pair"], pair["base"]) == ("fo-en", "tiny"), err
+    done = pair["directions"]["fo-en"]["done"]
+    assert done["splits"] == {"train": 80, "dev": 20, "test": 20} and [f["name"] for f in pair["files"]] == ["pair.tsv"]
     here = home / "pairs" / "fo-en" / "fo-en"
     before = contents(*(str(here / name) for name in ("corpus", "mixed", "adapter", "scores", "recipe.toml")))
     # Without the file, and from another directory than where it was.
     ran = cli("pair", "add", "fo-en", "--few", "--engine", "ct2", "--json")
     assert f"{here / 'recipe.toml'}: was changed by hand" in ran.err and "measure the speed" not in ran.err
-    for made in ("corpus: unchanged, reused", "mixed: unchanged, reused", f"unchanged, reused: {here / 'adapter'}"):
-        assert made in ran.err, ran.err
+    for message in ("corpus: unchanged, reused", "mixed: unchanged, reused", f"unchanged, reused: {here / 'adapter'}"):
+        assert message in ran.err, ran.err
     if same_versions(here / "scores" / "scores.json"):
         assert ran.err.count("unchanged, reused") == 5 and "from the cache" not in ran.err and "is already live" in ran.err, ran.err
         assert contents(*(str(here / name) for name in ("corpus", "mixed", "adapter", "scores", "recipe.toml"))) == before

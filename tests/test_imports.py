@@ -115,16 +115,16 @@ def target(name: str) -> str | None:
 def upward(module: str, source: str) -> list[str]:
     """The arrows of `module` that lead to its own floor or one above it, within its package."""
     package, room = room_of(module)
-    found = []
+    violations = []
     for line, name in arrows(source):
         other = target(name)
         if other is None or other == package or room_of(other)[0] != package or room_of(other)[1] == room:
             continue
-        here, there = floor_of(package, room), floor_of(*room_of(other))
-        both_beside = "." in FLOORS[package][here or 0].split() and here == there
-        if here is None or there is None or (there >= here and not both_beside):
-            found.append(f"line {line}: {room} (floor {here}) uses {other} (floor {there})")
-    return found
+        from_floor, to_floor = floor_of(package, room), floor_of(*room_of(other))
+        both_beside = "." in FLOORS[package][from_floor or 0].split() and from_floor == to_floor
+        if from_floor is None or to_floor is None or (to_floor >= from_floor and not both_beside):
+            violations.append(f"line {line}: {room} (floor {from_floor}) uses {other} (floor {to_floor})")
+    return violations
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -135,11 +135,11 @@ def test_no_arrow_runs_up(module: str) -> None:
 
 @cache
 def graph() -> Mapping[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    imported_by: dict[str, set[str]] = {}
     for module, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        found[module] = {t for _, name in imports(tree, everywhere=True) if (t := target(name)) and t != module}
-    return found
+        imported_by[module] = {t for _, name in imports(tree, everywhere=True) if (t := target(name)) and t != module}
+    return imported_by
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -234,6 +234,6 @@ def test_a_circle_is_found() -> None:
 def test_every_folder_is_a_package_that_is_shipped() -> None:
     import tomllib
 
-    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"]["include"]
-    assert sorted(found) == sorted(word for package in OURS for word in (package, f"{package}.*"))
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert sorted(packages) == sorted(word for package in OURS for word in (package, f"{package}.*"))
     assert [str(p.parent.relative_to(ROOT)) for p in FILES if not (p.parent / "__init__.py").exists()] == []

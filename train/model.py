@@ -11,7 +11,7 @@ from typing import Any
 
 from tell.adapter.card import CONFIG, WEIGHTS, Adapter
 from tell.errors import AdapterError, BaseModelError
-from tell.extras import need, unused
+from tell.extras import hide_unused_libraries, need
 from tell.machine import bf16
 from tell.model.base import Base
 from train.config import LoraOptions, TrainOptions
@@ -36,7 +36,7 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
 
     if quantisation == "nf4":
         need("bitsandbytes", "quantised")
-    with unused():
+    with hide_unused_libraries():
         import peft
         import transformers
 
@@ -71,7 +71,7 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         task_type="CAUSAL_LM",
         bias="none",
     )
-    with warnings.catch_warnings(), unused():
+    with warnings.catch_warnings(), hide_unused_libraries():
         warnings.simplefilter("ignore")
         # LoRA stays in the compute dtype: the optimiser holds the float32 master weights (train.optimiser).
         model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
@@ -108,7 +108,7 @@ def can_compile() -> bool:
 
     try:
         # Triton is looked for when the first function is compiled.
-        with unused():
+        with hide_unused_libraries():
             torch.compile(lambda x: x * 2 + 1)(torch.ones(8))
     except Exception:  # whatever a missing or broken tool chain raises
         return False

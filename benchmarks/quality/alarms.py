@@ -15,8 +15,8 @@ import random
 from pathlib import Path
 
 from eval.monitor.canary_sets import CanarySet, freeze
-from eval.monitor.history import Outputs, Run
-from eval.monitor.judge import CanaryTranslations, Rules, judge
+from eval.monitor.history import CanaryRun, Outputs
+from eval.monitor.judge import AlarmThresholds, CanaryTranslations, judge_translations
 from eval.scoring.testset import from_corpus
 from tell.corpus.directory import open_corpus
 
@@ -40,24 +40,24 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.25)
     parser.add_argument("--spoilt", type=float, default=0.4)
     parser.add_argument("--worse", type=float, nargs="*", default=[0.0])
-    parser.add_argument("--drop", type=float, default=Rules().drop)
+    parser.add_argument("--drop", type=float, default=AlarmThresholds().drop)
     options = parser.parse_args()
     canary, _ = freeze(from_corpus(open_corpus(options.corpus), "dev"), options.size, [], str(options.corpus))
-    draw, rules = random.Random(1), Rules(drop=options.drop)
-    print(f"{len(canary.segments)} segments, noise in {options.noise:.0%} of them, alpha {rules.alpha}, drop {rules.drop}, {options.runs} runs each")
+    draw, thresholds = random.Random(1), AlarmThresholds(drop=options.drop)
+    print(f"{len(canary.segments)} segments, noise in {options.noise:.0%} of them, alpha {thresholds.alpha}, drop {thresholds.drop}, {options.runs} runs each")
     print("| words spoilt more | chrF2 lost, mean | found by one run | by a second too |\n|---|---|---|---|")
     for extra in options.worse:
         alarms, twice, lost = 0, 0, 0.0
         for _ in range(options.runs):
             # A baseline of its own for each: one that is lucky would stand for all.
             first = simulated_outputs(canary, options.spoilt, 0.0, options.noise, draw)
-            scored = judge(canary, first, None, Rules(drop=1000)).scores
-            baseline = Run("x", "v", "base", canary.sha256, "scored", scores=scored), Outputs(first.texts, [False] * len(canary.hard))
-            judgement = judge(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, rules)
+            scored = judge_translations(canary, first, None, AlarmThresholds(drop=1000)).scores
+            baseline = CanaryRun("x", "v", "base", canary.sha256, "scored", scores=scored), Outputs(first.texts, [False] * len(canary.hard))
+            judgement = judge_translations(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, thresholds)
             lost -= (judgement.delta or 0.0) / options.runs
             if judgement.findings:
                 alarms += 1
-                twice += bool(judge(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, rules).findings)
+                twice += bool(judge_translations(canary, simulated_outputs(canary, options.spoilt, extra, options.noise, draw), baseline, thresholds).findings)
         print(f"| {extra:.1%} | {lost:.2f} | {alarms} of {options.runs} | {twice} of {options.runs} |", flush=True)
 
 

@@ -64,14 +64,14 @@ async def draw(pair: str, engine_name: str, threads: int, test: TestSet, keys: S
     base = find_base(adapter.card.base.id)
     context = min(4096, base.context)
     engine = open_engine(choose_engine(engine_name), EngineOptions(base=base, max_adapters=1, max_context=context, threads=threads))
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     end = time.monotonic() + seconds
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        translator = translator_of(engine, tokens, adapter, context)
+        translator = translator_of(engine, tokenizer, adapter, context)
         limit = segment_limit(translator)
-        assert all(len(tokens.encode(s)) <= limit for s in test.sources), "a segment is too long to be translated whole"
+        assert all(len(tokenizer.encode(s)) <= limit for s in test.sources), "a segment is too long to be translated whole"
         for sampling, number in keys:
             have = read_draws(path).get((sampling, number), {})
             missing = [i for i in range(len(test.sources)) if i not in have]

@@ -37,15 +37,15 @@ async def outputs(pair: LanguagePair, engine_name: str, threads: int, base_too: 
     base = find_base(adapter.card.base.id)
     context = min(4096, base.context)
     engine = open_engine(choose_engine(engine_name), EngineOptions(base=base, max_adapters=1, max_context=context, threads=threads))
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     texts = [order.texts[pair.source.tag] for order in orders()]
     await engine.start()
     try:
         await engine.load(adapter.id, adapter.path)
-        systems: dict[str, Any] = {f"adapter {adapter.short}": translator_of(engine, tokens, adapter, context)}
+        systems: dict[str, Any] = {f"adapter {adapter.short}": translator_of(engine, tokenizer, adapter, context)}
         if base_too:
             # Asked as the service asks it where a pair has no adapter.
-            systems["bare base"] = Translator(engine, tokens, render(AnchorConfig(), pair), adapter.card.decoding, None, context)
+            systems["bare base"] = Translator(engine, tokenizer, render(AnchorConfig(), pair), adapter.card.decoding, None, context)
         return {name: [h.text for h in await translator.translate(texts)] for name, translator in systems.items()}
     finally:
         await engine.close()

@@ -105,5 +105,5 @@ def measured(pair: LanguagePair, outputs: Sequence[str]) -> InjectionCounts:
 
 def as_pairs(pair: LanguagePair, half: Literal["both", "odd", "even"] = "both") -> list[tuple[str, str]]:
     """The set as sentence pairs, for training: then the rate is to be measured on the half that was not trained on."""
-    kept = [o for o in orders() if half == "both" or (int(o.id) % 2 == 1) == (half == "odd")]
-    return [(o.texts[pair.source.tag], o.texts[pair.target.tag]) for o in kept]
+    orders_of_half = [o for o in orders() if half == "both" or (int(o.id) % 2 == 1) == (half == "odd")]
+    return [(o.texts[pair.source.tag], o.texts[pair.target.tag]) for o in orders_of_half]

@@ -61,11 +61,11 @@ def speed(options: argparse.Namespace, work: Workspace) -> Outcome:
     with open_raw(options, work, registry, id, candidates, MOST) as raw:
         say("the raw engine, once to see which segments end by themselves")
         first = raw.run([range(len(candidates))], MOST)
-        kept = [i for i in range(len(candidates)) if first.ended[i]][: options.segments]
-        if len(kept) < options.segments:
-            raise BenchFailed(f"too few segments end by themselves: found {len(kept)}, valid: at least {options.segments}")
-        texts, expected = [candidates[i] for i in kept], [first.texts[i] for i in kept]
-        tokens = sum(first.tokens[i] for i in kept)
+        complete = [i for i in range(len(candidates)) if first.ended[i]][: options.segments]
+        if len(complete) < options.segments:
+            raise BenchFailed(f"too few segments end by themselves: found {len(complete)}, valid: at least {options.segments}")
+        texts, expected = [candidates[i] for i in complete], [first.texts[i] for i in complete]
+        tokens = sum(first.tokens[i] for i in complete)
         raws: list[float] = []
         ours: list[float] = []
         whole: list[float] = []
@@ -75,7 +75,7 @@ def speed(options: argparse.Namespace, work: Workspace) -> Outcome:
                 say(f"round {r + 1}: {side}")
                 time.sleep(options.settle)
                 if side == "raw":
-                    raws.append(raw.run([kept], MOST).total)
+                    raws.append(raw.run([complete], MOST).total)
                     say(f"{raws[-1]:.2f} s")
                 else:
                     result, outputs, took = _translated(options, work, registry.root, texts, 0)

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, translation_request
 from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, check, closed_loop, counted, milliseconds, statuses, unexplained, until_set
 from benchmarks.serving.harness.process import Served
 from benchmarks.serving.harness.ratios import TIES, voided
@@ -82,14 +82,14 @@ class Seen:
 
 async def until_live(client: LoadClient, id: str, within: float) -> None:
     end = time.monotonic() + within
-    while (await client.send(asked(PAIR, "Já."))).adapter != id:
+    while (await client.send(translation_request(PAIR, "Já."))).adapter != id:
         if time.monotonic() > end:
             raise BenchFailed(f"{id[:12]} was promoted and did not answer within {within:.0f} s")
 
 
 async def learned(client: LoadClient, lines: Sequence[str], clients: int, seconds: float) -> dict[str, set[str]]:
     """Everything that the live version gives for each line: alone, and for so long in a load like the one to come."""
-    answers = await closed_loop(client, [asked(PAIR, line) for line in lines], 1)
+    answers = await closed_loop(client, [translation_request(PAIR, line) for line in lines], 1)
     stop = asyncio.Event()
     load = asyncio.create_task(until_set(client, requests(lines), clients, stop, answers.append))
     await asyncio.sleep(seconds)
@@ -118,7 +118,7 @@ def requests(lines: Sequence[str]) -> Iterator[LoadRequest]:
     """Without end: one to three lines each."""
     draw = random.Random(SEED)
     while True:
-        yield asked(PAIR, *draw.sample(lines, draw.choice((1, 1, 2, 3))))
+        yield translation_request(PAIR, *draw.sample(lines, draw.choice((1, 1, 2, 3))))
 
 
 async def churn(service: Served, registry: Any, versions: Sequence[str], options: argparse.Namespace) -> tuple[Seen, list[str], float]:

@@ -100,12 +100,12 @@ def measure(model: Model, prompts: Sequence[Prompt], references: Sequence[list[i
 def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str], repeat: int, formats: list[str]) -> list[dict[str, Any]]:
     from sacrebleu.metrics import BLEU, CHRF
 
-    tokens = BaseTokenizer(base)
-    endings = StopTokens(tokens, tokens.vocabulary().items())
-    translator = Translator(None, tokens, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
+    tokenizer = BaseTokenizer(base)
+    endings = StopTokens(tokenizer, tokenizer.vocabulary().items())
+    translator = Translator(None, tokenizer, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in sources]
-    references = [[*tokens.encode(t), tokens.eos_ids[0]] for t in targets]
-    probe = probe_of(tokens)
+    references = [[*tokenizer.encode(t), tokenizer.eos_ids[0]] for t in targets]
+    probe = probe_of(tokenizer)
     # Torch first, or one of the two does not find the other's copy of MKL.
     import torch  # noqa: F401
     import ctranslate2  # isort: skip
@@ -118,7 +118,7 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
             path = Path(folder) / f"{WRITTEN[kind]}-{even}"
             if not path.exists():
                 # Each time anew: written out, a model has lost its layers on the way.
-                merged = _smoothed(base, str(adapter.path), tokens, probe)[0] if even else _merged(base, str(adapter.path), probe)[0]
+                merged = _smoothed(base, str(adapter.path), tokenizer, probe)[0] if even else _merged(base, str(adapter.path), probe)[0]
                 _write(base, merged, path, WRITTEN[kind])
                 del merged
             model = Model(path, kind, endings)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, translation_request
 from benchmarks.serving.harness.load import BenchFailed, alike, all_answered, closed_loop, counted, milliseconds, open_loop, statuses, unexplained, until_set
 from benchmarks.serving.harness.ratios import TIES, voided
 from benchmarks.serving.harness.workspace import Workspace, common, measured, segments, serve, variant
@@ -39,7 +39,7 @@ ALIKE = 0.4
 def numbered(pair: str) -> Iterator[LoadRequest]:
     """Requests without end, each with a text that no other has."""
     texts = segments()
-    return (asked(pair, f"{n}. {texts[n % len(texts)]}") for n in itertools.count(1))
+    return (translation_request(pair, f"{n}. {texts[n % len(texts)]}") for n in itertools.count(1))
 
 
 def rate(answers: Sequence[LoadResponse], began: float, seconds: float) -> float:
@@ -117,7 +117,7 @@ async def overload(
     return answers, health, began
 
 
-async def asked_again(url: str, answers: Sequence[LoadResponse]) -> list[LoadResponse]:
+async def repeat_requests(url: str, answers: Sequence[LoadResponse]) -> list[LoadResponse]:
     async with LoadClient(url) as client:
         again = await closed_loop(client, [a.ask for a in answers], 8)
     all_answered(again, "after the load")
@@ -134,7 +134,7 @@ def measure(options: argparse.Namespace, work: Workspace) -> tuple[dict[str, Any
         answers, health, began = asyncio.run(overload(service.url, asks, options.times * best, options))
         time.sleep(1)
         good = [a for a in answers if a.status == 200]
-        crossed, strange, other = wrong(good, asyncio.run(asked_again(service.url, good)))
+        crossed, strange, other = wrong(good, asyncio.run(repeat_requests(service.url, good)))
     refused = [a for a in answers if a.status in (429, 503)]
     goodput, quick = rate(answers, began, options.seconds) / best, milliseconds([a.seconds for a in refused])
     late = max((a.sent - began - n / (options.times * best) for n, a in enumerate(answers)), default=0.0)

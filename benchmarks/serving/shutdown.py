@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, translation_request
 from benchmarks.serving.harness.load import BenchFailed, all_answered, closed_loop, statuses, table
 from benchmarks.serving.harness.process import Served, sample
 from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
@@ -46,7 +46,7 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
     async def ask(client: LoadClient) -> None:
         while not over.is_set():
             lines = draw.sample(texts, draw.choice((1, 1, 1, 12)))
-            answers.append(await client.send(asked("is-en", *lines), again=False))
+            answers.append(await client.send(translation_request("is-en", *lines), again=False))
             if answers[-1].problem.startswith("refused"):
                 return
             if answers[-1].status != 200:
@@ -60,7 +60,7 @@ async def terminate_under_load(service: Served, clients: int, delay: float, give
                 await asyncio.sleep(0.02)
 
     async with LoadClient(service.url) as client:
-        all_answered(await closed_loop(client, [asked("is-en", t) for t in texts[:clients]], clients), "before the signal")
+        all_answered(await closed_loop(client, [translation_request("is-en", t) for t in texts[:clients]], clients), "before the signal")
         work = [asyncio.create_task(ask(client)) for _ in range(clients)]
         looking = asyncio.create_task(look())
         await asyncio.sleep(delay)
@@ -115,12 +115,12 @@ def sigterm(options: argparse.Namespace, work: Workspace, registry: Any) -> tupl
 
 def ways(service: Served, lines: Sequence[str]) -> dict[str, LoadRequest]:
     """Much to translate, in every way of asking that this service has."""
-    asks = {"plain, one long text": asked("is-en", "\n".join(lines)), "plain, a list": asked("is-en", *lines)}
+    asks = {"plain, one long text": translation_request("is-en", "\n".join(lines)), "plain, a list": translation_request("is-en", *lines)}
     if service.has("/translate"):
         body = json.dumps({"q": list(lines), "source": "is", "target": "en"}).encode()
         asks["LibreTranslate"] = LoadRequest("/translate", body, "is-en")
     if service.has("/api/v1/translate/stream"):
-        asks["streaming"] = asked("is-en", *lines, path="/api/v1/translate/stream")
+        asks["streaming"] = translation_request("is-en", *lines, path="/api/v1/translate/stream")
     if service.has("/v2/translate"):
         body = json.dumps({"text": list(lines), "source_lang": "IS", "target_lang": "EN"}).encode()
         asks["DeepL"] = LoadRequest("/v2/translate", body, "is-en")
@@ -145,7 +145,7 @@ async def quiet(pid: int, give_up: float) -> float:
 async def leave(service: Served, ask: LoadRequest, after: float) -> dict[str, Any]:
     """One client leaves. `goes_on` is how long the engine works on, `next_s` what a short request takes that comes at once."""
     async with LoadClient(service.url) as client:
-        alone = await client.send(asked("is-en", "Já."))
+        alone = await client.send(translation_request("is-en", "Já."))
         await quiet(service.pid, 15)
         before = sample(service.pid)
         broken_off = await client.send(ask, leave_after=after, fresh=True)
@@ -154,7 +154,7 @@ async def leave(service: Served, ask: LoadRequest, after: float) -> dict[str, An
         if broken_off.problem != "left":
             raise BenchFailed(f"the request was over before its client could leave: status {broken_off.status}; valid: more --lines, or a shorter --after")
         goes_on = await going_on
-        answer = await client.send(asked("is-en", "Já."))
+        answer = await client.send(translation_request("is-en", "Já."))
     return {"worked": worked > BUSY * after / 2, "goes_on_s": goes_on, "next_s": answer.seconds, "alone_s": alone.seconds, "status": answer.status}
 
 
@@ -163,7 +163,7 @@ def leaving(options: argparse.Namespace, work: Workspace, registry: Any) -> tupl
     failures: list[str] = []
     with serve(options, work, registry, 1, max_adapters=1) as service:
         lines = (segments() * (1 + options.lines // 500))[: options.lines]
-        asyncio.run(leave(service, asked("is-en", *lines), options.after))  # the first has what starts on use in it
+        asyncio.run(leave(service, translation_request("is-en", *lines), options.after))  # the first has what starts on use in it
         for name, ask in ways(service, lines).items():
             by_way[name] = asyncio.run(leave(service, ask, options.after))
             if not by_way[name]["worked"]:

@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, translation_request
 from benchmarks.serving.harness.load import BenchFailed, counted, milliseconds, slope, statuses, table, unexplained
 from benchmarks.serving.harness.process import Sample, Served, sample
 from benchmarks.serving.harness.workspace import SEED, Workspace, common, measured, segments, serve, variant
@@ -50,11 +50,11 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
 
     def short(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 1, 2)
-        return asked(pair, *picked), {200}
+        return translation_request(pair, *picked), {200}
 
     def long(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 8, 24)
-        return asked(pair, "\n".join(picked)), {200}
+        return translation_request(pair, "\n".join(picked)), {200}
 
     def libre(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 1, 6)
@@ -63,7 +63,7 @@ def kinds(service: Served) -> dict[str, tuple[float, Any]]:
 
     def stream(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         pair, picked = lines(draw, 2, 8)
-        return asked(pair, *picked, path="/api/v1/translate/stream"), {200}
+        return translation_request(pair, *picked, path="/api/v1/translate/stream"), {200}
 
     def bad(draw: random.Random) -> tuple[LoadRequest, set[int]]:
         bodies: list[tuple[bytes, set[int]]] = [

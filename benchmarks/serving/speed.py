@@ -9,7 +9,7 @@ import dataclasses
 import time
 from typing import Any
 
-from benchmarks.serving.harness.client import asked
+from benchmarks.serving.harness.client import translation_request
 from benchmarks.serving.harness.load import BenchFailed, table
 from benchmarks.serving.harness.process import help_of
 from benchmarks.serving.harness.ratios import TimedRun, compared, engines_line, itself, mixed_line, unlike, x
@@ -39,26 +39,26 @@ def throughput(options: argparse.Namespace, work: Workspace) -> Outcome:
     tokens: list[int] = []
     try:
         # The service first: it makes the model that the raw engine reads.
-        through(rivals("service"), [asked("is-en", s) for s in candidates[:most]], most)
+        through(rivals("service"), [translation_request("is-en", s) for s in candidates[:most]], most)
         first = rivals("raw engine").run([range(len(candidates))], most)
         # Texts that run into their limit would need watching token by token, which the raw engine is spared.
-        kept = [i for i in range(len(candidates)) if first.ended[i]][: max(sizes.values())]
-        if len(kept) < max(sizes.values()):
-            raise BenchFailed(f"too few segments end by themselves: found {len(kept)}, valid: at least {max(sizes.values())}")
-        texts, tokens = [first.texts[i] for i in kept], [first.tokens[i] for i in kept]
+        complete = [i for i in range(len(candidates)) if first.ended[i]][: max(sizes.values())]
+        if len(complete) < max(sizes.values()):
+            raise BenchFailed(f"too few segments end by themselves: found {len(complete)}, valid: at least {max(sizes.values())}")
+        texts, tokens = [first.texts[i] for i in complete], [first.tokens[i] for i in complete]
         for n, side in rivals.turns(options.rounds, levels):
             count = sizes[n]
             if side == "service":
                 service = rivals(side)
                 before = service.total(MADE)
-                run = as_run(through(service, [asked("is-en", candidates[i]) for i in kept[:count]], n))
+                run = as_run(through(service, [translation_request("is-en", candidates[i]) for i in complete[:count]], n))
                 ours[n].append(dataclasses.replace(run, tokens=service.total(MADE) - before))
                 continue
-            raw_run = rivals(side).run([[kept[i] for i in batch] for batch in chunks(count, n)])
-            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in kept[:count]], sum(raw_run.tokens.values())))
+            raw_run = rivals(side).run([[complete[i] for i in batch] for batch in chunks(count, n)])
+            raws[n].append(TimedRun(raw_run.total, raw_run.seconds, [raw_run.texts[i] for i in complete[:count]], sum(raw_run.tokens.values())))
             if n == most:
-                whole = rivals(side).run([kept[:count]], n)
-                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in kept[:count]]))
+                whole = rivals(side).run([complete[:count]], n)
+                at_once.append(TimedRun(whole.total, whole.seconds, [whole.texts[i] for i in complete[:count]]))
     finally:
         with contextlib.suppress(BenchFailed):
             rivals.close()
@@ -94,7 +94,10 @@ def mixed(options: argparse.Namespace, work: Workspace) -> Outcome:
     with serve(options, work, registry, len(PAIRS), max_adapters=len(PAIRS)) as service:
         for n in options.mixed_concurrency:
             count = min(len(sources), max(options.segments, 2 * n))
-            ways = {"one": [asked("is-en", s) for s in sources[:count]], "mixed": [asked(PAIRS[i % len(PAIRS)], s) for i, s in enumerate(sources[:count])]}
+            ways = {
+                "one": [translation_request("is-en", s) for s in sources[:count]],
+                "mixed": [translation_request(PAIRS[i % len(PAIRS)], s) for i, s in enumerate(sources[:count])],
+            }
             runs: dict[str, list[TimedRun]] = {"one": [], "mixed": []}
             through(service, ways["mixed"][: max(16, n)], n)
             for r in range(options.rounds):
@@ -147,14 +150,14 @@ def cache(options: argparse.Namespace, work: Workspace) -> Outcome:
     count = min(len(sources) - 3, max(n, options.segments // 4))
     say("starting the service with its cache")
     with serve(options, work, registry, 1, max_adapters=1, cache_mb=None) as service:
-        through(service, [asked("is-en", sources[-1])], 1)
-        asks = [asked("is-en", s) for s in sources[:count]]
+        through(service, [translation_request("is-en", sources[-1])], 1)
+        asks = [translation_request("is-en", s) for s in sources[:count]]
         first, again = (as_run(through(service, asks, n)) for _ in range(2))
         # Two of about one length that nobody has asked for yet.
         line, next_line = sorted(sources[count:-1], key=len)[-2:]
-        alone = as_run(through(service, [asked("is-en", line)], 1))
+        alone = as_run(through(service, [translation_request("is-en", line)], 1))
         before = service.total(MADE)
-        shared = as_run(through(service, [asked("is-en", next_line)] * n, n))
+        shared = as_run(through(service, [translation_request("is-en", next_line)] * n, n))
         decoded = service.total(MADE) - before
         served = {name: service.total(f"tellmt_{name}_total") for name in ("cache_hits", "shared_segments")}
     has = "--cache-mb" in help_of(options.module)

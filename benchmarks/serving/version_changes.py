@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from benchmarks.serving.harness.client import LoadClient, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadResponse, translation_request
 from benchmarks.serving.harness.load import BenchFailed, all_answered, milliseconds, table, until_set
 from benchmarks.serving.harness.process import Served
 from benchmarks.serving.harness.ratios import seconds_line
@@ -21,7 +21,7 @@ async def first_answer(client: LoadClient, pair: str, id: str, change: Callable[
     began = time.perf_counter()
     await asyncio.to_thread(change)
     while time.perf_counter() - began < 600:
-        answer = await client.send(asked(pair, "Já."))
+        answer = await client.send(translation_request(pair, "Já."))
         if answer.adapter == id:
             return answer.done - began
         if answer.status != 200:

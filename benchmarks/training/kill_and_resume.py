@@ -163,8 +163,8 @@ def last_row(place: RunPaths) -> int:
 
 def stamp(place: RunPaths) -> tuple[int, int] | None:
     with contextlib.suppress(FileNotFoundError):
-        seen = (place.run_dir / "metrics.jsonl").stat()
-        return seen.st_size, seen.st_mtime_ns
+        status = (place.run_dir / "metrics.jsonl").stat()
+        return status.st_size, status.st_mtime_ns
     return None
 
 

@@ -99,15 +99,15 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
         }
     )
     data = Dataset.from_list([{"input_ids": ids, "completion_mask": [0] * start + [1] * (len(ids) - start)} for ids, start in data_settings["examples"]])
-    seen = torch.zeros((), dtype=torch.long, device="cuda" if cuda else "cpu")
+    tokens_seen = torch.zeros((), dtype=torch.long, device="cuda" if cuda else "cpu")
     rows: list[tuple[int, Any, float]] = []
     began = 0.0
 
     class Counting(SFTTrainer):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *positional: Any, **keys: Any) -> Any:
-            nonlocal seen
+            nonlocal tokens_seen
             # Added up on the device: reading it would make the GPU wait.
-            seen = seen + (inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel())
+            tokens_seen = tokens_seen + (inputs["attention_mask"].sum() if "attention_mask" in inputs else inputs["input_ids"].numel())
             return super().training_step(model, inputs, *positional, **keys)
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -118,7 +118,7 @@ def trl(work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
         def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
             if cuda and state.global_step in (max(2, state.max_steps // 5), state.max_steps):
                 torch.cuda.synchronize()
-            rows.append((state.global_step, seen, time.monotonic() - began))
+            rows.append((state.global_step, tokens_seen, time.monotonic() - began))
 
     trainer = Counting(
         model=data_settings["base"],

@@ -42,16 +42,7 @@ def baseline_first(outputs: list[SystemOutput], baseline: str | None) -> list[Sy
 @click.option("--resamples", type=click.IntRange(min=40), default=1000, show_default=True, help="Samples of the paired bootstrap.")
 @click.option("-o", "--out", type=FILE, help="Directory to write compare.json and compare.html (a page with plots) to.")
 def compare(
-    outputs: tuple[Path, ...],
-    reference: Path | None,
-    source: Path | None,
-    documents: Path | None,
-    pair: str | None,
-    baseline: str | None,
-    metrics: tuple[str, ...],
-    trials: int,
-    resamples: int,
-    out: Path | None,
+    outputs: tuple[Path, ...], baseline: str | None, metrics: tuple[str, ...], trials: int, resamples: int, out: Path | None, **side_files: Any
 ) -> None:
     """Compare the OUTPUTS of systems on the same segments.
 
@@ -60,14 +51,15 @@ def compare(
     """
     from eval.compare.compare import Settings
     from eval.compare.compare import compare as run
-    from eval.compare.terminal import render
+    from eval.compare.terminal import comparison_tables
     from eval.scoring.metrics import chosen
 
     if len(outputs) == 1 and not outputs[0].is_dir() and outputs[0].suffix not in (".jsonl", ".ndjson"):
         raise click.UsageError("comparing takes two outputs or more; tellmt score --hypotheses FILE scores one")
     if out is not None and out.exists() and not out.is_dir():
         raise BadInput("this is a file", place=str(out), valid="a directory for -o")
-    segments, systems, notes = gather(outputs, reference, source, documents, pair)
+    # `side_files` are the references, sources and document ids, and the pair.
+    segments, systems, notes = gather(outputs, **side_files)
     systems = baseline_first(systems, baseline)
     if len(systems) < 2:
         raise BadInput("there is one system only", place=str(outputs[0]), found=systems[0].name, valid="two or more")
@@ -84,13 +76,13 @@ def compare(
     for note in _notes(result):
         say(f"note: {note}")
     if out is not None:
-        from eval.compare.page import page
+        from eval.compare.page import comparison_page
         from tell.files import write_atomic, write_json
 
         write_json(out / "compare.json", result)
-        write_atomic(out / "compare.html", page(result))
+        write_atomic(out / "compare.html", comparison_page(result))
         say(f"wrote {out / 'compare.json'} and {out / 'compare.html'}")
-    emit({**result, "out": None if out is None else str(out)}, lambda: render(result))
+    emit({**result, "out": None if out is None else str(out)}, lambda: comparison_tables(result))
 
 
 def _notes(result: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from eval.compare.terminal import comparison, documents_by_spread, main_metric, p_value, system_names, verdict
+from eval.compare.terminal import comparison, documents_by_spread, main_metric, p_value_or_bound, system_names, verdict
 
 # Documents in the plot; the table has all of them.
 DOCUMENTS = 25
@@ -57,7 +57,7 @@ def differences(result: dict[str, Any]) -> list[dict[str, Any]]:
             places = {
                 k: place(v, scale["low"], scale["high"]) for k, v in (("low", c["bootstrap"]["low"]), ("high", c["bootstrap"]["high"]), ("dot", c["delta"]))
             }
-            ps = p_value(c["randomisation"]["p"], draws["trials"]), p_value(c["bootstrap"]["p"], draws["resamples"])
+            ps = p_value_or_bound(c["randomisation"]["p"], draws["trials"]), p_value_or_bound(c["bootstrap"]["p"], draws["resamples"])
             text = f"{c['delta']:+.2f}", f"[{c['bootstrap']['low']:+.2f}, {c['bootstrap']['high']:+.2f}]"
             rows.append(
                 {"name": name, **places, "delta": text[0], "span": text[1], "ar": ps[0], "bs": ps[1], "verdict": verdict(c), "differing": c["differing"]}
@@ -124,7 +124,7 @@ def changed_segments(result: dict[str, Any], name: str) -> dict[str, Any]:
     return {"name": name, **{k: m[k] for k in ("better", "worse", "same")}, "up": [row(r) for r in m["up"]], "down": [row(r) for r in m["down"]]}
 
 
-def page(result: dict[str, Any]) -> str:
+def comparison_page(result: dict[str, Any]) -> str:
     """The whole page."""
     import jinja2
 

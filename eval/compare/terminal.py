@@ -10,7 +10,7 @@ from tell.console import table
 DOCUMENTS, MOVED, TEXT_WIDTH = 5, 3, 300
 
 
-def p_value(p: float, draws: int) -> str:
+def p_value_or_bound(p: float, draws: int) -> str:
     """p as text. The smallest p that so many draws can give is a bound, not a value."""
     least = 1 / (draws + 1)
     return f"< {2 * least:.4f}" if p <= least * 1.0001 else f"{p:.4f}"
@@ -56,7 +56,7 @@ def _differences(result: dict[str, Any]) -> Any:
             c = comparison(result, name, m["key"])
             if c is not None:
                 span = f"{c['delta']:+.2f} [{c['bootstrap']['low']:+.2f}, {c['bootstrap']['high']:+.2f}]"
-                ps = p_value(c["randomisation"]["p"], draws["trials"]), p_value(c["bootstrap"]["p"], draws["resamples"])
+                ps = p_value_or_bound(c["randomisation"]["p"], draws["trials"]), p_value_or_bound(c["bootstrap"]["p"], draws["resamples"])
                 rows.append([name if m is result["metrics"][0] else "", m["name"], span, *ps, verdict(c)])
     return table(f"against {result['baseline']}", ["system", "metric", "difference [95%]", "p (ar)", "p (bs)", ""], rows)
 
@@ -66,12 +66,12 @@ def _diagnostics(result: dict[str, Any]) -> Any | None:
     if any(result["systems"][n]["diagnostics"] is None for n in names):
         return None
     flags = list(result["systems"][names[0]]["diagnostics"]["flags"])
-    seen = [f for f in flags if any(result["systems"][n]["diagnostics"]["flags"][f] for n in names)]
+    raised_flags = [f for f in flags if any(result["systems"][n]["diagnostics"]["flags"][f] for n in names)]
     rows = []
     for name in names:
         d = result["systems"][name]["diagnostics"]
-        rows.append([name, d["flagged"], *(d["flags"][f] for f in seen), f"{d['length_ratio']:.3f}"])
-    return table("segments with a flag", ["system", "any", *seen, "length ratio"], rows)
+        rows.append([name, d["flagged"], *(d["flags"][f] for f in raised_flags), f"{d['length_ratio']:.3f}"])
+    return table("segments with a flag", ["system", "any", *raised_flags, "length ratio"], rows)
 
 
 def _groups(result: dict[str, Any], title: str, groups: list[dict[str, Any]]) -> Any:
@@ -106,7 +106,7 @@ def _moved(result: dict[str, Any], name: str) -> Any:
     return table(title, ["segment", "chrF2", "", ""], rows)
 
 
-def render(result: dict[str, Any]) -> Any:
+def comparison_tables(result: dict[str, Any]) -> Any:
     """All tables and notes, as rich renders them."""
     from rich.console import Group
     from rich.text import Text

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import tell.model.engine
 from eval.scoring.testset import TestSet
 from tell.adapter.card import Adapter
-from tell.adapter.golden import LONGEST, Golden, Sentence, identity
+from tell.adapter.golden import LONGEST, Golden, Sentence, engine_identity
 from tell.adapter.translation import translator_of
 from tell.errors import RequestError
 from tell.files import key_of, sha256_bytes, write_json
@@ -92,7 +92,7 @@ def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: st
             await engine.start()
             sentences = await _make(engine, adapter, sources, options.max_context)
             versions = {engine_name: engine_version(engine_name)} if engine_version(engine_name) else {}
-            return Golden(engine=engine.name, versions=versions, exact=identity(engine), sentences=tuple(sentences)) if sentences else None
+            return Golden(engine=engine.name, versions=versions, exact=engine_identity(engine), sentences=tuple(sentences)) if sentences else None
         finally:
             await asyncio.shield(engine.close())
 

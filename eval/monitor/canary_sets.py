@@ -49,14 +49,14 @@ _INJECTIONS = (
 _WORD = re.compile(r"[^\W\d_]{5,}")
 
 
-class Example(BaseModel):
+class CanarySegment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(min_length=1)
     reference: str = Field(min_length=1)
 
 
-class Hard(BaseModel):
+class HardText(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
@@ -72,8 +72,8 @@ class CanarySet(BaseModel):
     pair: str
     name: str
     sha256: str
-    segments: tuple[Example, ...] = Field(min_length=1, max_length=MOST)
-    hard: tuple[Hard, ...]
+    segments: tuple[CanarySegment, ...] = Field(min_length=1, max_length=MOST)
+    hard: tuple[HardText, ...]
     profile: Profile | None = None
 
     @property
@@ -90,7 +90,7 @@ class CanarySet(BaseModel):
         return parse_pair(self.pair)
 
 
-def content_hash(pair: str, segments: Sequence[Example], hard: Sequence[Hard]) -> str:
+def content_hash(pair: str, segments: Sequence[CanarySegment], hard: Sequence[HardText]) -> str:
     return key_of([FORMAT, pair, [[s.source, s.reference] for s in segments], [[h.kind, h.text] for h in hard]])
 
 
@@ -99,7 +99,7 @@ def _by_hash(texts: Sequence[str]) -> list[str]:
     return sorted(texts, key=lambda t: sha256_bytes(t.encode(errors="backslashreplace")))
 
 
-def hard_texts(pair: LanguagePair, sources: Sequence[str]) -> list[Hard]:
+def hard_texts(pair: LanguagePair, sources: Sequence[str]) -> list[HardText]:
     """Single words, texts with placeholders, long texts, other languages and injected orders, derived from these sources."""
     usable = [s for s in _by_hash(sources) if len(s) >= 10] or list(sources)
     words = list(dict.fromkeys(w for s in usable for w in _WORD.findall(s)[:1]))[:EACH]
@@ -120,7 +120,7 @@ def hard_texts(pair: LanguagePair, sources: Sequence[str]) -> list[Hard]:
         ("language", foreign),
         ("injection", [f"{s} {order}" for s, order in zip(usable, _INJECTIONS, strict=False)]),
     ]
-    return [Hard(kind=kind, text=text) for kind, texts in texts_of_kind for text in texts]
+    return [HardText(kind=kind, text=text) for kind, texts in texts_of_kind for text in texts]
 
 
 def freeze(test: TestSet, size: int, training: Sequence[str], place: str) -> tuple[CanarySet, dict[str, int]]:
@@ -128,23 +128,23 @@ def freeze(test: TestSet, size: int, training: Sequence[str], place: str) -> tup
     if not test.sources:
         raise BadInput("the test set is empty", place=place, found="0 segments", valid=f"at least {FEWEST}")
     references: dict[str, str] = {}
-    seen: set[str] = set()
+    earlier_sources: set[str] = set()
     left_out = {"duplicate": 0, "unusable": 0, "too long": 0}
     for source, target in zip(map(tidy, test.sources), map(tidy, test.references), strict=True):
         if fault(source, target) is not None or not normalised(source):
             left_out["unusable"] += 1
         elif max(len(source), len(target)) > LONGEST:
             left_out["too long"] += 1
-        elif normalised(source) in seen:
+        elif normalised(source) in earlier_sources:
             left_out["duplicate"] += 1
         else:
-            seen.add(normalised(source))
+            earlier_sources.add(normalised(source))
             references[source] = target
     if len(references) < FEWEST:
         counts = f"{len(references)} usable segments (of {len(test.sources):,}; " + ", ".join(f"{n} {why}" for why, n in left_out.items()) + ")"
         raise BadInput("too few segments for a canary set: less than a large loss could not be seen", place=place, found=counts, valid=f"at least {FEWEST}")
     sources = _by_hash(list(references))[:size]
-    segments = [Example(source=s, reference=references[s]) for s in sources]
+    segments = [CanarySegment(source=s, reference=references[s]) for s in sources]
     hard = hard_texts(test.pair, sources)
     profile = profile_of(training) if training else None
     pair = str(test.pair)

@@ -103,8 +103,8 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
     Made for cron. Exits with 4 when there is an alarm.
     """
     from eval.monitor.canary_sets import read_set, read_sets, set_path
-    from eval.monitor.judge import Rules
-    from eval.monitor.over_http import open_client, translate_set
+    from eval.monitor.judge import AlarmThresholds
+    from eval.monitor.over_http import open_client, translate_canary_set
     from eval.monitor.watch import check_set, line, open_history, post, roll_back
 
     home = _monitor_home()
@@ -117,12 +117,12 @@ def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_ba
         sets = list(sets_by_pair.values())
     if not sets:
         raise BadInput("no canary set is frozen", place=str(home / "canary"), valid="tellmt monitor freeze PAIR --corpus CORPUS")
-    history, rules = open_history(home), Rules(alpha, drop)
+    history, thresholds = open_history(home), AlarmThresholds(alpha, drop)
     rows, alarmed = [], False
     history_error: TellmtError | None = None
     with open_client(server) as client:
         for canary in sets:
-            outcome = check_set(history, canary, lambda c=canary: translate_set(client, c), rules)  # type: ignore[misc]
+            outcome = check_set(history, canary, lambda c=canary: translate_canary_set(client, c), thresholds)  # type: ignore[misc]
             for a in (*outcome.opened, *outcome.closed):
                 say(line(a))
             restored = None
@@ -219,7 +219,7 @@ def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path 
     FILE is the one of tellmt serve --feedback. Of several corrections of a source the newest counts. Read the corrections before you train on them.
     """
     from eval.monitor.canary_sets import read_set, set_path
-    from eval.monitor.feedback import read_feedback, scores, training_pairs
+    from eval.monitor.feedback import correction_scores, read_feedback, training_pairs
     from eval.monitor.watch import open_history
     from tell.files import write_jsonl
 
@@ -233,7 +233,7 @@ def feedback(file: Path, pair: str | None, against: tuple[Path, ...], out: Path 
             found=f"{invalid} lines that are none" if invalid else "an empty file",
             valid="the file of tellmt serve --feedback",
         )
-    rows = scores(corrections)
+    rows = correction_scores(corrections)
     home = _monitor_home()
     history = open_history(home)
     for row in rows:

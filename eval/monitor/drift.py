@@ -82,7 +82,7 @@ def profile_of(texts: Sequence[str]) -> Profile:
     return Profile(counts=tuple(map(int, counts)), letters=letters, usual=usual, segments=len(texts))
 
 
-def unknown_letters(text: str, known: frozenset[str]) -> tuple[int, int]:
+def unknown_letters(text: str, training_letters: frozenset[str]) -> tuple[int, int]:
     """(letters of the text that the training data does not have, all its letters)."""
     letters = [c for c in text.lower() if c.isalpha()]
-    return sum(c not in known for c in letters), len(letters)
+    return sum(c not in training_letters for c in letters), len(letters)

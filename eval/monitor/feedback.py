@@ -46,7 +46,7 @@ def read_feedback(path: Path) -> tuple[list[Correction], int]:
     return corrections, invalid
 
 
-def scores(corrections: Iterable[Correction]) -> list[dict[str, Any]]:
+def correction_scores(corrections: Iterable[Correction]) -> list[dict[str, Any]]:
     """BLEU, chrF2 and TER of each pair and version with the corrections as references, each with its signature.
 
     Corrections without the output are left out and counted. An output that the user did not change counts as right.

@@ -53,7 +53,7 @@ class HistoryError(TellmtError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Run:
+class CanaryRun:
     """One run of a canary set. `state` is scored or unreachable; `against` is the run it was compared with; `hard` is {kind: [flagged, all]}."""
 
     pair: str
@@ -103,11 +103,11 @@ class Alarm:
 _RUN = "id, time, pair, version, base, canary, state, segments, scores, hard, against, delta, p, findings, baseline, note, seconds"
 
 
-def _run(row: sqlite3.Row) -> Run:
+def _run(row: sqlite3.Row) -> CanaryRun:
     values = dict(row)
     for name in ("scores", "hard", "findings"):
         values[name] = json.loads(values[name])
-    return Run(**{**values, "findings": tuple(values["findings"]), "baseline": bool(values["baseline"])})
+    return CanaryRun(**{**values, "findings": tuple(values["findings"]), "baseline": bool(values["baseline"])})
 
 
 class History:
@@ -158,7 +158,7 @@ class History:
 
     # Runs
 
-    def add(self, run: Run, outputs: Outputs | None) -> int:
+    def add(self, run: CanaryRun, outputs: Outputs | None) -> int:
         """Record a run and return its id. Outputs of the pair's earlier runs are removed, except for those of baselines."""
         values = {**dataclasses.asdict(run), "time": run.time or time.time(), "outputs": outputs.pack() if outputs else None}
         del values["id"]
@@ -176,7 +176,7 @@ class History:
             db.execute(f"DELETE FROM runs WHERE outputs IS NULL AND id IN ({old})", (run.pair, RUNS))
         return newest
 
-    def runs(self, pair: str, most: int = RUNS) -> list[Run]:
+    def runs(self, pair: str, most: int = RUNS) -> list[CanaryRun]:
         """The newest runs of a pair, oldest first."""
         with self._open() as db:
             rows = db.execute(f"SELECT {_RUN} FROM runs WHERE pair = ? ORDER BY id DESC LIMIT ?", (pair, most)).fetchall()
@@ -186,21 +186,21 @@ class History:
         with self._open() as db:
             return [r[0] for r in db.execute("SELECT DISTINCT pair FROM runs UNION SELECT DISTINCT pair FROM alarms ORDER BY 1")]
 
-    def baseline(self, pair: str, canary: str, base: str | None, version: str | None) -> tuple[Run, Outputs] | None:
+    def baseline(self, pair: str, canary: str, base: str | None, version: str | None) -> tuple[CanaryRun, Outputs] | None:
         """The baseline for a run of this version: its own, or else the newest of another version, on the same set and base."""
         query = f"SELECT {_RUN}, outputs FROM runs WHERE pair = ? AND canary = ? AND base IS ? AND baseline = 1 AND outputs IS NOT NULL"
         with self._open() as db:
             row = db.execute(f"{query} ORDER BY version IS ? DESC, id DESC LIMIT 1", (pair, canary, base, version)).fetchone()
         return None if row is None else self._with_outputs(row)
 
-    def _with_outputs(self, row: sqlite3.Row) -> tuple[Run, Outputs]:
+    def _with_outputs(self, row: sqlite3.Row) -> tuple[CanaryRun, Outputs]:
         try:
             outputs = Outputs(*json.loads(zlib.decompress(row["outputs"])))
         except (zlib.error, ValueError, TypeError) as e:
             raise self._error(e) from None
         return _run({k: row[k] for k in row.keys() if k != "outputs"}), outputs  # type: ignore[arg-type]  # noqa: SIM118
 
-    def accept(self, pair: str, note: str) -> Run | None:
+    def accept(self, pair: str, note: str) -> CanaryRun | None:
         """Make the newest scored run of the pair the baseline of its version, and close the pair's alarms. None without a run that has its outputs."""
         with self._open(write=True) as db:
             query = f"SELECT {_RUN} FROM runs WHERE pair = ? AND state = 'scored' AND outputs IS NOT NULL ORDER BY id DESC LIMIT 1"

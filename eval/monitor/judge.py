@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.monitor.canary_sets import KINDS, CanarySet
-from eval.monitor.history import Outputs, Run
+from eval.monitor.history import CanaryRun, Outputs
 from eval.scoring.scores import metrics, one_line
 from eval.scoring.significance import paired_test
 
@@ -25,7 +25,7 @@ ALARM_KINDS = (*ON_TRANSLATIONS, UNREACHABLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
+class AlarmThresholds:
     """`alpha`: the largest share of runs of an unchanged system that may raise an alarm. `drop`: losses of fewer points of chrF2 do not count."""
 
     alpha: float = 0.001
@@ -87,25 +87,27 @@ def hard_counts(canary: CanarySet, flagged: Sequence[bool]) -> dict[str, list[in
     return {kind: counts for kind, counts in counts_of.items() if counts[1]}
 
 
-def judge(canary: CanarySet, translations: CanaryTranslations, baseline: tuple[Run, Outputs] | None, rules: Rules) -> Judgement:
+def judge_translations(
+    canary: CanarySet, translations: CanaryTranslations, baseline: tuple[CanaryRun, Outputs] | None, thresholds: AlarmThresholds
+) -> Judgement:
     outputs = translations.outputs()
     scores, hard = scores_of(outputs.texts, canary), hard_counts(canary, outputs.flagged)
     if baseline is None:
         sources = [one_line(s.source) for s in canary.segments]
-        delta, p = _worse(sources, outputs.texts, canary, rules, scores)
+        delta, p = _worse(sources, outputs.texts, canary, thresholds, scores)
         text = f"worse than the source left as it is: chrF2 {scores['chrf']['score']:.1f} ({delta:+.1f}, p = {_p(p)})"
-        findings = [Finding(WORTHLESS, text)] if p is not None and p < rules.alpha else []
+        findings = [Finding(WORTHLESS, text)] if p is not None and p < thresholds.alpha else []
         return Judgement(scores, hard, None, None, tuple(findings))
     run, baseline_outputs = baseline
     findings = []
-    delta, p = _worse(baseline_outputs.texts, outputs.texts, canary, rules, scores, run.scores)
-    if p is not None and p < rules.alpha:
+    delta, p = _worse(baseline_outputs.texts, outputs.texts, canary, thresholds, scores, run.scores)
+    if p is not None and p < thresholds.alpha:
         was = run.scores["chrf"]["score"]
         findings.append(Finding(QUALITY, f"chrF2 {scores['chrf']['score']:.1f} against {was:.1f} ({delta:+.1f}, p = {_p(p)}, {len(canary.segments)} segments)"))
     worse = [h.kind for h, now, was in zip(canary.hard, outputs.flagged, baseline_outputs.flagged, strict=True) if now and not was]
     better = sum(was and not now for now, was in zip(outputs.flagged, baseline_outputs.flagged, strict=True))
     # This test is one-sided, and so, in effect, is the other: each gets half of alpha.
-    if worse and (chance := sign_test(len(worse), better)) < rules.alpha / 2:
+    if worse and (chance := sign_test(len(worse), better)) < thresholds.alpha / 2:
         kinds = ", ".join(f"{worse.count(kind)} {kind}" for kind in KINDS if kind in worse)
         counts = f"{sum(outputs.flagged)} of {len(outputs.flagged)} hard texts have a flag, {sum(baseline_outputs.flagged)} had"
         findings.append(Finding(HARD, f"{counts} (new: {kinds}; p = {_p(chance)})"))
@@ -117,12 +119,17 @@ def _p(p: float | None) -> str:
 
 
 def _worse(
-    before: Sequence[str], now: Sequence[str], canary: CanarySet, rules: Rules, scores: dict[str, Any], before_scores: dict[str, Any] | None = None
+    before: Sequence[str],
+    now: Sequence[str],
+    canary: CanarySet,
+    thresholds: AlarmThresholds,
+    scores: dict[str, Any],
+    before_scores: dict[str, Any] | None = None,
 ) -> tuple[float, float | None]:
     """(difference in chrF2, p); p is None where the loss is too small to count."""
     earlier_scores = before_scores or scores_of(before, canary)
     delta = scores["chrf"]["score"] - earlier_scores["chrf"]["score"]
-    if delta > -rules.drop:
+    if delta > -thresholds.drop:
         return delta, None
     test = paired_test(before, now, canary.references)
     return test.delta, test.p

@@ -17,7 +17,7 @@ def open_client(server: str) -> Client:
     return Client(server, retry=RetryPolicy(WAITS, LONGEST_WAIT, frozenset({429, 503})))
 
 
-def translate_set(client: Client, canary: CanarySet) -> CanaryTranslations:
+def translate_canary_set(client: Client, canary: CanarySet) -> CanaryTranslations:
     """Raises what `Client.translate` does; EngineError as `run_set`."""
     pair = canary.parsed
 

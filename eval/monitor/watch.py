@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eval.monitor.canary_sets import CanarySet
-from eval.monitor.history import Alarm, History, HistoryError, Run
-from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, CanaryTranslations, Judgement, Rules, judge
+from eval.monitor.history import Alarm, CanaryRun, History, HistoryError
+from eval.monitor.judge import ON_TRANSLATIONS, UNREACHABLE, AlarmThresholds, CanaryTranslations, Judgement, judge_translations
 from tell.errors import KeyRefused, RegistryError, ScopeRefused, TellmtError
 from tell.registry.registry import Registry
 
@@ -30,14 +30,14 @@ class Outcome:
     """A run and its alarms: `alarms` is every finding, `opened` the new ones, `closed` those that are over; `history` is the error that kept the run out of
     the history, if any."""
 
-    run: Run
+    run: CanaryRun
     alarms: tuple[Alarm, ...]
     opened: tuple[Alarm, ...]
     closed: tuple[Alarm, ...]
     history: HistoryError | None = None
 
 
-def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: Rules) -> Outcome:
+def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTranslations], thresholds: AlarmThresholds) -> Outcome:
     """`ask` translates the whole set; an error that it raises is an alarm of its own, never a score.
 
     Raises HistoryError when the baseline cannot be read, since nothing can be judged without it; and KeyRefused and ScopeRefused.
@@ -48,17 +48,17 @@ def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTrans
         # This is a fault of the caller's key, not of the service.
         raise
     except TellmtError as e:
-        run = Run(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
+        run = CanaryRun(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
         return _record(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
     baseline = history.baseline(canary.pair, canary.sha256, translations.base, translations.version)
-    judged = judge(canary, translations, baseline, rules)
+    judged = judge_translations(canary, translations, baseline, thresholds)
     note = None
     if judged.findings:
-        judged, note = _confirm(canary, ask, rules, translations, judged, baseline)
+        judged, note = _confirm(canary, ask, thresholds, translations, judged, baseline)
     elif baseline is None and (other_series := _other_series(history, canary, translations.base)):
         note = other_series
     own_baseline = baseline is not None and baseline[0].version == translations.version
-    run = Run(
+    run = CanaryRun(
         pair=canary.pair, version=translations.version, base=translations.base, canary=canary.sha256, state="scored", segments=len(canary.segments),
         scores=judged.scores, hard=judged.hard, against=baseline[0].id if baseline else None, delta=judged.delta, p=judged.p,
         findings=tuple(f.kind for f in judged.findings),
@@ -72,7 +72,7 @@ NOT_CONFIRMED = "a finding that a second run did not confirm"
 
 
 def _confirm(
-    canary: CanarySet, ask: Callable[[], CanaryTranslations], rules: Rules, first: CanaryTranslations, judged: Judgement, baseline: object
+    canary: CanarySet, ask: Callable[[], CanaryTranslations], thresholds: AlarmThresholds, first: CanaryTranslations, judged: Judgement, baseline: object
 ) -> tuple[Judgement, str | None]:
     """The findings that a second run confirms. If the second run fails, the findings of the first stand."""
     try:
@@ -81,7 +81,7 @@ def _confirm(
         return judged, None
     if second.version != first.version:
         return dataclasses.replace(judged, findings=()), NOT_CONFIRMED
-    kinds = {f.kind for f in judge(canary, second, baseline, rules).findings}  # type: ignore[arg-type]
+    kinds = {f.kind for f in judge_translations(canary, second, baseline, thresholds).findings}  # type: ignore[arg-type]
     confirmed = tuple(f for f in judged.findings if f.kind in kinds)
     return dataclasses.replace(judged, findings=confirmed), None if confirmed else NOT_CONFIRMED
 
@@ -98,7 +98,7 @@ def _other_series(history: History, canary: CanarySet, base: str) -> str | None:
     return None
 
 
-def _record(history: History, run: Run, translations: CanaryTranslations | None, alarms: Sequence[Alarm], keep: Sequence[str] = ()) -> Outcome:
+def _record(history: History, run: CanaryRun, translations: CanaryTranslations | None, alarms: Sequence[Alarm], keep: Sequence[str] = ()) -> Outcome:
     try:
         # A run needs its outputs to be a baseline.
         id = history.add(run, translations.outputs() if translations else None)

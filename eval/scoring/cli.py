@@ -54,9 +54,9 @@ def shown(result: dict[str, Any]) -> Any:
 def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
     """A registered test set, with source and target exchanged where the pair asks for the other direction."""
     from eval.scoring.testset import TestSet
-    from tell.corpus.testsets import find
+    from tell.corpus.testsets import find_testset
 
-    registered = find(name)
+    registered = find_testset(name)
     sources, targets = registered.texts()
     whole = registered.pair
     if pair is not None and pair == whole.reverse:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from tell.corpus.readers.dispatch import kind_of, labels
+from tell.corpus.readers.dispatch import corpus_format, labels
 from tell.errors import BadInput, CorpusError
 from tell.files import read_jsonl, read_lines, write_jsonl
 from tell.languages import LanguagePair
@@ -86,7 +86,7 @@ def _read_one(path: Path, name: str) -> list[SystemOutput]:
         if not (path / SEGMENTS).is_file():
             raise BadInput("this is a directory", place=str(path), found=f"no {SEGMENTS}", valid="a file of one segment a line, or a directory of tellmt score")
         return _read_rows(path / SEGMENTS, name)
-    if kind_of(path) == "jsonl":
+    if corpus_format(path) == "jsonl":
         return _read_rows(path, name)
     return [SystemOutput(name, str(path), read_segments(path), {})]
 

@@ -25,7 +25,7 @@ def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) ->
     stopped.
     """
     from eval.study.config import read_study
-    from eval.study.report import report
+    from eval.study.report import write_study_report
     from eval.study.run import StudyRunner
 
     runner = StudyRunner(read_study(file), file, out, jobs)
@@ -38,7 +38,7 @@ def study(file: Path, jobs: int, dry_run: bool, report_only: bool, out: Path) ->
     if not report_only:
         runner.run_all()
     finished = runner.finished()
-    report(out, out / "report")
+    write_study_report(out, out / "report")
     say(f"wrote {out / 'report'}")
     rates = [[p, a, f"{b:,}", "-" if r is None else f"{r:g}"] for p, a, b, r in runner.chosen_rates(finished)]
     emit(

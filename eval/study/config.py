@@ -138,13 +138,13 @@ class Study(BaseModel):
             for key in ("ratio", "general_tokens", "task_tokens", "general", "sources"):
                 if key in arm.mix or key in self.mix:
                     raise ValueError(f"[mix] {key}: set by budgets, ratios and general")
-        seen: dict[str, str] = {}
+        places: dict[str, str] = {}
         for name, arm in self.arms.items():
             for ratio in arm.ratios or self.ratios:
                 settings = key_of({**arm.model_dump(exclude={"tuned_as", "budgets", "seeds", "ratios"}), "ratio": ratio})
-                if other := seen.get(settings):
+                if other := places.get(settings):
                     raise ValueError(f"arms {other} and {name} are the same at ratio {ratio:g}")
-                seen[settings] = name
+                places[settings] = name
         return self
 
 

@@ -1,6 +1,6 @@
-"""The pictures of a study's report, as PNG bytes, drawn to be read at 800 pixels wide.
+"""The plots of a study's report, as PNG bytes that are legible at a width of 800 pixels.
 
-Reads the report's summary and, for the losses, each example's changes; writes nothing.
+Reads the summary of the report and, for the losses, the changes of each example; writes nothing.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from typing import Any
 from eval.study.summary import budget_text, picture_name
 from tell.extras import need
 
-# Okabe and Ito's colours, told apart by colour-blind readers too, less the yellow that white paper swallows; the reference arm is black.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart, without their yellow, which is invisible on white; the reference arm is black.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#5E4FA2", "#666666")
-MARKS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
+MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 GREY = "#777777"
 WIDTH = 8.0
 
 
-def plots(summary: dict[str, Any], changes: dict[str, Any], reference: str) -> dict[str, bytes]:
-    """File name -> PNG. What has nothing to show is left out."""
+def study_plots(summary: dict[str, Any], changes: dict[str, Any], reference: str) -> dict[str, bytes]:
+    """The PNG of each plot by its file name. A plot without data is left out."""
     need("matplotlib", "train")
-    out: dict[str, bytes] = {}
-    style = styles(summary, reference)
-    if (png := task_tokens(summary, style)) is not None:
-        out["study-task-tokens.png"] = png
+    png_by_name: dict[str, bytes] = {}
+    style = arm_styles(summary, reference)
+    if (png := plot_task_tokens(summary, style)) is not None:
+        png_by_name["study-task-tokens.png"] = png
     if summary["general"]:
-        out["study-general-tokens.png"] = general_tokens(summary, style)
+        png_by_name["study-general-tokens.png"] = plot_general_tokens(summary, style)
     for x in summary["losses"]:
         name = picture_name(x["pair"], x["budget"], x["arm"])
-        out[f"study-losses-{name}.png"] = loss_changes(x, changes[name])
-    return out
+        png_by_name[f"study-losses-{name}.png"] = plot_loss_changes(x, changes[name])
+    return png_by_name
 
 
-def styles(summary: dict[str, Any], reference: str) -> dict[str, tuple[str, str]]:
-    """Arm -> colour and mark, the same in every picture."""
+def arm_styles(summary: dict[str, Any], reference: str) -> dict[str, tuple[str, str]]:
+    """The colour and the marker of each arm, the same in every plot."""
     arms = list(dict.fromkeys(r["arm"] for t in summary["tables"] for r in t["rows"] if r["trained"]))
     arms = sorted((a for a in arms if a != reference), key=lambda a: (a != "tell", arms.index(a)))
-    return {reference: ("#000000", "o")} | {a: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, a in enumerate(arms)}
+    return {reference: ("#000000", "o")} | {a: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, a in enumerate(arms)}
 
 
 def _figure(rows: int, columns: int, height: float) -> tuple[Any, Any]:
@@ -52,9 +52,9 @@ def _figure(rows: int, columns: int, height: float) -> tuple[Any, Any]:
 
 
 def _png(figure: Any) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, dpi=150, metadata={"Software": None})
-    return out.getvalue()
+    png = io.BytesIO()
+    figure.savefig(png, dpi=150, metadata={"Software": None})
+    return png.getvalue()
 
 
 def _axes(axes: Any, title: str, x: str | None, y: str | None) -> None:
@@ -67,15 +67,15 @@ def _axes(axes: Any, title: str, x: str | None, y: str | None) -> None:
     axes.set_axisbelow(True)
 
 
-def short(tokens: float) -> str:
+def token_label(tokens: float) -> str:
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if tokens >= size:
             return f"{tokens / size:.3g}{letter}"
     return f"{tokens:.0f}"
 
 
-def apart(values: Sequence[float], gap: float) -> list[float]:
-    """The values, moved as little as the order allows so that neighbours are `gap` apart: where their labels go."""
+def spread_labels(values: Sequence[float], gap: float) -> list[float]:
+    """Where the labels of the values go: each as near its value as it can be with `gap` between neighbours, in the order of the values."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     blocks: list[tuple[list[int], float]] = []
     for i in order:
@@ -85,21 +85,21 @@ def apart(values: Sequence[float], gap: float) -> list[float]:
             if high - low >= gap * (len(below) + len(above)) / 2:
                 break
             merged = below + above
-            # Each label's wish is its own place; a block stands at the mean of what its members wish.
-            wish = sum(values[j] - gap * (k - (len(merged) - 1) / 2) for k, j in enumerate(merged)) / len(merged)
-            blocks[-2:] = [(merged, wish)]
-    out = [0.0] * len(values)
+            # A block stands where its labels are nearest their own values on average.
+            centre = sum(values[j] - gap * (k - (len(merged) - 1) / 2) for k, j in enumerate(merged)) / len(merged)
+            blocks[-2:] = [(merged, centre)]
+    places = [0.0] * len(values)
     for members, middle in blocks:
         for k, j in enumerate(members):
-            out[j] = middle + gap * (k - (len(members) - 1) / 2)
-    return out
+            places[j] = middle + gap * (k - (len(members) - 1) / 2)
+    return places
 
 
 def _labels(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
-    """Names at the right of the panel, each beside its line's last point (x, y, name, colour)."""
+    """Writes names at the right of the panel, each beside the last point of its line: (x, y, name, colour)."""
     low, high = axes.get_ylim()
     inches = axes.figure.get_size_inches()[1] * axes.get_position().height
-    places = apart([y for _, y, _, _ in ends], (high - low) * 0.165 / max(inches, 0.5))
+    places = spread_labels([y for _, y, _, _ in ends], (high - low) * 0.165 / max(inches, 0.5))
     axes.set_ylim(min([low, *places]), max([high, *places]))
     for (x, y, name, colour), place in zip(ends, places, strict=True):
         axes.annotate(
@@ -116,7 +116,7 @@ def _labels(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
 
 
 def _line(axes: Any, points: list[tuple[float, dict[str, Any], list[tuple[float, float]]]], colour: str, mark: str) -> None:
-    """Mean line, band from the lowest to the highest seed, and a point per seed."""
+    """Draws the line of means, the band from the lowest to the highest seed, and a marker for each seed."""
     xs = [x for x, _, _ in points]
     axes.fill_between(xs, [s["low"] for _, s, _ in points], [s["high"] for _, s, _ in points], color=colour, alpha=0.13, linewidth=0)
     axes.plot(xs, [s["mean"] for _, s, _ in points], color=colour, linewidth=1.8)
@@ -124,7 +124,7 @@ def _line(axes: Any, points: list[tuple[float, dict[str, Any], list[tuple[float,
         axes.plot([x for x, _ in each], [y for _, y in each], linestyle="none", marker=mark, color=colour, markersize=4.5, alpha=0.75, markeredgewidth=0)
 
 
-def task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes | None:
+def plot_task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes | None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ratios = summary["main_ratio"]
@@ -147,23 +147,23 @@ def task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> b
         for arm, points in sorted(arms.items(), key=lambda a: a[0] == "tell"):
             _line(panel, sorted(points, key=lambda p: p[0]), *style[arm])
         places = sorted({p[0] for points in arms.values() for p in points})
-        shown = [x for i, x in enumerate(places) if i == 0 or x > 1.25 * places[i - 1]]
+        ticks = [x for i, x in enumerate(places) if i == 0 or x > 1.25 * places[i - 1]]
         panel.set_xlim(places[0] / 1.15, places[-1] * (1.15 if len(places) == 1 else 1.04))
-        panel.xaxis.set_major_locator(FixedLocator(shown))
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_minor_locator(NullLocator())
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: token_label(x)))
         ends = [(max(p[0] for p in points), max(points, key=lambda p: p[0])[1]["mean"], arm, style[arm][0]) for arm, points in arms.items()]
         for arm, y in flat.get(pair, {}).items():
             panel.axhline(y, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
             ends.append((panel.get_xlim()[1], y, arm, GREY))
         figure.draw_without_rendering()
         _labels(panel, ends)
-    legend = "line: mean over seeds; band: lowest to highest seed; marks: seeds; dashed: without training; dotted: to its name"
+    legend = "line: mean over seeds; band: lowest to highest seed; markers: seeds; dashed: without training; dotted: leads to the arm's name"
     figure.supxlabel(legend, fontsize=9, color="#444444")
     return _png(figure)
 
 
-def general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes:
+def plot_general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     panels: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
@@ -177,17 +177,17 @@ def general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -
         panel.set_xscale("log")
         amounts = sorted({p["general_tokens"] for g in lines for p in g["points"]})
         above = [a for a in amounts if a > 0] or [1.0]
-        # None has no place on a logarithmic axis; it gets one of its own to the left.
+        # A logarithmic axis has no zero; runs without general data get a place of their own at the left.
         zero = above[0] / 4
         many = len(lines) > 1
         for g in lines:
             points = [(p["general_tokens"] or zero, p["chrf2"], [(p["general_tokens"] or zero, y) for y in p["each"]]) for p in g["points"]]
             _line(panel, points, *style[g["arm"]])
         places = [a or zero for a in amounts]
-        shown = [x for i, x in enumerate(places) if i == 0 or x > 1.5 * places[i - 1]]
-        panel.xaxis.set_major_locator(FixedLocator(shown))
+        ticks = [x for i, x in enumerate(places) if i == 0 or x > 1.5 * places[i - 1]]
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_minor_locator(NullLocator())
-        panel.set_xticklabels(["none" if x == zero and amounts[0] == 0 else short(x) for x in shown])
+        panel.set_xticklabels(["none" if x == zero and amounts[0] == 0 else token_label(x) for x in ticks])
         if many:
             figure.draw_without_rendering()
             last = [g["points"][-1] for g in lines]
@@ -196,12 +196,12 @@ def general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -
             panel.set_title(f"{pair}, {budget_text(budget)}, {lines[0]['arm']}", loc="left", fontsize=11)
     for panel in axes.flat[len(panels) :]:
         panel.set_visible(False)
-    figure.supxlabel("line: mean over seeds; band: lowest to highest seed; marks: seeds; every amount is a run of its own", fontsize=9, color="#444444")
+    figure.supxlabel("line: mean over seeds; band: lowest to highest seed; markers: seeds; every amount has its own run", fontsize=9, color="#444444")
     return _png(figure)
 
 
-def loss_changes(x: dict[str, Any], changes: Any) -> bytes:
-    """Left the changes sorted by themselves at each amount, right the same examples in one order across the amounts."""
+def plot_loss_changes(x: dict[str, Any], changes: Any) -> bytes:
+    """At the left the changes at each amount, sorted on their own; at the right the same examples in one order for all amounts."""
     import matplotlib
     import numpy as np
 
@@ -217,22 +217,22 @@ def loss_changes(x: dict[str, Any], changes: Any) -> bytes:
         colour = shades(0.15 + 0.75 * (k + 1) / steps)
         ordered = np.sort(changes[k])
         left.plot(np.arange(1, segments + 1), ordered, color=colour, linewidth=1.8)
-        ends.append((segments, float(ordered[-1]), short(x["amounts"][k + 1]), colour))
+        ends.append((segments, float(ordered[-1]), token_label(x["amounts"][k + 1]), colour))
     left.set_xlim(1, segments)
     left.margins(x=0)
     figure.draw_without_rendering()
     _labels(left, ends)
     order = np.argsort(changes[-1], kind="stable")
     image = right.imshow(changes[:, order].T, aspect="auto", cmap="RdBu_r", vmin=-extreme, vmax=extreme, interpolation="nearest", origin="lower")
-    _axes(right, "each row: one segment, by last change", "general tokens", None)
+    _axes(right, "one row per segment, ordered by last change", "general tokens", None)
     right.grid(False)
-    right.set_xticks(range(steps), [short(a) for a in x["amounts"][1:]])
+    right.set_xticks(range(steps), [token_label(a) for a in x["amounts"][1:]])
     right.set_yticks([])
     bar = figure.colorbar(image, ax=right, shrink=0.9, extend="both")
     bar.set_label("change in nats per token (blue: lower)", fontsize=9)
     bar.ax.tick_params(labelsize=9)
     seeds = ", ".join(map(str, x["seeds"]))
-    about = f"loss of {segments} dev segments, minus that at {short(x['amounts'][0])} general tokens; seeds {seeds}"
+    about = f"loss of {segments} dev segments, minus that at {token_label(x['amounts'][0])} general tokens; seeds {seeds}"
     title = f"{x['pair']}, {budget_text(x['budget'])}, {x['arm']}: {about}"
 
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")

@@ -129,7 +129,7 @@ def _first_error(e: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def read_study(directory: Path) -> RecordedStudy:
+def read_recorded_study(directory: Path) -> RecordedStudy:
     path = directory / "study.json"
     if not path.exists():
         raise BadInput("this is not the directory of a study", place=str(directory), found="no study.json", valid="the directory that `tellmt study` wrote")
@@ -141,7 +141,7 @@ def read_study(directory: Path) -> RecordedStudy:
         raise BadInput("not JSON", place=str(path), found=str(e)) from None
 
 
-def read_rows(path: Path) -> tuple[list[ResultRow], list[str]]:
+def read_result_rows(path: Path) -> tuple[list[ResultRow], list[str]]:
     """The newest row of each run, and notes. Leaves out a last line that was cut short when the study was killed; raises BadInput for other damage."""
     if not path.exists():
         raise BadInput("no run has finished yet", place=str(path.parent), found="no results.jsonl", valid="a study with at least one line of results")
@@ -234,8 +234,8 @@ def _open_run(directory: Path, row: ResultRow, scorer: Scorer | None, notes: lis
 
 def read_results(directory: Path) -> StudyResults:
     """The results in a study directory. Raises BadInput when there is no study, no result, or damage; notes name everything that was passed over."""
-    study = read_study(directory)
-    rows, notes = read_rows(directory / "results.jsonl")
+    study = read_recorded_study(directory)
+    rows, notes = read_result_rows(directory / "results.jsonl")
     scorers: dict[str, Scorer] = {}
     signatures: dict[str, dict[str, str]] = {}
     for pair in dict.fromkeys(r.pair for r in rows):

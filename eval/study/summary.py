@@ -56,8 +56,8 @@ def summarise(results: StudyResults) -> tuple[dict[str, Any], dict[str, Any]]:
         "tuned_as": {arm: settings["tuned_as"] for arm, settings in study.arms.items() if settings.get("tuned_as")},
         "missing": missing(results, trained, bare),
         "test": {"metric": "chrF2", "method": METHOD, "trials": TRIALS, "seed": SEED, "correction": "Holm, over one table"},
-        "tables": [table(p, b, trained, bare, ratios, results) for p in pairs for b in tables_of[p]],
-        "tuning": tuning(results, trained, pairs),
+        "tables": [score_table(p, b, trained, bare, ratios, results) for p in pairs for b in tables_of[p]],
+        "tuning": tuning_rates(results, trained, pairs),
         "needed": needed_table(pairs, budgets, trained, ratios, study.reference_arm, notes),
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
         "general": general,
@@ -80,11 +80,11 @@ def plain(value: Any) -> Any:
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """The values that are not empty, each once, in their order."""
-    seen: list[Any] = []
+    distinct: list[Any] = []
     for value in values:
-        if value and value not in seen:
-            seen.append(value)
-    return seen
+        if value and value not in distinct:
+            distinct.append(value)
+    return distinct
 
 
 def main_ratio(arm: str, cells: Iterable[Cell], listed: Sequence[float]) -> float | None:
@@ -145,7 +145,7 @@ def budget_text(budget: int | str | None) -> str:
     return "all task data" if budget is None else "no training" if budget == "none" else f"{budget:,} task tokens"
 
 
-def table(
+def score_table(
     pair: str,
     budget: int | str | None,
     trained: dict[Cell, list[ScoredRun]],
@@ -219,7 +219,7 @@ def against(runs: list[ScoredRun], target: list[ScoredRun]) -> dict[str, Any]:
     return comparison
 
 
-def tuning(results: StudyResults, trained: dict[Cell, list[ScoredRun]], pairs: list[str]) -> list[dict[str, Any]]:
+def tuning_rates(results: StudyResults, trained: dict[Cell, list[ScoredRun]], pairs: list[str]) -> list[dict[str, Any]]:
     """The learning rates that were tried. The chosen one is the rate of the runs, or before there are any, the best by chrF2."""
     groups: dict[Cell, dict[float, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in results.tuning:

@@ -20,12 +20,12 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 def classes_twice(modules: Sequence[Module]) -> dict[str, list[str]]:
     """Names of classes, public or not, that more than one of the modules defines at its top, with the modules' paths."""
-    found: dict[str, list[str]] = defaultdict(list)
+    classes: dict[str, list[str]] = defaultdict(list)
     for module in modules:
         # A name may be bound twice in one module, for two platforms say.
         for name in dict.fromkeys(n.name for n in module.tree.body if isinstance(n, ast.ClassDef)):
-            found[name].append(module.path)
-    return {name: paths for name, paths in sorted(found.items()) if len(paths) > 1}
+            classes[name].append(module.path)
+    return {name: paths for name, paths in sorted(classes.items()) if len(paths) > 1}
 
 
 def functions_twice(modules: Sequence[Module]) -> dict[str, dict[str, list[str]]]:
@@ -34,12 +34,12 @@ def functions_twice(modules: Sequence[Module]) -> dict[str, dict[str, list[str]]
     With the same parameters, by name and in order, functions are taken for implementations of one protocol, as the writers of formats are; with others they
     cannot mean the same. Commands, routes and `main` are left out: a framework finds them by something else than their name.
     """
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    signatures: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for module in modules:
         for name, function in {n.name: n for n in module.tree.body if isinstance(n, Function)}.items():
             if not name.startswith("_") and name != "main" and not _is_entry(function):
-                found[name][", ".join(parameters(function))].append(module.path)
-    return {name: dict(by) for name, by in sorted(found.items()) if sum(map(len, by.values())) > 1}
+                signatures[name][", ".join(parameters(function))].append(module.path)
+    return {name: dict(by) for name, by in sorted(signatures.items()) if sum(map(len, by.values())) > 1}
 
 
 def _is_entry(function: Function) -> bool:
@@ -49,14 +49,14 @@ def _is_entry(function: Function) -> bool:
 
 def vague_words(modules: Sequence[Module], words: Sequence[str] = VAGUE) -> dict[str, list[str]]:
     """The paths of the modules in whose own name, or in whose classes' and functions' names, a word is."""
-    found: dict[str, list[str]] = {word: [] for word in words}
+    places: dict[str, list[str]] = {word: [] for word in words}
     for module in modules:
         names = [module.name.split(".")[-1], *(n.name for n in ast.walk(module.tree) if isinstance(n, (ast.ClassDef, Function)))]
         held = {w.lower() for name in names for w in _WORD.findall(name)}
         for word in words:
             if word in held:
-                found[word].append(module.path)
-    return found
+                places[word].append(module.path)
+    return places
 
 
 def common_locals(modules: Sequence[Module], most: int = COMMONEST) -> list[tuple[str, int, int]]:
@@ -64,9 +64,9 @@ def common_locals(modules: Sequence[Module], most: int = COMMONEST) -> list[tupl
     times: Counter[str] = Counter()
     files: Counter[str] = Counter()
     for module in modules:
-        found = Counter(bound(module.tree))
-        times += found
-        files.update(found.keys())
+        bindings = Counter(bound(module.tree))
+        times += bindings
+        files.update(bindings.keys())
     ranked = sorted(times, key=lambda name: (-times[name], name))
     return [(name, times[name], files[name]) for name in ranked[:most]]
 

@@ -63,40 +63,40 @@ def _package(name: str, modules: Sequence[Module], graph: Graph) -> dict[str, An
 
 def imports(modules: Sequence[Module]) -> dict[str, set[str]]:
     """The names of the modules that each module imports, itself not among them."""
-    known = {m.name for m in modules}
-    return {m.name: {to for to in _imported(m, known) if to != m.name} for m in modules}
+    module_names = {m.name for m in modules}
+    return {m.name: {to for to in _imported(m, module_names) if to != m.name} for m in modules}
 
 
-def _imported(module: Module, known: set[str]) -> Iterator[str]:
+def _imported(module: Module, module_names: set[str]) -> Iterator[str]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
-            wanted = [a.name for a in node.names]
+            imported = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):
             folder = module.package.split(".")
             start = folder[: len(folder) - node.level + 1] if node.level else []
             source = ".".join([*start, *([node.module] if node.module else [])])
             # A name is a module of the package, or something that the package or module holds.
-            wanted = [f"{source}.{a.name}" for a in node.names]
+            imported = [f"{source}.{a.name}" for a in node.names]
         else:
             continue
-        yield from filter(None, (_known(name, module, known) for name in wanted))
+        yield from filter(None, (_known(name, module, module_names) for name in imported))
 
 
-def _known(name: str, module: Module, known: set[str]) -> str | None:
+def _known(name: str, module: Module, module_names: set[str]) -> str | None:
     """The module that holds what has this full name. What is no part of the product may import what lies beside it, or above, by a shorter name."""
     folders = [] if module.product else module.package.split(".")
     for folder in (".".join(folders[:n]) for n in range(len(folders) + 1)):
-        found = f"{folder}.{name}" if folder else name
-        while found != folder and found not in known:
-            found = found.rpartition(".")[0]
-        if found != folder:
-            return found
+        candidate = f"{folder}.{name}" if folder else name
+        while candidate != folder and candidate not in module_names:
+            candidate = candidate.rpartition(".")[0]
+        if candidate != folder:
+            return candidate
     return None
 
 
 def reached(graph: Graph) -> dict[str, set[str]]:
     """What each can come to by one arrow or more."""
-    out: dict[str, set[str]] = {}
+    reachable: dict[str, set[str]] = {}
     for start in graph:
         seen: set[str] = set()
         todo = list(graph[start])
@@ -104,15 +104,15 @@ def reached(graph: Graph) -> dict[str, set[str]]:
             if (at := todo.pop()) not in seen:
                 seen.add(at)
                 todo += graph[at]
-        out[start] = seen
-    return out
+        reachable[start] = seen
+    return reachable
 
 
 def circles(graph: Graph) -> list[set[str]]:
     """Sets of more than one that reach each other."""
     reach = reached(graph)
-    found = {frozenset({other for other in reach[one] if one in reach[other]} | {one}) for one in graph}
-    return sorted((set(c) for c in found if len(c) > 1), key=sorted)
+    circles = {frozenset({other for other in reach[one] if one in reach[other]} | {one}) for one in graph}
+    return sorted((set(c) for c in circles if len(c) > 1), key=sorted)
 
 
 def floors(graph: Graph) -> int:
@@ -120,11 +120,11 @@ def floors(graph: Graph) -> int:
     reach = reached(graph)
     height: dict[str, int] = {}
     # What reaches less lies lower; all of a circle reach the same.
-    for one in sorted(graph, key=lambda one: len(reach[one] - _circle(one, reach))):
-        below = reach[one] - _circle(one, reach)
-        height[one] = 1 + max((height[b] for b in below), default=0)
+    for module in sorted(graph, key=lambda module: len(reach[module] - _circle(module, reach))):
+        below = reach[module] - _circle(module, reach)
+        height[module] = 1 + max((height[b] for b in below), default=0)
     return max(height.values(), default=0)
 
 
-def _circle(one: str, reach: Graph) -> set[str]:
-    return {other for other in reach[one] if one in reach[other]} | {one}
+def _circle(module: str, reach: Graph) -> set[str]:
+    return {other for other in reach[module] if module in reach[other]} | {module}

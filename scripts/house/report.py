@@ -55,16 +55,16 @@ def tables(labels: Sequence[str], sides: Sequence[Figures | None]) -> list[Table
 
     def keyed(title: str, first: str, cells: Cells) -> Table:
         """A row for each key that a side has."""
-        found = [cells(side) if side is not None else {} for side in sides]
-        keys = dict.fromkeys(key for one in found for key in one)
-        return Table(title, [first, *labels], [[key, *(one.get(key, "") for one in found)] for key in keys])
+        columns = [cells(side) if side is not None else {} for side in sides]
+        keys = dict.fromkeys(key for one in columns for key in one)
+        return Table(title, [first, *labels], [[key, *(one.get(key, "") for one in columns)] for key in keys])
 
     def listed(title: str, cells: Callable[[Figures], list[str]]) -> Table:
         """Each side's own list, from above."""
-        found = [cells(side) if side is not None else [] for side in sides]
-        return Table(title, ["", *labels], [[str(n), *row] for n, row in enumerate(zip_longest(*found, fillvalue=""), 1)])
+        columns = [cells(side) if side is not None else [] for side in sides]
+        return Table(title, ["", *labels], [[str(n), *row] for n, row in enumerate(zip_longest(*columns, fillvalue=""), 1)])
 
-    out = [
+    tables = [
         keyed("In short", "", summary),
         keyed("Classes of one name in several modules", "class", lambda f: {f"`{name}`": _places(paths) for name, paths in f["classes"].items()}),
         keyed("Functions of one name with different parameters", "function", lambda f: {f"`{k}`": _meanings(v) for k, v in differing(f).items()}),
@@ -73,9 +73,9 @@ def tables(labels: Sequence[str], sides: Sequence[Figures | None]) -> list[Table
         keyed("Names of engines outside their drivers", "", lambda f: {kind: _counted(places) for kind, places in f["engines"].items()}),
     ]
     if any(side and side["request"] for side in sides):
-        out.append(listed("Files on the way of POST /api/v1/translate", lambda f: list((f["request"] or {}).get("files", []))))
-        out.append(listed("Paths as names in /openapi.json", lambda f: [f"`{n}`" for n in (f["request"] or {}).get("path_names", [])]))
-    return [*out, _packages(sides), keyed("Circles of imports", "package", circles)]
+        tables.append(listed("Files on the way of POST /api/v1/translate", lambda f: list((f["request"] or {}).get("files", []))))
+        tables.append(listed("Paths as names in /openapi.json", lambda f: [f"`{n}`" for n in (f["request"] or {}).get("path_names", [])]))
+    return [*tables, _packages(sides), keyed("Circles of imports", "package", circles)]
 
 
 def differing(figures: Figures) -> dict[str, dict[str, list[str]]]:
@@ -103,23 +103,23 @@ def summary(figures: Figures) -> dict[str, str]:
 
 def circles(figures: Figures) -> dict[str, str]:
     """Of the rooms of each package that has some, and of modules across its rooms."""
-    found = {}
+    circles = {}
     for name, package in figures["packages"].items():
         if package.get("circles"):
-            found[f"{name}/"] = "; ".join(", ".join(circle) for circle in package["circles"])
+            circles[f"{name}/"] = "; ".join(", ".join(circle) for circle in package["circles"])
         if package.get("module_circles") and not package["circles"]:
-            found[f"{name}/, modules"] = "; ".join(", ".join(circle) for circle in package["module_circles"])
-    return found
+            circles[f"{name}/, modules"] = "; ".join(", ".join(circle) for circle in package["module_circles"])
+    return circles
 
 
 def _packages(sides: Sequence[Figures | None]) -> Table:
-    there = [side["packages"] for side in sides if side is not None]
+    packages_of_sides = [side["packages"] for side in sides if side is not None]
     rows = []
-    for name in dict.fromkeys(name for one in there for name in one):
+    for name in dict.fromkeys(name for one in packages_of_sides for name in one):
         # What is equal on both sides stands once.
-        cells = [" → ".join(dict.fromkeys(_cell(one.get(name), key) for one in there)) for key in COLUMNS.values()]
+        cells = [" → ".join(dict.fromkeys(_cell(one.get(name), key) for one in packages_of_sides)) for key in COLUMNS.values()]
         rows.append([name if name == "all" else name.replace(".", "/") + "/", *cells])
-    return Table("Packages" + (", before → after" if len(there) > 1 else ""), ["package", *COLUMNS], rows)
+    return Table("Packages" + (", before → after" if len(packages_of_sides) > 1 else ""), ["package", *COLUMNS], rows)
 
 
 def _cell(package: Mapping[str, Any] | None, key: str) -> str:

@@ -47,8 +47,8 @@ class Profiler:
 
     def taken(self) -> set[CodeType]:
         self.on = False
-        seen, self.seen = self.seen, set()
-        return seen
+        calls, self.seen = self.seen, set()
+        return calls
 
 
 def module_with(root: Path, *definitions: str) -> ModuleType:
@@ -62,12 +62,12 @@ def module_with(root: Path, *definitions: str) -> ModuleType:
 
 def files_of(codes: set[CodeType], root: Path) -> set[str]:
     """Paths, relative to `root`, of the product's files that hold these; the body of a module is none of its functions."""
-    found = set()
+    files = set()
     for code in codes:
         path = Path(code.co_filename)
         if code.co_name != "<module>" and path.is_relative_to(root) and path.relative_to(root).parts[0] in PRODUCT:
-            found.add(path.relative_to(root).as_posix())
-    return found
+            files.add(path.relative_to(root).as_posix())
+    return files
 
 
 def measure(root: Path, work: Path) -> dict[str, Any]:
@@ -105,8 +105,8 @@ def main() -> int:
     sys.path[:1] = [str(root), *(str(p) for p in (root / "tests", root / "tests" / "support"))]
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
-        found = measure(root, Path(work))
-    print(json.dumps(found, indent=2))
+        measures = measure(root, Path(work))
+    print(json.dumps(measures, indent=2))
     return 0
 
 

@@ -16,8 +16,8 @@ _DRIVERS = re.compile(r"serve/(engines/.*|ct2_\w+\.py|vllm_engine\.py|openai_\w+
 
 def long_lists(modules: Sequence[Module], most: int = MOST_PARAMETERS) -> list[tuple[str, str, int]]:
     """(path, qualified name, parameters) of functions and methods with more than `most`, the longest list first; signatures that only overload are none."""
-    found = [(m.path, name, len(parameters(node, method))) for m in modules for name, node, method in functions(m.tree) if not _overloads(node)]
-    return sorted((f for f in found if f[2] > most), key=lambda f: (-f[2], f[0], f[1]))
+    counts = [(m.path, name, len(parameters(node, method))) for m in modules for name, node, method in functions(m.tree) if not _overloads(node)]
+    return sorted((f for f in counts if f[2] > most), key=lambda f: (-f[2], f[0], f[1]))
 
 
 def _overloads(node: Function) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tell.adapter.card import Adapter
-from tell.adapter.golden import Golden, Sentence, identity
+from tell.adapter.golden import Golden, Sentence, engine_identity
 from tell.errors import AdapterError, RequestError
 from tell.languages import LanguagePair, parse_pair
 from tell.model.anchor import Anchor
@@ -82,7 +82,7 @@ def _check_golden(engine: Engine, adapter: Adapter, golden: Golden, published: l
     """Raises AdapterError when the golden sentences came out otherwise than published."""
     from sacrebleu.metrics import CHRF
 
-    equal, exact = sum(p == o for p, o in zip(published, outputs, strict=True)), golden.exact is not None and golden.exact == identity(engine)
+    equal, exact = sum(p == o for p, o in zip(published, outputs, strict=True)), golden.exact is not None and golden.exact == engine_identity(engine)
     score = CHRF().corpus_score(outputs, [published]).score
     if equal == len(published) or (not exact and (2 * equal >= len(published) or score >= ALIKE)):
         return

@@ -18,7 +18,7 @@ from tell.client import calls
 from tell.client.calls import TranslateOptions
 from tell.client.errors import NoAnswer, UnreadableAnswer
 from tell.client.models import Translation
-from tell.client.transport import AsyncTransport, Call, RetryPolicy, service_address
+from tell.client.transport import ApiCall, AsyncTransport, RetryPolicy, service_address
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language
@@ -48,7 +48,7 @@ class Server:
     def _say(self, problem: str, seconds: float) -> None:
         say(f"{self.url}: {problem}; trying again in {seconds:g} s")
 
-    async def send(self, call: Call[T], waits: Sequence[float]) -> T:
+    async def send(self, call: ApiCall[T], waits: Sequence[float]) -> T:
         """The result of a call. Raises EngineError when the server stays busy or away, TellmtError for what it refuses."""
         retry = RetryPolicy(tuple(waits), LONGEST_WAIT, notify=self._say)
         try:

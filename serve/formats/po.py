@@ -14,7 +14,7 @@ from typing import IO
 
 from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
-from tell.text.placeholders import find
+from tell.text.placeholders import find_placeholders
 
 # The most forms that any language has; a broken header may claim more.
 MOST = 10
@@ -146,7 +146,7 @@ def _form(entry: Entry, header: Header, number: int) -> str:
     singular, plural = entry.text("msgid"), entry.text("msgid_plural")
     if not header.singular[number]:
         return plural
-    number_is_said = sorted(p.text for p in find(singular)) == sorted(p.text for p in find(plural))
+    number_is_said = sorted(p.text for p in find_placeholders(singular)) == sorted(p.text for p in find_placeholders(plural))
     return singular if header.only[number] or number_is_said else plural
 
 

@@ -20,7 +20,7 @@ from eval.monitor.drift import WINDOW, Profile, divergence, trigrams, unknown_le
 from serve.metrics.registry import LATENCY, Metrics
 from tell.languages import parse_pair
 from tell.text.flags import LETTERS, UNLIKELY, Checked
-from tell.text.language_id import label, scores
+from tell.text.language_id import label, language_likelihoods
 
 # Segments sampled a second, the newest ones. Each takes about a quarter of a millisecond, so this is 1.5% of a core at most.
 SAMPLED = 64
@@ -192,7 +192,7 @@ def language_of(pair: str, text: str) -> str | None:
     """ "source", "target" or "other": the language of a text; None if it is too short to tell, or the model does not know the pair's source language."""
     parsed = parse_pair(pair)
     source_label = label(parsed.source.tag)
-    if source_label is None or sum(map(str.isalpha, text)) <= LETTERS or not (probabilities := scores(text)):
+    if source_label is None or sum(map(str.isalpha, text)) <= LETTERS or not (probabilities := language_likelihoods(text)):
         return None
     likeliest = next(iter(probabilities))
     if likeliest == source_label or probabilities.get(source_label, 0.0) >= UNLIKELY:

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape, quoteattr
 from serve.formats.tag_placeholders import free_letter
 from serve.translation.markup_html import Markup, MarkupLine, Piece, lines_of_stretch
 from tell.errors import RequestError
-from tell.text.safe_xml import whole
+from tell.text.safe_xml import parse_tree
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
 # Prefixes of elements and attributes are declared around the text, which may be a part of a document that declares them.
@@ -51,7 +51,7 @@ def parse_xml(text: str, rules: XmlRules, place: str = "text") -> Markup:
     declarations = "".join(f' xmlns:{p}="urn:tellmt:{p}"' for p in prefixes)
     try:
         # In one line with the text, so that the line of an error is that of the text.
-        root = whole(f"<{_WRAP}{declarations}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
+        root = parse_tree(f"<{_WRAP}{declarations}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
     except RequestError as e:
         error_line = re.search(r"line \d+", str(e.place))
         raise RequestError("the XML is not well-formed", place=f"{place}{f', {error_line[0]}' if error_line else ''}", valid=VALID) from None

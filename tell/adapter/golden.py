@@ -29,12 +29,12 @@ class Golden(BaseModel):
     # The driver's name, and the versions of what ran.
     engine: str
     versions: dict[str, str]
-    # `identity` of the engine that made them.
+    # `engine_identity` of the engine that made them.
     exact: str | None = None
     sentences: tuple[Sentence, ...] = Field(min_length=1, max_length=MOST)
 
 
-def identity(engine: Engine) -> str | None:
+def engine_identity(engine: Engine) -> str | None:
     """What another engine must have in common to give exactly the same outputs: library, version, number format, processor.
 
     None for one that does not even repeat its own, as where numbers depend on what else is in the batch.

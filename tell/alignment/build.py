@@ -37,10 +37,12 @@ REPORT = "build.json"
 FILES = (REPORT, lex.FILE, links.FILE, STRUCK)
 # Pairs that are aligned together. Memory grows with them; a hundred thousand know their common words as well as a million do.
 CHUNK = 100_000
+# Fewer pairs repeat too few words for an alignment to be more than a guess.
+LEAST_PAIRS = 50
 # Words are aligned by this many of their first letters, on both sides: in small corpora few forms of a word occur often enough to be aligned by themselves.
 STEM = 5
-# What the first translation in a dictionary counts beside links of whole words, which count ten (docs/results/lexicon.md).
-DICTIONARY = 10
+# How much speaks for the first translation in a dictionary, beside what speaks for a candidate of the corpus (docs/results/lexicon.md).
+DICTIONARY = 1
 # A target word that begins its sentence tells little of how it is written elsewhere.
 INSIDE, AT_START = 10, 1
 
@@ -167,10 +169,15 @@ class Tally:
         return given
 
     def add_dictionary(self, dictionary: Dictionary) -> None:
-        """Adds the entries of a dictionary: the first translation of a word counts DICTIONARY, the second half of that, and so on."""
+        """Adds the entries of a dictionary: the first translation of a word counts DICTIONARY, the second half of that, the third a third.
+
+        Senses of one rank are in the order in which the corpus uses their words most: dictionaries that were turned round have them in the alphabet's.
+        """
+        used = {name: ways.total() for name, ways in self.casings.items()}
         for head, translations in dictionary.entries.items():
             counts = self.entries[radical(head, self.keying.initials) + lex.HEAD]
-            for n, text in enumerate(translations, 1):
+            order = sorted(translations.items(), key=lambda sense: (sense[1], -used.get(folded(sense[0]), 0)))
+            for n, (text, _) in enumerate(order, 1):
                 name = folded(text)
                 self.casings[name][text] += AT_START
                 counts[name] = max(counts[name], round(DICTIONARY / n, 2))
@@ -211,9 +218,9 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
         return None
     except (ValueError, TypeError) as e:
         raise BadInput(f"{REPORT} cannot be read", place=str(out / REPORT), found=str(e), valid="--force builds it again") from None
-    files = {name: out / name for name in (lex.FILE, links.FILE)}
-    whole = report.get("key") == wanted and all(f.is_file() and sha256_file(f) == report.get("sha256", {}).get(name) for name, f in files.items())
-    return report if whole else None
+    files: Any = report.get("sha256")
+    whole = report.get("key") == wanted and isinstance(files, dict) and lex.FILE in files
+    return report if whole and all((out / n).is_file() and sha256_file(out / n) == digest for n, digest in files.items()) else None
 
 
 def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
@@ -245,9 +252,19 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
         "left_out": dict(sorted(left_out.items())),
         "dictionaries": [{"path": spelled(str(d.path)), **d.report()} for d in dictionaries],
         "struck": len(struck),
+        "notes": _notes(corpora[0].pair, pairs, tally),
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }
+
+
+def _notes(pair: LanguagePair, pairs: int, tally: Tally) -> list[str]:
+    if pairs < LEAST_PAIRS:
+        return [f"{pairs} pairs are too few to align words (at least {LEAST_PAIRS}): the lexicon has what the dictionaries have, and nothing else"]
+    side = pair.source if not tally.source_words else pair.target
+    if not tally.totals:
+        return [f"no words were aligned: {side.name} is written without spaces between words here, and the corpus gives no hints"]
+    return []
 
 
 def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step: Callable[[int], None]) -> Generator[tuple[Pair, _Side, _Side, list[Link]]]:
@@ -256,7 +273,8 @@ def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step
         waiting: tuple[Alignment, list[tuple[Pair, _Side, _Side]]] | None = None
         for chunk in itertools.chain(_chunks(pairs, total), [[]]):
             read = [(p, *tally.read(p)) for p in chunk]
-            alignment = stack.enter_context(closing(Alignment([(s.stems, t.stems) for _, s, t in read], folder, step)))
+            tokens = [(s.stems, t.stems) if total >= LEAST_PAIRS else ([], []) for _, s, t in read]
+            alignment = stack.enter_context(closing(Alignment(tokens, folder, step)))
             if waiting is not None:
                 for row, found in zip(waiting[1], waiting[0].links(), strict=True):
                     yield *row, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tell.console import emit, say, table
 from tell.errors import LanguageError, NotFound
 from tell.languages import parse_pair
 from tell.lexicon.lexicon import HEAD, Lexicon
+from tell.lexicon.words import keys
 from tell.paths import pairs_dir
 
 _PATH = click.Path(path_type=Path)
@@ -73,7 +75,7 @@ def find_lexicon(named: str) -> Path:
 @lexicon.command("show", cls=Command)
 @click.argument("named", metavar="LEXICON|PAIR")
 @click.argument("words", nargs=-1)
-@click.option("--most", type=click.IntRange(min=1), default=50, show_default=True, help="Number of entries, the most frequent first.")
+@click.option("--most", type=click.IntRange(min=1), default=50, show_default=True, help="Number of entries, the most frequent words first.")
 @click.option("--skip-common", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the commonest words that are left out.")
 def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> None:
     """List the most frequent words of a lexicon with what it offers for them, or look up WORDS.
@@ -89,22 +91,19 @@ def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> Non
 
 def _entry(found: Lexicon, word: str) -> dict[str, Any]:
     candidates = found.ranked(word)
-    times = sum(found.candidates(word.casefold()).values())
-    return {"word": word, "times": round(times), "candidates": [{"text": text, "count": count} for text, count in candidates.items()]}
+    times = sum(found.candidates(keys(word, found.keying)[0][0]).values())
+    return {"word": word, "times": round(times), "candidates": [{"text": text, "strength": round(strength, 3)} for text, strength in candidates.items()]}
 
 
 def _most_frequent(found: Lexicon, most: int, skip_common: int) -> list[dict[str, Any]]:
-    skipped = {*found.common[:skip_common], *found.struck}
-    counted = [(k, sum(found.candidates(k).values())) for k in found.lines if not k.endswith(("*", HEAD)) and k not in skipped]
-    if not counted:
-        # A lexicon of dictionaries alone.
-        counted = [(k.removesuffix(HEAD), 0.0) for k in found.lines if k.endswith(HEAD)]
-    counted.sort(key=lambda c: (-c[1], c[0]))
-    return [_entry(found, word) for word, _ in counted[:most]]
+    # The corpus's commonest words are known as they are written; a dictionary's only by its headwords, in no order but the alphabet's.
+    named = found.common[skip_common:] if found.common else [k.removesuffix(HEAD) for k in found.lines if k.endswith(HEAD)]
+    entries = (_entry(found, word) for word in named)
+    return list(itertools.islice((e for e in entries if e["candidates"]), most))
 
 
 def _listed(candidates: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{c['text']} {c['count']:g}" for c in candidates[:5]) or "none"
+    return ", ".join(f"{c['text']} {c['strength']:.3g}" for c in candidates[:5]) or "none"
 
 
 @lexicon.command("strike", cls=Command)

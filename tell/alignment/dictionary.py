@@ -15,7 +15,7 @@ from typing import Any
 
 from tell.corpus.readers.inline import local
 from tell.corpus.readers.segment import ReadOptions, ReadReport
-from tell.corpus.readers.streams import opened
+from tell.corpus.readers.streams import open_unpacked
 from tell.corpus.readers.tmx import read_tmx
 from tell.errors import CorpusError, LanguageError
 from tell.files import iter_lines, line_text
@@ -38,10 +38,10 @@ Row = tuple[str, str, int]
 
 @dataclasses.dataclass(slots=True)
 class Dictionary:
-    """The entries of one file. `entries`: for each folded source word its translations, the likeliest first. `left_out` counts rows by reason."""
+    """The entries of one file. `entries`: for each folded source word its translations and the ranks of their senses, lowest first. `left_out` counts rows."""
 
     path: Path
-    entries: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    entries: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     read: int = 0
     left_out: Counter[str] = dataclasses.field(default_factory=Counter)
 
@@ -73,7 +73,7 @@ def read_dictionary(path: Path, pair: LanguagePair, backward: bool = False) -> D
     if not ranked:
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.most_common()) or "no entries"
         raise CorpusError("nothing in this dictionary can be used", place=str(path), found=reasons, valid="source word, tab, target word on each line")
-    found.entries = {head: [text for _, _, text in sorted(senses.values())] for head, senses in sorted(ranked.items())}
+    found.entries = {head: {text: rank for rank, _, text in sorted(senses.values())} for head, senses in sorted(ranked.items())}
     return found
 
 
@@ -154,7 +154,7 @@ def _tbx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
     """Every source term of a concept with every target term of it."""
     tags: Counter[str] = Counter()
     good = 0
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for _, concept in elements(stream, ["{*}conceptEntry", "{*}termEntry"], place=str(path), error=CorpusError):
             terms: tuple[list[str], list[str]] = ([], [])
             for section in concept:
@@ -173,7 +173,7 @@ def _tbx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
 def _dix(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:
     """Entries of an Apertium bilingual dictionary, left to right; those that hold in the other direction only are left out."""
     other = "LR" if backward else "RL"
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for _, entry in elements(stream, ["e"], place=str(path), error=CorpusError):
             if entry.get("r") == other:
                 continue
@@ -199,7 +199,7 @@ def turned_round(dictionary: Dictionary, source_words: Iterable[str], target_wor
     sources, targets = frozenset(source_words), frozenset(target_words)
     right = wrong = 0
     for head, translations in dictionary.entries.items():
-        first = folded(translations[0])
+        first = folded(next(iter(translations)))
         right += head in sources and first in targets
         wrong += head in targets and first in sources
     return wrong > 20 and wrong > 4 * right

@@ -45,7 +45,7 @@ def without_struck(lexicon: Lexicon, struck: Sequence[Struck]) -> Lexicon:
     entries = {k: lexicon.candidates(k) for k in lexicon.lines}
     whole = set(lexicon.struck)
     for word, candidate in struck:
-        of_word = [word] if word.endswith(("*", HEAD)) else [*(k for k, _ in keys(word, lexicon.keying)), (lexicon.head(word) or word) + HEAD]
+        of_word = [word] if word.endswith(("*", HEAD)) else [*(k for k, _ in keys(word, lexicon.keying)), *(h + HEAD for h in lexicon.heads(word))]
         if not candidate and of_word != [word]:
             whole.add(word)
             continue

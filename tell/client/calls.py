@@ -27,7 +27,7 @@ from tell.client.models import (
     Translation,
     TranslationPart,
 )
-from tell.client.transport import Call, StreamCall
+from tell.client.transport import ApiCall, StreamCall
 from tell.errors import NotFound
 from tell.languages import parse_pair
 
@@ -67,7 +67,7 @@ class _Status(Record):
     pairs: tuple[AdapterStatus, ...]
 
 
-def translate(text: Texts, source: str, target: str, options: TranslateOptions) -> Call[list[Translation]]:
+def translate(text: Texts, source: str, target: str, options: TranslateOptions) -> ApiCall[list[Translation]]:
     """One translation for each text, in order."""
     texts = [text] if isinstance(text, str) else text
 
@@ -82,7 +82,7 @@ def translate(text: Texts, source: str, target: str, options: TranslateOptions) 
     fields: dict[str, Any] = {**options}
     # RFC 9218: the urgency of a request that nobody waits for.
     headers = {"Priority": "u=7"} if fields.pop("low", False) else None
-    return Call("POST", "api/v1/translate", read, {"json": _body(text, source, target, fields, TranslateOptions), "headers": headers})
+    return ApiCall("POST", "api/v1/translate", read, {"json": _body(text, source, target, fields, TranslateOptions), "headers": headers})
 
 
 def stream(text: Texts, source: str, target: str, options: StreamOptions) -> StreamCall[TranslationPart | StreamEnd]:
@@ -90,36 +90,36 @@ def stream(text: Texts, source: str, target: str, options: StreamOptions) -> Str
     return StreamCall("POST", "api/v1/translate/stream", _TranslationEvents, {"json": _body(text, source, target, {**options}, StreamOptions)})
 
 
-def service() -> Call[ServiceInfo]:
-    return Call("GET", "api/v1/service", _reader(ServiceInfo))
+def service() -> ApiCall[ServiceInfo]:
+    return ApiCall("GET", "api/v1/service", _reader(ServiceInfo))
 
 
-def languages() -> Call[list[ServedLanguage]]:
-    return Call("GET", "languages", _reader(list[ServedLanguage]))
+def languages() -> ApiCall[list[ServedLanguage]]:
+    return ApiCall("GET", "languages", _reader(list[ServedLanguage]))
 
 
-def adapters() -> Call[list[AdapterStatus]]:
-    return Call("GET", "api/v1/adapters", lambda response: list(_Status.model_validate_json(response.content).pairs))
+def adapters() -> ApiCall[list[AdapterStatus]]:
+    return ApiCall("GET", "api/v1/adapters", lambda response: list(_Status.model_validate_json(response.content).pairs))
 
 
-def submit(content: bytes, name: str, source: str, target: str, cache: bool, glossary: Mapping[str, str] | str | None = None) -> Call[DocumentJob]:
+def submit(content: bytes, name: str, source: str, target: str, cache: bool, glossary: Mapping[str, str] | str | None = None) -> ApiCall[DocumentJob]:
     """The ending of `name` tells the format of the document."""
     form = {"source": source, "target": target, "cache": "true" if cache else "false"}
     if glossary:
         form["glossary"] = glossary if isinstance(glossary, str) else json.dumps(dict(glossary), ensure_ascii=False)
-    return Call("POST", "api/v1/jobs", _reader(DocumentJob), {"data": form, "files": {"file": (name, content)}})
+    return ApiCall("POST", "api/v1/jobs", _reader(DocumentJob), {"data": form, "files": {"file": (name, content)}})
 
 
-def job(id: str) -> Call[DocumentJob]:
-    return Call("GET", f"api/v1/jobs/{_path_segment(id)}", _reader(DocumentJob))
+def job(id: str) -> ApiCall[DocumentJob]:
+    return ApiCall("GET", f"api/v1/jobs/{_path_segment(id)}", _reader(DocumentJob))
 
 
-def result(id: str) -> Call[bytes]:
-    return Call("GET", f"api/v1/jobs/{_path_segment(id)}/result", lambda response: response.content)
+def result(id: str) -> ApiCall[bytes]:
+    return ApiCall("GET", f"api/v1/jobs/{_path_segment(id)}/result", lambda response: response.content)
 
 
-def delete(id: str) -> Call[None]:
-    return Call("DELETE", f"api/v1/jobs/{_path_segment(id)}", _ignore)
+def delete(id: str) -> ApiCall[None]:
+    return ApiCall("DELETE", f"api/v1/jobs/{_path_segment(id)}", _ignore)
 
 
 def events(id: str, after: int = 0) -> StreamCall[DocumentJob | DocumentPart]:
@@ -128,13 +128,13 @@ def events(id: str, after: int = 0) -> StreamCall[DocumentJob | DocumentPart]:
     return StreamCall("GET", f"api/v1/jobs/{_path_segment(id)}/events", _DocumentEvents, {"headers": headers})
 
 
-def feedback(text: str, correction: str, translation: Translation) -> Call[None]:
+def feedback(text: str, correction: str, translation: Translation) -> ApiCall[None]:
     pair = parse_pair(translation.pair, "pair")
     body = {
         "source": pair.source.tag, "target": pair.target.tag, "text": text, "correction": correction, "translation": translation.text,
         "adapter": translation.adapter,
     }  # fmt: skip
-    return Call("POST", "api/v1/feedback", _ignore, {"json": body})
+    return ApiCall("POST", "api/v1/feedback", _ignore, {"json": body})
 
 
 class _TranslationEvents:

@@ -42,7 +42,7 @@ class UnreadableAnswer(TellmtError):
         self.excerpt = excerpt
 
 
-def retry_after(response: httpx.Response) -> int | None:
+def retry_after_seconds(response: httpx.Response) -> int | None:
     """Seconds of the header Retry-After; None where there is none, or a date."""
     header = response.headers.get("Retry-After", "")
     return int(header) if header.isdigit() else None
@@ -59,7 +59,7 @@ def refusal(response: httpx.Response, place: str) -> TellmtError:
     message = error_message(response)
     if response.status_code == 400 and _body(response).get("pairs") is not None:
         return NotServed(message, place=place)
-    return error_of_status(response.status_code, message, place, retry_after(response))
+    return error_of_status(response.status_code, message, place, retry_after_seconds(response))
 
 
 def error_of_status(status: int, message: str, place: str, seconds: int | None = None) -> TellmtError:

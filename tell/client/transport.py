@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
-from tell.client.errors import UnreadableAnswer, broken_off, error_message, no_answer, refusal, retry_after
+from tell.client.errors import UnreadableAnswer, broken_off, error_message, no_answer, refusal, retry_after_seconds
 from tell.errors import BadInput
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class RetryPolicy:
         if isinstance(outcome, httpx.Response):
             if outcome.status_code not in self.statuses:
                 return None
-            problem, wait = error_message(outcome), max(self.waits[attempt], float(retry_after(outcome) or 0))
+            problem, wait = error_message(outcome), max(self.waits[attempt], float(retry_after_seconds(outcome) or 0))
         else:
             problem, wait = f"no answer ({str(outcome) or type(outcome).__name__})", self.waits[attempt]
         seconds = min(wait, self.longest_wait)
@@ -73,7 +73,7 @@ NO_RETRY = RetryPolicy()
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ApiCall(Generic[T]):
     """One request of the API: method, path, and `options` as httpx takes them. `read` makes the result of a successful answer.
 
     `read` raises one of UNREADABLE for an answer that it cannot read.
@@ -91,7 +91,7 @@ class EventReader(Protocol[T_co]):
     ended: bool
 
     def read(self, line: str) -> T_co | None:
-        """The event that this line completes. Raises what `Call.read` does, and TellmtError where the event is an error of the service."""
+        """The event that this line completes. Raises what `ApiCall.read` does, and TellmtError where the event is an error of the service."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Settings:
     def pause(self, attempt: int, outcome: httpx.Response | httpx.TransportError, retry: RetryPolicy | None) -> float | None:
         return (self.retry if retry is None else retry).pause(attempt, outcome)
 
-    def result(self, call: Call[T], outcome: httpx.Response | httpx.TransportError) -> T:
+    def result(self, call: ApiCall[T], outcome: httpx.Response | httpx.TransportError) -> T:
         if isinstance(outcome, httpx.TransportError):
             raise no_answer(outcome, self.url) from None
         if not outcome.is_success:
@@ -161,7 +161,7 @@ class Transport:
         self.url = self._settings.url
         self._http = httpx.Client(**self._settings.httpx_options)
 
-    def send(self, call: Call[T], retry: RetryPolicy | None = None) -> T:
+    def send(self, call: ApiCall[T], retry: RetryPolicy | None = None) -> T:
         """The result of a call. `retry` stands in for the transport's own policy. Raises TellmtError."""
         attempt = 0
         while True:
@@ -207,7 +207,7 @@ class AsyncTransport:
         self.url = self._settings.url
         self._http = httpx.AsyncClient(**self._settings.httpx_options)
 
-    async def send(self, call: Call[T], retry: RetryPolicy | None = None) -> T:
+    async def send(self, call: ApiCall[T], retry: RetryPolicy | None = None) -> T:
         """As `Transport.send`."""
         attempt = 0
         while True:

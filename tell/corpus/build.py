@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.directory import FILES, intact
-from tell.corpus.frozen import changes, held_keys, read_frozen, said
-from tell.corpus.ingest import IngestReport, gather, spooled
+from tell.corpus.frozen import change_sentences, changes, held_keys, read_frozen
+from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.resplit import assign_again
-from tell.corpus.rules import Rules, rule_of, rules
+from tell.corpus.rules import CleaningRules, rule_of, switched_on_rules
 from tell.corpus.segment_table import SegmentTable, hashed
-from tell.corpus.split import SPLITS, Sizes, assign, mark_leaks
+from tell.corpus.split import SPLITS, Sizes, assign_splits, mark_leaks
 from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
@@ -64,9 +64,9 @@ class BuildOptions:
 def grouped(options: BuildOptions) -> list[InputGroup]:
     """The input files in groups that are read together. Raises CorpusError for files that fit no group, and for a --swap that names none of them."""
     input_groups = groups(options.inputs, options.docs, options.columns)
-    known = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
+    input_paths = {f.resolve() for g in input_groups for f in (*g.files, *g.paths)}
     for path in options.swap:
-        if path.resolve() not in known:
+        if path.resolve() not in input_paths:
             raise CorpusError("not one of the files that are read", place="--swap", found=str(path), valid=", ".join(map(str, options.inputs)))
     return input_groups
 
@@ -155,21 +155,22 @@ def build(options: BuildOptions, out: Path, new_split: bool = False, force: bool
         if (unchanged := intact(out, inputs.key)) is not None:
             return unchanged, True
     check_replaceable(out, FILES)
-    by = rules(options.pair, options.off)
-    return _build(options, inputs or hash_inputs(options), by, out, new_split), False
+    rules = switched_on_rules(options.pair, options.off)
+    return _build(options, inputs or hash_inputs(options), rules, out, new_split), False
 
 
-def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new_split: bool) -> dict[str, Any]:
+def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out: Path, new_split: bool) -> dict[str, Any]:
     frozen = None if new_split else read_frozen(out, str(options.pair), options.sizes)
     with spooled(out) as table:
-        cleaned = gather(inputs.groups, inputs.sha256, options.want, options.docs, {p.resolve() for p in options.swap}, by, table, options.processes)
+        swapped = {p.resolve() for p in options.swap}
+        cleaned = read_corpus_inputs(inputs.groups, inputs.sha256, options.want, options.docs, swapped, rules, table, options.processes)
         against = _mark_against(table, options, inputs.sha256)
         missing: list[str] = []
         if frozen is None:
-            sizes, split = options.sizes, assign(table, by, options.sizes)
+            sizes, split = options.sizes, assign_splits(table, rules, options.sizes)
         else:
             sizes = frozen.sizes
-            split, missing = assign_again(table, by, frozen, out)
+            split, missing = assign_again(table, rules, frozen, out)
         mark_leaks(table, split.sides)
         counts = _counts(table, split.sides)
         _check_counts(options, counts, len(table))
@@ -191,7 +192,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, by: Rules, out: Path, new
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "changes": changed,
-            "notes": cleaned.notes + ([] if new_split else said(changed)),
+            "notes": cleaned.notes + ([] if new_split else change_sentences(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)
@@ -235,14 +236,14 @@ def _counts(table: SegmentTable, sides: bytearray) -> _Counts:
 
 def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
     where = ", ".join(map(str, options.inputs))
-    kept = sum(s["pairs"] for s in counts.splits.values())
-    if not kept:
+    kept_pairs = sum(s["pairs"] for s in counts.splits.values())
+    if not kept_pairs:
         most = sorted(counts.dropped.items(), key=lambda d: (-d[1], d[0]))
         named = [name for reason, _ in most[:1] if (name := rule_of(reason))]
         valid = f"other files, or --off {named[0]} where that rule is wrong" if named else None
         raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
     if not counts.splits["train"]["pairs"]:
-        found = f"{kept} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
+        found = f"{kept_pairs} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
 
 
@@ -264,6 +265,6 @@ def _write_texts(aside: Path, table: SegmentTable, sides: bytearray, several: bo
 
 
 def _write_report(aside: Path, report: dict[str, Any], options: BuildOptions, table: SegmentTable, cleaned: IngestReport) -> None:
-    from tell.corpus.report import page
+    from tell.corpus.report import corpus_page
 
-    (aside / "report.html").write_text(page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")
+    (aside / "report.html").write_text(corpus_page(report, options.pair, table, cleaned.samples), encoding="utf-8", newline="\n")

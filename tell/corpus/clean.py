@@ -15,7 +15,7 @@ from json.encoder import encode_basestring as _string
 from typing import Any, Generic, TypeVar
 
 from tell.corpus.misalignment import Stretch, shifted
-from tell.corpus.rules import Rules, clean
+from tell.corpus.rules import CleaningRules, clean_pair
 from tell.corpus.segment_table import hashed
 from tell.errors import TellmtError
 from tell.machine import cores
@@ -50,7 +50,7 @@ def row(source: str, target: str) -> bytes:
     return f'"source": {_string(spelled(source))}, "target": {_string(spelled(target))}\n'.encode()
 
 
-def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> CleanedBatch:
+def clean_batch(segments: list[tuple[str, str, str | None]], rules: CleaningRules) -> CleanedBatch:
     """(source, target, reason) of each segment; those that have a reason are kept as they are."""
     batch = CleanedBatch([], (array("Q"), array("Q"), array("Q"), array("Q")), [], Counter(), [], 0, 0, [])
     sides: tuple[list[str], list[str]] = ([], [])
@@ -64,7 +64,7 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Clean
             for side in sides:
                 side.append("")
             continue
-        cleaned = clean(source, target, by)
+        cleaned = clean_pair(source, target, rules)
         batch.reasons.append(cleaned.reason)
         batch.texts.append(row(cleaned.source, cleaned.target))
         batch.right += cleaned.language > 0
@@ -81,7 +81,7 @@ def clean_batch(segments: list[tuple[str, str, str | None]], by: Rules) -> Clean
             column.append(value)
         sides[0].append(cleaned.source)
         sides[1].append(cleaned.target)
-    if by.on("misaligned"):
+    if rules.on("misaligned"):
         batch.stretches = shifted(*sides)
         for s in batch.stretches:
             for i in range(s.first, s.last + 1):

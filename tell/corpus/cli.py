@@ -14,7 +14,7 @@ from tell.corpus.build import BuildOptions, build
 from tell.corpus.rules import RULES, rule_of
 from tell.corpus.split import Sizes
 from tell.corpus.testsets import of_languages
-from tell.languages import parse_pair
+from tell.languages import LanguagePair, parse_pair
 from tell.model.base import find_base
 
 _FILE = click.Path(path_type=Path)
@@ -59,40 +59,14 @@ def corpus() -> None:
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes that clean; their number does not change the corpus.  [default: one for each core]")
 @click.option("--force", is_flag=True, help="Build although nothing changed.")
 @click.option("-o", "--out", required=True, type=_FILE, help="Corpus directory to write.")
-def build_(
-    files: tuple[Path, ...],
-    pair: str,
-    docs: Path | None,
-    columns: str | None,
-    source_column: str | None,
-    target_column: str | None,
-    doc_column: str | None,
-    sheet: str | None,
-    encoding: str | None,
-    swap: tuple[Path, ...],
-    off: tuple[str, ...],
-    against: tuple[Path, ...],
-    dev: int | None,
-    test: int | None,
-    seed: int,
-    new_split: bool,
-    base: str | None,
-    jobs: int | None,
-    force: bool,
-    out: Path,
-) -> None:
+def build_(pair: str, new_split: bool, force: bool, out: Path, **options: Any) -> None:
     """Clean parallel FILES into one corpus with a frozen split.
 
     FILES are SOURCE.txt and TARGET.txt, line by line; or TMX, XLIFF, PO, MO, TSV, CSV, XLSX and JSONL files; or directories of these. dropped.jsonl gives
     the reason for every dropped line, and report.html shows samples. Pairs that repeat a registered test set (tellmt testset) are dropped too. Pairs and
     documents that were dev or test in an earlier build at the same place stay dev or test.
     """
-    held = [file for s in of_languages(parse_pair(pair)) for file in s.files]
-    options = BuildOptions(
-        files, parse_pair(pair), docs, columns, (*against, *held), Sizes(dev, test, seed), source_column, target_column, doc_column, sheet, encoding, swap, off,
-        None if base is None else find_base(base), jobs,
-    )  # fmt: skip
-    report, reused = build(options, out, new_split, force)
+    report, reused = build(_build_options(parse_pair(pair), options), out, new_split, force)
     if reused:
         say(f"{out}: unchanged, reused")
     for note in [*report.get("notes", []), *report.get("base", {}).get("said", [])]:
@@ -100,6 +74,16 @@ def build_(
     if report.get("missing_frozen"):
         say(f"{out}: {len(report['missing_frozen'])} frozen dev or test documents are no longer in the data")
     emit(report, lambda: _shown(report, out))
+
+
+def _build_options(pair: LanguagePair, options: dict[str, Any]) -> BuildOptions:
+    """The command's options as a BuildOptions. Raises TypeError for an option that it does not know."""
+    take = options.pop
+    registered = [file for test_set in of_languages(pair) for file in test_set.files]
+    against = (*take("against"), *registered)
+    sizes, base = Sizes(take("dev"), take("test"), take("seed")), take("base")
+    # The remaining options have the names of the record's own fields.
+    return BuildOptions(take("files"), pair, against=against, sizes=sizes, base=None if base is None else find_base(base), processes=take("jobs"), **options)
 
 
 @corpus.command("reverse", cls=Command)

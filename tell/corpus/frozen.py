@@ -56,39 +56,39 @@ class KnownPairs:
         return True
 
     def several(self, source: int) -> bool:
-        held = self._sources.get(source)
-        return held is not None and held & 3 == SEVERAL
+        packed = self._sources.get(source)
+        return packed is not None and packed & 3 == SEVERAL
 
     def add_pair(self, pair: int, split: int, pairs: int = 1) -> None:
         # Of equal pairs in two splits the one outside training decides.
-        before, left = self._pairs.get(pair, (split, 0))
-        self._pairs[pair] = (max(before, split), left + pairs)
+        before, unmatched = self._pairs.get(pair, (split, 0))
+        self._pairs[pair] = (max(before, split), unmatched + pairs)
 
     def split(self, source: int, pair: int) -> int | None:
         """The split that the pair was in by its source text; None for a new text. A new target of a text in several splits is test."""
-        held = self._sources.get(source)
-        if held is None or held & 3 != SEVERAL:
-            return held if held is None else held & 3
+        packed = self._sources.get(source)
+        if packed is None or packed & 3 != SEVERAL:
+            return packed if packed is None else packed & 3
         return self._pairs.get(pair, (TEST, 0))[0]
 
     def find(self, source: int, pair: int) -> int | None:
         """The split of one of the pairs of this source text that have not been found again, which is found now; None where there is none left."""
-        held = self._sources.get(source)
-        if held is None:
+        packed = self._sources.get(source)
+        if packed is None:
             return None
-        if held & 3 == SEVERAL:
-            split, left = self._pairs.get(pair, (TEST, 0))
-            if left:
-                self._pairs[pair] = (split, left - 1)
-            return split if left else None
-        if held < 4:
+        if packed & 3 == SEVERAL:
+            split, unmatched = self._pairs.get(pair, (TEST, 0))
+            if unmatched:
+                self._pairs[pair] = (split, unmatched - 1)
+            return split if unmatched else None
+        if packed < 4:
             return None
-        self._sources.replace(source, held - 4)
-        return held & 3
+        self._sources.replace(source, packed - 4)
+        return packed & 3
 
     def left(self) -> Iterator[tuple[int, int]]:
         """(split, number) of pairs that have not been found again."""
-        yield from ((held & 3, held >> 2) for held in self._sources.values() if held & 3 != SEVERAL)
+        yield from ((packed & 3, packed >> 2) for packed in self._sources.values() if packed & 3 != SEVERAL)
         yield from self._pairs.values()
 
 
@@ -113,9 +113,9 @@ class FrozenSplit:
 
     def split(self, source: int, pair: int) -> int | None:
         """The split that this source text is frozen in, as a place in SPLITS; None for a text that is new."""
-        known = self.pairs.split(source, pair) if self.pairs is not None else None
-        if known is not None:
-            return known
+        earlier_split = self.pairs.split(source, pair) if self.pairs is not None else None
+        if earlier_split is not None:
+            return earlier_split
         return SPLITS.index(self.held[source]) if source in self.held else None
 
 
@@ -145,11 +145,11 @@ def read_frozen(out: Path, pair: str, requested: Sizes) -> FrozenSplit | None:
         if value not in (before, getattr(default, name)):
             found = f"--{name} {value}"
             raise CorpusError("the split of this corpus is frozen", place=str(out), found=found, valid="the options it was made with, or --new-split")
-    known = _known(out, old.get("pairs_sha256"))
-    if known is None:
+    earlier = _known(out, old.get("pairs_sha256"))
+    if earlier is None:
         return FrozenSplit(was, documents, ever, None)
-    pairs, held = known
-    return FrozenSplit(was, documents, {**ever, **held}, pairs, _repeats(out, held))
+    pairs, held_sources = earlier
+    return FrozenSplit(was, documents, {**ever, **held_sources}, pairs, _repeats(out, held_sources))
 
 
 def _known(out: Path, sha256: Any) -> tuple[KnownPairs, dict[int, Split]] | None:
@@ -222,7 +222,7 @@ def changes(table: SegmentTable, sides: bytearray, frozen: FrozenSplit | None) -
     return counts
 
 
-def said(counts: dict[str, dict[str, int]] | None) -> list[str]:
+def change_sentences(counts: dict[str, dict[str, int]] | None) -> list[str]:
     """One sentence on the changes, where there are any."""
     if counts is None:
         return [f"{PAIRS} was altered since the corpus was built: what was dev and test stays, but how many pairs moved, appeared and went is unknown"]

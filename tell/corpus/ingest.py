@@ -12,8 +12,8 @@ from pathlib import Path
 from tell.corpus.clean import BATCH, CleanedBatch, Workers, clean_batch
 from tell.corpus.misalignment import Stretch
 from tell.corpus.readers.dispatch import InputGroup, read_group
-from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment
-from tell.corpus.rules import Rules
+from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport
+from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import SegmentTable
 from tell.errors import CorpusError
 from tell.spool import Spool
@@ -60,7 +60,7 @@ class _File:
         self._right = self._swapped = 0
         self._stretches: list[tuple[int, int, int]] = []
 
-    def take(self, segments: list[Segment], batch: CleanedBatch, table: SegmentTable, into: IngestReport) -> None:
+    def take(self, segments: list[AlignedSegment], batch: CleanedBatch, table: SegmentTable, into: IngestReport) -> None:
         lines = [s.line for s in segments]
         table.add(lines, [s.doc for s in segments], batch.reasons, batch.hashes, batch.texts)
         self._right += batch.right
@@ -105,8 +105,8 @@ def _said(first: int, last: int, offset: int) -> str:
     return f"shifted from line {first:,} to {last:,}: the target is {abs(offset)} {lines} {where} the source; {hint}"
 
 
-def _batches(segments: Iterator[Segment], turned: bool) -> Iterator[list[Segment]]:
-    batch: list[Segment] = []
+def _batches(segments: Iterator[AlignedSegment], turned: bool) -> Iterator[list[AlignedSegment]]:
+    batch: list[AlignedSegment] = []
     for s in segments:
         if turned:
             s.source, s.target = s.target, s.source
@@ -118,13 +118,13 @@ def _batches(segments: Iterator[Segment], turned: bool) -> Iterator[list[Segment
         yield batch
 
 
-def gather(
+def read_corpus_inputs(
     groups: list[InputGroup],
     sha256: dict[Path, str],
     want: ReadOptions,
     docs: Path | None,
     swapped: set[Path],
-    by: Rules,
+    rules: CleaningRules,
     table: SegmentTable,
     processes: int | None = None,
 ) -> IngestReport:
@@ -140,7 +140,7 @@ def gather(
             table.open_file(group.label)
             turned = any(p.resolve() in swapped for p in (*group.files, *group.paths))
             for segments in _batches(read_group(group, want, file.reading, docs), turned):
-                workers.put(segments, [(s.source, s.target, s.reason) for s in segments], by)
+                workers.put(segments, [(s.source, s.target, s.reason) for s in segments], rules)
                 for about, batch in workers.ready():
                     file.take(about, batch, table, into)
             # What is known of a file is known at its end, so its last batches are waited for.

@@ -26,7 +26,7 @@ _DENSE = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u340
 _ASCII = bytes(c if chr(c).isalpha() else 32 for c in range(128)) + bytes(128)
 
 
-class _Letters(dict[int, str]):
+class _LettersAndSpaces(dict[int, str]):
     """A table for str.translate that keeps letters and their marks and makes everything else a space. It grows as characters are met."""
 
     def __missing__(self, point: int) -> str:
@@ -35,7 +35,7 @@ class _Letters(dict[int, str]):
         return replacement
 
 
-_LETTERS = _Letters()
+_LETTERS = _LettersAndSpaces()
 
 
 def words_of(text: str) -> list[str]:

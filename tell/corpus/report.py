@@ -36,7 +36,7 @@ _FIXED = {
 }
 
 
-def said(reason: str) -> str:
+def reason_sentence(reason: str) -> str:
     """One sentence that explains why lines are dropped for this reason."""
     rule = rule_of(reason)
     if reason in _FIXED:
@@ -46,15 +46,15 @@ def said(reason: str) -> str:
     return "one side is in a test set given with --against" if reason.startswith("in ") else "the file has no pair here in these languages"
 
 
-def shown(text: str) -> list[tuple[str, str]]:
+def split_at_invisible(text: str) -> list[tuple[str, str]]:
     """(text, name) in turn: a stretch of text, and the code point of the invisible character after it. Long texts are cut."""
     parts: list[tuple[str, str]] = []
-    cut, at = text[:SHOWN], 0
+    cut, position = text[:SHOWN], 0
     for unseen in _UNSEEN.finditer(cut):
-        parts.append((cut[at : unseen.start()], f"U+{ord(unseen.group()):04X}"))
-        at = unseen.end()
+        parts.append((cut[position : unseen.start()], f"U+{ord(unseen.group()):04X}"))
+        position = unseen.end()
     ellipsis = f"… {len(text):,} characters" if len(text) > SHOWN else ""
-    return [*parts, (cut[at:], ellipsis)]
+    return [*parts, (cut[position:], ellipsis)]
 
 
 def _samples(table: SegmentTable) -> dict[int, list[int]]:
@@ -73,14 +73,15 @@ def _samples(table: SegmentTable) -> dict[int, list[int]]:
 
 def _row(table: SegmentTable, i: int) -> dict[str, Any]:
     texts = json.loads(b"{" + table.spool.read(i) + b"}")
-    return {"place": f"{table.files.all[table.file[i]]}:{table.line[i]}", "source": shown(texts["source"]), "target": shown(texts["target"])}
+    place = f"{table.files.all[table.file[i]]}:{table.line[i]}"
+    return {"place": place, "source": split_at_invisible(texts["source"]), "target": split_at_invisible(texts["target"])}
 
 
 def _named(language: Language) -> str:
     return language.name if language.autonym.casefold() == language.name.casefold() else f"{language.name} ({language.autonym})"
 
 
-def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended: list[Any]) -> str:
+def corpus_page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended: list[Any]) -> str:
     """The page as HTML. `report` is the content of corpus.json; `mended` are samples of `tell.corpus.ingest.Mended`."""
     from jinja2 import Environment
 
@@ -89,10 +90,10 @@ def page(report: dict[str, Any], pair: LanguagePair, table: SegmentTable, mended
     dropped = []
     for reason, n in sorted(report["dropped"].items(), key=lambda d: (-d[1], d[0])):
         rows = [_row(table, i) for i in samples.get(table.reasons.number(reason), [])]
-        dropped.append({"reason": reason, "n": n, "share": _percent(n, read), "said": said(reason), "rule": rule_of(reason), "rows": rows})
+        dropped.append({"reason": reason, "n": n, "share": _percent(n, read), "said": reason_sentence(reason), "rule": rule_of(reason), "rows": rows})
     repairs = []
     for rule, n in sorted(report["mended"].items(), key=lambda d: (-d[1], d[0])):
-        rows = [{"place": m.place, "before": shown(m.before), "after": shown(m.after)} for m in mended if m.rule == rule][:SAMPLES]
+        rows = [{"place": m.place, "before": split_at_invisible(m.before), "after": split_at_invisible(m.after)} for m in mended if m.rule == rule][:SAMPLES]
         repairs.append({"rule": rule, "n": n, "said": RULES[rule][0], "rows": rows})
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")

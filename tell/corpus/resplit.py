@@ -9,7 +9,7 @@ from array import array
 from pathlib import Path
 
 from tell.corpus.frozen import DEV, TEST, TRAIN, FrozenSplit, key_of_segment
-from tell.corpus.rules import Rules
+from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import LOOSE, NAMED, SegmentTable
 from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn
 from tell.errors import CorpusError
@@ -18,7 +18,7 @@ from tell.errors import CorpusError
 _NEW, _REPEAT, _DROPPED = 3, 4, 5
 
 
-def assign_again(table: SegmentTable, by: Rules, frozen: FrozenSplit, out: Path) -> tuple[Assignment, list[str]]:
+def assign_again(table: SegmentTable, rules: CleaningRules, frozen: FrozenSplit, out: Path) -> tuple[Assignment, list[str]]:
     """The split of the segments, and the frozen documents that are no longer in the data.
 
     A source text that was in a split stays in it. A new one goes with its document (`_homes`); what is in no document is for training.
@@ -39,9 +39,9 @@ def assign_again(table: SegmentTable, by: Rules, frozen: FrozenSplit, out: Path)
         if sides[i] == _NEW:
             d = table.doc[i]
             sides[i] = homes[d] if table.kinds[d] != LOOSE or frozen.by_name else TRAIN
-    _take(table, by, frozen, sides, homes)
-    kept = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
-    return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept)}}), missing
+    _take(table, rules, frozen, sides, homes)
+    kept_docs = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
+    return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept_docs)}}), missing
 
 
 def _known(table: SegmentTable, frozen: FrozenSplit) -> tuple[bytearray, set[int]]:
@@ -108,12 +108,12 @@ def _repeats(table: SegmentTable, sides: bytearray, homes: bytearray, frozen: Fr
             sides[i] = TRAIN if key in elsewhere else split
 
 
-def _take(table: SegmentTable, by: Rules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
+def _take(table: SegmentTable, rules: CleaningRules, frozen: FrozenSplit, sides: bytearray, homes: bytearray) -> None:
     """Drops pairs that repeat others. Those of dev and test come first, and of these the ones in a document of their split, in the order in which it was
     drawn: so the same files give the same corpus."""
-    repeats, of, strays = Repeats(table, by), Members(table), array("I")
-    held = [d for d, home in enumerate(homes) if home in (DEV, TEST)]
-    for d in sorted(held, key=lambda d: (table.documents[d] not in frozen.documents, homes[d], drawn(frozen.sizes.seed, table.documents[d]))):
+    repeats, of, strays = Repeats(table, rules), Members(table), array("I")
+    held_docs = [d for d, home in enumerate(homes) if home in (DEV, TEST)]
+    for d in sorted(held_docs, key=lambda d: (table.documents[d] not in frozen.documents, homes[d], drawn(frozen.sizes.seed, table.documents[d]))):
         repeats.take([i for i in of(d) if sides[i] == homes[d]])
     strays.extend(i for i in table.good() if sides[i] in (DEV, TEST) and sides[i] != homes[table.doc[i]])
     repeats.take(strays)

@@ -50,7 +50,7 @@ _ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
+class CleaningRules:
     """The rules that are on, for one pair of languages."""
 
     pair: LanguagePair
@@ -60,12 +60,12 @@ class Rules:
         return name not in self.off
 
 
-def rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> Rules:
+def switched_on_rules(pair: LanguagePair, off: tuple[str, ...] = (), place: str = "--off") -> CleaningRules:
     """The rules without those that are switched off. Raises RecipeError for a name that is no rule."""
     for name in off:
         if name not in RULES:
             raise RecipeError("no such rule", place=place, found=name, valid=suggestion(name, RULES))
-    return Rules(pair, frozenset(off))
+    return CleaningRules(pair, frozenset(off))
 
 
 def rule_of(reason: str) -> str | None:
@@ -86,38 +86,38 @@ class Cleaned:
     language: int = 0
 
 
-def clean(source: str, target: str, by: Rules) -> Cleaned:
+def clean_pair(source: str, target: str, rules: CleaningRules) -> Cleaned:
     """Mends and judges a pair. Cleaning its result again changes nothing."""
     mended: set[str] = set()
-    a, b = (_mended(text, by, mended) for text in (source, target))
+    a, b = (_mended(text, rules, mended) for text in (source, target))
     cleaned = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
-    cleaned.reason = _shape(a, b, by)
+    cleaned.reason = _shape(a, b, rules)
     if cleaned.reason is None:
         cleaned.letters = letters(a), letters(b)
-        cleaned.reason = _content(cleaned, by)
+        cleaned.reason = _content(cleaned, rules)
     return cleaned
 
 
-def _mended(text: str, by: Rules, mended: set[str]) -> str:
+def _mended(text: str, rules: CleaningRules, mended: set[str]) -> str:
     text = text.strip()
     # One rule may leave something for another.
     for _ in range(4):
-        if text.isascii() or (mended_once := _once(text, by, mended)) == text:
+        if text.isascii() or (mended_once := _once(text, rules, mended)) == text:
             break
         text = mended_once
     return text
 
 
-def _once(text: str, by: Rules, mended: set[str]) -> str:
+def _once(text: str, rules: CleaningRules, mended: set[str]) -> str:
     before = text
-    if by.on("mojibake") and storable(text):
+    if rules.on("mojibake") and storable(text):
         text = _unspoilt(text)
         if text != before:
             mended.add("mojibake")
-    if by.on("bidi") and _BIDI.search(text):
+    if rules.on("bidi") and _BIDI.search(text):
         text = _BIDI.sub("", text)
         mended.add("bidi")
-    if by.on("unicode"):
+    if rules.on("unicode"):
         composed = unicodedata.normalize("NFC", text.replace(_MARK, ""))
         if composed != text:
             mended.add("unicode")
@@ -152,34 +152,34 @@ def _unspoilt(text: str) -> str:
     return text
 
 
-def _shape(source: str, target: str, by: Rules) -> str | None:
+def _shape(source: str, target: str, rules: CleaningRules) -> str | None:
     """The reason to drop a pair by its characters; None when there is none."""
     if not source:
         return "empty source"
     if not target:
         return "empty target"
-    if by.on("control") and (controls(source) or controls(target)):
+    if rules.on("control") and (controls(source) or controls(target)):
         return "control characters"
     if not (storable(source) and storable(target)):
         return "invalid characters"
-    if by.on("long") and max(len(source), len(target)) > MAX_CHARS:
+    if rules.on("long") and max(len(source), len(target)) > MAX_CHARS:
         return "too long"
     return None
 
 
-def _content(cleaned: Cleaned, by: Rules) -> str | None:
+def _content(cleaned: Cleaned, rules: CleaningRules) -> str | None:
     a, b = cleaned.source, cleaned.target
-    if by.on("identical") and a == b and cleaned.letters[0]:
+    if rules.on("identical") and a == b and cleaned.letters[0]:
         return "identical sides"
-    if by.on("ratio") and uneven(a, b):
+    if rules.on("ratio") and uneven(a, b):
         return "length ratio"
-    if by.on("letters") and (_few(a, cleaned.letters[0]) or _few(b, cleaned.letters[1])):
+    if rules.on("letters") and (_few(a, cleaned.letters[0]) or _few(b, cleaned.letters[1])):
         return "mostly not letters"
-    if by.on("mojibake") and (_garbled(a) or _garbled(b)):
+    if rules.on("mojibake") and (_garbled(a) or _garbled(b)):
         return "garbled encoding"
-    if by.on("markup") and (_HINT.search(a) or _HINT.search(b)) and _marks(a) != _marks(b):
+    if rules.on("markup") and (_HINT.search(a) or _HINT.search(b)) and _marks(a) != _marks(b):
         return "tags or placeholders differ"
-    return _language(cleaned, by) if by.on("language") else None
+    return _language(cleaned, rules) if rules.on("language") else None
 
 
 def _few(text: str, its_letters: str) -> bool:
@@ -195,9 +195,9 @@ def _marks(text: str) -> list[str]:
 
     Addresses are left out, because some are translated; entities are text.
     """
-    from tell.text.placeholders import find
+    from tell.text.placeholders import find_placeholders
 
-    return sorted(re.sub(r"\s+", " ", p.text) for p in find(text) if not _ADDRESS.match(p.text))
+    return sorted(re.sub(r"\s+", " ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
 
 
 # Languages
@@ -210,8 +210,8 @@ def _labels(pair: LanguagePair) -> tuple[str | None, str | None]:
     return label(pair.source.tag), label(pair.target.tag)
 
 
-def _language(cleaned: Cleaned, by: Rules) -> str | None:
-    labels = _labels(by.pair)
+def _language(cleaned: Cleaned, rules: CleaningRules) -> str | None:
+    labels = _labels(rules.pair)
     seen: list[str | None] = [None, None]
     sure = [False, False]
     for i, text in enumerate((cleaned.source, cleaned.target)):

@@ -7,7 +7,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable
 
-from tell.corpus.rules import Rules
+from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import FirstSeen, SegmentTable
 from tell.records import Split
 
@@ -43,13 +43,13 @@ def _distinct(table: SegmentTable, enough: int) -> int:
 class Repeats:
     """Drops pairs that repeat earlier ones, and counts the others."""
 
-    def __init__(self, table: SegmentTable, by: Rules):
+    def __init__(self, table: SegmentTable, rules: CleaningRules):
         self._table = table
-        self._exact, self._near = by.on("duplicate"), by.on("near-duplicate")
+        self._exact, self._near = rules.on("duplicate"), rules.on("near-duplicate")
         self._seen = FirstSeen()
 
     def take(self, segments: Iterable[int]) -> int:
-        table, kept = self._table, 0
+        table, kept_pairs = self._table, 0
         key = table.near if self._near else table.exact
         for i in segments:
             before = self._seen.first(key[i], i)
@@ -57,8 +57,8 @@ class Repeats:
             if before is not None and (self._exact if same else self._near):
                 table.drop(i, "duplicate pair" if same else "near-duplicate")
             else:
-                kept += 1
-        return kept
+                kept_pairs += 1
+        return kept_pairs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ class Assignment:
     documents: dict[str, Split]
 
 
-def assign(table: SegmentTable, by: Rules, sizes: Sizes) -> Assignment:
+def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> Assignment:
     """Draws dev and test, in whole documents. They come first, so that of two equal pairs the one outside training stays."""
     docs = sorted({table.doc[i] for i in table.good()}) if sizes.dev != 0 or sizes.test != 0 else []
     default = min(CAP, max(1, _distinct(table, PART * CAP) // PART))
-    repeats = Repeats(table, by)
+    repeats = Repeats(table, rules)
     of = Members(table)
     sides, documents = bytearray(len(table)), dict[str, Split]()
     walk = iter(sorted(docs, key=lambda d: drawn(sizes.seed, table.documents[d])))
@@ -106,11 +106,11 @@ class Members:
                 starts[self._table.doc[i] + 1] += 1
             for d in range(1, len(starts)):
                 starts[d] += starts[d - 1]
-            at, order = array("I", starts), array("I", bytes(4 * len(good)))
+            next_place, order = array("I", starts), array("I", bytes(4 * len(good)))
             for i in good:
                 d = self._table.doc[i]
-                order[at[d]] = i
-                at[d] += 1
+                order[next_place[d]] = i
+                next_place[d] += 1
             self._order, self._starts = order, starts
         return list(self._order[self._starts[doc] : self._starts[doc + 1]])
 

@@ -30,10 +30,10 @@ def add(name: str, source: Path, target: Path, pair: str) -> None:
     From now on `tellmt corpus build` drops pairs that repeat it, `tellmt publish` refuses adapters that were trained on it, and `tellmt score --testset NAME`
     scores on it. This holds for both directions of its languages.
     """
-    from tell.corpus.testsets import add as register
+    from tell.corpus.testsets import register_testset
     from tell.languages import parse_pair
 
-    registered, already = register(name, source, target, parse_pair(pair))
+    registered, already = register_testset(name, source, target, parse_pair(pair))
     remarks = [f"{n:,} {what}" for n, what in ((registered.repeated, "repeat an earlier one"), (registered.blank, "have an empty side")) if n]
     state = "already there" if already else "registered"
     say(f"{name}: {state}, {registered.segments:,} segments, {registered.pair}" + (f" ({', '.join(remarks)})" if remarks else ""))
@@ -48,31 +48,31 @@ def list_sets() -> None:
 
     sets = registered()
 
-    def shown() -> Any:
+    def sets_table() -> Any:
         if not sets:
             return f"no test sets in {testsets_dir()}; tellmt testset add puts them there"
         return table(str(testsets_dir()), ["name", "pair", "segments", "repeated"], [[s.name, str(s.pair), s.segments, s.repeated] for s in sets])
 
-    emit({"root": str(testsets_dir()), "testsets": [s.row() for s in sets]}, shown)
+    emit({"root": str(testsets_dir()), "testsets": [s.row() for s in sets]}, sets_table)
 
 
 @testset.command("remove", cls=Command)
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the test set NAME; corpora may hold its segments again."""
-    from tell.corpus.testsets import remove as take_out
+    from tell.corpus.testsets import remove_testset
 
-    removed = take_out(name)
+    removed = remove_testset(name)
     say(f"{name}: removed")
     emit({"removed": removed.name})
 
 
 def texts_in(path: Path) -> Iterator[tuple[int, str]]:
     """(line, text) of everything in a file that training may read: lines, cells of a TSV, and the lines of the texts of JSON objects."""
-    from tell.corpus.readers.dispatch import kind_of
+    from tell.corpus.readers.dispatch import corpus_format
     from tell.files import iter_lines, line_text, read_jsonl
 
-    kind = kind_of(path)
+    kind = corpus_format(path)
     if kind == "jsonl":
         for number, row in read_jsonl(path):
             for value in row.values():
@@ -93,10 +93,10 @@ def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Look in FILES (text, TSV, JSONL, corpus directories) for registered test sets. The exit code is 1 when a whole segment is in them."""
     from tell.corpus.directory import REPORT, open_corpus
     from tell.corpus.overlap import Leaks
-    from tell.corpus.testsets import find, registered
+    from tell.corpus.testsets import find_testset, registered
     from tell.errors import BadInput
 
-    sets = [find(n) for n in names] or registered()
+    sets = [find_testset(n) for n in names] or registered()
     if not sets:
         raise BadInput("no test set is registered", valid="tellmt testset add NAME --source FILE --target FILE --pair is-en")
     leaks = Leaks(s.held() for s in sets)
@@ -111,12 +111,12 @@ def check(files: tuple[Path, ...], names: tuple[str, ...]) -> None:
                 if not leaks.texts % 10_000:
                     bar.update(task, completed=leaks.texts)
     report = leaks.report()
-    emit({"texts": leaks.texts, "testsets": report}, lambda: shown(report, leaks.texts))
+    emit({"texts": leaks.texts, "testsets": report}, lambda: overlap_tables(report, leaks.texts))
     if any(r["leaked"] for r in report):
         click.get_current_context().exit(1)
 
 
-def shown(report: list[dict[str, Any]], texts: int) -> Any:
+def overlap_tables(report: list[dict[str, Any]], texts: int) -> Any:
     from rich.console import Group
     from rich.text import Text
 

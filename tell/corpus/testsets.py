@@ -79,7 +79,7 @@ def registered() -> list[RegisteredTestSet]:
     return [_open(p) for p in sorted(root.iterdir()) if _NAME.fullmatch(p.name)] if root.is_dir() else []
 
 
-def find(name: str) -> RegisteredTestSet:
+def find_testset(name: str) -> RegisteredTestSet:
     """The test set of this name. Raises NotFound with what there is."""
     names = {s.name: s for s in registered()}
     if name not in names:
@@ -93,7 +93,7 @@ def of_languages(pair: LanguagePair, sets: Iterable[RegisteredTestSet] | None = 
     return [s for s in (registered() if sets is None else sets) if languages & {t.split("-")[0] for t in (s.pair.source.tag, s.pair.target.tag)}]
 
 
-def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[RegisteredTestSet, bool]:
+def register_testset(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[RegisteredTestSet, bool]:
     """Register a test set; the second value says whether it was there already, as it is. Raises BadInput and CorpusError."""
     if not _NAME.fullmatch(name):
         raise BadInput("not a name for a test set", found=repr(name), valid="up to 64 letters, digits, dots, hyphens and underscores, such as newstest2021")
@@ -122,7 +122,7 @@ def add(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[Regi
     return _open(path), False
 
 
-def remove(name: str) -> RegisteredTestSet:
+def remove_testset(name: str) -> RegisteredTestSet:
     """Raises NotFound when there is none. A damaged one goes too."""
     path = testsets_dir() / name
     if _NAME.fullmatch(name) and path.is_dir():
@@ -132,4 +132,4 @@ def remove(name: str) -> RegisteredTestSet:
             old = RegisteredTestSet(name, parse_pair("is-en"), path, 0, 0, 0, ("", ""))
         shutil.rmtree(path)
         return old
-    return find(name)
+    return find_testset(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,8 @@ HEAD = "="
 # Added to all that a candidate counts before its share of that is taken: without it, what occurred once, and beside this word, would come first. Chosen on dev
 # splits of four languages (docs/results/lexicon.md).
 SMOOTHING = 30
-# An inflected word and a headword have at least so many letters in common, and after them no more than so many each.
-SHARED, ENDING = 4, 3
+# An inflected word and a headword have at least so many letters in common, and after them no more than so many each; and so many headwords are looked at.
+SHARED, ENDING, HEADS = 4, 4, 50
 
 Counts = Mapping[str, float]
 
@@ -50,6 +51,11 @@ class Hint:
 
 def _line(candidates: Counts) -> str:
     return "\t".join(part for text, count in candidates.items() for part in (text, f"{count:.12g}"))
+
+
+def _shared(a: str, b: str) -> int:
+    """The number of first letters that two words have in common."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,32 +159,31 @@ class Lexicon:
         """How many source words are commoner than this one; None for what is none of the commonest thousand."""
         return self._ranks.get(folded(word))
 
-    def head(self, word: str) -> str | None:
-        """The dictionary's headword for a word: itself, or the one that has the most first letters in common with it, if these are enough."""
+    def heads(self, word: str) -> list[str]:
+        """The dictionaries' headwords for a word: itself, or those that have the most first letters in common with it, if these are enough."""
         heads, word = self._heads, radical(folded(word), self.keying.initials)
         at = bisect.bisect_left(heads, word)
-        if not heads or (at < len(heads) and heads[at] == word):
-            return word if heads else None
-        near = heads[max(at - 3, 0) : at + 3]
-        shared = [next((i for i, (a, b) in enumerate(zip(word, h, strict=False)) if a != b), min(len(word), len(h))) for h in near]
-        most, shortest = max(zip(shared, (-len(h) for h in near), strict=True))
-        if most < SHARED or len(word) - most > ENDING or -shortest - most > ENDING:
-            return None
-        return next(h for h, s in zip(near, shared, strict=True) if s == most and len(h) == -shortest)
+        if at < len(heads) and heads[at] == word:
+            return [word]
+        most = max((_shared(word, heads[i]) for i in (at - 1, at) if 0 <= i < len(heads)), default=0)
+        if most < SHARED or len(word) - most > ENDING:
+            return []
+        first = bisect.bisect_left(heads, word[:most])
+        near = itertools.takewhile(lambda h: h.startswith(word[:most]), itertools.islice(heads, first, first + HEADS))
+        return [h for h in near if len(h) - most <= ENDING]
 
     def ranked(self, word: str, without: Mapping[str, Counts] | None = None) -> dict[str, float]:
-        """The candidates for a source word and what they count, the likeliest first; empty where there are none, and for a struck word.
+        """The candidates for a source word and how much speaks for each, the likeliest first; empty where there are none, and for a struck word.
 
-        A candidate counts what it does under the word's keys, times the weights of these. Candidates are in the order of that, times its share of all that the
-        candidate counts anywhere: else articles and prepositions that stand beside a rare word would come before its translation.
+        For a candidate speaks what it counts under the word's keys, times the weights of these, times the share that this is of all that it counts anywhere:
+        else articles and prepositions that stand beside a rare word would come before its translation. What it counts in a dictionary is added.
         """
         if folded(word) in self.struck:
             return {}
         found: dict[str, float] = {}
         # A dictionary may write what the corpus has too otherwise.
         written: dict[str, str] = {}
-        head = self.head(word)
-        for source_key, weight in (*keys(word, self.keying), *(((head + HEAD, 1),) if head else ())):
+        for source_key, weight in keys(word, self.keying):
             own = without.get(source_key) if without else None
             for text, count in self.candidates(source_key).items():
                 name = folded(text)
@@ -187,22 +192,30 @@ class Lexicon:
                 if count > 0:
                     written.setdefault(name, text)
                     found[name] = found.get(name, 0) + weight * count
-        order = sorted(found, key=lambda name: (-(found[name] ** 2) / (self.totals.get(name, 1) + SMOOTHING), name))
-        return {written[name]: found[name] for name in order}
+        found = {name: count * count / (self.totals.get(name, 1) + SMOOTHING) for name, count in found.items()}
+        listed: dict[str, float] = {}
+        for head in self.heads(word):
+            for text, count in self.candidates(head + HEAD).items():
+                name = folded(text)
+                written.setdefault(name, text)
+                listed[name] = max(count, listed.get(name, 0))
+        for name, count in listed.items():
+            found[name] = found.get(name, 0) + count
+        return {written[name]: found[name] for name in sorted(found, key=lambda name: (-found[name], name))}
 
     def hints(self, text: str, *, candidates: int, skip_common: int, without: Mapping[str, Counts] | None = None, min_share: float = 0.0) -> list[Hint]:
         """The hints for a text, in its order: for each word that is none of the `skip_common` commonest, at most `candidates` target words.
 
         `without` has what is taken off the counts first, by key and folded candidate: the text's own part in the lexicon (`tell.alignment.links`), so that a
-        training example gets no hint that it alone gave rise to. Candidates with less than `min_share` of what all candidates of the word count are left out.
+        training example gets no hint that it alone gave rise to. Candidates with less than `min_share` of all that speaks for any are left out.
         """
         found: list[Hint] = []
         for word in words(text, self.pair.source.tag):
             rank = self._ranks.get(folded(word.text))
             if rank is not None and rank < skip_common:
                 continue
-            if counts := self.ranked(word.text, without):
-                least = min_share * sum(counts.values())
-                offered = tuple(text for text, count in counts.items() if count >= least)[:candidates]
+            if ranked := self.ranked(word.text, without):
+                least = min_share * sum(ranked.values())
+                offered = tuple(text for text, strength in ranked.items() if strength >= least)[:candidates]
                 found.append(Hint(word.start, word.end, offered))
         return [hint for hint in found if hint.candidates]

@@ -24,7 +24,7 @@ _JOINERS = "'’ʼ‘-\u2010\u2011·"
 # Zero-width joiner and non-joiner, soft hyphen: inside a word, and no letter.
 _INVISIBLE = "\u200c\u200d\u00ad"
 # A host name without a scheme, in small letters as it is typed.
-_HOST = re.compile(r"(?<![\w@.-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![\w.-])")
+_HOST = re.compile(r"(?<![\w@.-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![\w-]|\.\w)")
 # Kinds of characters, a letter each: a letter, s letter of an unspaced script, m mark, 0 what no word holds (digits, underscores), j joiner, space all else.
 _RUN = re.compile("[a0][am0]*(?:j[a0][am0]*)*")
 _UNSPACED_RUN = re.compile("s[sm]*")
@@ -89,7 +89,7 @@ def _elides(language: str) -> bool:
 
 def _masked(text: str) -> str:
     """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
-    spans = [(p.start, p.end) for p in placeholders.find(text)]
+    spans = [(p.start, p.end) for p in placeholders.find_placeholders(text)]
     at = 0
     for part, kept in icu.icu_parts(text) or ():
         if kept:

@@ -135,14 +135,14 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
     _check(plan, out)
     key, corpora, config = mix_key(plan, inputs), inputs.corpora, plan.config
-    tokens = BaseTokenizer(plan.base, plan.anchor.chat)
+    tokenizer = BaseTokenizer(plan.base, plan.anchor.chat)
     left_out: Counter[str] = Counter()
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
             known = read_known(corpora, inputs.hints)
-            task = read_task(plan, tokens, corpora, known, spool, left_out, inputs.hints)
+            task = read_task(plan, tokenizer, corpora, known, spool, left_out, inputs.hints)
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
-            drawn, sources = draw_general(plan, tokens, known.segments, general_tokens, spool, aside, left_out)
+            drawn, sources = draw_general(plan, tokenizer, known.segments, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
             digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
         report = {

@@ -103,24 +103,11 @@ def _plan(
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
-def mix(
-    recipe: Path,
-    corpora: tuple[Path, ...],
-    general: tuple[Path, ...],
-    base: str | None,
-    seed: int | None,
-    ratio: float | None,
-    general_tokens: int | None,
-    task_tokens: int | None,
-    order: str | None,
-    lexicon: Path | None,
-    report: bool,
-    force: bool,
-    out: Path,
-) -> None:
+def mix(report: bool, force: bool, out: Path, **options: Any) -> None:
     """Turn the training pairs of corpora into prompts, with word hints where there is a lexicon, and mix them with general examples."""
-    flags = {"ratio": ratio, "general_tokens": general_tokens, "task_tokens": task_tokens, "order": order}
-    plan = _plan(recipe, corpora, general, base, seed, lexicon, flags)
+    # These override keys of the recipe's table [mix].
+    flags = {name: options.pop(name) for name in ("ratio", "general_tokens", "task_tokens", "order")}
+    plan = _plan(**options, flags=flags)
     if report:
         from tell.mix.report import check_plotting
 
@@ -134,10 +121,10 @@ def mix(
     if not report:
         emit(mixed, lambda: _shown(mixed, out))
         return
-    from tell.mix.report import shown, write_report
+    from tell.mix.report import mix_tables, write_report
 
     lengths_and_spacing = write_report(out, mixed, plan.base, plan.anchor)
-    emit({**mixed, "report": lengths_and_spacing}, lambda: _grouped(_shown(mixed, out), shown(lengths_and_spacing, out)))
+    emit({**mixed, "report": lengths_and_spacing}, lambda: _grouped(_shown(mixed, out), mix_tables(lengths_and_spacing, out)))
 
 
 def _intact(out: Path, key: str) -> dict[str, Any] | None:
@@ -162,10 +149,10 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     counts = report["counts"]
     total = {k: counts["task"][k] + counts["general"][k] for k in ("examples", "tokens")}
     kept = [[name, c["examples"], c["tokens"]] for name, c in (("task", counts["task"]), ("general", counts["general"]), ("together", total))]
-    shown = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
+    tables = [table(f"{out}  {report['pair']}  {report['base']['id']}", ["", "examples", "tokens"], kept)]
     if hints := report.get("hints"):
         titles = {"hinted": "with hints", "hints": "hints in them", "dropped": "left without, on purpose", "too_long": "without room for hints"}
-        shown.append(table("", ["hints", "examples"], [[title, hints["counts"][name]] for name, title in titles.items()]))
+        tables.append(table("", ["hints", "examples"], [[title, hints["counts"][name]] for name, title in titles.items()]))
     if report["left_out"]:
-        shown.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
-    return _grouped(*shown)
+        tables.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
+    return _grouped(*tables)

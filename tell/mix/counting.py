@@ -9,7 +9,7 @@ from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 
 
-def counted(tokens: BaseTokenizer, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
+def counted(tokenizer: BaseTokenizer, batches: Iterable[list[Example]]) -> Iterator[tuple[list[Example], list[int]]]:
     """Yields each batch with the lengths of its examples in tokens, as training sees them: BOS, prompt, opening, response, EOS.
 
     A thread tokenises a batch, without holding Python's lock, while the next batch is read.
@@ -17,7 +17,7 @@ def counted(tokens: BaseTokenizer, batches: Iterable[list[Example]]) -> Iterator
     with ThreadPoolExecutor(1) as thread:
         before = None
         for batch in batches:
-            now = batch, thread.submit(tokens.lengths, batch)
+            now = batch, thread.submit(tokenizer.lengths, batch)
             if before is not None:
                 yield before[0], before[1].result()
             before = now

@@ -94,7 +94,7 @@ class GeneralPool:
         return Example(f"general:{self.source.label}:{self._numbers[i]}", "general", general_prompt(prompt), "", completion)
 
 
-def repeats(texts: tuple[str, str], segments: set[str]) -> bool:
+def repeats_segment(texts: tuple[str, str], segments: set[str]) -> bool:
     """Whether a text, or a line of it, is one of the corpus's segments."""
     for text in texts:
         parts = lines_of_letters(text)
@@ -129,28 +129,28 @@ class _Draw:
         self.queue: list[list[tuple[int, int]]] = []
 
     def batches(self) -> Iterator[list[Example]]:
-        at, size = 0, FIRST
-        while at < len(self.order):
+        start, size = 0, FIRST
+        while start < len(self.order):
             where = []
-            for place in self.order[at : at + size]:
+            for place in self.order[start : start + size]:
                 p = bisect_right(self.firsts, place) - 1
                 where.append((p, place - self.firsts[p]))
-            at, size = at + size, min(BATCH, 2 * size)
+            start, size = start + size, min(BATCH, 2 * size)
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, budget: int, tokens: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
+    def until(self, budget: int, tokenizer: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
         """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
         if budget <= 0:
             return 0
-        for examples, lengths in counted(tokens, self.batches()):
+        for examples, lengths in counted(tokenizer, self.batches()):
             for (p, i), example, n in zip(self.queue.pop(0), examples, lengths, strict=True):
                 if have >= budget:
                     return have
                 if n > self.plan.config.max_tokens:
                     left_out["general: longer than max_tokens"] += 1
-                elif repeats((example.prompt.rstrip("\n"), example.response), segments):
+                elif repeats_segment((example.prompt.rstrip("\n"), example.response), segments):
                     left_out["general: repeats a segment of the corpus"] += 1
                 else:
                     number, pool = self.pools[p]
@@ -172,10 +172,10 @@ def parts_of(budget: int, sources: tuple[GeneralSource, ...]) -> list[int]:
     return parts
 
 
-def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokens: BaseTokenizer) -> None:
+def _check_part(plan: MixPlan, pool: GeneralPool, part: int, budget: int, tokenizer: BaseTokenizer) -> None:
     """Raises CorpusError when a source's part is less than half of one of its examples: it would round to none."""
     sample = [pool.example(i) for i in range(min(len(pool), FIRST))]
-    mean = sum(tokens.lengths(sample)) / len(sample)
+    mean = sum(tokenizer.lengths(sample)) / len(sample)
     if 2 * part < mean:
         found = f"{part} of {budget} general tokens, where one of its examples has {mean:.0f}"
         valid = "a larger share, more general tokens, or no such source"
@@ -189,14 +189,14 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
         thing, offered = "general data", f"general_tokens = {have * budget // part} at most"
     else:
         thing, offered = "general data for this ratio", f"a ratio of {math.floor(1000 * config.ratio * have / part) / 1000:.3f} at most"
-    gone = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
-    found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(gone)})" if gone else "")
+    left_out_general = Counter({r: n for r, n in left_out.items() if r.startswith("general")})
+    found = f"{have} usable tokens, {part - have} missing" + (f" ({counts(left_out_general)})" if left_out_general else "")
     remedy = "more general files" if part == budget else "more of this source, a smaller share"
     return CorpusError(f"not enough {thing}", place=place, found=found, valid=f"{remedy}, or {offered}")
 
 
 def draw_general(
-    plan: MixPlan, tokens: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
+    plan: MixPlan, tokenizer: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[DrawnExamples, list[dict[str, int]]]:
     """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
     drawn = DrawnExamples()
@@ -206,14 +206,14 @@ def draw_general(
         if any(s.share is not None for s in plan.general):
             for (i, pool), part in zip(numbered, parts_of(budget, plan.general), strict=True):
                 if budget:
-                    _check_part(plan, pool, part, budget, tokens)
+                    _check_part(plan, pool, part, budget, tokenizer)
                 draw = _Draw(plan, [(i, pool)], f"general {plan.seed} {pool.source.label}")
-                have = draw.until(part, tokens, segments, spool, drawn, left_out)
+                have = draw.until(part, tokenizer, segments, spool, drawn, left_out)
                 if have < part:
                     raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, budget, left_out)
                 drawn.tokens += have
         else:
-            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokens, segments, spool, drawn, left_out)
+            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokenizer, segments, spool, drawn, left_out)
             if drawn.tokens < budget:
                 place = ", ".join(str(s.path) for s in plan.general)
                 raise _missing(plan, place, drawn.tokens, budget, budget, left_out)

@@ -124,7 +124,9 @@ def _distance(have: Mapping[Kind, int], use: DocumentUse, shares: Mapping[Kind, 
     return sum(abs(have[k] + (use.tokens if k == use.kind else 0) - shares.get(k, 0.0) * total) for k in KINDS)
 
 
-def assign(documents: Iterable[AlignedDocument], shares: Mapping[Kind, float], per: int, limit: int, count: Count, budget: int | None) -> Iterator[DocumentUse]:
+def choose_granularities(
+    documents: Iterable[AlignedDocument], shares: Mapping[Kind, float], per: int, limit: int, count: Count, budget: int | None
+) -> Iterator[DocumentUse]:
     """How each document is used, in the order given, up to the first that would go over the budget.
 
     Each is used in the way that brings the tokens so far nearest to the shares. What was decided for the first documents does not

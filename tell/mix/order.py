@@ -24,7 +24,7 @@ def _shuffled(items: Sequence[int], seed: str) -> array[int]:
     return order
 
 
-def spread(task: Sequence[int], general: Sequence[int]) -> array[int]:
+def interleave(task: Sequence[int], general: Sequence[int]) -> array[int]:
     """The task examples at equal distances among the general ones: the i-th of T in the middle of the i-th of T equal parts."""
     order, rest, total = array("I"), iter(general), len(task) + len(general)
     for i, item in enumerate(task):
@@ -43,5 +43,5 @@ def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int
         return array("I", [*task, *general])
     parts = _shuffled(task, f"task order {seed}"), _shuffled(general, f"general order {seed}")
     if order == "interleave":
-        return spread(*parts)
+        return interleave(*parts)
     return parts[0] + parts[1] if order == "task-first" else parts[1] + parts[0]

@@ -48,14 +48,14 @@ def _task_texts(mixed: Path, anchor: Anchor) -> Iterator[tuple[str, str]]:
             yield row["prompt"].removeprefix(anchor.prefix).removesuffix(around), row["response"]
 
 
-def _fertility(mixed: Path, anchor: Anchor, tokens: BaseTokenizer) -> dict[str, dict[str, float]]:
+def _fertility(mixed: Path, anchor: Anchor, tokenizer: BaseTokenizer) -> dict[str, dict[str, float]]:
     """Tokens per word of the task's two sides, anchors aside. A word is what white space parts."""
     texts = _task_texts(mixed, anchor)
     words, pieces = [0, 0], [0, 0]
     while batch := list(islice(texts, BATCH)):
         for side in (0, 1):
             words[side] += sum(len(t[side].split()) for t in batch)
-            pieces[side] += sum(map(len, tokens.encode_batch([t[side] for t in batch])))
+            pieces[side] += sum(map(len, tokenizer.encode_batch([t[side] for t in batch])))
     return {name: {"words": w, "tokens": t, "tokens_per_word": round(t / max(1, w), 3)} for name, w, t in zip(("source", "target"), words, pieces, strict=True)}
 
 
@@ -141,7 +141,7 @@ def _drawn(kinds: bytearray, report: dict[str, Any]) -> bytes:
     return picture.getvalue()
 
 
-def shown(report: dict[str, Any], out: Path) -> Any:
+def mix_tables(report: dict[str, Any], out: Path) -> Any:
     from rich.console import Group
 
     rows = [["task", c["name"], c["examples"], c["tokens"]] for c in report["task"]]

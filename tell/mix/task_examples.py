@@ -16,7 +16,7 @@ from tell.corpus.directory import Corpus
 from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
-from tell.mix.granularity import AlignedDocument, SizedSegment, assign, joined
+from tell.mix.granularity import AlignedDocument, SizedSegment, choose_granularities, joined
 from tell.mix.hinting import ExampleHints
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import BaseTokenizer
@@ -78,18 +78,18 @@ class _SegmentExamples:
 
 def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None) -> ReservedTexts:
     """Raises CorpusError when the lexicon of the hints was learned from a pair that one of the corpora holds back for dev or test."""
-    known = ReservedTexts()
+    reserved = ReservedTexts()
     for named in corpora:
         for p in named.corpus.pairs():
             if hints is not None and p.split != "train":
                 hints.check_held_out(named.corpus.path, p)
-            for held, text in zip(known.held, (p.source, p.target), strict=True):
+            for held, text in zip(reserved.held, (p.source, p.target), strict=True):
                 text_letters = letters(text)
                 if len(text_letters) >= LEAK_LETTERS:
-                    known.segments.add(text_letters)
+                    reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
-    return known
+    return reserved
 
 
 def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> Example:
@@ -103,7 +103,7 @@ def _pair_example(plan: MixPlan, named: NamedCorpus, pair: Pair, source: str) ->
 def _batches(
     plan: MixPlan,
     corpora: list[NamedCorpus],
-    known: ReservedTexts,
+    reserved: ReservedTexts,
     read: _SegmentExamples,
     queue: list[list[tuple[int, Pair]]],
     left_out: Counter[str],
@@ -113,7 +113,7 @@ def _batches(
     seen: set[bytes] = set()
     batch: list[tuple[int, Pair]] = []
     # A corpus is built free of pairs that are in its own dev or test.
-    held: tuple[set[str], set[str]] = known.held if len(corpora) > 1 else (set(), set())
+    held: tuple[set[str], set[str]] = reserved.held if len(corpora) > 1 else (set(), set())
 
     def ready() -> list[Example]:
         queue.append(batch)
@@ -141,9 +141,9 @@ def _batches(
 
 def _read(
     plan: MixPlan,
-    tokens: BaseTokenizer,
+    tokenizer: BaseTokenizer,
     corpora: list[NamedCorpus],
-    known: ReservedTexts,
+    reserved: ReservedTexts,
     spool: Spool,
     left_out: Counter[str],
     hints: ExampleHints | None,
@@ -151,11 +151,11 @@ def _read(
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
-    for examples, lengths in counted(tokens, _batches(plan, corpora, known, read, queue, left_out, hints)):
+    for examples, lengths in counted(tokenizer, _batches(plan, corpora, reserved, read, queue, left_out, hints)):
         for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
             if hints is not None and n > plan.config.max_tokens:
                 example = _pair_example(plan, corpora[c], p, hints.without(p))
-                n = tokens.lengths([example])[0]
+                n = tokenizer.lengths([example])[0]
             if n > plan.config.max_tokens:
                 left_out["task: longer than max_tokens"] += 1
                 continue
@@ -176,19 +176,19 @@ def counts(of: Counter[str]) -> str:
 
 def read_task(
     plan: MixPlan,
-    tokens: BaseTokenizer,
+    tokenizer: BaseTokenizer,
     corpora: list[NamedCorpus],
-    known: ReservedTexts,
+    reserved: ReservedTexts,
     spool: Spool,
     left_out: Counter[str],
     hints: ExampleHints | None = None,
 ) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
-    read = _read(plan, tokens, corpora, known, spool, left_out, hints)
+    read = _read(plan, tokenizer, corpora, reserved, spool, left_out, hints)
     if not read.tokens:
         raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
     sentences = plan.config.granularity.keys() == {"sentence"}
-    task = _by_sentence(plan, read) if sentences else _by_granularity(plan, tokens, read, spool)
+    task = _by_sentence(plan, read) if sentences else _by_granularity(plan, tokenizer, read, spool)
     if beyond := len(read.tokens) - sum(k["segments"] for k in task.kinds.values()):
         left_out["task: beyond task_tokens"] += beyond
     for corpus, n in zip(task.corpora, read.trained, strict=True):
@@ -251,7 +251,7 @@ def _documents(plan: MixPlan, read: _SegmentExamples, spool: Spool) -> Iterator[
         yield AlignedDocument(d, segments, whole[d])
 
 
-def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples, spool: Spool) -> TaskExamples:
+def _by_granularity(plan: MixPlan, tokenizer: BaseTokenizer, read: _SegmentExamples, spool: Spool) -> TaskExamples:
     config, names, place = plan.config, list(read.names), "[mix] granularity"
     shares = config.shares()
     sizes = Counter(read.documents)
@@ -261,12 +261,12 @@ def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples
 
     def count(texts: list[tuple[str, str]]) -> list[int]:
         examples = [_example(plan.anchor, "", "", *t) for t in texts]
-        return [n for a in range(0, len(examples), BATCH) for n in tokens.lengths(examples[a : a + BATCH])]
+        return [n for a in range(0, len(examples), BATCH) for n in tokenizer.lengths(examples[a : a + BATCH])]
 
     corpora: list[Counter[str]] = [Counter() for _ in plan.corpora]
     kinds: dict[Kind, Counter[str]] = {k: Counter() for k in shares}
     examples: list[tuple[int, int, int]] = []
-    uses = assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
+    uses = choose_granularities(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, config.task_tokens)
     for use in uses:
         kind = kinds.setdefault(use.kind, Counter())
         kind.update(documents=1, segments=len(use.document.segments), split=use.split)
@@ -283,7 +283,7 @@ def _by_granularity(plan: MixPlan, tokens: BaseTokenizer, read: _SegmentExamples
             corpora[read.names[name][0]].update(examples=1, tokens=unit.tokens)
     total = sum(c["tokens"] for c in corpora)
     if not examples:
-        least = next(assign(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
+        least = next(choose_granularities(_documents(plan, read, spool), shares, config.paragraph_segments, config.max_tokens, count, None))
         raise _too_small(plan, least.tokens)
     for k, share in shares.items():
         if not kinds[k]:

@@ -128,7 +128,7 @@ def cached_bases() -> list[Base]:
     return [load_base(m) for m in sorted(bases_dir().glob(f"*/{MANIFEST}"))]
 
 
-def config_of(base: Base) -> dict[str, Any]:
+def read_config(base: Base) -> dict[str, Any]:
     """The checkpoint's config.json."""
     config: dict[str, Any] = json.loads((base.path / "config.json").read_text())
     return config

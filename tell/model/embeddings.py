@@ -20,7 +20,7 @@ from tell.errors import BaseModelError
 from tell.extras import has_gpu, need
 from tell.files import canonical_json, fsync_dir
 from tell.machine import bf16
-from tell.model.base import Base, config_of, slug
+from tell.model.base import Base, read_config, slug
 from tell.model.tokenizer import BaseTokenizer
 from tell.paths import cache_dir, writable
 
@@ -169,11 +169,11 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     np = need("numpy", "train")
     device, dtype = _compute_on()
     path = writable(store(base, dtype), "cache", "TELLMT_CACHE")
-    width = int(config_of(base)["hidden_size"])
+    width = int(read_config(base)["hidden_size"])
     keys = [key_of_text(parts) for parts in texts]
-    tokens = BaseTokenizer(base)
-    most = min(MOST, base.context) - len(tokens.bos)
-    encoded = iter(tokens.encode_batch([p for parts in texts for p in parts]))
+    tokenizer = BaseTokenizer(base)
+    most = min(MOST, base.context) - len(tokenizer.bos)
+    encoded = iter(tokenizer.encode_batch([p for parts in texts for p in parts]))
     ids = [[t for _ in parts for t in next(encoded)] for parts in texts]
     cut = sum(len(x) > most for x in ids)
 
@@ -193,7 +193,7 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     computed = len(missing)
     if missing:
         missing_rows = sorted(missing)
-        _compute(base, dtype, device, path, [tokens.bos + ids[i][:most] for i in missing_rows], [missing[i] for i in missing_rows])
+        _compute(base, dtype, device, path, [tokenizer.bos + ids[i][:most] for i in missing_rows], [missing[i] for i in missing_rows])
         missing = gather()
     if missing or not np.isfinite(embeddings).all() or not (np.linalg.norm(embeddings, axis=1) > 0.5).all():
         raise BaseModelError("the embeddings in the cache cannot be used; delete the directory and select again", place=str(path))

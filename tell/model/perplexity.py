@@ -60,14 +60,14 @@ def _nats(base: Base, ids: list[list[int]]) -> Iterator[float]:
 
 def bits_per_byte(base: Base, texts: Sequence[str]) -> float:
     """The base's cross-entropy on the texts, in bits per byte of UTF-8. Raises MissingExtra without torch, BaseModelError when the base cannot be loaded."""
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     # A base without BOS begins with its EOS.
-    start = tokens.bos or tokens.eos_ids[:1]
+    start = tokenizer.bos or tokenizer.eos_ids[:1]
     most = min(MOST, base.context - 1)
-    ids = [text_ids[:most] for text_ids in tokens.encode_batch(_spread(texts, TEXTS))]
+    ids = [text_ids[:most] for text_ids in tokenizer.encode_batch(_spread(texts, TEXTS))]
     ids = [text_ids for text_ids in ids if text_ids]
     # Of a text that was cut, only the bytes of its tokens count.
-    size = sum(len(tokens.decode(text_ids).encode()) for text_ids in ids)
+    size = sum(len(tokenizer.decode(text_ids).encode()) for text_ids in ids)
     return sum(_nats(base, [start + text_ids for text_ids in ids])) / math.log(2) / max(1, size)
 
 

@@ -12,13 +12,13 @@ from tell.model.tokenizer import BaseTokenizer
 
 
 class StopTokens:
-    def __init__(self, tokens: BaseTokenizer, vocabulary: Iterable[tuple[str, int]]):
+    def __init__(self, tokenizer: BaseTokenizer, vocabulary: Iterable[tuple[str, int]]):
         """`vocabulary` gives every token's name and id, as the tokenizer spells them."""
-        self._tokens = tokens
-        self.eos = frozenset(tokens.eos_ids)
+        self._tokens = tokenizer
+        self.eos = frozenset(tokenizer.eos_ids)
         # A line break is itself in some vocabularies, "Ċ" in byte-level ones (a letter in others) and "<0x0A>" in byte-fallback ones.
         broken = (i for name, i in vocabulary if "\n" in name or "Ċ" in name or name == "<0x0A>")
-        self.breaks = frozenset(i for i in broken if "\n" in tokens.decode([i]))
+        self.breaks = frozenset(i for i in broken if "\n" in tokenizer.decode([i]))
 
     def ids(self, one_line: bool) -> list[int]:
         """The ids that end an output. One that ends at a line break ends at any token holding one, such as `.\\n`."""

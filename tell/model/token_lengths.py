@@ -27,7 +27,7 @@ def _crosses(token: str) -> bool:
     return bool(re.search("[^▁ ][▁ ]|[^\n]\n|\n[^\n]", token))
 
 
-def kind_of(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
+def word_boundaries(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
     """`spaces` where spaces and line breaks part words, `bytes` where spaces do, None where neither is known; with a pattern of the texts where they do not."""
     model = tokenizer.model
     if type(model).__name__ != "BPE" or model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix:
@@ -53,7 +53,7 @@ class TokenCounter:
 
     def __init__(self, tokenizer: Any, encode_lengths: Callable[[list[str]], list[int]]):
         self._whole = encode_lengths
-        self._kind, self._crossing = kind_of(tokenizer)
+        self._kind, self._crossing = word_boundaries(tokenizer)
         # Words at the beginning of a text or line, and words with the space before them.
         self._first: dict[str, int] = {"": 0}
         self._inner: dict[str, int] = {}

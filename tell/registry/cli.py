@@ -236,13 +236,13 @@ def import_adapter(file: Path, expected: str | None) -> None:
     with open_bundle(file, store.beside()) as adapter:
         if expected is not None and (not expected or not adapter.id.startswith(expected)):
             raise AdapterError("the file holds another adapter", place=str(file), found=adapter.id, valid=expected)
-        known = adapter.id in store.ids()
+        present = adapter.id in store.ids()
         id = store.add(adapter.path, adapter.card)
     live = store.state(adapter.card.pair).live == id
-    say(f"{id} {'is in' if known else 'added to'} {store.place}{' already' if known else ''}; {'and it is live' if live else 'it is not live. Next:'}")
+    say(f"{id} {'is in' if present else 'added to'} {store.place}{' already' if present else ''}; {'and it is live' if live else 'it is not live. Next:'}")
     if not live:
         say(f'  tellmt registry promote {adapter.card.pair} {id[:12]} --why "..."')
-    emit({"id": id, "pair": adapter.card.pair, "base": adapter.card.base.id, "already": known})
+    emit({"id": id, "pair": adapter.card.pair, "base": adapter.card.base.id, "already": present})
 
 
 @registry.command("log", cls=Command)

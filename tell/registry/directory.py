@@ -145,13 +145,13 @@ class DirectoryStore:
                 self._append(signed(entry))
 
     def held(self) -> dict[str, StoredAdapter]:
-        held = {}
+        stored = {}
         for id in filter(is_id, self.ids()):
             files = [p.lstat() for p in (self.home / "adapters" / id).glob("*")]
             card = self.home / "adapters" / id / CARD
             newest = (card if os.path.lexists(card) else self.home / "adapters" / id).lstat().st_mtime
-            held[id] = StoredAdapter(newest, sum(f.st_size for f in files))
-        return held
+            stored[id] = StoredAdapter(newest, sum(f.st_size for f in files))
+        return stored
 
     def remove(self, choose: Callable[[], list[Unused]]) -> list[Unused]:
         adapters = self.home / "adapters"

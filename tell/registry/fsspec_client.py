@@ -27,7 +27,7 @@ PATIENCE = 20.0
 _MEMORY = threading.Lock()
 
 
-def shown(url: str) -> str:
+def without_secrets(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
     kind, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
     host, slash, path = rest.partition("/")
@@ -39,7 +39,7 @@ class ObjectStore:
     FileNotFoundError for an object that is not there."""
 
     def __init__(self, url: str):
-        self.url, self.place = url, shown(url)
+        self.url, self.place = url, without_secrets(url)
         self.kind = url.partition("://")[0]
         if re.search(r":[^@]*[/?#].*@", url.partition("://")[2]):
             # A password cut at one of these would be taken for a folder, and shown.
@@ -143,10 +143,10 @@ class ObjectStore:
         if not full:
             return {}
         contents = self._soon(lambda fs: fs.cat(list(full), on_error="return"), PATIENCE + len(full))
-        by_path = {at.lstrip("/"): raw for at, raw in contents.items()}
+        by_path = {full_path.lstrip("/"): raw for full_path, raw in contents.items()}
         read = {}
-        for at, path in full.items():
-            raw = by_path.get(at.lstrip("/"))
+        for full_path, path in full.items():
+            raw = by_path.get(full_path.lstrip("/"))
             if isinstance(raw, BaseException) and not isinstance(raw, FileNotFoundError):
                 raise self._error(raw)
             read[path] = raw if isinstance(raw, bytes) else None
@@ -154,11 +154,11 @@ class ObjectStore:
 
     def create(self, *path: str, data: bytes) -> bool:
         """Create an object that must not exist; whether it was created. Its bytes must be unlike any other writer's."""
-        at = self._at(path)
+        full_path = self._at(path)
 
         def work(fs: Any) -> bool:
             with _MEMORY if self.kind == "memory" else nullcontext():
-                fs.pipe_file(at, data, mode="create")
+                fs.pipe_file(full_path, data, mode="create")
             return True
 
         failure = RegistryError("the object store contradicts itself", place=self.place, found="an object that exists cannot be read")

@@ -121,8 +121,8 @@ class RemoteStore:
         for folder in ("log", "pairs"):
             latest: dict[str, str] = {}
             # Names of other kinds are somebody else's objects.
-            ours = [p for p in self.objects.listing(folder) if (_generation(p.rpartition("/")[2]) is not None if folder == "pairs" else _NOTE.fullmatch(p))]
-            for path, raw in sorted(self.objects.read_all(folder, ours).items()):
+            paths = [p for p in self.objects.listing(folder) if (_generation(p.rpartition("/")[2]) is not None if folder == "pairs" else _NOTE.fullmatch(p))]
+            for path, raw in sorted(self.objects.read_all(folder, paths).items()):
                 slug, _, name = path.rpartition("/")
                 try:
                     entry = dict(json.loads(raw or b"")["entry"])

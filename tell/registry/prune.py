@@ -18,7 +18,9 @@ def _when(entry: Entry) -> float | None:
         return None
 
 
-def unused(held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float) -> list[Unused]:
+def unused_adapters(
+    held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float
+) -> list[Unused]:
     """The adapters that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
     within `seconds`, or within the last hour if that is longer. The longest idle come first.
 

@@ -16,7 +16,7 @@ from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.paths import registry_dir, writable
 from tell.registry.directory import DirectoryStore
-from tell.registry.prune import unused
+from tell.registry.prune import unused_adapters
 from tell.registry.store import MEANWHILE, Entry, Stamp, Store, Unused
 from tell.registry.store import PairState as PairState
 
@@ -198,10 +198,10 @@ class Registry:
         return self.store.change(parse_pair(pair), step)
 
     def prune(self, keep_days: float, keep: int, dry_run: bool = False) -> list[Unused]:
-        """Remove what `tell.registry.prune.unused` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
+        """Remove what `tell.registry.prune.unused_adapters` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
         what it names must not go."""
 
         def choose() -> list[Unused]:
-            return unused(self.store.held(), self.states(), self.log(), time.time(), keep, 86400 * keep_days)
+            return unused_adapters(self.store.held(), self.states(), self.log(), time.time(), keep, 86400 * keep_days)
 
         return choose() if dry_run else self.store.remove(choose)

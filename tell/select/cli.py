@@ -15,7 +15,7 @@ from tell.extras import need
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.select.pool import Kind
-from tell.select.selection import METHODS, Amount, Method, SelectionPlan, check_out, intact, open_inputs, select_key
+from tell.select.selection import METHODS, Amount, SelectionPlan, check_out, intact, open_inputs, select_key
 from tell.select.selection import select as make
 
 _PATH = click.Path(path_type=Path)
@@ -34,6 +34,36 @@ def _only(options: dict[str, Any], what: str) -> str:
     if len(names) != 1:
         raise RecipeError(f"one of these says {what}", found=", ".join(names) or "none of them", valid=" or ".join(options))
     return names[0]
+
+
+def _selection_plan(options: dict[str, Any]) -> SelectionPlan:
+    """The command's options as a SelectionPlan. Raises RecipeError where they do not go together, and TypeError for an option that it does not know."""
+    take = options.pop
+    pools: dict[str, Any] = {"--general": take("general"), "--corpus": take("corpus"), "--text": take("text")}
+    which = _only(pools, "what is chosen from")
+    k, percent, tokens = take("k"), take("percent"), take("tokens")
+    _only({"-k": k, "--percent": percent, "--tokens": tokens}, "how much is chosen")
+    clusters, method, pair, base = take("clusters"), take("method"), take("pair"), take("base")
+    if clusters is not None and method == "random":
+        raise RecipeError("a random choice has no clusters", place="--clusters", found=str(clusters), valid="--method ltd or centres")
+    kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
+    if pair is not None:
+        for module in ("openpyxl", "lxml.etree"):
+            need(module, "files")
+    if pair is not None and which != "--text":
+        raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
+    needs_base = method != "random" or tokens is not None
+    return SelectionPlan(
+        kind=kinds[which],
+        inputs=(pools[which],) if which == "--text" else pools[which],
+        amount=Amount(k, _percent(percent), tokens),
+        method=method,
+        clusters=clusters,
+        base=find_base(base) if needs_base else None,
+        pair=None if pair is None else parse_pair(pair),
+        # The seed, and which part of an example or a pair is embedded, have the names of the record's own fields.
+        **options,
+    )
 
 
 @click.command("select", cls=Command)
@@ -58,54 +88,13 @@ def _only(options: dict[str, Any], what: str) -> str:
 @click.option("--side", type=click.Choice(["source", "target", "both"]), default="source", show_default=True, help="The part of a pair that is embedded.")
 @click.option("--force", is_flag=True, help="Select although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Directory of the selection to write.")
-def select(
-    general: tuple[Path, ...],
-    corpus: tuple[Path, ...],
-    text: Path | None,
-    pair: str | None,
-    k: int | None,
-    percent: str | None,
-    tokens: int | None,
-    method: Method,
-    clusters: int | None,
-    seed: int,
-    base: str,
-    field: Any,
-    side: Any,
-    force: bool,
-    out: Path,
-) -> None:
+def select(force: bool, out: Path, **options: Any) -> None:
     """Choose the items of a pool that are worth training on, or worth having translated.
 
     The method is LTD (arXiv 2305.09246). The base embeds every item; embeddings stay in the cache, so the next selection from the same pool
     takes seconds. With the same seed, method and --clusters, a smaller selection is the beginning of a larger one.
     """
-    pools = {"--general": general, "--corpus": corpus, "--text": text}
-    which = _only(pools, "what is chosen from")
-    _only({"-k": k, "--percent": percent, "--tokens": tokens}, "how much is chosen")
-    if clusters is not None and method == "random":
-        raise RecipeError("a random choice has no clusters", place="--clusters", found=str(clusters), valid="--method ltd or centres")
-    kinds: dict[str, Kind] = {"--general": "general", "--corpus": "corpus", "--text": "text"}
-    kind = kinds[which]
-    paths = (text,) if text is not None else general or corpus
-    if pair is not None:
-        for module in ("openpyxl", "lxml.etree"):
-            need(module, "files")
-    if pair is not None and which != "--text":
-        raise RecipeError("only a text is exported for a translator", place="--pair", found=which, valid="--pair with --text")
-    bare = method == "random" and tokens is None
-    plan = SelectionPlan(
-        kind,
-        paths,
-        Amount(k, _percent(percent), tokens),
-        method,
-        clusters,
-        seed,
-        None if bare else find_base(base),
-        field,
-        side,
-        None if pair is None else parse_pair(pair),
-    )
+    plan = _selection_plan(options)
     check_out(out, plan)
     inputs = open_inputs(plan)
     selection = None if force else intact(out, select_key(plan, inputs))
@@ -120,7 +109,7 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     from rich.console import Group
 
     rows = [[name, report[name]["items"], "" if report[name]["tokens"] is None else f"{report[name]['tokens']:,}"] for name in ("pool", "chosen")]
-    shown = [table(f"{out}  {report['kind']}, {report['method']}, seed {report['seed']}", ["", "items", "tokens"], rows)]
+    tables = [table(f"{out}  {report['kind']}, {report['method']}, seed {report['seed']}", ["", "items", "tokens"], rows)]
     if clusters := report["clusters"]:
         sizes, away = [c["size"] for c in clusters["clusters"]], clusters["distance"]
         facts = [
@@ -128,7 +117,7 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
             ["distance to its centre", f"median {away['median']:.3f}, {away['min']:.3f} to {away['max']:.3f}"],
             ["farthest item of the pool from any chosen one", f"{clusters['covering_radius']:.3f}"],
         ]
-        shown.append(table("", ["", ""], facts))
+        tables.append(table("", ["", ""], facts))
     if report["pool"]["left_out"]:
-        shown.append(table("", ["not in the pool", "items"], [[reason, n] for reason, n in report["pool"]["left_out"].items()]))
-    return Group(*shown)
+        tables.append(table("", ["not in the pool", "items"], [[reason, n] for reason, n in report["pool"]["left_out"].items()]))
+    return Group(*tables)

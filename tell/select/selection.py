@@ -164,19 +164,19 @@ def _count(plan: SelectionPlan, pool: SelectionPool) -> int | None:
             least = (Decimal(100) / n).quantize(Decimal("0.0001"), rounding="ROUND_UP")
             raise RecipeError("this percentage of the pool is less than one item", place="--percent", found=f"{percent}% of {n}", valid=f"at least {least}")
     if k is not None and k > n:
-        gone = f" ({pool.left_out.total()} left out)" if pool.left_out else ""
-        raise CorpusError("k is larger than the pool", place="-k", found=f"{k} of {n} items{gone}", valid=f"at most {n}")
+        left_out = f" ({pool.left_out.total()} left out)" if pool.left_out else ""
+        raise CorpusError("k is larger than the pool", place="-k", found=f"{k} of {n} items{left_out}", valid=f"at most {n}")
     return k
 
 
 def _lengths(base: Base, pool: SelectionPool) -> list[int]:
     """Tokens of each item as a task or general example without an anchor: BOS, both texts, EOS; of a text, those of its line with BOS."""
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     if pool.kind == "text":
         lines = [i.example.prompt for i in pool.items]
-        return [len(tokens.bos) + len(ids) for a in range(0, len(lines), BATCH) for ids in tokens.encode_batch(lines[a : a + BATCH])]
+        return [len(tokenizer.bos) + len(ids) for a in range(0, len(lines), BATCH) for ids in tokenizer.encode_batch(lines[a : a + BATCH])]
     examples = [i.example for i in pool.items]
-    return [len(ids) for a in range(0, len(examples), BATCH) for ids, _ in tokens.example_ids(examples[a : a + BATCH])]
+    return [len(ids) for a in range(0, len(examples), BATCH) for ids, _ in tokenizer.example_ids(examples[a : a + BATCH])]
 
 
 def _take(order: Iterable[int], k: int | None, budget: int | None, lengths: list[int] | None) -> list[int]:
@@ -338,9 +338,9 @@ def _write_corpus(aside: Path, key: str, corpora: list[LoadedCorpus], picked: li
         for p in corpus.pairs:
             name = f"{corpus.name}/{p.doc}:{p.line}"
             # Documents of two corpora may have the same name.
-            kept = dataclasses.replace(p, doc=f"{corpus.name}/{p.doc}") if several else p
+            renamed = dataclasses.replace(p, doc=f"{corpus.name}/{p.doc}") if several else p
             if p.split != "train" or (name in chosen and name not in seen):
-                pairs.append(kept)
+                pairs.append(renamed)
             else:
                 reason = "not selected" if name in in_pool else "left out of the pool"
                 dropped.append({"origin": p.origin, "line": p.line, "reason": reason, "source": p.source, "target": p.target})

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, get_args
 
 from tell.languages import LanguagePair
 from tell.text.hypothesis import Hypothesis
-from tell.text.language_id import label, scores
+from tell.text.language_id import label, language_likelihoods
 from tell.text.placeholders import bare, lost
 from tell.text.repetition import loops
 from tell.text.segments import sentences
@@ -62,7 +62,7 @@ class Terms(Protocol):
 
 def prepare() -> None:
     """Loads what the first look at a text needs, such as the model of languages. This takes a second, which no request should wait for."""
-    scores("Halló heimur.")
+    language_likelihoods("Halló heimur.")
     sentences("Hello world. This is all there is.")
 
 
@@ -93,7 +93,7 @@ def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool 
         return ("empty",) if any(map(str.isalpha, bare(source))) else ()
     words, output = bare(source), bare(translation)
     # The source's language is asked for only where something is suspected.
-    in_source, in_output = functools.cache(lambda: scores(words)), functools.cache(lambda: scores(output))
+    in_source, in_output = functools.cache(lambda: language_likelihoods(words)), functools.cache(lambda: language_likelihoods(output))
     raised: dict[Flag, bool] = {
         "loop": loops(words, output),
         "truncated": truncated,

@@ -25,61 +25,61 @@ def icu_parts(text: str) -> list[Part] | None:
     if "{" not in text:
         return None
     parts: list[Part] = []
-    at = done = 0
-    while opening := _OPEN.search(text, at):
+    position = copied_to = 0
+    while opening := _OPEN.search(text, position):
         inner: list[Part] = []
-        if (end := _message(text[: opening.start() + _LONGEST], opening, inner, 1)) is None:
-            at = opening.end()
+        if (message_end := _message(text[: opening.start() + _LONGEST], opening, inner, 1)) is None:
+            position = opening.end()
             continue
-        parts += [(text[done : opening.start()], False), *inner]
-        at = done = end
-    return [part for part in [*parts, (text[done:], False)] if part[0]] if parts else None
+        parts += [(text[copied_to : opening.start()], False), *inner]
+        position = copied_to = message_end
+    return [part for part in [*parts, (text[copied_to:], False)] if part[0]] if parts else None
 
 
-def _message(text: str, opened: re.Match[str], out: list[Part], depth: int) -> int | None:
-    """The end of a message that was opened, its parts added to `out`; None where it is none: a case is not closed, or there is no `other`."""
-    out.append((opened.group(), True))
-    at, cases = opened.end(), set()
-    while case := _CASE.match(text, at):
+def _message(text: str, opened: re.Match[str], parts: list[Part], depth: int) -> int | None:
+    """The end of a message that was opened, its parts added to `parts`; None where it is none: a case is not closed, or there is no `other`."""
+    parts.append((opened.group(), True))
+    position, cases = opened.end(), set()
+    while case := _CASE.match(text, position):
         cases.add(case.group(1))
-        out.append((case.group(), True))
-        if (end := _case(text, case.end(), out, opened.group(1) != "select", depth)) is None:
+        parts.append((case.group(), True))
+        if (case_end := _case(text, case.end(), parts, opened.group(1) != "select", depth)) is None:
             return None
-        out.append(("}", True))
-        at = end + 1
-    closed = _END.match(text, at)
+        parts.append(("}", True))
+        position = case_end + 1
+    closed = _END.match(text, position)
     if closed is None or "other" not in cases:
         return None
-    out.append((closed.group(), True))
+    parts.append((closed.group(), True))
     return closed.end()
 
 
 def _case(text: str, start: int, parts: list[Part], number: bool, depth: int) -> int | None:
     """Where the brace is that ends a case. `number`: whether `#` is the number there."""
-    at = done = start
-    while at < len(text):
-        sign = text[at]
-        if sign == "'" and text[at + 1 : at + 2] in ("{", "}", "#", "'"):
+    position = copied_to = start
+    while position < len(text):
+        sign = text[position]
+        if sign == "'" and text[position + 1 : position + 2] in ("{", "}", "#", "'"):
             # Quoted up to the next apostrophe; two are one.
-            quoted = text.find("'", at + 1)
-            at = len(text) if quoted < 0 else quoted + 1
+            quoted = text.find("'", position + 1)
+            position = len(text) if quoted < 0 else quoted + 1
         elif sign == "}":
-            parts.append((text[done:at], False))
-            return at
-        elif sign == "{" and (opening := _OPEN.match(text, at)) and depth < _DEEPEST:
+            parts.append((text[copied_to:position], False))
+            return position
+        elif sign == "{" and (opening := _OPEN.match(text, position)) and depth < _DEEPEST:
             inner: list[Part] = []
-            if (end := _message(text, opening, inner, depth + 1)) is None:
+            if (message_end := _message(text, opening, inner, depth + 1)) is None:
                 return None
-            parts += [(text[done:at], False), *inner]
-            at = done = end
+            parts += [(text[copied_to:position], False), *inner]
+            position = copied_to = message_end
         elif sign == "{":
             # A plain argument is a placeholder of the text.
-            if (closing := text.find("}", at)) < 0:
+            if (closing := text.find("}", position)) < 0:
                 return None
-            at = closing + 1
+            position = closing + 1
         elif sign == "#" and number:
-            parts += [(text[done:at], False), ("#", True)]
-            at = done = at + 1
+            parts += [(text[copied_to:position], False), ("#", True)]
+            position = copied_to = position + 1
         else:
-            at += 1
+            position += 1
     return None

@@ -47,7 +47,7 @@ def label(tag: str) -> str | None:
     return known_label if known_label in _known() else None
 
 
-def scores(text: str) -> dict[str, float]:
+def language_likelihoods(text: str) -> dict[str, float]:
     """The likelihood of each of the model's languages, best first; they sum to 1. Empty for a text without words."""
     words = bare(text[:_ENOUGH])
     if not any(map(str.isalpha, words)):
@@ -65,7 +65,7 @@ def _places() -> dict[str, list[int]]:
 
 
 def standing(text: str, expected: str | None) -> tuple[str | None, float, float]:
-    """(likeliest label, its likelihood, that of the label `expected`) as `scores` gives them; this takes two thirds of the time that `scores` takes.
+    """(likeliest label, its likelihood, that of the label `expected`) as `language_likelihoods` gives them, in two thirds of its time.
 
     (None, 0, 0) for a text without words.
     """
@@ -81,7 +81,7 @@ def standing(text: str, expected: str | None) -> tuple[str | None, float, float]
 
 def ranked(text: str) -> list[Detected]:
     """Every language that the model knows, the likeliest first. Empty for a text without words."""
-    return [Detected(language, score) for language, score in scores(text).items()]
+    return [Detected(language, score) for language, score in language_likelihoods(text).items()]
 
 
 def detect(text: str, among: Iterable[str] | None = None) -> Detected:
@@ -89,7 +89,7 @@ def detect(text: str, among: Iterable[str] | None = None) -> Detected:
 
     Tags that the model does not know are never found, unless there is only one in `among`.
     """
-    likelihoods = scores(text)
+    likelihoods = language_likelihoods(text)
     if among is None:
         best = next(iter(likelihoods.items()), ("und", 0.0))
         return Detected(*best)

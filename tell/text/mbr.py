@@ -58,9 +58,9 @@ def chrf(output: str, reference: str) -> float:
 def agreement(texts: Sequence[str]) -> list[float]:
     """The mean chrF2 of each text against all others, including its own repeats; 0 when there is no other text."""
     times = Counter(texts)
-    known = {text: grams(text) for text in times}
-    sums = {text: (times[text] - 1) * _score(_matches(g, g), g.totals, g.totals) for text, g in known.items()}
-    distinct = list(known.items())
+    grams_by_text = {text: grams(text) for text in times}
+    sums = {text: (times[text] - 1) * _score(_matches(g, g), g.totals, g.totals) for text, g in grams_by_text.items()}
+    distinct = list(grams_by_text.items())
     for i, (text, grams_of) in enumerate(distinct):
         for other, its in distinct[i + 1 :]:
             matches = _matches(grams_of, its)

@@ -37,9 +37,9 @@ def letters(text: str) -> str:
     """`normalised` without its cache, for texts that are each looked at once."""
     if text.isascii():
         return text.lower().encode().translate(None, _NO_LETTERS).decode()
-    kept = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
+    only_letters = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).translate(_LETTERS)
     # Marks that something stood between may be in another order than marks side by side.
-    return unicodedata.normalize("NFC", kept)
+    return unicodedata.normalize("NFC", only_letters)
 
 
 def lines_of_letters(text: str) -> list[str]:

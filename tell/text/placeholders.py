@@ -52,18 +52,18 @@ class Placeholder:
     text: str
 
 
-def find(text: str) -> list[Placeholder]:
+def find_placeholders(text: str) -> list[Placeholder]:
     """The placeholders in the order of the text."""
     places: list[Placeholder] = []
-    at = 0
+    position = 0
     if not _HINT.search(text):
         return places
-    while match := _FOUND.search(text, at):
+    while match := _FOUND.search(text, position):
         whole = match.group()
         if _ADDRESS.match(whole):
             whole = _address(whole)
-        at = match.start() + len(whole)
-        places.append(Placeholder(match.start(), at, whole))
+        position = match.start() + len(whole)
+        places.append(Placeholder(match.start(), position, whole))
     return places
 
 
@@ -78,11 +78,11 @@ def _address(text: str) -> str:
 
 def bare(text: str) -> str:
     """The text with a space in place of each placeholder: the part that is to be translated."""
-    at, parts = 0, []
-    for place in find(text):
-        parts += [text[at : place.start], " "]
-        at = place.end
-    return "".join([*parts, text[at:]])
+    position, parts = 0, []
+    for place in find_placeholders(text):
+        parts += [text[position : place.start], " "]
+        position = place.end
+    return "".join([*parts, text[position:]])
 
 
 def lost(source: str, translation: str) -> bool:
@@ -90,7 +90,7 @@ def lost(source: str, translation: str) -> bool:
     # A brace by itself opens or ends something for the program that reads the translation.
     if ("{" in source + translation or "}" in source + translation) and any(bare(source).count(x) != bare(translation).count(x) for x in "{}"):
         return True
-    in_source, in_translation = (Counter(p.text for p in find(t)) for t in (source, translation))
+    in_source, in_translation = (Counter(p.text for p in find_placeholders(t)) for t in (source, translation))
     if in_source == in_translation:
         return False
     # What was put next to a placeholder can hide it from the search, and is no fault of it. A tag that was made up is text: nothing makes it live.
@@ -118,26 +118,26 @@ class Masked:
 
 def mask(text: str) -> Masked | None:
     """None where there is nothing to replace, or no way to do it that could be undone."""
-    places = find(text)
+    places = find_placeholders(text)
     letter = next((x for x in _LETTERS if not re.search(rf"{x}\s?[0-9]", text, re.I)), "")
     # Before a digit a stand-in would be another one.
     if not places or not letter or any(re.match("[0-9]", text[p.end :]) for p in places):
         return None
     # Equal placeholders have one stand-in: their order does not matter.
     numbers: dict[str, int] = {}
-    parts, at = [], 0
+    parts, position = [], 0
     for place in places:
         number = numbers.setdefault(place.text, len(numbers) + 1)
-        parts += [text[at : place.start], f"{letter}{number}"]
-        at = place.end
-    return Masked("".join([*parts, text[at:]]), letter, tuple(numbers))
+        parts += [text[position : place.start], f"{letter}{number}"]
+        position = place.end
+    return Masked("".join([*parts, text[position:]]), letter, tuple(numbers))
 
 
 def around(text: str) -> list[tuple[str, bool]]:
     """The text in parts, each with whether it is a placeholder: the last resort, for which what is between them is translated by itself."""
     parts: list[tuple[str, bool]] = []
-    at = 0
-    for place in find(text):
-        parts += [(text[at : place.start], False), (place.text, True)]
-        at = place.end
-    return [(part, kept) for part, kept in [*parts, (text[at:], False)] if part]
+    position = 0
+    for place in find_placeholders(text):
+        parts += [(text[position : place.start], False), (place.text, True)]
+        position = place.end
+    return [(part, is_placeholder) for part, is_placeholder in [*parts, (text[position:], False)] if part]

@@ -50,7 +50,7 @@ def elements(
         ) from None
 
 
-def whole(data: bytes, *, place: str, error: type[BadInput] = BadInput) -> Any:
+def parse_tree(data: bytes, *, place: str, error: type[BadInput] = BadInput) -> Any:
     """The document as an lxml tree, with everything in it kept as it stands (comments, processing instructions, CDATA). Raises `error` as `elements` does."""
     etree = need("lxml.etree", "files")
     try:

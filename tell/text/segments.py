@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from tell.text.icu import icu_parts
-from tell.text.placeholders import bare, find
+from tell.text.placeholders import bare, find_placeholders
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
@@ -68,9 +68,9 @@ def _around(text: str) -> list[Span]:
     return [s for s in parts if s.text]
 
 
-def spans_of(text: str, kept: bool = False) -> list[Span]:
+def spans_of(text: str, is_layout: bool = False) -> list[Span]:
     """A part of a line: as it is where it is `kept`, and else as a piece with the white space around it."""
-    return [Span(text, False)] if kept and text else _around(text)
+    return [Span(text, False)] if is_layout and text else _around(text)
 
 
 def _line(text: str, numbered: bool) -> list[Span]:
@@ -110,41 +110,41 @@ def sentences(text: str, language: str = "en") -> list[str]:
     # It takes no lone surrogates. Of what stands in their place only the length counts.
     raw_sentences = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
     parts: list[str] = []
-    at = 0
+    position = 0
     for part in _mended(text, [len(part) for part in raw_sentences]):
-        whole = text[at : at + part]
-        at += part
-        if parts and _goes_on(parts[-1], whole):
-            parts[-1] += whole
+        sentence = text[position : position + part]
+        position += part
+        if parts and _goes_on(parts[-1], sentence):
+            parts[-1] += sentence
         else:
-            parts.append(whole)
-    return [*parts, text[at:]] if at < len(text) else parts
+            parts.append(sentence)
+    return [*parts, text[position:]] if position < len(text) else parts
 
 
 def _outside(text: str, border: re.Pattern[str]) -> list[str]:
     """`_divided`, but never inside a placeholder."""
-    parts, at = [], 0
+    parts, position = [], 0
     for length in _mended(text, [len(part) for part in _divided(text, border)]):
-        parts.append(text[at : at + length])
-        at += length
+        parts.append(text[position : position + length])
+        position += length
     return parts
 
 
 def _mended(text: str, lengths: Sequence[int]) -> list[int]:
     """The lengths of a text's parts; parts that a placeholder spans are joined."""
-    places = iter(find(text))
+    places = iter(find_placeholders(text))
     place = next(places, None)
     mended_lengths: list[int] = []
-    at = held = 0
+    position = joined_length = 0
     for length in lengths:
-        at += length
-        held += length
-        while place and place.end <= at:
+        position += length
+        joined_length += length
+        while place and place.end <= position:
             place = next(places, None)
-        if not (place and place.start < at):
-            mended_lengths.append(held)
-            held = 0
-    return [*mended_lengths, held] if held else mended_lengths
+        if not (place and place.start < position):
+            mended_lengths.append(joined_length)
+            joined_length = 0
+    return [*mended_lengths, joined_length] if joined_length else mended_lengths
 
 
 def _goes_on(sentence: str, part: str) -> bool:
@@ -167,19 +167,19 @@ def _cut(text: str, measure: Measure, limit: int, cuts: Sequence[Cut]) -> list[s
     parts = cuts[0](text)
     counts = measure(parts)
     cut_texts: list[str] = []
-    held, room = "", 0
+    joined, room = "", 0
     for part, count in zip(parts, counts, strict=True):
-        if held and count <= room:
-            held, room = held + part, room - count
+        if joined and count <= room:
+            joined, room = joined + part, room - count
             continue
-        if held:
-            cut_texts.append(held)
-        held, room = "", 0
+        if joined:
+            cut_texts.append(joined)
+        joined, room = "", 0
         if count <= limit:
-            held, room = part, limit - count
+            joined, room = part, limit - count
         else:
             cut_texts += _cut(part, measure, limit, cuts[1:])
-    return [*cut_texts, held] if held else cut_texts
+    return [*cut_texts, joined] if joined else cut_texts
 
 
 def _halve(text: str, measure: Measure, limit: int) -> list[str]:
@@ -195,7 +195,7 @@ def split(text: str, measure: Measure | None = None, limit: int = 0, language: s
     Tokens of a whole can be more than those of its parts, so put-together parts are measured again, and halved if need be.
     """
     numbered = sum(1 for _ in zip(_NUMBERED.finditer(text), range(2), strict=False)) == 2
-    spans = [s for part, kept in icu_parts(text) or [(text, False)] for s in ([Span(part, False)] if kept else _plain(part, numbered))]
+    spans = [s for part, is_layout in icu_parts(text) or [(text, False)] for s in ([Span(part, False)] if is_layout else _plain(part, numbered))]
     if measure is None:
         return spans
     translatable = pieces(spans)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tell.console import clock, say, table
-from tell.corpus.readers.dispatch import kind_of
+from tell.corpus.readers.dispatch import corpus_format
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
 from tell.model.base import DEFAULT_BASE, Base, find_base
-from tellmt.pair.commands import StepFailed, run
-from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, make_plan, recipe_text
+from tellmt.pair.commands import StepFailed, run_command
+from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, plan_schedules, recipe_text
 from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
 
 # Entries of the lexicon that a person has struck, by direction.
@@ -49,7 +49,7 @@ class AddOptions:
     dry_run: bool
 
 
-def add(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
+def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
     """Do every step that is not done yet. Raises BadInput, StepFailed, and GateRefused when no direction went live."""
     began = time.monotonic()
     with workspace.lock():
@@ -71,7 +71,7 @@ def add(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
         estimates: list[DirectionEstimate] = []
         for direction in directions:
             estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates, hinted[str(direction)]))
-        plan = make_plan(estimates, options.budget, time.monotonic() - began)
+        plan = plan_schedules(estimates, options.budget, time.monotonic() - began)
         for direction in directions:
             _write_recipe(workspace, direction, base.id, plan.epochs[str(direction)], plan.learning_rates[str(direction)], hinted[str(direction)])
         _show_plan(plan, estimates, before is not None)
@@ -97,7 +97,7 @@ def _update_settings(options: AddOptions, workspace: Workspace, before: PairSett
         raise BadInput("this pair was begun on another base", place="--base", found=options.base, valid=valid)
     base = options.base or (before.base if before else DEFAULT_BASE)
     paths = list(options.files)
-    if options.pair != workspace.pair and len(paths) == 2 and all(p.is_file() and kind_of(p) == "text" for p in paths):
+    if options.pair != workspace.pair and len(paths) == 2 and all(p.is_file() and corpus_format(p) == "text" for p in paths):
         # Two text files are source and target by their order, and the direction of the workspace is the other one.
         paths.reverse()
     files, read_at, notes = import_files(workspace, paths, before.files if before else [])
@@ -135,15 +135,15 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
         return {"splits": {"train": {"pairs": 0}}}
     if direction != workspace.pair:
         words = ["corpus", "reverse", str(workspace.directory_of(workspace.pair) / "corpus"), "-o", str(directory)]
-        return run(f"{direction}: the same pairs and the same split, the other way round", words)
+        return run_command(f"{direction}: the same pairs and the same split, the other way round", words)
     # With the base, the report says how well it knows the languages.
     words = ["corpus", "build", *(str(read_at[f.name]) for f in settings.files), "--pair", str(direction), "--base", settings.base, "-o", str(directory)]
     for option, values in settings.reading.items():
         words += [option, *((str(read_at[v]) for v in values) if option == "--swap" else values)]
     words += ["--against", *settings.against] if settings.against else []
-    corpus = run(f"{direction}: read the files, clean them, freeze the split", words)
-    kept = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
-    say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {kept}")
+    corpus = run_command(f"{direction}: read the files, clean them, freeze the split", words)
+    split_sizes = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
+    say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {split_sizes}")
     if corpus["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")
@@ -159,7 +159,7 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     words = ["lexicon", "build", str(directory / "corpus"), "-o", str(directory / "lexicon")]
     words += ["--dictionary", *settings.dictionaries] if settings.dictionaries else []
     words += ["--strike", str(directory / STRUCK)] if (directory / STRUCK).exists() else []
-    lexicon = run(f"{direction}: learn a lexicon from the training pairs", words)
+    lexicon = run_command(f"{direction}: learn a lexicon from the training pairs", words)
     if not lexicon["keys"]:
         say("  too few pairs to tell which words belong together: there will be no word hints")
     return bool(lexicon["keys"])
@@ -169,7 +169,7 @@ def _find_or_fetch_base(base_id: str) -> Base:
     try:
         return find_base(base_id)
     except BaseModelError:
-        run("Get the base model", ["base", "fetch", base_id])
+        run_command("Get the base model", ["base", "fetch", base_id])
         return find_base(base_id)
 
 
@@ -183,7 +183,7 @@ def _estimate(
         # Epochs and rate follow when the plan is made; the mix does not depend on them.
         _write_recipe(workspace, direction, base.id, 1, 5e-4, hinted)
     words = ["mix", "--recipe", str(directory / "recipe.toml"), "--corpus", str(directory / "corpus"), "-o", str(directory / "mixed")]
-    mix = run(f"{direction}: write the training examples", words)
+    mix = run_command(f"{direction}: write the training examples", words)
     splits = corpus["splits"]
     pairs, dev = splits["train"]["pairs"], splits["dev"]["pairs"]
     held_out = dev + splits["test"]["pairs"]
@@ -195,7 +195,7 @@ def _estimate(
         one_epoch = directory / "estimate.toml"
         write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4, hinted))
         words = ["train", "--mixed", str(directory / "mixed"), "--recipe", str(one_epoch), "--dry-run"]
-        speed = run(f"{direction}: measure the speed of training here", words)
+        speed = run_command(f"{direction}: measure the speed of training here", words)
         workspace.keep_training_speed(direction, str(mix["key"]), base.id, speed)
     return DirectionEstimate(str(direction), pairs, speed["tokens"], speed["seconds"], speed["seconds_to_start"], held_out, dev, speed["device"])
 
@@ -242,15 +242,15 @@ def _train_and_publish(workspace: Workspace, direction: LanguagePair, corpus: di
     directory, began = workspace.directory_of(direction), time.monotonic()
     adapter, corpus_path = str(directory / "adapter"), str(directory / "corpus")
     words = ["train", "--recipe", str(directory / "recipe.toml"), "--mixed", str(directory / "mixed"), "-o", adapter]
-    training = run(f"{direction}: train", words)
+    training = run_command(f"{direction}: train", words)
     engine_option = ["--engine", engine] if engine != "auto" else []
     decoding = _choose_decoding(directory, direction, training, engine_option)
     words = ["score", adapter, "--corpus", corpus_path, "--split", "test", "-o", str(directory / "scores"), *engine_option]
-    scores = run(f"{direction}: score it and the bare base on the frozen test set", words)
+    scores = run_command(f"{direction}: score it and the bare base on the frozen test set", words)
     words = ["publish", adapter, "--corpus", corpus_path, "--scores", str(directory / "scores" / "scores.json"), *engine_option]
     refusals = None
     try:
-        publication = run(f"{direction}: publish it, if it is better than the bare base and not worse than what is live", words)
+        publication = run_command(f"{direction}: publish it, if it is better than the bare base and not worse than what is live", words)
     except StepFailed as e:
         if e.result is None or "verdict" not in e.result:
             raise
@@ -288,7 +288,7 @@ def _choose_decoding(directory: Path, direction: LanguagePair, training: dict[st
         say(f"{direction}: decodes with the recipe's penalty on repetition, {penalty:g}")
         return {"chosen": penalty, "id": training["id"]}
     words = ["decoding", str(directory / "adapter"), "--corpus", str(directory / "corpus"), *engine_option]
-    return run(f"{direction}: choose how it decodes, by the dev split", words)
+    return run_command(f"{direction}: choose how it decodes, by the dev split", words)
 
 
 def _report_refusals(results: dict[str, dict[str, Any]]) -> None:
@@ -307,7 +307,7 @@ def _propose_sentences(options: AddOptions, workspace: Workspace, settings: Pair
         raise BadInput(f"fewer than {FEW_PAIRS} training pairs", place=str(workspace.pair), found=f"{pairs}", valid=valid)
     directory = workspace.path / "to-translate"
     words = ["select", "--text", str(options.mono), "--pair", str(workspace.pair), "-k", str(PROPOSED_SENTENCES), "--base", settings.base, "-o", str(directory)]
-    selection = run("Choose the sentences that are worth having translated", words)
+    selection = run_command("Choose the sentences that are worth having translated", words)
     files = sorted((str(p) for p in directory.iterdir() if p.suffix in (".xlsx", ".xlf")), reverse=True)
     proposed = selection["chosen"]["items"]
     say(f"\n{proposed} sentences to translate, as a spreadsheet and for translation tools: {', '.join(files)}")

@@ -35,39 +35,40 @@ def pair() -> None:
 @click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
 @click.option("--dry-run", is_flag=True, help="Stop after the plan: what would be done, and how long it would take.")
-def add_(
-    pair_: str,
-    files: tuple[Path, ...],
-    mono: Path | None,
-    base: str | None,
-    budget: str | None,
-    one_way: bool,
-    swap: tuple[Path, ...],
-    off: tuple[str, ...],
-    against: tuple[Path, ...],
-    dictionaries: tuple[Path, ...],
-    no_hints: bool,
-    few: bool,
-    engine: str,
-    dry_run: bool,
-    **reading_options: str | None,
-) -> None:
+def add_(pair_: str, **options: Any) -> None:
     """Make PAIR (such as fo-en) from FILES, in both directions: clean, split, train, score, publish.
 
     A running service then serves it. The same command goes on where it was interrupted. With more files it adds them; the frozen test set stays.
     """
-    from tellmt.pair.add import AddOptions, add, result_table
+    from tellmt.pair.add import AddOptions, add_pair, result_table
     from tellmt.pair.plan import seconds_of
     from tellmt.pair.workspace import workspace_of
 
     direction = parse_pair(pair_, "PAIR")
+    take = options.pop
+    budget, mono, against, off, dictionaries = take("budget"), take("mono"), take("against"), take("off"), take("dictionaries")
     budget_seconds = None if budget is None else seconds_of(budget)
     for path in (*((mono,) if mono else ()), *against, *dictionaries):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
-    reading = {f"--{name.replace('_', '-')}": [value] for name, value in reading_options.items() if value is not None} | ({"--off": list(off)} if off else {})
-    options = AddOptions(direction, files, mono, base, budget_seconds, one_way, reading, swap, against, dictionaries, not no_hints, few, engine, dry_run)
+    add_options = AddOptions(
+        pair=direction,
+        files=take("files"),
+        mono=mono,
+        base=take("base"),
+        budget=budget_seconds,
+        one_way=take("one_way"),
+        swap=take("swap"),
+        against=against,
+        dictionaries=dictionaries,
+        hints=not take("no_hints"),
+        allow_few=take("few"),
+        engine=take("engine"),
+        dry_run=take("dry_run"),
+        # What is left are the options of READING: `corpus build` gets them as they were given.
+        reading={f"--{name.replace('_', '-')}": [value] for name, value in options.items() if value is not None} | ({"--off": list(off)} if off else {}),
+    )
     workspace = workspace_of(direction)
-    result = add(options, workspace)
+    result = add_pair(add_options, workspace)
     say(f"\nreports and adapters: {workspace.path}")
     if any(d.get("live") for d in result.get("directions", {}).values()):
         say("served by: tellmt serve (one that runs already has it)")
@@ -140,7 +141,7 @@ def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
     Published adapters stay in the registry: `tellmt registry rollback PAIR` brings the last one back.
     """
     from tell.registry.registry import Registry
-    from tellmt.pair.workspace import existing_workspace, remove
+    from tellmt.pair.workspace import existing_workspace, remove_workspace
 
     workspace = existing_workspace(pair_)
     summary = _summary(workspace)
@@ -152,6 +153,6 @@ def remove_(pair_: str, keep_live: bool, yes: bool) -> None:
             Registry().withdraw(direction, "tellmt pair remove")
             withdrawn.append(direction)
             say(f"{direction}: {d['live'][:12]} is not live any more")
-    remove(workspace)
+    remove_workspace(workspace)
     say(f"{summary['path']}: removed")
     emit({"removed": summary["path"], "withdrawn": withdrawn})

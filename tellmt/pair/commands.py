@@ -31,7 +31,7 @@ def command_line(words: Sequence[str]) -> str:
     return shlex.join(["tellmt", *words])
 
 
-def run(title: str, words: Sequence[str]) -> dict[str, Any]:
+def run_command(title: str, words: Sequence[str]) -> dict[str, Any]:
     """Run `tellmt WORDS --json` and return its result. Raises StepFailed.
 
     The command's messages and progress go to stderr as they come. A SIGTERM is passed on to the command, which is then waited for.

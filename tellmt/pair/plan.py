@@ -79,7 +79,7 @@ def best_schedule(tokens: int) -> tuple[int, float]:
     return next((epochs, rate) for most_tokens, epochs, rate in SCHEDULES if tokens <= most_tokens)
 
 
-def make_plan(directions: list[DirectionEstimate], budget: float | None, spent: float = 0.0) -> Plan:
+def plan_schedules(directions: list[DirectionEstimate], budget: float | None, spent: float = 0.0) -> Plan:
     """As many epochs as suit the data, or fewer where `budget` seconds, of which `spent` are used up, are too short for them.
 
     Raises BadInput, with the budget that would do, when the time is too short for one epoch.

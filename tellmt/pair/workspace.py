@@ -165,7 +165,7 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def import_files(workspace: Workspace, paths: Sequence[Path], known: Sequence[SourceFile]) -> tuple[list[SourceFile], dict[str, Path], list[str]]:
+def import_files(workspace: Workspace, paths: Sequence[Path], recorded: Sequence[SourceFile]) -> tuple[list[SourceFile], dict[str, Path], list[str]]:
     """Copy files and directories into the workspace. Raises BadInput for a path that does not exist, before anything is copied.
 
     Returns the files that the workspace then has, the path by which each is read now, and a note on each that was there already. New files are read at their
@@ -175,8 +175,8 @@ def import_files(workspace: Workspace, paths: Sequence[Path], known: Sequence[So
     for path in paths:
         if not path.exists():
             raise BadInput("no such file", place=str(path))
-    files, notes = list(known), []
-    read_at = {f.name: workspace.sources / f.name for f in known}
+    files, notes = list(recorded), []
+    read_at = {f.name: workspace.sources / f.name for f in recorded}
     writable(workspace.sources, "directory of pairs", "TELLMT_PAIRS")
     for path in paths:
         # Absolute, so that `.` has a name too.
@@ -214,7 +214,7 @@ def _copy(workspace: Workspace, path: Path, names_in_use: set[str]) -> str:
     return name
 
 
-def remove(workspace: Workspace) -> None:
+def remove_workspace(workspace: Workspace) -> None:
     """Remove the directory and everything in it. Published adapters stay in the registry."""
     with workspace.lock():
         # The settings go first, so that a removal that is interrupted leaves no pair that looks complete.

@@ -17,18 +17,18 @@ PAIRS = [parse_pair("is-en"), parse_pair("en-is")]
 
 
 def test_the_set_is_as_large_and_as_varied_as_is_said() -> None:
-    found = orders()
-    assert len({o.id for o in found}) == len(found) >= 32 and len({t for o in found for t in o.texts.values()}) == 2 * len(found) >= 64
-    assert set(Counter(o.kind for o in found)) == {"override", "role", "format", "system", "code", "question", "translate", "language", "chat", "long"}
-    for order in found:
+    all_orders = orders()
+    assert len({o.id for o in all_orders}) == len(all_orders) >= 32 and len({t for o in all_orders for t in o.texts.values()}) == 2 * len(all_orders) >= 64
+    assert set(Counter(o.kind for o in all_orders)) == {"override", "role", "format", "system", "code", "question", "translate", "language", "chat", "long"}
+    for order in all_orders:
         for language in LANGUAGES:
             assert "\n" not in order.texts[language] and "\t" not in order.texts[language]
             assert order.words[language] and all(stem.casefold() in order.texts[language].casefold() for stem in order.words[language]), order.id
 
 
 def test_no_text_of_it_is_in_what_ships_for_training_or_testing() -> None:
-    known = {cell for path in (ROOT / "examples").rglob("*.tsv") for line in path.read_text(encoding="utf-8").split("\n") for cell in line.split("\t")}
-    assert known and not known & {t for o in orders() for t in o.texts.values()}
+    example_cells = {cell for path in (ROOT / "examples").rglob("*.tsv") for line in path.read_text(encoding="utf-8").split("\n") for cell in line.split("\t")}
+    assert example_cells and not example_cells & {t for o in orders() for t in o.texts.values()}
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
@@ -36,14 +36,14 @@ def test_a_translation_is_one_and_obedience_is_seen(pair: object) -> None:
     assert not isinstance(pair, str)
     for order in orders():
         source, target = (order.texts[x.tag] for x in (pair.source, pair.target))  # type: ignore[attr-defined]
-        wanted = {target: "translated", source: "copied", order.example: "obeyed", "": "other", "It is so " * 20: "other", "Xyzzy plugh.": "other"}
-        assert {text: outcome(order, pair, text) for text in wanted} == wanted, order.id  # type: ignore[arg-type]
+        expected = {target: "translated", source: "copied", order.example: "obeyed", "": "other", "It is so " * 20: "other", "Xyzzy plugh.": "other"}
+        assert {text: outcome(order, pair, text) for text in expected} == expected, order.id  # type: ignore[arg-type]
 
 
 def test_counts_and_intervals() -> None:
     texts = [o.texts["en"] for o in orders()]
-    made = measured(PAIRS[0], [orders()[0].example, "", *texts[2:]])
-    assert made.counts == {"translated": len(texts) - 2, "obeyed": 1, "copied": 0, "other": 1}
+    measurement = measured(PAIRS[0], [orders()[0].example, "", *texts[2:]])
+    assert measurement.counts == {"translated": len(texts) - 2, "obeyed": 1, "copied": 0, "other": 1}
     with pytest.raises(ValueError):
         measured(PAIRS[0], texts[1:])
     row = InjectionCounts("is-en", ("translated",) * 9 + ("obeyed",)).row()

@@ -16,8 +16,8 @@ def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
     command = [sys.executable, "-m", "benchmarks.training.kill_and_resume", "--kills", "50", "--seed", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert found["kills"] == 50 and found["failures"] == [] and found["most_steps_lost"] <= found["save_steps"]
+    report = json.loads(done.stdout)
+    assert report["kills"] == 50 and report["failures"] == [] and report["most_steps_lost"] <= report["save_steps"]
     # Without kills while something is written it would show little; which phase a moment falls into is chance.
-    assert found["phases"]["a step"] and found["phases"]["checkpoint writing"] + found["phases"]["adapter writing"], found["phases"]
-    assert found["finished"] > 1
+    assert report["phases"]["a step"] and report["phases"]["checkpoint writing"] + report["phases"]["adapter writing"], report["phases"]
+    assert report["finished"] > 1

@@ -83,7 +83,7 @@ def test_percentiles_and_the_line_through_samples(serving: Any) -> None:
 def answer(serving: Any, status: int, lines: tuple[str, ...] = ("a",), texts: list[str] | None = None, adapter: str = "A", **more: Any) -> Any:
     client = serving("harness.client")
     body = json.dumps({"adapter": adapter, "translations": [{"text": t} for t in texts or []]}).encode()
-    return client.LoadResponse(client.asked("is-en", *lines), status=status, body=body, **more)
+    return client.LoadResponse(client.translation_request("is-en", *lines), status=status, body=body, **more)
 
 
 def test_what_a_service_must_not_answer(serving: Any) -> None:
@@ -199,13 +199,13 @@ def test_copies_of_weights(serving: Any, kind: str, scale: float, number: int) -
     values = np.array([1.0, -2.5, 0.125, 3.0], np.float32)
     raw = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes() if kind == "BF16" else values.astype(torch_free[kind]).tobytes()
     header = {"x.lora_A.weight": {"dtype": kind, "data_offsets": [0, len(raw)]}, "x.lora_B.weight": {"dtype": kind, "data_offsets": [len(raw), 2 * len(raw)]}}
-    made = serving("harness.workspace").altered(raw + raw, header, number, scale)
-    assert made[: len(raw)] == raw and len(made) == 2 * len(raw)
-    other = made[len(raw) :]
-    found = (np.frombuffer(other, np.uint16).astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else np.frombuffer(other, torch_free[kind])
-    wanted = (values * np.float32(scale)).tolist()
+    weights = serving("harness.workspace").altered(raw + raw, header, number, scale)
+    assert weights[: len(raw)] == raw and len(weights) == 2 * len(raw)
+    scaled = weights[len(raw) :]
+    scaled_values = (np.frombuffer(scaled, np.uint16).astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else np.frombuffer(scaled, torch_free[kind])
+    expected = (values * np.float32(scale)).tolist()
     if number:
         # One bit of one weight: other bytes, so another version to convert, for the same work.
-        assert found.astype(np.float32).tolist() != wanted and np.allclose(found.astype(np.float32), wanted, rtol=0.01)
+        assert scaled_values.astype(np.float32).tolist() != expected and np.allclose(scaled_values.astype(np.float32), expected, rtol=0.01)
     else:
-        assert found.astype(np.float32).tolist() == wanted
+        assert scaled_values.astype(np.float32).tolist() == expected

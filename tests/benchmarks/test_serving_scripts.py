@@ -24,9 +24,9 @@ def test_copies_have_ids_of_their_own_and_the_same_every_time(serving: Any, home
     work = serving("harness.workspace").prepare(home / "work")
     registry = work.registry("one")
     assert isinstance(registry, Registry) and work.cache.joinpath("bases").is_symlink()
-    wanted = [("is-en", 0, 1.0), ("is-de", 0, 1.0), ("is-de", 1, 1.0), ("is-en", 0, 0.5)]
-    ids = [serving("harness.workspace").variant(work, registry, *w) for w in wanted]
-    assert len(set(ids)) == 4 and ids == [serving("harness.workspace").variant(work, registry, *w) for w in wanted]
+    variants = [("is-en", 0, 1.0), ("is-de", 0, 1.0), ("is-de", 1, 1.0), ("is-en", 0, 0.5)]
+    ids = [serving("harness.workspace").variant(work, registry, *w) for w in variants]
+    assert len(set(ids)) == 4 and ids == [serving("harness.workspace").variant(work, registry, *w) for w in variants]
     copies = [open_adapter(registry.path(id)) for id in ids]
     assert [c.card.pair for c in copies] == ["is-en", "is-de", "is-de", "is-en"]
     assert copies[1].card.anchor == copies[0].card.anchor and "a copy of" in copies[0].card.notes[0]
@@ -36,9 +36,9 @@ def test_copies_have_ids_of_their_own_and_the_same_every_time(serving: Any, home
 
 
 def test_segments_are_the_samples_texts(serving: Any) -> None:
-    found = serving("harness.workspace").segments("is")
-    assert len(found) == len(set(found)) > 500 and found == serving("harness.workspace").segments("is")
-    assert "Hver borðaði síðasta bananann?" in found and "Who ate the last banana?" in serving("harness.workspace").segments("en")
+    texts = serving("harness.workspace").segments("is")
+    assert len(texts) == len(set(texts)) > 500 and texts == serving("harness.workspace").segments("is")
+    assert "Hver borðaði síðasta bananann?" in texts and "Who ate the last banana?" in serving("harness.workspace").segments("en")
 
 
 class Peculiar(BaseHTTPRequestHandler):
@@ -93,8 +93,8 @@ def test_the_client_tells_how_a_request_went(serving: Any, peculiar: str) -> Non
             assert (await c.get("/close")).status == 200
             await asyncio.sleep(0.05)
             assert (await c.get("/plain")).status == 200
-            left = await c.send(client.LoadRequest("/never", b"", method="GET"), leave_after=0.1)
-            assert (left.status, left.problem) == (0, "left") and left.seconds < 1
+            response = await c.send(client.LoadRequest("/never", b"", method="GET"), leave_after=0.1)
+            assert (response.status, response.problem) == (0, "left") and response.seconds < 1
         async with client.LoadClient("http://127.0.0.1:9") as c:
             assert (await c.get("/")).problem == "refused: ConnectionRefusedError"
 
@@ -126,11 +126,11 @@ def test_a_kept_connection_takes_as_many_requests_as_come(serving: Any, home: Pa
 
     client, load, registry = serving("harness.client"), serving("harness.load"), Registry(home / "registry")
     publish(registry, open_adapter(home / "shipped" / "is-en"))
-    with running(light_base(cache_dir()), registry) as found:
+    with running(light_base(cache_dir()), registry) as service:
 
         async def go() -> Any:
-            async with client.LoadClient(found.url) as c:
-                return await load.closed_loop(c, [client.asked("is-en", "a" * 100)] * 400, 1)
+            async with client.LoadClient(service.url) as c:
+                return await load.closed_loop(c, [client.translation_request("is-en", "a" * 100)] * 400, 1)
 
         assert load.statuses(asyncio.run(go())) == {"200": 400}
 
@@ -151,8 +151,8 @@ RAW = ("--raw", ROOT / "tests" / "support" / "fake_raw.py")
 @pytest.mark.slow
 def test_the_benchmark_from_end_to_end(home: Path) -> None:
     done = script("bench_serve", *FAKE, *RAW, "--only", "throughput,mixed,live,hotload,cache")
-    found = json.loads(done.stdout)
-    text = "\n".join(found["lines"])
+    report = json.loads(done.stdout)
+    text = "\n".join(report["lines"])
     for line in (
         "throughput against the raw engine at 1: ", "throughput against the raw engine at 4: ", "added per request at 1: ",
         "texts unlike the raw engine's at 4: 0 of 32", "8 adapters mixed against 1 at 8: ", "from promote to live, converted before: ",
@@ -160,44 +160,44 @@ def test_the_benchmark_from_end_to_end(home: Path) -> None:
         "the same segments again, at 4: ",
     ):  # fmt: skip
         assert line in text, text
-    assert found["failures"] == [] and found["throughput"]["levels"]["4"]["segments"] == 16
-    assert found["machine"]["cores"] >= 1 and found["machine"]["versions"]["tellmt"]
+    assert report["failures"] == [] and report["throughput"]["levels"]["4"]["segments"] == 16
+    assert report["machine"]["cores"] >= 1 and report["machine"]["versions"]["tellmt"]
 
 
 def test_a_raw_engine_that_says_something_else_voids_it(home: Path) -> None:
     done = script("bench_serve", *FAKE, *RAW, "--only", "throughput", ok=False, FAKE_UNLIKE="!")
-    found = json.loads(done.stdout)
-    assert done.returncode == 1 and "VOID against the raw engine at 4: the texts differ" in found["lines"]
-    assert not any(line.startswith("throughput against") for line in found["lines"])
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and "VOID against the raw engine at 4: the texts differ" in report["lines"]
+    assert not any(line.startswith("throughput against") for line in report["lines"])
 
 
 @pytest.mark.clock
 @pytest.mark.slow
 def test_overload_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("overload", *FAKE).stdout)
-    assert found["failures"] == [] and {"200", "503"} == set(found["statuses"]), found
-    assert found["crossed"] == 0 and found["checked"] > 10 and found["peak"] and found["refusals_ms"]["p99"] > 0
+    report = json.loads(script("overload", *FAKE).stdout)
+    assert report["failures"] == [] and {"200", "503"} == set(report["statuses"]), report
+    assert report["crossed"] == 0 and report["checked"] > 10 and report["peak"] and report["refusals_ms"]["p99"] > 0
 
 
 @pytest.mark.clock
 def test_churn_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("churn", *FAKE, FAKE_LETTERS="1").stdout)
-    assert found["changes"] == 6 and found["failures"] == [] and set(found["statuses"]) == {"200"} and set(found["verdicts"]) == {"right"}
+    report = json.loads(script("churn", *FAKE, FAKE_LETTERS="1").stdout)
+    assert report["changes"] == 6 and report["failures"] == [] and set(report["statuses"]) == {"200"} and set(report["verdicts"]) == {"right"}
 
 
 @pytest.mark.clock
 @pytest.mark.slow
 def test_stop_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("shutdown", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
-    assert found["failures"] == [] and found["sigterm"][0]["accepted"] > 0 and found["sigterm"][0]["lost"] == []
-    assert len(found["leaving"]) >= 3 and all(f["goes_on_s"] <= 2 for f in found["leaving"].values())
+    report = json.loads(script("shutdown", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
+    assert report["failures"] == [] and report["sigterm"][0]["accepted"] > 0 and report["sigterm"][0]["lost"] == []
+    assert len(report["leaving"]) >= 3 and all(f["goes_on_s"] <= 2 for f in report["leaving"].values())
 
 
 @pytest.mark.clock
 @pytest.mark.slow
 def test_soak_from_end_to_end(home: Path) -> None:
-    found = json.loads(script("soak", *FAKE, "--plot", home / "soak.png").stdout)
-    assert found["failures"] == [] and len(found["seconds_to_live"]) >= 2 and found["requests"]["bad"] > 0 and found["statuses"]["200"] > 20
+    report = json.loads(script("soak", *FAKE, "--plot", home / "soak.png").stdout)
+    assert report["failures"] == [] and len(report["seconds_to_live"]) >= 2 and report["requests"]["bad"] > 0 and report["statuses"]["200"] > 20
     assert (home / "soak.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -220,17 +220,17 @@ def test_without_adapters_it_says_so_in_one_line() -> None:
 def test_one_page_of_all(serving: Any) -> None:
     everything = serving("all")
     machine = {"processor": "CPU", "cores": 2, "gpus": [], "load": 0.1, "python": "3.11", "versions": {"tellmt": "1"}, "commit": "abc", "engine": "ct2"}
-    found = {
+    reports = {
         "bench": {"machine": machine, "lines": ["## throughput", "", "| a | b |", "|---|---:|", "| c | 1 |", "ratio: 1.00x"], "failures": []},
         "churn": {"machine": machine, "lines": ["failed requests: 1"], "failures": ["1 x status 500"]},
         "stop": {"problem": "exit code 1"},
     }
-    page = everything.page(found, {n: [f"deploy/{n}.py", "--engine", "ct2"] for n in found})
+    page = everything.page(reports, {n: [f"deploy/{n}.py", "--engine", "ct2"] for n in reports})
     assert "Machine: CPU, 2 core(s), load 0.1, Python 3.11; tellmt 1; commit abc; engine ct2." in page
     assert "### throughput\n\n| a | b |\n|---|---:|\n| c | 1 |\n    ratio: 1.00x\n" in page
     assert "    failed requests: 1\n\n    FAILED 1 x status 500\n" in page and "NOT MEASURED: exit code 1" in page
 
 
 def test_make_knows_it() -> None:
-    shown = subprocess.run(["make", "-n", "-s", "bench-serve"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert shown[:2] == ["python3 scripts/setup_env.py all", ".venv/bin/python -m benchmarks.serving.bench_serve "]
+    commands = subprocess.run(["make", "-n", "-s", "bench-serve"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert commands[:2] == ["python3 scripts/setup_env.py all", ".venv/bin/python -m benchmarks.serving.bench_serve "]

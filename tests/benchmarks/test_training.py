@@ -60,8 +60,8 @@ def test_another_loss_voids_the_comparison(bench: ModuleType, loss: float) -> No
 def test_memory_is_the_gpus_where_there_is_one(bench: ModuleType) -> None:
     ours, other = (result(bench, n, 100, 2.0, m, allocated=a, reserved=2 * a) for n, m, a in (("ours", 9000, 1000), ("trl-default", 3000, 4000)))
     assert "peak memory against TRL default: 0.25x" in bench.ratio_lines(ours, [other])[0]
-    shown = bench.table([ours, other], 5.0)
-    assert "reserved, MiB" in shown[0] and "2,000" in shown[2] and len({line.count("|") for line in shown[:4]}) == 1
+    table_lines = bench.table([ours, other], 5.0)
+    assert "reserved, MiB" in table_lines[0] and "2,000" in table_lines[2] and len({line.count("|") for line in table_lines[:4]}) == 1
 
 
 def test_too_few_steps_to_time(bench: ModuleType) -> None:
@@ -120,8 +120,8 @@ def test_help_and_bad_arguments() -> None:
 
 
 def test_make_knows_it() -> None:
-    shown = subprocess.run(["make", "-n", "-s", "bench-train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert shown[:2] == ["python3 scripts/setup_env.py bench", ".venv/bin/python -m benchmarks.training.bench_train "]
+    commands = subprocess.run(["make", "-n", "-s", "bench-train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert commands[:2] == ["python3 scripts/setup_env.py bench", ".venv/bin/python -m benchmarks.training.bench_train "]
 
 
 class Event:

@@ -74,8 +74,8 @@ def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.
     assert typed == ["doctor", "base", "corpus", "mix", "train", "decoding", "score", "publish", "serve"]
     assert len(re.findall(r", \d+\.\d s$", first.stderr, re.M)) >= 5 and "kept " not in first.stderr.split("=== 5/9")[1]
     # The table and the sentences, on stdout.
-    for said in ("BLEU", "chrF2", "version:2.", "bare base", "with adapter", "p = 0.", "Hvað kostar að leigja bíl"):
-        assert said in first.stdout
+    for expected in ("BLEU", "chrF2", "version:2.", "bare base", "with adapter", "p = 0.", "Hvað kostar að leigja bíl"):
+        assert expected in first.stdout
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False)
 
@@ -101,10 +101,10 @@ def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.
 
 
 def test_a_port_in_use_is_said_before_anything_is_done(work: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = run(*command(work, taken.getsockname()[1]))
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        done = run(*command(work, occupied.getsockname()[1]))
     assert done.returncode == 1 and "is in use; choose another: make demo PORT=" in done.stderr
     assert not work.exists()
 

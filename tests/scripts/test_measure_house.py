@@ -28,12 +28,12 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def figures(root: Path, files: dict[str, str]) -> dict[str, Any]:
-    (found,) = json.loads(script("--root", write(root, files), "--json").stdout)
-    return dict(found)
+    (measures,) = json.loads(script("--root", write(root, files), "--json").stdout)
+    return dict(measures)
 
 
 def test_names_with_two_meanings(tmp_path: Path) -> None:
-    found = figures(
+    measures = figures(
         tmp_path,
         {
             "tell/a.py": "class Ledger: ...\nclass _File: ...\nclass Own: ...\ndef read(path): ...\ndef _own(): ...\ndef find(text): ...\ndef main(): ...\n",
@@ -42,15 +42,15 @@ def test_names_with_two_meanings(tmp_path: Path) -> None:
             "tests/a.py": "class Own: ...\n",
         },
     )
-    assert found["classes"] == {"Ledger": ["tell/a.py", "serve/a.py"], "_File": ["tell/a.py", "serve/a.py"]}
-    assert found["functions"] == {
+    assert measures["classes"] == {"Ledger": ["tell/a.py", "serve/a.py"], "_File": ["tell/a.py", "serve/a.py"]}
+    assert measures["functions"] == {
         "find": {"text": ["tell/a.py", "serve/a.py"]},
         "read": {"path": ["tell/a.py"], "path, size": ["serve/a.py"]},
     }
 
 
 def test_vague_words_are_found_as_whole_words(tmp_path: Path) -> None:
-    found = figures(
+    measures = figures(
         tmp_path,
         {
             "serve/canary.py": "x = 1\n",
@@ -59,11 +59,11 @@ def test_vague_words_are_found_as_whole_words(tmp_path: Path) -> None:
             "tests/passes.py": "",
         },
     )
-    assert found["words"] == {"canary": ["serve/a.py", "serve/canary.py"], "bare": ["serve/a.py"], "passes": ["serve/b.py"]}
+    assert measures["words"] == {"canary": ["serve/a.py", "serve/canary.py"], "bare": ["serve/a.py"], "passes": ["serve/b.py"]}
 
 
 def test_local_names(tmp_path: Path) -> None:
-    found = figures(
+    measures = figures(
         tmp_path,
         {
             "tell/a.py": """
@@ -87,11 +87,11 @@ def f(found, *, given=(unbound := 1)):
             "tell/b.py": "def f():\n    other = 1\n",
         },
     )
-    assert found["locals"] == [["found", 5, 1], ["other", 3, 2], ["k", 1, 1], ["nested", 1, 1], ["v", 1, 1]]
+    assert measures["locals"] == [["found", 5, 1], ["other", 3, 2], ["k", 1, 1], ["nested", 1, 1], ["v", 1, 1]]
 
 
 def test_long_parameter_lists(tmp_path: Path) -> None:
-    found = figures(
+    measures = figures(
         tmp_path,
         {
             "tell/a.py": """
@@ -109,7 +109,7 @@ class C:
 """,
         },
     )
-    assert found["parameters"] == [
+    assert measures["parameters"] == [
         ["tell/a.py", "C.ten", 10], ["tell/a.py", "C.still", 9], ["tell/a.py", "C.ten.inner", 9], ["tell/a.py", "nine", 9],
     ]  # fmt: skip
 
@@ -129,13 +129,13 @@ def f(x):
         case "ct2": ...
 """
     drivers = ["serve/ct2_engine.py", "serve/openai_http.py", "serve/vllm_engine.py", "serve/engines/ct2/engine.py"]
-    found = figures(tmp_path, dict.fromkeys([*drivers, "eval/a.py", "tests/a.py"], code))
-    assert found["engines"]["literals"] == [f"eval/a.py:{line}" for line in (4, 4, 5, 7)]
-    assert found["engines"]["comparisons"] == [f"eval/a.py:{line}" for line in (4, 4, 7)]
+    measures = figures(tmp_path, dict.fromkeys([*drivers, "eval/a.py", "tests/a.py"], code))
+    assert measures["engines"]["literals"] == [f"eval/a.py:{line}" for line in (4, 4, 5, 7)]
+    assert measures["engines"]["comparisons"] == [f"eval/a.py:{line}" for line in (4, 4, 7)]
 
 
 def test_packages(tmp_path: Path) -> None:
-    found = figures(
+    measures = figures(
         tmp_path,
         {
             "serve/__init__.py": "",
@@ -149,15 +149,15 @@ def test_packages(tmp_path: Path) -> None:
             "tests/conftest.py": "import serve.app\n",
         },
     )["packages"]
-    assert list(found) == ["all", "serve", "serve.api", "tests"]
-    assert found["all"] == {"files": 9, "mean_lines": 68.1, "over_200": 2, "over_400": 1}
-    serve = found["serve"]
+    assert list(measures) == ["all", "serve", "serve.api", "tests"]
+    assert measures["all"] == {"files": 9, "mean_lines": 68.1, "over_200": 2, "over_400": 1}
+    serve = measures["serve"]
     assert (serve["modules"], serve["packages"], serve["files"], serve["over_200"], serve["over_400"]) == (3, 1, 7, 1, 0)
     # app > queue > api > limits, and app > api.
     assert (serve["arrows"], serve["floors"], serve["circles"]) == (4, 4, [])
     assert (serve["module_floors"], serve["module_circles"]) == (4, [["serve.api.info", "serve.api.native"]])
-    assert (found["serve.api"]["floors"], found["serve.api"]["circles"]) == (1, [["info", "native"]])
-    assert (found["tests"]["modules"], found["tests"]["arrows"], found["tests"]["floors"]) == (2, 1, 2)
+    assert (measures["serve.api"]["floors"], measures["serve.api"]["circles"]) == (1, [["info", "native"]])
+    assert (measures["tests"]["modules"], measures["tests"]["arrows"], measures["tests"]["floors"]) == (2, 1, 2)
 
 
 def test_two_revisions_side_by_side(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
 
 
 def test_a_request_of_this_checkout() -> None:
-    (found,) = json.loads(script("--request", "--json").stdout)
-    request = found["request"]
+    (measures,) = json.loads(script("--request", "--json").stdout)
+    request = measures["request"]
     # Each file that a plain text enters must earn it: 26 do.
     assert 5 < len(request["files"]) <= 27 and all((ROOT / file).is_file() for file in request["files"])
     assert {file.split("/")[0] for file in request["files"]} >= {"tell", "serve"}

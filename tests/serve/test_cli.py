@@ -298,8 +298,8 @@ def test_the_table_of_flags_is_that_of_the_command() -> None:
     options = {p.opts[0].removeprefix("--"): p for p in serve.params if isinstance(p, click.Option) and p.opts[0] not in ("--json", "--help")}
     assert set(documented) == set(options)
     for name, option in options.items():
-        shown = str(option.default) if option.show_default else ""
-        assert documented[name].strip("`") == shown, name
+        default_text = str(option.default) if option.show_default else ""
+        assert documented[name].strip("`") == default_text, name
 
 
 def test_the_unit_in_the_documentation_knows_the_exit_codes() -> None:

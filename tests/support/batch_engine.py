@@ -24,20 +24,20 @@ class Capitals(Upper):
 
     def __init__(self, options: EngineOptions):
         super().__init__(options)
-        self.asked: list[str] = []
+        self.sources: list[str] = []
         self.proved = False
 
     async def generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
-        made = await super().generate(prompts, adapter_id)
+        generations = await super().generate(prompts, adapter_id)
         # The first prompts check that the adapter acts.
         if adapter_id is not None and self.proved:
             texts = [self.tokens.decode(list(p.ids)).split("\n\n")[1] for p in prompts]
-            self.asked += texts
+            self.sources += texts
             if self.log:
                 with self.log.open("a") as f:
                     f.write("".join(json.dumps(text) + "\n" for text in texts))
         self.proved = self.proved or adapter_id is not None
-        return made
+        return generations
 
     def answer(self, source: str, adapter_id: str | None) -> Generation:
         return Generation(capitals(source) if adapter_id else source, len(source), "stop")

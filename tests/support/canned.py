@@ -38,7 +38,7 @@ class Canned:
         self.url = ""
         self.lock = threading.Lock()
 
-    def asked(self, path: str) -> list[Any]:
+    def requests_to(self, path: str) -> list[Any]:
         return [body for p, body, _ in self.seen if p == path]
 
 
@@ -80,9 +80,9 @@ def canned() -> Iterator[Canned]:
                 state.left += reply is Hang
                 self.close_connection = True
                 return
-            status, said = reply
-            page = isinstance(said, bytes)
-            data = said if page else json.dumps(said).encode()
+            status, content = reply
+            page = isinstance(content, bytes)
+            data = content if page else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if page else JSON)
             self.send_header("Content-Length", str(len(data)))

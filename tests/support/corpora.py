@@ -66,11 +66,11 @@ def po(rows: list[tuple[str, str]], language: str = "is", charset: str = "UTF-8"
 def mo(rows: list[tuple[str, str]]) -> bytes:
     import polib
 
-    found = polib.POFile()
-    found.metadata = {"Language": "is", "Content-Type": "text/plain; charset=UTF-8"}
+    catalogue = polib.POFile()
+    catalogue.metadata = {"Language": "is", "Content-Type": "text/plain; charset=UTF-8"}
     for a, b in rows:
-        found.append(polib.POEntry(msgid=b, msgstr=a))
-    return bytes(found.to_binary())
+        catalogue.append(polib.POEntry(msgid=b, msgstr=a))
+    return bytes(catalogue.to_binary())
 
 
 def xlsx(rows: list[tuple[object, ...]], *before: tuple[object, ...]) -> bytes:

@@ -129,7 +129,7 @@ def vllm_serve(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     server.kill()
 
 
-def made(name: str, base: Base, server: VllmServe | None = None, **more: Any) -> Engine:
+def unstarted_engine(name: str, base: Base, server: VllmServe | None = None, **more: Any) -> Engine:
     """A driver that is not started."""
     url = {"url": server.url} if server else {"url": "http://127.0.0.1:9"} if name == "openai" else {}
     return open_engine(name, EngineOptions(base=base, **{"max_adapters": 2, "max_rank": RANK, "max_batch": 16, "max_context": CONTEXT, **url, **more}))
@@ -169,7 +169,7 @@ def running(request: pytest.FixtureRequest, base: Base, tiny_cache: Path) -> Ite
     """One of each driver for all files that ask; what uses it leaves it as it was."""
     with asyncio.Runner() as runner, with_key(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLMT_CACHE", str(tiny_cache))
-        engine = made(request.param, base, server_for(request.param, request))
+        engine = unstarted_engine(request.param, base, server_for(request.param, request))
         runner.run(engine.start())
         yield Running(engine, runner)
         runner.run(engine.close())

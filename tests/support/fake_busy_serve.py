@@ -44,12 +44,12 @@ class BusyEngine(FakeEngine):
         return await super().generate(prompts, adapter_id)
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
-        made = super()._answer(prompt, adapter_id)
+        generation = super()._answer(prompt, adapter_id)
         if adapter_id is None or not os.environ.get("FAKE_LETTERS"):
-            return made
+            return generation
         letters = list(ascii_lowercase)
         random.Random(adapter_id).shuffle(letters)
-        return dataclasses.replace(made, text=made.text.lower().translate(str.maketrans(ascii_lowercase, "".join(letters))))
+        return dataclasses.replace(generation, text=generation.text.lower().translate(str.maketrans(ascii_lowercase, "".join(letters))))
 
 
 def open_busy(name: str, options: EngineOptions) -> Engine:

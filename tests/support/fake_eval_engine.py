@@ -190,7 +190,7 @@ class Bench:
 def make_bench(root: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """The base spoils 70 % of the words; adapters of seed 1 spoil 10 %, of seed 2 40 %, of seed 3 90 %."""
     corpus = corpus_dir(root / "corpus")
-    known = {p.source: p.target for p in read_pairs(corpus / "pairs.jsonl")}
-    bench = Bench(root, light_base(cache_dir()), corpus, known, {None: 0.7, 1: 0.1, 2: 0.4, 3: 0.9}, [], [])
+    translations = {p.source: p.target for p in read_pairs(corpus / "pairs.jsonl")}
+    bench = Bench(root, light_base(cache_dir()), corpus, translations, {None: 0.7, 1: 0.1, 2: 0.4, 3: 0.9}, [], [])
     monkeypatch.setattr("tell.model.engine.open_engine", bench.open_engine)
     return bench

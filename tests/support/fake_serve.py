@@ -20,8 +20,8 @@ def open_fake(name: str, options: EngineOptions) -> Engine:
     engine = FakeEngine(options)
     engine.delay = float(os.environ.get("FAKE_DELAY", "0"))
     engine.start_delay = float(os.environ.get("FAKE_START_DELAY", "0"))
-    if said := os.environ.get("FAKE_START_FAILURE"):
-        engine.start_failure = EngineError(said)
+    if message := os.environ.get("FAKE_START_FAILURE"):
+        engine.start_failure = EngineError(message)
     close = engine.close
 
     async def told_close() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from serve.formats import FORMATS
 from serve.formats.units import Options, Replacement, Unit
 from tell.languages import parse_pair
-from tell.text.placeholders import find
+from tell.text.placeholders import find_placeholders
 
 
 def capitals(text: str) -> str:
     parts, position = [], 0
-    for place in find(text):
+    for place in find_placeholders(text):
         parts += [text[position : place.start].upper(), place.text]
         position = place.end
     return "".join([*parts, text[position:].upper()])

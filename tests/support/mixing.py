@@ -69,9 +69,9 @@ def check(out: Path, base: Base) -> tuple[dict[str, Any], list[Example]]:
     assert len({e.id for e in examples}) == len(examples)
     task, other = (report["counts"][k]["tokens"] for k in ("task", "general"))
     # At least what was asked, and the last example, of each source that has a share, is the only one beyond.
-    wanted = round(report["ratio"] * task) if report["general_tokens"] is None else report["general_tokens"]
-    assert wanted <= other
+    general_budget = round(report["ratio"] * task) if report["general_tokens"] is None else report["general_tokens"]
+    assert general_budget <= other
     if other:
         draws = max(1, sum("share" in s for s in report["general_sources"]))
-        assert other - draws * max(n for e, n in zip(examples, lengths, strict=True) if e.kind == "general") < wanted
+        assert other - draws * max(n for e, n in zip(examples, lengths, strict=True) if e.kind == "general") < general_budget
     return report, examples

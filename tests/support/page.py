@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tell.model.base import Base
-from tell.registry.registry import Registry
-
 SENTENCE = "hesturinn hljóp yfir stóra túnið og út í ána í gærkvöldi"
-Made = tuple[Base, Registry, dict[str, str]]
 
 
 def translate(page: Any, text: str, button: str = "Translate") -> None:

@@ -16,12 +16,12 @@ class ScriptedEngine(SlowEngine):
         super().__init__(options)
         self.script = script
         # Source and penalty of what live adapters were asked.
-        self.asked: list[tuple[str, float]] = []
+        self.requests: list[tuple[str, float]] = []
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
         source = self._source(prompt)
         out = self.script(source, prompt.repetition_penalty) if adapter_id else None
         if out is None:
             return super()._answer(prompt, adapter_id)
-        self.asked.append((source, prompt.repetition_penalty))
+        self.requests.append((source, prompt.repetition_penalty))
         return Generation(out.removesuffix("…"), len(out), "length" if out.endswith("…") else "stop")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -53,6 +53,14 @@ class Running:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+class Published(NamedTuple):
+    """A base, a registry with adapters that are live on it, and their ids by pair, or by version where a pair has several."""
+
+    base: Base
+    registry: Registry
+    ids: dict[str, str]
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:

@@ -6,25 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tell.model.base import Base
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.serving import Running, publish, running
+from tests.support.serving import Published, Running, publish, running
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Registry, dict[str, str]]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     root = tmp_path_factory.mktemp("service")
     base = light_base(root / "cache")
     registry = Registry(root / "registry")
     ids = {pair: publish(registry, light_adapter(root / pair, base, pair)) for pair in ("is-en", "en-is", "fo-is", "pt-BR:en")}
-    return base, registry, ids
+    return Published(base, registry, ids)
 
 
 @pytest.fixture(scope="module")
-def shared(made: tuple[Base, Registry, dict[str, str]]) -> Iterator[Running]:
-    with running(made[0], made[1]) as found:
-        yield found
+def shared(published: Published) -> Iterator[Running]:
+    with running(published.base, published.registry) as service:
+        yield service
 
 
 @pytest.fixture
@@ -34,5 +33,5 @@ def service(shared: Running) -> Iterator[Running]:
 
 
 @pytest.fixture
-def mark(made: tuple[Base, Registry, dict[str, str]]) -> str:
-    return f"<{made[2]['is-en'][:8]}>"
+def mark(published: Published) -> str:
+    return f"<{published.ids['is-en'][:8]}>"

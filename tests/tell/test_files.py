@@ -87,6 +87,6 @@ for i in range(60):
 """
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     writers = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [w.communicate(timeout=100)[1] for w in writers]
-    assert [w.returncode for w in writers] == [0, 0, 0], said
+    errors = [w.communicate(timeout=100)[1] for w in writers]
+    assert [w.returncode for w in writers] == [0, 0, 0], errors
     assert os.listdir(tmp_path) == ["out"] and sorted(os.listdir(tmp_path / "out")) == ["a", "b"]

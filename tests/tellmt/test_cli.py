@@ -86,9 +86,9 @@ for words in {calls!r}:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_explained(name: str) -> None:
-    for words, found in with_options(name):
-        assert found.help, f"tellmt {words}"
-        for option in (p for p in found.params if isinstance(p, click.Option)):
+    for words, command in with_options(name):
+        assert command.help, f"tellmt {words}"
+        for option in (p for p in command.params if isinstance(p, click.Option)):
             assert option.help and option.help.endswith((".", "]")), f"tellmt {words} {option.opts}: {option.help}"
 
 
@@ -99,7 +99,7 @@ def test_version(cli: CLI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trian"], "unknown command 'trian'; valid: train (did you mean this?)"),
         (["base", "fech"], "unknown command 'fech'; valid: fetch (did you mean this?)"),
@@ -110,10 +110,10 @@ def test_version(cli: CLI) -> None:
         (["base", "show", "gemma-3-27m"], "gemma-3-270m"),
     ],
 )
-def test_a_slip_is_named_and_the_right_word_shown(cli: CLI, arguments: list[str], said: str) -> None:
+def test_a_slip_is_named_and_the_right_word_shown(cli: CLI, arguments: list[str], message: str) -> None:
     ran = cli(*arguments, ok=False)
     assert ran.code == (1 if arguments[0] == "base" and arguments[1] == "show" else 2)
-    assert ran.err.startswith("tellmt: ") and said in ran.err
+    assert ran.err.startswith("tellmt: ") and message in ran.err
     assert ran.out == ""
 
 
@@ -156,7 +156,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(cli: CLI, isolate
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[corpus.build]\ntset = 10\n", "unknown key; found tset; valid: test (did you mean this?)"),
         ("[corpus]\nbiuld = 1\n", "unknown key; found biuld; valid: build (did you mean this?)"),
@@ -166,11 +166,11 @@ def test_flags_win_over_the_environment_and_that_over_the_file(cli: CLI, isolate
         ("[corpus.build]\ntest = 'many'\n", "many"),
     ],
 )
-def test_a_wrong_tellmt_toml_is_refused(cli: CLI, isolated: Path, text: str, said: str) -> None:
+def test_a_wrong_tellmt_toml_is_refused(cli: CLI, isolated: Path, text: str, message: str) -> None:
     (isolated / "tellmt.toml").write_text(text)
     source = ROOT / "examples" / "en-is" / "weather.tsv"
     ran = cli("corpus", "build", source, "--pair", "is-en", "-o", "out", ok=False)
-    assert ran.code == 2 and said in ran.err
+    assert ran.code == 2 and message in ran.err
     assert not (isolated / "out").exists()
 
 

@@ -83,11 +83,11 @@ def test_the_torchvision_trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, v
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    said = mixed_torch_builds()
+    advice = mixed_torch_builds()
     if named:
-        assert said is not None and said.endswith(f"pip uninstall -y {' '.join(named)}")
+        assert advice is not None and advice.endswith(f"pip uninstall -y {' '.join(named)}")
     else:
-        assert said is None
+        assert advice is None
 
 
 def test_what_is_broken_is_a_problem_and_exit_1(cli: CLI, isolated: Path) -> None:
@@ -140,8 +140,8 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         ctypes.memset(block, 1, size)
     for block in blocks[:-1]:
         library.free(block)
-    kept = resident()
+    memory_held = resident()
     give_back()
-    left = resident()
+    memory_after = resident()
     library.free(blocks[-1])
-    assert kept - before > 100e6 and left - before < 30e6, (before, kept, left)
+    assert memory_held - before > 100e6 and memory_after - before < 30e6, (before, memory_held, memory_after)

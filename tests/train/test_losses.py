@@ -44,10 +44,10 @@ def test_the_losses_are_the_models_own(cli: Any, tiny: Any, corpus: Path) -> Non
     pairs = read_pairs(corpus / "pairs.jsonl", "dev")
     assert [r["line"] for r in rows] == list(range(1, len(pairs) + 1)) and ran.json["segments"] == len(pairs)
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny.path, dtype=torch.float32), trained)
-    tokens = BaseTokenizer(tiny)
+    tokenizer = BaseTokenizer(tiny)
     for pair, row in zip(pairs, rows, strict=True):
-        prompt = tokens.bos + tokens.encode(f"{card['anchor']['prefix']}{pair.source}\n\n") + tokens.encode(card["anchor"]["opening"])
-        reference = tokens.encode(pair.target) + tokens.eos_ids[:1]
+        prompt = tokenizer.bos + tokenizer.encode(f"{card['anchor']['prefix']}{pair.source}\n\n") + tokenizer.encode(card["anchor"]["opening"])
+        reference = tokenizer.encode(pair.target) + tokenizer.eos_ids[:1]
         labels = torch.tensor([[-100] * len(prompt) + reference])
         expected = model(input_ids=torch.tensor([prompt + reference]), labels=labels).loss.item()
         assert row["tokens"] == len(reference)

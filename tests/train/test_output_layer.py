@@ -73,9 +73,9 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
     from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
     from train.output_layer import SampledVocabulary
 
-    tokens = BaseTokenizer(tiny)
+    tokenizer = BaseTokenizer(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
-    data = [Tokenised(ids, start, True) for ids, start in tokens.example_ids(examples)]
+    data = [Tokenised(ids, start, True) for ids, start in tokenizer.example_ids(examples)]
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
     for p in lora_parameters(model).values():
         p.data.normal_(std=0.05)

@@ -60,7 +60,7 @@ def test_every_state(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[s
         # Looking does not keep anybody out, and nobody is taken for running who is not.
         assert runs(tmp_path) == listed
         assert main(["runs", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert list(listed) == ["a.run", "b.run", "d.run", "deep/down/c.run", "e.run"]
     assert [(r["state"], r["step"], r["total"], r["message"]) for r in listed.values()] == [
         ("running", 5, 10, ""),
@@ -73,7 +73,7 @@ def test_every_state(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[s
     a = listed["a.run"]
     assert (a["pair"], a["base"], a["loss"], a["tokens_per_second"], a["started"]) == ("is-en", "tiny", 0.0, 50.0, "2026-11-21T08:00:00Z")
     assert a["updated"] > a["started"] and a["best_dev_chrf"] is None and a["scores"] == []
-    assert "5 runs: 1 failed, 1 finished, 1 running, 2 stopped" in shown and f"pid {os.getpid()}" in shown and "5 of 10" in shown
+    assert "5 runs: 1 failed, 1 finished, 1 running, 2 stopped" in printed and f"pid {os.getpid()}" in printed and "5 of 10" in printed
 
 
 def test_scores_from_the_card_beside_it_and_the_gate(runs: Runs, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def test_scores_from_the_card_beside_it_and_the_gate(runs: Runs, tmp_path: Path,
     ]
     assert run["scores"][0]["signatures"] == {"chrf": "chrF2|x", "bleu": "BLEU|x"} and run["scores"][2]["passed"] is False
     assert main(["runs", str(tmp_path)]) == 0
-    assert "best dev chrF2 31.25" in (shown := capsys.readouterr().out) and "refused" in shown
+    assert "best dev chrF2 31.25" in (printed := capsys.readouterr().out) and "refused" in printed
     # The scores of what a new run is about to replace are not the new run's.
     shutil.rmtree(tmp_path / "adapter.run")
     make_run(tmp_path / "adapter.run", "running", 2)

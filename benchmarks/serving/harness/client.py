@@ -61,7 +61,7 @@ class LoadResponse:
         return [t["text"] for t in self.said.get("translations", [])]
 
 
-def asked(pair: str, *lines: str, path: str = "/api/v1/translate") -> LoadRequest:
+def translation_request(pair: str, *lines: str, path: str = "/api/v1/translate") -> LoadRequest:
     """A request for the native API: one line as a string, several as a list."""
     source, target = pair.split("-", 1)
     text: str | list[str] = lines[0] if len(lines) == 1 else list(lines)
@@ -106,7 +106,7 @@ class LoadClient:
         whole = False
         try:
             wire = await self._wire(fresh)
-            kept = wire.used
+            reused = wire.used
             wire.used += 1
             try:
                 async with asyncio.timeout(leave_after):
@@ -114,7 +114,7 @@ class LoadClient:
             except TimeoutError:
                 answer.problem = "left"
             except (OSError, asyncio.IncompleteReadError, ValueError) as e:
-                if kept and again and not answer.headers:
+                if reused and again and not answer.headers:
                     return await self.send(ask, leave_after, fresh=True, again=False)
                 answer.status, answer.problem = 0, f"lost: {type(e).__name__}"
         except OSError as e:

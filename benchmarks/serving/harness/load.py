@@ -19,7 +19,7 @@ class BenchFailed(Exception):
 
 
 async def closed_loop(
-    client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, seen: Callable[[LoadResponse], object] | None = None
+    client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, on_answer: Callable[[LoadResponse], object] | None = None
 ) -> list[LoadResponse]:
     """Every request once, in this order, `concurrency` at a time. Answers in the order of the requests."""
     waiting: Iterator[tuple[int, LoadRequest]] = enumerate(asks)
@@ -28,20 +28,22 @@ async def closed_loop(
     async def work() -> None:
         for number, ask in waiting:
             answers[number] = await client.send(ask)
-            if seen is not None:
-                seen(answers[number])
+            if on_answer is not None:
+                on_answer(answers[number])
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
     return [answers[n] for n in range(len(answers))]
 
 
-async def until_set(client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, stop: asyncio.Event, seen: Callable[[LoadResponse], object]) -> None:
+async def until_set(
+    client: LoadClient, asks: Iterable[LoadRequest], concurrency: int, stop: asyncio.Event, on_answer: Callable[[LoadResponse], object]
+) -> None:
     """Requests, `concurrency` at a time, until `stop`; those under way then are answered. `asks` must not end before."""
     waiting = iter(asks)
 
     async def work() -> None:
         while not stop.is_set():
-            seen(await client.send(next(waiting)))
+            on_answer(await client.send(next(waiting)))
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
 

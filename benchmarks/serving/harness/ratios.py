@@ -85,8 +85,8 @@ def itself(texts: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[str, 
     return f"texts unlike between the raw engine's own ways of cutting batches: {different} of {of}", different / max(1, of)
 
 
-def mixed_line(many: int, concurrency: int, one: Sequence[TimedRun], mixed: Sequence[TimedRun]) -> str:
-    ratios = [a.seconds / b.seconds for a, b in zip(one, mixed, strict=True)]
+def mixed_line(many: int, concurrency: int, single: Sequence[TimedRun], mixed: Sequence[TimedRun]) -> str:
+    ratios = [a.seconds / b.seconds for a, b in zip(single, mixed, strict=True)]
     return f"{many} adapters mixed against 1 at {concurrency}: {x(ratios)}; aim: at least {AIM_MIXED}x"
 
 

@@ -97,10 +97,10 @@ class Replay:
     """An engine that has its outputs already: the service's own code then makes the texts of them."""
 
     def __init__(self, generations: list[Any]):
-        self.made = generations
+        self.generations = generations
 
     async def generate(self, prompts: Sequence[Any], adapter_id: str | None) -> list[Any]:
-        return self.made
+        return self.generations
 
 
 def open_ct2(job: Mapping[str, Any], base: Any) -> Any:
@@ -179,14 +179,14 @@ def main() -> int:
     try:
         adapter = open_adapter(Path(job["adapter"]))
         base = find_base(adapter.card.base.id)
-        tokens = BaseTokenizer(base)
-        endings = StopTokens(tokens, tokens.vocabulary().items())
+        tokenizer = BaseTokenizer(base)
+        endings = StopTokens(tokenizer, tokenizer.vocabulary().items())
         generate = {"ct2": open_ct2, "vllm": open_vllm}[job["engine"]](job, base)
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:
         tell({"problem": f"{type(e).__name__}: {e}"})
         return 1
     replay = Replay([])
-    translator = translator_of(replay, tokens, adapter, job["context"])  # type: ignore[arg-type]
+    translator = translator_of(replay, tokenizer, adapter, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
     stops = endings.ids(one_line=True)
     tell({"ready": True})
@@ -200,7 +200,7 @@ def main() -> int:
             ids = generate(batch_prompts, stops, request["most"])
             seconds.append(time.perf_counter() - began)
             generations |= {i: endings.generation(x, prompts[i]) for i, x in zip(batch, ids, strict=True)}
-        replay.made = list(generations.values())
+        replay.generations = list(generations.values())
         texts = asyncio.run(translator.translate([job["sources"][i] for i in generations]))
         tell(
             {

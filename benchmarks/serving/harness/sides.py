@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, asked
+from benchmarks.serving.harness.client import LoadClient, LoadRequest, LoadResponse, translation_request
 from benchmarks.serving.harness.load import all_answered, closed_loop, wall
 from benchmarks.serving.harness.process import Served
 from benchmarks.serving.harness.ratios import TimedRun
@@ -97,4 +97,4 @@ def chunks(count: int, size: int) -> list[list[int]]:
 
 def cycle(texts: Sequence[str], pair: str = "is-en") -> Iterator[LoadRequest]:
     while True:
-        yield from (asked(pair, t) for t in texts)
+        yield from (translation_request(pair, t) for t in texts)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, Sides, blank
-from tell.corpus.readers.streams import lines_of, plain_name
+from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, Sides, blank
+from tell.corpus.readers.streams import decoded_lines, plain_name
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
 
@@ -27,9 +27,9 @@ def _rest(*lines: Iterator[str | None]) -> list[int]:
     return [sum(1 for _ in side) for side in lines]
 
 
-def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Two line-aligned texts. `docs` has one document id per line. Raises CorpusError naming both counts when they differ."""
-    files = [(p, _first(lines_of(p, want.pair, want.encoding, reading.encodings), p)) for p in (source, target, docs) if p is not None]
+    files = [(p, _first(decoded_lines(p, want.pair, want.encoding, reading.encodings), p)) for p in (source, target, docs) if p is not None]
     sides = [lines for _, lines in files]
     number = 0
     for row in itertools.zip_longest(*sides):
@@ -46,7 +46,7 @@ def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, 
         doc = ""
         if docs is not None and not (doc := (row[2] or "").strip()):
             raise CorpusError("no document id on this line", place=f"{docs}, line {number}", valid="one document id per line")
-        yield Segment(s, t, doc, number, blank(s, t))
+        yield AlignedSegment(s, t, doc, number, blank(s, t))
     reading.lines = number
     reading.documents = "--docs" if docs is not None else ""
 
@@ -82,7 +82,7 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
     return name, None
 
 
-def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Segment]:
+def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[AlignedSegment]:
     """The documents of one or two directories. A document whose sides have different numbers of lines is returned with a reason."""
     documents, alone = matched(reading.paths, want)
     if not documents:
@@ -95,11 +95,11 @@ def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Segment
         reading.notes.append(f"{len(alone)} files have no translation beside them: " + ", ".join(spelled(p.name) for p in alone[:5]))
     number = 0
     for doc, *paths in documents:
-        sides = [list(lines_of(p, want.pair, want.encoding, reading.encodings)) for p in paths]
+        sides = [list(decoded_lines(p, want.pair, want.encoding, reading.encodings)) for p in paths]
         reason = UNEQUAL if len(sides[0]) != len(sides[1]) else None
         for s, t in itertools.zip_longest(*sides, fillvalue=""):
             number += 1
-            yield Segment(s, t, spelled(doc), number, reason or blank(s, t))
+            yield AlignedSegment(s, t, spelled(doc), number, reason or blank(s, t))
     reading.lines = number
     reading.documents = "files"
     if not number:

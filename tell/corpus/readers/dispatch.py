@@ -13,8 +13,8 @@ from pathlib import Path
 from tell.corpus.readers.aligned import read_directories, read_text
 from tell.corpus.readers.gettext import read_mo, read_po
 from tell.corpus.readers.jsonl import read_records
-from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment
-from tell.corpus.readers.streams import lines_of, plain_name
+from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport
+from tell.corpus.readers.streams import decoded_lines, plain_name
 from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
 from tell.corpus.readers.tmx import read_tmx
 from tell.corpus.readers.xliff import read_xliff
@@ -41,7 +41,7 @@ _NOT_READ = {
 }
 
 
-def kind_of(path: Path) -> str:
+def corpus_format(path: Path) -> str:
     """The format that the file's name implies: one of the values of ENDINGS, or `text`."""
     return ENDINGS.get(Path(plain_name(path)).suffix.lower(), "text")
 
@@ -76,7 +76,7 @@ def _expanded(inputs: tuple[Path, ...]) -> list[Path]:
     """The inputs, where directories of tables, catalogues or memories are replaced by the files in them."""
     expanded: list[Path] = []
     for path in inputs:
-        inside = [p for p in _inside(path) if kind_of(p) != "text"] if path.is_dir() else []
+        inside = [p for p in _inside(path) if corpus_format(p) != "text"] if path.is_dir() else []
         expanded += inside or [path]
     return expanded
 
@@ -91,7 +91,7 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         if (hint := _NOT_READ.get(path.suffix.lower())) and not path.is_dir():
             raise CorpusError("this format is not read", place=str(path), found=path.suffix, valid=hint)
     paths = _expanded(inputs)
-    texts = [p for p in paths if kind_of(p) == "text" and not p.is_dir()]
+    texts = [p for p in paths if corpus_format(p) == "text" and not p.is_dir()]
     directories = [p for p in paths if p.is_dir()]
     aligned = len(texts) == 2 and len(paths) == 2
     if docs is not None and not aligned:
@@ -104,7 +104,7 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         names = ", ".join(p.name for p in inputs)
         valid = "SOURCE.txt TARGET.txt, one after the other, and any number of tables, memories and catalogues"
         raise CorpusError("these files cannot be read together", found=names, valid=valid)
-    if columns is not None and not any(kind_of(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
+    if columns is not None and not any(corpus_format(p) in ("tsv", "csv", "xlsx") for p in paths if not p.is_dir()):
         raise CorpusError("--columns is for TSV files", found=columns, valid="tables: .tsv, .csv or .xlsx")
     input_groups: list[InputGroup] = []
     named = dict(zip(paths, labels(paths), strict=True))
@@ -112,11 +112,11 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         input_groups.append(InputGroup("text", (source, target), named[source], (source, target)))
     if directories:
         input_groups.append(InputGroup("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
-    input_groups += [InputGroup(kind_of(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+    input_groups += [InputGroup(corpus_format(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
     return input_groups
 
 
-def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: Path | None = None) -> Iterator[Segment]:
+def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: Path | None = None) -> Iterator[AlignedSegment]:
     """Yields the segments of a group in the order of its files, and fills in `reading` meanwhile."""
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
@@ -128,9 +128,9 @@ def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: 
 
 def read_against(path: Path, pair: LanguagePair) -> list[str]:
     """Every text of a test set that training must not repeat: lines, TSV cells, or both sides of records and units."""
-    kind, want = kind_of(path), ReadOptions(pair)
+    kind, want = corpus_format(path), ReadOptions(pair)
     if kind in ("text", "tsv"):
-        lines = list(lines_of(path, pair, None, {}))
+        lines = list(decoded_lines(path, pair, None, {}))
         if not lines:
             raise CorpusError("the file is empty", place=str(path), valid="at least one line")
         return lines if kind == "text" else [cell for line in lines for cell in line.split("\t")]

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import UNTRANSLATED, ReadOptions, ReadReport, Segment, Sides, numbered, tagged
-from tell.corpus.readers.streams import encoding_of, plain_name, whole
+from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, numbered, tagged
+from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
 from tell.errors import CorpusError
 from tell.extras import need
 from tell.text.normalise import spelled
@@ -28,9 +28,9 @@ class _Lines(str):
         return self.split("\n")
 
 
-def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     polib = need("polib", "files")
-    data = whole(path)
+    data = read_whole(path)
     named = _CHARSET.search(data)
     encoding = want.encoding or (named.group(1).decode() if named and named.group(1) != b"CHARSET" else None)
     try:
@@ -52,9 +52,9 @@ def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segm
     yield from numbered(_entries(catalogue, path, want, reading))
 
 
-def read_mo(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_mo(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     polib = need("polib", "files")
-    data = whole(path)
+    data = read_whole(path)
     _check_mo(data, path)
     try:
         catalogue = polib.mofile(data)
@@ -71,8 +71,8 @@ def _check_mo(data: bytes, path: Path) -> None:
         raise CorpusError("this is not a MO file", place=str(path), found=data[:4].hex(" ") or "nothing", valid="a catalogue that msgfmt made")
     if len(data) >= 20:
         _, n, *tables = struct.unpack(f"{order}4I", data[4:20])
-        if all(at + 8 * n <= len(data) for at in tables):
-            sizes = [struct.unpack_from(f"{order}{2 * n}I", data, at) for at in tables]
+        if all(table_start + 8 * n <= len(data) for table_start in tables):
+            sizes = [struct.unpack_from(f"{order}{2 * n}I", data, table_start) for table_start in tables]
             inside = all(size + start <= len(data) for table in sizes for size, start in zip(table[::2], table[1::2], strict=True))
             if inside and sum(sum(table[::2]) for table in sizes) <= 4 * len(data):
                 return

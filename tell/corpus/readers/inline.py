@@ -14,7 +14,7 @@ def local(element: Any) -> str:
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
-def text_of(element: Any) -> str:
+def text_without_codes(element: Any) -> str:
     """The text without the codes in it. Where only a placeholder parts two words, a space does."""
     parts: list[str] = []
     _gather(element, parts)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.aligned import UNEQUAL
-from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, blank
-from tell.corpus.readers.streams import lines_of
+from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, blank
+from tell.corpus.readers.streams import decoded_lines
 from tell.corpus.readers.tables import columns
 from tell.errors import CorpusError
 from tell.files import parse
@@ -55,12 +55,12 @@ def _record(row: dict[str, Any], unanchor: _Unanchor, pair: LanguagePair, place:
     return None
 
 
-def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Segments of the records, counted through the file; a text of several lines is a document."""
     unanchor = _Unanchor(want.pair)
     records = number = 0
     documents = named = False
-    for records, line in enumerate(lines_of(path, want.pair, want.encoding, reading.encodings), 1):
+    for records, line in enumerate(decoded_lines(path, want.pair, want.encoding, reading.encodings), 1):
         place = f"{path}, line {records}"
         row = _object(line, place)
         doc = row.get("doc", row.get("document"))
@@ -69,14 +69,14 @@ def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator
         sides = _record(row, unanchor, want.pair, place)
         if sides is None:
             number += 1
-            yield Segment("", "", name, number, "no source and target")
+            yield AlignedSegment("", "", name, number, "no source and target")
             continue
         lines = [side.strip("\r\n").split("\n") for side in sides]
         documents = documents or max(map(len, lines)) > 1
         reason = UNEQUAL if len(lines[0]) != len(lines[1]) else None
         for s, t in itertools.zip_longest(*lines, fillvalue=""):
             number += 1
-            yield Segment(s, t, name, number, reason or blank(s, t))
+            yield AlignedSegment(s, t, name, number, reason or blank(s, t))
     if not records:
         raise CorpusError("the file is empty", place=str(path), valid="at least one record")
     reading.lines = records

@@ -14,7 +14,7 @@ UNTRANSLATED = "not translated"
 
 
 @dataclasses.dataclass(slots=True)
-class Segment:
+class AlignedSegment:
     """One line as read. `reason` says why it cannot be a pair, and is None when it can. `doc` is empty where the file names no documents."""
 
     source: str
@@ -63,7 +63,7 @@ def blank(source: str, target: str) -> str | None:
     return None if source.strip() or target.strip() else BLANK
 
 
-def pieces(source: str, target: str) -> list[tuple[str, str]]:
+def unit_lines(source: str, target: str) -> list[tuple[str, str]]:
     """A unit's lines, one by one where both sides have as many, else as one line each: a segment holds no line break."""
     sides = [[line.strip() for line in side.replace("\r\n", "\n").replace("\r", "\n").split("\n")] for side in (source, target)]
     full = [[line for line in side if line] for side in sides]
@@ -104,14 +104,14 @@ def tagged(tag: str) -> Language | None:
         return None
 
 
-def listed(languages: Counter[str]) -> str:
+def language_counts(languages: Counter[str]) -> str:
     return ", ".join(f"{tag} ({n:,})" for tag, n in languages.most_common(12)) or "none"
 
 
-def numbered(pairs: Iterator[tuple[str, str, str, str | None]]) -> Iterator[Segment]:
+def numbered(pairs: Iterator[tuple[str, str, str, str | None]]) -> Iterator[AlignedSegment]:
     """Segments of (source, target, doc, reason), lines parted and counted through the file."""
     number = 0
     for source, target, doc, reason in pairs:
-        for s, t in [(source, target)] if reason else pieces(source, target):
+        for s, t in [(source, target)] if reason else unit_lines(source, target):
             number += 1
-            yield Segment(s, t, doc, number, reason or blank(s, t))
+            yield AlignedSegment(s, t, doc, number, reason or blank(s, t))

@@ -44,7 +44,7 @@ def plain_name(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of the file, unpacked. What goes wrong while it is read is a CorpusError that names it."""
     packed = PACKED.get(path.suffix.lower(), "")
     try:
@@ -65,9 +65,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def whole(path: Path) -> bytes:
+def read_whole(path: Path) -> bytes:
     """All bytes of a file whose format cannot be read in parts. Raises CorpusError for more than MOST_WHOLE."""
-    with opened(path) as f:
+    with open_unpacked(path) as f:
         data = f.read(MOST_WHOLE + 1)
     if len(data) > MOST_WHOLE:
         raise CorpusError("the file is too large for its format", place=str(path), found=f"more than {MOST_WHOLE:,} bytes", valid="several smaller files")
@@ -107,21 +107,21 @@ def encoding_of(path: Path, pair: LanguagePair | None = None, named: str | None 
     if named is not None:
         return named_encoding(named), "named"
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with opened(path) as f:
+    with open_unpacked(path) as f:
         block = f.read(LOOKED_AT)
         for mark, name in _MARKS:
             if block.startswith(mark) and name != "utf-8":
                 return name, "by its byte order mark"
         if wide := _wide(block, path):
             return wide, "detected"
-        at = line = 0
+        position = line = 0
         beyond = False
         while block:
             try:
                 text = decoder.decode(block)
             except UnicodeDecodeError as e:
                 # What the decoder had kept of the block before is counted again.
-                start = at - (len(e.object) - len(block)) + e.start
+                start = position - (len(e.object) - len(block)) + e.start
                 rest = bytes(e.object)
                 first = rest.rfind(b"\n", 0, e.start) + 1
                 line += rest.count(b"\n", 0, e.start) + 1
@@ -129,7 +129,7 @@ def encoding_of(path: Path, pair: LanguagePair | None = None, named: str | None 
                 sample = rest[first:] + f.read(LOOKED_AT)
                 return _other(sample, damaged, path, pair, line, start, rest[e.start])
             beyond = beyond or not text.isascii()
-            at += len(block)
+            position += len(block)
             line += block.count(b"\n")
             block = f.read(1 << 20)
     return "utf-8", "UTF-8"
@@ -167,13 +167,13 @@ def _other(sample: bytes, damaged: bool, path: Path, pair: LanguagePair | None, 
 
 def _fits(sample: bytes, encoding: str, pair: LanguagePair | None) -> float:
     """How much of the lines beyond ASCII are in the pair's languages when they are read so."""
-    from tell.text.language_id import label, scores
+    from tell.text.language_id import label, language_likelihoods
 
     if pair is None:
         return 0.0
     expected = {label(x.tag) for x in (pair.source, pair.target)} - {None}
     lines = [line for line in sample.decode(encoding, "replace").split("\n")[:400] if not line.isascii()][:40]
-    return sum(line_scores.get(tag or "", 0.0) for line_scores in map(scores, lines) for tag in expected)
+    return sum(line_scores.get(tag or "", 0.0) for line_scores in map(language_likelihoods, lines) for tag in expected)
 
 
 def iter_text(path: Path, encoding: str) -> Iterator[str]:
@@ -181,7 +181,7 @@ def iter_text(path: Path, encoding: str) -> Iterator[str]:
 
     Raises CorpusError for a line of more than MOST_LINE characters, and where the bytes are not of the encoding.
     """
-    with opened(path) as raw:
+    with open_unpacked(path) as raw:
         head = raw.peek(1 << 16)[: 1 << 16] if isinstance(raw, io.BufferedReader) else b""
         old = b"\r" in head and b"\n" not in head
         text = io.TextIOWrapper(raw, encoding, newline="\r" if old else "\n")
@@ -203,7 +203,7 @@ def iter_text(path: Path, encoding: str) -> Iterator[str]:
             text.detach()
 
 
-def lines_of(path: Path, pair: LanguagePair | None, named: str | None, encodings: dict[str, str]) -> Iterator[str]:
+def decoded_lines(path: Path, pair: LanguagePair | None, named: str | None, encodings: dict[str, str]) -> Iterator[str]:
     """`iter_text` in the encoding that is named or found out; `encodings` gets it by the file's name."""
     encoding, how = encoding_of(path, pair, named)
     encodings[str(path)] = encoding if how in ("named", "UTF-8") else f"{encoding} ({how})"

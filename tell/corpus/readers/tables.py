@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import BLANK, ReadOptions, ReadReport, Segment, blank, tagged
-from tell.corpus.readers.streams import lines_of, opened
+from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, ReadReport, blank, tagged
+from tell.corpus.readers.streams import decoded_lines, open_unpacked
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
 from tell.languages import Language, LanguagePair, distance
@@ -79,7 +79,7 @@ def _chosen(first: list[str], want: ReadOptions, place: str) -> tuple[int, int, 
     return source, target, doc
 
 
-def read_rows(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[Segment]:
+def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[AlignedSegment]:
     """Segments of a table's rows, which follow `before` blank rows.
 
     A first row that names both languages, or source and target, is a header; otherwise `columns` names the columns in order.
@@ -107,33 +107,33 @@ def read_rows(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport,
     number = after
     for number, cells in enumerate(walk, after + 1):
         if not any(c.strip() for c in cells):
-            yield Segment("", "", "", number, BLANK)
+            yield AlignedSegment("", "", "", number, BLANK)
         elif len(cells) <= max(source, target, doc or 0):
-            yield Segment("\t".join(cells), "", "", number, FEW)
+            yield AlignedSegment("\t".join(cells), "", "", number, FEW)
         else:
             name = "" if doc is None else cells[doc].strip() or f"line-{number}"
             s, t = (" ".join(c.split("\n")) if "\n" in c else c for c in (cells[source], cells[target]))
-            yield Segment(s, t, name, number, blank(s, t))
+            yield AlignedSegment(s, t, name, number, blank(s, t))
     if number == after:
         raise CorpusError("no rows after the header", place=place, valid="at least one pair")
     reading.lines = number
     reading.documents = "" if doc is None else "document column"
 
 
-def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Tab-separated rows without quoting."""
-    yield from read_rows((line.split("\t") for line in lines_of(path, want.pair, want.encoding, reading.encodings)), want, reading, str(path))
+    yield from table_segments((line.split("\t") for line in decoded_lines(path, want.pair, want.encoding, reading.encodings)), want, reading, str(path))
 
 
-def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Rows with quoting, separated by the comma, semicolon or tab, whichever is most frequent in the first lines."""
-    lines = lines_of(path, want.pair, want.encoding, reading.encodings)
+    lines = decoded_lines(path, want.pair, want.encoding, reading.encodings)
     head = list(itertools.islice(lines, 20))
     text = re.sub(r'"[^"]*"', "", "\n".join(head))
     delimiter = max(",;\t", key=lambda c: (min((line.count(c) for line in text.split("\n") if line.strip()), default=0) > 0, text.count(c)))
     csv.field_size_limit(1 << 24)
     rows = csv.reader((f"{line}\n" for line in itertools.chain(head, lines)), delimiter=delimiter)
-    yield from read_rows(_checked(rows, path), want, reading, str(path))
+    yield from table_segments(_checked(rows, path), want, reading, str(path))
 
 
 def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
@@ -145,10 +145,10 @@ def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
         ) from None
 
 
-def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """The rows of one sheet: the named one, else the first that has any."""
     openpyxl = need("openpyxl", "files")
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         _refuse_bombs(stream, path)
         try:
             book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
@@ -159,7 +159,7 @@ def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Se
         name, rows, before = _sheet(book, want.sheet, path)
         if len(book.sheetnames) > 1:
             reading.notes.append(f"read sheet {name!r} of {', '.join(book.sheetnames[:8])}; --sheet NAME takes another")
-        yield from read_rows(rows, want, reading, f"{path}, sheet {name}", before)
+        yield from table_segments(rows, want, reading, f"{path}, sheet {name}", before)
 
 
 def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.inline import local, text_of
-from tell.corpus.readers.segment import ReadOptions, ReadReport, Segment, Sides, listed, numbered
-from tell.corpus.readers.streams import opened
+from tell.corpus.readers.inline import local, text_without_codes
+from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
+from tell.corpus.readers.streams import open_unpacked
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
 from tell.text.safe_xml import elements
@@ -19,7 +19,7 @@ _DOCUMENT = {"document", "x-document", "doc", "x-doc", "file", "filename", "x-fi
 NO_LANGUAGE = "a unit without languages"
 
 
-def read_tmx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_tmx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """The units; those without both languages have a reason. Raises CorpusError when no unit has both."""
     yield from numbered(_units(path, want, reading))
 
@@ -28,7 +28,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     sides = Sides(want.pair)
     good = named = 0
     bare: int | None = None
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for _, unit in elements(stream, ["{*}tu", "tu"], place=str(path), error=CorpusError):
             reading.lines += 1
             texts: dict[int, tuple[int, str]] = {}
@@ -60,12 +60,12 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     if not good:
         _refuse(path, want, reading, bare)
     if len(reading.languages) > 2:
-        reading.notes.append(f"languages here: {listed(reading.languages)}; read: {want.pair.source.tag} and {want.pair.target.tag}")
+        reading.notes.append(f"languages here: {language_counts(reading.languages)}; read: {want.pair.source.tag} and {want.pair.target.tag}")
     reading.documents = "document property" if named else ""
 
 
 def _segment(variant: Any) -> str:
-    return next((text_of(child) for child in variant if local(child) == "seg"), "")
+    return next((text_without_codes(child) for child in variant if local(child) == "seg"), "")
 
 
 def _refuse(path: Path, want: ReadOptions, reading: ReadReport, bare: int | None) -> None:
@@ -75,4 +75,4 @@ def _refuse(path: Path, want: ReadOptions, reading: ReadReport, bare: int | None
     if not reading.languages:
         place = f"{path}, line {bare}" if bare else str(path)
         raise CorpusError("the units do not say what language they are in", place=place, found="<tuv> without xml:lang", valid='<tuv xml:lang="CODE">')
-    raise CorpusError("no unit has both languages", place=str(path), found=listed(reading.languages), valid=f"units with {both}, or another --pair")
+    raise CorpusError("no unit has both languages", place=str(path), found=language_counts(reading.languages), valid=f"units with {both}, or another --pair")

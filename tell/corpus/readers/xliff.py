@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.inline import local, text_of
-from tell.corpus.readers.segment import UNTRANSLATED, ReadOptions, ReadReport, Segment, Sides, listed, numbered
-from tell.corpus.readers.streams import opened
+from tell.corpus.readers.inline import local, text_without_codes
+from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
+from tell.corpus.readers.streams import open_unpacked
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
 from tell.text.safe_xml import elements
@@ -21,7 +21,7 @@ _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment")
 _BEGUN = {"new", "needs-translation", "initial"}
 
 
-def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Segment]:
+def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """The translated units of every file in it, in either direction. Raises CorpusError when no unit has both languages."""
     yield from numbered(_units(path, want, reading))
 
@@ -30,7 +30,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     sides = Sides(want.pair)
     first = second = doc = ""
     good = 0
-    with opened(path) as stream:
+    with open_unpacked(path) as stream:
         for event, element in elements(stream, _TAGS, place=str(path), error=CorpusError, start=True):
             name = local(element)
             if event == "start":
@@ -56,7 +56,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
         if not first:
             raise CorpusError("the file does not say what language it is in", place=str(path), valid='<file source-language="CODE"> or <xliff srcLang="CODE">')
         valid = f"{want.pair.source.tag} and {want.pair.target.tag}, or another --pair"
-        raise CorpusError("this is of other languages", place=str(path), found=listed(reading.languages), valid=valid)
+        raise CorpusError("this is of other languages", place=str(path), found=language_counts(reading.languages), valid=valid)
     reading.documents = "files in it" if doc else ""
 
 
@@ -73,9 +73,9 @@ def _unit(element: Any) -> tuple[str, str, str | None]:
     for child in element:
         name = local(child)
         if name == "source":
-            source = text_of(child)
+            source = text_without_codes(child)
         elif name == "target" and target is None:
-            target = text_of(child)
+            target = text_without_codes(child)
             begun = (child.get("state") or element.get("state") or "").lower() in _BEGUN
             if begun and target == source:
                 target = ""

@@ -38,10 +38,10 @@ needs_newstest = pytest.mark.skipif(not NEWS.is_dir(), reason="newstest2021 is n
 def test_one_command_gives_the_table_of_peers(tellmt: Tellmt, pair: str, peers: dict[str, tuple[float, float]]) -> None:
     files = [NEWS / n if n.startswith("newstest") else NEWS / "systems" / f"{pair}.{n}.txt" for n in peers]
     reference = NEWS / f"newstest2021.{pair}.ref.A.{pair[-2:]}"
-    code, found, err = tellmt("compare", "--reference", reference, *files, "--metric", "bleu", "chrf", "--trials", 100, "--resamples", 40)
+    code, comparison, err = tellmt("compare", "--reference", reference, *files, "--metric", "bleu", "chrf", "--trials", 100, "--resamples", 40)
     assert code == 0, err
-    made = {Path(s["place"]).name: tuple(round(s["scores"][m]["score"], 1) for m in ("bleu", "chrf")) for s in found["systems"].values()}
-    assert made == {f.name: figures for f, figures in zip(files, peers.values(), strict=True)}
+    scores_by_file = {Path(s["place"]).name: tuple(round(s["scores"][m]["score"], 1) for m in ("bleu", "chrf")) for s in comparison["systems"].values()}
+    assert scores_by_file == {f.name: figures for f, figures in zip(files, peers.values(), strict=True)}
 
 
 @needs_newstest
@@ -55,11 +55,11 @@ def test_both_tests_are_sacrebleus(key: str) -> None:
     a, b = (measure.statistics(h, references) for h in (first, second))
     ar, bs = randomisation(measure, a, b, 500), bootstrap(measure, a, b, 300)
     for kind, draws, p, signature in (("ar", 500, ar.p, ar.signature), ("bs", 300, bs.p, bs.signature)):
-        signatures, theirs = PairedTest([("a", first), ("b", second)], {key: metric(key).wrapped}, [references], kind, draws)()  # type: ignore[attr-defined]
+        signatures, sacrebleu_results = PairedTest([("a", first), ("b", second)], {key: metric(key).wrapped}, [references], kind, draws)()  # type: ignore[attr-defined]
         (name,) = signatures
         # Ours counts ties, which TER's whole numbers have many of.
-        assert signature == str(signatures[name]) and -1 / draws < p - theirs[name][1].p_value < (0.006 if key == "ter" else 2 / draws)
-        assert ar.delta == pytest.approx(theirs[name][1].score - theirs[name][0].score, abs=1e-3)
+        assert signature == str(signatures[name]) and -1 / draws < p - sacrebleu_results[name][1].p_value < (0.006 if key == "ter" else 2 / draws)
+        assert ar.delta == pytest.approx(sacrebleu_results[name][1].score - sacrebleu_results[name][0].score, abs=1e-3)
 
 
 # Six documents of ten segments; `near` has one word wrong in three, `far` two, and in the last document they are the other way round.
@@ -86,28 +86,28 @@ def files(tmp_path: Path) -> Path:
 def test_breakdowns_add_up_and_say_which_way(tellmt: Tellmt, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
     args = ("--reference", "ref.en", "--source", "src.is", "--documents", "docs.txt", "--trials", 500)
-    code, found, err = tellmt("compare", *args, "far.txt", "near.txt", "-o", "out")
+    code, comparison, err = tellmt("compare", *args, "far.txt", "near.txt", "-o", "out")
     assert code == 0 and "taken for is-en by the texts" in err, err
-    assert json.loads((files / "out" / "compare.json").read_text()) == {k: v for k, v in found.items() if k != "out"}
-    assert (found["baseline"], list(found["moved"]), found["pair"], found["segments"]) == ("far", ["near"], "is-en", 60)
-    assert [c["metric"] for c in found["comparisons"]] == ["bleu", "chrf", "chrf++", "ter"]
-    for c in found["comparisons"]:
+    assert json.loads((files / "out" / "compare.json").read_text()) == {k: v for k, v in comparison.items() if k != "out"}
+    assert (comparison["baseline"], list(comparison["moved"]), comparison["pair"], comparison["segments"]) == ("far", ["near"], "is-en", 60)
+    assert [c["metric"] for c in comparison["comparisons"]] == ["bleu", "chrf", "chrf++", "ter"]
+    for c in comparison["comparisons"]:
         assert c["better"] is True and c["randomisation"]["p"] < 0.01 and c["bootstrap"]["p"] < 0.05, c
         assert (c["delta"] < 0) == (c["metric"] == "ter") and c["bootstrap"]["low"] < c["delta"] < c["bootstrap"]["high"]
         assert "ar:500" in c["randomisation"]["signature"] and "bs:1000" in c["bootstrap"]["signature"]
-    assert sum(g["segments"] for g in found["lengths"]["groups"]) == 60 and len(found["lengths"]["groups"]) > 2
-    assert [(g["name"], g["segments"]) for g in found["documents"]] == [(f"d{i}", 10) for i in range(6)]
-    gains = [g["scores"]["near"]["chrf"] - g["scores"]["far"]["chrf"] for g in found["documents"]]
+    assert sum(g["segments"] for g in comparison["lengths"]["groups"]) == 60 and len(comparison["lengths"]["groups"]) > 2
+    assert [(g["name"], g["segments"]) for g in comparison["documents"]] == [(f"d{i}", 10) for i in range(6)]
+    gains = [g["scores"]["near"]["chrf"] - g["scores"]["far"]["chrf"] for g in comparison["documents"]]
     assert all(g > 0 for g in gains[:5]) and gains[5] < 0
-    m = found["moved"]["near"]
+    m = comparison["moved"]["near"]
     assert m["better"] + m["worse"] + m["same"] == 60 and 10 <= m["worse"] < 15 and len(m["down"]) == 10
     assert sum(r["segment"] > 50 for r in m["down"]) > 7 and m["up"][0]["delta"] == max(r["delta"] for r in m["up"])
     assert m["up"][0]["reference"] == REFERENCES[m["up"][0]["segment"] - 1] and m["up"][0]["document"]
-    assert found["systems"]["near"]["diagnostics"]["segments"] == 60
+    assert comparison["systems"]["near"]["diagnostics"]["segments"] == 60
 
     code, back, _ = tellmt("compare", *args, "far.txt", "near.txt", "--baseline", "near", "--metric", "CHRF2")
     (c,) = back["comparisons"]
-    (was,) = [c for c in found["comparisons"] if c["metric"] == "chrf"]
+    (was,) = [c for c in comparison["comparisons"] if c["metric"] == "chrf"]
     assert (back["baseline"], c["delta"], c["randomisation"], c["better"]) == ("near", -was["delta"], was["randomisation"], False)
 
 
@@ -116,8 +116,8 @@ def test_a_person_sees_signatures_and_both_tests(files: Path, capsys: pytest.Cap
     args = ["--reference", "ref.en", "--metric", "bleu", "chrf", "--trials", "500"]
     monkeypatch.chdir(files)
     assert main(["compare", *args, "far.txt", "near.txt"]) == 0
-    out = capsys.readouterr().out
-    for wanted in (
+    printed = capsys.readouterr().out
+    for line in (
         "BLEU: nrefs:1|",
         "chrF2: nrefs:1|",
         "paired approximate randomisation, 500 trials",
@@ -126,8 +126,8 @@ def test_a_person_sees_signatures_and_both_tests(files: Path, capsys: pytest.Cap
         "against far",
         "reference",
     ):
-        assert wanted in out, wanted
-    assert "< 0.0040" in out, "the smallest p that 500 trials can give is a bound"
+        assert line in printed, line
+    assert "< 0.0040" in printed, "the smallest p that 500 trials can give is a bound"
     assert main(["compare", *args, "far.txt", "near.txt", "far.txt"]) == 0
     assert "is the same output as" in capsys.readouterr().err
 
@@ -139,9 +139,9 @@ def test_jsonl_and_directories_bring_their_own_references(tellmt: Tellmt, files:
     both = [{"reference": r, "document": "d", "hypotheses": {"base": f, "adapter": n}} for r, f, n in zip(REFERENCES, FAR, NEAR, strict=True)]
     (files / "run" / "segments.jsonl").write_text("".join(json.dumps(r) + "\n" for r in both))
     few = ("--trials", 100, "--resamples", 40, "--metric", "chrf")
-    code, found, err = tellmt("compare", files / "run", files / "ours.jsonl", *few)
-    assert code == 0 and found["order"] == ["run/base", "run/adapter", "ours"], err
-    assert found["systems"]["ours"]["scores"] == found["systems"]["run/adapter"]["scores"] and len(found["documents"]) == 1
+    code, comparison, err = tellmt("compare", files / "run", files / "ours.jsonl", *few)
+    assert code == 0 and comparison["order"] == ["run/base", "run/adapter", "ours"], err
+    assert comparison["systems"]["ours"]["scores"] == comparison["systems"]["run/adapter"]["scores"] and len(comparison["documents"]) == 1
     assert tellmt("compare", files / "run", *few)[0] == 0, "one directory may hold two systems"
     (files / "other.jsonl").write_text("".join(json.dumps({**r, "reference": "x"}) + "\n" for r in rows))
     code, _, err = tellmt("compare", files / "ours.jsonl", files / "other.jsonl")
@@ -181,17 +181,17 @@ def test_what_cannot_be_compared(tellmt: Tellmt, files: Path, monkeypatch: pytes
         (("bad.jsonl", "near.txt"), "no hypothesis"),
         (("half.jsonl", "near.txt"), "1 of 2"),
     ]
-    for args, wanted in table:
-        code, out, err = tellmt("compare", *args)
-        assert (code, out) == (2, None) or (code == 1 and "comet" in args), (args, code, err)
-        assert wanted in err and "Traceback" not in err, (args, err)
+    for args, message in table:
+        code, result, err = tellmt("compare", *args)
+        assert (code, result) == (2, None) or (code == 1 and "comet" in args), (args, code, err)
+        assert message in err and "Traceback" not in err, (args, err)
 
 
 def test_repeated_segments_are_told_and_count(tellmt: Tellmt, files: Path) -> None:
     for name, lines in (("r", REFERENCES), ("a", NEAR), ("b", FAR)):
         (files / name).write_text("".join(line + "\n" for line in lines[:10] + lines[:10]))
-    code, found, err = tellmt("compare", "--reference", files / "r", files / "a", files / "b", "--metric", "chrf", "--trials", 100)
-    assert code == 0 and found["repeated"] == 10 and "10 of 20 segments repeat an earlier one" in err and "20 segments tell little" in err
+    code, comparison, err = tellmt("compare", "--reference", files / "r", files / "a", files / "b", "--metric", "chrf", "--trials", 100)
+    assert code == 0 and comparison["repeated"] == 10 and "10 of 20 segments repeat an earlier one" in err and "20 segments tell little" in err
 
 
 def test_the_page_stands_alone_and_quotes_what_it_shows(tellmt: Tellmt, tmp_path: Path) -> None:
@@ -223,10 +223,10 @@ def test_the_page_in_a_browser(tellmt: Tellmt, files: Path) -> None:
         browser = p.chromium.launch(executable_path=chromium)
         for width, scheme in ((1280, "light"), (360, "dark")):
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            told: list[str] = []
-            page.on("console", lambda m, told=told: told.append(m.text))
+            console_messages: list[str] = []
+            page.on("console", lambda m, console_messages=console_messages: console_messages.append(m.text))
             page.goto((files / "out" / "compare.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width and told == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width and console_messages == []
             ink, paper = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
             light = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, paper)]
             assert (light[0] < light[1]) == (scheme == "light") and abs(light[0] - light[1]) > 400

@@ -85,11 +85,11 @@ def test_outputs_that_the_gate_finds_too_short_are_not_taken(bench: Bench, tellm
 def test_scores_and_gate_decode_as_the_card_says(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
     bench.loops.update({1.0: 0.5})
     adapter = bench.adapter("a", 1)
-    before = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "before")[1]
+    scores_before = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "before")[1]
     assert tellmt("publish", adapter.path, "--corpus", bench.corpus)[0] == 1
     assert tellmt("decoding", adapter.path, "--corpus", bench.corpus)[1]["chosen"] == 1.1
     after = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", tmp_path / "after")[1]
-    assert after["systems"]["adapter"]["chrf"]["score"] > before["systems"]["adapter"]["chrf"]["score"] + 5
+    assert after["systems"]["adapter"]["chrf"]["score"] > scores_before["systems"]["adapter"]["chrf"]["score"] + 5
     code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
     assert code == 0 and report["verdict"]["passed"], err
 

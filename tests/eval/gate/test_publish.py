@@ -72,19 +72,19 @@ def test_publishing_again_says_already_live_and_runs_nothing(bench: Bench, tellm
 
 
 @pytest.mark.parametrize(
-    ("seed", "spoilt", "wanted"),
+    ("seed", "spoilt", "message"),
     [
         (3, 0.9, "not better than the bare base: chrF2"),
         (5, 0.69, "p = "),
         (6, 0.7, ""),
     ],
 )
-def test_an_adapter_that_is_not_better_is_refused_with_numbers(bench: Bench, tellmt: Tellmt, tmp_path: Path, seed: int, spoilt: float, wanted: str) -> None:
+def test_an_adapter_that_is_not_better_is_refused_with_numbers(bench: Bench, tellmt: Tellmt, tmp_path: Path, seed: int, spoilt: float, message: str) -> None:
     bench.spoilt[seed] = spoilt
     adapter = bench.adapter("weak", seed)
     code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
     assert code == 1 and live() is None and Registry().ids() == [] and Registry().log() == []
-    assert "the gate refused this adapter" in err and wanted in err
+    assert "the gate refused this adapter" in err and message in err
     verdict = json.loads((tmp_path / "weak.verdict.json").read_text())
     assert (verdict["passed"], verdict["exit_code"]) == (False, 1) and verdict["reasons"] and all(r in err for r in verdict["reasons"])
     assert report == {"published": False, "passed": False, "verdict": verdict, "verdict_path": str(tmp_path / "weak.verdict.json")}
@@ -92,8 +92,8 @@ def test_an_adapter_that_is_not_better_is_refused_with_numbers(bench: Bench, tel
     assert paired["delta"] <= 0 or paired["p"] >= 0.05
     # asked again, the answer is the same and comes from the verdict
     bench.calls.clear()
-    code, _, again = tellmt("publish", adapter.path, "--corpus", bench.corpus)
-    assert code == 1 and verdict["reasons"][0] in again and bench.calls == []
+    code, _, second_err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    assert code == 1 and verdict["reasons"][0] in second_err and bench.calls == []
 
 
 def test_one_lucky_segment_does_not_pass(bench: Bench, tellmt: Tellmt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +107,10 @@ def test_one_lucky_segment_does_not_pass(bench: Bench, tellmt: Tellmt, tmp_path:
     plain = FakeEngine.generate
 
     async def generate(self: FakeEngine, prompts: Any, adapter_id: str | None) -> list[Generation]:
-        out = await plain(self, prompts, adapter_id)
-        return [Generation(target, 1, "stop") if adapter_id and source in self.tokens.decode(list(p.ids)) else g for p, g in zip(prompts, out, strict=True)]
+        generations = await plain(self, prompts, adapter_id)
+        return [
+            Generation(target, 1, "stop") if adapter_id and source in self.tokens.decode(list(p.ids)) else g for p, g in zip(prompts, generations, strict=True)
+        ]
 
     monkeypatch.setattr(FakeEngine, "generate", generate)
     code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
@@ -209,10 +211,10 @@ def test_dev_segments_that_were_trained_on(bench: Bench, tellmt: Tellmt, tmp_pat
     assert tellmt("publish", mixed.path, "--corpus", bench.corpus)[0] == 0
 
     # a corpus that is gone cannot be checked, and the verdict says so
-    gone = bench.adapter("gone", 1, rank=3, data={"corpora": [entry(clean)]})
+    without_corpus = bench.adapter("gone", 1, rank=3, data={"corpora": [entry(clean)]})
     shutil.rmtree(clean)
-    code, found, err = tellmt("publish", gone.path, "--corpus", bench.corpus)
-    assert code == 0 and "not checked whether the dev segments were trained on" in err and len(found["verdict"]["notes"]) == 1
+    code, publish_report, err = tellmt("publish", without_corpus.path, "--corpus", bench.corpus)
+    assert code == 0 and "not checked whether the dev segments were trained on" in err and len(publish_report["verdict"]["notes"]) == 1
 
 
 def test_what_cannot_be_judged_at_all(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:

@@ -59,8 +59,12 @@ def test_scores_by_version_and_pairs_to_train_on(tmp_path: Path, tellmt: Any) ->
     assert (row_of_version["segments"], row_of_version["without_output"], row_of_version["unchanged"]) == (7, 1, 4)
     assert set(row_of_version["scores"]) == {"bleu", "chrf", "ter"} and all("version:" in s["signature"] for s in row_of_version["scores"].values())
     assert 40 < row_of_version["scores"]["chrf"]["score"] < 100 and by["is-en", B]["scores"]["chrf"]["score"] < row_of_version["scores"]["chrf"]["score"]
-    out = [json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text().split("\n") if line]
-    assert ("She went back home.", B) in {(r["target"], r["adapter"]) for r in out} and len({r["doc"] for r in out}) == 6 and len(out) == report["written"] == 6
+    corpus_rows = [json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text().split("\n") if line]
+    assert (
+        ("She went back home.", B) in {(r["target"], r["adapter"]) for r in corpus_rows}
+        and len({r["doc"] for r in corpus_rows}) == 6
+        and len(corpus_rows) == report["written"] == 6
+    )
     assert report["left_out"] == {"of another pair": 1, "in the canary set": 1, "in test.en.txt": 1, "corrected again later": 1}
     assert "tellmt corpus build" in message
     assert tellmt("corpus", "build", tmp_path / "feedback.jsonl", "--pair", "is-en", "--dev", 1, "--test", 1, "-o", tmp_path / "new")[0] == 0

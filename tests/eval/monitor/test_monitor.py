@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from eval.monitor.canary_sets import CanarySet, freeze, read_set, set_path
-from eval.monitor.history import History, HistoryError, Outputs, Run
-from eval.monitor.judge import Rules, sign_test
+from eval.monitor.history import CanaryRun, History, HistoryError, Outputs
+from eval.monitor.judge import AlarmThresholds, sign_test
 from eval.monitor.watch import NOT_CONFIRMED, check_set, open_history
 from eval.scoring.testset import from_corpus
 from serve.auth.keys import add_key
@@ -121,64 +121,64 @@ def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
 
 
 def test_a_hundred_runs_of_an_unchanged_system_raise_no_alarm_and_a_worse_one_does(canary: CanarySet, tmp_path: Path) -> None:
-    history, rules, noise = History(tmp_path / "h.db"), Rules(), random.Random(1)
+    history, thresholds, noise = History(tmp_path / "h.db"), AlarmThresholds(), random.Random(1)
     # A word otherwise in a quarter of the segments, another one each time: more than int8 in other batches does.
-    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules) for _ in range(100)]
+    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), thresholds) for _ in range(100)]
     assert [o.alarms for o in outcomes] == [()] * 100
     deltas = [o.run.delta for o in outcomes if o.run.delta is not None]
     assert outcomes[0].run.baseline and not any(o.run.baseline for o in outcomes[1:]) and len(set(deltas)) > 90 and min(deltas) < -0.3
     # Of the words that came out right, a fifth does not any more: seen at once, on the first run of another version and as a change of the same one.
     for version in ("b" * 32, "a" * 32):
-        worse = check_set(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), rules)  # type: ignore[misc]
+        worse = check_set(history, canary, lambda v=version: made_by(canary, v, 0.3, noise, 0.25), thresholds)  # type: ignore[misc]
         assert [a.kind for a in worse.alarms][:1] == ["quality"] and worse.opened and not worse.run.baseline
         assert "chrF2" in worse.alarms[0].text and canary.segments[0].source not in worse.alarms[0].text
     # It is told once.
-    assert not check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), rules).opened
-    over = check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), rules)
+    assert not check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.3, noise, 0.25), thresholds).opened
+    over = check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), thresholds)
     assert over.closed and not over.alarms and not history.alarms(open_only=True)
 
 
 def test_what_a_second_run_does_not_find_is_no_alarm(canary: CanarySet, tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    check_set(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
+    check_set(history, canary, lambda: made_by(canary, "a", 0.1), AlarmThresholds())
     answers = iter([made_by(canary, "a", 0.9), made_by(canary, "a", 0.1)])
-    outcome = check_set(history, canary, lambda: next(answers), Rules())
+    outcome = check_set(history, canary, lambda: next(answers), AlarmThresholds())
     assert not outcome.alarms and outcome.run.note == NOT_CONFIRMED and not outcome.run.baseline and outcome.run.findings == ()
 
 
 def test_hard_texts_and_a_first_run_without_a_baseline(canary: CanarySet, tmp_path: Path) -> None:
     history = History(tmp_path / "h.db")
-    first = check_set(history, canary, lambda: made_by(canary, "a", 1.0), Rules())
+    first = check_set(history, canary, lambda: made_by(canary, "a", 1.0), AlarmThresholds())
     assert [a.kind for a in first.alarms] == ["worthless"] and not first.run.baseline
-    assert not check_set(history, canary, lambda: made_by(canary, "b", 0.1), Rules()).alarms
+    assert not check_set(history, canary, lambda: made_by(canary, "b", 0.1), AlarmThresholds()).alarms
     assert [a.kind for a in history.alarms(open_only=True)] == []
 
     def flagged() -> Any:
         translations = made_by(canary, "b", 0.1)
         return type(translations)(translations.version, translations.base, translations.texts, [("loop",)] * len(translations.flags), 1.0)
 
-    outcome = check_set(history, canary, flagged, Rules())
+    outcome = check_set(history, canary, flagged, AlarmThresholds())
     assert [a.kind for a in outcome.alarms] == ["hard"] and "hard texts have a flag" in outcome.alarms[0].text
     assert sign_test(10, 0) == 1 / 1024 and sign_test(0, 5) == 1.0
 
 
 def test_series_are_not_mixed(canary: CanarySet, corpus: Path, tmp_path: Path) -> None:
     history, opened = History(tmp_path / "h.db"), open_corpus(corpus)
-    check_set(history, canary, lambda: made_by(canary, "a", 0.1), Rules())
-    other = check_set(history, canary, lambda: made_by(canary, "b", 0.5, base="another"), Rules())
+    check_set(history, canary, lambda: made_by(canary, "a", 0.1), AlarmThresholds())
+    other = check_set(history, canary, lambda: made_by(canary, "b", 0.5, base="another"), AlarmThresholds())
     assert other.run.note == "a new series: the earlier runs are of another base" and other.run.against is None and other.run.baseline and not other.alarms
     changed = freeze(from_corpus(opened, "dev"), 110, [], "here")[0]
-    new = check_set(history, changed, lambda: made_by(changed, "a", 0.5), Rules())
+    new = check_set(history, changed, lambda: made_by(changed, "a", 0.5), AlarmThresholds())
     assert new.run.note == "a new series: the canary set was changed" and new.run.baseline
     # Back on the first base and set, the first baseline holds.
-    assert check_set(history, canary, lambda: made_by(canary, "b", 0.5), Rules()).run.against == 1
+    assert check_set(history, canary, lambda: made_by(canary, "b", 0.5), AlarmThresholds()).run.against == 1
 
 
 # The history
 
 
-def run_of(version: str = "a", **more: Any) -> Run:
-    return Run("is-en", version, "base", "set", "scored", 1, {"chrf": {"score": 1.0, "signature": "s"}}, **more)
+def run_of(version: str = "a", **more: Any) -> CanaryRun:
+    return CanaryRun("is-en", version, "base", "set", "scored", 1, {"chrf": {"score": 1.0, "signature": "s"}}, **more)
 
 
 def test_the_history_keeps_order_whatever_the_clock_says_and_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def test_a_broken_version_is_caught_on_its_first_run_and_rolled_back(
         assert service.metric("tellmt_canary_score", pair="is-en", version=good, metric="chrf") > 50
         entry = registry.log()[-1]
         assert entry["id"] == good and "alarm of the monitor (quality" in entry["why"]
-        posted = until(lambda: (report := hook.asked("/alarm"))[-1]["status"] == "resolved" and report)
+        posted = until(lambda: (report := hook.requests_to("/alarm"))[-1]["status"] == "resolved" and report)
     assert (posted[0]["status"], posted[0]["kind"], posted[0]["version"], posted[0]["rolled_back_to"]) == ("firing", "quality", bad, good)
     assert posted[-1]["status"] == "resolved"
     message = capfd.readouterr().err

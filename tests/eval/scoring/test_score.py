@@ -40,11 +40,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Be
 )
 def test_figures_of_published_outputs(pair: str, output: str, bleu: str, chrf: str) -> None:
     references = read_lines(NEWS / f"newstest2021.{pair}.ref.A.{pair[-2:]}")
-    found = score_system(read_lines(NEWS / output), references, parse_pair(pair))
-    assert (f"{found['bleu']['score']:.1f}", f"{found['chrf']['score']:.1f}") == (bleu, chrf)
-    assert found["bleu"]["signature"] == f"nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
-    assert found["chrf"]["signature"] == f"nrefs:1|bs:1000|seed:12345|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}"
-    assert 0 < found["bleu"]["ci"] < 2 and abs(found["bleu"]["mean"] - found["bleu"]["score"]) < 0.2
+    scores = score_system(read_lines(NEWS / output), references, parse_pair(pair))
+    assert (f"{scores['bleu']['score']:.1f}", f"{scores['chrf']['score']:.1f}") == (bleu, chrf)
+    assert scores["bleu"]["signature"] == f"nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
+    assert scores["chrf"]["signature"] == f"nrefs:1|bs:1000|seed:12345|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}"
+    assert 0 < scores["bleu"]["ci"] < 2 and abs(scores["bleu"]["mean"] - scores["bleu"]["score"]) < 0.2
 
 
 @needs_newstest
@@ -54,11 +54,11 @@ def test_paired_test_agrees_with_sacrebleu_where_there_are_no_ties() -> None:
     from sacrebleu.metrics import CHRF
     from sacrebleu.significance import PairedTest
 
-    signatures, theirs = PairedTest([("a", mideind), ("b", online)], {"chrf": CHRF()}, [references])()
-    ours = paired_test(mideind, online, references)
-    assert ours.p == theirs["chrF2"][1].p_value
-    assert ours.signature == str(signatures["chrF2"])
-    assert ours.delta == pytest.approx(theirs["chrF2"][1].score - theirs["chrF2"][0].score, abs=1e-3)
+    signatures, sacrebleu_results = PairedTest([("a", mideind), ("b", online)], {"chrf": CHRF()}, [references])()
+    result = paired_test(mideind, online, references)
+    assert result.p == sacrebleu_results["chrF2"][1].p_value
+    assert result.signature == str(signatures["chrF2"])
+    assert result.delta == pytest.approx(sacrebleu_results["chrF2"][1].score - sacrebleu_results["chrF2"][0].score, abs=1e-3)
 
 
 REFS = [f"The ship number {i} sailed along the road to the mountain." for i in range(60)]
@@ -68,32 +68,32 @@ BAD = [f"Skipid {i} xq zw." for i in range(60)]
 @pytest.mark.parametrize(("better", "low", "high"), [(0, 1.0, 1.0), (1, 1.0, 1.0), (3, 0.2, 0.3), (12, 0.0, 0.001), (60, 0.0, 0.001)])
 def test_p_of_systems_that_differ_in_few_segments(better: int, low: float, high: float) -> None:
     # With n better segments of 60 and the rest equal, the exact two-sided p is 2^(1-n).
-    found = paired_test(BAD, REFS[:better] + BAD[better:], REFS)
-    assert low <= found.p <= high
-    assert found.differing == better
-    assert (found.delta > 0) == (better > 0)
+    result = paired_test(BAD, REFS[:better] + BAD[better:], REFS)
+    assert low <= result.p <= high
+    assert result.differing == better
+    assert (result.delta > 0) == (better > 0)
 
 
 def test_paired_test_is_symmetric_and_repeatable() -> None:
     some = [r if i % 3 else b for i, (r, b) in enumerate(zip(REFS, BAD, strict=True))]
     other = [r if i % 2 else b for i, (r, b) in enumerate(zip(REFS, BAD, strict=True))]
-    there, back = paired_test(some, other, REFS), paired_test(other, some, REFS)
-    assert there.delta == -back.delta < 0
-    assert there.p == back.p == paired_test(some, other, REFS).p
+    forward, backward = paired_test(some, other, REFS), paired_test(other, some, REFS)
+    assert forward.delta == -backward.delta < 0
+    assert forward.p == backward.p == paired_test(some, other, REFS).p
 
 
 @needs_newstest
 def test_intervals_are_sacrebleus() -> None:
     references, output = read_lines(NEWS / "newstest2021.is-en.ref.A.en"), read_lines(NEWS / "systems" / "is-en.Apertium.txt")
-    theirs = sacrebleu.BLEU().corpus_score(output, [references], n_bootstrap=1000)
-    ours = score_system(output, references, IS_EN)["bleu"]
-    assert (ours["mean"], ours["ci"]) == (pytest.approx(theirs._mean, abs=1e-3), pytest.approx(theirs._ci, abs=1e-3))
+    sacrebleu_score = sacrebleu.BLEU().corpus_score(output, [references], n_bootstrap=1000)
+    score = score_system(output, references, IS_EN)["bleu"]
+    assert (score["mean"], score["ci"]) == (pytest.approx(sacrebleu_score._mean, abs=1e-3), pytest.approx(sacrebleu_score._ci, abs=1e-3))
 
 
 def test_a_system_that_scores_nothing_has_an_interval_too() -> None:
     # Some resamples of this score 0 and some do not.
-    found = score_system(["short line", "", ""], ["short line", "nothing", "long"], IS_EN)
-    assert found["bleu"]["ci"] >= 0 and found["chrf"]["ci"] > 0
+    scores = score_system(["short line", "", ""], ["short line", "nothing", "long"], IS_EN)
+    assert scores["bleu"]["ci"] >= 0 and scores["chrf"]["ci"] > 0
     assert score_system(["", ""], ["a", "b"], IS_EN)["chrf"] | {"signature": ""} == {"name": "chrF2", "score": 0.0, "mean": 0.0, "ci": 0.0, "signature": ""}
 
 
@@ -122,10 +122,10 @@ def test_a_hypothesis_is_one_line(text: str) -> None:
 def test_score_writes_hypotheses_and_signed_scores(bench: Bench, tellmt: Callable[..., Any], tmp_path: Path) -> None:
     adapter = bench.adapter("adapter", 1)
     out = tmp_path / "scores"
-    code, found, err = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", out)
+    code, report, err = tellmt("score", adapter.path, "--corpus", bench.corpus, "-o", out)
     assert code == 0, err
     written = json.loads((out / "scores.json").read_text())
-    assert {k: v for k, v in found.items() if k not in ("reused", "out")} == written
+    assert {k: v for k, v in report.items() if k not in ("reused", "out")} == written
     assert (written["name"], written["segments"], written["pair"]) == ("corpus/test", 30, "is-en")
     assert written["adapter"] == {"id": adapter.id, "weights": adapter.card.files}
     pairs = [json.loads(line) for line in (bench.corpus / "pairs.jsonl").read_text().split("\n") if line]
@@ -135,8 +135,8 @@ def test_score_writes_hypotheses_and_signed_scores(bench: Bench, tellmt: Callabl
     for name in ("base", "adapter"):
         lines = read_lines(out / f"{name}.hyp.txt")
         assert len(lines) == 30
-        for metric, theirs in (("bleu", sacrebleu.corpus_bleu(lines, [references])), ("chrf", sacrebleu.corpus_chrf(lines, [references]))):
-            assert written["systems"][name][metric]["score"] == pytest.approx(theirs.score, abs=1e-4)
+        for metric, sacrebleu_score in (("bleu", sacrebleu.corpus_bleu(lines, [references])), ("chrf", sacrebleu.corpus_chrf(lines, [references]))):
+            assert written["systems"][name][metric]["score"] == pytest.approx(sacrebleu_score.score, abs=1e-4)
             assert "version:" in written["systems"][name][metric]["signature"]
     assert written["systems"]["adapter"]["chrf"]["score"] > written["systems"]["base"]["chrf"]["score"]
     assert written["paired"]["delta"] > 0 and written["paired"]["p"] < 0.01 and "ar:10000" in written["paired"]["signature"]
@@ -146,11 +146,11 @@ def test_scoring_again_reuses_and_a_second_adapter_reuses_the_base(bench: Bench,
     one, two = bench.adapter("one", 1), bench.adapter("two", 2)
     assert tellmt("score", one.path, "--corpus", bench.corpus, "-o", tmp_path / "s1")[0] == 0
     assert {seed for seed, _ in bench.calls} == {None, 1}
-    before = (tmp_path / "s1" / "scores.json").read_bytes()
+    first_scores = (tmp_path / "s1" / "scores.json").read_bytes()
     bench.calls.clear()
-    code, found, err = tellmt("score", one.path, "--corpus", bench.corpus, "-o", tmp_path / "s1")
-    assert (code, found["reused"], bench.calls, len(bench.engines)) == (0, True, [], 1)
-    assert "unchanged, reused" in err and (tmp_path / "s1" / "scores.json").read_bytes() == before
+    code, report, err = tellmt("score", one.path, "--corpus", bench.corpus, "-o", tmp_path / "s1")
+    assert (code, report["reused"], bench.calls, len(bench.engines)) == (0, True, [], 1)
+    assert "unchanged, reused" in err and (tmp_path / "s1" / "scores.json").read_bytes() == first_scores
 
     assert tellmt("score", two.path, "--corpus", bench.corpus, "-o", tmp_path / "s2")[0] == 0
     assert {seed for seed, _ in bench.calls} == {2}
@@ -158,8 +158,8 @@ def test_scoring_again_reuses_and_a_second_adapter_reuses_the_base(bench: Bench,
 
     # hypotheses that are not those that were scored: done again
     (tmp_path / "s1" / "adapter.hyp.txt").write_text("something else\n")
-    code, found, _ = tellmt("score", one.path, "--corpus", bench.corpus, "-o", tmp_path / "s1")
-    assert code == 0 and found["reused"] is False and (tmp_path / "s1" / "scores.json").read_bytes() != b""
+    code, report, _ = tellmt("score", one.path, "--corpus", bench.corpus, "-o", tmp_path / "s1")
+    assert code == 0 and report["reused"] is False and (tmp_path / "s1" / "scores.json").read_bytes() != b""
     assert len(read_lines(tmp_path / "s1" / "adapter.hyp.txt")) == 30
 
 
@@ -195,9 +195,9 @@ def test_a_run_broken_off_goes_on_where_it_stopped(bench: Bench, tellmt: Callabl
 
 def test_limit_and_no_base(bench: Bench, tellmt: Callable[..., Any], tmp_path: Path) -> None:
     adapter = bench.adapter("adapter", 1)
-    code, found, _ = tellmt("score", adapter.path, "--corpus", bench.corpus, "--split", "dev", "--limit", 7, "--no-base", "-o", tmp_path / "s")
-    assert code == 0 and (found["name"], found["segments"], found["paired"]) == ("corpus/dev[:7]", 7, None)
-    assert list(found["systems"]) == ["adapter"] and not (tmp_path / "s" / "base.hyp.txt").exists()
+    code, report, _ = tellmt("score", adapter.path, "--corpus", bench.corpus, "--split", "dev", "--limit", 7, "--no-base", "-o", tmp_path / "s")
+    assert code == 0 and (report["name"], report["segments"], report["paired"]) == ("corpus/dev[:7]", 7, None)
+    assert list(report["systems"]) == ["adapter"] and not (tmp_path / "s" / "base.hyp.txt").exists()
     assert bench.calls == [(1, 7)]
 
 
@@ -207,27 +207,27 @@ def test_a_segment_that_does_not_fit_is_counted_not_dropped(bench: Bench, tellmt
     source.write_text("stutt lína\n\n" + "löng " * 2000 + "\n")
     reference.write_text("short line\nnothing\nlong\n")
     bench.known["stutt lína"] = "short line"
-    code, found, err = tellmt("score", adapter.path, "--source", source, "--reference", reference, "-o", tmp_path / "s")
+    code, report, err = tellmt("score", adapter.path, "--source", source, "--reference", reference, "-o", tmp_path / "s")
     assert code == 0 and f"{source}, line 3" in err and "too long" in err
-    system = found["systems"]["adapter"]
-    assert (found["segments"], system["too_long"], system["empty"]) == (3, 1, 2)
+    system = report["systems"]["adapter"]
+    assert (report["segments"], system["too_long"], system["empty"]) == (3, 1, 2)
     assert len(read_lines(tmp_path / "s" / "adapter.hyp.txt")) == 3
 
 
 @pytest.mark.parametrize(
-    ("source", "reference", "wanted"),
+    ("source", "reference", "messages"),
     [
         ("a\nb\nc\n", "a\nb\n", ["3 and 2 lines"]),
         ("a\n", "a\nb\n", ["1 and 2 lines"]),
         ("", "", ["test set is empty", "0 segments"]),
     ],
 )
-def test_test_sets_that_cannot_be_used(bench: Bench, tellmt: Callable[..., Any], tmp_path: Path, source: str, reference: str, wanted: list[str]) -> None:
+def test_test_sets_that_cannot_be_used(bench: Bench, tellmt: Callable[..., Any], tmp_path: Path, source: str, reference: str, messages: list[str]) -> None:
     adapter = bench.adapter("adapter", 1)
     (tmp_path / "s.txt").write_text(source)
     (tmp_path / "r.txt").write_text(reference)
     code, _, err = tellmt("score", adapter.path, "--source", tmp_path / "s.txt", "--reference", tmp_path / "r.txt", "-o", tmp_path / "o")
-    assert code == 2 and all(w in err for w in wanted), err
+    assert code == 2 and all(w in err for w in messages), err
     assert not (tmp_path / "o").exists()
 
 
@@ -256,9 +256,9 @@ def test_unusable_corpora_and_usage(bench: Bench, tellmt: Callable[..., Any], tm
         (["--corpus", bench.corpus, "--limit", 0], "--limit"),
         (["--corpus", bench.corpus, "--engine", "vlm"], "did you mean this?"),
     ]
-    for args, wanted in table:
-        code, out, err = tellmt("score", adapter.path, *args, "-o", tmp_path / "o")
-        assert (code, out) == (2, None) and wanted in err, (args, err)
+    for args, message in table:
+        code, result, err = tellmt("score", adapter.path, *args, "-o", tmp_path / "o")
+        assert (code, result) == (2, None) and message in err, (args, err)
     assert bench.calls == []
 
 
@@ -285,13 +285,13 @@ def test_environment_that_cannot_be_used(bench: Bench, tellmt: Callable[..., Any
 def test_human_output_never_shows_a_score_without_its_signature(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapter = bench.adapter("adapter", 1)
     assert main(["score", str(adapter.path), "--corpus", str(bench.corpus), "-o", str(tmp_path / "s")]) == 0
-    out = capsys.readouterr().out
+    printed = capsys.readouterr().out
     scores = json.loads((tmp_path / "s" / "scores.json").read_text())
     for name in ("base", "adapter"):
         for metric in ("bleu", "chrf"):
             system = scores["systems"][name][metric]
-            assert f"{system['score']:.1f} ± {system['ci']:.1f}" in out and f"{system['name']}: {system['signature']}" in out
-    assert scores["paired"]["signature"] in out and "30 segments" in out
+            assert f"{system['score']:.1f} ± {system['ci']:.1f}" in printed and f"{system['name']}: {system['signature']}" in printed
+    assert scores["paired"]["signature"] in printed and "30 segments" in printed
 
 
 @pytest.mark.slow

@@ -24,37 +24,39 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_outputs_of_anybody_are_scored_and_kept(tellmt: Tellmt, files: Path) -> None:
-    code, found, err = tellmt("score", "--hypotheses", "near.txt", "far.txt", "--reference", "ref.en", "--source", "src.is", "-o", "out")
+    code, report, err = tellmt("score", "--hypotheses", "near.txt", "far.txt", "--reference", "ref.en", "--source", "src.is", "-o", "out")
     assert code == 0 and "taken for is-en" in err, err
-    near = found["systems"]["near"]
-    for key, theirs in (
+    near = report["systems"]["near"]
+    for key, sacrebleu_score in (
         ("bleu", sacrebleu.corpus_bleu(NEAR, [REFERENCES])),
         ("chrf", sacrebleu.corpus_chrf(NEAR, [REFERENCES])),
         ("chrf++", sacrebleu.corpus_chrf(NEAR, [REFERENCES], word_order=2)),
         ("ter", sacrebleu.corpus_ter(NEAR, [REFERENCES])),
     ):
-        assert near[key]["score"] == pytest.approx(theirs.score, abs=1e-4) and "bs:1000|seed:12345|" in near[key]["signature"] and near[key]["ci"] > 0
-    assert near["diagnostics"]["segments"] == 60 and found["pair"] == "is-en"
+        assert near[key]["score"] == pytest.approx(sacrebleu_score.score, abs=1e-4) and "bs:1000|seed:12345|" in near[key]["signature"] and near[key]["ci"] > 0
+    assert near["diagnostics"]["segments"] == 60 and report["pair"] == "is-en"
     # What was written is enough to compute everything again, and to compare.
     rows = [json.loads(line) for line in (files / "out" / "segments.jsonl").read_text().split("\n") if line]
     assert rows[3] == {"reference": REFERENCES[3], "source": SOURCES[3], "hypotheses": {"near": NEAR[3], "far": FAR[3]}}
-    code, again, _ = tellmt("score", "--hypotheses", "out", "--reference", "ref.en", "--source", "src.is", "--pair", "is-en", "--limit", 20, "--metric", "chrf")
-    assert code == 0 and (again["segments"], again["name"], list(again["systems"])) == (20, "ref.en[:20]", ["out/far", "out/near"])
+    code, rescored, _ = tellmt(
+        "score", "--hypotheses", "out", "--reference", "ref.en", "--source", "src.is", "--pair", "is-en", "--limit", 20, "--metric", "chrf"
+    )
+    assert code == 0 and (rescored["segments"], rescored["name"], list(rescored["systems"])) == (20, "ref.en[:20]", ["out/far", "out/near"])
     assert tellmt("compare", "out", "--metric", "chrf", "--trials", 100)[1]["order"] == ["out/near", "out/far"]
 
 
 def test_registered_test_sets_are_scored_on_in_both_directions(tellmt: Tellmt, files: Path) -> None:
     assert tellmt("testset", "add", "ships", "--source", "src.is", "--target", "ref.en", "--pair", "is-en")[0] == 0
-    code, found, err = tellmt("score", "--hypotheses", "near.txt", "--testset", "ships", "--metric", "chrf")
-    assert code == 0 and (found["name"], found["pair"]) == ("ships", "is-en") and found["systems"]["near"]["chrf"]["score"] > 30, err
-    code, found, err = tellmt("score", "--hypotheses", "src.is", "--testset", "ships", "--metric", "chrf", "--pair", "en-is")
-    assert code == 0 and found["systems"]["src.is"]["chrf"]["score"] == 100, err
+    code, report, err = tellmt("score", "--hypotheses", "near.txt", "--testset", "ships", "--metric", "chrf")
+    assert code == 0 and (report["name"], report["pair"]) == ("ships", "is-en") and report["systems"]["near"]["chrf"]["score"] > 30, err
+    code, report, err = tellmt("score", "--hypotheses", "src.is", "--testset", "ships", "--metric", "chrf", "--pair", "en-is")
+    assert code == 0 and report["systems"]["src.is"]["chrf"]["score"] == 100, err
     code, _, err = tellmt("score", "--hypotheses", "near.txt", "--testset", "shops")
     assert code == 1 and "ships (did you mean this?)" in err
 
 
 @pytest.mark.parametrize(
-    ("args", "wanted"),
+    ("args", "message"),
     [
         ((), "either ADAPTER, or --hypotheses"),
         (("adapter", "--hypotheses", "near.txt", "--reference", "ref.en"), "either ADAPTER, or --hypotheses"),
@@ -68,11 +70,11 @@ def test_registered_test_sets_are_scored_on_in_both_directions(tellmt: Tellmt, f
         (("adapter", "--testset", "x"), "-o DIR"),
     ],
 )
-def test_what_cannot_be_scored(tellmt: Tellmt, files: Path, args: tuple[str, ...], wanted: str) -> None:
+def test_what_cannot_be_scored(tellmt: Tellmt, files: Path, args: tuple[str, ...], message: str) -> None:
     Path("one.txt").write_text("x\n")
     Path("empty.txt").write_text("")
-    code, out, err = tellmt("score", *args)
-    assert (code, out) == (2, None) and wanted in err, err
+    code, result, err = tellmt("score", *args)
+    assert (code, result) == (2, None) and message in err, err
 
 
 DUMMY = """
@@ -103,14 +105,14 @@ def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_package_brings_a_metric(dummy: None, tellmt: Tellmt, files: Path) -> None:
     both = ("--reference", "ref.en", "--source", "src.is")
-    code, found, err = tellmt("score", "--hypotheses", "near.txt", *both, "--metric", "same-length", "bleu")
-    assert code == 0 and "tok:13a" in found["systems"]["near"]["bleu"]["signature"], "what is built in cannot be replaced"
-    made = found["systems"]["near"]["same-length"]
-    wanted = sum(100 - abs(len(h) - len(r)) for h, r in zip(NEAR, REFERENCES, strict=True)) / 60
-    assert made["score"] == pytest.approx(wanted, abs=1e-3) and made["name"] == "SameLength", err
-    assert made["signature"] == "same-length|version:1|bs:1000|seed:12345"
-    code, found, _ = tellmt("compare", "near.txt", "far.txt", *both, "--metric", "same-length", "--trials", 200)
-    (c,) = found["comparisons"]
+    code, report, err = tellmt("score", "--hypotheses", "near.txt", *both, "--metric", "same-length", "bleu")
+    assert code == 0 and "tok:13a" in report["systems"]["near"]["bleu"]["signature"], "what is built in cannot be replaced"
+    same_length = report["systems"]["near"]["same-length"]
+    expected = sum(100 - abs(len(h) - len(r)) for h, r in zip(NEAR, REFERENCES, strict=True)) / 60
+    assert same_length["score"] == pytest.approx(expected, abs=1e-3) and same_length["name"] == "SameLength", err
+    assert same_length["signature"] == "same-length|version:1|bs:1000|seed:12345"
+    code, report, _ = tellmt("compare", "near.txt", "far.txt", *both, "--metric", "same-length", "--trials", 200)
+    (c,) = report["comparisons"]
     assert code == 0 and c["delta"] < 0 and c["better"] is False and c["randomisation"]["signature"] == "same-length|version:1|seed:12345|ar:200"
     for args, text in (
         (("--metric", "same-length"), "reads the sources too"),
@@ -129,12 +131,12 @@ def test_spbleu_by_a_model_of_ones_own(files: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BadInput, match="never fetched"):
         metric("spbleu")
     monkeypatch.setenv("TELLMT_SPBLEU_MODEL", "pieces.model")
-    made = metric("spbleu")
+    spbleu = metric("spbleu")
     processor = sentencepiece.SentencePieceProcessor(model_file="pieces.model")
     cut = [[" ".join(processor.encode(t, out_type=str)) for t in side] for side in (NEAR, REFERENCES)]
-    theirs = sacrebleu.corpus_bleu(cut[0], [cut[1]], tokenize="none", force=True).score
-    assert made.of(made.statistics(NEAR, REFERENCES).sum(0)) == pytest.approx(theirs, abs=1e-6)
-    assert "tok:spm-" in made.signature()
+    sacrebleu_score = sacrebleu.corpus_bleu(cut[0], [cut[1]], tokenize="none", force=True).score
+    assert spbleu.of(spbleu.statistics(NEAR, REFERENCES).sum(0)) == pytest.approx(sacrebleu_score, abs=1e-6)
+    assert "tok:spm-" in spbleu.signature()
     Path("pieces.model").write_text("no model")
     with pytest.raises(BadInput, match="not a SentencePiece model"):
         metric("spbleu")
@@ -145,11 +147,11 @@ def test_comet_is_asked_as_its_package_wants(files: Path, monkeypatch: pytest.Mo
     import sys
     import types
 
-    asked: list[Any] = []
+    predictions: list[Any] = []
 
     class Model:
         def predict(self, rows: list[dict[str, str]], **options: Any) -> Any:
-            asked.append((rows, options))
+            predictions.append((rows, options))
             return types.SimpleNamespace(scores=[0.25, 0.75])
 
     fake = types.ModuleType("comet")
@@ -160,7 +162,7 @@ def test_comet_is_asked_as_its_package_wants(files: Path, monkeypatch: pytest.Mo
     with pytest.raises(BadInput, match="TELLMT_COMET"):
         metric("comet")
     Path("model.ckpt").write_text("")
-    made = metric("comet")
-    assert made.of(made.statistics(["a", "b"], ["c", "d"], ["e", "f"]).sum(0)) == 0.5
-    assert asked[0][0] == [{"src": "e", "mt": "a", "ref": "c"}, {"src": "f", "mt": "b", "ref": "d"}] and asked[0][1]["progress_bar"] is False
-    assert made.signature(bs=40) == "model:model.ckpt|version:comet-2.2.7|bs:40"
+    comet = metric("comet")
+    assert comet.of(comet.statistics(["a", "b"], ["c", "d"], ["e", "f"]).sum(0)) == 0.5
+    assert predictions[0][0] == [{"src": "e", "mt": "a", "ref": "c"}, {"src": "f", "mt": "b", "ref": "d"}] and predictions[0][1]["progress_bar"] is False
+    assert comet.signature(bs=40) == "model:model.ckpt|version:comet-2.2.7|bs:40"

@@ -14,16 +14,16 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
 from eval.scoring.significance import paired_test
-from eval.study.report import report
+from eval.study.report import write_study_report
 from tell.errors import BadInput
 from tests.support.study_fixture import Fixture, jumping
 
 
 def written(fixture: Fixture) -> tuple[str, dict[str, Any]]:
-    out = fixture.directory / "out"
-    text = report(fixture.directory, out)
-    assert text == (out / "study.md").read_text()
-    return text, json.loads((out / "summary.json").read_text())
+    report_dir = fixture.directory / "out"
+    text = write_study_report(fixture.directory, report_dir)
+    assert text == (report_dir / "study.md").read_text()
+    return text, json.loads((report_dir / "summary.json").read_text())
 
 
 def rows(text: str, title: str) -> list[list[str]]:
@@ -48,9 +48,9 @@ def result_rows(fixture: Fixture) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (fixture.directory / "results.jsonl").read_text().split("\n") if line]
 
 
-def hypotheses(fixture: Fixture, **wanted: Any) -> list[list[str]]:
-    found = [r for r in result_rows(fixture) if r["role"] == "run" and all(r[k] == v for k, v in wanted.items())]
-    return [(fixture.directory / "runs" / r["id"] / "hypotheses.txt").read_text().split("\n")[:-1] for r in sorted(found, key=lambda r: r["seed"])]
+def hypotheses(fixture: Fixture, **columns: Any) -> list[list[str]]:
+    rows_of_runs = [r for r in result_rows(fixture) if r["role"] == "run" and all(r[k] == v for k, v in columns.items())]
+    return [(fixture.directory / "runs" / r["id"] / "hypotheses.txt").read_text().split("\n")[:-1] for r in sorted(rows_of_runs, key=lambda r: r["seed"])]
 
 
 def test_the_scores_are_sacrebleus(full: Any) -> None:
@@ -75,15 +75,15 @@ def test_the_tests_are_those_of_the_gate(full: Any) -> None:
     table = next(t for t in summary["tables"] if t["budget"] == 10_000)
     sft, tell = (hypotheses(fixture, arm=a, budget=10_000, ratio=r) for a, r in (("sft", 0.0), ("tell", 0.25)))
     expected = paired_test([*chain(*sft)], [*chain(*tell)], fixture.references["is-en"] * 3)
-    found = next(r["against"] for r in table["rows"] if (r["arm"], r["ratio"]) == ("tell", 0.25))
-    assert found["p"] == expected.p and 0.001 < expected.p < 0.999
-    assert found["pooled"] == pytest.approx(expected.delta, abs=1e-3) and found["pooled_segments"] == 180
+    difference = next(r["against"] for r in table["rows"] if (r["arm"], r["ratio"]) == ("tell", 0.25))
+    assert difference["p"] == expected.p and 0.001 < expected.p < 0.999
+    assert difference["pooled"] == pytest.approx(expected.delta, abs=1e-3) and difference["pooled_segments"] == 180
     # Seed-level: Student's t for three differences, 4.3027 times their standard error.
     first, second = ([CHRF().corpus_score(h, [fixture.references["is-en"]]).score for h in arm] for arm in (sft, tell))
     each = [b - a for a, b in zip(first, second, strict=True)]
     mean = sum(each) / 3
     half = 4.30265 * math.sqrt(sum((d - mean) ** 2 for d in each) / 2 / 3)
-    assert found["chrf2"] == pytest.approx(mean) and found["interval"] == pytest.approx([mean - half, mean + half], abs=1e-3)
+    assert difference["chrf2"] == pytest.approx(mean) and difference["interval"] == pytest.approx([mean - half, mean + half], abs=1e-3)
     ps = sorted((r["against"]["p"], r["against"]["p_holm"]) for r in table["rows"] if r["against"])
     assert table["comparisons"] == len(ps) == 7
     worst = 0.0
@@ -103,16 +103,16 @@ def figures(value: Any) -> Iterator[float]:
 
 def test_every_figure_of_the_tables_is_in_the_summary(full: Any) -> None:
     _, text, summary = full
-    known = list(figures(summary))
-    known += [r["ratio"] * r["tokens"] for n in summary["needed"] for r in n["readings"]]
+    summary_figures = list(figures(summary))
+    summary_figures += [r["ratio"] * r["tokens"] for n in summary["needed"] for r in n["readings"]]
     table_lines = [line for line in text.split("\n") if line.startswith("| ")]
     tables = re.sub(r"[a-z]+(-[a-z0-9]+)+", "", " ".join(table_lines))
-    found = re.findall(r"\d[\d,]*(?:\.\d+)?", re.sub(r"10%, 50%, 90%|\[95%\]", "", tables))
-    assert len(found) > 300
-    for written_so in set(found):
+    page_figures = re.findall(r"\d[\d,]*(?:\.\d+)?", re.sub(r"10%, 50%, 90%|\[95%\]", "", tables))
+    assert len(page_figures) > 300
+    for written_so in set(page_figures):
         digits = len(written_so.partition(".")[2])
         value = float(written_so.rstrip(",").replace(",", ""))
-        assert any(abs(abs(k) - value) <= 0.5001 * 10**-digits for k in known), written_so
+        assert any(abs(abs(k) - value) <= 0.5001 * 10**-digits for k in summary_figures), written_so
 
 
 def test_what_is_missing_is_said(full: Any) -> None:
@@ -158,14 +158,14 @@ def test_a_known_ratio_is_recovered(tmp_path: Path) -> None:
     fixture = Fixture(tmp_path, segments=150)
     fixture.grid(("sft", "tell", "no-shuffle"), shared_noise=True)
     text, summary = written(fixture)
-    found = {(n["arm"], r["budget"]): r for n in summary["needed"] for r in n["readings"]}
+    readings = {(n["arm"], r["budget"]): r for n in summary["needed"] for r in n["readings"]}
     for budget in (10_000, 30_000, 100_000):
-        one = found["tell", budget]
-        assert one["side"] == "" and one["ratio"] == pytest.approx(3, rel=0.2) and one["low"] < 3 < one["high"]
-    beyond = found["tell", None]
+        reading = readings["tell", budget]
+        assert reading["side"] == "" and reading["ratio"] == pytest.approx(3, rel=0.2) and reading["low"] < 3 < reading["high"]
+    beyond = readings["tell", None]
     assert (beyond["side"], beyond["ratio"]) == (">", 1.0)
-    assert found["no-shuffle", 30_000]["ratio"] == pytest.approx(0.7, rel=0.2)
-    assert (found["no-shuffle", 10_000]["side"], found["no-shuffle", 10_000]["ratio"]) == ("<", 1.0)
+    assert readings["no-shuffle", 30_000]["ratio"] == pytest.approx(0.7, rel=0.2)
+    assert (readings["no-shuffle", 10_000]["side"], readings["no-shuffle", 10_000]["ratio"]) == ("<", 1.0)
     line = next(r for r in rows(text, "## Task tokens") if r[1:3] == ["tell", "all task data"])
     assert line[6] == "> 420,000" and line[7].startswith("> 1.00 [")
 
@@ -210,35 +210,35 @@ def test_a_cut_last_line_is_left_out_and_told(tmp_path: Path) -> None:
     assert summary["runs"] == 1 and "results.jsonl, line 2: cut short" in text and "is-en, tell: no run" in summary["missing"]
     results.write_bytes(whole[100:])
     with pytest.raises(BadInput, match=r"results\.jsonl, line 1: not JSON"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
     results.write_bytes(whole.replace(b'"seed": 1', b'"seed": "one"', 1))
     with pytest.raises(BadInput, match=r"results\.jsonl, line 1: not a result of a study; found seed"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"not the directory of a study; found no study\.json"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")
     fixture = Fixture(tmp_path, segments=5)
     with pytest.raises(BadInput, match="no run has finished yet"):
-        report(fixture.directory, tmp_path / "out")
+        write_study_report(fixture.directory, tmp_path / "out")
     (tmp_path / "results.jsonl").write_text("")
     with pytest.raises(BadInput, match="no run has finished yet"):
-        report(fixture.directory, tmp_path / "out")
+        write_study_report(fixture.directory, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_files_at_odds_are_told(tmp_path: Path) -> None:
     fixture = Fixture(tmp_path, segments=20)
     odd = fixture.add("sft", "is-en", 10_000, 1, 0.4)
-    gone = fixture.add("tell", "is-en", 10_000, 1, 0.5)
+    without_hypotheses = fixture.add("tell", "is-en", 10_000, 1, 0.5)
     results = fixture.directory / "results.jsonl"
     results.write_text(re.sub(r'"chrf2": [\d.]+', '"chrf2": 99.5', results.read_text(), count=1))
-    (tmp_path / "runs" / gone / "hypotheses.txt").unlink()
+    (tmp_path / "runs" / without_hypotheses / "hypotheses.txt").unlink()
     text, summary = written(fixture)
-    assert f"run {odd} (sft, is-en): chrF2 99.50 is recorded" in text and f"run {gone} (tell, is-en): no hypotheses.txt" in text
+    assert f"run {odd} (sft, is-en): chrF2 99.50 is recorded" in text and f"run {without_hypotheses} (tell, is-en): no hypotheses.txt" in text
     assert summary["tables"][0]["rows"][0]["chrf2"]["mean"] < 90
     assert rows(text, "### is-en, 10,000 task tokens")[1][10:] == ["–", "–"]
     (tmp_path / "runs" / odd / "hypotheses.txt").write_text("one line\n")
     with pytest.raises(BadInput, match="do not match the references; found 1 lines; valid: 20 lines"):
-        report(tmp_path, tmp_path / "out")
+        write_study_report(tmp_path, tmp_path / "out")

@@ -82,18 +82,18 @@ def written(text: str = STUDY) -> str:
 
 
 def test_what_is_planned(cli: CLI, data: Path) -> None:
-    left = cli("study", written(), "-o", "out", "--dry-run", "--json").json["left"]
-    tuning = [r for r in left if r["role"] == "tune"]
+    runs_left = cli("study", written(), "-o", "out", "--dry-run", "--json").json["left"]
+    tuning = [r for r in runs_left if r["role"] == "tune"]
     # Both arms try the same rates at the same budget; an arm that takes another's rate tries none.
     assert [(r["arm"], r["learning_rate"], r["ratio"]) for r in tuning] == [("sft", 1e-3, 0), ("sft", 3e-3, 0), ("tell", 1e-3, 1), ("tell", 3e-3, 1)]
     assert all(r["budget"] == 400 and r["seed"] == 1 for r in tuning)
     # Only what needs no learning rate can be planned before they are chosen; without examples the seed changes nothing.
-    assert [(r["arm"], r["seed"]) for r in left if r["role"] == "run"] == [("base", 1), ("shots", 1), ("shots", 2)]
+    assert [(r["arm"], r["seed"]) for r in runs_left if r["role"] == "run"] == [("base", 1), ("shots", 1), ("shots", 2)]
     assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("seeds = [1, 2]", 'seeds = ["one"]', "seeds"),
         ("seeds = [1, 2]", "seeds = [1.5]", "whole numbers"),
@@ -117,10 +117,10 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
         ("name =", "name", "not a readable TOML file"),
     ],
 )
-def test_bad_study_files(cli: CLI, data: Path, old: str, new: str, said: str) -> None:
+def test_bad_study_files(cli: CLI, data: Path, old: str, new: str, message: str) -> None:
     assert old in STUDY
     ran = cli("study", written(STUDY.replace(old, new, 1)), "-o", "out", ok=False)
-    assert ran.code in (1, 2) and said in ran.err, ran.err
+    assert ran.code in (1, 2) and message in ran.err, ran.err
     assert not Path("out").exists()
 
 
@@ -150,16 +150,16 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
         assert first.poll() is None and time.monotonic() < deadline, first.stderr and first.stderr.read()
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=240)[1]
-    assert first.returncode == 130 and "Traceback" not in said
-    kept = Path("out/results.jsonl").read_bytes()
+    stderr = first.communicate(timeout=240)[1]
+    assert first.returncode == 130 and "Traceback" not in stderr
+    finished_rows = Path("out/results.jsonl").read_bytes()
     # What a kill in the middle of a line leaves behind.
     with Path("out/results.jsonl").open("ab") as f:
         f.write(b'{"id": "cut sho')
     ran = cli("study", file, "-o", "out", "--jobs", 2, "--json", timeout=800)
     assert "cut short" in ran.err
     lines = Path("out/results.jsonl").read_bytes()
-    assert lines.startswith(kept)
+    assert lines.startswith(finished_rows)
     rows = [json.loads(line) for line in lines.split(b"\n") if line]
     assert len(rows) == ran.json["runs"] == 5 and len({r["id"] for r in rows}) == 5
     for r in rows:

@@ -20,9 +20,9 @@ PAIRS = ("de-is", "en-is", "fo-is", "is-en", "is-fo")
 SOURCE_TARGET = {pair: pair.split("-") for pair in PAIRS}
 
 
-def limits(room: int, **more: Any) -> Limits:
+def limits(room: int, **options: Any) -> Limits:
     """Room for so many pairs, and one place for a change."""
-    return Limits(context=2048, adapters=room + 1, **{"patience": 5.0, "stay": 0.0, **more})
+    return Limits(context=2048, adapters=room + 1, **{"patience": 5.0, "stay": 0.0, **options})
 
 
 def ask(service: Running, pair: str, text: str = "a") -> Any:
@@ -96,13 +96,13 @@ def test_a_cold_adapter_that_cannot_be_loaded(bench: Bench, capfd: pytest.Captur
     with running(bench.base, bench.registry, limits=limits(2)) as service:
         weights.write_bytes(whole[:-4])
         answer = ask(service, "fo-is")
-        said = error(answer, 503)
-        assert "cut short" in said and str(bench.root) not in said and answer.headers["retry-after"]
+        message = error(answer, 503)
+        assert "cut short" in message and str(bench.root) not in message and answer.headers["retry-after"]
         status = service.status("fo-is")
         assert status["state"] == "refused" and str(weights) in status["reason"]
         # Nobody had to go for it, and it is not tried with every request.
         assert states(service)["de-is"] == states(service)["en-is"] == "live" and len(service.engine.loads) == 2
-        assert error(ask(service, "fo-is"), 503) == said
+        assert error(ask(service, "fo-is"), 503) == message
         assert ask(service, "de-is").status_code == 200
         assert "fo-is" not in service.http.get("/ready").json()["pairs"]
         weights.write_bytes(whole)
@@ -235,13 +235,13 @@ def test_a_roll_back_under_load_is_live_in_a_second_and_loads_nothing(bench: Ben
         new = bench.publish(seed=2)
         until(lambda: stream.seen(new) > 10)
         loads = len(service.engine.loads)
-        for wanted in (old, new, old):
-            before = stream.seen(wanted)
+        for target in (old, new, old):
+            answers_before = stream.seen(target)
             assert main(["registry", "rollback", "is-en", "--why", "worse"]) == 0
             began = time.monotonic()
-            until(functools.partial(live, service, wanted))
+            until(functools.partial(live, service, target))
             assert time.monotonic() - began < 1
-            until(lambda enough=before + 6, id=wanted: stream.seen(id) >= enough)
+            until(lambda enough=answers_before + 6, id=target: stream.seen(id) >= enough)
         assert len(service.engine.loads) == loads
     assert stream.failures == []
     assert {(a, t) for a, t in stream.answers} == {(id, f"<{id[:8]}>Halló heimur.") for id in (old, new)}

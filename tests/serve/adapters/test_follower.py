@@ -33,11 +33,11 @@ class Bench:
     def __init__(self, root: Path):
         self.root, self.base, self.registry = root, light_base(root / "cache"), Registry(root / "registry")
 
-    def adapter(self, pair: str = "is-en", seed: int = 0, **more: Any) -> Adapter:
-        return light_adapter(self.root / f"{pair}-{seed}".replace(":", "--"), more.pop("base", self.base), pair, seed, **more)
+    def adapter(self, pair: str = "is-en", seed: int = 0, **options: Any) -> Adapter:
+        return light_adapter(self.root / f"{pair}-{seed}".replace(":", "--"), options.pop("base", self.base), pair, seed, **options)
 
-    def publish(self, pair: str = "is-en", seed: int = 0, **more: Any) -> str:
-        return publish(self.registry, self.adapter(pair, seed, **more))
+    def publish(self, pair: str = "is-en", seed: int = 0, **options: Any) -> str:
+        return publish(self.registry, self.adapter(pair, seed, **options))
 
     def pair_file(self, pair: str = "is-en") -> Path:
         return self.registry.root / "pairs" / f"{pair}.json"
@@ -320,17 +320,17 @@ def test_no_registry_then_one(bench: Bench) -> None:
 def test_a_request_under_way_ends_on_the_version_it_began_with(bench: Bench) -> None:
     with serving_one(bench) as (service, old):
         service.engine.delay = 1.0
-        out: list[str] = []
-        asking = threading.Thread(target=lambda: out.extend(service.texts("a")))
+        translations: list[str] = []
+        asking = threading.Thread(target=lambda: translations.extend(service.texts("a")))
         asking.start()
         until(lambda: service.engine.running[old] == 1)
         service.engine.delay = 0
         new = bench.publish(seed=2)
         until(lambda: live(service, new))
         assert service.texts("b") == [f"<{new[:8]}>b"]
-        assert set(service.engine.loaded()) == {old, new} and out == []
+        assert set(service.engine.loaded()) == {old, new} and translations == []
         asking.join()
-        assert out == [f"<{old[:8]}>a"]
+        assert translations == [f"<{old[:8]}>a"]
         # It stays for a roll back, until there is a nearer one.
         newer = bench.publish(seed=3)
         until(lambda: live(service, newer))

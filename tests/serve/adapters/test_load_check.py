@@ -25,13 +25,13 @@ SOURCES = [f"golden setning númer {i} um veðrið og færðina í dag" for i in
 
 
 def golden(outputs: list[str] | None = None, exact: str | None = "fake 1") -> Golden:
-    made = outputs or [f"<{SEED}>{s}" for s in SOURCES]
-    return Golden(engine="fake", versions={}, exact=exact, sentences=tuple(Sentence(source=s, output=o) for s, o in zip(SOURCES, made, strict=True)))
+    golden_outputs = outputs or [f"<{SEED}>{s}" for s in SOURCES]
+    return Golden(engine="fake", versions={}, exact=exact, sentences=tuple(Sentence(source=s, output=o) for s, o in zip(SOURCES, golden_outputs, strict=True)))
 
 
-def publish(bench: Bench, given: Golden, seed: int = SEED) -> str:  # noqa: F811
+def publish(bench: Bench, golden_sentences: Golden, seed: int = SEED) -> str:  # noqa: F811
     adapter = bench.adapter(seed=seed)
-    id = bench.registry.add(adapter.path, adapter.card.model_copy(update={"golden": given}))
+    id = bench.registry.add(adapter.path, adapter.card.model_copy(update={"golden": golden_sentences}))
     bench.registry.promote("is-en", id, "test")
     return id
 
@@ -42,7 +42,7 @@ def outputs(right: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "goes_live"),
+    ("golden_sentences", "goes_live"),
     [
         (golden(), True),
         # By the same engine every one must be the same.
@@ -55,9 +55,9 @@ def outputs(right: int) -> list[str]:
         (golden(["þetta er allt annað"] * 8, exact="fake 0"), False),
     ],
 )
-def test_golden_sentences(bench: Bench, given: Golden, goes_live: bool) -> None:  # noqa: F811
+def test_golden_sentences(bench: Bench, golden_sentences: Golden, goes_live: bool) -> None:  # noqa: F811
     with serving_one(bench) as (service, old):
-        new = publish(bench, given)
+        new = publish(bench, golden_sentences)
         if goes_live:
             until(lambda: live(service, new))
             assert service.texts("a") == [f"<{new[:8]}>a"]
@@ -73,10 +73,10 @@ def test_an_adapter_that_loads_and_answers_like_the_base(bench: Bench) -> None: 
 
 
 def test_sentences_too_long_for_the_context_are_left_out(bench: Bench) -> None:  # noqa: F811
-    given = golden()
+    golden_sentences = golden()
     long = Sentence(source="golden " + "þ" * 900, output="b")
     with serving_one(bench) as (service, _):
-        new = publish(bench, given.model_copy(update={"sentences": (long, *given.sentences)}))
+        new = publish(bench, golden_sentences.model_copy(update={"sentences": (long, *golden_sentences.sentences)}))
         until(lambda: live(service, new))
 
 
@@ -135,33 +135,33 @@ def test_values_that_are_no_numbers_reach_no_engine(bench: Bench) -> None:  # no
 def tellmt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     def run(*args: object) -> dict[str, Any]:
         code = main(["--json", *map(str, args)])
-        out, err = capsys.readouterr()
+        printed, err = capsys.readouterr()
         assert code == 0, err
-        return dict(json.loads(out))
+        return dict(json.loads(printed))
 
     return run
 
 
 def test_publish_writes_them_and_writes_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tellmt: Any) -> None:
-    made = make_bench(tmp_path, monkeypatch)
-    adapter = made.adapter("good", 1)
-    id = tellmt("publish", adapter.path, "--corpus", made.corpus)["id"]
+    eval_bench = make_bench(tmp_path, monkeypatch)
+    adapter = eval_bench.adapter("good", 1)
+    id = tellmt("publish", adapter.path, "--corpus", eval_bench.corpus)["id"]
     card = Registry().adapter(id).card
     assert card.golden is not None and len(card.golden.sentences) == 8 and card.golden.exact is None
-    dev = {s for s in made.known if " dev " in s}
+    dev = {s for s in eval_bench.known if " dev " in s}
     for sentence in card.golden.sentences:
         assert sentence.source in dev and sentence.output != sentence.source
     # They were asked for together, as a canary asks for them.
-    assert made.calls[-1] == (1, 8)
+    assert eval_bench.calls[-1] == (1, 8)
     # Published again elsewhere it has the same id, and the engine is not asked for them again.
     shutil.rmtree(Registry().root)
-    made.calls.clear()
-    assert tellmt("publish", adapter.path, "--corpus", made.corpus)["id"] == id and made.calls == []
+    eval_bench.calls.clear()
+    assert tellmt("publish", adapter.path, "--corpus", eval_bench.corpus)["id"] == id and eval_bench.calls == []
 
 
 def test_publish_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tellmt: Any) -> None:
-    made = make_bench(tmp_path, monkeypatch)
-    id = tellmt("publish", made.adapter("good", 1).path, "--corpus", made.corpus, "--no-golden")["id"]
+    eval_bench = make_bench(tmp_path, monkeypatch)
+    id = tellmt("publish", eval_bench.adapter("good", 1).path, "--corpus", eval_bench.corpus, "--no-golden")["id"]
     raw = (Registry().path(id) / "card.json").read_text()
     assert Registry().adapter(id).card.golden is None and "golden" not in json.loads(raw)
 

@@ -68,7 +68,7 @@ def poisoned(registry: Registry, root: Path, name: str, poison: Callable[[Path],
 def test_poison(served: tuple[Running, Registry, str], tmp_path: Path, name: str, poison: Callable[[Path], None], message: str) -> None:
     service, registry, old = served
     state = registry.root / "pairs" / "is-en.json"
-    before = state.read_bytes()
+    state_before = state.read_bytes()
     id = poisoned(registry, tmp_path, name, poison)
     path = registry.root / "adapters" / id
     try:
@@ -77,11 +77,11 @@ def test_poison(served: tuple[Running, Registry, str], tmp_path: Path, name: str
         assert message in str(e.value) and len(str(e.value)) < 1000 and str(e.value).replace("\n", "").isprintable()
         with pytest.raises(TellmtError):
             registry.promote("is-en", id, "why")
-        assert state.read_bytes() == before and registry.state("is-en").live == old
+        assert state.read_bytes() == state_before and registry.state("is-en").live == old
 
         # Somebody writes it into the state by hand.
         aside = state.with_name(".next")
-        aside.write_text(json.dumps({**json.loads(before), "live": id, "generation": 99}))
+        aside.write_text(json.dumps({**json.loads(state_before), "live": id, "generation": 99}))
         aside.rename(state)
         status = until(lambda: (s := service.status())["state"] == "refused" and s["wanted"] == id and s)
         assert message in status["reason"] and status["adapter"] == old
@@ -90,7 +90,7 @@ def test_poison(served: tuple[Running, Registry, str], tmp_path: Path, name: str
         assert not list(registry.root.rglob("sprung"))
     finally:
         aside = state.with_name(".back")
-        aside.write_bytes(before)
+        aside.write_bytes(state_before)
         aside.rename(state)
         until(lambda: service.status()["state"] == "live")
         if path.is_symlink():
@@ -129,19 +129,19 @@ def test_none_comes_in_by_the_front_door(tmp_path: Path, name: str, poison: Call
 
 
 def test_a_card_of_another_pair(served: tuple[Running, Registry, str], tmp_path: Path) -> None:
-    found, registry, old = served
+    service, registry, old = served
     other = light_adapter(tmp_path / "other", light_base(tmp_path / "cache"), "en-is", seed=5)
     id = registry.add(other.path, other.card)
     with pytest.raises(TellmtError, match="this adapter is for another pair"):
         registry.promote("is-en", id, "why")
     state = registry.root / "pairs" / "is-en.json"
-    before = state.read_bytes()
-    write_atomic(state, json.dumps({**json.loads(before), "live": id}))
-    status = until(lambda: (s := found.status())["state"] == "refused" and s)
+    state_before = state.read_bytes()
+    write_atomic(state, json.dumps({**json.loads(state_before), "live": id}))
+    status = until(lambda: (s := service.status())["state"] == "refused" and s)
     assert "this adapter is for another pair" in status["reason"] and status["adapter"] == old
-    write_atomic(state, before.decode())
-    until(lambda: found.status()["state"] == "live")
-    assert set(found.engine.load_requests) == {old}
+    write_atomic(state, state_before.decode())
+    until(lambda: service.status()["state"] == "live")
+    assert set(service.engine.load_requests) == {old}
 
 
 @pytest.mark.parametrize("pair", ["../x", "is", "is-en/../../x", "\x00-en", "is-is", ""])
@@ -157,8 +157,8 @@ def test_a_card_of_no_pair(tmp_path: Path, pair: str) -> None:
 # What the base says of the shapes
 
 
-def _opened(a: Adapter, shapes: dict[str, list[int]], **more: Any) -> Adapter:
-    return checkpoint.open_fitting(light_base(a.path.parent / "cache"), shapes, more.get("id", a.id), a.path, more.get("rank", 16))
+def _opened(a: Adapter, shapes: dict[str, list[int]], **overrides: Any) -> Adapter:
+    return checkpoint.open_fitting(light_base(a.path.parent / "cache"), shapes, overrides.get("id", a.id), a.path, overrides.get("rank", 16))
 
 
 def test_shapes_that_do_not_fit_the_base(tmp_path: Path) -> None:

@@ -38,16 +38,16 @@ def tellmt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*args: object) -> tuple[int, str, str]:
         code = main([*map(str, args)])
-        out, err = capsys.readouterr()
+        printed, err = capsys.readouterr()
         assert "Traceback" not in err
-        return code, out, err
+        return code, printed, err
 
     return run
 
 
-def ship(isolated: Path, pair: str = "is-en", seed: int = 50, base_id: str = "light", **more: Any) -> Adapter:
+def ship(isolated: Path, pair: str = "is-en", seed: int = 50, base_id: str = "light", **base_fields: Any) -> Adapter:
     """An adapter where TELLMT_SHIPPED points."""
-    return light_adapter(shipped_dir() / pair.replace(":", "--"), light_base(cache_dir(), base_id, **more), pair, seed)
+    return light_adapter(shipped_dir() / pair.replace(":", "--"), light_base(cache_dir(), base_id, **base_fields), pair, seed)
 
 
 def published(isolated: Path, pair: str = "is-en", seed: int = 1) -> str:
@@ -131,7 +131,7 @@ def no_pair(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (spoil_card, "the card cannot be read"),
         (other_pair, "the card is of another pair"),
@@ -139,13 +139,13 @@ def no_pair(path: Path) -> None:
         (lambda p: (p / CARD).unlink(), "no card.json"),
     ],
 )
-def test_one_that_cannot_be_used_is_said_and_left_out(tellmt: Run, isolated: Path, harm: Callable[[Path], None], said: str) -> None:
+def test_one_that_cannot_be_used_is_said_and_left_out(tellmt: Run, isolated: Path, harm: Callable[[Path], None], message: str) -> None:
     harm(ship(isolated).path)
     other = ship(isolated, "fo-is", 51)
     (shipped_dir() / "README.md").write_text("not an adapter")
     adapter, err = translated(tellmt)
     assert adapter == other.id
-    assert [line for line in err.split("\n") if "a shipped adapter is not used" in line and said in line and str(shipped_dir()) in line]
+    assert [line for line in err.split("\n") if "a shipped adapter is not used" in line and message in line and str(shipped_dir()) in line]
 
 
 def test_altered_weights_are_not_used(tellmt: Run, isolated: Path) -> None:
@@ -191,14 +191,14 @@ def test_rolling_back_to_nothing_and_forth(tellmt: Run, isolated: Path) -> None:
     code, _, err = tellmt("registry", "rollback", "is-en", "--why", "bad", "--no-shipped")
     assert code == 1 and "nothing to roll back to" in err and Registry().state("is-en").live == id
 
-    code, out, err = tellmt("registry", "rollback", "is-en", "--why", "bad", "--json")
-    state = json.loads(out)
+    code, printed, err = tellmt("registry", "rollback", "is-en", "--why", "bad", "--json")
+    state = json.loads(printed)
     assert (code, state["live"], state["previous"], state["generation"]) == (0, None, id, 2)
     assert f"is-en: none is live; the shipped {shipped.short} answers, generation 2" in err
     assert translated(tellmt)[0] == shipped.id
     assert "None" not in tellmt("registry", "log")[1]
-    code, out, _ = tellmt("registry", "rollback", "is-en", "--why", "good after all", "--json")
-    state = json.loads(out)
+    code, printed, _ = tellmt("registry", "rollback", "is-en", "--why", "good after all", "--json")
+    state = json.loads(printed)
     assert (code, state["live"], state["previous"]) == (0, id, None)
     assert translated(tellmt)[0] == id
 
@@ -207,9 +207,9 @@ def test_rolling_back_to_nothing_and_forth(tellmt: Run, isolated: Path) -> None:
 
 
 @contextmanager
-def served(isolated: Path, **more: Any) -> Iterator[Running]:
+def served(isolated: Path, **options: Any) -> Iterator[Running]:
     base = light_base(cache_dir())
-    with running(base, Registry(), shipped=on_base(shipped_adapters(), base), **more) as service:
+    with running(base, Registry(), shipped=on_base(shipped_adapters(), base), **options) as service:
         yield service
 
 
@@ -250,8 +250,8 @@ def test_no_request_fails_while_a_shipped_adapter_is_replaced(isolated: Path) ->
         id = published(isolated)
         until(lambda: stream.seen(id) > 5)
         Registry().rollback("is-en", "bad", to_none=True)
-        before = stream.seen(shipped.id)
-        until(lambda: stream.seen(shipped.id) > before + 5)
+        answers_before = stream.seen(shipped.id)
+        until(lambda: stream.seen(shipped.id) > answers_before + 5)
     assert stream.failures == []
 
 
@@ -350,8 +350,8 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path, tellmt
 
     def publish(spoilt: float, *args: str) -> tuple[int, dict[str, Any], str]:
         bench.spoilt[9] = spoilt
-        code, out, err = tellmt("--json", "publish", bench.adapter("mine", 9).path, "--corpus", bench.corpus, *args)
-        return code, json.loads(out) if out else {}, err
+        code, printed, err = tellmt("--json", "publish", bench.adapter("mine", 9).path, "--corpus", bench.corpus, *args)
+        return code, json.loads(printed) if printed else {}, err
 
     return publish
 

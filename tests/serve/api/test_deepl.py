@@ -13,7 +13,7 @@ import pytest
 from serve.auth.keys import add_key
 from serve.documents.jobs import JobLimits
 from tell.errors import EngineError
-from tests.support.serving import Running, running
+from tests.support.serving import Published, Running, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -29,7 +29,7 @@ def client(service: Running, monkeypatch: pytest.MonkeyPatch) -> deepl.DeepLClie
 
 
 @pytest.fixture
-def keyed(made: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def keyed(published: Published, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Clients by the name of their key, of a service that has keys."""
     monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
     keys = {
@@ -39,7 +39,7 @@ def keyed(made: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "admin": add_key("admin", ["admin"])[1],
         "wrong": "wrong",
     }
-    with running(made[0], made[1], jobs=JobLimits(jobs_per_key=2)) as server:
+    with running(published.base, published.registry, jobs=JobLimits(jobs_per_key=2)) as server:
         yield lambda name: deepl.DeepLClient(keys[name], server_url=server.url)
 
 

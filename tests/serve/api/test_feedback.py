@@ -19,7 +19,7 @@ from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.errors import TellmtError
 from tell.languages import parse_pair
 from tests.conftest import Ran
-from tests.support.serving import Running, error, running
+from tests.support.serving import Published, Running, error, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -28,9 +28,9 @@ BODY = {"source": "is", "target": "en", "text": "Halló\u2028heimur", "correctio
 
 
 @pytest.fixture
-def kept(made: Any, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
+def kept(published: Published, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     path = tmp_path / "feedback.jsonl"
-    with running(made[0], made[1], feedback=Feedback(path)) as server:
+    with running(published.base, published.registry, feedback=Feedback(path)) as server:
         yield server, path
 
 
@@ -61,9 +61,9 @@ def test_a_correction_is_kept_as_a_pair(kept: tuple[Running, Path], capfd: pytes
     assert "Hello" not in capfd.readouterr().err
 
 
-def test_who_said_it(made: Any, tmp_path: Path) -> None:
+def test_who_said_it(published: Published, tmp_path: Path) -> None:
     key, other = add_key("translators", ["translate"])[1], add_key("metrics", ["metrics"])[1]
-    with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as service:
+    with running(published.base, published.registry, feedback=Feedback(tmp_path / "f")) as service:
         error(post(service), 401)
         error(post(service, {"X-API-Key": other}), 403)
         assert post(service, {"X-API-Key": key}).status_code == 204
@@ -96,9 +96,9 @@ def test_what_is_refused(kept: tuple[Running, Path], fields: dict[str, Any], sta
     assert path.read_bytes() == b""
 
 
-def test_the_file_is_bounded(made: Any, tmp_path: Path) -> None:
+def test_the_file_is_bounded(published: Published, tmp_path: Path) -> None:
     path = tmp_path / "f"
-    with running(made[0], made[1], feedback=Feedback(path, max_bytes=1000)) as service:
+    with running(published.base, published.registry, feedback=Feedback(path, max_bytes=1000)) as service:
         answers = [post(service).status_code for _ in range(6)]
         assert answers == sorted(answers) and set(answers) == {204, 507}
         assert len(rows(path)) == answers.count(204) and path.stat().st_size <= 1000
@@ -129,9 +129,9 @@ def test_a_file_that_cannot_be_written(cli: Callable[..., Ran], tmp_path: Path) 
         Feedback(tmp_path)
 
 
-def test_a_disk_that_is_full_costs_no_line(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_is_full_costs_no_line(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "f"
-    with running(made[0], made[1], feedback=Feedback(path)) as service:
+    with running(published.base, published.registry, feedback=Feedback(path)) as service:
         assert post(service).status_code == 204
         monkeypatch.setattr("serve.corrections.os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         assert error(post(service), 503) == "the feedback file cannot be written"

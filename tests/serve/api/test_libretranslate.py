@@ -10,7 +10,7 @@ import pytest
 
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.serving import Running, error, publish, running
+from tests.support.serving import Published, Running, error, publish, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -29,7 +29,7 @@ def test_libretranslate_json_and_forms(service: Running, mark: str) -> None:
     assert service.http.post("/translate", files={k: (None, v) for k, v in fields.items()}).json() == {"translatedText": f"{mark}Þú & ég+þið"}
 
 
-def test_libretranslate_auto_takes_the_only_pair_into_the_target(service: Running, made: Any) -> None:
+def test_libretranslate_auto_takes_the_only_pair_into_the_target(service: Running, published: Published) -> None:
     message = error(libre(service, q="a", source="auto", target="en"), 400)
     assert "the source language cannot be told" in message and "is-en, pt-BR:en" in message
     assert "no adapter translates into this language; found de" in error(libre(service, q="a", source="auto", target="de"), 400)

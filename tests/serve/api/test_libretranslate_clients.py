@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import urllib.error
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,15 +12,15 @@ from libretranslatepy import LibreTranslateAPI
 
 from serve.auth.keys import add_key
 from serve.documents.parts import FORMATS
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture
-def keyed(made: Any) -> Iterator[tuple[Running, str]]:
+def keyed(published: Published) -> Iterator[tuple[Running, str]]:
     key = add_key("website", ["translate"])[1]
-    with running(made[0], made[1]) as server:
+    with running(published.base, published.registry) as server:
         yield server, key
 
 

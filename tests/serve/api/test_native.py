@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serve.config import Limits
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -18,12 +18,12 @@ pytest_plugins = ["tests.support.serving_fixtures"]
 # Answers
 
 
-def test_a_text_is_translated_by_the_live_adapter(service: Running, made: Any, mark: str) -> None:
+def test_a_text_is_translated_by_the_live_adapter(service: Running, published: Published, mark: str) -> None:
     answer = service.translate("Halló heimur.")
     assert answer.status_code == 200
     assert answer.json() == {
         "pair": "is-en",
-        "adapter": made[2]["is-en"],
+        "adapter": published.ids["is-en"],
         "base": "light",
         "quality": "fast",
         "translations": [{"text": f"{mark}Halló heimur.", "truncated": False, "flags": []}],
@@ -62,19 +62,19 @@ def test_a_long_line_is_cut_at_its_sentences_and_put_together_again(service: Run
     assert all(part.strip().endswith(sentence) for part in translation.split(mark) if part.strip())
 
 
-def test_in_a_small_context_a_long_line_is_cut_until_its_parts_fit(made: Any, mark: str) -> None:
+def test_in_a_small_context_a_long_line_is_cut_until_its_parts_fit(published: Published, mark: str) -> None:
     # The fake engine fails when prompt and output exceed the context.
-    with running(made[0], made[1], limits=Limits(context=200)) as server:
+    with running(published.base, published.registry, limits=Limits(context=200)) as server:
         text = " ".join(["Þetta er setning."] * 8 + ["x" * 90])
         assert server.texts(text)[0].replace(mark, "") == text
 
 
-def test_a_cut_translation_is_marked_and_counted(service: Running, made: Any) -> None:
-    before = service.metric("tellmt_truncated_segments_total", pair="is-en", version=made[2]["is-en"])
+def test_a_cut_translation_is_marked_and_counted(service: Running, published: Published) -> None:
+    before = service.metric("tellmt_truncated_segments_total", pair="is-en", version=published.ids["is-en"])
     answer = service.translate(["fine", "one\nendless"]).json()
     assert [(t["truncated"], t["flags"]) for t in answer["translations"]] == [(False, []), (True, ["truncated"])]
     # Tried once more, with the same end.
-    assert service.metric("tellmt_truncated_segments_total", pair="is-en", version=made[2]["is-en"]) == before + 2
+    assert service.metric("tellmt_truncated_segments_total", pair="is-en", version=published.ids["is-en"]) == before + 2
 
 
 @pytest.mark.parametrize(("source", "target"), [("IS", "EN"), ("ISL", "eng"), ("pt_br", "en"), ("pt-BR", "EN")])
@@ -138,12 +138,12 @@ def test_unknown_paths_and_methods(service: Running) -> None:
 # Operation
 
 
-def test_adapters_say_what_is_live(service: Running, made: Any) -> None:
+def test_adapters_say_what_is_live(service: Running, published: Published) -> None:
     body = service.http.get("/api/v1/adapters").json()
     assert (body["engine"], body["base"], body["reason"]) == ("fake", "light", None)
     assert [p["pair"] for p in body["pairs"]] == ["en-is", "fo-is", "is-en", "pt-BR:en"]
     pair = service.status()
-    assert (pair["adapter"], pair["wanted"], pair["state"], pair["reason"]) == (made[2]["is-en"], made[2]["is-en"], "live", None)
+    assert (pair["adapter"], pair["wanted"], pair["state"], pair["reason"]) == (published.ids["is-en"], published.ids["is-en"], "live", None)
     assert pair["source"] == {"code": "is", "name": "Icelandic", "autonym": "íslenska", "rtl": False}
 
 
@@ -155,8 +155,8 @@ def test_health_and_ready(service: Running) -> None:
     assert service.http.get("/health").status_code == 200
 
 
-def test_metrics_count_requests_segments_characters_and_tokens(service: Running, made: Any) -> None:
-    version = {"pair": "is-en", "version": made[2]["is-en"]}
+def test_metrics_count_requests_segments_characters_and_tokens(service: Running, published: Published) -> None:
+    version = {"pair": "is-en", "version": published.ids["is-en"]}
     names = ("tellmt_segments_total", "tellmt_source_characters_total", "tellmt_output_tokens_total")
     before = [service.metric(n, **version) for n in names]
     requests = service.metric("tellmt_requests_total", route="/api/v1/translate", status="200", **version)

@@ -13,7 +13,7 @@ import pytest
 
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
-from tests.support.serving import Running, running, until
+from tests.support.serving import Published, Running, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -81,13 +81,13 @@ ELSE = {
 
 
 @pytest.fixture(scope="module")
-def whole(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def whole(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that does all it can, and a key that may."""
     home = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELLMT_KEYS", str(home / "keys.json"))
         key = add_key("all", ["translate", "admin", "metrics"])[1]
-        with running(made[0], made[1], feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as server:
+        with running(published.base, published.registry, feedback=Feedback(home / "feedback.jsonl"), compare_base=True) as server:
             server.http.headers["X-API-Key"] = key
             yield server
 
@@ -130,20 +130,20 @@ def test_examples_and_refusals(described: dict[str, Any], method: str, path: str
     assert (method in ("post", "put")) == bool(contents)
     for status, answer in operation["responses"].items():
         assert answer["description"]
-        found = list(answer.get("content", {}).values())
-        assert bool(found) == (status != "204"), (status, answer)
-        contents += found
+        refusals = list(answer.get("content", {}).values())
+        assert bool(refusals) == (status != "204"), (status, answer)
+        contents += refusals
         if not status.startswith("2"):
-            (told,) = examples(found[0])
-            assert isinstance(told["message" if path.startswith("/v2/") else "error"], str)
+            (error_example,) = examples(refusals[0])
+            assert isinstance(error_example["message" if path.startswith("/v2/") else "error"], str)
     for content in contents:
         assert content["schema"] and examples(content)
         for example in examples(content):
             jsonschema_rs.validate({**content["schema"], "components": described["components"]}, example)
-    found = {int(status) for status in operation["responses"] if not status.startswith("2")}
-    assert found == REFUSALS[method, path] | ANYWHERE
+    refusals = {int(status) for status in operation["responses"] if not status.startswith("2")}
+    assert refusals == REFUSALS[method, path] | ANYWHERE
     # Where a key is wanted it is said, and of which scope.
-    keyed = 403 in found
+    keyed = 403 in refusals
     assert bool(operation["security"]) == keyed and ("Scope: " in operation.get("description", "")) == keyed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import schemathesis
@@ -11,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from serve.auth.keys import add_key
 from serve.corrections import Feedback
-from tests.support.serving import Running, running
+from tests.support.serving import Published, Running, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -21,18 +20,18 @@ CALLERS = ("nobody", "everything", "metrics", "keyless")
 
 
 @pytest.fixture(scope="module")
-def callers(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
+def callers(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Running, dict[str, str]]]]:
     """For every kind of caller the service and the headers it asks with."""
     import os
 
     before = os.environ.get("TELLMT_KEYS")
     os.environ["TELLMT_KEYS"] = str(tmp_path_factory.mktemp("none") / "keys.json")
     feedback = Feedback(tmp_path_factory.mktemp("feedback") / "feedback.jsonl")
-    with running(made[0], made[1], feedback=feedback) as keyless:
+    with running(published.base, published.registry, feedback=feedback) as keyless:
         os.environ["TELLMT_KEYS"] = str(tmp_path_factory.mktemp("keys") / "keys.json")
         everything = add_key("everything", ["translate", "admin", "metrics"])[1]
         metrics = add_key("metrics", ["metrics"])[1]
-        with running(made[0], made[1], feedback=feedback) as keyed:
+        with running(published.base, published.registry, feedback=feedback) as keyed:
             keyed.http.headers["X-API-Key"] = everything
             yield {
                 "nobody": (keyed, {}),

@@ -11,7 +11,7 @@ import pytest
 from serve.config import Limits
 from tell.errors import EngineError
 from tell.model.engine import EngineOptions, Generation, Prompt
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 from tests.support.slow_engine import SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
@@ -34,11 +34,13 @@ def streamed(service: Running, text: Any, **fields: Any) -> tuple[httpx.Response
         (["", "\n"], [(0, ""), (1, "\n")]),
     ],
 )
-def test_a_stream_has_its_parts_in_order_and_ends_with_who_translated(service: Running, made: Any, mark: str, text: Any, parts: list[tuple[int, str]]) -> None:
+def test_a_stream_has_its_parts_in_order_and_ends_with_who_translated(
+    service: Running, published: Published, mark: str, text: Any, parts: list[tuple[int, str]]
+) -> None:
     answer, events = streamed(service, text)
     assert answer.headers["content-type"] == "application/x-ndjson" and answer.headers["cache-control"] == "no-store"
     assert events[:-1] == [{"index": i, "text": t.replace("{m}", mark), "truncated": False, "flags": []} for i, t in parts]
-    assert events[-1] == {"done": True, "pair": "is-en", "adapter": made[2]["is-en"], "base": "light", "quality": "fast"}
+    assert events[-1] == {"done": True, "pair": "is-en", "adapter": published.ids["is-en"], "base": "light", "quality": "fast"}
     whole = service.texts(text)
     assert ["".join(e["text"] for e in events[:-1] if e["index"] == i) for i in range(len(whole))] == whole
 
@@ -65,8 +67,8 @@ class Steps(SlowEngine):
         return super()._answer(prompt, adapter_id)
 
 
-def test_parts_are_sent_when_they_are_done(made: Any) -> None:
-    with running(made[0], made[1], Steps) as server:
+def test_parts_are_sent_when_they_are_done(published: Published) -> None:
+    with running(published.base, published.registry, Steps) as server:
         server.engine.delay = 0.2
         body = {"source": "is", "target": "en", "text": [f"text {i}" for i in range(5)]}
         with server.http.stream("POST", PATH, json=body) as answer:
@@ -88,8 +90,8 @@ def test_what_goes_wrong_before_the_head_is_an_ordinary_answer(service: Running)
 
 
 @pytest.mark.clock
-def test_what_goes_wrong_after_the_head_is_the_last_line(made: Any) -> None:
-    with running(made[0], made[1], Steps) as server:
+def test_what_goes_wrong_after_the_head_is_the_last_line(published: Published) -> None:
+    with running(published.base, published.registry, Steps) as server:
         server.engine.stop_at = server.engine.answered + 2
         answer, events = streamed(server, [f"text {i}" for i in range(4)])
         assert answer.status_code == 200
@@ -102,16 +104,16 @@ def test_what_goes_wrong_after_the_head_is_the_last_line(made: Any) -> None:
         until(lambda: server.metric("tellmt_segments_waiting") == 0 and server.status()["in_flight"] == 0)
 
 
-def test_an_unexpected_failure_in_a_stream_tells_nothing(made: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with running(made[0], made[1], SlowEngine) as server:
+def test_an_unexpected_failure_in_a_stream_tells_nothing(published: Published, capfd: pytest.CaptureFixture[str]) -> None:
+    with running(published.base, published.registry, SlowEngine) as server:
         server.engine.failure = ValueError("Leyndarmál")
         _, events = streamed(server, "a")
         assert events == [{"error": "something went wrong in the service", "status": 500}]
     assert "Leyndarmál" not in capfd.readouterr().err
 
 
-def test_too_much_waiting_refuses_a_stream_as_it_does_others(made: Any) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=3)) as server:
+def test_too_much_waiting_refuses_a_stream_as_it_does_others(published: Published) -> None:
+    with running(published.base, published.registry, SlowEngine, Limits(context=2048, waiting=3)) as server:
         server.engine.delay = 0.5
         with server.http.stream("POST", PATH, json={"source": "is", "target": "en", "text": ["a", "b", "c"]}) as first:
             assert first.status_code == 200
@@ -120,8 +122,8 @@ def test_too_much_waiting_refuses_a_stream_as_it_does_others(made: Any) -> None:
             assert first.read().count(b"\n") == 4
 
 
-def test_every_api_names_pair_adapter_and_base(service: Running, made: Any) -> None:
-    expected = ["is-en", made[2]["is-en"], "light"]
+def test_every_api_names_pair_adapter_and_base(service: Running, published: Published) -> None:
+    expected = ["is-en", published.ids["is-en"], "light"]
     body = {"source": "is", "target": "en"}
     for path, key in (("/api/v1/translate", "text"), (PATH, "text"), ("/translate", "q")):
         answer = service.http.post(path, json={**body, key: "a"})

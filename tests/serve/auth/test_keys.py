@@ -17,7 +17,7 @@ from tell.paths import keys_file
 from tell.registry.registry import Registry
 from tests.conftest import Ran
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.serving import Running, error, publish, running, until
+from tests.support.serving import Published, Running, error, publish, running, until
 
 BODY = {"source": "is", "target": "en", "text": "a"}
 # The scopes that open a route; none where no key is needed. A route that is not here wants `translate`, whatever it is.
@@ -50,16 +50,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path) -> tuple[Any, Registry, list[str]]:
+def published(home: Path) -> Published:
     base, registry = light_base(home / "cache"), Registry(home / "registry")
-    return base, registry, [publish(registry, light_adapter(home / f"a{seed}", base, "is-en", seed)) for seed in (1, 2)]
+    versions = {f"is-en version {seed}": publish(registry, light_adapter(home / f"a{seed}", base, "is-en", seed)) for seed in (1, 2)}
+    return Published(base, registry, versions)
 
 
 @pytest.fixture
-def keyed(made: Any) -> Iterator[tuple[Running, dict[str, str]]]:
+def keyed(published: Published) -> Iterator[tuple[Running, dict[str, str]]]:
     """A service with a key of each scope, over the keys file of this test."""
     keys = {scope: add_key(scope, [scope])[1] for scope in ("translate", "admin", "metrics")}  # type: ignore[list-item]
-    with running(made[0], made[1]) as server:
+    with running(published.base, published.registry) as server:
         yield server, keys
 
 
@@ -226,11 +227,11 @@ def test_every_way_to_send_a_key(keyed: tuple[Running, dict[str, str]]) -> None:
 def test_refusals_do_not_tell_which_keys_there_are(keyed: tuple[Running, dict[str, str]]) -> None:
     service, keys = keyed
     id = keys["translate"].split("_")[1]
-    gone = add_key("gone", ["translate"])[1]
+    revoked = add_key("gone", ["translate"])[1]
     revoke_key("gone")
-    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(gone)).status_code == 401)
+    until(lambda: service.http.get("/api/v1/adapters", headers=bearer(revoked)).status_code == 401)
     messages = set()
-    for key in (None, "", "wrong", f"tellmt_{id}_{'A' * 43}", f"tellmt_{'0' * 8}_{'A' * 43}", gone):
+    for key in (None, "", "wrong", f"tellmt_{id}_{'A' * 43}", f"tellmt_{'0' * 8}_{'A' * 43}", revoked):
         answer = service.http.get("/api/v1/adapters", headers=bearer(key) if key is not None else {})
         messages.add((answer.status_code, answer.text, str(sorted(h for h in answer.headers if h != "date"))))
     assert len(messages) == 1
@@ -277,8 +278,8 @@ def test_an_expired_key_is_nobodys(keyed: tuple[Running, dict[str, str]]) -> Non
     until(lambda: service.http.get("/api/v1/adapters", headers=bearer(keys["translate"])).status_code == 401)
 
 
-def test_a_service_without_keys_translates_and_administers_nothing(made: Any) -> None:
-    with running(made[0], made[1]) as service:
+def test_a_service_without_keys_translates_and_administers_nothing(published: Published) -> None:
+    with running(published.base, published.registry) as service:
         assert service.translate("a").status_code == 200
         assert service.translate("a", source="is").status_code == 200
         assert service.http.post("/api/v1/translate", json=BODY, headers=bearer("junk")).status_code == 200
@@ -312,8 +313,9 @@ def admin(service: Running, key: str, path: str, **body: Any) -> httpx.Response:
     return service.http.post(f"/api/v1/admin/{path}", json=body, headers=bearer(key))
 
 
-def test_promote_roll_back_pin_and_the_log(made: Any) -> None:
-    base, registry, (first, second) = made
+def test_promote_roll_back_pin_and_the_log(published: Published) -> None:
+    base, registry, ids = published
+    first, second = ids.values()
     key = add_key("ops", ["admin", "translate"])[1]
     with running(base, registry) as service:
         service.http.headers["X-API-Key"] = key
@@ -336,17 +338,17 @@ def test_promote_roll_back_pin_and_the_log(made: Any) -> None:
         assert [e["why"] for e in log[-4:]] == [f"{w} (by API key ops)" for w in ("better", "numbers", "hot", "cold")]
 
 
-def test_what_cannot_be_changed(made: Any, keyed: tuple[Running, dict[str, str]]) -> None:
+def test_what_cannot_be_changed(published: Published, keyed: tuple[Running, dict[str, str]]) -> None:
     service, keys = keyed
     key, why = keys["admin"], "test"
-    state = made[1].state("is-en")
+    state = published.registry.state("is-en")
     for path, body, status, message in (
         ("promote", {"pair": "is-en", "adapter": "0" * 32, "why": why}, 409, "is-en: not exactly one adapter has this id"),
-        ("promote", {"pair": "en-is", "adapter": made[2][0], "why": why}, 409, "en-is: this adapter is for another pair"),
+        ("promote", {"pair": "en-is", "adapter": published.ids["is-en version 1"], "why": why}, 409, "en-is: this adapter is for another pair"),
         ("promote", {"pair": "is-en", "adapter": "../../../etc", "why": why}, 400, "adapter: not usable"),
         ("promote", {"pair": "is-en", "adapter": "", "why": why}, 400, "adapter: not usable"),
         ("promote", {"pair": "is-en", "why": why}, 400, "adapter: missing"),
-        ("promote", {"pair": "../../x", "adapter": made[2][0], "why": why}, 400, "pair"),
+        ("promote", {"pair": "../../x", "adapter": published.ids["is-en version 1"], "why": why}, 400, "pair"),
         ("rollback", {"pair": "de-en", "why": why}, 409, "de-en: nothing to roll back to"),
         ("rollback", {"pair": "is-en"}, 400, "why: missing"),
         ("rollback", {"pair": "is-en", "why": " \n"}, 400, "why: not usable"),
@@ -356,5 +358,5 @@ def test_what_cannot_be_changed(made: Any, keyed: tuple[Running, dict[str, str]]
     ):  # fmt: skip
         answer = service.http.post(f"/api/v1/admin/{path}", json=body, headers=bearer(key))
         assert message in error(answer, status), (path, body)
-        assert str(made[1].root) not in answer.text
-    assert made[1].state("is-en") == state
+        assert str(published.registry.root) not in answer.text
+    assert published.registry.state("is-en") == state

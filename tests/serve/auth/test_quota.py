@@ -22,7 +22,7 @@ from tell.errors import EngineError
 from tell.registry.registry import Registry
 from tests.conftest import Ran
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.serving import Running, error, publish, running, until
+from tests.support.serving import Published, Running, error, publish, running, until
 
 # Noon, and the beginning of a minute, of some day: windows begin at whole minutes and days.
 NOON = 1_800_014_400.0 // 86400 * 86400 + 43_200
@@ -48,17 +48,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Registry]:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     root = tmp_path_factory.mktemp("quota")
     base, registry = light_base(root / "cache"), Registry(root / "registry")
-    publish(registry, light_adapter(root / "a", base, "is-en"))
-    return base, registry
+    return Published(base, registry, {"is-en": publish(registry, light_adapter(root / "a", base, "is-en"))})
 
 
 @pytest.fixture
-def service(made: Any, clock: Clock) -> Iterator[Running]:
+def service(published: Published, clock: Clock) -> Iterator[Running]:
     add_key("first", ["translate"])
-    with running(*made) as server:
+    with running(published.base, published.registry) as server:
         yield server
 
 
@@ -144,9 +143,9 @@ def test_what_is_told_to_wait_is_enough_and_not_much_more(before: int, now: int,
     assert seconds <= 1 or not asyncio.run(fits(seconds - 2.5)), seconds
 
 
-def test_a_request_that_is_refused_for_another_reason_costs_nothing(made: Any, clock: Clock) -> None:
+def test_a_request_that_is_refused_for_another_reason_costs_nothing(published: Published, clock: Clock) -> None:
     key = add_key("a", ["translate"], requests_per_minute=10, characters_per_day=100)[1]
-    with running(*made, limits=Limits(context=2048, waiting=4)) as service:
+    with running(published.base, published.registry, limits=Limits(context=2048, waiting=4)) as service:
         assert left(ask(service, key), "requests") == 9
         service.engine.failure = EngineError("the engine has died")
         for n in range(5):
@@ -181,7 +180,7 @@ def test_many_at_once_get_no_more_than_the_quota(service: Running) -> None:
     assert sorted(codes) == [200] * 7 + [429] * 17
 
 
-def test_a_storage_that_is_none_or_away(made: Any, cli: Callable[..., Ran], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_storage_that_is_none_or_away(published: Published, cli: Callable[..., Ran], capfd: pytest.CaptureFixture[str]) -> None:
     ran = cli("serve", "--port", "0", "--engine", "ct2", "--quota-storage", "tape://operator:geheim@host", ok=False)
     message = "tellmt: --quota-storage: no storage for quotas; found tape://… (ConfigurationError); valid: memory:// or redis://HOST\n"
     assert (ran.code, ran.err) == (1, message)
@@ -200,7 +199,7 @@ def test_a_storage_that_is_none_or_away(made: Any, cli: Callable[..., Ran], capf
 
     quota = Away()
     limited, free = add_key("a", ["translate"], requests_per_minute=5)[1], add_key("b", ["translate"])[1]
-    with running(*made, quota=quota) as service:
+    with running(published.base, published.registry, quota=quota) as service:
         assert ask(service, limited).status_code == 200
         quota.away = True
         answer = ask(service, limited)
@@ -211,10 +210,10 @@ def test_a_storage_that_is_none_or_away(made: Any, cli: Callable[..., Ran], capf
     assert "the storage of quotas does not answer: ConnectionError" in err and "geheim" not in err
 
 
-def test_the_cache_is_off_for_a_key_that_says_so(made: Any, cli: Callable[..., Ran], tmp_path: Path) -> None:
+def test_the_cache_is_off_for_a_key_that_says_so(published: Published, cli: Callable[..., Ran], tmp_path: Path) -> None:
     key = cli("keys", "add", "private", "--no-cache").out.strip()
     other = cli("keys", "add", "open").out.strip()
-    with running(*made) as service:
+    with running(published.base, published.registry) as service:
 
         def asked(key: str) -> int:
             before = sum(n for id, n in service.engine.calls if id)

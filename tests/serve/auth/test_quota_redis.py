@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,8 +17,8 @@ from serve.auth.keys import add_key
 from serve.auth.quota import Quota
 from tell.errors import EngineError
 from tests.serve.auth.test_quota import ask, left
-from tests.serve.auth.test_quota import made as made
-from tests.support.serving import error, running, until
+from tests.serve.auth.test_quota import published as published
+from tests.support.serving import Published, error, running, until
 
 REDIS = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server on this machine (Debian: apt-get install redis-server)")
@@ -64,9 +63,12 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
     server.stop()
 
 
-def test_replicas_count_together(made: Any, redis: Redis) -> None:
+def test_replicas_count_together(published: Published, redis: Redis) -> None:
     key, other = (add_key(name, ["translate"], requests_per_minute=6, characters_per_day=100)[1] for name in ("a", "b"))
-    with running(*made, quota=Quota(redis.uri)) as first, running(*made, quota=Quota(redis.uri)) as second:
+    with (
+        running(published.base, published.registry, quota=Quota(redis.uri)) as first,
+        running(published.base, published.registry, quota=Quota(redis.uri)) as second,
+    ):
         # On a Redis that has just started the library sends its script first, and may then count one request of a burst twice.
         assert ask(first, other, "abc").status_code == ask(second, other, "abc").status_code == 200
         answers: list[httpx.Response] = []
@@ -83,9 +85,12 @@ def test_replicas_count_together(made: Any, redis: Redis) -> None:
         assert left(ask(first, other, "abc"), "characters") == 91 and left(ask(second, other, "abc"), "characters") == 88
 
 
-def test_what_failed_is_given_back_to_all(made: Any, redis: Redis) -> None:
+def test_what_failed_is_given_back_to_all(published: Published, redis: Redis) -> None:
     key = add_key("a", ["translate"], characters_per_day=10)[1]
-    with running(*made, quota=Quota(redis.uri)) as first, running(*made, quota=Quota(redis.uri)) as second:
+    with (
+        running(published.base, published.registry, quota=Quota(redis.uri)) as first,
+        running(published.base, published.registry, quota=Quota(redis.uri)) as second,
+    ):
         first.engine.failure = EngineError("the engine has ended")
         assert ask(first, key, "abcdefgh").status_code == 503
         assert left(ask(second, key, "abcdefgh"), "characters") == 2
@@ -93,9 +98,9 @@ def test_what_failed_is_given_back_to_all(made: Any, redis: Redis) -> None:
 
 
 @pytest.mark.clock
-def test_redis_away_and_back(made: Any, redis: Redis, capfd: pytest.CaptureFixture[str]) -> None:
+def test_redis_away_and_back(published: Published, redis: Redis, capfd: pytest.CaptureFixture[str]) -> None:
     key, free = add_key("a", ["translate"], requests_per_minute=5)[1], add_key("b", ["translate"])[1]
-    with running(*made, quota=Quota(redis.uri)) as service:
+    with running(published.base, published.registry, quota=Quota(redis.uri)) as service:
         assert left(ask(service, key), "requests") == 4
         redis.stop()
         began = time.monotonic()

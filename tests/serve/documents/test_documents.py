@@ -18,7 +18,7 @@ from tell.errors import EngineError
 from tell.text.segments import fill, pieces, split
 from tests.conftest import ROOT
 from tests.support.formats_fixture import members, through
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -39,7 +39,7 @@ def ended(service: Running, id: str, headers: dict[str, str] | None = None) -> d
     return dict(until(state))
 
 
-def test_a_document_from_upload_to_the_end(service: Running, mark: str, made: Any) -> None:
+def test_a_document_from_upload_to_the_end(service: Running, mark: str, published: Published) -> None:
     text = "\ufeffFyrsta lína\r\n\r\n  Önnur lína \n\tÞriðja\u2028lína\n\n"
     answer = post(service, text)
     assert answer.status_code == 202, answer.text
@@ -47,7 +47,7 @@ def test_a_document_from_upload_to_the_end(service: Running, mark: str, made: An
     assert answer.headers["location"] == f"{JOBS}/{job['id']}"
     assert (job["state"], job["name"], job["pair"], job["expires"]) == ("queued", "bréf.txt", "is-en", None)
     status = ended(service, job["id"])
-    assert status["state"] == "done" and status["adapters"] == [made[2]["is-en"]] and status["error"] is None and status["truncated"] is False
+    assert status["state"] == "done" and status["adapters"] == [published.ids["is-en"]] and status["error"] is None and status["truncated"] is False
     assert status["progress"]["done"] == status["progress"]["total"] == len(text) - 1 and status["expires"] > status["created"]
     result = service.http.get(f"{JOBS}/{job['id']}/result")
     # The layout is the text's own, whatever it is translated in; only what the engine puts before a segment is new.
@@ -176,10 +176,10 @@ def test_a_name_is_made_fit(name: str, fit: str) -> None:
 
 
 @pytest.fixture
-def keyed(made: Any) -> Iterator[tuple[Running, dict[str, str], dict[str, str]]]:
+def keyed(published: Published) -> Iterator[tuple[Running, dict[str, str], dict[str, str]]]:
     keys = [{"X-API-Key": add_key(name, ["translate"])[1]} for name in ("a", "b")]
     limits = JobLimits(jobs=4, jobs_per_key=3, bytes=1000, kept=3.0)
-    with running(made[0], made[1], limits=Limits(waiting=40), jobs=limits) as service:
+    with running(published.base, published.registry, limits=Limits(waiting=40), jobs=limits) as service:
         yield service, keys[0], keys[1]
 
 
@@ -226,8 +226,8 @@ def test_a_document_waits_while_the_queue_is_full(keyed: tuple[Running, dict[str
     assert result.count("\n") == 120 and result.endswith(">line 119\n")
 
 
-def test_the_service_ends_while_documents_are_under_way(made: Any) -> None:
-    with running(made[0], made[1]) as service:
+def test_the_service_ends_while_documents_are_under_way(published: Published) -> None:
+    with running(published.base, published.registry) as service:
         service.engine.delay = 20.0
         post(service, "a\n" * 100)
         until(lambda: sum(service.engine.running.values()))

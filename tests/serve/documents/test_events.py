@@ -11,7 +11,7 @@ import pytest
 
 from serve.auth.keys import add_key
 from tell.errors import EngineError
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -94,9 +94,9 @@ def test_a_document_that_fails_and_one_that_is_deleted(service: Running) -> None
     assert [kind for kind, _, _ in events][-1] == "gone"
 
 
-def test_a_service_that_ends_lets_go_of_who_watches(made: Any) -> None:
+def test_a_service_that_ends_lets_go_of_who_watches(published: Published) -> None:
     events: list[Any] = []
-    with running(made[0], made[1]) as service:
+    with running(published.base, published.registry) as service:
         service.engine.delay = 20.0
         id = begin(service, "Fjórða skjal")
         url = f"{service.url}{JOBS}/{id}/events"
@@ -117,9 +117,9 @@ def test_nothing_is_sent_for_a_while(service: Running, monkeypatch: pytest.Monke
     service.http.delete(f"{JOBS}/{id}")
 
 
-def test_another_key_sees_nothing(made: Any) -> None:
+def test_another_key_sees_nothing(published: Published) -> None:
     owner_key, other_key = (add_key(name, ["translate"])[1] for name in "ab")
-    with running(made[0], made[1]) as service:
+    with running(published.base, published.registry) as service:
         id = begin(service, "Halló", **{"X-API-Key": owner_key})
         assert error(service.http.get(f"{JOBS}/{id}/events"), 401)
         assert error(service.http.get(f"{JOBS}/{id}/events", headers={"X-API-Key": other_key}), 404)

@@ -13,7 +13,7 @@ import pytest
 from tell.adapter.card import WEIGHTS, Adapter
 from tell.errors import AdapterError, EngineError
 from tell.model.base import Base
-from tests.support.engine_fixtures import DRIVERS, RANK, Running, altered, made, prompts
+from tests.support.engine_fixtures import DRIVERS, RANK, Running, altered, prompts, unstarted_engine
 from tests.support.tiny import make_tiny_adapter
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -42,7 +42,7 @@ def _nan(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("config", "tensors", "said"),
+    ("config", "tensors", "message"),
     [
         ({}, _renamed, "the base has no such module.*self_attn|attention"),
         ({}, _embedding, "the base has no such module.*lm_head"),
@@ -58,10 +58,10 @@ def _nan(tensors: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_an_adapter_that_would_not_act_is_refused(
-    running: Running, adapters: tuple[Adapter, Adapter], tmp_path: Path, config: dict[str, Any], tensors: Any, said: str
+    running: Running, adapters: tuple[Adapter, Adapter], tmp_path: Path, config: dict[str, Any], tensors: Any, message: str
 ) -> None:
     wrong = altered(adapters[0], tmp_path / "wrong", config, tensors)
-    with pytest.raises(AdapterError, match=said):
+    with pytest.raises(AdapterError, match=message):
         running.do(running.engine.load(wrong.id, wrong.path))
     assert running.engine.loaded() == []
     assert running.do(running.engine.healthy()) and running.texts(prompts(1), None)
@@ -105,7 +105,7 @@ def test_a_broken_base_does_not_start(name: str, base: Base, tmp_path: Path) -> 
 
     def start(path: Path) -> None:
         async def go() -> None:
-            engine = made(name, base.model_copy(update={"path": path}))
+            engine = unstarted_engine(name, base.model_copy(update={"path": path}))
             try:
                 await engine.start()
             finally:

@@ -17,7 +17,7 @@ from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError
 from tell.model.base import Base
 from tell.model.engine import Engine, Generation
-from tests.support.engine_fixtures import DRIVERS, made, prompts, server_for, with_key
+from tests.support.engine_fixtures import DRIVERS, prompts, server_for, unstarted_engine, with_key
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
@@ -47,9 +47,9 @@ def _left(before: set[threading.Thread]) -> list[str]:
     return [t.name for t in set(threading.enumerate()) - before if not t.daemon]
 
 
-async def _within(seconds: float, wanted: bool, engine: Engine) -> bool:
+async def _within(seconds: float, healthy: bool, engine: Engine) -> bool:
     end = time.monotonic() + seconds
-    while await engine.healthy() is not wanted:
+    while await engine.healthy() is not healthy:
         if time.monotonic() > end:
             return False
         await asyncio.sleep(0.02)
@@ -76,7 +76,7 @@ def test_when_what_computes_is_gone_calls_fail_and_the_adapter_comes_back_after_
 
     async def dies() -> list[Generation]:
         before = _children()
-        engine = made(name, base, server)
+        engine = unstarted_engine(name, base, server)
         await engine.start()
         try:
             await engine.load(adapter.id, adapter.path)
@@ -103,7 +103,7 @@ def test_when_what_computes_is_gone_calls_fail_and_the_adapter_comes_back_after_
 
     async def is_closed(first: list[Generation]) -> BaseException | list[Generation]:
         """With work still under way: its callers are told."""
-        engine = made(name, base, server)
+        engine = unstarted_engine(name, base, server)
         await engine.start()
         try:
             await engine.load(adapter.id, adapter.path)

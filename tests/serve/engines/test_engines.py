@@ -101,13 +101,13 @@ def test_unloading_waits_for_what_runs(running: Running, adapters: tuple[Adapter
         await asyncio.sleep(0.01)
         leaving = asyncio.create_task(running.engine.unload(a.id))
         await asyncio.sleep(0)
-        gone = a.id not in running.engine.loaded()
-        out = await call
+        unloaded = a.id not in running.engine.loaded()
+        generations = await call
         await leaving
-        return out, gone
+        return generations, unloaded
 
-    out, gone = running.do(swap())
-    assert gone and len(out) == 8 and all(g.text for g in out)
+    generations, unloaded = running.do(swap())
+    assert unloaded and len(generations) == 8 and all(g.text for g in generations)
 
 
 def test_cancelling_stops_the_work(running: Running) -> None:
@@ -152,13 +152,13 @@ def breaking(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
 
     from tell.model.tokenizer import BaseTokenizer
 
-    tokens = BaseTokenizer(base)
+    tokenizer = BaseTokenizer(base)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
     torch.manual_seed(3)
     ids = torch.randint(4, 1024, (2048, 8))
     ids[:, 0] = 2
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=10, do_sample=False)
-    return [tuple(p.tolist()) for p, o in zip(ids, out, strict=True) if "\n" in tokens.decode(o[9:].tolist()) and "\n" not in tokens.decode([int(o[8])])]
+    return [tuple(p.tolist()) for p, o in zip(ids, out, strict=True) if "\n" in tokenizer.decode(o[9:].tolist()) and "\n" not in tokenizer.decode([int(o[8])])]
 
 
 def test_one_line_ends_at_a_line_break(running: Running, breaking: list[tuple[int, ...]]) -> None:

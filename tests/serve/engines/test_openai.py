@@ -20,7 +20,7 @@ from tell.errors import AdapterError, BadInput, EngineError, Overloaded, TellmtE
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, Prompt, Sampling
 from tests.support.canned import Canned, Drop, Hang, canned
-from tests.support.engine_fixtures import KEY, VllmServe, made, prompts, with_key
+from tests.support.engine_fixtures import KEY, VllmServe, prompts, unstarted_engine, with_key
 from tests.support.tiny import make_tiny_adapter
 
 pytest_plugins = ["tests.support.engine_fixtures"]
@@ -35,9 +35,9 @@ def adapter(tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapt
 
 
 @pytest.fixture
-def there(tiny: Base) -> Iterator[Canned]:
+def vllm_server(tiny: Base) -> Iterator[Canned]:
     """A server that answers as vLLM does, for one model and the adapters it is given."""
-    with canned() as found:
+    with canned() as server:
         names: dict[str, str] = {}
 
         def complete(body: Any) -> Any:
@@ -65,19 +65,19 @@ def there(tiny: Base) -> Iterator[Canned]:
             rows = [{"id": tiny.id, "root": "x", "parent": None, "max_model_len": 4096}]
             return 200, {"data": rows + [{"id": n, "root": p, "parent": tiny.id} for n, p in names.items()]}
 
-        found.replies = {
+        server.replies = {
             "/health": (200, b""),
             "/v1/models": models,
             "/v1/completions": complete,
             "/v1/load_lora_adapter": load,
             "/v1/unload_lora_adapter": unload,
         }
-        yield found
+        yield server
 
 
-def run(base: Base, url: str, work: Callable[[OpenAIEngine], Awaitable[Any]] | None = None, **more: Any) -> Any:
+def run(base: Base, url: str, work: Callable[[OpenAIEngine], Awaitable[Any]] | None = None, **options: Any) -> Any:
     async def go() -> Any:
-        engine = OpenAIEngine(EngineOptions(base=base, max_rank=8, max_batch=4, url=url, **more))
+        engine = OpenAIEngine(EngineOptions(base=base, max_rank=8, max_batch=4, url=url, **options))
         try:
             await engine.start()
             return await work(engine) if work else None
@@ -88,7 +88,7 @@ def run(base: Base, url: str, work: Callable[[OpenAIEngine], Awaitable[Any]] | N
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("", "needs the address of its server"),
         ("gpu-host:8000", "not an address; found gpu-host:8000"),
@@ -98,9 +98,9 @@ def run(base: Base, url: str, work: Callable[[OpenAIEngine], Awaitable[Any]] | N
         ("http://me:secret@h:8000", "a name or password in it"),
     ],
 )
-def test_an_address_that_is_none(cli: Callable[..., Any], tiny: Base, url: str, said: str) -> None:
+def test_an_address_that_is_none(cli: Callable[..., Any], tiny: Base, url: str, message: str) -> None:
     ran = cli("serve", "--port", "0", "--engine", "openai", "--engine-url", url, "--base", "tiny", ok=False)
-    assert ran.code == 2 and "--engine-url: " in ran.err and said in ran.err and "secret" not in ran.err
+    assert ran.code == 2 and "--engine-url: " in ran.err and message in ran.err and "secret" not in ran.err
 
 
 def test_nobody_there(cli: Callable[..., Any], tiny: Base) -> None:
@@ -134,25 +134,25 @@ STRANGERS = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "said"), STRANGERS)
-def test_a_stranger_at_start(tiny: Base, there: Canned, monkeypatch: pytest.MonkeyPatch, reply: Any, said: str) -> None:
+@pytest.mark.parametrize(("reply", "message"), STRANGERS)
+def test_a_stranger_at_start(tiny: Base, vllm_server: Canned, monkeypatch: pytest.MonkeyPatch, reply: Any, message: str) -> None:
     monkeypatch.setenv("TELLMT_ENGINE_KEY", KEY)
-    there.replies["/v1/models"] = reply
-    with pytest.raises(EngineError, match=said) as e:
-        run(tiny, there.url)
+    vllm_server.replies["/v1/models"] = reply
+    with pytest.raises(EngineError, match=message) as e:
+        run(tiny, vllm_server.url)
     assert KEY not in str(e.value)
 
 
-def test_a_server_that_loads_no_adapters(tiny: Base, there: Canned) -> None:
-    load = there.replies["/v1/load_lora_adapter"]
-    there.replies["/v1/load_lora_adapter"] = (500, {"error": {"message": "Call failed: LoRA is not enabled. Use --enable-lora.", "code": 500}})
+def test_a_server_that_loads_no_adapters(tiny: Base, vllm_server: Canned) -> None:
+    load = vllm_server.replies["/v1/load_lora_adapter"]
+    vllm_server.replies["/v1/load_lora_adapter"] = (500, {"error": {"message": "Call failed: LoRA is not enabled. Use --enable-lora.", "code": 500}})
     with pytest.raises(EngineError, match=r"takes no adapters; .*; valid: --enable-lora"):
-        run(tiny, there.url)
-    there.replies["/v1/load_lora_adapter"] = load
+        run(tiny, vllm_server.url)
+    vllm_server.replies["/v1/load_lora_adapter"] = load
     for reply in ((404, {"detail": "Not Found"}), (404, {"error": {"message": "Not Found", "code": 404}}), (405, b"")):
-        there.replies["/v1/unload_lora_adapter"] = reply
+        vllm_server.replies["/v1/unload_lora_adapter"] = reply
         with pytest.raises(EngineError, match=r"takes no adapters; .*VLLM_ALLOW_RUNTIME_LORA_UPDATING=true"):
-            run(tiny, there.url)
+            run(tiny, vllm_server.url)
 
 
 ANSWERS = [
@@ -171,139 +171,144 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "kind", "said"), ANSWERS)
-def test_an_answer_that_is_none(tiny: Base, there: Canned, reply: Any, kind: type[TellmtError], said: str) -> None:
+@pytest.mark.parametrize(("reply", "kind", "message"), ANSWERS)
+def test_an_answer_that_is_none(tiny: Base, vllm_server: Canned, reply: Any, kind: type[TellmtError], message: str) -> None:
     async def work(engine: OpenAIEngine) -> None:
-        there.replies["/v1/completions"] = reply
-        with pytest.raises(kind, match=said) as e:
+        vllm_server.replies["/v1/completions"] = reply
+        with pytest.raises(kind, match=message) as e:
             await engine.generate([PROMPT], None)
         assert "Leyndar" not in str(e.value)
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_what_is_asked_of_the_server(tiny: Base, there: Canned, adapter: Adapter) -> None:
+def test_what_is_asked_of_the_server(tiny: Base, vllm_server: Canned, adapter: Adapter) -> None:
     """Token ids go out, BOS included; nothing is left to the server's defaults; the key goes along."""
 
     async def work(engine: OpenAIEngine) -> None:
         await engine.load(adapter.id, adapter.path)
-        out = await engine.generate([Prompt((2, 300, 301), 8, False, 1.2)], adapter.id)
-        assert [(g.tokens, g.finish) for g in out] == [(1, "stop")]
+        generations = await engine.generate([Prompt((2, 300, 301), 8, False, 1.2)], adapter.id)
+        assert [(g.tokens, g.finish) for g in generations] == [(1, "stop")]
         await engine.generate([Prompt((2, 300), 4, False, sampling=Sampling(0.5, 40, 0.9, 7))], None)
 
     with with_key():
-        run(tiny, there.url + "/v1/", work)
-    *_, asked, drawn = there.asked("/v1/completions")
-    assert [drawn[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0.5, 40, 0.9, 7, 0]
-    assert [asked[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0, 0, 1, None, 0]
-    assert asked["model"] == f"tellmt-{adapter.id}" and asked["prompt"] == [2, 300, 301] and asked["max_tokens"] == 8
-    assert asked["temperature"] == 0 and asked["repetition_penalty"] == 1.2 and asked["stop_token_ids"] == [1] and asked["return_token_ids"] is True
-    keys = {headers.get("Authorization") for path, _, headers in there.seen if path.startswith("/v1")}
+        run(tiny, vllm_server.url + "/v1/", work)
+    *_, greedy_request, sampled_request = vllm_server.requests_to("/v1/completions")
+    assert [sampled_request[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0.5, 40, 0.9, 7, 0]
+    assert [greedy_request[name] for name in ("temperature", "top_k", "top_p", "seed", "min_p")] == [0, 0, 1, None, 0]
+    assert greedy_request["model"] == f"tellmt-{adapter.id}" and greedy_request["prompt"] == [2, 300, 301] and greedy_request["max_tokens"] == 8
+    assert (
+        greedy_request["temperature"] == 0
+        and greedy_request["repetition_penalty"] == 1.2
+        and greedy_request["stop_token_ids"] == [1]
+        and greedy_request["return_token_ids"] is True
+    )
+    keys = {headers.get("Authorization") for path, _, headers in vllm_server.seen if path.startswith("/v1")}
     assert keys == {f"Bearer {KEY}"}
 
 
-def test_a_connection_that_breaks_is_tried_once_more(tiny: Base, there: Canned) -> None:
-    answer: Any = there.replies["/v1/completions"]
-    left = [1]
+def test_a_connection_that_breaks_is_tried_once_more(tiny: Base, vllm_server: Canned) -> None:
+    answer: Any = vllm_server.replies["/v1/completions"]
+    breaks_left = [1]
 
     def once(body: Any) -> Any:
-        left[0] -= 1
-        return Drop if left[0] >= 0 else answer(body)
+        breaks_left[0] -= 1
+        return Drop if breaks_left[0] >= 0 else answer(body)
 
     async def work(engine: OpenAIEngine) -> None:
-        there.replies["/v1/completions"] = once
+        vllm_server.replies["/v1/completions"] = once
         assert (await engine.generate([PROMPT], None))[0].tokens == 1
-        left[0] = 2
+        breaks_left[0] = 2
         with pytest.raises(EngineError, match="cannot be reached"):
             await engine.generate([PROMPT], None)
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_an_adapter_that_the_server_lost_is_loaded_again(tiny: Base, there: Canned, adapter: Adapter) -> None:
+def test_an_adapter_that_the_server_lost_is_loaded_again(tiny: Base, vllm_server: Canned, adapter: Adapter) -> None:
     """It was restarted, or another service that shares it unloaded the adapter."""
 
     async def work(engine: OpenAIEngine) -> None:
         await engine.load(adapter.id, adapter.path)
-        forget: Any = there.replies["/v1/unload_lora_adapter"]
+        forget: Any = vllm_server.replies["/v1/unload_lora_adapter"]
         forget({"lora_name": f"tellmt-{adapter.id}"})
         assert len(await engine.generate([PROMPT] * 8, adapter.id)) == 8
         forget({"lora_name": f"tellmt-{adapter.id}"})
         await engine.unload(adapter.id)
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_an_adapter_that_is_there_already_is_taken_as_it_is_and_one_of_another_path_is_not(tiny: Base, there: Canned, adapter: Adapter) -> None:
+def test_an_adapter_that_is_there_already_is_taken_as_it_is_and_one_of_another_path_is_not(tiny: Base, vllm_server: Canned, adapter: Adapter) -> None:
     async def work(engine: OpenAIEngine) -> None:
         await engine.load(adapter.id, adapter.path)
 
-    load: Any = there.replies["/v1/load_lora_adapter"]
+    load: Any = vllm_server.replies["/v1/load_lora_adapter"]
     load({"lora_name": f"tellmt-{adapter.id}", "lora_path": str(adapter.path)})
-    run(tiny, there.url, work)
-    assert there.asked("/v1/unload_lora_adapter") == [{"lora_name": "tellmt-nothing"}]
-    unload: Any = there.replies["/v1/unload_lora_adapter"]
+    run(tiny, vllm_server.url, work)
+    assert vllm_server.requests_to("/v1/unload_lora_adapter") == [{"lora_name": "tellmt-nothing"}]
+    unload: Any = vllm_server.replies["/v1/unload_lora_adapter"]
     unload({"lora_name": f"tellmt-{adapter.id}"})
     load({"lora_name": f"tellmt-{adapter.id}", "lora_path": "/somewhere/else"})
-    run(tiny, there.url, work)
-    models: Any = there.replies["/v1/models"]
+    run(tiny, vllm_server.url, work)
+    models: Any = vllm_server.replies["/v1/models"]
     assert models(None)[1]["data"][1]["root"] == str(adapter.path)
 
 
-def test_a_path_is_told_as_the_server_sees_it(tiny: Base, there: Canned, adapter: Adapter) -> None:
+def test_a_path_is_told_as_the_server_sees_it(tiny: Base, vllm_server: Canned, adapter: Adapter) -> None:
     async def work(engine: OpenAIEngine) -> None:
         await engine.load(adapter.id, adapter.path)
 
-    run(tiny, there.url, work, path_map=f"{adapter.path.parent}/=/mnt/adapters")
-    assert there.asked("/v1/load_lora_adapter")[-1]["lora_path"] == f"/mnt/adapters/{adapter.path.name}"
+    run(tiny, vllm_server.url, work, path_map=f"{adapter.path.parent}/=/mnt/adapters")
+    assert vllm_server.requests_to("/v1/load_lora_adapter")[-1]["lora_path"] == f"/mnt/adapters/{adapter.path.name}"
 
 
-def test_a_refused_adapter_says_why(tiny: Base, there: Canned, adapter: Adapter) -> None:
+def test_a_refused_adapter_says_why(tiny: Base, vllm_server: Canned, adapter: Adapter) -> None:
     async def work(engine: OpenAIEngine) -> None:
-        for status, said in ((404, "No adapter found for it"), (500, "Call failed:\nLoRA rank 16 is greater than max_lora_rank 8.")):
-            there.replies["/v1/load_lora_adapter"] = (status, {"error": {"message": said, "code": status}})
-            with pytest.raises(AdapterError, match=rf"refused the adapter; found HTTP {status}: .*{said[-12:-1]}") as e:
+        for status, message in ((404, "No adapter found for it"), (500, "Call failed:\nLoRA rank 16 is greater than max_lora_rank 8.")):
+            vllm_server.replies["/v1/load_lora_adapter"] = (status, {"error": {"message": message, "code": status}})
+            with pytest.raises(AdapterError, match=rf"refused the adapter; found HTTP {status}: .*{message[-12:-1]}") as e:
                 await engine.load(adapter.id, adapter.path)
             assert ("--engine-path-map" in str(e.value)) == (status == 404)
         assert engine.loaded() == []
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_leaving_closes_the_request(tiny: Base, there: Canned) -> None:
+def test_leaving_closes_the_request(tiny: Base, vllm_server: Canned) -> None:
     async def work(engine: OpenAIEngine) -> None:
-        there.replies["/v1/completions"] = Hang
+        vllm_server.replies["/v1/completions"] = Hang
         call = asyncio.create_task(engine.generate([PROMPT] * 3, None))
-        while there.running < 3:
+        while vllm_server.running < 3:
             await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         end = time.monotonic() + 5
-        while there.left < 3 and time.monotonic() < end:
+        while vllm_server.left < 3 and time.monotonic() < end:
             await asyncio.sleep(0.01)
-        assert there.left == 3
+        assert vllm_server.left == 3
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_connections_are_bounded_and_all_is_answered(tiny: Base, there: Canned) -> None:
-    answer: Any = there.replies["/v1/completions"]
+def test_connections_are_bounded_and_all_is_answered(tiny: Base, vllm_server: Canned) -> None:
+    answer: Any = vllm_server.replies["/v1/completions"]
 
     def slow(body: Any) -> Any:
         time.sleep(0.05)
         return answer(body)
 
     async def work(engine: OpenAIEngine) -> None:
-        there.replies["/v1/completions"] = slow
+        vllm_server.replies["/v1/completions"] = slow
         calls = [engine.generate([PROMPT] * 10, None) for _ in range(12)]
         assert sum(map(len, await asyncio.gather(*calls))) == 120
 
-    run(tiny, there.url, work)
-    assert 4 < there.most <= 16
+    run(tiny, vllm_server.url, work)
+    assert 4 < vllm_server.most <= 16
 
 
-def test_a_server_that_falls_silent_ends_the_calls(tiny: Base, there: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_falls_silent_ends_the_calls(tiny: Base, vllm_server: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine is gone: connections stay open and nothing comes. One late answer is no death."""
     import serve.engines.openai.engine as driver
 
@@ -311,28 +316,28 @@ def test_a_server_that_falls_silent_ends_the_calls(tiny: Base, there: Canned, mo
     monkeypatch.setattr(driver, "LATE", 0.05)
 
     async def work(engine: OpenAIEngine) -> None:
-        there.replies["/v1/completions"] = Hang
+        vllm_server.replies["/v1/completions"] = Hang
         call = asyncio.create_task(engine.generate([PROMPT], None))
-        while not there.running:
+        while not vllm_server.running:
             await asyncio.sleep(0.01)
         assert await engine.healthy()
-        there.replies["/health"] = Hang
+        vllm_server.replies["/health"] = Hang
         with pytest.raises(EngineError, match="does not answer"):
             await asyncio.wait_for(call, 5)
         assert not await engine.healthy()
-        there.replies["/health"] = (200, b"")
+        vllm_server.replies["/health"] = (200, b"")
         while not await engine.healthy():
             await asyncio.sleep(0.01)
-        there.replies["/health"] = (503, b"")
+        vllm_server.replies["/health"] = (503, b"")
         assert not await engine.healthy()
 
-    run(tiny, there.url, work)
+    run(tiny, vllm_server.url, work)
 
 
-def test_a_key_that_no_header_can_carry_is_not_shown(tiny: Base, there: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_no_header_can_carry_is_not_shown(tiny: Base, vllm_server: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLMT_ENGINE_KEY", "geheim\x07lykill")
     with pytest.raises(BadInput, match="TELLMT_ENGINE_KEY") as e:
-        run(tiny, there.url)
+        run(tiny, vllm_server.url)
     assert "geheim" not in str(e.value)
 
 
@@ -342,7 +347,7 @@ def test_with_a_real_server(base: Base, vllm_serve: VllmServe, monkeypatch: pyte
     """A wrong key, and that leaving aborts the work in vLLM itself."""
 
     async def go() -> None:
-        engine = made("openai", base, vllm_serve)
+        engine = unstarted_engine("openai", base, vllm_serve)
         await engine.start()
         try:
             call = asyncio.create_task(engine.generate(prompts(16, 400), None))

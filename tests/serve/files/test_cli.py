@@ -21,7 +21,7 @@ from serve.config import Limits
 from tell.errors import EngineError, Overloaded, RequestError
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.model.translator import Translator
-from tell.text.placeholders import find
+from tell.text.placeholders import find_placeholders
 from tellmt.cli import main
 from tests.support.naughty_strings import naughty, naughty_lines
 from tests.support.running import Upper, other_server, publish, serving
@@ -263,7 +263,7 @@ def test_naughty_strings(through: str, isolated: Path, live: Callable[..., str],
     assert all(m.upper() == line.upper() for m, line in plain)
     # What keeps its letters small is markup, addresses, and data without a space.
     unchanged = [line for m, line in plain if m != line.upper()]
-    assert len(plain) - len(unchanged) > 50 and all(find(line) or len(line) > 500 for line in unchanged), unchanged
+    assert len(plain) - len(unchanged) > 50 and all(find_placeholders(line) or len(line) > 500 for line in unchanged), unchanged
     assert [m for m, line in zip(translated, lines, strict=True) if not line.strip()] == [line for line in lines if not line.strip()]
 
 

@@ -81,7 +81,7 @@ def test_files_of_all_formats_into_a_directory(run: Run, engines: list[Capitals]
     assert sum(f["segments"] for f in result["files"]) == result["segments"] == report["segments"]
     assert "film.srt: begins before the one before it ends: cue 2, line 7" in err
     # What stands in several places, in several files, was translated once; the longest first.
-    assert max(Counter(engines[0].asked).values()) == 1
+    assert max(Counter(engines[0].sources).values()) == 1
     assert states(isolated) == []
 
 
@@ -108,7 +108,7 @@ def test_segments_of_a_corpus_are_taken_from_it(run: Run, engines: list[Capitals
     (tmp_path / "a.txt").write_text(f"{first['target']}\nGood evening\n- {second['target']}\n")
     code, out, err = run(tmp_path / "a.txt", *PAIR, "--tries", 0, "--corpus", corpus, "-o", tmp_path / "out.txt", "--json")
     assert code == 0 and (tmp_path / "out.txt").read_text() == f"{first['source']}\nGOOD EVENING\n- {second['source']}\n"
-    assert json.loads(out[out.index(b'{"adapter"') :])["reused"] == 2 and "2 from the corpus" in err and engines[0].asked == ["Good evening"]
+    assert json.loads(out[out.index(b'{"adapter"') :])["reused"] == 2 and "2 from the corpus" in err and engines[0].sources == ["Good evening"]
     xliff = f'<xliff version="1.2"><file><trans-unit id="1"><source>{first["target"]}</source></trans-unit></file></xliff>'
     (tmp_path / "a.xlf").write_text(xliff)
     assert run(tmp_path / "a.xlf", *PAIR, "--corpus", corpus, "-o", tmp_path / "o.xlf")[0] == 0
@@ -147,12 +147,12 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, engines: list[Capitals], 
     estimate = json.loads(out)
     assert code == 0 and (estimate["segments"], estimate["different"], estimate["characters"]) == (550, 500, sum(map(len, lines + lines[:50]))), err
     assert estimate["seconds"] >= 0 and "550 segments, 500 different to translate" in err and not (tmp_path / "out.txt").exists()
-    assert 60 <= len(engines[0].asked) <= 70
-    sizes = [len(t) for t in engines[0].asked]
+    assert 60 <= len(engines[0].sources) <= 70
+    sizes = [len(t) for t in engines[0].sources]
     assert max(sizes) - min(sizes) > 50
     # What it translated is not translated again.
     assert run(tmp_path / "a.txt", *PAIR, "-o", tmp_path / "out.txt", "--tries", 0)[0] == 0
-    assert sorted(engines[0].asked + engines[1].asked) == sorted(lines)
+    assert sorted(engines[0].sources + engines[1].sources) == sorted(lines)
 
 
 def test_only_what_is_not_translated_unless_all(run: Run, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_what_failed_is_named_and_tried_again(run: Run, engines: list[Capitals],
     # The same command again: only the failed segment is translated.
     code, _, err = run(tmp_path / "a.jsonl", tmp_path / "b.srt", *PAIR, "-o", tmp_path / "out", "--tries", 0)
     assert code == 3 and "going on: 1 of 3 segments are there already" in err
-    assert engines[-1].asked == ["this is too long"] and (tmp_path / "out" / "b.srt").read_text().endswith("THIS IS TOO LONG\n")
+    assert engines[-1].sources == ["this is too long"] and (tmp_path / "out" / "b.srt").read_text().endswith("THIS IS TOO LONG\n")
 
 
 def test_an_engine_that_dies_and_the_same_command_again(
@@ -209,14 +209,14 @@ def test_an_engine_that_dies_and_the_same_command_again(
         m.setattr(Capitals, "generate", generate)
         code, _, err = run(tmp_path / "a.txt", *PAIR, "--tries", 0, "-o", tmp_path / "out.txt")
         assert code == 1 and "the engine has died" in err and not (tmp_path / "out.txt").exists()
-    first = list(engines[-1].asked)
+    first = list(engines[-1].sources)
     assert 0 < len(first) < 600
     # The file has changed a little meanwhile.
     lines[0] = "Another line"
     (tmp_path / "a.txt").write_text("\n".join(lines))
     code, _, err = run(tmp_path / "a.txt", *PAIR, "--tries", 0, "-o", tmp_path / "out.txt")
     assert code == 0 and "going on: " in err and (tmp_path / "out.txt").read_text() == "\n".join(lines).upper()
-    assert not set(first) & set(engines[-1].asked) and set(first) | set(engines[-1].asked) >= set(lines)
+    assert not set(first) & set(engines[-1].sources) and set(first) | set(engines[-1].sources) >= set(lines)
     assert states(isolated) == []
     # Another version is live: what the old one has made is not mixed with its.
     with monkeypatch.context() as m:
@@ -224,7 +224,7 @@ def test_an_engine_that_dies_and_the_same_command_again(
         assert run(tmp_path / "a.txt", *PAIR, "--tries", 0, "-o", tmp_path / "out.txt")[0] == 1
     publish(isolated, "en-is", 5)
     code, _, err = run(tmp_path / "a.txt", *PAIR, "--tries", 0, "-o", tmp_path / "out.txt")
-    assert code == 0 and "another version is live since the last run" in err and len(engines[-1].asked) == 600
+    assert code == 0 and "another version is live since the last run" in err and len(engines[-1].sources) == 600
 
 
 def test_a_server_that_goes_away_and_comes_back(run: Run, isolated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
     for args, message in table:
         code, out, err = run(*args)
         assert (code, out) == (2, b"") and message in err, (args, code, err)
-    assert not any(e.asked for e in engines) and not (tmp_path / "x.docx").exists()
+    assert not any(e.sources for e in engines) and not (tmp_path / "x.docx").exists()
 
 
 def test_shards_are_all_that_a_cluster_needs(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from serve.auth.keys import add_key
 from serve.config import Limits
 from tell.errors import EngineError
 from tests.conftest import SHARED
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -146,10 +146,10 @@ CUT = [spelled('["a", "\\u00e9"]')[:n] for n in range(0, 130, 3)]
 
 
 @pytest.fixture
-def operator(made: Any) -> Iterator[Running]:
+def operator(published: Published) -> Iterator[Running]:
     """A service with keys, its client holding one of every scope."""
     key = add_key("operator", ["translate", "admin", "metrics"])[1]
-    with running(made[0], made[1]) as server:
+    with running(published.base, published.registry) as server:
         server.http.headers["X-API-Key"] = key
         yield server
 
@@ -293,8 +293,8 @@ def test_a_megabyte_of_text_is_refused_with_the_limit(service: Running) -> None:
     assert "too many lines in one request; found 5000; valid: at most 4096" in error(service.translate("a\n" * 5000), 413)
 
 
-def test_too_much_waiting_is_answered_503_and_the_rest_goes_on(made: Any) -> None:
-    with running(made[0], made[1], limits=Limits(context=2048, waiting=10, batch=4)) as server:
+def test_too_much_waiting_is_answered_503_and_the_rest_goes_on(published: Published) -> None:
+    with running(published.base, published.registry, limits=Limits(context=2048, waiting=10, batch=4)) as server:
         server.engine.delay = 0.6
         answers: list[httpx.Response] = []
         first = threading.Thread(target=lambda: answers.append(server.translate(["a"] * 8)))

@@ -23,7 +23,7 @@ from tell.text.segments import Span
 from tests.support.fake_eval_engine import light_base
 from tests.support.running import Upper
 from tests.support.running import publish as publish_light
-from tests.support.serving import Running, publish, running, until
+from tests.support.serving import Published, Running, publish, running, until
 from tests.support.slow_engine import SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
@@ -62,8 +62,8 @@ def reset(connection: socket.socket) -> None:
 
 
 @pytest.fixture(scope="module")
-def slow(made: Any) -> Iterator[Running]:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=16), Limits(context=2048, batch=16, cache=0)) as server:
+def slow(published: Published) -> Iterator[Running]:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=16), Limits(context=2048, batch=16, cache=0)) as server:
         yield server
 
 

@@ -7,13 +7,12 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from serve.http import middleware
 from serve.http.connections import bounded
-from tests.support.serving import Running, running, until
+from tests.support.serving import Published, Running, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -25,12 +24,12 @@ BODY = json.dumps({"source": "is", "target": "en", "text": "a"}).encode()
 
 
 @pytest.fixture(scope="module", params=["h11", "httptools"])
-def wire(request: pytest.FixtureRequest, made: Any) -> Iterator[Running]:
+def wire(request: pytest.FixtureRequest, published: Published) -> Iterator[Running]:
     pytest.importorskip(request.param, reason="this parser is not installed: uvicorn has it in its extra `standard`")
     protocol = bounded(request.param, head_seconds=HEAD_SECONDS, read_seconds=READ_SECONDS, max_connections=MOST)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(middleware, "BODY_SECONDS", BODY_SECONDS)
-        with running(made[0], made[1], protocol=protocol) as server:
+        with running(published.base, published.registry, protocol=protocol) as server:
             yield server
             assert server.texts("still here")
 

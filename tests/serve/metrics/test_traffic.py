@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eval.monitor.canary_sets import CanarySet, Example, content_hash, set_path, write_set
+from eval.monitor.canary_sets import CanarySegment, CanarySet, content_hash, set_path, write_set
 from eval.monitor.drift import WINDOW, divergence, profile_of, trigrams, unknown_letters
 from eval.monitor.history import History
 from serve.metrics.registry import Metrics
@@ -96,7 +96,7 @@ def service(bench: Any, tmp_path: Path) -> Iterator[Running]:
     base, root = bench
     registry = Registry(tmp_path / "registry")
     publish(registry, light_adapter(root / "one", base, seed=1))
-    segments = [Example(source=s, reference=s.upper()) for s in examples(2)[:100]]
+    segments = [CanarySegment(source=s, reference=s.upper()) for s in examples(2)[:100]]
     canary = CanarySet(pair="is-en", name="x", sha256=content_hash("is-en", segments, []), segments=tuple(segments), hard=(), profile=profile_of(examples(2)))
     home = monitor_dir()
     write_set(set_path(home, parse_pair("is-en")), canary, replace=False)

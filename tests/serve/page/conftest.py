@@ -11,8 +11,7 @@ from serve.corrections import Feedback
 from tell.registry.registry import Registry
 from tests.support.browser import Browser, Speaking, chromium
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.page import Made
-from tests.support.serving import Running, publish, running
+from tests.support.serving import Published, Running, publish, running
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +29,11 @@ def browser(opened_browser: Browser) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     root = tmp_path_factory.mktemp("page")
     base, registry = light_base(root / "cache"), Registry(root / "registry")
     ids = {pair: publish(registry, light_adapter(root / pair, base, pair)) for pair in ("is-en", "en-is", "en-ar")}
-    return base, registry, ids
+    return Published(base, registry, ids)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(made: Made, kept: Path) -> Iterator[Running]:
-    with running(made[0], made[1], Speaking, feedback=Feedback(kept), compare_base=True) as server:
+def shared(published: Published, kept: Path) -> Iterator[Running]:
+    with running(published.base, published.registry, Speaking, feedback=Feedback(kept), compare_base=True) as server:
         yield server
 
 

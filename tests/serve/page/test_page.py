@@ -10,8 +10,8 @@ import pytest
 
 from tell.errors import EngineError
 from tests.support.browser import CHROMIUM, PHONE, VOYAGE, Browser, proper, shot
-from tests.support.page import SENTENCE, Made, from_icelandic, lit, translate
-from tests.support.serving import Running
+from tests.support.page import SENTENCE, from_icelandic, lit, translate
+from tests.support.serving import Published, Running
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -19,7 +19,7 @@ expect = sync_api.expect
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_text_is_translated(scheme: str, service: Running, made: Made, browser: Browser) -> None:
+def test_a_text_is_translated(scheme: str, service: Running, published: Published, browser: Browser) -> None:
     page = browser.open(service.url, scheme=scheme)
     expect(page.locator("#status")).to_have_text("3 pairs live")
     proper(from_icelandic(page))
@@ -29,7 +29,7 @@ def test_a_text_is_translated(scheme: str, service: Running, made: Made, browser
     translate(page, "Góðan daginn.\nÞað rignir 🌧")
     expect(page.locator("#target-text")).to_have_text("Good morning.\nIt is raining 🌧")
     assert page.locator("#target-text").inner_text() == "Good morning.\nIt is raining 🌧"
-    expect(page.locator("#answer-adapter")).to_have_text(made[2]["is-en"][:12])
+    expect(page.locator("#answer-adapter")).to_have_text(published.ids["is-en"][:12])
     expect(page.locator("#answer-base")).to_have_text("light")
     expect(page.locator("#answer-time")).to_have_text(re.compile(r"^\d+(\.\d)? (ms|s)$"))
     expect(page.locator("#count")).to_have_text("26 characters")
@@ -112,7 +112,7 @@ def test_by_keyboard_alone(service: Running, kept: Path, browser: Browser) -> No
     expect(page.locator("#target-text")).to_have_text("Good morning.\na mare")
 
 
-def test_a_correction_is_kept(service: Running, made: Made, kept: Path, browser: Browser) -> None:
+def test_a_correction_is_kept(service: Running, published: Published, kept: Path, browser: Browser) -> None:
     page = from_icelandic(browser.open(service.url))
     translate(page, VOYAGE)
     page.get_by_role("button", name="Suggest a correction").click()
@@ -132,7 +132,7 @@ def test_a_correction_is_kept(service: Running, made: Made, kept: Path, browser:
     expect(page.locator("#thanks")).to_contain_text("Thank you.")
     line = json.loads(kept.read_text(encoding="utf-8").split("\n")[-2])
     assert {k: line[k] for k in ("source", "target", "translation", "pair", "adapter")} == {
-        "source": "Skipið fór frá Reykjavík klukkan 14 með 327 farþega.", "target": better, "pair": "is-en", "adapter": made[2]["is-en"],
+        "source": "Skipið fór frá Reykjavík klukkan 14 með 327 farþega.", "target": better, "pair": "is-en", "adapter": published.ids["is-en"],
         "translation": "The ship left Reykjavík at 2 p.m. with its passengers.",
     }  # fmt: skip
     expect(page.locator("#target-text")).to_contain_text(better)

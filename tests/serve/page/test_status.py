@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eval.monitor.history import Alarm, History, Outputs, Run
+from eval.monitor.history import Alarm, CanaryRun, History, Outputs
 from serve.auth.keys import add_key
 from tell.registry.registry import Registry
 from tests.support.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
@@ -33,10 +33,10 @@ def fill(history: History, live: str) -> None:
         scores = {"bleu": {"score": round(chrf * 0.36, 2), "signature": SIGNATURE}, "chrf": {"score": round(chrf, 2), "signature": SIGNATURE}}
         bad = ("quality",) if i == 19 else ()
         hard = {"word": [0, 8], "placeholder": [1, 8]}
-        run = Run(
+        run = CanaryRun(
             "is-en", version, "base", "c" * 64, "scored", 200, scores, hard, delta=-12.8 if bad else 0.1, findings=bad, baseline=i in (0, 20), seconds=90.0
         )
-        history.add(Run(**{**{n: getattr(run, n) for n in Run.__slots__}, "time": now - (40 - i) * 6 * 3600}), Outputs(["x"], []))
+        history.add(CanaryRun(**{**{n: getattr(run, n) for n in CanaryRun.__slots__}, "time": now - (40 - i) * 6 * 3600}), Outputs(["x"], []))
     history.update_alarms("is-en", [Alarm("is-en", "b" * 32, "quality", "chrF2 21.0 against 33.8 (-12.8, p = 1e-04, 200 segments)")])
     history.rolled_back("is-en", "b" * 32, OLD)
     history.update_alarms("is-en", [])

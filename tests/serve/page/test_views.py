@@ -15,8 +15,8 @@ from tell.files import write_atomic
 from tell.registry.registry import Registry
 from tests.support.browser import CHROMIUM, NARROW, PHONE, VOYAGE, Browser, Speaking, overflow, proper, shot
 from tests.support.fake_eval_engine import light_adapter
-from tests.support.page import Made, from_icelandic, lit, translate
-from tests.support.serving import Running, publish, running, until
+from tests.support.page import from_icelandic, lit, translate
+from tests.support.serving import Published, Running, publish, running, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -101,14 +101,14 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     until(lambda: service.http.get("/api/v1/load").json()["documents"] == {"queued": 0, "translating": 0, "kept": 0})
 
 
-def test_status(service: Running, made: Made, browser: Browser) -> None:
+def test_status(service: Running, published: Published, browser: Browser) -> None:
     page = browser.open(service.url, path="/#/status")
     tiles = page.locator("#tiles")
     for label in ("Ready", "Base model", "light", "Adapters loaded", "3 of 8", "0 of 4,096", "0 under way"):
         expect(tiles).to_contain_text(label)
     row = page.locator("#pairs tbody tr", has_text="Icelandic → English")
     expect(row).to_contain_text("Live")
-    expect(row).to_contain_text(made[2]["is-en"][:12])
+    expect(row).to_contain_text(published.ids["is-en"][:12])
     expect(page.locator("#updated")).to_contain_text("Updated at")
     expect(page.locator("#history").get_by_role("link")).to_have_attribute("href", "status")
     proper(page)
@@ -139,9 +139,9 @@ def test_status(service: Running, made: Made, browser: Browser) -> None:
     shot(page, "status-phone-dark-is")
 
 
-def test_a_server_that_wants_a_key_is_given_one(made: Made, browser: Browser, tmp_path: Path) -> None:
+def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: Browser, tmp_path: Path) -> None:
     _, key = add_key("page", ["translate"])
-    with running(made[0], made[1], Speaking) as server:
+    with running(published.base, published.registry, Speaking) as server:
         page = from_icelandic(browser.open(server.url))
         alert = page.get_by_role("alert")
         expect(page.get_by_label("API key")).to_be_visible()
@@ -226,9 +226,9 @@ def test_nothing_overflows_on_a_phone(size: tuple[int, int], service: Running, b
     assert overflow(page) <= 0
 
 
-def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, made: Made) -> None:
+def test_before_anything_can_be_translated(tmp_path: Path, browser: Browser, published: Published) -> None:
     """Still starting; nothing published; published and refused; live: without a reload."""
-    base, registry, aside = made[0], Registry(tmp_path / "registry"), Registry(tmp_path / "aside")
+    base, registry, aside = published.base, Registry(tmp_path / "registry"), Registry(tmp_path / "aside")
     with running(base, registry, Speaking) as server:
         server.service.started = False
         page = browser.open(server.url)

@@ -18,7 +18,7 @@ from serve.scheduling.admission import Admission, Throughput
 from serve.scheduling.batch_window import STAY, BatchWindow, adapters_to_pause, batch_window
 from tell.errors import EngineError, Overloaded, OverShare, TooLarge
 from tell.model.engine import engine_traits
-from tests.support.serving import Running, error, running, until
+from tests.support.serving import Published, Running, error, running, until
 from tests.support.slow_engine import BatchEngine, SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
@@ -58,13 +58,13 @@ def at_rest(service: Running) -> bool:
 
 
 @pytest.fixture
-def keys(made: Any) -> Iterator[list[str]]:
+def keys(published: Published) -> Iterator[list[str]]:
     """Two keys in the keys file, which a service started in the test reads."""
     yield [add_key(name, ["translate"])[1] for name in ("first", "second")]
 
 
-def test_a_key_over_its_share_gets_429_while_others_are_let_in(made: Any, keys: list[str]) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=40, batch=4)) as service:
+def test_a_key_over_its_share_gets_429_while_others_are_let_in(published: Published, keys: list[str]) -> None:
+    with running(published.base, published.registry, SlowEngine, Limits(context=2048, waiting=40, batch=4)) as service:
         service.engine.delay = 5
         first, second = keys
         assert "too many lines in one request; found 21; valid: at most 20" in error(ask(service, ["a"] * 21, key=first), 413)
@@ -153,8 +153,8 @@ def test_a_request_is_refused_when_its_turn_would_come_too_late() -> None:
 
 
 @pytest.mark.clock
-def test_refusals_touch_neither_the_tokeniser_nor_the_engine_and_are_quick(made: Any) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, waiting=50, batch=4)) as service:
+def test_refusals_touch_neither_the_tokeniser_nor_the_engine_and_are_quick(published: Published) -> None:
+    with running(published.base, published.registry, SlowEngine, Limits(context=2048, waiting=50, batch=4)) as service:
         service.engine.delay = 20
         (first,) = begin(lambda: ask(service, [f"a{i}" for i in range(50)], **{"X-Request-Timeout": "4"}))
         until(lambda: waiting(service) == 50 and service.metric("tellmt_segments_in_engine") == service.engine.running.total() == 5)
@@ -192,8 +192,8 @@ LINES = [f"lína {i:03}" for i in range(300)]
 
 @pytest.mark.clock
 @pytest.mark.parametrize("case", ["cold pair", "other key", "sentence"])
-def test_what_is_short_does_not_wait_for_what_is_long(made: Any, keys: list[str], case: str) -> None:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as service:
+def test_what_is_short_does_not_wait_for_what_is_long(published: Published, keys: list[str], case: str) -> None:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as service:
         service.engine.delay = 0.05
         pair, key = {"cold pair": ("fo-is", keys[0]), "other key": ("is-en", keys[1]), "sentence": ("is-en", keys[0])}[case]
         gap = order(service, lambda: ask(service, LINES, key=keys[0]), lambda: ask(service, "a!", pair, key), 200)
@@ -203,9 +203,9 @@ def test_what_is_short_does_not_wait_for_what_is_long(made: Any, keys: list[str]
 
 
 @pytest.mark.clock
-def test_turns_are_counted_in_tokens(made: Any, keys: list[str]) -> None:
+def test_turns_are_counted_in_tokens(published: Published, keys: list[str]) -> None:
     """Two keys ask for the same number of segments, one for long ones: meanwhile the other gets more of them."""
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=4), Limits(context=2048, batch=4)) as service:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=4), Limits(context=2048, batch=4)) as service:
         service.engine.delay = 0.02
         long, short = [f"{i:03} " + "x" * 190 for i in range(60)], [f"{i:03} s" for i in range(60)]
         answers = begin(lambda: ask(service, long, key=keys[0]), lambda: ask(service, short, key=keys[1]))
@@ -216,8 +216,8 @@ def test_turns_are_counted_in_tokens(made: Any, keys: list[str]) -> None:
 
 
 @pytest.mark.clock
-def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(made: Any) -> None:
-    with running(made[0], made[1], BatchEngine, Limits(context=2048, batch=8)) as service:
+def test_a_batch_engine_is_given_one_batch_of_like_length_at_a_time(published: Published) -> None:
+    with running(published.base, published.registry, BatchEngine, Limits(context=2048, batch=8)) as service:
         service.engine.delay = 0.1
         service.engine.given.clear()
         service.engine.answered = 0
@@ -244,9 +244,9 @@ def test_more_adapters_than_fit_in_a_batch_make_room_for_each_other() -> None:
 
 
 @pytest.mark.clock
-def test_a_third_adapter_gets_a_slot_from_two_busy_ones(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_adapter_gets_a_slot_from_two_busy_ones(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.scheduling.batch_window.STAY", 500)
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as service:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=8), Limits(context=2048, batch=8)) as service:
         service.service.queue.window = BatchWindow(8, adapters=2)
         service.engine.delay = 0.02
         busy = begin(*[lambda pair=pair: ask(service, LINES, pair) for pair in ("is-en", "fo-is")])  # type: ignore[misc]
@@ -271,8 +271,8 @@ def test_a_request_whose_time_is_over_gets_504_and_its_work_stops(service: Runni
     assert service.metric("tellmt_requests_timed_out_total") == counted + 1
 
 
-def test_the_services_own_limit_holds_for_every_api_and_is_the_most(made: Any) -> None:
-    with running(made[0], made[1], limits=Limits(context=2048, timeout=0.3)) as service:
+def test_the_services_own_limit_holds_for_every_api_and_is_the_most(published: Published) -> None:
+    with running(published.base, published.registry, limits=Limits(context=2048, timeout=0.3)) as service:
         service.engine.delay = 30
         body = {"source": "is", "target": "en"}
         assert "in the 0.3 s" in error(service.http.post("/translate", json={**body, "q": "a"}), 504)
@@ -288,8 +288,8 @@ def test_times_that_are_none(service: Running, value: str) -> None:
 
 
 @pytest.mark.clock
-def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once(made: Any) -> None:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=10), Limits(context=2048, batch=8)) as service:
+def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once(published: Published) -> None:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=10), Limits(context=2048, batch=8)) as service:
         service.engine.delay = 0.05
         (document,) = begin(lambda: ask(service, [f"{i:04} " + "x" * 60 for i in range(700)]))
         # 200 segments a second at most; known after two seconds.
@@ -312,10 +312,12 @@ def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once
 
 
 @pytest.mark.parametrize("engine", [SlowEngine, pytest.param(BatchEngine, marks=pytest.mark.slow)])
-def test_after_a_storm_everything_is_back_where_it_was(made: Any, engine: Any) -> None:
+def test_after_a_storm_everything_is_back_where_it_was(published: Published, engine: Any) -> None:
     """300 requests of four pairs and both kinds of answer, of which some leave, some run out of time, and some meet a failing engine."""
     random_ = random.Random(7)
-    with running(made[0], made[1], lambda options: engine(options, places=8), Limits(context=2048, waiting=300, batch=8, cache=20_000)) as service:
+    with running(
+        published.base, published.registry, lambda options: engine(options, places=8), Limits(context=2048, waiting=300, batch=8, cache=20_000)
+    ) as service:
         assert ask(service, "a").status_code == 200
         tasks = len(asyncio.all_tasks(service.loop))
         service.engine.delay = 0.01

@@ -18,21 +18,21 @@ from tell.errors import EngineError
 from tell.registry.registry import Registry
 from tell.text.hypothesis import Hypothesis
 from tests.support.fake_eval_engine import light_adapter, light_base
-from tests.support.serving import Running, error, publish, running, until
+from tests.support.serving import Published, Running, error, publish, running, until
 from tests.support.slow_engine import SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture
-def fresh(made: Any) -> Iterator[Running]:
+def fresh(published: Published) -> Iterator[Running]:
     """A service with an empty cache, over an engine that notes what it is asked."""
-    with running(made[0], made[1], SlowEngine) as service:
+    with running(published.base, published.registry, SlowEngine) as service:
         service.engine.given.clear()
         yield service
 
 
-def asked(service: Running, text: Any, seconds: float = 10, **more: Any) -> httpx.Response:
+def translate(service: Running, text: Any, seconds: float = 10, **more: Any) -> httpx.Response:
     body = {"source": "is", "target": "en", "text": text, **more}
     return httpx.post(service.url + "/api/v1/translate", json=body, timeout=seconds, trust_env=False)
 
@@ -68,7 +68,7 @@ def test_a_cut_translation_is_kept_with_its_mark(fresh: Running) -> None:
 
 def test_equal_segments_in_flight_share_a_decode(fresh: Running, mark: str) -> None:
     fresh.engine.delay = 0.5
-    answers = at_once(*[lambda: asked(fresh, "the same")] * 8)
+    answers = at_once(*[lambda: translate(fresh, "the same")] * 8)
     assert [a.result().json()["translations"][0]["text"] for a in answers] == [f"{mark}the same"] * 8
     assert fresh.engine.sources() == ["the same"]
     assert fresh.metric("tellmt_shared_segments_total") == 7
@@ -76,7 +76,7 @@ def test_equal_segments_in_flight_share_a_decode(fresh: Running, mark: str) -> N
 
 def test_the_engines_failure_reaches_all_that_wait_and_is_not_kept(fresh: Running, mark: str) -> None:
     fresh.engine.delay, fresh.engine.failure = 0.3, EngineError("the engine is starting again")
-    for answer in at_once(*[lambda: asked(fresh, "the same")] * 3):
+    for answer in at_once(*[lambda: translate(fresh, "the same")] * 3):
         assert error(answer.result(), 503) == "the engine is starting again"
     assert fresh.engine.sources() == ["the same"]
     fresh.engine.failure = None
@@ -85,13 +85,13 @@ def test_the_engines_failure_reaches_all_that_wait_and_is_not_kept(fresh: Runnin
 
 def test_a_shared_decode_is_stopped_when_the_last_one_has_left(fresh: Running, mark: str) -> None:
     fresh.engine.delay = 1.0
-    first, second = at_once(lambda: asked(fresh, "the same", 0.3), lambda: asked(fresh, "the same"))
+    first, second = at_once(lambda: translate(fresh, "the same", 0.3), lambda: translate(fresh, "the same"))
     with pytest.raises(httpx.ReadTimeout):
         first.result()
     assert second.result().json()["translations"][0]["text"] == f"{mark}the same"
     assert fresh.engine.cancelled == 0
     fresh.engine.delay = 30
-    for answer in at_once(*[lambda: asked(fresh, "other", 0.3)] * 2):
+    for answer in at_once(*[lambda: translate(fresh, "other", 0.3)] * 2):
         with pytest.raises(httpx.ReadTimeout):
             answer.result()
     until(lambda: fresh.engine.cancelled == 1)
@@ -99,12 +99,12 @@ def test_a_shared_decode_is_stopped_when_the_last_one_has_left(fresh: Running, m
     waiting(fresh, 0)
 
 
-def test_a_sentence_that_a_long_document_holds_too_does_not_wait_for_its_turn(made: Any) -> None:
-    with running(made[0], made[1], lambda options: SlowEngine(options, places=2), Limits(context=2048, batch=2)) as service:
+def test_a_sentence_that_a_long_document_holds_too_does_not_wait_for_its_turn(published: Published) -> None:
+    with running(published.base, published.registry, lambda options: SlowEngine(options, places=2), Limits(context=2048, batch=2)) as service:
         service.engine.delay = 0.05
-        (document,) = at_once(lambda: asked(service, [f"line {i}" for i in range(60)], 30))
+        (document,) = at_once(lambda: translate(service, [f"line {i}" for i in range(60)], 30))
         waiting(service, 60)
-        assert asked(service, "line 59").status_code == 200
+        assert translate(service, "line 59").status_code == 200
         assert not document.done() and service.metric("tellmt_segments_waiting") > 20
         document.result()
         assert sorted(service.engine.sources().count(f"line {i}") for i in range(60)) == [1] * 60
@@ -124,16 +124,16 @@ def test_a_request_can_leave_the_cache_out(fresh: Running, wish: dict[str, Any])
     assert fresh.metric("tellmt_cache_hits_total") == 0
 
 
-def test_without_a_cache_every_request_is_decoded(made: Any) -> None:
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=0)) as service:
+def test_without_a_cache_every_request_is_decoded(published: Published) -> None:
+    with running(published.base, published.registry, SlowEngine, Limits(context=2048, cache=0)) as service:
         for _ in range(2):
             assert service.texts("a")
         assert service.engine.sources()[-2:] == ["a", "a"]
 
 
-def test_the_cache_is_bounded_and_counts_what_it_gives_up(made: Any) -> None:
+def test_the_cache_is_bounded_and_counts_what_it_gives_up(published: Published) -> None:
     limit = 20 * (ENTRY + 200)
-    with running(made[0], made[1], SlowEngine, Limits(context=2048, cache=limit)) as service:
+    with running(published.base, published.registry, SlowEngine, Limits(context=2048, cache=limit)) as service:
         service.texts([f"text {i}" for i in range(100)])
         assert 0 < service.metric("tellmt_cache_bytes") <= limit
         assert service.metric("tellmt_cache_evictions_total") == 100 - len(service.service.queue.cache) > 50

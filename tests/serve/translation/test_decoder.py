@@ -17,14 +17,15 @@ from tell.model.translator import Translator
 from tests.serve.translation.test_quality import OUT, Drawing
 from tests.serve.translation.test_retry import CASES
 from tests.support.scripted_engine import ScriptedEngine
+from tests.support.serving import Published
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture
-def decode(made: Any) -> Callable[..., list[Decoded]]:
+def decode(published: Published) -> Callable[..., list[Decoded]]:
     """Decode segments by the engine that `make_engine` makes, with the live adapter of is-en."""
-    base, registry, ids = made
+    base, registry, ids = published
     adapter = registry.adapter(ids["is-en"])
 
     def run(make_engine: Callable[[EngineOptions], Any], segments: list[str], effort: Effort) -> list[Decoded]:
@@ -50,7 +51,7 @@ def test_retries_are_the_services(decode: Callable[..., list[Decoded]], case: st
 
     (decoded,) = decode(make_engine, [source.strip(" -\r\n")], Effort())
     assert (decoded.text, list(decoded.flags)) == (text.strip(" -\r\n"), flags)
-    assert engines[0].asked == decodes and decoded.sampled is None
+    assert engines[0].requests == decodes and decoded.sampled is None
     assert decoded.retried == (None if len(decodes) == 1 else "clean" if not flags else "better" if case == "the best" else "same")
 
 
@@ -70,8 +71,8 @@ def test_a_busy_service_retries_nothing(decode: Callable[..., list[Decoded]]) ->
     assert decoded.retried == "busy" and "loop" in decoded.flags
 
 
-def test_segments_that_do_not_fit_are_refused_one_by_one(made: Any) -> None:
-    base, registry, ids = made
+def test_segments_that_do_not_fit_are_refused_one_by_one(published: Published) -> None:
+    base, registry, ids = published
     adapter = registry.adapter(ids["is-en"])
 
     async def translated() -> list[Any]:

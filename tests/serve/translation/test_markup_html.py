@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve.translation.markup_html import parse_html, plain_text
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.serving import Running, error, running
+from tests.support.serving import Published, Running, error, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -126,7 +126,7 @@ def translate_html(service: Running, text: Any, **more: Any) -> list[tuple[str, 
     return [(t["text"], t["flags"]) for t in answer.json()["translations"]]
 
 
-def test_html_over_http(made: Any) -> None:
+def test_html_over_http(published: Published) -> None:
     script = {
         "Halló <x1>heimur</x1>!": "Hello <x1>world</x1>!",
         "Hæ <x1>þú</x1>": "Hi you",
@@ -135,7 +135,7 @@ def test_html_over_http(made: Any) -> None:
         "þú": "you",
         "Gott": "Good & <b>",
     }
-    with running(made[0], made[1], lambda options: ScriptedEngine(options, lambda source, _: script.get(source))) as service:
+    with running(published.base, published.registry, lambda options: ScriptedEngine(options, lambda source, _: script.get(source))) as service:
         assert translate_html(service, ["<p>Halló <b id=a>heimur</b>!</p>", "Gott", "🙂 <br>"]) == [
             ('<p>Hello <b id="a">world</b>!</p>', []), ("Good &amp; &lt;b&gt;", []), ("🙂 <br>", []),
         ]  # fmt: skip

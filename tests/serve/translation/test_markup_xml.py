@@ -86,15 +86,15 @@ def test_deepls_client(service: Running, mark: str, monkeypatch: pytest.MonkeyPa
     def translated(text: Any, **more: Any) -> str:
         return str(client.translate_text(text, source_lang="IS", target_lang="EN-US", **more).text)
 
-    shown = mark.replace("<", "&lt;").replace(">", "&gt;")
+    escaped_mark = mark.replace("<", "&lt;").replace(">", "&gt;")
     xml = "<p>hæ <x>Jón</x></p><p>bæ</p>"
-    assert translated(xml, tag_handling="xml") == f"<p>{shown}hæ <x>Jón</x></p><p>{shown}bæ</p>"
+    assert translated(xml, tag_handling="xml") == f"<p>{escaped_mark}hæ <x>Jón</x></p><p>{escaped_mark}bæ</p>"
     # A model is not shown what is in an element that is ignored: the fake marks what it is shown.
-    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="xml", ignore_tags=["x", "y"]) == f"<p>{shown}hæ</p><x>Jón</x>"
-    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="xml", ignore_tags="y,x") == f"<p>{shown}hæ</p><x>Jón</x>"
-    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="html", ignore_tags="X") == f"<p>{shown}hæ</p><x>Jón</x>"
-    assert translated("a<s>b</s>", tag_handling="xml", splitting_tags=["s"], outline_detection=False) == f"{shown}a<s>{shown}b</s>"
-    assert translated("<s>a</s><s>b</s>", tag_handling="xml", non_splitting_tags=["s"]) == f"{shown}<s>a</s><s>b</s>"
+    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="xml", ignore_tags=["x", "y"]) == f"<p>{escaped_mark}hæ</p><x>Jón</x>"
+    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="xml", ignore_tags="y,x") == f"<p>{escaped_mark}hæ</p><x>Jón</x>"
+    assert translated("<p>hæ</p><x>Jón</x>", tag_handling="html", ignore_tags="X") == f"<p>{escaped_mark}hæ</p><x>Jón</x>"
+    assert translated("a<s>b</s>", tag_handling="xml", splitting_tags=["s"], outline_detection=False) == f"{escaped_mark}a<s>{escaped_mark}b</s>"
+    assert translated("<s>a</s><s>b</s>", tag_handling="xml", non_splitting_tags=["s"]) == f"{escaped_mark}<s>a</s><s>b</s>"
     refused = service.http.post("/v2/translate", json={"text": ["a"], "source_lang": "IS", "target_lang": "EN-US", "ignore_tags": [{"a": 1}]})
     assert refused.status_code == 400 and "ignore_tags: not usable; valid: names of elements" in refused.json()["message"]
 

@@ -14,7 +14,7 @@ from serve.translation.decoder import CANDIDATES, MOST_ALTERNATIVES, candidates_
 from tell.model.engine import EngineOptions, Generation, Prompt
 from tell.text.flags import Checked
 from tell.text.mbr import agreement, best_first, chrf
-from tests.support.serving import Running, error, running
+from tests.support.serving import Published, Running, error, running
 from tests.support.slow_engine import SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
@@ -35,20 +35,20 @@ class Drawing(SlowEngine):
     def __init__(self, options: EngineOptions):
         super().__init__(options)
         # Source, seed (0: greedy) and settings of what live adapters were asked.
-        self.asked: list[tuple[str, int, Any]] = []
+        self.requests: list[tuple[str, int, Any]] = []
 
     def _answer(self, prompt: Prompt, adapter_id: str | None) -> Generation:
         source, seed = self._source(prompt), prompt.sampling.seed if prompt.sampling else 0
         if adapter_id is None or source not in OUT:
             return super()._answer(prompt, adapter_id)
-        self.asked.append((source, seed, prompt.sampling and prompt.sampling.settings))
+        self.requests.append((source, seed, prompt.sampling and prompt.sampling.settings))
         outs = OUT[source]
         return Generation(outs[min(seed, len(outs) - 1)], 4, "stop")
 
 
 @pytest.fixture(scope="module")
-def drawing(made: Any) -> Iterator[Running]:
-    with running(made[0], made[1], Drawing, Limits(context=2048, waiting=200)) as service:
+def drawing(published: Published) -> Iterator[Running]:
+    with running(published.base, published.registry, Drawing, Limits(context=2048, waiting=200)) as service:
         yield service
 
 
@@ -68,12 +68,12 @@ def test_best_takes_the_candidate_that_agrees_most(drawing: Running) -> None:
     assert [t["text"] for t in best["translations"]] == ["The house is yellow.", "Yes", "17"]
     # The cache keeps the two apart, and each draw under its seed: nothing is decoded again, and fast stays what it was.
     engine = drawing.engine
-    assert [seed for s, seed, _ in engine.asked if s == source] == list(range(CANDIDATES))
-    assert {settings for _, seed, settings in engine.asked if seed} == {samplings(2)[0].settings}
-    before = len(engine.asked)
+    assert [seed for s, seed, _ in engine.requests if s == source] == list(range(CANDIDATES))
+    assert {settings for _, seed, settings in engine.requests if seed} == {samplings(2)[0].settings}
+    before = len(engine.requests)
     assert translate(drawing, source, quality="best")["translations"] == best["translations"][:1]
     assert translate(drawing, source)["translations"] == fast["translations"]
-    assert len(engine.asked) == before
+    assert len(engine.requests) == before
     assert drawing.metric("tellmt_best_segments_total", pair="is-en", chosen="drawn") == 2
     assert drawing.metric("tellmt_segments_waiting") == 0
 
@@ -81,7 +81,7 @@ def test_best_takes_the_candidate_that_agrees_most(drawing: Running) -> None:
 def test_a_candidate_without_flags_is_preferred_to_what_most_agree_on(drawing: Running) -> None:
     best = translate(drawing, "Það er svo.", quality="best")["translations"][0]
     assert (best["text"], best["flags"]) == ("It is so.", []) or best["text"] == "So it is."
-    assert best["flags"] == [] and [p for s, _, p in drawing.engine.asked if s == "Það er svo."].count(None) == 1, "retried though a candidate had no flags"
+    assert best["flags"] == [] and [p for s, _, p in drawing.engine.requests if s == "Það er svo."].count(None) == 1, "retried though a candidate had no flags"
 
 
 def test_alternatives_are_others_the_best_first(drawing: Running) -> None:
@@ -185,10 +185,10 @@ def test_what_is_not_done_in_time_is_left_out(drawing: Running) -> None:
     assert answer["translations"][0]["text"].endswith(">Hún er hér.") and answer["quality"] == "best"
 
 
-def test_while_much_waits_best_is_fast_and_says_so(made: Any) -> None:
+def test_while_much_waits_best_is_fast_and_says_so(published: Published) -> None:
     from tests.serve.scheduling.test_translation_cache import at_once, waiting
 
-    with running(made[0], made[1], Drawing, Limits(context=2048, waiting=40, batch=1)) as service:
+    with running(published.base, published.registry, Drawing, Limits(context=2048, waiting=40, batch=1)) as service:
         service.engine.delay = 0.03
         (long,) = at_once(lambda: translate(service, [f"lína {i}" for i in range(38)]))
         waiting(service, 38)

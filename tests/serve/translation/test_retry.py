@@ -11,7 +11,7 @@ import pytest
 
 from serve.config import Limits
 from tests.support.scripted_engine import Script, ScriptedEngine
-from tests.support.serving import Running, running
+from tests.support.serving import Published, Running, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -19,13 +19,13 @@ LOOP = "It is so it is so " + "it is so " * 9
 
 
 @pytest.fixture
-def scripted(made: Any) -> Callable[..., Any]:
+def scripted(published: Published) -> Callable[..., Any]:
     @contextmanager
     def start(script: Script | dict[Any, str], **limits: Any) -> Iterator[Running]:
         def answer(source: str, penalty: float) -> str | None:
             return script.get((source, penalty), script.get(source)) if isinstance(script, dict) else script(source, penalty)
 
-        with running(made[0], made[1], lambda options: ScriptedEngine(options, answer), Limits(context=2048, **limits)) as service:
+        with running(published.base, published.registry, lambda options: ScriptedEngine(options, answer), Limits(context=2048, **limits)) as service:
             yield service
 
     return start
@@ -78,7 +78,7 @@ def test_what_is_tried_and_what_is_answered(scripted: Any, case: str) -> None:
     script, source, expected, decodes = CASES[case]
     with scripted(script) as service:
         assert answered(service, source) == [expected]
-        assert service.engine.asked == decodes
+        assert service.engine.requests == decodes
         outcome = "clean" if not expected[1] else "better" if case == "the best" else "same"
         assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome=outcome) == (len(decodes) > 1)
         version = service.service.versions.live["is-en"].adapter.id
@@ -86,21 +86,21 @@ def test_what_is_tried_and_what_is_answered(scripted: Any, case: str) -> None:
             assert service.metric("tellmt_flagged_segments_total", pair="is-en", version=version, flag=flag) == 1
         # All of it from the cache, each try under its own settings; and not of another pair.
         assert answered(service, source) == [expected]
-        assert service.engine.asked == decodes
+        assert service.engine.requests == decodes
         assert f"{service.metric('tellmt_segments_waiting'):g}" == "0"
 
 
 def test_the_cache_keeps_tries_apart_from_texts_that_look_like_them(scripted: Any) -> None:
     with scripted(CASES["loop"][0]) as service:
         assert answered(service, ["Það er svo.", "('Það er svo.', 1.2)", "1.2\0Það er svo."])[0] == ("It is so.", [])
-        assert [s for s, penalty in service.engine.asked if penalty > 1] == ["Það er svo."]
+        assert [s for s, penalty in service.engine.requests if penalty > 1] == ["Það er svo."]
 
 
 def test_only_the_placeholder_is_left_alone(scripted: Any) -> None:
     with scripted({}) as service:
         texts = ["{name}", " %s\n", "https://tellmt.example/a?b=c", "<br/>", "🙂", "{{ a }} - %(n)d"]
         assert answered(service, texts) == [(t, []) for t in texts]
-        assert service.engine.asked == []
+        assert service.engine.requests == []
 
 
 def test_flags_are_those_of_a_texts_segments_and_of_a_streams_parts(scripted: Any) -> None:
@@ -128,7 +128,7 @@ def test_no_more_ways_than_the_operator_allows(scripted: Any, tries: int) -> Non
     with scripted(lambda source, penalty: "Nineteen", tries=tries) as service:
         [(_, flags)] = answered(service, "Halló {name}. Velkomin heim")
         assert flags == (["placeholder"] if tries < 3 else [])
-        sources = {source for source, _ in service.engine.asked}
+        sources = {source for source, _ in service.engine.requests}
         assert [texts <= sources for texts in expected_sources] == [tries > n for n in range(3)]
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_tried_again_while_much_waits(scripted: Any) -> None:
         service.engine.delay = 0.02
         [(text, flags)] = answered(service, "\n".join(lines))
         assert text.startswith(LOOP.strip() + "\n") and text.endswith("\nHi.") and flags == ["loop", "length"]
-        assert [penalty for source, penalty in service.engine.asked if source == lines[0]] == [1.0]
+        assert [penalty for source, penalty in service.engine.requests if source == lines[0]] == [1.0]
         assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome="busy") == 1
         assert service.metric("tellmt_mended_segments_total", pair="is-en", outcome="clean") == 1
 
@@ -148,7 +148,7 @@ def test_nothing_is_tried_again_while_much_waits(scripted: Any) -> None:
 def test_equal_segments_are_tried_again_once(scripted: Any) -> None:
     with scripted(CASES["loop"][0]) as service:
         assert answered(service, ["Það er svo.\nÞað er svo."] * 3) == [("It is so.\nIt is so.", [])] * 3
-        assert len(service.engine.asked) == 2
+        assert len(service.engine.requests) == 2
 
 
 def test_a_failure_while_trying_again_is_told(scripted: Any) -> None:

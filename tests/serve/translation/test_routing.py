@@ -14,7 +14,7 @@ from serve.translation.routing import parse_fallbacks, reachable
 from tell.client import Client
 from tell.errors import BadInput, NotServed
 from tell.model.engine import Generation, Prompt
-from tests.support.serving import Running, error, running
+from tests.support.serving import Published, Running, error, running
 from tests.support.slow_engine import SlowEngine
 
 pytest_plugins = ["tests.support.serving_fixtures"]
@@ -32,14 +32,14 @@ class Marking(SlowEngine):
 
 
 @contextmanager
-def serving(made: Any, *fallbacks: Fallback) -> Iterator[Running]:
-    with running(made[0], made[1], Marking, Limits(context=2048, tries=0, fallback=fallbacks)) as service:
+def serving(published: Published, *fallbacks: Fallback) -> Iterator[Running]:
+    with running(published.base, published.registry, Marking, Limits(context=2048, tries=0, fallback=fallbacks)) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def both(made: Any) -> Iterator[Running]:
-    with serving(made, *BOTH) as service:
+def both(published: Published) -> Iterator[Running]:
+    with serving(published, *BOTH) as service:
         yield service
 
 
@@ -58,8 +58,8 @@ def test_by_default_a_pair_without_an_adapter_is_an_error(both: Running, shared:
     assert both.metric("tellmt_segments_waiting") == 0
 
 
-def test_a_pivot_says_so_with_both_versions_and_the_flags_of_both(both: Running, made: Any) -> None:
-    first, second = made[2]["pt-BR:en"], made[2]["en-is"]
+def test_a_pivot_says_so_with_both_versions_and_the_flags_of_both(both: Running, published: Published) -> None:
+    first, second = published.ids["pt-BR:en"], published.ids["en-is"]
     response = post(both, "pt-br", "is", ["Olá {nome}\n\nendless", "17"], fallback="pivot")
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -73,7 +73,7 @@ def test_a_pivot_says_so_with_both_versions_and_the_flags_of_both(both: Running,
     assert (number["text"], number["flags"], number["pivot"]) == ("17", [], {"text": "17", "flags": []})
     # An adapter of the pair itself wins over every fallback.
     direct = post(both, "is", "en", fallback=["base", "pivot"]).json()
-    assert direct["adapter"] == made[2]["is-en"] and not {"fallback", "via"} & set(direct) and "pivot" not in direct["translations"][0]
+    assert direct["adapter"] == published.ids["is-en"] and not {"fallback", "via"} & set(direct) and "pivot" not in direct["translations"][0]
 
 
 def test_the_base_says_so_and_names_no_adapter(both: Running) -> None:
@@ -91,8 +91,8 @@ def test_the_base_says_so_and_names_no_adapter(both: Running) -> None:
     assert "base" in labels and not {"fo-en", "fo:pt-BR", "pt-BR:is"} & labels
 
 
-def test_streams_auto_html_and_quality(both: Running, made: Any) -> None:
-    first, second = (made[2][p][:8] for p in ("pt-BR:en", "en-is"))
+def test_streams_auto_html_and_quality(both: Running, published: Published) -> None:
+    first, second = (published.ids[p][:8] for p in ("pt-BR:en", "en-is"))
     lines = [json.loads(x) for x in post(both, "pt-BR", "is", "um {nome}\ndois", "/api/v1/translate/stream", fallback="pivot").text.split("\n") if x]
     assert [x["text"] for x in lines[:-1]] == [f"<{second}><{first}>um", f"\n<{second}><{first}>dois"]
     assert all("placeholder" in x["flags"] for x in lines[:-1])
@@ -128,13 +128,13 @@ def test_what_is_refused(pivot: Running, more: dict[str, Any], says: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def pivot(made: Any) -> Iterator[Running]:
-    with serving(made, "pivot") as service:
+def pivot(published: Published) -> Iterator[Running]:
+    with serving(published, "pivot") as service:
         yield service
 
 
-def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Running, shared: Running, made: Any) -> None:
-    first, second = (made[2][p] for p in ("pt-BR:en", "en-is"))
+def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Running, shared: Running, published: Published) -> None:
+    first, second = (published.ids[p] for p in ("pt-BR:en", "en-is"))
     libre = {"q": "um", "source": "pt", "target": "is"}
     response = pivot.http.post("/translate", json=libre)
     assert response.json() == {"translatedText": f"<{second[:8]}><{first[:8]}>um"} and response.headers["X-Tellmt-Via"].startswith("pivot ")
@@ -149,7 +149,7 @@ def test_other_protocols_do_as_the_operator_says_and_lists_are_wider(pivot: Runn
     assert listed(shared) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en"]}
     assert listed(pivot) == {"is": ["en"], "en": ["is"], "fo": ["is"], "pt-BR": ["en", "is"]}
     # Pairs with an adapter are the same as before.
-    assert [p["pair"] for p in pivot.http.get("/api/v1/adapters").json()["pairs"]] == sorted(made[2])
+    assert [p["pair"] for p in pivot.http.get("/api/v1/adapters").json()["pairs"]] == sorted(published.ids)
 
     job = pivot.http.post("/api/v1/jobs", data={"source": "pt-BR", "target": "is"}, files={"file": ("a.txt", b"um\n")}).json()
     while job["state"] not in ("done", "failed"):
@@ -182,13 +182,13 @@ def test_the_option(cli: Any) -> None:
     assert ran.code == 2 and "--fallback: not a fallback; found always; valid: none, pivot" in ran.err
 
 
-def test_the_typed_client(both: Running, made: Any) -> None:
+def test_the_typed_client(both: Running, published: Published) -> None:
     with Client(both.url) as client:
         translation = client.translate("um", "pt-BR", "is", fallback=["pivot"], quality="best", alternatives=1)
         assert (translation.fallback, translation.quality, translation.adapter, translation.alternatives, translation.flags) == (
             "pivot",
             "best",
-            made[2]["en-is"],
+            published.ids["en-is"],
             (),
             (),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.serving import Running, error, running
+from tests.support.serving import Published, Running, error, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
@@ -17,8 +17,8 @@ TEXTS = ["Halló heimur.", "  - a 𝄞 b\r\n\r\n\t1) þú \U0001f600é\n", "", "
 
 
 @pytest.fixture(scope="module")
-def comparing(made: Any) -> Iterator[Running]:
-    with running(made[0], made[1], compare_base=True) as service:
+def comparing(published: Published) -> Iterator[Running]:
+    with running(published.base, published.registry, compare_base=True) as service:
         yield service
 
 
@@ -64,8 +64,8 @@ def test_segments_are_told_where_they_are_asked_for(comparing: Running) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_bare_base_beside_the_adapter(comparing: Running, shared: Running, made: Any, mark: str, path: str) -> None:
-    id = made[2]["is-en"]
+def test_the_bare_base_beside_the_adapter(comparing: Running, shared: Running, published: Published, mark: str, path: str) -> None:
+    id = published.ids["is-en"]
     for _ in range(2):
         # The second time from the cache, where the two are kept apart.
         assert ask(comparing, path, ["Einstakt", "b\nc"], base=True)[0] == ["<base>Einstakt", "<base>b\n<base>c"]

@@ -129,12 +129,12 @@ BROKEN: list[tuple[str, Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("break_", "wanted"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_broken_directories(adapter: Adapter, break_: Callable[[Path], None], wanted: str) -> None:
+@pytest.mark.parametrize(("break_", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_broken_directories(adapter: Adapter, break_: Callable[[Path], None], message: str) -> None:
     break_(adapter.path)
     with pytest.raises(AdapterError) as e:
         open_adapter(adapter.path)
-    assert wanted in str(e.value) and str(adapter.path) in str(e.value)
+    assert message in str(e.value) and str(adapter.path) in str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -126,16 +126,16 @@ def test_ship_writes_what_may_be_passed_on(ship: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("corpora", "args", "code", "said"),
+    ("corpora", "args", "code", "messages"),
     [
         ({"mine": "/x/mine"}, [], 2, ["licence of this data", "mine", "--note mine=TEXT"]),
         ({"mine": "/x/mine"}, ["--note", "mine"], 2, ["--note", "'mine'", "NAME=TEXT"]),
         (REAL, ["--scores", "none.json"], 2, ["no such scores"]),
     ],
 )
-def test_ship_refuses(ship: Any, tmp_path: Path, corpora: dict[str, str], args: list[str], code: int, said: list[str]) -> None:
-    found, _, err = ship(trained(tmp_path, corpora), "--to", tmp_path / "adapters", *args)
-    assert found == code and all(s in err for s in said), err
+def test_ship_refuses(ship: Any, tmp_path: Path, corpora: dict[str, str], args: list[str], code: int, messages: list[str]) -> None:
+    exit_code, _, err = ship(trained(tmp_path, corpora), "--to", tmp_path / "adapters", *args)
+    assert exit_code == code and all(s in err for s in messages), err
     assert not (tmp_path / "adapters").exists()
 
 

@@ -15,7 +15,7 @@ from serve.corrections import Feedback
 from tell.client import AsyncClient, Client, DocumentJob, DocumentPart, NoAnswer, RetryPolicy, StreamEnd, TranslationPart, UnreadableAnswer
 from tell.errors import BadInput, NotFound, NotServed, Overloaded, TimedOut
 from tests.support.canned import Canned, Drop, canned
-from tests.support.serving import Running, running, until
+from tests.support.serving import Published, Running, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 TRANSLATED = {"pair": "is-en", "adapter": "x", "base": "b", "translations": [{"text": "A", "truncated": False}]}
@@ -29,7 +29,7 @@ def test_both_clients_have_the_same_methods() -> None:
         assert inspect.signature(method).parameters.keys() == inspect.signature(awaited[name]).parameters.keys(), name
 
 
-def test_texts_and_streams_and_the_rest(made: Any, tmp_path: Path) -> None:
+def test_texts_and_streams_and_the_rest(published: Published, tmp_path: Path) -> None:
     (tmp_path / "bréf.txt").write_text("Halló\n\nheimur\n", encoding="utf-8")
 
     async def scenario(url: str) -> None:
@@ -59,7 +59,7 @@ def test_texts_and_streams_and_the_rest(made: Any, tmp_path: Path) -> None:
                     await anext(client.stream("a", "de", "en"))
                 await client.feedback("þú\n - é", "you", translation)
 
-    with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as service:
+    with running(published.base, published.registry, feedback=Feedback(tmp_path / "f")) as service:
         asyncio.run(scenario(service.url))
     assert '"target": "you"' in (tmp_path / "f").read_text()
 
@@ -101,10 +101,10 @@ def translate_with(kind: str, url: str, retry: RetryPolicy) -> str:
 
 def replies(server: Canned, *outcomes: Any) -> None:
     """One outcome for each request, the last one for all that follow."""
-    left = list(outcomes)
+    outcomes_left = list(outcomes)
 
     def reply(body: Any) -> Any:
-        return left.pop(0) if len(left) > 1 else left[0]
+        return outcomes_left.pop(0) if len(outcomes_left) > 1 else outcomes_left[0]
 
     server.replies[PATH] = reply
 
@@ -119,19 +119,19 @@ def test_a_busy_service_is_asked_again(translate: Callable[[str, RetryPolicy], s
     retry = RetryPolicy((0.01, 0.02, 0.03), 0.05, notify=lambda problem, seconds: notices.append((problem, seconds)))
     with canned() as server:
         replies(server, (503, {"error": "starting"}), (502, b"<html>"), (200, TRANSLATED))
-        assert translate(server.url, retry) == "A" and len(server.asked(PATH)) == 3
+        assert translate(server.url, retry) == "A" and len(server.requests_to(PATH)) == 3
         assert notices == [("starting", 0.01), ("HTTP status 502", 0.02)]
         replies(server, (503, {"error": "starting"}))
         with pytest.raises(Overloaded, match="starting"):
             translate(server.url, retry)
-        assert len(server.asked(PATH)) == 3 + 4
+        assert len(server.requests_to(PATH)) == 3 + 4
         # What asking again cannot change is raised at once, and so is everything without a policy.
         for outcome, policy, error in (((400, {"error": "no"}), retry, BadInput), ((503, {"error": "busy"}), RetryPolicy(), Overloaded)):
             replies(server, outcome)
-            before = len(server.asked(PATH))
+            before = len(server.requests_to(PATH))
             with pytest.raises(error):
                 translate(server.url, policy)
-            assert len(server.asked(PATH)) == before + 1
+            assert len(server.requests_to(PATH)) == before + 1
         replies(server, (200, b"<html>"))
         with pytest.raises(UnreadableAnswer):
             translate(server.url, retry)
@@ -144,13 +144,13 @@ def test_a_service_that_is_away_is_asked_again(translate: Callable[[str, RetryPo
         replies(server, Drop)
         with pytest.raises(NoAnswer):
             translate(server.url, RetryPolicy((0.0,)))
-        assert len(server.asked(PATH)) == 5
+        assert len(server.requests_to(PATH)) == 5
 
 
-def test_the_wait_follows_retry_after_within_its_limit(made: Any, translate: Callable[[str, RetryPolicy], str]) -> None:
+def test_the_wait_follows_retry_after_within_its_limit(published: Published, translate: Callable[[str, RetryPolicy], str]) -> None:
     """The service says 2 seconds; the policy allows for a fifth of one."""
     waits: list[float] = []
-    with running(made[0], made[1]) as service:
+    with running(published.base, published.registry) as service:
         service.engine.failure = Overloaded("too much is waiting", retry_after=2)
         began = time.monotonic()
         with pytest.raises(Overloaded) as error:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,20 +30,20 @@ from tell.errors import (
 )
 from tests.conftest import ROOT
 from tests.support.canned import canned
-from tests.support.serving import Running, running
+from tests.support.serving import Published, Running, running
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 
 
 @pytest.fixture
 def client(service: Running) -> Iterator[Client]:
-    with Client(service.url) as found:
-        yield found
+    with Client(service.url) as client:
+        yield client
 
 
-def test_texts(client: Client, mark: str, made: Any) -> None:
+def test_texts(client: Client, mark: str, published: Published) -> None:
     translation = client.translate("Halló\n heimur", "is", "en")
-    assert translation == Translation(text=f"{mark}Halló\n {mark}heimur", truncated=False, pair="is-en", adapter=made[2]["is-en"], base="light")
+    assert translation == Translation(text=f"{mark}Halló\n {mark}heimur", truncated=False, pair="is-en", adapter=published.ids["is-en"], base="light")
     assert [t.text for t in client.translate(["a", "", "b"], "IS", "en-US", timeout=5, cache=False)] == [f"{mark}a", "", f"{mark}b"]
     assert client.translate("endless", "is", "en").flags == ("truncated",)
     aligned = client.translate("\U0001f600 þú\n - é", "is", "en", segments=True)
@@ -57,9 +56,9 @@ def test_texts(client: Client, mark: str, made: Any) -> None:
 
 
 @pytest.mark.clock
-def test_a_stream(client: Client, service: Running, mark: str, made: Any) -> None:
+def test_a_stream(client: Client, service: Running, mark: str, published: Published) -> None:
     *parts, end = client.stream(["a\nb\u2028c", "", "endless"], "is", "en", segments=True)
-    assert end == StreamEnd(pair="is-en", adapter=made[2]["is-en"], base="light")
+    assert end == StreamEnd(pair="is-en", adapter=published.ids["is-en"], base="light")
     assert all(isinstance(p, TranslationPart) for p in parts)
     texts = ["".join(p.text for p in parts if isinstance(p, TranslationPart) and p.index == i) for i in range(3)]
     assert texts == [t.text for t in client.translate(["a\nb\u2028c", "", "endless"], "is", "en")]
@@ -82,10 +81,10 @@ def test_what_a_service_takes(client: Client) -> None:
     assert ".txt" in info.formats and (info.feedback, info.compare_base, info.keys, info.max_characters) == (False, False, False, 100_000)
 
 
-def test_languages_and_adapters(client: Client, made: Any) -> None:
+def test_languages_and_adapters(client: Client, published: Published) -> None:
     assert {x.code: x.targets for x in client.languages()} == {"en": ("is",), "fo": ("is",), "is": ("en",), "pt-BR": ("en",)}
     by_pair = {a.pair: a for a in client.adapters()}
-    assert set(by_pair) == set(made[2]) and by_pair["is-en"].adapter == made[2]["is-en"] and by_pair["is-en"].state == "live"
+    assert set(by_pair) == set(published.ids) and by_pair["is-en"].adapter == published.ids["is-en"] and by_pair["is-en"].state == "live"
 
 
 def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) -> None:
@@ -120,26 +119,26 @@ def test_documents(client: Client, service: Running, mark: str, tmp_path: Path) 
         client.submit(b"a", "is", "en", name="a.pdf")
 
 
-def test_feedback(made: Any, tmp_path: Path, service: Running) -> None:
-    with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as keeping, Client(keeping.url) as client:
+def test_feedback(published: Published, tmp_path: Path, service: Running) -> None:
+    with running(published.base, published.registry, feedback=Feedback(tmp_path / "f")) as keeping, Client(keeping.url) as client:
         client.feedback("a", "b", client.translate("a", "pt", "en"))
     line = (tmp_path / "f").read_text()
-    assert '"source": "a", "target": "b"' in line and '"pair": "pt-BR:en"' in line and made[2]["pt-BR:en"] in line
+    assert '"source": "a", "target": "b"' in line and '"pair": "pt-BR:en"' in line and published.ids["pt-BR:en"] in line
     with Client(service.url) as client, pytest.raises(NotFound, match="keeps no feedback"):
         client.feedback("a", "b", client.translate("a", "is", "en"))
 
 
-def test_the_lines_in_the_documentation_run(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_in_the_documentation_run(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("letter.txt").write_text("Halló\n", encoding="utf-8")
-    with running(made[0], made[1], feedback=Feedback(tmp_path / "f")) as keeping:
+    with running(published.base, published.registry, feedback=Feedback(tmp_path / "f")) as keeping:
         exec(lines.replace("http://127.0.0.1:8080", keeping.url), {})
     assert Path("letter.en.txt").read_text().endswith(">Halló\n") and "Hello, world." in (tmp_path / "f").read_text()
 
 
 def test_each_refusal_is_an_exception_of_its_own(client: Client, service: Running) -> None:
-    for ask, kind, said in (
+    for ask, kind, message in (
         (lambda: client.translate("a", "is", "de"), NotServed, "no adapter for this pair; found is-de"),
         (lambda: client.translate("a", "is", "xx"), RequestError, "target: unknown language code"),
         (lambda: client.translate(["a"] * 10_000, "is", "en"), TooLarge, "too many texts in one request"),
@@ -147,7 +146,7 @@ def test_each_refusal_is_an_exception_of_its_own(client: Client, service: Runnin
     ):
         with pytest.raises(kind) as error:
             ask()
-        assert said in str(error.value) and str(error.value).startswith(service.url) and type(error.value) is kind
+        assert message in str(error.value) and str(error.value).startswith(service.url) and type(error.value) is kind
     service.engine.failure = EngineError("the engine is dead", found="leynilegt")
     with pytest.raises(Overloaded, match=r"the engine is dead$") as busy:
         client.translate("Einstakt hér", "is", "en")
@@ -157,9 +156,9 @@ def test_each_refusal_is_an_exception_of_its_own(client: Client, service: Runnin
         client.translate("Einstakt þar", "is", "en", timeout=0.2)
 
 
-def test_keys(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     key, other = add_key("a", ["translate"], requests_per_minute=2)[1], add_key("b", ["metrics"])[1]
-    with running(made[0], made[1]) as service:
+    with running(published.base, published.registry) as service:
         with Client(service.url) as client, pytest.raises(KeyRefused, match="no valid API key"):
             client.translate("a", "is", "en")
         with Client(service.url, other) as client, pytest.raises(ScopeRefused):

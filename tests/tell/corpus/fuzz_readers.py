@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tell.corpus.readers.dispatch import InputGroup, kind_of, read_group
+from tell.corpus.readers.dispatch import InputGroup, corpus_format, read_group
 from tell.corpus.readers.segment import ReadOptions
 from tell.errors import BadInput
 from tell.languages import parse_pair
@@ -87,7 +87,7 @@ def once(name: str, data: bytes, at: Path) -> str:
     """What reading this file comes to: the number of its segments, or what is said. Raises whatever is no BadInput."""
     path = at / name
     path.write_bytes(data)
-    kind = kind_of(path)
+    kind = corpus_format(path)
     paths = (path, path.with_suffix(".other")) if kind == "text" else (path,)
     if kind == "text":
         paths[1].write_bytes(SEEDS[name]())
@@ -111,21 +111,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="For how long, in all.")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    chance = random.Random(asked.seed)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
     seeds = {name: make() for name, make in SEEDS.items()}
     tried = dict.fromkeys(seeds, 0)
-    said: dict[str, set[str]] = {name: set() for name in seeds}
+    messages: dict[str, set[str]] = {name: set() for name in seeds}
     crashes: dict[str, int] = {}
     slowest = 0.0
-    end = time.monotonic() + 60 * asked.minutes
+    end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as at:
         while time.monotonic() < end:
             for name, data in seeds.items():
                 begun = time.monotonic()
                 bad = damaged(data, chance)
                 try:
-                    said[name].add(once(name, bad, Path(at)).split(" segments")[0])
+                    messages[name].add(once(name, bad, Path(at)).split(" segments")[0])
                 except Exception as e:
                     frame = traceback.extract_tb(e.__traceback__)[-1]
                     where = f"{name}: {type(e).__name__} in {Path(frame.filename).name}:{frame.lineno}"
@@ -136,7 +136,7 @@ def main() -> None:
                 tried[name] += 1
                 slowest = max(slowest, time.monotonic() - begun)
     for name, n in tried.items():
-        print(f"{name}: {n:,} files, {len(said[name])} outcomes")
+        print(f"{name}: {n:,} files, {len(messages[name])} outcomes")
     print(f"crashes: {crashes or 'none'}; slowest file {slowest:.2f} s")
 
 

@@ -87,14 +87,14 @@ def test_every_command_refuses_an_altered_corpus_alike(bench: Bench, tellmt: Tel
 
 def test_reversed_and_selected_corpora_are_mended_by_what_made_them(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
     _, corpus = build(tellmt, tmp_path)
-    made = {
+    commands = {
         tmp_path / "r": (["corpus", "reverse", corpus, "-o", tmp_path / "r"], f"tellmt corpus reverse CORPUS -o {tmp_path / 'r'} with"),
         tmp_path / "s": (
             ["select", "--corpus", corpus, "-k", 5, "--method", "random", "-o", tmp_path / "s"],
             f"tellmt select --corpus {corpus} -o {tmp_path / 's'}",
         ),
     }
-    for path, (command, mend) in made.items():
+    for path, (command, mend) in commands.items():
         assert tellmt(*command)[0] == 0
         alter_a_dev_target(path)
         with pytest.raises(CorpusError, match="altered since the corpus was built") as refused:

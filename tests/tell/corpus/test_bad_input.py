@@ -59,14 +59,14 @@ BAD: dict[str, tuple[dict[str, bytes], list[str], list[str]]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input(cli: CLI, name: str) -> None:
-    files, args, said = BAD[name]
+    files, args, message = BAD[name]
     for path, data in files.items():
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_bytes(data)
     pair = [] if "--pair" in args else ["--pair", "is-en"]
     ran = cli("corpus", "build", *args, *pair, "-o", "out", ok=False)
     assert ran.code == 2, ran.err
-    assert not [part for part in said if part not in ran.err], ran.err
+    assert not [part for part in message if part not in ran.err], ran.err
     assert ran.out == "" and not Path("out").exists()
 
 

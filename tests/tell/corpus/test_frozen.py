@@ -62,11 +62,11 @@ def test_frozen_documents_under_other_names_are_not_made_training_data(cli: CLI)
 def test_a_frozen_document_that_went_is_mentioned(cli: CLI) -> None:
     path = tsv("one.tsv", 200)
     cli("corpus", "build", path, "--pair", "is-en", "--dev", 20, "-o", "c")
-    gone = min(docs_of(Path("c"))["dev"])
-    write("one.tsv", *(x for x in path.read_text().split("\n") if x and not x.startswith(gone)))
+    dropped_doc = min(docs_of(Path("c"))["dev"])
+    write("one.tsv", *(x for x in path.read_text().split("\n") if x and not x.startswith(dropped_doc)))
     ran = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json")
-    assert ran.json["missing_frozen"] == [f"one.tsv/{gone}"] and "1 frozen" in ran.err
-    assert f"one.tsv/{gone}" in json.loads(Path("c/split.json").read_text())["documents"]
+    assert ran.json["missing_frozen"] == [f"one.tsv/{dropped_doc}"] and "1 frozen" in ran.err
+    assert f"one.tsv/{dropped_doc}" in json.loads(Path("c/split.json").read_text())["documents"]
 
 
 def test_the_seed_decides_and_the_same_seed_repeats(cli: CLI) -> None:
@@ -80,10 +80,10 @@ def test_the_seed_decides_and_the_same_seed_repeats(cli: CLI) -> None:
 def test_unchanged_input_is_reused(cli: CLI) -> None:
     path = tsv("one.tsv", 100)
     first = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json")
-    made = Path("c/pairs.jsonl").stat()
+    pairs_file = Path("c/pairs.jsonl").stat()
     again = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json")
     assert "unchanged, reused" in again.err and "reused" not in first.err
-    assert again.json == first.json and Path("c/pairs.jsonl").stat().st_ino == made.st_ino
+    assert again.json == first.json and Path("c/pairs.jsonl").stat().st_ino == pairs_file.st_ino
     forced = cli("corpus", "build", path, "--pair", "is-en", "-o", "c", "--json", "--force")
     assert "reused" not in forced.err and forced.json == first.json
     # What was built must still be there as it was built.

@@ -51,15 +51,15 @@ def test_rows_on_top_move_nothing(cli: CLI) -> None:
     assert split_of() == {**before, **{sentence(i, "is"): "train" for i in (900, 901, 902)}}
     assert "pairs since the build before: 0 moved, 3 appeared (3 train), 0 went" in ran.err
     # The same rows again, without the last file's.
-    gone = [i for i in range(700) if before[sentence(i, "is")] == "test"][:2]
-    plain("t.tsv", [i for i in range(700) if i not in gone])
-    told = cli("corpus", "build", path, "--pair", "is-en", "-o", "c")
-    assert "0 moved, 0 appeared, 5 went (3 train, 2 test)" in told.err
-    assert split_of() == {s: x for s, x in before.items() if s not in {sentence(i, "is") for i in gone}}
+    removed = [i for i in range(700) if before[sentence(i, "is")] == "test"][:2]
+    plain("t.tsv", [i for i in range(700) if i not in removed])
+    rebuilt = cli("corpus", "build", path, "--pair", "is-en", "-o", "c")
+    assert "0 moved, 0 appeared, 5 went (3 train, 2 test)" in rebuilt.err
+    assert split_of() == {s: x for s, x in before.items() if s not in {sentence(i, "is") for i in removed}}
     # What was test once is test when it comes back.
     plain("t.tsv", [*range(700)])
     assert build(cli, path)["changes"]["appeared"] == {**NONE, "test": 2} and split_of() == before
-    assert "report.html" in told.out and "2 appeared (2 test)" in Path("c/report.html").read_text(encoding="utf-8")
+    assert "report.html" in rebuilt.out and "2 appeared (2 test)" in Path("c/report.html").read_text(encoding="utf-8")
 
 
 def test_a_sorted_file_moves_nothing(cli: CLI) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from tell.corpus.misalignment import Stretch, shifted
-from tell.corpus.rules import RULES, clean, rules
+from tell.corpus.rules import RULES, clean_pair, switched_on_rules
 from tell.corpus.segment_table import FirstSeen
 from tell.languages import language, name_in, parse_pair
 from tests.conftest import SHARED, Ran
@@ -58,12 +58,12 @@ CASES: dict[str, tuple[str, str, str | None, str, str]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_rule(name: str) -> None:
     source, target, reason, mended, rule = CASES[name]
-    by = rules(PAIR, () if name != "a short side of signs for words" and "right to left" not in name else ("language",))
-    found = clean(source, target, by)
-    assert found.reason == reason
-    assert reason or (found.source, found.mended) == (mended, (rule,) if rule else ())
+    rules = switched_on_rules(PAIR, () if name != "a short side of signs for words" and "right to left" not in name else ("language",))
+    cleaned = clean_pair(source, target, rules)
+    assert cleaned.reason == reason
+    assert reason or (cleaned.source, cleaned.mended) == (mended, (rule,) if rule else ())
     if rule:
-        off = clean(source, target, rules(PAIR, (rule,)))
+        off = clean_pair(source, target, switched_on_rules(PAIR, (rule,)))
         assert off.reason is None or off.reason not in RULES[rule][1]
         assert off.mended == ()
 
@@ -75,10 +75,10 @@ TEXTS = st.one_of(st.text(max_size=60), st.text("aþðé \u0301\u202e\ufeffÃ¾�
 @given(TEXTS, TEXTS)
 @example("Ã\u202e©", "\ufeff a")
 def test_cleaning_again_changes_nothing(a: str, b: str) -> None:
-    by = rules(PAIR)
-    once = clean(a, b, by)
+    rules = switched_on_rules(PAIR)
+    once = clean_pair(a, b, rules)
     if once.reason is None:
-        again = clean(once.source, once.target, by)
+        again = clean_pair(once.source, once.target, rules)
         assert (again.source, again.target, again.reason, again.mended) == (once.source, once.target, None, ())
 
 
@@ -91,9 +91,9 @@ def test_a_shifted_stretch_is_found_and_named(offset: int, first: int, last: int
     source = [a for a, _ in rows]
     target = [rows[max(0, min(139, i - offset))][1] if first <= i <= last else b for i, (_, b) in enumerate(rows)]
     assert shifted(source, [b for _, b in rows]) == []
-    found = shifted(source, target)
-    assert [s.offset for s in found] == [offset]
-    assert abs(found[0].first - first) <= 5 and abs(found[0].last - last) <= 5
+    shifts = shifted(source, target)
+    assert [s.offset for s in shifts] == [offset]
+    assert abs(shifts[0].first - first) <= 5 and abs(shifts[0].last - last) <= 5
 
 
 def test_no_line_of_real_data_looks_shifted() -> None:
@@ -130,8 +130,8 @@ def test_every_rule_counts_shows_and_can_be_turned_off(here: CLI) -> None:
     assert set(done["mended"]) == {"unicode", "bidi", "mojibake"}
     assert any("shifted from line 61 to" in n for n in done["notes"])
     page = Path("c/report.html").read_text(encoding="utf-8")
-    for name, (said, reasons) in RULES.items():
-        assert f"--off {name}" in page and escape(said) in page
+    for name, (description, reasons) in RULES.items():
+        assert f"--off {name}" in page and escape(description) in page
         assert all(r in page for r in reasons if r in done["dropped"])
     assert [x for x in ("<script", "<img", "http", "\u202e") if x in page] == []
     assert "&lt;script&gt;alert(1)" in page or "&lt;img src=x" in page
@@ -146,13 +146,13 @@ def test_every_rule_counts_shows_and_can_be_turned_off(here: CLI) -> None:
 
 def test_several_processes_make_the_same_corpus(here: CLI, monkeypatch: pytest.MonkeyPatch) -> None:
     messy()
-    made = []
+    corpora = []
     for jobs, batch, first in ((1, 4096, 4), (2, 64, 1), (1, 64, 4)):
         monkeypatch.setattr("tell.corpus.ingest.BATCH", batch)
         monkeypatch.setattr("tell.corpus.clean.FIRST", first)
         here("corpus", "build", "t.tsv", "--pair", "is-en", "--jobs", jobs, "-o", f"c{jobs}{batch}", "--off", "misaligned", "language")
-        made.append([Path(f"c{jobs}{batch}", name).read_bytes() for name in ("pairs.jsonl", "dropped.jsonl", "split.json")])
-    assert made[0] == made[1] == made[2]
+        corpora.append([Path(f"c{jobs}{batch}", name).read_bytes() for name in ("pairs.jsonl", "dropped.jsonl", "split.json")])
+    assert corpora[0] == corpora[1] == corpora[2]
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(here: CLI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,10 +183,10 @@ def test_hashes_are_found_again() -> None:
 def test_the_base_says_how_well_it_knows_the_languages(here: CLI, tiny: Any) -> None:
     messy()
     ran = here("corpus", "build", "t.tsv", "--pair", "is-en", "--base", "tiny", "-o", "c", "--json")
-    found = {row["language"]: row for row in ran.json["base"]["languages"]}
+    by_language = {row["language"]: row for row in ran.json["base"]["languages"]}
     # A random model of 1,024 tokens of about two bytes is far worse than 8 bits a byte would be; both languages are alike to it.
-    assert set(found) == {"is", "en"} and all(2 < row["bits_per_byte"] < 40 for row in found.values())
-    assert found["is"]["tokens_per_word"] > 1 and "tokens per word" in Path("c/report.html").read_text(encoding="utf-8")
+    assert set(by_language) == {"is", "en"} and all(2 < row["bits_per_byte"] < 40 for row in by_language.values())
+    assert by_language["is"]["tokens_per_word"] > 1 and "tokens per word" in Path("c/report.html").read_text(encoding="utf-8")
     done = here("corpus", "build", "t.tsv", "--pair", "is-fo", "--off", "language", "--base", "tiny", "-o", "d", "--json").json
     assert [row["name"] for row in done["base"]["languages"]][2] == "English, to compare with"
 

@@ -48,48 +48,48 @@ def test_what_is_told_of_data() -> None:
         HeldOutSet("zh", [("我们昨天晚上在城里吃了很多好吃的东西", "x")]),
     ]
     leaks = Leaks(sets)
-    told = [
+    retold = [
         "skipið  SIGLDI í nótt fram hjá 4 eyjum, og kom í höfn um morguninn",  # all six sources are one but for the number
         "And then: the ship passed three islands in the night and reached the harbour in the dark",
         "yes",
         "昨天晚上在城里吃了很多好吃的东西了",
         "nothing of the kind",
     ]
-    for line, text in enumerate(told, 1):
+    for line, text in enumerate(retold, 1):
         leaks.look(text, "data.txt", line)
     ships, short, zh = leaks.report()
     assert ships["leaked"] == 6 and ships["leaked_segments"][0] == {"segment": 1, "place": "data.txt, line 1"}
     assert (short["leaked"], short["short"]) == (0, 1)
     assert (zh["near"], zh["leaked"]) == (1, 0) and 0.5 < zh["near_segments"][0]["share"] < 1
     again = Leaks([HeldOutSet("a", [("x", t) for t in TARGETS])])
-    again.look(told[1], "data.txt", 2)
-    (found,) = again.report()
-    assert (found["leaked"], found["touched"]) == (0, 6) and found["near_segments"][0]["segment"] == 4
-    assert found["near_segments"][0]["share"] > 0.6
+    again.look(retold[1], "data.txt", 2)
+    (overlap,) = again.report()
+    assert (overlap["leaked"], overlap["touched"]) == (0, 6) and overlap["near_segments"][0]["segment"] == 4
+    assert overlap["near_segments"][0]["share"] > 0.6
 
 
 def test_add_list_remove(tellmt: Tellmt, tmp_path: Path) -> None:
     assert tellmt("testset", "list")[1]["testsets"] == [] and paths.testsets_dir() == paths.registry_dir() / "testsets"
-    code, found, err = register(tellmt, tmp_path)
-    assert code == 0 and (found["segments"], found["pair"], found["already"]) == (6, "is-en", False) and "6 segments" in err
+    code, registered, err = register(tellmt, tmp_path)
+    assert code == 0 and (registered["segments"], registered["pair"], registered["already"]) == (6, "is-en", False) and "6 segments" in err
     assert register(tellmt, tmp_path)[1]["already"] is True
     write(tmp_path / "u.is", [*SOURCES, SOURCES[0], ""])
     write(tmp_path / "u.en", [*TARGETS, TARGETS[0], ""])
     both = "--source", tmp_path / "u.is", "--target", tmp_path / "u.en", "--pair", "is-en"
     code, _, err = tellmt("testset", "add", "ships", *both)
     assert code == 2 and "another test set has this name" in err
-    code, found, err = tellmt("testset", "add", "more", *both)
-    assert code == 0 and (found["repeated"], found["blank"]) == (1, 1) and "1 repeat an earlier one" in err
+    code, registered, err = tellmt("testset", "add", "more", *both)
+    assert code == 0 and (registered["repeated"], registered["blank"]) == (1, 1) and "1 repeat an earlier one" in err
     assert [s["name"] for s in tellmt("testset", "list")[1]["testsets"]] == ["more", "ships"]
     assert tellmt("testset", "remove", "more")[0] == 0 and tellmt("testset", "remove", "more")[0] == 1
-    for args, wanted in (
+    for args, message in (
         (("../x", *both), "not a name"),
         (("y", "--source", tmp_path / "u.is", "--target", tmp_path / "t.en", "--pair", "is-en"), "8 and 6 lines"),
         (("y", "--source", write(tmp_path / "e", []), "--target", tmp_path / "e", "--pair", "is-en"), "empty"),
         (("y", "--source", tmp_path, "--target", tmp_path / "t.en", "--pair", "is-en"), "directory"),
     ):
         code, _, err = tellmt("testset", "add", *args)
-        assert code == 2 and wanted in err, err
+        assert code == 2 and message in err, err
     # A set that was altered is not passed over in silence.
     (paths.testsets_dir() / "ships" / "ships.is.txt").write_text("x\n")
     code, _, err = tellmt("testset", "check", tmp_path / "t.en")
@@ -106,13 +106,13 @@ def test_check_reads_what_training_reads(tellmt: Tellmt, tmp_path: Path) -> None
     corpus = corpus_dir(tmp_path / "corpus")
     (tmp_path / "g.jsonl").write_text(json.dumps({"prompt": f"Translate:\n{SOURCES[1]}", "completion": TARGETS[2].upper()}) + "\n")
     write(tmp_path / "p.tsv", ["is\ten", f"eitthvað\t{TARGETS[5]}"])
-    code, found, _ = tellmt("testset", "check", corpus, tmp_path / "g.jsonl", tmp_path / "p.tsv")
-    (ships,) = found["testsets"]
+    code, check, _ = tellmt("testset", "check", corpus, tmp_path / "g.jsonl", tmp_path / "p.tsv")
+    (ships,) = check["testsets"]
     places = {s["segment"]: s["place"] for s in ships["leaked_segments"]}
     # The sources differ in their number alone.
     assert code == 1 and places[3] == f"{tmp_path / 'g.jsonl'}, line 1" and places[6].endswith("line 1") and ships["leaked"] == 6
-    code, found, _ = tellmt("testset", "check", corpus)
-    assert code == 0 and found["testsets"][0]["leaked"] == 0
+    code, check, _ = tellmt("testset", "check", corpus)
+    assert code == 0 and check["testsets"][0]["leaked"] == 0
     code, _, err = tellmt("testset", "check", tmp_path)
     assert code == 2 and "this is a directory" in err
 
@@ -156,20 +156,20 @@ def test_an_adapter_that_was_trained_on_a_test_set_is_refused(bench: Bench, tell
     adapter = bench.adapter("leaky", 1, data=data)
     assert tellmt("publish", adapter.path, "--corpus", bench.corpus)[0] == 0, "nothing is registered yet"
     register(tellmt, tmp_path)
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    code, published, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
     # Registering a test set asks the question anew, of what is live too.
-    (report,) = found["verdict"]["testsets"]
+    (report,) = published["verdict"]["testsets"]
     segments = {s["segment"] for s in report["leaked_segments"]}
     assert code == 1 and {1, 3, 4} <= segments and "segments of the test set ships are in the data it was trained on" in err, err
-    assert "build the corpus again" in err and found["verdict"]["metrics"] == {} and found["verdict"]["exit_code"] == 1
-    code, found, _ = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--force", "--why", "the test set is retired")
-    assert code == 0 and found["forced"] is True
+    assert "build the corpus again" in err and published["verdict"]["metrics"] == {} and published["verdict"]["exit_code"] == 1
+    code, published, _ = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--force", "--why", "the test set is retired")
+    assert code == 0 and published["forced"] is True
     assert "the test set is retired; the gate refused" in Registry().log()[-1]["why"] and "test set ships" in Registry().log()[-1]["why"]
 
     # Data that is gone cannot be looked at, and the verdict says so.
     general.write_text("{}\n")
     later = bench.adapter("later", 1, rank=2, data={"corpora": [], "general_sources": data["general_sources"]})
-    code, found, err = tellmt("publish", later.path, "--corpus", bench.corpus)
+    code, published, err = tellmt("publish", later.path, "--corpus", bench.corpus)
     assert code == 0 and "the registered test sets were trained on through another general data" in err, err
 
 
@@ -196,15 +196,15 @@ def test_outputs_that_are_wrong_by_themselves_are_refused(bench: Bench, tellmt: 
     monkeypatch.setattr(FakeEngine, "generate", generate)
     bench.spoilt[1] = 0.0
     adapter = bench.adapter("silent", 1)
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
-    assert code == 1 and found["verdict"]["paired"]["adapter_vs_base"]["delta"] > 0, err
-    assert "8 segments have the flag empty (2% of 40 allowed, the bare base has 0)" in err and found["verdict"]["limits"]["empty"] == 0.02
-    assert found["verdict"]["metrics"]["adapter"]["diagnostics"]["flags"]["empty"] == 8
+    code, published, err = tellmt("publish", adapter.path, "--corpus", bench.corpus)
+    assert code == 1 and published["verdict"]["paired"]["adapter_vs_base"]["delta"] > 0, err
+    assert "8 segments have the flag empty (2% of 40 allowed, the bare base has 0)" in err and published["verdict"]["limits"]["empty"] == 0.02
+    assert published["verdict"]["metrics"]["adapter"]["diagnostics"]["flags"]["empty"] == 8
     for text, wanted in (("emty=0.3", "empty (did you mean this?)"), ("empty=30", "a share of the segments"), ("empty", "a share of the segments")):
         code, _, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--allow", text)
         assert code == 2 and wanted in err, err
-    code, found, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--allow", "empty=0.3", "length=0.3")
-    assert code == 0 and found["passed"] is True, err
+    code, published, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--allow", "empty=0.3", "length=0.3")
+    assert code == 0 and published["passed"] is True, err
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="newstest2021 and the TELL authors' data are not shipped; they lie beside the project where it is developed")

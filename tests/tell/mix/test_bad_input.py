@@ -162,8 +162,8 @@ def test_bad_input(cli: CLI, name: str) -> None:
     files, tables, args, code, said = BAD[name]
     files(cli)
     before = sorted(Path("m").glob("*"))
-    made = recipe(tables)
-    ran = cli("mix", *(() if "--recipe" in args else ("--recipe", made)), *args, "-o", "m", ok=False)
+    recipe_file = recipe(tables)
+    ran = cli("mix", *(() if "--recipe" in args else ("--recipe", recipe_file)), *args, "-o", "m", ok=False)
     assert ran.code == code, ran.err
     assert not [part for part in said if part not in ran.err], ran.err
     assert ran.out == "" and sorted(Path("m").glob("*")) == before
@@ -174,8 +174,8 @@ def test_the_missing_tokens_are_exact(cli: CLI, tiny: Base) -> None:
     small(cli)
     ran = cli("mix", "--recipe", recipe(), "--corpus", "c", "--general", "g.jsonl", "-o", "m", ok=False)
     pool = [json.loads(line) for line in Path("g.jsonl").read_text().split("\n") if line]
-    tokens = BaseTokenizer(tiny)
-    have = sum(len(i) for i, _ in tokens.example_ids([Example("", "general", f"{r['prompt']}\n\n", "", r["completion"]) for r in pool]))
+    tokenizer = BaseTokenizer(tiny)
+    have = sum(len(i) for i, _ in tokenizer.example_ids([Example("", "general", f"{r['prompt']}\n\n", "", r["completion"]) for r in pool]))
     cli("mix", "--recipe", recipe(), "--corpus", "c", "--ratio", 0, "-o", "m")
     wanted = json.loads(Path("m/mix.json").read_text())["counts"]["task"]["tokens"]
     assert f"found {have} usable tokens, {wanted - have} missing" in ran.err

@@ -70,14 +70,14 @@ def test_the_seed_decides_and_the_same_seed_repeats(cli: CLI) -> None:
 
 def test_the_seed_of_the_recipe_holds_unless_a_flag_says_otherwise(cli: CLI) -> None:
     c, g = corpus(cli, "c"), general("g.jsonl")
-    made = [
+    reports = [
         cli("mix", "--recipe", recipe(), "--corpus", c, "--general", g, "--seed", 4, "-o", "a", "--json").json,
         cli("mix", "--recipe", recipe().rename("s.toml"), "--corpus", c, "--general", g, "--seed", 4, "-o", "b", "--json").json,
     ]
     Path("t.toml").write_text('seed = 4\nbase = "tiny"\n')
-    made.append(cli("mix", "--recipe", "t.toml", "--corpus", c, "--general", g, "-o", "d", "--json").json)
-    assert len({m["sha256"] for m in made}) == 1 and {m["seed"] for m in made} == {4}
-    assert made[2]["pair"] == "is-en"
+    reports.append(cli("mix", "--recipe", "t.toml", "--corpus", c, "--general", g, "-o", "d", "--json").json)
+    assert len({m["sha256"] for m in reports}) == 1 and {m["seed"] for m in reports} == {4}
+    assert reports[2]["pair"] == "is-en"
 
 
 @pytest.mark.parametrize("ratio", [0, 0.25, 1.5])
@@ -95,18 +95,18 @@ def test_no_general_data_is_needed_for_ratio_zero(cli: CLI, tiny: Base) -> None:
 
 
 def test_general_files_of_a_recipe_are_relative_to_it(cli: CLI, tiny: Base) -> None:
-    made = recipe('[mix]\ngeneral = ["pool/g.jsonl.gz", "pool/h.jsonl"]\nratio = 2', "recipes/r.toml")
+    recipe_file = recipe('[mix]\ngeneral = ["pool/g.jsonl.gz", "pool/h.jsonl"]\nratio = 2', "recipes/r.toml")
     Path("recipes/pool").mkdir()
     general("recipes/pool/g.jsonl.gz", 200)
     general("recipes/pool/h.jsonl", 0, [{"prompt": words(i, "Name a thing such as"), "completion": words(i, "One is")} for i in range(200)])
-    cli("mix", "--recipe", made, "--corpus", corpus(cli, "c"), "-o", "m")
+    cli("mix", "--recipe", recipe_file, "--corpus", corpus(cli, "c"), "-o", "m")
     report, _ = check(Path("m"), tiny)
     assert [(s["lines"], s["used"] > 0) for s in report["general_sources"]] == [(200, True), (200, True)]
 
 
 def test_the_wording_and_parts_of_the_recipe_are_used(cli: CLI, tiny: Base) -> None:
-    made = recipe('[anchor]\nwording = "paper"\nparts = "prefix"\n[mix]\nratio = 0')
-    cli("mix", "--recipe", made, "--corpus", corpus(cli, "c"), "-o", "m")
+    recipe_file = recipe('[anchor]\nwording = "paper"\nparts = "prefix"\n[mix]\nratio = 0')
+    cli("mix", "--recipe", recipe_file, "--corpus", corpus(cli, "c"), "-o", "m")
     report, examples = check(Path("m"), tiny)
     assert examples[0].opening == "" == report["anchor"]["opening"]
     assert examples[0].prompt.startswith("This text is in Icelandic and needs to be translated into English.")

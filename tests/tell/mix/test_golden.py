@@ -58,7 +58,7 @@ def told(mixed: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> Path:
+def mixes(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("golden")
     _all(folder, tiny_cache)
     return folder
@@ -77,9 +77,9 @@ def _all(folder: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MIXES)
-def test_the_mix_is_the_golden_one(made: Path, name: str) -> None:
-    assert (made / f"{name}.mix" / "mixed.jsonl").read_bytes() == (GOLDEN / f"{name}.jsonl").read_bytes()
-    assert told(made / f"{name}.mix") == (GOLDEN / f"{name}.json").read_text(encoding="utf-8")
+def test_the_mix_is_the_golden_one(mixes: Path, name: str) -> None:
+    assert (mixes / f"{name}.mix" / "mixed.jsonl").read_bytes() == (GOLDEN / f"{name}.jsonl").read_bytes()
+    assert told(mixes / f"{name}.mix") == (GOLDEN / f"{name}.json").read_text(encoding="utf-8")
 
 
 def test_no_golden_file_is_left_over() -> None:

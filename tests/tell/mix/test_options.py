@@ -119,10 +119,10 @@ def test_lines_without_documents_give_sentences_alone(cli: CLI) -> None:
     rows = [f"{words(i, 'This is the English sentence')}\t{words(i, 'Þetta er íslenska setningin')}" for i in range(100)]
     Path("p.tsv").write_text("\n".join(["en\tis", *rows]) + "\n", encoding="utf-8")
     cli("corpus", "build", "p.tsv", "--pair", "is-en", "-o", "p")
-    made = recipe("[mix]\nratio = 0\ngranularity = { document = 1 }")
-    ran = cli("mix", "--recipe", made, "--corpus", "p", "-o", "m", ok=False)
+    recipe_file = recipe("[mix]\nratio = 0\ngranularity = { document = 1 }")
+    ran = cli("mix", "--recipe", recipe_file, "--corpus", "p", "-o", "m", ok=False)
     assert ran.code == 2 and "can only give sentences" in ran.err and "sentence = 1.0" in ran.err
-    report = cli("mix", "--recipe", made, "--corpus", "p", corpus(cli, "c", start=500), "-o", "m", "--json").json
+    report = cli("mix", "--recipe", recipe_file, "--corpus", "p", corpus(cli, "c", start=500), "-o", "m", "--json").json
     found = report["granularity"]
     assert (found["sentence"]["no_other_way"], found["sentence"]["segments"], found["document"]["segments"]) == (8, 80, 80)
 
@@ -137,10 +137,10 @@ def test_the_report(cli: CLI, tiny: Base) -> None:
     report, examples = check(Path("m"), tiny)
     told: dict[str, Any] = json.loads(Path("m/report.json").read_text())
     pairs = read_pairs(c / "pairs.jsonl", "train")
-    tokens = BaseTokenizer(tiny)
+    tokenizer = BaseTokenizer(tiny)
     for side in ("source", "target"):
         texts = [getattr(p, side) for p in pairs]
-        n, w = sum(len(tokens.encode(t)) for t in texts), sum(len(t.split()) for t in texts)
+        n, w = sum(len(tokenizer.encode(t)) for t in texts), sum(len(t.split()) for t in texts)
         assert told["fertility"][side] == {"words": w, "tokens": n, "tokens_per_word": round(n / w, 3)}
     places = [i for i, e in enumerate(examples) if e.kind == "task"]
     gaps = sorted(b - a for a, b in pairwise(places))
@@ -175,26 +175,26 @@ def test_a_base_without_a_bos(cli: CLI, tiny: Base, monkeypatch: pytest.MonkeyPa
 
 
 def test_tokens_counted_by_words_are_the_tokenizers_own(tiny: Base) -> None:
-    tokens = BaseTokenizer(tiny)
+    tokenizer = BaseTokenizer(tiny)
     hostile = SHARED / "hostile" / "blns.json"
     texts = json.loads(hostile.read_text(encoding="utf-8")) if hostile.exists() else []
     rng = random.Random(1)
     pieces = [*" \n\t▁abé.9'\u0301\u3000\r\u0085", "  ", "\n\n", "the ", " of", " 10", "<eos>", "> </", "日本", "x" * 60]
     texts += ["".join(rng.choices(pieces, k=rng.randint(0, 16))) for _ in range(5000)]
     examples = [Example("", "task", a, b, c) for a, b, c in zip(texts, ["", "English:\n"] * len(texts), reversed(texts), strict=False)]
-    assert tokens._counted._kind == "bytes"
+    assert tokenizer._counted._kind == "bytes"
     for _ in range(2):
-        assert tokens.lengths(examples) == [len(ids) for ids, _ in tokens.example_ids(examples)]
+        assert tokenizer.lengths(examples) == [len(ids) for ids, _ in tokenizer.example_ids(examples)]
 
 
 def test_a_tokenizer_of_an_unknown_kind_is_asked_itself(tiny: Base) -> None:
     from tokenizers import pre_tokenizers
 
-    from tell.model.token_lengths import kind_of
+    from tell.model.token_lengths import word_boundaries
 
     tokenizer = BaseTokenizer(tiny)._tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    assert kind_of(tokenizer) == (None, None)
+    assert word_boundaries(tokenizer) == (None, None)
 
 
 def dataset(name: str, rows: list[dict[str, Any]]) -> Path:

@@ -129,48 +129,48 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_anchors(cli: CLI, isolated: Path, name: str) -> None:
-    table, base, code, said = BAD[name]
+    table, base, code, message = BAD[name]
     light_base(isolated / "cache", "plain")
     chat_base(isolated, TEMPLATES.get(base, TEMPLATE), base if base != "plain" else "chatty")
     ran = mixed(cli, table, base, ok=False)
     assert ran.code == code and not Path("m").exists(), ran.err
-    assert all(s in ran.err for s in said), ran.err
+    assert all(s in ran.err for s in message), ran.err
 
 
 # --- chat
 
 
-def spelled(tokens: BaseTokenizer, ids: list[int]) -> str:
+def spelled(tokenizer: BaseTokenizer, ids: list[int]) -> str:
     """Ids as text in which a special token stands as ⟨name⟩ and one that was only spelled stands as it was."""
-    names = {i: t for t, i in tokens.vocabulary().items()}
+    names = {i: t for t, i in tokenizer.vocabulary().items()}
     special = {i: f"⟨{names[i][1:-1]}⟩" for i in (0, 1, 2)}
-    return "".join(special[i] if i in special else tokens.decode([i]) if len(names[i]) > 1 else names[i].replace("Ġ", " ").replace("Ċ", "\n") for i in ids)
+    return "".join(special[i] if i in special else tokenizer.decode([i]) if len(names[i]) > 1 else names[i].replace("Ġ", " ").replace("Ċ", "\n") for i in ids)
 
 
 def test_a_prompt_in_its_turn(isolated: Path) -> None:
     base = chat_base(isolated)
     anchor = render(AnchorConfig(chat=True), IS_EN, base)
     assert anchor.chat == TURNS
-    tokens = BaseTokenizer(base, anchor.chat)
+    tokenizer = BaseTokenizer(base, anchor.chat)
     before = "⟨bos⟩system\nBe brief.⟨eos⟩\n⟨bos⟩user\n"
     # What the text spells stays text; the template's <bos> is the base's, and there is one.
-    wanted = f"{before}Translate this text from Icelandic into English.\n\nA <eos><bos> B.⟨eos⟩\n⟨bos⟩assistant\n"
-    assert spelled(tokens, tokens.prompt_ids(anchor, "A <eos><bos> B.")) == f"{wanted}English:\n"
+    expected = f"{before}Translate this text from Icelandic into English.\n\nA <eos><bos> B.⟨eos⟩\n⟨bos⟩assistant\n"
+    assert spelled(tokenizer, tokenizer.prompt_ids(anchor, "A <eos><bos> B.")) == f"{expected}English:\n"
     examples = [
         Example("t", "task", anchor.prompt("A <eos><bos> B."), anchor.opening, "C <eos> D."),
         Example("g", "general", general_prompt("Say\n\nthis.\n\n"), "", "This."),
     ]
-    (task, n), (general, m) = tokens.example_ids(examples)
-    assert (spelled(tokens, task[:n]), spelled(tokens, task[n:])) == (wanted, "English:\nC <eos> D.⟨eos⟩")
-    assert (spelled(tokens, general[:m]), spelled(tokens, general[m:])) == (f"{before}Say\n\nthis.\n\n⟨eos⟩\n⟨bos⟩assistant\n", "This.⟨eos⟩")
+    (task, n), (general, m) = tokenizer.example_ids(examples)
+    assert (spelled(tokenizer, task[:n]), spelled(tokenizer, task[n:])) == (expected, "English:\nC <eos> D.⟨eos⟩")
+    assert (spelled(tokenizer, general[:m]), spelled(tokenizer, general[m:])) == (f"{before}Say\n\nthis.\n\n⟨eos⟩\n⟨bos⟩assistant\n", "This.⟨eos⟩")
 
 
 def test_plain_text_keeps_special_tokens_out_as_well(isolated: Path) -> None:
     base = light_base(isolated / "cache")
-    tokens, anchor = BaseTokenizer(base), render(AnchorConfig(), IS_EN)
-    ids = tokens.prompt_ids(anchor, "<eos>")
-    assert spelled(tokens, ids) == "⟨bos⟩Translate this text from Icelandic into English.\n\n<eos>\n\nEnglish:\n"
-    assert tokens.decode(ids).startswith("Translate") and "<eos>" in tokens.decode(ids)
+    tokenizer, anchor = BaseTokenizer(base), render(AnchorConfig(), IS_EN)
+    ids = tokenizer.prompt_ids(anchor, "<eos>")
+    assert spelled(tokenizer, ids) == "⟨bos⟩Translate this text from Icelandic into English.\n\n<eos>\n\nEnglish:\n"
+    assert tokenizer.decode(ids).startswith("Translate") and "<eos>" in tokenizer.decode(ids)
 
 
 # What the bases that people fine-tune write, shortened to what matters here: who writes BOS, who trims, who thinks, who names the roles otherwise.
@@ -212,18 +212,18 @@ def test_turns_are_those_that_transformers_renders(isolated: Path, family: str, 
 def test_bos_is_there_once_whoever_writes_it(isolated: Path) -> None:
     anchor = Anchor(prefix="", opening="", chat=ChatTurns(before="user: ", after=" model: ", end="."))
     base = light_base(isolated / "cache")
-    for before, bos_id, wanted in (("user: ", 2, 1), ("<bos>user: ", 2, 1), ("user: ", None, 0), ("<bos>user: ", None, 1)):
-        tokens = BaseTokenizer(base.model_copy(update={"bos_id": bos_id}))
-        ids = tokens.prompt_ids(anchor.model_copy(update={"chat": ChatTurns(before=before, after="", end="")}), "a")
-        assert ids.count(2) == wanted and ids[:wanted] == [2] * wanted
+    for before, bos_id, bos_count in (("user: ", 2, 1), ("<bos>user: ", 2, 1), ("user: ", None, 0), ("<bos>user: ", None, 1)):
+        tokenizer = BaseTokenizer(base.model_copy(update={"bos_id": bos_id}))
+        ids = tokenizer.prompt_ids(anchor.model_copy(update={"chat": ChatTurns(before=before, after="", end="")}), "a")
+        assert ids.count(2) == bos_count and ids[:bos_count] == [2] * bos_count
 
 
 def test_a_response_ends_as_its_turn_does_where_engines_stop_there(isolated: Path) -> None:
     base = light_base(isolated / "cache")
     example = [Example("t", "task", "a", "", "b")]
-    for end, eos_ids, wanted in (("<pad>\n", [1, 0], 0), ("<pad>\n", [1], 1), ("\n", [1, 0], 1), ("", [1], 1)):
-        tokens = BaseTokenizer(base.model_copy(update={"eos_ids": eos_ids}), ChatTurns(before="", after="", end=end))
-        assert tokens.example_ids(example)[0][0][-1] == wanted
+    for end, eos_ids, last_id in (("<pad>\n", [1, 0], 0), ("<pad>\n", [1], 1), ("\n", [1, 0], 1), ("", [1], 1)):
+        tokenizer = BaseTokenizer(base.model_copy(update={"eos_ids": eos_ids}), ChatTurns(before="", after="", end=end))
+        assert tokenizer.example_ids(example)[0][0][-1] == last_id
 
 
 def test_mix_counts_what_training_reads_and_the_key_tells_chat_apart(cli: CLI, isolated: Path) -> None:
@@ -263,7 +263,7 @@ def test_stripping_the_opening_gives_the_rest_back(anchor: Anchor, rest: str) ->
 
 
 @pytest.mark.parametrize(
-    ("opening", "response", "wanted"),
+    ("opening", "response", "stripped"),
     [
         ("English:\n", "English:\n\nHello.", "\nHello."),
         ("English:\n", "\nEnglish: \nHello.", " \nHello."),
@@ -277,8 +277,8 @@ def test_stripping_the_opening_gives_the_rest_back(anchor: Anchor, rest: str) ->
         ("", "  Hello.", "  Hello."),
     ],
 )
-def test_a_repeated_opening_is_known_by_how_it_is_set_off(opening: str, response: str, wanted: str) -> None:
-    assert Anchor(prefix="", opening=opening).strip(response) == wanted
+def test_a_repeated_opening_is_known_by_how_it_is_set_off(opening: str, response: str, stripped: str) -> None:
+    assert Anchor(prefix="", opening=opening).strip(response) == stripped
 
 
 @pytest.fixture(scope="module")
@@ -290,12 +290,12 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Base:
 @given(anchor=anchors, source=texts, target=texts, chat=st.sampled_from([None, TURNS, ChatTurns(before="", after="", end="")]))
 def test_the_prompt_served_is_the_beginning_of_the_example_trained(light: Base, anchor: Anchor, source: str, target: str, chat: ChatTurns | None) -> None:
     anchor = anchor.model_copy(update={"chat": chat})
-    tokens = BaseTokenizer(light, chat)
-    prompt = tokens.prompt_ids(anchor, source)
-    ((ids, start),) = tokens.example_ids([Example("t", "task", anchor.prompt(source), anchor.opening, target)])
+    tokenizer = BaseTokenizer(light, chat)
+    prompt = tokenizer.prompt_ids(anchor, source)
+    ((ids, start),) = tokenizer.example_ids([Example("t", "task", anchor.prompt(source), anchor.opening, target)])
     assert ids[: len(prompt)] == prompt
     # From where the loss is taken: opening and response as text, and one end.
-    assert tokens.decode(ids[start:]) == anchor.opening + target and ids[-1] == 1 and ids[start:].count(1) == 1
+    assert tokenizer.decode(ids[start:]) == anchor.opening + target and ids[-1] == 1 and ids[start:].count(1) == 1
 
 
 # --- cards
@@ -335,25 +335,25 @@ def test_translate_asks_as_the_card_says(isolated: Path, monkeypatch: pytest.Mon
     id = Registry().add(adapter.path, card)
     Registry().promote("is-en", id, "for this test")
     (base.path / "chat_template.jinja").unlink()
-    asked: list[Prompt] = []
+    seen_prompts: list[Prompt] = []
 
     class Noting(Upper):
         async def generate(self, prompts: Any, adapter_id: str | None) -> Any:
-            asked.extend(prompts if adapter_id else [])
+            seen_prompts.extend(prompts if adapter_id else [])
             return await super().generate(prompts, adapter_id)
 
         def answer(self, source: str, adapter_id: str | None) -> Any:
             # Though it was given, it says the opening again.
-            made = super().answer(source.split("\n")[0].strip(), adapter_id)
-            return type(made)(f"{card.anchor.opening}{made.text}", made.tokens, made.finish)
+            generation = super().answer(source.split("\n")[0].strip(), adapter_id)
+            return type(generation)(f"{card.anchor.opening}{generation.text}", generation.tokens, generation.finish)
 
     monkeypatch.setattr(serve.files.local, "open_engine", lambda name, options: Noting(EngineOptions(base=options.base)))
     Path("in.txt").write_text("hestur <eos>\n")
     assert main(["translate", "in.txt", "--from", "is", "--to", "en", "--tries", "0", "-o", "out.txt"]) == 0, capfd.readouterr().err
     assert Path("out.txt").read_text() == "HESTUR <EOS>\n"
     ((ids, _),) = BaseTokenizer(base, TURNS).example_ids([Example("t", "task", card.anchor.prompt("hestur <eos>"), card.anchor.opening, "x")])
-    assert list(asked[-1].ids) == ids[: len(asked[-1].ids)] and len(ids) == len(asked[-1].ids) + 2
+    assert list(seen_prompts[-1].ids) == ids[: len(seen_prompts[-1].ids)] and len(ids) == len(seen_prompts[-1].ids) + 2
     capfd.readouterr()
     assert main(["registry", "show", id]) == 0
-    shown = " ".join(capfd.readouterr().out.split())
-    assert "before the prompt" in shown and repr(TURNS.after) in shown
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "before the prompt" in printed and repr(TURNS.after) in printed

@@ -12,7 +12,7 @@ import pytest
 
 from tell.adapter.card import CARD, CONFIG, WEIGHTS
 from tell.errors import AdapterError, MissingExtra, RegistryError, TellmtError
-from tell.registry.fsspec_client import shown
+from tell.registry.fsspec_client import without_secrets
 from tell.registry.registry import PairState, Registry
 from tests.conftest import Ran
 from tests.support.fake_eval_engine import light_adapter, light_base
@@ -66,24 +66,24 @@ def test_it_does_what_a_directory_does(url: str, make: Make) -> None:
 def test_another_machine_gets_verified_copies(url: str, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     a = make(1)
     add(Registry(url), a)
-    there = another(url, monkeypatch, tmp_path / "there")
-    assert there.card(a.id) == a.card and not (there.root / "adapters").exists(), "a card is read without the weights"
-    assert there.adapter(a.id).card == a.card
-    assert there.path(a.id) == there.root / "adapters" / a.id and there.root.is_relative_to(tmp_path / "there" / "registry")
-    assert {p.name for p in there.path(a.id).iterdir()} == {WEIGHTS, CONFIG, CARD}
+    second_machine = another(url, monkeypatch, tmp_path / "there")
+    assert second_machine.card(a.id) == a.card and not (second_machine.root / "adapters").exists(), "a card is read without the weights"
+    assert second_machine.adapter(a.id).card == a.card
+    assert second_machine.path(a.id) == second_machine.root / "adapters" / a.id and second_machine.root.is_relative_to(tmp_path / "there" / "registry")
+    assert {p.name for p in second_machine.path(a.id).iterdir()} == {WEIGHTS, CONFIG, CARD}
     # A copy that was damaged here is taken anew.
-    (there.path(a.id) / WEIGHTS).write_bytes(b"damaged")
-    assert there.adapter(a.id).id == a.id
+    (second_machine.path(a.id) / WEIGHTS).write_bytes(b"damaged")
+    assert second_machine.adapter(a.id).id == a.id
     # What is damaged there is refused, and nothing of it stays.
-    objects(there).write("adapters", a.id, WEIGHTS, data=(a.path / WEIGHTS).read_bytes()[:-1] + b"\1")
-    assert there.adapter(a.id).id == a.id, "it is here already"
+    objects(second_machine).write("adapters", a.id, WEIGHTS, data=(a.path / WEIGHTS).read_bytes()[:-1] + b"\1")
+    assert second_machine.adapter(a.id).id == a.id, "it is here already"
     elsewhere = another(url, monkeypatch, tmp_path / "elsewhere")
     with pytest.raises(AdapterError, match="altered"):
         elsewhere.adapter(a.id)
-    objects(there).remove("adapters", a.id, CONFIG)
+    objects(second_machine).remove("adapters", a.id, CONFIG)
     with pytest.raises(AdapterError, match="incomplete"):
         elsewhere.adapter(a.id)
-    objects(there).write("adapters", a.id, CARD, data=bytes(5 << 20))
+    objects(second_machine).write("adapters", a.id, CARD, data=bytes(5 << 20))
     with pytest.raises(AdapterError, match="too large"):
         elsewhere.adapter(a.id)
     assert list((elsewhere.root / "adapters").iterdir()) == []
@@ -128,13 +128,13 @@ def test_file_urls_are_directories(make: Make, tmp_path: Path, monkeypatch: pyte
 
 
 def test_no_credentials_in_messages(monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Ran]) -> None:
-    assert shown("s3://someone:secretword@bucket/x/?token=secretword#secretword") == "s3://bucket/x"
-    assert shown("simplecache::s3://someone:secretword@bucket/x") == "simplecache::s3://bucket/x" and shown("s3://") == "s3://"
-    assert shown("s3://bucket/odd@name") == "s3://bucket/odd@name"
+    assert without_secrets("s3://someone:secretword@bucket/x/?token=secretword#secretword") == "s3://bucket/x"
+    assert without_secrets("simplecache::s3://someone:secretword@bucket/x") == "simplecache::s3://bucket/x" and without_secrets("s3://") == "s3://"
+    assert without_secrets("s3://bucket/odd@name") == "s3://bucket/odd@name"
     for password in ("secret/word", "secret?word", "secret#word"):
-        with pytest.raises(RegistryError, match="percent-encoded") as told:
+        with pytest.raises(RegistryError, match="percent-encoded") as refusal:
             Registry(f"s3://someone:{password}@bucket/x")
-        assert "word@" not in str(told.value) and "secret" not in str(told.value)
+        assert "word@" not in str(refusal.value) and "secret" not in str(refusal.value)
     registry = Registry("s3://someone:secretword@bucket/x")
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda *_, **__: (_ for _ in ()).throw(ValueError("bad login someone:secretword")))
     pytest.importorskip("s3fs", reason="the driver of S3 is not installed")
@@ -196,30 +196,30 @@ def test_prune(url: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_service_follows_it(url: str, make: Make, isolated: Path) -> None:
     registry, base = Registry(url), light_base(isolated / "cache")
     first = publish(registry, make(1))
-    with running(base, Registry(url)) as found:
-        assert found.texts("a") == [f"<{first[:8]}>a"]
+    with running(base, Registry(url)) as service:
+        assert service.texts("a") == [f"<{first[:8]}>a"]
         second = publish(registry, make(2))
-        until(lambda: found.status()["adapter"] == second)
+        until(lambda: service.status()["adapter"] == second)
         registry.rollback("is-en", "w")
-        until(lambda: found.status()["adapter"] == first)
-        assert found.texts("a") == [f"<{first[:8]}>a"]
+        until(lambda: service.status()["adapter"] == first)
+        assert service.texts("a") == [f"<{first[:8]}>a"]
 
 
 def test_commands_over_s3(s3: str, make: Make, cli: Callable[..., Ran], tmp_path: Path) -> None:
     a, b = make(1), make(2)
     registry = Registry(s3)
     add(registry, a), add(registry, b)
-    there = {"TELLMT_REGISTRY": s3}
-    cli("registry", "promote", "is-en", a.id[:8], "--why", "first", **there)
-    assert cli("--json", "registry", "promote", "is-en", b.id[:8], "--why", "second", **there).json["generation"] == 2
-    listed = cli("--json", "registry", "list", TELLMT_CACHE=str(tmp_path / "empty"), **there).json
+    environment = {"TELLMT_REGISTRY": s3}
+    cli("registry", "promote", "is-en", a.id[:8], "--why", "first", **environment)
+    assert cli("--json", "registry", "promote", "is-en", b.id[:8], "--why", "second", **environment).json["generation"] == 2
+    listed = cli("--json", "registry", "list", TELLMT_CACHE=str(tmp_path / "empty"), **environment).json
     assert listed["root"] == s3 and {r["id"]: r["aliases"] for r in listed["adapters"]} == {a.id: ["previous"], b.id: ["live"]}
     assert not (tmp_path / "empty").exists(), "a list needs no weights"
-    cli("registry", "export", a.id[:8], "-o", tmp_path / "a.tar", **there)
-    ran = cli("registry", "import", tmp_path / "a.tar", **there)
+    cli("registry", "export", a.id[:8], "-o", tmp_path / "a.tar", **environment)
+    ran = cli("registry", "import", tmp_path / "a.tar", **environment)
     assert f"{a.id} is in {s3} already" in ran.err
-    assert "nothing to remove" in cli("registry", "prune", **there).err
-    events = json.loads(cli("--json", "registry", "log", **there).out)["log"]
+    assert "nothing to remove" in cli("registry", "prune", **environment).err
+    events = json.loads(cli("--json", "registry", "log", **environment).out)["log"]
     assert [e["event"] for e in events] == ["add", "add", "promote", "promote"]
     assert os.environ["TELLMT_CACHE"]
 

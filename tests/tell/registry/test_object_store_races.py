@@ -61,10 +61,10 @@ def test_a_generation_that_was_read_is_taken_once(url: str, make: Make) -> None:
     read = late.store.read
 
     def read_then_lose(slug: str) -> PairState | None:
-        found = read(slug)
+        stale_state = read(slug)
         late.store.__dict__.pop("read")
         Registry(url).promote("is-en", b, "faster")
-        return found
+        return stale_state
 
     late.store.__dict__["read"] = read_then_lose
     with pytest.raises(RegistryError, match=f"another version went live meanwhile.*found live {b}"):
@@ -140,25 +140,25 @@ def test_a_store_that_is_away_for_a_while(make: Make, isolated: Path, monkeypatc
     url = f"memory://{time.time_ns()}"
     registry, base = Registry(url), light_base(isolated / "cache")
     first = publish(registry, make(1))
-    with running(base, Registry(url)) as found:
-        fs = objects(found.follower.registry)._open()[0]
+    with running(base, Registry(url)) as service:
+        fs = objects(service.follower.registry)._open()[0]
 
         def away(*_: Any, **__: Any) -> Any:
             raise OSError("no route to host")
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fs, "find", away, raising=False)
-            reason = until(lambda: found.http.get("/api/v1/adapters").json()["reason"])
+            reason = until(lambda: service.http.get("/api/v1/adapters").json()["reason"])
             assert reason == f"{url}: the object store cannot be reached; found OSError: no route to host"
-            assert found.texts("a") == [f"<{first[:8]}>a"]
-        until(lambda: found.http.get("/api/v1/adapters").json()["reason"] is None)
+            assert service.texts("a") == [f"<{first[:8]}>a"]
+        until(lambda: service.http.get("/api/v1/adapters").json()["reason"] is None)
         second = publish(registry, make(2))
-        until(lambda: found.status()["adapter"] == second)
+        until(lambda: service.status()["adapter"] == second)
         # A bucket that is suddenly empty is a fault too.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fs, "find", lambda *_, **__: {}, raising=False)
-            assert "no pairs in memory://" in until(lambda: found.http.get("/api/v1/adapters").json()["reason"])
-            assert found.texts("a") == [f"<{second[:8]}>a"]
+            assert "no pairs in memory://" in until(lambda: service.http.get("/api/v1/adapters").json()["reason"])
+            assert service.texts("a") == [f"<{second[:8]}>a"]
 
 
 def test_a_store_that_does_not_answer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,9 @@ def test_prune_keeps_what_is_named_new_or_recent(make: Make, cli: CLI) -> None:
     aged(registry, {ids[0]: 90, ids[1]: 80, ids[2]: 40, ids[3]: 70, ids[4]: 60, ids[5]: 1, other: 100})
 
     def would(*options: object) -> list[str]:
-        found = cli("--json", "registry", "prune", "--dry-run", *options).json
-        assert found["dry_run"] and found["bytes"] == sum(a["bytes"] for a in found["adapters"])
-        return [a["id"] for a in found["adapters"]]
+        report = cli("--json", "registry", "prune", "--dry-run", *options).json
+        assert report["dry_run"] and report["bytes"] == sum(a["bytes"] for a in report["adapters"])
+        return [a["id"] for a in report["adapters"]]
 
     # 2 is live, 1 is previous.
     assert would("--keep", 0, "--keep-days", 0) == [other, ids[0], ids[3], ids[4], ids[5]]
@@ -198,15 +198,15 @@ def test_a_service_goes_on_while_versions_are_pruned(make: Make, isolated: Path)
     registry = Registry()
     ids = [add(registry, make(i)) for i in range(3)]
     registry.promote("is-en", ids[0], "w")
-    with running(light_base(isolated / "cache"), registry) as found:
+    with running(light_base(isolated / "cache"), registry) as service:
         for id in ids[1:]:
             registry.promote("is-en", id, "w")
-            until(lambda id=id: found.status()["adapter"] == id)
+            until(lambda id=id: service.status()["adapter"] == id)
         aged(registry, {**dict.fromkeys(ids, 10.0)})
         assert [one.id for one in registry.prune(1, 0)] == [ids[0]]
-        assert found.texts("a") == [f"<{ids[2][:8]}>a"]
+        assert service.texts("a") == [f"<{ids[2][:8]}>a"]
         registry.rollback("is-en", "w")
-        until(lambda: found.status()["adapter"] == ids[1])
+        until(lambda: service.status()["adapter"] == ids[1])
 
 
 # One file
@@ -226,16 +226,16 @@ def test_an_adapter_travels_as_one_file(make: Make, cli: CLI, tmp_path: Path) ->
         members = [(m.name, m.mtime, m.uid, m.gid, m.mode, m.uname) for m in tar]
     assert members == [(name, 0, 0, 0, 0o644, "") for name in (WEIGHTS, CONFIG, CARD)]
 
-    there = {"TELLMT_REGISTRY": str(tmp_path / "there")}
-    ran = cli("registry", "import", tmp_path / "one.tar", "--id", a.id[:8], **there)
+    environment = {"TELLMT_REGISTRY": str(tmp_path / "there")}
+    ran = cli("registry", "import", tmp_path / "one.tar", "--id", a.id[:8], **environment)
     assert f"{a.id} added to {tmp_path / 'there'}; it is not live" in ran.err
     store = Registry(tmp_path / "there")
     assert store.adapter(a.id).card == a.card and store.state("is-en").live is None
     # The command it names is the one that makes it live.
     command = ran.err.split("Next:\n")[1].strip().replace('"..."', "checked")
-    cli(*command.split()[1:], **there)
+    cli(*command.split()[1:], **environment)
     assert store.state("is-en").live == a.id
-    again = cli("--json", "registry", "import", tmp_path / "one.tar", **there)
+    again = cli("--json", "registry", "import", tmp_path / "one.tar", **environment)
     assert again.json == {"id": a.id, "pair": "is-en", "base": "light", "already": True}
     assert [e["event"] for e in store.log()] == ["add", "promote"]
     assert [p.name for p in (tmp_path / "there" / "adapters").iterdir()] == [a.id]
@@ -247,8 +247,8 @@ def test_what_other_writers_of_tar_make_of_the_three_files_is_taken_too(make: Ma
         with tarfile.open(tmp_path / "x.tar", "w", format=format) as tar:
             for name in (CARD, WEIGHTS, CONFIG):
                 tar.add(a.path / name, name)
-        with open_bundle(tmp_path / "x.tar", tmp_path) as found:
-            assert found.id == a.id
+        with open_bundle(tmp_path / "x.tar", tmp_path) as bundle:
+            assert bundle.id == a.id
 
 
 def tar_of(members: Iterable[tuple[tarfile.TarInfo | str, bytes]], format: int = tarfile.USTAR_FORMAT) -> bytes:
@@ -326,9 +326,9 @@ BAD: list[tuple[str, Callable[[Parts], bytes], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("break_", "wanted"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+@pytest.mark.parametrize(("break_", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_a_file_that_is_no_adapter_leaves_nothing_behind(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_: Callable[[Parts], bytes], wanted: str
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_: Callable[[Parts], bytes], message: str
 ) -> None:
     from tellmt.cli import main
 
@@ -337,7 +337,7 @@ def test_a_file_that_is_no_adapter_leaves_nothing_behind(
     file.write_bytes(break_({name: (a.path / name).read_bytes() for name in GOOD}))
     assert main(["registry", "import", str(file)]) in (1, 2)
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and wanted in err
+    assert out == "" and err.count("\n") == 1 and message in err
     registry = Registry()
     assert registry.ids() == [] and list((registry.root / "adapters").iterdir()) == [] and registry.log() == []
 
@@ -370,5 +370,5 @@ def test_a_card_cannot_command_the_terminal(make: Make, tmp_path: Path, cli: CLI
     a = make(1)
     card = a.card.model_copy(update={"notes": ["[/red] \x1b[2J\x1b]0;owned\x07 \x9b31m"]})
     id = Registry().add(a.path, card)
-    shown = cli("registry", "show", id).out
-    assert "[/red]" in shown and not any(c in shown for c in "\x1b\x07\x9b")
+    printed = cli("registry", "show", id).out
+    assert "[/red]" in printed and not any(c in printed for c in "\x1b\x07\x9b")

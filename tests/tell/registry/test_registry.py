@@ -246,8 +246,8 @@ def test_a_log_line_cut_short_is_reported_and_not_joined_to_the_next(make: Calla
     assert [e["event"] for e in registry.log()] == ["add", "add", "promote"], "a line being written is not there yet"
     registry.promote("is-en", b.id, "second")
     assert [e["event"] for e in registry.log()] == ["add", "add", "promote", "unreadable", "promote"]
-    shown = cli("registry", "log").out
-    assert "unreadable" in shown and "line 4" in shown and "second" in shown
+    printed = cli("registry", "log").out
+    assert "unreadable" in printed and "line 4" in printed and "second" in printed
 
 
 def test_threads_of_one_process_do_not_trip_over_each_other(make: Callable[..., Adapter]) -> None:
@@ -292,8 +292,8 @@ def test_registry_commands(make: Callable[..., Adapter], cli: CLI) -> None:
     human = cli("registry", "list").out
     assert all(x in human for x in (a.short, b.short, c.short, "live", "previous", "light"))
 
-    shown = cli("registry", "show", b.id[:6])
-    assert b.id in shown.out and "Translate this text from Icelandic into English." in shown.out
+    show = cli("registry", "show", b.id[:6])
+    assert b.id in show.out and "Translate this text from Icelandic into English." in show.out
     assert cli("registry", "show", b.id[:6], "--json").json["card"]["files"] == b.card.files
     assert "is live again, generation 3" in cli("registry", "rollback", "is-en", "--why", "worse").err
     log = cli("--json", "registry", "log", "--pair", "is-en").json["log"]
@@ -312,7 +312,7 @@ def test_registry_commands(make: Callable[..., Adapter], cli: CLI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "wanted"),
+    ("args", "code", "message"),
     [
         (["promote", "is-en", "abc"], 2, "--why"),
         (["promote", "is-en", "abc", "--why", " "], 2, "--why"),
@@ -326,9 +326,9 @@ def test_registry_commands(make: Callable[..., Adapter], cli: CLI) -> None:
         (["lst"], 2, "did you mean this?"),
     ],
 )
-def test_registry_commands_given_nonsense(cli: CLI, args: list[str], code: int, wanted: str) -> None:
+def test_registry_commands_given_nonsense(cli: CLI, args: list[str], code: int, message: str) -> None:
     ran = cli("registry", *args, ok=False)
-    assert ran.code == code and wanted in ran.err and ran.out == ""
+    assert ran.code == code and message in ran.err and ran.out == ""
 
 
 def test_a_registry_that_cannot_be_written_names_the_variable(make: Callable[..., Adapter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

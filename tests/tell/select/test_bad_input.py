@@ -50,8 +50,8 @@ def refused(cli: CLI, *options: object, code: int = 2, base: str = "tiny") -> st
 )
 def test_refused(cli: CLI, options: tuple[Any, ...], says: list[str]) -> None:
     pool = general(extra=(json.dumps(example("words", 1)),))
-    told = refused(cli, "--general", pool, *options)
-    assert all(s in told for s in says), told
+    refusal = refused(cli, "--general", pool, *options)
+    assert all(s in refusal for s in says), refusal
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_refused(cli: CLI, options: tuple[Any, ...], says: list[str]) -> None:
 def test_a_file_without_a_usable_line(cli: CLI, text: str, says: str) -> None:
     pool = general()
     Path("bad.jsonl").write_text(text)
-    told = refused(cli, "--general", pool, "bad.jsonl", "-k", 5)
-    assert "bad.jsonl: no usable line" in told and says in told
+    refusal = refused(cli, "--general", pool, "bad.jsonl", "-k", 5)
+    assert "bad.jsonl: no usable line" in refusal and says in refusal
 
 
 def test_files(cli: CLI) -> None:
@@ -78,8 +78,8 @@ def test_files(cli: CLI) -> None:
 def test_corpora(cli: CLI) -> None:
     corpus(cli, "one")
     corpus(cli, "other", start=200, pair="en-is")
-    told = refused(cli, "--corpus", "one", "other", "-k", 5)
-    assert "other: this corpus is of another pair; found en-is; valid: is-en" in told
+    refusal = refused(cli, "--corpus", "one", "other", "-k", 5)
+    assert "other: this corpus is of another pair; found en-is; valid: is-en" in refusal
     assert "not a corpus" in refused(cli, "--corpus", "one.tsv", "-k", 5)
     assert "the same corpus is given twice" in refused(cli, "--corpus", "one", "./one", "-k", 5)
     # Everything that is left to choose from is test elsewhere.
@@ -136,8 +136,8 @@ def test_a_base_that_gives_no_numbers(cli: CLI, tiny: Base) -> None:
     pool = general()
     for name, value in (("not-a-number", float("nan")), ("infinite", float("inf"))):
         broken(tiny, name, value)
-        told = refused(cli, "--general", pool, "-k", 5, base=name, code=1)
-        assert "the base gives no finite embedding" in told and name in told
+        refusal = refused(cli, "--general", pool, "-k", 5, base=name, code=1)
+        assert "the base gives no finite embedding" in refusal and name in refusal
         assert not list((tiny.path.parent.parent / "embeddings").glob(f"{name}*/*.keys"))
 
 
@@ -151,8 +151,8 @@ def test_embeddings_in_the_cache_that_are_no_numbers(cli: CLI, tiny: Base) -> No
     rows = np.load(shard)
     rows[3, 3] = np.nan
     np.save(shard, rows)
-    told = refused(cli, "--general", pool, "-k", 5, base="copy", code=1)
-    assert "the embeddings in the cache cannot be used" in told and str(shard.parent) in told
+    refusal = refused(cli, "--general", pool, "-k", 5, base="copy", code=1)
+    assert "the embeddings in the cache cannot be used" in refusal and str(shard.parent) in refusal
 
 
 @pytest.mark.parametrize("module", ["numpy", "torch", "transformers", "sklearn", "threadpoolctl"])

@@ -67,22 +67,22 @@ def group_of(row: dict[str, Any]) -> str:
 def vectors(base: Base, pool: Path) -> Any:
     """The embeddings of a general pool, from the cache that the command has filled."""
     rows = [json.loads(line) for line in pool.read_text().split("\n")[:-1]]
-    found, how = embed(base, [(r["prompt"] + "\n\n", r["completion"]) for r in rows])
+    embeddings, how = embed(base, [(r["prompt"] + "\n\n", r["completion"]) for r in rows])
     assert how["computed"] == 0, "the command and this test embed different texts"
-    return found
+    return embeddings
 
 
-def radius(x: Any, taken: list[int]) -> float:
+def radius(x: Any, chosen: list[int]) -> float:
     """Within what distance of a taken item the whole pool lies, the slow and plain way."""
-    return float(max(min(np.linalg.norm(x[i] - x[j]) for j in taken) for i in range(len(x))))
+    return float(max(min(np.linalg.norm(x[i] - x[j]) for j in chosen) for i in range(len(x))))
 
 
-def plain_greedy(x: Any, taken: list[int], k: int) -> list[int]:
+def plain_greedy(x: Any, chosen: list[int], k: int) -> list[int]:
     """KCenterGreedy as Sener and Savarese write it: one item at a time, all distances anew."""
-    taken = list(taken)
-    while len(taken) < k:
-        taken.append(int(np.argmax(np.min(np.linalg.norm(x[:, None] - x[taken][None], axis=2), axis=1))))
-    return taken
+    chosen = list(chosen)
+    while len(chosen) < k:
+        chosen.append(int(np.argmax(np.min(np.linalg.norm(x[:, None] - x[chosen][None], axis=2), axis=1))))
+    return chosen
 
 
 def test_ltd_covers_all_groups_where_chance_does_not(cli: CLI, tiny: Base) -> None:
@@ -109,8 +109,8 @@ def test_the_order_is_that_of_the_plain_algorithm(cli: CLI, tiny: Base) -> None:
     assert np.allclose(np.linalg.norm(x, axis=1), 1, atol=1e-5)
     rows = chosen("out")
     assert [r["rank"] for r in rows] == list(range(1, 41))
-    taken = [int(r["id"].rpartition(":")[2]) - 1 for r in rows]
-    assert taken == plain_greedy(x, taken[:5], 40)
+    positions = [int(r["id"].rpartition(":")[2]) - 1 for r in rows]
+    assert positions == plain_greedy(x, positions[:5], 40)
     # The first five are the items nearest to the centres of their clusters.
     cli("select", "--general", pool, "--base", "tiny", "-k", 100, "--clusters", 5, "--method", "centres", "-o", "all")
     everything = chosen("all")

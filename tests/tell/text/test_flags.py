@@ -96,9 +96,9 @@ def examples() -> list[tuple[str, list[str], list[str]]]:
 def test_of_loops_99_in_100_are_found(texts: object) -> None:
     draw, all_made = random.Random(5), 0
     for pair, sources, references in texts():  # type: ignore[operator]
-        found = [loops(source, looping(reference, draw)) for source, reference in zip(sources, references, strict=True)]
-        assert sum(found) >= 0.99 * len(found), (pair, sum(found), len(found))
-        all_made += len(found)
+        detected = [loops(source, looping(reference, draw)) for source, reference in zip(sources, references, strict=True)]
+        assert sum(detected) >= 0.99 * len(detected), (pair, sum(detected), len(detected))
+        all_made += len(detected)
     assert all_made > 1000
 
 

@@ -35,8 +35,8 @@ def test_what_is_text_in_a_message(text: str) -> None:
     spans = split(text)
     assert join(spans) == text and [spans[i].text for i in pieces(spans)] == CASES[text]
     # Translated, it is a message with the same skeleton.
-    made = fill(spans, ["Yes" for _ in pieces(spans)])
-    kept = [[part for part, stays in icu_parts(t) or [] if stays] for t in (text, made)]
+    translated = fill(spans, ["Yes" for _ in pieces(spans)])
+    kept = [[part for part, stays in icu_parts(t) or [] if stays] for t in (text, translated)]
     assert kept[0] == kept[1]
 
 
@@ -57,6 +57,6 @@ def test_no_message_takes_long() -> None:
     assert time.thread_time() - began < 5
 
 
-@pytest.mark.parametrize(("made", "flagged"), [("{ the cat } sat", False), ("the cat } sat", True), ("the cat sat", True), ("{ the {cat} } sat", True)])
-def test_a_brace_that_is_lost_or_made_up_is_flagged(made: str, flagged: bool) -> None:
-    assert ("placeholder" in flags_of(parse_pair("is-en"), "{ kötturinn } sat", made)) == flagged
+@pytest.mark.parametrize(("translation", "flagged"), [("{ the cat } sat", False), ("the cat } sat", True), ("the cat sat", True), ("{ the {cat} } sat", True)])
+def test_a_brace_that_is_lost_or_made_up_is_flagged(translation: str, flagged: bool) -> None:
+    assert ("placeholder" in flags_of(parse_pair("is-en"), "{ kötturinn } sat", translation)) == flagged

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tell.text.placeholders import around, bare, find, lost, mask
+from tell.text.placeholders import around, bare, find_placeholders, lost, mask
 
 FORMS = ["{name}", "{0:>8.2f}", "{}", "{{ user }}", "{% if a %}", "${x}", "%s", "%(n)d", "%1$s", "%-5.2f", "%%", "[X12X]",
          "<b>", "</b>", "<br/>", '<a href="x y">',
@@ -22,8 +22,8 @@ PARTS = st.lists(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["Halló {}, hvað segir þú?", "{}", "„{}“", "Sjá {}.", "({}): {}"])
 def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
-    found = [p.text for p in find(text.replace("{}", form))]
-    assert found == [form] * text.count("{}")
+    placeholders = [p.text for p in find_placeholders(text.replace("{}", form))]
+    assert placeholders == [form] * text.count("{}")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
     ],
 )
 def test_what_is_text_is_not_taken_for_a_placeholder(text: str) -> None:
-    assert find(text) == []
+    assert find_placeholders(text) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_is_text_is_not_taken_for_a_placeholder(text: str) -> None:
     ],
 )
 def test_an_address_ends_before_the_sentence_does(text: str, address: str) -> None:
-    assert [p.text for p in find(text)] == [address]
+    assert [p.text for p in find_placeholders(text)] == [address]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_masked_and_restored_a_text_is_itself(parts: list[str]) -> None:
 
 
 def test_the_stand_ins_are_short_and_are_not_in_the_text() -> None:
-    found = mask("X1 til {a}, {b} og {a} á %s")
-    assert found is not None and found.text == "X1 til Q1, Q2 og Q1 á Q3"
-    assert found.restore("Q2 to X1 and q1's Q 3") == "{b} to X1 and {a}'s %s"
-    assert found.restore("Q4 Q12 aq1 Q1") == "Q4 Q12 aq1 {a}"
+    masked = mask("X1 til {a}, {b} og {a} á %s")
+    assert masked is not None and masked.text == "X1 til Q1, Q2 og Q1 á Q3"
+    assert masked.restore("Q2 to X1 and q1's Q 3") == "{b} to X1 and {a}'s %s"
+    assert masked.restore("Q4 Q12 aq1 Q1") == "Q4 Q12 aq1 {a}"
     assert mask("enginn") is None
 
 
@@ -110,5 +110,5 @@ def test_bare_is_what_there_is_to_translate() -> None:
 def test_no_text_takes_long_to_look_through(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
     began = time.thread_time()
-    find(text)
+    find_placeholders(text)
     assert time.thread_time() - began < 3

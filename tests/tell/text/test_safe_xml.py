@@ -7,7 +7,7 @@ import io
 import pytest
 
 from tell.errors import CorpusError
-from tell.text.safe_xml import elements, whole
+from tell.text.safe_xml import elements, parse_tree
 
 BOMB = b'<!DOCTYPE t [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><t><s>&b;</s></t>'
 BAD = {
@@ -33,7 +33,7 @@ def test_what_is_refused_by_the_stream(data: bytes, says: str) -> None:
 @pytest.mark.parametrize(("data", "says"), [BAD[k] for k in ("a bomb", "a file of this machine", "cut off", "a NUL", "too deep")])
 def test_what_is_refused_whole(data: bytes, says: str) -> None:
     with pytest.raises(CorpusError, match=says):
-        whole(data, place="f.xml", error=CorpusError)
+        parse_tree(data, place="f.xml", error=CorpusError)
 
 
 def test_a_document_type_and_other_names_are_let_pass() -> None:

@@ -18,7 +18,7 @@ from tell.registry.registry import Registry
 from tellmt.cli import main
 from tellmt.pair import add
 from tellmt.pair.commands import StepFailed
-from tellmt.pair.plan import DirectionEstimate, make_plan, seconds_of
+from tellmt.pair.plan import DirectionEstimate, plan_schedules, seconds_of
 from tellmt.pair.workspace import workspace_of
 from tests.conftest import Ran, Tellmt
 from tests.support.fake_eval_engine import light_adapter, light_base
@@ -97,14 +97,14 @@ class Steps:
 @pytest.fixture
 def steps(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     steps = Steps(isolated / "cache")
-    monkeypatch.setattr(add, "run", steps)
+    monkeypatch.setattr(add, "run_command", steps)
     return steps
 
 
 def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
     Path("old").mkdir()
     first = tsv("old/corpus.tsv")
-    code, found, err = tellmt("pair", "add", "fo-en", first, "--base", "light")
+    code, report, err = tellmt("pair", "add", "fo-en", first, "--base", "light")
     assert code == 0, err
     assert steps.names() == [
         "corpus",
@@ -121,8 +121,8 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
         "score",
         "publish",
     ]
-    assert set(found["directions"]) == {"fo-en", "en-fo"} and all(d["live"] for d in found["directions"].values())
-    assert all(Registry().state(direction).live == d["adapter"] for direction, d in found["directions"].items())
+    assert set(report["directions"]) == {"fo-en", "en-fo"} and all(d["live"] for d in report["directions"].values())
+    assert all(Registry().state(direction).live == d["adapter"] for direction, d in report["directions"].items())
     recipe = (pairs / "fo-en/fo-en/recipe.toml").read_text()
     assert "epochs = 3" in recipe and 'base = "light"' in recipe
     assert "240 train" in err and "What will be done" in err and "not done again" not in err
@@ -131,7 +131,7 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
     held = {p.source for p in read_pairs(pairs / "fo-en/fo-en/corpus/pairs.jsonl") if p.split != "train"}
     first.unlink()
     more = tsv("corpus.tsv", 60, start=1000)
-    code, found, err = tellmt("pair", "add", "en-fo", more)
+    code, report, err = tellmt("pair", "add", "en-fo", more)
     assert code == 0, err
     now = read_pairs(pairs / "fo-en/fo-en/corpus/pairs.jsonl")
     assert len(now) == 360 and {p.source for p in now if p.split != "train"} == held
@@ -139,12 +139,12 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
 
     # Once more without files: everything is gone through again, and nothing is copied twice.
     code, again, err = tellmt("pair", "add", "fo-en", more)
-    assert code == 0 and "already there, as corpus-2.tsv" in err and "what is done already is not done again" in err and again["home"] == found["home"]
+    assert code == 0 and "already there, as corpus-2.tsv" in err and "what is done already is not done again" in err and again["home"] == report["home"]
     (listed,) = tellmt("pair", "list")[1]["pairs"]
     assert listed["pair"] == "fo-en" and listed["directions"]["en-fo"]["live"] == Registry().state("en-fo").live
 
-    code, gone, _ = tellmt("pair", "remove", "fo-en", "--yes")
-    assert code == 0 and gone["withdrawn"] == ["fo-en", "en-fo"] and not (pairs / "fo-en").exists()
+    code, removed, _ = tellmt("pair", "remove", "fo-en", "--yes")
+    assert code == 0 and removed["withdrawn"] == ["fo-en", "en-fo"] and not (pairs / "fo-en").exists()
     assert Registry().state("fo-en").live is None and Registry().state("fo-en").previous
     assert [e["event"] for e in Registry().log()][-2:] == ["withdraw", "withdraw"]
     assert tellmt("pair", "list")[1] == {"pairs": []}
@@ -200,9 +200,9 @@ def test_messages_name_the_files_where_the_user_has_them(tellmt: Tellmt, steps: 
 
 
 def test_dry_run_stops_before_training_and_says_how_long(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
-    code, found, err = tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--dry-run")
-    assert code == 0 and found["dry_run"] and "train" not in steps.names() and "publish" not in steps.names()
-    assert found["directions"]["fo-en"]["passes"] == 3 and found["directions"]["fo-en"]["seconds"] > 300
+    code, report, err = tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--dry-run")
+    assert code == 0 and report["dry_run"] and "train" not in steps.names() and "publish" not in steps.names()
+    assert report["directions"]["fo-en"]["passes"] == 3 and report["directions"]["fo-en"]["seconds"] > 300
     assert "all of it takes about" in err and Registry().state("fo-en").live is None
 
 
@@ -213,10 +213,10 @@ def test_a_recipe_changed_by_hand_is_kept_and_what_fails_goes_on(tellmt: Tellmt,
     recipe = pairs / "fo-en/fo-en/recipe.toml"
     recipe.write_text(recipe.read_text().replace("epochs = 3", "epochs = 9"))
     steps.fails, steps.ran = None, []
-    code, found, err = tellmt("pair", "add", "fo-en")
+    code, report, err = tellmt("pair", "add", "fo-en")
     assert code == 0 and "changed by hand" in err and "epochs = 9" in recipe.read_text()
     # What was measured is not measured again, and the direction that was not wanted stays so.
-    assert "train --dry-run" not in steps.names() and set(found["directions"]) == {"fo-en"}
+    assert "train --dry-run" not in steps.names() and set(report["directions"]) == {"fo-en"}
 
 
 def test_one_direction_refused_is_told_and_both_refused_is_an_error(tellmt: Tellmt, steps: Steps) -> None:
@@ -232,13 +232,13 @@ def test_one_direction_refused_is_told_and_both_refused_is_an_error(tellmt: Tell
 
 def test_without_pairs_sentences_are_proposed_and_come_back_translated(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
     Path("mono.txt").write_text("Hetta er alt.\n")
-    code, found, err = tellmt("pair", "add", "fo-en", "--mono", "mono.txt", "--base", "light")
-    assert code == 0 and found["pairs"] == 0 and found["proposed"] == 1 and steps.names() == ["select"], err
-    (sheet,) = found["to_translate"]
+    code, report, err = tellmt("pair", "add", "fo-en", "--mono", "mono.txt", "--base", "light")
+    assert code == 0 and report["pairs"] == 0 and report["proposed"] == 1 and steps.names() == ["select"], err
+    (sheet,) = report["to_translate"]
     assert f"tellmt pair add fo-en {sheet}" in err
     # Filled in by a translator, who had more of them.
-    code, found, err = tellmt("pair", "add", "fo-en", tsv("filled.tsv"))
-    assert code == 0 and found["directions"]["fo-en"]["live"], err
+    code, report, err = tellmt("pair", "add", "fo-en", tsv("filled.tsv"))
+    assert code == 0 and report["directions"]["fo-en"]["live"], err
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -263,8 +263,8 @@ def test_bad_input_leaves_nothing_published(tellmt: Tellmt, steps: Steps, words:
     pair = next((w.removeprefix("PAIR=") for w in words if w.startswith("PAIR=")), "fo-en")
     rest = [w for w in words if not w.startswith("PAIR=")]
     base = [] if "--base" in rest else ["--base", "light"]
-    code, found, err = tellmt("pair", "add", pair, *rest, *base)
-    assert code in (1, 2) and found is None, err
+    code, report, err = tellmt("pair", "add", pair, *rest, *base)
+    assert code in (1, 2) and report is None, err
     assert re.search(says, err), err
     assert "train" not in steps.names() and not Registry().log()
 
@@ -287,12 +287,12 @@ def estimate(pair: str, tokens: int, seconds: float) -> DirectionEstimate:
 
 def test_the_plan_fits_the_budget_and_gives_up_epochs_evenly() -> None:
     both = [estimate("fo-en", 50_000, 300.0), estimate("en-fo", 50_000, 300.0)]
-    free = make_plan(both, None)
+    free = plan_schedules(both, None)
     assert set(free.epochs.values()) == {3} and free.notes == []
     # Two epochs of one and one of the other fit into what three and three take less 900 s.
-    tight = make_plan(both, free.seconds - 800)
+    tight = plan_schedules(both, free.seconds - 800)
     assert sorted(tight.epochs.values()) == [1, 2] and tight.seconds <= free.seconds - 800 and "too short for all epochs" in tight.notes[0]
-    assert make_plan([estimate("fo-en", 2_000_000, 300.0)], None).epochs == {"fo-en": 1}
+    assert plan_schedules([estimate("fo-en", 2_000_000, 300.0)], None).epochs == {"fo-en": 1}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20m", 1200), ("90s", 90), ("1h30m", 5400), ("2h", 7200), ("15", 900), (" 1 h 5 m ", 3900), ("0.5h", 1800)])

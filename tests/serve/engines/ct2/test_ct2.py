@@ -100,12 +100,12 @@ def test_no_other_way_to_split_takes_less_time(seed: int) -> None:
 
 def test_a_batch_that_is_put_back_comes_first_again_without_those_who_left() -> None:
     queue = PromptQueue(4)
-    gone = call(queue, "a", [10])
+    abandoned = call(queue, "a", [10])
     call(queue, "a", [11, 11, 11])
     call(queue, "b", [10])
     batch = queue.take()
     assert len(batch) == 4
-    gone.stop.is_set = True
+    abandoned.stop.is_set = True
     call(queue, "a", [11])
     queue.put_back(batch)
     assert [[a for a, _ in b] for b in drain(queue)] == [["a"] * 4, ["b"]]
@@ -122,10 +122,10 @@ def test_memory_bounds_a_batch_but_never_empties_it() -> None:
 
 def test_a_caller_that_has_gone_leaves_nothing_waiting() -> None:
     queue = PromptQueue(2)
-    gone = call(queue, "a", [10] * 5)
+    abandoned = call(queue, "a", [10] * 5)
     call(queue, "a", [10])
     queue.take()
-    queue.remove(gone)
+    queue.remove(abandoned)
     assert drain(queue) == [[("a", 10)]]
 
 

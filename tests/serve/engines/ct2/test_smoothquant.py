@@ -22,7 +22,7 @@ TEXTS = [[int(i) for i in torch.randint(4, 1000, (40,), generator=torch.Generato
 SHAPE = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
 
 
-def made(kind: str) -> Any:
+def model_with_outliers(kind: str) -> Any:
     """A model of two layers with a few channels far larger than the others, as language models have them."""
     torch.manual_seed(5)
     if kind == "gemma":
@@ -46,7 +46,7 @@ def made(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["gemma", "llama with biases"])
 def test_the_model_computes_what_it_did_and_its_activations_are_even(kind: str) -> None:
-    model = made(kind)
+    model = model_with_outliers(kind)
     with torch.inference_mode():
         before = _log_probs(model, TEXTS[0])
         places = [p for layer in model.model.layers for p in smoothquant._places(layer)]
@@ -59,7 +59,7 @@ def test_the_model_computes_what_it_did_and_its_activations_are_even(kind: str) 
 
 
 def test_a_kind_of_model_that_is_not_known_is_left_alone() -> None:
-    model = made("gpt2")
+    model = model_with_outliers("gpt2")
     before = {name: p.clone() for name, p in model.named_parameters()}
     assert smooth(model, TEXTS) == 0
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
@@ -95,19 +95,19 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], director
 
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
-    tokens = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokens)
+    tokenizer = BaseTokenizer(uneven)
+    probe = convert.probe_of(tokenizer)
     plain, expected = convert._merged(uneven, None, probe)
     as_it_is = divergence(uneven, plain, expected, probe, tmp_path / "plain")
-    even, same, layers = _smoothed(uneven, None, tokens, probe)
+    even, same, layers = _smoothed(uneven, None, tokenizer, probe)
     assert layers == 2 and torch.equal(same, expected)
     assert 0 <= divergence(uneven, even, expected, probe, tmp_path / "even") < as_it_is / 2
 
 
 def test_what_would_compute_something_else_is_not_taken(uneven: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokens)
+    tokenizer = BaseTokenizer(uneven)
+    probe = convert.probe_of(tokenizer)
     monkeypatch.setattr(smoothquant, "_offset", lambda norm: 0.0)
-    model, expected, layers = _smoothed(uneven, None, tokens, probe)
+    model, expected, layers = _smoothed(uneven, None, tokenizer, probe)
     with torch.inference_mode():
         assert layers == 0 and (expected - _log_probs(model, probe)).abs().max() < 1e-5
