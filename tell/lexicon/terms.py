@@ -76,7 +76,7 @@ def tokens(text: str, language: str) -> list[Token]:
 
 def _kept(text: str) -> Iterator[tuple[int, int]]:
     """The stretches that are no text: placeholders, and the keywords of ICU messages."""
-    yield from ((p.start, p.end) for p in placeholders.find(text))
+    yield from ((p.start, p.end) for p in placeholders.find_placeholders(text))
     at = 0
     for part, kept in icu.icu_parts(text) or ():
         if kept:
