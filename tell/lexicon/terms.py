@@ -22,8 +22,8 @@ from tell.text import icu, placeholders
 ENDING = 4
 # Terms with the same keys whose inflected forms are looked at, so that a glossary of look-alikes costs no more than another one.
 LOOKALIKES = 20
-# Letters that an inflected target word may have behind the stem: an article and an ending. A word of three letters or fewer has two at most.
-SUFFIX, SHORT_SUFFIX = 7, 2
+# Letters that an inflected target word may have behind the stem: an article and an ending. A word of three letters or fewer has three at most.
+SUFFIX, SHORT_SUFFIX = 7, 3
 _HYPHEN = re.compile("[-\u2010\u2011·]+")
 _REST = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+|\S")
 

@@ -28,7 +28,7 @@ EVERYBODY = ""
 # Its folder. That of a key is its id, eight hexadecimal digits.
 _EVERYBODYS = "everybody"
 # Glossaries of one owner, characters of a name, and glossaries that are held in memory.
-MOST_KEPT, LONGEST_NAME, HELD = 200, 200, 32
+MOST_KEPT, LONGEST_NAME, HELD = 100, 200, 32
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _OWNER = re.compile(r"[0-9a-f]{8}")
 
