@@ -17,7 +17,7 @@ from tell.console import clock, emit, say, table
 @click.option(
     "--recipe", "recipe_path", type=click.Path(path_type=Path), metavar="FILE", help="Recipe (TOML); its [train], [lora], [dev] and [decoding] tables are read."
 )
-@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="Corpus directory of the pair: [dev] evaluates on its dev split during training.")
+@click.option("--dev", type=click.Path(path_type=Path), metavar="DIR", help="Corpus directory of the pair: [dev] validates on its dev split, or a half of it.")
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="DIR", help="Adapter whose weights training goes on from; of the same base and rank.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Adapter directory to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed that replaces the recipe's.")

@@ -61,7 +61,7 @@ class TrainOptions(BaseModel):
     # Tokens, padding included, that one forward pass holds: bounds memory, does not change the result's meaning. auto: see train.stepper.
     micro_tokens: int | Literal["auto"] = "auto"
     max_grad_norm: float = Field(default=1.0, gt=0)
-    # Words of the output layer that each step draws beside those in the data's responses, to represent all others (train.output_layer); 0 takes every word.
+    # Words of the output layer that each step draws to represent all but the data's own and the base's likeliest ones (train.output_layer); 0 takes every word.
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
     # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
     compile: Literal["auto", "on", "off"] = "auto"

@@ -63,6 +63,7 @@ def estimate(mixed: Path, recipe: Recipe) -> dict[str, Any]:
     from train.stepper import Stepper
 
     stepper = Stepper(inputs, recipe, processes)
+    stepper.include_likely()
     tokens = sum(s.tokens for s in plan)
     with_compiler = should_compile(recipe.train, tokens, processes)
     stepper.prepare(with_compiler)

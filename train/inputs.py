@@ -20,9 +20,12 @@ from tell.model.base import Base, find_base
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import read_examples
 from train.config import Recipe
+from train.likely_words import MOST, POSITIONS
 from train.plan import Tokenised
 
 FORMAT = 2
+# The part of a run's identity that says how its output layer was sampled; runs begun before there were likely words lack it.
+LIKELY = "likely words"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,5 +108,11 @@ def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str
         **{f"lora.{k}": v for k, v in _identity_options(recipe.lora).items()},
         **({f"dev.{k}": v for k, v in recipe.dev.model_dump().items()} | {"dev split": dev} if recipe.dev.every else {}),
         "decoding": recipe.decoding.model_dump(),
+        **({LIKELY: [POSITIONS, MOST]} if recipe.train.negatives else {}),
         **({"notes": recipe.notes} if recipe.notes else {}),
     }
+
+
+def identity_before(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str, Any]:
+    """The identity that the run had to versions without likely words and halves of the dev split."""
+    return {k: v for k, v in identity(recipe, inputs, dev).items() if k != LIKELY}

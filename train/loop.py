@@ -18,7 +18,7 @@ from tell.paths import cache_dir
 from train.checkpoint import latest_checkpoint, save_checkpoint, write_checkpoint
 from train.config import Recipe, TrainOptions
 from train.distributed import ProcessGroup
-from train.inputs import Inputs
+from train.inputs import LIKELY, Inputs
 from train.plan import Step, learning_rate
 from train.progress import RunProgress
 from train.run_dir import BEST
@@ -62,8 +62,11 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, processes: ProcessGroup, split: DevSplit | None = None) -> TrainingResult:
-    """Take every step that the checkpoints in `run_dir` have not done yet, and validate on the dev split if there is one.
+def train(
+    inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, processes: ProcessGroup, split: DevSplit | None = None, likely: bool = True
+) -> TrainingResult:
+    """Take every step that the checkpoints in `run_dir` have not done yet, and validate on the dev split if there is one. `likely`: whether the sampled
+    softmax has the base's likeliest words (train.likely_words).
 
     Raises RunStopped on SIGTERM, KeyboardInterrupt on SIGINT, and TellmtError when the loss is not a number.
     """
@@ -74,7 +77,11 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, proce
     state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": stepper.limit}
     validator = validator_of(split, recipe, inputs, processes.device)
     first = 0
-    if checkpoint := processes.broadcast(latest_checkpoint(run_dir) if processes.first else None):
+    checkpoint = processes.broadcast(latest_checkpoint(run_dir) if processes.first else None)
+    if likely and (words := stepper.include_likely(checkpoint[2].get(LIKELY) if checkpoint else None)):
+        # A resumed run has the same: other threads or another machine would find a few others.
+        state[LIKELY] = words
+    if checkpoint:
         first, tensors, progress = checkpoint
         state |= progress
         stepper.masters.restore(tensors, first)
@@ -142,6 +149,8 @@ def train(inputs: Inputs, recipe: Recipe, plan: list[Step], run_dir: Path, proce
                 processes.say(f"stopped early, after step {steps_done:,} of {len(plan):,}: none of the last {recipe.dev.patience:,} validations was a new best")
                 break
     dev_record = restore_best(run_dir / BEST, stepper.masters, validator) if validator and processes.first else None
+    if dev_record and split and split.part:
+        dev_record["part"] = split.part
     return TrainingResult(
         stepper.model, stepper.dtype, processes.device, processes.count, steps_done, state["tokens"], state["seconds"], _mean(state["recent"]), dev_record
     )

@@ -2,8 +2,8 @@
 
 It is the costliest part of a small base with a large vocabulary (262,144 words for Gemma 3). Two things make it cheap. It is frozen, so
 the gradient has a closed form, (softmax - onehot) @ weight, and autograd need not keep copies of the logits. And most of its words are
-in no response of the data: the normaliser is summed over the data's own words, and the rest is estimated from a fresh sample each step
-(importance sampling as in Jean et al. 2015, arXiv 1412.2007; every word of the data is always included).
+in no response of the data: the normaliser is summed over the data's own words and those that the base finds likeliest in their places
+(train.likely_words), and the rest is estimated from a fresh sample each step (importance sampling as in Jean et al. 2015, arXiv 1412.2007).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class SampledVocabulary:
         self._weight = weight.detach()
         self._seed = seed
         keep = torch.tensor(sorted(set(used)), dtype=torch.long)
+        # The words that are always included.
+        self.included = keep
         rest = torch.ones(len(weight), dtype=torch.bool)
         rest[keep] = False
         self._rest = rest.nonzero()[:, 0]
@@ -60,7 +62,8 @@ class SampledVocabulary:
         return labels if self._place is None else self._place[labels]
 
 
-def _logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
+def word_logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
+    """The logits (n, words) of hidden states (n, d), in float32 at least."""
     import torch
     from torch.nn import functional as F
 
@@ -69,7 +72,8 @@ def _logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
     return torch.tanh(logits / softcap) * softcap if softcap else logits
 
 
-def _chunks(hidden: Any, weight: Any) -> list[slice]:
+def word_chunks(hidden: Any, weight: Any) -> list[slice]:
+    """The rows of hidden states in parts whose logits may be held at once."""
     rows = max(1, (CHUNK_CUDA if hidden.is_cuda else CHUNK) // len(weight))
     return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
@@ -79,7 +83,7 @@ def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None =
     import torch
     from torch.nn import functional as F
 
-    return torch.cat([F.cross_entropy(_logits(hidden[part], weight, softcap), labels[part], reduction="none") for part in _chunks(hidden, weight)])
+    return torch.cat([F.cross_entropy(word_logits(hidden[part], weight, softcap), labels[part], reduction="none") for part in word_chunks(hidden, weight)])
 
 
 def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[Any, Any]:
@@ -92,10 +96,10 @@ def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = N
     gradient = torch.empty_like(hidden)
     total = torch.zeros((), dtype=torch.float64, device=hidden.device)
     with torch.no_grad():
-        for part in _chunks(hidden, weight):
+        for part in word_chunks(hidden, weight):
             labels_of_part = labels[part]
             row = torch.arange(len(labels_of_part), device=hidden.device)
-            logits = _logits(hidden[part], weight, softcap)
+            logits = word_logits(hidden[part], weight, softcap)
             slope = 1 - (logits / softcap) ** 2 if softcap else None
             if bias is not None:
                 logits += bias

@@ -17,10 +17,10 @@ from train.adapter import write_adapter
 from train.checkpoint import report_full_disk
 from train.config import Recipe
 from train.distributed import ProcessGroup
-from train.inputs import identity, read_inputs
+from train.inputs import LIKELY, identity, identity_before, read_inputs
 from train.loop import train
 from train.plan import make_plan
-from train.run_dir import Status, finish_killed_run, now, run_session
+from train.run_dir import Status, begun_before, finish_killed_run, now, run_session
 from train.validation import open_dev_split
 
 
@@ -39,11 +39,17 @@ def run(
     inputs = read_inputs(mixed, start)
     split = open_dev_split(dev, recipe, inputs.mix["pair"])
     run_identity = identity(recipe, inputs, split.sha256 if split else None)
+    before = identity_before(recipe, inputs, split.before.sha256 if split and split.before else None)
     if out.exists() and not (out / CARD).exists() and any(out.iterdir()):
         raise AdapterError("this directory exists and is not an adapter", place=str(out), valid="a new directory with -o")
     run_dir = out.with_name(out.name + ".run")
     status = Status(state="running", total=0, pair=inputs.mix["pair"], base=inputs.base.id, started=now())
-    reusable = (out / CARD).exists() and not force and read_card(out).training.get("key") == key_of(run_identity)
+    made = read_card(out).training.get("key") if (out / CARD).exists() and not force else None
+    # What an earlier version made or began is the same adapter, and goes on as it began.
+    going_on = made != key_of(run_identity) and not (restart or force) and begun_before(run_dir, run_identity, before)
+    if processes.broadcast(made == key_of(before) or going_on):
+        run_identity, split = before, split.before if split else None
+    reusable = made is not None and made == key_of(run_identity)
     if processes.broadcast(reusable):
         card = read_card(out)
         if processes.first:
@@ -51,6 +57,8 @@ def run(
         return card, True
 
     processes.threads(recipe.train.threads)
+    if split and split.noise:
+        processes.say(split.noise)
     plan = make_plan(inputs.data, recipe.train, recipe.seed, reshuffle=inputs.mix.get("order", "shuffled") == "shuffled")
     status = status.model_copy(update={"total": len(plan)})
     with run_session(out, run_dir, run_identity, status, restart, force) if processes.first else nullcontext():
@@ -58,7 +66,7 @@ def run(
             f"{len(inputs.data):,} examples, {sum(s.tokens for s in plan):,} tokens in {len(plan):,} steps over {recipe.train.epochs} epoch(s), "
             f"{sum(s.task_tokens for s in plan) / max(1, sum(s.tokens for s in plan)):.0%} of them task data"
         )
-        trained = train(inputs, recipe, plan, run_dir, processes, split)
+        trained = train(inputs, recipe, plan, run_dir, processes, split, likely=LIKELY in run_identity)
         if processes.first:
             with report_full_disk(out):
                 write_adapter(out, inputs, recipe, trained, key_of(run_identity))

@@ -161,6 +161,15 @@ def _changed_settings(run_dir: Path, identity: dict[str, Any]) -> list[str]:
         raise RecipeError("the record of an unfinished run is damaged", place=str(run_dir / RUN), valid="--restart to discard that run") from None
 
 
+def begun_before(run_dir: Path, identity: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether the unfinished run in this directory was begun by an earlier version, to which the run of `identity` had the identity `before`."""
+    try:
+        recorded = dict(json.loads((run_dir / RUN).read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+    return any(recorded.get(k) == before.get(k) for k in {*identity, *before} if identity.get(k) != before.get(k))
+
+
 def claim(run_dir: Path, identity: dict[str, Any], restart: bool, force: bool = False) -> bool:
     """Make `run_dir` this run's. Returns whether it was before; `force` discards another run's checkpoints, `restart` its own too.
 

@@ -7,6 +7,7 @@ so it trains on the same examples.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tell.errors import RecipeError, TellmtError
@@ -14,6 +15,7 @@ from tell.machine import give_back
 from train.config import Recipe
 from train.distributed import ProcessGroup
 from train.inputs import Inputs
+from train.likely_words import likely_words
 from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, shard_base, take_weights
 from train.optimiser import MasterWeights
 from train.output_layer import SampledVocabulary
@@ -52,13 +54,28 @@ class Stepper:
         if options.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.masters = MasterWeights(lora_parameters(self.model), options)
-        used = {token for example in inputs.data for token in example.ids[example.start :]}
-        self.words = SampledVocabulary(self.model.get_base_model().get_output_embeddings().weight, used, options.negatives, recipe.seed)
+        self._used = {token for example in inputs.data for token in example.ids[example.start :]}
+        self.words = self._vocabulary(())
         automatic = MICRO_CUDA if processes.cuda else MICRO
         self.limit = automatic if options.micro_tokens == "auto" else options.micro_tokens
         self._pad = inputs.base.eos_ids[0]
         self._prefetcher = ThreadPoolExecutor(1, "batches")
         self._prefetched: tuple[int, int, Future[list[tuple[Batch, bool]]]] | None = None
+
+    def _vocabulary(self, likely: Iterable[int]) -> SampledVocabulary:
+        weight = self.model.get_base_model().get_output_embeddings().weight
+        return SampledVocabulary(weight, self._used.union(likely), self.options.negatives, self.seed)
+
+    def include_likely(self, words: list[int] | None = None) -> list[int]:
+        """Let every step's softmax have the words that the bare base finds likely: `words`, or those that are found now, before weights are restored.
+
+        Returns them; none where the softmax is over all words in any case."""
+        if not self.words.all:
+            if words is None:
+                found = likely_words(self.model, self.inputs.data, self._used, self._pad, self.seed) if self.processes.first else None
+                words = self.processes.broadcast(found)
+            self.words = self._vocabulary(words or ())
+        return words or []
 
     def prepare(self, compiled: bool) -> None:
         """Compile, and shard the base over the processes where that is asked for. Call this when the weights are restored."""

@@ -1,7 +1,8 @@
 """Validation during training: the model in training translates the dev split greedily, and chrF2 decides which weights are kept and when training stops.
 
-Reads the dev split of a corpus directory. The best state is kept as a checkpoint, `<adapter>.run/best/`. Prompts and the rules that end an
-output are those of serving (tell.model.translator, tell.model.stopping), so the scores rise and fall with the quality that will be served.
+Reads the dev split of a corpus directory, or the half of it that chooses (`tell.corpus.dev_halves`). The best state is kept as a checkpoint,
+`<adapter>.run/best/`. Prompts and the rules that end an output are those of serving (tell.model.translator, tell.model.stopping), so the scores rise and
+fall with the quality that will be served.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tell.console import say
+from tell.corpus.dev_halves import CHOOSES, can_choose, choosing_part
 from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
@@ -50,10 +52,21 @@ class ValidationResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DevSplit:
-    """The segments to validate on, and the hash of their texts."""
+    """The segments to validate on, and the hash of their texts. `part` is the card's record of where they are from, and `before` what a version without
+    halves takes: runs begun by one go on with it."""
 
     pairs: list[Pair]
     sha256: str
+    part: dict[str, Any] | None = None
+    before: DevSplit | None = None
+
+    @property
+    def noise(self) -> str | None:
+        """What to say where there are too few segments for the best validation to mean anything."""
+        if self.part is None or can_choose(self.part["of"]):
+            return None
+        found = f"the dev split has {self.part['of']:,} segments, fewer than {CHOOSES}"
+        return f"{found}: which validation is the best is mostly noise, and so is the choice of weights"
 
 
 def open_dev_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit | None:
@@ -68,11 +81,16 @@ def open_dev_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit |
     opened = open_corpus(corpus)
     if str(opened.pair) != pair:
         raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=str(opened.pair), valid=pair)
-    pairs = [p for p in opened.pairs("dev") if p.source.strip()]
-    if not pairs:
+    whole = [p for p in opened.pairs("dev") if p.source.strip()]
+    if not whole:
         raise CorpusError("the corpus has no dev split", place=str(corpus), found="0 segments", valid="`tellmt corpus build` with --dev above 0")
-    chosen = evenly_spaced(pairs, options.segments, recipe.seed)
-    return DevSplit(chosen, key_of([[p.source, p.target] for p in chosen]))
+    part = choosing_part(whole)
+    before, chosen = (evenly_spaced(pairs, options.segments, recipe.seed) for pairs in (whole, part.pairs))
+    return DevSplit(chosen, _sha256(chosen), part.record(), DevSplit(before, _sha256(before)))
+
+
+def _sha256(pairs: Sequence[Pair]) -> str:
+    return key_of([[p.source, p.target] for p in pairs])
 
 
 def evenly_spaced(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:

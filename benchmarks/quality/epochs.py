@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.quality.pairs import SIZES, divided, given, read, tellmt
 from tell.files import write_atomic
 from tell.model.base import DEFAULT_BASE
-from tellmt.pair.plan import recipe_text
+from tellmt.pair.plan import RecipeBasis, recipe_text
 
 
 def prepared(data: Path, direction: str, size: int, out: Path) -> tuple[Path, dict[str, str]]:
@@ -36,7 +36,7 @@ def prepared(data: Path, direction: str, size: int, out: Path) -> tuple[Path, di
 def measured_run(home: Path, here: Path, passes: int, rate: float, env: dict[str, str]) -> dict[str, Any]:
     """Train with so many passes at `here`, choose how it decodes as `pair add` does, and score it on the dev split."""
     here.mkdir(exist_ok=True)
-    write_atomic(here / "recipe.toml", recipe_text(home.name, DEFAULT_BASE, passes, rate))
+    write_atomic(here / "recipe.toml", recipe_text(RecipeBasis(home.name, DEFAULT_BASE), passes, rate))
     tellmt("train", "--recipe", here / "recipe.toml", "--mixed", home / "mixed", "-o", here / "adapter", env=env)
     losses = tellmt("losses", here / "adapter", "--corpus", home / "corpus", "--split", "dev", "-o", here / "losses.jsonl", env=env)
     tellmt("decoding", here / "adapter", "--corpus", home / "corpus", env=env)

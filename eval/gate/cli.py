@@ -31,13 +31,16 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
     for r in verdict.get("testsets", []):
         counts = f"{r['leaked']:,} of {r['segments']:,} segments are in the training data, {r['near']:,} mostly"
         lines.append(f"test set {r['name']}: {counts}")
-    title = f"dev split, {verdict['corpus']['segments']:,} segments, {verdict['pair']}"
+    part = verdict.get("judged_on", {})
+    which = "the judging half of the dev split" if part.get("part") == "judging" else "dev split"
+    of = f" of {part['of']:,}" if part.get("part") == "judging" else ""
+    title = f"{which}, {verdict['corpus']['segments']:,}{of} segments, {verdict['pair']}"
     return Group(table(title, ["system", "BLEU", "chrF2"], rows), *(Text(line) for line in lines))
 
 
 @click.command(cls=Command)
 @click.argument("adapter", type=FILE)
-@click.option("--corpus", type=FILE, required=True, help="Corpus directory; its dev split decides.")
+@click.option("--corpus", type=FILE, required=True, help="Corpus directory; its dev split decides, or the half of it that chose nothing.")
 @click.option("--scores", cls=Many, type=FILE, help="A scores.json to record on the card; may name several.")
 @ENGINE
 @click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Significance level of the paired test.")
@@ -65,6 +68,8 @@ def publish(
     ADAPTER passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test
     (where none is live: the chrF2 of the adapter that came with tellmt). It is refused when its outputs have more flags than --allow permits and than the
     outputs of the adapter it would replace, or when its training data contains a registered test set. Scores on test sets are recorded, and decide nothing.
+
+    Where the dev split has 200 segments or more, only one half of it judges: training and `tellmt decoding` choose on the other. The verdict says so.
     """
     from eval.gate.flag_limits import limits
     from eval.gate.publish import publish_adapter, verdict_path

@@ -1,7 +1,8 @@
 """Choose the penalty on repetition that an adapter decodes with: the one that the dev split of its corpus is translated best with.
 
 Reads an adapter directory and a corpus directory. Writes what each penalty gave into `<adapter>.decoding.json`, and the chosen one into the adapter's card;
-the weights stay what they are. What is translated is kept in the cache, where the gate finds it again.
+the weights stay what they are. What is translated is kept in the cache. Only the half of the dev split that chooses is asked (`tell.corpus.dev_halves`); with
+too few dev segments nothing is chosen, and the adapter decodes as its recipe says.
 
 An adapter that was trained on little data repeats itself where it does not know how to go on, up to the token limit. A penalty ends that, and costs words
 that ought to be repeated: chrF2, which counts what is missing more than what is too much, may still rise when BLEU falls. So the penalty is raised only
@@ -16,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import tell.model.engine
+from eval.gate.dev_choices import recipe_penalty, with_penalty
 from eval.gate.flag_limits import wrong_length
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, Output, System, translate_set
 from eval.scoring.metrics import chosen
 from eval.scoring.scores import score_system
 from eval.scoring.significance import METHOD, paired
-from eval.scoring.testset import TestSet, from_corpus, not_empty
+from eval.scoring.testset import TestSet, from_corpus, not_empty, of_pairs
 from tell.adapter.card import Adapter, check_base, open_adapter, write_card
+from tell.corpus.dev_halves import CHOOSES, can_choose, choosing_part
 from tell.corpus.directory import open_corpus
 from tell.errors import BadInput
 from tell.files import beside, key_of, write_json
@@ -69,12 +72,13 @@ def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
     )
 
 
-def _earlier(path: Path, key: str) -> dict[str, Any] | None:
+def _earlier(path: Path, keys: list[str]) -> dict[str, Any] | None:
     try:
         earlier = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return earlier if isinstance(earlier, dict) and earlier.get("key") == key and earlier.get("chosen") in PENALTIES else None
+    usable = isinstance(earlier, dict) and earlier.get("key") in keys and isinstance(earlier.get("chosen"), float)
+    return earlier if usable and 1.0 <= earlier["chosen"] <= 2.0 else None
 
 
 def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -88,19 +92,29 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(split_corpus.pair), valid=adapter.card.pair)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
-    dev = not_empty(from_corpus(split_corpus, "dev"), f"{corpus}, split dev").first(PENALTY_SEGMENTS)
+    whole = not_empty(from_corpus(split_corpus, "dev"), f"{corpus}, split dev")
+    part = choosing_part(list(split_corpus.pairs("dev")))
+    dev = whole if part.part == "whole" else of_pairs(split_corpus, "dev", part.pairs, "choosing half")
+    dev = dev.first(PENALTY_SEGMENTS)
     engine = tell.model.engine.choose_engine(engine)
-    key, target = _key(adapter, dev, engine), decoding_path(path)
-    earlier = None if force else _earlier(target, key)
+    target, before = decoding_path(path), _key(adapter, whole.first(PENALTY_SEGMENTS), engine)
+    key = _key(adapter, dev, engine) if can_choose(part.of) else key_of({"before": before, "fewer than": CHOOSES, "recipe": recipe_penalty(adapter.card)})
+    # What a version without halves chose on the whole split stays until something changes: the adapter keeps its id.
+    earlier = None if force else _earlier(target, [key, before])
     if reused := earlier is not None:
         result = earlier
     else:
         result = {"key": key, "adapter": adapter.card.files, "pair": adapter.card.pair, "dev": dev.name, "segments": len(dev.sources), "engine": engine}
-        result |= _chosen(adapter, base, dev, engine)
+        result["part"] = part.record()
+        if can_choose(part.of):
+            result |= _chosen(adapter, base, dev, engine)
+        else:
+            reason = f"the dev split has {part.of:,} segments, fewer than {CHOOSES}"
+            result |= {"chosen": recipe_penalty(adapter.card), "alpha": ALPHA, "tried": [], "not_chosen": reason}
         write_json(target, result)
-    decoding = adapter.card.decoding.model_copy(update={"repetition_penalty": result["chosen"]})
-    if decoding != adapter.card.decoding:
-        write_card(path, adapter.card.model_copy(update={"decoding": decoding}))
+    card = with_penalty(adapter.card, result["chosen"], result.get("part"))
+    if card != adapter.card:
+        write_card(path, card)
     return result, reused
 
 

@@ -4,7 +4,7 @@ Reads the dev split of a corpus, the adapter, and what it would replace: the liv
 with tellmt; returns a verdict, which `tellmt publish` writes as `<adapter>.verdict.json`. An adapter passes when its chrF2 is higher than the bare
 base's by a paired test at `alpha`, and it is not lower than that of what it would replace by the same test; when its outputs are not more often wrong
 by themselves than `eval.gate.flag_limits` allows; and when no registered test set is in what it was trained on. Scores on test sets are recorded and
-never decide.
+never decide. Only the half of the dev split that chose nothing judges (`tell.corpus.dev_halves`), or the whole where it is too small for halves.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Any, Literal
 
 import tell.model.engine
 from eval.gate.contamination import TrainingOverlap, repeats, trained_on
+from eval.gate.dev_choices import chosen_on, notes
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
-from eval.scoring.testset import TestSet, from_corpus
+from eval.scoring.testset import TestSet, from_corpus, of_pairs
 from tell.adapter.card import Adapter, Card
 from tell.adapter.shipped import Shipped
+from tell.corpus.dev_halves import DevPart, judging_part
 from tell.corpus.directory import Corpus
 from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
@@ -48,14 +50,17 @@ class Question:
     adapter: Adapter
     base: Base
     corpus: Corpus
+    # The whole dev split, and the part of it that judges.
     dev: TestSet
+    judged: TestSet
+    part: DevPart
     engine: str
     alpha: float
     # What it would replace, and by what name to speak of it: `live` or `shipped`.
     live: Adapter | None
     role: Literal["live", "shipped"]
     notes: list[str]
-    # Shares of the dev segments that may have each flag.
+    # Shares of the judged segments that may have each flag.
     limits: dict[str, float]
     # Test sets of the pair's languages, none of which the adapter may have been trained on.
     testsets: list[RegisteredTestSet]
@@ -63,6 +68,14 @@ class Question:
     @property
     def key(self) -> str:
         """What was asked of the adapter, whatever is live."""
+        return self._key({"judged": self.part.record()} if self.part.by else {})
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Its key, and that of the same question to the whole dev split: what a version without halves published stays published."""
+        return self.key, self._key({})
+
+    def _key(self, more: dict[str, Any]) -> str:
         return key_of(
             {
                 "stage": "gate",
@@ -80,6 +93,7 @@ class Question:
                 "limits": self.limits,
                 "testsets": [[s.name, *s.sha256] for s in self.testsets],
                 "test": [METHOD, TRIALS, SEED, bootstrap_seed()],
+                **more,
             }
         )
 
@@ -122,14 +136,17 @@ def ask(
     """Collects what the verdict on an adapter needs. Raises BadInput when corpus and adapter are of different pairs."""
     if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
-    live, role, notes = replaced(registry, str(corpus.pair), shipped)
+    live, role, said = replaced(registry, str(corpus.pair), shipped)
     if live is not None and same_content(live, adapter):
         live = None
     elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):
-        notes.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
+        said.append(f"the {role} version {live.short} is on another base ({live.card.base.id}) and was not compared with")
         live = None
-    dev, sets = from_corpus(corpus, "dev"), of_languages(corpus.pair)
-    return Question(adapter, base, corpus, dev, tell.model.engine.choose_engine(engine), alpha, live, role, notes, dict(allowed or LIMITS), sets)
+    part, sets = judging_part(list(corpus.pairs("dev"))), of_languages(corpus.pair)
+    dev = from_corpus(corpus, "dev")
+    judged = of_pairs(corpus, "dev", part.pairs, "judging half") if part.by else dev
+    engine, allowed = tell.model.engine.choose_engine(engine), dict(allowed or LIMITS)
+    return Question(adapter, base, corpus, dev, judged, part, engine, alpha, live, role, said, allowed, sets)
 
 
 def _leaks(question: Question, trained: TrainingOverlap) -> list[str]:
@@ -153,7 +170,7 @@ def _numbers(p: Paired) -> str:
 
 
 def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[str], dict[str, Any]]:
-    refs, alpha = question.dev.references, question.alpha
+    refs, alpha = question.judged.references, question.alpha
     reasons: list[str] = []
     base = paired_test(outputs["base"], outputs["adapter"], refs)
     tests: dict[str, Any] = {"adapter_vs_base": base.row()}
@@ -175,7 +192,7 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
 
 def judge(question: Question) -> dict[str, Any]:
     """The verdict: {"passed", "reasons", "notes", "metrics", ...}; `reasons` says why the adapter was refused. Equal questions get equal verdicts."""
-    adapter, dev = question.adapter, question.dev
+    adapter, dev = question.adapter, question.judged
     verdict: dict[str, Any] = {
         "key": question.key,
         "against": question.against,
@@ -184,6 +201,8 @@ def judge(question: Question) -> dict[str, Any]:
         "base": {"id": question.base.id, "revision": question.base.revision},
         "corpus": {"pairs_sha256": question.corpus.pairs_sha256, "split": "dev", "segments": len(dev.sources)},
         "dev": {"source_sha256": dev.source_sha256, "reference_sha256": dev.reference_sha256},
+        "judged_on": question.part.record(),
+        "chosen_on": chosen_on(adapter.card),
         "engine": {"name": question.engine, "version": engine_version(question.engine)},
         "alpha": question.alpha,
         "limits": question.limits,
@@ -191,7 +210,7 @@ def judge(question: Question) -> dict[str, Any]:
         "paired": {},
     }
     reasons: list[str] = []
-    trained = trained_on(adapter, question.corpus, dev, question.testsets)
+    trained = trained_on(adapter, question.corpus, question.dev, question.testsets)
     if len(dev.sources) < MIN_SEGMENTS:
         where = f"the dev split of {spelled(str(question.corpus.path))}"
         reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
@@ -211,5 +230,6 @@ def judge(question: Question) -> dict[str, Any]:
         before = "base" if question.live is None else question.role
         reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
     verdict["testsets"] = trained.sets
-    outcome = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in (*question.notes, *trained.notes)]}
+    heard = (*question.notes, *trained.notes, *notes(adapter.card, question.part))
+    outcome = {"passed": not reasons, "exit_code": 1 if reasons else 0, "reasons": reasons, "notes": [spelled(n) for n in heard]}
     return {**verdict, **outcome}

@@ -6,13 +6,14 @@ Reads one split of a corpus (`tell.corpus.directory`), or two line-aligned text 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from tell.corpus.directory import Corpus
 from tell.errors import BadInput, CorpusError
 from tell.files import read_lines, sha256_bytes
 from tell.languages import LanguagePair
-from tell.records import Split
+from tell.records import Pair, Split
 from tell.text.normalise import spelled
 
 
@@ -50,8 +51,12 @@ class TestSet:
 
 def from_corpus(corpus: Corpus, split: Split) -> TestSet:
     """One split of a corpus, in file order."""
-    pairs = list(corpus.pairs(split))
-    name = f"{spelled(corpus.path.resolve().name)}/{split}"
+    return of_pairs(corpus, split, list(corpus.pairs(split)))
+
+
+def of_pairs(corpus: Corpus, split: Split, pairs: Sequence[Pair], part: str = "") -> TestSet:
+    """Pairs of one split of a corpus; `part` is what they are called where they are not all of it."""
+    name = f"{spelled(corpus.path.resolve().name)}/{split}" + (f", {part}" if part else "")
     places = [f"{p.origin}, line {p.line}" for p in pairs]
     return TestSet(name, corpus.pair, [p.source for p in pairs], [p.target for p in pairs], places, [p.doc for p in pairs])
 

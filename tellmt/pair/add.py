@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tell.console import clock, say, table
+from tell.corpus.dev_halves import can_choose
 from tell.corpus.readers.dispatch import corpus_format
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
 from tell.languages import LanguagePair
 from tell.model.base import DEFAULT_BASE, Base, find_base
 from tellmt.pair.commands import StepFailed, run_command
-from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, plan_schedules, recipe_text
+from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, RecipeBasis, plan_schedules, recipe_text
 from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
 
 # Entries of the lexicon that a person has struck, by direction.
@@ -67,13 +68,18 @@ def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
         pairs = corpora[str(directions[0])]["splits"]["train"]["pairs"]
         if pairs < FEW_PAIRS and not options.allow_few:
             return _propose_sentences(options, workspace, settings, pairs)
-        hinted = {str(direction): _build_lexicon(workspace, settings, direction) for direction in directions}
+        recipes = {
+            str(direction): RecipeBasis(
+                str(direction), base.id, _build_lexicon(workspace, settings, direction), not can_choose(corpora[str(direction)]["splits"]["dev"]["pairs"])
+            )
+            for direction in directions
+        }
         estimates: list[DirectionEstimate] = []
         for direction in directions:
-            estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates, hinted[str(direction)]))
+            estimates.append(_estimate(workspace, base, direction, corpora[str(direction)], estimates, recipes[str(direction)]))
         plan = plan_schedules(estimates, options.budget, time.monotonic() - began)
         for direction in directions:
-            _write_recipe(workspace, direction, base.id, plan.epochs[str(direction)], plan.learning_rates[str(direction)], hinted[str(direction)])
+            _write_recipe(workspace, direction, recipes[str(direction)], plan.epochs[str(direction)], plan.learning_rates[str(direction)])
         _show_plan(plan, estimates, before is not None)
         result: dict[str, Any] = {
             "pair": str(workspace.pair), "home": str(workspace.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes
@@ -174,14 +180,14 @@ def _find_or_fetch_base(base_id: str) -> Base:
 
 
 def _estimate(
-    workspace: Workspace, base: Base, direction: LanguagePair, corpus: dict[str, Any], estimates: Sequence[DirectionEstimate], hinted: bool
+    workspace: Workspace, base: Base, direction: LanguagePair, corpus: dict[str, Any], estimates: Sequence[DirectionEstimate], basis: RecipeBasis
 ) -> DirectionEstimate:
     """Mix, and time a few steps of a training of one epoch. The second direction has the same texts, so it is taken to train as fast as the first."""
     directory = workspace.directory_of(direction)
     recipe = directory / "recipe.toml"
-    if not recipe.exists() or (HINTS in recipe.read_text(encoding="utf-8")) != hinted:
+    if not recipe.exists() or (HINTS in recipe.read_text(encoding="utf-8")) != basis.hints:
         # Epochs and rate follow when the plan is made; the mix does not depend on them.
-        _write_recipe(workspace, direction, base.id, 1, 5e-4, hinted)
+        _write_recipe(workspace, direction, basis, 1, 5e-4)
     words = ["mix", "--recipe", str(directory / "recipe.toml"), "--corpus", str(directory / "corpus"), "-o", str(directory / "mixed")]
     mix = run_command(f"{direction}: write the training examples", words)
     splits = corpus["splits"]
@@ -193,21 +199,21 @@ def _estimate(
     speed = workspace.training_speed(direction, str(mix["key"]), base.id)
     if speed is None:
         one_epoch = directory / "estimate.toml"
-        write_atomic(one_epoch, recipe_text(str(direction), base.id, 1, 5e-4, hinted))
+        write_atomic(one_epoch, recipe_text(basis, 1, 5e-4))
         words = ["train", "--mixed", str(directory / "mixed"), "--recipe", str(one_epoch), "--dry-run"]
         speed = run_command(f"{direction}: measure the speed of training here", words)
         workspace.keep_training_speed(direction, str(mix["key"]), base.id, speed)
     return DirectionEstimate(str(direction), pairs, speed["tokens"], speed["seconds"], speed["seconds_to_start"], held_out, dev, speed["device"])
 
 
-def _write_recipe(workspace: Workspace, direction: LanguagePair, base: str, epochs: int, learning_rate: float, hinted: bool) -> None:
+def _write_recipe(workspace: Workspace, direction: LanguagePair, basis: RecipeBasis, epochs: int, learning_rate: float) -> None:
     """Write the recipe, unless somebody has changed it by hand since it was written."""
     directory = workspace.directory_of(direction)
     path, hash_path = directory / "recipe.toml", directory / ".recipe.sha256"
     if path.exists() and (not hash_path.exists() or hash_path.read_text() != sha256_bytes(path.read_bytes())):
         say(f"{path}: was changed by hand, and is used as it is")
         return
-    text = recipe_text(str(direction), base, epochs, learning_rate, hinted)
+    text = recipe_text(basis, epochs, learning_rate)
     write_atomic(path, text)
     write_atomic(hash_path, sha256_bytes(text.encode()))
 

@@ -187,9 +187,9 @@ class Bench:
         return light_adapter(self.root / name, self.base, seed=seed, **options)
 
 
-def make_bench(root: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def make_bench(root: Path, monkeypatch: pytest.MonkeyPatch, dev: int = 40) -> Bench:
     """The base spoils 70 % of the words; adapters of seed 1 spoil 10 %, of seed 2 40 %, of seed 3 90 %."""
-    corpus = corpus_dir(root / "corpus")
+    corpus = corpus_dir(root / "corpus", dev=dev)
     translations = {p.source: p.target for p in read_pairs(corpus / "pairs.jsonl")}
     bench = Bench(root, light_base(cache_dir()), corpus, translations, {None: 0.7, 1: 0.1, 2: 0.4, 3: 0.9}, [], [])
     monkeypatch.setattr("tell.model.engine.open_engine", bench.open_engine)

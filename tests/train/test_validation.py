@@ -17,8 +17,13 @@ import pytest
 
 import train.validation
 from tell.adapter.card import CARD, WEIGHTS, open_adapter
+from tell.corpus.dev_halves import choosing_part
 from tell.files import sha256_file
+from tell.records import read_pairs
+from tests.support.fake_eval_engine import corpus_dir
 from tests.support.training import Run, dev_corpus, make_mix, metrics, runner
+from train.config import read_recipe
+from train.validation import DevSplit, open_dev_split
 
 # Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
 RECIPE = """seed = 3
@@ -239,3 +244,61 @@ def test_other_options_or_segments_are_another_run(tellmt: Run, place: Path, mon
     other = dev_corpus(tellmt, place, dev=8).name
     code, _, err = tellmt(*command(place, dev=other))
     assert code == 2 and "changed: dev split;" in err
+
+
+def made_up(place: Path, dev: int) -> Path:
+    return corpus_dir(place / f"corpus-of-{dev}", train=2, dev=dev, test=1)
+
+
+def test_validation_chooses_on_one_half_of_a_large_dev_split(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = made_up(place, 220)
+    scripted(monkeypatch, [10, 20, 15])
+    (place / "validated.toml").write_text(VALIDATED.replace("every = 2", "every = 5").replace("patience = 2\n", ""))
+    code, out, err = tellmt(*command(place, dev=dev.name), "--json")
+    assert code == 0 and "noise" not in err, err
+    record, half = json.loads(out)["card"]["training"]["dev"], choosing_part(read_pairs(dev / "pairs.jsonl", "dev"))
+    assert record["part"] == half.record() == {"part": "choosing", "segments": len(half.pairs), "of": 220, "by": "documents"} and record["segments"] == 6
+    split = open_dev_split(dev, read_recipe(place / "validated.toml"), "is-en")
+    assert split and {p.source for p in split.pairs} < {p.source for p in half.pairs}
+
+
+def test_validation_on_few_segments_is_said_to_be_noise(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, [10, 30, 20, 30])
+    code, out, err = tellmt(*command(place), "--json")
+    assert code == 0 and "the dev split has 9 segments, fewer than 100: which validation is the best is mostly noise" in err, err
+    assert json.loads(out)["card"]["training"]["dev"]["part"] == {"part": "whole", "segments": 9, "of": 9}
+
+
+def test_what_was_trained_before_halves_is_reused_and_goes_on(tellmt: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = made_up(place, 220).name
+    (place / "validated.toml").write_text(VALIDATED.replace("epochs = 3", "epochs = 1").replace("patience = 2\n", ""))
+    real = train.validation._GreedyEngine._decode
+
+    def hit(self: Any, prompts: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, prompts)
+
+    with monkeypatch.context() as patch:
+        before_halves(patch)
+        assert tellmt(*command(place, "whole", dev=dev))[0] == 0
+        patch.setattr(train.validation._GreedyEngine, "_decode", hit)
+        assert tellmt(*command(place, "broken", dev=dev))[0] == 143
+    code, out, err = tellmt(*command(place, "whole", dev=dev), "--json")
+    assert code == 0 and json.loads(out)["reused"] and "part" not in json.loads(out)["card"]["training"]["dev"], err
+    code, out, err = tellmt(*command(place, "broken", dev=dev), "--json")
+    assert code == 0 and "going on from the checkpoint after step 2" in err, err
+    assert sha256_file(place / "broken" / WEIGHTS) == sha256_file(place / "whole" / WEIGHTS)
+    assert "part" not in json.loads(out)["card"]["training"]["dev"]
+    # Trained again, it validates on a half.
+    again = json.loads(tellmt(*command(place, "whole", dev=dev), "--force", "--json")[1])
+    assert again["card"]["training"]["dev"]["part"]["part"] == "choosing"
+
+
+def before_halves(patch: pytest.MonkeyPatch) -> None:
+    """As versions trained before there were halves."""
+
+    def open_whole(*given: Any) -> DevSplit | None:
+        split = open_dev_split(*given)
+        return split and split.before
+
+    patch.setattr("train.run.open_dev_split", open_whole)

@@ -44,7 +44,7 @@ def parse_map(text: str) -> tuple[Path, PurePosixPath] | None:
 class OpenAIEngine:
     name = "openai"
     # The server batches by itself, and its version is not known here.
-    traits = EngineTraits()
+    traits = EngineTraits(penalises_prompt=True)
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

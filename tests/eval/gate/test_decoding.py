@@ -14,7 +14,7 @@ from tests.support.fake_eval_engine import Bench, corpus_dir, make_bench
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Bench:
-    return make_bench(tmp_path, monkeypatch)
+    return make_bench(tmp_path, monkeypatch, dev=100)
 
 
 def test_an_adapter_that_does_not_loop_is_left_alone(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_an_adapter_that_does_not_loop_is_left_alone(bench: Bench, tellmt: Tellm
     code, report, err = tellmt("decoding", adapter.path, "--corpus", bench.corpus)
     assert code == 0, err
     assert report["chosen"] == 1.0 and [r["penalty"] for r in report["tried"]] == [1.0] and report["id"] == adapter.id
-    assert open_adapter(adapter.path) == adapter and sum(n for _, n in bench.calls) == 40
+    assert open_adapter(adapter.path) == adapter and sum(n for _, n in bench.calls) == 100
     # The dev split was translated as the gate will want it.
     bench.calls.clear()
     assert tellmt("publish", adapter.path, "--corpus", bench.corpus)[0] == 0
@@ -35,8 +35,8 @@ def test_an_adapter_that_does_not_loop_is_left_alone(bench: Bench, tellmt: Tellm
         # Where nothing loops any more, no more is tried.
         ({1.0: 0.5, 1.1: 0.25}, 1.2, [1.0, 1.1, 1.2]),
         ({1.0: 0.5}, 1.1, [1.0, 1.1]),
-        # Two segments of 40 say nothing for sure.
-        ({1.0: 0.04}, 1.0, [1.0, 1.1, 1.2, 1.3]),
+        # Three segments of 100 say nothing for sure.
+        ({1.0: 0.02}, 1.0, [1.0, 1.1, 1.2, 1.3]),
         # What is no better is not chosen, and does not hide what is.
         ({1.0: 0.5, 1.1: 0.5}, 1.2, [1.0, 1.1, 1.2]),
         # Worse than none.
@@ -52,7 +52,9 @@ def test_the_least_penalty_that_helps(bench: Bench, tellmt: Tellmt, tmp_path: Pa
     assert report["tried"][0]["stuck"] > 0 and report["tried"][0]["chrf"]["signature"].startswith("nrefs:1|")
     card = open_adapter(adapter.path).card
     assert card.decoding.repetition_penalty == chosen and card.files == adapter.card.files
-    assert card == adapter.card.model_copy(update={"decoding": card.decoding})
+    part = {"part": "whole", "segments": 100, "of": 100}
+    assert report["part"] == part and card.training == ({} if chosen == 1.0 else {"decoding": {"repetition_penalty": chosen, **part}})
+    assert card == adapter.card.model_copy(update={"decoding": card.decoding, "training": card.training})
     assert json.loads((tmp_path / "a.decoding.json").read_text())["chosen"] == chosen
     # What is chosen once is not chosen again, and what was translated is not translated again.
     bench.calls.clear()

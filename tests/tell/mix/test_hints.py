@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tell.model.base import Base
-from tell.records import Example, Pair, read_pairs
+from tell.model.tokenizer import BaseTokenizer
+from tell.records import Example, Pair, read_examples, read_pairs
 from tests.support.mixing import CLI, check, corpus, recipe
 from tests.support.tiny import make_tiny_base
 
@@ -90,9 +91,10 @@ def test_a_mix_without_hints_is_what_it_was(cli: CLI, base: Base, pairs: list[Pa
 
 
 def test_what_was_kept_before_is_kept_with_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
-    cli("mix", "--recipe", recipe("[mix]\nmax_tokens = 100"), "--corpus", "c", "-o", "plain")
-    tight = recipe("[mix]\nmax_tokens = 100\n[hints]\nlexicon = 'lex'\ncandidates = 2\nskip_common = 0\ndropout = 0", "tight.toml")
-    cli("mix", "--recipe", tight, "--corpus", "c", "-o", "m")
+    cli("mix", "--recipe", recipe(), "--corpus", "c", "-o", "plain")
+    longest = max(len(ids) for ids, _ in BaseTokenizer(base).example_ids(read_examples(Path("plain/mixed.jsonl"))))
+    table = f"[mix]\nmax_tokens = {longest}\n[hints]\nlexicon = 'lex'\ncandidates = 2\nskip_common = 0\ndropout = 0"
+    cli("mix", "--recipe", recipe(table, "tight.toml"), "--corpus", "c", "-o", "m")
     (plain, before), (report, examples) = check(Path("plain"), base), check(Path("m"), base)
     assert {e.id for e in before} == {e.id for e in examples} and plain["left_out"] == report["left_out"]
     assert 0 < report["hints"]["counts"]["too_long"] <= len(examples)
