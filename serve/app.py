@@ -20,6 +20,7 @@ from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
 from serve.api.deepl import routes as deepl_routes
 from serve.api.deepl_errors import DEEPL, DeepLErrors
+from serve.api.deepl_glossaries import routes as deepl_glossaries_routes
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
 from serve.api.feedback import routes as feedback_routes
@@ -39,6 +40,7 @@ from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
 from tell.errors import EngineError, LanguageError, NotServed, TellmtError
+from tell.registry.glossaries import Glossaries
 
 logger = logging.getLogger(__name__)
 
@@ -195,12 +197,12 @@ def create_app(
         middleware=layers,
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
-    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), feedback, compare_base)
+    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), Glossaries(follower.registry.store), feedback, compare_base)
     state.monitor.attach(service, follower)
     set_state(app, state)
     for routes in (
         native_routes, stream_routes, documents_routes, events_routes, feedback_routes, info_routes, adapters_routes, monitor_routes,
-        libretranslate_routes, deepl_routes,
+        libretranslate_routes, deepl_routes, deepl_glossaries_routes,
     ):  # fmt: skip
         app.include_router(routes)
     _add_operations(app, service)

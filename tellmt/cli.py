@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "registry": ("tell.registry.cli:registry", "List published adapters; promote, roll back and pin them; copy them from one registry to another."),
     "monitor": ("eval.monitor.cli:monitor", "Monitor live adapters: canary sets, alarms, and scores on users' corrections."),
     "keys": ("serve.auth.cli:keys", "Create, list and revoke the API keys of the service."),
+    "glossary": ("serve.glossary:glossary", "Keep, list, show and delete glossaries, which requests name."),
     "serve": ("serve.cli:serve", "Serve the live adapters of the registry over HTTP."),
     "translate": ("serve.files.cli:translate", "Translate files in their own formats; - is standard input."),
 }

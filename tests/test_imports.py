@@ -34,7 +34,7 @@ FLOORS = {
         "engines.ct2 engines.openai adapters http",
         "auth scheduling",
         "translation",
-        "documents files monitor",
+        "documents files glossary monitor",
         "api",
         "app",
         "server",
@@ -45,7 +45,7 @@ FLOORS = {
 OURS = set(MAY)
 # Distributions that only extras bring; `tell` may use them inside a function, after tell.extras.need.
 EXTRAS = {"torch", "transformers", "peft", "safetensors", "gguf", "numpy", "sklearn", "threadpoolctl"}
-EXTRAS |= {"thot", "fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm", "fsspec"}
+EXTRAS |= {"fastapi", "starlette", "uvicorn", "prometheus_client", "ctranslate2", "vllm", "fsspec"}
 FILES = sorted(p for package in OURS for p in (ROOT / package).rglob("*.py"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from eval.scoring.diagnose import Diagnosis
 from tell.errors import BadInput, suggestion
-from tell.text.flags import FLAGS
+from tell.text.flags import TEXT_FLAGS
 
 # Shares of the segments. References of newstest2021 have any flag at all on under 1%, published systems on up to 3%. Twelve adapters of a 270M base (is-en,
 # chrF2 22 to 26, 223 segments) had at most: number 5%, length and language 4%, loop, truncated and placeholder 1%, empty and copied under 1%.
@@ -38,8 +38,8 @@ def limits(settings: Iterable[str]) -> dict[str, float]:
     by_flag = dict(LIMITS)
     for text in settings:
         name, _, share = text.partition("=")
-        if name not in FLAGS:
-            raise BadInput("unknown flag", place=f"--allow {text}", found=name, valid=suggestion(name, FLAGS))
+        if name not in TEXT_FLAGS:
+            raise BadInput("unknown flag", place=f"--allow {text}", found=name, valid=suggestion(name, TEXT_FLAGS))
         try:
             value = float(share)
         except ValueError:

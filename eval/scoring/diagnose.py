@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tell.languages import LanguagePair
-from tell.text.flags import FLAGS, Flag, flags_of
+from tell.text.flags import TEXT_FLAGS, Flag, flags_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Diagnosis:
 
     @property
     def counts(self) -> dict[Flag, int]:
-        """Segments with each flag; every flag is there."""
+        """Segments with each flag that the texts can raise; every one is there."""
         counts = Counter(f for segment_flags in self.flags for f in segment_flags)
-        return {f: counts[f] for f in FLAGS}
+        return {f: counts[f] for f in TEXT_FLAGS}
 
     def row(self) -> dict[str, Any]:
         return {"segments": len(self.flags), "flagged": sum(map(bool, self.flags)), "flags": self.counts, "length_ratio": self.length_ratio}

@@ -1,6 +1,6 @@
 """DeepL's API, version 2, as far as its clients need it to translate texts and documents: /v2/translate, /v2/languages, /v2/usage, /v2/document.
 
-The service refuses an option that it cannot follow where the translation would be another one with it (formality, glossaries, styles, tags), and ignores
+The service refuses an option that it cannot follow where the translation would be another one with it (formality, styles, tags), and ignores
 hints (context, split_sentences, preserve_formatting). `serve.api.deepl_errors` puts errors in DeepL's form.
 """
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.deepl_errors import CHARACTERS_USED, DEEPL
 from serve.api.documents import FILE_CONTENT, failure_message, file_response, start_job
+from serve.api.glossaries import glossary_of
 from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
 from serve.api.schema import CODE, MAX_CODE, PARAMETERS
 from serve.auth.gate import caller_of, gate_of
@@ -29,6 +30,7 @@ from serve.translation.markup_xml import XmlRules, parse_xml
 from serve.translation.request import Translation
 from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
+from tell.lexicon.glossary import Glossary
 
 # DeepL's clients accept these languages as a target only with a region. An adapter does not say which region it writes, so both are accepted.
 REGIONS = {"en": ("EN-GB", "EN-US"), "pt": ("PT-BR", "PT-PT")}
@@ -62,8 +64,10 @@ class DeepLOptions(BaseModel):
     target_lang: str = Field(max_length=MAX_CODE, description=TARGET)
     source_lang: str | None = Field(default=None, max_length=MAX_CODE, description=f"{CODE}; without it, the service detects each text's language")
     formality: Literal["default", "more", "less", "prefer_more", "prefer_less"] | None = Field(default=None, description=NO_FORMALITY)
-    glossary_id: str | None = Field(default=None, description="nothing: the service has no glossaries")
-    glossary_ids: str | list[str] | None = Field(default=None, description="nothing: the service has no glossaries")
+    glossary_id: str | None = Field(
+        default=None, max_length=100, description="the id of a glossary of /v2/glossaries, for the two languages; needs source_lang"
+    )
+    glossary_ids: str | list[str] | None = Field(default=None, description="nothing: a request has one glossary, in glossary_id")
     style_id: str | None = Field(default=None, description="nothing: the service has no styles")
     translation_memory_id: str | None = Field(default=None, description="nothing: the service has no translation memories")
 
@@ -74,10 +78,18 @@ class DeepLOptions(BaseModel):
         """Raises RequestError for an option that the service cannot follow and that would change the translation."""
         if self.formality in ("more", "less"):
             raise RequestError("the formality of the translation cannot be chosen", place="formality", found=self.formality, valid=NO_FORMALITY)
-        for name in ("glossary_id", "glossary_ids", "style_id", "translation_memory_id", "custom_instructions"):
+        for name in ("glossary_ids", "style_id", "translation_memory_id", "custom_instructions"):
             if getattr(self, name, None):
                 field = type(self).model_fields[name]
                 raise RequestError("this option is not supported", place=name, valid=field.description)
+
+    async def glossary(self, request: Request, state: AppState) -> Glossary | None:
+        """The glossary that the request names. Raises RequestError, NotFound, BadInput for one of other languages."""
+        if not self.glossary_id:
+            return None
+        if self.source_lang is None:
+            raise RequestError("missing", place="source_lang", valid=f"{CODE}, with glossary_id")
+        return await glossary_of(request, state, self.glossary_id, self.source_lang, self.target_lang)
 
 
 class DeepLTranslateRequest(DeepLOptions):
@@ -182,6 +194,7 @@ class DeepLError(BaseModel):
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": DeepLError, "description": "The request is not valid or names an option that is not supported, or the service does not serve its pair"},
+    404: {"model": DeepLError, "description": "The API key has no such glossary"},
     413: {"model": DeepLError, "description": "The request has too much text"},
     456: {"model": DeepLError, "description": "The key has used up its quota of characters"},
     503: {"model": DeepLError, "description": "The service is starting or overloaded, or its engine is down; Retry-After says when to try again"},
@@ -231,7 +244,9 @@ async def translate(request: Request, response: Response, state: StateDep) -> De
         raise RequestError("there is no text", place="text", found="an empty list", valid="at least one text")
     quality: Quality = "best" if body.model_type in ("quality_optimized", "prefer_quality_optimized") else "fast"
     with _characters_quota(request):
-        result = await translate_texts(request, state.service, ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality))
+        glossary = await body.glossary(request, state)
+        parsed = ParsedRequest(body.source(), body.target_lang, texts, parse=body.parse(), quality=quality, glossary=glossary)
+        result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())
     model_type = ("quality_optimized" if result.options.quality == "best" else "latency_optimized") if body.model_type else None
     return DeepLTranslateResponse(
@@ -302,7 +317,8 @@ async def post(request: Request, state: StateDep) -> DeepLDocumentHandle:
     if body.output_format and f".{body.output_format.lower().lstrip('.')}" != ending_of(name):
         raise RequestError("documents are not converted to other formats", place="output_format", valid="the format of the file, or nothing")
     with _characters_quota(request):
-        job = await start_job(request, state, Upload(name, upload.raw), body.source(), body.target_lang)
+        glossary = await body.glossary(request, state)
+        job = await start_job(request, state, Upload(name, upload.raw), body.source(), body.target_lang, glossary=glossary)
     return DeepLDocumentHandle(document_id=job.id, document_key=job.secret)
 
 

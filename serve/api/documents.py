@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.api.glossaries import glossary_of, terms_of
 from serve.api.handler import AppState, StateDep, request_options
-from serve.api.schema import CODE, ERRORS, MAX_CODE, QUALITY, TRUNCATED, Error
+from serve.api.schema import CODE, ERRORS, GLOSSARY, GLOSSARY_NOT_FOUND, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
 from serve.auth.gate import caller_of, charge
 from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
@@ -24,6 +26,7 @@ from serve.http.bodies import Upload, read_upload, upload_schema
 from serve.translation.decoder import Quality
 from tell.errors import NotReady
 from tell.languages import parse_pair
+from tell.lexicon.glossary import Glossary
 
 # One part of a document takes at most this fraction of the segments that may wait: 1 / SHARE.
 SHARE = 8
@@ -38,6 +41,7 @@ class DocumentRequest(BaseModel):
     target: str = Field(max_length=MAX_CODE, description=CODE)
     cache: bool = Field(default=True, description="true, or false: the service neither answers from its cache nor stores the translations there")
     quality: Quality = Field(default="fast", description=QUALITY)
+    glossary: str | None = Field(default=None, description=f"{GLOSSARY}; terms as a JSON object")
 
 
 class DocumentProgress(BaseModel):
@@ -49,7 +53,7 @@ class DocumentProgress(BaseModel):
 EXAMPLE: dict[str, Any] = {
     "id": "0f3c5a7e91d24b86a1c2e4f608152a3b", "state": "translating", "name": "letter.txt", "pair": "is-en", "adapters": ["3f9a0c1d5b7e28460f3c5a7e91d24b86"],
     "progress": {"done": 1200, "total": 4800, "seconds": 9}, "truncated": False,
-    "quality": "fast", "fallback": None, "error": None, "created": "2030-01-31T12:00:00Z", "expires": None,
+    "quality": "fast", "fallback": None, "glossary": None, "error": None, "created": "2030-01-31T12:00:00Z", "expires": None,
 }  # fmt: skip
 
 
@@ -67,6 +71,7 @@ class DocumentJob(BaseModel):
     truncated: bool = Field(description=TRUNCATED)
     quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
     fallback: Fallback | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
+    glossary: GlossaryUse | None = Field(default=None, description="Where the document has a glossary: whether it could be applied to all parts so far")
     error: str | None = None
     created: datetime
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
@@ -92,7 +97,8 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.given_quality, fallback=job.fallback, error=failure_message(job), created=datetime.fromtimestamp(job.created, UTC),
+        quality=job.given_quality, fallback=job.fallback, error=failure_message(job),
+        glossary=None if job.applied is None else GlossaryUse(applied=job.applied), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
 
@@ -101,20 +107,30 @@ def progress_of(job: Job) -> DocumentProgress:
     return DocumentProgress(done=job.done, total=job.total, seconds=job.seconds_left())
 
 
-async def start_job(request: Request, state: AppState, upload: Upload, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
+async def start_job(
+    request: Request,
+    state: AppState,
+    upload: Upload,
+    source: str,
+    target: str,
+    cache: bool = True,
+    quality: Quality = "fast",
+    glossary: Glossary | None = None,
+) -> Job:
     """Read a file, charge its characters, and start its job.
 
     Raises RequestError, NotServed, TooLarge, QuotaUsed, Overloaded, and KeyRefused where no caller was named.
     """
     service, jobs = state.service, state.jobs
     limits = service.limits
-    options = request_options(request, service, cache=cache)
+    # The quality is decided part by part, when it is known how busy the service is.
+    options = dataclasses.replace(request_options(request, service, cache=cache, glossary=glossary), quality=quality)
     # Everything else is checked first: a request that is refused for another reason costs no quota, and no work.
     pair = parse_pair(service.route(source, target).pair)
     document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
     jobs.check(options.caller, len(upload.raw))
     await charge(request, list(document.parts))
-    return jobs.start(options.caller, document, upload.name, len(upload.raw), source, target, options.cache, quality)
+    return jobs.start(options, document, upload.name, len(upload.raw), source, target)
 
 
 def file_response(job: Job) -> Response:
@@ -138,11 +154,12 @@ def find_job(request: Request, state: AppState, id: str) -> Job:
 
 @routes.post(
     "", response_model=DocumentJob, status_code=202, openapi_extra=upload_schema(DocumentRequest), summary="Translate a document",
-    responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, 202: {"headers": LOCATION}},
+    responses={**{status: response for status, response in ERRORS.items() if status not in (200, 504)}, **GLOSSARY_NOT_FOUND, 202: {"headers": LOCATION}},
 )  # fmt: skip
 async def post(request: Request, response: Response, state: StateDep) -> DocumentJob:
     body, upload = await read_upload(request, DocumentRequest)
-    job = await start_job(request, state, upload, body.source, body.target, body.cache, body.quality)
+    glossary = None if body.glossary is None else await glossary_of(request, state, terms_of(body.glossary), body.source, body.target)
+    job = await start_job(request, state, upload, body.source, body.target, body.cache, body.quality, glossary)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return status_of(job, state.jobs)
 

@@ -32,6 +32,8 @@ from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes
 from serve.translation.service import Service
 from tell.errors import RequestError, TimedOut
+from tell.lexicon.glossary import Glossary
+from tell.registry.glossaries import Glossaries
 
 _BACKGROUND = re.compile(r"(?:^|,)\s*u=7\s*(?:$|[,;])")
 
@@ -45,6 +47,7 @@ class AppState:
     follower: Follower
     monitor: Monitor
     jobs: Jobs
+    glossaries: Glossaries
     feedback: Feedback | None = None
     compare_base: bool = False
 
@@ -87,20 +90,22 @@ class ParsedRequest:
     fallbacks: tuple[Fallback, ...] | None = None
     # The base translates without the pair's adapter.
     base_only: bool = False
+    glossary: Glossary | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TranslationResult:
     """One translation per text, in order. `route`, and `versions` with one version per step of it, are those of the first text that was translated;
-    `options` are what the service granted."""
+    `options` are what the service granted. `applied`: whether all adapters were given the terms of the glossary; None without one."""
 
     translations: list[Translation]
     route: Route
     versions: tuple[Version, ...]
     options: RequestOptions
+    applied: bool | None = None
 
     def headers(self) -> dict[str, str]:
-        return translator_headers(self.route, self.versions, self.options)
+        return translator_headers(self.route, self.versions, self.options, self.applied)
 
 
 def checked_texts(text: str | list[str]) -> list[str]:
@@ -121,6 +126,7 @@ def request_options(
     quality: Quality = "fast",
     alternatives: int = 0,
     segments: bool = False,
+    glossary: Glossary | None = None,
 ) -> RequestOptions:
     """What the service grants a request, from its headers, its caller, and the fields of its body. Of two times the shorter counts. Raises RequestError."""
     caller = caller_of(request)
@@ -135,6 +141,7 @@ def request_options(
         alternatives=alternatives,
         segments=segments,
         background=_BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None,
+        glossary=glossary,
     )
     return service.degraded_when_busy(options)
 
@@ -165,14 +172,16 @@ async def in_time(options: RequestOptions, metrics: Metrics) -> AsyncIterator[No
         raise TimedOut(f"the translation was not done in the {options.seconds:g} s that the request has") from None
 
 
-def translator_headers(route: Route, versions: Sequence[Version], options: RequestOptions) -> dict[str, str]:
-    """The headers that name the translator: the versions of all steps, in order."""
+def translator_headers(route: Route, versions: Sequence[Version], options: RequestOptions, applied: bool | None) -> dict[str, str]:
+    """The headers that name the translator: the versions of all steps, in order. `applied`: whether it was given the glossary, if there is one."""
     headers = {
         "X-Tellmt-Pair": route.pair,
         "X-Tellmt-Adapter": versions[-1].name,
         "X-Tellmt-Base": quote(versions[-1].adapter.card.base.id, safe="/:@+ "),
         "X-Tellmt-Quality": options.quality,
     }
+    if applied is not None:
+        headers["X-Tellmt-Glossary"] = "applied" if applied else "checked"
     if route.fallback:
         steps = " " + ", ".join(f"{v.pair}={v.name}" for v in versions) if route.fallback == "pivot" else ""
         headers["X-Tellmt-Via"] = f"{route.fallback}{steps}"
@@ -184,7 +193,7 @@ async def translate_texts(request: Request, service: Service, parsed: ParsedRequ
 
     Raises RequestError, LanguageError, NotServed, TooLarge, QuotaUsed, Overloaded, EngineError, TimedOut, and KeyRefused where no caller was named.
     """
-    options = request_options(request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments)
+    options = request_options(request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments, parsed.glossary)
     service.check(parsed.texts, options)
     await charge(request, parsed.texts)
 
@@ -211,7 +220,8 @@ async def _translate_by_routes(request: Request, service: Service, routes: TextR
             translations[i] = dataclasses.replace(translation, detected=detected, pair=route.pair) if detected else translation
     first_route, first_versions = translators[0]
     request.scope["tellmt.version"] = first_versions[-1].labels
-    return TranslationResult(translations, first_route, first_versions, options)
+    applied = None if options.glossary is None else all(options.glossary_applied(versions) for _, versions in translators)
+    return TranslationResult(translations, first_route, first_versions, options, applied)
 
 
 async def _translate_by_route(

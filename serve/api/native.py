@@ -8,12 +8,15 @@ from fastapi import APIRouter, Request, Response
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
+from serve.api.glossaries import glossary_of
 from serve.api.handler import ParsedRequest, StateDep, TranslationResult, checked_texts, translate_texts
 from serve.api.schema import (
     ERRORS,
+    GLOSSARY_NOT_FOUND,
     PARAMETERS,
     Alternative,
     DetectedLanguage,
+    GlossaryUse,
     PivotText,
     RouteStep,
     Segment,
@@ -59,6 +62,7 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
     return TranslateResponse(
         pair=result.route.pair, adapter=translator.name, base=translator.adapter.card.base.id, quality=result.options.quality,
         fallback=result.route.fallback, via=steps_of(result.versions) if result.route.fallback else None,
+        glossary=None if result.applied is None else GlossaryUse(applied=result.applied),
         translations=[_translated_text(translation, body) for translation in result.translations],
     )  # fmt: skip
 
@@ -67,7 +71,7 @@ def _response(result: TranslationResult, body: TranslateRequest) -> TranslateRes
     "/api/v1/translate",
     response_model=TranslateResponse,
     response_model_exclude_none=True,
-    responses=ERRORS,
+    responses={**ERRORS, **GLOSSARY_NOT_FOUND},
     openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts",
     tags=["native"],
@@ -82,6 +86,7 @@ async def translate(request: Request, response: Response, state: StateDep) -> Tr
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
         body.quality, body.alternatives, body.segments, fallbacks, body.base,
+        None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target),
     )  # fmt: skip
     result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())

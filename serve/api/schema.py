@@ -18,7 +18,10 @@ from tell.text.flags import Flag
 
 # Longer than any BCP 47 tag in use.
 MAX_CODE = 35
+# Characters of the name of a glossary.
+MAX_GLOSSARY_NAME = 1024
 CODE = "a BCP 47 language code, such as is or pt-BR"
+GLOSSARY = "terms that the translations are to follow, as source and target terms; or the name or id of a glossary that is kept for the key"
 FLAGS = "What looks wrong with the translation after all tries, the worst first; docs/text.md explains each flag"
 TRUNCATED = "Whether the token limit cut part of the translation"
 QUALITY = "fast, or best: each segment is decoded several times, and the candidate that agrees most with the others is taken; it costs as many times as much"
@@ -40,6 +43,10 @@ TRANSLATOR_HEADERS: dict[str, Any] = {
     "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
     "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},
     "X-Tellmt-Quality": {"description": "fast or best: how each segment was decoded", "schema": {"type": "string"}},
+    "X-Tellmt-Glossary": {
+        "description": "Where the request has a glossary: applied, or checked where the adapter cannot be given terms", "required": False,
+        "schema": {"type": "string"},
+    },
     "X-Tellmt-Via": {
         "description": "Where the pair has no adapter: `pivot is-en=ID, en-fo=ID`, or `base`", "required": False, "schema": {"type": "string"}
     },
@@ -59,6 +66,7 @@ class Error(BaseModel):
 EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
+    {"source": "is", "target": "en", "text": "Vista skrána", "glossary": {"vista": "store", "skrána": "document"}},
 ]
 PIVOT_EXAMPLE: dict[str, Any] = {
     "pair": "is-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4", "base": "gemma-3-270m", "quality": "best", "fallback": "pivot",
@@ -95,8 +103,18 @@ class TranslateRequest(BaseModel):
         default="none", description=f"how to translate a pair without an adapter: {ALLOWED_FALLBACKS}, as a list; the operator must allow it (serve --fallback)"
     )
     segments: bool = Field(default=False, description="true: the response says which part of the text each part of the translation comes from; or false")
+    glossary: dict[str, str] | Annotated[str, Field(max_length=MAX_GLOSSARY_NAME)] | None = Field(default=None, description=GLOSSARY)
     base: bool = Field(
         default=False, description="true: the base translates with the pair's prompt and without its adapter, where the operator allows it; or false"
+    )
+
+
+class GlossaryUse(BaseModel):
+    """What the request's glossary did. A translation without one of its terms has the flag `glossary` either way."""
+
+    applied: bool = Field(
+        description="Whether the model was given the terms; false where an adapter was trained without hints, or the base translated, or a pivot: then the "
+        "service only looks for the terms in the translations"
     )
 
 
@@ -179,6 +197,7 @@ class TranslateResponse(BaseModel):
         description="Where the pair has no adapter: pivot, two adapters translated through English, or base, the base translated without an adapter",
     )
     via: list[RouteStep] | None = Field(default=None, description="Where the pair has no adapter: the steps that translated, in order")
+    glossary: GlossaryUse | None = Field(default=None, description="Where the request has a glossary: whether it could be applied")
     translations: list[TranslatedText] = Field(description="One per text, in order")
 
 
@@ -190,3 +209,4 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": Error, "description": "The service is starting or overloaded, or its engine is down; Retry-After says when to try again"},
     504: {"model": Error, "description": "The translation took longer than the request allows"},
 }
+GLOSSARY_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "The key has no glossary of this name for the two languages"}}

@@ -25,10 +25,22 @@ from starlette.types import Receive, Scope, Send
 
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
+from serve.api.glossaries import glossary_of
 from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import segments_of, steps_of
 from serve.api.openapi import inlined
-from serve.api.schema import ERRORS, FLAGS, PARAMETERS, TRANSLATOR_HEADERS, DetectedLanguage, RouteStep, Segment, TranslateRequest
+from serve.api.schema import (
+    ERRORS,
+    FLAGS,
+    GLOSSARY_NOT_FOUND,
+    PARAMETERS,
+    TRANSLATOR_HEADERS,
+    DetectedLanguage,
+    GlossaryUse,
+    RouteStep,
+    Segment,
+    TranslateRequest,
+)
 from serve.auth.gate import charge
 from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
@@ -78,6 +90,9 @@ class StreamEnd(BaseModel):
     quality: Quality
     fallback: Fallback = Field(default="pivot", description="Where the pair has no adapter; with source auto this line names the translator of the last texts")
     via: list[RouteStep] = Field(default=[], description="Where the pair has no adapter: the steps that translated, in order")
+    glossary: GlossaryUse = Field(
+        default=GlossaryUse(applied=True), description="Where the request has a glossary; the service does not look for its terms in the parts of a pivot"
+    )
 
 
 class StreamError(BaseModel):
@@ -147,6 +162,8 @@ class StreamResponse(Response):
             "base": versions[-1].adapter.card.base.id,
             "quality": self.options.quality,
         }
+        if (applied := self.options.glossary_applied(versions)) is not None:
+            end["glossary"] = {"applied": applied}
         if last_route.fallback:
             end |= {"fallback": last_route.fallback, "via": [s.model_dump(exclude_none=True) for s in steps_of(versions)]}
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
@@ -166,12 +183,15 @@ class StreamResponse(Response):
         texts = [self.texts[i] for i in numbers]
         versions: list[Version] = []
         pivots: list[Translation] = []
+        options = self.options
         if len(route.steps) > 1:
+            # The terms of a glossary are of neither step's pair.
+            options = dataclasses.replace(options, glossary=None)
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
             async with self.service.step(route, 0) as version:
                 versions.append(version)
-                pivots = await self.service.translate(version, texts, self.options)
-        options = dataclasses.replace(self.options, measured=bool(pivots))
+                pivots = await self.service.translate(version, texts, options)
+        options = dataclasses.replace(options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
         async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:
             versions.append(version)
@@ -195,7 +215,8 @@ class StreamResponse(Response):
         if self.started:
             return
         self.request.scope["tellmt.version"] = versions[-1].labels
-        self.init_headers({**translator_headers(route, versions, self.options), **HEADERS})
+        applied = self.options.glossary_applied(versions)
+        self.init_headers({**translator_headers(route, versions, self.options, applied), **HEADERS})
         self.started = True
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
@@ -232,7 +253,7 @@ NDJSON: dict[str, Any] = {
     "/api/v1/translate/stream",
     response_class=StreamResponse,
     status_code=200,
-    responses={**ERRORS, 200: NDJSON},
+    responses={**ERRORS, **GLOSSARY_NOT_FOUND, 200: NDJSON},
     openapi_extra={**body_schema(TranslateRequest, "application/json"), "parameters": PARAMETERS},
     summary="Translate texts, and send each part as soon as it is translated",
 )
@@ -248,7 +269,8 @@ async def stream(request: Request, state: StateDep) -> Response:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(body.text)
     service = state.service
-    options = request_options(request, service, body.timeout, body.cache, body.quality)
+    glossary = None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target)
+    options = request_options(request, service, body.timeout, body.cache, body.quality, glossary=glossary)
     service.check(texts, options)
     routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)

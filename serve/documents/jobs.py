@@ -26,6 +26,7 @@ from serve.translation.request import RequestOptions, Translation
 from serve.translation.service import Service
 from tell.errors import EngineError, NotFound, Overloaded, OverShare, TellmtError, TimedOut
 from tell.languages import parse_pair
+from tell.lexicon.glossary import Glossary
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,9 @@ class Job:
     given_quality: Quality = "fast"
     # The fallback, where the pair has no adapter.
     fallback: Fallback | None = None
+    # The terms it began with, until it has ended: a glossary may be deleted meanwhile. And whether all parts were translated with them; None before the first.
+    glossary: Glossary | None = None
+    applied: bool | None = None
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     secret: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32))
     state: State = "queued"
@@ -165,15 +169,18 @@ class Jobs:
         ends = [job.ended + self.limits.kept - time.time() for job in jobs if job.ended is not None]
         return max(1, min(60, round(min(ends, default=60.0))))
 
-    def start(self, owner: str, document: Document, name: str, size: int, source: str, target: str, cache: bool = True, quality: Quality = "fast") -> Job:
-        """Begin to translate. Raises LanguageError, RequestError, NotServed, Overloaded, and EngineError while the service ends."""
+    def start(self, options: RequestOptions, document: Document, name: str, size: int, source: str, target: str) -> Job:
+        """Begin to translate, for the caller of the options. `size` is that of the file, in bytes.
+
+        Raises LanguageError, RequestError, NotServed, Overloaded, and EngineError while the service ends.
+        """
         if self.service.stopping or self._closed:
             raise EngineError("the service is stopping")
         pair = parse_pair(self.service.route(source, target).pair)
-        self.check(owner, size)
+        self.check(options.caller, size)
         job = Job(
-            owner, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size, cache,
-            quality, quality, total=sum(map(len, document.parts)), parts=len(document.parts),
+            options.caller, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size,
+            options.cache, options.quality, options.quality, total=sum(map(len, document.parts)), parts=len(document.parts), glossary=options.glossary,
         )  # fmt: skip
         self._jobs[job.id] = job
         job.task = asyncio.get_running_loop().create_task(self._run(job, document))
@@ -236,7 +243,7 @@ class Jobs:
             job.failure = TellmtError("something went wrong in the service")
         if job.failure is not None:
             job.state = "failed"
-        job.ended = time.time()
+        job.ended, job.glossary = time.time(), None
         job.notify()
         # Only a job that is still kept is timed: it may have been deleted in its last moment.
         if job.id in self._jobs:
@@ -265,7 +272,7 @@ class Jobs:
 
     async def _part(self, job: Job, part: str) -> Translation:
         while True:
-            options = self.service.degraded_when_busy(RequestOptions(caller=job.owner, cache=job.cache, quality=job.quality))
+            options = self.service.degraded_when_busy(RequestOptions(caller=job.owner, cache=job.cache, quality=job.quality, glossary=job.glossary))
             versions: list[Version] = []
             try:
                 route = self.service.route(job.source, job.target)
@@ -276,6 +283,8 @@ class Jobs:
                 continue
             job.adapters += [name for name in dict.fromkeys(v.name for v in versions) if name not in job.adapters]
             job.fallback, job.truncated = route.fallback or job.fallback, job.truncated or translation.truncated
+            if (applied := options.glossary_applied(versions)) is not None:
+                job.applied = applied and job.applied is not False
             if options.quality == "fast":
                 job.given_quality = "fast"
             return translation

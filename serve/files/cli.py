@@ -30,6 +30,7 @@ from tell.command import Command
 from tell.console import clock, emit, json_mode, say
 from tell.errors import BadInput, NotServed, PartlyDone
 from tell.languages import LanguagePair, language, parse_pair
+from tell.lexicon.glossary import Glossary
 
 OpenBackend = Callable[[LanguagePair], AbstractAsyncContextManager[Backend]]
 
@@ -66,18 +67,18 @@ def _detected_pair(task: FileTask, target: str | None, offered: Sequence[str], o
 
 
 def _backends(
-    server: str | None, registry: str | None, no_shipped: bool, engine: str, tries: int, jobs: int | None, quality: Quality
+    server: str | None, registry: str | None, no_shipped: bool, engine: str, tries: int, jobs: int | None, quality: Quality, glossary: Glossary | None
 ) -> tuple[Callable[[], list[str]], OpenBackend]:
     """A function that lists the pairs there are, and one that opens a backend for one of them."""
     if server:
         from serve.files.remote import offered_by, open_remote
 
-        return lambda: offered_by(server), lambda pair: _with_jobs(open_remote(server, pair, quality), jobs)
+        return lambda: offered_by(server), lambda pair: _with_jobs(open_remote(server, pair, quality, glossary), jobs)
     from serve.files.local import live_pairs, open_local
     from tell.registry.registry import Registry
 
     store, shipped = Registry(registry), shipped_adapters(no_shipped)
-    return lambda: live_pairs(store, shipped), lambda pair: _with_jobs(open_local(pair, store, shipped, engine, tries, quality), jobs)
+    return lambda: live_pairs(store, shipped), lambda pair: _with_jobs(open_local(pair, store, shipped, engine, tries, quality, glossary), jobs)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +145,8 @@ def _translate_pair(
     files_key = [(task.key(), str(Path(task.output).resolve())) for task in tasks]
     # The names in it are those that earlier runs were kept under.
     run_key = {"works": files_key, "pair": str(pair), **{k: settings[k] for k in ("server", "registry", "quality")}}
+    if settings["glossary"]:
+        run_key["glossary"] = settings["glossary"].digest
     with run_state.run_store(run_key, settings["fresh"]) as (store, directory):
         counts = _collect(tasks, store, options)
         if settings["corpus"]:
@@ -193,6 +196,7 @@ def _translate_pair(
 @click.option("--into", metavar="NAME", help="Column or field that the translation goes to, instead of its own.")
 @click.option("--all", "retranslate", is_flag=True, help="Also translate units that have a translation already (PO, XLIFF, TMX, --into).")
 @click.option("--corpus", metavar="DIR", help="Take the translations of segments that are in this corpus from it.")
+@click.option("--glossary", metavar="FILE", help="Terms that the translations are to follow: TSV or CSV, a source term and a target term a line.")
 @click.option("--report", metavar="FILE", help="Write a report of flagged and failed segments to FILE, .md or .json.")
 @click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Batches under way at once.  [default: as the engine needs; 4 with --server]")
@@ -217,8 +221,9 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
     report.check_report_name(arguments["report"])
     # `from` is a word of Python's own, and so no name for a parameter.
     source = arguments["from"]
+    arguments["glossary"] = glossary = Glossary.read(Path(arguments["glossary"])) if arguments["glossary"] else None
     offered, open_backend = _backends(
-        server, arguments["registry"], arguments["no_shipped"], arguments["engine"], arguments["tries"], arguments["jobs"], arguments["quality"]
+        server, arguments["registry"], arguments["no_shipped"], arguments["engine"], arguments["tries"], arguments["jobs"], arguments["quality"], glossary
     )
     auto = source == "auto"
     pair = None if auto else _choose_pair(source, to, [] if source and to else offered())

@@ -6,6 +6,7 @@ Segments go through the service's decoder (serve.translation.decoder), with its 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from tell.adapter.translation import translator_of
 from tell.console import say
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair
+from tell.lexicon.glossary import Glossary
 from tell.model.engine import EngineOptions, choose_engine, open_engine, traits_of
 from tell.registry.registry import Registry
 from tell.text.flags import Checked, prepare, union
@@ -26,6 +28,7 @@ from tell.text.segments import Span, fill, pieces
 CONTEXT = 4096
 # Ways in which a flagged segment is retried.
 TRIES = 4
+UNHINTED = "the adapter was trained without hints, so it cannot be given the terms of the glossary: they are only looked for in its translations"
 NONE_LIVE = "none yet; publish one with: tellmt publish"
 
 
@@ -34,8 +37,8 @@ class LocalBackend:
 
     characters = 1 << 20
 
-    def __init__(self, decoder: Decoder, effort: Effort):
-        self.decoder, self.effort = decoder, effort
+    def __init__(self, decoder: Decoder, effort: Effort, glossary: Glossary | None = None):
+        self.decoder, self.effort, self.glossary = decoder, effort, glossary
         traits = traits_of(decoder.translator.engine)
         self.lines, self.parallel = traits.segments_per_call, traits.calls_at_once
         self.adapters = [decoder.translator.adapter_id or ""]
@@ -47,7 +50,11 @@ class LocalBackend:
     async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
         splits = await asyncio.to_thread(self._split, texts)
         segments = [segment for spans in splits if not isinstance(spans, RequestError) for segment in _segments(spans)]
-        decoded = iter(await self.decoder.decode(segments, self.effort))
+        decoder = self.decoder
+        if self.glossary:
+            # For each batch anew: the terms of segments that are done need no memory.
+            decoder = dataclasses.replace(decoder, terms=decoder.translator.terms(self.glossary, decoder.pair))
+        decoded = iter(await decoder.decode(segments, self.effort))
         return [
             SegmentResult("", failed=str(spans)) if isinstance(spans, RequestError) else _result(spans, [next(decoded) for _ in pieces(spans)])
             for spans in splits
@@ -68,7 +75,13 @@ def live_pairs(registry: Registry, shipped: Mapping[str, Shipped]) -> list[str]:
 
 @asynccontextmanager
 async def open_local(
-    pair: LanguagePair, registry: Registry, shipped: Mapping[str, Shipped], engine_name: str, tries: int = TRIES, quality: Quality = "fast"
+    pair: LanguagePair,
+    registry: Registry,
+    shipped: Mapping[str, Shipped],
+    engine_name: str,
+    tries: int = TRIES,
+    quality: Quality = "fast",
+    glossary: Glossary | None = None,
 ) -> AsyncIterator[LocalBackend]:
     """An engine with the pair's live adapter, or else the shipped one, loaded and checked.
 
@@ -101,7 +114,9 @@ async def open_local(
         await engine.load(adapter.id, adapter.path)
         translator = translator_of(engine, tokens, adapter, options.max_context)
         await check_loaded(translator, adapter)
-        yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries))
+        if glossary and not translator.follows_terms:
+            say(UNHINTED)
+        yield LocalBackend(Decoder(translator, pair, segment_limit(translator)), Effort(quality, tries), glossary)
     finally:
         # Shielded: an interrupted run must not leave the engine's processes behind.
         await asyncio.shield(engine.close())

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from serve.files.local import NONE_LIVE
+from serve.files.local import NONE_LIVE, UNHINTED
 from serve.files.segment_store import SegmentResult
 from serve.translation.decoder import Quality
 from tell.client import calls
@@ -22,6 +22,7 @@ from tell.client.transport import ApiCall, AsyncTransport, RetryPolicy, service_
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
 from tell.languages import LanguagePair, language
+from tell.lexicon.glossary import Glossary
 
 T = TypeVar("T")
 
@@ -83,9 +84,10 @@ class RemoteBackend:
     characters = 20_000
     parallel = 4
 
-    def __init__(self, server: Server, pair: LanguagePair, quality: Quality = "fast"):
-        self.server, self.pair, self.quality = server, pair, quality
+    def __init__(self, server: Server, pair: LanguagePair, quality: Quality = "fast", glossary: Glossary | None = None):
+        self.server, self.pair, self.quality, self.glossary = server, pair, quality, glossary
         self.adapters: list[str] = []
+        self.glossary_reported = False
         # Whether the user was told that the server gives another quality than requested.
         self.quality_reported = False
 
@@ -96,7 +98,7 @@ class RemoteBackend:
             raise NotServed("no adapter is live for this pair", place=self.server.url, found=str(self.pair), valid=", ".join(offered) or NONE_LIVE)
 
     async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:
-        options = TranslateOptions(quality=self.quality)
+        options = TranslateOptions(quality=self.quality, glossary=self.glossary.terms if self.glossary else None)
         try:
             translations = await self.server.send(calls.translate(list(texts), self.pair.source.tag, self.pair.target.tag, options), WAITS)
         except UnreadableAnswer as e:
@@ -112,6 +114,10 @@ class RemoteBackend:
         if self.quality == "best" and translations[0].quality != "best" and not self.quality_reported:
             say(f"{self.server.url}: busy, so some segments are translated with quality fast")
             self.quality_reported = True
+        use = translations[0].glossary
+        if use is not None and not use.applied and not self.glossary_reported:
+            say(f"{self.server.url}: {UNHINTED}")
+            self.glossary_reported = True
         if translations[0].adapter not in self.adapters:
             self.adapters.append(translations[0].adapter)
         return [SegmentResult(t.text, _flags(t)) for t in translations]
@@ -150,9 +156,9 @@ def offered_by(url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast") -> AsyncIterator[RemoteBackend]:
+async def open_remote(url: str, pair: LanguagePair, quality: Quality = "fast", glossary: Glossary | None = None) -> AsyncIterator[RemoteBackend]:
     """A server that offers the pair. Raises NotServed with the pairs it does offer, EngineError when there is none."""
     async with _connect(url) as server:
-        remote = RemoteBackend(server, pair, quality)
+        remote = RemoteBackend(server, pair, quality, glossary)
         await remote.check_pair()
         yield remote

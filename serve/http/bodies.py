@@ -35,11 +35,13 @@ def media_type_of(request: Request) -> str:
 
 
 def replace_surrogates(value: Any) -> Any:
-    """Replaces lone surrogates, which JSON can spell and UTF-8 cannot, by U+FFFD, in a string or the strings of a list."""
+    """Replaces lone surrogates, which JSON can spell and UTF-8 cannot, by U+FFFD, in a string or the strings of a list or an object."""
     if isinstance(value, str):
         return _SURROGATES.sub("\ufffd", value)
     if isinstance(value, list):
         return [replace_surrogates(v) if isinstance(v, str) else v for v in value]
+    if isinstance(value, dict):
+        return {replace_surrogates(key): replace_surrogates(item) if isinstance(item, str) else item for key, item in value.items()}
     return value
 
 

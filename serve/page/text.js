@@ -125,6 +125,18 @@ export function pairChanged(pair) {
   update();
 }
 
+// The terms in the box as the field `glossary` of a request; none where there are no terms. Throws a Problem with the line that cannot be read.
+function glossary() {
+  const terms = {};
+  for (const [n, line] of $("terms-text").value.split("\n").entries()) {
+    if (!line.trim()) continue;
+    const [, term, translated] = /^([^=\t]+)[=\t](.+)$/.exec(line) ?? [];
+    if (!term?.trim() || !translated.trim()) throw new Problem(t("termsUnreadable", n + 1));
+    terms[term.trim()] = translated.trim();
+  }
+  return Object.keys(terms).length ? { glossary: terms } : {};
+}
+
 // ---- translating ----------------------------------------------------------------------------------------------------
 
 function addPart(event, at) {
@@ -160,10 +172,11 @@ async function translate() {
   const beside = $("compare").checked ? translateBare(current, running.signal) : null;
   let problem = null;
   try {
-    for await (const event of translation({ ...pair, text: original, segments: true }, running.signal)) {
+    for await (const event of translation({ ...pair, text: original, segments: true, ...glossary() }, running.signal)) {
       if (result !== current) break;
       if (event.done) {
         const { pair, adapter, base } = event;
+        $("terms-note").textContent = event.glossary?.applied === false ? t("termsUnapplied") : "";
         Object.assign(current, { pair: current.pair || pair, adapter: adapter ?? "", base, complete: true, ms: performance.now() - started });
       } else addPart(event, at);
     }

@@ -74,10 +74,17 @@ export const words = {
     language: "it may be in another language",
     copied: "it was left untranslated",
     placeholder: "a placeholder, tag or address is missing or altered",
+    glossary: "one of your terms was not used",
     number: "a number is missing or altered",
     length: "it is much longer or shorter than its source",
     sentences: "sentences may be missing or added",
   },
+
+  terms: "Terms",
+  termsLabel: "Terms that translations are to follow, one a line",
+  termsPlaceholder: "term = translation",
+  termsUnreadable: (n, f) => `Line ${f.number(n)} has no term with a translation: write them with = between the two.`,
+  termsUnapplied: "This adapter cannot be given terms. Translations without them are marked.",
 
   compare: "Compare with the base model alone",
   withAdapter: "With the adapter",

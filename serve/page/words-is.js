@@ -85,10 +85,17 @@ export const words = {
     language: "þýðingin gæti verið á öðru tungumáli",
     copied: "textinn var ekki þýddur",
     placeholder: "staðgengil, merki eða veffang vantar eða því var breytt",
+    glossary: "eitt af hugtökum þínum var ekki notað",
     number: "tölu vantar eða henni var breytt",
     length: "þýðingin er mun lengri eða styttri en frumtextinn",
     sentences: "setningar gæti vantað eða þeim gæti hafa verið bætt við",
   },
+
+  terms: "Hugtök",
+  termsLabel: "Hugtök sem þýðingar eiga að fylgja, eitt í línu",
+  termsPlaceholder: "hugtak = þýðing",
+  termsUnreadable: (n, f) => `Í línu ${f.number(n)} er ekki hugtak með þýðingu: skrifaðu = á milli þeirra.`,
+  termsUnapplied: "Ekki er hægt að gefa þessari aðlögun hugtök. Þýðingar án þeirra eru merktar.",
 
   compare: "Bera saman við grunnlíkanið eitt og sér",
   withAdapter: "Með aðlögun",

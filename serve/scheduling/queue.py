@@ -21,7 +21,7 @@ from serve.config import Limits
 from serve.engines.fair_queue import FairQueue
 from serve.scheduling.admission import Admission, Throughput
 from serve.scheduling.batch_window import BatchWindow, adapters_to_pause, nearest
-from serve.scheduling.translation_cache import DecodeKey, TranslationCache
+from serve.scheduling.translation_cache import DecodeKey, TranslationCache, decode_key
 from tell.errors import EngineError, Overloaded
 from tell.languages import parse_pair
 from tell.model.engine import Prompt, Sampling
@@ -29,6 +29,7 @@ from tell.text.flags import Checked, checked
 
 if TYPE_CHECKING:
     from serve.metrics.registry import Metrics
+    from tell.lexicon.terms import SegmentTerms
 
 # Tokens that an adapter, a caller or a request gets in each round: about one long segment, so that turns are short.
 QUANTUM = 256
@@ -45,6 +46,8 @@ class Decode:
     key: DecodeKey
     prompt: Prompt
     since: float
+    # Those of a glossary, which is part of the key where the segment has some.
+    terms: SegmentTerms | None = None
     requests: dict[QueuedRequest, asyncio.Future[Checked]] = dataclasses.field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
@@ -60,18 +63,27 @@ class Decode:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class QueuedRequest:
-    """One request in the queue. `segments_left` are not translated yet; `decodes` counts how often each decode occurs in it."""
+    """One request in the queue. `segments_left` are not translated yet; `decodes` counts how often each decode occurs in it; `terms` are those of a glossary
+    that its translations are to follow."""
 
     version: Version
     path: QueuePath
     cache: bool
     segments_left: int
     characters: int
+    terms: SegmentTerms | None = None
     decodes: Counter[Decode] = dataclasses.field(default_factory=Counter)
 
     @property
     def label(self) -> str:
         return self.version.labels[0]
+
+    def key(self, segment: str, how: float | Sampling | None = None) -> DecodeKey:
+        """`decode_key` with the request's glossary."""
+        return decode_key(segment, how, self.terms.digest_for(segment) if self.terms else "")
+
+    def prompt(self, segment: str, penalty_factor: float = 1.0) -> Prompt:
+        return self.version.translator.prompt(segment, None, penalty_factor, self.terms)
 
 
 # A segment's translation, or the future of it.
@@ -144,14 +156,14 @@ class Queue:
             self.metrics.refusals.labels(e.reason).inc()
             raise
 
-    def undecoded(self, version: Version, segments: Sequence[str], cache: bool, samplings: Sequence[Sampling] = ()) -> list[str]:
+    def undecoded(self, request: QueuedRequest, segments: Sequence[str], samplings: Sequence[Sampling] = ()) -> list[str]:
         """Those of the segments that have to be decoded, greedily or with the samplings, each once."""
-        adapter = version.adapter.id
+        adapter = request.version.adapter.id
 
         def known(key: DecodeKey) -> bool:
-            return (adapter, key) in self._decodes or (cache and self.cache.has(adapter, key))
+            return (adapter, key) in self._decodes or (request.cache and self.cache.has(adapter, key))
 
-        return [s for s in dict.fromkeys(segments) if not (known(s) and all(known((s, sampling)) for sampling in samplings))]
+        return [s for s in dict.fromkeys(segments) if not (known(request.key(s)) and all(known(request.key(s, sampling)) for sampling in samplings))]
 
     def submit(self, request: QueuedRequest, segments: Sequence[str], prompts: Mapping[str, Prompt]) -> list[Pending]:
         """Queue the request's segments. Returns the translation of each or its future, in order. Raises RequestError when one is too long."""
@@ -159,7 +171,7 @@ class Queue:
         pending: list[Pending] = []
         new_tokens = 0
         for segment in segments:
-            translation, cost = self._pending(request, segment, segment, prompts.get(segment))
+            translation, cost = self._pending(request, segment, request.key(segment), prompts.get(segment))
             pending.append(translation)
             new_tokens += cost
         if new_tokens and request.characters:
@@ -172,17 +184,16 @@ class Queue:
         self._count(request, len(segments) * len(samplings))
         pending = []
         for segment in segments:
-            prompt = prompts.get(segment) or request.version.translator.prompt(segment)
-            pending.append([self._pending(request, segment, (segment, sampling), dataclasses.replace(prompt, sampling=sampling))[0] for sampling in samplings])
+            prompt = prompts.get(segment) or request.prompt(segment)
+            sampled = ((request.key(segment, sampling), dataclasses.replace(prompt, sampling=sampling)) for sampling in samplings)
+            pending.append([self._pending(request, segment, key, sampled_prompt)[0] for key, sampled_prompt in sampled])
         self._feed_engine()
         return pending
 
     def retry(self, request: QueuedRequest, segments: Sequence[str], penalty_factor: float) -> list[Pending]:
         """More decodes for an admitted request, with `penalty_factor` times the adapter's own penalty on repetition. Raises RequestError as `submit` does."""
-        prompts = [request.version.translator.prompt(segment, None, penalty_factor) for segment in segments]
-        keys: list[DecodeKey] = list(segments)
-        if penalty_factor != 1.0:
-            keys = [(segment, p.repetition_penalty) for segment, p in zip(segments, prompts, strict=True)]
+        prompts = [request.prompt(segment, penalty_factor) for segment in segments]
+        keys = [request.key(s, None if penalty_factor == 1.0 else prompt.repetition_penalty) for s, prompt in zip(segments, prompts, strict=True)]
         self._count(request, len(segments))
         pending = [self._pending(request, segment, key, prompt)[0] for segment, key, prompt in zip(segments, keys, prompts, strict=True)]
         self._feed_engine()
@@ -199,8 +210,8 @@ class Queue:
         decode = self._decodes.get((adapter, key))
         if decode is None:
             # The decode or the cached translation may have gone since `undecoded` was asked.
-            prompt = prompt or request.version.translator.prompt(segment)
-            decode = self._decodes[adapter, key] = Decode(request.version, segment, key, prompt, time.monotonic())
+            prompt = prompt or request.prompt(segment)
+            decode = self._decodes[adapter, key] = Decode(request.version, segment, key, prompt, time.monotonic(), request.terms)
             cost = decode.cost
         else:
             self.metrics.shared.inc()
@@ -308,7 +319,7 @@ class Queue:
         try:
             (generation,) = await translator.engine.generate([decode.prompt], translator.adapter_id)
             pair = parse_pair(decode.version.adapter.card.pair)
-            translation = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation))
+            translation = checked(pair, decode.segment, translator.hypothesis(decode.segment, generation), decode.terms)
         except asyncio.CancelledError:
             # By `leave`, and then no request waits; or with the whole loop.
             self._settle(adapter, decode, EngineError("the engine was closed"))

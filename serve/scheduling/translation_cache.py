@@ -2,7 +2,8 @@
 translations of a version go with it.
 
 An adapter's id is the hash of its content, which holds its anchor and its decoding, and decoding is greedy: the same segment gives the same
-translation. Each version has its own entries. What was decoded otherwise than the card says, or sampled, has its settings and its seed in its key.
+translation. Each version has its own entries. What was decoded otherwise than the card says, or sampled, has its settings and its seed in its key; and a
+segment with terms of a glossary has the digest of the glossary.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ from tell.text.flags import Checked
 # Bytes of an entry beside its two strings, at most: 263 were measured, and the table grows in steps.
 ENTRY = 340
 
-# A segment that is decoded as the adapter's card says, or with another penalty on repetition, or sampled.
-DecodeKey = str | tuple[str, float | Sampling]
+# A segment that is decoded as the adapter's card says, or with another penalty on repetition, or sampled; and the digest of the glossary that it has terms of.
+DecodeKey = str | tuple[str, float | Sampling] | tuple[str, float | Sampling | None, str]
+
+
+def decode_key(segment: str, how: float | Sampling | None, glossary: str) -> DecodeKey:
+    """The key of a segment; `how` is None where the adapter's card says it, `glossary` the digest, or "" where the segment has no terms."""
+    if glossary:
+        return segment, how, glossary
+    return segment if how is None else (segment, how)
 
 
 class TranslationCache:

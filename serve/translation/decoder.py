@@ -12,15 +12,18 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from serve.translation.retry import Decode, Retry
 from tell.languages import LanguagePair
 from tell.model.engine import Generation, Prompt, Sampling
 from tell.model.translator import Translator
-from tell.text.flags import Checked, checked
+from tell.text.flags import Checked, Flag, checked
 from tell.text.mbr import best_first
 from tell.text.segments import Span, split
+
+if TYPE_CHECKING:
+    from tell.lexicon.terms import SegmentTerms
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,12 +71,18 @@ def never() -> bool:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Effort:
     """How much work a segment may take: the quality, the most retries, when the work must end in the loop's time (None: never), and whether the service is too
-    busy for retries."""
+    busy for retries. `terms`: those of a glossary; where the adapter cannot follow them, a retry could not either."""
 
     quality: Quality = "fast"
     tries: int = 4
     until: float | None = None
     busy: Callable[[], bool] = never
+    terms: SegmentTerms | None = None
+    follows_terms: bool = False
+
+    def mendable(self, flags: Sequence[Flag]) -> bool:
+        """Whether a retry may come out without one of the flags."""
+        return any(flag != "glossary" or self.follows_terms for flag in flags)
 
 
 async def threaded(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -92,7 +101,7 @@ async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, 
         if effort.quality == "best":
             chosen = ranked[0]
     was_sampled = chosen.text != greedy_translation.text if ranked and effort.quality == "best" else None
-    best, outcome = await _retried(pair, segment, chosen, effort, decode) if chosen.flags else (chosen, None)
+    best, outcome = await _retried(pair, segment, chosen, effort, decode) if effort.mendable(chosen.flags) else (chosen, None)
     others = tuple(candidate for candidate in ranked if candidate.text != best.text)
     return Decoded(best.text, best.tokens, best.truncated, best.flags, others, was_sampled, outcome)
 
@@ -100,7 +109,7 @@ async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, 
 async def _retried(pair: LanguagePair, segment: str, flagged: Checked, effort: Effort, decode: Decode) -> tuple[Checked, RetryOutcome]:
     if effort.busy():
         return flagged, "busy"
-    retry = Retry(pair, segment, flagged, decode, effort.tries)
+    retry = Retry(pair, segment, flagged, decode, effort.tries, effort.terms)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(effort.until):
             await retry.run()
@@ -123,11 +132,12 @@ async def _in_time(sampled: Sequence[Candidate], until: float | None) -> list[Ch
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decoder:
-    """An adapter of an engine, for texts of one pair; no segment has more than `segment_tokens` tokens."""
+    """An adapter of an engine, for texts of one pair; no segment has more than `segment_tokens` tokens. `terms`: those of a glossary to follow."""
 
     translator: Translator
     pair: LanguagePair
     segment_tokens: int
+    terms: SegmentTerms | None = None
 
     def split(self, texts: Sequence[str]) -> list[list[Span]]:
         """Each text as the segments to translate and the layout between them."""
@@ -138,10 +148,11 @@ class Decoder:
 
     def prompts(self, segments: Sequence[str]) -> dict[str, Prompt]:
         """The greedy prompt of each segment. Raises RequestError where one does not fit in the context."""
-        return {segment: self.translator.prompt(segment) for segment in segments}
+        return {segment: self.translator.prompt(segment, terms=self.terms) for segment in segments}
 
     async def decode(self, segments: Sequence[str], effort: Effort) -> list[Decoded]:
         """Each segment through the engine, without a queue; all candidates of one kind in one call. Raises RequestError, EngineError."""
+        effort = dataclasses.replace(effort, terms=self.terms, follows_terms=self.translator.follows_terms)
         greedy = await self.generate(segments)
         by_sampling = [await self.generate(segments, 1.0, sampling) for sampling in samplings(candidates_per_segment(effort.quality, 0))]
         return await asyncio.gather(
@@ -152,9 +163,9 @@ class Decoder:
         """One candidate of each segment, with its flags. `penalty_factor` multiplies the adapter's own repetition penalty."""
         if not segments:
             return []
-        prompts = [self.translator.prompt(s, sampling, penalty_factor) for s in segments]
+        prompts = [self.translator.prompt(s, sampling, penalty_factor, self.terms) for s in segments]
         generations = await self.translator.engine.generate(prompts, self.translator.adapter_id)
         return await threaded(sum(map(len, segments)) > IN_PLACE, self._checked, segments, generations)
 
     def _checked(self, segments: Sequence[str], generations: Sequence[Generation]) -> list[Checked]:
-        return [checked(self.pair, s, self.translator.hypothesis(s, g)) for s, g in zip(segments, generations, strict=True)]
+        return [checked(self.pair, s, self.translator.hypothesis(s, g), self.terms) for s, g in zip(segments, generations, strict=True)]

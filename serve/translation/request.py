@@ -17,6 +17,7 @@ from tell.text.segments import Span, fill, join, pieces
 
 if TYPE_CHECKING:
     from serve.adapters.versions import Version
+    from tell.lexicon.glossary import Glossary
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class RequestOptions:
     `caller` is whom it is counted for; `seconds` is the time it has, and `deadline` when that ends in the loop's time. `cache` lets the cache answer
     it and keep its translations. `quality` and `alternatives` (a number of other translations of each text) decide how many candidates are decoded.
     `segments`: its translations say where their segments are. `measured`: its length has been checked. A `background` request gives way to all others and is
-    not counted among the signals, since nobody waits for it."""
+    not counted among the signals, since nobody waits for it. The translations are to follow the `glossary`; where they do not, they have a flag."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -59,11 +60,16 @@ class RequestOptions:
     segments: bool = False
     measured: bool = False
     background: bool = False
+    glossary: Glossary | None = None
 
     @property
     def candidates(self) -> int:
         """Decodes of each segment."""
         return candidates_per_segment(self.quality, self.alternatives)
+
+    def glossary_applied(self, versions: Sequence[Version]) -> bool | None:
+        """Whether the versions of a route's steps were given the terms of the glossary; None without one. Those of a pivot are of no step's pair."""
+        return None if self.glossary is None else len(versions) == 1 and versions[0].translator.follows_terms
 
     def seconds_left(self) -> float:
         return math.inf if self.deadline is None else self.deadline - asyncio.get_running_loop().time()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tell.errors import RequestError
 from tell.languages import LanguagePair
-from tell.text.flags import Checked, flags_of
+from tell.text.flags import Checked, Terms, flags_of
 from tell.text.placeholders import around, mask
 from tell.text.segments import fill, join, pieces, sentences, spans_of
 
@@ -24,10 +24,11 @@ Decode = Callable[[Sequence[str], float], Awaitable[list[Checked]]]
 
 
 class Retry:
-    """`best` is the best translation so far: a retry that is stopped half way has still got somewhere. At most `tries` decodes are asked for."""
+    """`best` is the best translation so far: a retry that is stopped half way has still got somewhere. At most `tries` decodes are asked for. `terms`: those
+    of a glossary that the translation is to follow."""
 
-    def __init__(self, pair: LanguagePair, segment: str, flagged: Checked, decode: Decode, tries: int = 4):
-        self.pair, self.segment, self.best, self.decode, self.tries_left = pair, segment, flagged, decode, tries
+    def __init__(self, pair: LanguagePair, segment: str, flagged: Checked, decode: Decode, tries: int = 4, terms: Terms | None = None):
+        self.pair, self.segment, self.best, self.decode, self.tries_left, self.terms = pair, segment, flagged, decode, tries, terms
 
     async def run(self) -> None:
         """Raises what the engine raises."""
@@ -57,7 +58,7 @@ class Retry:
             return
         text = translations[0].text if text is None else text
         truncated = any(t.truncated for t in translations)
-        retried = Checked(text, sum(t.tokens for t in translations), truncated, flags_of(self.pair, self.segment, text, truncated))
+        retried = Checked(text, sum(t.tokens for t in translations), truncated, flags_of(self.pair, self.segment, text, truncated, self.terms))
         if retried.cost < self.best.cost:
             self.best = retried
 

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from serve.adapters.base_only import PREFIX, base_of
 from serve.adapters.versions import Version, Versions
@@ -23,8 +23,12 @@ from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
 from tell.model.engine import Engine, traits_of
 from tell.model.tokenizer import BaseTokenizer
-from tell.text.flags import Checked, prepare
+from tell.text.flags import Checked, prepare, union
 from tell.text.segments import pieces
+
+if TYPE_CHECKING:
+    from tell.lexicon.glossary import Glossary
+    from tell.lexicon.terms import SegmentTerms
 
 # The part of a request's time in which nothing is retried: a flagged translation in time is better than none.
 RESERVE = 0.3
@@ -169,8 +173,11 @@ class Service:
             in_thread = characters > IN_PLACE
             splits = await threaded(in_thread, decoder.split, texts)
             segments = [spans[i].text for spans in splits for i in pieces(spans)]
+            if options.glossary:
+                queued.terms = await asyncio.to_thread(_terms_of, options.glossary, version, segments)
+                decoder = dataclasses.replace(decoder, terms=queued.terms)
             sampling = samplings(options.candidates)
-            prompts = await threaded(in_thread, decoder.prompts, self.queue.undecoded(version, segments, options.cache, sampling))
+            prompts = await threaded(in_thread, decoder.prompts, self.queue.undecoded(queued, segments, sampling))
             greedy = self.queue.submit(queued, segments, prompts)
             distinct = list(dict.fromkeys(segments))
             sampled = dict(zip(distinct, self.queue.sample(queued, distinct, sampling, prompts), strict=True)) if sampling else {}
@@ -201,7 +208,8 @@ class Service:
         async def decode_again(texts: Sequence[str], penalty_factor: float) -> list[Checked]:
             return [await finished(candidate) for candidate in self.queue.retry(queued, texts, penalty_factor)]
 
-        effort = Effort(options.quality, self.limits.tries, _reserve_begins(options), lambda: self.busy)
+        follows_terms = queued.version.translator.follows_terms
+        effort = Effort(options.quality, self.limits.tries, _reserve_begins(options), lambda: self.busy, queued.terms, follows_terms)
         decoded = await choose_and_retry(parse_pair(queued.version.pair), segment, greedy, sampled, effort, decode_again)
         if decoded.sampled is not None:
             self.metrics.chosen.labels(queued.label, "drawn" if decoded.sampled else "greedy").inc()
@@ -237,16 +245,22 @@ class Service:
         """
         translations: list[Translation] = []
         versions: list[Version] = []
+        sources = texts
         for number in range(len(route.steps)):
             is_last_step = number == len(route.steps) - 1
             measured = options.measured or number > 0
             step_options = dataclasses.replace(options, alternatives=options.alternatives if is_last_step else 0, measured=measured)
+            if len(route.steps) > 1:
+                # The terms are of neither step's pair.
+                step_options = dataclasses.replace(step_options, glossary=None)
             async with self.step(route, number) as version:
                 on_lease(version)
                 versions.append(version)
                 step = await self.translate(version, texts, step_options)
             translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step
             texts = [t.text for t in step]
+        if options.glossary and len(route.steps) > 1:
+            translations = await asyncio.to_thread(_checked_terms, options.glossary, route.pair, sources, translations)
         if route.fallback is None:
             return translations
         return [dataclasses.replace(t, fallback=route.fallback, versions=tuple(versions)) for t in translations]
@@ -263,6 +277,22 @@ class Service:
             async with self.decoding(version, texts[start : start + BACKGROUND_TEXTS], options) as pending:
                 translations += await pending.translations()
         return translations
+
+
+def _terms_of(glossary: Glossary, version: Version, segments: Sequence[str]) -> SegmentTerms:
+    """The glossary's terms in the segments, found."""
+    terms = version.translator.terms(glossary, parse_pair(version.pair))
+    terms.find_all(segments)
+    return terms
+
+
+def _checked_terms(glossary: Glossary, pair: str, texts: Sequence[str], translations: Sequence[Translation]) -> list[Translation]:
+    """The translations of a pivot, with the flag `glossary` where terms of the text did not come out."""
+    terms = glossary.segment_terms(parse_pair(pair))
+    return [
+        dataclasses.replace(translation, flags=union([translation.flags, ("glossary",)])) if terms.missing(text, translation.text) else translation
+        for text, translation in zip(texts, translations, strict=True)
+    ]
 
 
 def count_lines(text: str) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack, overload
@@ -71,13 +71,22 @@ class AsyncClient:
         """As `Client.adapters`."""
         return await self._transport.send(calls.adapters())
 
-    async def submit(self, document: Path | bytes, source: str, target: str, *, name: str | None = None, cache: bool = True) -> DocumentJob:
+    async def submit(
+        self,
+        document: Path | bytes,
+        source: str,
+        target: str,
+        *,
+        name: str | None = None,
+        cache: bool = True,
+        glossary: Mapping[str, str] | str | None = None,
+    ) -> DocumentJob:
         """As `Client.submit`; a path is read in a thread."""
         if isinstance(document, Path):
             content, name = await asyncio.to_thread(document.read_bytes), name or document.name
         else:
             content = document
-        return await self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache))
+        return await self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary))
 
     async def job(self, id: str) -> DocumentJob:
         """As `Client.job`."""

@@ -6,7 +6,7 @@ Codes of languages are BCP 47. What a service answers becomes a record of `tell.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -40,13 +40,14 @@ class StreamOptions(TypedDict, total=False):
 
     `timeout`: seconds within which the answer must come. `cache`: whether the answer may come from the service's cache and stay in it (true by default).
     `segments`: whether the answer says which stretch of the translation belongs to which stretch of the text. `base`: translate with the bare base, without
-    the adapter.
+    the adapter. `glossary`: terms that the translation is to follow, as source and target terms, or the name or id of a glossary that the service keeps.
     """
 
     timeout: float | None
     cache: bool
     segments: bool
     base: bool
+    glossary: Mapping[str, str] | str | None
 
 
 class TranslateOptions(StreamOptions, total=False):
@@ -72,7 +73,7 @@ def translate(text: Texts, source: str, target: str, options: TranslateOptions) 
 
     def read(response: httpx.Response) -> list[Translation]:
         answer = response.json()
-        common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback")}
+        common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback", "glossary")}
         translations = [Translation.model_validate({**_without_null(common), **_without_null(row)}) for row in answer["translations"]]
         if len(translations) != len(texts):
             raise ValueError("another number of translations than of texts")
@@ -101,9 +102,11 @@ def adapters() -> ApiCall[list[AdapterStatus]]:
     return ApiCall("GET", "api/v1/adapters", lambda response: list(_Status.model_validate_json(response.content).pairs))
 
 
-def submit(content: bytes, name: str, source: str, target: str, cache: bool) -> ApiCall[DocumentJob]:
+def submit(content: bytes, name: str, source: str, target: str, cache: bool, glossary: Mapping[str, str] | str | None = None) -> ApiCall[DocumentJob]:
     """The ending of `name` tells the format of the document."""
     form = {"source": source, "target": target, "cache": "true" if cache else "false"}
+    if glossary:
+        form["glossary"] = glossary if isinstance(glossary, str) else json.dumps(dict(glossary), ensure_ascii=False)
     return ApiCall("POST", "api/v1/jobs", _reader(DocumentJob), {"data": form, "files": {"file": (name, content)}})
 
 
@@ -186,6 +189,8 @@ def _body(text: Texts, source: str, target: str, fields: dict[str, Any], options
         raise TypeError(f"unknown option {unknown[0]!r}")
     body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": fields.pop("cache", True)}
     fields["fallback"] = list(fields.get("fallback") or ())
+    if isinstance(glossary := fields.get("glossary"), Mapping):
+        fields["glossary"] = dict(glossary)
     return body | {name: value for name, value in fields.items() if value not in (None, "fast", 0, [])}
 
 

@@ -15,7 +15,7 @@ RetryPolicy; Overloaded and OverShare have `retry_after`, the seconds after whic
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack, overload
@@ -84,8 +84,17 @@ class Client:
         """The state of each pair that the service follows."""
         return self._transport.send(calls.adapters())
 
-    def submit(self, document: Path | bytes, source: str, target: str, *, name: str | None = None, cache: bool = True) -> DocumentJob:
-        """Have a document translated: a path, or its bytes and a name whose ending tells the format.
+    def submit(
+        self,
+        document: Path | bytes,
+        source: str,
+        target: str,
+        *,
+        name: str | None = None,
+        cache: bool = True,
+        glossary: Mapping[str, str] | str | None = None,
+    ) -> DocumentJob:
+        """Have a document translated: a path, or its bytes and a name whose ending tells the format. `glossary` is that of StreamOptions.
 
         Raises OSError when the path cannot be read, and what `translate` does but TimedOut.
         """
@@ -93,7 +102,7 @@ class Client:
             content, name = document.read_bytes(), name or document.name
         else:
             content = document
-        return self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache))
+        return self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary))
 
     def job(self, id: str) -> DocumentJob:
         """The state of a document. Raises NotFound when this key has no such document, or none any more."""

@@ -43,12 +43,19 @@ class Alternative(Record):
     flags: tuple[str, ...] = ()
 
 
+class GlossaryUse(Record):
+    """What a request's glossary did. `applied`: the model was given the terms; otherwise the service only looked for them in the translations."""
+
+    applied: bool
+
+
 class Translation(Record):
     """The translation of one text.
 
     `truncated` is true where a part was cut at the token limit. `flags` name what looks wrong with the translation, the worst first. `adapter` is the id of
     the adapter that translated; `Client.feedback` sends it back. `segments` is filled where they were requested, `detected` where the source was `auto`.
-    `fallback` is pivot or base where the pair has no adapter. `quality` is fast also where best was requested while the service was busy.
+    `fallback` is pivot or base where the pair has no adapter. `quality` is fast also where best was requested while the service was busy. `glossary` is filled
+    where one was requested.
     """
 
     text: str
@@ -62,6 +69,7 @@ class Translation(Record):
     quality: Quality = "fast"
     fallback: Fallback | None = None
     alternatives: tuple[Alternative, ...] = ()
+    glossary: GlossaryUse | None = None
 
 
 class TranslationPart(Record):
@@ -80,11 +88,12 @@ class TranslationPart(Record):
 
 
 class StreamEnd(Record):
-    """The last event of a stream: the pair, the adapter and the base that translated."""
+    """The last event of a stream: the pair, the adapter and the base that translated. `glossary` is filled where one was requested."""
 
     pair: str
     adapter: str
     base: str
+    glossary: GlossaryUse | None = None
 
 
 class ServedLanguage(Record):
@@ -131,6 +140,7 @@ class DocumentJob(Record):
     progress: DocumentProgress
     adapters: tuple[str, ...]
     truncated: bool
+    glossary: GlossaryUse | None = None
     error: str | None
     created: datetime
     expires: datetime | None

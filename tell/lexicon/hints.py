@@ -12,6 +12,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tell.lexicon.words import Keying
+
 # One token each in most vocabularies, the first with the space before it; rare in text. The space behind it gives the hint's first word the token that it
 # has in a translation.
 OPEN, CLOSE, BETWEEN = " 【 ", "】", ", "
@@ -50,6 +52,8 @@ Contribution = Mapping[str, Mapping[str, float]]
 
 
 class HintSource(Protocol):
+    @property
+    def keying(self) -> Keying: ...
     def hints(self, text: str, *, candidates: int, skip_common: int, without: Contribution | None = None, min_share: float = 0.0) -> Sequence[Hint]: ...
 
 
@@ -65,9 +69,21 @@ class Hinter:
         chosen = self.options
         return self.lexicon.hints(source, candidates=chosen.candidates, skip_common=chosen.skip_common, without=without, min_share=chosen.min_share)
 
-    def hinted(self, source: str, without: Contribution | None = None) -> str:
-        """The source with its hints in it, as a prompt has it."""
-        return write_hints(source, self.hints(source, without))
+    def hinted(self, source: str, without: Contribution | None = None, terms: Sequence[Hint] = ()) -> str:
+        """The source with its hints in it, as a prompt has it. `terms`: hints of a glossary, which stand in place of the lexicon's."""
+        return write_hints(source, replaced(self.hints(source, without), terms) if terms else self.hints(source, without))
+
+
+def replaced(hints: Sequence[Hint], terms: Sequence[Hint]) -> list[Hint]:
+    """The hints of a segment with those of a glossary: of words that a term holds, the term's hint alone. All are in the order of the segment."""
+    kept: list[Hint] = list(terms)
+    number = 0
+    for hint in hints:
+        while number < len(terms) and terms[number].end <= hint.start:
+            number += 1
+        if number == len(terms) or hint.end <= terms[number].start:
+            kept.append(hint)
+    return sorted(kept, key=lambda hint: hint.start)
 
 
 def write_hints(source: str, hints: Sequence[Hint]) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tell.errors import RequestError
-from tell.lexicon.hints import Hinter, escaped, restored
+from tell.languages import LanguagePair
+from tell.lexicon.hints import Hinter, escaped, restored, write_hints
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, traits_of
 from tell.model.tokenizer import BaseTokenizer
 from tell.text.hypothesis import Hypothesis
+
+if TYPE_CHECKING:
+    from tell.lexicon.glossary import Glossary
+    from tell.lexicon.terms import SegmentTerms
 
 # A penalty above this makes an engine avoid words that every sentence needs.
 MAX_PENALTY = 2.0
@@ -29,8 +35,17 @@ class Translator:
     # None where the adapter was trained without hints, and for the bare base.
     hinter: Hinter | None = None
 
-    def prompt(self, source: str, sampling: Sampling | None = None, penalty_factor: float = 1.0) -> Prompt:
-        """The prompt of one segment; `penalty_factor` multiplies the adapter's own repetition penalty.
+    @property
+    def follows_terms(self) -> bool:
+        """Whether a glossary's terms can be written into prompts: where the adapter was trained with hints."""
+        return self.hinter is not None
+
+    def terms(self, glossary: Glossary, pair: LanguagePair) -> SegmentTerms:
+        """A glossary's terms as they are looked for in segments of the pair: in those forms that the adapter's lexicon takes for one word."""
+        return glossary.segment_terms(pair, self.hinter.lexicon.keying if self.hinter else None)
+
+    def prompt(self, source: str, sampling: Sampling | None = None, penalty_factor: float = 1.0, terms: SegmentTerms | None = None) -> Prompt:
+        """The prompt of one segment; `penalty_factor` multiplies the adapter's own repetition penalty. `terms`: a glossary's, in place of the lexicon's hints.
 
         Hints are left out where they do not fit. Raises RequestError when the prompt without them and its translation cannot fit in the context.
         """
@@ -39,7 +54,7 @@ class Translator:
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
         needed_tokens = min(max_tokens, source_tokens + self.decoding.length_extra)
         ids: list[int] = []
-        for text in self._prompt_texts(source):
+        for text in self._prompt_texts(source, terms):
             ids = self.tokens.prompt_ids(self.anchor, text)
             free_tokens = self.max_context - len(ids)
             if free_tokens >= needed_tokens:
@@ -54,13 +69,16 @@ class Translator:
             penalty = 1.0
         return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, penalty, sampling)
 
-    def _prompt_texts(self, source: str) -> Iterator[str]:
+    def _prompt_texts(self, source: str, terms: SegmentTerms | None) -> Iterator[str]:
         """What may stand in the prompt for the source, the best first."""
         if self.hinter is None:
             yield source
-        else:
-            yield self.hinter.hinted(source)
-            yield escaped(source)
+            return
+        term_hints = terms.find(source) if terms else []
+        yield self.hinter.hinted(source, terms=term_hints)
+        if term_hints:
+            yield write_hints(source, term_hints)
+        yield escaped(source)
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""

@@ -3,6 +3,7 @@
     <root>/adapters/<id>/        immutable once there
     <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}, and "pinned" where it is true
     <root>/log.jsonl             one line per change, append-only
+    <root>/glossaries/<owner>/   a file for each glossary that users keep (tell.registry.glossaries)
 
 Writers take a lock on <root>/.lock; every write goes aside and is renamed, so readers need no lock and never see half a state.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from tell.adapter.card import CARD, Card, read_card
 from tell.errors import RegistryError
-from tell.files import atomic_dir, write_json
+from tell.files import atomic_dir, fsync_dir, write_atomic, write_json
 from tell.languages import LanguagePair
 from tell.paths import writable
 from tell.registry.store import Entry, PairState, Stamp, Step, StoredAdapter, Unused, changed, is_id, parse_state, pruned, signed, unknown
@@ -173,3 +174,25 @@ class DirectoryStore:
 
     def forget(self, id: str) -> bool:
         return False
+
+    # Small files
+
+    def file_names(self, *folder: str) -> list[str]:
+        try:
+            return sorted(e.name for e in os.scandir(self.home.joinpath(*folder)) if e.is_file(follow_symlinks=False) and not e.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def read_file(self, *name: str) -> bytes:
+        return self.home.joinpath(*name).read_bytes()
+
+    def write_file(self, *name: str, data: bytes) -> None:
+        self.writable()
+        path = self.home.joinpath(*name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+
+    def remove_file(self, *name: str) -> None:
+        path = self.home.joinpath(*name)
+        path.unlink()
+        fsync_dir(path.parent)

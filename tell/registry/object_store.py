@@ -243,3 +243,20 @@ class RemoteStore:
         os.replace(mirror, aside / id)
         shutil.rmtree(aside, ignore_errors=True)
         return True
+
+    # Small files
+
+    def file_names(self, *folder: str) -> list[str]:
+        return sorted(name for name in self.objects.listing(*folder) if "/" not in name)
+
+    def read_file(self, *name: str) -> bytes:
+        return self.objects.read(*name)
+
+    def write_file(self, *name: str, data: bytes) -> None:
+        self.writable()
+        self.objects.write(*name, data=data)
+
+    def remove_file(self, *name: str) -> None:
+        # Some stores answer for an object that is not there as for one that was.
+        self.objects.size(*name)
+        self.objects.remove(*name)

@@ -119,6 +119,19 @@ class Store(Protocol):
     def writable(self) -> None:
         """Raises TellmtError when nothing could be changed here."""
 
+    # Small files beside the adapters, each written whole and never changed. Names are given in parts, which the caller has checked.
+
+    def file_names(self, *folder: str) -> list[str]:
+        """The names of the files in a folder, sorted; none where there is no folder."""
+
+    def read_file(self, *name: str) -> bytes:
+        """Raises FileNotFoundError."""
+
+    def write_file(self, *name: str, data: bytes) -> None: ...
+
+    def remove_file(self, *name: str) -> None:
+        """Raises FileNotFoundError."""
+
 
 def is_id(id: str) -> bool:
     return len(id) == 32 and set(id) <= set("0123456789abcdef")

@@ -10,8 +10,8 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, Protocol, get_args
 
 from tell.languages import LanguagePair
 from tell.text.hypothesis import Hypothesis
@@ -21,10 +21,14 @@ from tell.text.repetition import loops
 from tell.text.segments import sentences
 
 # The worst first.
-Flag = Literal["empty", "loop", "truncated", "language", "copied", "placeholder", "number", "length", "sentences"]
+Flag = Literal["empty", "loop", "truncated", "language", "copied", "placeholder", "glossary", "number", "length", "sentences"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
+# Those that source and translation alone can raise.
+TEXT_FLAGS = tuple(flag for flag in FLAGS if flag != "glossary")
 # How much worse each makes a translation: what cannot be read or misleads counts for more than what is only odd.
-_COST: dict[Flag, int] = {"empty": 100, "loop": 50, "truncated": 30, "language": 40, "copied": 30, "placeholder": 25, "number": 10, "length": 8, "sentences": 4}
+_COST: dict[Flag, int] = {
+    "empty": 100, "loop": 50, "truncated": 30, "language": 40, "copied": 30, "placeholder": 25, "glossary": 15, "number": 10, "length": 8, "sentences": 4,
+}  # fmt: skip
 
 # How likely each language is for a text, found when it is asked for.
 Scores = Callable[[], dict[str, float]]
@@ -49,6 +53,13 @@ _SCRIPTS = {
 }  # fmt: skip
 
 
+class Terms(Protocol):
+    """The terms of a glossary (tell.lexicon.terms)."""
+
+    def missing(self, segment: str, translation: str) -> Sequence[str]:
+        """The terms in a segment whose target terms are not in its translation."""
+
+
 def prepare() -> None:
     """Loads what the first look at a text needs, such as the model of languages. This takes a second, which no request should wait for."""
     language_likelihoods("Halló heimur.")
@@ -66,8 +77,8 @@ class Checked(Hypothesis):
         return sum(_COST[f] for f in self.flags)
 
 
-def checked(pair: LanguagePair, source: str, hypothesis: Hypothesis) -> Checked:
-    return Checked(hypothesis.text, hypothesis.tokens, hypothesis.truncated, flags_of(pair, source, hypothesis.text, hypothesis.truncated))
+def checked(pair: LanguagePair, source: str, hypothesis: Hypothesis, terms: Terms | None = None) -> Checked:
+    return Checked(hypothesis.text, hypothesis.tokens, hypothesis.truncated, flags_of(pair, source, hypothesis.text, hypothesis.truncated, terms))
 
 
 def union(flags: Iterable[Iterable[Flag]]) -> tuple[Flag, ...]:
@@ -76,8 +87,8 @@ def union(flags: Iterable[Iterable[Flag]]) -> tuple[Flag, ...]:
     return tuple(f for f in FLAGS if f in raised)
 
 
-def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool = False) -> tuple[Flag, ...]:
-    """The flags of a segment, the worst first."""
+def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool = False, terms: Terms | None = None) -> tuple[Flag, ...]:
+    """The flags of a segment, the worst first. `terms`: those of a glossary that the translation is to follow."""
     if not any(map(str.isalnum, translation)):
         return ("empty",) if any(map(str.isalpha, bare(source))) else ()
     words, output = bare(source), bare(translation)
@@ -89,6 +100,7 @@ def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool 
         "language": _wrong_language(pair, words, output, in_source, in_output),
         "copied": _copied(pair, words, output, in_source, in_output),
         "placeholder": lost(source, translation),
+        "glossary": terms is not None and bool(terms.missing(source, translation)),
         "number": _number_lost(words, output),
         "length": _uneven(words, output),
         "sentences": _other_sentences(pair, words, output),

@@ -132,7 +132,6 @@ def test_what_has_no_effect_is_taken(client: deepl.DeepLClient, mark: str) -> No
     [
         ({"formality": "more"}, "formality: the formality of the translation cannot be chosen; found more; valid: default, prefer_more or prefer_less"),
         ({"formality": "rude"}, "formality: not usable"),
-        ({"glossary": "0f3c"}, "glossary_id: this option is not supported; valid: nothing: the service has no glossaries"),
         ({"style_rule": "0f3c"}, "style_id: this option is not supported"),
         ({"translation_memory": "0f3c"}, "translation_memory_id: this option is not supported"),
         ({"custom_instructions": ["Be brief"]}, "custom_instructions: this option is not supported"),
@@ -168,7 +167,9 @@ def test_forms(service: Running, mark: str) -> None:
 
 
 def test_errors_have_deepls_shape_wherever_they_are_said(service: Running) -> None:
-    assert refused(service.http.get("/v2/glossaries"), 404) == "no such path"
+    assert refused(service.http.get("/v2/nothing"), 404) == "no such path"
+    assert "glossary_ids: this option is not supported" in refused(post(service, json={**OURS, "text": "a", "glossary_ids": ["0f3c"]}), 400)
+    assert "source_lang: missing" in refused(post(service, json={"target_lang": "EN", "text": "a", "glossary_id": "0f3c"}), 400)
     assert refused(service.http.get("/v2/translate"), 405) == "this path does not take this method"
     assert "the body is not JSON" in refused(post(service, content=b"{"), 400)
     assert "text: missing" in refused(post(service, json={"target_lang": "EN"}), 400)

@@ -23,13 +23,13 @@ REFUSALS = {
     ("get", "/health"): set(),
     ("get", "/ready"): set(),
     ("get", "/metrics"): KEYED,
-    ("post", "/api/v1/translate"): KEYED | {504},
-    ("post", "/api/v1/translate/stream"): KEYED | {504},
+    ("post", "/api/v1/translate"): KEYED | {404, 504},
+    ("post", "/api/v1/translate/stream"): KEYED | {404, 504},
     ("get", "/api/v1/adapters"): KEYED,
     ("get", "/api/v1/service"): set(),
     ("get", "/api/v1/load"): KEYED,
     ("get", "/api/v1/monitor"): KEYED,
-    ("post", "/api/v1/jobs"): KEYED,
+    ("post", "/api/v1/jobs"): KEYED | {404},
     ("get", "/api/v1/jobs/{id}"): KEYED | {404},
     ("get", "/api/v1/jobs/{id}/events"): KEYED | {404},
     ("get", "/api/v1/jobs/{id}/result"): KEYED | {404, 409},
@@ -46,21 +46,29 @@ REFUSALS = {
     ("get", "/languages"): set(),
     ("get", "/frontend/settings"): set(),
     ("get", "/download_file/{name}"): {404},
-    ("post", "/v2/translate"): {403, 429, 456, 504},
+    ("post", "/v2/translate"): {403, 404, 429, 456, 504},
     ("get", "/v2/languages"): {403, 429},
     ("get", "/v2/usage"): {403, 429},
-    ("post", "/v2/document"): {403, 429, 456},
+    ("post", "/v2/document"): {403, 404, 429, 456},
     ("post", "/v2/document/{id}"): {403, 404, 429},
     ("post", "/v2/document/{id}/result"): {403, 404, 429},
+    ("post", "/v2/glossaries"): {403, 429},
+    ("get", "/v2/glossaries"): {403, 429},
+    ("get", "/v2/glossaries/{id}"): {403, 404, 429},
+    ("get", "/v2/glossaries/{id}/entries"): {403, 404, 429},
+    ("delete", "/v2/glossaries/{id}"): {403, 404, 429},
+    ("get", "/v2/glossary-language-pairs"): {403, 429},
 }
 ANYWHERE = {400, 408, 413, 414, 415, 431, 500, 503}
 # The models of all bodies, by the names that clients see. FastAPI would call two models of one class name by the paths of their modules.
 MODELS = """
 AdapterLoad AdapterStatus AdaptersResponse Alarm Alternative CanaryRun DetectedLanguage DocumentJob DocumentLoad DocumentPart DocumentProgress DocumentRequest
-Error FeedbackRequest FeedbackScores HealthResponse LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor PivotText
+Error FeedbackRequest FeedbackScores GlossaryUse HealthResponse LanguageInfo LiveSignals LoadResponse MetricScore MonitorResponse PairChangeRequest PairMonitor
+PivotText
 PromoteRequest ReadyResponse RegistryLog RegistryPair RouteStep Segment SegmentLoad ServiceInfo StreamEnd StreamError TranslateRequest TranslateResponse
 TranslatedText TranslationPart TranslationTotals
-DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus DeepLError DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
+DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus DeepLError DeepLGlossaries DeepLGlossary DeepLGlossaryPair
+DeepLGlossaryPairs DeepLGlossaryRequest DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
 DeepLTranslation DeepLUsage
 LibreTranslateDefaultPair LibreTranslateDetectRequest LibreTranslateDetection LibreTranslateFileRequest LibreTranslateFileResponse LibreTranslateLanguage
 LibreTranslateLanguageName LibreTranslateRequest LibreTranslateResponse LibreTranslateSettings
@@ -68,6 +76,7 @@ LibreTranslateLanguageName LibreTranslateRequest LibreTranslateResponse LibreTra
 # What an example is answered with where that hangs on what was done before: an adapter that is there, an earlier version, a document.
 ELSE = {
     "/api/v1/admin/promote": 409, "/api/v1/admin/rollback": 409, "/v2/document/{id}": 404, "/v2/document/{id}/result": 404, "/download_file/{name}": 404,
+    "/v2/glossaries/{id}": 404, "/v2/glossaries/{id}/entries": 404,
 }  # fmt: skip
 
 

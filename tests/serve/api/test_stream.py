@@ -143,6 +143,6 @@ def test_the_stream_is_described_line_by_line(service: Running) -> None:
     assert references == [f"#/components/schemas/{name}" for name in ("TranslationPart", "StreamEnd", "StreamError")]
     assert [set(api["components"]["schemas"][reference.rpartition("/")[2]]["properties"]) for reference in references] == [
         {"index", "text", "truncated", "flags", "segments", "pair", "detected"},
-        {"done", "pair", "adapter", "base", "quality", "fallback", "via"},
+        {"done", "pair", "adapter", "base", "quality", "fallback", "via", "glossary"},
         {"error", "status"},
     ]  # fmt: skip
