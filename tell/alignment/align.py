@@ -23,7 +23,7 @@ ONE_WAY = Path(__file__).with_name("one_way.py")
 
 Tokens = Sequence[str]
 Link = tuple[int, int]
-# The eight places around a link, in the order in which growth tries them.
+# The eight places around a link.
 _AROUND = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
@@ -92,26 +92,28 @@ def symmetrised(forward: set[Link], backward: set[Link], sources: int, targets: 
 
     `sources` and `targets`: words on each side.
     """
-    links, union = forward & backward, forward | backward
+    links = forward & backward
     rows, columns = bytearray(sources), bytearray(targets)
     for i, j in links:
         rows[i] = columns[j] = 1
-    growing = sorted(links)
-    while growing:
-        added: list[Link] = []
-        for i, j in growing:
-            for di, dj in _AROUND:
-                link = (i + di, j + dj)
-                if link in union and link not in links and not (rows[link[0]] and columns[link[1]]):
-                    links.add(link)
-                    rows[link[0]] = columns[link[1]] = 1
-                    added.append(link)
-        growing = added
-    for way in (forward, backward):
-        for i, j in sorted(way - links):
-            if not rows[i] and not columns[j]:
+    rest = sorted((forward | backward) - links)
+    before = -1
+    while before != len(links):
+        before, still = len(links), []
+        for i, j in rest:
+            if rows[i] and columns[j]:
+                continue
+            if any((i + di, j + dj) in links for di, dj in _AROUND):
                 links.add((i, j))
                 rows[i] = columns[j] = 1
+            else:
+                still.append((i, j))
+        rest = still
+    # What is still alone: first what was found from the target's words to the source's, then the rest.
+    for i, j in sorted(rest, key=lambda link: link not in forward):
+        if not rows[i] and not columns[j]:
+            links.add((i, j))
+            rows[i] = columns[j] = 1
     return links
 
 

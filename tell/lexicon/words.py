@@ -10,6 +10,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tell.lexicon.initials import radical, rule_for
 from tell.text import icu, placeholders
@@ -30,8 +31,7 @@ _RUN = re.compile("[a0][am0]*(?:j[a0][am0]*)*")
 _UNSPACED_RUN = re.compile("s[sm]*")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A word and where it is: `start` and `end` count code points of the text, and `text` is what lies between them."""
 
     start: int
