@@ -133,7 +133,8 @@ class Terms:
         # The initials of tokens are unmutated already.
         self._keying = dataclasses.replace(keying, initials="")
         self._root = _Node()
-        for source, target in terms.items():
+        # Sorted, so that equal glossaries give equal answers in whatever order they were written.
+        for source, target in sorted(terms.items()):
             term = _Term(source, target, tuple(tokens(source, pair.source.tag)))
             node = self._root
             for token in term.tokens:
@@ -151,7 +152,7 @@ class Terms:
         found: list[tuple[int, int, _Term]] = []
         for start, first in enumerate(keys):
             if first in self._root.next:
-                found += [(start, end, term) for end, term in self._from(text_tokens, keys, start)]
+                found += [(start, end, term) for end, term in self._from(segment, text_tokens, keys, start)]
         taken = bytearray(len(text_tokens))
         chosen = []
         for start, end, term in sorted(found, key=lambda f: (f[0] - f[1], f[0])):
@@ -160,22 +161,23 @@ class Terms:
                 chosen.append(TermHint(text_tokens[start].start, text_tokens[end - 1].end, term.source, (term.target,)))
         return sorted(chosen, key=lambda c: c.start)
 
-    def _from(self, text_tokens: Sequence[Token], keys: Sequence[str], start: int) -> Iterator[tuple[int, _Term]]:
+    def _from(self, segment: str, text_tokens: Sequence[Token], keys: Sequence[str], start: int) -> Iterator[tuple[int, _Term]]:
         """The terms that begin at a token, each with where it ends."""
         node = self._root
         for end in range(start + 1, len(text_tokens) + 1) if text_tokens[start].begins else ():
             if (child := node.next.get(keys[end - 1])) is None:
                 return
             node = child
-            if node.terms and text_tokens[end - 1].ends and (term := self._fitting(node, text_tokens[start:end])):
+            if node.terms and text_tokens[end - 1].ends and (term := self._fitting(node, segment, text_tokens[start:end])):
                 yield end, term
 
-    def _fitting(self, node: _Node, stretch: Sequence[Token]) -> _Term | None:
+    def _fitting(self, node: _Node, segment: str, stretch: Sequence[Token]) -> _Term | None:
         """The node's term that a stretch of text is: one of the same words, or else of forms of them, with the longest common beginnings."""
-        # Of terms that differ in case alone, the one with the most capitals that fits: "IT" before "it" where the text has "IT".
+        # Of terms that differ in case alone, the one that is written as the text, or else the one with the most capitals that fits.
         alike = node.terms.get(tuple(t.text for t in stretch), [])
         if fitting := [t for t in alike if _cased(t, stretch)]:
-            return max(fitting, key=lambda t: sum(token.capitals for token in t.tokens))
+            written = segment[stretch[0].start : stretch[-1].end]
+            return max(fitting, key=lambda t: (t.source == written, sum(token.capitals for token in t.tokens)))
         best: tuple[int, _Term | None] = (0, None)
         for others in list(node.terms.values())[:LOOKALIKES]:
             common = [_common(token, other) for token, other in zip(others[0].tokens, stretch, strict=True)]

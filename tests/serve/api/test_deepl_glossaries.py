@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_a_glossary_from_its_creation_to_its_end(client: Callable[..., deepl.Dee
     assert [(p.source_lang, p.target_lang) for p in one.get_glossary_languages()] == [("is", "en")]
 
 
-def test_a_key_has_its_own(client: Callable[..., deepl.DeepLClient]) -> None:
+def test_a_key_has_its_own(replicas: Any, client: Callable[..., deepl.DeepLClient]) -> None:
     made = client().create_glossary_from_csv("CSV", "IS", "EN", 'hundurinn,"the old hound",IS,EN\n')
     other = client("other")
     assert other.list_glossaries() == [] and client().get_glossary_entries(made) == {"hundurinn": "the old hound"}
@@ -81,6 +82,12 @@ def test_a_key_has_its_own(client: Callable[..., deepl.DeepLClient]) -> None:
     same = other.create_glossary("CSV", "is", "en", {"hundurinn": "a pup"})
     assert client().translate_text("Hundurinn", glossary=made, **OURS).text == "the old hound"
     assert other.translate_text("Hundurinn", glossary=same, **OURS).text == "a pup"
+    # One after the other, and both at once for one text.
+    replicas[0][0].engine.delay = 0.1
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(each.translate_text, "Hundurinn sefur vel", glossary=kept, **OURS) for each, kept in ((client(), made), (other, same))]
+        assert [w.result().text for w in work] == ["the old hound sleeps vel", "a pup sleeps vel"]
+    replicas[0][0].engine.delay = 0.0
     client().delete_glossary(made)
     other.delete_glossary(same)
 

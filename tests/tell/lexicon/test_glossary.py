@@ -10,7 +10,8 @@ import pytest
 from tell.errors import BadInput
 from tell.languages import parse_pair
 from tell.lexicon.glossary import MOST_BYTES, MOST_TERMS, Glossary
-from tell.lexicon.terms import Terms, honoured
+from tell.lexicon.hints import replaced
+from tell.lexicon.terms import TermHint, Terms, honoured
 from tell.lexicon.words import Keying
 
 
@@ -107,6 +108,19 @@ WORDS = {"save": "vista", "save as": "vista sem", "as a file": "sem skrá", "sig
 )
 def test_terms_are_found(segment: str, expected: list[tuple[str, str]]) -> None:
     assert found(terms(WORDS), segment) == expected
+
+
+def test_terms_that_differ_in_case_alone() -> None:
+    either = {"File": "Skrá", "file": "skrá", "FILE": "SKRÁ"}
+    for known in (terms(either), terms(dict(reversed(either.items())))):
+        assert found(known, "File file FILE fILE") == [("File", "Skrá"), ("file", "skrá"), ("FILE", "SKRÁ"), ("fILE", "Skrá")]
+
+
+def test_hints_of_terms_replace_those_of_their_words() -> None:
+    lexicon = [TermHint(0, 4, "", ("a",)), TermHint(5, 7, "", ("b",)), TermHint(8, 12, "", ("c",)), TermHint(13, 15, "", ("d",))]
+    known = terms({"save as": "vista sem", "it": "það"})
+    assert [h.candidates[0] for h in replaced(lexicon, known.find("Save as file it"))] == ["vista sem", "c", "það"]
+    assert replaced(lexicon, []) == lexicon and replaced([], known.find("it")) == known.find("it")
 
 
 def test_forms_are_those_of_the_lexicon() -> None:
