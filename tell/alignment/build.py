@@ -16,7 +16,7 @@ from typing import Any
 
 from tell.alignment import links
 from tell.alignment.align import PASSES, Alignment, Link
-from tell.alignment.dictionary import Dictionary, read_dictionary, turned_round
+from tell.alignment.dictionary import Dictionary, foreign, read_dictionary, turned_round
 from tell.alignment.pruning import pruned
 from tell.alignment.struck import FILE as STRUCK
 from tell.alignment.struck import Struck, read_struck, without_struck, write_struck
@@ -236,8 +236,11 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
                 given = tally.add(source, target, found)
                 pairs, linked = pairs + 1, linked + bool(given)
                 links.write_line(out, p.source, p.target, given)
+    doubts = []
     for dictionary in dictionaries:
         _check_sides(dictionary, tally)
+        if (known := foreign(dictionary, tally.source_words)) is not None:
+            doubts.append(f"{dictionary.path}: {known:,} of its {len(dictionary.entries):,} words are in the corpus; is it of {pair}?")
         tally.add_dictionary(dictionary)
     kept, pruning = pruned(without_struck(tally.lexicon(), struck))
     data = kept.dump()
@@ -252,7 +255,7 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
         "left_out": dict(sorted(left_out.items())),
         "dictionaries": [{"path": spelled(str(d.path)), **d.report()} for d in dictionaries],
         "struck": len(struck),
-        "notes": _notes(corpora[0].pair, pairs, tally),
+        "notes": [*_notes(pair, pairs, tally), *doubts],
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }

@@ -9,7 +9,7 @@ import dataclasses
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from tell.text.safe_xml import elements
 
 # More than any bilingual dictionary has, and what memory holds with ease; a lexicon takes a fifth of it at most.
 MOST_ENTRIES = 1_000_000
+# Headwords, and words of a corpus, from which on it is judged whether they are of one language.
+LEAST_JUDGED = 500
 # A longer translation is a definition.
 MOST_WORDS, MOST_CHARACTERS = 4, 60
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -192,6 +194,16 @@ def _lemma(side: Any) -> str:
 
 
 _READERS: dict[str, Callable[[Path, LanguagePair, bool], Iterator[Row]]] = {"tmx": _tmx, "tbx": _tbx, "dix": _dix, "xml": _tbx}
+
+
+def foreign(dictionary: Dictionary, source_words: Collection[str]) -> int | None:
+    """The number of its words that are in the corpus, where they are so few that the dictionary may be of another language; None where it looks right.
+
+    Icelandic in an Icelandic corpus of 400 pairs: 1.9% of 35,460 headwords, which are 28% of the corpus's words; Northern Sami there: 0.1% and 0.2%.
+    """
+    known = sum(head in source_words for head in dictionary.entries)
+    few = known < len(dictionary.entries) / 100 and known < len(source_words) / 100
+    return known if few and len(dictionary.entries) >= LEAST_JUDGED and len(source_words) >= LEAST_JUDGED else None
 
 
 def turned_round(dictionary: Dictionary, source_words: Iterable[str], target_words: Iterable[str]) -> bool:

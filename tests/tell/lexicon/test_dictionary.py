@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tell.alignment import dictionary as module
-from tell.alignment.dictionary import plain, read_dictionary, turned_round
+from tell.alignment.dictionary import foreign, plain, read_dictionary, turned_round
 from tell.errors import CorpusError
 from tell.languages import parse_pair
 
@@ -121,6 +121,16 @@ def test_no_more_than_a_bound_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "d.tsv").write_text("hestur\thorse\n" * 1000, encoding="utf-8")
     with pytest.raises(CorpusError, match="more than 100"):
         read_dictionary(tmp_path / "d.tsv", PAIR)
+
+
+def test_a_dictionary_of_another_language_is_doubted(tmp_path: Path) -> None:
+    letters = "abcdefghij"
+    sources = [f"orð{a}{b}{c}" for a in letters for b in letters for c in letters]
+    entries(tmp_path / "d.tsv", "".join(f"{s}\tword{letters[n % 7]}\n" for n, s in enumerate(sources)))
+    found = read_dictionary(tmp_path / "d.tsv", PAIR)
+    assert foreign(found, sources) is None and foreign(found, [f"annað{s}" for s in sources]) == 0
+    # A few terms, or a few sentences, say nothing.
+    assert foreign(found, ["annað"]) is None
 
 
 def test_sides_that_are_exchanged_are_noticed(tmp_path: Path) -> None:
