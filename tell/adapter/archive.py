@@ -125,4 +125,6 @@ def open_bundle(file: Path, beside: Path) -> Iterator[Adapter]:
         except AdapterError as e:
             # The directory is gone when this is read; what was wrong in it is not.
             raise AdapterError(e.thing, place=str(e.place).replace(str(aside), str(file)), found=e.found, valid=e.valid) from None
+        if foreign := {path.name for path in aside.iterdir()} - {*adapter.card.contents, CARD}:
+            raise _refuse(file, "a member that is no part of this adapter", ", ".join(sorted(foreign)))
         yield adapter

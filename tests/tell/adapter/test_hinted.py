@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from tell.adapter.card import LEXICON, Adapter, hinter_of, open_adapter, weights_of, write_card
+from tell.adapter.card import CARD, CONFIG, LEXICON, WEIGHTS, Adapter, hinter_of, open_adapter, weights_of, write_card
 from tell.errors import AdapterError
 from tell.lexicon.hints import HintOptions
 from tell.registry.registry import Registry
@@ -31,8 +32,8 @@ def test_a_lexicon_changes_the_id_and_not_what_is_converted(plain: Adapter, hint
     assert plain.id != hinted.id and weights_of(plain.card) == weights_of(hinted.card)
     other = with_lexicon(open_adapter(hinted.path), {"köttu*": {"cat": 1}})
     assert other.id != hinted.id and weights_of(other.card) == weights_of(hinted.card)
-    fewer = with_lexicon(open_adapter(hinted.path), options=HintOptions(candidates=1, skip_common=1))
-    assert fewer.id not in (other.id, hinted.id)
+    more = with_lexicon(open_adapter(hinted.path), options=HintOptions(candidates=2, skip_common=1))
+    assert more.id not in (other.id, hinted.id)
 
 
 def test_a_card_without_hints_is_written_as_before(plain: Adapter) -> None:
@@ -43,7 +44,7 @@ def test_a_card_without_hints_is_written_as_before(plain: Adapter) -> None:
 def test_the_hints_of_an_adapter(hinted: Adapter) -> None:
     hinter = hinter_of(hinted)
     assert hinter is not None
-    assert hinter.hinted("Hundurinn og setningin") == "Hundurinn 【 dog, hound】 og setningin 【 sentence】"
+    assert hinter.hinted("Hundurinn og setningin") == "Hundurinn 【 dog】 og setningin 【 sentence】"
     assert hinter.hinted("hús") == "hús 【 house】"
 
 
@@ -94,14 +95,21 @@ def test_the_lexicon_goes_along(hinted: Adapter, plain: Adapter, cli: CLI, tmp_p
     assert (added.path / LEXICON).read_bytes() == (hinted.path / LEXICON).read_bytes()
     other = tmp_path / "other"
 
-    def at(place: Path, *args: object) -> Ran:
-        return cli("registry", *args, TELLMT_REGISTRY=str(place))
+    def at(place: Path, *args: object, ok: bool = True) -> Ran:
+        return cli("registry", *args, ok=ok, TELLMT_REGISTRY=str(place))
 
     ran: Ran = at(tmp_path / "registry", "export", hinted.id, "-o", tmp_path / "hinted.tar")
     assert ran.code == 0, ran.err
     assert at(other, "import", tmp_path / "hinted.tar").code == 0
     assert Registry(other).adapter(hinted.id).card == hinted.card
     assert (Registry(other).adapter(hinted.id).path / LEXICON).read_bytes() == (hinted.path / LEXICON).read_bytes()
+    # A lexicon that the card does not name is no part of an adapter.
+    with tarfile.open(tmp_path / "both.tar", "w", format=tarfile.USTAR_FORMAT) as both:
+        for name in (WEIGHTS, CONFIG, CARD):
+            both.add(plain.path / name, name)
+        both.add(hinted.path / LEXICON, LEXICON)
+    ran = at(other, "import", tmp_path / "both.tar", ok=False)
+    assert ran.code != 0 and "a member that is no part of this adapter; found lexicon.tsv" in ran.err
     # A file that is no part of the adapter does not come in, be it called as one that is.
     (registry.path(plain.id) / LEXICON).write_bytes(b"x")
     with pytest.raises(AdapterError, match="no part of an adapter"):
