@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -169,8 +168,7 @@ class Lexicon:
         if most < SHARED or len(word) - most > ENDING:
             return []
         first = bisect.bisect_left(heads, word[:most])
-        near = itertools.takewhile(lambda h: h.startswith(word[:most]), itertools.islice(heads, first, first + HEADS))
-        return [h for h in near if len(h) - most <= ENDING]
+        return [h for h in heads[first : first + HEADS] if h.startswith(word[:most]) and len(h) - most <= ENDING]
 
     def ranked(self, word: str, without: Mapping[str, Counts] | None = None) -> dict[str, float]:
         """The candidates for a source word and how much speaks for each, the likeliest first; empty where there are none, and for a struck word.

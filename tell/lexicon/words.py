@@ -26,9 +26,8 @@ _JOINERS = "'’ʼ‘-\u2010\u2011·"
 _INVISIBLE = "\u200c\u200d\u00ad"
 # A host name without a scheme, in small letters as it is typed.
 _HOST = re.compile(r"(?<![\w@.-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![\w-]|\.\w)")
-# Kinds of characters, a letter each: a letter, s letter of an unspaced script, m mark, 0 what no word holds (digits, underscores), j joiner, space all else.
+# Kinds of characters, a letter each: a letter, m mark, 0 what no word holds (digits, underscores), j joiner; a space for all else, and for unspaced scripts.
 _RUN = re.compile("[a0][am0]*(?:j[a0][am0]*)*")
-_UNSPACED_RUN = re.compile("s[sm]*")
 
 
 class Word(NamedTuple):
@@ -70,7 +69,7 @@ class _Kinds(dict[int, str]):
         elif category[0] == "N" or char == "_":
             kind = "0"
         elif category[0] == "L":
-            kind = "s" if _UNSPACED.match(char) else "a"
+            kind = " " if _UNSPACED.match(char) else "a"
         else:
             kind = " "
         self[point] = kind
@@ -110,8 +109,8 @@ def _masked(text: str) -> str:
 def words(text: str, language: str) -> list[Word]:
     """The words of a text that may get a hint, in order: runs of letters and their marks, with apostrophes and hyphens inside.
 
-    `language` is a BCP 47 tag. Numbers, what holds a digit, placeholders, tags and addresses are no words. Runs of a script without spaces between words are
-    none either: see `runs`. Takes time in proportion to the text.
+    `language` is a BCP 47 tag. Numbers, what holds a digit, placeholders, tags and addresses are no words. Neither are letters of a
+    script without spaces between words: what is a word there, letters do not say. Takes time in proportion to the text.
     """
     kinds = _masked(text).translate(_KINDS)
     elides = _elides(language)
@@ -136,13 +135,6 @@ def _parts(text: str, kinds: str, start: int, end: int, elides: bool) -> Iterato
             if at < i and "0" not in kinds[at:i]:
                 yield at, stop
             at = i + 1
-
-
-def runs(text: str) -> list[Word]:
-    """The runs of letters of scripts that are written without spaces between words, in order."""
-    if not _UNSPACED.search(text):
-        return []
-    return [Word(m.start(), m.end(), text[m.start() : m.end()]) for m in _UNSPACED_RUN.finditer(_masked(text).translate(_KINDS))]
 
 
 _PLAIN = str.maketrans(dict.fromkeys("’ʼ‘", "'") | dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys(_INVISIBLE, ""))

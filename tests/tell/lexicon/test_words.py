@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tell.lexicon.initials import radical, rule_for
-from tell.lexicon.words import Keying, folded, key, keying_for, keys, runs, words
+from tell.lexicon.words import Keying, folded, key, keying_for, keys, words
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ from tell.lexicon.words import Keying, folded, key, keying_for, keys, runs, word
         ("hi", "क्या हिन्दी अच्छी है?", ["क्या", "हिन्दी", "अच्छी", "है"]),
         ("fa", "می‌خواهم بروم", ["می‌خواهم", "بروم"]),
         ("th", "ภาษาไทย and English", ["and", "English"]),
+        ("ja", "東京です OK", ["OK"]),
         ("is", "", []),
         ("is", "…!? 12 345 — ", []),
     ],
@@ -39,11 +40,6 @@ def test_words(language: str, text: str, expected: list[str]) -> None:
 
 def test_places_count_code_points() -> None:
     assert [(w.start, w.end) for w in words("🎈🎈 {x} héllo wörld", "en")] == [(7, 12), (13, 18)]
-
-
-def test_runs_of_scripts_without_spaces() -> None:
-    assert [r.text for r in runs("กรุงเทพฯ is 東京です, ភាសា {ไทย}")] == ["กรุงเทพฯ", "東京です", "ភាសា"]
-    assert runs("plain text") == []
 
 
 @pytest.mark.clock
