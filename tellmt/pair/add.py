@@ -24,8 +24,6 @@ from tellmt.pair.commands import StepFailed, run_command
 from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, RecipeBasis, plan_schedules, recipe_text
 from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
 
-# Entries of the lexicon that a person has struck, by direction.
-STRUCK = "struck.tsv"
 # Sentences that are proposed for translation where there are too few pairs.
 PROPOSED_SENTENCES = 300
 
@@ -166,7 +164,6 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     for option, given in (("--dictionary", direction), ("--reversed", direction.reverse)):
         paths = [path for path, pair in sorted(settings.dictionaries.items()) if pair == str(given)]
         words += [option, *paths] if paths else []
-    words += ["--strike", str(directory / STRUCK)] if (directory / STRUCK).exists() else []
     lexicon = run_command(f"{direction}: learn a lexicon from the training pairs", words)
     if not lexicon["counts"]["keys"]:
         say("  too few pairs to tell which words belong together: there will be no word hints")

@@ -3,7 +3,7 @@
     <pairs>/fo-en/
       pair.json          the pair's settings, and the files with their hashes
       sources/           copies of the files, since the originals may move
-      fo-en/, en-fo/     per direction: corpus, lexicon, struck.tsv, recipe.toml, mixed, adapter, scores, done.json
+      fo-en/, en-fo/     per direction: corpus, lexicon, recipe.toml, mixed, adapter, scores, done.json
       to-translate/      sentences proposed for translation, where there are too few pairs
 
 `TELLMT_PAIRS` names the directory of all pairs; the default is `$XDG_DATA_HOME/tellmt/pairs`.

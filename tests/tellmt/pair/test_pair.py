@@ -171,10 +171,10 @@ def test_prompts_get_hints_of_a_lexicon_and_of_dictionaries(tellmt: Tellmt, step
     # Of 60 words four in five are in training, and 85% of the examples have hints.
     assert 25 < len(hinted) <= mix["hints"]["counts"]["hints"]
     # What was chosen holds for the next time, and an entry that was struck stays out.
-    (place / "struck.tsv").write_text(f"{hinted[0]}\n")
+    assert tellmt("lexicon", "strike", "fo-en", hinted[0])[0] == 0
     code, _, err = tellmt("pair", "add", "fo-en", "--dry-run")
     (command,) = [words for words in steps.ran[-4:] if words[0] == "lexicon"]
-    assert code == 0 and {"--dictionary", "--strike"} < set(command), err
+    assert code == 0 and "--dictionary" in command, err
     now = (place / "mixed/mixed.jsonl").read_text()
     assert f"zz{hinted[0]}】" not in now and f"zz{hinted[1]}】" in now
 
