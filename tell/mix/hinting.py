@@ -85,7 +85,7 @@ class ExampleHints:
         return {**self.config.model_dump(exclude={"lexicon"}), "lexicon": self.sha256}
 
     def row(self) -> dict[str, Any]:
-        """For mix.json: `hinted` examples have `hints` hints together; `dropped` ones were left without, and `too_long` ones have no place for them."""
+        """For mix.json: `hinted` examples have `hints` hints together, `dropped` ones were left without, `too_long` ones have no room; before `task_tokens`."""
         return {**self.config.options.model_dump(), "dropout": self.config.dropout, "lexicon_sha256": self.sha256, "counts": dict(self.counts)}
 
 
