@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shutil
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tell.adapter.card import Adapter
+from tell.adapter.card import Adapter, open_adapter
+from tell.adapter.translation import translator_of
 from tell.errors import AdapterError, RequestError
 from tell.model.base import Base
-from tell.model.engine import Generation, Prompt, Sampling
+from tell.model.engine import Decoding, Generation, Prompt, Sampling, traits_of
+from tell.model.tokenizer import BaseTokenizer
 from tests.support.engine_fixtures import CONTEXT, Running, need_exact_int8, prompts
+from tests.support.hinted import with_lexicon
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
@@ -37,8 +42,6 @@ def test_greedy_output_is_that_of_transformers(running: Running, base: Base) -> 
     need_exact_int8(running.engine)
     import torch
     from transformers import AutoModelForCausalLM
-
-    from tell.model.tokenizer import BaseTokenizer
 
     batch = prompts(8, max_tokens=6)
     model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
@@ -90,6 +93,30 @@ def test_adapters_share_the_engine_and_keep_apart(running: Running, loaded: tupl
         same = sum(x == y for x, y in zip(texts, alone[k][i::2], strict=True))
         # A prompt's batch changes the order of float additions, which may turn a near tie; never more than that.
         assert same >= len(texts) - 1, (k, texts, alone[k][i::2])
+
+
+def test_an_adapter_with_hints_is_the_same_weights_with_other_prompts(running: Running, adapters: tuple[Adapter, Adapter], tmp_path: Path) -> None:
+    plain = adapters[0]
+    shutil.copytree(plain.path, tmp_path / "hinted")
+    hinted = with_lexicon(open_adapter(tmp_path / "hinted"))
+    engine = running.engine
+    tokenizer = BaseTokenizer(engine.base)
+    translator = translator_of(engine, tokenizer, hinted, CONTEXT)
+    source, written = "Hundurinn í húsinu og setningin", "Hundurinn 【 dog】 í húsinu og setningin 【 sentence】"
+    prompt = translator.prompt(source)
+    assert list(prompt.ids) == tokenizer.prompt_ids(plain.card.anchor, written)
+    # Where a penalty counts the prompt, the hints' words would be made unlikely.
+    penalised = dataclasses.replace(translator, decoding=Decoding(repetition_penalty=1.5)).prompt(source)
+    assert penalised.repetition_penalty == (1.0 if traits_of(engine).penalises_prompt else 1.5)
+    for adapter in (plain, hinted):
+        running.do(engine.load(adapter.id, adapter.path))
+    try:
+        assert running.texts([prompt], hinted.id) == running.texts([prompt], plain.id)
+        (hypothesis,) = running.do(translator.translate([source]))
+        assert hypothesis.text == translator.hypothesis(source, running.do(engine.generate([prompt], plain.id))[0]).text
+    finally:
+        for adapter in (plain, hinted):
+            running.do(engine.unload(adapter.id))
 
 
 def test_unloading_waits_for_what_runs(running: Running, adapters: tuple[Adapter, Adapter]) -> None:
