@@ -42,6 +42,8 @@ class Corpora(BaseModel):
     train: list[str] = Field(min_length=1)
     tune: Slice
     dev: Slice
+    # Dictionaries, for arms that take them into their lexicon.
+    dictionaries: list[str] = []
 
 
 class Tuning(BaseModel):
@@ -74,6 +76,10 @@ class Arm(BaseModel):
     # Method that selects the general or the task examples; None draws them at random by seed.
     general: Literal["ltd", "centres", "random"] | None = None
     task: Literal["ltd", "centres", "random"] | None = None
+    # Keys of the recipe's table [hints]: the arm trains with hints of a lexicon that is learned from its training corpora. None: without hints.
+    hints: dict[str, Any] | None = None
+    # Take the pair's dictionaries into that lexicon.
+    dictionaries: bool = False
     # Use the learning rate that is chosen for this arm, instead of tuning one.
     tuned_as: str | None = None
 
@@ -127,8 +133,15 @@ class Study(BaseModel):
             if pair not in self.corpora:
                 raise ValueError(f"pair {pair} has no [corpora.{pair}]")
         for name, arm in self.arms.items():
-            if arm.kind == "base" and (arm.mix or arm.train or arm.lora or arm.general or arm.task or arm.ratios or arm.budgets or arm.tuned_as):
+            trained = (arm.mix, arm.train, arm.lora, arm.general, arm.task, arm.hints is not None, arm.ratios, arm.budgets, arm.tuned_as)
+            if arm.kind == "base" and any(trained):
                 raise ValueError(f"arm {name} is a bare base and is not trained: only shots, seeds and anchor mean anything")
+            if arm.dictionaries and arm.hints is None:
+                raise ValueError(f"arm {name} has dictionaries and no hints that would use them")
+            if arm.hints is not None and (arm.task or arm.tuned_as is None or "lexicon" in arm.hints or set(arm.budgets or self.budgets) != {"all"}):
+                # A lexicon of the whole corpus would know words that a part of it does not have.
+                needed = 'budgets = ["all"], tuned_as another arm, and neither task nor [hints] lexicon'
+                raise ValueError(f"arm {name} has hints, and its lexicon is learned from all of its corpora: it needs {needed}")
             if arm.kind == "train" and arm.shots:
                 raise ValueError(f"arm {name} is trained: shots are for a bare base")
             if arm.tuned_as and (self.arms[arm.tuned_as].kind == "base" or self.arms[arm.tuned_as].tuned_as):
@@ -190,6 +203,8 @@ def recipe(study: Study, run: StudyRun) -> dict[str, Any]:
         budget = {} if run.budget is None or arm.task else {"task_tokens": run.budget}
         tables["mix"] = {**tables.get("mix", {}), "ratio": run.ratio, **budget}
         tables["train"] = {**tables.get("train", {}), "learning_rate": run.learning_rate}
+        if arm.hints is not None:
+            tables["hints"] = arm.hints
     return tables
 
 

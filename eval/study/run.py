@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from eval.scoring.hypotheses import WITHOUT_HINTS
 from eval.scoring.testset import TestSet, from_corpus
 from eval.study.config import FORMAT, Slice, Study, StudyRun, chosen_rate, recipe, study_runs, tuning_runs
 from tell.adapter.card import open_adapter, weights_of
@@ -111,6 +112,13 @@ def _tuning_scores(finished: dict[str, dict[str, Any]]) -> dict[tuple[str, str, 
     return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in finished.values() if r["role"] == "tune"}
 
 
+def _without_hints(systems: dict[str, Any]) -> dict[str, Any]:
+    """What an adapter with hints scores without them; nothing for one without."""
+    if WITHOUT_HINTS not in systems:
+        return {}
+    return {"without_hints": {"bleu": systems[WITHOUT_HINTS]["bleu"]["score"], "chrf2": systems[WITHOUT_HINTS]["chrf"]["score"]}}
+
+
 class StudyRunner:
     """One study in one directory."""
 
@@ -128,6 +136,9 @@ class StudyRunner:
         hashes: dict[str, Any] = {"base": [self.base.id, self.base.revision], "corpora": {}, "general": {}}
         for pair in self.study.pairs:
             data = self.study.corpora[pair]
+            for name in data.dictionaries:
+                if not (self.directory / name).is_file():
+                    raise RecipeError("no such file", place=str(self.directory / name), valid="a dictionary for tellmt lexicon build")
             for name in [*data.train, data.tune.corpus, data.dev.corpus]:
                 opened = open_corpus(self.directory / name)
                 if str(opened.pair) != pair:
@@ -154,7 +165,9 @@ class StudyRunner:
             {
                 "format": FORMAT, "run": run.model_dump(exclude={"arm"}), "recipe": recipe(self.study, run), "shots": arm.shots,
                 "general": arm.general, "task": arm.task, "inputs": self._inputs,
-                "corpora": data.model_dump(), "pools": [self.study.general, self.study.ltd_pool],
+                # Only of runs that use them, so that all others keep their ids.
+                **({"dictionaries": [sha256_file(self.directory / name) for name in data.dictionaries]} if arm.dictionaries else {}),
+                "corpora": data.model_dump(exclude={"dictionaries"}), "pools": [self.study.general, self.study.ltd_pool],
             }
         )[:12]  # fmt: skip
 
@@ -222,7 +235,7 @@ class StudyRunner:
         system = scores["systems"]["adapter"]
         shutil.copyfile(work / "scores" / "adapter.hyp.txt", work / "hypotheses.txt")
         # These directories can be made again in seconds, and are as large as the data.
-        for name in ("mixed", "general", "task", "task-order", "adapter.run"):
+        for name in ("mixed", "general", "task", "task-order", "lexicon", "adapter.run"):
             shutil.rmtree(work / name, ignore_errors=True)
         return {
             "id": id, **run.model_dump(), "epochs": tables.get("train", {}).get("epochs", 1), "recipe": tables, "commands": commands,
@@ -231,6 +244,7 @@ class StudyRunner:
                 "name": scores["name"], "segments": scores["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
                 "signatures": {"bleu": system["bleu"]["signature"], "chrf2": system["chrf"]["signature"]},
                 "nats_per_token": nats, "truncated": system["truncated"], "empty": system["empty"],
+                **_without_hints(scores["systems"]),
             },
             "base": {"id": self.base.id, "revision": self.base.revision}, "versions": scores["versions"],
             "machine": f"{platform.system()} {platform.machine()}, {len(lane)} of {cores()} cores",
@@ -261,7 +275,13 @@ class StudyRunner:
             call("select", "--general", *pool, "--method", arm.general, *seed, "--tokens", tokens, "-o", relative(work / "general"))
             general = [relative(work / "general" / "selected.jsonl")]
         general_option = ["--general", *general] if run.ratio > 0 else []
-        mix = call("mix", "--recipe", relative(work / "recipe.toml"), "--corpus", *corpora, *general_option, "-o", relative(work / "mixed"), "--json")
+        lexicon_option: list[str] = []
+        if arm.hints is not None:
+            dictionaries = ["--dictionary", *data.dictionaries] if arm.dictionaries and data.dictionaries else []
+            call("lexicon", "build", *corpora, *dictionaries, "-o", relative(work / "lexicon"), "--json")
+            lexicon_option = ["--lexicon", relative(work / "lexicon")]
+        options = ["--corpus", *corpora, *general_option, *lexicon_option]
+        mix = call("mix", "--recipe", relative(work / "recipe.toml"), *options, "-o", relative(work / "mixed"), "--json")
         return dict(mix["counts"])
 
     def _count_fitting(self, work: Path, run: StudyRun) -> int:

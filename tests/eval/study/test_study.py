@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from eval.study.config import StudyRun, read_study, recipe
+from eval.study.run import StudyRunner, _toml
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -92,6 +94,32 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
     assert not Path("out").exists()
 
 
+def test_an_arm_with_hints_learns_a_lexicon_from_its_corpora(cli: CLI, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, up to the mix, are real; what an arm without hints is asked by stays as it was."""
+    Path("d.tsv").write_text("setningin\tsentence\nheitir\tcalled\n")
+    text = STUDY.replace('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "c", split = "test" }\ndictionaries = ["d.tsv"]')
+    text += '\n[arms.hints]\nratios = [0.0]\nbudgets = ["all"]\ntuned_as = "sft"\nanchor = { parts = "prefix" }\n'
+    text += "hints = { candidates = 2, skip_common = 0, dropout = 0.0 }\ndictionaries = true\n"
+    before = StudyRunner(read_study(Path(written())), Path("s.toml"), Path("a"), 1)
+    after = StudyRunner(read_study(Path(written(text))), Path("s.toml"), Path("b").absolute(), 1)
+    plain, hinted = (StudyRun(role="run", arm=arm, pair="is-en", budget=None, ratio=0.0, seed=1, learning_rate=1e-3) for arm in ("sft", "hints"))
+    assert before.run_id(plain) == after.run_id(plain) != after.run_id(hinted)
+    work = Path("b").absolute() / "runs" / "x"
+    work.mkdir(parents=True)
+    (work / "recipe.toml").write_text(_toml(recipe(after.study, hinted)))
+    commands: list[list[str]] = []
+
+    def call(*args: str) -> dict[str, Any]:
+        commands.append([*args])
+        return dict(cli(*args).json)
+
+    after._mix(hinted, work, call)
+    assert [c[0] for c in commands] == ["lexicon", "mix"] and "d.tsv" in commands[0] and "--lexicon" in commands[1]
+    mix = json.loads((work / "mixed" / "mix.json").read_text())
+    assert mix["hints"]["candidates"] == 2 and mix["hints"]["counts"]["hinted"] == mix["counts"]["task"]["examples"]
+    assert "heitir 【 called】" in (work / "mixed" / "mixed.jsonl").read_text()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -114,6 +142,10 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
         ('split = "test"', 'split = "train"', "'dev' or 'test'"),
         ('train = ["c"]', 'train = ["d"]', "not a corpus"),
         ('base = "tiny"', 'base = "tinny"', "tinny"),
+        ("[arms.tell]", "[arms.tell]\ndictionaries = true", "no hints that would use them"),
+        ("[arms.tell]", "[arms.tell]\nhints = { candidates = 2 }", 'needs budgets = ["all"], tuned_as another arm'),
+        ('tuned_as = "tell"', 'tuned_as = "tell"\nbudgets = ["all"]\nhints = { lexicon = "x" }', "neither task nor [hints] lexicon"),
+        ('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "c", split = "test" }\ndictionaries = ["d.tsv"]', "no such file"),
         ("name =", "name", "not a readable TOML file"),
     ],
 )
