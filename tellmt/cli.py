@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "testset": ("tell.corpus.testset_cli:testset", "Register test sets, which must never be trained on, and look for them in data."),
     "select": ("tell.select.cli:select", "Choose the items of a pool that are worth training on, or worth having translated."),
     "lexicon": ("tell.alignment.cli:lexicon", "Learn a bilingual lexicon from corpora, and look into it."),
-    "mix": ("tell.mix.cli:mix", "Turn the training pairs of corpora into prompts, and mix them with general examples."),
+    "mix": ("tell.mix.cli:mix", "Turn training pairs into prompts, with word hints where there is a lexicon, and mix them with general examples."),
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "Compute the loss of each held-out reference under ADAPTER."),

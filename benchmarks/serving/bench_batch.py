@@ -144,7 +144,7 @@ def child(root: Path, lines: int) -> int:
         task.format.convert(f, outputs.NullWriter(), collector, Options())  # type: ignore[arg-type]
     collector.flush()
     times.append(time.monotonic())
-    asyncio.run(runner.run(store, Instant()))  # type: ignore[arg-type]
+    asyncio.run(runner.translate_open_segments(store, Instant()))  # type: ignore[arg-type]
     times.append(time.monotonic())
     filler = TranslationFiller(store, False, "million.txt")
     with outputs.open_output(str(target)) as output, task.opened() as f:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tell.errors import RecipeError
 from tell.files import key_of
@@ -23,6 +23,11 @@ FORMAT = 1
 Budget = int | Literal["all"]
 # Methods by which an arm may select data; `ltd` is arXiv 2305.09246.
 METHODS = ("ltd", "centres", "random")
+
+
+def _unset_left_out(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys for hints where there are none: a study of before is written, and its runs are named, as they were."""
+    return {key: value for key, value in fields.items() if key not in ("hints", "dictionaries") or value or (key == "hints" and value is not None)}
 
 
 class Slice(BaseModel):
@@ -44,6 +49,10 @@ class Corpora(BaseModel):
     dev: Slice
     # Dictionaries, for arms that take them into their lexicon.
     dictionaries: list[str] = []
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _unset_left_out(dump(self))
 
 
 class Tuning(BaseModel):
@@ -82,6 +91,10 @@ class Arm(BaseModel):
     dictionaries: bool = False
     # Use the learning rate that is chosen for this arm, instead of tuning one.
     tuned_as: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _unset_left_out(dump(self))
 
 
 class Study(BaseModel):

@@ -104,7 +104,7 @@ def _plan(
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
 def mix(report: bool, force: bool, out: Path, **options: Any) -> None:
-    """Turn the training pairs of corpora into prompts, with word hints where there is a lexicon, and mix them with general examples."""
+    """Turn training pairs into prompts, with word hints where there is a lexicon, and mix them with general examples."""
     # These override keys of the recipe's table [mix].
     flags = {name: options.pop(name) for name in ("ratio", "general_tokens", "task_tokens", "order")}
     plan = _plan(**options, flags=flags)

@@ -18,7 +18,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,15 @@ class Workspace:
         except (OSError, ValueError, TypeError):
             return None
 
-    def training_speed(self, direction: LanguagePair, mix: str, base: str) -> dict[str, Any] | None:
-        """The speed of training that this machine had with the mix of this key and this base, where it was measured."""
+    def training_speed(self, direction: LanguagePair, keys: Collection[str], base: str) -> dict[str, Any] | None:
+        """The speed of training that this machine had with a mix of one of these keys and this base, where it was measured.
+
+        Versions before hints noted the key of the corpus, which is one of the keys where the mix has no hints.
+        """
         try:
             measurement = json.loads((self.directory_of(direction) / "measured.json").read_bytes())
-            return dict(measurement["training"]) if [measurement["mix"], measurement["base"]] == [mix, base] else None
+            measured = measurement.get("mix") or measurement["corpus"]
+            return dict(measurement["training"]) if measured in keys and measurement["base"] == base else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

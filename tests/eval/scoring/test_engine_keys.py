@@ -64,4 +64,4 @@ def test_models_converted_by_earlier_versions_are_still_found(monkeypatch: pytes
     adapter = light_adapter(tmp_path / "a", base, seed=1)
     assert Conversion(base, None, 1).key == "dd93b360bc163da214c33b8badac2741c19735fe17cc8468ef322da3d7285d39"
     assert Conversion(base, adapter, 1).key == "af7fa27f7372fd5c9da907f1a6a161ef4a7b757ec326c4fe5ac54421408591d5"
-    assert Conversion(base, adapter, 1).out.name == "light-rrrrrrrrrrrr-71f9ca84ae165d55c117abca3609f24a"
+    assert Conversion(base, adapter, 1).directory.name == "light-rrrrrrrrrrrr-71f9ca84ae165d55c117abca3609f24a"
