@@ -23,6 +23,7 @@ from tell.records import read_pairs
 from tests.support.fake_eval_engine import corpus_dir
 from tests.support.training import Run, dev_corpus, make_mix, metrics, runner
 from train.config import read_recipe
+from train.inputs import identity_before
 from train.validation import DevSplit, open_dev_split
 
 # Four steps an epoch; the learning rate does not know how long the run is to be, so a longer run begins with the steps of a shorter one.
@@ -295,10 +296,11 @@ def test_what_was_trained_before_halves_is_reused_and_goes_on(tellmt: Run, place
 
 
 def before_halves(patch: pytest.MonkeyPatch) -> None:
-    """As versions trained before there were halves."""
+    """As versions trained before there were halves, and likely words."""
 
     def open_whole(*given: Any) -> DevSplit | None:
         split = open_dev_split(*given)
         return split and split.before
 
     patch.setattr("train.run.open_dev_split", open_whole)
+    patch.setattr("train.run.identity", identity_before)
