@@ -54,7 +54,8 @@ class Process:
 
     @property
     def url(self) -> str:
-        return self.said(r"ready: (http://\S+),")[1]
+        # vLLM needs over a minute to start on a busy machine.
+        return self.said(r"ready: (http://\S+),", 180)[1]
 
     def end(self, number: int | None = None, seconds: float = 40) -> int:
         if number is not None:

@@ -64,7 +64,7 @@ class Published(NamedTuple):
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of `wanted`; fails when there is none in time."""
+    """The first true value of `condition`; fails when there is none in time."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "not in time"
