@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tell.errors import RequestError
 from tell.languages import LanguagePair
-from tell.text.flags import Checked, Terms, flags_of
+from tell.text.flags import Checked, TermCheck, flags_of
 from tell.text.placeholders import around, mask
 from tell.text.segments import fill, join, pieces, sentences, spans_of
 
@@ -27,7 +27,7 @@ class Retry:
     """`best` is the best translation so far: a retry that is stopped half way has still got somewhere. At most `tries` decodes are asked for. `terms`: those
     of a glossary that the translation is to follow."""
 
-    def __init__(self, pair: LanguagePair, segment: str, flagged: Checked, decode: Decode, tries: int = 4, terms: Terms | None = None):
+    def __init__(self, pair: LanguagePair, segment: str, flagged: Checked, decode: Decode, tries: int = 4, terms: TermCheck | None = None):
         self.pair, self.segment, self.best, self.decode, self.tries_left, self.terms = pair, segment, flagged, decode, tries, terms
 
     async def run(self) -> None:

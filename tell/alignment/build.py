@@ -105,7 +105,7 @@ def _training_pairs(corpora: Sequence[Corpus], left_out: Counter[str]) -> Iterat
                 yield pair
 
 
-def _check_sides(dictionary: Dictionary, tally: Tally) -> None:
+def _check_sides(dictionary: Dictionary, tally: LinkCounts) -> None:
     if turned_round(dictionary, tally.source_words, tally.casings):
         found = f"{tally.pair.target.name} words where {tally.pair.source.name} ones should be"
         raise CorpusError("the sides of this dictionary are the other way round", place=str(dictionary.path), found=found, valid="--reversed with this file")
@@ -127,7 +127,7 @@ class _Side:
     counted: list[str]
 
 
-class Tally:
+class LinkCounts:
     """The counts that become a lexicon, gathered pair by pair."""
 
     def __init__(self, pair: LanguagePair, keying: Keying):
@@ -226,7 +226,7 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
 def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
     pair = corpora[0].pair
     dictionaries = [read_dictionary(p, pair) for p in plan.dictionaries] + [read_dictionary(p, pair, backward=True) for p in plan.reversed]
-    tally, left_out = Tally(pair, plan.keying_of(pair)), Counter[str]()
+    tally, left_out = LinkCounts(pair, plan.keying_of(pair)), Counter[str]()
     total = sum(int(c.report["splits"]["train"]["pairs"]) for c in corpora)
     linked = pairs = 0
     with links.opened(aside / links.FILE) as out, progress() as bar:
@@ -261,7 +261,7 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
     }
 
 
-def _notes(pair: LanguagePair, pairs: int, tally: Tally) -> list[str]:
+def _notes(pair: LanguagePair, pairs: int, tally: LinkCounts) -> list[str]:
     if pairs < LEAST_PAIRS:
         return [f"{pairs} pairs are too few to align words (at least {LEAST_PAIRS}): the lexicon has what the dictionaries have, and nothing else"]
     side = pair.source if not tally.source_words else pair.target
@@ -270,7 +270,9 @@ def _notes(pair: LanguagePair, pairs: int, tally: Tally) -> list[str]:
     return []
 
 
-def _aligned(pairs: Iterable[Pair], total: int, tally: Tally, folder: Path, step: Callable[[int], None]) -> Generator[tuple[Pair, _Side, _Side, list[Link]]]:
+def _aligned(
+    pairs: Iterable[Pair], total: int, tally: LinkCounts, folder: Path, step: Callable[[int], None]
+) -> Generator[tuple[Pair, _Side, _Side, list[Link]]]:
     """The pairs with their words and links, in order. While the links of a chunk are asked for, the next one is being aligned."""
     with ExitStack() as stack:
         waiting: tuple[Alignment, list[tuple[Pair, _Side, _Side]]] | None = None

@@ -28,7 +28,7 @@ _HYPHEN = re.compile("[-\u2010\u2011·]+")
 _REST = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+|\S")
 
 
-class Token(NamedTuple):
+class TextToken(NamedTuple):
     """A token of a text, from `start` to `end` in code points. `text` is folded, its initials unmutated (tell.lexicon.initials). A term may begin and end here
     only where a whole word does."""
 
@@ -57,19 +57,19 @@ class TermHint:
         return self.candidates[0]
 
 
-def tokens(text: str, language: str) -> list[Token]:
+def tokens(text: str, language: str) -> list[TextToken]:
     """The tokens of a text, in order. `language` is a BCP 47 tag."""
     rule = rule_for(language)
     stretches: list[tuple[int, int, Word | None]] = [(w.start, w.end, w) for w in words(text, language)]
     stretches += [(start, end, None) for start, end in _kept(text)]
-    found: list[Token] = []
+    found: list[TextToken] = []
     at = 0
     for start, end, word in sorted(stretches, key=lambda s: s[:2]):
         if start < at:
             continue
         if start > at + 1 or (start > at and text[at] != " "):
             found += _others(text, at, start)
-        found += [Token(start, end, text[start:end], False, False)] if word is None else _parts(word, rule)
+        found += [TextToken(start, end, text[start:end], False, False)] if word is None else _parts(word, rule)
         at = end
     return [*found, *_others(text, at, len(text))]
 
@@ -84,30 +84,30 @@ def _kept(text: str) -> Iterator[tuple[int, int]]:
         at += len(part)
 
 
-def _parts(word: Word, rule: str) -> Iterator[Token]:
+def _parts(word: Word, rule: str) -> Iterator[TextToken]:
     """A word in the parts between its hyphens, so that "sign in" is found in "sign-in"; of "e-mail", "mail" alone is no whole word."""
     whole = radical(folded(word.text), rule)
     if _HYPHEN.search(whole) is None:
-        yield Token(word.start, word.end, whole, True, len(word.text) > 1 and word.text.isupper())
+        yield TextToken(word.start, word.end, whole, True, len(word.text) > 1 and word.text.isupper())
         return
     at = 0
     bounds = [*((m.start(), m.end()) for m in _HYPHEN.finditer(word.text)), (len(word.text), len(word.text))]
     for start, end in bounds:
         if start > at:
             part = word.text[at:start]
-            yield Token(
+            yield TextToken(
                 word.start + at, word.start + start, radical(folded(part), rule), True, len(part) > 1 and part.isupper(), at == 0, start == len(word.text)
             )
         at = end
 
 
-def _others(text: str, start: int, end: int) -> Iterator[Token]:
+def _others(text: str, start: int, end: int) -> Iterator[TextToken]:
     """The tokens of what holds no words. Letters here belong to an address, in which no term begins or ends."""
     for match in _REST.finditer(text, start, end):
         token = match.group()
         whole = len(token) == 1 or not token.isalpha()
         if token not in "-\u2010\u2011":
-            yield Token(match.start(), match.end(), folded(token), False, len(token) > 1 and token.isupper(), whole, whole)
+            yield TextToken(match.start(), match.end(), folded(token), False, len(token) > 1 and token.isupper(), whole, whole)
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,7 +122,7 @@ class _Node:
 class _Term:
     source: str
     target: str
-    tokens: tuple[Token, ...]
+    tokens: tuple[TextToken, ...]
 
 
 class Terms:
@@ -142,7 +142,7 @@ class Terms:
             if term.tokens:
                 node.terms.setdefault(tuple(t.text for t in term.tokens), []).append(term)
 
-    def _key(self, token: Token) -> str:
+    def _key(self, token: TextToken) -> str:
         return key(token.text, self._keying) if token.word else token.text
 
     def find(self, segment: str) -> list[TermHint]:
@@ -161,7 +161,7 @@ class Terms:
                 chosen.append(TermHint(text_tokens[start].start, text_tokens[end - 1].end, term.source, (term.target,)))
         return sorted(chosen, key=lambda c: c.start)
 
-    def _from(self, segment: str, text_tokens: Sequence[Token], keys: Sequence[str], start: int) -> Iterator[tuple[int, _Term]]:
+    def _from(self, segment: str, text_tokens: Sequence[TextToken], keys: Sequence[str], start: int) -> Iterator[tuple[int, _Term]]:
         """The terms that begin at a token, each with where it ends."""
         node = self._root
         for end in range(start + 1, len(text_tokens) + 1) if text_tokens[start].begins else ():
@@ -171,7 +171,7 @@ class Terms:
             if node.terms and text_tokens[end - 1].ends and (term := self._fitting(node, segment, text_tokens[start:end])):
                 yield end, term
 
-    def _fitting(self, node: _Node, segment: str, stretch: Sequence[Token]) -> _Term | None:
+    def _fitting(self, node: _Node, segment: str, stretch: Sequence[TextToken]) -> _Term | None:
         """The node's term that a stretch of text is: one of the same words, or else of forms of them, with the longest common beginnings."""
         # Of terms that differ in case alone, the one that is written as the text, or else the one with the most capitals that fits.
         alike = node.terms.get(tuple(t.text for t in stretch), [])
@@ -216,7 +216,7 @@ class SegmentTerms:
         return [hint.source for hint in hints if not reader.has(hint.target)]
 
 
-def _cased(term: _Term, stretch: Sequence[Token]) -> bool:
+def _cased(term: _Term, stretch: Sequence[TextToken]) -> bool:
     return all(token.capitals or not own.capitals for own, token in zip(term.tokens, stretch, strict=True))
 
 
@@ -226,7 +226,7 @@ def _shared(a: str, b: str) -> int:
     return next((i for i in range(n) if a[i] != b[i]), n)
 
 
-def _common(own: Token, token: Token) -> int:
+def _common(own: TextToken, token: TextToken) -> int:
     """The length of the common beginning of two tokens that have one key; 0 where they are no forms of one word."""
     if own.text == token.text:
         return len(own.text)
@@ -249,7 +249,7 @@ class _Translation:
         for i, word in enumerate(self._words):
             self._places[word.text[:3]].append(i)
 
-    def _spoken(self, text: str) -> list[Token]:
+    def _spoken(self, text: str) -> list[TextToken]:
         return [t for t in tokens(text, self.language) if any(map(str.isalnum, t.text))]
 
     def has(self, target: str) -> bool:
@@ -261,7 +261,7 @@ class _Translation:
         return any(all(map(_form_of, term, self._words[i : i + len(term)])) for i in starts)
 
 
-def _form_of(term: Token, token: Token) -> bool:
+def _form_of(term: TextToken, token: TextToken) -> bool:
     """Whether a token of a translation is one of a term in some form: two thirds of it, at least three letters, and an ending of its own."""
     if term.text == token.text:
         return True

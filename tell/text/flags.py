@@ -53,7 +53,7 @@ _SCRIPTS = {
 }  # fmt: skip
 
 
-class Terms(Protocol):
+class TermCheck(Protocol):
     """The terms of a glossary (tell.lexicon.terms)."""
 
     def missing(self, segment: str, translation: str) -> Sequence[str]:
@@ -77,7 +77,7 @@ class Checked(Hypothesis):
         return sum(_COST[f] for f in self.flags)
 
 
-def checked(pair: LanguagePair, source: str, hypothesis: Hypothesis, terms: Terms | None = None) -> Checked:
+def checked(pair: LanguagePair, source: str, hypothesis: Hypothesis, terms: TermCheck | None = None) -> Checked:
     return Checked(hypothesis.text, hypothesis.tokens, hypothesis.truncated, flags_of(pair, source, hypothesis.text, hypothesis.truncated, terms))
 
 
@@ -87,7 +87,7 @@ def union(flags: Iterable[Iterable[Flag]]) -> tuple[Flag, ...]:
     return tuple(f for f in FLAGS if f in raised)
 
 
-def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool = False, terms: Terms | None = None) -> tuple[Flag, ...]:
+def flags_of(pair: LanguagePair, source: str, translation: str, truncated: bool = False, terms: TermCheck | None = None) -> tuple[Flag, ...]:
     """The flags of a segment, the worst first. `terms`: those of a glossary that the translation is to follow."""
     if not any(map(str.isalnum, translation)):
         return ("empty",) if any(map(str.isalpha, bare(source))) else ()
