@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tell.adapter.card import LEXICON, Adapter, check_base, open_adapter, weights_of
-from tell.errors import CorpusError
+from tell.adapter.card import LEXICON, Adapter, open_adapter, weights_of
+from tell.errors import AdapterError, CorpusError
 from tell.files import sha256_file
 from tell.lexicon.hints import Hinter, HintOptions
 from tell.lexicon.lexicon import Lexicon
@@ -71,8 +71,9 @@ def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
     if base.revision != mix["base"]["revision"]:
         raise CorpusError("the mix was made for another revision of the base", place=str(report), found=mix["base"]["revision"][:12], valid=base.revision[:12])
     earlier = None if start is None else open_adapter(start)
-    if earlier is not None:
-        check_base(earlier, base.id, base.revision)
+    if earlier is not None and (ref := earlier.card.base) and (ref.id, ref.revision) != (base.id, base.revision):
+        found, valid = (f"{id} at {revision[:12]}" for id, revision in ((ref.id, ref.revision), (base.id, base.revision)))
+        raise AdapterError("the adapter to start from is of another base than the mix", place=f"--from {start}", found=found, valid=valid)
     examples = read_examples(mixed / "mixed.jsonl")
     if not examples:
         raise CorpusError("there is nothing to train on", place=str(mixed / "mixed.jsonl"), found="no examples")

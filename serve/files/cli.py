@@ -185,6 +185,11 @@ def _translate_pair(
         return result, total["failed"]
 
 
+def _given_pair(source: str | None, to: str | None) -> LanguagePair | None:
+    """The pair where both languages are given and the source is not to be found out."""
+    return None if source in (None, "auto") or to is None else parse_pair(f"{source}-{to}")
+
+
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--from", "from", metavar="CODE", help="Language of the files; may be left out where one live pair fits; auto finds it, file by file.")
@@ -221,7 +226,7 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
     report.check_report_name(arguments["report"])
     # `from` is a word of Python's own, and so no name for a parameter.
     source = arguments["from"]
-    arguments["glossary"] = glossary = Glossary.read(Path(arguments["glossary"])) if arguments["glossary"] else None
+    arguments["glossary"] = glossary = Glossary.read(Path(arguments["glossary"]), _given_pair(source, to)) if arguments["glossary"] else None
     offered, open_backend = _backends(
         server, arguments["registry"], arguments["no_shipped"], arguments["engine"], arguments["tries"], arguments["jobs"], arguments["quality"], glossary
     )

@@ -17,6 +17,7 @@ from tell.lexicon.words import keys
 from tell.paths import pairs_dir
 
 _PATH = click.Path(path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(cls=Group)
@@ -26,9 +27,9 @@ def lexicon() -> None:
 
 @lexicon.command("build", cls=Command)
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=_PATH)
-@click.option("--dictionary", "dictionaries", cls=Many, type=_PATH, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
-@click.option("--reversed", "reversed_", cls=Many, type=_PATH, help="Dictionary whose sides are the other way round; may name several.")
-@click.option("--strike", "struck", cls=Many, type=_PATH, help="File of entries that stay out: source word, tab, candidate; may name several.")
+@click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
+@click.option("--reversed", "reversed_", cls=Many, type=_FILE, help="Dictionary whose sides are the other way round; may name several.")
+@click.option("--strike", "struck", cls=Many, type=_FILE, help="File of entries that stay out: source word, tab, candidate; may name several.")
 @click.option("--force", is_flag=True, help="Build although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Lexicon directory to write.")
 def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_: tuple[Path, ...], struck: tuple[Path, ...], force: bool, out: Path) -> None:
@@ -115,14 +116,16 @@ def strike_(named: str, word: str, candidate: str | None) -> None:
 
     The word is written to struck.tsv in the lexicon's directory. A word ending in * is a key: all words that begin so.
     """
-    from tell.alignment.struck import FILE, read_struck, write_struck
-    from tell.lexicon.words import folded
+    from tell.alignment.struck import FILE, read_struck, struck_entry, write_struck
 
+    entry = struck_entry(word, candidate or "")
     directory = find_lexicon(named)
     if not directory.is_dir():
         raise NotFound("this is not the directory of a lexicon", place=str(directory), valid="a directory made by tellmt lexicon build")
     file = directory / FILE
-    struck = {*read_struck([file] if file.exists() else []), (folded(word), folded(candidate or ""))}
+    struck = {*read_struck([file] if file.exists() else []), entry}
+    if not word.endswith("*") and not Lexicon.read(directory).ranked(word):
+        say(f"note: the lexicon has nothing for {word} now")
     write_struck(file, struck)
     say(f"{file}: {len(struck):,} struck; they are out once the lexicon is built again")
     emit({"path": str(file), "struck": len(struck), "word": word, "candidate": candidate})

@@ -91,6 +91,8 @@ def _entry(source: str, target: str, pair: LanguagePair) -> tuple[str, list[str]
     source, target = plain(source), plain(target)
     if not source or not target:
         return "empty", [], []
+    if "<" in source + target or ">" in source + target:
+        return "markup", [], []
     if controls(source + target) or not storable(source + target):
         return "control characters", [], []
     heads = [folded(w[0].text) for part in _parts(source) if len(w := words(part, pair.source.tag)) == 1 and w[0].text == part]
@@ -141,9 +143,19 @@ def _header(cells: list[str], pair: LanguagePair, place: str) -> tuple[int, int]
     if set(sides) == {0, 1}:
         return sides.index(0), sides.index(1)
     known = [re.fullmatch("[a-z]{2,3}(?:-[A-Za-z]{2,4})?", c) for c in cells[:2]]
-    if any(s is not None for s in sides) and all(known):
+    # Two codes that are no side of the pair: words of two letters that are both codes do not begin a dictionary.
+    codes = cells[0] != cells[1] and all(len(c) == 2 and is_language(c) for c in cells[:2])
+    if all(known) and (any(s is not None for s in sides) or codes):
         raise CorpusError("this dictionary is of another pair", place=place, found="-".join(cells[:2]), valid=str(pair))
     return None
+
+
+def is_language(code: str) -> bool:
+    try:
+        language(code)
+    except LanguageError:
+        return False
+    return True
 
 
 def _tmx(path: Path, pair: LanguagePair, backward: bool) -> Iterator[Row]:

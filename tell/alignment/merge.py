@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.alignment.build import FILES, FORMAT, REPORT, intact
+from tell.alignment.build import FORMAT, REPORT, intact
 from tell.alignment.pruning import pruned
 from tell.errors import BadInput
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_bytes, sha256_file, write_json
@@ -18,6 +18,9 @@ from tell.lexicon import lexicon as lex
 from tell.lexicon.lexicon import Lexicon
 from tell.lexicon.words import folded
 from tell.text.normalise import spelled
+
+# Nobody trusts one lexicon a thousand times as much as another; larger counts would be shown in hundreds of digits.
+MOST_WEIGHT = 1000
 
 
 def joined(lexicons: Sequence[Lexicon], weights: Sequence[float]) -> Lexicon:
@@ -51,6 +54,10 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
     """Writes the union of the lexicons to `out`. Returns its build.json, and whether it was reused. Raises BadInput where they do not fit each other."""
     if weights and len(weights) != len(paths):
         raise BadInput("not a weight for each lexicon", place="--weight", found=f"{len(weights)} for {len(paths)}", valid="one for each, in their order")
+    if bad := [w for w in weights if not 0 < w <= MOST_WEIGHT]:
+        raise BadInput("not a weight", place="--weight", found=f"{bad[0]:g}", valid=f"above 0, at most {MOST_WEIGHT}")
+    if out.resolve() in [path.resolve() for path in paths]:
+        raise BadInput("a lexicon cannot be merged into itself", place=str(out), valid="another directory with -o")
     weights = weights or [1.0] * len(paths)
     lexicons = [Lexicon.read(path) for path in paths]
     for path, lexicon in zip(paths, lexicons, strict=True):
@@ -62,7 +69,8 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
     wanted = key_of({"format": FORMAT, "merged": [sha256_file(f) for f in files], "weights": list(weights)})
     if not force and (unchanged := intact(out, wanted)) is not None:
         return unchanged, True
-    check_replaceable(out, FILES)
+    # A lexicon that was built has links and struck entries beside it, which no merge brings back.
+    check_replaceable(out, (REPORT, lex.FILE))
     kept, pruning = pruned(joined(lexicons, weights))
     data = kept.dump()
     report = {

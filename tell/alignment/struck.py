@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tell.errors import CorpusError
+from tell.errors import BadInput, CorpusError
 from tell.files import read_lines, write_atomic
 from tell.lexicon.lexicon import HEAD, Lexicon
 from tell.lexicon.words import folded, keys
@@ -26,12 +26,20 @@ def read_struck(paths: Iterable[Path]) -> list[Struck]:
             if not line.strip():
                 continue
             cells = [c.strip() for c in line.split("\t")]
-            if len(cells) > 2 or not cells[0]:
+            if len(cells) > 2 or not cells[0].rstrip("*"):
                 raise CorpusError(
                     "not a struck entry", place=f"{path}, line {number}", found=line, valid="a source word; and, for one candidate of it, a tab and that"
                 )
             found.add((folded(cells[0]), folded(cells[1]) if len(cells) > 1 else ""))
     return sorted(found)
+
+
+def struck_entry(word: str, candidate: str) -> Struck:
+    """The entry of a word, or of a key that ends in *, and of one of its candidates. Raises BadInput for what is not one word."""
+    for text, name, valid in ((word.rstrip("*"), "word", word.strip() != ""), (candidate, "candidate", True)):
+        if not valid or (name == "word" and (not text or text.split() != [text])) or (name == "candidate" and any(c in text for c in "\t\n\r")):
+            raise BadInput(f"not a {name}", place="tellmt lexicon strike", found=repr(text), valid="one word of the source language, and a translation of it")
+    return folded(word), folded(candidate)
 
 
 def write_struck(path: Path, struck: Iterable[Struck]) -> None:

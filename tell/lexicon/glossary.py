@@ -37,7 +37,7 @@ class Glossary:
     _ready: dict[tuple[LanguagePair, Keying], Terms] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, entries: Iterable[tuple[str, str, str]]) -> Glossary:
+    def of(cls, entries: Iterable[tuple[str, str, str]], whole: str = "glossary") -> Glossary:
         """The glossary of (source term, target term, place in messages). Raises BadInput with the place, TooLarge."""
         terms: dict[str, str] = {}
         characters = 0
@@ -49,7 +49,7 @@ class Glossary:
             if len(terms) > MOST_TERMS or characters > MOST_CHARACTERS:
                 raise TooLarge("the glossary is too large", place=place, valid=f"at most {MOST_TERMS:,} terms and {MOST_CHARACTERS:,} characters")
         if not terms:
-            raise BadInput("the glossary has no terms", valid=TWO_COLUMNS)
+            raise BadInput("the glossary has no terms", place=whole, valid=TWO_COLUMNS)
         return cls(terms)
 
     @classmethod
@@ -64,7 +64,7 @@ class Glossary:
         Raises BadInput with the line, TooLarge.
         """
         rows = _csv_rows(text, place, pair) if format == "csv" else _tsv_rows(text)
-        return cls.of(_entries(rows, place))
+        return cls.of(_entries(rows, place), place)
 
     @classmethod
     def read(cls, path: Path, pair: LanguagePair | None = None) -> Glossary:

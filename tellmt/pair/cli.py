@@ -10,6 +10,7 @@ import click
 from tell.command import Command, Group, Many
 from tell.console import clock, emit, say, table
 from tell.corpus.cli import reading_options
+from tell.errors import BadInput
 from tell.languages import parse_pair
 from tell.model.base import DEFAULT_BASE
 
@@ -30,7 +31,7 @@ def pair() -> None:
 @click.option("--one-way", is_flag=True, help="Make PAIR alone, without the other direction.")
 @reading_options
 @click.option("--against", cls=Many, type=_FILE, help="A test set whose segments must not be in the corpus; may name several.")
-@click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Dictionary of the pair, for word hints: TSV, TBX or TMX; may name several.")
+@click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Dictionary of the pair, for word hints: TSV, TBX, TMX or .dix; may name several.")
 @click.option("--no-hints", is_flag=True, help="Train without word hints from a lexicon of the pair.")
 @click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
@@ -48,7 +49,9 @@ def add_(pair_: str, **options: Any) -> None:
     take = options.pop
     budget, mono, against, off, dictionaries = take("budget"), take("mono"), take("against"), take("off"), take("dictionaries")
     budget_seconds = None if budget is None else seconds_of(budget)
-    for path in (*((mono,) if mono else ()), *against, *dictionaries):
+    if missing := [path for path in dictionaries if not path.is_file()]:
+        raise BadInput("no such file", place="--dictionary", found=str(missing[0]), valid="a dictionary: TSV, TBX, TMX or .dix")
+    for path in (*((mono,) if mono else ()), *against):
         click.Path(exists=True, dir_okay=False).convert(path, None, None)
     add_options = AddOptions(
         pair=direction,

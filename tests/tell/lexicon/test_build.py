@@ -153,7 +153,7 @@ def test_bad_input(here: CLI, corpus: Path, tmp_path: Path) -> None:
     assert "given twice" in here("lexicon", "build", corpus, corpus, "-o", "l", ok=False).err
     (tmp_path / "mine.txt").write_text("mine")
     assert "holds other files" in here("lexicon", "build", corpus, "-o", tmp_path, ok=False).err
-    assert "no such file" in here("lexicon", "build", corpus, "-o", "l", "--dictionary", "none.tsv", ok=False).err.lower()
+    assert "'--dictionary': File 'none.tsv' does not exist" in here("lexicon", "build", corpus, "-o", "l", "--dictionary", "none.tsv", ok=False).err
     assert not Path("l").exists()
 
 
@@ -177,3 +177,22 @@ def test_names_are_linked_and_long_pairs_left_out(tmp_path: Path) -> None:
     found = alignment.links()
     alignment.close()
     assert found[0] == [(0, 0), (1, 1)] and (1, 1) in found[2] and found[3:] == [[], []] and list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_struck_or_merged_is_refused(cli: CLI, learned: Path, tmp_path: Path) -> None:
+    lexicon, other = (Path(shutil.copytree(learned, tmp_path / name)) for name in ("lexicon", "other"))
+    for word in ("a\tb\tc", "a\nb", "*", "", "two words"):
+        ran = cli("lexicon", "strike", lexicon, word, ok=False)
+        assert ran.code == 2 and "not a word" in ran.err and not (lexicon / "struck.tsv").exists()
+    assert "the lexicon has nothing for xyz now" in cli("lexicon", "strike", lexicon, "xyz").err
+    for words, said in (
+        (("--weight", "nan"), "not a weight"),
+        (("--weight", "inf"), "not a weight"),
+        (("--weight", "1e300"), "not a weight"),
+        (("-o", lexicon), "cannot be merged into itself"),
+        (("-o", other), "holds other files"),
+    ):
+        out = () if "-o" in words else ("-o", tmp_path / "merged")
+        ran = cli("lexicon", "merge", lexicon, *words, *out, ok=False)
+        assert ran.code == 2 and said in ran.err and not (tmp_path / "merged").exists()
+    assert {p.name for p in other.iterdir()} == {p.name for p in learned.iterdir()}
