@@ -10,14 +10,13 @@ import click
 
 from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.errors import LanguageError, NotFound
+from tell.errors import BadInput, LanguageError, NotFound
 from tell.languages import parse_pair
 from tell.lexicon.lexicon import HEAD, Lexicon
 from tell.lexicon.words import keys
 from tell.paths import pairs_dir
 
 _PATH = click.Path(path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(cls=Group)
@@ -27,9 +26,9 @@ def lexicon() -> None:
 
 @lexicon.command("build", cls=Command)
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=_PATH)
-@click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
-@click.option("--reversed", "reversed_", cls=Many, type=_FILE, help="Dictionary whose sides are the other way round; may name several.")
-@click.option("--strike", "struck", cls=Many, type=_FILE, help="File of entries that stay out: source word, tab, candidate; may name several.")
+@click.option("--dictionary", "dictionaries", cls=Many, type=_PATH, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
+@click.option("--reversed", "reversed_", cls=Many, type=_PATH, help="Dictionary whose sides are the other way round; may name several.")
+@click.option("--strike", "struck", cls=Many, type=_PATH, help="File of entries that stay out: source word, tab, candidate; may name several.")
 @click.option("--force", is_flag=True, help="Build although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Lexicon directory to write.")
 def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_: tuple[Path, ...], struck: tuple[Path, ...], force: bool, out: Path) -> None:
@@ -40,6 +39,9 @@ def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_:
     """
     from tell.alignment.build import LexiconPlan, build
 
+    for option, files in (("--dictionary", dictionaries), ("--reversed", reversed_), ("--strike", struck)):
+        if missing := [path for path in files if not path.is_file()]:
+            raise BadInput("no such file", place=option, found=str(missing[0]), valid="a file")
     report, reused = build(LexiconPlan(corpora, dictionaries, reversed_, struck), out, force)
     if reused:
         say(f"{out}: unchanged, reused")

@@ -153,7 +153,7 @@ def test_bad_input(here: CLI, corpus: Path, tmp_path: Path) -> None:
     assert "given twice" in here("lexicon", "build", corpus, corpus, "-o", "l", ok=False).err
     (tmp_path / "mine.txt").write_text("mine")
     assert "holds other files" in here("lexicon", "build", corpus, "-o", tmp_path, ok=False).err
-    assert "'--dictionary': File 'none.tsv' does not exist" in here("lexicon", "build", corpus, "-o", "l", "--dictionary", "none.tsv", ok=False).err
+    assert "--dictionary: no such file; found none.tsv" in here("lexicon", "build", corpus, "-o", "l", "--dictionary", "none.tsv", ok=False).err
     assert not Path("l").exists()
 
 
