@@ -27,7 +27,7 @@ METHODS = ("ltd", "centres", "random")
 
 def _unset_left_out(fields: dict[str, Any]) -> dict[str, Any]:
     """Without the keys for hints where there are none: a study of before is written, and its runs are named, as they were."""
-    return {key: value for key, value in fields.items() if key not in ("hints", "dictionaries") or value or (key == "hints" and value is not None)}
+    return {key: value for key, value in fields.items() if key not in ("hints", "dictionaries") or value not in (None, False, [])}
 
 
 class Slice(BaseModel):

@@ -36,9 +36,11 @@ def read_struck(paths: Iterable[Path]) -> list[Struck]:
 
 def struck_entry(word: str, candidate: str) -> Struck:
     """The entry of a word, or of a key that ends in *, and of one of its candidates. Raises BadInput for what is not one word."""
-    for text, name, valid in ((word.rstrip("*"), "word", word.strip() != ""), (candidate, "candidate", True)):
-        if not valid or (name == "word" and (not text or text.split() != [text])) or (name == "candidate" and any(c in text for c in "\t\n\r")):
-            raise BadInput(f"not a {name}", place="tellmt lexicon strike", found=repr(text), valid="one word of the source language, and a translation of it")
+    place, valid = "tellmt lexicon strike", "one word of the source language, and a translation of it"
+    if (letters := word.rstrip("*")).split() != [letters]:
+        raise BadInput("not a word", place=place, found=repr(letters), valid=valid)
+    if any(c in candidate for c in "\t\n\r"):
+        raise BadInput("not a candidate", place=place, found=repr(candidate), valid=valid)
     return folded(word), folded(candidate)
 
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from tell.languages import LanguagePair
 from tell.lexicon.initials import radical, rule_for
-from tell.lexicon.words import UNSPACED, Keying, Word, folded, key, words
-from tell.text import icu, placeholders
+from tell.lexicon.words import UNSPACED, Keying, Word, folded, kept_spans, key, words
 
 # Letters in which a source word may differ from the term's word at the ends of both, where a lexicon has one key for the two: "document" is found in
 # "documents", and not in "documentation".
@@ -61,7 +60,7 @@ def tokens(text: str, language: str) -> list[TextToken]:
     """The tokens of a text, in order. `language` is a BCP 47 tag."""
     rule = rule_for(language)
     stretches: list[tuple[int, int, Word | None]] = [(w.start, w.end, w) for w in words(text, language)]
-    stretches += [(start, end, None) for start, end in _kept(text)]
+    stretches += [(start, end, None) for start, end in kept_spans(text)]
     found: list[TextToken] = []
     at = 0
     for start, end, word in sorted(stretches, key=lambda s: s[:2]):
@@ -72,16 +71,6 @@ def tokens(text: str, language: str) -> list[TextToken]:
         found += [TextToken(start, end, text[start:end], False, False)] if word is None else _parts(word, rule)
         at = end
     return [*found, *_others(text, at, len(text))]
-
-
-def _kept(text: str) -> Iterator[tuple[int, int]]:
-    """The stretches that are no text: placeholders, and the keywords of ICU messages."""
-    yield from ((p.start, p.end) for p in placeholders.find_placeholders(text))
-    at = 0
-    for part, kept in icu.icu_parts(text) or ():
-        if kept:
-            yield at, at + len(part)
-        at += len(part)
 
 
 def _parts(word: Word, rule: str) -> Iterator[TextToken]:

@@ -86,14 +86,19 @@ def _elides(language: str) -> bool:
     return language.partition("-")[0] in _ELIDING
 
 
-def _masked(text: str) -> str:
-    """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
-    spans = [(p.start, p.end) for p in placeholders.find_placeholders(text)]
+def kept_spans(text: str) -> Iterator[tuple[int, int]]:
+    """The stretches that are no text: placeholders, and the keywords of ICU messages."""
+    yield from ((p.start, p.end) for p in placeholders.find_placeholders(text))
     at = 0
     for part, kept in icu.icu_parts(text) or ():
         if kept:
-            spans.append((at, at + len(part)))
+            yield at, at + len(part)
         at += len(part)
+
+
+def _masked(text: str) -> str:
+    """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
+    spans = [*kept_spans(text)]
     if "." in text:
         spans += [m.span() for m in _HOST.finditer(text)]
     if not spans:
