@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
@@ -33,9 +34,11 @@ from serve.api.openapi import describe
 from serve.api.stream import routes as stream_routes
 from serve.auth.gate import Gate, Keys, headers_of
 from serve.auth.quota import Quota
+from serve.config import WebConfig
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs
 from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver, UnderPath
+from serve.http.origins import OriginGuard, cors_options
 from serve.monitor import Monitor
 from serve.translation.service import Service
 from tell import __version__
@@ -174,17 +177,20 @@ def create_app(
     feedback: Feedback | None = None,
     compare_base: bool = False,
     monitor: Monitor | None = None,
+    web: WebConfig = WebConfig(),
 ) -> FastAPI:
     """The application over a service. The caller starts and closes the service, and runs the monitor of the application's state.
 
     Without `keys` the keys file decides. `compare_base` says whether callers may ask for the base without an adapter.
     """
-    page = _page_files(PAGE)
+    page, keys = _page_files(PAGE), keys or Keys()
     layers = [
         Middleware(RequestObserver, metrics=service.metrics),
+        *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefix=DEEPL, layer=DeepLErrors),
         Middleware(HeadLimit),
-        Middleware(Gate, keys=keys or Keys(), quota=quota or Quota(), pages=frozenset(page)),
+        Middleware(OriginGuard, web=web, keys_required=lambda: keys.required),
+        Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),
         Middleware(BodyLimit),
     ]
     app = FastAPI(
@@ -194,10 +200,12 @@ def create_app(
         # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
+        # A redirect would name the scheme, which the service does not know behind a proxy.
+        redirect_slashes=False,
         middleware=layers,
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
-    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), Glossaries(follower.registry.store), feedback, compare_base)
+    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), Glossaries(follower.registry.store), feedback, compare_base, web)
     state.monitor.attach(service, follower)
     set_state(app, state)
     for routes in (

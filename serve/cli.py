@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from serve.config import EngineConfig, Limits, ListenConfig, LogConfig, LogFormat, LogLevel, MonitorConfig, ServeConfig
+from serve.config import EngineConfig, Limits, ListenConfig, LogConfig, LogFormat, LogLevel, MonitorConfig, ServeConfig, WebConfig
 from serve.logs import set_up
 from tell.adapter.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 from tell.command import Command
@@ -93,6 +93,7 @@ def _announce_ready(service: Service, follower: Follower, url: str) -> None:
 
 def serve_config(options: Mapping[str, Any]) -> ServeConfig:
     """The one place where the command's options become a ServeConfig. Raises BadInput and click.UsageError; TypeError for an option it does not know."""
+    from serve.http.origins import parse_host, parse_origin, parse_proxy, parse_public_url
     from serve.translation.routing import parse_fallbacks
 
     unused = dict(options)
@@ -102,6 +103,12 @@ def serve_config(options: Mapping[str, Any]) -> ServeConfig:
         raise click.UsageError("--roll-back-on-alarm and --alarm-webhook go with --monitor")
     config = ServeConfig(
         listen=ListenConfig(take("host"), take("port"), take("drain"), take("grace")),
+        web=WebConfig(
+            tuple(map(parse_host, take("allow_host"))),
+            tuple(map(parse_origin, take("allow_origin"))),
+            tuple(map(parse_proxy, take("trusted_proxy"))),
+            parse_public_url(take("public_url")),
+        ),
         engine=EngineConfig(take("engine"), take("base"), take("threads"), take("engine_url"), take("engine_path_map")),
         limits=Limits(
             # One more than live, for the new version during a change.
@@ -134,6 +141,10 @@ _option = partial(click.option, show_default=True)
 @click.command(cls=Command)
 @_option("--port", type=click.IntRange(0, 65535), default=DEFAULT.listen.port, help="Port to listen on; 0 takes any that is free.")
 @_option("--host", default=DEFAULT.listen.host, help="Address to listen on. Any other than this machine's own needs API keys: tellmt keys add.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Name in Host to answer to besides localhost: NAME, *.NAME or *; may name several.")
+@click.option("--allow-origin", multiple=True, metavar="ORIGIN", help="Origin whose web pages may use the service, such as https://a.org; may name several.")
+@click.option("--trusted-proxy", multiple=True, metavar="ADDRESS", help="Proxy whose X-Forwarded-Proto and -For count; may name several.")
+@click.option("--public-url", default="", metavar="URL", help="Address under which clients reach the service; links begin with it.")
 @_option("--engine", default=DEFAULT.engine.name, help="vllm, ct2, openai, or auto: vllm where there is a GPU, else ct2.")
 @click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. If it needs a key, TELLMT_ENGINE_KEY has it.")
 @click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: the path REMOTE that the directory LOCAL has on that server.")
@@ -221,6 +232,6 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
         say(f"{url_of(sock)}: starting {engine} with {base.id}; registry {registry.place}")
     service = Service(open_engine(engine, engine_options), limits)
     follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
-    app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor)
+    app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor, web=config.web)
     server = make_server(app, service)
     return asyncio.run(run_service(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

@@ -27,6 +27,20 @@ class ListenConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class WebConfig:
+    """What browsers and proxies may do (serve.http.origins)."""
+
+    # Names that requests may carry as Host besides loopback names: `name`, `*.name`, `*`. Without any, a service with keys answers to all.
+    hosts: tuple[str, ...] = ()
+    # Origins of web pages that may use the service: `scheme://host[:port]` or `*`.
+    origins: tuple[str, ...] = ()
+    # Addresses and networks whose X-Forwarded-Proto and X-Forwarded-For are believed.
+    proxies: tuple[str, ...] = ()
+    # The address under which clients reach the service; links begin with it. Empty: as the request was addressed.
+    public_url: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EngineConfig:
     # A name of the entry points `tellmt.engines`, or auto.
     name: str = "auto"
@@ -102,6 +116,7 @@ class LogConfig:
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServeConfig:
     listen: ListenConfig = ListenConfig()
+    web: WebConfig = WebConfig()
     engine: EngineConfig = EngineConfig()
     limits: Limits = Limits()
     monitor: MonitorConfig = MonitorConfig()

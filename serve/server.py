@@ -149,9 +149,12 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
             await super().shutdown(sockets)
 
     # With `log_config` None uvicorn's records go to the service's own handler. Below `error` it logs every malformed request of a client.
+    # Without trusted proxies uvicorn would believe X-Forwarded-* of this machine's own, and what FORWARDED_ALLOW_IPS says.
+    proxies = list(state_of(app).web.proxies)
     config = uvicorn.Config(
-        app, http=protocol or bounded(), lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False, ws="none"
-    )
+        app, http=protocol or bounded(), lifespan="off", log_config=None, log_level="error", access_log=False, server_header=False, ws="none",
+        proxy_headers=bool(proxies), forwarded_allow_ips=proxies,
+    )  # fmt: skip
     return Server(config)
 
 

@@ -86,16 +86,17 @@ class Follower:
         self._woken.set()
 
     async def look(self) -> None:
-        """Read the registry once; returns when every published pair is live, cold or refused, and the shipped ones too where nothing else is live."""
+        """Read the registry once. Returns when every published pair is live, cold or refused and, where none is live, a shipped one is or none can be."""
         await self._scan()
         if published := self._load_tasks(shipped=False):
             await asyncio.wait(published)
-        if not self.versions.live and (shipped := self._load_tasks(shipped=True)):
-            await asyncio.wait(shipped)
+        while not self.versions.live and (shipped := self._load_tasks(shipped=True)):
+            # Converting a shipped adapter may take a minute: the service is ready with the first.
+            await asyncio.wait(shipped, return_when=asyncio.FIRST_COMPLETED)
         self.versions.registry_read = True
 
     def _load_tasks(self, shipped: bool) -> list[asyncio.Task[None]]:
-        return [f.task for f in self.pairs.values() if f.task and f.shipped is shipped]
+        return [f.task for f in self.pairs.values() if f.task and not f.task.done() and f.shipped is shipped]
 
     async def close(self) -> None:
         """Cancel the loads in progress."""

@@ -20,7 +20,7 @@ from serve.adapters.follower import Follower
 from serve.adapters.versions import Version
 from serve.api.schema import PRIORITY, TIMEOUT
 from serve.auth.gate import caller_of, charge
-from serve.config import Fallback
+from serve.config import Fallback, WebConfig
 from serve.corrections import Feedback
 from serve.documents.jobs import Jobs
 from serve.http.middleware import unless_gone
@@ -41,7 +41,7 @@ _BACKGROUND = re.compile(r"(?:^|,)\s*u=7\s*(?:$|[,;])")
 @dataclasses.dataclass(frozen=True, slots=True)
 class AppState:
     """What the application holds. `feedback` is None where the operator names no file for corrections; `compare_base` says whether callers may ask for the
-    base without an adapter."""
+    base without an adapter; `web` has the address for links."""
 
     service: Service
     follower: Follower
@@ -50,6 +50,7 @@ class AppState:
     glossaries: Glossaries
     feedback: Feedback | None = None
     compare_base: bool = False
+    web: WebConfig = dataclasses.field(default_factory=WebConfig)
 
 
 def set_state(app: FastAPI, state: AppState) -> None:

@@ -248,7 +248,8 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
     except BaseException:
         await state.jobs.drop(job)
         raise
-    return LibreTranslateFileResponse(translatedFileUrl=f"{str(request.base_url).rstrip('/')}{LINKS}{job.secret}{job.ending}")
+    address = state.web.public_url or str(request.base_url).rstrip("/")
+    return LibreTranslateFileResponse(translatedFileUrl=f"{address}{LINKS}{job.secret}{job.ending}")
 
 
 @routes.get(

@@ -18,6 +18,7 @@ OTHER: dict[str, Any] = {
     "max_adapters": 2, "max_rank": 8, "max_chars": 10, "max_waiting": 11, "timeout": 12.0, "cache_mb": 1, "tries": 1, "fallback": "pivot",
     "quota_storage": "redis://a", "feedback": Path("f"), "compare_base": True, "monitor": True, "canary_minutes": 5, "roll_back_on_alarm": True,
     "alarm_webhook": "http://b", "drain": 7.0, "grace": 0.5, "log_format": "json", "log_level": "debug", "no_shipped": True,
+    "allow_host": ("*.Example.org", "[::1]"), "allow_origin": ("https://a.org/",), "trusted_proxy": ("10.0.0.7", "10.1.0.0/16"), "public_url": "https://b.org/mt/",
 }  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def test_each_value_arrives(isolated: Path) -> None:
     listen, engine, limits, monitor = config.listen, config.engine, config.limits, config.monitor
     assert (listen.host, listen.port, listen.drain, listen.grace) == ("::1", 1, 7.0, 0.5)
     assert (engine.name, engine.base, engine.threads, engine.url, engine.path_map) == ("ct2", "tiny", 3, "http://a", "/a=/b")
+    assert (config.web.hosts, config.web.origins) == (("*.example.org", "::1"), ("https://a.org",))
+    assert (config.web.proxies, config.web.public_url) == (("10.0.0.7", "10.1.0.0/16"), "https://b.org/mt")
     # One more than live, for the new version during a change.
     assert (limits.adapters, limits.rank, limits.characters, limits.waiting) == (3, 8, 10, 11)
     assert (limits.timeout, limits.cache, limits.tries, limits.fallback) == (12.0, 1 << 20, 1, ("pivot",))
@@ -60,6 +63,19 @@ def test_what_does_not_go_together_is_refused() -> None:
         serve_config(options("--roll-back-on-alarm"))
     with pytest.raises(BadInput, match="--fallback"):
         serve_config(options("--fallback", "always"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--allow-host", "http://a.org"), ("--allow-host", "a.org:80"), ("--allow-host", "a b"), ("--allow-host", ""), ("--allow-origin", "a.org"),
+        ("--allow-origin", "https://a.org/page"), ("--allow-origin", "null"), ("--trusted-proxy", "proxy.example"), ("--trusted-proxy", "10.0.0.0/99"),
+        ("--public-url", "b.org"), ("--public-url", "ftp://b.org"), ("--public-url", "https://b.org/?a=b"),
+    ],
+)  # fmt: skip
+def test_values_that_are_no_name_origin_or_address_are_refused(option: str, value: str) -> None:
+    with pytest.raises(BadInput, match=option):
+        serve_config(options(option, value))
 
 
 def test_the_environment_and_the_settings_file_reach_it(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
