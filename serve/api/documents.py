@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.api.glossaries import glossary_of, terms_of
 from serve.api.handler import AppState, StateDep, request_options
 from serve.api.schema import CODE, ERRORS, GLOSSARY, GLOSSARY_NOT_FOUND, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
-from serve.auth.gate import caller_of, charge
+from serve.auth.gate import caller_of, charge, leave_charge
 from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
 from serve.documents.parts import open_document
@@ -130,7 +130,9 @@ async def start_job(
     document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
     jobs.check(options.caller, len(upload.raw))
     await charge(request, list(document.parts))
-    return jobs.start(options, document, upload.name, len(upload.raw), source, target)
+    job = jobs.start(options, document, upload.name, len(upload.raw), source, target)
+    job.give_back = leave_charge(request)
+    return job
 
 
 def file_response(job: Job) -> Response:

@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI, Request
 from serve.adapters.follower import Follower
 from serve.adapters.versions import Version
 from serve.api.schema import PRIORITY, TIMEOUT
-from serve.auth.gate import caller_of, charge
+from serve.auth.gate import caller_of, charge, meter_of
 from serve.config import Fallback, WebConfig
 from serve.corrections import Feedback
 from serve.documents.jobs import Jobs
@@ -143,6 +143,7 @@ def request_options(
         segments=segments,
         background=_BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None,
         glossary=glossary,
+        meter=meter_of(request),
     )
     return service.degraded_when_busy(options)
 
@@ -210,8 +211,8 @@ async def translate_texts(request: Request, service: Service, parsed: ParsedRequ
 
 async def _translate_by_routes(request: Request, service: Service, routes: TextRoutes, parsed: ParsedRequest, options: RequestOptions) -> TranslationResult:
     """Each text by its own route, one route after the other."""
-    # Texts without a route are in the target language already, and stay as they are.
-    translations = [Translation(text, False, detected=route.detected) for text, route in zip(parsed.texts, routes.texts, strict=True)]
+    # Texts without a route are in the target language already, or in one that no adapter translates: they stay as they are.
+    translations = [Translation(text, False, route.flags, detected=route.detected) for text, route in zip(parsed.texts, routes.texts, strict=True)]
     translators: list[tuple[Route, tuple[Version, ...]]] = []
     for route, numbers in routes.groups().items():
         group, versions = await _translate_by_route(request, service, route, [parsed.texts[i] for i in numbers], parsed.parse, options)

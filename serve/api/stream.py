@@ -41,7 +41,7 @@ from serve.api.schema import (
     Segment,
     TranslateRequest,
 )
-from serve.auth.gate import charge
+from serve.auth.gate import charge, mark_unfinished
 from serve.config import Fallback
 from serve.http.bodies import body_schema, read_body
 from serve.http.middleware import unless_gone
@@ -131,6 +131,7 @@ class StreamResponse(Response):
         except Exception as e:
             if not self.started:
                 raise
+            mark_unfinished(self.request)
             line = _line(error="something went wrong in the service", status=500)
             if isinstance(e, TellmtError):
                 line = _line(error=e.thing if e.status >= 500 else str(e), status=e.status)
@@ -169,12 +170,11 @@ class StreamResponse(Response):
         await send({"type": "http.response.body", "body": _line(done=True, **end), "more_body": False})
 
     async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
-        """Texts that are in the target language already."""
+        """Texts that stay as they are: in the target language already, or in one that no adapter translates."""
         optional_fields: dict[str, Any] = {"segments": []} if self.segments else {}
         for i in numbers:
-            self.unsent.append(
-                _line(index=i, text=self.texts[i], truncated=False, flags=(), **optional_fields, detected=_language(self.routes.texts[i].detected))
-            )
+            route = self.routes.texts[i]
+            self.unsent.append(_line(index=i, text=self.texts[i], truncated=False, flags=route.flags, **optional_fields, detected=_language(route.detected)))
         if self.started:
             await self._flush(send)
 
@@ -190,7 +190,7 @@ class StreamResponse(Response):
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
             async with self.service.step(route, 0) as version:
                 versions.append(version)
-                pivots = await self.service.translate(version, texts, options)
+                pivots = await self.service.translate(version, texts, dataclasses.replace(options, meter=None))
         options = dataclasses.replace(options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
         async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:

@@ -7,10 +7,11 @@ somebody opens it. The key comes in `X-API-Key`, in `Authorization` as `Bearer` 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.auth.keys import ANONYMOUS, KEY, STRANGER, Caller, Key, digest, read_keys
-from serve.auth.quota import Kind, Quota
+from serve.auth.quota import Kind, Meter, Quota
 from serve.http.middleware import send_error
 from tell.errors import KeyRefused, Overloaded, QuotaUsed, ScopeRefused, TellmtError
 from tell.paths import keys_file
@@ -33,7 +34,7 @@ LINKS = "/download_file/"
 KEY_IN_BODY = frozenset({"/translate", "/translate_file", "/detect"})
 ADMIN = "/api/v1/admin/"
 SCHEMES = (b"bearer", b"deepl-auth-key")
-# Statuses of a request that the service refused to work on: it costs no quota.
+# Statuses of a request that the service refused to work on: it costs no quota. With any other error it costs what was translated, and counts as a request.
 REFUSED = frozenset({429, 503})
 # Seconds between two looks at the keys file: a revoked key works no longer than that. An unknown key may be new: the file is then read at once.
 LOOK = 0.5
@@ -170,12 +171,17 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         spent: list[tuple[Kind, int]] = []
-        scope["tellmt.gate"], scope["tellmt.spent"] = self, spent
+        scope["tellmt.gate"], scope["tellmt.spent"], scope["tellmt.meter"], scope["tellmt.unfinished"] = self, spent, Meter(), True
         try:
             await self._admit(scope)
         except TellmtError as e:
             return await send_error(self._with_quota(scope, send), e.status, str(e), headers_of(e), close=False)
-        await self.app(scope, receive, self._with_quota(scope, send) if self.keys.required else send)
+        try:
+            await self.app(scope, receive, self._with_quota(scope, send) if self.keys.required else send)
+        finally:
+            # Shielded: a client that has left cancels the request, and what it did not get is to be given back all the same.
+            if spent and scope["tellmt.unfinished"]:
+                await asyncio.shield(self._give_back(scope))
 
     async def _admit(self, scope: Scope) -> None:
         path = scope["path"]
@@ -208,17 +214,25 @@ class Gate:
             await self.quota.take(caller, kind, cost)
             scope["tellmt.spent"].append((kind, cost))
 
+    async def _give_back(self, scope: Scope, everything: bool = False) -> None:
+        """Give back what the request took from the caller's quotas: everything, or the characters that were not translated."""
+        caller, spent, translated = scope["tellmt.caller"], scope["tellmt.spent"], scope["tellmt.meter"].translated
+        for kind, cost in [taken for taken in spent if everything or taken[0] == "characters"]:
+            spent.remove((kind, cost))
+            await self.quota.give_back(caller, kind, cost if everything else max(0, cost - translated))
+
     def _with_quota(self, scope: Scope, send: Send) -> Send:
-        """Adds the state of the caller's quotas to the response's headers. A refused request first gets back what it took from them."""
+        """Adds the state of the caller's quotas to the response's headers. A request that failed first gets back what it took from them."""
 
         async def send_with_quota(message: Message) -> None:
             caller: Caller = scope["tellmt.caller"]
             if message["type"] == "http.response.start" and caller.id:
-                if message["status"] in REFUSED:
-                    while scope["tellmt.spent"]:
-                        await self.quota.give_back(caller, *scope["tellmt.spent"].pop())
+                if message["status"] >= 400:
+                    await self._give_back(scope, everything=message["status"] in REFUSED)
                 message["headers"] = [*message.get("headers", []), *await self.quota.headers(caller)]
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False) and not scope.get("tellmt.failed"):
+                scope["tellmt.unfinished"] = False
 
         return send_with_quota
 
@@ -243,6 +257,24 @@ def headers_of(error: TellmtError) -> dict[str, str]:
     if error.status == 503:
         return {"Retry-After": "2"}
     return {"Connection": "close"} if error.status == 408 else {}
+
+
+def meter_of(request: Request) -> Meter:
+    """What counts the request's translated characters."""
+    meter: Meter = request.scope["tellmt.meter"]
+    return meter
+
+
+def mark_unfinished(request: Request) -> None:
+    """Say that a response that has begun well ends with an error: the caller is charged for what was translated alone."""
+    request.scope["tellmt.failed"] = True
+
+
+def leave_charge(request: Request) -> Callable[[int], Awaitable[None]]:
+    """Leave the characters that the request was charged for to work that goes on after its response. Returns what gives back a number of them."""
+    gate, caller, spent = gate_of(request), caller_of(request), request.scope["tellmt.spent"]
+    spent[:] = [taken for taken in spent if taken[0] != "characters"]
+    return lambda characters: gate.quota.give_back(caller, "characters", characters)
 
 
 async def identify(request: Request, key: str | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -39,6 +40,13 @@ def wait(limit: int, window: int, cost: int, previous: float, current: float, se
     # In the next window the use in this one counts less and less.
     seconds = window - (limit - cost + 1) * window / current if current else 0.0
     return max(1, math.floor(seconds_left + max(0.0, seconds)) + 1)
+
+
+@dataclasses.dataclass(slots=True)
+class Meter:
+    """Counts the characters of a request's segments that were translated, so that one that ends early is charged for those alone."""
+
+    translated: int = 0
 
 
 class Quota:

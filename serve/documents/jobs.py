@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -101,6 +101,8 @@ class Job:
     began: float | None = None
     ended: float | None = None
     task: asyncio.Task[None] | None = None
+    # Gives a number of characters back to the owner's quota.
+    give_back: Callable[[int], Awaitable[None]] | None = None
 
     def kept_bytes(self) -> int:
         """Bytes that are kept for the job."""
@@ -224,6 +226,14 @@ class Jobs:
             self._turns.pop(job.owner, None)
 
     async def _run(self, job: Job, document: Document) -> None:
+        try:
+            await self._translate(job, document)
+        finally:
+            # Shielded: a document that is deleted cancels its work.
+            if job.give_back and job.done < job.total:
+                await asyncio.shield(job.give_back(job.total - job.done))
+
+    async def _translate(self, job: Job, document: Document) -> None:
         turns = self._turns.setdefault(job.owner, asyncio.Semaphore(self.limits.running))
         try:
             async with asyncio.timeout(self.limits.seconds), turns:

@@ -8,7 +8,6 @@ source's.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import html
 import re
@@ -19,6 +18,7 @@ from serve.formats.inline_tags import Piece, line_of
 from serve.formats.units import BOM, Options, Unit, UnitVisitor
 from tell.errors import CorpusError, LanguageError
 from tell.languages import distance, language
+from tell.text.charsets import charset_name
 
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
@@ -197,11 +197,12 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     bom = BOM if raw.startswith(BOM) else b""
     declared = _CHARSET.search(raw[:4096])
     encoding = "utf-8" if bom or not declared else declared.group(1).decode()
+    known = charset_name(encoding)
+    if known is None:
+        raise CorpusError("unknown charset", place="file", found=encoding[:40], valid="UTF-8")
+    encoding = known
     try:
-        encoding = codecs.lookup(encoding).name
         text = raw[len(bom) :].decode(encoding)
-    except LookupError:
-        raise CorpusError("unknown charset", place="file", found=encoding, valid="UTF-8") from None
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
         byte = f"0x{raw[len(bom) + e.start]:02x}"

@@ -6,7 +6,6 @@ for one is made of msgid, the others of msgid_plural, and a form that also stand
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import IO
 
 from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
+from tell.text.charsets import charset_name
 from tell.text.placeholders import find_placeholders
 
 # The most forms that any language has; a broken header may claim more.
@@ -114,11 +114,10 @@ def charset(raw: bytes, visitor: UnitVisitor) -> str:
         if not content_type:
             visitor.warn("header", "no charset in the header: read as UTF-8")
         return "utf-8"
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
-        visitor.warn("header", f"unknown charset {name}: read as UTF-8")
-        return "utf-8"
+    if known := charset_name(name):
+        return known
+    visitor.warn("header", f"unknown charset {name[:40]}: read as UTF-8")
+    return "utf-8"
 
 
 def header_of(text: str, encoding: str, visitor: UnitVisitor, max_forms: int) -> Header:

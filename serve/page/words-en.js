@@ -68,6 +68,7 @@ export const words = {
   worthSome: (n, of, f) => `${f.number(n)} of ${f.number(of)} segments ${plural(n, "is", "are")} worth a look.`,
   showNext: "Show next",
   flags: {
+    untranslated: "no adapter translates its language",
     empty: "the translation is empty",
     loop: "it repeats itself",
     truncated: "it was cut short",

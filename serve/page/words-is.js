@@ -79,6 +79,7 @@ export const words = {
   worthSome: (n, of, f) => `Vert er að skoða ${f.number(n)} af ${f.number(of)} ${plural(of, "bút", "bútum")}.`,
   showNext: "Sýna næsta",
   flags: {
+    untranslated: "engin þýðing er til úr þessu máli",
     empty: "ekkert kom út",
     loop: "þýðingin endurtekur sig",
     truncated: "þýðingin var stytt",

@@ -17,6 +17,7 @@ from tell.text.segments import Span, fill, join, pieces
 
 if TYPE_CHECKING:
     from serve.adapters.versions import Version
+    from serve.auth.quota import Meter
     from tell.lexicon.glossary import Glossary
 
 
@@ -49,7 +50,8 @@ class RequestOptions:
     `caller` is whom it is counted for; `seconds` is the time it has, and `deadline` when that ends in the loop's time. `cache` lets the cache answer
     it and keep its translations. `quality` and `alternatives` (a number of other translations of each text) decide how many candidates are decoded.
     `segments`: its translations say where their segments are. `measured`: its length has been checked. A `background` request gives way to all others and is
-    not counted among the signals, since nobody waits for it. The translations are to follow the `glossary`; where they do not, they have a flag."""
+    not counted among the signals, since nobody waits for it. The translations are to follow the `glossary`; where they do not, they have a flag. The `meter`
+    is told what was translated."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -61,6 +63,7 @@ class RequestOptions:
     measured: bool = False
     background: bool = False
     glossary: Glossary | None = None
+    meter: Meter | None = None
 
     @property
     def candidates(self) -> int:

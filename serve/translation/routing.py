@@ -15,6 +15,7 @@ from serve.config import Fallback
 from serve.translation.source_language import find_text_pairs, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
 from tell.languages import LanguagePair, language, parse_pair
+from tell.text.flags import Flag
 from tell.text.language_id import Detected
 
 FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
@@ -38,10 +39,12 @@ class Route:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextRoute:
-    """How one text is translated. `detected` is its language where the source is auto; `route` is None where that is the target language already."""
+    """How one text is translated. `detected` is its language where the source is auto; `route` is None where that is the target language already, or, with a
+    flag, one that no adapter translates."""
 
     route: Route | None
     detected: Detected | None = None
+    flags: tuple[Flag, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def route(versions: Versions, source: str, target: str, fallbacks: Sequence[Fall
 async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Route], source: str, target: str, texts: Sequence[str]) -> TextRoutes:
     """The route of each text: for all the pair that is named, or with `source` auto for each the pair of its own language, among those `served`.
 
-    `find_route` gives the route between two languages. Raises what it does, and what `pairs_into` and `find_all` do.
+    `find_route` gives the route between two languages. Raises what it does, and what `pairs_into` and `find_text_pairs` do.
     """
     if source != "auto":
         pair_route = find_route(source, target)
@@ -122,7 +125,9 @@ async def route_texts(served: Sequence[str], find_route: Callable[[str, str], Ro
     text_pairs = await find_text_pairs(pairs, texts)
     needed = [t.pair for t in text_pairs if t.pair] or [pairs[0]]
     routes = {pair: find_route(pair.source.tag, pair.target.tag) for pair in dict.fromkeys(needed)}
-    return TextRoutes(tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected) for t in text_pairs), routes[needed[0]])
+    return TextRoutes(
+        tuple(TextRoute(routes[t.pair] if t.pair else None, t.detected, ("untranslated",) if t.refusal else ()) for t in text_pairs), routes[needed[0]]
+    )
 
 
 def _steps(versions: Versions, pair: LanguagePair, fallback: Fallback) -> tuple[str, ...] | None:

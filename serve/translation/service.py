@@ -167,6 +167,7 @@ class Service:
         segments_at_least = sum(map(count_lines, texts))
         queued = self.queue.admit(version, options.caller, segments_at_least, characters, options.seconds_left(), options.cache, options.candidates)
         pending: dict[str, PendingSegment] = {}
+        segments: list[str] = []
         began = time.perf_counter()
         try:
             decoder = Decoder(version.translator, parse_pair(version.pair), version.segment_tokens)
@@ -193,6 +194,8 @@ class Service:
             if segments and not options.background and not version.bare:
                 self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
+            if options.meter:
+                options.meter.translated += sum(len(segment) for segment in segments if segment in pending and _is_translated(pending[segment]))
             tasks = [p for p in pending.values() if isinstance(p, asyncio.Task)]
             for task in tasks:
                 task.cancel()
@@ -249,7 +252,9 @@ class Service:
         for number in range(len(route.steps)):
             is_last_step = number == len(route.steps) - 1
             measured = options.measured or number > 0
-            step_options = dataclasses.replace(options, alternatives=options.alternatives if is_last_step else 0, measured=measured)
+            step_options = dataclasses.replace(
+                options, alternatives=options.alternatives if is_last_step else 0, measured=measured, meter=options.meter if is_last_step else None
+            )
             if len(route.steps) > 1:
                 # The terms are of neither step's pair.
                 step_options = dataclasses.replace(step_options, glossary=None)
@@ -277,6 +282,10 @@ class Service:
             async with self.decoding(version, texts[start : start + BACKGROUND_TEXTS], options) as pending:
                 translations += await pending.translations()
         return translations
+
+
+def _is_translated(segment: PendingSegment) -> bool:
+    return not isinstance(segment, asyncio.Task) or (segment.done() and not segment.cancelled() and segment.exception() is None)
 
 
 def _terms_of(glossary: Glossary, version: Version, segments: Sequence[str]) -> SegmentTerms:

@@ -20,10 +20,12 @@ IN_PLACE = 2000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextPair:
-    """A text's language, and the pair that translates it; None where the text is in the target language already, and stays as it is."""
+    """A text's language, and the pair that translates it; None where the text stays as it is: in the target language already, or, among other texts, with
+    the `refusal` that it gets alone."""
 
     detected: Detected
     pair: LanguagePair | None
+    refusal: NotServed | RequestError | None = None
 
 
 def pairs_into(served: Sequence[str], target: str) -> list[LanguagePair]:
@@ -68,10 +70,22 @@ def find_served_pair(served: Sequence[str], target: str, text: str, place: str =
 
 
 async def find_text_pairs(pairs: Sequence[LanguagePair], texts: Sequence[str]) -> list[TextPair]:
-    """`find` for each text, in order."""
+    """`find_text_pair` for each text, in order. Of several texts, those that no pair translates have a refusal; raises it where there is no other text."""
 
     def find_each() -> list[TextPair]:
-        several = len(texts) > 1
-        return [find_text_pair(pairs, text, f"text {i}" if several else "source") for i, text in enumerate(texts)]
+        if len(texts) == 1:
+            return [find_text_pair(pairs, texts[0])]
+        text_pairs = [_pair_or_refusal(pairs, text, f"text {i}") for i, text in enumerate(texts)]
+        refusals = [t.refusal for t in text_pairs if t.refusal]
+        if refusals and len(refusals) == len(text_pairs):
+            raise refusals[0]
+        return text_pairs
 
     return await asyncio.to_thread(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()
+
+
+def _pair_or_refusal(pairs: Sequence[LanguagePair], text: str, place: str) -> TextPair:
+    try:
+        return find_text_pair(pairs, text, place)
+    except (NotServed, RequestError) as e:
+        return TextPair(detect(text), None, e)

@@ -21,13 +21,14 @@ from tell.text.repetition import loops
 from tell.text.segments import sentences
 
 # The worst first.
-Flag = Literal["empty", "loop", "truncated", "language", "copied", "placeholder", "glossary", "number", "length", "sentences"]
+Flag = Literal["untranslated", "empty", "loop", "truncated", "language", "copied", "placeholder", "glossary", "number", "length", "sentences"]
 FLAGS: tuple[Flag, ...] = get_args(Flag)
 # Those that source and translation alone can raise.
-TEXT_FLAGS = tuple(flag for flag in FLAGS if flag != "glossary")
+TEXT_FLAGS = tuple(flag for flag in FLAGS if flag not in ("untranslated", "glossary"))
 # How much worse each makes a translation: what cannot be read or misleads counts for more than what is only odd.
 _COST: dict[Flag, int] = {
-    "empty": 100, "loop": 50, "truncated": 30, "language": 40, "copied": 30, "placeholder": 25, "glossary": 15, "number": 10, "length": 8, "sentences": 4,
+    "untranslated": 100, "empty": 100, "loop": 50, "truncated": 30, "language": 40, "copied": 30, "placeholder": 25, "glossary": 15, "number": 10, "length": 8,
+    "sentences": 4,
 }  # fmt: skip
 
 # How likely each language is for a text, found when it is asked for.

@@ -15,6 +15,7 @@ from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOption
 from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
 from tell.errors import CorpusError
 from tell.extras import need
+from tell.text.charsets import charset_name
 from tell.text.normalise import spelled
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
@@ -34,6 +35,8 @@ def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Alig
     named = _CHARSET.search(data)
     encoding = want.encoding or (named.group(1).decode() if named and named.group(1) != b"CHARSET" else None)
     try:
+        if encoding is not None and charset_name(encoding) is None:
+            raise LookupError(encoding)
         text = data.decode(encoding or "utf-8")
         how = "named" if want.encoding else "by its header" if named else "UTF-8"
     except (LookupError, UnicodeError):

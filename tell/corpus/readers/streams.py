@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from tell.errors import CorpusError, suggestion
 from tell.languages import LanguagePair
+from tell.text.charsets import charset_name
 
 PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 # Characters of one line, and bytes of a file that must be read whole: more would fill the memory for nothing that is a corpus.
@@ -76,27 +77,23 @@ def read_whole(path: Path) -> bytes:
 
 def named_encoding(name: str) -> str:
     """Python's name of an encoding. Raises CorpusError with the nearest one."""
-    try:
-        codec = codecs.lookup(name)
-        if not codec._is_text_encoding:
-            raise LookupError
-        return codec.name
-    except (LookupError, ValueError):
-        known = [
-            "utf-8",
-            "utf-16",
-            "windows-1250",
-            "windows-1251",
-            "windows-1252",
-            "windows-1257",
-            "iso-8859-1",
-            "iso-8859-2",
-            "koi8-r",
-            "gb18030",
-            "shift_jis",
-            "euc-kr",
-        ]
-        raise CorpusError("unknown encoding", place="--encoding", found=name, valid=suggestion(name, known)) from None
+    if encoding := charset_name(name):
+        return encoding
+    known = [
+        "utf-8",
+        "utf-16",
+        "windows-1250",
+        "windows-1251",
+        "windows-1252",
+        "windows-1257",
+        "iso-8859-1",
+        "iso-8859-2",
+        "koi8-r",
+        "gb18030",
+        "shift_jis",
+        "euc-kr",
+    ]
+    raise CorpusError("unknown encoding", place="--encoding", found=name, valid=suggestion(name, known))
 
 
 def encoding_of(path: Path, pair: LanguagePair | None = None, named: str | None = None) -> tuple[str, str]:

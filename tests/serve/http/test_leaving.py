@@ -47,7 +47,7 @@ def client(service: Running, kind: str, chunked: bool = False) -> Iterator[socke
     path, body = KINDS[kind]
     host, port = service.url.removeprefix("http://").split(":")
     raw = json.dumps({"source": "is", "target": "en", **body}).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as sock:
         if chunked:
             sock.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n{len(raw):x}\r\n".encode() + raw + b"\r\n0\r\n\r\n")

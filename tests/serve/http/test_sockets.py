@@ -73,7 +73,7 @@ def answers(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def head(*fields: bytes, line: bytes = b"POST /api/v1/translate HTTP/1.1") -> bytes:
-    return b"\r\n".join([line, b"Host: x", *fields, b"", b""])
+    return b"\r\n".join([line, b"Host: localhost", *fields, b"", b""])
 
 
 def refused(responses: list[tuple[int, bytes]], *statuses: int) -> None:
@@ -94,9 +94,9 @@ def test_heads_up_to_64_kib_and_no_more(wire: Running) -> None:
         refused(send(wire, *[whole[i : i + 20_000] for i in range(0, len(whole), 20_000)]), 431)
     refused(send(wire, head(*[b"X-%d: a" % i for i in range(150)])), 431)
     # One that never ends.
-    refused(send(wire, b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", *[b"a" * 10_000] * 100), 431)
-    refused(send(wire, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 414, 431, 400)
-    refused(send(wire, b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"), 414)
+    refused(send(wire, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ", *[b"a" * 10_000] * 100), 431)
+    refused(send(wire, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"), 414, 431, 400)
+    refused(send(wire, b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"), 414)
     # Beside a request that is being answered.
     wire.engine.delay = 0.3
     first = head(b"Content-Length: %d" % len(BODY)) + BODY
@@ -106,7 +106,7 @@ def test_heads_up_to_64_kib_and_no_more(wire: Running) -> None:
 
 CHUNKED = b"Transfer-Encoding: chunked"
 ONE = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
-SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LENGTH = b"Content-Length: %d" % len(BODY)
 
 
@@ -143,10 +143,10 @@ AMBIGUOUS = [
     head(b"Host: y") + SMUGGLED,
     b"POST /api/v1/translate HTTP/1.1\r\n\r\n" + SMUGGLED,
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)),
-    b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET \x00 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"G@T / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http:// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET \x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"G@T / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\n\n\n\n",
     b"",
 ]
@@ -168,12 +168,12 @@ def test_what_could_be_read_in_two_ways_is_read_in_none(wire: Running) -> None:
 ODD = [
     head(b"X: a\r\n folded: b"),
     head(b" X: leading space"),
-    b"POST /api/v1/translate HTTP/9.9\r\nHost: x\r\n\r\n",
+    b"POST /api/v1/translate HTTP/9.9\r\nHost: localhost\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /a%zz%00%ff HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"CONNECT example.org:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /a%zz%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ]
 
 
@@ -236,15 +236,15 @@ def closed_within(raw: socket.socket, seconds: float, drip: bytes = b"") -> tupl
 def test_slow_heads_and_idle_connections_are_closed(wire: Running) -> None:
     for first, drip in (
         (b"", b""),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n", b""),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ", b"a"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b""),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"a"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n"),
         (b"", b"\r\n"),
         # After an answer, on the same connection: another head that does not end; the rest of a body that nobody reads.
-        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /", b"a"),
-        (b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"a"),
-        (b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\r\n"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /", b"a"),
+        (b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n", b"a"),
+        (b"POST /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
     ):
         with connect(wire) as raw:
             raw.sendall(first)

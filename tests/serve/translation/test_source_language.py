@@ -122,12 +122,26 @@ def test_the_only_source_is_taken_for_what_is_too_short_to_tell(served: Any) -> 
     assert translate(service, FO, target="fo")["translations"][0]["text"] == FO
 
 
+def test_one_text_that_no_adapter_translates_does_not_refuse_the_others(served: Any) -> None:
+    service, ids = served
+    texts = [DE, IS, EN, "Oui."]
+    translations = translate(service, texts)["translations"]
+    assert [t["text"] for t in translations][:3] == [DE, f"<{ids['is-en'][:8]}>{IS}", EN]
+    assert [t["flags"] for t in translations][:3] == [["untranslated"], [], []]
+    assert translations[0]["detected"]["language"] == "de" and "pair" not in translations[0]
+    lines = service.http.post("/api/v1/translate/stream", json={"source": "auto", "target": "en", "text": texts}).text
+    parts = [json.loads(line) for line in lines.split("\n") if line][:-1]
+    assert [(p["index"], p["text"], p["flags"]) for p in parts[:2]] == [(0, DE, ["untranslated"]), (1, translations[1]["text"], [])]
+    libre = service.http.post("/translate", json={"q": texts[:2], "source": "auto", "target": "en"}).json()
+    assert libre["translatedText"] == [DE, translations[1]["text"]] and [d["language"] for d in libre["detectedLanguage"]] == ["de", "is"]
+
+
 @pytest.mark.parametrize("path", ["/api/v1/translate", "/api/v1/translate/stream"])
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
         (DE, "en", "source: no adapter translates this text's language; found de; valid: fo-en, is-en"),
-        ([IS, DE], "en", "text 1: no adapter translates this text's language; found de"),
+        ([DE, DE], "en", "text 0: no adapter translates this text's language; found de"),
         (IS, "de", "no adapter translates into this language; found de"),
         (IS, "xx", "target: unknown language code"),
     ],

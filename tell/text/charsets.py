@@ -1,0 +1,18 @@
+"""Which names that files give for their charset are names of one. Asks Python's codecs, which are more than charsets."""
+
+from __future__ import annotations
+
+import codecs
+
+# Codecs from bytes to text that no file is written in: names of hosts, escapes, and the one that always fails.
+NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
+
+
+def charset_name(name: str) -> str | None:
+    """Python's name of a charset; None for what it does not know, and for codecs that are no charset, such as zip, hex and idna."""
+    try:
+        codec = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return None
+    is_text = getattr(codec, "_is_text_encoding", True)
+    return codec.name if is_text and codec.name.replace("-", "_") not in NO_CHARSETS else None
