@@ -109,7 +109,7 @@ class Xml:
         except expat.ExpatError as e:
             message = expat.errors.messages.get(e.code, "") if e.code else ""
             raise CorpusError("this is not well-formed XML", place=f"{self.place}, line {e.lineno}", found=message, valid="an XML file that is whole") from None
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeError):
             raise CorpusError("this encoding is not supported", place=self.place, found=self.encoding, valid="UTF-8") from None
         pending.append((unread_at + len(unread), Event("other", "", {}, "", b"")))
         for (start_byte, event), (next_byte, _) in itertools.pairwise(pending):
