@@ -1,7 +1,7 @@
 # Every target is one command that can be typed by hand; the logic is in what they call.
 PORT ?= 8080
 
-.PHONY: help setup demo test check bench-train bench-serve bench-batch clean
+.PHONY: help setup demo test test-long check bench-train bench-serve bench-batch clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/'
@@ -13,8 +13,11 @@ demo: ## from the shipped sample to a running service on http://127.0.0.1:$(PORT
 	@python3 scripts/setup_env.py demo
 	@.venv/bin/python scripts/demo.py --port $(PORT)
 
-test: setup ## all tests that need no GPU, two files at a time
-	.venv/bin/python -m pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## the tests that need no GPU, two files at a time
+	.venv/bin/python -m pytest -m "not gpu and not long" -n 2 --dist loadfile --no-loadscope-reorder --durations 30
+
+test-long: setup ## the tests that `make test` leaves out for their time
+	.venv/bin/python -m pytest -m "long and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations 0
 
 check: setup ## style, types, import directions
 	.venv/bin/ruff check .

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fifty_kills_cost_at_most_a_checkpoint_and_change_nothing() -> None:
     command = [sys.executable, "-m", "benchmarks.training.kill_and_resume", "--kills", "50", "--seed", "1", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT)

@@ -148,7 +148,7 @@ RAW = ("--raw", ROOT / "tests" / "support" / "fake_raw.py")
 
 
 @pytest.mark.clock
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_from_end_to_end(home: Path) -> None:
     done = script("bench_serve", *FAKE, *RAW, "--only", "throughput,mixed,live,hotload,cache")
     report = json.loads(done.stdout)
@@ -172,7 +172,7 @@ def test_a_raw_engine_that_says_something_else_voids_it(home: Path) -> None:
 
 
 @pytest.mark.clock
-@pytest.mark.slow
+@pytest.mark.long
 def test_overload_from_end_to_end(home: Path) -> None:
     report = json.loads(script("overload", *FAKE).stdout)
     assert report["failures"] == [] and {"200", "503"} == set(report["statuses"]), report
@@ -186,7 +186,7 @@ def test_churn_from_end_to_end(home: Path) -> None:
 
 
 @pytest.mark.clock
-@pytest.mark.slow
+@pytest.mark.long
 def test_stop_from_end_to_end(home: Path) -> None:
     report = json.loads(script("shutdown", *FAKE, "--lines", "900", "--after", "0.4", FAKE_BURN="0.02").stdout)
     assert report["failures"] == [] and report["sigterm"][0]["accepted"] > 0 and report["sigterm"][0]["lost"] == []
@@ -194,7 +194,7 @@ def test_stop_from_end_to_end(home: Path) -> None:
 
 
 @pytest.mark.clock
-@pytest.mark.slow
+@pytest.mark.long
 def test_soak_from_end_to_end(home: Path) -> None:
     report = json.loads(script("soak", *FAKE, "--plot", home / "soak.png").stdout)
     assert report["failures"] == [] and len(report["seconds_to_live"]) >= 2 and report["requests"]["bad"] > 0 and report["statuses"]["200"] > 20

@@ -123,7 +123,7 @@ def real_engine(name: str) -> Callable[[Path], tuple[Callable[[EngineOptions], A
     [
         pytest.param(fake_engine, "uvicorn", 6, 20, id="fake"),
         pytest.param(real_engine("ct2"), "ctranslate2", 3, 6, id="ct2"),
-        pytest.param(real_engine("vllm"), "vllm", 3, 6, id="vllm", marks=pytest.mark.slow),
+        pytest.param(real_engine("vllm"), "vllm", 3, 6, id="vllm", marks=pytest.mark.long),
     ],
 )
 def test_versions_published_under_a_stream_of_requests_go_live_without_a_failed_one(tmp_path: Path, make: Any, module: str, versions: int, enough: int) -> None:

@@ -49,7 +49,7 @@ def test_a_file_is_translated_without_any_library_of_the_server(tiny_live: str, 
 
 
 @naughty
-@pytest.mark.slow
+@pytest.mark.long
 def test_naughty_strings_through_the_real_engine(tiny_live: str, cli: Callable[..., Ran], tmp_path: Path) -> None:
     lines = naughty_lines(tmp_path / "in.txt")
     ran = cli("translate", tmp_path / "in.txt", "--from", "is", "--to", "en", "--engine", "ct2", "-o", tmp_path / "out.txt", "--json")

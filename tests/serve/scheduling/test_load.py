@@ -311,7 +311,7 @@ def test_under_load_a_request_that_cannot_be_done_in_its_time_is_refused_at_once
 # Nothing is left behind
 
 
-@pytest.mark.parametrize("engine", [SlowEngine, pytest.param(BatchEngine, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", [SlowEngine, pytest.param(BatchEngine, marks=pytest.mark.long)])
 def test_after_a_storm_everything_is_back_where_it_was(published: Published, engine: Any) -> None:
     """300 requests of four pairs and both kinds of answer, of which some leave, some run out of time, and some meet a failing engine."""
     random_ = random.Random(7)

@@ -170,7 +170,7 @@ def test_a_limit_that_is_none(fresh: Base, monkeypatch: pytest.MonkeyPatch, text
         run(fresh, nothing)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_services_that_convert_and_prune_at_once_do_not_harm_each_other(fresh: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of them, a limit that nothing fits in, and models that come and go: every call is answered."""
     monkeypatch.setenv(model_cache.LIMIT, "0")
