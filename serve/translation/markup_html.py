@@ -40,13 +40,16 @@ class Token:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MarkupLine:
-    """A stretch of text between two ends of sentences. `before` and `after` are markup: white space, and tags that are all around the text."""
+    """A stretch of text between two ends of sentences. `before` and `after` are markup: white space, and tags that are all around the text.
+
+    `escape` writes text as markup.
+    """
 
     before: str
     text: str
     after: str
     tokens: tuple[Token, ...]
-    xml: bool = False
+    escape: Callable[[str], str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,10 +81,8 @@ class Markup:
         return "".join(output), all_placed
 
 
-def _escaped(text: str, xml: bool = False) -> str:
-    escaped = html.escape(text, quote=False)
-    # XML knows no entity for it.
-    return escaped if xml else escaped.replace("\u00a0", "&nbsp;")
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("\u00a0", "&nbsp;")
 
 
 def _start(node: Any) -> str:
@@ -180,11 +181,11 @@ def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
     return Markup(tuple(p for p in parts if p))
 
 
-def lines_of_stretch(stretch: list[Piece], letter: str, xml: bool = False) -> list[str | MarkupLine]:
-    """A stretch between two ends of sentences as a line, or as markup where it holds no letter."""
+def lines_of_stretch(stretch: list[Piece], letter: str, escape: Callable[[str], str] = _escaped) -> list[str | MarkupLine]:
+    """A stretch between two ends of sentences as a line, or as markup where it holds no letter. `escape` writes text as markup."""
     if not any(kind in TEXT and any(map(str.isalpha, value)) for kind, value in stretch):
-        return ["".join(_markup(piece, xml) for piece in stretch)] if stretch else []
-    before, stretch, after = _peeled(stretch, xml)
+        return ["".join(_markup(piece, escape) for piece in stretch)] if stretch else []
+    before, stretch, after = _peeled(stretch, escape)
     tokens: list[Token] = []
     text_parts: list[str] = []
     closing, opening = matches([kind for kind, _ in stretch])
@@ -193,7 +194,7 @@ def lines_of_stretch(stretch: list[Piece], letter: str, xml: bool = False) -> li
             # White space at the ends is taken off before it becomes one space.
             start = len(value) - len(value.lstrip()) if number == 0 else 0
             end = len(value.rstrip()) if number == len(stretch) - 1 else len(value)
-            before, after = before + _escaped(value[:start], xml), _escaped(value[end:], xml) + after
+            before, after = before + escape(value[:start]), escape(value[end:]) + after
             text_parts.append(value[start:end] if kind == "raw" else _SPACES.sub(" ", value[start:end]))
             continue
         token = f"<{letter}{number}/>"
@@ -203,18 +204,18 @@ def lines_of_stretch(stretch: list[Piece], letter: str, xml: bool = False) -> li
             token = f"</{letter}{opening[number]}>"
         tokens.append(Token(token, value))
         text_parts.append(token)
-    return [MarkupLine(before, "".join(text_parts), after, tuple(tokens), xml)]
+    return [MarkupLine(before, "".join(text_parts), after, tuple(tokens), escape)]
 
 
-def _peeled(stretch: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
+def _peeled(stretch: list[Piece], escape: Callable[[str], str]) -> tuple[str, list[Piece], str]:
     """A stretch without the tags and the space all around it: a model cannot lose what it does not see."""
     before, after = "", ""
     while True:
         if stretch[0][0] == "void" or (stretch[0][0] in TEXT and not stretch[0][1].strip()):
-            before += _markup(stretch[0], xml)
+            before += _markup(stretch[0], escape)
             stretch = stretch[1:]
         elif stretch[-1][0] == "void" or (stretch[-1][0] in TEXT and not stretch[-1][1].strip()):
-            after = _markup(stretch[-1], xml) + after
+            after = _markup(stretch[-1], escape) + after
             stretch = stretch[:-1]
         elif matches([kind for kind, _ in stretch])[0].get(0) == len(stretch) - 1:
             before, after, stretch = before + stretch[0][1], stretch[-1][1] + after, stretch[1:-1]
@@ -222,8 +223,8 @@ def _peeled(stretch: list[Piece], xml: bool) -> tuple[str, list[Piece], str]:
             return before, stretch, after
 
 
-def _markup(piece: Piece, xml: bool) -> str:
-    return _escaped(piece[1], xml) if piece[0] in TEXT else piece[1]
+def _markup(piece: Piece, escape: Callable[[str], str]) -> str:
+    return escape(piece[1]) if piece[0] in TEXT else piece[1]
 
 
 def _placed(line: MarkupLine, translation: str) -> tuple[str, bool]:
@@ -231,9 +232,9 @@ def _placed(line: MarkupLine, translation: str) -> tuple[str, bool]:
     markup_of = {t.text: t.markup for t in line.tokens}
     parts, well_nested = split_at_tags(translation, markup_of)
     if well_nested:
-        return "".join(markup_of[value] if i % 2 else _escaped(value, line.xml) for i, value in enumerate(parts)), True
+        return "".join(markup_of[value] if i % 2 else line.escape(value) for i, value in enumerate(parts)), True
     # The whole text in one stretch, where its first word was, and all tags in their order, empty or not.
-    text = _escaped(_SPACES.sub(" ", without_tags(translation, markup_of)).strip(), line.xml)
+    text = line.escape(_SPACES.sub(" ", without_tags(translation, markup_of)).strip())
     tag_first = line.text.startswith(line.tokens[0].text) if line.tokens else False
     tags = [t.markup for t in line.tokens]
     return (tags[0] + text + "".join(tags[1:]) if tag_first else text + "".join(tags)), False
