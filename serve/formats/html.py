@@ -11,9 +11,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
+from collections import Counter
+from collections.abc import Set
 from typing import IO
 
-from serve.formats.html_elements import INLINE, KEPT, OPAQUE, VOID
+from serve.formats.html_elements import ENDED_BY, INLINE, KEPT, OPAQUE, VOID
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.units import BOM, Options, Unit, UnitVisitor
 from tell.errors import CorpusError, LanguageError
@@ -134,13 +136,38 @@ def _flushed(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: U
 
 
 def _end_of(events: list[_Event], start: int) -> int:
-    """Where the element that opens at `at` closes; elements of its name inside it close first."""
+    """Where the element that opens at `start` ends: at its end tag, elements of its name inside it closing first, or, where it needs none, as HTML says."""
+    if (enders := ENDED_BY.get(events[start].name)) is not None:
+        return _end_without_tag(events, start, enders)
     depth = 0
     for i in range(start, len(events)):
         if events[i].name == events[start].name:
             depth += (events[i].kind == "open") - (events[i].kind == "close")
             if not depth:
                 return i
+    return len(events) - 1
+
+
+def _end_without_tag(events: list[_Event], start: int, enders: Set[str]) -> int:
+    """`_end_of` an element that may have no end tag: a start tag that ends it, or the end of what it stands in, is no longer part of it."""
+    inside: Counter[str] = Counter()
+    # Elements inside it in which a start tag is their matter, such as the list in an item of a list.
+    depth = 0
+    for i in range(start + 1, len(events)):
+        kind, name = events[i].kind, events[i].name
+        holds = name not in INLINE and name not in ENDED_BY
+        if kind in ("open", "void") and not depth and name in enders:
+            return i - 1
+        if kind == "open":
+            inside[name] += 1
+            depth += holds
+        elif kind == "close" and inside[name]:
+            inside[name] -= 1
+            depth -= holds
+        elif kind == "close" and name == events[start].name:
+            return i
+        elif kind == "close" and name not in INLINE:
+            return i - 1
     return len(events) - 1
 
 

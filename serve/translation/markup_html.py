@@ -26,6 +26,14 @@ _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _COMMENTS = r"(?:[ \t\n\r\f]*<!--(?:(?!-->).)*-->)*[ \t\n\r\f]*"
 # Stands before the first element of a whole page; a part of one has none.
 _PAGE = re.compile(rf"({_COMMENTS}<!doctype[^>]{{0,500}}>{_COMMENTS})|({_COMMENTS})(?=<(?:html|head|body)\b)", re.I | re.S)
+# Elements that only stand in a table, and what is around them there.
+_TABLE_PARTS = {
+    **dict.fromkeys(("caption", "colgroup", "thead", "tbody", "tfoot"), ("table",)),
+    "col": ("table", "colgroup"),
+    "tr": ("table", "tbody"),
+    **dict.fromkeys(("td", "th"), ("table", "tbody", "tr")),
+}
+_TABLE_PART = re.compile(rf"[ \t\n\r\f]*<({'|'.join(_TABLE_PARTS)})(?=[\s/>])", re.I)
 # Characters that are parsed where they are; more go to a thread.
 IN_PLACE = 2000
 
@@ -132,7 +140,10 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
         if node is None:
             continue
         stack.append(node.next)
-        if node.tag == "-text":
+        if node.tag is None:
+            # A processing instruction, such as <?php ... ?>: the parser's tree has it without a name.
+            yield "void", _markup_of_node(node, first)
+        elif node.tag == "-text":
             yield ("raw" if preformatted else "text"), node.text_content or ""
         elif node.tag.startswith("-"):
             yield "block" if node.tag != "-comment" else "void", _markup_of_node(node, first)
@@ -149,12 +160,31 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
             stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
 
 
+def _in_table(text: str, first_tag: str) -> Any | None:
+    """The first node of a part of a table, which only a parser that is inside one keeps; None where the text does not stay within that part."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    around = _TABLE_PARTS[first_tag]
+    root = LexborHTMLParser("".join(f"<{name}>" for name in around) + text, is_fragment=True).root
+    if root is None:
+        return None
+    node = root
+    for name in around:
+        # Text that stands between rows or cells is moved before the table, and what closes an element goes on beside it.
+        if node is None or node.tag != name or node.next is not None:
+            return None
+        node = node.first_child
+    return node
+
+
 def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
     """A page, or a part of one; `ignored` elements stay as they are. Never raises: to an HTML parser nothing is an error."""
     from selectolax.lexbor import LexborHTMLParser
 
     prologue = _PAGE.match(text)
     root = LexborHTMLParser(text, is_fragment=not prologue).root if text.strip() else None
+    if not prologue and root is not None and (table_part := _TABLE_PART.match(text)):
+        root = _in_table(text, table_part[1].lower()) or root
     if root is None:
         # Nothing but white space, which has no tree.
         return Markup((text,) if text and not text.strip() else ())

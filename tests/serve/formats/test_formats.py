@@ -218,8 +218,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         ["a < b & c > d"], '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv>'
         '<tuv xml:lang="is"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
     # An element that is never closed keeps the rest of the page as it is.
-    "HTML that stays": ("html", "<ul><li>one\n  line</ul><p>two &amp;</p><p class=notranslate>no <p>no", {}, ["one line", "two &"],
-        "<ul><li>ONE LINE</ul><p>TWO &amp;</p><p class=notranslate>no <p>no", []),
+    "HTML that stays": ("html", "<ul><li>one\n  line</ul><p>two &amp;</p><div class=notranslate>no <p>no", {}, ["one line", "two &"],
+        "<ul><li>ONE LINE</ul><p>TWO &amp;</p><div class=notranslate>no <p>no", []),
+    "HTML without end tags": ("html",
+        "<div><p translate=no>no <b>no<p>one</div>two<ul><li translate=no>no<ul><li>no</ul><li>three</ul><tr translate=no><td>no<td>no<tr><td>four", {},
+        ["one", "two", "three", "four"],
+        "<div><p translate=no>no <b>no<p>ONE</div>TWO<ul><li translate=no>no<ul><li>no</ul><li>THREE</ul><tr translate=no><td>no<td>no<tr><td>FOUR", []),
     "marks of Markdown": ("markdown", "1. snake_case *a **b*\n\nb\n\n    code\n\n[c](d_e) and [f] `g`\n", {},
         ["snake_case <x1>a **b</x1>", "b", "<x0>c</x0> and [f] "], "1. SNAKE_CASE *A **B*\n\nB\n\n    code\n\n[C](d_e) AND [F] `g`\n", []),
 }  # fmt: skip

@@ -31,6 +31,16 @@ CASES = [
     ("a &lt;b&gt; &amp;amp; c", "A &lt;B&gt; &amp;AMP; C"),
     ("&lt;script&gt;alert(1)&lt;/script&gt;", "&lt;SCRIPT&gt;ALERT(1)&lt;/SCRIPT&gt;"),
     ("&lt;x1&gt; og <b>x</b>, &lt;/x1&gt;", "&lt;x1&gt; OG <b>X</b>, &lt;/x1&gt;"),
+    # Nodes that are neither text nor an element, and parts of tables.
+    ("<p>a<?php echo 'b' ?></p>", "<p>A<?php echo 'b' ?></p>"),
+    ("<?import namespace='x'><p>a</p>", "<?import namespace='x'?><p>A</p>"),
+    ("<tr><td>a<td class=b>c</tr>\n<tr><th>d", '<tr><td>A</td><td class="b">C</td></tr>\n<tr><th>D</th></tr>'),
+    ("<td>a</td><td>b <i>c</i></td>", "<td>A</td><td>B <i>C</i></td>"),
+    ("<thead><tr><th>a</th></tr></thead>", "<thead><tr><th>A</th></tr></thead>"),
+    ("<caption>a</caption>", "<caption>A</caption>"),
+    # What is no part of a table alone is not lost.
+    ("<td>a</td> b", "A B"),
+    ("<td>a</td></tr><tr><td>b", "AB"),
     # Untouched.
     ("<p>a <code>let x</code> b</p>", "<p>A <code>let x</code> B</p>"),
     ("<script>if (a<b) c()</script><style>p>b{}</style>", "<script>if (a<b) c()</script><style>p>b{}</style>"),
@@ -49,7 +59,7 @@ CASES = [
     ("a </b> b < c <", "A B &lt; C &lt;"),
     ("<div><p>a<div>b</p>c", "<div><p>A</p><div>B<p></p>C</div></div>"),
     ('<a href="x>opið', ""),
-    ("<td>a</td>", "A"),
+    ("<td>a</td>", "<td>A</td>"),
     ("<a>eitt <p>tvö</a> þrjú</p>", "<a>EITT </a><p><a>TVÖ</a> ÞRJÚ</p>"),
     # Whole pages.
     (
