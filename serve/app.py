@@ -20,7 +20,7 @@ from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
 from serve.api.deepl import routes as deepl_routes
-from serve.api.deepl_errors import DEEPL, DeepLErrors
+from serve.api.deepl_errors import DEEPL_PATHS, DeepLErrors
 from serve.api.deepl_glossaries import routes as deepl_glossaries_routes
 from serve.api.documents import routes as documents_routes
 from serve.api.events import routes as events_routes
@@ -187,7 +187,7 @@ def create_app(
     layers = [
         Middleware(RequestObserver, metrics=service.metrics),
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
-        Middleware(UnderPath, prefix=DEEPL, layer=DeepLErrors),
+        Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
         Middleware(HeadLimit),
         Middleware(OriginGuard, web=web, keys_required=lambda: keys.required),
         Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),

@@ -21,6 +21,7 @@ from serve.api.glossaries import glossary_of
 from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
 from serve.api.schema import CODE, MAX_CODE, PARAMETERS
 from serve.auth.gate import caller_of, gate_of
+from serve.auth.quota import UNLIMITED
 from serve.documents.jobs import Job
 from serve.documents.parts import ending_of
 from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
@@ -168,12 +169,10 @@ class DeepLLanguage(BaseModel):
 
 
 class DeepLUsage(BaseModel):
-    """Characters of the last day, where the key has a quota of characters. For a key without one the service counts nothing, and omits both fields."""
-
     model_config = ConfigDict(json_schema_extra={"examples": [{"character_count": 1200, "character_limit": 100_000}]})
 
-    character_count: int | None = None
-    character_limit: int | None = None
+    character_count: int = Field(description="Characters of the last day, as this service or the storage of quotas counted them")
+    character_limit: int = Field(description=f"The key's quota of characters a day; {UNLIMITED} where it has none")
 
 
 class DeepLDocumentStatus(BaseModel):
@@ -295,12 +294,15 @@ async def languages(request: Request, state: StateDep) -> list[DeepLLanguage]:
     return [DeepLLanguage(language=code, name=language(code).name, supports_formality=False) for code in sorted(codes)]
 
 
-@routes.get("/usage", response_model=DeepLUsage, response_model_exclude_none=True, summary="Show how much of its quota of characters the key has used")
+@routes.get("/usage", response_model=DeepLUsage, summary="Show how much of its quota of characters the key has used")
 async def usage(request: Request) -> DeepLUsage:
-    used_and_limit = await gate_of(request).quota.used(caller_of(request), "characters")
-    if used_and_limit is None:
-        return DeepLUsage()
-    return DeepLUsage(character_count=used_and_limit[0], character_limit=used_and_limit[1])
+    used, limit = await gate_of(request).quota.used(caller_of(request), "characters")
+    return DeepLUsage(character_count=used, character_limit=limit)
+
+
+@routes.post("/write/rephrase", include_in_schema=False)
+async def rephrase() -> None:
+    raise NotFound("the service translates, and does not rephrase")
 
 
 @routes.post(

@@ -11,6 +11,8 @@ import json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DEEPL = "/v2/"
+# The paths of DeepL's clients. The service offers nothing of version 3; its clients are told so in their form.
+DEEPL_PATHS = (DEEPL, "/v3/")
 # A route sets this key of the scope when the quota of characters is used up: a wait of seconds does not help then.
 CHARACTERS_USED = "tellmt.characters_used"
 # Seconds after which a client may ask again for a document that is not done.

@@ -177,7 +177,7 @@ class Gate:
         except TellmtError as e:
             return await send_error(self._with_quota(scope, send), e.status, str(e), headers_of(e), close=False)
         try:
-            await self.app(scope, receive, self._with_quota(scope, send) if self.keys.required else send)
+            await self.app(scope, receive, self._with_quota(scope, send))
         finally:
             # Shielded: a client that has left cancels the request, and what it did not get is to be given back all the same.
             if spent and scope["tellmt.unfinished"]:
@@ -209,10 +209,8 @@ class Gate:
 
     async def take(self, scope: Scope, kind: Kind, cost: int) -> None:
         """Count `cost` against the caller's quota; a caller without a key has none. Raises QuotaUsed, TooLarge, Overloaded."""
-        caller: Caller = scope["tellmt.caller"]
-        if caller.id:
-            await self.quota.take(caller, kind, cost)
-            scope["tellmt.spent"].append((kind, cost))
+        await self.quota.take(scope["tellmt.caller"], kind, cost)
+        scope["tellmt.spent"].append((kind, cost))
 
     async def _give_back(self, scope: Scope, everything: bool = False) -> None:
         """Give back what the request took from the caller's quotas: everything, or the characters that were not translated."""
@@ -226,9 +224,9 @@ class Gate:
 
         async def send_with_quota(message: Message) -> None:
             caller: Caller = scope["tellmt.caller"]
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                await self._give_back(scope, everything=message["status"] in REFUSED)
             if message["type"] == "http.response.start" and caller.id:
-                if message["status"] >= 400:
-                    await self._give_back(scope, everything=message["status"] in REFUSED)
                 message["headers"] = [*message.get("headers", []), *await self.quota.headers(caller)]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False) and not scope.get("tellmt.failed"):

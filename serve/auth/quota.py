@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -27,6 +28,12 @@ SPAN: dict[Kind, str] = {"requests": "a minute", "characters": "a day"}
 MEMORY = "memory://"
 # Seconds that the service waits for a shared storage.
 STORAGE_SECONDS = 1.0
+# What DeepL's clients are told as the limit of a key without one.
+UNLIMITED = 1_000_000_000_000
+# Whose characters a service without keys counts. No key has this id.
+KEYLESS = "-"
+# Seconds after a failure of the storage in which callers without a quota do not wait for it.
+PAUSE = 30.0
 
 
 def wait(limit: int, window: int, cost: int, previous: float, current: float, seconds_left: float) -> int:
@@ -68,6 +75,7 @@ class Quota:
             scheme = f"{uri.partition('://')[0]}://… ({type(e).__name__})"
             raise TellmtError("no storage for quotas", place="--quota-storage", found=scheme, valid="memory:// or redis://HOST") from None
         self._down = False
+        self._down_until = 0.0
 
     @contextlib.asynccontextmanager
     async def _storage(self) -> AsyncIterator[None]:
@@ -80,7 +88,7 @@ class Quota:
         except Exception as e:
             if not self._down:
                 logger.error(f"the storage of quotas does not answer: {type(e).__name__}")
-            self._down = True
+            self._down, self._down_until = True, time.monotonic() + PAUSE
             raise Overloaded("quotas cannot be counted at the moment") from None
         if self._down:
             logger.info("the storage of quotas answers again")
@@ -96,8 +104,10 @@ class Quota:
         Raises QuotaUsed; TooLarge when it is more than the quota ever holds; Overloaded when a shared storage does not answer.
         """
         limit = self._limits(caller).get(kind)
-        if limit is None or not cost:
+        if not cost:
             return
+        if limit is None:
+            return await self._count(caller, kind, cost)
         if cost > limit:
             raise TooLarge(f"more {kind} than the quota of this key", found=cost, valid=f"at most {limit} {SPAN[kind]}")
         item = self._items[kind](limit)
@@ -110,22 +120,30 @@ class Quota:
             seconds_left = previous_ends if previous else max(0.0, current_ends - WINDOW[kind])
             raise QuotaUsed(f"the quota of {kind} is used up", wait(limit, WINDOW[kind], cost, previous, current, seconds_left), valid=f"{limit} {SPAN[kind]}")
 
+    async def _count(self, caller: Caller, kind: Kind, cost: int) -> None:
+        """Count what a caller without a quota used, so that it can be told. Nothing depends on it: without the storage it is not counted."""
+        if kind == "characters" and not (self._down and time.monotonic() < self._down_until):
+            with contextlib.suppress(Overloaded, QuotaUsed):
+                async with self._storage():
+                    await self._windows.hit(self._items[kind](UNLIMITED), caller.id or KEYLESS, kind, cost=cost)
+
     async def give_back(self, caller: Caller, kind: Kind, cost: int) -> None:
         limit = self._limits(caller).get(kind)
-        if limit is not None and cost:
+        if limit is None:
+            return await self._count(caller, kind, -cost)
+        if cost:
             with contextlib.suppress(Overloaded):
                 async with self._storage():
                     await self._windows.hit(self._items[kind](limit), caller.id, kind, cost=-cost)
 
-    async def used(self, caller: Caller, kind: Kind) -> tuple[int, int] | None:
-        """The caller's use in the window, and its limit; None without a quota. Raises Overloaded when a shared storage does not answer."""
-        if (limit := self._limits(caller).get(kind)) is None:
-            return None
+    async def used(self, caller: Caller, kind: Kind) -> tuple[int, int]:
+        """The caller's use in the window, and its limit, UNLIMITED without a quota. Raises Overloaded when a shared storage does not answer."""
+        limit = self._limits(caller).get(kind, UNLIMITED)
         async with self._storage():
             return limit - await self._remaining(caller, kind, limit), limit
 
     async def _remaining(self, caller: Caller, kind: Kind, limit: int) -> int:
-        window = await self._windows.get_window_stats(self._items[kind](limit), caller.id, kind)
+        window = await self._windows.get_window_stats(self._items[kind](limit), caller.id or KEYLESS, kind)
         return min(limit, int(window.remaining))
 
     async def headers(self, caller: Caller) -> list[tuple[bytes, bytes]]:

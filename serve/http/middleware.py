@@ -56,13 +56,13 @@ async def send_error(send: Send, status: int, message: str, extra_headers: Mappi
 
 
 class UnderPath:
-    """Puts a layer before the paths that begin with `prefix`. Requests of other paths do not enter it."""
+    """Puts a layer before the paths that begin with one of `prefixes`. Requests of other paths do not enter it."""
 
-    def __init__(self, app: ASGIApp, prefix: str, layer: Callable[[ASGIApp], ASGIApp]):
-        self.app, self.prefix, self.layered = app, prefix, layer(app)
+    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...], layer: Callable[[ASGIApp], ASGIApp]):
+        self.app, self.prefixes, self.layered = app, prefixes, layer(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.layered if scope["type"] == "http" and scope["path"].startswith(self.prefix) else self.app
+        app = self.layered if scope["type"] == "http" and scope["path"].startswith(self.prefixes) else self.app
         await app(scope, receive, send)
 
 

@@ -91,7 +91,11 @@ def test_languages_by_address_and_by_form(service: Running) -> None:
 
 
 def test_usage(client: deepl.DeepLClient, keyed: Any) -> None:
-    assert not client.get_usage().character.valid
+    # A service without keys counts its callers together.
+    before = client.get_usage().character
+    client.translate_text("a" * 7, **OURS)
+    after = client.get_usage().character
+    assert after.count - before.count == 7 and after.limit == 10**12 and not after.limit_reached
     small = keyed("small")
     assert (small.get_usage().character.count, small.get_usage().character.limit) == (0, 100)
     small.translate_text("a" * 60, **OURS)
@@ -102,7 +106,17 @@ def test_usage(client: deepl.DeepLClient, keyed: Any) -> None:
         small.translate_document_upload(b"c" * 60, filename="a.txt", **OURS)
     small.translate_text("b" * 40, **OURS)
     assert small.get_usage().any_limit_reached
-    assert not keyed("plain").get_usage().character.valid
+    plain = keyed("plain")
+    plain.translate_text("a" * 9, **OURS)
+    assert (plain.get_usage().character.count, plain.get_usage().character.limit) == (9, 10**12)
+
+
+def test_what_is_not_offered_says_so_in_deepls_form(client: deepl.DeepLClient, service: Running) -> None:
+    with pytest.raises(deepl.DeepLException, match="the service translates, and does not rephrase"):
+        client.rephrase_text("a", target_lang="EN-GB")
+    for path in ("/v3/glossaries", "/v3/style_rules", "/v2/made-up"):
+        answer = service.http.get(path)
+        assert answer.status_code == 404 and answer.json() == {"message": "no such path"}
 
 
 def test_keys(keyed: Any) -> None:
