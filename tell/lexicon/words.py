@@ -117,8 +117,8 @@ def _masked(text: str, kept: Iterable[tuple[int, int]]) -> str:
 def words(text: str, language: str, kept: Iterable[tuple[int, int]] | None = None) -> list[Word]:
     """The words of a text that may get a hint, in order: runs of letters and their marks, with apostrophes and hyphens inside.
 
-    `language` is a BCP 47 tag; `kept` are the text's `kept_spans`, where they are known. Numbers, what holds a digit, placeholders, tags and addresses are no words. Neither are letters of a
-    script without spaces between words: what is a word there, letters do not say. Takes time in proportion to the text.
+    `language` is a BCP 47 tag; `kept` are the text's `kept_spans`, where they are known. Numbers, what holds a digit, placeholders, tags and addresses are no
+    words. Neither are letters of a script without spaces between words: what is a word there, letters do not say. Takes time in proportion to the text.
     """
     kinds = _masked(text, kept_spans(text) if kept is None else kept).translate(_KINDS)
     elides = _elides(language)
