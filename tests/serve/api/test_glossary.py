@@ -140,6 +140,7 @@ def test_documents(service: Running) -> None:
     [
         ({}, 400, "the glossary has no terms"),
         ({"hundurinn": ""}, 400, "glossary, term 1: the target term: empty"),
+        ({"hundurinn": "the hound", "→ %s": "to"}, 400, "glossary, term 2: no letter or digit in a source term; found → %s"),
         ({"hundurinn": 3}, 400, "glossary: not usable"),
         (["hundurinn"], 400, "glossary: not usable"),
         ({f"orð{i}": "x" for i in range(10_001)}, 413, "the glossary is too large"),
@@ -155,7 +156,7 @@ def test_five_thousand_terms_in_one_request(service: Running) -> None:
     many = {f"orðið{i}": f"word {i}" for i in range(5000)} | HOUND
     assert first(asked(service, ["Hundurinn sefur"] * 50, many))[0] == "the hound sleeps"
     # What cannot be UTF-8 does no harm.
-    raw = b'{"source": "is", "target": "en", "text": "Hundurinn", "glossary": {"\\ud800": "\\ud800", "hundurinn": "the hound"}}'
+    raw = b'{"source": "is", "target": "en", "text": "Hundurinn", "glossary": {"\\ud800a": "\\ud800", "hundurinn": "the hound"}}'
     assert service.http.post("/api/v1/translate", content=raw).status_code == 200
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tell.alignment import dictionary as module
-from tell.alignment.dictionary import foreign, plain, read_dictionary, turned_round
+from tell.alignment.dictionary import Dictionary, foreign, plain, read_dictionary, turned_round
 from tell.errors import CorpusError
 from tell.languages import parse_pair
 
@@ -141,3 +141,23 @@ def test_sides_that_are_exchanged_are_noticed(tmp_path: Path) -> None:
     assert turned_round(wrong, sources, targets)
     assert not turned_round(read_dictionary(tmp_path / "d.tsv", PAIR, backward=True), sources, targets)
     assert not turned_round(wrong, ["eitthvað"], ["something"])
+
+
+def test_a_small_dictionary_is_judged_by_first_letters(tmp_path: Path) -> None:
+    """None of its words is in the corpus as it is written there."""
+    stems = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwxyz"]
+    sources, targets = [f"ið{s}um" for s in stems], [f"th{s}ly" for s in stems]
+    rows = [(f"ið{s}", f"th{s}") for s in stems[:120]]
+
+    def read(rows: list[tuple[str, str]]) -> Dictionary:
+        (tmp_path / "d.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+        return read_dictionary(tmp_path / "d.tsv", PAIR)
+
+    right, wrong = read(rows), read([(target, source) for source, target in rows])
+    assert not turned_round(right, sources, targets) and foreign(right, sources) is None
+    assert turned_round(wrong, sources, targets) and turned_round(read([(t, s) for s, t in rows[:12]]), sources, targets)
+    other = read([(f"zz{s}", f"th{s}") for s in stems[:120]])
+    assert foreign(other, sources) == 0 and not turned_round(other, sources, targets)
+    # What is too little to judge by: a handful of words that are not there, and a corpus of a few sentences.
+    assert foreign(read([(f"zz{s}", f"th{s}") for s in stems[:60]]), sources) is None
+    assert foreign(other, sources[:400]) is None and not turned_round(wrong, sources[:400], targets[:400])
