@@ -67,7 +67,7 @@ class Steps:
             return {"counts": {"keys": 0}}
         if words[0] in ("corpus", "lexicon", "mix", "base"):
             # In this process: a second less each. The base here has no weights, and knows nothing.
-            at = words.index("--base") if words[:2] == ["corpus", "build"] else len(words)
+            at = words.index("--base") if words[:2] == ["corpus", "build"] and "--base" in words else len(words)
             assert at == len(words) or words[at + 1] == "light"
             words, out = [*words[:at], *words[at + 2 :]], io.StringIO()
             with contextlib.redirect_stdout(out):
@@ -249,7 +249,8 @@ def test_a_dry_run_keeps_and_fetches_nothing(tellmt: Tellmt, steps: Steps, pairs
     assert tree() == before and steps.names() == ["corpus", "lexicon", "mix", "train --dry-run"]
     # A base that is not here is not fetched; then the plan has no times.
     steps.ran = []
-    code, report, err = tellmt("pair", "add", "fo-da", "more.tsv", "--columns", "fo,da", "--few", "--base", "gemma-3-270m", "--dry-run")
+    Path("two.tsv").write_text(Path("more.tsv").read_text().replace("fo\ten\n", "fo\tda\n"))
+    code, report, err = tellmt("pair", "add", "fo-da", "two.tsv", "--off", "language", "--few", "--base", "gemma-3-270m", "--dry-run")
     assert code == 0 and "base" not in steps.names() and "gemma-3-270m is not here" in err and not (pairs / "fo-da").exists(), err
     assert report["dry_run"] and set(report["directions"]) == {"fo-da", "da-fo"} and "seconds" not in report["directions"]["fo-da"]
 
