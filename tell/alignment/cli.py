@@ -67,7 +67,8 @@ def _built(report: dict[str, Any], out: Path) -> Any:
 def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> None:
     """List the most frequent words of a lexicon with what it offers for them, or look up WORDS.
 
-    The rank is the word's place among the corpus's words by how often they occur, of the first thousand. A word may occur often and be aligned seldom. A wrong entry is struck with tellmt lexicon strike.
+    The rank is the word's place among the corpus's words by how often they occur, of the first thousand. A word may occur often and be aligned seldom. A wrong
+    entry is struck with tellmt lexicon strike.
     """
     found = Lexicon.read(find_lexicon(named))
     shown = [_entry(found, w) for w in words] if words else _most_frequent(found, most, skip_common)

@@ -25,6 +25,37 @@ DIX = """<?xml version="1.0"?><dictionary><section id="main" type="standard">
 <e r="RL"><p><l>klár<s n="n"/></l><r>steed<s n="n"/></r></p></e><e><p><l>bíll<s n="n"/></l><r>motor<b/>car<s n="n"/></r></p></e></section></dictionary>"""
 
 
+# What pyglossary 5.1.1 writes of a StarDict dictionary as "Tabfile" and as CSV.
+TABFILE = r"""##name	Test (is-en)
+##version	3.0.0
+##sourceLang	Icelandic
+##targetLang	English
+a\|b	pipe\\word\ttab
+hestur|hesturinn	<b>horse</b>; steed
+hús	house\nbuilding
+og & svo	and & so <then>
+orð|orðin, orðanna	<div>/ɔrð/ <i>n</i> <ol><li>word</li><li>promise</li></ol></div>
+bók	<i>book</i>
+R&D	research &amp; development
+"""
+CSV_FILE = """"#name","Test (is-en)"\r
+"#sourceLang","Icelandic"\r
+"#targetLang","English"\r
+"a|b","pipe\\word	tab"\r
+"hestur","<b>horse</b>; steed","hesturinn"\r
+"hús","house
+building"\r
+"og & svo","and & so <then>"\r
+"orð","<div><i>n</i> <ol><li>word</li><li>promise</li></ol></div>","orðin, orðanna"\r
+"bók","<i>book</i>"\r
+"R&D","research &amp; development"\r
+"""
+CONVERTED = {
+    "bók": ["book"], "hestur": ["horse", "steed"], "hesturinn": ["horse", "steed"], "hús": ["house", "building"],
+    "orð": ["word", "promise"], "orðin": ["word", "promise"], "orðanna": ["word", "promise"],
+}  # fmt: skip
+
+
 def listed(path: Path, backward: bool = False) -> dict[str, list[str]]:
     return {head: list(translations) for head, translations in read_dictionary(path, PAIR, backward).entries.items()}
 
@@ -65,6 +96,22 @@ def test_apertium(tmp_path: Path) -> None:
 
 def test_the_other_way_round(tmp_path: Path) -> None:
     assert entries(tmp_path / "d.tsv", "horse\thestur\nsteed\thestur\n", backward=True) == {"hestur": ["horse", "steed"]}
+
+
+def test_what_pyglossary_writes(tmp_path: Path) -> None:
+    found = entries(tmp_path / "d.txt", TABFILE)
+    assert found == CONVERTED and read_dictionary(tmp_path / "d.txt", PAIR).left_out == {"not one word": 3}
+    found = entries(tmp_path / "d.csv", CSV_FILE)
+    # There `|` is no sign of another headword.
+    assert {head: found[head] for head in CONVERTED} == CONVERTED
+    # It names the languages, and so the columns.
+    turned = "##sourceLang\tEnglish\n##targetLang\tIcelandic\nhorse|steed\thestur\n"
+    assert entries(tmp_path / "t.txt", turned) == {"hestur": ["horse", "steed"]}
+
+
+def test_csv(tmp_path: Path) -> None:
+    assert entries(tmp_path / "d.csv", '\ufeffen,is\n"horse","hestur, jór"\n') == {"hestur": ["horse"], "jór": ["horse"]}
+    assert entries(tmp_path / "e.csv", "hestur,steed,n,1\nhestur,horse,n,0\n") == {"hestur": ["horse", "steed"]}
 
 
 def test_compressed(tmp_path: Path) -> None:
@@ -108,6 +155,10 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ("h.tbx", b"<tbx>", "not well-formed"),
         ("i.tbx", b'<!DOCTYPE x [<!ENTITY a "b">]><x><conceptEntry>&a;</conceptEntry></x>', "entities"),
         ("j.dix", b"<dictionary/>", "nothing in this dictionary"),
+        ("k.csv", b"hestur\n", "line 1: one column.*found hestur"),
+        ("l.csv", b"hestur,h\xff\n", "not CSV; found not UTF-8"),
+        ("m.csv", b'hestur,"horse\n', "not CSV; found unexpected end of data"),
+        ("n.csv", b"fo,en\nhestur,horse\n", "another pair; found fo-en"),
     ],
 )
 def test_a_file_that_is_no_dictionary_of_the_pair(tmp_path: Path, name: str, data: bytes, said: str) -> None:

@@ -117,7 +117,7 @@ def test_bad_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
         ("[hints]\ndropout = 0.1", (), "[hints] without a lexicon; valid: lexicon = DIRECTORY of tellmt lexicon build, or --lexicon"),
         ("[hints]\nlexikon = 'lex'", (), "unknown key; found lexikon; valid: lexicon"),
         ("[hints]\nlexicon = 'lex'\ncandidates = 9", (), "candidates: Input should be less than or equal to 8; found 9"),
-        ("", ("--lexicon", "nowhere"), "--lexicon nowhere: there is no lexicon here; valid: a directory made by tellmt lexicon build, or a pair that was added"),
+        ("", ("--lexicon", "nowhere"), "--lexicon nowhere: there is no lexicon here; valid: a directory made by tellmt lexicon build, or a pair"),
         ("", ("--lexicon", "is-fo"), "--lexicon is-fo: this pair has no lexicon; valid: tellmt pair add"),
         ("", ("--lexicon", "c"), "there is no lexicon here"),
     ):
@@ -128,7 +128,7 @@ def test_bad_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
 def test_the_lexicon_of_a_pair(cli: CLI, base: Base, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TELLMT_PAIRS", str(tmp_path / "pairs"))
     shutil.copytree("lex", tmp_path / "pairs/is-en/is-en/lexicon")
-    ran = cli("mix", "--recipe", recipe(), "--corpus", "c", "--lexicon", "is-en", "-o", "m", "--json")
+    ran = cli("mix", "--recipe", recipe("[hints]\nskip_common = 0"), "--corpus", "c", "--lexicon", "is-en", "-o", "m", "--json")
     assert ran.json["hints"]["counts"]["hints"] > 0 and "note" not in ran.json["hints"]
 
 
