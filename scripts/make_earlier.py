@@ -218,7 +218,8 @@ def pair(maker: Maker) -> None:
     rows = [f"Hetta er setningur um {word(i)} og fuglar.\tThis is a sentence about {word(i)} and birds.\n" for i in range(120)]
     (maker.data / "pair.tsv").write_text("fo\ten\n" + "".join(rows), encoding="utf-8")
     words = ("pair", "add", "fo-en", "pair.tsv", "--few", "--one-way", "--base", "tiny", *ENGINE)
-    maker.run(*words, "--dry-run")
+    # With the recipe as it is written the gate refuses what comes out.
+    maker.run(*words, codes=(0, 1))
     recipe = maker.out / "pairs" / "fo-en" / "fo-en" / "recipe.toml"
     text = recipe.read_text().replace("epochs = 3", 'epochs = 12\ncompile = "off"\nthreads = 1').replace("learning_rate = 0.0005", "learning_rate = 0.01")
     recipe.write_text(text + "\n[lora]\nrank = 1\nalpha = 8\n")

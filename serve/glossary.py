@@ -92,7 +92,7 @@ def list_glossaries() -> None:
         if not rows:
             return "no glossaries; tellmt glossary create FILE keeps one"
         cells = [[r["id"], r["name"], r["pair"], r["terms"], names.get(r["key"] or "", r["key"] or "all"), r["created"][:10]] for r in rows]
-        return table("glossaries", ["id", "name", "pair", "terms", "key", "created"], cells)
+        return table("glossaries", ["id", "name", "pair", "terms", "key", "created"], cells, whole=["id"])
 
     emit({"glossaries": rows}, as_table)
 

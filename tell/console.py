@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 _json = False
@@ -45,8 +45,8 @@ def emit(result: dict[str, Any], human: Callable[[], Any] | None = None) -> None
             print(shown) if isinstance(shown, str) else _console(stderr=False).print(shown)
 
 
-def table(title: str, columns: list[str], rows: list[list[Any]]) -> Any:
-    """A rich table; numbers to the right."""
+def table(title: str, columns: list[str], rows: list[list[Any]], whole: Collection[str] = ()) -> Any:
+    """A rich table; numbers to the right. The columns in `whole` break no lines, since a reader copies what stands in them; the others then break earlier."""
     from rich.table import Table
     from rich.text import Text
 
@@ -55,7 +55,7 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> Any:
     rich_table = Table(title=title or None, title_justify="left")
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(r[i], (int, float)) for r in rows)
-        rich_table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        rich_table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name in whole)
     for row in rows:
         # As text: what stands in a cell may be a stranger's, and is neither markup nor commands for the terminal.
         rich_table.add_row(*(Text(printable(f"{c:,}" if isinstance(c, int) else str(c))) for c in row))

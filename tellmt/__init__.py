@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StreamEnd,
         Translation,
         TranslationPart,
+        WordHint,
     )
     from tell.client.transport import RetryPolicy
     from tell.errors import (
@@ -59,7 +60,7 @@ __all__ = [
     "DocumentProgress", "Engine", "EngineError", "EngineOptions", "EngineTraits", "Generation", "KeyRefused", "LanguageError", "Metric", "MissingExtra",
     "NoAnswer", "NotFound", "NotReady", "NotServed", "OverShare", "Overloaded", "Prompt", "RequestError", "RetryPolicy", "Sampling", "ScopeRefused",
     "Segment", "ServedLanguage", "ServiceInfo", "StreamEnd", "StreamOptions", "TellmtError", "TimedOut", "TooLarge", "TooSlow", "TranslateOptions",
-    "Translation", "TranslationPart", "UnreadableAnswer", "__version__",
+    "Translation", "TranslationPart", "UnreadableAnswer", "WordHint", "__version__",
 ]  # fmt: skip
 
 # module -> the public names it holds. They are imported when they are used, since the command line imports this module before anything else.
@@ -69,7 +70,7 @@ _MODULES = {
     "tell.client.client": "Client",
     "tell.client.errors": "NoAnswer UnreadableAnswer",
     "tell.client.models": "AdapterStatus Alternative DetectedLanguage DocumentJob DocumentPart DocumentProgress Segment ServedLanguage ServiceInfo StreamEnd "
-    "Translation TranslationPart",
+    "Translation TranslationPart WordHint",
     "tell.client.transport": "RetryPolicy",
     "tell.errors": "AdapterError BadInput EngineError KeyRefused LanguageError MissingExtra NotFound NotReady NotServed OverShare Overloaded RequestError "
     "ScopeRefused TellmtError TimedOut TooLarge TooSlow",

@@ -87,6 +87,8 @@ class ParsedRequest:
     alternatives: int = 0
     # The translations say where their segments are.
     segments: bool = False
+    # And which hints stood in their prompts.
+    hints: bool = False
     # The fallbacks for a pair without an adapter; None means the operator's.
     fallbacks: tuple[Fallback, ...] | None = None
     # The base translates without the pair's adapter.
@@ -128,6 +130,7 @@ def request_options(
     alternatives: int = 0,
     segments: bool = False,
     glossary: Glossary | None = None,
+    hints: bool = False,
 ) -> RequestOptions:
     """What the service grants a request, from its headers, its caller, and the fields of its body. Of two times the shorter counts. Raises RequestError."""
     caller = caller_of(request)
@@ -141,6 +144,7 @@ def request_options(
         quality=quality,
         alternatives=alternatives,
         segments=segments,
+        hints=hints,
         background=_BACKGROUND.search(request.headers.get(PRIORITY, "")) is not None,
         glossary=glossary,
         meter=meter_of(request),
@@ -195,7 +199,9 @@ async def translate_texts(request: Request, service: Service, parsed: ParsedRequ
 
     Raises RequestError, LanguageError, NotServed, TooLarge, QuotaUsed, Overloaded, EngineError, TimedOut, and KeyRefused where no caller was named.
     """
-    options = request_options(request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments, parsed.glossary)
+    options = request_options(
+        request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments, parsed.glossary, parsed.hints
+    )
     service.check(parsed.texts, options)
     await charge(request, parsed.texts)
 

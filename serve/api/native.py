@@ -23,6 +23,7 @@ from serve.api.schema import (
     TranslatedText,
     TranslateRequest,
     TranslateResponse,
+    WordHint,
 )
 from serve.http.bodies import body_schema, read_body
 from serve.translation.markup_html import parse_html
@@ -37,15 +38,22 @@ def steps_of(versions: Sequence[Version]) -> list[RouteStep]:
     return [RouteStep(pair=v.pair, adapter=None if v.bare else v.name) for v in versions]
 
 
-def segments_of(translation: Translation) -> list[Segment]:
-    return [Segment(source=list(s.source), target=list(s.target), truncated=s.truncated, flags=list(s.flags)) for s in translation.segments]
+def segments_of(translation: Translation, hints: bool) -> list[Segment]:
+    """The segments of a translation, with their hints where the request asks for them."""
+    return [
+        Segment(
+            source=list(s.source), target=list(s.target), truncated=s.truncated, flags=list(s.flags),
+            hints=[WordHint(source=list(h.source), text=h.text, candidates=list(h.candidates), glossary=h.glossary) for h in s.hints] if hints else None,
+        )
+        for s in translation.segments
+    ]  # fmt: skip
 
 
 def _translated_text(translation: Translation, body: TranslateRequest) -> TranslatedText:
     detected, pivot = translation.detected, translation.middle
     text = TranslatedText(text=translation.text, truncated=translation.truncated, flags=list(translation.flags), pair=translation.pair)
-    if body.segments:
-        text.segments = segments_of(translation)
+    if body.located:
+        text.segments = segments_of(translation, body.hints)
     if detected is not None:
         text.detected = DetectedLanguage(language=detected.language, confidence=round(detected.confidence, 4))
     if translation.pair and translation.fallback:
@@ -80,12 +88,13 @@ async def translate(request: Request, response: Response, state: StateDep) -> Tr
     body = await read_body(request, TranslateRequest)
     if body.base:
         check_base_allowed(state.compare_base)
-    if body.segments and body.format != "text":
-        raise RequestError("HTML texts have no segments, since tags are not translated with them", place="segments", valid="false, or format: text")
+    if body.located and body.format != "text":
+        place = "segments" if body.segments else "hints"
+        raise RequestError("HTML texts have no segments, since tags are not translated with them", place=place, valid="false, or format: text")
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
-        body.quality, body.alternatives, body.segments, fallbacks, body.base,
+        body.quality, body.alternatives, body.located, body.hints, fallbacks, body.base,
         None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target),
     )  # fmt: skip
     result = await translate_texts(request, state.service, parsed)

@@ -67,6 +67,7 @@ EXAMPLES: list[Any] = [
     {"source": "is", "target": "en", "text": "Halló heimur."},
     {"source": "is", "target": "en", "text": ["Halló heimur."], "quality": "best", "alternatives": 2},
     {"source": "is", "target": "en", "text": "Vista skrána", "glossary": {"vista": "store", "skrána": "document"}},
+    {"source": "is", "target": "en", "text": "Vista skrána", "glossary": {"skrána": "document"}, "hints": True},
 ]
 PIVOT_EXAMPLE: dict[str, Any] = {
     "pair": "is-fo", "adapter": "847403e6501f3c5a7e91d24b86a1c2e4", "base": "gemma-3-270m", "quality": "best", "fallback": "pivot",
@@ -103,10 +104,18 @@ class TranslateRequest(BaseModel):
         default="none", description=f"how to translate a pair without an adapter: {ALLOWED_FALLBACKS}, as a list; the operator must allow it (serve --fallback)"
     )
     segments: bool = Field(default=False, description="true: the response says which part of the text each part of the translation comes from; or false")
+    hints: bool = Field(
+        default=False, description="true: the response says which hints the model had for the words of each segment, and has `segments`; or false"
+    )
     glossary: dict[str, str] | Annotated[str, Field(max_length=MAX_GLOSSARY_NAME)] | None = Field(default=None, description=GLOSSARY)
     base: bool = Field(
         default=False, description="true: the base translates with the pair's prompt and without its adapter, where the operator allows it; or false"
     )
+
+    @property
+    def located(self) -> bool:
+        """Whether the response has segments."""
+        return self.segments or self.hints
 
 
 class GlossaryUse(BaseModel):
@@ -121,6 +130,15 @@ class GlossaryUse(BaseModel):
 SegmentRange = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
+class WordHint(BaseModel):
+    """A word of a segment, and the translations that stood behind it in the model's prompt."""
+
+    source: SegmentRange = Field(description="The range of the word in the text; of several words, where a term of a glossary has several")
+    text: str = Field(description="The word")
+    candidates: list[str] = Field(description="The translations, the likeliest first")
+    glossary: bool = Field(description="Whether this is a term of the request's glossary; otherwise the adapter's own lexicon has it")
+
+
 class Segment(BaseModel):
     """A part of a text that the model translated in one piece. A range is a start and an end in Unicode code points, from 0, without the end itself."""
 
@@ -128,6 +146,10 @@ class Segment(BaseModel):
     target: SegmentRange = Field(description="The range of its translation in the whole translation of the text")
     truncated: bool = Field(description=TRUNCATED)
     flags: list[Flag] = Field(description=FLAGS)
+    hints: list[WordHint] | None = Field(
+        default=None,
+        description="With hints: true: the hints in the prompt of the segment's first decode, in order; empty where the adapter was trained without hints",
+    )
 
 
 class DetectedLanguage(BaseModel):
@@ -159,7 +181,8 @@ class TranslatedText(BaseModel):
     truncated: bool = Field(description=TRUNCATED)
     flags: list[Flag] = Field(description=FLAGS)
     segments: list[Segment] | None = Field(
-        default=None, description="With segments: true: the segments, in order. What lies between them is the same in the text and the translation"
+        default=None,
+        description="With segments: true or hints: true: the segments, in order. What lies between them is the same in the text and the translation",
     )
     detected: DetectedLanguage | None = Field(default=None, description="With source auto: the language of the text")
     pair: str | None = Field(
@@ -180,10 +203,27 @@ EXAMPLE: dict[str, Any] = {
     "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "gemma-3-270m", "quality": "fast",
     "translations": [{"text": "Hello world.", "truncated": False, "flags": []}],
 }  # fmt: skip
+HINTED_EXAMPLE: dict[str, Any] = {
+    **EXAMPLE, "glossary": {"applied": True},
+    "translations": [
+        {
+            "text": "Save the document", "truncated": False, "flags": [],
+            "segments": [
+                {
+                    "source": [0, 12], "target": [0, 17], "truncated": False, "flags": [],
+                    "hints": [
+                        {"source": [0, 5], "text": "Vista", "candidates": ["save"], "glossary": False},
+                        {"source": [6, 12], "text": "skrána", "candidates": ["document"], "glossary": True},
+                    ],
+                }
+            ],
+        }
+    ],
+}  # fmt: skip
 
 
 class TranslateResponse(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PIVOT_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PIVOT_EXAMPLE, HINTED_EXAMPLE]})
 
     pair: str = Field(description="The pair that translated; with source auto the first text's, and each translation names its own")
     adapter: str = Field(

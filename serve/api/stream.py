@@ -1,7 +1,8 @@
 """Translations part by part, while the engine works: POST /api/v1/translate/stream sends one JSON object a line (NDJSON).
 
     {"index": 0, "text": "First line.\n", "truncated": false, "flags": []}      a part of the translation of text 0; the parts, joined, are the translation;
-                                                                                with `segments: true` also the segment that the part is of
+                                                                                with `segments: true` also the segment that the part is of,
+                                                                                and with `hints: true` the hints of this
     {"done": true, "pair": "is-en", "adapter": "...", "base": "...", "quality": "fast"}
     {"error": "...", "status": 504}                                instead of the last line, when something failed after the head was sent
 
@@ -72,7 +73,7 @@ class TranslationPart(BaseModel):
     flags: list[Flag] = Field(description=f"{FLAGS}. In a pivot, flags of the text between the two steps are included")
     segments: list[Segment] = Field(
         default=[],
-        description="With segments: true: the segment that the part is of, with its ranges in the whole text and the whole translation; or none",
+        description="With segments: true or hints: true: the segment that the part is of, with its ranges in the whole text and the whole translation; or none",
     )
     pair: str = Field(
         default="", description="With source auto: the pair that translated; absent where the text is in the target language and was not translated"
@@ -114,8 +115,8 @@ class StreamResponse(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, request: Request, service: Service, texts: list[str], options: RequestOptions, routes: TextRoutes, segments: bool):
-        self.request, self.service, self.texts, self.options, self.routes, self.segments = request, service, texts, options, routes, segments
+    def __init__(self, request: Request, service: Service, texts: list[str], options: RequestOptions, routes: TextRoutes):
+        self.request, self.service, self.texts, self.options, self.routes = request, service, texts, options, routes
         self.status_code, self.background = 200, None
         self.started = False
         # Lines that wait for the head: until it is sent, the response may still become an error.
@@ -171,7 +172,7 @@ class StreamResponse(Response):
 
     async def _send_untranslated(self, send: Send, numbers: Sequence[int]) -> None:
         """Texts that stay as they are: in the target language already, or in one that no adapter translates."""
-        optional_fields: dict[str, Any] = {"segments": []} if self.segments else {}
+        optional_fields: dict[str, Any] = {"segments": []} if self.options.segments else {}
         for i in numbers:
             route = self.routes.texts[i]
             self.unsent.append(_line(index=i, text=self.texts[i], truncated=False, flags=route.flags, **optional_fields, detected=_language(route.detected)))
@@ -186,7 +187,7 @@ class StreamResponse(Response):
         options = self.options
         if len(route.steps) > 1:
             # The terms of a glossary are of neither step's pair.
-            options = dataclasses.replace(options, glossary=None)
+            options = dataclasses.replace(options, glossary=None, hints=False)
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
             async with self.service.step(route, 0) as version:
                 versions.append(version)
@@ -202,8 +203,9 @@ class StreamResponse(Response):
                 if pivots:
                     flags, truncated = union([pivots[position].flags, flags]), truncated or pivots[position].truncated
                 optional_fields: dict[str, Any] = {}
-                if self.segments:
-                    optional_fields["segments"] = [] if pivots else [s.model_dump() for s in segments_of(part)]
+                if options.segments:
+                    segments = [] if pivots else segments_of(part, options.hints)
+                    optional_fields["segments"] = [s.model_dump(exclude_none=True) for s in segments]
                 number = numbers[position]
                 if detected := self.routes.texts[number].detected:
                     optional_fields |= {"pair": route.pair, "detected": _language(detected)}
@@ -270,8 +272,8 @@ async def stream(request: Request, state: StateDep) -> Response:
     texts = checked_texts(body.text)
     service = state.service
     glossary = None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target)
-    options = request_options(request, service, body.timeout, body.cache, body.quality, glossary=glossary)
+    options = request_options(request, service, body.timeout, body.cache, body.quality, segments=body.located, glossary=glossary, hints=body.hints)
     service.check(texts, options)
     routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)
-    return StreamResponse(request, service, texts, options, routes, body.segments)
+    return StreamResponse(request, service, texts, options, routes)

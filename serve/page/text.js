@@ -2,6 +2,7 @@
 // On request it also shows how the base translates the same text without an adapter.
 import * as correct from "./correct.js";
 import { $, copy, hideProblem, setLanguage, showProblem } from "./dom.js";
+import * as hints from "./hints.js";
 import * as pairs from "./pairs.js";
 import { Light, Mirror, Sheet, codePoints, offsets } from "./segments.js";
 import { Problem, translation } from "./server.js";
@@ -9,7 +10,7 @@ import { f, t } from "./words.js";
 
 const form = $("form"), box = $("source-text"), target = $("target-text"), button = $("translate"), bareText = $("bare-text");
 const sheet = new Sheet(target), bare = new Sheet(bareText), mirror = new Mirror($("mirror"), box);
-const light = new Light([mirror, sheet, bare], showDoubts);
+const light = new Light([mirror, sheet, bare], explain);
 
 const ADAPTER = /^[0-9a-f]{32}$/;
 
@@ -54,10 +55,17 @@ function clear() {
   target.textContent = t("resultEmpty");
   bareText.textContent = $("bare-base").textContent = $("thanks").textContent = "";
   for (const id of ["answer", "copy", "cut", "doubts", "suggest", "found"]) $(id).hidden = true;
+  hints.hide();
 }
 
 // The flags of a segment, as a text.
 const doubts = (segment) => f.list((segment?.flags ?? []).map((flag) => t("flags")[flag]).filter(Boolean));
+
+// What is said of the highlighted segment under the translation.
+function explain(n) {
+  showDoubts(n);
+  if (result) hints.show(result.segments, n, { source: result.detected || result.source, target: result.target });
+}
 
 // The line under the translation: the doubts about the highlighted segment, or else the number of doubtful segments.
 function showDoubts(n) {
@@ -172,7 +180,7 @@ async function translate() {
   const beside = $("compare").checked ? translateBare(current, running.signal) : null;
   let problem = null;
   try {
-    for await (const event of translation({ ...pair, text: original, segments: true, ...glossary() }, running.signal)) {
+    for await (const event of translation({ ...pair, text: original, segments: true, hints: true, ...glossary() }, running.signal)) {
       if (result !== current) break;
       if (event.done) {
         const { pair, adapter, base } = event;
@@ -247,7 +255,8 @@ function step(direction) {
   if (!n) return;
   const next = light.chosen < 0 ? (direction > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, light.chosen + direction));
   light.choose(next);
-  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${result.segments[next].text} – ${result.segments[next].translation}`;
+  const segment = result.segments[next], hinted = hints.inWords(segment);
+  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${segment.text} – ${segment.translation}${hinted && `. ${hinted}`}`;
 }
 
 function showCorrection(n, text) {

@@ -67,6 +67,10 @@ export const words = {
   worth: (list) => `Worth a look: ${list}.`,
   worthSome: (n, of, f) => `${f.number(n)} of ${f.number(of)} segments ${plural(n, "is", "are")} worth a look.`,
   showNext: "Show next",
+  hintsOf: "Given to the model:",
+  hintsNone: "The model was given no words for this segment.",
+  hintsSome: (n, f) => `The model was given translations of ${f.number(n)} ${plural(n, "word", "words")}. Point at a segment, or choose it, to see its own.`,
+  hintTerm: "your term",
   flags: {
     untranslated: "no adapter translates its language",
     empty: "the translation is empty",

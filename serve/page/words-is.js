@@ -78,6 +78,10 @@ export const words = {
   worth: (list) => `Vert að skoða: ${list}.`,
   worthSome: (n, of, f) => `Vert er að skoða ${f.number(n)} af ${f.number(of)} ${plural(of, "bút", "bútum")}.`,
   showNext: "Sýna næsta",
+  hintsOf: "Líkanið fékk:",
+  hintsNone: "Líkanið fékk engin orð fyrir þennan bút.",
+  hintsSome: (n, f) => `Líkanið fékk þýðingar á ${f.number(n)} ${plural(n, "orði", "orðum")}. Bentu á bút eða veldu hann til að sjá þær.`,
+  hintTerm: "þitt hugtak",
   flags: {
     untranslated: "engin þýðing er til úr þessu máli",
     empty: "ekkert kom út",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from serve.translation.retry import Decode, Retry
 from tell.languages import LanguagePair
+from tell.lexicon.hints import Hint
 from tell.model.engine import Generation, Prompt, Sampling
 from tell.model.translator import Translator
 from tell.text.flags import Checked, Flag, checked
@@ -149,6 +150,10 @@ class Decoder:
     def prompts(self, segments: Sequence[str]) -> dict[str, Prompt]:
         """The greedy prompt of each segment. Raises RequestError where one does not fit in the context."""
         return {segment: self.translator.prompt(segment, terms=self.terms) for segment in segments}
+
+    def hints(self, segments: Sequence[str]) -> dict[str, Sequence[Hint]]:
+        """The hints that stand in the greedy prompt of each segment. Raises RequestError as `prompts` does."""
+        return {segment: self.translator.hints(segment, self.terms) for segment in segments}
 
     async def decode(self, segments: Sequence[str], effort: Effort) -> list[Decoded]:
         """Each segment through the engine, without a queue; all candidates of one kind in one call. Raises RequestError, EngineError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from serve.config import Fallback
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serve.adapters.versions import Version
     from serve.auth.quota import Meter
     from tell.lexicon.glossary import Glossary
+    from tell.lexicon.hints import Hint
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class RequestOptions:
 
     `caller` is whom it is counted for; `seconds` is the time it has, and `deadline` when that ends in the loop's time. `cache` lets the cache answer
     it and keep its translations. `quality` and `alternatives` (a number of other translations of each text) decide how many candidates are decoded.
-    `segments`: its translations say where their segments are. `measured`: its length has been checked. A `background` request gives way to all others and is
-    not counted among the signals, since nobody waits for it. The translations are to follow the `glossary`; where they do not, they have a flag. The `meter`
-    is told what was translated."""
+    `segments`: its translations say where their segments are; `hints`: and which hints these had. `measured`: its length has been checked. A `background`
+    request gives way to all others and is not counted among the signals, since nobody waits for it. The translations are to follow the `glossary`; where they
+    do not, they have a flag. The `meter` is told what was translated."""
 
     caller: str = ""
     seconds: float = math.inf
@@ -60,6 +61,7 @@ class RequestOptions:
     quality: Quality = "fast"
     alternatives: int = 0
     segments: bool = False
+    hints: bool = False
     measured: bool = False
     background: bool = False
     glossary: Glossary | None = None
@@ -86,11 +88,13 @@ PendingSegment = Checked | asyncio.Task[Decoded]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PendingTranslations:
-    """A request's texts, each split into segments and layout, and the translations of all segments, in order, as far as they are there."""
+    """A request's texts, each split into segments and layout, and the translations of all segments, in order, as far as they are there. `hints` are those of
+    each source segment, where the request asks for them."""
 
     splits: list[list[Span]]
     segments: list[PendingSegment]
     options: RequestOptions
+    hints: Mapping[str, Sequence[Hint]] = dataclasses.field(default_factory=dict)
 
     async def parts(self) -> AsyncIterator[tuple[int, Translation]]:
         """The translations in parts, as they come, in order: the number of the text, and a part of its translation. Every text has one or more."""
@@ -106,7 +110,7 @@ class PendingTranslations:
                 translated = await finished(next(pending))
                 # The layout after the last segment goes out with it.
                 layout_after = join(spans[last_piece + 1 :]) if i == last_piece else ""
-                place = locator.segment(span.text, translated)
+                place = locator.segment(span.text, translated, self.hints.get(span.text, ()))
                 yield number, Translation(layout + translated.text + layout_after, translated.truncated, translated.flags, (place,))
                 layout = ""
             if last_piece < 0:
@@ -120,7 +124,7 @@ class PendingTranslations:
             segments = [next(translated) for _ in pieces(spans)]
             translation = _assembled(spans, segments)
             if self.options.segments:
-                translation = dataclasses.replace(translation, segments=located(spans, segments))
+                translation = dataclasses.replace(translation, segments=located(spans, segments, self.hints))
             if self.options.alternatives:
                 translation = dataclasses.replace(translation, alternatives=self._alternatives(spans, segments, translation))
             translations.append(translation)

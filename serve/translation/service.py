@@ -190,7 +190,8 @@ class Service:
                     self._note(queued, segment, candidate, options)
                 else:
                     pending[segment] = asyncio.create_task(self._decoded(queued, segment, candidate, sampled.get(segment, ()), options))
-            yield PendingTranslations(splits, [pending[segment] for segment in segments], options)
+            hints = await threaded(in_thread, decoder.hints, distinct) if options.hints else {}
+            yield PendingTranslations(splits, [pending[segment] for segment in segments], options, hints)
             if segments and not options.background and not version.bare:
                 self.signals.took(*version.labels, time.perf_counter() - began)
         finally:
@@ -256,8 +257,8 @@ class Service:
                 options, alternatives=options.alternatives if is_last_step else 0, measured=measured, meter=options.meter if is_last_step else None
             )
             if len(route.steps) > 1:
-                # The terms are of neither step's pair.
-                step_options = dataclasses.replace(step_options, glossary=None)
+                # The terms are of neither step's pair, and the segments are not told, since one step's are not the other's.
+                step_options = dataclasses.replace(step_options, glossary=None, hints=False)
             async with self.step(route, number) as version:
                 on_lease(version)
                 versions.append(version)

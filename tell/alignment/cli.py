@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 
+from tell.alignment.find import find_lexicon
 from tell.command import Command, Group, Many
 from tell.console import emit, say, table
-from tell.errors import BadInput, LanguageError, NotFound
-from tell.languages import parse_pair
+from tell.errors import BadInput, NotFound
 from tell.lexicon.lexicon import HEAD, Lexicon
 from tell.lexicon.words import keys
-from tell.paths import pairs_dir
 
 _PATH = click.Path(path_type=Path)
 
@@ -60,21 +59,6 @@ def _built(report: dict[str, Any], out: Path) -> Any:
     return table(f"{out}  {report['pair']}", ["", "number"], rows)
 
 
-def find_lexicon(named: str) -> Path:
-    """The lexicon at a path, or of a pair that was added (`tellmt pair add`). Raises NotFound where there is none."""
-    path = Path(named)
-    if path.exists():
-        return path
-    try:
-        pair = parse_pair(named)
-    except LanguageError:
-        raise NotFound("there is no lexicon here", place=named, valid="a directory made by tellmt lexicon build, or a pair that was added") from None
-    found = sorted(pairs_dir().glob(f"*/{pair.slug}/lexicon"))
-    if not found:
-        raise NotFound("this pair has no lexicon", place=str(pairs_dir()), found=str(pair), valid="tellmt pair add with the pair, or the path of a lexicon")
-    return found[0]
-
-
 @lexicon.command("show", cls=Command)
 @click.argument("named", metavar="LEXICON|PAIR")
 @click.argument("words", nargs=-1)
@@ -83,19 +67,23 @@ def find_lexicon(named: str) -> Path:
 def show(named: str, words: tuple[str, ...], most: int, skip_common: int) -> None:
     """List the most frequent words of a lexicon with what it offers for them, or look up WORDS.
 
-    A wrong entry is struck with tellmt lexicon strike.
+    The rank is the word's place among the corpus's words by how often they occur, of the first thousand. A word may occur often and be aligned seldom. A wrong
+    entry is struck with tellmt lexicon strike.
     """
     found = Lexicon.read(find_lexicon(named))
     shown = [_entry(found, w) for w in words] if words else _most_frequent(found, most, skip_common)
     result = {"pair": str(found.pair), "keys": len(found), "entries": shown}
-    columns = ["word", "times", "candidates"]
-    emit(result, lambda: table(f"{named}  {found.pair}, {len(found):,} keys", columns, [[e["word"], e["times"], _listed(e["candidates"])] for e in shown]))
+    columns = ["rank", "word", "times aligned", "candidates"]
+    rows = [["" if e["rank"] is None else e["rank"], e["word"], e["times"], _listed(e["candidates"])] for e in shown]
+    emit(result, lambda: table(f"{named}  {found.pair}, {len(found):,} keys", columns, rows))
 
 
 def _entry(found: Lexicon, word: str) -> dict[str, Any]:
     candidates = found.ranked(word)
     times = sum(found.candidates(keys(word, found.keying)[0][0]).values())
-    return {"word": word, "times": round(times), "candidates": [{"text": text, "strength": round(strength, 3)} for text, strength in candidates.items()]}
+    rank = found.rank(word)
+    entry = {"word": word, "rank": None if rank is None else rank + 1, "times": round(times)}
+    return {**entry, "candidates": [{"text": text, "strength": round(strength, 3)} for text, strength in candidates.items()]}
 
 
 def _most_frequent(found: Lexicon, most: int, skip_common: int) -> list[dict[str, Any]]:

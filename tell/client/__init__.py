@@ -18,10 +18,11 @@ from tell.client.models import (
     StreamEnd,
     Translation,
     TranslationPart,
+    WordHint,
 )
 from tell.client.transport import RetryPolicy
 
 __all__ = [
     "AdapterStatus", "Alternative", "AsyncClient", "Client", "DetectedLanguage", "DocumentJob", "DocumentPart", "DocumentProgress", "Fallback", "NoAnswer",
-    "Quality", "RetryPolicy", "Segment", "ServedLanguage", "ServiceInfo", "StreamEnd", "Translation", "TranslationPart", "UnreadableAnswer",
+    "Quality", "RetryPolicy", "Segment", "ServedLanguage", "ServiceInfo", "StreamEnd", "Translation", "TranslationPart", "UnreadableAnswer", "WordHint",
 ]  # fmt: skip

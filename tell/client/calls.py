@@ -39,13 +39,15 @@ class StreamOptions(TypedDict, total=False):
     """What may be said beside the texts of a translation.
 
     `timeout`: seconds within which the answer must come. `cache`: whether the answer may come from the service's cache and stay in it (true by default).
-    `segments`: whether the answer says which stretch of the translation belongs to which stretch of the text. `base`: translate with the bare base, without
-    the adapter. `glossary`: terms that the translation is to follow, as source and target terms, or the name or id of a glossary that the service keeps.
+    `segments`: whether the answer says which stretch of the translation belongs to which stretch of the text; `hints`: also which hints the model had for
+    the words of each stretch. `base`: translate with the bare base, without the adapter. `glossary`: terms that the translation is to follow, as source and
+    target terms, or the name or id of a glossary that the service keeps.
     """
 
     timeout: float | None
     cache: bool
     segments: bool
+    hints: bool
     base: bool
     glossary: Mapping[str, str] | str | None
 

@@ -16,17 +16,30 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class WordHint(Record):
+    """A word of the text, or a term of several words, and the translations that stood behind it in the model's prompt, the likeliest first.
+
+    `source` is its (start, end) in the text, in code points. `glossary` tells the request's own terms from the words of the adapter's lexicon.
+    """
+
+    source: tuple[int, int]
+    text: str
+    candidates: tuple[str, ...]
+    glossary: bool
+
+
 class Segment(Record):
     """A stretch of the text that was translated as one unit.
 
     `source` is its (start, end) in the text, `target` the (start, end) of its translation in the whole translation, in code points, as Python counts:
-    `text[slice(*segment.source)]`.
+    `text[slice(*segment.source)]`. `hints` is filled where hints were requested.
     """
 
     source: tuple[int, int]
     target: tuple[int, int]
     truncated: bool
     flags: tuple[str, ...]
+    hints: tuple[WordHint, ...] = ()
 
 
 class DetectedLanguage(Record):

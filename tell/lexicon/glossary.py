@@ -18,6 +18,7 @@ from tell.files import decode, key_of
 from tell.languages import LanguagePair
 from tell.lexicon.terms import SegmentTerms, Terms
 from tell.lexicon.words import Keying, keying_for
+from tell.text.placeholders import bare
 
 # Terms of a glossary, characters of a term on either side, and characters of all together.
 MOST_TERMS, LONGEST_TERM, MOST_CHARACTERS = 10_000, 200, 500_000
@@ -43,6 +44,9 @@ class Glossary:
         characters = 0
         for source, target, place in entries:
             source, target = _term(source, f"{place}: the source term"), _term(target, f"{place}: the target term")
+            if not any(map(str.isalnum, bare(source))):
+                # It would be found in every sentence, or never, and no adapter has seen a hint behind it.
+                raise BadInput("no letter or digit in a source term", place=place, found=source, valid="words; symbols and placeholders are not looked for")
             if terms.setdefault(source, target) != target:
                 raise BadInput("a source term has two target terms", place=place, valid="one line for each source term")
             characters += len(source) + len(target)

@@ -64,14 +64,16 @@ class Hinter:
     lexicon: HintSource
     options: HintOptions
 
-    def hints(self, source: str, without: Contribution | None = None) -> Sequence[Hint]:
-        """The hints of a source segment, in the order of its words. `without`: what the segment's own pair added to the lexicon, left out in training."""
+    def hints(self, source: str, without: Contribution | None = None, terms: Sequence[Hint] = ()) -> Sequence[Hint]:
+        """The hints of a source segment, in the order of its words. `without`: what the segment's own pair added to the lexicon, left out in training.
+        `terms`: hints of a glossary, which stand in place of the lexicon's."""
         chosen = self.options
-        return self.lexicon.hints(source, candidates=chosen.candidates, skip_common=chosen.skip_common, without=without, min_share=chosen.min_share)
+        hints = self.lexicon.hints(source, candidates=chosen.candidates, skip_common=chosen.skip_common, without=without, min_share=chosen.min_share)
+        return replaced(hints, terms) if terms else hints
 
     def hinted(self, source: str, without: Contribution | None = None, terms: Sequence[Hint] = ()) -> str:
-        """The source with its hints in it, as a prompt has it. `terms`: hints of a glossary, which stand in place of the lexicon's."""
-        return write_hints(source, replaced(self.hints(source, without), terms) if terms else self.hints(source, without))
+        """The source with its `hints` in it, as a prompt has it."""
+        return write_hints(source, self.hints(source, without, terms))
 
 
 def replaced(hints: Sequence[Hint], terms: Sequence[Hint]) -> list[Hint]:

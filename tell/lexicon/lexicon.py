@@ -10,8 +10,9 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import functools
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ HEAD = "="
 SMOOTHING = 30
 # An inflected word and a headword have at least so many letters in common, and after them no more than so many each; and so many headwords are looked at.
 SHARED, ENDING, HEADS = 4, 4, 50
+# Words whose hints are kept ready, some 5 MB of them: a text repeats its words, and what a lexicon offers for one does not change.
+READY = 1 << 15
 
 Counts = Mapping[str, float]
 
@@ -52,9 +55,18 @@ def _line(candidates: Counts) -> str:
     return "\t".join(part for text, count in candidates.items() for part in (text, f"{count:.12g}"))
 
 
+def _parsed(line: str) -> Iterator[tuple[str, float]]:
+    """The candidates and counts in what `_line` wrote."""
+    parts = line.split("\t")
+    return zip(parts[::2], map(float, parts[1::2]), strict=True)
+
+
 def _shared(a: str, b: str) -> int:
     """The number of first letters that two words have in common."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +83,8 @@ class Lexicon:
     lines: Mapping[str, str]
     totals: Mapping[str, int]
     struck: frozenset[str] = frozenset()
+    # What words were offered, by the folded word and the options.
+    _ready: dict[tuple[str, int, float], tuple[str, ...]] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -143,8 +157,7 @@ class Lexicon:
         """The candidates of a key and their counts, commonest first; empty where the key is unknown."""
         if (line := self.lines.get(source_key)) is None:
             return {}
-        parts = line.split("\t")
-        return {text: float(count) for text, count in zip(parts[::2], parts[1::2], strict=True)}
+        return dict(_parsed(line))
 
     @functools.cached_property
     def _ranks(self) -> dict[str, int]:
@@ -160,15 +173,20 @@ class Lexicon:
 
     def heads(self, word: str) -> list[str]:
         """The dictionaries' headwords for a word: itself, or those that have the most first letters in common with it, if these are enough."""
-        heads, word = self._heads, radical(folded(word), self.keying.initials)
-        at = bisect.bisect_left(heads, word)
-        if at < len(heads) and heads[at] == word:
+        heads = self._heads
+        if not heads:
+            return []
+        word = radical(folded(word), self.keying.initials)
+        if word + HEAD in self.lines:
             return [word]
-        most = max((_shared(word, heads[i]) for i in (at - 1, at) if 0 <= i < len(heads)), default=0)
+        at = bisect.bisect_left(heads, word)
+        most = max(_shared(word, head) for head in heads[max(at - 1, 0) : at + 1])
         if most < SHARED or len(word) - most > ENDING:
             return []
-        first = bisect.bisect_left(heads, word[:most])
-        return [h for h in heads[first : first + HEADS] if h.startswith(word[:most]) and len(h) - most <= ENDING]
+        shared = word[:most]
+        first = bisect.bisect_left(heads, shared)
+        alike = itertools.takewhile(lambda head: head.startswith(shared), heads[first : first + HEADS])
+        return [head for head in alike if len(head) - most <= ENDING]
 
     def ranked(self, word: str, without: Mapping[str, Counts] | None = None) -> dict[str, float]:
         """The candidates for a source word and how much speaks for each, the likeliest first; empty where there are none, and for a struck word.
@@ -176,30 +194,38 @@ class Lexicon:
         For a candidate speaks what it counts under the word's keys, times the weights of these, times the share that this is of all that it counts anywhere:
         else articles and prepositions that stand beside a rare word would come before its translation. What it counts in a dictionary is added.
         """
+        ordered, written = self._ordered(word, without)
+        return {written[name]: -less for less, name in ordered}
+
+    def _ordered(self, word: str, without: Mapping[str, Counts] | None) -> tuple[list[tuple[float, str]], dict[str, str]]:
+        """`ranked` as what speaks against each folded candidate, the least first; and how each candidate is written."""
         if folded(word) in self.struck:
-            return {}
+            return [], {}
         found: dict[str, float] = {}
         # A dictionary may write what the corpus has too otherwise.
         written: dict[str, str] = {}
         for source_key, weight in keys(word, self.keying):
+            if (line := self.lines.get(source_key)) is None:
+                continue
             own = without.get(source_key) if without else None
-            for text, count in self.candidates(source_key).items():
+            for text, count in _parsed(line):
                 name = folded(text)
                 if own:
                     count -= own.get(name, 0)
                 if count > 0:
                     written.setdefault(name, text)
                     found[name] = found.get(name, 0) + weight * count
-        found = {name: count * count / (self.totals.get(name, 1) + SMOOTHING) for name, count in found.items()}
+        totals = self.totals
+        found = {name: count * count / (totals.get(name, 1) + SMOOTHING) for name, count in found.items()}
         listed: dict[str, float] = {}
         for head in self.heads(word):
-            for text, count in self.candidates(head + HEAD).items():
+            for text, count in _parsed(self.lines[head + HEAD]):
                 name = folded(text)
                 written.setdefault(name, text)
                 listed[name] = max(count, listed.get(name, 0))
         for name, count in listed.items():
             found[name] = found.get(name, 0) + count
-        return {written[name]: found[name] for name in sorted(found, key=lambda name: (-found[name], name))}
+        return sorted([(-count, name) for name, count in found.items()]), written
 
     def hints(self, text: str, *, candidates: int, skip_common: int, without: Mapping[str, Counts] | None = None, min_share: float = 0.0) -> list[Hint]:
         """The hints for a text, in its order: for each word that is none of the `skip_common` commonest, at most `candidates` target words.
@@ -208,12 +234,25 @@ class Lexicon:
         training example gets no hint that it alone gave rise to. Candidates with less than `min_share` of all that speaks for any are left out.
         """
         found: list[Hint] = []
+        ranks, ready = self._ranks, self._ready
         for word in words(text, self.pair.source.tag):
-            rank = self._ranks.get(folded(word.text))
-            if rank is not None and rank < skip_common:
+            name = folded(word.text)
+            if ranks.get(name, skip_common) < skip_common:
                 continue
-            if ranked := self.ranked(word.text, without):
-                least = min_share * sum(ranked.values())
-                offered = tuple(text for text, strength in ranked.items() if strength >= least)[:candidates]
+            if without:
+                offered = self._offered(word.text, candidates, min_share, without)
+            elif (kept := ready.get((name, candidates, min_share))) is not None:
+                offered = kept
+            else:
+                if len(ready) >= READY:
+                    ready.clear()
+                offered = ready[name, candidates, min_share] = self._offered(word.text, candidates, min_share)
+            if offered:
                 found.append(Hint(word.start, word.end, offered))
-        return [hint for hint in found if hint.candidates]
+        return found
+
+    def _offered(self, word: str, candidates: int, min_share: float, without: Mapping[str, Counts] | None = None) -> tuple[str, ...]:
+        """The target words that a source word is offered."""
+        ordered, written = self._ordered(word, without)
+        most = min_share * sum([less for less, _ in ordered])
+        return tuple([written[name] for less, name in ordered[:candidates] if less <= most])

@@ -59,8 +59,9 @@ class TermHint:
 def tokens(text: str, language: str) -> list[TextToken]:
     """The tokens of a text, in order. `language` is a BCP 47 tag."""
     rule = rule_for(language)
-    stretches: list[tuple[int, int, Word | None]] = [(w.start, w.end, w) for w in words(text, language)]
-    stretches += [(start, end, None) for start, end in kept_spans(text)]
+    kept = [*kept_spans(text)]
+    stretches: list[tuple[int, int, Word | None]] = [(w.start, w.end, w) for w in words(text, language, kept)]
+    stretches += [(start, end, None) for start, end in kept]
     found: list[TextToken] = []
     at = 0
     for start, end, word in sorted(stretches, key=lambda s: s[:2]):

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tell.lexicon.initials import radical, rule_for
@@ -26,8 +26,11 @@ _JOINERS = "'’ʼ‘-\u2010\u2011·"
 _INVISIBLE = "\u200c\u200d\u00ad"
 # A host name without a scheme, in small letters as it is typed.
 _HOST = re.compile(r"(?<![\w@.-])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,24}(?![\w-]|\.\w)")
+# What each of these has, and few texts.
+_DOT = re.compile(r"[a-z0-9-]\.[a-z]")
 # Kinds of characters, a letter each: a letter, m mark, 0 what no word holds (digits, underscores), j joiner; a space for all else, and for unspaced scripts.
 _RUN = re.compile("[a0][am0]*(?:j[a0][am0]*)*")
+_SPAN = re.Match.span
 
 
 class Word(NamedTuple):
@@ -96,10 +99,10 @@ def kept_spans(text: str) -> Iterator[tuple[int, int]]:
         at += len(part)
 
 
-def _masked(text: str) -> str:
+def _masked(text: str, kept: Iterable[tuple[int, int]]) -> str:
     """The text with as many spaces in place of each placeholder, ICU keyword and address: what stands there is no word."""
-    spans = [*kept_spans(text)]
-    if "." in text:
+    spans = [*kept]
+    if _DOT.search(text):
         spans += [m.span() for m in _HOST.finditer(text)]
     if not spans:
         return text
@@ -111,14 +114,17 @@ def _masked(text: str) -> str:
     return "".join([*parts, text[at:]])
 
 
-def words(text: str, language: str) -> list[Word]:
+def words(text: str, language: str, kept: Iterable[tuple[int, int]] | None = None) -> list[Word]:
     """The words of a text that may get a hint, in order: runs of letters and their marks, with apostrophes and hyphens inside.
 
-    `language` is a BCP 47 tag. Numbers, what holds a digit, placeholders, tags and addresses are no words. Neither are letters of a
-    script without spaces between words: what is a word there, letters do not say. Takes time in proportion to the text.
+    `language` is a BCP 47 tag; `kept` are the text's `kept_spans`, where they are known. Numbers, what holds a digit, placeholders, tags and addresses are no
+    words. Neither are letters of a script without spaces between words: what is a word there, letters do not say. Takes time in proportion to the text.
     """
-    kinds = _masked(text).translate(_KINDS)
+    kinds = _masked(text, kept_spans(text) if kept is None else kept).translate(_KINDS)
     elides = _elides(language)
+    if not elides and "0" not in kinds:
+        # Most texts; no run of theirs has to be looked into.
+        return [Word(start, end, text[start:end]) for start, end in map(_SPAN, _RUN.finditer(kinds))]
     found: list[Word] = []
     for match in _RUN.finditer(kinds):
         start, end = match.span()
@@ -145,11 +151,13 @@ def _parts(text: str, kinds: str, start: int, end: int, elides: bool) -> Iterato
 _PLAIN = str.maketrans(dict.fromkeys("’ʼ‘", "'") | dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys(_INVISIBLE, ""))
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def folded(word: str) -> str:
     """The word as it is counted: NFC, case folded, with plain apostrophes and hyphens."""
-    if word.isascii():
-        return word.lower()
+    return word.lower() if word.isascii() else _folded(word)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _folded(word: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", word).casefold()).translate(_PLAIN)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from tell.alignment.find import find_lexicon
 from tell.command import Command, Many
 from tell.console import emit, say, table
 from tell.corpus.directory import read_report
 from tell.corpus.readers.dispatch import labels
-from tell.errors import RecipeError
+from tell.errors import BadInput, NotFound, RecipeError
 from tell.files import sha256_file
 from tell.languages import parse_pair
 from tell.mix.build import mix as make
@@ -56,14 +57,22 @@ def _sources(config: MixConfig, general: tuple[Path, ...], folder: Path) -> tupl
     return tuple(sources)
 
 
-def _hints(recipe: Path, table: Any, lexicon: Path | None) -> HintPlan | None:
+def _hints(recipe: Path, table: Any, lexicon: str | None) -> HintPlan | None:
     """The `[hints]` table with the lexicon of the command line; None where neither names a lexicon."""
     config = validated(HintConfig, table, f"{recipe}, [hints]")
     if lexicon is None and config.lexicon is None:
         if table:
             raise RecipeError("[hints] without a lexicon", place=str(recipe), valid="lexicon = DIRECTORY of tellmt lexicon build, or --lexicon")
         return None
-    return HintPlan(lexicon if lexicon is not None else recipe.parent / str(config.lexicon), config)
+    return HintPlan(recipe.parent / str(config.lexicon) if lexicon is None else _lexicon(lexicon), config)
+
+
+def _lexicon(named: str) -> Path:
+    try:
+        return find_lexicon(named)
+    except NotFound as e:
+        # An option of a command that needs it: exit code 2, as for any other file that is not there.
+        raise BadInput(e.thing, place=f"--lexicon {named}", valid=e.valid) from None
 
 
 def _plan(
@@ -72,7 +81,7 @@ def _plan(
     general: tuple[Path, ...],
     base: str | None,
     seed: int | None,
-    lexicon: Path | None,
+    lexicon: str | None,
     flags: dict[str, Any],
 ) -> MixPlan:
     """The plan from the recipe and the flags; flags win."""
@@ -99,7 +108,11 @@ def _plan(
 @click.option("--general-tokens", type=int, help="Number of general tokens, instead of a ratio.")
 @click.option("--task-tokens", type=int, help="Most task tokens, in whole documents; a smaller budget takes a part of what a larger one takes.")
 @click.option("--order", type=click.Choice(ORDERS), help="Order of task and general examples.  [default: shuffled]")
-@click.option("--lexicon", type=_PATH, metavar="DIR", help="Lexicon of `tellmt lexicon build`: writes word hints into the prompts. Replaces the recipe's.")
+@click.option(
+    "--lexicon",
+    metavar="DIR|PAIR",
+    help="Lexicon of `tellmt lexicon build`, or of a pair that was added: writes word hints into the prompts. Replaces the recipe's.",
+)
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
@@ -118,6 +131,8 @@ def mix(report: bool, force: bool, out: Path, **options: Any) -> None:
         mixed = make(plan, inputs, out)
     else:
         say(f"{out}: unchanged, reused")
+    if note := mixed.get("hints", {}).get("note"):
+        say(f"note: {note}")
     if not report:
         emit(mixed, lambda: _shown(mixed, out))
         return

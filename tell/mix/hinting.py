@@ -86,7 +86,15 @@ class ExampleHints:
 
     def row(self) -> dict[str, Any]:
         """For mix.json: `hinted` examples have `hints` hints together, `dropped` ones were left without, `too_long` ones have no room; before `task_tokens`."""
-        return {**self.config.options.model_dump(), "dropout": self.config.dropout, "lexicon_sha256": self.sha256, "counts": dict(self.counts)}
+        row = {**self.config.options.model_dump(), "dropout": self.config.dropout, "lexicon_sha256": self.sha256, "counts": dict(self.counts)}
+        return row if self.counts["hints"] or self.config.dropout == 1 else {**row, "note": self._why_none()}
+
+    def _why_none(self) -> str:
+        """Why no example got a hint."""
+        skipped, known = self.config.skip_common, len(self.lexicon.common)
+        if known <= skipped:
+            return f"no example has a hint: the lexicon's corpus has {known:,} different words, and the {skipped:,} commonest get none (skip_common in [hints])"
+        return "no example has a hint: the lexicon offers nothing for these words that other examples bear out"
 
 
 def open_hints(plan: HintPlan, pair: str, seed: int) -> ExampleHints:

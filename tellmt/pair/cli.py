@@ -35,7 +35,7 @@ def pair() -> None:
 @click.option("--no-hints", is_flag=True, help="Train without word hints from a lexicon of the pair.")
 @click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
-@click.option("--dry-run", is_flag=True, help="Stop after the plan: what would be done, and how long it would take.")
+@click.option("--dry-run", is_flag=True, help="Stop after the plan: what would be done, and how long it would take. Keeps and fetches nothing.")
 def add_(pair_: str, **options: Any) -> None:
     """Make PAIR (such as fo-en) from FILES, in both directions: clean, split, train, score, publish.
 
@@ -72,7 +72,7 @@ def add_(pair_: str, **options: Any) -> None:
     )
     workspace = workspace_of(direction)
     result = add_pair(add_options, workspace)
-    say(f"\nreports and adapters: {workspace.path}")
+    say("\nnothing was kept" if add_options.dry_run else f"\nreports and adapters: {workspace.path}")
     if any(d.get("live") for d in result.get("directions", {}).values()):
         say("served by: tellmt serve (one that runs already has it)")
     emit(result, lambda: result_table(result))

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from tell.languages import LanguagePair, parse_pair
 from tell.paths import pairs_dir, writable
 
 SETTINGS = "pair.json"
+# What a trial has of each direction.
+TRIED = ("corpus", "lexicon", "mixed", "recipe.toml", ".recipe.sha256", "measured.json")
 
 
 class SourceFile(BaseModel):
@@ -120,6 +123,26 @@ class Workspace:
 
     def keep_training_speed(self, direction: LanguagePair, mix: str, base: str, training: dict[str, Any]) -> None:
         write_json(self.directory_of(direction) / "measured.json", {"mix": mix, "base": base, "training": training})
+
+    @contextlib.contextmanager
+    def trial(self) -> Iterator[Workspace]:
+        """A copy of the workspace in which everything may be tried, and which is gone afterwards. Adapters and scores are not copied, and sources are links."""
+        with tempfile.TemporaryDirectory(prefix="tellmt-pair-") as folder:
+            copy = Workspace(Path(folder) / self.path.name, self.pair)
+            copy.sources.mkdir(parents=True)
+            if (self.path / SETTINGS).exists():
+                shutil.copyfile(self.path / SETTINGS, copy.path / SETTINGS)
+                for source in self.sources.iterdir():
+                    (copy.sources / source.name).symlink_to(source.resolve())
+            for direction in (self.pair, self.pair.reverse):
+                for name in TRIED:
+                    made, copied = self.directory_of(direction) / name, copy.directory_of(direction) / name
+                    if made.is_dir():
+                        shutil.copytree(made, copied)
+                    elif made.exists():
+                        copied.parent.mkdir(exist_ok=True)
+                        shutil.copyfile(made, copied)
+            yield copy
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ def run(isolated: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
     return go
 
 
-def test_a_glossary_for_all_callers_and_one_for_a_key(run: Callable[..., Any], isolated: Path, tmp_path: Path) -> None:
+def test_a_glossary_for_all_callers_and_one_for_a_key(run: Callable[..., Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {name: add_key(name, ["translate"]) for name in ("one", "other")}
     publish(Registry(), hinted_adapter(isolated / "is-en", light_base(isolated / "cache")))
     (tmp_path / "Dýr.tsv").write_text("hundurinn\tthe hound\n", encoding="utf-8")
@@ -45,6 +45,9 @@ def test_a_glossary_for_all_callers_and_one_for_a_key(run: Callable[..., Any], i
         assert (asked("one"), asked("other")) == ("a pup", "the hound")
         code, out, _ = run("list")
         assert code == 0 and [line.split()[1:5] for line in out.split("\n") if "is-en" in line] != [] and "other" not in out
+        # An id can be copied from a terminal of any width.
+        monkeypatch.setenv("COLUMNS", "60")
+        assert all(id.strip() in run("list")[1] for id in (everybodys, own))
         assert run("show", own.strip()[:8])[1] == "hundurinn\ta pup\n"
         assert run("delete", everybodys.strip())[0] == run("delete", own.strip())[0] == 0
         until(lambda: asked("one") == asked("other") == 404)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from serve.config import Limits
+from tell.client import Client
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.hint_engine import HintEngine, hinted_adapter
@@ -139,6 +140,7 @@ def test_documents(service: Running) -> None:
     [
         ({}, 400, "the glossary has no terms"),
         ({"hundurinn": ""}, 400, "glossary, term 1: the target term: empty"),
+        ({"hundurinn": "the hound", "→ %s": "to"}, 400, "glossary, term 2: no letter or digit in a source term; found → %s"),
         ({"hundurinn": 3}, 400, "glossary: not usable"),
         (["hundurinn"], 400, "glossary: not usable"),
         ({f"orð{i}": "x" for i in range(10_001)}, 413, "the glossary is too large"),
@@ -154,5 +156,47 @@ def test_five_thousand_terms_in_one_request(service: Running) -> None:
     many = {f"orðið{i}": f"word {i}" for i in range(5000)} | HOUND
     assert first(asked(service, ["Hundurinn sefur"] * 50, many))[0] == "the hound sleeps"
     # What cannot be UTF-8 does no harm.
-    raw = b'{"source": "is", "target": "en", "text": "Hundurinn", "glossary": {"\\ud800": "\\ud800", "hundurinn": "the hound"}}'
+    raw = b'{"source": "is", "target": "en", "text": "Hundurinn", "glossary": {"\\ud800a": "\\ud800", "hundurinn": "the hound"}}'
     assert service.http.post("/api/v1/translate", content=raw).status_code == 200
+
+
+def hints(answer: dict[str, Any]) -> list[list[tuple[str, list[str], bool]]]:
+    """The hints of each segment of all texts, once it is sure that their ranges are those of their words."""
+    segments = [(t, s) for t in answer["translations"] for s in t["segments"]]
+    return [[(h["text"], h["candidates"], h["glossary"]) for h in s["hints"]] for _, s in segments]
+
+
+def test_which_hints_a_segment_had(service: Running) -> None:
+    text = " 😀 Hundurinn sefur.\n\nhús {sefur} Kötturinn"
+    expected = [[("Hundurinn", ["the hound"], True), ("sefur", ["sleeps"], False)], [("Kötturinn", ["the cat"], False)]]
+    answer = asked(service, text, HOUND, hints=True)
+    assert hints(answer) == expected
+    ranges = [h["source"] for s in answer["translations"][0]["segments"] for h in s["hints"]]
+    assert [text[slice(*r)] for r in ranges] == ["Hundurinn", "sefur", "Kötturinn"]
+    # From the cache as well; and nobody is told who does not ask.
+    assert hints(asked(service, text, HOUND, hints=True)) == expected
+    assert "hints" not in asked(service, text, HOUND, segments=True)["translations"][0]["segments"][0]
+    assert "segments" not in first_text(asked(service, text, HOUND))
+    # Adapters without hints, the pivot, and text that nothing was translated of.
+    assert hints(asked(service, "Hundurin", {"hundurin": "the dog"}, source="fo", hints=True)) == [[]]
+    assert hints(asked(service, "Hundurinn", target="fo", fallback="pivot", hints=True)) == []
+    body = {"source": "is", "target": "en", "text": "<p>a</p>", "format": "html", "hints": True}
+    assert error(service.http.post("/api/v1/translate", json=body), 400).startswith("hints: HTML texts have no segments")
+
+
+def first_text(answer: dict[str, Any]) -> dict[str, Any]:
+    return dict(answer["translations"][0])
+
+
+def test_a_stream_tells_hints(service: Running) -> None:
+    body = {"source": "is", "target": "en", "text": ["Hundurinn", "a\nsefur Hundurinn"], "glossary": HOUND, "hints": True}
+    *parts, end = map(json.loads, service.http.post("/api/v1/translate/stream", json=body).text.splitlines())
+    told = [[(h["source"], h["candidates"], h["glossary"]) for h in s["hints"]] for p in parts for s in p["segments"]]
+    assert end["done"] and told == [[([0, 9], ["the hound"], True)], [], [([2, 7], ["sleeps"], False), ([8, 17], ["the hound"], True)]]
+    with Client(service.url) as client:
+        translation = client.translate("sefur Hundurinn", "is", "en", glossary=HOUND, hints=True)
+        assert [(h.text, h.candidates, h.glossary) for h in translation.segments[0].hints] == [
+            ("sefur", ("sleeps",), False),
+            ("Hundurinn", ("the hound",), True),
+        ]
+        assert client.translate("sefur", "is", "en", segments=True).segments[0].hints == ()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tell.errors import EngineError
-from tests.support.browser import CHROMIUM, PHONE, VOYAGE, Browser, proper, shot
+from tests.support.browser import CHROMIUM, DESKTOP, PHONE, VOYAGE, Browser, proper, shot
 from tests.support.page import SENTENCE, from_icelandic, lit, translate
 from tests.support.serving import Published, Running
 
@@ -73,6 +74,49 @@ def test_a_segment_and_its_translation_light_up_together(service: Running, brows
     page.locator("#source-text").press("x")
     expect(page.locator("#target-text")).to_have_class("stale")
     assert lit(page) == [[], []] and page.locator("#mirror .seg").count() == 0
+
+
+HINTED = [
+    {"index": 0, "text": "The hound sleeps.\n", "truncated": False, "flags": [], "segments": [
+        {"source": [0, 16], "target": [0, 17], "truncated": False, "flags": [], "hints": [
+            {"source": [0, 9], "text": "Hundurinn", "candidates": ["the hound"], "glossary": True},
+            {"source": [10, 15], "text": "sefur", "candidates": ["sleeps", "is <b>asleep</b>"], "glossary": False}]}]},
+    {"index": 0, "text": "Hm.", "truncated": False, "flags": [], "segments": [
+        {"source": [17, 20], "target": [18, 21], "truncated": False, "flags": [], "hints": []}]},
+    {"done": True, "pair": "is-en", "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "base": "light", "quality": "fast"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_hints_of_a_segment(scheme: str, service: Running, browser: Browser) -> None:
+    page = from_icelandic(browser.open(service.url, PHONE if scheme == "dark" else DESKTOP, scheme=scheme))
+    asked = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.post_data_json)
+        route.fulfill(body="\n".join(map(json.dumps, HINTED)) + "\n", content_type="application/x-ndjson")
+
+    page.route("**/api/v1/translate/stream", answer)
+    hints = page.locator("#hints")
+    expect(hints).to_be_hidden()
+    translate(page, "Hundurinn sefur.\nHm.")
+    expect(hints).to_have_text("The model was given translations of 2 words. Point at a segment, or choose it, to see its own.")
+    assert asked[0]["hints"] is True
+    below = page.locator("#answer").bounding_box()
+    page.locator("#target-text .seg").nth(0).hover()
+    expect(hints).to_have_text("Given to the model:Hundurinn → the hound your termsefur → sleeps, is <b>asleep</b>")
+    assert page.locator("#hints .term").all_inner_texts() == ["Hundurinn → the hound your term"] and page.locator("#answer").bounding_box() == below
+    proper(page)
+    shot(page, f"hints-{scheme}")
+    page.locator("#target-text .seg").nth(1).hover()
+    expect(hints).to_have_text("The model was given no words for this segment.")
+    page.locator("#output").focus()
+    page.mouse.move(5, 5)
+    page.keyboard.press("ArrowRight")
+    expect(hints).to_contain_text("sefur → sleeps")
+    expect(page.locator("#said")).to_contain_text("Given to the model: Hundurinn – the hound (your term) and sefur – sleeps, is <b>asleep</b>")
+    page.get_by_role("button", name="Clear").click()
+    expect(hints).to_be_hidden()
 
 
 def test_by_keyboard_alone(service: Running, kept: Path, browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tarfile
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from tell.adapter.card import CARD, CONFIG, LEXICON, WEIGHTS, Adapter, hinter_of, open_adapter, weights_of, write_card
+from tell.adapter.translation import translator_of
 from tell.errors import AdapterError
 from tell.lexicon.hints import HintOptions
+from tell.model.engine import EngineOptions
+from tell.model.tokenizer import BaseTokenizer
 from tell.registry.registry import Registry
 from tests.conftest import Ran
+from tests.support.fake_engine import FakeEngine
 from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.hinted import with_lexicon
 from tests.support.mixing import CLI
@@ -46,6 +51,18 @@ def test_the_hints_of_an_adapter(hinted: Adapter) -> None:
     assert hinter is not None
     assert hinter.hinted("Hundurinn og setningin") == "Hundurinn 【 dog】 og setningin 【 sentence】"
     assert hinter.hinted("hús") == "hús 【 house】"
+
+
+def test_hints_without_room_stand_in_no_prompt(hinted: Adapter, isolated: Path) -> None:
+    base = light_base(isolated / "cache")
+    translator = translator_of(FakeEngine(EngineOptions(base)), BaseTokenizer(base), hinted, base.context)
+    source = "Hundurinn og setningin"
+    assert [(h.start, h.end, h.candidates) for h in translator.hints(source)] == [(0, 9, ("dog",)), (13, 22, ("sentence",))]
+    needed = len(translator.prompt(source).ids) + len(translator.tokens.encode(source)) + translator.decoding.length_extra
+    assert dataclasses.replace(translator, max_context=needed).hints(source) == translator.hints(source)
+    narrow = dataclasses.replace(translator, max_context=needed - 1)
+    assert narrow.hints(source) == () and "【" not in translator.tokens.decode(list(narrow.prompt(source).ids))
+    assert dataclasses.replace(translator, hinter=None).hints(source) == ()
 
 
 def _altered(adapter: Adapter) -> None:

@@ -65,6 +65,8 @@ def test_shown(here: CLI, learned: Path) -> None:
     assert [e["candidates"][:1] and e["candidates"][0]["text"] for e in done["entries"]] == ["horse", "mountain", []]
     first = here("lexicon", "show", learned, "--most", 3, "--skip-common", 2, "--json").json["entries"]
     assert len(first) == 3 and all(e["times"] > 0 and e["candidates"] for e in first)
+    # In the order of the column that says so; and a word that is none of the commonest has no rank.
+    assert 3 <= first[0]["rank"] < first[1]["rank"] < first[2]["rank"] and done["entries"][2]["rank"] is None
     assert "hestur" in here("lexicon", "show", learned, "hestur").out
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tell.alignment import dictionary as module
-from tell.alignment.dictionary import foreign, plain, read_dictionary, turned_round
+from tell.alignment.dictionary import Dictionary, foreign, plain, read_dictionary, turned_round
 from tell.errors import CorpusError
 from tell.languages import parse_pair
 
@@ -23,6 +23,37 @@ TMX = """<?xml version="1.0"?><tmx version="1.4"><header srclang="en"/><body><tu
 DIX = """<?xml version="1.0"?><dictionary><section id="main" type="standard">
 <e><p><l>hestur<s n="n"/></l><r>horse<s n="n"/></r></p></e><e r="LR"><p><l>fákur<s n="n"/></l><r>horse<s n="n"/></r></p></e>
 <e r="RL"><p><l>klár<s n="n"/></l><r>steed<s n="n"/></r></p></e><e><p><l>bíll<s n="n"/></l><r>motor<b/>car<s n="n"/></r></p></e></section></dictionary>"""
+
+
+# What pyglossary 5.1.1 writes of a StarDict dictionary as "Tabfile" and as CSV.
+TABFILE = r"""##name	Test (is-en)
+##version	3.0.0
+##sourceLang	Icelandic
+##targetLang	English
+a\|b	pipe\\word\ttab
+hestur|hesturinn	<b>horse</b>; steed
+hús	house\nbuilding
+og & svo	and & so <then>
+orð|orðin, orðanna	<div>/ɔrð/ <i>n</i> <ol><li>word</li><li>promise</li></ol></div>
+bók	<i>book</i>
+R&D	research &amp; development
+"""
+CSV_FILE = """"#name","Test (is-en)"\r
+"#sourceLang","Icelandic"\r
+"#targetLang","English"\r
+"a|b","pipe\\word	tab"\r
+"hestur","<b>horse</b>; steed","hesturinn"\r
+"hús","house
+building"\r
+"og & svo","and & so <then>"\r
+"orð","<div><i>n</i> <ol><li>word</li><li>promise</li></ol></div>","orðin, orðanna"\r
+"bók","<i>book</i>"\r
+"R&D","research &amp; development"\r
+"""
+CONVERTED = {
+    "bók": ["book"], "hestur": ["horse", "steed"], "hesturinn": ["horse", "steed"], "hús": ["house", "building"],
+    "orð": ["word", "promise"], "orðin": ["word", "promise"], "orðanna": ["word", "promise"],
+}  # fmt: skip
 
 
 def listed(path: Path, backward: bool = False) -> dict[str, list[str]]:
@@ -67,6 +98,22 @@ def test_the_other_way_round(tmp_path: Path) -> None:
     assert entries(tmp_path / "d.tsv", "horse\thestur\nsteed\thestur\n", backward=True) == {"hestur": ["horse", "steed"]}
 
 
+def test_what_pyglossary_writes(tmp_path: Path) -> None:
+    found = entries(tmp_path / "d.txt", TABFILE)
+    assert found == CONVERTED and read_dictionary(tmp_path / "d.txt", PAIR).left_out == {"not one word": 3}
+    found = entries(tmp_path / "d.csv", CSV_FILE)
+    # There `|` is no sign of another headword.
+    assert {head: found[head] for head in CONVERTED} == CONVERTED
+    # It names the languages, and so the columns.
+    turned = "##sourceLang\tEnglish\n##targetLang\tIcelandic\nhorse|steed\thestur\n"
+    assert entries(tmp_path / "t.txt", turned) == {"hestur": ["horse", "steed"]}
+
+
+def test_csv(tmp_path: Path) -> None:
+    assert entries(tmp_path / "d.csv", '\ufeffen,is\n"horse","hestur, jór"\n') == {"hestur": ["horse"], "jór": ["horse"]}
+    assert entries(tmp_path / "e.csv", "hestur,steed,n,1\nhestur,horse,n,0\n") == {"hestur": ["horse", "steed"]}
+
+
 def test_compressed(tmp_path: Path) -> None:
     (tmp_path / "d.tsv.gz").write_bytes(gzip.compress(b"hestur\thorse\n"))
     assert listed(tmp_path / "d.tsv.gz") == {"hestur": ["horse"]}
@@ -108,6 +155,10 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ("h.tbx", b"<tbx>", "not well-formed"),
         ("i.tbx", b'<!DOCTYPE x [<!ENTITY a "b">]><x><conceptEntry>&a;</conceptEntry></x>', "entities"),
         ("j.dix", b"<dictionary/>", "nothing in this dictionary"),
+        ("k.csv", b"hestur\n", "line 1: one column.*found hestur"),
+        ("l.csv", b"hestur,h\xff\n", "not CSV; found not UTF-8"),
+        ("m.csv", b'hestur,"horse\n', "not CSV; found unexpected end of data"),
+        ("n.csv", b"fo,en\nhestur,horse\n", "another pair; found fo-en"),
     ],
 )
 def test_a_file_that_is_no_dictionary_of_the_pair(tmp_path: Path, name: str, data: bytes, said: str) -> None:
@@ -141,3 +192,23 @@ def test_sides_that_are_exchanged_are_noticed(tmp_path: Path) -> None:
     assert turned_round(wrong, sources, targets)
     assert not turned_round(read_dictionary(tmp_path / "d.tsv", PAIR, backward=True), sources, targets)
     assert not turned_round(wrong, ["eitthvað"], ["something"])
+
+
+def test_a_small_dictionary_is_judged_by_first_letters(tmp_path: Path) -> None:
+    """None of its words is in the corpus as it is written there."""
+    stems = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwxyz"]
+    sources, targets = [f"ið{s}um" for s in stems], [f"th{s}ly" for s in stems]
+    rows = [(f"ið{s}", f"th{s}") for s in stems[:120]]
+
+    def read(rows: list[tuple[str, str]]) -> Dictionary:
+        (tmp_path / "d.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+        return read_dictionary(tmp_path / "d.tsv", PAIR)
+
+    right, wrong = read(rows), read([(target, source) for source, target in rows])
+    assert not turned_round(right, sources, targets) and foreign(right, sources) is None
+    assert turned_round(wrong, sources, targets) and turned_round(read([(t, s) for s, t in rows[:12]]), sources, targets)
+    other = read([(f"zz{s}", f"th{s}") for s in stems[:120]])
+    assert foreign(other, sources) == 0 and not turned_round(other, sources, targets)
+    # What is too little to judge by: a handful of words that are not there, and a corpus of a few sentences.
+    assert foreign(read([(f"zz{s}", f"th{s}") for s in stems[:60]]), sources) is None
+    assert foreign(other, sources[:400]) is None and not turned_round(wrong, sources[:400], targets[:400])

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.data.bench_lexicon import PlainLookUp
 from tell.alignment.pruning import pruned
 from tell.errors import BadInput
 from tell.languages import parse_pair
+from tell.lexicon import lexicon as lexicon_module
 from tell.lexicon.lexicon import CANDIDATES, Hint, Lexicon
 from tell.lexicon.words import Keying
 
@@ -169,3 +171,21 @@ def test_it_loads_and_looks_up_fast() -> None:
     start = time.process_time()
     hints = lexicon.hints(text, candidates=3, skip_common=0)
     assert (loaded < 0.3, time.process_time() - start < 0.05, len(hints)) == (True, True, 1000), loaded
+
+
+def test_what_was_looked_up_before_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {f"orðið{i}": {f"word{j}": i % (j + 2) + 1 for j in range(i % 5)} for i in range(30)} | {f"orðin{i}=": {f"head{i}": i} for i in range(9)}
+    text = "OG hesturinn, fellibylnum og orðinu; " + " ".join(f"orðið{'a' * i} orðinn{i}. Hestum skjal" for i in range(12))
+    for room in (lexicon_module.READY, 2):
+        monkeypatch.setattr(lexicon_module, "READY", room)
+        lexicon = small(**many)
+        plain = PlainLookUp(lexicon)
+        for options in ((1, 0, 0.0), (3, 1, 0.3), (10, 2, 0.0), (1, 0, 0.9), (0, 0, 0.0)):
+            candidates, skip_common, min_share = options
+            for _ in range(2):
+                hints = lexicon.hints(text, candidates=candidates, skip_common=skip_common, min_share=min_share)
+                assert hints == plain.hints(text, candidates, skip_common, min_share) and len(lexicon._ready) <= room
+    # What was kept is not what an example is offered without its own part.
+    without = {"hesturinn": {"horse": 3, "the": 2}, "hestu*": {"horse": 9, "the": 6}}
+    assert ask(lexicon, "hesturinn") == {"hesturinn": ("horse", "the", "pony")} and ask(lexicon, "hesturinn", without=without) == {"hesturinn": ("pony",)}
+    assert ask(lexicon, "hesturinn") == {"hesturinn": ("horse", "the", "pony")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,11 +117,27 @@ def test_bad_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
         ("[hints]\ndropout = 0.1", (), "[hints] without a lexicon; valid: lexicon = DIRECTORY of tellmt lexicon build, or --lexicon"),
         ("[hints]\nlexikon = 'lex'", (), "unknown key; found lexikon; valid: lexicon"),
         ("[hints]\nlexicon = 'lex'\ncandidates = 9", (), "candidates: Input should be less than or equal to 8; found 9"),
-        ("", ("--lexicon", "nowhere"), "there is no lexicon here"),
+        ("", ("--lexicon", "nowhere"), "--lexicon nowhere: there is no lexicon here; valid: a directory made by tellmt lexicon build, or a pair"),
+        ("", ("--lexicon", "is-fo"), "--lexicon is-fo: this pair has no lexicon; valid: tellmt pair add"),
         ("", ("--lexicon", "c"), "there is no lexicon here"),
     ):
         ran = cli("mix", "--recipe", recipe(table), "--corpus", "c", *arguments, "-o", "m", ok=False)
         assert ran.code == 2 and said in ran.err and not Path("m").exists()
+
+
+def test_the_lexicon_of_a_pair(cli: CLI, base: Base, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TELLMT_PAIRS", str(tmp_path / "pairs"))
+    shutil.copytree("lex", tmp_path / "pairs/is-en/is-en/lexicon")
+    ran = cli("mix", "--recipe", recipe("[hints]\nskip_common = 0"), "--corpus", "c", "--lexicon", "is-en", "-o", "m", "--json")
+    assert ran.json["hints"]["counts"]["hints"] > 0 and "note" not in ran.json["hints"]
+
+
+def test_a_vocabulary_of_common_words_alone_gives_no_hints_and_is_told(cli: CLI, base: Base, pairs: list[Pair]) -> None:
+    table = recipe("[hints]\nlexicon = 'lex'\nskip_common = 1000")
+    for _ in range(2):
+        ran = cli("mix", "--recipe", table, "--corpus", "c", "-o", "m", "--json")
+        assert ran.json["hints"]["counts"]["hints"] == 0
+        assert re.search(r"note: no example has a hint: the lexicon's corpus has \d+ different words, and the 1,000 commonest get none", ran.err)
 
 
 def test_a_lexicon_of_another_pair_or_of_held_out_pairs_is_refused(cli: CLI, base: Base, pairs: list[Pair]) -> None:

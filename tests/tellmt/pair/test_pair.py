@@ -67,7 +67,7 @@ class Steps:
             return {"counts": {"keys": 0}}
         if words[0] in ("corpus", "lexicon", "mix", "base"):
             # In this process: a second less each. The base here has no weights, and knows nothing.
-            at = words.index("--base") if words[:2] == ["corpus", "build"] else len(words)
+            at = words.index("--base") if words[:2] == ["corpus", "build"] and "--base" in words else len(words)
             assert at == len(words) or words[at + 1] == "light"
             words, out = [*words[:at], *words[at + 2 :]], io.StringIO()
             with contextlib.redirect_stdout(out):
@@ -159,12 +159,12 @@ def test_both_directions_from_a_file_to_live_and_again_with_more(tellmt: Tellmt,
 def test_prompts_get_hints_of_a_lexicon_and_of_dictionaries(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
     steps.lexicons = True
     place = pairs / "fo-en/fo-en"
-    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--one-way", "--no-hints", "--dry-run")[0] == 0
+    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--one-way", "--no-hints")[0] == 0
     assert "lexicon" not in steps.names() and "[hints]" not in (place / "recipe.toml").read_text()
     tellmt("pair", "remove", "fo-en", "--yes")
     Path("words.tsv").write_text("".join(f"{word(i)}\tzz{word(i)}\n" for i in range(200, 260)))
-    code, _, err = tellmt("pair", "add", "fo-en", "c.tsv", "--base", "light", "--one-way", "--dictionary", "words.tsv", "--dry-run")
-    assert code == 0 and steps.names()[-3:] == ["lexicon", "mix", "train --dry-run"], err
+    code, _, err = tellmt("pair", "add", "fo-en", "c.tsv", "--base", "light", "--one-way", "--dictionary", "words.tsv")
+    assert code == 0 and steps.names()[-6:] == ["lexicon", "mix", "train --dry-run", "train", "score", "publish"], err
     assert '[hints]\nlexicon = "lexicon"' in (place / "recipe.toml").read_text()
     mix = json.loads((place / "mixed/mix.json").read_bytes())
     hinted = re.findall(r"(\w+) 【 zz\1】", (place / "mixed/mixed.jsonl").read_text())
@@ -172,8 +172,9 @@ def test_prompts_get_hints_of_a_lexicon_and_of_dictionaries(tellmt: Tellmt, step
     assert 25 < len(hinted) <= mix["hints"]["counts"]["hints"]
     # What was chosen holds for the next time, and an entry that was struck stays out.
     assert tellmt("lexicon", "strike", "fo-en", hinted[0])[0] == 0
-    code, _, err = tellmt("pair", "add", "fo-en", "--dry-run")
-    (command,) = [words for words in steps.ran[-4:] if words[0] == "lexicon"]
+    steps.ran = []
+    code, _, err = tellmt("pair", "add", "fo-en")
+    (command,) = [words for words in steps.ran if words[0] == "lexicon"]
     assert code == 0 and "--dictionary" in command, err
     now = (place / "mixed/mixed.jsonl").read_text()
     assert f"zz{hinted[0]}】" not in now and f"zz{hinted[1]}】" in now
@@ -183,10 +184,10 @@ def test_files_of_several_kinds_and_how_they_are_read(tellmt: Tellmt, steps: Ste
     """Two texts and then tables, with options for them; both directions have the same pairs and the same test set."""
     rows = [line.split("\t") for line in tsv("t.tsv", 300).read_text().split("\n")[1:] if line]
     Path("a.fo").write_text("".join(f"{fo}\n" for fo, _ in rows)), Path("a.en").write_text("".join(f"{en}\n" for _, en in rows))
-    assert tellmt("pair", "add", "en-fo", "a.en", "a.fo", "--base", "light", "--dry-run")[0] == 0
+    assert tellmt("pair", "add", "en-fo", "a.en", "a.fo", "--base", "light")[0] == 0
     more = "".join(f"{en};{fo}\n" for fo, en in (line.split("\t") for line in tsv("m.tsv", 50, 2000).read_text().split("\n")[1:] if line))
     Path("more.csv").write_text("Enskt;Føroyskt\n" + more)
-    words = ["--source-column", "Enskt", "--target-column", "Føroyskt", "--off", "ratio", "markup", "--dry-run"]
+    words = ["--source-column", "Enskt", "--target-column", "Føroyskt", "--off", "ratio", "markup"]
     code, _, err = tellmt("pair", "add", "en-fo", "more.csv", *words)
     assert code == 0, err
     one, two = (read_pairs(pairs / "en-fo" / d / "corpus/pairs.jsonl") for d in ("en-fo", "fo-en"))
@@ -196,7 +197,7 @@ def test_files_of_several_kinds_and_how_they_are_read(tellmt: Tellmt, steps: Ste
     tsv("n.tsv", 30, 4000)
     for name, column in (("b.fo", 0), ("b.en", 1)):
         Path(name).write_text("".join(line.split("\t")[column] + "\n" for line in Path("n.tsv").read_text().split("\n")[1:] if line))
-    code, _, err = tellmt("pair", "add", "fo-en", "b.fo", "b.en", "--dry-run")
+    code, _, err = tellmt("pair", "add", "fo-en", "b.fo", "b.en")
     assert code == 0 and len(read_pairs(pairs / "en-fo/en-fo/corpus/pairs.jsonl")) == 380, err
 
 
@@ -206,16 +207,16 @@ def test_messages_name_the_files_where_the_user_has_them(tellmt: Tellmt, steps: 
     broken.write_text("<tmx><body>")
     code, _, err = tellmt("pair", "add", "fo-en", "mine/../mine/memory.tmx", "--base", "light", "--dry-run")
     assert code == 2 and f"{broken.absolute()}, line 1" in err and "sources" not in err and not (pairs / "fo-en").exists()
-    assert tellmt("pair", "add", "fo-en", good, "--base", "light", "--dry-run")[0] == 0
+    assert tellmt("pair", "add", "fo-en", good, "--base", "light")[0] == 0
     corpus = pairs / "fo-en/fo-en/corpus"
     before = [p.source for p in read_pairs(corpus / "pairs.jsonl")]
     # Given again by another name, with another file: what has become of the first one since is nothing to the pair.
     good.rename("mine/same.tsv"), tsv("mine/corpus.tsv", 40, start=5000)
-    code, _, err = tellmt("pair", "add", "fo-en", "mine/same.tsv", "mine/corpus.tsv", "--dry-run")
+    code, _, err = tellmt("pair", "add", "fo-en", "mine/same.tsv", "mine/corpus.tsv")
     assert code == 0 and "already there, as corpus.tsv" in err, err
     now = [p.source for p in read_pairs(corpus / "pairs.jsonl")]
     assert set(before) < set(now) and len(now) == 340
-    code, _, err = tellmt("pair", "add", "fo-en", "--dry-run")
+    code, _, err = tellmt("pair", "add", "fo-en")
     assert code == 0 and err.count("reused") >= 1 and len(read_pairs(corpus / "pairs.jsonl")) == 340, err
     # A directory is called by its name from within, too.
     rows = [line.split("\t") for line in tsv("more.tsv", 30, start=7000).read_text().split("\n")[1:] if line]
@@ -223,7 +224,7 @@ def test_messages_name_the_files_where_the_user_has_them(tellmt: Tellmt, steps: 
         Path("parallel", side).mkdir(parents=True)
         Path("parallel", side, "one.txt").write_text("".join(f"{row[column]}\n" for row in rows))
     monkeypatch.chdir("parallel")
-    code, _, err = tellmt("pair", "add", "fo-en", ".", "--dry-run")
+    code, _, err = tellmt("pair", "add", "fo-en", ".")
     assert code == 0 and len(read_pairs(corpus / "pairs.jsonl")) == 370, err
     assert [f["name"] for f in tellmt("pair", "show", "fo-en")[1]["files"]] == ["corpus.tsv", "corpus-2.tsv", "parallel"]
 
@@ -232,7 +233,39 @@ def test_dry_run_stops_before_training_and_says_how_long(tellmt: Tellmt, steps: 
     code, report, err = tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--dry-run")
     assert code == 0 and report["dry_run"] and "train" not in steps.names() and "publish" not in steps.names()
     assert report["directions"]["fo-en"]["passes"] == 3 and report["directions"]["fo-en"]["seconds"] > 300
-    assert "all of it takes about" in err and Registry().state("fo-en").live is None
+    assert "all of it takes about" in err and "nothing was kept" in err and Registry().state("fo-en").live is None and not (pairs / "fo-en").exists()
+
+
+def test_a_dry_run_keeps_and_fetches_nothing(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
+    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--one-way")[0] == 0
+
+    def tree() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in pairs.rglob("*") if p.is_file()}
+
+    before, steps.ran = tree(), []
+    Path("words.tsv").write_text("".join(f"{word(i)}\tzz{word(i)}\n" for i in range(200, 260)))
+    code, report, err = tellmt("pair", "add", "fo-en", tsv("more.tsv", 100, 1000), "--dictionary", "words.tsv", "--dry-run")
+    assert code == 0 and report["directions"]["fo-en"]["pairs"] == 340 and report["home"] == str(pairs / "fo-en"), err
+    assert tree() == before and steps.names() == ["corpus", "lexicon", "mix", "train --dry-run"]
+    # A base that is not here is not fetched; then the plan has no times.
+    steps.ran = []
+    Path("two.tsv").write_text(Path("more.tsv").read_text().replace("fo\ten\n", "fo\tda\n"))
+    code, report, err = tellmt("pair", "add", "fo-da", "two.tsv", "--off", "language", "--few", "--base", "gemma-3-270m", "--dry-run")
+    assert code == 0 and "base" not in steps.names() and "gemma-3-270m is not here" in err and not (pairs / "fo-da").exists(), err
+    assert report["dry_run"] and set(report["directions"]) == {"fo-da", "da-fo"} and "seconds" not in report["directions"]["fo-da"]
+
+
+def test_a_dictionary_is_looked_at_before_anything_is_done(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
+    Path("bad.tsv").write_text("hestur\n")
+    for dry in ((), ("--dry-run",)):
+        code, _, err = tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "gemma-3-270m", "--dictionary", "bad.tsv", *dry)
+        assert code == 2 and "bad.tsv, line 1: one column" in err and steps.ran == [] and not (pairs / "fo-en").exists()
+    Path("good.tsv").write_text("hestur\thorse\n")
+    assert tellmt("pair", "add", "fo-en", "c.tsv", "--base", "light", "--one-way", "--dictionary", "good.tsv")[0] == 0
+    Path("good.tsv").unlink()
+    steps.ran = []
+    code, _, err = tellmt("pair", "add", "fo-en")
+    assert code == 2 and "--dictionary: no such file" in err and "good.tsv" in err and steps.ran == []
 
 
 def test_a_recipe_changed_by_hand_is_kept_and_what_fails_goes_on(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
@@ -297,7 +330,7 @@ def test_bad_input_leaves_nothing_published(tellmt: Tellmt, steps: Steps, words:
 
 
 def test_another_base_or_an_unknown_pair(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:
-    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light", "--dry-run")[0] == 0
+    assert tellmt("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light")[0] == 0
     code, _, err = tellmt("pair", "add", "fo-en", "--base", "tiny")
     assert code == 2 and "begun on another base; found tiny; valid: --base light" in err
     for words in (["show", "fo-da"], ["remove", "fo-da", "--yes"]):
