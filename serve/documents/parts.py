@@ -15,7 +15,7 @@ from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
 from serve.formats.text import on_one_line
-from serve.formats.units import BOM, Options, Replacement, Unit
+from serve.formats.units import BOM, UPLOADED, Bounds, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
 from tell.files import decode
 from tell.languages import LanguagePair
@@ -24,10 +24,9 @@ from tell.text.segments import fill, pieces, split
 # Characters and lines of a part. From SOFT on it ends at the next blank line, so that paragraphs stay whole; at HARD it ends wherever it is.
 SOFT_CHARACTERS, SOFT_LINES = 1500, 12
 HARD_CHARACTERS, HARD_LINES = 8000, 64
-# Bytes that a zipped document may have when it is unpacked.
-EXPANDED = 64 << 20
 # Characters of a result's name.
 MAX_NAME = 100
+_ENDING = re.compile(r"\.[a-z0-9]{1,10}")
 _UNFIT = re.compile(r"[^\w.+ -]+")
 
 
@@ -64,13 +63,17 @@ class Text:
 class _SegmentVisitor:
     """Collects the segments of a file, or, where it has translations, puts them into it in order."""
 
-    def __init__(self, translations: Sequence[str] | None = None):
+    def __init__(self, bounds: Bounds, translations: Sequence[str] | None = None):
+        self.bounds = bounds
         self.translations = iter(translations) if translations is not None else None
         self.segments: list[str] = []
+        self._characters = 0
 
     def visit(self, unit: Unit) -> Replacement | None:
         if unit.translated:
             return None
+        self._characters += len(unit.text)
+        self.bounds.check("text", self._characters)
         spans = split(unit.text)
         segments = [spans[i].text for i in pieces(spans)]
         if self.translations is None:
@@ -101,7 +104,7 @@ class File:
     @classmethod
     def read(cls, raw: bytes, format: Format, pair: LanguagePair, ending: str, characters: int, lines: int) -> File:
         """Raises BadInput with the place in the file when it cannot be read."""
-        options, visitor = Options(pair=pair, expanded=EXPANDED), _SegmentVisitor()
+        options, visitor = Options(pair=pair, bounds=UPLOADED), _SegmentVisitor(UPLOADED)
         try:
             format.convert(io.BytesIO(raw), io.BytesIO(), visitor, options)
         except BadInput as e:
@@ -117,7 +120,7 @@ class File:
                 raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
             segments += lines
         output = io.BytesIO()
-        self.format.convert(io.BytesIO(self.raw), output, _SegmentVisitor(segments), self.options)
+        self.format.convert(io.BytesIO(self.raw), output, _SegmentVisitor(self.options.bounds, segments), self.options)
         return output.getvalue()
 
 
@@ -167,7 +170,7 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
     """
     ending = ending_of(name)
     if ending not in FORMATS:
-        printable = re.fullmatch(r"\.[a-z0-9]{1,10}", ending)
+        printable = _ENDING.fullmatch(ending)
         raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
     document: Document = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)

@@ -22,6 +22,7 @@ from tell.text.safe_xml import parse_tree
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")
 # Prefixes of elements and attributes are declared around the text, which may be a part of a document that declares them.
 _TAG = re.compile(r"<[^<>!?]+>")
+_ERROR_LINE = re.compile(r"line \d+")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _PREFIX = re.compile(r"[<\s/]([A-Za-z_][\w.-]*):[A-Za-z_]")
 # More than any document has; each is looked at with each element.
@@ -53,7 +54,7 @@ def parse_xml(text: str, rules: XmlRules, place: str = "text") -> Markup:
         # In one line with the text, so that the line of an error is that of the text.
         root = parse_tree(f"<{_WRAP}{declarations}>{text[start:]}</{_WRAP}>".encode("utf-8", "replace"), place=place, error=RequestError).getroot()
     except RequestError as e:
-        error_line = re.search(r"line \d+", str(e.place))
+        error_line = _ERROR_LINE.search(str(e.place))
         raise RequestError("the XML is not well-formed", place=f"{place}{f', {error_line[0]}' if error_line else ''}", valid=VALID) from None
     letter = free_letter(html.unescape(text))
     parts: list[str | MarkupLine] = [text[:start]]

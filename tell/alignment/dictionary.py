@@ -32,6 +32,8 @@ LEAST_JUDGED = 500
 MOST_WORDS, MOST_CHARACTERS = 4, 60
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _TAG = re.compile(r"<[^<>]{0,200}>")
+_BETWEEN = re.compile("[;,/|]")
+_CODE = re.compile("[a-z]{2,3}(?:-[A-Za-z]{2,4})?")
 _REMARK = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 
 # Source, target, and the rank of the sense where the dictionary has one.
@@ -106,7 +108,7 @@ def _entry(source: str, target: str, pair: LanguagePair) -> tuple[str, list[str]
 
 
 def _parts(text: str) -> list[str]:
-    return [part for p in re.split("[;,/|]", text) if (part := p.strip(" .!?:"))]
+    return [part for p in _BETWEEN.split(text) if (part := p.strip(" .!?:"))]
 
 
 def _sides(tag: str, pair: LanguagePair) -> int | None:
@@ -142,7 +144,7 @@ def _header(cells: list[str], pair: LanguagePair, place: str) -> tuple[int, int]
     sides = [_sides(c, pair) if 1 < len(c) < 12 else None for c in cells[:2]]
     if set(sides) == {0, 1}:
         return sides.index(0), sides.index(1)
-    known = [re.fullmatch("[a-z]{2,3}(?:-[A-Za-z]{2,4})?", c) for c in cells[:2]]
+    known = [_CODE.fullmatch(c) for c in cells[:2]]
     # Two codes that are no side of the pair: words of two letters that are both codes do not begin a dictionary.
     codes = cells[0] != cells[1] and all(len(c) == 2 and is_language(c) for c in cells[:2])
     if all(known) and (any(s is not None for s in sides) or codes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from serve.formats import FORMATS, check_start, format_of
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.subtitles import broken
+from serve.formats.units import OWN
 from tell.errors import BadInput
 from tests.conftest import ROOT
 from tests.support.formats_fixture import loud, members, nothing, same, through
@@ -246,7 +248,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("docx", _zip(a=b"b"), {}, "a zip archive without word/document.xml"),
     ("docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), {}, "a password, or the format of an older Office"),
     ("docx", _zip(word_document_xml=bytes(2 << 20)), {}, "unpacks to more than the limit"),
-    ("docx", _zip(word_document_xml=os.urandom(5000)), {"expanded": 4000}, "unpacks to more than the limit"),
+    ("docx", _zip(word_document_xml=os.urandom(5000)), {"bounds": dataclasses.replace(OWN, unpacked=4000)}, "unpacks to more than the limit"),
     ("docx", _zip(word_document_xml=b"<a><b></a>"), {}, "word/document.xml, line 1: this is not well-formed XML"),
     ("docx", _zip(word_document_xml=b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'), {}, "the XML defines entities"),
     ("xlsx", _zip(word_document_xml=b"<a/>"), {}, "a zip archive without xl/workbook.xml"),
