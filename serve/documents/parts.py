@@ -31,7 +31,7 @@ _UNFIT = re.compile(r"[^\w.+ -]+")
 
 
 class Document(Protocol):
-    """A file to translate. `parts` are translated one by one; `filled` makes a file of their translations, with this `media_type` and `ending`."""
+    """A file to translate. `parts` are translated one by one, and become a file with this `media_type` and `ending`."""
 
     @property
     def parts(self) -> Sequence[str]: ...
@@ -39,7 +39,6 @@ class Document(Protocol):
     def media_type(self) -> str: ...
     @property
     def ending(self) -> str: ...
-    def filled(self, translations: Sequence[str]) -> bytes: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +161,7 @@ def ending_of(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()
 
 
-def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, lines: int) -> Document:
+def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, lines: int) -> Text | File:
     """The file as a document whose parts have at most so many characters and lines each.
 
     Raises RequestError for a format that is not read and for a file without text, TooLarge for a line that is longer than a part may be, CorpusError
@@ -173,7 +172,7 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
         printable = _ENDING.fullmatch(ending)
         raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
-    document: Document = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
+    document: Text | File = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
     if not any(part.strip() for part in document.parts):
         raise RequestError("there is nothing to translate in the file", place="file", valid="a file with text")
     if (longest := max(map(len, document.parts))) > characters:

@@ -1,0 +1,125 @@
+"""The process that reads and writes the files of strangers: one document at a time, with limits that the operating system holds, and with nothing to lose.
+
+Reads requests from standard input and writes answers to standard output, until the input ends: a line of JSON each, which names the sizes of the byte strings
+behind it. It has no socket, no key and no model. What a file costs too much of ends this process (SIGPROF for time) or its request (MemoryError), and
+serve.documents.workers starts another one. Imports nothing of the service, so that it starts in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+from serve.documents.parts import File, open_document
+from serve.logs import where
+from tell.errors import TellmtError
+from tell.languages import parse_pair
+
+# Bytes of memory after a document from which on the process ends, and the next document gets a fresh one.
+GROWN = 160 << 20
+_PR_SET_PDEATHSIG = 1
+
+Message = tuple[dict[str, Any], list[bytes]]
+
+
+def send(stream: IO[bytes], header: dict[str, Any], blobs: Sequence[bytes]) -> None:
+    stream.write(json.dumps({**header, "sizes": list(map(len, blobs))}).encode() + b"\n")
+    stream.writelines(blobs)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Message:
+    """Raises EOFError where the other side has ended."""
+    if not (line := stream.readline()).endswith(b"\n"):
+        raise EOFError
+    header = json.loads(line)
+    blobs = [stream.read(size) for size in header["sizes"]]
+    if any(len(blob) != size for blob, size in zip(blobs, header["sizes"], strict=True)):
+        raise EOFError
+    return header, blobs
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogatepass")
+
+
+def _document(header: dict[str, Any], raw: bytes) -> Any:
+    return open_document(header["name"], raw, parse_pair(header["pair"]), header["characters"], header["lines"])
+
+
+def _answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
+    """The parts of a file; or, where the request has their translations, the file made of them."""
+    document = _document(header, blobs[0])
+    if header["do"] == "read":
+        return {}, [encoded(part) for part in document.parts]
+    assert isinstance(document, File)
+    return {}, [document.filled(list(map(decoded, blobs[1:])))]
+
+
+def _checked_answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
+    """`_answer`, or why there is none."""
+    try:
+        return _answer(header, blobs)
+    except MemoryError:
+        return {"over": "memory"}, []
+    except TellmtError as e:
+        found = None if e.found is None else str(e.found)[:200]
+        return {"error": {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": found, "valid": e.valid}}, []
+    except Exception as e:  # whatever a parser does on a file that nobody thought of
+        return {"unexpected": where(e)}, []
+
+
+def _limit(memory: int) -> None:
+    """Let the system hold the limits of this process, as far as it can."""
+    if sys.platform == "linux":
+        # Ends with the service, also where that is killed in the middle of a document.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.name == "posix":
+        import resource
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if sys.platform == "linux":
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _limit_time(seconds: float) -> None:
+    """End the process when it has computed for so long; 0 takes the limit away. By the system, since a pattern or a parser in C does not let Python act."""
+    if os.name == "posix":
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _grown() -> bool:
+    if os.name != "posix":
+        return False
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) > GROWN
+
+
+def main() -> None:
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    # Nothing that a library prints may stand between two answers.
+    os.dup2(2, 1)
+    _limit(int(sys.argv[-1]))
+    while True:
+        try:
+            request = receive(source)
+        except EOFError:
+            return
+        _limit_time(request[0]["seconds"])
+        header, blobs = _checked_answer(*request)
+        _limit_time(0)
+        last = "over" in header or "unexpected" in header or _grown()
+        send(sink, {**header, "last": last}, blobs)
+        if last:
+            return
