@@ -7,8 +7,8 @@ holds a version while it waits. So two versions may translate parts of one docum
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import contextlib
+import dataclasses
 import hmac
 import logging
 import secrets

@@ -66,7 +66,11 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     xml = Xml(source, options.bounds)
     number = 0
     root = ""
-    for events in xml.units(lambda event: bool(root) and event.local == "tu"):
+
+    def is_unit(event: Event) -> bool:
+        return bool(root) and event.local == "tu"
+
+    for events in xml.units(is_unit):
         event = events[0]
         if event.kind == "start" and not root:
             root = event.local

@@ -44,7 +44,8 @@ def open_archive(source: IO[bytes], name: str, member: str, bounds: Bounds) -> I
             bombs = [i for i in infos if i.file_size > 1 << 20 and i.file_size > GROWTH * max(1, i.compress_size)]
             if len(infos) > MEMBERS or total > bounds.unpacked or bombs or any(i.file_size > MEMBER for i in infos):
                 size = f"{len(infos)} parts, {total >> 20} MiB unpacked"
-                raise TooLarge(f"this {name} unpacks to more than the limit", place="file", found=size, valid=f"at most {bounds.unpacked >> 20} MiB{bounds.hint}")
+                at_most = f"at most {bounds.unpacked >> 20} MiB{bounds.hint}"
+                raise TooLarge(f"this {name} unpacks to more than the limit", place="file", found=size, valid=at_most)
             yield archive
     except zipfile.BadZipFile as e:
         raise CorpusError(f"this is not a {name}", place="file", found=f"no zip archive ({e})" if start[:2] != b"PK" else str(e), valid=f"a .{name}") from None

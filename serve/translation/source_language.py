@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from serve.threads import TEXTS
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair, distance, language, parse_pair
 from tell.text.language_id import Detected, detect, label
@@ -74,4 +74,4 @@ async def find_text_pairs(pairs: Sequence[LanguagePair], texts: Sequence[str]) -
         several = len(texts) > 1
         return [find_text_pair(pairs, text, f"text {i}" if several else "source") for i, text in enumerate(texts)]
 
-    return await asyncio.to_thread(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()
+    return await TEXTS.run(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()

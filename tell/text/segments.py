@@ -149,7 +149,8 @@ def _mended(text: str, lengths: Sequence[int]) -> list[int]:
 
 
 def _goes_on(sentence: str, part: str) -> bool:
-    """Whether `part` belongs to the sentence before it, of which the end is enough: it begins with a small letter, or follows an ordinal number, an initial, or an abbreviation."""
+    """Whether `part` belongs to the sentence before it, of which the end is enough: it begins with a small letter, or follows an ordinal number, an initial,
+    or an abbreviation."""
     if not part.strip() or part[0].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
         return True
     return bool(_STUMP.fullmatch(sentence) or (part[0].isdigit() and _ABBREVIATED.search(sentence[-16:])))
