@@ -54,7 +54,7 @@ class JobLimits:
     # Seconds that a job may take, and that it is kept when it has ended.
     seconds: float = 3600.0
     kept: float = 3600.0
-    workers: WorkerLimits = WorkerLimits()
+    workers: WorkerLimits = dataclasses.field(default_factory=WorkerLimits)
 
 
 @dataclasses.dataclass(eq=False, slots=True)

@@ -134,12 +134,12 @@ class Xml:
                 yield [event]
                 continue
             unit.append(event)
+            if len(unit) > self.bounds.elements:
+                self.bounds.check("elements", len(unit), self.place)
             depth += (event.kind == "start") - (event.kind == "end")
             if not depth:
                 yield unit
                 unit = []
-            elif len(unit) > self.bounds.elements:
-                self.bounds.check("elements", len(unit), self.place)
 
     def prefix_of(self, tag: bytes) -> str:
         """The prefix of a tag's name with its colon; empty where it has none."""
