@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.harness.load import percentile, table
-from serve.documents.workers import DocumentWorkers, ReadFile
+from serve.documents.parts import File
+from serve.documents.workers import DocumentWorkers
 from tell.errors import BadInput, TellmtError
 from tell.languages import parse_pair
 
@@ -193,6 +194,10 @@ class Watch:
 
     def restart(self) -> None:
         self.health.clear()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count what the processes take from now on."""
         self.began = {pid: figures[0] for pid, figures in self.seen.items() if pid in self.workers.pids()}
         self.seen = {}
 
@@ -202,11 +207,13 @@ class Watch:
         return seconds, max((figures[1] for figures in self.seen.values()), default=0) / (1 << 20)
 
 
-async def outcome(workers: DocumentWorkers, ending: str, raw: bytes) -> tuple[str, bool]:
-    """What becomes of a file, in words, and whether it may."""
+async def outcome(workers: DocumentWorkers, ending: str, raw: bytes, between: Callable[[], object] = lambda: None) -> tuple[str, bool]:
+    """What becomes of a file, in words, and whether it may. `between` is called when it is read and not written yet."""
     try:
         document = await workers.read("a", f"file.{ending}", raw, PAIR, 100_000, 512)
-        if isinstance(document, ReadFile):
+        if isinstance(document, File):
+            await asyncio.sleep(0.05)
+            between()
             await workers.filled("a", document, document.parts)
         return f"{len(document.parts):,} parts", True
     except BadInput as e:
@@ -243,9 +250,15 @@ async def measure(shapes: dict[tuple[str, str], Callable[[], bytes]], say: Calla
         for (ending, shape), make in shapes.items():
             raw = await asyncio.to_thread(make)
             watch.restart()
-            words, allowed = await outcome(workers, ending, raw)
+            costs: list[tuple[float, float]] = []
+
+            def note(costs: list[tuple[float, float]] = costs) -> None:
+                costs.append(watch.most())
+                watch.begin()
+
+            words, allowed = await outcome(workers, ending, raw, note)
             await asyncio.sleep(0.05)
-            seconds, mebibytes = watch.most()
+            seconds, mebibytes = map(max, zip(*costs, watch.most(), strict=True))
             small, read = await outcome(workers, "srt", SMALL)
             health = 1000 * percentile(watch.health, 0.99)
             rows.append({

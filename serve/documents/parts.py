@@ -91,14 +91,13 @@ class File:
     """A file of some format. `parts` hold its segments, a line each; units with a translation are in none, and stay."""
 
     raw: bytes
-    format: Format
-    options: Options
+    pair: LanguagePair
     parts: tuple[str, ...]
     ending: str
 
     @property
     def media_type(self) -> str:
-        return self.format.media_type
+        return BY_ENDING[self.ending].media_type
 
     @classmethod
     def read(cls, raw: bytes, format: Format, pair: LanguagePair, ending: str, characters: int, lines: int) -> File:
@@ -109,18 +108,25 @@ class File:
         except BadInput as e:
             place = e.place if e.place and e.place.startswith("file") else ", ".join(filter(None, ("file", e.place)))
             raise type(e)(e.thing, place=place, found=e.found, valid=e.valid) from None
-        return cls(raw, format, options, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
+        return cls(raw, pair, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
 
-    def filled(self, translations: Sequence[str]) -> bytes:
-        segments: list[str] = []
-        for part, translation in zip(self.parts, translations, strict=True):
-            lines = translation.split("\n")
-            if len(lines) != part.count("\n") + 1:
-                raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
-            segments += lines
-        output = io.BytesIO()
-        self.format.convert(io.BytesIO(self.raw), output, _SegmentVisitor(self.options.bounds, segments), self.options)
-        return output.getvalue()
+
+def segments_of(parts: Sequence[str], translations: Sequence[str]) -> list[str]:
+    """The translations of a file's segments, by those of its parts. Raises TellmtError where a part has not as many as it must."""
+    segments: list[str] = []
+    for part, translation in zip(parts, translations, strict=True):
+        lines = translation.split("\n")
+        if len(lines) != part.count("\n") + 1:
+            raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
+        segments += lines
+    return segments
+
+
+def write_file(raw: bytes, ending: str, pair: LanguagePair, segments: Sequence[str]) -> bytes:
+    """The file with the translations of its segments, in order."""
+    output, options = io.BytesIO(), Options(pair=pair, bounds=UPLOADED)
+    BY_ENDING[ending].convert(io.BytesIO(raw), output, _SegmentVisitor(UPLOADED, segments), options)
+    return output.getvalue()
 
 
 # Endings of plain text, and of the formats that need no options.

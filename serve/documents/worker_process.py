@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
-from serve.documents.parts import File, open_document
+from serve.documents.parts import open_document, write_file
 from serve.logs import where
 from tell.errors import TellmtError
 from tell.languages import parse_pair
@@ -52,17 +52,13 @@ def decoded(blob: bytes) -> str:
     return blob.decode("utf-8", "surrogatepass")
 
 
-def _document(header: dict[str, Any], raw: bytes) -> Any:
-    return open_document(header["name"], raw, parse_pair(header["pair"]), header["characters"], header["lines"])
-
-
 def _answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
-    """The parts of a file; or, where the request has their translations, the file made of them."""
-    document = _document(header, blobs[0])
+    """The parts of a file; or, where the request has the translations of its segments, the file made of them."""
+    pair = parse_pair(header["pair"])
     if header["do"] == "read":
-        return {}, [encoded(part) for part in document.parts]
-    assert isinstance(document, File)
-    return {}, [document.filled(list(map(decoded, blobs[1:])))]
+        document = open_document("document" + header["ending"], blobs[0], pair, header["characters"], header["lines"])
+        return {}, list(map(encoded, document.parts))
+    return {}, [write_file(blobs[0], header["ending"], pair, decoded(blobs[1]).split("\n"))]
 
 
 def _checked_answer(header: dict[str, Any], blobs: list[bytes]) -> Message:

@@ -19,9 +19,10 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from serve.documents.parts import Document, Text, ending_of, open_document
+from serve.documents.parts import Document, File, Text, ending_of, open_document, segments_of
 from serve.documents.worker_process import Message, decoded, encoded, receive, send
 from serve.formats import BY_ENDING
+from serve.logs import where
 from tell import errors
 from tell.errors import EngineError, Overloaded, RequestError, TellmtError, TooLarge
 from tell.languages import LanguagePair
@@ -40,33 +41,12 @@ class WorkerLimits:
     # Processes, and those that one caller may have: the others wait.
     processes: int = 2
     per_caller: int = 1
-    # Seconds that a process may compute for one reading or writing of a document, and bytes of memory that it may have.
+    # Seconds that a process may compute to read a document, and bytes of memory that it may have.
     seconds: float = 10.0
     memory: int = 512 << 20
     # Seconds that this may take on a busy machine, and after which a process without work ends.
     patience: float = 60.0
     idle: float = 60.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadFile:
-    """A file that a worker has read. `parts` hold its segments, a line each."""
-
-    raw: bytes
-    name: str
-    pair: LanguagePair
-    parts: tuple[str, ...]
-    # Most characters and lines of a part, by which it was cut.
-    characters: int
-    lines: int
-
-    @property
-    def ending(self) -> str:
-        return ending_of(self.name)
-
-    @property
-    def media_type(self) -> str:
-        return BY_ENDING[self.ending].media_type
 
 
 class _Worker:
@@ -94,7 +74,7 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            send(process.stdin, {**header, "seconds": self.limits.seconds}, blobs)
+            send(process.stdin, header, blobs)
             answer = receive(process.stdout)
         except (EOFError, OSError, ValueError):
             try:
@@ -110,7 +90,7 @@ class _Worker:
             timer.cancel()
             self._busy = False
         self.over = answer[0].get("over")
-        if answer[0]["last"]:
+        if answer[0].get("last", True):
             self.end()
         return answer
 
@@ -172,21 +152,21 @@ class DocumentWorkers:
 
         Raises what `open_document` does, TooLarge for a file that takes more than the limits, Overloaded, EngineError while the service ends.
         """
+        self._check_open()
         if (ending := ending_of(name)) not in BY_ENDING or ending == ".txt" or not BY_ENDING[ending].without_options:
             return await asyncio.get_running_loop().run_in_executor(self._threads, open_document, name, raw, pair, characters, lines)
-        header = {"do": "read", "name": f"document{ending}", "pair": str(pair), "characters": characters, "lines": lines}
+        header = {"do": "read", "ending": ending, "pair": str(pair), "characters": characters, "lines": lines, "seconds": self.limits.seconds}
         _, parts = await self._ask(caller, header, [raw])
-        return ReadFile(raw, f"document{ending}", pair, tuple(map(decoded, parts)), characters, lines)
+        return File(raw, pair, tuple(map(decoded, parts)), ending)
 
     async def filled(self, caller: str, document: Document, translations: Sequence[str]) -> bytes:
-        """The document with the translations of its parts, in order. Raises as `read`."""
+        """The document with the translations of its parts, in order. Raises as `read`; but what could be read has twice the time to be written."""
         if isinstance(document, Text):
             return document.filled(translations)
-        assert isinstance(document, ReadFile)
-        header = {
-            "do": "fill", "name": document.name, "pair": str(document.pair), "characters": document.characters, "lines": document.lines,
-        }  # fmt: skip
-        _, [result] = await self._ask(caller, header, [document.raw, *map(encoded, translations)])
+        assert isinstance(document, File)
+        segments = "\n".join(segments_of(document.parts, translations))
+        header = {"do": "write", "ending": document.ending, "pair": str(document.pair), "seconds": 2 * self.limits.seconds}
+        _, [result] = await self._ask(caller, header, [document.raw, encoded(segments)])
         return result
 
     @contextlib.asynccontextmanager
@@ -204,8 +184,7 @@ class DocumentWorkers:
 
     async def _ask(self, caller: str, header: dict[str, object], blobs: Sequence[bytes]) -> Message:
         async with self._turn(caller):
-            if self._closed:
-                raise EngineError("the service is stopping")
+            self._check_open()
             worker = self._idle.pop() if self._idle else _Worker(self.limits)
             self._all.add(worker)
             loop = asyncio.get_running_loop()
@@ -213,6 +192,10 @@ class DocumentWorkers:
                 answer = await loop.run_in_executor(self._threads, worker.ask, header, blobs)
             except EOFError:
                 raise self._over(worker.over) from None
+            except OSError as e:
+                worker.end("nobody")
+                logger.error(f"no process to read a document: {where(e)}")
+                raise Overloaded("documents cannot be read at the moment") from None
             except BaseException:
                 # Nobody waits for its answer any more.
                 worker.end("nobody")
@@ -224,15 +207,19 @@ class DocumentWorkers:
                     self._idle.append(worker)
                     worker.idle_since = loop.time()
                     loop.call_later(self.limits.idle, self._end_idle, worker)
-        header = answer[0]
+        reply = answer[0]
         if worker.over:
             raise self._over(worker.over)
-        if "unexpected" in header:
-            logger.error(f"unexpected {header['unexpected']}, in a document")
+        if "unexpected" in reply:
+            logger.error(f"unexpected {reply['unexpected']}, in a document")
             raise RequestError("the file cannot be read", place="file", valid="a file that is what its name says")
-        if error := header.get("error"):
+        if error := reply.get("error"):
             raise _KINDS.get(error["kind"], TellmtError)(error["thing"], place=error["place"], found=error["found"], valid=error["valid"])
         return answer
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("the service is stopping")
 
     def _over(self, over: str | None) -> TellmtError:
         if self._closed:

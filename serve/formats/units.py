@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import IO, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from tell.errors import CorpusError, TooLarge
 from tell.languages import LanguagePair
@@ -94,7 +94,8 @@ class Bounds:
 
 
 def _times(bounds: Bounds, factor: int, hint: str) -> Bounds:
-    return Bounds(*(factor * getattr(bounds, field.name) for field in dataclasses.fields(bounds) if field.name != "hint"), hint)
+    values: dict[str, Any] = {field.name: factor * getattr(bounds, field.name) for field in dataclasses.fields(bounds) if field.name != "hint"}
+    return Bounds(**values, hint=hint)
 
 
 # Of files that strangers send, and of the user's own on the command line: ten times as much there, or whatever they hold.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serve.documents.workers import DocumentWorkers, ReadFile, WorkerLimits
+from serve.documents.parts import File
+from serve.documents.workers import DocumentWorkers, WorkerLimits
 from tell.errors import EngineError, TooLarge
 from tell.languages import parse_pair
 from tests.support.serving import until
@@ -27,9 +28,9 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def read(workers: DocumentWorkers, name: str, raw: bytes, caller: str = "a") -> ReadFile:
+async def read(workers: DocumentWorkers, name: str, raw: bytes, caller: str = "a") -> File:
     document = await workers.read(caller, name, raw, parse_pair("is-en"), 100_000, 64)
-    assert isinstance(document, ReadFile)
+    assert isinstance(document, File)
     return document
 
 
