@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from serve.formats.units import MEMBER, Bounds
+from serve.formats.units import MEMBER, UNBOUNDED, Bounds
 from tell.errors import CorpusError, TooLarge
 
 # Members of one document; a presentation of hundreds of pictures has a thousand.
@@ -42,7 +42,8 @@ def open_archive(source: IO[bytes], name: str, member: str, bounds: Bounds) -> I
                 raise CorpusError(f"this {name} is encrypted", place="file", valid="one without a password")
             total = sum(i.file_size for i in infos)
             bombs = [i for i in infos if i.file_size > 1 << 20 and i.file_size > GROWTH * max(1, i.compress_size)]
-            if len(infos) > MEMBERS or total > bounds.unpacked or bombs or any(i.file_size > MEMBER for i in infos):
+            too_much = len(infos) > MEMBERS or total > bounds.unpacked or bombs or any(i.file_size > MEMBER for i in infos)
+            if too_much and bounds.unpacked < UNBOUNDED.unpacked:
                 size = f"{len(infos)} parts, {total >> 20} MiB unpacked"
                 at_most = f"at most {bounds.unpacked >> 20} MiB{bounds.hint}"
                 raise TooLarge(f"this {name} unpacks to more than the limit", place="file", found=size, valid=at_most)

@@ -16,7 +16,7 @@ import pytest
 from serve.formats import FORMATS, check_start, format_of
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.subtitles import broken
-from serve.formats.units import OWN, UNBOUNDED, UPLOADED
+from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
 from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
 from tests.support.formats_fixture import loud, members, nothing, same, through
@@ -299,16 +299,23 @@ OVER: list[tuple[str, str | bytes, str, int]] = [
 ]
 
 
+def with_bound(bounds: Bounds, kind: str, limit: int) -> Bounds:
+    values: dict[str, Any] = {kind: limit}
+    return dataclasses.replace(bounds, **values)
+
+
 @pytest.mark.parametrize(("format", "data", "kind", "limit"), OVER)
 def test_bounds(format: str, data: str | bytes, kind: str, limit: int) -> None:
     """Of each bound: a file just above it is refused with the bound's value, the same file is read where it is not above it."""
     with pytest.raises(TooLarge, match=f"at most {limit:,}|MiB") as e:
-        through(format, data, bounds=dataclasses.replace(UPLOADED, **{kind: limit}))
+        through(format, data, bounds=with_bound(UPLOADED, kind, limit))
     assert "--no-limits" not in str(e.value)
-    through(format, data, bounds=dataclasses.replace(UPLOADED, **{kind: limit + 100_000}))
+    through(format, data, bounds=with_bound(UPLOADED, kind, limit + 100_000))
     with pytest.raises(TooLarge, match="--no-limits reads it all the same"):
-        through(format, data, bounds=dataclasses.replace(OWN, **{kind: limit}))
+        through(format, data, bounds=with_bound(OWN, kind, limit))
     through(format, data, bounds=UNBOUNDED)
+    # Nor does growth matter then.
+    through("docx", _zip(word_document_xml=b"<a>" + b" " * (2 << 20) + b"</a>"), bounds=UNBOUNDED)
     assert getattr(OWN, kind) == 10 * getattr(UPLOADED, kind)
 
 
