@@ -1,7 +1,7 @@
 """The process that reads and writes the files of strangers: one document at a time, with limits that the operating system holds, and with nothing to lose.
 
 Reads requests from standard input and writes answers to standard output, until the input ends: a line of JSON each, which names the sizes of the byte strings
-behind it. It has no socket, no key and no model. What a file costs too much of ends this process (SIGPROF for time) or its request (MemoryError), and
+behind it. It has no socket, no key and no model. What a file costs too much of ends this process (SIGPROF for time, NO_MEMORY for memory), and
 serve.documents.workers starts another one. Imports nothing of the service, so that it starts in a fraction of a second.
 """
 
@@ -22,6 +22,8 @@ from tell.languages import parse_pair
 
 # Bytes of memory after a document from which on the process ends, and the next document gets a fresh one.
 GROWN = 160 << 20
+# The exit code of a process that was given no more memory.
+NO_MEMORY = 3
 _PR_SET_PDEATHSIG = 1
 
 Message = tuple[dict[str, Any], list[bytes]]
@@ -62,14 +64,14 @@ def _answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
 
 
 def _checked_answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
-    """`_answer`, or why there is none."""
+    """`_answer`, or why there is none. Raises MemoryError."""
     try:
         return _answer(header, blobs)
-    except MemoryError:
-        return {"over": "memory"}, []
     except TellmtError as e:
         found = None if e.found is None else str(e.found)[:200]
         return {"error": {"kind": type(e).__name__, "thing": e.thing, "place": e.place, "found": found, "valid": e.valid}}, []
+    except MemoryError:
+        raise
     except Exception as e:  # whatever a parser does on a file that nobody thought of
         return {"unexpected": where(e)}, []
 
@@ -107,6 +109,14 @@ def main() -> None:
     # Nothing that a library prints may stand between two answers.
     os.dup2(2, 1)
     _limit(int(sys.argv[-1]))
+    try:
+        _work(source, sink)
+    except MemoryError:
+        # There may be none left to say so, nor to end in order.
+        os._exit(NO_MEMORY)
+
+
+def _work(source: IO[bytes], sink: IO[bytes]) -> None:
     while True:
         try:
             request = receive(source)
@@ -115,7 +125,7 @@ def main() -> None:
         _limit_time(request[0]["seconds"])
         header, blobs = _checked_answer(*request)
         _limit_time(0)
-        last = "over" in header or "unexpected" in header or _grown()
+        last = "unexpected" in header or _grown()
         send(sink, {**header, "last": last}, blobs)
         if last:
             return

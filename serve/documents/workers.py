@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from serve.documents.parts import Document, File, Text, ending_of, open_document, segments_of
-from serve.documents.worker_process import Message, decoded, encoded, receive, send
+from serve.documents.worker_process import NO_MEMORY, Message, decoded, encoded, receive, send
 from serve.formats import BY_ENDING
 from serve.logs import where
 from tell import errors
@@ -82,14 +82,13 @@ class _Worker:
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = 0
-            self.over = self.over or {-signal.SIGPROF: "time", -signal.SIGKILL: "memory"}.get(code) if os.name == "posix" else self.over
+            self.over = self.over or {-signal.SIGPROF: "time", -signal.SIGKILL: "memory", NO_MEMORY: "memory"}.get(code) if os.name == "posix" else self.over
             self._busy = False
             self.end()
             raise EOFError from None
         finally:
             timer.cancel()
             self._busy = False
-        self.over = answer[0].get("over")
         if answer[0].get("last", True):
             self.end()
         return answer
@@ -208,8 +207,6 @@ class DocumentWorkers:
                     worker.idle_since = loop.time()
                     loop.call_later(self.limits.idle, self._end_idle, worker)
         reply = answer[0]
-        if worker.over:
-            raise self._over(worker.over)
         if "unexpected" in reply:
             logger.error(f"unexpected {reply['unexpected']}, in a document")
             raise RequestError("the file cannot be read", place="file", valid="a file that is what its name says")
