@@ -28,7 +28,7 @@ FLOORS = {
     "train": ["."],
     "eval": [".", "scoring", "compare gate monitor study"],
     "serve": [
-        "config corrections",
+        "config corrections threads",
         "logs",
         "engines formats metrics",
         "engines.ct2 engines.openai adapters http",

@@ -18,6 +18,7 @@ from typing import Literal
 
 from serve.adapters.eviction import EvictionScope
 from serve.adapters.versions import Versions
+from serve.threads import FOLLOWER
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
 from tell.errors import AdapterError, Overloaded, RegistryError, TellmtError
@@ -107,7 +108,7 @@ class Follower:
 
     async def _scan(self) -> None:
         try:
-            stamps = await asyncio.to_thread(self.registry.stamps)
+            stamps = await FOLLOWER.run(self.registry.stamps)
         except (OSError, TellmtError) as e:
             # A registry that is not there yet is empty; one that was there and is gone is a fault, and then the live versions stay.
             if self._registry_found or not isinstance(e, FileNotFoundError):
@@ -124,7 +125,7 @@ class Follower:
             self._stop_serving(pair, "removed from the registry")
             del self.pairs[pair]
         due = [pair for pair, stamp in stamps.items() if self._is_due(pair, self.pairs.setdefault(pair, FollowedPair()), stamp)]
-        states = await asyncio.to_thread(self._read_states, [pair for pair in due if stamps[pair] != SHIPPED])
+        states = await FOLLOWER.run(self._read_states, [pair for pair in due if stamps[pair] != SHIPPED])
         for pair in due:
             state = states.get(pair)
             # Where a state cannot be read now, the one read before still holds.
@@ -226,9 +227,9 @@ class Follower:
                 # At the start the published adapters are to answer first: adapters are converted one after the other, each for up to a minute.
                 await asyncio.wait(published)
             # A load on a request may evict another pair: it must not do so for an adapter that is not whole.
-            opened = await asyncio.to_thread(self._open, pair, adapter_id) if on_request else None
+            opened = await FOLLOWER.run(self._open, pair, adapter_id) if on_request else None
             async with self.versions.reserve_place(pair, adapter_id, scope):
-                adapter = await asyncio.to_thread(self._open, pair, adapter_id) if opened is None else opened
+                adapter = await FOLLOWER.run(self._open, pair, adapter_id) if opened is None else opened
                 self.versions.switch(pair, await self.versions.load_checked(adapter))
             self._mark_live(pair, followed)
         except Overloaded as e:

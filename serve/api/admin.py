@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from serve.api.handler import AppState, StateDep
 from serve.api.schema import Error
 from serve.auth.gate import ADMIN, admin_only, caller_of
 from serve.http.bodies import body_schema, read_body
+from serve.threads import REGISTRY
 from tell.errors import AdapterError, RegistryError
 from tell.languages import parse_pair
 from tell.registry.registry import PairState, Registry
@@ -102,7 +102,7 @@ async def _change(request: Request, state: AppState, model: type[C], change: Cal
     # The log's own `who` is the user that runs the service.
     body = body.model_copy(update={"why": f"{body.why.strip()} (by API key {caller_of(request).name})"})
     try:
-        changed = await asyncio.to_thread(change, registry, body, pair)
+        changed = await REGISTRY.run(change, registry, body, pair)
     except (RegistryError, AdapterError) as e:
         # Only the log may name the registry's place on this machine.
         logger.warning(f"not done: {e}", extra={"pair": pair})
@@ -139,7 +139,7 @@ async def unpin(request: Request, state: StateDep) -> RegistryPair:
 async def registry_log(state: StateDep) -> RegistryLog:
     registry = state.follower.registry
     try:
-        entries = await asyncio.to_thread(registry.log)
+        entries = await REGISTRY.run(registry.log)
     except OSError as e:
         logger.error(f"{registry.place}: {e.strerror or type(e).__name__}")
         raise RegistryError("the registry cannot be read") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from serve.api.handler import StateDep
 from serve.api.schema import CODE, MAX_CODE
 from serve.auth.gate import caller_of
 from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body
+from serve.threads import REGISTRY
 from tell.errors import NotServed
 from tell.languages import LanguagePair, language, parse_pair
 from tell.lexicon.glossary import TWO_COLUMNS, EntriesFormat, Glossary
@@ -118,17 +118,17 @@ async def create(request: Request, state: StateDep) -> DeepLGlossary:
     def keep() -> KeptGlossary:
         return state.glossaries.create(owner, body.name, pair, Glossary.parse(body.entries, body.entries_format, "entries", pair))
 
-    return _shown(await asyncio.to_thread(keep))
+    return _shown(await REGISTRY.run(keep))
 
 
 @routes.get("/glossaries", response_model=DeepLGlossaries, summary="List the glossaries that the key may use")
 async def list_all(request: Request, state: StateDep) -> DeepLGlossaries:
-    return DeepLGlossaries(glossaries=[_shown(kept) for kept in await asyncio.to_thread(state.glossaries.list, caller_of(request).id)])
+    return DeepLGlossaries(glossaries=[_shown(kept) for kept in await REGISTRY.run(state.glossaries.list, caller_of(request).id)])
 
 
 @routes.get("/glossaries/{id}", response_model=DeepLGlossary, responses=NOT_FOUND, summary="Show a glossary without its terms")
 async def show(request: Request, id: str, state: StateDep) -> DeepLGlossary:
-    return _shown(await asyncio.to_thread(state.glossaries.find, caller_of(request).id, id))
+    return _shown(await REGISTRY.run(state.glossaries.find, caller_of(request).id, id))
 
 
 ENTRIES: dict[int | str, dict[str, Any]] = {
@@ -138,13 +138,13 @@ ENTRIES: dict[int | str, dict[str, Any]] = {
 
 @routes.get("/glossaries/{id}/entries", response_class=Response, responses={**ENTRIES, **NOT_FOUND}, summary="Download the terms of a glossary")
 async def entries(request: Request, id: str, state: StateDep) -> Response:
-    kept = await asyncio.to_thread(state.glossaries.find, caller_of(request).id, id)
+    kept = await REGISTRY.run(state.glossaries.find, caller_of(request).id, id)
     return Response(Glossary(kept.terms).tsv(), headers={"Content-Type": f"{TSV}; charset=utf-8"})
 
 
 @routes.delete("/glossaries/{id}", status_code=204, responses=NOT_FOUND, summary="Delete a glossary that the key created")
 async def delete(request: Request, id: str, state: StateDep) -> None:
-    await asyncio.to_thread(state.glossaries.delete, caller_of(request).id, id)
+    await REGISTRY.run(state.glossaries.delete, caller_of(request).id, id)
 
 
 @routes.get("/glossary-language-pairs", response_model=DeepLGlossaryPairs, summary="List the languages that glossaries can be for")

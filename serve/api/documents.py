@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from datetime import UTC, datetime
 from typing import Any
@@ -17,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.api.glossaries import glossary_of, terms_of
 from serve.api.handler import AppState, StateDep, request_options
 from serve.api.schema import CODE, ERRORS, GLOSSARY, GLOSSARY_NOT_FOUND, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
-from serve.auth.gate import caller_of, charge, leave_charge
+from serve.auth.gate import caller_of, charge, check_charge, leave_charge
 from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
-from serve.documents.parts import open_document
 from serve.formats import FORMATS
 from serve.http.bodies import Upload, read_upload, upload_schema
 from serve.translation.decoder import Quality
@@ -125,11 +123,12 @@ async def start_job(
     limits = service.limits
     # The quality is decided part by part, when it is known how busy the service is.
     options = dataclasses.replace(request_options(request, service, cache=cache, glossary=glossary), quality=quality)
-    # Everything else is checked first: a request that is refused for another reason costs no quota, and no work.
+    # Everything else is checked first: a request that is refused for another reason costs no quota, and no work; least of all that of reading a file.
     pair = parse_pair(service.route(source, target).pair)
-    document = await asyncio.to_thread(open_document, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
-    jobs.check(options.caller, len(upload.raw))
-    await charge(request, list(document.parts))
+    await check_charge(request)
+    with jobs.reading(options.caller, len(upload.raw)):
+        document = await jobs.workers.read(options.caller, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
+        await charge(request, list(document.parts))
     job = jobs.start(options, document, upload.name, len(upload.raw), source, target)
     job.give_back = leave_charge(request)
     return job

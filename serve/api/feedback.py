@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from serve.api.handler import StateDep
 from serve.api.schema import CODE, MAX_CODE, Error
 from serve.auth.gate import caller_of
 from serve.http.bodies import body_schema, read_body
+from serve.threads import FEEDBACK
 from serve.translation.service import Service
 from tell.errors import NotFound, NotServed, TooLarge
 from tell.languages import LanguagePair, language
@@ -73,4 +73,4 @@ async def post(request: Request, state: StateDep) -> None:
         "source": body.text, "target": body.correction, "translation": body.translation, "pair": _pair(state.service, body), "adapter": body.adapter,
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "key": caller.name if caller.id else None,
     }  # fmt: skip
-    await asyncio.to_thread(state.feedback.keep, record)
+    await FEEDBACK.run(state.feedback.keep, record)

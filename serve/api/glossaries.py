@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ from fastapi import Request
 from serve.api.handler import AppState
 from serve.api.schema import GLOSSARY
 from serve.auth.gate import caller_of
+from serve.threads import REGISTRY, TEXTS
 from tell.errors import RequestError
 from tell.lexicon.glossary import Glossary
 
@@ -34,7 +34,7 @@ async def glossary_of(request: Request, state: AppState, named: str | Mapping[st
     Raises BadInput, TooLarge, NotFound, LanguageError, RegistryError.
     """
     if not isinstance(named, str):
-        return await asyncio.to_thread(Glossary.inline, named)
+        return await TEXTS.run(Glossary.inline, named)
     if source == "auto":
         raise RequestError("a glossary that is kept has a source language", place="source", found="auto", valid="the code of a language, or terms as glossary")
-    return await asyncio.to_thread(state.glossaries.glossary, caller_of(request).id, named, source, target)
+    return await REGISTRY.run(state.glossaries.glossary, caller_of(request).id, named, source, target)

@@ -5,7 +5,6 @@ With `format: html` the text is parsed (serve.translation.markup_html); without 
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -18,6 +17,7 @@ from serve.auth.gate import LINKS, gate_of, identify
 from serve.documents.parts import FORMATS
 from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
 from serve.http.middleware import unless_gone
+from serve.threads import TEXTS
 from serve.translation.decoder import MOST_ALTERNATIVES
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
@@ -202,7 +202,7 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
 async def detect(request: Request) -> list[LibreTranslateDetection]:
     body = await read_body(request, LibreTranslateDetectRequest, forms=True)
     await identify(request, body.api_key)
-    return [_percent(detected) for detected in await asyncio.to_thread(ranked, body.q) if detected.confidence >= UNLIKELY]
+    return [_percent(detected) for detected in await TEXTS.run(ranked, body.q) if detected.confidence >= UNLIKELY]
 
 
 @routes.get("/languages", response_model=list[LibreTranslateLanguage], summary="List the languages of the live pairs, as LibreTranslate does")

@@ -288,6 +288,13 @@ async def charge(request: Request, texts: Sequence[str]) -> None:
     await gate_of(request).take(request.scope, "characters", sum(map(len, texts)))
 
 
+async def check_charge(request: Request) -> None:
+    """Raises as `charge` of the least text would, before it is known how much there is. Takes nothing."""
+    if "translate" not in caller_of(request).scopes:
+        raise KeyRefused("no valid API key")
+    await gate_of(request).quota.check(caller_of(request), "characters")
+
+
 def admin_only(request: Request) -> None:
     """A check in the admin routes themselves, so that they are closed under any path. Raises ScopeRefused."""
     if "admin" not in caller_of(request).scopes:

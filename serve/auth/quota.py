@@ -114,11 +114,25 @@ class Quota:
         async with self._storage():
             if await self._windows.hit(item, caller.id, kind, cost=cost):
                 return
-            previous, previous_ends, current, current_ends = await self._windows.storage.get_sliding_window(item.key_for(caller.id, kind), WINDOW[kind])
-            # `previous_ends` is when the previous window stops counting, which is when this one ends; it is known only where there was a previous window.
-            # `current_ends` is when this window stops counting, one window later.
-            seconds_left = previous_ends if previous else max(0.0, current_ends - WINDOW[kind])
-            raise QuotaUsed(f"the quota of {kind} is used up", wait(limit, WINDOW[kind], cost, previous, current, seconds_left), valid=f"{limit} {SPAN[kind]}")
+            raise await self._used_up(item, caller, kind, cost)
+
+    async def check(self, caller: Caller, kind: Kind) -> None:
+        """Raises as `take` of 1 would, and takes nothing."""
+        limit = self._limits(caller).get(kind)
+        if limit is None:
+            return
+        item = self._items[kind](limit)
+        async with self._storage():
+            if not await self._windows.test(item, caller.id, kind):
+                raise await self._used_up(item, caller, kind, 1)
+
+    async def _used_up(self, item: Any, caller: Caller, kind: Kind, cost: int) -> QuotaUsed:
+        limit = item.amount
+        previous, previous_ends, current, current_ends = await self._windows.storage.get_sliding_window(item.key_for(caller.id, kind), WINDOW[kind])
+        # `previous_ends` is when the previous window stops counting, which is when this one ends; it is known only where there was a previous window.
+        # `current_ends` is when this window stops counting, one window later.
+        seconds_left = previous_ends if previous else max(0.0, current_ends - WINDOW[kind])
+        return QuotaUsed(f"the quota of {kind} is used up", wait(limit, WINDOW[kind], cost, previous, current, seconds_left), valid=f"{limit} {SPAN[kind]}")
 
     async def _count(self, caller: Caller, kind: Kind, cost: int) -> None:
         """Count what a caller without a quota used, so that it can be told. Nothing depends on it: without the storage it is not counted."""

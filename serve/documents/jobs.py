@@ -7,19 +7,21 @@ holds a version while it waits. So two versions may translate parts of one docum
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hmac
 import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, get_args
 
 from serve.adapters.versions import Version
 from serve.config import Fallback
-from serve.documents.parts import Document, fit_name
+from serve.documents.parts import Document, Text, fit_name
+from serve.documents.workers import DocumentWorkers, WorkerLimits
 from serve.logs import where
 from serve.translation.decoder import Quality
 from serve.translation.request import RequestOptions, Translation
@@ -52,6 +54,7 @@ class JobLimits:
     # Seconds that a job may take, and that it is kept when it has ended.
     seconds: float = 3600.0
     kept: float = 3600.0
+    workers: WorkerLimits = dataclasses.field(default_factory=WorkerLimits)
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -128,7 +131,10 @@ class Job:
 class Jobs:
     def __init__(self, service: Service, limits: JobLimits | None = None):
         self.service, self.limits = service, limits or JobLimits()
+        self.workers = DocumentWorkers(self.limits.workers)
         self._jobs: dict[str, Job] = {}
+        # (owner, bytes) of the files that are being read.
+        self._reading: list[tuple[str, int]] = []
         # By owner, while it has jobs: limits how many of them are under way.
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -155,14 +161,24 @@ class Jobs:
                 raise refusal
             self._forget(min(fetched, key=lambda job: job.created))
 
+    @contextlib.contextmanager
+    def reading(self, owner: str, size: int) -> Iterator[None]:
+        """Keep room for a file while it is read. Raises as `check`."""
+        self.check(owner, size)
+        self._reading.append((owner, size))
+        try:
+            yield
+        finally:
+            self._reading.remove((owner, size))
+
     def _full(self, owner: str, size: int) -> Overloaded | None:
         owner_jobs = [job for job in self._jobs.values() if job.owner == owner]
-        if len(owner_jobs) >= self.limits.jobs_per_key:
+        if len(owner_jobs) + sum(reader == owner for reader, _ in self._reading) >= self.limits.jobs_per_key:
             return OverShare(
                 "too many documents of this key are kept", valid=f"at most {self.limits.jobs_per_key}; delete one", retry_after=self._wait(owner_jobs)
             )
-        kept_bytes = sum(job.kept_bytes() for job in self._jobs.values())
-        if len(self._jobs) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
+        kept_bytes = sum(job.kept_bytes() for job in self._jobs.values()) + sum(size for _, size in self._reading)
+        if len(self._jobs) + len(self._reading) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
             return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
         return None
 
@@ -179,6 +195,8 @@ class Jobs:
         if self.service.stopping or self._closed:
             raise EngineError("the service is stopping")
         pair = parse_pair(self.service.route(source, target).pair)
+        # Beside the file its text is kept, of which an unpacked one may have more.
+        size += 0 if isinstance(document, Text) else sum(map(len, document.parts))
         self.check(options.caller, size)
         job = Job(
             options.caller, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size,
@@ -211,8 +229,9 @@ class Jobs:
             await asyncio.wait({job.task})
 
     async def close(self) -> None:
-        """Drop all jobs. Waits only a moment for an engine that does not stop."""
+        """Drop all jobs, and end the processes that read files. Waits only a moment for an engine that does not stop."""
         self._closed = True
+        self.workers.close()
         if dropping := [asyncio.create_task(self.drop(job)) for job in list(self._jobs.values())]:
             await asyncio.wait(dropping, timeout=CLOSE)
 
@@ -240,7 +259,7 @@ class Jobs:
                 job.state, job.began = "translating", time.time()
                 job.notify()
                 translations = await self._translated(job, document.parts)
-                job.result = await asyncio.to_thread(document.filled, translations)
+                job.result = await self.workers.filled(job.owner, document, translations)
             job.state = "done"
         except TimeoutError:
             job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")

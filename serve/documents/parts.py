@@ -15,7 +15,7 @@ from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
 from serve.formats.text import on_one_line
-from serve.formats.units import BOM, Options, Replacement, Unit
+from serve.formats.units import BOM, UPLOADED, Bounds, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
 from tell.files import decode
 from tell.languages import LanguagePair
@@ -24,15 +24,14 @@ from tell.text.segments import fill, pieces, split
 # Characters and lines of a part. From SOFT on it ends at the next blank line, so that paragraphs stay whole; at HARD it ends wherever it is.
 SOFT_CHARACTERS, SOFT_LINES = 1500, 12
 HARD_CHARACTERS, HARD_LINES = 8000, 64
-# Bytes that a zipped document may have when it is unpacked.
-EXPANDED = 64 << 20
 # Characters of a result's name.
 MAX_NAME = 100
+_ENDING = re.compile(r"\.[a-z0-9]{1,10}")
 _UNFIT = re.compile(r"[^\w.+ -]+")
 
 
 class Document(Protocol):
-    """A file to translate. `parts` are translated one by one; `filled` makes a file of their translations, with this `media_type` and `ending`."""
+    """A file to translate. `parts` are translated one by one, and become a file with this `media_type` and `ending`."""
 
     @property
     def parts(self) -> Sequence[str]: ...
@@ -40,7 +39,6 @@ class Document(Protocol):
     def media_type(self) -> str: ...
     @property
     def ending(self) -> str: ...
-    def filled(self, translations: Sequence[str]) -> bytes: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,13 +62,17 @@ class Text:
 class _SegmentVisitor:
     """Collects the segments of a file, or, where it has translations, puts them into it in order."""
 
-    def __init__(self, translations: Sequence[str] | None = None):
+    def __init__(self, bounds: Bounds, translations: Sequence[str] | None = None):
+        self.bounds = bounds
         self.translations = iter(translations) if translations is not None else None
         self.segments: list[str] = []
+        self._characters = 0
 
     def visit(self, unit: Unit) -> Replacement | None:
         if unit.translated:
             return None
+        self._characters += len(unit.text)
+        self.bounds.check("text", self._characters)
         spans = split(unit.text)
         segments = [spans[i].text for i in pieces(spans)]
         if self.translations is None:
@@ -89,36 +91,42 @@ class File:
     """A file of some format. `parts` hold its segments, a line each; units with a translation are in none, and stay."""
 
     raw: bytes
-    format: Format
-    options: Options
+    pair: LanguagePair
     parts: tuple[str, ...]
     ending: str
 
     @property
     def media_type(self) -> str:
-        return self.format.media_type
+        return BY_ENDING[self.ending].media_type
 
     @classmethod
     def read(cls, raw: bytes, format: Format, pair: LanguagePair, ending: str, characters: int, lines: int) -> File:
         """Raises BadInput with the place in the file when it cannot be read."""
-        options, visitor = Options(pair=pair, expanded=EXPANDED), _SegmentVisitor()
+        options, visitor = Options(pair=pair, bounds=UPLOADED), _SegmentVisitor(UPLOADED)
         try:
             format.convert(io.BytesIO(raw), io.BytesIO(), visitor, options)
         except BadInput as e:
             place = e.place if e.place and e.place.startswith("file") else ", ".join(filter(None, ("file", e.place)))
             raise type(e)(e.thing, place=place, found=e.found, valid=e.valid) from None
-        return cls(raw, format, options, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
+        return cls(raw, pair, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
 
-    def filled(self, translations: Sequence[str]) -> bytes:
-        segments: list[str] = []
-        for part, translation in zip(self.parts, translations, strict=True):
-            lines = translation.split("\n")
-            if len(lines) != part.count("\n") + 1:
-                raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
-            segments += lines
-        output = io.BytesIO()
-        self.format.convert(io.BytesIO(self.raw), output, _SegmentVisitor(segments), self.options)
-        return output.getvalue()
+
+def segments_of(parts: Sequence[str], translations: Sequence[str]) -> list[str]:
+    """The translations of a file's segments, by those of its parts. Raises TellmtError where a part has not as many as it must."""
+    segments: list[str] = []
+    for part, translation in zip(parts, translations, strict=True):
+        lines = translation.split("\n")
+        if len(lines) != part.count("\n") + 1:
+            raise TellmtError("not one translation for each segment of a document", found=len(lines), valid=str(part.count("\n") + 1))
+        segments += lines
+    return segments
+
+
+def write_file(raw: bytes, ending: str, pair: LanguagePair, segments: Sequence[str]) -> bytes:
+    """The file with the translations of its segments, in order."""
+    output, options = io.BytesIO(), Options(pair=pair, bounds=UPLOADED)
+    BY_ENDING[ending].convert(io.BytesIO(raw), output, _SegmentVisitor(UPLOADED, segments), options)
+    return output.getvalue()
 
 
 # Endings of plain text, and of the formats that need no options.
@@ -159,7 +167,7 @@ def ending_of(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()
 
 
-def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, lines: int) -> Document:
+def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, lines: int) -> Text | File:
     """The file as a document whose parts have at most so many characters and lines each.
 
     Raises RequestError for a format that is not read and for a file without text, TooLarge for a line that is longer than a part may be, CorpusError
@@ -167,10 +175,10 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
     """
     ending = ending_of(name)
     if ending not in FORMATS:
-        printable = re.fullmatch(r"\.[a-z0-9]{1,10}", ending)
+        printable = _ENDING.fullmatch(ending)
         raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
-    document: Document = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
+    document: Text | File = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
     if not any(part.strip() for part in document.parts):
         raise RequestError("there is nothing to translate in the file", place="file", valid="a file with text")
     if (longest := max(map(len, document.parts))) > characters:

@@ -30,6 +30,8 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "fan_in_fan_out": (None, False),
 }
+_LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+)$")
+_LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 # Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 
@@ -38,7 +40,7 @@ def _layer_name(module: str) -> str | None:
     """The part of a module's name that checkpoint layouts agree on: `layers.3.mlp.up_proj`. None outside the text model's layers."""
     if "vision" in module or "audio" in module:
         return None
-    match = re.search(r"(?:^|\.)(layers\.\d+\..+)$", module)
+    match = _LAYER.search(module)
     return match[1] if match else None
 
 
@@ -109,7 +111,7 @@ def open_fitting(base: Base, shapes: dict[str, list[int]], adapter_id: str, path
     header = read_header(path / WEIGHTS)
     for name in sorted(header):
         place = f"{path / WEIGHTS}, {name}"
-        match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        match = _LORA_WEIGHT.fullmatch(name)
         if match is None:
             raise AdapterError("not a LoRA weight of a linear layer", place=place, valid="base_model.model.<module>.lora_A.weight and lora_B.weight")
         weight = shapes.get(_layer_name(match[1]) or "")

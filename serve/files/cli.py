@@ -23,7 +23,7 @@ from serve.files.outputs import FileTask
 from serve.files.runner import Backend
 from serve.files.segment_store import SegmentStore
 from serve.formats import FORMATS
-from serve.formats.units import Options
+from serve.formats.units import OWN, UNBOUNDED, Options
 from serve.translation.decoder import Quality
 from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
 from tell.command import Command
@@ -205,6 +205,7 @@ def _given_pair(source: str | None, to: str | None) -> LanguagePair | None:
 @click.option("--report", metavar="FILE", help="Write a report of flagged and failed segments to FILE, .md or .json.")
 @click.option("--dry-run", is_flag=True, help="Count segments and characters, translate a few, and say how long the rest will take.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Batches under way at once.  [default: as the engine needs; 4 with --server]")
+@click.option("--no-limits", is_flag=True, help="Read files whatever they unpack to, and however much is nested or stands in one paragraph or table.")
 @click.option("--tries", type=click.IntRange(0, 16), default=4, show_default=True, help="Ways in which a flagged segment is retried, without --server.")
 @click.option("--fresh", is_flag=True, help="Do not go on from where an earlier run was interrupted.")
 @click.option("--server", metavar="URL", help="Translate through this running server, such as http://127.0.0.1:8080.")
@@ -233,7 +234,7 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
     auto = source == "auto"
     pair = None if auto else _choose_pair(source, to, [] if source and to else offered())
     tasks = outputs.plan(files, output, arguments["format"])
-    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["retranslate"])
+    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["retranslate"], UNBOUNDED if arguments["no_limits"] else OWN)
     tasks_by_pair: dict[LanguagePair, list[FileTask]] = {}
     offered_pairs = offered() if auto else []
     for task in tasks:

@@ -19,6 +19,7 @@ from tell.errors import BadInput
 
 # Places named in one message; the rest is counted.
 NAMED = 20
+_SPACE = re.compile(r"\s+")
 # Formats in which a unit without a translation is left empty: its own text would pass for one.
 EMPTY = {"text", "csv", "tsv", "jsonl"}
 
@@ -91,7 +92,7 @@ def _entries(store: SegmentStore) -> Iterator[ReportEntry]:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return _SPACE.sub(" ", text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def write(name: str, result: Mapping[str, Any], store: SegmentStore) -> None:

@@ -14,6 +14,7 @@ from tell.errors import BadInput, CorpusError, suggestion
 
 # Characters that one row may have: beyond that a quote was opened and not closed.
 LONGEST = 1 << 20
+_BREAKS = re.compile(r"[\t\r\n]+")
 
 
 def cells(row: str, separator: str, quoted: bool) -> tuple[list[str], bool]:
@@ -74,7 +75,7 @@ def _value(cell: str, quoted: bool) -> str:
 def _written(text: str, old_cell: str, separator: str, quoted: bool) -> str:
     """A cell with this text, in quotes where the old cell has some or the text needs them."""
     if not quoted:
-        return re.sub(r"[\t\r\n]+", " ", text)
+        return _BREAKS.sub(" ", text)
     if old_cell.startswith('"') or any(c in text for c in (separator, '"', "\n", "\r")):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -6,14 +6,16 @@ part a paragraph. Codes of fields, formulas, deleted text, pictures and charts s
 
 from __future__ import annotations
 
+import bisect
+import functools
 import io
 import re
 from collections import Counter
 from typing import IO
 
-from serve.formats.inline_tags import Line, Piece, line_of
+from serve.formats.inline_tags import Line, Piece, joined, line_of
 from serve.formats.units import Options, Unit, UnitVisitor
-from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
+from serve.formats.xml_events import Event, Xml, children, escaped, inner, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
 _PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes)\.xml")
@@ -30,6 +32,8 @@ _BORDERS = {"tab", "ptab", "br", "cr"}
 _UNSEEN = re.compile(r"<w:(?:lang|noProof|rFonts w:hint)\b[^<>]*/>")
 # Text boxes inside text boxes.
 DEEPEST = 8
+# Bytes by which a run grows at most when it is cut, since each of its parts has all of its formatting. What would grow more stays whole.
+MOST_FORMATTING = 128 << 10
 
 
 class _Part:
@@ -40,19 +44,8 @@ class _Part:
         self.paragraphs = self.changes = 0
 
     def convert(self, out: IO[bytes]) -> None:
-        paragraph_events: list[Event] = []
-        depth = 0
-        for event in self.xml:
-            if paragraph_events:
-                paragraph_events.append(event)
-                depth += (event.kind == "start") - (event.kind == "end")
-                if not depth:
-                    out.write(self.paragraph(paragraph_events, 0))
-                    paragraph_events = []
-            elif event.kind == "start" and event.local == "p" and "wordprocessingml" in event.name:
-                paragraph_events, depth = [event], 1
-            else:
-                out.write(event.raw)
+        for events in self.xml.units(_is_paragraph):
+            out.write(self.paragraph(events, 0) if len(events) > 1 else events[0].raw)
 
     def paragraph(self, events: list[Event], level: int) -> bytes:
         """A paragraph with its texts translated; those of text boxes in it first."""
@@ -75,38 +68,44 @@ class _Part:
     def _atoms(self, events: list[Event], level: int) -> list[_Atom]:
         atoms: list[_Atom] = []
         index = 0
+        # Where the content of a control ends, and where the control does.
+        ends_of_controls: dict[int, int] = {}
         while index < len(events):
             event = events[index]
+            if (control_end := ends_of_controls.pop(index, None)) is not None:
+                atoms.append(_Atom("close", raw_of(events[index : control_end + 1])))
+                index = control_end + 1
+                continue
             if event.kind != "start":
                 atoms.append(_Atom("close" if event.kind == "end" else "raw", event.raw))
                 index += 1
                 continue
             end = inner(events, index)
-            element = events[index : end + 1]
             if event.local == "r":
-                atoms += self._run(element, level)
-            elif event.local in _AROUND and element[-1].raw:
-                atoms += [_Atom("open", event.raw), *self._atoms(element[1:-1], level), _Atom("close", element[-1].raw)]
-            elif event.local == "sdt":
-                atoms += self._control(element, level)
+                atoms += self._run(events[index : end + 1], level)
+            elif event.local in _AROUND and events[end].raw:
+                # What is inside comes next, and then the end by itself.
+                atoms.append(_Atom("open", event.raw))
+                index += 1
+                continue
+            elif event.local == "sdt" and (content := _content_of_control(events, index)) is not None:
+                # Its properties are an opening tag, and its content is text like any other.
+                atoms.append(_Atom("open", raw_of(events[index : content + 1])))
+                ends_of_controls[inner(events, content)] = end
+                index = content + 1
+                continue
             elif event.local in _STARTS | _ENDS:
-                atoms.append(_Atom("before" if event.local in _STARTS else "after", raw_of(element)))
+                atoms.append(_Atom("before" if event.local in _STARTS else "after", raw_of(events[index : end + 1])))
             elif event.local in _DROPPED:
-                atoms.append(_Atom("dropped", raw_of(element)))
+                atoms.append(_Atom("dropped", raw_of(events[index : end + 1])))
             elif event.local in ("pPr", "sectPr"):
-                atoms.append(_Atom("border", raw_of(element)))
+                atoms.append(_Atom("border", raw_of(events[index : end + 1])))
+            elif event.local == "sdt":
+                atoms.append(_Atom("void", raw_of(events[index : end + 1])))
             else:
-                atoms.append(_Atom("void", self._nested(element, level)))
+                atoms.append(_Atom("void", self._nested(events[index : end + 1], level)))
             index = end + 1
         return atoms
-
-    def _control(self, element: list[Event], level: int) -> list[_Atom]:
-        """A content control: its properties are an opening tag, and its content is text like any other."""
-        start = next((i for i in range(1, len(element)) if element[i].kind == "start" and element[i].local == "sdtContent"), None)
-        if start is None or not element[inner(element, start)].raw:
-            return [_Atom("void", raw_of(element))]
-        end = inner(element, start)
-        return [_Atom("open", raw_of(element[: start + 1])), *self._atoms(element[start + 1 : end], level), _Atom("close", raw_of(element[end:]))]
 
     def _nested(self, events: list[Event], level: int) -> bytes:
         """An element that is no text of the paragraph; paragraphs of text boxes in it are translated."""
@@ -114,7 +113,7 @@ class _Part:
             return raw_of(events)
         parts, index = [], 0
         while index < len(events):
-            if events[index].kind == "start" and events[index].local == "p" and "wordprocessingml" in events[index].name:
+            if events[index].kind == "start" and _is_paragraph(events[index]):
                 end = inner(events, index)
                 parts.append(self.paragraph(events[index : end + 1], level + 1))
                 index = end + 1
@@ -127,6 +126,9 @@ class _Part:
         """A run as atoms, each with the run's own tag and formatting around it."""
         head, style, index = run[0].raw, b"", 1
         atoms: list[_Atom] = []
+        formatting = sum(len(raw_of(run[start : end + 1])) for start, end in children(run, "rPr"))
+        if (len(head) + formatting) * len(children(run)) > MOST_FORMATTING:
+            return [_Atom("void", raw_of(run))]
         while index < len(run) - 1:
             event = run[index]
             if event.kind != "start":
@@ -156,11 +158,7 @@ class _Part:
         return atoms
 
     def _in_run(self, head: bytes, style: bytes, content: bytes) -> bytes:
-        return head + style + content + self.xml.encode(f"</{self._prefix(head)}r>")
-
-    def _prefix(self, tag: bytes) -> str:
-        match = re.match(r"<([\w.-]+:)?", self.xml.decode(tag))
-        return (match.group(1) or "") if match else ""
+        return head + style + content + self.xml.encode(f"</{self.xml.prefix_of(head)}r>")
 
     def _stretch(self, atoms: list[_Atom], place: str) -> bytes:
         """The atoms between two borders, translated where they have text."""
@@ -202,14 +200,12 @@ class _Part:
             if name != current_run:
                 pieces += [Piece("close", "run")] * bool(current_run) + [Piece("open", name)] * bool(name)
                 current_run = name
-            if atom.kind == "text" and pieces and pieces[-1].kind == "text":
-                pieces[-1] = Piece("text", pieces[-1].value + atom.text)
-            elif atom.kind == "text":
+            if atom.kind == "text":
                 pieces.append(Piece("text", atom.text))
             else:
                 pieces.append(Piece("void" if atom.kind == "void" else "open" if atom.kind == "open" else "close", self.xml.decode(atom.raw)))
         pieces += [Piece("close", "run")] * bool(current_run)
-        return pieces, {names[visible_format]: style for visible_format, style in styles.items()}
+        return joined(pieces), {names[visible_format]: style for visible_format, style in styles.items()}
 
     def _written(self, line: Line, pieces: list[Piece], styles: dict[str, tuple[bytes, bytes]]) -> bytes:
         parts: list[bytes] = []
@@ -217,7 +213,7 @@ class _Part:
         for piece in (*line.before, *pieces, *line.after):
             if piece.kind == "text":
                 head, style = styles[open_runs[-1]]
-                name = f"{self._prefix(head)}t"
+                name = f"{self.xml.prefix_of(head)}t"
                 parts.append(self._in_run(head, style, self.xml.encode(f'<{name} xml:space="preserve">{escaped(piece.value)}</{name}>')))
             elif piece.kind == "open" and piece.value in styles:
                 open_runs.append(piece.value)
@@ -234,38 +230,58 @@ class _Atom:
 
     def __init__(self, kind: str, raw: bytes, text: str = "", head: bytes = b"", style: bytes = b""):
         self.kind, self.raw, self.text, self.head, self.style = kind, raw, text, head, style
-        self.visible_format = _UNSEEN.sub("", style.decode("utf-8", "replace")).replace("<w:rPr></w:rPr>", "")
+        self.visible_format = _visible(style)
+
+
+@functools.lru_cache(maxsize=256)
+def _visible(style: bytes) -> str:
+    """The formatting of a run, as markup, without what no reader sees."""
+    return _UNSEEN.sub("", style.decode("utf-8", "replace")).replace("<w:rPr></w:rPr>", "")
+
+
+def _is_paragraph(event: Event) -> bool:
+    return event.local == "p" and "wordprocessingml" in event.name
+
+
+def _content_of_control(events: list[Event], start: int) -> int | None:
+    """Where the content of the control begins that starts at `start`; None for a control without content."""
+    content = next((i for i in range(start + 1, inner(events, start)) if events[i].kind == "start" and events[i].local == "sdtContent"), None)
+    return content if content is not None and events[inner(events, content)].raw else None
 
 
 def _whole_fields(atoms: list[_Atom]) -> list[_Atom]:
     """Fields that Word computes, such as the number of the page, as one thing each; the text of a link that is a field stays text."""
-    joined: list[_Atom] = []
+    whole: list[_Atom] = []
+    # How many fields are open before each atom, and after which atoms there are so many.
+    depths = [0]
+    for atom in atoms:
+        depths.append(depths[-1] + atom.raw.count(b'fldCharType="begin"') - atom.raw.count(b'fldCharType="end"'))
+    ends_at_depth: dict[int, list[int]] = {}
+    for i, depth in enumerate(depths[1:]):
+        ends_at_depth.setdefault(depth, []).append(i)
     index = 0
     while index < len(atoms):
         end = index
         if atoms[index].kind == "void" and b'fldCharType="begin"' in atoms[index].raw:
-            depth = 0
-            for i in range(index, len(atoms)):
-                depth += atoms[i].raw.count(b'fldCharType="begin"') - atoms[i].raw.count(b'fldCharType="end"')
-                if not depth:
-                    end = i
-                    break
+            ends = ends_at_depth.get(depths[index], [])
+            first = bisect.bisect_left(ends, index)
+            end = ends[first] if first < len(ends) else index
         field = atoms[index : end + 1]
         raw = b"".join(a.raw for a in field)
         if end > index and b"HYPERLINK" not in raw and all(a.kind not in ("open", "close") for a in field):
-            joined.append(_Atom("void", raw))
+            whole.append(_Atom("void", raw))
         else:
-            joined += field
+            whole += field
         index = end + 1
-    return joined
+    return whole
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with open_archive(source, "docx", "word/document.xml", options.expanded) as archive:
+    with open_archive(source, "docx", "word/document.xml", options.bounds) as archive:
         changed: dict[str, bytes] = {}
         for name in archive_members(archive, lambda n: _PARTS.fullmatch(n) is not None):
             raw, converted = read(archive, name), io.BytesIO()
-            _Part(Xml(io.BytesIO(raw), name), name, visitor).convert(converted)
+            _Part(Xml(io.BytesIO(raw), options.bounds, name), name, visitor).convert(converted)
             if converted.getvalue() != raw:
                 changed[name] = converted.getvalue()
         repack(source, archive, out, changed)

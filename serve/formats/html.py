@@ -17,11 +17,13 @@ from typing import IO
 
 from serve.formats.html_elements import ENDED_BY, INLINE, KEPT, OPAQUE, VOID
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import BOM, Options, Unit, UnitVisitor
+from serve.formats.units import BOM, Bounds, Options, Unit, UnitVisitor
 from tell.errors import CorpusError, LanguageError
 from tell.languages import distance, language
 from tell.text.charsets import charset_name
 
+# Characters in which <html> is looked for.
+_HEAD = 20_000
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 _LANG = re.compile(r"(\slang\s*=\s*[\"']?)([A-Za-z][\w-]*)", re.I)
@@ -31,6 +33,9 @@ _LANG = re.compile(r"(\slang\s*=\s*[\"']?)([A-Za-z][\w-]*)", re.I)
 RAW = frozenset(["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"])
 _TAG = re.compile(r"<(?:[!?]|/?[A-Za-z])")
 _TAG_NAME = re.compile(r"[A-Za-z][^\s/>]*")
+_RAW_END = {name: re.compile(rf"</{name}(?=[\s/>])", re.I) for name in sorted(RAW)}
+_LINE_END = re.compile(r"(\r?\n)")
+_HTML = re.compile(r"<html\b", re.I)
 _QUOTE_OR_END = re.compile("[\"'>]")
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=<>`]+)))?""")
 
@@ -99,7 +104,7 @@ def _events(text: str) -> list[_Event]:
             is_kept = not is_end_tag and (name in OPAQUE or _is_kept(text[start:position]))
             events.append(_Event("close" if is_end_tag else "void" if is_void else "open", name, start, is_kept and not is_void))
             if name in RAW and not is_end_tag and not is_void:
-                close = re.compile(rf"</{re.escape(name)}(?=[\s/>])", re.I).search(text, position)
+                close = _RAW_END[name].search(text, position)
                 end = close.start() if close else len(text)
                 if end > position:
                     events.append(_Event("text", "", position))
@@ -171,8 +176,9 @@ def _end_without_tag(events: list[_Event], start: int, enders: Set[str]) -> int:
     return len(events) - 1
 
 
-def _converted(text: str, visitor: UnitVisitor) -> str:
+def _converted(text: str, visitor: UnitVisitor, bounds: Bounds) -> str:
     events = _events(text)
+    bounds.check("tokens", len(events))
     starts = [*(e.start for e in events), len(text)]
     output = [text[: starts[0]]]
     stretch: list[tuple[Piece, str]] = []
@@ -186,7 +192,7 @@ def _converted(text: str, visitor: UnitVisitor) -> str:
         inline = event.name in INLINE
         index = end + 1
         if event.kind == "text" and in_preformatted:
-            for text_line in re.split(r"(\r?\n)", markup):
+            for text_line in _LINE_END.split(markup):
                 if text_line in ("\n", "\r\n"):
                     output += [_flushed(stretch, f"line {line}", True, visitor), text_line]
                     stretch = []
@@ -208,8 +214,8 @@ def _converted(text: str, visitor: UnitVisitor) -> str:
 
 def _in_target(page: str, options: Options) -> str:
     """The page with the target as the language of <html>, where that was the source."""
-    tag = re.search(r"<html\b[^>]*>", page[:20_000], re.I)
-    lang = _LANG.search(page, tag.start(), tag.end()) if tag else None
+    tag = _HTML.search(page, 0, _HEAD)
+    lang = _LANG.search(page, tag.start(), page.find(">", tag.end(), _HEAD) + 1) if tag else None
     if options.pair is None or lang is None:
         return page
     try:
@@ -234,5 +240,5 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         line = raw.count(b"\n", 0, e.start) + 1
         byte = f"0x{raw[len(bom) + e.start]:02x}"
         raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=byte, valid="the charset that it names") from None
-    converted = _converted(text, visitor)
+    converted = _converted(text, visitor, options.bounds)
     out.write(raw if converted == text else bom + _in_target(converted, options).encode(encoding, "xmlcharrefreplace"))

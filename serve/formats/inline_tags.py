@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, without_tags
@@ -16,6 +16,7 @@ from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; a line with more is no sentence, and stays as it is.
 MOST = 4000
+_SPACES = re.compile(" {2,}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,8 +49,24 @@ class Line:
         if well_nested:
             groups = ([Piece("text", value)] if i % 2 == 0 else self.tokens[value] for i, value in enumerate(parts))
             return [p for group in groups for p in group if p.kind != "text" or p.value], True
-        plain = re.sub(r" {2,}", " ", without_tags(translation, self.tokens)).strip()
+        plain = _SPACES.sub(" ", without_tags(translation, self.tokens)).strip()
         return [Piece("text", plain), *(piece for group in self.tokens.values() for piece in group)], False
+
+
+def joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """The pieces without empty text, and with text beside text as one."""
+    output: list[Piece] = []
+    texts: list[str] = []
+    for piece in pieces:
+        if piece.kind == "text":
+            texts.append(piece.value)
+            continue
+        if text := "".join(texts):
+            output.append(Piece("text", text))
+        texts = []
+        output.append(piece)
+    text = "".join(texts)
+    return [*output, Piece("text", text)] if text else output
 
 
 def line_of(run: Sequence[Piece]) -> Line | None:

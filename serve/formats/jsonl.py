@@ -14,6 +14,7 @@ from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 from tell.errors import BadInput
 from tell.text.segments import words_in
 
+_SPACED = re.compile(r"[:,]\s")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _value = json.JSONDecoder().raw_decode
@@ -87,7 +88,7 @@ def _with_field(text: str, name: str, translation: str, ascii_only: bool) -> str
         return text[:start] + value + text[end:]
     close = text.rindex("}")
     body = text[:close].rstrip()
-    comma = ("," if body.endswith(("{", ",")) is False else "") + (" " if re.search(r"[:,]\s", text) and places else "")
+    comma = ("," if body.endswith(("{", ",")) is False else "") + (" " if _SPACED.search(text) and places else "")
     return f"{body}{comma}{json.dumps(name, ensure_ascii=ascii_only)}:{' ' if ': ' in text else ''}{value}{text[len(body) :]}"
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from serve.formats.units import BOM, Options, Replacement, Unit, UnitVisitor
+from serve.formats.units import BOM, LINE_BORDER, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.charsets import charset_name
 from tell.text.placeholders import find_placeholders
@@ -21,6 +21,9 @@ MOST = 10
 # Numbers for which a language's form is asked; all rules that are in use repeat within 100.
 NUMBERS = 200
 _STRING = re.compile(r'^(?:(msgctxt|msgid_plural|msgid|msgstr(?:\[(\d{1,3})\])?)[ \t]*)?"((?:[^"\\]|\\.)*)"[ \t]*$')
+_CHARSET = re.compile(rb'"Content-Type:[^"\n]*charset=([^\s\\";]+)', re.I)
+_CHARSET_IN_HEADER = re.compile(r'("Content-Type:[^"\n]*charset=)[^\s\\";]+', re.I)
+_PLURAL_FORMS = re.compile(r"^Plural-Forms:\s*nplurals\s*=\s*(\d{1,3})\s*;\s*plural\s*=\s*([^;\n]+)", re.M | re.I)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _ESCAPED = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.S)
 _BACK = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
@@ -28,15 +31,16 @@ _BACK = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": 
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """`lines` with their ends, the first being line `number` of the file. `strings`: by msgid, msgstr[1] and so on, the text and the range of its lines."""
+    """`lines` with their ends, the first being line `number` of the file. `strings`: by msgid, msgstr[1] and so on, the text's parts and the range of its
+    lines."""
 
     number: int
     lines: list[str]
-    strings: dict[str, tuple[str, int, int]] = dataclasses.field(default_factory=dict)
+    strings: dict[str, tuple[list[str], int, int]] = dataclasses.field(default_factory=dict)
     problem: str = ""
 
     def text(self, name: str) -> str:
-        return self.strings[name][0] if name in self.strings else ""
+        return "".join(self.strings[name][0]) if name in self.strings else ""
 
     @property
     def forms(self) -> list[str]:
@@ -78,11 +82,12 @@ def entries(lines: list[str]) -> Iterator[Entry]:
             current_name = "msgstr[0]" if match.group(2) == "0" else name
             if current_name in entry.strings:
                 entry.problem = entry.problem or f"line {number}: {name} a second time"
-            entry.strings[current_name] = (text, index, index + 1)
+            entry.strings[current_name] = ([text], index, index + 1)
             complete = complete or current_name.startswith("msgstr")
         elif current_name:
-            before, start, _ = entry.strings[current_name]
-            entry.strings[current_name] = (before + text, start, index + 1)
+            parts, start, _ = entry.strings[current_name]
+            parts.append(text)
+            entry.strings[current_name] = (parts, start, index + 1)
         else:
             entry.problem = entry.problem or f"line {number}: a string that belongs to nothing"
     yield entry
@@ -90,7 +95,7 @@ def entries(lines: list[str]) -> Iterator[Entry]:
 
 def quoted(name: str, text: str, end: str) -> list[str]:
     """An entry's string as lines of a file: as one line, or broken after each line end in it."""
-    parts = [p for p in re.split(r"(?<=\n)", text) if p]
+    parts = [p for p in LINE_BORDER.split(text) if p]
     written = ['"' + "".join(_BACK.get(c, c) for c in part) + '"' + end for part in parts]
     if len(written) <= 1:
         return [f"{name} {written[0] if written else chr(34) * 2 + end}"]
@@ -108,7 +113,7 @@ class Header:
 
 
 def charset(raw: bytes, visitor: UnitVisitor) -> str:
-    content_type = re.search(rb'"Content-Type:[^"\n]*charset=([^\s\\";]+)', raw[:65536], re.I)
+    content_type = _CHARSET.search(raw[:65536])
     name = content_type.group(1).decode("ascii", "replace") if content_type else ""
     if name in ("", "CHARSET"):
         if not content_type:
@@ -124,7 +129,7 @@ def header_of(text: str, encoding: str, visitor: UnitVisitor, max_forms: int) ->
     """From the msgstr of the entry without a msgid. `most` forms are those that entries of the file have, for a header that does not say."""
     from gettext import c2py
 
-    rule_line = re.search(r"^Plural-Forms:\s*nplurals\s*=\s*(\d{1,3})\s*;\s*plural\s*=\s*([^;\n]+)", text, re.M | re.I)
+    rule_line = _PLURAL_FORMS.search(text)
     if rule_line and 1 <= int(rule_line.group(1)) <= MOST:
         forms = int(rule_line.group(1))
         try:
@@ -194,7 +199,9 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         line = raw.count(b"\n", 0, e.start) + 1
         byte = f"0x{raw[len(bom) + e.start]:02x}"
         raise CorpusError(f"not {encoding.upper()}", place=f"line {line}", found=byte, valid="the charset that its header names") from None
-    all_entries = list(entries(re.split(r"(?<=\n)", text)))
+    lines = LINE_BORDER.split(text)
+    options.bounds.check("tokens", len(lines))
+    all_entries = list(entries(lines))
     usable_entries = [e for e in all_entries if "msgid" in e.strings and e.forms and not e.problem]
     if not usable_entries and any(e.problem for e in all_entries):
         raise CorpusError("this is not a PO file", place=next(e.problem for e in all_entries if e.problem), valid='msgid "..." and msgstr "..."')
@@ -218,11 +225,10 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
 
 def _encoded(text: str, encoding: str) -> bytes:
     """The text in the file's own encoding; in UTF-8, with its header changed, where that encoding lacks a letter or the template names none."""
-    charset_in_header = re.compile(r'("Content-Type:[^"\n]*charset=)[^\s\\";]+', re.I)
-    header_charset = charset_in_header.search(text)
+    header_charset = _CHARSET_IN_HEADER.search(text)
     if header_charset and header_charset.group().endswith("=CHARSET"):
-        text = charset_in_header.sub(lambda m: m.group(1) + "UTF-8", text, count=1)
+        text = _CHARSET_IN_HEADER.sub(lambda m: m.group(1) + "UTF-8", text, count=1)
     try:
         return text.encode(encoding)
     except UnicodeEncodeError:
-        return charset_in_header.sub(lambda m: m.group(1) + "UTF-8", text, count=1).encode()
+        return _CHARSET_IN_HEADER.sub(lambda m: m.group(1) + "UTF-8", text, count=1).encode()

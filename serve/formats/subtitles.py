@@ -11,13 +11,15 @@ import re
 from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import LINE_BORDER, Options, Unit, UnitVisitor
 from tell.errors import CorpusError
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
 # Formatting of SRT and its players, and of WebVTT.
 _TAG = re.compile(r"<(/?)[a-zA-Z][^<>\n]{0,200}>|</?\d[\d:.]{0,20}>|\{[\\/][^{}\n]{0,80}\}")
+# What is not cut at the end of a line: a word, with whole tags.
+_UNIT = re.compile(r"(?:<[^<>]*>|[^\s<]|<)+")
 _DASH = re.compile(r"^\s*[-–—‐]")
 
 
@@ -38,7 +40,7 @@ def _text(raw: bytes) -> tuple[str, str]:
 
 def broken(text: str, lines: int) -> list[str]:
     """A text in so many lines, or fewer, as alike in length as its spaces allow; nothing is cut inside a tag."""
-    words = re.findall(r"(?:<[^<>]*>|[^\s<]|<)+", text)
+    words = _UNIT.findall(text)
     if lines < 2 or len(words) < 2:
         return [text]
     total = sum(len(_TAG.sub("", w)) + 1 for w in words)
@@ -100,9 +102,10 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     raw = source.read()
     text, encoding = _text(raw)
     entities = text.lstrip("\ufeff").startswith("WEBVTT")
-    lines = re.split(r"(?<=\n)", text)
+    lines = LINE_BORDER.split(text)
     if lines[-1] == "":
         lines.pop()
+    options.bounds.check("tokens", len(lines))
     output: list[str] = []
     position, cues, latest_end = 0, 0, 0.0
     while position < len(lines):

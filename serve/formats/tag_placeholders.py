@@ -8,11 +8,13 @@ from collections.abc import Collection, Sequence
 # A tag inside a line: short, so that a model copies it, and found as a placeholder.
 TOKEN = re.compile(r"<(/?)([a-z])(\d{1,4})(/?)>")
 LETTERS = "xgzqwkvj"
+_TAKEN = re.compile(r"</?([a-z])\d")
 
 
 def free_letter(text: str) -> str:
     """A letter for the tags of a text that has no such tags of its own."""
-    return next((x for x in LETTERS if not re.search(rf"</?{x}\d", text)), "x")
+    taken = set(_TAKEN.findall(text))
+    return next((x for x in LETTERS if x not in taken), "x")
 
 
 def matches(kinds: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:

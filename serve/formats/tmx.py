@@ -63,23 +63,21 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     if options.pair is None:
         raise BadInput("a TMX is translated from one of its languages into another", valid="--from and --to")
-    xml = Xml(source)
-    unit_events: list[Event] = []
-    depth = number = 0
+    xml = Xml(source, options.bounds)
+    number = 0
     root = ""
-    for event in xml:
+
+    def is_unit(event: Event) -> bool:
+        return bool(root) and event.local == "tu"
+
+    for events in xml.units(is_unit):
+        event = events[0]
         if event.kind == "start" and not root:
             root = event.local
             if root != "tmx":
                 raise CorpusError("this is not TMX", place="file", found=f"<{root}>", valid="<tmx>")
-        if unit_events:
-            unit_events.append(event)
-            depth += (event.kind == "start") - (event.kind == "end")
-            if not depth:
-                out.write(_unit(xml, unit_events, f"unit {number}", visitor, options))
-                unit_events = []
-        elif event.kind == "start" and event.local == "tu":
+        if len(events) > 1:
             number += 1
-            unit_events, depth = [event], 1
+            out.write(_unit(xml, events, f"unit {number}", visitor, options))
         else:
             out.write(event.raw)

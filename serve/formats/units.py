@@ -8,14 +8,17 @@ stays byte for byte.
 from __future__ import annotations
 
 import dataclasses
-from typing import IO, Literal, Protocol
+import re
+from typing import IO, Any, Literal, Protocol
 
-from tell.errors import CorpusError
+from tell.errors import CorpusError, TooLarge
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
-# Bytes of one unpacked member of a document, and of all its members. A page of text is some thousand.
-MEMBER, EXPANDED = 256 << 20, 1 << 30
+# Between two lines, each of which keeps its end.
+LINE_BORDER = re.compile(r"(?<=\n)")
+# Bytes of one unpacked member of a document. A page of text is some thousand.
+MEMBER = 256 << 20
 
 # `engine`: translated; `corpus`: found as it is in a corpus; `failed`: there is no translation.
 Origin = Literal["engine", "corpus", "failed"]
@@ -46,11 +49,66 @@ class Replacement:
         return self.origin == "failed"
 
 
+_TOO_MUCH = {
+    "unpacked": "the file unpacks to more than the limit",
+    "text": "there is too much text in the file",
+    "elements": "there are too many elements in one paragraph",
+    "nesting": "elements are nested too deep",
+    "cells": "there are too many cells in the tables of the file",
+    "tokens": "there are too many tags and texts in the file",
+    "blocks": "there are too many paragraphs and items in the file",
+    "tag": "a tag is too long",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of everything a file may hold. Real files have a fraction of it; what has more was made to keep a machine busy, or is nobody's text.
+
+    `hint` is said to the user beside a bound that was exceeded.
+    """
+
+    # Bytes of a zipped document when it is unpacked.
+    unpacked: int = 64 << 20
+    # Characters of all units.
+    text: int = 4 << 20
+    # Tags and stretches of text in one paragraph, unit or cell.
+    elements: int = 20_000
+    # Elements inside one another.
+    nesting: int = 100
+    # Cells of all tables of a Markdown file: each costs a hundred times its characters.
+    cells: int = 50_000
+    # Tags and stretches of text in a file.
+    tokens: int = 1_000_000
+    # Blocks of a Markdown file, which cost more: beginnings and ends of paragraphs, items, rows and cells.
+    blocks: int = 200_000
+    # Bytes of one tag, with what pictures and drawings keep in attributes.
+    tag: int = 8 << 20
+    hint: str = ""
+
+    def check(self, kind: str, found: int, place: str = "file") -> None:
+        """Raises TooLarge with the bound's meaning where `found` is above the bound of this name."""
+        limit: int = getattr(self, kind)
+        if found > limit:
+            raise TooLarge(_TOO_MUCH[kind], place=place, found=f"{found:,}", valid=f"at most {limit:,}{self.hint}")
+
+
+def _times(bounds: Bounds, factor: int, hint: str) -> Bounds:
+    values: dict[str, Any] = {field.name: factor * getattr(bounds, field.name) for field in dataclasses.fields(bounds) if field.name != "hint"}
+    return Bounds(**values, hint=hint)
+
+
+# Of files that strangers send, and of the user's own on the command line: ten times as much there, or whatever they hold.
+UPLOADED = Bounds()
+OWN = _times(UPLOADED, 10, "; --no-limits reads it all the same")
+UNBOUNDED = _times(UPLOADED, 1 << 30, "")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
     """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `retranslate`: units that have a translation get a new one. `expanded`: bytes that a zipped document may have when it is unpacked.
+    `retranslate`: units that have a translation get a new one.
     """
 
     pair: LanguagePair | None = None
@@ -58,7 +116,7 @@ class Options:
     fields: tuple[str, ...] = ()
     into: str | None = None
     retranslate: bool = False
-    expanded: int = EXPANDED
+    bounds: Bounds = OWN
 
 
 class UnitVisitor(Protocol):

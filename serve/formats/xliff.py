@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
-from serve.formats.inline_tags import Piece, line_of
+from serve.formats.inline_tags import Piece, joined, line_of
 from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_inside
 from tell.errors import CorpusError
@@ -18,19 +18,17 @@ from tell.errors import CorpusError
 AROUND = {"g", "mrk", "pc", "hi"}
 # States of units without a translation, in 1.2 and 2.
 OPEN = {"new", "needs-translation", "initial"}
+_SPACE = re.compile(r"\s+")
 
 
 def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[Piece]:
     """The content of an element as text and tags."""
     pieces: list[Piece] = []
-    position, open_elements = 0, []
+    position = 0
     while position < len(events):
         event = events[position]
         if event.kind == "text":
-            if pieces and pieces[-1].kind == "text":
-                pieces[-1] = Piece("text", pieces[-1].value + event.text)
-            else:
-                pieces.append(Piece("text", event.text))
+            pieces.append(Piece("text", event.text))
         elif event.kind == "start":
             opaque = event.local not in around or event.attributes.get("translate") == "no" or event.attributes.get("mtype") == "protected"
             if opaque or not events[inner(events, position)].raw:
@@ -38,14 +36,13 @@ def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[
                 pieces.append(Piece("void", xml.decode(raw_of(events[position : end + 1]))))
                 position = end
             else:
-                open_elements.append(event.name)
                 pieces.append(Piece("open", xml.decode(event.raw)))
         elif event.kind == "end":
             pieces.append(Piece("close", xml.decode(event.raw)))
         elif event.raw.strip() and not event.raw.startswith(b"<![CDATA[") and event.raw != b"]]>":
             pieces.append(Piece("void", xml.decode(event.raw)))
         position += 1
-    return pieces
+    return joined(pieces)
 
 
 def translated(
@@ -56,7 +53,7 @@ def translated(
     line = line_of(pieces_of_content)
     if line is None:
         return None
-    text = line.text if keep_space else re.sub(r"\s+", " ", line.text)
+    text = line.text if keep_space else _SPACE.sub(" ", line.text)
     replacement = visitor.visit(Unit(text, place, has_translation, line.tagged))
     if replacement is None or replacement.failed:
         return None
@@ -123,8 +120,7 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, versi
     if translated_content is None:
         return raw_of(events)
     # In the file's own prefix and with the namespace that it declares.
-    tag = re.match(r"<(?:([\w.-]+):)?", xml.decode(events[source[0]].raw))
-    prefix = f"{tag.group(1)}:" if tag and tag.group(1) else ""
+    prefix = xml.prefix_of(events[source[0]].raw)
     state_attributes = (
         {"state": "needs-review-translation", "state-qualifier": "exact-match" if translated_content[1].origin == "corpus" else "mt-suggestion"}
         if version == 1
@@ -132,7 +128,7 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, versi
     )
     target_tag = events[target[0]].raw if target else xml.encode(f"<{prefix}target>")
     if target and not events[target[1]].raw:
-        target_tag = xml.encode(re.sub(r"\s*/>$", ">", xml.decode(target_tag)))
+        target_tag = xml.encode(xml.decode(target_tag).removesuffix("/>").rstrip() + ">")
     new_target = xml.with_attributes(target_tag, state_attributes) + translated_content[0] + xml.encode(f"</{prefix}target>")
     unit_tag = xml.with_attributes(events[0].raw, {"state": "translated"}) if version == 2 else events[0].raw
     if target:
@@ -151,23 +147,17 @@ def indent_of(events: list[Event], position: int) -> bytes:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    xml = Xml(source)
+    xml = Xml(source, options.bounds)
     version = 0
     # For each element that is open: whether it is translated, and whether white space in it means something.
     open_elements: list[tuple[bool, bool]] = []
-    unit_events: list[Event] = []
-    depth, number = 0, 0
-    for event in xml:
-        if unit_events:
-            unit_events.append(event)
-            depth += (event.kind == "start") - (event.kind == "end")
-            if not depth:
-                number += 1
-                place = f"unit {unit_events[0].attributes.get('id') or number}"
-                out.write(_unit(xml, unit_events, place, visitor, version, open_elements[-1][1]) if open_elements[-1][0] else raw_of(unit_events))
-                open_elements.pop()
-                unit_events = []
-            continue
+    number = 0
+
+    def is_unit(event: Event) -> bool:
+        return bool(open_elements) and event.local == ("trans-unit" if version == 1 else "segment")
+
+    for events in xml.units(is_unit):
+        event = events[0]
         raw = event.raw
         if event.kind == "start":
             if not open_elements:
@@ -177,10 +167,12 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
             translate, keep_space = open_elements[-1] if open_elements else (True, False)
             translate = {"no": False, "yes": True}.get(event.attributes.get("translate", ""), translate)
             keep_space = {"preserve": True, "default": False}.get(event.attributes.get(XML_SPACE, ""), keep_space)
-            open_elements.append((translate, keep_space))
-            if event.local == ("trans-unit" if version == 1 else "segment"):
-                unit_events, depth = [event], 1
+            if len(events) > 1:
+                number += 1
+                place = f"unit {event.attributes.get('id') or number}"
+                out.write(_unit(xml, events, place, visitor, version, keep_space) if translate else raw_of(events))
                 continue
+            open_elements.append((translate, keep_space))
             language_attributes = {"file": "target-language"} if version == 1 else {"xliff": "trgLang"}
             language_attribute = language_attributes.get(event.local)
             if language_attribute and language_attribute not in event.attributes and options.pair:

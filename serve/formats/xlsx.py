@@ -13,24 +13,12 @@ from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.units import Options, Unit, UnitVisitor
-from serve.formats.xml_events import Event, Xml, escaped, inner, raw_of
+from serve.formats.xml_events import Event, Xml, children, escaped, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
 _SHARED = "xl/sharedStrings.xml"
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _TABLE = re.compile(r"xl/tables/[^/]+\.xml")
-
-
-def _children(events: list[Event], name: str) -> list[tuple[int, int]]:
-    children, index = [], 1
-    while index < len(events) - 1:
-        if events[index].kind == "start":
-            end = inner(events, index)
-            if events[index].local == name:
-                children.append((index, end))
-            index = end
-        index += 1
-    return children
 
 
 def _text(events: list[Event], span: tuple[int, int]) -> str:
@@ -40,18 +28,17 @@ def _text(events: list[Event], span: tuple[int, int]) -> str:
 
 def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
     """A shared string, or one in its cell: plain, or in runs."""
-    runs = _children(events, "r")
-    spans = _children(events, "t")
-    match = re.match(r"<([\w.-]+:)?", xml.decode(events[0].raw))
-    prefix = (match.group(1) or "") if match else ""
+    runs = children(events, "r")
+    spans = children(events, "t")
+    prefix = xml.prefix_of(events[0].raw)
     if not runs and len(spans) == 1:
         formatted_texts = [("", _text(events, spans[0]))]
     else:
         formatted_texts = []
         for start, end in runs:
             run = events[start : end + 1]
-            style = [raw_of(run[a : b + 1]) for a, b in _children(run, "rPr")]
-            formatted_texts.append((xml.decode(style[0]) if style else "", "".join(_text(run, s) for s in _children(run, "t"))))
+            style = [raw_of(run[a : b + 1]) for a, b in children(run, "rPr")]
+            formatted_texts.append((xml.decode(style[0]) if style else "", "".join(_text(run, s) for s in children(run, "t"))))
     text_of_cell = "".join(text for _, text in formatted_texts)
     if not formatted_texts or text_of_cell.strip() in unchanged_names:
         return raw_of(events)
@@ -89,24 +76,16 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
 
 def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
     output = io.BytesIO()
-    item_events: list[Event] = []
-    depth = number = 0
+    number = 0
     cell = ""
-    for event in xml:
-        if item_events:
-            item_events.append(event)
-            depth += (event.kind == "start") - (event.kind == "end")
-            if not depth:
-                number += 1
-                output.write(_item(xml, item_events, f"{place} {cell or number}", visitor, unchanged_names))
-                item_events = []
+    for events in xml.units(lambda event: event.local == element):
+        if len(events) > 1:
+            number += 1
+            output.write(_item(xml, events, f"{place} {cell or number}", visitor, unchanged_names))
             continue
-        if event.kind == "start" and event.local == element:
-            item_events, depth = [event], 1
-            continue
-        if event.kind == "start" and event.local == "c":
-            cell = event.attributes.get("r", "")
-        output.write(event.raw)
+        if events[0].kind == "start" and events[0].local == "c":
+            cell = events[0].attributes.get("r", "")
+        output.write(events[0].raw)
     return output.getvalue()
 
 
@@ -115,10 +94,10 @@ def _names(xml: Xml) -> set[str]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with open_archive(source, "xlsx", "xl/workbook.xml", options.expanded) as archive:
+    with open_archive(source, "xlsx", "xl/workbook.xml", options.bounds) as archive:
         column_names: set[str] = set()
         for name in archive_members(archive, lambda n: _TABLE.fullmatch(n) is not None):
-            column_names |= _names(Xml(io.BytesIO(read(archive, name)), name))
+            column_names |= _names(Xml(io.BytesIO(read(archive, name)), options.bounds, name))
         changed: dict[str, bytes] = {}
         for name in archive_members(archive, lambda n: n == _SHARED or _SHEET.fullmatch(n) is not None):
             raw = read(archive, name)
@@ -126,7 +105,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
             if not shared and b"<is>" not in raw and b":is>" not in raw:
                 continue
             place = "text" if shared else name.rpartition("/")[2].removesuffix(".xml")
-            converted = _part(Xml(io.BytesIO(raw), name), "si" if shared else "is", place, visitor, column_names)
+            converted = _part(Xml(io.BytesIO(raw), options.bounds, name), "si" if shared else "is", place, visitor, column_names)
             if converted != raw:
                 changed[name] = converted
         repack(source, archive, out, changed)

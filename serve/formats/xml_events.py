@@ -10,31 +10,34 @@ import dataclasses
 import html
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Literal
 from xml.parsers import expat
 
+from serve.formats.units import Bounds
 from tell.errors import BadInput, CorpusError
 
 BLOCK = 1 << 16
-# Elements inside each other.
-DEEPEST = 1000
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
 XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
 # Characters that XML 1.0 cannot hold, even escaped.
+_PREFIX = re.compile(r"<([\w.-]+:)?")
+_LONGEST_PREFIX = 1000
+_ATTRIBUTE = re.compile(r"(?<=\s)([^\s=\"'<>/]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclasses.dataclass(slots=True)
 class Event:
     """`name` is `uri local`, or the local name alone where there is no namespace; `text` is decoded. An element without content is a start and an end
-    whose `raw` is empty."""
+    whose `raw` is empty. `span`: how many events after a start its end comes."""
 
     kind: Literal["start", "end", "text", "other"]
     name: str
     attributes: dict[str, str]
     text: str
     raw: bytes
+    span: int = 0
 
     @property
     def local(self) -> str:
@@ -44,8 +47,8 @@ class Event:
 class Xml:
     """The events of a file, and how its bytes are read and written."""
 
-    def __init__(self, source: IO[bytes], place: str = "file"):
-        self.source, self.place = source, place
+    def __init__(self, source: IO[bytes], bounds: Bounds, place: str = "file"):
+        self.source, self.bounds, self.place = source, bounds, place
         self.encoding = "utf-8"
 
     def decode(self, raw: bytes) -> str:
@@ -56,26 +59,30 @@ class Xml:
         return text.encode(self.encoding, "xmlcharrefreplace")
 
     def __iter__(self) -> Iterator[Event]:
-        """Raises CorpusError where the file is not well-formed, is nested too deep, or defines entities."""
+        """Raises CorpusError where the file is not well-formed or defines entities, TooLarge where it is nested too deep or has too many tags."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = False
         # A BOM is no event of its own.
         pending: list[tuple[int, Event]] = [(0, Event("other", "", {}, "", b""))]
-        depth = 0
+        count = 0
+        # The elements that are open, each with its number among the events.
+        open_elements: list[tuple[Event, int]] = []
 
         def note(event: Event) -> None:
+            nonlocal count
+            count += 1
             pending.append((parser.CurrentByteIndex, event))
 
         def start(name: str, attributes: dict[str, str]) -> None:
-            nonlocal depth
-            depth += 1
-            if depth > DEEPEST:
-                raise self._error("elements are nested too deep", parser, f"{depth} levels", f"at most {DEEPEST}")
-            note(Event("start", name, attributes, "", b""))
+            event = Event("start", name, attributes, "", b"")
+            open_elements.append((event, count))
+            if len(open_elements) > self.bounds.nesting:
+                self.bounds.check("nesting", len(open_elements), f"{self.place}, line {parser.CurrentLineNumber}")
+            note(event)
 
         def end(name: str) -> None:
-            nonlocal depth
-            depth -= 1
+            event, number = open_elements.pop()
+            event.span = count - number
             note(Event("end", name, {}, "", b""))
 
         def declared(version: str, encoding: str | None, standalone: int) -> None:
@@ -97,7 +104,9 @@ class Xml:
                 if not unread_at and not unread:
                     self._sniff(block)
                 unread += block
+                self.bounds.check("tag", len(unread) - len(block), self.place)
                 parser.Parse(block, not block)
+                self.bounds.check("tokens", count, self.place)
                 if not block:
                     break
                 # The end of the last one is where the next will begin.
@@ -116,6 +125,27 @@ class Xml:
             event.raw = unread[start_byte - unread_at : next_byte - unread_at]
             yield event
 
+    def units(self, starts: Callable[[Event], bool]) -> Iterator[list[Event]]:
+        """The events in lists: an element for which `starts` holds as a whole, every other event by itself. Raises TooLarge for one with too many parts."""
+        unit: list[Event] = []
+        depth = 0
+        for event in self:
+            if not unit and not (event.kind == "start" and starts(event)):
+                yield [event]
+                continue
+            unit.append(event)
+            if len(unit) > self.bounds.elements:
+                self.bounds.check("elements", len(unit), self.place)
+            depth += (event.kind == "start") - (event.kind == "end")
+            if not depth:
+                yield unit
+                unit = []
+
+    def prefix_of(self, tag: bytes) -> str:
+        """The prefix of a tag's name with its colon; empty where it has none."""
+        prefix = _PREFIX.match(tag[:_LONGEST_PREFIX].decode(self.encoding, "ignore"))
+        return (prefix.group(1) or "") if prefix else ""
+
     def _sniff(self, start: bytes) -> None:
         if start.startswith((b"\xff\xfe", b"<\0")):
             self.encoding = "utf-16-le"
@@ -130,7 +160,8 @@ class Xml:
         text = self.decode(tag)
         for name, value in values.items():
             attribute = f'{name}="{html.escape(value)}"'
-            if old_attribute := re.search(rf"(?<=\s){re.escape(name)}\s*=\s*(?:\"[^\"]*\"|'[^']*')", text):
+            old_attribute = next((match for match in _ATTRIBUTE.finditer(text) if match.group(1) == name), None)
+            if old_attribute:
                 text = text[: old_attribute.start()] + attribute + text[old_attribute.end() :]
             else:
                 close = len(text) - (2 if text.endswith("/>") else 1)
@@ -144,13 +175,21 @@ def escaped(text: str) -> str:
 
 
 def inner(events: list[Event], start: int) -> int:
-    """Where the element that starts at `at` ends."""
-    depth = 0
-    for i in range(start, len(events)):
-        depth += (events[i].kind == "start") - (events[i].kind == "end")
-        if not depth:
-            return i
-    raise ValueError("the element does not end")
+    """Where the element that starts at `start` ends, in events that follow one another in the file."""
+    return start + events[start].span
+
+
+def children(element: list[Event], name: str = "") -> list[tuple[int, int]]:
+    """(start, end) of the children of an element: of those with this local name, or of all."""
+    found, index = [], 1
+    while index < len(element) - 1:
+        if element[index].kind == "start":
+            end = inner(element, index)
+            if name in ("", element[index].local):
+                found.append((index, end))
+            index = end
+        index += 1
+    return found
 
 
 def raw_of(events: list[Event]) -> bytes:

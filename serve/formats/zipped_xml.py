@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from serve.formats.units import MEMBER
+from serve.formats.units import MEMBER, UNBOUNDED, Bounds
 from tell.errors import CorpusError, TooLarge
 
 # Members of one document; a presentation of hundreds of pictures has a thousand.
@@ -23,10 +23,10 @@ _OLE = b"\xd0\xcf\x11\xe0"
 
 
 @contextmanager
-def open_archive(source: IO[bytes], name: str, member: str, expanded: int) -> Iterator[zipfile.ZipFile]:
+def open_archive(source: IO[bytes], name: str, member: str, bounds: Bounds) -> Iterator[zipfile.ZipFile]:
     """The archive of a document, which holds `member`.
 
-    Raises CorpusError for a file that is no archive, damaged or locked, TooLarge for one that unpacks to more than `expanded` bytes or grows too much.
+    Raises CorpusError for a file that is no archive, damaged or locked, TooLarge for one that unpacks to more than the bound or grows too much.
     """
     start = source.read(8)
     source.seek(0)
@@ -42,9 +42,11 @@ def open_archive(source: IO[bytes], name: str, member: str, expanded: int) -> It
                 raise CorpusError(f"this {name} is encrypted", place="file", valid="one without a password")
             total = sum(i.file_size for i in infos)
             bombs = [i for i in infos if i.file_size > 1 << 20 and i.file_size > GROWTH * max(1, i.compress_size)]
-            if len(infos) > MEMBERS or total > expanded or bombs or any(i.file_size > MEMBER for i in infos):
+            too_much = len(infos) > MEMBERS or total > bounds.unpacked or bombs or any(i.file_size > MEMBER for i in infos)
+            if too_much and bounds.unpacked < UNBOUNDED.unpacked:
                 size = f"{len(infos)} parts, {total >> 20} MiB unpacked"
-                raise TooLarge(f"this {name} unpacks to more than the limit", place="file", found=size, valid=f"at most {expanded >> 20} MiB")
+                at_most = f"at most {bounds.unpacked >> 20} MiB{bounds.hint}"
+                raise TooLarge(f"this {name} unpacks to more than the limit", place="file", found=size, valid=at_most)
             yield archive
     except zipfile.BadZipFile as e:
         raise CorpusError(f"this is not a {name}", place="file", found=f"no zip archive ({e})" if start[:2] != b"PK" else str(e), valid=f"a .{name}") from None

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
+from serve.threads import TEXTS
 from serve.translation.retry import Decode, Retry
 from tell.languages import LanguagePair
 from tell.lexicon.hints import Hint
@@ -88,7 +89,7 @@ class Effort:
 
 async def threaded(aside: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """`work` in a thread where it takes long enough to be worth one."""
-    return await asyncio.to_thread(work, *args, **kwargs) if aside else work(*args, **kwargs)
+    return await TEXTS.run(work, *args, **kwargs) if aside else work(*args, **kwargs)
 
 
 async def choose_and_retry(pair: LanguagePair, segment: str, greedy: Candidate, sampled: Sequence[Candidate], effort: Effort, decode: Decode) -> Decoded:

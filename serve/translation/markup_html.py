@@ -6,7 +6,6 @@ written escaped, whatever it spells: markup that was text stays text. Elements a
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import html
 import re
@@ -16,6 +15,7 @@ from typing import Any
 from serve.formats import html_elements
 from serve.formats.html_elements import INLINE, KEPT, VOID
 from serve.formats.tag_placeholders import TOKEN, free_letter, matches, split_at_tags, without_tags
+from serve.threads import TEXTS
 from serve.translation.request import Translation
 from tell.text.flags import union
 
@@ -239,18 +239,23 @@ def lines_of_stretch(stretch: list[Piece], letter: str, escape: Callable[[str], 
 
 def _peeled(stretch: list[Piece], escape: Callable[[str], str]) -> tuple[str, list[Piece], str]:
     """A stretch without the tags and the space all around it: a model cannot lose what it does not see."""
-    before, after = "", ""
+    closing = matches([kind for kind, _ in stretch])[0]
+    first, last = 0, len(stretch) - 1
+    before: list[str] = []
+    after: list[str] = []
     while True:
-        if stretch[0][0] == "void" or (stretch[0][0] in TEXT and not stretch[0][1].strip()):
-            before += _markup(stretch[0], escape)
-            stretch = stretch[1:]
-        elif stretch[-1][0] == "void" or (stretch[-1][0] in TEXT and not stretch[-1][1].strip()):
-            after = _markup(stretch[-1], escape) + after
-            stretch = stretch[:-1]
-        elif matches([kind for kind, _ in stretch])[0].get(0) == len(stretch) - 1:
-            before, after, stretch = before + stretch[0][1], stretch[-1][1] + after, stretch[1:-1]
+        if stretch[first][0] == "void" or (stretch[first][0] in TEXT and not stretch[first][1].strip()):
+            before.append(_markup(stretch[first], escape))
+            first += 1
+        elif stretch[last][0] == "void" or (stretch[last][0] in TEXT and not stretch[last][1].strip()):
+            after.append(_markup(stretch[last], escape))
+            last -= 1
+        elif closing.get(first) == last:
+            before.append(stretch[first][1])
+            after.append(stretch[last][1])
+            first, last = first + 1, last - 1
         else:
-            return before, stretch, after
+            return "".join(before), stretch[first : last + 1], "".join(reversed(after))
 
 
 def _markup(piece: Piece, escape: Callable[[str], str]) -> str:
@@ -287,7 +292,7 @@ async def translate_marked(
     A translation whose tags did not all come back in their places has the flag `placeholder`.
     """
     if sum(map(len, texts)) > IN_PLACE:
-        pages = await asyncio.to_thread(lambda: [parse(text) for text in texts])
+        pages = await TEXTS.run(lambda: [parse(text) for text in texts])
     else:
         pages = [parse(text) for text in texts]
     translations = await translate([page.text for page in pages])

@@ -16,6 +16,7 @@ from serve.adapters.versions import Version, Versions
 from serve.config import Fallback, Limits
 from serve.scheduling.batch_window import batch_window
 from serve.scheduling.queue import Pending, Queue, QueuedRequest
+from serve.threads import TEXTS
 from serve.translation.decoder import IN_PLACE, Decoded, Decoder, Effort, choose_and_retry, finished, samplings, threaded
 from serve.translation.request import DEFAULT_OPTIONS, PendingSegment, PendingTranslations, RequestOptions, Translation, pivoted
 from serve.translation.routing import Route, TextRoutes, reachable, route, route_texts
@@ -175,7 +176,7 @@ class Service:
             splits = await threaded(in_thread, decoder.split, texts)
             segments = [spans[i].text for spans in splits for i in pieces(spans)]
             if options.glossary:
-                queued.terms = await asyncio.to_thread(_terms_of, options.glossary, version, segments)
+                queued.terms = await TEXTS.run(_terms_of, options.glossary, version, segments)
                 decoder = dataclasses.replace(decoder, terms=queued.terms)
             sampling = samplings(options.candidates)
             prompts = await threaded(in_thread, decoder.prompts, self.queue.undecoded(queued, segments, sampling))
@@ -266,7 +267,7 @@ class Service:
             translations = [pivoted(a, b) for a, b in zip(translations, step, strict=True)] if translations else step
             texts = [t.text for t in step]
         if options.glossary and len(route.steps) > 1:
-            translations = await asyncio.to_thread(_checked_terms, options.glossary, route.pair, sources, translations)
+            translations = await TEXTS.run(_checked_terms, options.glossary, route.pair, sources, translations)
         if route.fallback is None:
             return translations
         return [dataclasses.replace(t, fallback=route.fallback, versions=tuple(versions)) for t in translations]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from serve.threads import TEXTS
 from tell.errors import NotServed, RequestError
 from tell.languages import LanguagePair, distance, language, parse_pair
 from tell.text.language_id import Detected, detect, label
@@ -81,7 +81,7 @@ async def find_text_pairs(pairs: Sequence[LanguagePair], texts: Sequence[str]) -
             raise refusals[0]
         return text_pairs
 
-    return await asyncio.to_thread(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()
+    return await TEXTS.run(find_each) if sum(map(len, texts)) > IN_PLACE else find_each()
 
 
 def _pair_or_refusal(pairs: Sequence[LanguagePair], text: str, place: str) -> TextPair:

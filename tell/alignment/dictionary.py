@@ -38,6 +38,8 @@ MOST_NAMED = 100
 MOST_WORDS, MOST_CHARACTERS = 4, 60
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _TAG = re.compile(r"<[^<>]{0,200}>")
+_BETWEEN = re.compile("[;,/|]")
+_CODE = re.compile("[a-z]{2,3}(?:-[A-Za-z]{2,4})?")
 # A remark in brackets, and how a word is spoken, between slashes.
 _REMARK = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|/[^/\n]{0,60}[\u0250-\u02ff][^/\n]{0,60}/")
 # What stands in elements of its own, as entries in HTML have it, is a translation of its own.
@@ -129,7 +131,7 @@ def _entry(source: str, target: str, pair: LanguagePair) -> tuple[str, list[str]
 
 
 def _parts(text: str) -> list[str]:
-    return [part for p in re.split("[;,/|]", text) if (part := p.strip(" .!?:"))]
+    return [part for p in _BETWEEN.split(text) if (part := p.strip(" .!?:"))]
 
 
 def _sides(tag: str, pair: LanguagePair) -> int | None:
@@ -211,7 +213,7 @@ def _header(cells: list[str], pair: LanguagePair, place: str) -> tuple[int, int]
     sides = [_sides(c, pair) if 1 < len(c) < 12 else None for c in cells[:2]]
     if set(sides) == {0, 1}:
         return sides.index(0), sides.index(1)
-    known = [re.fullmatch("[a-z]{2,3}(?:-[A-Za-z]{2,4})?", c) for c in cells[:2]]
+    known = [_CODE.fullmatch(c) for c in cells[:2]]
     # Two codes that are no side of the pair: words of two letters that are both codes do not begin a dictionary.
     codes = cells[0] != cells[1] and all(len(c) == 2 and is_language(c) for c in cells[:2])
     if all(known) and (any(s is not None for s in sides) or codes):

@@ -46,6 +46,7 @@ _MARK = "\ufeff"
 _HINT = re.compile(r"[<{%$\[⟦⟪]|__")
 # A word that begins with a capital, but not a sentence.
 _NAME = re.compile(r"(?:(?<=[^\W_,;][ ,;])\s?|(?<=[(„“«]))[A-ZÀ-ÞĀ-ŽΑ-ΩА-Я]\w*[^\W\d_A-Z]\w*")
+_SPACE = re.compile(r"\s+")
 _ADDRESS = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.|[\w.+-]{1,64}@|&)")
 
 
@@ -197,7 +198,7 @@ def _marks(text: str) -> list[str]:
     """
     from tell.text.placeholders import find_placeholders
 
-    return sorted(re.sub(r"\s+", " ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
+    return sorted(_SPACE.sub(" ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
 
 
 # Languages

@@ -17,6 +17,7 @@ from tell.errors import BaseModelError, suggestion
 from tell.paths import cache_dir
 
 MANIFEST = "tellmt-base.json"
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Base(BaseModel):
 
 
 def slug(base_id: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "--", base_id).strip("-.") or "base"
+    return _UNFIT.sub("--", base_id).strip("-.") or "base"
 
 
 def bases_dir() -> Path:

@@ -20,11 +20,13 @@ _SPACES = 'Replace(pattern=String(" "), content="▁")'
 _NO_CUT = ("None", 'Split(pattern=String(" "), behavior=MergedWithPrevious, invert=False)')
 # SmolLM2, GPT-2: pieces are cut out before merging, and in none does a space follow anything but white space.
 _BYTES = "ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)"
+_CROSSES = re.compile("[^▁ ][▁ ]|[^\n]\n|\n[^\n]")
+_LINE_ENDS = re.compile("(\n+)")
 
 
 def _crosses(token: str) -> bool:
     """Whether a token reaches over a space from the left, or over a line break."""
-    return bool(re.search("[^▁ ][▁ ]|[^\n]\n|\n[^\n]", token))
+    return bool(_CROSSES.search(token))
 
 
 def word_boundaries(tokenizer: Any) -> tuple[str | None, re.Pattern[str] | None]:
@@ -76,7 +78,7 @@ class TokenCounter:
         if self._crossing is not None and self._crossing.search(text):
             return []
         if self._kind == "spaces" and "\n" in text:
-            return [line.split(" ") if line[0] != "\n" else [line] for line in re.split("(\n+)", text) if line]
+            return [line.split(" ") if line[0] != "\n" else [line] for line in _LINE_ENDS.split(text) if line]
         return [text.split(" ")]
 
     def _learn(self, lines: Iterable[list[str]]) -> None:

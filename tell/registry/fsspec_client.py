@@ -25,11 +25,12 @@ EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 PATIENCE = 20.0
 # The store in this process's memory, which is for tests, looks first and writes then as well.
 _MEMORY = threading.Lock()
+_QUERY = re.compile(r"[?#]")
 
 
 def without_secrets(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
-    kind, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
+    kind, _, rest = _QUERY.split(url, maxsplit=1)[0].partition("://")
     host, slash, path = rest.partition("/")
     return f"{kind}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/") if rest.strip("/") else f"{kind}://"
 
@@ -41,7 +42,8 @@ class ObjectStore:
     def __init__(self, url: str):
         self.url, self.place = url, without_secrets(url)
         self.kind = url.partition("://")[0]
-        if re.search(r":[^@]*[/?#].*@", url.partition("://")[2]):
+        before_host = url.partition("://")[2].rpartition("@")[0].split("@")
+        if any(c in part.partition(":")[2] for part in before_host for c in "/?#"):
             # A password cut at one of these would be taken for a folder, and shown.
             raise RegistryError("this URL cannot be used", place=f"{self.kind}://", valid="a password with / ? # @ percent-encoded: %2F %3F %23 %40")
         self._login = login = urlsplit(url).netloc.rpartition("@")[0]

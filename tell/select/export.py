@@ -15,6 +15,7 @@ from tell.languages import LanguagePair
 
 # A date that says nothing: files that are alike stay alike.
 _WHEN = (1980, 1, 1, 0, 0, 0)
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT[\d:]+Z")
 _XLIFF = "urn:oasis:names:tc:xliff:document:1.2"
 
 
@@ -53,7 +54,7 @@ def _undated(data: bytes) -> bytes:
         for info in old.infolist():
             part = old.read(info)
             if info.filename == "docProps/core.xml":
-                part = re.sub(rb"\d{4}-\d\d-\d\dT[\d:]+Z", b"1980-01-01T00:00:00Z", part)
+                part = _TIME.sub(b"1980-01-01T00:00:00Z", part)
             new.writestr(zipfile.ZipInfo(info.filename, _WHEN), part, zipfile.ZIP_DEFLATED)
     return repacked.getvalue()
 

@@ -41,6 +41,11 @@ _FOUND = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.S)
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
 # Letters of the stand-ins, one of which no text will hold before a digit.
 _LETTERS = "XQZKWVJYTBCDFGHLMNPRS"
+_DIGITS = frozenset("0123456789")
+# A letter that a text has before a digit already, in whatever case: that of K and S has a third form each.
+_TAKEN = re.compile(r"([A-Za-z\u017f\u212a])\s?[0-9]")
+# A stand-in, or what a model has made of it.
+_STAND_IN = re.compile(r"(?:(?<![^\W\d_])(?P<loose>[A-Za-z])\s?|(?P<exact>[A-Za-z]))(?P<number>[0-9]{1,3})(?![0-9])")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,11 +74,15 @@ def find_placeholders(text: str) -> list[Placeholder]:
 
 def _address(text: str) -> str:
     """The address without the sentence's punctuation after it; a closing bracket that was opened in the address stays."""
-    while text and text[-1] in _AFTER:
-        if text[-1] == ")" and text.count("(") >= text.count(")"):
-            break
-        text = text[:-1]
-    return text
+    end = len(text)
+    unopened = text.count(")") - text.count("(")
+    while end and text[end - 1] in _AFTER:
+        if text[end - 1] == ")":
+            if unopened <= 0:
+                break
+            unopened -= 1
+        end -= 1
+    return text[:end]
 
 
 def bare(text: str) -> str:
@@ -107,21 +116,21 @@ class Masked:
 
     def restore(self, translation: str) -> str:
         """The translation with the placeholders in. What has lost a stand-in has lost the placeholder; `lost` tells."""
-        mark = re.compile(rf"(?:(?<![^\W\d_])[{self.letter}{self.letter.lower()}]\s?|{self.letter})([0-9]{{1,3}})(?![0-9])")
 
         def back(match: re.Match[str]) -> str:
-            number = int(match.group(1))
-            return self.places[number - 1] if 0 < number <= len(self.places) else match.group()
+            number, is_own = int(match["number"]), self.letter in ((match["loose"] or "").upper(), match["exact"])
+            return self.places[number - 1] if is_own and 0 < number <= len(self.places) else match.group()
 
-        return mark.sub(back, translation)
+        return _STAND_IN.sub(back, translation)
 
 
 def mask(text: str) -> Masked | None:
     """None where there is nothing to replace, or no way to do it that could be undone."""
     places = find_placeholders(text)
-    letter = next((x for x in _LETTERS if not re.search(rf"{x}\s?[0-9]", text, re.I)), "")
+    taken = {letter.casefold() for letter in _TAKEN.findall(text)}
+    letter = next((x for x in _LETTERS if x.casefold() not in taken), "")
     # Before a digit a stand-in would be another one.
-    if not places or not letter or any(re.match("[0-9]", text[p.end :]) for p in places):
+    if not places or not letter or any(text[p.end : p.end + 1] in _DIGITS for p in places):
         return None
     # Equal placeholders have one stand-in: their order does not matter.
     numbers: dict[str, int] = {}

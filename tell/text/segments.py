@@ -19,8 +19,9 @@ Measure = Callable[[list[str]], list[int]]
 # A text in parts that, joined, are the text.
 Cut = Callable[[str], list[str]]
 
-# Where a sentence that is too long may be cut, best place first. Each pattern matches the end of a part, its trailing space included.
-CLAUSE = re.compile(r"[,;:–—]+\s+|[、，；：]\s*")
+# Where a sentence that is too long may be cut, best place first. Each pattern matches the end of a part, its trailing space included. A run of signs is
+# looked at from its end alone: from each of its beginnings it would take the square of its length.
+CLAUSE = re.compile(r"(?<=[,;:–—])\s+|[、，；：]\s*")
 WORD = re.compile(r"\s+")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 # What has no width stands at a text's edge for its editor's sake; a model loses it.
@@ -40,6 +41,7 @@ _UNSPACED = (
 # So many characters without a space are no word of any other language but data, such as base64: they are kept as they are.
 _DATA = re.compile(rf"(?<![^\s{_UNSPACED}])[^\s{_UNSPACED}]{{500,}}")
 # A sentence that is only "17." or "Nr. 3." is the first half of one.
+_STUMP_LENGTH = 100
 _STUMP = re.compile(r"\W*(?:\d{1,4}|[A-ZÀ-ÞŁŚŽČŘ])\.\s+")
 # And one that ends in a short word before a number: "kl. 5", "nr. 3", "p. 12".
 _ABBREVIATED = re.compile(r"\b[^\W\d_]{1,3}\.\s+$")
@@ -110,14 +112,13 @@ def sentences(text: str, language: str = "en") -> list[str]:
     # It takes no lone surrogates. Of what stands in their place only the length counts.
     raw_sentences = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
     parts: list[str] = []
-    position = 0
-    for part in _mended(text, [len(part) for part in raw_sentences]):
-        sentence = text[position : position + part]
-        position += part
-        if parts and _goes_on(parts[-1], sentence):
-            parts[-1] += sentence
-        else:
-            parts.append(sentence)
+    start = position = 0
+    for length in _mended(text, [len(part) for part in raw_sentences]):
+        if position and not _goes_on(text[max(start, position - _STUMP_LENGTH) : position], text[position : position + length]):
+            parts.append(text[start:position])
+            start = position
+        position += length
+    parts += [text[start:position]] if position else []
     return [*parts, text[position:]] if position < len(text) else parts
 
 
@@ -148,7 +149,8 @@ def _mended(text: str, lengths: Sequence[int]) -> list[int]:
 
 
 def _goes_on(sentence: str, part: str) -> bool:
-    """Whether `part` belongs to the sentence before it: it begins with a small letter, or follows an ordinal number, an initial, or an abbreviation."""
+    """Whether `part` belongs to the sentence before it, of which the end is enough: it begins with a small letter, or follows an ordinal number, an initial,
+    or an abbreviation."""
     if not part.strip() or part[0].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
         return True
     return bool(_STUMP.fullmatch(sentence) or (part[0].isdigit() and _ABBREVIATED.search(sentence[-16:])))

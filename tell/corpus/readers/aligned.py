@@ -13,6 +13,8 @@ from tell.errors import CorpusError
 from tell.text.normalise import spelled
 
 UNEQUAL = "unequal lines in document"
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_PART_END = re.compile(r"([./])")
 
 
 def _first(lines: Iterator[str], path: Path) -> Iterator[str]:
@@ -75,9 +77,9 @@ def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tupl
 
 def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
     """The name without the part that is one of the two languages, and which of the two it is."""
-    parts = re.split(r"([./])", name)
+    parts = _PART_END.split(name)
     for i in range(len(parts) - 1, -1, -2):
-        if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", parts[i]) and (side := sides.which(parts[i])) is not None:
+        if _CODE.fullmatch(parts[i]) and (side := sides.which(parts[i])) is not None:
             return "".join(parts[:i] + parts[i + 2 :] if i + 1 < len(parts) else parts[: i - 1]), side
     return name, None
 

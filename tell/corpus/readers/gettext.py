@@ -19,6 +19,9 @@ from tell.text.charsets import charset_name
 from tell.text.normalise import spelled
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
+_LINE = re.compile(r"\(line (\d+)\)")
+# The language in names such as is_IS.UTF-8 and sr@latin.
+_CODE = re.compile(r"([A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*)(?:[.@].*)?")
 _CHARSET = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)
 
 
@@ -47,7 +50,7 @@ def read_po(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Alig
         # A line break at its end, so that polib does not take a text of one line for the name of a file.
         catalogue = polib.pofile(_Lines(text.replace("\r\n", "\n").replace("\r", "\n") + "\n\n"))
     except Exception as e:  # of damage polib raises whatever Python does
-        line = re.search(r"\(line (\d+)\)", str(e)[-200:])
+        line = _LINE.search(str(e)[-200:])
         place = f"{path}, line {line.group(1)}" if line else str(path)
         raise CorpusError(
             "this is not a PO file", place=place, found=str(e)[-200:].rpartition("): ")[2] or type(e).__name__, valid="msgid and msgstr in turn"
@@ -89,10 +92,8 @@ def _language(metadata: dict[str, str], path: Path) -> str:
         candidates.append(path.absolute().parent.parent.name)
     candidates.append(plain_name(path).partition(".")[0] if plain_name(path).count(".") == 1 else plain_name(path).split(".")[-2])
     for name in candidates:
-        # is_IS.UTF-8, sr@latin
-        code = re.sub(r"[.@].*$", "", name.strip())
-        if re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*", code) and tagged(code):
-            return code
+        if (code := _CODE.fullmatch(name.strip())) and tagged(code.group(1)):
+            return code.group(1)
     return ""
 
 

@@ -25,12 +25,14 @@ FEW = "too few columns"
 MOST_UNPACKED, MOST_TIMES = 1 << 31, 200
 # Rows of a sheet: what spreadsheets can hold. A row that claims a higher number would have to be waited for.
 MOST_ROWS = 1 << 20
+_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 def _code(cell: str) -> Language | None:
     """The language of a header cell that is a language code; None for any other cell. Long cells are not looked up."""
     cell = cell.strip()
-    return tagged(cell) if re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", cell) else None
+    return tagged(cell) if _CODE.fullmatch(cell) else None
 
 
 def _is(cell: str, expected: Language, codes: bool) -> bool:
@@ -38,7 +40,8 @@ def _is(cell: str, expected: Language, codes: bool) -> bool:
     language = _code(cell)
     if language is not None and language == expected:
         return True
-    name = re.sub(r"\s*\(.*\)$", "", cell).strip().casefold()
+    # Without a remark after it.
+    name = (cell.partition("(")[0] if cell.endswith(")") else cell).strip().casefold()
     return not codes and name in {expected.name.casefold(), expected.autonym.casefold()}
 
 
@@ -129,7 +132,7 @@ def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Ali
     """Rows with quoting, separated by the comma, semicolon or tab, whichever is most frequent in the first lines."""
     lines = decoded_lines(path, want.pair, want.encoding, reading.encodings)
     head = list(itertools.islice(lines, 20))
-    text = re.sub(r'"[^"]*"', "", "\n".join(head))
+    text = _QUOTED.sub("", "\n".join(head))
     delimiter = max(",;\t", key=lambda c: (min((line.count(c) for line in text.split("\n") if line.strip()), default=0) > 0, text.count(c)))
     csv.field_size_limit(1 << 24)
     rows = csv.reader((f"{line}\n" for line in itertools.chain(head, lines)), delimiter=delimiter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import types
@@ -109,6 +110,10 @@ def test_characters_a_day(service: Running, clock: Clock) -> None:
     assert 43_200 < again <= 2 * 86_400
     assert left(ask(service, key, "a" * 30), "characters") == 0
     assert ask(service, key).status_code == 429
+    # A file is not even read: this one is none.
+    file = {"file": ("a.docx", b"no zip archive")}
+    post = functools.partial(service.http.post, "/api/v1/jobs", data={"source": "is", "target": "en"}, files=file, headers={"X-API-Key": key})
+    assert error(post(), 429) == "the quota of characters is used up; valid: 100 a day"
     # More than it ever holds is no matter of waiting.
     assert "more characters than the quota of this key; found 101; valid: at most 100 a day" in error(ask(service, key, "a" * 101), 413)
     clock.now += 2 * 86_400

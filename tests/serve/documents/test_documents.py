@@ -152,6 +152,20 @@ def test_what_is_refused(service: Running, raw: bytes, more: dict[str, str], sta
     assert message in error(post(service, raw, **more), status)
 
 
+# Just over what one upload may hold of everything.
+TOO_MUCH: dict[str, tuple[str, str, str]] = {
+    "nesting": ("a.xlf", '<xliff version="1.2">' + "<g>" * 100, "elements are nested too deep; found 101; valid: at most 100"),
+    "elements": ("a.tmx", "<tmx><tu>" + "<x/>" * 10_001, "too many elements in one paragraph; found 20,001; valid: at most 20,000"),
+    "cells": ("a.md", f"{'|a' * 300}\n{'|-' * 300}\n" + "|a\n" * 166, "too many cells in the tables of the file; found 50,267; valid: at most 50,000"),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_MUCH)
+def test_what_one_file_may_hold(service: Running, kind: str) -> None:
+    name, text, message = TOO_MUCH[kind]
+    assert message in error(post(service, text, name), 413)
+
+
 def test_bodies_that_hold_no_file(service: Running) -> None:
     assert "the body is not a form with a file" in error(service.http.post(JOBS, json={"source": "is", "target": "en"}), 400)
     for files in ({"source": (None, "is")}, {"file": (None, "a")}, {"other": ("a.txt", b"a")}):

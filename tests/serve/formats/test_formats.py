@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import shutil
@@ -15,7 +16,8 @@ import pytest
 from serve.formats import FORMATS, check_start, format_of
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.subtitles import broken
-from tell.errors import BadInput
+from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
+from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
 from tests.support.formats_fixture import loud, members, nothing, same, through
 
@@ -250,7 +252,7 @@ BAD: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("docx", _zip(a=b"b"), {}, "a zip archive without word/document.xml"),
     ("docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), {}, "a password, or the format of an older Office"),
     ("docx", _zip(word_document_xml=bytes(2 << 20)), {}, "unpacks to more than the limit"),
-    ("docx", _zip(word_document_xml=os.urandom(5000)), {"expanded": 4000}, "unpacks to more than the limit"),
+    ("docx", _zip(word_document_xml=os.urandom(5000)), {"bounds": dataclasses.replace(OWN, unpacked=4000)}, "unpacks to more than the limit"),
     ("docx", _zip(word_document_xml=b"<a><b></a>"), {}, "word/document.xml, line 1: this is not well-formed XML"),
     ("docx", _zip(word_document_xml=b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'), {}, "the XML defines entities"),
     ("xlsx", _zip(word_document_xml=b"<a/>"), {}, "a zip archive without xl/workbook.xml"),
@@ -280,6 +282,45 @@ def test_what_cannot_be_read(format: str, data: bytes, options: dict[str, Any], 
     with pytest.raises(BadInput) as e:
         through(format, data, **options)
     assert message in str(e.value)
+
+
+TMX = "<tmx><tu>{}</tu></tmx>"
+# (format, file, the bound that it is just above)
+OVER: list[tuple[str, str | bytes, str, int]] = [
+    ("tmx", TMX.format("<a><b/></a>"), "nesting", 3),
+    ("tmx", TMX.format("<a/><a/>"), "elements", 4),
+    ("xliff", '<xliff><file><trans-unit id="1"><source>a<g>b</g>c</source></trans-unit></file></xliff>', "elements", 8),
+    ("docx", _docx("<w:p>" + RUN.format("", "a") + "</w:p>"), "elements", 8),
+    ("docx", _docx("<w:p/>"), "tokens", 5),
+    ("docx", _docx("<w:p/>"), "unpacked", 50),
+    ("tmx", TMX.format(f'<a b="{"c" * 140_000}"/>'), "tag", 100_000),
+    ("html", "<b>a</b>", "tokens", 2),
+    ("po", 'msgid "a"\nmsgstr ""\n', "tokens", 2),
+    ("srt", "1\n00:00:01,000 --> 00:00:02,000\na\n", "tokens", 2),
+    ("markdown", "|a|b|\n|-|-|\n|c\n", "cells", 3),
+    ("markdown", "> 1. |a|b|\n>    |-|-|\n>    |c\n", "cells", 3),
+    ("markdown", "a\n\nb\n\nc\n", "blocks", 5),
+]
+
+
+def with_bound(bounds: Bounds, kind: str, limit: int) -> Bounds:
+    values: dict[str, Any] = {kind: limit}
+    return dataclasses.replace(bounds, **values)
+
+
+@pytest.mark.parametrize(("format", "data", "kind", "limit"), OVER)
+def test_bounds(format: str, data: str | bytes, kind: str, limit: int) -> None:
+    """Of each bound: a file just above it is refused with the bound's value, the same file is read where it is not above it."""
+    with pytest.raises(TooLarge, match=f"at most {limit:,}|MiB") as e:
+        through(format, data, bounds=with_bound(UPLOADED, kind, limit))
+    assert "--no-limits" not in str(e.value)
+    through(format, data, bounds=with_bound(UPLOADED, kind, limit + 100_000))
+    with pytest.raises(TooLarge, match="--no-limits reads it all the same"):
+        through(format, data, bounds=with_bound(OWN, kind, limit))
+    through(format, data, bounds=UNBOUNDED)
+    # Nor does growth matter then.
+    through("docx", _zip(word_document_xml=b"<a>" + b" " * (2 << 20) + b"</a>"), bounds=UNBOUNDED)
+    assert getattr(OWN, kind) == 10 * getattr(UPLOADED, kind)
 
 
 def test_names_and_first_bytes() -> None:
