@@ -31,7 +31,7 @@ class RetrievalOptions(BaseModel):
 
 
 class Retriever:
-    """A memory with the options by which its pairs are chosen. Making one indexes the memory: some 0.1 s for a thousand kilobytes."""
+    """A memory with the options by which its pairs are chosen. Making one indexes the memory, in some 60 microseconds a sentence."""
 
     def __init__(self, memory: Memory, options: RetrievalOptions):
         self.memory, self.options = memory, options
@@ -41,7 +41,7 @@ class Retriever:
     def pairs(self, source: str, without: str | None = None) -> list[tuple[str, str]]:
         """The nearest pairs, the nearest first; none for a text of several lines, which no training example with pairs has.
 
-        `without`: the target of the source's own pair, which is left out with all that are the same; its like is not there when the adapter serves.
+        `without`: the target of the source's own pair, which is left out with all that are the same: in training it would give the answer away.
         """
         if END in source:
             return []
