@@ -17,10 +17,8 @@ from tell.files import sha256_bytes
 from tell.languages import parse_pair
 from tell.records import Pair
 from tell.retrieval.memory import FORMAT, collect
+from tell.retrieval.nearest import RULES
 from tell.retrieval.retriever import RetrievalOptions, Retriever, write_pairs
-
-# Grows when the same pairs may give other near ones.
-RULES = 1
 
 
 class RetrievalConfig(RetrievalOptions):

@@ -13,6 +13,8 @@ import unicodedata
 from array import array
 from collections.abc import Iterable
 
+# Grows when other texts may be found: mixes are then made anew.
+RULES = 1
 # Code points of an n-gram.
 GRAM = 3
 # Texts that are compared in full: those that have most of the text's rarest n-grams in common with it, for their own length.
