@@ -5,6 +5,7 @@ notes                 here: what the adapter's card is to say, such as attributi
 [anchor]              tell.model.anchor.AnchorConfig
 [mix]                 tell.mix.build.MixConfig
 [hints]               tell.mix.hinting.HintConfig
+[retrieval]           tell.mix.retrieving.RetrievalConfig
 [train], [lora]       train.config
 [dev]                 train.config
 [decoding]            tell.model.engine.Decoding
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from tell.errors import RecipeError, suggestion
 
-TOP = ("pair", "base", "seed", "anchor", "mix", "hints", "train", "lora", "dev", "decoding", "notes")
+TOP = ("pair", "base", "seed", "anchor", "mix", "hints", "retrieval", "train", "lora", "dev", "decoding", "notes")
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -8,15 +8,15 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tell.adapter.card import CARD, CONFIG, LEXICON, WEIGHTS, BaseRef, Card, write_card
+from tell.adapter.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
 from tell.files import atomic_dir, sha256_file, write_json
 from tell.model.anchor import Anchor
 from train.config import Recipe
-from train.inputs import Inputs, hint_options
+from train.inputs import Inputs, hint_options, prompt_files, retrieval_options
 from train.loop import TrainingResult
 
 # What a card says of the data, as `mix` reported it.
-_MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed", "hints")
+_MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed", "hints", "retrieval")
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers")
 
 
@@ -53,9 +53,9 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
         if isinstance(adapter_config.get("target_modules"), list):
             adapter_config["target_modules"] = sorted(adapter_config["target_modules"])
         write_json(aside / CONFIG, adapter_config)
-        lexicon = [LEXICON] if "hints" in mix else []
-        for name in lexicon:
-            shutil.copyfile(inputs.lexicon, aside / name)
+        names = (WEIGHTS, CONFIG, *prompt_files(mix))
+        for name in prompt_files(mix):
+            shutil.copyfile(inputs.directory / name, aside / name)
         card = Card(
             pair=mix["pair"],
             base=BaseRef(id=base.id, revision=base.revision, licence=base.licence, notice=base.notice),
@@ -81,11 +81,12 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
             versions=_library_versions(),
             notes=_notes(inputs, recipe),
             hints=hint_options(mix),
-            files={n: sha256_file(aside / n) for n in (WEIGHTS, CONFIG, *lexicon)},
+            retrieval=retrieval_options(mix),
+            files={n: sha256_file(aside / n) for n in names},
         )
         write_card(aside, card)
         for extra in aside.iterdir():
-            if extra.name not in (WEIGHTS, CONFIG, CARD, *lexicon):
+            if extra.name not in (*names, CARD):
                 extra.unlink()
         # safetensors writes for the owner alone; a registry may be read by another user's service.
         (aside / WEIGHTS).chmod(0o644)

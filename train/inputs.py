@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tell.adapter.card import LEXICON, Adapter, open_adapter, weights_of
+from tell.adapter.card import LEXICON, MEMORY, PROMPT_FILES, Adapter, open_adapter, weights_of
 from tell.errors import AdapterError, CorpusError
 from tell.files import sha256_file
 from tell.lexicon.hints import Hinter, HintOptions
@@ -19,6 +19,8 @@ from tell.model.anchor import Anchor
 from tell.model.base import Base, find_base
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import read_examples
+from tell.retrieval.memory import Memory
+from tell.retrieval.retriever import RetrievalOptions, Retriever
 from train.config import Recipe
 from train.likely_words import MOST, POSITIONS
 from train.plan import Tokenised
@@ -36,21 +38,37 @@ class Inputs:
     base: Base
     data: list[Tokenised]
     example_ids: list[str]
-    # The lexicon of the mix's hints; a path to no file where it has none.
-    lexicon: Path = Path()
+    # The directory of the mix, with the lexicon of its hints and the memory of its nearest pairs, where it has any.
+    directory: Path = Path()
     # The adapter whose weights training goes on from; None for fresh ones.
     start: Adapter | None = None
 
     def hinter(self) -> Hinter | None:
         """What writes the hints into the prompts of validation; None for a mix without."""
         options = hint_options(self.mix)
-        return None if options is None else Hinter(Lexicon.read(self.lexicon), options)
+        return None if options is None else Hinter(Lexicon.read(self.directory / LEXICON), options)
+
+    def retriever(self) -> Retriever | None:
+        """What writes the nearest pairs into the prompts of validation; None for a mix without."""
+        options = retrieval_options(self.mix)
+        return None if options is None else Retriever(Memory.read(self.directory / MEMORY), options)
 
 
 def hint_options(mix: dict[str, Any]) -> HintOptions | None:
     """The options of the hints that the prompts of a mix have; None where they have none."""
     hints = mix.get("hints")
     return None if hints is None else HintOptions(**{name: hints[name] for name in HintOptions.model_fields})
+
+
+def retrieval_options(mix: dict[str, Any]) -> RetrievalOptions | None:
+    """The options of the nearest pairs that the prompts of a mix have; None where they have none."""
+    retrieval = mix.get("retrieval")
+    return None if retrieval is None else RetrievalOptions(**{name: retrieval[name] for name in RetrievalOptions.model_fields})
+
+
+def prompt_files(mix: dict[str, Any]) -> dict[str, str]:
+    """The files beside mixed.jsonl that an adapter takes along, with their hashes: what its prompts were written with."""
+    return {file: mix[name][f"{file.partition('.')[0]}_sha256"] for name, file in PROMPT_FILES.items() if name in mix}
 
 
 def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
@@ -64,9 +82,10 @@ def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
         raise CorpusError("the mix report cannot be read", place=str(report), found=str(e)) from None
     if sha256_file(mixed / "mixed.jsonl") != mix["sha256"]:
         raise CorpusError("the mixed data is not what its report says", place=str(mixed / "mixed.jsonl"), valid="run `tellmt mix` again")
-    lexicon = mixed / LEXICON
-    if "hints" in mix and not (lexicon.is_file() and sha256_file(lexicon) == mix["hints"]["lexicon_sha256"]):
-        raise CorpusError("the lexicon is not the one that the mix was made with", place=str(lexicon), valid="run `tellmt mix` again")
+    for name, digest in prompt_files(mix).items():
+        if not ((mixed / name).is_file() and sha256_file(mixed / name) == digest):
+            thing = f"the {name.partition('.')[0]} is not the one that the mix was made with"
+            raise CorpusError(thing, place=str(mixed / name), valid="run `tellmt mix` again")
     base = find_base(mix["base"]["id"])
     if base.revision != mix["base"]["revision"]:
         raise CorpusError("the mix was made for another revision of the base", place=str(report), found=mix["base"]["revision"][:12], valid=base.revision[:12])
@@ -80,7 +99,7 @@ def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
     tokenised = BaseTokenizer(base, Anchor.model_validate(mix["anchor"]).chat).example_ids(examples)
     give_back()
     data = [Tokenised(i, s, e.kind == "task") for e, (i, s) in zip(examples, tokenised, strict=True)]
-    return Inputs(mix, base, data, [e.id for e in examples], lexicon, earlier)
+    return Inputs(mix, base, data, [e.id for e in examples], mixed, earlier)
 
 
 # Options that decide how a run goes and not what adapter it makes.
@@ -101,7 +120,8 @@ def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str
         "mixed data": inputs.mix["sha256"],
         # Not part of the data: the chat turns are added to the examples when they are read.
         **{k: v for k, v in inputs.mix["anchor"].items() if k == "chat"},
-        **({"hints": [hint_parts.model_dump(), inputs.mix["hints"]["lexicon_sha256"]]} if (hint_parts := hint_options(inputs.mix)) else {}),
+        **({"hints": [hints.model_dump(), inputs.mix["hints"]["lexicon_sha256"]]} if (hints := hint_options(inputs.mix)) else {}),
+        **({"retrieval": [pairs.model_dump(), inputs.mix["retrieval"]["memory_sha256"]]} if (pairs := retrieval_options(inputs.mix)) else {}),
         "base": inputs.base.revision,
         **({"from": weights_of(inputs.start.card)} if inputs.start else {}),
         "seed": recipe.seed,

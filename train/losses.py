@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tell.adapter.card import WEIGHTS, check_base, hinter_of, open_adapter
+from tell.adapter.card import WEIGHTS, check_base, hinter_of, open_adapter, retriever_of
 from tell.console import progress
 from tell.errors import CorpusError
 from tell.extras import need
 from tell.machine import cores
 from tell.model.base import find_base
 from tell.model.tokenizer import BaseTokenizer
+from tell.model.translator import prompt_texts
 from tell.records import Example, Pair
 from train.config import LoraOptions, TrainOptions
 from train.distributed import keep_few_shapes
@@ -46,9 +47,8 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     tokens = BaseTokenizer(base, card.anchor.chat)
     # The opening is part of the prompt, as in serving, so losses under different anchors are over the same tokens.
     opening_tokens = len(tokens.encode(card.anchor.opening))
-    hinter = hinter_of(adapter)
-    sources = [p.source if hinter is None else hinter.hinted(p.source) for p in pairs]
-    prompts = [card.anchor.prompt(source) for source in sources]
+    hinter, retriever = hinter_of(adapter), retriever_of(adapter)
+    prompts = [card.anchor.prompt(next(prompt_texts(p.source, hinter, retriever))[1]) for p in pairs]
     examples = [Example(f"task:{p.doc}:{p.line}", "task", prompt, card.anchor.opening, p.target) for p, prompt in zip(pairs, prompts, strict=True)]
     data = [Tokenised(ids, start + opening_tokens, True) for ids, start in tokens.example_ids(examples)]
     cuda = torch.cuda.is_available()

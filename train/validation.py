@@ -28,6 +28,7 @@ from tell.model.stopping import StopTokens
 from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tell.records import Pair
+from tell.retrieval.retriever import Retriever
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.inputs import Inputs
@@ -187,13 +188,14 @@ class Validator:
         base: Base,
         device: str,
         hinter: Hinter | None = None,
+        retriever: Retriever | None = None,
     ):
         from sacrebleu.metrics import CHRF
 
         self.options, self.device = options, device
         self._engine = _GreedyEngine(tokens, device)
         # Only `generate` is asked for.
-        translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context), hinter)
+        translator = Translator(cast(Engine, self._engine), tokens, anchor, decoding, None, min(CONTEXT, base.context), hinter, retriever)
         self._translator = translator
         self._pairs = list(pairs)
         self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
@@ -256,7 +258,7 @@ def validator_of(split: DevSplit | None, recipe: Recipe, inputs: Inputs, device:
         return None
     anchor = Anchor.model_validate(inputs.mix["anchor"])
     tokens = BaseTokenizer(inputs.base, anchor.chat)
-    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter())
+    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter(), inputs.retriever())
 
 
 def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
             "base": adapter.card.base.model_dump(),
             "anchor": adapter.card.anchor.model_dump(),
             "decoding": adapter.card.decoding.model_dump(exclude={"repetition_penalty"}),
-            **adapter.card.hint_parts,
+            **adapter.card.prompt_parts,
             "dev": [str(dev.pair), dev.source_sha256, dev.reference_sha256, len(dev.sources)],
             "rule": [3, PENALTIES, ALPHA, sorted(STUCK), METHOD],
             "engine": [engine, engine_version(engine)],

@@ -18,7 +18,7 @@ from eval.gate.contamination import TrainingOverlap, repeats, trained_on
 from eval.gate.dev_choices import chosen_on, notes
 from eval.gate.flag_limits import LIMITS, over
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, WITHOUT_HINTS, System, translate_set
+from eval.scoring.hypotheses import FORMAT, WITHOUT, System, translate_set
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, Paired, paired_test
 from eval.scoring.testset import TestSet, from_corpus, of_pairs
@@ -85,7 +85,7 @@ class Question:
                 "base": [self.base.id, self.base.revision],
                 "anchor": self.adapter.card.anchor.model_dump(),
                 "decoding": self.adapter.card.decoding.model_dump(),
-                **self.adapter.card.hint_parts,
+                **self.adapter.card.prompt_parts,
                 "pairs_sha256": self.corpus.pairs_sha256,
                 "training": self.adapter.card.data.get("corpora", []),
                 "engine": [self.engine, engine_version(self.engine)],
@@ -103,10 +103,10 @@ class Question:
 
 
 def same_content(a: Adapter, b: Adapter) -> bool:
-    """Whether two adapters translate alike: the same weights and lexicon, base, anchor, decoding and hints. Their cards may differ in scores."""
+    """Whether two adapters translate alike: the same files beside the card, base, anchor, decoding and prompts. Their cards may differ in scores."""
 
     def deciding(card: Card) -> tuple[object, ...]:
-        return card.files, card.base, card.anchor, card.decoding, card.hints
+        return card.files, card.base, card.anchor, card.decoding, card.prompt_parts
 
     return deciding(a.card) == deciding(b.card)
 
@@ -180,9 +180,10 @@ def _compare(question: Question, outputs: dict[str, list[str]]) -> tuple[list[st
         reasons.append(f"not better than the bare base: {_numbers(base)}")
     elif base.p >= alpha:
         reasons.append(f"not surely better than the bare base: {_numbers(base)}; needed: p < {alpha:g}")
-    if WITHOUT_HINTS in outputs:
-        # Told, and decides nothing: what the hints are worth.
-        tests["adapter_vs_without_hints"] = paired_test(outputs[WITHOUT_HINTS], outputs["adapter"], refs).row()
+    for name, without in WITHOUT.items():
+        if without in outputs:
+            # Told, and decides nothing: what the hints and the nearest pairs are worth.
+            tests[f"adapter_vs_without_{name}"] = paired_test(outputs[without], outputs["adapter"], refs).row()
     if question.live is not None:
         live = paired_test(outputs[question.role], outputs["adapter"], refs)
         tests[f"adapter_vs_{question.role}"] = live.row()

@@ -45,7 +45,7 @@ def _good(hypothesis: Hypothesis, bare: Hypothesis) -> bool:
 
 async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: int) -> list[Sentence]:
     ours = translator_of(engine, BaseTokenizer(engine.base), adapter, context)
-    base = dataclasses.replace(ours, adapter_id=None, hinter=None)
+    base = dataclasses.replace(ours, adapter_id=None, hinter=None, retriever=None)
     fitting = []
     for source in sources:
         try:
@@ -70,7 +70,7 @@ async def _make(engine: Engine, adapter: Adapter, sources: list[str], context: i
 def _key(adapter: Adapter, base: Base, sources: list[str], engine: str) -> str:
     card = adapter.card
     adapter_parts = {"adapter": card.files, "anchor": card.anchor.model_dump(), "decoding": card.decoding.model_dump(), "sources": sources}
-    adapter_parts |= card.hint_parts
+    adapter_parts |= card.prompt_parts
     return key_of({"format": FORMAT, "base": [base.id, base.revision], **adapter_parts, "engine": [engine, engine_version(engine)]})
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import tell.model.engine
 from eval.scoring.scores import one_line
 from eval.scoring.testset import TestSet
-from tell.adapter.card import Adapter, hinter_of
+from tell.adapter.card import PROMPT_FILES, Adapter, hinter_of, retriever_of
 from tell.console import progress, say
 from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
@@ -31,44 +31,50 @@ from tell.model.engine import Decoding, Engine, EngineOptions, engine_version, t
 from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator
 from tell.paths import cache_dir, writable
+from tell.retrieval.retriever import Retriever
 
 # Rows change when what they hold does; the number is part of every key.
 FORMAT = 1
-# The adapter in prompts without its hints; also the name of a file.
-WITHOUT_HINTS = "adapter-without-hints"
+# The adapter in prompts without what the card's field of this name puts there; also the name of a file.
+WITHOUT = {name: f"adapter-without-{name}" for name in PROMPT_FILES}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class System:
-    """A translating system: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it. `hinted`: with the adapter's hints."""
+    """A translating system: the bare base (`adapter` None) or an adapter, with the anchor and decoding that go with it. `written`: the fields of the
+    card that say what is written into its prompts beside the source."""
 
     name: str
     adapter: Adapter | None
     anchor: Anchor
     decoding: Decoding
-    hinted: bool = False
+    written: tuple[str, ...] = ()
 
     @classmethod
     def bare_base(cls, like: Adapter) -> System:
-        """The base without an adapter, with the adapter's anchor and decoding; without its hints, which the base was not trained to read."""
+        """The base without an adapter, with the adapter's anchor and decoding; without its hints and nearest pairs, which the base was not trained to read."""
         return cls("base", None, like.card.anchor, like.card.decoding)
 
     @classmethod
     def of(cls, name: str, adapter: Adapter) -> System:
-        return cls(name, adapter, adapter.card.anchor, adapter.card.decoding, adapter.card.hints is not None)
+        return cls(name, adapter, adapter.card.anchor, adapter.card.decoding, tuple(adapter.card.prompt_parts))
 
     @classmethod
     def variants(cls, adapter: Adapter) -> list[System]:
-        """The adapter as it is served, and where it has hints the same without them: what they are worth."""
+        """The adapter as it is served, and where it has hints or nearest pairs the same without them: what they are worth."""
         served = cls.of("adapter", adapter)
-        return [served, dataclasses.replace(served, name=WITHOUT_HINTS, hinted=False)] if served.hinted else [served]
+        less = {name: tuple(other for other in served.written if other != name) for name in served.written}
+        return [served, *(dataclasses.replace(served, name=WITHOUT[name], written=written) for name, written in less.items())]
 
     @property
-    def hint_parts(self) -> dict[str, Any]:
-        return self.adapter.card.hint_parts if self.adapter is not None and self.hinted else {}
+    def prompt_parts(self) -> dict[str, Any]:
+        return {name: parts for name, parts in self.adapter.card.prompt_parts.items() if name in self.written} if self.adapter else {}
 
     def hinter(self) -> Hinter | None:
-        return hinter_of(self.adapter) if self.adapter is not None and self.hinted else None
+        return hinter_of(self.adapter) if self.adapter is not None and "hints" in self.written else None
+
+    def retriever(self) -> Retriever | None:
+        return retriever_of(self.adapter) if self.adapter is not None and "retrieval" in self.written else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_c
             "adapter": system.adapter and system.adapter.card.files,
             "anchor": system.anchor.model_dump(),
             "decoding": system.decoding.model_dump(),
-            **system.hint_parts,
+            **system.prompt_parts,
             "sources": test.source_sha256,
             "segments": len(test.sources),
             "engine": [engine, engine_version(engine)],
@@ -191,7 +197,8 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
         for system, path in systems:
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
-            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context, system.hinter())
+            aids = system.hinter(), system.retriever()
+            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context, *aids)
             await _translate(engine, translator, system, test, path, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began
     finally:

@@ -1,7 +1,7 @@
 """Score an adapter and the bare base on a test set, or outputs that are there already.
 
-Reads an adapter directory, or outputs, and a test set. Writes base.hyp.txt and adapter.hyp.txt (one segment a line; where the adapter has hints,
-adapter-without-hints.hyp.txt too), segments.jsonl with everything that was
+Reads an adapter directory, or outputs, and a test set. Writes base.hyp.txt and adapter.hyp.txt (one segment a line; where the adapter has hints or
+nearest pairs, adapter-without-hints.hyp.txt or adapter-without-retrieval.hyp.txt too), segments.jsonl with everything that was
 scored, then scores.json, last.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import tell.model.engine
 from eval.scoring.diagnose import diagnose
-from eval.scoring.hypotheses import FORMAT, WITHOUT_HINTS, System, translate_set
+from eval.scoring.hypotheses import FORMAT, WITHOUT, System, translate_set
 from eval.scoring.metrics import Metric, chosen
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
@@ -44,7 +44,7 @@ def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, me
             "base": adapter.card.base.model_dump(),
             "anchor": adapter.card.anchor.model_dump(),
             "decoding": adapter.card.decoding.model_dump(),
-            **adapter.card.hint_parts,
+            **adapter.card.prompt_parts,
             "test": [test.name, str(test.pair), test.source_sha256, test.reference_sha256, len(test.sources)],
             "with_base": with_base,
             "metrics": [[m.signature() for m in measures], RESAMPLES, bootstrap_seed(), METHOD, TRIALS, SEED],
@@ -116,8 +116,9 @@ def score_adapter(
         }
     if with_base:
         result["paired"] = paired_test(outputs["base"].hypotheses, outputs["adapter"].hypotheses, test.references).row()
-    if WITHOUT_HINTS in outputs:
-        result["paired_hints"] = paired_test(outputs[WITHOUT_HINTS].hypotheses, outputs["adapter"].hypotheses, test.references).row()
+    for name, without in WITHOUT.items():
+        if without in outputs:
+            result[f"paired_{name}"] = paired_test(outputs[without].hypotheses, outputs["adapter"].hypotheses, test.references).row()
     write_json(out / "scores.json", result)
     return result, False
 

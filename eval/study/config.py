@@ -26,8 +26,8 @@ METHODS = ("ltd", "centres", "random")
 
 
 def _unset_left_out(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without the keys for hints where there are none: a study of before is written, and its runs are named, as they were."""
-    return {key: value for key, value in fields.items() if key not in ("hints", "dictionaries") or value not in (None, False, [])}
+    """Without the keys for hints and nearest pairs where there are none: a study of before is written, and its runs are named, as they were."""
+    return {key: value for key, value in fields.items() if key not in ("hints", "dictionaries", "retrieval") or value not in (None, False, [])}
 
 
 class Slice(BaseModel):
@@ -89,6 +89,8 @@ class Arm(BaseModel):
     hints: dict[str, Any] | None = None
     # Take the pair's dictionaries into that lexicon.
     dictionaries: bool = False
+    # Keys of the recipe's table [retrieval], which may be none: the arm trains with the nearest pairs of its corpora. None: without.
+    retrieval: dict[str, Any] | None = None
     # Use the learning rate that is chosen for this arm, instead of tuning one.
     tuned_as: str | None = None
 
@@ -146,15 +148,19 @@ class Study(BaseModel):
             if pair not in self.corpora:
                 raise ValueError(f"pair {pair} has no [corpora.{pair}]")
         for name, arm in self.arms.items():
-            trained = (arm.mix, arm.train, arm.lora, arm.general, arm.task, arm.hints is not None, arm.ratios, arm.budgets, arm.tuned_as)
+            prompts = (arm.hints is not None, arm.retrieval is not None)
+            trained = (arm.mix, arm.train, arm.lora, arm.general, arm.task, *prompts, arm.ratios, arm.budgets, arm.tuned_as)
             if arm.kind == "base" and any(trained):
                 raise ValueError(f"arm {name} is a bare base and is not trained: only shots, seeds and anchor mean anything")
             if arm.dictionaries and arm.hints is None:
                 raise ValueError(f"arm {name} has dictionaries and no hints that would use them")
-            if arm.hints is not None and (arm.task or arm.tuned_as is None or "lexicon" in arm.hints or set(arm.budgets or self.budgets) != {"all"}):
+            whole = arm.task is None and arm.tuned_as is not None and set(arm.budgets or self.budgets) == {"all"}
+            if arm.hints is not None and (not whole or "lexicon" in arm.hints):
                 # A lexicon of the whole corpus would know words that a part of it does not have.
                 needed = 'budgets = ["all"], tuned_as another arm, and neither task nor [hints] lexicon'
                 raise ValueError(f"arm {name} has hints, and its lexicon is learned from all of its corpora: it needs {needed}")
+            if arm.retrieval is not None and not whole:
+                raise ValueError(f'arm {name} has retrieval, from all of its corpora: it needs budgets = ["all"], tuned_as another arm, and no task')
             if arm.kind == "train" and arm.shots:
                 raise ValueError(f"arm {name} is trained: shots are for a bare base")
             if arm.tuned_as and (self.arms[arm.tuned_as].kind == "base" or self.arms[arm.tuned_as].tuned_as):
@@ -216,8 +222,9 @@ def recipe(study: Study, run: StudyRun) -> dict[str, Any]:
         budget = {} if run.budget is None or arm.task else {"task_tokens": run.budget}
         tables["mix"] = {**tables.get("mix", {}), "ratio": run.ratio, **budget}
         tables["train"] = {**tables.get("train", {}), "learning_rate": run.learning_rate}
-        if arm.hints is not None:
-            tables["hints"] = arm.hints
+        for name in ("hints", "retrieval"):
+            if (table := getattr(arm, name)) is not None:
+                tables[name] = table
     return tables
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eval.scoring.hypotheses import WITHOUT_HINTS
+from eval.scoring.hypotheses import WITHOUT
 from eval.scoring.testset import TestSet, from_corpus
 from eval.study.config import FORMAT, Slice, Study, StudyRun, chosen_rate, recipe, study_runs, tuning_runs
 from tell.adapter.card import open_adapter, weights_of
@@ -112,11 +112,10 @@ def _tuning_scores(finished: dict[str, dict[str, Any]]) -> dict[tuple[str, str, 
     return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in finished.values() if r["role"] == "tune"}
 
 
-def _without_hints(systems: dict[str, Any]) -> dict[str, Any]:
-    """What an adapter with hints scores without them; nothing for one without."""
-    if WITHOUT_HINTS not in systems:
-        return {}
-    return {"without_hints": {"bleu": systems[WITHOUT_HINTS]["bleu"]["score"], "chrf2": systems[WITHOUT_HINTS]["chrf"]["score"]}}
+def _without(systems: dict[str, Any]) -> dict[str, Any]:
+    """What an adapter with hints or nearest pairs scores without them; nothing for one that has neither."""
+    scores = {name: systems[without] for name, without in WITHOUT.items() if without in systems}
+    return {f"without_{name}": {"bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"]} for name, system in scores.items()}
 
 
 class StudyRunner:
@@ -244,7 +243,7 @@ class StudyRunner:
                 "name": scores["name"], "segments": scores["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
                 "signatures": {"bleu": system["bleu"]["signature"], "chrf2": system["chrf"]["signature"]},
                 "nats_per_token": nats, "truncated": system["truncated"], "empty": system["empty"],
-                **_without_hints(scores["systems"]),
+                **_without(scores["systems"]),
             },
             "base": {"id": self.base.id, "revision": self.base.revision}, "versions": scores["versions"],
             "machine": f"{platform.system()} {platform.machine()}, {len(lane)} of {cores()} cores",

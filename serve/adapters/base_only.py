@@ -17,7 +17,7 @@ PREFIX = "base-"
 def base_of(version: Version) -> Version:
     """The base for the prompts of `version`, to be used while that is leased. It has an id of its own, so that the queue and the cache keep the two apart."""
     adapter = dataclasses.replace(version.adapter, id=PREFIX + version.adapter.id)
-    return Version(adapter, dataclasses.replace(version.translator, adapter_id=None, hinter=None), version.segment_tokens)
+    return Version(adapter, dataclasses.replace(version.translator, adapter_id=None, hinter=None, retriever=None), version.segment_tokens)
 
 
 def check_base_allowed(allowed: bool) -> None:

@@ -172,7 +172,8 @@ class Service:
         began = time.perf_counter()
         try:
             decoder = Decoder(version.translator, parse_pair(version.pair), version.segment_tokens)
-            in_thread = characters > IN_PLACE
+            # Nearest pairs are looked up in milliseconds, which the loop does not have for each segment.
+            in_thread = characters > IN_PLACE or version.translator.retriever is not None
             splits = await threaded(in_thread, decoder.split, texts)
             segments = [spans[i].text for spans in splits for i in pieces(spans)]
             if options.glossary:

@@ -1,4 +1,5 @@
-"""Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, `lexicon.tsv` where it was trained with hints, and `card.json`, written last.
+"""Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, `lexicon.tsv` where it was trained with hints, `memory.tsv` where it was with
+nearest pairs, and `card.json`, written last.
 
 A directory without a card is half-written. The card names the SHA-256 of the other files; the adapter's id is the hash
 of them all, so an id stands for exactly one content.
@@ -22,14 +23,20 @@ from tell.errors import AdapterError, BadInput
 from tell.files import canonical_json, key_of, sha256_bytes
 from tell.languages import parse_pair
 from tell.lexicon.hints import Hinter, HintOptions
-from tell.lexicon.lexicon import MOST_BYTES, Lexicon
+from tell.lexicon.lexicon import MOST_BYTES as MOST_LEXICON
+from tell.lexicon.lexicon import Lexicon
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding
+from tell.retrieval.memory import MOST_BYTES as MOST_MEMORY
+from tell.retrieval.memory import Memory
+from tell.retrieval.retriever import RetrievalOptions, Retriever
 
-WEIGHTS, CONFIG, CARD, LEXICON = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv"
+WEIGHTS, CONFIG, CARD, LEXICON, MEMORY = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv", "memory.tsv"
 MAX_TEXT = 4 << 20
+# By the field of the card that says how an adapter uses it: a file that only adapters have which were trained with what it is for.
+PROMPT_FILES = {"hints": LEXICON, "retrieval": MEMORY}
 # Bytes that each file of an adapter may have.
-LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MOST_BYTES, CARD: MAX_TEXT}
+LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MOST_LEXICON, MEMORY: MOST_MEMORY, CARD: MAX_TEXT}
 
 
 class BaseRef(BaseModel):
@@ -68,26 +75,28 @@ class Card(BaseModel):
     golden: Golden | None = None
     # The hints that it was trained with, from its lexicon; None where it was trained without.
     hints: HintOptions | None = None
+    # The nearest pairs that it was trained with, from its memory; None where it was trained without.
+    retrieval: RetrievalOptions | None = None
     files: dict[str, str] = Field(description="SHA-256 by file name")
 
     @model_serializer(mode="wrap")
     def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A card without golden sentences or hints is written, and hashed, as cards were before there were any."""
+        """A card without golden sentences, hints or nearest pairs is written, and hashed, as cards were before there were any."""
         fields: dict[str, Any] = dump(self)
-        for name in ("golden", "hints"):
+        for name in ("golden", *PROMPT_FILES):
             if getattr(self, name) is None:
                 fields.pop(name, None)
         return fields
 
     @property
-    def hint_parts(self) -> dict[str, Any]:
-        """What hints add to the key of anything that depends on the adapter's prompts: nothing without hints, so that older keys stay."""
-        return {} if self.hints is None else {"hints": self.hints.model_dump()}
+    def prompt_parts(self) -> dict[str, Any]:
+        """What hints and nearest pairs add to the key of anything that depends on the adapter's prompts: nothing without them, so that older keys stay."""
+        return {name: options.model_dump() for name in PROMPT_FILES if (options := getattr(self, name)) is not None}
 
     @property
     def contents(self) -> tuple[str, ...]:
         """The names of the adapter's files beside the card."""
-        return (WEIGHTS, CONFIG) if self.hints is None else (WEIGHTS, CONFIG, LEXICON)
+        return (WEIGHTS, CONFIG, *(file for name, file in PROMPT_FILES.items() if getattr(self, name) is not None))
 
     def dump(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -112,8 +121,8 @@ def adapter_id(card: Card) -> str:
 
 
 def weights_of(card: Card) -> str:
-    """The hash of the adapter's weights and their configuration, whatever else is on its card or in its lexicon."""
-    return key_of({"files": {name: digest for name, digest in card.files.items() if name != LEXICON}})[:32]
+    """The hash of the adapter's weights and their configuration, whatever else is on its card, in its lexicon or in its memory."""
+    return key_of({"files": {name: digest for name, digest in card.files.items() if name not in PROMPT_FILES.values()}})[:32]
 
 
 def _text(path: Path) -> bytes:
@@ -169,6 +178,21 @@ def hinter_of(adapter: Adapter) -> Hinter | None:
     return Hinter(lexicon, card.hints)
 
 
+def retriever_of(adapter: Adapter) -> Retriever | None:
+    """What writes the adapter's nearest pairs into its prompts; None where it was trained without. Raises AdapterError when the memory cannot be read."""
+    card = adapter.card
+    if card.retrieval is None:
+        return None
+    path = adapter.path / MEMORY
+    try:
+        memory = Memory.parse(_unaltered(path, card), str(path))
+    except BadInput as e:
+        raise AdapterError("the memory cannot be read", place=e.place, found=e.found or e.thing) from None
+    if memory.pair != parse_pair(card.pair):
+        raise AdapterError("the memory is of another pair than the adapter", place=str(path), found=str(memory.pair), valid=card.pair)
+    return Retriever(memory, card.retrieval)
+
+
 def _check_config(path: Path, raw: bytes) -> None:
     """Raises AdapterError for what is no JSON object; whether an engine can serve what it asks for is the engine's to say."""
     try:
@@ -190,8 +214,9 @@ def open_adapter(path: Path) -> Adapter:
         raise AdapterError("the card names other files", place=str(path / CARD), found=", ".join(card.files), valid=", ".join(card.contents))
     config = _unaltered(path / CONFIG, card)
     header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
-    if card.hints is not None:
-        _unaltered(path / LEXICON, card)
+    for name in card.contents:
+        if name in PROMPT_FILES.values():
+            _unaltered(path / name, card)
     pairs = [n for n in header if n.endswith(".lora_A.weight")]
     if not pairs:
         raise AdapterError("no LoRA weights", place=str(path / WEIGHTS))

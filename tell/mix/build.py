@@ -1,7 +1,8 @@
 """Mixes anchored task examples with general data (TELL, arXiv 2404.00914).
 
 Reads corpus directories (`tell.corpus.build`) and general JSONL files of {prompt, completion}. Writes a directory: mixed.jsonl with each example once, in
-the order of training, and mix.json with exact counts. `--report` adds report.json and order.png.
+the order of training, mix.json with exact counts, and what the adapter takes along: lexicon.tsv for hints, memory.tsv for nearest pairs. `--report` adds
+report.json and order.png.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tell.adapter.card import LEXICON
+from tell.adapter.card import LEXICON, MEMORY
 from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
@@ -27,15 +28,17 @@ from tell.mix.config import MixPlan as MixPlan
 from tell.mix.general_examples import draw_general
 from tell.mix.hinting import ExampleHints, open_hints
 from tell.mix.order import arrange
+from tell.mix.retrieving import ExamplePairs
+from tell.mix.sources import ExampleSources
 from tell.mix.task_examples import LEAK_LETTERS as LEAK_LETTERS
-from tell.mix.task_examples import NamedCorpus, TaskExamples, read_known, read_task
+from tell.mix.task_examples import NamedCorpus, ReservedTexts, TaskExamples, read_known, read_task, training_pairs
 from tell.model.tokenizer import BaseTokenizer
 from tell.spool import BATCH as BATCH
 from tell.spool import Spool
 from tell.text.normalise import spelled
 
 FORMAT = 1
-FILES = ("mix.json", "mixed.jsonl", LEXICON, "report.json", "order.png")
+FILES = ("mix.json", "mixed.jsonl", LEXICON, MEMORY, "report.json", "order.png")
 SPOOL = ".spool"
 
 
@@ -84,6 +87,7 @@ def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
             "corpora": [[c.name, c.corpus.pairs_sha256] for c in inputs.corpora],
             "general": [[s.label, h, s.share, s.prompt, s.completion] for s, h in zip(plan.general, inputs.general_sha256, strict=True)],
             **({"hints": inputs.hints.key_parts()} if inputs.hints else {}),
+            **({"retrieval": plan.retrieval.key_parts()} if plan.retrieval else {}),
         }
     )
 
@@ -131,6 +135,13 @@ def _check(plan: MixPlan, out: Path) -> None:
         raise CorpusError("no general data", place="--general", valid="a JSONL file of general examples, or --ratio 0")
 
 
+def _example_pairs(plan: MixPlan, corpora: list[NamedCorpus], known: ReservedTexts) -> ExamplePairs | None:
+    """What finds the nearest pairs among all that the mix may train on; None for prompts without."""
+    if plan.retrieval is None:
+        return None
+    return ExamplePairs(plan.retrieval, plan.pair, (p for _, p in training_pairs(corpora, known, [], Counter())), plan.seed)
+
+
 def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     """Make the mix at `out` and return its mix.json. Raises CorpusError, and then leaves `out` as it was."""
     _check(plan, out)
@@ -140,7 +151,8 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
             known = read_known(corpora, inputs.hints)
-            task = read_task(plan, tokenizer, corpora, known, spool, left_out, inputs.hints)
+            retrieval = _example_pairs(plan, corpora, known)
+            task = read_task(plan, tokenizer, corpora, known, spool, left_out, ExampleSources(inputs.hints, retrieval))
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
             drawn, sources = draw_general(plan, tokenizer, known.segments, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
@@ -170,10 +182,13 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
             ],
             "left_out": dict(sorted(left_out.items())),
             **({"hints": inputs.hints.row()} if inputs.hints else {}),
+            **({"retrieval": retrieval.row()} if retrieval else {}),
             "sha256": digest,
         }
+        # The adapter takes these along: what was trained is what is served.
+        if retrieval is not None:
+            (aside / MEMORY).write_bytes(retrieval.file)
         if inputs.hints is not None:
-            # The adapter takes it along: what was trained is what is served.
             shutil.copyfile(inputs.hints.file, aside / LEXICON)
         write_json(aside / "mix.json", report)
     return report

@@ -20,6 +20,7 @@ from tell.mix.build import mix as make
 from tell.mix.build import mix_key, open_inputs
 from tell.mix.config import ORDERS, GeneralSource, MixConfig, MixPlan
 from tell.mix.hinting import HintConfig, HintPlan
+from tell.mix.retrieving import RetrievalConfig
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.recipe import load_recipe, validated
@@ -82,6 +83,7 @@ def _plan(
     base: str | None,
     seed: int | None,
     lexicon: str | None,
+    retrieval: bool,
     flags: dict[str, Any],
 ) -> MixPlan:
     """The plan from the recipe and the flags; flags win."""
@@ -95,11 +97,14 @@ def _plan(
         # A recipe that says nothing of general data wants none: in the study it did not help (docs/results/study.md).
         config = config.model_copy(update={"ratio": 0.0})
     hints = _hints(recipe, tables.get("hints", {}), lexicon)
-    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, tables.get("seed", 0) if seed is None else seed, hints)
+    # The table alone is enough, be it empty: nobody writes it who wants none.
+    near = validated(RetrievalConfig, tables.get("retrieval", {}), f"{recipe}, [retrieval]") if retrieval or "retrieval" in tables else None
+    seed = tables.get("seed", 0) if seed is None else seed
+    return MixPlan(str(pair), corpora, sources, model, render(wording, pair, model), config, seed, hints, near)
 
 
 @click.command("mix", cls=Command)
-@click.option("--recipe", required=True, type=_PATH, help="Recipe with pair, base, seed, [anchor] and [mix]; docs/recipes.md has every key.")
+@click.option("--recipe", required=True, type=_PATH, help="Recipe: pair, base, seed, [anchor], [mix], [hints], [retrieval]; docs/recipes.md has every key.")
 @click.option("--corpus", "corpora", cls=Many, required=True, type=_PATH, help="Corpus directory; may name several.")
 @click.option("--general", cls=Many, type=_PATH, help="JSONL of {prompt, completion}, may be .gz; may name several. Replaces the recipe's files.")
 @click.option("--base", help="Base model whose tokens are counted.")
@@ -113,6 +118,7 @@ def _plan(
     metavar="DIR|PAIR",
     help="Lexicon of `tellmt lexicon build`, or of a pair that was added: writes word hints into the prompts. Replaces the recipe's.",
 )
+@click.option("--retrieval", is_flag=True, help="Write the nearest training pairs into the prompts, as a table [retrieval] in the recipe does.")
 @click.option("--report", is_flag=True, help="Also write report.json and order.png: tokens per word, spacing, what was left out.")
 @click.option("--force", is_flag=True, help="Mix although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Mix directory to write.")
@@ -168,6 +174,9 @@ def _shown(report: dict[str, Any], out: Path) -> Any:
     if hints := report.get("hints"):
         titles = {"hinted": "with hints", "hints": "hints in them", "dropped": "left without, on purpose", "too_long": "without room for hints"}
         tables.append(table("", ["hints", "examples"], [[title, hints["counts"][name]] for name, title in titles.items()]))
+    if near := report.get("retrieval"):
+        titles = {"retrieved": "with near pairs", "pairs": "pairs in them", "dropped": "left without, on purpose", "too_long": "without room for pairs"}
+        tables.append(table("", ["nearest pairs", "examples"], [[title, near["counts"][name]] for name, title in titles.items()]))
     if report["left_out"]:
         tables.append(table("", ["left out", "examples"], [[reason, n] for reason, n in report["left_out"].items()]))
     return _grouped(*tables)

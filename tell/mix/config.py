@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tell.errors import suggestion
 from tell.mix.hinting import HintPlan
+from tell.mix.retrieving import RetrievalConfig
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 
@@ -132,3 +133,5 @@ class MixPlan:
     seed: int
     # None for prompts without hints.
     hints: HintPlan | None = None
+    # None for prompts without nearest pairs.
+    retrieval: RetrievalConfig | None = None

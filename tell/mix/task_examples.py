@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from array import array
 from collections import Counter
@@ -18,9 +19,11 @@ from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
 from tell.mix.granularity import AlignedDocument, SizedSegment, choose_granularities, joined
 from tell.mix.hinting import ExampleHints
+from tell.mix.sources import ExampleSources
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
+from tell.retrieval.retriever import without_pairs
 from tell.spool import BATCH, Spool
 from tell.text.normalise import letters
 
@@ -96,6 +99,12 @@ def _example(anchor: Anchor, name: str, line: str, source: str, target: str) -> 
     return Example(f"task:{name}:{line}", "task", anchor.prompt(source), anchor.opening, target)
 
 
+def _source_of(anchor: Anchor, prompt: str) -> str:
+    """What a prompt has for its source."""
+    before, around = len(anchor.prefix), len(anchor.prompt(""))
+    return prompt[before : len(prompt) - (around - before)]
+
+
 def _pair_example(plan: MixPlan, named: NamedCorpus, pair: Pair, source: str) -> Example:
     return _example(plan.anchor, f"{named.name}/{pair.doc}", str(pair.line), source, pair.target)
 
@@ -107,22 +116,24 @@ def _batches(
     read: _SegmentExamples,
     queue: list[list[tuple[int, Pair]]],
     left_out: Counter[str],
-    hints: ExampleHints | None,
+    sources: ExampleSources,
 ) -> Iterator[list[Example]]:
     """The training pairs as examples, a batch at a time; `queue` gets the pairs of each batch with their corpus."""
+    pairs = training_pairs(corpora, reserved, read.trained, left_out)
+    while batch := list(itertools.islice(pairs, BATCH)):
+        queue.append(batch)
+        yield [_pair_example(plan, corpora[c], p, sources.written(p)) for c, p in batch]
+
+
+def training_pairs(corpora: list[NamedCorpus], reserved: ReservedTexts, trained: list[int], left_out: Counter[str]) -> Iterator[tuple[int, Pair]]:
+    """The training pairs with the number of their corpus, each once, and none that another corpus holds back. `trained` gets how many each corpus has."""
     seen: set[bytes] = set()
-    batch: list[tuple[int, Pair]] = []
     # A corpus is built free of pairs that are in its own dev or test.
     held: tuple[set[str], set[str]] = reserved.held if len(corpora) > 1 else (set(), set())
-
-    def ready() -> list[Example]:
-        queue.append(batch)
-        return [_pair_example(plan, corpora[c], p, hints.source(p) if hints else p.source) for c, p in batch]
-
     for number, named in enumerate(corpora):
-        read.trained.append(0)
+        trained.append(0)
         for p in named.corpus.pairs("train"):
-            read.trained[number] += 1
+            trained[number] += 1
             # Digests: the pairs themselves would be most of the memory.
             digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
             if digest in seen:
@@ -130,13 +141,8 @@ def _batches(
             elif (held[0] and letters(p.source) in held[0]) or (held[1] and letters(p.target) in held[1]):
                 left_out["task: in dev or test of another corpus"] += 1
             else:
-                batch.append((number, p))
-                if len(batch) == BATCH:
-                    yield ready()
-                    batch = []
+                yield number, p
             seen.add(digest)
-    if batch:
-        yield ready()
 
 
 def _read(
@@ -146,16 +152,18 @@ def _read(
     reserved: ReservedTexts,
     spool: Spool,
     left_out: Counter[str],
-    hints: ExampleHints | None,
+    sources: ExampleSources,
 ) -> _SegmentExamples:
     read = _SegmentExamples()
     queue: list[list[tuple[int, Pair]]] = []
     indices: dict[str, int] = {}
-    for examples, lengths in counted(tokenizer, _batches(plan, corpora, reserved, read, queue, left_out, hints)):
+    for examples, lengths in counted(tokenizer, _batches(plan, corpora, reserved, read, queue, left_out, sources)):
         for (c, p), example, n in zip(queue.pop(0), examples, lengths, strict=True):
-            if hints is not None and n > plan.config.max_tokens:
-                example = _pair_example(plan, corpora[c], p, hints.without(p))
-                n = tokenizer.lengths([example])[0]
+            if n > plan.config.max_tokens:
+                for shorter in sources.shorter(p, _source_of(plan.anchor, example.prompt)):
+                    example = _pair_example(plan, corpora[c], p, shorter)
+                    if (n := tokenizer.lengths([example])[0]) <= plan.config.max_tokens:
+                        break
             if n > plan.config.max_tokens:
                 left_out["task: longer than max_tokens"] += 1
                 continue
@@ -181,10 +189,10 @@ def read_task(
     reserved: ReservedTexts,
     spool: Spool,
     left_out: Counter[str],
-    hints: ExampleHints | None = None,
+    sources: ExampleSources,
 ) -> TaskExamples:
     """Spool the anchored examples and choose those within the budget. Raises CorpusError when none are left, or a share cannot be had."""
-    read = _read(plan, tokenizer, corpora, reserved, spool, left_out, hints)
+    read = _read(plan, tokenizer, corpora, reserved, spool, left_out, sources)
     if not read.tokens:
         raise CorpusError("no task examples left", place=", ".join(map(str, plan.corpora)), found=counts(left_out), valid="training pairs")
     sentences = plan.config.granularity.keys() == {"sentence"}
@@ -241,12 +249,14 @@ def _documents(plan: MixPlan, read: _SegmentExamples, spool: Spool) -> Iterator[
     for i, d in enumerate(read.documents):
         members[d].append(i)
     whole = [w for _, w in read.names.values()]
-    before, around = len(plan.anchor.prefix), len(plan.anchor.prompt(""))
     for d in _hash_order(plan, read):
         segments = []
         for i in members[d]:
             row = json.loads(spool.read(i))
-            source = row["prompt"][before : len(row["prompt"]) - (around - before)]
+            source = _source_of(plan.anchor, row["prompt"])
+            if plan.retrieval:
+                # Pairs stand before a whole source, never between joined segments.
+                source = without_pairs(source)
             segments.append(SizedSegment(i, read.numbers[i], source, row["response"], read.tokens[i]))
         yield AlignedDocument(d, segments, whole[d])
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from tell.errors import RequestError
 from tell.languages import LanguagePair
-from tell.lexicon.hints import Hint, Hinter, restored, write_hints
+from tell.lexicon.hints import Hint, Hinter, escaped, restored, write_hints
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, traits_of
 from tell.model.tokenizer import BaseTokenizer
+from tell.retrieval.retriever import Retriever
 from tell.text.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
 
 # A penalty above this makes an engine avoid words that every sentence needs.
 MAX_PENALTY = 2.0
+
+
+def prompt_texts(source: str, hinter: Hinter | None, retriever: Retriever | None, terms: SegmentTerms | None = None) -> Iterator[tuple[Sequence[Hint], str]]:
+    """What may stand in a prompt for the source, the best first, each with the hints in it. `terms`: those of a glossary, in place of the lexicon's hints."""
+    hinted = _hinted_texts(source, hinter, terms) if hinter else iter([((), escaped(source) if retriever else source)])
+    if retriever is not None and (lines := retriever.lines(source)):
+        hints, text = next(hinted)
+        yield hints, lines + text
+        yield hints, text
+    yield from hinted
+
+
+def _hinted_texts(source: str, hinter: Hinter, terms: SegmentTerms | None) -> Iterator[tuple[Sequence[Hint], str]]:
+    term_hints = terms.find(source) if terms else []
+    hints = hinter.hints(source, terms=term_hints)
+    yield hints, write_hints(source, hints)
+    if term_hints:
+        yield term_hints, write_hints(source, term_hints)
+    yield (), escaped(source)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,11 +54,18 @@ class Translator:
     max_context: int
     # None where the adapter was trained without hints, and for the bare base.
     hinter: Hinter | None = None
+    # None where the adapter was trained without nearest pairs, and for the bare base.
+    retriever: Retriever | None = None
 
     @property
     def follows_terms(self) -> bool:
         """Whether a glossary's terms can be written into prompts: where the adapter was trained with hints."""
         return self.hinter is not None
+
+    @property
+    def _writes(self) -> bool:
+        """Whether anything but the source is written into prompts, in brackets that the source's own must not be taken for."""
+        return self.hinter is not None or self.retriever is not None
 
     def terms(self, glossary: Glossary, pair: LanguagePair) -> SegmentTerms:
         """A glossary's terms as they are looked for in segments of the pair: in those forms that the adapter's lexicon takes for one word."""
@@ -47,15 +74,16 @@ class Translator:
     def prompt(self, source: str, sampling: Sampling | None = None, penalty_factor: float = 1.0, terms: SegmentTerms | None = None) -> Prompt:
         """The prompt of one segment; `penalty_factor` multiplies the adapter's own repetition penalty. `terms`: a glossary's, in place of the lexicon's hints.
 
-        Hints are left out where they do not fit. Raises RequestError when the prompt without them and its translation cannot fit in the context.
+        Nearest pairs are left out where they do not fit, then hints. Raises RequestError when the prompt without both and its translation cannot fit in the
+        context.
         """
         source_tokens = len(self.tokens.encode(source))
         _, ids = self._fitting(source, source_tokens, terms)
         penalty = self.decoding.repetition_penalty
         if penalty_factor != 1.0:
             penalty = min(MAX_PENALTY, penalty * penalty_factor)
-        if self.hinter is not None and traits_of(self.engine).penalises_prompt:
-            # It would make the words of the hints unlikely, which are there to be used.
+        if self._writes and traits_of(self.engine).penalises_prompt:
+            # It would make the words of hints and nearest pairs unlikely, which are there to be used.
             penalty = 1.0
         most_tokens = min(self.decoding.max_tokens(source_tokens), self.max_context - len(ids))
         return Prompt(tuple(ids), most_tokens, "\n" not in source, penalty, sampling)
@@ -65,23 +93,17 @@ class Translator:
         return () if self.hinter is None else self._fitting(source, len(self.tokens.encode(source)), terms)[0]
 
     def _fitting(self, source: str, source_tokens: int, terms: SegmentTerms | None) -> tuple[Sequence[Hint], list[int]]:
-        """The best hints for a segment with which its prompt fits in the context, and the ids of that prompt. Raises RequestError where it fits with none."""
+        """The best hints and nearest pairs for a segment with which its prompt fits in the context: the hints, and the ids of that prompt.
+
+        Raises RequestError where it fits with none.
+        """
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
         needed_tokens = min(self.decoding.max_tokens(source_tokens), source_tokens + self.decoding.length_extra)
-        for hints in self._possible_hints(source, terms):
-            ids = self.tokens.prompt_ids(self.anchor, source if self.hinter is None else write_hints(source, hints))
+        for hints, text in prompt_texts(source, self.hinter, self.retriever, terms):
+            ids = self.tokens.prompt_ids(self.anchor, text)
             if self.max_context - len(ids) >= needed_tokens:
                 return hints, ids
         raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
-
-    def _possible_hints(self, source: str, terms: SegmentTerms | None) -> Iterator[Sequence[Hint]]:
-        """The hints that may stand in the prompt of a segment, the best first."""
-        if self.hinter is not None:
-            term_hints = terms.find(source) if terms else []
-            yield self.hinter.hints(source, terms=term_hints)
-            if term_hints:
-                yield term_hints
-        yield ()
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""
@@ -113,7 +135,7 @@ class Translator:
         text = self.anchor.strip(generation.text).strip()
         if "\n" not in segment.strip():
             text = text.split("\n", 1)[0].strip()
-        if self.hinter is not None:
+        if self._writes:
             text = restored(text, segment)
         return Hypothesis(text, generation.tokens, generation.finish == "length")
 

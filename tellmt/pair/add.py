@@ -227,7 +227,7 @@ def _estimate(
     if estimates:
         first, tokens = estimates[0], int(mix["counts"]["task"]["tokens"])
         return DirectionEstimate(str(direction), pairs, tokens, first.pass_seconds * tokens / first.tokens, first.start_seconds, held_out, dev, first.device)
-    speed = workspace.training_speed(direction, {mix["key"], *([] if "hints" in mix else [corpus["key"]])}, base.id)
+    speed = workspace.training_speed(direction, {mix["key"], *([] if {"hints", "retrieval"} & mix.keys() else [corpus["key"]])}, base.id)
     if speed is None:
         one_epoch = directory / "estimate.toml"
         write_atomic(one_epoch, recipe_text(basis, 1, 5e-4))

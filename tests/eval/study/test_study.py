@@ -120,6 +120,29 @@ def test_an_arm_with_hints_learns_a_lexicon_from_its_corpora(cli: CLI, data: Pat
     assert "heitir 【 called】" in (work / "mixed" / "mixed.jsonl").read_text()
 
 
+def test_an_arm_with_nearest_pairs(cli: CLI, data: Path) -> None:
+    """By itself, and with hints; an arm without is what it was."""
+    ui = '\n[arms.ui]\nratios = [0.0]\nbudgets = ["all"]\ntuned_as = "sft"\nanchor = { parts = "prefix" }\nretrieval = {}\n'
+    both = ui.replace("[arms.ui]", "[arms.both]").replace("retrieval = {}", "retrieval = { pairs = 2, dropout = 0.0 }\nhints = { skip_common = 0 }")
+    before = StudyRunner(read_study(Path(written())), Path("s.toml"), Path("a"), 1)
+    after = StudyRunner(read_study(Path(written(STUDY + ui + both))), Path("s.toml"), Path("b").absolute(), 1)
+    runs = [StudyRun(role="run", arm=arm, pair="is-en", budget=None, ratio=0.0, seed=1, learning_rate=1e-3) for arm in ("sft", "ui", "both")]
+    assert len({before.run_id(runs[0]), *map(after.run_id, runs)}) == 3
+    for run, stages, files in ((runs[1], ["mix"], {"memory.tsv"}), (runs[2], ["lexicon", "mix"], {"memory.tsv", "lexicon.tsv"})):
+        work = Path("b").absolute() / "runs" / run.arm
+        work.mkdir(parents=True)
+        (work / "recipe.toml").write_text(_toml(recipe(after.study, run)))
+        commands: list[str] = []
+
+        def call(*args: str, commands: list[str] = commands) -> dict[str, Any]:
+            commands.append(args[0])
+            return dict(cli(*args).json)
+
+        after._mix(run, work, call)
+        mix = json.loads((work / "mixed" / "mix.json").read_text())
+        assert commands == stages and {p.name for p in (work / "mixed").glob("*.tsv")} == files and mix["retrieval"]["counts"]["retrieved"] > 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -145,6 +168,8 @@ def test_an_arm_with_hints_learns_a_lexicon_from_its_corpora(cli: CLI, data: Pat
         ("[arms.tell]", "[arms.tell]\ndictionaries = true", "no hints that would use them"),
         ("[arms.tell]", "[arms.tell]\nhints = { candidates = 2 }", 'needs budgets = ["all"], tuned_as another arm'),
         ('tuned_as = "tell"', 'tuned_as = "tell"\nbudgets = ["all"]\nhints = { lexicon = "x" }', "neither task nor [hints] lexicon"),
+        ("[arms.tell]", "[arms.tell]\nretrieval = {}", "arm tell has retrieval, from all of its corpora"),
+        ("shots = 2", "shots = 2\nretrieval = {}", "a bare base and is not trained"),
         ('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "c", split = "test" }\ndictionaries = ["d.tsv"]', "no such file"),
         ("name =", "name", "not a readable TOML file"),
     ],

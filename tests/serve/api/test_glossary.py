@@ -16,6 +16,7 @@ from tell.client import Client
 from tell.registry.registry import Registry
 from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.hint_engine import HintEngine, hinted_adapter
+from tests.support.memories import with_memory
 from tests.support.serving import Running, error, publish, running, until
 
 HOUND = {"hundurinn": "the hound"}
@@ -29,6 +30,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     publish(registry, hinted_adapter(root / "is-en", base))
     for pair in ("fo-en", "en-fo"):
         publish(registry, light_adapter(root / pair, base, pair))
+    publish(registry, with_memory(light_adapter(root / "da-en", base, "da-en"), [("Hunden sover.", "The dog sleeps.")]))
     return registry
 
 
@@ -75,6 +77,14 @@ def test_a_glossary_is_part_of_the_key(service: Running) -> None:
     assert first(asked(service, "Hundurinn sefur", dict(reversed(two.items()))))[0] == "the hound sleeps"
     assert len(service.engine.sources()) == decodes + 1
     assert first(asked(service, "sefur")) == first(asked(service, "sefur", HOUND)) and len(service.engine.sources()) == decodes + 2
+
+
+def test_nearest_pairs_stand_before_the_source(service: Running) -> None:
+    answer = asked(service, "Hunden sover.\n\nKatten 【1】", {"hunden": "the hound"}, source="da")
+    assert answer["glossary"] == {"applied": False} and first(answer)[1] == ["glossary"]
+    assert set(service.engine.sources()) == {"【Hunden sover.】 The dog sleeps.\nHunden sover.", "Katten 〖1〗"}
+    # An exact match is translated like any other text.
+    assert first(answer)[0] != "The dog sleeps.\n\nKatten 【1】" and first(answer)[0].endswith("Katten 【1】")
 
 
 def test_glossaries_at_once(service: Running) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import shutil
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tell.model.engine import Decoding, Generation, Prompt, Sampling, traits_of
 from tell.model.tokenizer import BaseTokenizer
 from tests.support.engine_fixtures import CONTEXT, Running, need_exact_int8, prompts
 from tests.support.hinted import with_lexicon
+from tests.support.memories import with_memory
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.usefixtures("in_cache")
@@ -95,28 +96,34 @@ def test_adapters_share_the_engine_and_keep_apart(running: Running, loaded: tupl
         assert same >= len(texts) - 1, (k, texts, alone[k][i::2])
 
 
-def test_an_adapter_with_hints_is_the_same_weights_with_other_prompts(running: Running, adapters: tuple[Adapter, Adapter], tmp_path: Path) -> None:
-    plain = adapters[0]
-    shutil.copytree(plain.path, tmp_path / "hinted")
-    hinted = with_lexicon(open_adapter(tmp_path / "hinted"))
-    engine = running.engine
+def test_an_adapter_with_hints_or_pairs_is_the_same_weights_with_other_prompts(running: Running, adapters: tuple[Adapter, Adapter], tmp_path: Path) -> None:
+    plain, engine = adapters[0], running.engine
     tokenizer = BaseTokenizer(engine.base)
-    translator = translator_of(engine, tokenizer, hinted, CONTEXT)
-    source, written = "Hundurinn í húsinu og setningin", "Hundurinn 【 dog】 í húsinu og setningin 【 sentence】"
-    prompt = translator.prompt(source)
-    assert list(prompt.ids) == tokenizer.prompt_ids(plain.card.anchor, written)
-    # Where a penalty counts the prompt, the hints' words would be made unlikely.
-    penalised = dataclasses.replace(translator, decoding=Decoding(repetition_penalty=1.5)).prompt(source)
-    assert penalised.repetition_penalty == (1.0 if traits_of(engine).penalises_prompt else 1.5)
-    for adapter in (plain, hinted):
+    source, hinted = "Hundurinn í húsinu og setningin", "Hundurinn 【 dog】 í húsinu og setningin 【 sentence】"
+    line, near = "【Hundurinn í húsinu】 The dog in the house\n", (("Hundurinn í húsinu", "The dog in the house"),)
+    cases: dict[str, tuple[Callable[[Adapter], Adapter], str]] = {
+        "hints": (with_lexicon, hinted),
+        "pairs": (lambda adapter: with_memory(adapter, near), line + source),
+        "both": (lambda adapter: with_memory(with_lexicon(adapter), near), line + hinted),
+    }
+    running.do(engine.load(plain.id, plain.path))
+    for name, (make, written) in cases.items():
+        shutil.copytree(plain.path, tmp_path / name)
+        adapter = make(open_adapter(tmp_path / name))
+        translator = translator_of(engine, tokenizer, adapter, CONTEXT)
+        prompt = translator.prompt(source)
+        assert list(prompt.ids) == tokenizer.prompt_ids(plain.card.anchor, written)
+        # Where a penalty counts the prompt, the words of hints and pairs would be made unlikely.
+        penalised = dataclasses.replace(translator, decoding=Decoding(repetition_penalty=1.5)).prompt(source)
+        assert penalised.repetition_penalty == (1.0 if traits_of(engine).penalises_prompt else 1.5)
         running.do(engine.load(adapter.id, adapter.path))
-    try:
-        assert running.texts([prompt], hinted.id) == running.texts([prompt], plain.id)
-        (hypothesis,) = running.do(translator.translate([source]))
-        assert hypothesis.text == translator.hypothesis(source, running.do(engine.generate([prompt], plain.id))[0]).text
-    finally:
-        for adapter in (plain, hinted):
+        try:
+            assert running.texts([prompt], adapter.id) == running.texts([prompt], plain.id)
+            (hypothesis,) = running.do(translator.translate([source]))
+            assert hypothesis.text == translator.hypothesis(source, running.do(engine.generate([prompt], plain.id))[0]).text
+        finally:
             running.do(engine.unload(adapter.id))
+    running.do(engine.unload(plain.id))
 
 
 def test_unloading_waits_for_what_runs(running: Running, adapters: tuple[Adapter, Adapter]) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tell.mix.config import MixConfig, SourceConfig
 from tell.mix.hinting import HintConfig
+from tell.mix.retrieving import RetrievalConfig
 from tell.model.anchor import AnchorConfig
 from tell.model.engine import Decoding
 from tell.recipe import TOP
@@ -22,6 +23,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "[mix]": MixConfig,
     "[[mix.sources]]": SourceConfig,
     "[hints]": HintConfig,
+    "[retrieval]": RetrievalConfig,
     "[train]": TrainOptions,
     "[lora]": LoraOptions,
     "[dev]": DevOptions,

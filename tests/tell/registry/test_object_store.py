@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tell.adapter.card import CARD, CONFIG, WEIGHTS
+from tell.adapter.card import CARD, CONFIG, LEXICON, MEMORY, WEIGHTS
 from tell.errors import AdapterError, MissingExtra, RegistryError, TellmtError
 from tell.registry.fsspec_client import without_secrets
 from tell.registry.registry import PairState, Registry
 from tests.conftest import Ran
 from tests.support.fake_eval_engine import light_adapter, light_base
+from tests.support.hinted import with_lexicon
+from tests.support.memories import with_memory
 from tests.support.object_stores import Make, add, another, objects, old
 from tests.support.serving import publish, running, until
 
@@ -87,6 +89,16 @@ def test_another_machine_gets_verified_copies(url: str, make: Make, monkeypatch:
     with pytest.raises(AdapterError, match="too large"):
         elsewhere.adapter(a.id)
     assert list((elsewhere.root / "adapters").iterdir()) == []
+
+
+def test_lexicon_and_memory_go_along(url: str, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a = with_memory(with_lexicon(make(1)))
+    add(Registry(url), a)
+    there = another(url, monkeypatch, tmp_path / "there")
+    assert there.adapter(a.id).card == a.card and {p.name for p in there.path(a.id).iterdir()} == {WEIGHTS, CONFIG, LEXICON, MEMORY, CARD}
+    objects(there).write("adapters", a.id, MEMORY, data=bytes(5 << 20))
+    with pytest.raises(AdapterError, match=r"memory\.tsv: too large"):
+        another(url, monkeypatch, tmp_path / "elsewhere").adapter(a.id)
 
 
 def test_another_adapter_under_this_id_is_refused(url: str, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

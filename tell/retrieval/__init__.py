@@ -1,0 +1,1 @@
+"""Retrieval: the training pairs that are nearest to a text, written into its prompt."""
