@@ -37,7 +37,7 @@ class Cost:
     seconds: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        return {**{name: round(value, 3) for name, value in dataclasses.asdict(self).items()}, "seconds_per_token": round(self._per_token, 5)}
+        return {**{name: round(value, 5) for name, value in dataclasses.asdict(self).items()}, "seconds_per_token": round(self._per_token, 5)}
 
     @property
     def _per_token(self) -> float:
