@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from tell.adapter.card import CARD, WEIGHTS, open_adapter
+from tell.adapter.card import CARD, MEMORY, WEIGHTS, open_adapter
 from tell.files import read_lines
 from tell.records import read_pairs
 from tell.registry.registry import Registry
 from tests.conftest import Ran, Tellmt
 from tests.support.fake_eval_engine import Bench, corpus_dir, light_base, make_bench
+from tests.support.memories import with_memory
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ def test_a_better_adapter_goes_live_with_its_scores_and_verdict(bench: Bench, te
     assert Registry().log()[-1]["why"].startswith("first; passed the gate: chrF2 +")
     # the directory that was trained is as it was
     assert open_adapter(adapter.path).id == adapter.id
+
+
+def test_an_adapter_is_judged_with_its_nearest_pairs_and_told_without(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
+    adapter = with_memory(bench.adapter("good", 1))
+    code, report, err = tellmt("publish", adapter.path, "--corpus", bench.corpus, "--why", "first")
+    assert code == 0, err
+    verdict = report["verdict"]
+    assert verdict["metrics"].keys() == {"base", "adapter", "adapter-without-retrieval"}
+    assert verdict["paired"].keys() == {"adapter_vs_base", "adapter_vs_without_retrieval"}
+    published = Registry().adapter(report["id"])
+    assert published.card.retrieval == adapter.card.retrieval and published.card.files[MEMORY] == adapter.card.files[MEMORY]
 
 
 def test_publishing_again_says_already_live_and_runs_nothing(bench: Bench, tellmt: Tellmt, tmp_path: Path) -> None:
