@@ -31,6 +31,7 @@ SOURCES = {
     "dev2": _PAPER,
     "flores": "FLORES-200 (NLLB Team, arXiv 2207.04672), CC BY-SA 4.0",
     "ntrex": "NTREX-128 (Federmann, Kocmi and Xin 2022; MicrosoftTranslator/NTREX), CC BY-SA 4.0",
+    "pud": "Parallel Universal Dependencies, English and Icelandic (universaldependencies.org), CC BY-SA 4.0",
     "tatoeba": "Sentences by the contributors of Tatoeba (tatoeba.org), CC BY 2.0 FR",
     "p3-train.jsonl.gz": "General examples from P3 (BigScience, arXiv 2110.08207), Apache-2.0",
 }
