@@ -72,7 +72,7 @@ def _decided(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if verdict is None else {k: v for k, v in verdict.items() if k not in ("notes", "reasons")}
 
 
-def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], to: Path) -> Adapter:
+def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], to: Path, credits: Sequence[str] = ()) -> Adapter:
     """The adapter as it lies in `to`/<pair>/ now, in place of the one that did."""
     size = (adapter.path / WEIGHTS).stat().st_size
     if size > MAX_WEIGHTS:
@@ -81,7 +81,7 @@ def ship(adapter: Adapter, scores: Sequence[Path], extra_notes: dict[str, str], 
     names = {s["name"] for s in card_scores}
     card = adapter.card.model_copy(
         update={
-            "notes": notes_of(adapter.card, extra_notes),
+            "notes": [*notes_of(adapter.card, extra_notes), *credits],
             "data": _pathless(adapter.card.data),
             "scores": [*(s for s in adapter.card.scores if s.get("name") not in names), *card_scores],
             "verdict": _decided(adapter.card.verdict),
@@ -100,13 +100,14 @@ def main() -> int:
     parser.add_argument("adapter", type=Path)
     parser.add_argument("--scores", type=Path, action="append", default=[], help="a scores.json to keep on the card; may be given again")
     parser.add_argument("--note", action="append", default=[], metavar="NAME=TEXT", help="maker and licence of a corpus or general file; may be given again")
+    parser.add_argument("--credit", action="append", default=[], metavar="TEXT", help="whose work is in the adapter besides: a dictionary's; may be given again")
     parser.add_argument("--to", type=Path, default=ROOT / "adapters", help="[adapters/]")
     options = parser.parse_args()
     bad = [n for n in options.note if not all(part.strip() for part in n.partition("=")[::2])]
     if bad:
         parser.error(f"--note: found {bad[0]!r}; valid: NAME=TEXT")
     try:
-        shipped = ship(open_adapter(options.adapter), options.scores, dict(n.split("=", 1) for n in options.note), options.to)
+        shipped = ship(open_adapter(options.adapter), options.scores, dict(n.split("=", 1) for n in options.note), options.to, options.credit)
     except TellmtError as e:
         print(f"ship: {e}", file=sys.stderr)
         return e.exit_code

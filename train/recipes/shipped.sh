@@ -30,4 +30,5 @@ tellmt score "$out/adapter" --source "$news/newstest2021.$pair.src.${sides[0]}" 
     ${SCORE_OPTIONS:-} -o "$out/scores"
 export TELLMT_REGISTRY=$out/registry
 id=$(tellmt publish "$out/adapter" --corpus "$out/ntrex" --scores "$out/scores/scores.json" --no-shipped --json | python -c 'import json, sys; print(json.load(sys.stdin)["id"])')
-python "$here/../../scripts/ship.py" "$TELLMT_REGISTRY/adapters/$id" --scores "$out/scores/scores.json"
+python "$here/../../scripts/ship.py" "$TELLMT_REGISTRY/adapters/$id" --scores "$out/scores/scores.json" \
+    --credit "Its lexicon has words of ensk.is (sveinbjornt/ensk.is), an English-Icelandic dictionary in the public domain."
