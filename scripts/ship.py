@@ -100,7 +100,7 @@ def main() -> int:
     parser.add_argument("adapter", type=Path)
     parser.add_argument("--scores", type=Path, action="append", default=[], help="a scores.json to keep on the card; may be given again")
     parser.add_argument("--note", action="append", default=[], metavar="NAME=TEXT", help="maker and licence of a corpus or general file; may be given again")
-    parser.add_argument("--credit", action="append", default=[], metavar="TEXT", help="whose work is in the adapter besides: a dictionary's; may be given again")
+    parser.add_argument("--credit", action="append", default=[], metavar="TEXT", help="whose work is in it besides, such as a dictionary's; may be given again")
     parser.add_argument("--to", type=Path, default=ROOT / "adapters", help="[adapters/]")
     options = parser.parse_args()
     bad = [n for n in options.note if not all(part.strip() for part in n.partition("=")[::2])]
