@@ -168,7 +168,7 @@ def _in_table(text: str, first_tag: str) -> Any | None:
     root = LexborHTMLParser("".join(f"<{name}>" for name in around) + text, is_fragment=True).root
     if root is None:
         return None
-    node = root
+    node: Any = root
     for name in around:
         # Text that stands between rows or cells is moved before the table, and what closes an element goes on beside it.
         if node is None or node.tag != name or node.next is not None:
