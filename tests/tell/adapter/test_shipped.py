@@ -31,7 +31,7 @@ def check(path: Path) -> None:
     """Everything that must hold of an adapter in the repository."""
     adapter = open_adapter(path)
     card = adapter.card
-    assert sorted(p.name for p in path.iterdir()) == sorted([WEIGHTS, CONFIG, CARD])
+    assert sorted(p.name for p in path.iterdir()) == sorted([*card.contents, CARD]) and {WEIGHTS, CONFIG} <= set(card.contents)
     assert path.name == parse_pair(card.pair).slug
     assert (path / WEIGHTS).stat().st_size <= MAX_WEIGHTS == 16_000_000
     assert (card.base.id, card.base.revision) == (DEFAULT_BASE, PACKAGED[DEFAULT_BASE].sha256)
@@ -39,6 +39,8 @@ def check(path: Path) -> None:
     assert PACKAGED[DEFAULT_BASE].licence in notes and PACKAGED[DEFAULT_BASE].notice in notes
     for name in OWED:
         assert name in notes and name in (ROOT / "NOTICE").read_text(), name
+    # Its lexicon has words of the dictionary.
+    assert card.hints is None or ("ensk.is" in notes and "ensk.is" in (ROOT / "NOTICE").read_text())
     for word in ("CC BY-SA 4.0", "CC BY 2.0 FR", "Apache-2.0"):
         assert word in notes
     (scores,) = [s for s in card.scores if s["name"] == "newstest2021"]
