@@ -167,12 +167,13 @@ def test_publish_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_published_cards_keep_their_ids() -> None:
-    """Those that tellmt ships: is-en as it was before cards had golden sentences, en-is as it was published since, with them."""
-    cards = {pair: read_card(ROOT / "adapters" / pair) for pair in ("is-en", "en-is")}
+    """Two that came with tellmt: is-en as it was before cards had golden sentences, en-is as it was published since, with them. Neither has hints."""
+    golden = ROOT / "tests" / "golden" / "cards"
+    cards = {pair: read_card(golden / pair) for pair in ("is-en", "en-is")}
     assert {pair: adapter_id(card) for pair, card in cards.items()} == {
         "is-en": "cdf9de02f30fe98d769625fad317e6bb",
         "en-is": "a2e2318854d26da8dfb6423ffbe7aa00",
     }
     assert cards["is-en"].golden is None and cards["en-is"].golden is not None
     for pair, card in cards.items():
-        assert card.dump() == (ROOT / "adapters" / pair / "card.json").read_bytes()
+        assert card.dump() == (golden / pair / "card.json").read_bytes()
