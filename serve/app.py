@@ -189,7 +189,7 @@ def create_app(
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
         Middleware(HeadLimit),
-        Middleware(OriginGuard, web=web, keys_required=lambda: keys.required),
+        Middleware(OriginGuard, web=web, keys=keys),
         Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),
         Middleware(BodyLimit),
     ]

@@ -38,6 +38,11 @@ def steps_of(versions: Sequence[Version]) -> list[RouteStep]:
     return [RouteStep(pair=v.pair, adapter=None if v.bare else v.name) for v in versions]
 
 
+def located(body: TranslateRequest) -> bool:
+    """Whether the response has segments."""
+    return body.segments or body.hints
+
+
 def segments_of(translation: Translation, hints: bool) -> list[Segment]:
     """The segments of a translation, with their hints where the request asks for them."""
     return [
@@ -52,7 +57,7 @@ def segments_of(translation: Translation, hints: bool) -> list[Segment]:
 def _translated_text(translation: Translation, body: TranslateRequest) -> TranslatedText:
     detected, pivot = translation.detected, translation.middle
     text = TranslatedText(text=translation.text, truncated=translation.truncated, flags=list(translation.flags), pair=translation.pair)
-    if body.located:
+    if located(body):
         text.segments = segments_of(translation, body.hints)
     if detected is not None:
         text.detected = DetectedLanguage(language=detected.language, confidence=round(detected.confidence, 4))
@@ -88,13 +93,13 @@ async def translate(request: Request, response: Response, state: StateDep) -> Tr
     body = await read_body(request, TranslateRequest)
     if body.base:
         check_base_allowed(state.compare_base)
-    if body.located and body.format != "text":
+    if located(body) and body.format != "text":
         place = "segments" if body.segments else "hints"
         raise RequestError("HTML texts have no segments, since tags are not translated with them", place=place, valid="false, or format: text")
     fallbacks = requested_fallbacks(state.service.limits.fallback, body.fallback)
     parsed = ParsedRequest(
         body.source, body.target, checked_texts(body.text), body.timeout, body.cache, parse_html if body.format == "html" else None,
-        body.quality, body.alternatives, body.located, body.hints, fallbacks, body.base,
+        body.quality, body.alternatives, located(body), body.hints, fallbacks, body.base,
         None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target),
     )  # fmt: skip
     result = await translate_texts(request, state.service, parsed)

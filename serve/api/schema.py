@@ -112,11 +112,6 @@ class TranslateRequest(BaseModel):
         default=False, description="true: the base translates with the pair's prompt and without its adapter, where the operator allows it; or false"
     )
 
-    @property
-    def located(self) -> bool:
-        """Whether the response has segments."""
-        return self.segments or self.hints
-
 
 class GlossaryUse(BaseModel):
     """What the request's glossary did. A translation without one of its terms has the flag `glossary` either way."""

@@ -28,7 +28,7 @@ from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.glossaries import glossary_of
 from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
-from serve.api.native import segments_of, steps_of
+from serve.api.native import located, segments_of, steps_of
 from serve.api.openapi import inlined
 from serve.api.schema import (
     ERRORS,
@@ -272,7 +272,7 @@ async def stream(request: Request, state: StateDep) -> Response:
     texts = checked_texts(body.text)
     service = state.service
     glossary = None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target)
-    options = request_options(request, service, body.timeout, body.cache, body.quality, segments=body.located, glossary=glossary, hints=body.hints)
+    options = request_options(request, service, body.timeout, body.cache, body.quality, segments=located(body), glossary=glossary, hints=body.hints)
     service.check(texts, options)
     routes = await service.routes(body.source, body.target, texts, requested_fallbacks(service.limits.fallback, body.fallback), body.base)
     await charge(request, texts)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -116,11 +115,19 @@ def cross_site(headers: Headers, web: WebConfig) -> str | None:
     return None if urlsplit(origin).netloc.lower() in own - {""} else origin
 
 
+class HasKeys(Protocol):
+    """The keys of the service (serve.auth.gate)."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a caller needs a key."""
+
+
 class OriginGuard:
     """The layer that refuses requests by their Host and Origin. Answers of 421 and 403 end the connection."""
 
-    def __init__(self, app: ASGIApp, web: WebConfig, keys_required: Callable[[], bool]):
-        self.app, self.web, self.keys_required = app, web, keys_required
+    def __init__(self, app: ASGIApp, web: WebConfig, keys: HasKeys):
+        self.app, self.web, self.keys = app, web, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -133,7 +140,7 @@ class OriginGuard:
         headers = Headers(scope=scope)
         # Clients of HTTP/1.0 may leave Host out; browsers never do.
         host = headers.get("host")
-        if host is not None and scope["path"] not in PROBES and not knows_host(self.web, host_name(host), self.keys_required()):
+        if host is not None and scope["path"] not in PROBES and not knows_host(self.web, host_name(host), self.keys.required):
             return 421, "the service does not answer to the name in Host; valid: localhost, 127.0.0.1, [::1], and names given to tellmt serve as --allow-host"
         if scope["method"] in SAFE_METHODS:
             return None
