@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pyglossary 5.3.0 and 5.4.0, on Python 3.10 and 3.11.
 #
-# Guess before looking: what pip installs on this Python runs on it, since its metadata say which Python it needs (>=3.10.0).
+# Guess (written down after the first failure, not before): what pip installs on this Python runs on it, since its metadata say which Python it needs (>=3.10.0).
 # Seen: from 5.3.0 on the code has `type X = ...`, the syntax of Python 3.12, while the metadata still say 3.10. pip installs it without a word, and every command
 # ends with a SyntaxError. 5.2.1 runs.
 #
