@@ -17,8 +17,9 @@ if "$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 12))'; then
 fi
 "$python" -m venv "$folder/env"
 printf 'hestur\thorse\n' > "$folder/in.txt"
-for version in 5.2.1 5.4.0; do
-    "$folder/env/bin/pip" install -q --disable-pip-version-check "pyglossary==$version"
+for pinned in pyglossary==5.2.1 pyglossary==5.4.0; do
+    version=${pinned#*==}
+    "$folder/env/bin/pip" install -q --disable-pip-version-check "$pinned"
     ending=runs
     "$folder/env/bin/pyglossary" "$folder/in.txt" "$folder/$version.csv" --ui=none > "$folder/$version.log" 2>&1 || ending=fails
     echo "pyglossary $version on $("$python" --version): $ending; $(tail -1 "$folder/$version.log")"

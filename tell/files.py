@@ -6,6 +6,7 @@ Every write goes aside, is flushed to the disk (fsync), and is then renamed into
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import errno
 import gzip
 import hashlib
@@ -20,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tell.errors import CorpusError
+from tell.errors import BadInput, CorpusError
 
 # What a rename says where something stands already.
 OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
@@ -226,6 +227,47 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise CorpusError("not a JSON object", place=f"{path}, line {number}", found=type(value).__name__)
         yield number, value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeadedFormat:
+    """A text file whose first line names what it is and, as JSON, its format and the SHA-256 of the rest. The last four are words of its messages."""
+
+    noun: str
+    format: int
+    file: str
+    maker: str
+    made: str
+    rows: str
+    again: str
+
+    def write(self, header: dict[str, Any], body: bytes) -> bytes:
+        """The bytes of the file; equal headers and bodies have equal bytes."""
+        head = json.dumps({**header, "format": self.format, "sha256": sha256_bytes(body)}, sort_keys=True, ensure_ascii=False)
+        return f"{self._title}\t{head}\n".encode() + body
+
+    def read(self, data: bytes, place: str) -> tuple[dict[str, Any], bytes]:
+        """The header and the body. Raises BadInput where the file is something else, is damaged, was altered, or is of a later format."""
+        first, _, body = data.partition(b"\n")
+        title, _, head = first.decode(errors="replace").partition("\t")
+        try:
+            header: dict[str, Any] = dict(json.loads(head))
+            if title != self._title:
+                raise ValueError(title)
+        except (ValueError, TypeError, RecursionError):
+            raise BadInput(f"this is not a {self.noun}", place=place, valid=f"a {self.file} that {self.maker} wrote") from None
+        if header.get("format") != self.format:
+            raise BadInput(
+                f"this {self.noun} has another format", place=place, found=str(header.get("format")), valid=f"format {self.format}; {self.again}"
+            )
+        if sha256_bytes(body) != header.get("sha256"):
+            found = f"{len(body)} bytes of {self.rows} with another SHA-256 than its first line names"
+            raise BadInput(f"this {self.noun} is damaged or was altered", place=place, found=found, valid=f"the file as it was {self.made}")
+        return header, body
+
+    @property
+    def _title(self) -> str:
+        return f"# tellmt {self.noun}"
 
 
 def check_replaceable(out: Path, files: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SAME_SITE = frozenset({"same-origin", "none"})
 # Headers that a page of another origin may read besides those that every page may.
-EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id")
+EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy")
 # Seconds for which a browser keeps the answer to its preflight.
 PREFLIGHT_SECONDS = 600
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\*|\[[0-9A-Fa-f:.]+\]")

@@ -11,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
@@ -30,6 +31,9 @@ from tell.model.engine import Decoding
 from tell.retrieval.memory import MOST_BYTES as MOST_MEMORY
 from tell.retrieval.memory import Memory
 from tell.retrieval.retriever import RetrievalOptions, Retriever
+
+# What a file beside the card holds for prompts.
+P = TypeVar("P", Lexicon, Memory)
 
 WEIGHTS, CONFIG, CARD, LEXICON, MEMORY = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv", "memory.tsv"
 MAX_TEXT = 4 << 20
@@ -165,32 +169,26 @@ def _unaltered(path: Path, card: Card) -> bytes:
 
 def hinter_of(adapter: Adapter) -> Hinter | None:
     """What writes the adapter's hints into its prompts; None where it was trained without. Raises AdapterError when the lexicon cannot be read."""
-    card = adapter.card
-    if card.hints is None:
-        return None
-    path = adapter.path / LEXICON
-    try:
-        lexicon = Lexicon.parse(_unaltered(path, card), str(path))
-    except BadInput as e:
-        raise AdapterError("the lexicon cannot be read", place=e.place, found=e.found or e.thing) from None
-    if lexicon.pair != parse_pair(card.pair):
-        raise AdapterError("the lexicon is of another pair than the adapter", place=str(path), found=str(lexicon.pair), valid=card.pair)
-    return Hinter(lexicon, card.hints)
+    options = adapter.card.hints
+    return None if options is None else Hinter(_parsed(adapter, LEXICON, Lexicon.parse), options)
 
 
 def retriever_of(adapter: Adapter) -> Retriever | None:
     """What writes the adapter's nearest pairs into its prompts; None where it was trained without. Raises AdapterError when the memory cannot be read."""
-    card = adapter.card
-    if card.retrieval is None:
-        return None
-    path = adapter.path / MEMORY
+    options = adapter.card.retrieval
+    return None if options is None else Retriever(_parsed(adapter, MEMORY, Memory.parse), options)
+
+
+def _parsed(adapter: Adapter, name: str, parse: Callable[[bytes, str], P]) -> P:
+    """What a file of the adapter holds for its prompts. Raises AdapterError where it was altered, cannot be read, or is of another pair."""
+    card, path, noun = adapter.card, adapter.path / name, name.partition(".")[0]
     try:
-        memory = Memory.parse(_unaltered(path, card), str(path))
+        parsed = parse(_unaltered(path, card), str(path))
     except BadInput as e:
-        raise AdapterError("the memory cannot be read", place=e.place, found=e.found or e.thing) from None
-    if memory.pair != parse_pair(card.pair):
-        raise AdapterError("the memory is of another pair than the adapter", place=str(path), found=str(memory.pair), valid=card.pair)
-    return Retriever(memory, card.retrieval)
+        raise AdapterError(f"the {noun} cannot be read", place=e.place, found=e.found or e.thing) from None
+    if parsed.pair != parse_pair(card.pair):
+        raise AdapterError(f"the {noun} is of another pair than the adapter", place=str(path), found=str(parsed.pair), valid=card.pair)
+    return parsed
 
 
 def _check_config(path: Path, raw: bytes) -> None:

@@ -11,20 +11,18 @@ import bisect
 import dataclasses
 import functools
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tell.errors import BadInput
-from tell.files import sha256_bytes
+from tell.files import HeadedFormat
 from tell.languages import LanguagePair, parse_pair
 from tell.lexicon.initials import radical
 from tell.lexicon.words import Keying, folded, keys, words
 
 FORMAT = 1
 FILE = "lexicon.tsv"
-_TITLE = "# tellmt lexicon"
+FILE_FORMAT = HeadedFormat("lexicon", FORMAT, FILE, "tellmt lexicon build", "built", "entries", "build the lexicon again")
 # Bytes of lexicon.tsv: it goes along with every copy of an adapter.
 MOST_BYTES = 4 << 20
 # Source words whose rank is kept, and candidates of a key: nobody asks for more.
@@ -114,19 +112,7 @@ class Lexicon:
     @classmethod
     def parse(cls, data: bytes, place: str = FILE) -> Lexicon:
         """The lexicon that `dump` wrote. Raises BadInput where it is damaged, was altered, or is of a later format."""
-        first, _, body = data.partition(b"\n")
-        title, _, head = first.decode(errors="replace").partition("\t")
-        try:
-            header: dict[str, Any] = dict(json.loads(head))
-            if title != _TITLE:
-                raise ValueError(title)
-        except (ValueError, TypeError, RecursionError):
-            raise BadInput("this is not a lexicon", place=place, valid="a lexicon.tsv that tellmt lexicon build wrote") from None
-        if header.get("format") != FORMAT:
-            raise BadInput("this lexicon has another format", place=place, found=str(header.get("format")), valid=f"format {FORMAT}; build the lexicon again")
-        if sha256_bytes(body) != header.get("sha256"):
-            found = f"{len(body)} bytes of entries with another SHA-256 than its first line names"
-            raise BadInput("this lexicon is damaged or was altered", place=place, found=found, valid="the file as it was built")
+        header, body = FILE_FORMAT.read(data, place)
         try:
             entries, _, counts = body.decode().rpartition("\n\n")
             lines = dict(line.split("\t", 1) for line in entries.split("\n")[1:])
@@ -140,15 +126,8 @@ class Lexicon:
         """The bytes of lexicon.tsv; equal lexicons have equal bytes."""
         entries = "".join(f"\n{source_key}\t{line}" for source_key, line in sorted(self.lines.items()))
         body = (entries + "\n\n" + "".join(f"{text}\t{n}\n" for text, n in sorted(self.totals.items()))).encode()
-        header = {
-            "common": self.common,
-            "format": FORMAT,
-            "keying": dataclasses.asdict(self.keying),
-            "pair": str(self.pair),
-            "sha256": sha256_bytes(body),
-            "struck": sorted(self.struck),
-        }
-        return f"{_TITLE}\t{json.dumps(header, sort_keys=True, ensure_ascii=False)}\n".encode() + body
+        header = {"common": self.common, "keying": dataclasses.asdict(self.keying), "pair": str(self.pair), "struck": sorted(self.struck)}
+        return FILE_FORMAT.write(header, body)
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -7,17 +7,16 @@ source, tab, target.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from tell.errors import BadInput
-from tell.files import sha256_bytes
+from tell.files import HeadedFormat
 from tell.languages import LanguagePair, parse_pair
 
 FORMAT = 1
 FILE = "memory.tsv"
-_TITLE = "# tellmt memory"
+FILE_FORMAT = HeadedFormat("memory", FORMAT, FILE, "tellmt mix", "written", "pairs", "mix again")
 # Bytes of memory.tsv: it goes along with every copy of an adapter.
 MOST_BYTES = 4 << 20
 # Bytes that are set aside for the first line.
@@ -47,19 +46,7 @@ class Memory:
     @classmethod
     def parse(cls, data: bytes, place: str = FILE) -> Memory:
         """The memory that `dump` wrote. Raises BadInput where it is damaged, was altered, or is of a later format."""
-        first, _, body = data.partition(b"\n")
-        title, _, head = first.decode(errors="replace").partition("\t")
-        try:
-            header = dict(json.loads(head))
-            if title != _TITLE:
-                raise ValueError(title)
-        except (ValueError, TypeError, RecursionError):
-            raise BadInput("this is not a memory", place=place, valid="a memory.tsv that tellmt mix wrote") from None
-        if header.get("format") != FORMAT:
-            raise BadInput("this memory has another format", place=place, found=str(header.get("format")), valid=f"format {FORMAT}; mix again")
-        if sha256_bytes(body) != header.get("sha256"):
-            found = f"{len(body)} bytes of pairs with another SHA-256 than its first line names"
-            raise BadInput("this memory is damaged or was altered", place=place, found=found, valid="the file as it was written")
+        header, body = FILE_FORMAT.read(data, place)
         try:
             rows = [line.split("\t") for line in body.decode().split("\n")[:-1]]
             return cls(parse_pair(str(header["pair"]), place), tuple((source, target) for source, target in rows))
@@ -69,8 +56,7 @@ class Memory:
     def dump(self) -> bytes:
         """The bytes of memory.tsv; equal memories have equal bytes."""
         body = "".join(map(_line, self.pairs)).encode()
-        header = {"format": FORMAT, "pair": str(self.pair), "sha256": sha256_bytes(body)}
-        return f"{_TITLE}\t{json.dumps(header, sort_keys=True)}\n".encode() + body
+        return FILE_FORMAT.write({"pair": str(self.pair)}, body)
 
 
 def _line(pair: tuple[str, str]) -> str:

@@ -50,17 +50,6 @@ def elements(
         ) from None
 
 
-def parse_tree(data: bytes, *, place: str, error: type[BadInput] = BadInput) -> Any:
-    """The document as an lxml tree, with everything in it kept as it stands (comments, processing instructions, CDATA). Raises `error` as `elements` does."""
-    etree = need("lxml.etree", "files")
-    try:
-        tree = etree.ElementTree(etree.fromstring(data, etree.XMLParser(**SAFE, strip_cdata=False)))
-    except etree.XMLSyntaxError as e:
-        raise error("this is not well-formed XML", place=f"{place}, line {e.lineno}", found=_one_line(e), valid="an XML file that is whole") from None
-    refuse_entities(tree, place=place, error=error)
-    return tree
-
-
 def _one_line(e: Any) -> str:
     """What libxml2 says, which ends some of its sentences with a line break and the place."""
     return str(e.msg or e).partition("\n")[0]
