@@ -228,8 +228,12 @@ class Gate:
                 await self._give_back(scope, everything=message["status"] in REFUSED)
             if message["type"] == "http.response.start" and caller.id:
                 message["headers"] = [*message.get("headers", []), *await self.quota.headers(caller)]
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if is_last and scope.get("tellmt.failed"):
+                # Before the client sees the end, and asks what is left.
+                await self._give_back(scope)
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False) and not scope.get("tellmt.failed"):
+            if is_last:
                 scope["tellmt.unfinished"] = False
 
         return send_with_quota
@@ -283,15 +287,19 @@ async def identify(request: Request, key: str | None) -> None:
 
 async def charge(request: Request, texts: Sequence[str]) -> None:
     """Count the characters of the texts against the caller's quota, before any work. Raises QuotaUsed, TooLarge, and KeyRefused without a caller."""
+    _check_translates(request)
+    await gate_of(request).take(request.scope, "characters", sum(map(len, texts)))
+
+
+def _check_translates(request: Request) -> None:
+    """Raises KeyRefused where no caller was found that may translate."""
     if "translate" not in caller_of(request).scopes:
         raise KeyRefused("no valid API key")
-    await gate_of(request).take(request.scope, "characters", sum(map(len, texts)))
 
 
 async def check_charge(request: Request) -> None:
     """Raises as `charge` of the least text would, before it is known how much there is. Takes nothing."""
-    if "translate" not in caller_of(request).scopes:
-        raise KeyRefused("no valid API key")
+    _check_translates(request)
     await gate_of(request).quota.check(caller_of(request), "characters")
 
 
