@@ -63,7 +63,7 @@ class TrainOptions(BaseModel):
     max_grad_norm: float = Field(default=1.0, gt=0)
     # Words of the output layer that each step draws to represent all but the data's own and the base's likeliest ones (train.output_layer); 0 takes every word.
     negatives: int = Field(default=4096, ge=0, le=1_000_000)
-    # auto: where a compiler is found and the run is long enough to earn back the minute that compiling takes.
+    # auto: where a compiler is found and the run is long enough to earn back the minute or two that compiling takes (train.loop).
     compile: Literal["auto", "on", "off"] = "auto"
     # auto: bfloat16 where the machine multiplies it faster than float32 (tell.machine), else float32. LoRA's own weights are kept in float32 either way.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -65,7 +65,7 @@ def estimate(mixed: Path, recipe: Recipe) -> dict[str, Any]:
     stepper = Stepper(inputs, recipe, processes)
     stepper.include_likely()
     tokens = sum(s.tokens for s in plan)
-    with_compiler = should_compile(recipe.train, tokens, processes)
+    with_compiler = should_compile(recipe.train, tokens, stepper.dtype, processes)
     stepper.prepare(with_compiler)
     stepper.words.draw(0)
     loaded = time.monotonic() - began

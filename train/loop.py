@@ -24,8 +24,9 @@ from train.progress import RunProgress
 from train.run_dir import BEST
 from train.validation import DevSplit, restore_best, validator_of
 
-# Tokens from which compiling pays: it takes about a minute, less once cached, and halves the time.
-COMPILE_TOKENS = 50_000
+# Tokens from which compiling pays: it takes a minute or two, less once cached, and halves the time. In float32 on a processor nearly all time goes into
+# the products of matrices, which are compiled already: 188 tokens/s against 167 on two AVX2 cores (docs/results/train-speed.md).
+COMPILE_TOKENS, COMPILE_TOKENS_FLOAT32 = 50_000, 200_000
 
 
 class RunStopped(TellmtError):
@@ -89,7 +90,7 @@ def train(
         if validator and "dev" in state:
             validator.restore(state["dev"])
         processes.say(f"going on from the checkpoint after step {first:,} of {len(plan):,}")
-    stepper.prepare(should_compile(options, sum(s.tokens for s in plan[first:]), processes))
+    stepper.prepare(should_compile(options, sum(s.tokens for s in plan[first:]), stepper.dtype, processes))
     start = time.monotonic() - state["seconds"]
     with (
         closing(stepper),
@@ -172,11 +173,12 @@ def _non_finite_error(run_dir: Path, step: int, loss: float, norm: float, exampl
     )
 
 
-def should_compile(options: TrainOptions, tokens: int, processes: ProcessGroup) -> bool:
+def should_compile(options: TrainOptions, tokens: int, dtype: str, processes: ProcessGroup) -> bool:
     """Whether to compile a run of this many tokens. Raises RecipeError where the recipe insists and nothing can be compiled."""
     from train.model import can_compile
 
-    if options.compile == "off" or (options.compile == "auto" and tokens < COMPILE_TOKENS):
+    least = COMPILE_TOKENS_FLOAT32 if dtype == "float32" and not processes.cuda else COMPILE_TOKENS
+    if options.compile == "off" or (options.compile == "auto" and tokens < least):
         return False
     # Compiled code is a cache like the others; torch's own default is the directory for temporary files.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))

@@ -42,6 +42,11 @@ class Links:
     def __init__(self, path: Path):
         """Raises CorpusError or BadInput where the file is missing or damaged."""
         file = path / FILE if path.is_dir() else path
+        if not file.exists():
+            raise BadInput(
+                "a lexicon without the links of its pairs cannot be trained with: no pair could be left out for itself",
+                place=str(path), found=f"no {FILE}", valid="a directory of tellmt lexicon build, or of tellmt lexicon merge of one with others",
+            )  # fmt: skip
         self._of: dict[bytes, list[bytes]] = {}
         for number, (_, line) in enumerate(iter_lines(file), 1):
             if not (line.startswith(b'{"pair": "') and line[42:52] == b'", "links"'):

@@ -1,15 +1,18 @@
 """Joins lexicons of one pair: what they count is added up, each with a weight.
 
-Reads lexicon directories or files. Writes a directory: lexicon.tsv and build.json.
+Reads lexicon directories or files. Writes a directory: lexicon.tsv, links.jsonl.gz where one of them has its links, and build.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tell.alignment import links
 from tell.alignment.build import FORMAT, REPORT, intact
 from tell.alignment.pruning import pruned
 from tell.errors import BadInput
@@ -66,13 +69,17 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
         if lexicon.keying != lexicons[0].keying:
             raise BadInput("this lexicon keys words otherwise", place=str(path), found=str(lexicon.keying), valid=str(lexicons[0].keying))
     files = [path / lex.FILE if path.is_dir() else path for path in paths]
-    wanted = key_of({"format": FORMAT, "merged": [sha256_file(f) for f in files], "weights": list(weights)})
+    # An adapter's lexicon is its entries alone: what a pair gave to it is not known, and so nothing of it is left out for that pair.
+    with_links = [(path / links.FILE, weight) for path, weight in zip(paths, weights, strict=True) if (path / links.FILE).is_file()]
+    hashes = [sha256_file(f) for f in (*files, *(file for file, _ in with_links))]
+    wanted = key_of({"format": FORMAT, "merged": hashes, "weights": list(weights)})
     if not force and (unchanged := intact(out, wanted)) is not None:
         return unchanged, True
     # A lexicon that was built has links and struck entries beside it, which no merge brings back.
-    check_replaceable(out, (REPORT, lex.FILE))
+    check_replaceable(out, (REPORT, lex.FILE, *([links.FILE] if _was_merged(out) else [])))
     kept, pruning = pruned(joined(lexicons, weights))
     data = kept.dump()
+    sha256 = {lex.FILE: sha256_bytes(data)}
     report = {
         "format": FORMAT,
         "key": wanted,
@@ -81,9 +88,32 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
         "merged": [{"path": spelled(str(p)), "weight": w, "keys": len(x)} for p, w, x in zip(paths, weights, lexicons, strict=True)],
         "counts": {"keys": len(kept), "bytes": len(data)},
         "pruned": pruning,
-        "sha256": {lex.FILE: sha256_bytes(data)},
+        "sha256": sha256,
     }
     with atomic_dir(out) as aside:
         (aside / lex.FILE).write_bytes(data)
+        if with_links:
+            _write_links(aside / links.FILE, with_links)
+            sha256[links.FILE] = sha256_file(aside / links.FILE)
         write_json(aside / REPORT, report)
     return report, False
+
+
+def _was_merged(out: Path) -> bool:
+    try:
+        return "merged" in json.loads((out / REPORT).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _write_links(path: Path, weighted: Sequence[tuple[Path, float]]) -> None:
+    """The links of all files together, each count times its lexicon's weight: what a pair gave to the union."""
+    with links.opened(path) as out:
+        for file, weight in weighted:
+            with gzip.open(file) as lines:
+                for line in lines:
+                    if weight != 1:
+                        pair = json.loads(line)
+                        pair["links"] = {key: {name: weight * n for name, n in counts.items()} for key, counts in pair["links"].items()}
+                        line = f"{json.dumps(pair, ensure_ascii=False)}\n".encode()
+                    out.write(line)

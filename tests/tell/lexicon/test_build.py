@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,12 @@ def test_merged(here: CLI, corpus: Path, learned: Path) -> None:
     assert (done["counts"]["keys"], len(both), both.common) == (len(one), len(one), one.common)
     assert both.candidates("hestur")["horse"] == 1.5 * one.candidates("hestur")["horse"]
     assert "unchanged, reused" in here("lexicon", "merge", learned, learned, "--weight", 1, 0.5, "-o", "m").err
+    # What a pair gave is left out for that pair in the union too; an adapter's lexicon, a file alone, has no such links.
+    pair = next(open_corpus(corpus).pairs("train"))
+    alone, united = (links.Links(path).of(pair.source, pair.target) for path in (learned, Path("m")))
+    assert alone and united == {key: Counter({name: 1.5 * n for name, n in counts.items()}) for key, counts in alone.items()}
+    here("lexicon", "merge", learned, learned / "lexicon.tsv", "-o", "m")
+    assert links.Links(Path("m")).of(pair.source, pair.target) == alone
     here("corpus", "reverse", corpus, "-o", "reverse")
     here("lexicon", "build", "reverse", "-o", "other")
     assert "of another pair" in here("lexicon", "merge", learned, "other", "-o", "m", ok=False).err

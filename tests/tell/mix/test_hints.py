@@ -78,6 +78,15 @@ def test_an_example_gets_no_hint_that_it_alone_gave_rise_to(cli: CLI, base: Base
     cli("mix", "--recipe", recipe("[hints]\nlexicon = 'lex'\nskip_common = 0\ndropout = 0"), "--corpus", "c", "-o", "m")
     _, examples = check(Path("m"), base)
     assert "tributary" not in prompts(examples) and "horse" in prompts(examples)
+    # Nor where another lexicon, such as an adapter's, was joined with the one that was learned from the examples; what the other has is offered.
+    Path("d.tsv").write_text("kvíslarveita\taqueduct\n", encoding="utf-8")
+    Path("o.tsv").write_text("is\ten\n" + "".join(f"{p.source}\t{p.target}\n" for p in pairs if p != rare), encoding="utf-8")
+    cli("corpus", "build", "o.tsv", "--pair", "is-en", "--dev", 0, "--test", 0, "-o", "o")
+    cli("lexicon", "build", "o", "--dictionary", "d.tsv", "-o", "rich")
+    cli("lexicon", "merge", "lex", "rich/lexicon.tsv", "-o", "both")
+    cli("mix", "--recipe", recipe("[hints]\nlexicon = 'both'\nskip_common = 0\ndropout = 0\ncandidates = 4"), "--corpus", "c", "-o", "joined")
+    _, examples = check(Path("joined"), base)
+    assert "tributary" not in prompts(examples) and ("aqueduct" in prompts(examples)) == (rare.split == "train")
 
 
 def test_a_mix_without_hints_is_what_it_was(cli: CLI, base: Base, pairs: list[Pair]) -> None:
@@ -113,6 +122,7 @@ def test_joined_segments_keep_their_hints(cli: CLI, base: Base, pairs: list[Pair
 
 
 def test_bad_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
+    cli("lexicon", "merge", "lex/lexicon.tsv", "-o", "bare")
     for table, arguments, said in (
         ("[hints]\ndropout = 0.1", (), "[hints] without a lexicon; valid: lexicon = DIRECTORY of tellmt lexicon build, or --lexicon"),
         ("[hints]\nlexikon = 'lex'", (), "unknown key; found lexikon; valid: lexicon"),
@@ -120,6 +130,7 @@ def test_bad_hints(cli: CLI, base: Base, pairs: list[Pair]) -> None:
         ("", ("--lexicon", "nowhere"), "--lexicon nowhere: there is no lexicon here; valid: a directory made by tellmt lexicon build, or a pair"),
         ("", ("--lexicon", "is-fo"), "--lexicon is-fo: this pair has no lexicon; valid: tellmt pair add"),
         ("", ("--lexicon", "c"), "there is no lexicon here"),
+        ("", ("--lexicon", "bare"), "bare: a lexicon without the links of its pairs cannot be trained with"),
     ):
         ran = cli("mix", "--recipe", recipe(table), "--corpus", "c", *arguments, "-o", "m", ok=False)
         assert ran.code == 2 and said in ran.err and not Path("m").exists()
