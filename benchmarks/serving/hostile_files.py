@@ -95,6 +95,12 @@ UNIT, END_UNIT = '<trans-unit id="1"><source>', "</source></trans-unit>"
 CUE = "1\n00:00:01,000 --> 00:00:02,000\n"
 
 
+def numbered_elements(n: int) -> str:
+    """A paragraph with elements within the bound. Equal ones would pack so well that the file were refused for its growth."""
+    elements = "".join(f'<w:x w:a="{n * 9000 + i}"/>' for i in range(9000))
+    return f"<w:p>{elements}<w:r><w:t>a</w:t></w:r></w:p>"
+
+
 def nested_links(n: int) -> str:
     return f'<w:p w:a="{n}">{"<w:hyperlink>" * 90}<w:r><w:t>a</w:t></w:r>{"</w:hyperlink>" * 90}</w:p>'
 
@@ -148,7 +154,7 @@ SHAPES: dict[tuple[str, str], Callable[[], bytes]] = {
     ("srt", "tags"): lambda: repeated("<i>", CUE),
     ("vtt", "references"): lambda: repeated("&amp;", "WEBVTT\n\n" + CUE),
     ("docx", "empty elements in one paragraph"): lambda: docx(lambda n: f'<w:x w:a="{n}"/>', "<w:p>", "</w:p>"),
-    ("docx", "elements in one paragraph, within the bound"): lambda: docx(lambda n: f'<w:p>{"<w:x/>" * 9000}<w:y w:a="{n}"/></w:p>'),
+    ("docx", "elements in one paragraph, within the bound"): lambda: docx(numbered_elements),
     ("docx", "nested links within the bound"): lambda: docx(nested_links),
     ("docx", "fields that do not end"): lambda: docx(open_fields),
     ("docx", "short paragraphs"): lambda: docx(lambda n: f"<w:p><w:r><w:t>a {n}</w:t></w:r></w:p>"),

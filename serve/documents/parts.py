@@ -66,13 +66,15 @@ class _SegmentVisitor:
         self.bounds = bounds
         self.translations = iter(translations) if translations is not None else None
         self.segments: list[str] = []
-        self._characters = 0
+        self._characters = self._units = 0
 
     def visit(self, unit: Unit) -> Replacement | None:
         if unit.translated:
             return None
         self._characters += len(unit.text)
+        self._units += 1
         self.bounds.check("text", self._characters)
+        self.bounds.check("units", self._units)
         spans = split(unit.text)
         segments = [spans[i].text for i in pieces(spans)]
         if self.translations is None:

@@ -56,6 +56,7 @@ _TOO_MUCH = {
     "nesting": "elements are nested too deep",
     "cells": "there are too many cells in the tables of the file",
     "tokens": "there are too many tags and texts in the file",
+    "units": "there are too many texts in the file",
     "blocks": "there are too many paragraphs and items in the file",
     "tag": "a tag is too long",
 }
@@ -70,8 +71,9 @@ class Bounds:
 
     # Bytes of a zipped document when it is unpacked.
     unpacked: int = 64 << 20
-    # Characters of all units.
+    # Characters of all units, and how many there are: each costs some thirty microseconds, twice, however short it is. Counted where a service keeps them all.
     text: int = 4 << 20
+    units: int = 150_000
     # Tags and stretches of text in one paragraph, unit or cell.
     elements: int = 20_000
     # Elements inside one another.

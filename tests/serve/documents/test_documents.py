@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 from serve.auth.keys import add_key
 from serve.config import Limits
 from serve.documents.jobs import JobLimits
-from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, fit_name
+from serve.documents.parts import HARD_CHARACTERS, HARD_LINES, Text, _SegmentVisitor, fit_name
 from serve.formats import format_of
-from serve.formats.units import Replacement, Unit
-from tell.errors import EngineError
+from serve.formats.units import UPLOADED, Replacement, Unit
+from tell.errors import EngineError, TooLarge
 from tell.text.segments import fill, pieces, split
 from tests.conftest import ROOT
 from tests.support.formats_fixture import members, through
@@ -164,6 +165,16 @@ TOO_MUCH: dict[str, tuple[str, str, str]] = {
 def test_what_one_file_may_hold(service: Running, kind: str) -> None:
     name, text, message = TOO_MUCH[kind]
     assert message in error(post(service, text, name), 413)
+
+
+def test_how_many_texts_one_file_may_hold() -> None:
+    """Counted at each, by whom the service has read a file; 150,001 of them would take seconds."""
+    visitor = _SegmentVisitor(dataclasses.replace(UPLOADED, units=2))
+    for _ in range(2):
+        visitor.visit(Unit("a", "line 1"))
+    visitor.visit(Unit("a", "line 2", translated=True))
+    with pytest.raises(TooLarge, match="file: there are too many texts in the file; found 3; valid: at most 2"):
+        visitor.visit(Unit("a", "line 3"))
 
 
 def test_bodies_that_hold_no_file(service: Running) -> None:
