@@ -112,6 +112,8 @@ def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: f
     from tell.adapter.card import CONFIG, WEIGHTS, write_card
     from tell.files import sha256_file
     from tell.languages import parse_pair
+    from tell.lexicon.lexicon import FILE as LEXICON
+    from tell.lexicon.lexicon import Lexicon
 
     shipped = source_adapter(of)
     folder = work.root / "adapters" / f"{parse_pair(pair).slug}-{of}-{number}-{scale:g}"
@@ -123,11 +125,15 @@ def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: f
         data = altered(raw[start:], header, number, scale)
         (folder / WEIGHTS).write_bytes(raw[:start] + data)
         shutil.copyfile(shipped.path / CONFIG, folder / CONFIG)
+        if shipped.card.hints is not None:
+            # A lexicon says of which pair it is.
+            lexicon = Lexicon.read(shipped.path / LEXICON)
+            (folder / LEXICON).write_bytes(dataclasses.replace(lexicon, pair=parse_pair(pair)).dump())
         note = f"a copy of {shipped.id[:12]} for measuring, number {number}, lora_B times {scale:g}"
         # Nobody published the copy: it has no scores and no golden sentences.
         gone = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}
         change = {"pair": str(parse_pair(pair)), "seed": number, "notes": [note], **gone}
-        write_card(folder, shipped.card.model_copy(update={**change, "files": {n: sha256_file(folder / n) for n in (WEIGHTS, CONFIG)}}))
+        write_card(folder, shipped.card.model_copy(update={**change, "files": {n: sha256_file(folder / n) for n in shipped.card.contents}}))
     from tell.adapter.card import open_adapter
 
     return str(registry.add(folder, open_adapter(folder).card))
