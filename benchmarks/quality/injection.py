@@ -63,8 +63,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.pairs_of:
         for pair in map(parse_pair, options.pairs):
-            rows = [(pair.source.tag, pair.target.tag), *as_pairs(pair, options.pairs_of)]
-            (options.out / f"{pair.slug}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+            lines = [(pair.source.tag, pair.target.tag), *as_pairs(pair, options.pairs_of)]
+            (options.out / f"{pair.slug}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in lines), encoding="utf-8")
         return 0
     rows: list[dict[str, Any]] = []
     for pair in map(parse_pair, options.pairs):

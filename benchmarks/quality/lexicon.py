@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tell.alignment.align import Alignment, Link, same_words
-from tell.alignment.build import Tally
+from tell.alignment.build import LinkCounts
 from tell.alignment.dictionary import read_dictionary
 from tell.corpus.directory import open_corpus
 from tell.languages import LanguagePair
@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     dictionaries = [read_dictionary(path, pair) for path in args.dictionary or ()]
     results = []
     for aligner in args.aligner:
-        reader = Tally(pair, keying_for(pair.source.tag))
+        reader = LinkCounts(pair, keying_for(pair.source.tag))
         sides = [reader.read(p) for p in train]
         tokens = [(s.stems, t.stems) for s, t in sides]
         began = time.monotonic()
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         for prefix in args.prefix:
             for whole in args.whole:
                 keying = type(reader.keying)(prefix, whole, "" if args.no_initials else reader.keying.initials)
-                tally = Tally(pair, keying)
+                tally = LinkCounts(pair, keying)
                 tally.source_words, tally.casings = reader.source_words, reader.casings
                 for (source, target), found in zip(sides, links, strict=True):
                     tally.add(source, target, found)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.harness.workspace import ROOT, machine_line
+from benchmarks.serving.harness.process import ROOT
+from benchmarks.serving.harness.workspace import machine_line
 
 # The module beside this one, and what is said of it.
 SCRIPTS = {

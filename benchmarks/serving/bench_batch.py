@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.harness.load import BenchFailed, table
+from benchmarks.serving.harness.process import ROOT
 from benchmarks.serving.harness.ratios import unlike
 from benchmarks.serving.harness.sides import Outcome, open_raw, say
-from benchmarks.serving.harness.workspace import ROOT, Workspace, common, machine, report, segments, variant, workplace
+from benchmarks.serving.harness.workspace import Workspace, common, machine, report, segments, variant, workplace
 
 PAIR = ("--from", "is", "--to", "en")
 # Segments that the engine runs at once, as `tellmt translate` starts it.
@@ -132,9 +133,9 @@ def child(root: Path, lines: int) -> int:
             return [SegmentResult(t.upper()) for t in texts]
 
     source, target = root / "million.txt", root / "million.out.txt"
-    with source.open("w", encoding="utf-8") as f:
+    with source.open("w", encoding="utf-8") as lines_out:
         for i in range(lines):
-            f.write(f"Lína númer {i} í löngu skjali um {'allt og ' * (i % 12)}ekkert.\n")
+            lines_out.write(f"Lína númer {i} í löngu skjali um {'allt og ' * (i % 12)}ekkert.\n")
     (root / "million.sqlite").unlink(missing_ok=True)
     store = SegmentStore(root / "million.sqlite")
     times = [time.monotonic()]

@@ -122,7 +122,7 @@ class StepProfile:
         def step(stepper: Any, number: int, planned: Any, *positional: Any, **keys: Any) -> Any:
             return measured.one(number, planned, lambda: inner_step(stepper, number, planned, *positional, **keys))
 
-        train.stepper.Stepper.__init__ = init  # type: ignore[method-assign]
+        train.stepper.Stepper.__init__ = init  # type: ignore[method-assign,assignment]
         train.stepper.Stepper.step = step  # type: ignore[method-assign,assignment]
 
     def one(self, number: int, planned: Any, work: Callable[[], Any]) -> Any:

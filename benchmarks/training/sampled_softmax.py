@@ -129,7 +129,8 @@ def measure(name: str, inputs: Any, recipe: Any, held_out: Sequence[Any], option
     began, used = time.monotonic(), time.process_time()
     likely = stepper.include_likely() if name == "likely words" else []
     looked = time.monotonic() - began, time.process_time() - used
-    data, row = some(inputs.data, options.positions, recipe.seed), {"name": name, "likely": len(likely), "seconds": looked[0], "cpu_seconds": looked[1]}
+    data = some(inputs.data, options.positions, recipe.seed)
+    row: dict[str, Any] = {"name": name, "likely": len(likely), "seconds": looked[0], "cpu_seconds": looked[1]}
     for when in ("before", "after"):
         if when == "after":
             row["speed"], row["cpu_speed"] = train_once(stepper, plan, recipe)

@@ -131,7 +131,7 @@ def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: f
             (folder / LEXICON).write_bytes(dataclasses.replace(lexicon, pair=parse_pair(pair)).dump())
         note = f"a copy of {shipped.id[:12]} for measuring, number {number}, lora_B times {scale:g}"
         # Nobody published the copy: it has no scores and no golden sentences.
-        gone = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}
+        gone: dict[str, Any] = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}
         change = {"pair": str(parse_pair(pair)), "seed": number, "notes": [note], **gone}
         write_card(folder, shipped.card.model_copy(update={**change, "files": {n: sha256_file(folder / n) for n in shipped.card.contents}}))
     from tell.adapter.card import open_adapter
