@@ -24,13 +24,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import tell.alignment.build
+import tell.lexicon.lexicon
 from tell.alignment.align import Alignment, Link, same_words
 from tell.alignment.build import LinkCounts
 from tell.alignment.dictionary import read_dictionary
 from tell.corpus.directory import open_corpus
 from tell.languages import LanguagePair
+from tell.lexicon.initials import radical
 from tell.lexicon.lexicon import Lexicon
-from tell.lexicon.words import folded, keying_for, words
+from tell.lexicon.words import Keying, folded, keying_for, words
 from tell.records import Pair
 
 # Letters and rank that make a target word one of content, source words without hints, and what counts as the same word in another form.
@@ -101,6 +104,19 @@ def shares(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"words": total, "segments": len(rows), **result, "±": round((samples[int(0.975 * RESAMPLES)] - samples[int(0.025 * RESAMPLES)]) / 2, 4)}
 
 
+def key_by_lemmas(language: str) -> None:
+    """From now on a word is keyed by itself and by its lemma in simplemma's list, where it has one, in place of its first letters."""
+    import simplemma
+
+    def keys(word: str, keying: Keying) -> tuple[tuple[str, int], ...]:
+        whole = radical(folded(word), keying.initials)
+        lemma = folded(str(simplemma.lemmatize(whole, lang=language)))
+        return ((whole, keying.whole), (f"{lemma}*", 1)) if keying.whole else ((f"{lemma}*", 1),)
+
+    for module in (tell.alignment.build, tell.lexicon.lexicon):
+        vars(module)["keys"] = keys
+
+
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     corpora = [open_corpus(path) for path in args.corpora]
     pair: LanguagePair = corpora[0].pair
@@ -149,8 +165,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, help="the first N training pairs alone")
     parser.add_argument("--dictionary", nargs="+", type=Path)
     parser.add_argument("--no-initials", action="store_true", help="Celtic mutations stay as they are in keys")
+    parser.add_argument("--lemmas", action="store_true", help="the lemma in place of the first letters (pip install simplemma)")
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args(arguments)
+    if args.lemmas:
+        key_by_lemmas(open_corpus(args.corpora[0]).pair.source.tag)
     print("| direction | pairs | aligner | prefix | whole | dictionaries | exact 1 | 2 | 3 | by five letters 1 | 2 | 3 | ± | MB | seconds |")
     print("|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     results = measure(args)
