@@ -13,7 +13,7 @@ from typing import IO
 
 from serve.formats.units import BOM, LINE_BORDER, Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
-from tell.text.charsets import charset_name
+from tell.text.charsets import charset_name, is_other_codec
 from tell.text.placeholders import find_placeholders
 
 # The most forms that any language has; a broken header may claim more.
@@ -121,6 +121,8 @@ def charset(raw: bytes, visitor: UnitVisitor) -> str:
         return "utf-8"
     if known := charset_name(name):
         return known
+    if is_other_codec(name):
+        raise CorpusError("this is the name of no charset", place="header", found=name[:40], valid="UTF-8")
     visitor.warn("header", f"unknown charset {name[:40]}: read as UTF-8")
     return "utf-8"
 

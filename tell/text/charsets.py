@@ -8,6 +8,15 @@ import codecs
 NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 
 
+def is_other_codec(name: str) -> bool:
+    """Whether Python knows a codec of this name that is no charset: nobody's file is written in it, while an unknown name may be a slip of the pen."""
+    try:
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        return False
+    return charset_name(name) is None
+
+
 def charset_name(name: str) -> str | None:
     """Python's name of a charset; None for what it does not know, and for codecs that are no charset, such as zip, hex and idna."""
     try:
