@@ -7,6 +7,7 @@ direction as it is done, so that an interrupted study goes on; then OUT/pairs.md
 
     python -m benchmarks.quality.pairs DIR OUT
     python -m benchmarks.quality.pairs DIR OUT --languages cy --sizes 500 --one-way
+    python -m benchmarks.quality.pairs DIR OUT --languages cy --sizes 500 --one-way --dictionary cym-en.txt
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = {"ga": ("gle", "Irish"), "cy": ("cym", "Welsh"), "eu": ("eus", "Basque"), "is": ("isl", "Icelandic")}
 SIZES = (500, 1000, 1900)
 HELD_OUT = 97
+# By (hints, dictionary): words of the legend, and the line.
+KINDS = {(False, False): ("", "dotted"), (True, False): (", hints", "solid"), (True, True): (", hints and dictionary", "dashed")}
 
 Rows = list[tuple[str, str, str]]
 
@@ -66,14 +69,16 @@ def given(code: str, size: int, rest: Rows, here: Path) -> Path:
     return table
 
 
-def measured_run(code: str, size: int, rest: Rows, held: Rows, out: Path, one_way: bool, base: str | None) -> list[dict[str, Any]]:
+def measured_run(code: str, size: int, rest: Rows, held: Rows, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Add the pair from `size` rows and score both directions on the held-out rows."""
-    here = out / f"{code}-{size}"
+    out, one_way, base, dictionary, hints = options.out, options.one_way, options.base, options.dictionary, not options.no_hints
+    here = out / f"{code}-{size}{'-dictionary' if dictionary else ''}{'' if hints else '-plain'}"
     table = given(code, size, rest, here)
     for name, column in ((code, 1), ("en", 2)):
         (here / f"held.{name}").write_text("".join(r[column] + "\n" for r in held), encoding="utf-8")
     env = {**os.environ, "TELLMT_PAIRS": str(here / "pairs"), "TELLMT_REGISTRY": str(here / "registry")}
     words = ["pair", "add", f"{code}-en", table, *(["--one-way"] if one_way else []), *(["--base", base] if base else [])]
+    words += [*(["--dictionary", dictionary.absolute()] if dictionary else []), *([] if hints else ["--no-hints"])]
     began = time.monotonic()
     tellmt(*words, env=env)
     seconds = time.monotonic() - began
@@ -90,6 +95,8 @@ def measured_run(code: str, size: int, rest: Rows, held: Rows, out: Path, one_wa
                 "size": size,
                 "direction": direction,
                 "segments": scored["segments"],
+                "hints": hints,
+                "dictionary": dictionary.name if dictionary else None,
                 "splits": done["splits"],
                 "training": {k: card["training"][k] for k in ("tokens", "steps", "seconds", "device", "dtype")},
                 "penalty": card["decoding"]["repetition_penalty"],
@@ -105,17 +112,24 @@ def measured_run(code: str, size: int, rest: Rows, held: Rows, out: Path, one_wa
     return rows
 
 
+def setting(row: dict[str, Any]) -> tuple[str, int, bool, str | None]:
+    """What a row is of; rows from before there were hints have none."""
+    return row["language"], row["size"], row.get("hints", False), row.get("dictionary")
+
+
 def page(rows: list[dict[str, Any]]) -> str:
     """The table as Markdown."""
     lines = [
-        "| direction | pairs given | trained on | penalty | chrF2, bare base | chrF2, adapter | BLEU, adapter | p | minutes | went live |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "| direction | pairs given | hints | trained on | penalty | chrF2, bare base | without hints | chrF2, adapter | BLEU, adapter | p | minutes | live |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
-    for r in sorted(rows, key=lambda r: (r["language"], r["direction"].startswith("en-"), r["size"])):
-        base, adapter = (f"{s['chrf']['score']:.1f} ± {s['chrf']['ci']:.1f}" for s in (r["systems"]["base"], r["systems"]["adapter"]))
+    for r in sorted(rows, key=lambda r: (r["language"], r["direction"].startswith("en-"), r["size"], *map(str, setting(r)[2:]))):
+        chrf = {name: f"{s['chrf']['score']:.1f} ± {s['chrf']['ci']:.1f}" for name, s in r["systems"].items()}
+        hints = ("own lines and a dictionary" if r.get("dictionary") else "own lines") if r.get("hints") else "none"
         bleu = r["systems"]["adapter"]["bleu"]
-        figures = [f"{r['penalty']:g}", base, adapter, f"{bleu['score']:.1f} ± {bleu['ci']:.1f}", f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
-        lines.append(f"| {r['direction']} | {r['size']:,} | {r['splits']['train']:,} | {' | '.join(figures)} | {'yes' if r['live'] else 'no'} |")
+        figures = [f"{r['penalty']:g}", chrf["base"], chrf.get("adapter-without-hints", ""), chrf["adapter"], f"{bleu['score']:.1f} ± {bleu['ci']:.1f}"]
+        figures += [f"{r['paired']['p']:.4f}", f"{r['seconds'] / 60:.0f}"]
+        lines.append(f"| {r['direction']} | {r['size']:,} | {hints} | {r['splits']['train']:,} | {' | '.join(figures)} | {'yes' if r['live'] else 'no'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -131,11 +145,14 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     colours = dict(zip(LANGUAGES, ("#D55E00", "#0072B2", "#009E73", "#000000"), strict=True))
     for axes, into in zip(figure.subplots(1, 2, sharey=True), (True, False), strict=True):
         for code in LANGUAGES:
-            points = sorted((r for r in rows if r["language"] == code and r["direction"].endswith("-en") == into), key=lambda r: r["size"])
-            if points:
-                scores = [points[0]["systems"]["base"]["chrf"], *(r["systems"]["adapter"]["chrf"] for r in points)]
-                y, ci = ([s[k] for s in scores] for k in ("score", "ci"))
-                axes.errorbar([0, *(r["size"] for r in points)], y, yerr=ci, label=LANGUAGES[code][1], color=colours[code], marker="o", capsize=3)
+            of_language = [r for r in rows if r["language"] == code and r["direction"].endswith("-en") == into]
+            for kind, (words, style) in KINDS.items():
+                points = sorted((r for r in of_language if (r.get("hints", False), bool(r.get("dictionary"))) == kind), key=lambda r: r["size"])
+                if points:
+                    scores = [points[0]["systems"]["base"]["chrf"], *(r["systems"]["adapter"]["chrf"] for r in points)]
+                    y, ci = ([s[k] for s in scores] for k in ("score", "ci"))
+                    label = f"{LANGUAGES[code][1]}{words}"
+                    axes.errorbar([0, *(r["size"] for r in points)], y, yerr=ci, label=label, color=colours[code], marker="o", capsize=3, linestyle=style)
         axes.set_title("into English" if into else "from English")
         axes.set_xlabel("sentence pairs given (0: the bare base)")
         axes.grid(alpha=0.3)
@@ -160,18 +177,21 @@ def main() -> int:
     parser.add_argument("--languages", nargs="+", choices=list(LANGUAGES), default=["ga", "cy", "eu"])
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--one-way", action="store_true", help="into English alone")
+    parser.add_argument("--dictionary", type=Path, help="of the languages, for hints; give one language then")
+    parser.add_argument("--no-hints", action="store_true", help="without word hints, as before there were any")
     parser.add_argument("--base", help="base model [default: that of tellmt]")
     options = parser.parse_args()
+    kind = (not options.no_hints, options.dictionary.name if options.dictionary else None)
     results = options.out / "results.jsonl"
     rows = [json.loads(line) for line in results.read_text().split("\n") if line] if results.exists() else []
     for size in options.sizes:
         for code in options.languages:
-            if {r["direction"] for r in rows if (r["language"], r["size"]) == (code, size)} >= {f"{code}-en", *(() if options.one_way else (f"en-{code}",))}:
+            if {r["direction"] for r in rows if setting(r) == (code, size, *kind)} >= {f"{code}-en", *(() if options.one_way else (f"en-{code}",))}:
                 continue
             print(f"== {LANGUAGES[code][1]}, {size:,} pairs", file=sys.stderr, flush=True)
             rest, held = divided(read(options.data, code))
-            new = measured_run(code, size, rest, held, options.out, options.one_way, options.base)
-            rows = [r for r in rows if (r["language"], r["size"]) != (code, size)] + new
+            new = measured_run(code, size, rest, held, options)
+            rows = [r for r in rows if setting(r) != (code, size, *kind)] + new
             results.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
             show(rows, options.out)
     # Rows that were measured elsewhere and put together are drawn too.
