@@ -122,7 +122,9 @@ def real_engine(name: str) -> Callable[[Path], tuple[Callable[[EngineOptions], A
     ("make", "module", "versions", "enough"),
     [
         pytest.param(fake_engine, "uvicorn", 6, 20, id="fake"),
-        pytest.param(real_engine("ct2"), "ctranslate2", 3, 6, id="ct2"),
+        # Each version is a conversion, some 15 s of two cores.
+        pytest.param(real_engine("ct2"), "ctranslate2", 2, 6, id="ct2"),
+        pytest.param(real_engine("ct2"), "ctranslate2", 3, 6, id="ct2 and an unload", marks=pytest.mark.long),
         pytest.param(real_engine("vllm"), "vllm", 3, 6, id="vllm", marks=pytest.mark.long),
     ],
 )
