@@ -27,6 +27,7 @@ from tell.command import Command
 from tell.console import emit, json_mode, say
 from tell.errors import TellmtError
 from tell.extras import need
+from tell.machine import share_memory_of_threads
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.model.engine import EngineOptions, choose_engine, open_engine
 from tell.paths import monitor_dir, writable
@@ -212,6 +213,7 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     from serve.server import make_server, run_service
     from serve.translation.service import Service
 
+    share_memory_of_threads()
     feedback = Feedback(config.feedback) if config.feedback else None
     keys, quota, monitor = keys_for(sock.getsockname()[0]), Quota(config.quota_storage), Monitor(config.monitor)
     registry = Registry(config.registry)

@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 import functools
+import threading
+import weakref
+from pathlib import Path
 from typing import Any
 
 from tell.errors import BaseModelError
+from tell.machine import give_back
 from tell.model.anchor import SEPARATOR, Anchor
 from tell.model.base import Base
 from tell.model.chat_template import ChatTurns
 from tell.model.token_lengths import TokenCounter
 from tell.records import Example
+
+
+class _Loaded:
+    """A tokenizer of the library's, which itself cannot be referred to weakly. It is read only: its settings are those of `_loaded`."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+
+
+# By the file as it is now, and whether what spells a special token is text in it: some 100 MB each, so that all who need one in a process share it.
+_shared: weakref.WeakValueDictionary[tuple[str, int, int, bool], _Loaded] = weakref.WeakValueDictionary()
+_loading = threading.Lock()
+
+
+def _loaded(path: Path, special_as_text: bool) -> _Loaded:
+    from tokenizers import Tokenizer
+
+    with _loading:
+        try:
+            stat = path.stat()
+            key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size, special_as_text)
+            if (shared := _shared.get(key)) is not None:
+                return shared
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as e:  # tokenizers raises bare Exception
+            raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = special_as_text
+        # Reading the file takes twice what it leaves, which the C library would keep.
+        give_back()
+        shared = _shared[key] = _Loaded(tokenizer)
+        return shared
 
 
 class BaseTokenizer:
@@ -23,35 +60,23 @@ class BaseTokenizer:
 
     def __init__(self, base: Base, chat: ChatTurns | None = None):
         self.base, self.chat = base, chat
-        self._tokenizer = self._load()
-        self._tokenizer.encode_special_tokens = True
+        self._own = _loaded(base.path / "tokenizer.json", special_as_text=True)
+        self._tokenizer = self._own.tokenizer
         self.bos = [] if base.bos_id is None else [base.bos_id]
         self.eos_ids = list(base.eos_ids)
         self._turns: dict[ChatTurns, tuple[list[int], list[int], int]] = {}
 
-    def _load(self) -> Any:
-        from tokenizers import Tokenizer
-
-        path = self.base.path / "tokenizer.json"
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as e:  # tokenizers raises bare Exception
-            raise BaseModelError("the base's tokenizer cannot be read", place=str(path), found=str(e)) from None
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-
     @functools.cached_property
-    def _marking(self) -> Any:
+    def _marking(self) -> _Loaded:
         """The tokenizer for text that is not a user's. It is a second one: changing a setting of the first could affect another thread."""
-        return self._load()
+        return _loaded(self.base.path / "tokenizer.json", special_as_text=False)
 
     def _around(self, turns: ChatTurns | None) -> tuple[list[int], list[int], int]:
         """The ids before a prompt, those between it and the response, and the one that ends the response."""
         if turns is None:
             return self.bos, [], self.eos_ids[0]
         if turns not in self._turns:
-            before, after, end = (self._marking.encode(t, add_special_tokens=False).ids for t in (turns.before, turns.after, turns.end))
+            before, after, end = (self._marking.tokenizer.encode(t, add_special_tokens=False).ids for t in (turns.before, turns.after, turns.end))
             # Templates write the BOS themselves, or leave it to the tokenizer.
             start = before if before[: len(self.bos)] == self.bos else self.bos + before
             # What the engines stop at: the turn's own end where the base names it as one, as instruct models do.

@@ -33,6 +33,10 @@ SHARE, LONGEST, QUIET = 0.02, 0.1, 0.01
 PAUSE, BURST = 0.001, 0.005
 # A batch younger than this many seconds is run again when MANY times as many prompts wait: the first tokens of a single prompt take about as long.
 YOUNG, MANY = 0.15, 3
+# Seconds that the bare base stays loaded after it was asked last; it comes back from the cache in one or two.
+BASE_IDLE = 60.0
+# Seconds without a prompt after which freed memory goes back to the system.
+WORK_IDLE = 10.0
 
 
 class Ct2Engine:
@@ -49,6 +53,9 @@ class Ct2Engine:
         # Locks that keep their directories in the cache.
         self._locks: dict[str | None, ModelLock] = {}
         self._calls = CallsInFlight()
+        # Calls of the bare base that wait or run, and what unloads it when there have been none for BASE_IDLE seconds.
+        self._base_calls = 0
+        self._base_timer: asyncio.TimerHandle | None = None
         # Conversions take twice the base's float32 size each, so one at a time.
         self._converting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,7 +81,10 @@ class Ct2Engine:
                 tokens = BaseTokenizer(self.base)
             except TellmtError as e:
                 raise EngineError(e.thing, place=e.place, found=e.found) from None
-            return shapes, tokens, StopTokens(tokens, tokens.vocabulary().items())
+            stop_tokens = StopTokens(tokens, tokens.vocabulary().items())
+            # Of the vocabulary's names, which take as much as the tokenizer.
+            give_back()
+            return shapes, tokens, stop_tokens
 
         self._limit = limit_bytes()
         self._shapes, self._tokens, self._stop_tokens = await asyncio.to_thread(read)
@@ -125,6 +135,8 @@ class Ct2Engine:
                 raise
             self._models[key], self._locks[key] = model, lock
             await asyncio.to_thread(prune, path.parent, self._limit)
+            # What reading the file took beside the model.
+            await asyncio.to_thread(give_back)
 
     def _generator(self, path: Path, threads: int = 0) -> Any:
         import ctranslate2
@@ -135,6 +147,19 @@ class Ct2Engine:
 
     async def unload(self, adapter_id: str) -> None:
         """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
+        await self._unload(adapter_id)
+
+    def _unload_base_later(self) -> None:
+        """Unload the bare base when nothing has asked it for a while. It is compared with at each load, and then seldom asked; it is as large as an adapter."""
+        if not self._closed:
+            self._base_timer = asyncio.get_running_loop().call_later(BASE_IDLE, self._unload_base)
+
+    def _unload_base(self) -> None:
+        task = asyncio.ensure_future(self._unload(None))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _unload(self, adapter_id: str | None) -> None:
         model = self._models.pop(adapter_id, None)
         if model is None:
             return
@@ -167,6 +192,19 @@ class Ct2Engine:
             raise RequestError(
                 "prompt and output do not fit the context", found=f"{len(too_long[0].ids)} + {too_long[0].max_tokens} tokens", valid=f"at most {context}"
             )
+        if adapter_id is None:
+            if self._base_timer:
+                self._base_timer.cancel()
+            self._base_calls += 1
+        try:
+            return await self._generate(prompts, adapter_id)
+        finally:
+            if adapter_id is None:
+                self._base_calls -= 1
+                if not self._base_calls:
+                    self._unload_base_later()
+
+    async def _generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         if adapter_id is None and None not in self._models:
             await self._run_until_closed(self._open(None))
         model = self._models.get(adapter_id)
@@ -239,7 +277,11 @@ class Ct2Engine:
             if not await self._wait_for_call(min(remaining, QUIET)):
                 break
         if not len(self._waiting):
-            await self._wait_for_call(None)
+            if last_size and not await self._wait_for_call(WORK_IDLE):
+                # Large batches leave some hundreds of megabytes of working memory, which the C library would keep.
+                await loop.run_in_executor(self._executor, give_back)
+            if not len(self._waiting):
+                await self._wait_for_call(None)
             idle = True
         if idle and len(self._waiting) < self._options.max_batch:
             end = loop.time() + BURST
@@ -296,6 +338,8 @@ class Ct2Engine:
         if self._closed:
             return
         self._closed = True
+        if self._base_timer:
+            self._base_timer.cancel()
         self._fail_calls("the engine was closed")
         tasks = [*self._tasks, *([self._runner] if self._runner else [])]
         for task in tasks:

@@ -291,6 +291,30 @@ def test_a_conversion_that_is_killed_is_an_adapter_error(fresh: Base, tmp_path: 
     run(fresh, work)
 
 
+def test_the_base_is_unloaded_when_nothing_has_asked_it_for_a_while(fresh: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as large as an adapter, and asked at each load of one. Calls that come while it waits or goes are answered, and the adapters stay."""
+    monkeypatch.setattr("serve.engines.ct2.engine.BASE_IDLE", 0.3)
+    monkeypatch.setattr("serve.engines.ct2.engine.WORK_IDLE", 0.1)
+    given_back: list[int] = []
+    monkeypatch.setattr("serve.engines.ct2.engine.give_back", lambda: given_back.append(1))
+
+    prompt = Prompt((2, 300, 301, 302), 8, False)
+
+    async def work(engine: Ct2Engine) -> None:
+        first = await engine.generate([prompt], None)
+        assert None in engine._models
+        before = len(given_back)
+        await asyncio.gather(*(engine.generate([prompt], None) for _ in range(2)))
+        while None in engine._models or None in engine._locks:
+            await asyncio.sleep(0.02)
+        # After the last batch, and after the model.
+        while len(given_back) < before + 2:
+            await asyncio.sleep(0.02)
+        assert await engine.generate([prompt], None) == first
+
+    run(fresh, work)
+
+
 def test_a_base_that_ctranslate2_does_not_know(fresh: Base, tmp_path: Path) -> None:
     from transformers import Olmo2Config, Olmo2ForCausalLM
 
