@@ -1,6 +1,6 @@
 // Other translations of one segment at a time, to look at and to pick. They are asked for when the panel is opened, and again for each other segment.
 import { $, make, setLanguage } from "./dom.js";
-import { explained } from "./flags.js";
+import { inWords } from "./flags.js";
 import { Problem, post } from "./server.js";
 import { t } from "./words.js";
 
@@ -53,7 +53,7 @@ function drawList() {
     setLanguage(text, translation.target);
     const button = make("button", { type: "button", "aria-pressed": String(other.text === current) }, text);
     button.addEventListener("click", () => pick(other));
-    return make("li", {}, button, ...explained(other.flags));
+    return make("li", {}, button, other.flags.length ? make("p", {}, t("worth", inWords(other.flags))) : null);
   }));
 }
 

@@ -10,10 +10,8 @@ const capital = (words) => words[0].toLocaleUpperCase() + words.slice(1);
 // The flags of a segment, as a text. A flag of a newer service stands under its own name.
 export const inWords = (flags) => f.list(flags.map((flag) => t("flags")[flag] ?? flag));
 
-// The flags one by one, each with what it means.
-export function explained(flags) {
-  return flags.map((flag) => make("p", { "data-flag": flag }, make("b", {}, `${capital(t("flags")[flag] ?? flag)}. `), t("flagHelp")[flag] ?? ""));
-}
+// A flag with what it means.
+const explained = (flag) => make("p", { "data-flag": flag }, make("b", {}, `${capital(t("flags")[flag] ?? flag)}. `), t("flagHelp")[flag] ?? "");
 
 // The line under the translation: what is wrong with segment `n` or the only one, or else how many are doubtful.
 export function sum(segments, n) {
@@ -32,7 +30,7 @@ export function hide() {
 // Shows what is wrong with a segment below it, or above it where there is more room.
 export function show(segment, flags) {
   if (!segment || !flags.length) return hide();
-  note.replaceChildren(...explained(flags));
+  note.replaceChildren(...flags.map(explained));
   note.hidden = false;
   const lines = [...segment.getClientRects()], outside = pane.getBoundingClientRect();
   if (!lines.length) return hide();

@@ -42,7 +42,7 @@ export async function look(text, pair) {
     // A language that is not translated here may be a mistake of the detector, and nothing could be done about it.
     if (!better) return;
     $("other-text").textContent = t("otherLanguage", pairs.nameOf(better.source), pairs.nameOf(pair.source));
-    button.textContent = t("otherSwitch", pairs.nameOf(better.source), pairs.nameOf(better.target));
+    button.textContent = t("otherSwitch", pairs.nameOf(better.source));
     line.hidden = false;
   } catch {
     // A hint that cannot be had is no problem of the user's.

@@ -72,9 +72,12 @@ function tiles(pair, run) {
   const hour = lastHour(pair.signals);
   const [worst] = Object.entries(hour.flags).sort((a, b) => b[1] - a[1])[0] ?? [];
   const mostly = !hour.segments ? t("noTraffic") : worst ? t("mostly", t("flags")[worst] ?? worst) : t("nothingFlagged");
-  return [
+  const scores = !run && !pair.canary ? [] : [
     tile("chrF2", score(run?.scores.chrf), toBaseline, bad),
     tile("BLEU", score(run?.scores.bleu), run ? t("onSegments", run.segments) : t("noRun")),
+  ];
+  return [
+    ...scores,
     tile(t("flaggedHour"), hour.segments ? f.share(sum(Object.values(hour.flags)) / hour.segments) : "–", mostly),
     tile(t("p95"), hour.p95 === null ? "–" : f.duration(hour.p95), t("segmentsHour", Math.round(hour.segments))),
   ];
@@ -160,9 +163,10 @@ function pairCard(pair, alarms, enabled) {
     if (chart.series.length) drawings.push(chartOrNumber(find(".st-large"), chart));
     find(".st-legend").append(...legend(versions, pair.live, scored.some((r) => r.findings.length)));
   } else {
-    const how = !enabled ? t("noHistory") : pair.canary ? t("runComes") : t("freeze", pair.pair);
+    // That the service keeps no history is said once, above all pairs.
+    find(".st-quality").hidden = !enabled;
     find(".st-switch").hidden = true;
-    find(".st-large").replaceWith(make("p", { class: "st-none" }, how));
+    find(".st-large").replaceWith(make("p", { class: "st-none" }, pair.canary ? t("runComes") : t("freeze", pair.pair)));
   }
   if (pair.signals.length) {
     const boxes = trafficCharts(pair).map(({ name, chart }) => trafficBox(name, chart));

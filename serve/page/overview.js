@@ -26,7 +26,7 @@ function tiles({ load, status, ready }) {
     tile(t("running"), f.duration(load.uptime), t("sinceTime", f.time(load.started))),
     tile(t("base"), status.base, `${t("engine")}: ${load.engine}`),
     tile(t("adapters"), t("adaptersOf", adapters.loaded, adapters.limit)),
-    tile(t("queue"), t("queueValue", segments.waiting, segments.limit), t("queueNote", segments.running, load.requests), full),
+    tile(t("queue"), t("queueOf", segments.waiting, segments.limit), t("queueNote", segments.running, load.requests), full),
     tile(t("documents"), t("documentsNow", documents.queued + documents.translating), t("documentsNote", documents.kept)),
     tile(t("translated"), t("translatedValue", translated.segments), t("translatedNote", translated.characters, translated.flagged), null, "wide"),
   ];
