@@ -110,7 +110,11 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
     expect(row).to_contain_text("Live")
     expect(row).to_contain_text(published.ids["is-en"][:12])
     expect(page.locator("#updated")).to_contain_text("Updated at")
-    expect(page.locator("#history").get_by_role("link")).to_have_attribute("href", "status")
+    expect(row).to_contain_text("yours, from the registry")
+    expect(row).to_contain_text("none")
+    expect(tiles).to_contain_text("Translated since the start")
+    expect(page.locator("#history-note")).to_contain_text("start it with --monitor")
+    expect(page.locator("nav").get_by_role("link", name="API")).to_have_attribute("href", "docs")
     proper(page)
     score = {
         "name": "newstest2021",
@@ -146,7 +150,7 @@ def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: B
         alert = page.get_by_role("alert")
         expect(page.get_by_label("API key")).to_be_visible()
         # What this service does not offer is not there.
-        expect(page.get_by_role("switch")).to_be_hidden()
+        expect(page.get_by_role("switch", name="Compare")).to_be_hidden()
         translate(page, "hestur")
         expect(alert).to_contain_text("This server needs an API key")
         proper(page)
