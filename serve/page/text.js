@@ -204,7 +204,7 @@ async function translate(typed = false) {
   }
   if (!problem && mine() && bare.on()) beside ??= bare.translate(current, mine, signal);
   if (!problem) await beside;
-  me.controller.abort();
+  else me.controller.abort();
   running = null;
   delete form.dataset.flowing;
   busy();

@@ -34,7 +34,8 @@ VOYAGE = "Ferðin\n\n" + "\n".join(list(SPOKEN)[2:5])
 
 
 class Speaking(FakeEngine):
-    """Translates what is in SPOKEN, and writes the rest in capitals, with other endings where it samples; its bare base repeats the source. With "Bíða" it never comes to an end.
+    """Translates what is in SPOKEN, and writes the rest in capitals, with other endings where it samples; its bare base repeats the source. With "Bíða" it
+    never comes to an end.
     `problems` are raised, one a call."""
 
     def __init__(self, options: EngineOptions):

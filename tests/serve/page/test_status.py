@@ -13,7 +13,7 @@ import pytest
 from eval.monitor.history import Alarm, CanaryRun, History, Outputs
 from serve.auth.keys import add_key
 from tell.registry.registry import Registry
-from tests.support.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, proper, shot
+from tests.support.browser import CHROMIUM, DESKTOP, PHONE, Browser, proper, shot
 from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.serving import Running, publish
 from tests.support.watched import watched
@@ -79,12 +79,9 @@ def service(root: Path, history: History) -> Iterator[Running]:
             yield server
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+@pytest.fixture
+def chromium(opened_browser: Browser) -> Any:
+    return opened_browser.browser
 
 
 def opened(chromium: Any, url: str, size: tuple[int, int], scheme: str) -> tuple[Any, Browser]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from serve.auth.keys import add_key
+from serve.config import WebConfig
 from tell.errors import EngineError
 from tell.files import write_atomic
 from tell.registry.registry import Registry
@@ -38,6 +39,7 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     expect(item).to_contain_text("Done")
     expect(item).to_contain_text("Icelandic → English")
     expect(item).to_contain_text("1 part is worth a look")
+    expect(item.locator(".doubt")).to_have_text("Worth a look: a number is missing or altered.")
     with page.expect_download() as download:
         item.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "ferðin.txt"
@@ -144,8 +146,8 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
 
 
 def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: Browser, tmp_path: Path) -> None:
-    _, key = add_key("page", ["translate"])
-    with running(published.base, published.registry, Speaking) as server:
+    _, key = add_key("page", ["translate"], characters_per_day=1000)
+    with running(published.base, published.registry, Speaking, web=WebConfig(notice="Closed on Sunday")) as server:
         page = from_icelandic(browser.open(server.url))
         alert = page.get_by_role("alert")
         expect(page.get_by_label("API key")).to_be_visible()
@@ -162,7 +164,18 @@ def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: B
                 expect(alert).to_contain_text(message)
         expect(page.locator("#target-text")).to_have_text("HESTUR")
         expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.locator("#told")).to_have_text("Closed on Sunday")
         expect(page.get_by_role("button", name="Suggest a correction")).to_be_hidden()
+        # A translation that is stopped, since the text has changed, gives back what it took.
+        expect(page.locator("#count")).to_have_text("6 of 100,000 characters · 994 of the key's 1,000 a day left")
+        server.engine.delay = 0.3
+        page.get_by_role("switch", name="Translate as I type").check()
+        page.fill("#source-text", "Góðan")
+        page.locator("#form[aria-busy=true]").wait_for()
+        page.fill("#source-text", "Góðan daginn.")
+        expect(page.locator("#target-text")).to_have_text("Good morning.")
+        expect(page.locator("#count")).to_have_text("13 of 100,000 characters · 981 of the key's 1,000 a day left")
+        server.engine.delay = 0.0
         assert page.evaluate("[localStorage, document.cookie].map(x => JSON.stringify(x)).join()").count(key) == 0
         # The other views ask with it too.
         page.get_by_role("link", name="Documents").click()
@@ -186,6 +199,8 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
     page.route("**/*", forward)
     page.goto(f"{service.url}/some/where/")
     page.get_by_label("From", exact=True).select_option("is")
+    # Where nobody has chosen, and no key is needed.
+    expect(page.get_by_role("switch", name="Translate as I type")).to_be_checked()
     translate(page, "Góðan daginn.")
     expect(page.locator("#target-text")).to_have_text("Good morning.")
     page.get_by_role("link", name="Status").click()
