@@ -43,7 +43,7 @@ function alarmLine(alarm) {
 
 function pastAlarm(alarm) {
   const after = alarm.rolled_back_to ? ` ${t("rolledBack", short(alarm.rolled_back_to))}` : "";
-  return make("li", {}, `${when(alarm.opened)} – ${when(alarm.closed)} · ${alarm.pair} ${short(alarm.version)} · ${kind(alarm)}: `, reason(alarm), after);
+  return make("li", {}, `${when(alarm.opened)} – ${when(alarm.closed)} · ${alarm.pair} ${short(alarm.version)} · ${kind(alarm)}: `, reason(alarm), after && `.${after}`);
 }
 
 // ---- a pair ---------------------------------------------------------------------------------------------------------

@@ -23,15 +23,12 @@ const sheet = new Sheet(target), mirror = new Mirror($("mirror"), box);
 const light = new Light([mirror, sheet, bare.sheet], explain);
 
 const ADAPTER = /^[0-9a-f]{32}$/;
-// Milliseconds after a translation as one types until a screen reader says that there is one: while one types, none are said.
-const QUIET_MS = 1500;
 
 let info = { compare_base: false, feedback: false, max_characters: Infinity };
 let running = null;   // {source, target, original, controller, typed} of the one translation under way; `typed`: it began by itself, as the user typed
 let next = null;      // what begins when that has ended: {typed}
 let result = null;    // {original, source, target, pair, adapter, base, quality, segments, detected, complete, ms} of the translation on the page
 let changed = false;  // what is asked for a text has changed: its quality, or the terms
-let quiet = 0;
 
 // ---- the result --------------------------------------------------------------------------------------------------
 
@@ -257,9 +254,7 @@ function finish(finished, typed) {
   if (!finished.segments.length && !sheet.text) state(target, "nothing");
   showResult();
   const words = finished.complete ? t("announced", finished.segments.length, finished.segments.filter((s) => s.flags.length).length) : "";
-  clearTimeout(quiet);
-  if (typed) quiet = setTimeout(() => { if (result === finished && result.original === box.value) $("said").textContent = words; }, QUIET_MS);
-  else $("said").textContent = words;
+  typing.announce(words, typed, () => result === finished && finished.original === box.value);
 }
 
 // What is asked for after a translation: which language the text is in, and where an adapter that is new here came from.
@@ -322,6 +317,8 @@ function edited() {
   if (running?.typed) running.controller.abort();
   mismatch.hide();
   flags.hide();
+  alternatives.close();
+  if (typing.on() && !running && !box.value.trim()) clear();
   update();
   typing.changed(box.value);
 }

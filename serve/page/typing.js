@@ -9,13 +9,17 @@ import { t } from "./words.js";
 
 const REMEMBER = "tellmt.typing";
 const PAUSE_MS = 600;
+// From a translation that began by itself until a screen reader is told of it: while one types, it is told of none.
+const QUIET_MS = 1500;
 // Characters: each pause sends the whole text again, so longer ones wait for the button.
 const MOST = 5000;
 // After these answers the next attempt would most likely get the same: no key, a used-up quota, a service that has no room.
 const LASTING = [401, 403, 429, 503];
 
 const box = $("typing"), note = $("typing-note");
-let timer = 0;
+let timer = 0, quiet = 0;
+let choice = remembered();   // on, off, or null until the user chooses
+let most = MOST;
 let paused = false;
 let begin = () => {};
 
@@ -31,7 +35,7 @@ const say = (words) => { if (note.textContent !== words) note.textContent = word
 
 // Until the user chooses, it is on where requests need no key: a key may have a quota of characters, which every pause takes from.
 export function draw(info) {
-  const choice = remembered();
+  most = Math.min(MOST, info.max_characters);
   if (choice === null) box.checked = !info.keys;
 }
 
@@ -40,10 +44,12 @@ export function changed(text) {
   clearTimeout(timer);
   if (!paused) say("");
   if (!box.checked || paused || !text.trim()) return;
-  if (codePoints(text) > MOST) say(t("typingLong", MOST));
+  // What is more than a request takes is said beside the count.
+  if (codePoints(text) > most) say(most === MOST ? t("typingLong", MOST) : "");
   else timer = setTimeout(begin, PAUSE_MS);
 }
 
+export const on = () => box.checked;
 export const cancel = () => clearTimeout(timer);
 
 // A translation that began by itself failed: a line says so, and no alert, since half a word may be no text of any language.
@@ -57,12 +63,20 @@ export function worked() {
   say("");
 }
 
+// Says that there is a translation: at once where it was asked for. `current()`: whether it is still the one on the page.
+export function announce(words, typed, current) {
+  clearTimeout(quiet);
+  if (!typed) $("said").textContent = words;
+  else quiet = setTimeout(() => { if (current()) $("said").textContent = words; }, QUIET_MS);
+}
+
 export function start(onPause) {
   begin = onPause;
-  box.checked = remembered() !== "off";
+  if (choice !== null) box.checked = choice === "on";
   box.addEventListener("change", () => {
+    choice = box.checked ? "on" : "off";
     try {
-      localStorage.setItem(REMEMBER, box.checked ? "on" : "off");
+      localStorage.setItem(REMEMBER, choice);
     } catch {
       // A private window may refuse: the choice then lasts as long as the page.
     }

@@ -53,7 +53,8 @@ def fill(history: History, live: str) -> None:
             "waiting": 0.1,
         }
         rows.append((now - (200 - i) * 300, "is-en", live, traffic | measures))
-    history.add_signals(rows)
+    # Of the other pair a single value, which is no line.
+    history.add_signals([*rows, (now - 300, "fo-is", OLD, traffic | measures)])
     history.add_feedback("is-en", live, 212, {m: {"score": 55.0, "signature": SIGNATURE} for m in ("bleu", "chrf", "ter")})
 
 
@@ -123,6 +124,7 @@ def test_what_it_shows(service: Running, chromium: Any) -> None:
         expect(page.locator("#past-list")).to_contain_text(f"Rolled back to {OLD[:12]}")
         assert page.locator(".st-card").nth(1).inner_text().count("tellmt monitor freeze fo-is") == 1
         proper(page)
+        assert page.locator(".st-card").nth(1).locator(".st-single").count() == 6 and page.locator(".st-card").nth(1).locator(".st-chart svg").count() == 0
         shot(page, f"history-{scheme}")
         assert not browser.problems
         page.context.close()
