@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serve.api.stream import StreamResponse
 from tests.support.browser import CHROMIUM, PHONE, VOYAGE, Browser, proper, shot
 from tests.support.page import from_icelandic, translate
 from tests.support.serving import Running
@@ -15,42 +16,34 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 expect = sync_api.expect
 
 
-class Traffic:
-    """The translations that a page asks for: their bodies, how many were under way at once, and how many were stopped."""
+class Streams:
+    """The translations that pages ask for: their texts and other fields, and how many the service had under way at once."""
 
-    def __init__(self, page: Any):
-        self.page, self.bodies, self.now, self.most, self.stopped = page, list[Any](), 0, 0, 0
-        self.handlers = {"request": self._begin, "requestfinished": self._end, "requestfailed": self._stop}
-        for event, handler in self.handlers.items():
-            page.on(event, handler)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.asked, self.now, self.most = list[tuple[list[str], str, bool]](), 0, 0
+        original = StreamResponse.__call__
 
-    def close(self) -> None:
-        for event, handler in self.handlers.items():
-            self.page.remove_listener(event, handler)
-
-    def texts(self) -> list[str]:
-        return [body["text"] for body in self.bodies]
-
-    def _begin(self, request: Any) -> None:
-        if "/translate" in request.url:
-            self.bodies.append(request.post_data_json)
+        async def counted(response: StreamResponse, *more: Any) -> None:
+            self.asked.append((response.texts, response.options.quality, response.options.glossary is not None))
             self.now += 1
             self.most = max(self.most, self.now)
+            try:
+                await original(response, *more)
+            finally:
+                self.now -= 1
 
-    def _end(self, request: Any) -> None:
-        self.now -= "/translate" in request.url
+        monkeypatch.setattr(StreamResponse, "__call__", counted)
 
-    def _stop(self, request: Any) -> None:
-        self._end(request)
-        self.stopped += "/translate" in request.url
+    def texts(self) -> list[str]:
+        return [text for texts, _, _ in self.asked for text in texts]
 
 
-def test_as_one_types(service: Running, browser: Browser) -> None:
+def test_as_one_types(service: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     page = from_icelandic(browser.open(service.url))
     switch, target = page.get_by_role("switch", name="Translate as I type"), page.locator("#target-text")
     switch.check()
-    traffic = Traffic(page)
-    cancelled, service.engine.delay = service.engine.cancelled, 20.0
+    streams = Streams(monkeypatch)
+    before, service.engine.delay = service.engine.cancelled, 20.0
     page.locator("#source-text").press_sequentially("Góðan", delay=5)
     page.locator("#form[aria-busy=true]").wait_for()
     # What is under way is not what was asked for: there is nothing to stop, and nothing is announced.
@@ -59,8 +52,8 @@ def test_as_one_types(service: Running, browser: Browser) -> None:
     service.engine.delay = 0.0
     page.locator("#source-text").press_sequentially(" daginn.", delay=5)
     expect(target).to_have_text("Good morning.")
-    assert service.engine.cancelled > cancelled
-    assert traffic.texts() == ["Góðan", "Góðan daginn."] and (traffic.most, traffic.stopped) == (1, 1)
+    assert streams.texts() == ["Góðan", "Góðan daginn."] and streams.most == 1
+    assert (cancelled := service.engine.cancelled) == before + 1
     expect(page.locator("#said")).to_have_text("Translated.")
     # One that was asked for goes on to its end, and the newer text waits for that; what was there stays meanwhile.
     service.engine.delay = 0.8
@@ -68,12 +61,12 @@ def test_as_one_types(service: Running, browser: Browser) -> None:
     page.fill("#source-text", "hestur og")
     expect(target).to_have_text("HESTUR")
     expect(target).to_have_text("HESTUR OG")
-    assert traffic.texts()[2:] == ["hestur", "hestur og"] and (traffic.most, traffic.stopped) == (1, 1)
+    assert streams.texts()[2:] == ["hestur", "hestur og"] and streams.most == 1 and service.engine.cancelled == cancelled
     # Another language, and another quality, are translated at once too.
     service.engine.delay = 0.0
     page.get_by_label("Quality").select_option("best")
     expect(page.locator("#answer-quality")).to_have_text("best")
-    assert traffic.bodies[-1]["quality"] == "best" and "quality" not in traffic.bodies[-2]
+    assert [quality for _, quality, _ in streams.asked][-2:] == ["fast", "best"]
     # Longer texts wait for the button, and what fails while one types is said in a line.
     note = page.locator("#typing-note")
     page.fill("#source-text", "o" * 5001)
@@ -86,7 +79,6 @@ def test_as_one_types(service: Running, browser: Browser) -> None:
     translate(page, "hross")
     expect(target).to_contain_text("HROSS")
     expect(note).to_have_text("")
-    traffic.close()
     # Both choices are remembered.
     switch.uncheck()
     page.reload()
@@ -152,7 +144,7 @@ def test_what_a_flag_means_stands_at_its_segment(service: Running, browser: Brow
     expect(why).to_be_hidden()
 
 
-def test_a_glossary_that_is_kept(service: Running, browser: Browser) -> None:
+def test_a_glossary_that_is_kept(service: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"name": "sea", "source_lang": "is", "target_lang": "en", "entries": "daginn\tday", "entries_format": "tsv"}
     id = service.http.post("/v2/glossaries", json=body).json()["glossary_id"]
     try:
@@ -162,11 +154,10 @@ def test_a_glossary_that_is_kept(service: Running, browser: Browser) -> None:
         choice.select_option("sea (1 term)")
         expect(page.locator("#kept-terms")).to_have_text("daginn → day")
         expect(page.get_by_label("Terms that translations are to follow, one a line")).to_be_hidden()
-        traffic = Traffic(page)
+        streams = Streams(monkeypatch)
         translate(page, "Góðan daginn.")
         expect(page.locator("#doubts-text")).to_have_text("Worth a look: one of your terms was not used.")
-        assert traffic.bodies[0]["glossary"] == id
-        traffic.close()
+        assert streams.asked == [(["Góðan daginn."], "fast", True)]
         proper(page)
         shot(page, "glossary-light")
         # A glossary is of two languages.
