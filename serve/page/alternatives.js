@@ -21,6 +21,7 @@ export function open(n, opened) {
   translation = opened;
   panel.hidden = false;
   show(n);
+  $("others-close").focus({ preventScroll: true });
   panel.scrollIntoView({ block: "nearest" });
 }
 
@@ -66,7 +67,6 @@ async function show(n) {
   translation.choose(n);
   $("others-state").textContent = asked.has(n) ? "" : t("othersAsking");
   place();
-  $("others-close").focus({ preventScroll: true });
   if (asked.has(n)) return;
   asking = new AbortController();
   panel.setAttribute("aria-busy", "true");

@@ -144,6 +144,21 @@ def test_what_a_flag_means_stands_at_its_segment(service: Running, browser: Brow
     expect(why).to_be_hidden()
 
 
+# A term's translation, the segment's flags and translation, the number of its terms; and whether the term counts as followed.
+FOLLOWED = [
+    ("document", [], "a file", 1, True), ("document", ["glossary"], "documents", 1, False), ("document", ["glossary"], "Two Documents.", 2, True),
+    ("document", ["glossary"], "a file", 2, False), ("sign in", ["glossary"], "signing it in", 2, True), ("sign in", ["glossary"], "design in", 2, False),
+    ("$(?", ["glossary"], "x", 2, True),
+]  # fmt: skip
+
+
+def test_which_term_was_followed(service: Running, browser: Browser) -> None:
+    page = browser.open(service.url)
+    ask = """async (rows) => { const { followed } = await import("./terms.js"); return rows.map(([term, flags, translation, n]) => {
+      const hint = { glossary: true, candidates: [term] }; return followed(hint, { flags, translation, hints: Array(n).fill(hint) }); }); }"""
+    assert page.evaluate(ask, [list(row) for row in FOLLOWED]) == [row[-1] for row in FOLLOWED]
+
+
 def test_a_glossary_that_is_kept(service: Running, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"name": "sea", "source_lang": "is", "target_lang": "en", "entries": "daginn\tday", "entries_format": "tsv"}
     id = service.http.post("/v2/glossaries", json=body).json()["glossary_id"]
