@@ -123,7 +123,11 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
         "systems": {"adapter": {"bleu": {"score": 12.1718, "ci": 1.0827, "signature": "nrefs:1"}, "chrf": {"score": 33.7541, "ci": 0.7767}}},
     }
     status = service.http.get("/api/v1/adapters").json()
-    changes = ({"scores": [score]}, {"state": "refused", "reason": "altered since its card was written", "adapter": None}, {"state": "cold", "pinned": True})
+    changes = (
+        {"scores": [score]},
+        {"state": "refused", "reason": "altered since its card was written", "adapter": None},
+        {"state": "cold", "pinned": True, "shipped": True},
+    )
     for pair, change in zip(sorted(status["pairs"], key=lambda p: p["pair"] != "is-en"), changes, strict=True):
         pair.update(change)
     page.route("**/api/v1/adapters", lambda route: route.fulfill(json=status))
@@ -132,7 +136,7 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
     expect(row).to_contain_text("BLEU 12.2 ± 1.1")
     expect(row).to_contain_text("chrF2 33.8 ± 0.8")
     expect(page.locator("#pairs")).to_contain_text("altered since its card was written")
-    expect(page.locator("#pairs")).to_contain_text("pinned")
+    expect(page.locator("#pairs tbody tr", has_text="pinned")).to_contain_text("shipped with tellmt")
     proper(page)
     shot(page, "status-light")
     page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
