@@ -132,13 +132,27 @@ def check_port(port: int) -> None:
             raise
 
 
-def start_service(port: int, log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+def notice(registry: Path) -> str:
+    """What the page of the demo's service says: which adapter is the demo's."""
+    from tell.registry.registry import Registry
+
+    live = str(Registry(registry).state(PAIR).live)
+    return f"The demo: {PAIR} is translated by the adapter {live[:12]}, which it trained from examples/. Adapters shipped with tellmt translate other pairs."
+
+
+def start_service(port: int, log: Path, env: dict[str, str], *options: str) -> subprocess.Popen[bytes]:
     """The service, ready. In a session of its own, so that Ctrl-C reaches it once, from here."""
     import httpx
 
     with log.open("wb") as log_file:
         service = subprocess.Popen(
-            [str(TELLMT), "serve", "--port", str(port)], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True
+            [str(TELLMT), "serve", "--port", str(port), *options],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
         )
     end = time.monotonic() + READY_SECONDS
     try:
@@ -229,10 +243,11 @@ def demo(port: int, work: str, recipe: str, once: bool) -> None:
         run(number, total, stage, registry, env)
 
     line(f"\n=== {total}/{total} Serve it and translate over HTTP")
-    line(shown(["serve", "--port", str(port)], registry))
+    said = ["--notice", notice(ROOT / registry)]
+    line(shown(["serve", "--port", str(port), *said], registry))
     log = ROOT / work / "serve.log"
     began = time.monotonic()
-    service = start_service(port, log, env)
+    service = start_service(port, log, env, *said)
     try:
         line(f"    ready after {time.monotonic() - began:.1f} s; its log is {work}/serve.log")
         body = json.dumps({"source": "is", "target": "en", "text": [SENTENCES[0]]}, ensure_ascii=False)

@@ -151,8 +151,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 def _page_files(directory: Path) -> dict[str, Path]:
     """The files of the page, by their paths in the address."""
     files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    short = {"index.html": "/", "status.html": "/status"}
-    return {short.get(f.name, f"/{f.name}"): f for f in files}
+    # The page shows its status view when it is opened as /status.
+    paths = {"index.html": ("/", "/status"), "docs.html": ("/docs",)}
+    return {path: f for f in files for path in paths.get(f.name, (f"/{f.name}",))}
 
 
 def _add_page(app: FastAPI, files: Mapping[str, Path]) -> None:

@@ -109,6 +109,7 @@ def serve_config(options: Mapping[str, Any]) -> ServeConfig:
             tuple(map(parse_origin, take("allow_origin"))),
             tuple(map(parse_proxy, take("trusted_proxy"))),
             parse_public_url(take("public_url")),
+            " ".join(take("notice").split()),
         ),
         engine=EngineConfig(take("engine"), take("base"), take("threads"), take("engine_url"), take("engine_path_map")),
         limits=Limits(
@@ -146,6 +147,7 @@ _option = partial(click.option, show_default=True)
 @click.option("--allow-origin", multiple=True, metavar="ORIGIN", help="Origin whose web pages may use the service, such as https://a.org; may name several.")
 @click.option("--trusted-proxy", multiple=True, metavar="ADDRESS", help="Proxy whose X-Forwarded-Proto and -For count; may name several.")
 @click.option("--public-url", default="", metavar="URL", help="Address under which clients reach the service; links begin with it.")
+@click.option("--notice", default="", metavar="TEXT", help="Text that the page shows above everything else.")
 @_option("--engine", default=DEFAULT.engine.name, help="vllm, ct2, openai, or auto: vllm where there is a GPU, else ct2.")
 @click.option("--engine-url", default="", help="For --engine openai: the address of a vllm serve. If it needs a key, TELLMT_ENGINE_KEY has it.")
 @click.option("--engine-path-map", default="", metavar="LOCAL=REMOTE", help="For --engine openai: the path REMOTE that the directory LOCAL has on that server.")

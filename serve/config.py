@@ -38,6 +38,8 @@ class WebConfig:
     proxies: tuple[str, ...] = ()
     # The address under which clients reach the service; links begin with it. Empty: as the request was addressed.
     public_url: str = ""
+    # What the page says above everything else, in the operator's words. Empty: nothing.
+    notice: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INFO_EXAMPLE: dict[str, Any] = {
     "formats": [".txt"], "feedback": True, "compare_base": False, "keys": False, "max_characters": 100_000, "max_texts": 1000, "max_bytes": MAX_BODY,
+    "notice": "",
 }  # fmt: skip
 LOAD_EXAMPLE: dict[str, Any] = {
     "version": "0.1.0", "engine": "ct2", "started": "2030-01-31T12:00:00Z", "uptime": 86_400, "requests": 3,
@@ -40,6 +41,7 @@ class ServiceInfo(BaseModel):
     max_characters: int = Field(description="The most characters of text in one request")
     max_texts: int = Field(description="The most texts in one request")
     max_bytes: int = Field(description="The most bytes in the body of a request: a file with its form")
+    notice: str = Field(description="What the operator tells the users of the page; empty where nothing")
 
 
 class SegmentLoad(BaseModel):
@@ -98,6 +100,7 @@ async def info(request: Request, state: StateDep) -> ServiceInfo:
     return ServiceInfo(
         formats=list(FORMATS), feedback=state.feedback is not None, compare_base=state.compare_base, keys=gate_of(request).keys.required,
         max_characters=limits.characters, max_texts=limits.texts, max_bytes=MAX_BODY,
+        notice=state.web.notice,
     )  # fmt: skip
 
 

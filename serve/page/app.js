@@ -1,7 +1,10 @@
 // The page at `/`: chooses the view, the language and the key, and loads the pairs that the service translates.
+import * as alternatives from "./alternatives.js";
 import * as correct from "./correct.js";
 import { $, hideProblem, make, showProblem } from "./dom.js";
 import * as files from "./files.js";
+import * as monitor from "./monitor.js";
+import * as origin from "./origin.js";
 import * as pairs from "./pairs.js";
 import { Problem, apiKey, json, keepKey } from "./server.js";
 import * as status from "./overview.js";
@@ -15,6 +18,7 @@ const VIEWS = ["text", "documents", "status"];
 let view = "text";
 let live = false;    // whether there is a pair
 let info = null;     // what the service accepts, from `api/v1/service`
+let alarms = 0;      // as far as the status view has asked
 let poll = 0;
 
 // ---- views ----------------------------------------------------------------------------------------------------------
@@ -30,14 +34,14 @@ function show(name) {
   $("work").hidden = !live || view === "status";
   for (const panel of document.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== view || !live && view !== "status";
   // Panels that are shown only at times.
-  $("correct").hidden = true;
   correct.close();
+  alternatives.close();
+  for (const id of ["correct", "others"]) $(id).hidden = true;
   $("thanks").textContent = "";
-  $("options").dataset.off = String(view !== "text" || !live);
-  $("options").hidden = $("options").dataset.off === "true" || !info?.compare_base;
   $("starting").hidden = $("starting").dataset.on !== "true" || live || view === "status";
   $("empty").hidden = $("empty").dataset.on !== "true" || live || view === "status";
   status.shown(view === "status");
+  monitor.shown(view === "status");
 }
 
 // ---- the service --------------------------------------------------------------------------------------------------
@@ -51,7 +55,8 @@ function setStatus(state, words) {
 
 function drawStatus() {
   const n = pairs.count();
-  if (live) setStatus("live", t("pairsLive", n));
+  if (alarms) setStatus("error", t("alarmCount", alarms));
+  else if (live) setStatus("live", t("pairsLive", n));
 }
 
 async function load() {
@@ -69,6 +74,9 @@ async function load() {
   live = pairs.count() > 0;
   if (wasUnreachable) hideProblem();
   $("key-form").hidden = !info.keys || Boolean(apiKey());
+  $("told").textContent = info.notice ?? "";
+  $("told").hidden = !info.notice;
+  await origin.load(info);
   text.draw(info);
   files.draw(info);
   drawStatus();
@@ -112,6 +120,7 @@ function redraw() {
   }
   correct.draw();
   status.draw();
+  monitor.draw();
 }
 
 function useKey(e) {
@@ -126,7 +135,8 @@ function useKey(e) {
   $("key-form").hidden = true;
   hideProblem();
   files.resume();
-  if (view === "status") status.shown(true);
+  origin.load(info ?? {}).then(() => origin.show(pairs.chosen()));
+  if (view === "status") show(view);
   else if (view === "text" && $("source-text").value.trim()) $("form").requestSubmit();
 }
 
@@ -142,6 +152,7 @@ files.start(() => {
   show("documents");
 });
 status.start();
+monitor.start();
 redraw();
 
 $("ui-language").addEventListener("change", (e) => {
@@ -158,6 +169,12 @@ document.addEventListener("tellmt:failed", (e) => {
   if (e.detail.status === 401) showProblem(e.detail);
   else poll = setTimeout(load, 1000);
 });
+document.addEventListener("tellmt:alarms", (e) => {
+  alarms = e.detail;
+  drawStatus();
+});
 document.addEventListener("visibilitychange", () => { if (!document.hidden) load(); });
+// The page was opened as /status, an address that people know: from then on its views have the addresses that they have elsewhere.
+if (/\/status$/.test(location.pathname) && !location.hash) history.replaceState(null, "", "./#/status");
 show(location.hash.slice(2));
 load();

@@ -62,3 +62,10 @@ export async function copy(text, button) {
   button.textContent = t(copied ? "copied" : "notAllowed");
   setTimeout(() => { button.textContent = t(label); }, 1600);
 }
+
+// For browsers without `field-sizing`, a text box grows by hand; the style sheet bounds it.
+export function grow(box) {
+  if (CSS.supports("field-sizing", "content")) return;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight + 2}px`;
+}

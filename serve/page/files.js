@@ -1,5 +1,6 @@
 // The documents view: sends dropped or chosen files to POST /api/v1/jobs, shows their progress, and downloads the results.
 import { $, make, setLanguage } from "./dom.js";
+import { inWords } from "./flags.js";
 import * as pairs from "./pairs.js";
 import { Problem, events, json, request } from "./server.js";
 import { f, t } from "./words.js";
@@ -144,7 +145,7 @@ class DocumentItem {
           this.doubtful += data.flags.length > 0;
           this.details.hidden = false;
           // Parts of plain text have their line breaks; those of other formats are segments, one a line.
-          if (this.previewed < PREVIEW) this.preview.append(data.text, data.text.endsWith("\n") ? "" : "\n");
+          if (this.previewed < PREVIEW) this.preview.append(...previewOf(data));
           this.previewed += data.text.length;
           this.draw();
         }
@@ -187,6 +188,13 @@ class DocumentItem {
     // The service may have forgotten the document already.
     if (this.id) await request(`api/v1/jobs/${this.id}`, { method: "DELETE" }).catch(() => {});
   }
+}
+
+// A part with a flag says in the preview what is wrong with it; the file does not.
+function previewOf({ text, flags }) {
+  const body = text.trimEnd(), after = text.slice(body.length);
+  const parts = flags.length ? [make("span", { class: "doubtful" }, body), make("small", { class: "doubt" }, t("worth", inWords(flags)))] : [body];
+  return [...parts, after.endsWith("\n") ? after : `${after}\n`];
 }
 
 const ending = (name) => (name.match(/\.[^.]+$/)?.[0] ?? "").toLowerCase();

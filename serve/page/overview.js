@@ -28,7 +28,7 @@ function tiles({ load, status, ready }) {
     tile(t("adapters"), t("adaptersOf", adapters.loaded, adapters.limit)),
     tile(t("queue"), t("queueOf", segments.waiting, segments.limit), t("queueNote", segments.running, load.requests), full),
     tile(t("documents"), t("documentsNow", documents.queued + documents.translating), t("documentsNote", documents.kept)),
-    tile(t("translated"), f.number(translated.segments), t("translatedNote", translated.characters, translated.flagged), null, "wide"),
+    tile(t("translated"), t("translatedValue", translated.segments), t("translatedNote", translated.characters, translated.flagged), null, "wide"),
   ];
 }
 
@@ -50,18 +50,20 @@ function score(test) {
 function row(pair) {
   const nameOf = (side) => f.language(side.code, side.name);
   const name = pair.source && pair.target ? `${nameOf(pair.source)} → ${nameOf(pair.target)}` : pair.pair;
-  const marks = [pair.pinned && t("pinned"), pair.shipped && t("shipped")].filter(Boolean);
+  const marks = [pair.pinned && t("pinned")].filter(Boolean);
+  // `shipped` is said of the version that is wanted.
+  const origin = pair.shipped ? t("shipped") : pair.wanted ? t("fromRegistry") : "";
   const scores = pair.scores.map(score).filter(Boolean);
   const version = pair.adapter ?? pair.wanted;
   const badge = make("span", { class: "badge", "data-state": pair.state }, t("states")[pair.state] ?? pair.state);
   return make("tr", {},
     make("th", { scope: "row" }, name, marks.length ? make("span", { class: "soft" }, marks.join(", ")) : null),
     cell("colState", badge, pair.reason ? make("span", { class: "reason", lang: "en" }, pair.reason) : null),
-    cell("version", version ? make("code", { title: version }, version.slice(0, 12)) : "–",
+    cell("colAdapter", version ? make("code", { title: version }, version.slice(0, 12)) : "–", origin && make("span", { class: "soft" }, origin),
       pair.adapter && pair.wanted && pair.wanted !== pair.adapter ? make("span", { class: "soft" }, t("wanted", pair.wanted.slice(0, 12))) : null),
     cell("colScores", ...(scores.length ? scores : [make("span", { class: "soft" }, t("notScored"))])),
     cell("colSince", pair.since ? f.time(pair.since) : "–"),
-    make("td", { "data-label": t("colNow"), class: "number" }, f.number(pair.in_flight)),
+    make("td", { "data-label": t("colNow"), class: "number" }, t("requestsNow", pair.in_flight)),
   );
 }
 
@@ -78,6 +80,11 @@ export function draw() {
   $("updated").textContent = t("updated", f.time(latest.at, true));
 }
 
+function refused(on) {
+  $("overview-refused").hidden = !on;
+  $("tiles").hidden = $("pairs-card").hidden = on;
+}
+
 async function look() {
   clearTimeout(timer);
   try {
@@ -86,11 +93,15 @@ async function look() {
     latest = { load, status, ready: ready.status, at: Date.now() };
     if (failed) hideProblem();
     failed = false;
+    refused(false);
     draw();
   } catch (e) {
-    failed = true;
+    failed = e.status !== 403;
     if (!(e instanceof Problem)) console.error(e);
-    showProblem(e instanceof Problem ? e : new Problem(t("broken")));
+    // A key for metrics alone may see the other half of the view.
+    if (!failed) $("overview-refused").textContent = t("needsTranslate");
+    else showProblem(e instanceof Problem ? e : new Problem(t("broken")));
+    refused(!failed);
   }
   // A hidden view sends no requests, since a key may have a quota.
   if (!$("overview").hidden && !document.hidden) timer = setTimeout(look, LOOK_MS);

@@ -12,9 +12,9 @@ let shown = "";
 let changed = () => {};
 
 export const nameOf = (code) => f.language(code, languages.find((l) => l.code === code)?.name ?? code);
-const sources = () => languages.filter((l) => targetsOf(l.code).length > 0).map((l) => l.code);
+export const sources = () => languages.filter((l) => targetsOf(l.code).length > 0).map((l) => l.code);
 
-function targetsOf(code) {
+export function targetsOf(code) {
   if (code === AUTO) return [...new Set(languages.flatMap((l) => targetsOf(l.code)))];
   return (languages.find((l) => l.code === code)?.targets ?? []).filter((other) => other !== code);
 }

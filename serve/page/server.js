@@ -25,13 +25,25 @@ export function apiKey() {
 
 export function keepKey(key) {
   sessionStorage.setItem(KEY, key);
+  quota = null;
+}
+
+// The key's quota of characters a day, as the last response told it: {limit, left}; null where the key has none.
+export let quota = null;
+
+function noteQuota(headers) {
+  const characters = (name, letter) => Number(new RegExp(`"characters";${letter}=(\\d+)`).exec(headers.get(name) ?? "")?.[1] ?? NaN);
+  const [limit, left] = [characters("RateLimit-Policy", "q"), characters("RateLimit", "r")];
+  if (limit >= 0 && left >= 0) quota = { limit, left };
 }
 
 async function send(path, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
   if (apiKey()) headers["X-API-Key"] = apiKey();
   try {
-    return await fetch(path, { ...options, headers });
+    const response = await fetch(path, { ...options, headers });
+    noteQuota(response.headers);
+    return response;
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Problem(t("unreachable"));
@@ -53,7 +65,9 @@ async function refused(response) {
   let message = "";
   try {
     const body = await response.json();
-    if (typeof body?.error === "string") message = body.error;
+    // The routes of DeepL's API call it `message`.
+    const words = body?.error ?? body?.message;
+    if (typeof words === "string") message = words;
   } catch {
     // A proxy's error, or a response that was cut short: only the status is known.
   }

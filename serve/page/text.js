@@ -1,40 +1,48 @@
 // The text view: sends the text, shows the translation as it arrives, highlights the segments of both sides together and explains doubtful ones.
-// On request it also shows how the base translates the same text without an adapter.
+import * as alternatives from "./alternatives.js";
+import * as bare from "./bare.js";
 import * as correct from "./correct.js";
-import { $, copy, hideProblem, setLanguage, showProblem } from "./dom.js";
+import * as count from "./count.js";
+import { $, copy, grow, hideProblem, setLanguage, showProblem } from "./dom.js";
+import * as flags from "./flags.js";
 import * as hints from "./hints.js";
+import * as mismatch from "./mismatch.js";
+import * as origin from "./origin.js";
 import * as pairs from "./pairs.js";
+import * as pointing from "./pointing.js";
+import * as program from "./program.js";
+import * as quality from "./quality.js";
 import { Light, Mirror, Sheet, codePoints, offsets } from "./segments.js";
 import { Problem, translation } from "./server.js";
+import * as terms from "./terms.js";
+import * as typing from "./typing.js";
 import { f, t } from "./words.js";
 
-const form = $("form"), box = $("source-text"), target = $("target-text"), button = $("translate"), bareText = $("bare-text");
-const sheet = new Sheet(target), bare = new Sheet(bareText), mirror = new Mirror($("mirror"), box);
-const light = new Light([mirror, sheet, bare], explain);
+const form = $("form"), box = $("source-text"), target = $("target-text"), button = $("translate");
+const sheet = new Sheet(target), mirror = new Mirror($("mirror"), box);
+const light = new Light([mirror, sheet, bare.sheet], explain);
 
 const ADAPTER = /^[0-9a-f]{32}$/;
 
 let info = { compare_base: false, feedback: false, max_characters: Infinity };
-let running = null;   // the AbortController of the request in flight
-let result = null;    // {original, source, target, pair, adapter, base, segments, detected, complete, ms} of the translation on the page
+let running = null;   // {source, target, original, controller, typed} of the one translation under way; `typed`: it began by itself, as the user typed
+let next = null;      // what begins when that has ended: {typed}
+let result = null;    // {original, source, target, pair, adapter, base, quality, segments, detected, complete, ms} of the translation on the page
+let changed = false;  // what is asked for a text has changed: its quality, or the terms
 
 // ---- the result --------------------------------------------------------------------------------------------------
 
 export function draw(newInfo = info) {
   info = newInfo;
-  $("options").hidden = !info.compare_base || $("options").dataset.off === "true";
-  if (!info.compare_base) $("compare").checked = false;
-  showComparison();
+  typing.draw(info);
+  bare.draw(info.compare_base);
   if (!result) target.textContent = t("resultEmpty");
-  busy(running !== null);
+  busy();
   if (result?.complete) showResult();
+  terms.draw();
+  alternatives.draw();
+  origin.show(pairs.chosen());
   update();
-}
-
-function showComparison() {
-  const on = $("compare").checked;
-  for (const element of [$("bare"), ...document.querySelectorAll(".whose")]) element.hidden = !on;
-  $("panes").classList.toggle("three", on);
 }
 
 function state(element, name, code = "") {
@@ -49,33 +57,23 @@ function clear() {
   mirror.clear();
   light.reset();
   correct.close();
+  alternatives.close();
+  flags.hide();
+  mismatch.hide();
   state(target, "empty");
-  state(bareText, "empty");
   target.lang = document.documentElement.lang;
   target.textContent = t("resultEmpty");
-  bareText.textContent = $("bare-base").textContent = $("thanks").textContent = "";
-  for (const id of ["answer", "copy", "cut", "doubts", "suggest", "found"]) $(id).hidden = true;
-  hints.hide();
+  $("thanks").textContent = "";
+  for (const id of ["answer", "copy", "cut", "doubts", "suggest", "alternatives", "found", "hints"]) $(id).hidden = true;
+  $("who").hidden = false;
 }
-
-// The flags of a segment, as a text.
-const doubts = (segment) => f.list((segment?.flags ?? []).map((flag) => t("flags")[flag]).filter(Boolean));
 
 // What is said of the highlighted segment under the translation.
 function explain(n) {
-  showDoubts(n);
-  if (result) hints.show(result.segments, n, { source: result.detected || result.source, target: result.target });
-}
-
-// The line under the translation: the doubts about the highlighted segment, or else the number of doubtful segments.
-function showDoubts(n) {
+  flags.show(n >= 0 ? sheet.spans()[n] : null, result?.segments[n]?.flags ?? []);
   if (!result) return;
-  const doubtful = result.segments.filter((s) => s.flags.length > 0);
-  const ofSegment = n >= 0 ? doubts(result.segments[n]) : result.segments.length === 1 ? doubts(result.segments[0]) : "";
-  const words = ofSegment ? t("worth", ofSegment) : doubtful.length ? t("worthSome", doubtful.length, result.segments.length) : "";
-  $("doubts-text").textContent = words;
-  $("doubts").hidden = !words;
-  $("doubts-next").hidden = result.segments.length < 2;
+  flags.sum(result.segments, n);
+  hints.show(result.segments, n, { source: result.detected || result.source, target: result.target });
 }
 
 function showResult() {
@@ -83,69 +81,65 @@ function showResult() {
   $("copy").hidden = !sheet.text;
   // Only translations by an adapter can be corrected.
   $("suggest").hidden = !info.feedback || result.segments.length === 0 || !ADAPTER.test(result.adapter);
+  // A pivot has no segments, and other translations are of segments.
+  $("alternatives").hidden = !result.complete || result.segments.length === 0;
   $("found").hidden = !result.detected;
   $("found").textContent = result.detected ? t("detected", pairs.nameOf(result.detected)) : "";
   $("answer-adapter").textContent = result.adapter.slice(0, 12);
   $("answer-adapter").title = t("versionTitle", result.adapter, result.pair);
+  $("answer-origin").textContent = origin.of(result.adapter);
   $("answer-base").textContent = result.base;
+  $("answer-quality").textContent = quality.said(result.quality);
   $("answer-time").textContent = f.duration(result.ms / 1000);
   $("answer").hidden = !result.adapter;
+  $("who").hidden = Boolean(result.adapter);
   if (!sheet.text) target.textContent = t("resultNothing");
   light.shown = -2;
   light.draw();
 }
 
 function update() {
-  const n = codePoints(box.value), over = n > info.max_characters;
-  $("count").textContent = over ? t("charactersOf", n, info.max_characters) : t("characters", n);
-  $("count").classList.toggle("over", over);
+  count.draw(box.value, info.max_characters);
   $("clear").hidden = box.value === "";
   button.disabled = !running && (box.value.trim() === "" || !pairs.chosen().target);
   const stale = Boolean(result) && result.original !== box.value;
-  for (const element of [target, bareText]) element.classList.toggle("stale", stale);
+  for (const element of [target, bare.text]) element.classList.toggle("stale", stale);
   if (stale && mirror.ends.length) {
     mirror.clear();
     light.reset();
   }
-  // For browsers without `field-sizing`, the text box grows by hand; the style sheet bounds it.
-  if (!CSS.supports("field-sizing", "content")) {
-    box.style.height = "auto";
-    box.style.height = `${box.scrollHeight + 2}px`;
-  }
+  grow(box);
 }
 
-function busy(on) {
-  form.setAttribute("aria-busy", String(on));
-  target.setAttribute("aria-busy", String(on));
-  button.classList.toggle("busy", on);
-  $("translate-label").textContent = t(on ? "stop" : "translate");
-  button.setAttribute("aria-label", t(on ? "stopLabel" : "translate"));
+// While the user types the button stays what it is: the translation under way is not one that was asked for.
+function busy() {
+  const asked = Boolean(running) && !running.typed;
+  form.setAttribute("aria-busy", String(Boolean(running)));
+  target.setAttribute("aria-busy", String(Boolean(running)));
+  button.classList.toggle("busy", Boolean(running));
+  $("translate-label").textContent = t(asked ? "stop" : "translate");
+  button.setAttribute("aria-label", t(asked ? "stopLabel" : "translate"));
 }
 
 export function pairChanged(pair) {
-  if (result && (result.source !== pair.source || result.target !== pair.target)) {
-    running?.abort();
+  if ([running, result].some((of) => of && (of.source !== pair.source || of.target !== pair.target))) {
+    stop();
     clear();
   }
-  $("origin").textContent = new URL(".", document.baseURI).href.replace(/\/$/, "");
-  const body = JSON.stringify({ source: pair.source, target: pair.target, text: "…" });
-  $("curl").textContent = `curl ${new URL("api/v1/translate", document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
+  terms.draw(pair);
+  origin.show(pair);
+  program.draw(pair);
   update();
-}
-
-// The terms in the box as the field `glossary` of a request; none where there are no terms. Throws a Problem with the line that cannot be read.
-function glossary() {
-  const terms = {};
-  for (const [n, line] of $("terms-text").value.split("\n").entries()) {
-    if (!line.trim()) continue;
-    const [, term, translated] = /^([^=\t]+)[=\t](.+)$/.exec(line) ?? [];
-    if (!term?.trim() || !translated.trim()) throw new Problem(t("termsUnreadable", n + 1));
-    terms[term.trim()] = translated.trim();
-  }
-  return Object.keys(terms).length ? { glossary: terms } : {};
+  typing.changed(box.value);
 }
 
 // ---- translating ----------------------------------------------------------------------------------------------------
+
+function stop() {
+  typing.cancel();
+  next = null;
+  running?.controller.abort();
+}
 
 function addPart(event, at) {
   if (target.dataset.state !== "done") {
@@ -167,85 +161,107 @@ function addPart(event, at) {
   result.pair ||= event.pair ?? "";
 }
 
-async function translate() {
+// What a request asks for beside its text and its languages. Throws a Problem where a term cannot be read.
+const fields = () => ({ ...quality.field(), ...terms.field() });
+
+// Translates the text on the page. There is one translation under way at most: another waits until that has ended or was stopped.
+async function translate(typed = false) {
+  typing.cancel();
   const original = box.value, pair = pairs.chosen();
-  if (running || original.trim() === "" || !pair.target) return;
-  hideProblem();
-  clear();
-  result = { ...pair, original, pair: "", adapter: "", base: "", detected: "", segments: [], points: 0, complete: false, ms: 0 };
-  const current = result, at = offsets(original), started = performance.now();
-  running = new AbortController();
-  busy(true);
+  if (original.trim() === "" || !pair.target) return;
+  if (running) {
+    const same = running.original === original && !running.controller.signal.aborted;
+    if (!same) next = { typed };
+    else if (!typed) {
+      // What began by itself is now asked for.
+      running.typed = false;
+      target.setAttribute("aria-live", "polite");
+    }
+    return busy();
+  }
+  if (typed && result?.complete && result.original === original && !changed) return;
+  changed = false;
+  if (!typed) hideProblem();
+  const current = { ...pair, original, pair: "", adapter: "", base: "", quality: "", detected: "", segments: [], points: 0, complete: false, ms: 0 };
+  const mine = () => result === current;
+  const begin = () => { clear(); result = current; };
+  // As one types, the translation before stays until there is something in its place.
+  if (!typed) begin();
+  else if (sheet.text) form.dataset.flowing = "true";
+  const me = running = { ...pair, original, controller: new AbortController(), typed };
+  const { signal } = me.controller;
+  target.setAttribute("aria-live", typed ? "off" : "polite");
+  busy();
   update();
-  const beside = $("compare").checked ? translateBare(current, running.signal) : null;
-  let problem = null;
+  let beside = bare.on() && !typed ? bare.translate(current, mine, signal) : null;
+  const problem = await read(current, typed ? begin : null, signal);
+  if (mine()) {
+    if (!current.complete && !sheet.text) clear();
+    else finish(current, me.typed);
+  }
+  if (!problem && mine() && bare.on()) beside ??= bare.translate(current, mine, signal);
+  if (!problem) await beside;
+  else me.controller.abort();
+  running = null;
+  delete form.dataset.flowing;
+  busy();
+  update();
+  if (problem && problem.name !== "AbortError") tell(problem, current, me.typed);
+  else if (!problem) typing.worked();
+  if (next) {
+    const { typed: waited } = next;
+    next = null;
+    if (waited) typing.changed(box.value);
+    else translate();
+  } else if (!problem && mine()) lookAround(current);
+}
+
+// Reads the translation as it arrives; `begin`, if any, makes room for it when its first part is there. Returns what went wrong, or null.
+async function read(current, begin, signal) {
+  const at = offsets(current.original), started = performance.now();
   try {
-    for await (const event of translation({ ...pair, text: original, segments: true, hints: true, ...glossary() }, running.signal)) {
+    const body = { source: current.source, target: current.target, text: current.original, segments: true, hints: true, ...fields() };
+    for await (const event of translation(body, signal)) {
+      if (signal.aborted) break;
+      begin?.();
+      begin = null;
       if (result !== current) break;
       if (event.done) {
         const { pair, adapter, base } = event;
-        $("terms-note").textContent = event.glossary?.applied === false ? t("termsUnapplied") : "";
-        Object.assign(current, { pair: current.pair || pair, adapter: adapter ?? "", base, complete: true, ms: performance.now() - started });
+        Object.assign(current, { pair: current.pair || pair, adapter: adapter ?? "", base, quality: event.quality, complete: true, ms: performance.now() - started });
+        terms.tell(event.glossary?.applied, current.segments);
       } else addPart(event, at);
     }
   } catch (e) {
-    problem = e;
+    return e;
   }
-  if (!problem) await beside;
-  if (result === current) {
-    if (!current.complete && !sheet.text) clear();
-    else finish(current);
-  }
-  running?.abort();
-  running = null;
-  delete form.dataset.flowing;
-  busy(false);
-  update();
-  if (problem && problem.name !== "AbortError") {
-    if (!(problem instanceof Problem)) console.error(problem);
-    const shownProblem = problem instanceof Problem ? problem : new Problem(t("broken"));
-    if (current.segments.length) shownProblem.message = `${t("incomplete")} ${shownProblem.message}`;
-    showProblem(shownProblem);
-    document.dispatchEvent(new CustomEvent("tellmt:failed", { detail: shownProblem }));
-  }
+  return null;
 }
 
-function finish(finished) {
+function tell(problem, current, typed) {
+  if (!(problem instanceof Problem)) console.error(problem);
+  const shown = problem instanceof Problem ? problem : new Problem(t("broken"));
+  if (typed) typing.failed(shown);
+  if (typed && shown.status !== 401) return;
+  if (current.segments.length) shown.message = `${t("incomplete")} ${shown.message}`;
+  showProblem(shown);
+  document.dispatchEvent(new CustomEvent("tellmt:failed", { detail: shown }));
+}
+
+function finish(finished, typed) {
   mirror.close(finished.original);
   if (finished.detected) setLanguage(box, finished.detected);
   if (!finished.segments.length && !sheet.text) state(target, "nothing");
   showResult();
-  $("said").textContent = finished.complete ? t("announced", finished.segments.length, finished.segments.filter((s) => s.flags.length).length) : "";
+  const words = finished.complete ? t("announced", finished.segments.length, finished.segments.filter((s) => s.flags.length).length) : "";
+  typing.announce(words, typed, () => result === finished && finished.original === box.value);
 }
 
-async function translateBare(compared, signal) {
-  state(bareText, "busy");
-  bareText.textContent = "…";
-  $("bare-base").textContent = "";
-  try {
-    for await (const event of translation({ source: compared.source, target: compared.target, text: compared.original, segments: true, base: true }, signal)) {
-      if (result !== compared) return;
-      if (event.done) $("bare-base").textContent = event.base;
-      else {
-        if (bareText.dataset.state !== "done") {
-          bareText.replaceChildren();
-          state(bareText, "done", compared.target);
-        }
-        bare.add(event);
-      }
-    }
-  } catch (e) {
-    if (result !== compared) return;
-    if (e.name === "AbortError") {
-      if (bareText.dataset.state === "busy") {
-        state(bareText, "empty");
-        bareText.textContent = "";
-      }
-      return;
-    }
-    state(bareText, "failed");
-    bareText.textContent = e instanceof Problem ? e.message : t("broken");
-  }
+// What is asked for after a translation: which language the text is in, and where an adapter that is new here came from.
+async function lookAround(finished) {
+  if (finished.original === box.value) await mismatch.look(finished.original, finished);
+  if (ADAPTER.test(finished.adapter)) await origin.learn(finished.adapter, info);
+  if (result === finished) $("answer-origin").textContent = origin.of(finished.adapter);
 }
 
 // ---- wiring ---------------------------------------------------------------------------------------------------------
@@ -255,61 +271,85 @@ function step(direction) {
   if (!n) return;
   const next = light.chosen < 0 ? (direction > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, light.chosen + direction));
   light.choose(next);
-  const segment = result.segments[next], hinted = hints.inWords(segment);
-  $("said").textContent = `${t("correctPlace", next + 1, n)}: ${segment.text} – ${segment.translation}${hinted && `. ${hinted}`}`;
+  const segment = result.segments[next], hinted = hints.inWords(segment), doubts = flags.inWords(segment.flags);
+  const words = [`${t("correctPlace", next + 1, n)}: ${segment.text} – ${segment.translation}`, doubts && t("worth", doubts), hinted];
+  $("said").textContent = words.filter(Boolean).join(". ");
 }
 
-function showCorrection(n, text) {
-  result.segments[n].translation = text;
-  result.segments[n].flags = [];
+function replace(n, text, newFlags, corrected) {
+  Object.assign(result.segments[n], { translation: text, flags: newFlags });
   const span = sheet.spans()[n];
   span.textContent = text;
-  span.classList.remove("doubtful");
-  span.classList.add("corrected");
+  span.classList.toggle("doubtful", newFlags.length > 0);
+  span.classList.toggle("corrected", corrected);
   sheet.text = target.textContent;
-  showDoubts(light.shown);
+  explain(light.shown);
+}
+
+// The segment that a panel opens with: the chosen one, or the first doubtful one.
+const firstToShow = () => (light.chosen >= 0 ? light.chosen : Math.max(0, result.segments.findIndex((s) => s.flags.length > 0)));
+
+// What the panels need of the translation on the page.
+function shownTranslation() {
+  const { source, target: into } = pairs.split(result.pair);
+  return { segments: result.segments, source, target: into, adapter: result.adapter, choose: (i) => light.choose(i) };
 }
 
 function suggest() {
-  const firstDoubtful = result.segments.findIndex((s) => s.flags.length > 0);
-  const n = light.chosen >= 0 ? light.chosen : Math.max(0, firstDoubtful);
-  const { source, target: into } = pairs.split(result.pair);
-  correct.open(n, { segments: result.segments, source, target: into, adapter: result.adapter, choose: (i) => light.choose(i), onCorrected: showCorrection });
+  alternatives.close();
+  correct.open(firstToShow(), { ...shownTranslation(), onCorrected: (n, text) => replace(n, text, [], true) });
 }
 
-const numberOf = (e) => Number(e.target.closest?.(".seg")?.dataset.n ?? -1);
+function showAlternatives() {
+  correct.close();
+  alternatives.open(firstToShow(), {
+    ...shownTranslation(), fields,
+    onPicked: (n, { text, flags: itsFlags }) => {
+      // A correction is of the translation that was corrected.
+      result.segments[n].adapterTranslation = text;
+      replace(n, text, itsFlags, false);
+    },
+  });
+}
+
+// The text has changed: a translation that began by itself is stopped, and the next begins after a pause.
+function edited() {
+  if (running?.typed) running.controller.abort();
+  mismatch.hide();
+  flags.hide();
+  alternatives.close();
+  if (typing.on() && !running && !box.value.trim()) clear();
+  update();
+  typing.changed(box.value);
+}
+
+// The quality or the terms have changed.
+function asksAnew() {
+  changed = true;
+  typing.changed(box.value);
+}
+
+function switchTo(pair) {
+  pairs.choose(pair.source, pair.target);
+  translate();
+}
 
 export function start() {
   form.addEventListener("submit", (e) => {
     e.preventDefault();
-    if (running) running.abort();
+    if (running && !running.typed) stop();
     else translate();
   });
-  box.addEventListener("input", update);
+  // Half a letter of an input method is no text yet.
+  box.addEventListener("input", (e) => (e.isComposing ? update() : edited()));
+  box.addEventListener("compositionend", edited);
   box.addEventListener("keydown", (e) => {
     if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && !e.isComposing) {
       e.preventDefault();
       translate();
     }
   });
-  for (const element of [target, bareText]) {
-    element.addEventListener("pointerover", (e) => { if (e.pointerType === "mouse") light.point(numberOf(e)); });
-    element.addEventListener("pointerleave", () => light.point(-1));
-    element.addEventListener("click", (e) => light.choose(numberOf(e)));
-  }
-  let frame = 0;
-  box.addEventListener("pointermove", (e) => {
-    if (e.pointerType !== "mouse" || e.buttons || frame) return;
-    frame = requestAnimationFrame(() => {
-      frame = 0;
-      light.point(mirror.under(e.clientX, e.clientY));
-    });
-  });
-  box.addEventListener("pointerleave", () => { cancelAnimationFrame(frame); frame = 0; light.point(-1); });
-  // The segment at the cursor.
-  document.addEventListener("selectionchange", () => {
-    if (document.activeElement === box && mirror.ends.length && box.selectionStart === box.selectionEnd) light.choose(mirror.at(box.selectionStart));
-  });
+  pointing.start(light, mirror, box, [target, bare.text]);
   $("output").addEventListener("keydown", (e) => {
     if (e.key === "ArrowRight" || e.key === "ArrowLeft") {
       e.preventDefault();
@@ -323,21 +363,22 @@ export function start() {
     const doubtful = result.segments.flatMap((s, n) => (s.flags.length ? [n] : []));
     light.choose(doubtful.find((n) => n > light.chosen) ?? doubtful[0] ?? -1);
   });
-  $("suggest").addEventListener("click", suggest);
-  $("compare").addEventListener("change", () => {
-    showComparison();
-    // Also for the translation on the page, or under way.
-    if ($("compare").checked && result?.original === box.value && bareText.dataset.state === "empty") translateBare(result, running?.signal);
+  for (const [id, open] of [["suggest", suggest], ["alternatives", showAlternatives]]) $(id).addEventListener("click", open);
+  // Also for the translation on the page, or under way.
+  bare.start(() => {
+    const current = result;
+    if (current?.original === box.value) bare.translate(current, () => result === current, running?.controller.signal);
   });
   $("swap").addEventListener("click", () => {
     const { source, target: into } = pairs.chosen();
     if (result?.complete && sheet.text && result.original === box.value) box.value = sheet.text;
+    stop();
     clear();
     pairs.choose(into, source);
     box.focus();
   });
   $("clear").addEventListener("click", () => {
-    running?.abort();
+    stop();
     box.value = "";
     clear();
     hideProblem();
@@ -345,7 +386,12 @@ export function start() {
     box.focus();
   });
   $("copy").addEventListener("click", (e) => { if (result) copy(sheet.text, e.currentTarget); });
-  $("copy-curl").addEventListener("click", (e) => copy($("curl").textContent, e.currentTarget));
+  quality.start(asksAnew);
+  terms.start(asksAnew);
+  program.start();
+  typing.start(() => translate(true));
+  mismatch.start(switchTo);
+  alternatives.start();
   if (/Mac|iPhone|iPad/.test(navigator.platform)) $("modifier").textContent = "⌘";
   clear();
 }

@@ -12,7 +12,7 @@ let code = "en";
 let locale = "en";
 let names = null;
 
-export const f = { number, duration, size, time, language, percent, list };
+export const f = { number, duration, size, time, mark, language, percent, share, list };
 
 export function uiLanguage() {
   return code;
@@ -60,6 +60,12 @@ function percent(part) {
   return `${number(Math.floor(100 * part))}${locale.startsWith("en") || code === "is" ? "" : "\u00a0"}%`;
 }
 
+// A share that may be small: "0.25%", "12%".
+function share(part) {
+  const digits = part < 0.1 ? 2 : part < 0.995 ? 1 : 0;
+  return `${number(100 * part, digits, 0)}${locale.startsWith("en") || code === "is" ? "" : "\u00a0"}%`;
+}
+
 // Two units at most: "2 h 5 min", "340 ms".
 function duration(seconds) {
   const units = TABLES[code].units;
@@ -94,6 +100,14 @@ function time(when, clock = false) {
   }
   const options = today ? { timeStyle: clock ? "medium" : "short" } : { dateStyle: "medium", timeStyle: "short" };
   return new Intl.DateTimeFormat(locale, options).format(date);
+}
+
+// A time on the axis of a chart: a day, or a time of day.
+function mark(when, isDay) {
+  const date = new Date(when);
+  const { months } = TABLES[code];
+  if (isDay && months && locale === ALIKE[code]) return `${date.getDate()}. ${months[date.getMonth()]}`;
+  return new Intl.DateTimeFormat(locale, isDay ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(date);
 }
 
 // The name of a language, or else the server's name for it.

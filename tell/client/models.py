@@ -177,7 +177,7 @@ class DocumentPart(Record):
 class ServiceInfo(Record):
     """What a service accepts: endings of file names, corrections, requests for the bare base, and the limits of one request.
 
-    `keys` is true where the service asks for an API key.
+    `keys` is true where the service asks for an API key. `notice` is what its operator tells the users of the page.
     """
 
     formats: tuple[str, ...]
@@ -187,3 +187,4 @@ class ServiceInfo(Record):
     max_characters: int
     max_texts: int
     max_bytes: int
+    notice: str = ""

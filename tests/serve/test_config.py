@@ -19,6 +19,7 @@ OTHER: dict[str, Any] = {
     "quota_storage": "redis://a", "feedback": Path("f"), "compare_base": True, "monitor": True, "canary_minutes": 5, "roll_back_on_alarm": True,
     "alarm_webhook": "http://b", "drain": 7.0, "grace": 0.5, "log_format": "json", "log_level": "debug", "no_shipped": True,
     "allow_host": ("*.Example.org", "[::1]"), "allow_origin": ("https://a.org/",), "trusted_proxy": ("10.0.0.7", "10.1.0.0/16"), "public_url": "https://b.org/mt/",
+    "notice": " Closed\non Sunday ",
 }  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def test_each_value_arrives(isolated: Path) -> None:
     assert (engine.name, engine.base, engine.threads, engine.url, engine.path_map) == ("ct2", "tiny", 3, "http://a", "/a=/b")
     assert (config.web.hosts, config.web.origins) == (("*.example.org", "::1"), ("https://a.org",))
     assert (config.web.proxies, config.web.public_url) == (("10.0.0.7", "10.1.0.0/16"), "https://b.org/mt")
+    assert config.web.notice == "Closed on Sunday"
     # One more than live, for the new version during a change.
     assert (limits.adapters, limits.rank, limits.characters, limits.waiting) == (3, 8, 10, 11)
     assert (limits.timeout, limits.cache, limits.tries, limits.fallback) == (12.0, 1 << 20, 1, ("pivot",))

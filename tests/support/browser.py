@@ -34,7 +34,8 @@ VOYAGE = "Ferðin\n\n" + "\n".join(list(SPOKEN)[2:5])
 
 
 class Speaking(FakeEngine):
-    """Translates what is in SPOKEN, and writes the rest in capitals; its bare base repeats the source. With "Bíða" it never comes to an end.
+    """Translates what is in SPOKEN, and writes the rest in capitals, with other endings where it samples; its bare base repeats the source. With "Bíða" it
+    never comes to an end.
     `problems` are raised, one a call."""
 
     def __init__(self, options: EngineOptions):
@@ -52,7 +53,12 @@ class Speaking(FakeEngine):
         source = self.tokens.decode(list(prompt.ids)).split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
         if adapter_id is None:
             return Generation(source, len(source), "stop")
-        return Generation(SPOKEN.get(source, source.upper()), len(source), "length" if "ENDLESS" in source else "stop")
+        ending = ("", "!", " indeed")[prompt.sampling.seed % 3] if prompt.sampling else ""
+        return Generation(SPOKEN.get(source, source.upper()) + ending, len(source), "length" if "ENDLESS" in source else "stop")
+
+
+# Tests press the button, unless they are about translation as one types: what is asked for is then what they asked for.
+AS_ASKED = "try { if (localStorage.getItem('tellmt.typing') === null) localStorage.setItem('tellmt.typing', 'off'); } catch {}"
 
 
 class Browser:
@@ -86,6 +92,7 @@ class Browser:
     def _new(self, locale: str, touch: bool) -> Any:
         clipboard = ["clipboard-read", "clipboard-write"]
         context = self.browser.new_context(locale=locale, permissions=clipboard, timezone_id="UTC", reduced_motion="reduce", has_touch=touch, is_mobile=touch)
+        context.add_init_script(AS_ASKED)
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda e: self.problems.append(f"script: {e}"))

@@ -1,4 +1,4 @@
-"""The service behind the page at `/`, and a real browser."""
+"""The service behind the page at `/`, and a real browser: started once for all tests of the page that a worker runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.serving import Published, Running, publish, running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def opened_browser() -> Iterator[Browser]:
     with chromium() as running_chromium:
         yield Browser(running_chromium)
@@ -28,7 +28,7 @@ def browser(opened_browser: Browser) -> Iterator[Browser]:
     assert not opened_browser.problems
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     root = tmp_path_factory.mktemp("page")
     base, registry = light_base(root / "cache"), Registry(root / "registry")
@@ -36,12 +36,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return Published(base, registry, ids)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("feedback") / "kept.jsonl"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared(published: Published, kept: Path) -> Iterator[Running]:
     with running(published.base, published.registry, Speaking, feedback=Feedback(kept), compare_base=True) as server:
         yield server

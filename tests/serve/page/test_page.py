@@ -33,7 +33,8 @@ def test_a_text_is_translated(scheme: str, service: Running, published: Publishe
     expect(page.locator("#answer-adapter")).to_have_text(published.ids["is-en"][:12])
     expect(page.locator("#answer-base")).to_have_text("light")
     expect(page.locator("#answer-time")).to_have_text(re.compile(r"^\d+(\.\d)? (ms|s)$"))
-    expect(page.locator("#count")).to_have_text("26 characters")
+    expect(page.locator("#count")).to_have_text("26 of 100,000 characters")
+    expect(page.locator("#answer-origin")).to_have_text(re.compile(r"^yours, live since \d\d:\d\d$"))
     assert [page.locator("#source-text").get_attribute(a) for a in ("lang", "dir")] == ["is", "ltr"]
     assert [page.locator("#target-text").get_attribute(a) for a in ("lang", "dir")] == ["en", "ltr"]
     page.get_by_role("button", name="Copy", exact=True).click()
@@ -104,8 +105,8 @@ def test_the_hints_of_a_segment(scheme: str, service: Running, browser: Browser)
     assert asked[0]["hints"] is True
     below = page.locator("#answer").bounding_box()
     page.locator("#target-text .seg").nth(0).hover()
-    expect(hints).to_have_text("Given to the model:Hundurinn → the hound your termsefur → sleeps, is <b>asleep</b>")
-    assert page.locator("#hints .term").all_inner_texts() == ["Hundurinn → the hound your term"] and page.locator("#answer").bounding_box() == below
+    expect(hints).to_have_text("Given to the model:Hundurinn → the hound your term, followedsefur → sleeps, is <b>asleep</b>")
+    assert page.locator("#hints .term").all_inner_texts() == ["Hundurinn → the hound your term, followed"] and page.locator("#answer").bounding_box() == below
     proper(page)
     shot(page, f"hints-{scheme}")
     page.locator("#target-text .seg").nth(1).hover()
@@ -114,7 +115,7 @@ def test_the_hints_of_a_segment(scheme: str, service: Running, browser: Browser)
     page.mouse.move(5, 5)
     page.keyboard.press("ArrowRight")
     expect(hints).to_contain_text("sefur → sleeps")
-    expect(page.locator("#said")).to_contain_text("Given to the model: Hundurinn – the hound (your term) and sefur – sleeps, is <b>asleep</b>")
+    expect(page.locator("#said")).to_contain_text("Given to the model: Hundurinn – the hound (your term, followed) and sefur – sleeps, is <b>asleep</b>")
     page.get_by_role("button", name="Clear").click()
     expect(hints).to_be_hidden()
 
@@ -200,12 +201,12 @@ def test_beside_the_bare_base(service: Running, browser: Browser) -> None:
     assert lit(page)[1] == ["The crew welcomed {name} on board."]
     proper(page)
     shot(page, "compare-light")
-    page.get_by_role("switch").uncheck()
+    page.get_by_role("switch", name="Compare").uncheck()
     expect(page.locator("#bare")).to_be_hidden()
     # Asked for afterwards.
     translate(page, "hestur")
     expect(page.locator("#target-text")).to_have_text("HESTUR")
-    page.get_by_role("switch").check()
+    page.get_by_role("switch", name="Compare").check()
     expect(page.locator("#bare-text")).to_have_text("hestur")
     page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
     proper(page)
@@ -314,7 +315,7 @@ def test_terms_are_sent_and_looked_for(service: Running, browser: Browser) -> No
     expect(page.locator("#doubts-text")).to_have_text("1 of 2 segments is worth a look.")
     page.locator("#target-text .seg").nth(1).hover()
     expect(page.locator("#doubts-text")).to_have_text("Worth a look: one of your terms was not used.")
-    expect(page.locator("#terms-note")).to_have_text("This adapter cannot be given terms. Translations without them are marked.")
+    expect(page.locator("#terms-note")).to_have_text("This adapter cannot be given terms. Translations without them are marked. One is missing in 1 segment.")
     proper(page)
     terms.fill("hestur = horse\nhundur")
     translate(page, "hestur")

@@ -1,4 +1,4 @@
-"""The page at /status in a real browser, against the real application with a history of many runs."""
+"""The status view, opened as /status, in a real browser, against the real application with a history of many runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from eval.monitor.history import Alarm, CanaryRun, History, Outputs
 from serve.auth.keys import add_key
 from tell.registry.registry import Registry
-from tests.support.browser import CHROMIUM, DESKTOP, FLAGS, PHONE, Browser, overflow, shot
+from tests.support.browser import CHROMIUM, DESKTOP, PHONE, Browser, proper, shot
 from tests.support.fake_eval_engine import light_adapter, light_base
 from tests.support.serving import Running, publish
 from tests.support.watched import watched
@@ -53,7 +53,8 @@ def fill(history: History, live: str) -> None:
             "waiting": 0.1,
         }
         rows.append((now - (200 - i) * 300, "is-en", live, traffic | measures))
-    history.add_signals(rows)
+    # Of the other pair a single value, which is no line.
+    history.add_signals([*rows, (now - 300, "fo-is", OLD, traffic | measures)])
     history.add_feedback("is-en", live, 212, {m: {"score": 55.0, "signature": SIGNATURE} for m in ("bleu", "chrf", "ter")})
 
 
@@ -79,17 +80,14 @@ def service(root: Path, history: History) -> Iterator[Running]:
             yield server
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+@pytest.fixture
+def chromium(opened_browser: Browser) -> Any:
+    return opened_browser.browser
 
 
 def opened(chromium: Any, url: str, size: tuple[int, int], scheme: str) -> tuple[Any, Browser]:
     watched_browser = Browser(chromium)
-    context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale="en-GB")
     page = context.new_page()
     page.set_default_timeout(10_000)
     page.on("pageerror", lambda e: watched_browser.problems.append(f"script: {e}"))
@@ -107,8 +105,10 @@ def test_what_it_shows(service: Running, chromium: Any) -> None:
         page, browser = opened(chromium, service.url, size, scheme)
         expect(page.locator("#status")).to_have_text("2 pairs live")
         card = page.locator(".st-card").first
-        expect(card.get_by_role("heading", name="Icelandic to English")).to_be_visible()
+        expect(card.get_by_role("heading", name="Icelandic → English")).to_be_visible()
         expect(card.locator(".st-badge")).to_have_text("As it should be")
+        assert page.url == f"{service.url}/#/status" and page.locator("nav [aria-current]").inner_text() == "Status"
+        expect(page.locator("#tiles")).to_contain_text("Ready")
         assert card.locator(".st-large svg circle.bad").count() == 1 and card.locator(".st-large path.path").count() == 3
         assert card.locator(".st-legend code").all_inner_texts() == [OLD[:12], "b" * 12, live[:12]]
         assert card.locator(".st-grid svg").count() == 6
@@ -121,10 +121,12 @@ def test_what_it_shows(service: Running, chromium: Any) -> None:
         page.get_by_text("Corrections by users").first.click()
         expect(page.locator(".st-corrections").first).to_contain_text("212")
         page.get_by_text("Alarms that are over").click()
-        expect(page.locator("#past-list")).to_contain_text(f"rolled back to {OLD[:12]}")
+        expect(page.locator("#past-list")).to_contain_text(f"Rolled back to {OLD[:12]}")
         assert page.locator(".st-card").nth(1).inner_text().count("tellmt monitor freeze fo-is") == 1
-        shot(page, f"status-{scheme}")
-        assert overflow(page) <= 0 and not browser.problems
+        proper(page)
+        assert page.locator(".st-card").nth(1).locator(".st-single").count() == 6 and page.locator(".st-card").nth(1).locator(".st-chart svg").count() == 0
+        shot(page, f"history-{scheme}")
+        assert not browser.problems
         page.context.close()
 
 
@@ -142,9 +144,12 @@ def test_an_alarm_and_a_key(service: Running, history: History, root: Path, chro
     key = add_key("watcher", ["metrics"])[1]
     page, other = opened(chromium, service.url, DESKTOP, "light")
     expect(page.locator("#key-form")).to_be_visible()
-    page.get_by_label("API key with the scope metrics").fill(key)
+    page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Use this key").click()
     expect(page.locator(".st-card")).to_have_count(2)
     expect(page.locator("#key-form")).to_be_hidden()
+    # Of the other half of the view it says what it would take.
+    expect(page.locator("#overview-refused")).to_contain_text("need a key with the scope translate")
+    expect(page.locator("#pairs-card")).to_be_hidden()
     page.context.close()
     assert not browser.problems and not other.problems

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from serve.auth.keys import add_key
+from serve.config import WebConfig
 from tell.errors import EngineError
 from tell.files import write_atomic
 from tell.registry.registry import Registry
@@ -38,6 +39,7 @@ def test_documents(service: Running, browser: Browser, tmp_path: Path) -> None:
     expect(item).to_contain_text("Done")
     expect(item).to_contain_text("Icelandic → English")
     expect(item).to_contain_text("1 part is worth a look")
+    expect(item.locator(".doubt")).to_have_text("Worth a look: a number is missing or altered.")
     with page.expect_download() as download:
         item.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "ferðin.txt"
@@ -110,14 +112,22 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
     expect(row).to_contain_text("Live")
     expect(row).to_contain_text(published.ids["is-en"][:12])
     expect(page.locator("#updated")).to_contain_text("Updated at")
-    expect(page.locator("#history").get_by_role("link")).to_have_attribute("href", "status")
+    expect(row).to_contain_text("yours, from the registry")
+    expect(row).to_contain_text("none")
+    expect(tiles).to_contain_text("Translated since the start")
+    expect(page.locator("#history-note")).to_contain_text("start it with --monitor")
+    expect(page.locator("nav").get_by_role("link", name="API")).to_have_attribute("href", "docs")
     proper(page)
     score = {
         "name": "newstest2021",
         "systems": {"adapter": {"bleu": {"score": 12.1718, "ci": 1.0827, "signature": "nrefs:1"}, "chrf": {"score": 33.7541, "ci": 0.7767}}},
     }
     status = service.http.get("/api/v1/adapters").json()
-    changes = ({"scores": [score]}, {"state": "refused", "reason": "altered since its card was written", "adapter": None}, {"state": "cold", "pinned": True})
+    changes = (
+        {"scores": [score]},
+        {"state": "refused", "reason": "altered since its card was written", "adapter": None},
+        {"state": "cold", "pinned": True, "shipped": True},
+    )
     for pair, change in zip(sorted(status["pairs"], key=lambda p: p["pair"] != "is-en"), changes, strict=True):
         pair.update(change)
     page.route("**/api/v1/adapters", lambda route: route.fulfill(json=status))
@@ -126,7 +136,7 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
     expect(row).to_contain_text("BLEU 12.2 ± 1.1")
     expect(row).to_contain_text("chrF2 33.8 ± 0.8")
     expect(page.locator("#pairs")).to_contain_text("altered since its card was written")
-    expect(page.locator("#pairs")).to_contain_text("pinned")
+    expect(page.locator("#pairs tbody tr", has_text="pinned")).to_contain_text("shipped with tellmt")
     proper(page)
     shot(page, "status-light")
     page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
@@ -140,13 +150,13 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
 
 
 def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: Browser, tmp_path: Path) -> None:
-    _, key = add_key("page", ["translate"])
-    with running(published.base, published.registry, Speaking) as server:
+    _, key = add_key("page", ["translate"], characters_per_day=1000)
+    with running(published.base, published.registry, Speaking, web=WebConfig(notice="Closed on Sunday")) as server:
         page = from_icelandic(browser.open(server.url))
         alert = page.get_by_role("alert")
         expect(page.get_by_label("API key")).to_be_visible()
         # What this service does not offer is not there.
-        expect(page.get_by_role("switch")).to_be_hidden()
+        expect(page.get_by_role("switch", name="Compare")).to_be_hidden()
         translate(page, "hestur")
         expect(alert).to_contain_text("This server needs an API key")
         proper(page)
@@ -158,7 +168,18 @@ def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: B
                 expect(alert).to_contain_text(message)
         expect(page.locator("#target-text")).to_have_text("HESTUR")
         expect(page.locator("#key-form")).to_be_hidden()
+        expect(page.locator("#told")).to_have_text("Closed on Sunday")
         expect(page.get_by_role("button", name="Suggest a correction")).to_be_hidden()
+        # A translation that is stopped, since the text has changed, gives back what it took.
+        expect(page.locator("#count")).to_have_text("6 of 100,000 characters · 994 of the key's 1,000 a day left")
+        server.engine.delay = 0.3
+        page.get_by_role("switch", name="Translate as I type").check()
+        page.fill("#source-text", "Góðan")
+        page.locator("#form[aria-busy=true]").wait_for()
+        page.fill("#source-text", "Góðan daginn.")
+        expect(page.locator("#target-text")).to_have_text("Good morning.")
+        expect(page.locator("#count")).to_have_text("13 of 100,000 characters · 981 of the key's 1,000 a day left")
+        server.engine.delay = 0.0
         assert page.evaluate("[localStorage, document.cookie].map(x => JSON.stringify(x)).join()").count(key) == 0
         # The other views ask with it too.
         page.get_by_role("link", name="Documents").click()
@@ -182,6 +203,8 @@ def test_behind_a_path(service: Running, browser: Browser) -> None:
     page.route("**/*", forward)
     page.goto(f"{service.url}/some/where/")
     page.get_by_label("From", exact=True).select_option("is")
+    # Where nobody has chosen, and no key is needed.
+    expect(page.get_by_role("switch", name="Translate as I type")).to_be_checked()
     translate(page, "Góðan daginn.")
     expect(page.locator("#target-text")).to_have_text("Good morning.")
     page.get_by_role("link", name="Status").click()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tell.text.flags import FLAGS
 from tests.support.browser import CHROMIUM, VOYAGE, Browser, proper, shot
 from tests.support.page import SENTENCE, translate
 from tests.support.serving import Running
@@ -28,7 +29,7 @@ def test_in_icelandic(service: Running, browser: Browser) -> None:
     expect(page.locator("#doubts-text")).to_have_text("Vert er að skoða 2 af 5 bútum.")
     page.get_by_role("button", name="Sýna næsta").click()
     expect(page.locator("#doubts-text")).to_have_text("Vert að skoða: tölu vantar eða henni var breytt.")
-    expect(page.locator("#count")).to_have_text(re.compile(r"^2\d\d stafir$"))
+    expect(page.locator("#count")).to_have_text(re.compile(r"^2\d\d af 100.000 stöfum$"))
     proper(page)
     shot(page, "done-is")
     translate(page, "o" * 100_001, "Þýða")
@@ -56,10 +57,13 @@ def test_both_languages_have_all_words(service: Running, browser: Browser) -> No
       const [en, is] = await Promise.all([import("./words-en.js"), import("./words-is.js")]);
       const inner = (k, v) => v && typeof v === "object" && k !== "refusals";
       const keys = (o, at = "") => Object.entries(o).flatMap(([k, v]) => (inner(k, v) ? keys(v, `${at}${k}.`) : [`${at}${k}:${typeof v}`])).sort();
-      return [keys(en.words), keys(is.words), keys(en.units), keys(is.units), en.words];
+      const flags = [en, is].flatMap(({ words }) => [words.flags, words.flagHelp].map(Object.keys));
+      return [keys(en.words), keys(is.words), keys(en.units), keys(is.units), en.words, flags];
     }"""
-    en, is_, units, eining, words = page.evaluate(both)
+    en, is_, units, eining, words, flags = page.evaluate(both)
     assert en == is_ and units == eining and len(en) > 120
+    # Each flag that the service can set, and no other, has a name and an explanation in both.
+    assert flags == 4 * [list(FLAGS)]
     html = (PAGE / "index.html").read_text(encoding="utf-8")
     named = {m for m in re.findall(r'data-t(?:-label|-title|-placeholder)?="(\w+)"', html)}
     scripts = "".join(f.read_text(encoding="utf-8") for f in PAGE.glob("*.js") if not f.name.startswith("words-"))

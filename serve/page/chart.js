@@ -1,11 +1,11 @@
-// Line charts in SVG for the page at /status: `draw(holder, chart)` draws a chart in a holder, and again whenever its width changes.
+// Line charts in SVG for the status view: `draw(holder, chart)` draws a chart in a holder, and again whenever its width changes.
 // chart: {series: [{name, colour, points: [{x, y, tooltip, bad, ring}]}], usual, format, zero, area}; x in seconds since 1970, colour 0 to 5.
-"use strict";
+import { f } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PAD = { left: 40, right: 8, top: 10, bottom: 20 };
 
-function shape(name, attributes, text) {
+export function shape(name, attributes, text) {
   const node = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   if (text !== undefined) node.textContent = text;
@@ -31,9 +31,7 @@ function times(low, high, count) {
   const shift = new Date(low * 1000).getTimezoneOffset() * 60;
   const marks = [];
   for (let at = Math.ceil((low - shift) / step) * step + shift; at <= high; at += step) marks.push(at);
-  const options = step >= DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  const format = new Intl.DateTimeFormat("en-GB", options);
-  return marks.map((at) => [at, format.format(at * 1000)]);
+  return marks.map((at) => [at, f.mark(at * 1000, step >= DAY)]);
 }
 
 function render(holder, chart, width) {
@@ -84,7 +82,7 @@ function render(holder, chart, width) {
   return { svg, cursor, points, x, width };
 }
 
-function draw(holder, chart) {
+export function draw(holder, chart) {
   const tip = document.createElement("div");
   tip.className = "st-tip";
   tip.hidden = true;
