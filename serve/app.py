@@ -28,6 +28,7 @@ from serve.api.feedback import routes as feedback_routes
 from serve.api.handler import AppState, set_state, state_of
 from serve.api.info import routes as info_routes
 from serve.api.libretranslate import routes as libretranslate_routes
+from serve.api.libretranslate_errors import LibreTranslateErrors
 from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
@@ -151,7 +152,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 def _page_files(directory: Path) -> dict[str, Path]:
     """The files of the page, by their paths in the address."""
     files = [f for f in sorted(directory.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    short = {"index.html": "/", "status.html": "/status"}
+    short = {"index.html": "/", "status.html": "/status", "docs.html": "/docs"}
     return {short.get(f.name, f"/{f.name}"): f for f in files}
 
 
@@ -159,7 +160,10 @@ def _add_page(app: FastAPI, files: Mapping[str, Path]) -> None:
     """A route for each file of the page: no request can reach another file of the disk, and unknown paths keep their JSON responses."""
 
     def add(path: str, file: Path) -> None:
-        async def send() -> FileResponse:
+        async def send(request: Request) -> Response:
+            if request.scope.get("tellmt.slash"):
+                # The page's own links are relative, and would lead below it. This one needs no scheme.
+                return Response(status_code=308, headers={"Location": f"..{path}"})
             return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
         app.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
@@ -188,6 +192,7 @@ def create_app(
         Middleware(RequestObserver, metrics=service.metrics),
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
+        Middleware(LibreTranslateErrors),
         Middleware(HeadLimit),
         Middleware(OriginGuard, web=web, keys=keys),
         Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -94,13 +95,18 @@ async def _form(request: Request, media_type: str) -> dict[str, Any]:
     return _fields(pairs)
 
 
-async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
-    """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
+async def read_body(request: Request, model: type[M], forms: bool = False, address: Collection[str] = ()) -> M:
+    """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError.
+
+    The fields named in `address` may stand in the address as well, beside a form or without a body; those of the address count before those of a form.
+    """
     media_type = media_type_of(request)
+    given = _fields([(key, replace_surrogates(value)) for key, value in request.query_params.multi_items() if key in address])
     if forms and media_type in (URLENCODED, MULTIPART):
-        fields = await _form(request, media_type)
+        fields = await _form(request, media_type) | given
     else:
-        fields = _json(await request.body())
+        raw = await request.body()
+        fields = given if given and not raw else _json(raw)
     return validated_body(fields, model)
 
 

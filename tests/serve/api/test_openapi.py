@@ -40,9 +40,10 @@ REFUSALS = {
     ("post", "/api/v1/admin/pin"): KEYED | {409},
     ("post", "/api/v1/admin/unpin"): KEYED | {409},
     ("get", "/api/v1/admin/log"): KEYED,
-    ("post", "/translate"): KEYED | {504},
-    ("post", "/translate_file"): KEYED | {504},
-    ("post", "/detect"): KEYED,
+    ("post", "/translate"): {403, 429, 504},
+    ("post", "/translate_file"): {403, 429, 504},
+    ("post", "/detect"): {403, 429},
+    ("post", "/suggest"): {403, 429, 507},
     ("get", "/languages"): set(),
     ("get", "/frontend/settings"): set(),
     ("get", "/download_file/{name}"): {404},
@@ -71,7 +72,7 @@ DeepLDocumentHandle DeepLDocumentKey DeepLDocumentRequest DeepLDocumentStatus De
 DeepLGlossaryPairs DeepLGlossaryRequest DeepLLanguage DeepLTranslateRequest DeepLTranslateResponse
 DeepLTranslation DeepLUsage
 LibreTranslateDefaultPair LibreTranslateDetectRequest LibreTranslateDetection LibreTranslateFileRequest LibreTranslateFileResponse LibreTranslateLanguage
-LibreTranslateLanguageName LibreTranslateRequest LibreTranslateResponse LibreTranslateSettings
+LibreTranslateLanguageName LibreTranslateRequest LibreTranslateResponse LibreTranslateSettings LibreTranslateSuggestRequest LibreTranslateSuggestResponse
 """
 # What an example is answered with where that hangs on what was done before: an adapter that is there, an earlier version, a document.
 ELSE = {
