@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
+from serve.api.deepl import other_versions as other_deepl_routes
 from serve.api.deepl import routes as deepl_routes
 from serve.api.deepl_errors import DEEPL_PATHS, DeepLErrors
 from serve.api.deepl_glossaries import routes as deepl_glossaries_routes
@@ -215,7 +216,7 @@ def create_app(
     set_state(app, state)
     for routes in (
         native_routes, stream_routes, documents_routes, events_routes, feedback_routes, info_routes, adapters_routes, monitor_routes,
-        libretranslate_routes, deepl_routes, deepl_glossaries_routes,
+        libretranslate_routes, deepl_routes, deepl_glossaries_routes, other_deepl_routes,
     ):  # fmt: skip
         app.include_router(routes)
     _add_operations(app, service)
