@@ -342,7 +342,9 @@ async def _open_job(request: Request, state: AppState, id: str) -> Job:
     return state.jobs.opened(body.document_key, caller_of(request).id, id)
 
 
-KEY_BODY = body_schema(DeepLDocumentKey, "application/json", URLENCODED)
+# The same fields as a form are read too. Described are bodies of one kind alone where a route has no parameter that may be left out: of several kinds
+# openapi-python-client then makes a module that cannot be imported (findings/openapi-python-client-media-types.sh).
+KEY_BODY = body_schema(DeepLDocumentKey, "application/json")
 
 
 @routes.post(

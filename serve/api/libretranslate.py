@@ -50,6 +50,13 @@ API_KEY = "an API key, where no header holds one"
 IN_ADDRESS = "Without a JSON body, every field but the key may stand in the address as well. A key in the address is refused: addresses are logged on the way."
 
 
+def _in_address(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a body as parameters of the address, for OpenAPI. Strings without bounds: beside a JSON body they are not looked at."""
+    described = "As in the body, where that is a form or there is none"
+    names = [name for name in model.model_fields if name != "api_key"]
+    return [{"name": name, "in": "query", "required": False, "description": described, "schema": {"type": "string"}} for name in names]
+
+
 class LibreTranslateRequest(BaseModel):
     """The fields that LibreTranslate's clients send; the service ignores other fields."""
 
@@ -235,7 +242,7 @@ def _is_probe(request: Request, service: Service, body: LibreTranslateRequest) -
     response_model=LibreTranslateResponse,
     response_model_exclude_none=True,
     responses=REFUSALS,
-    openapi_extra={**body_schema(LibreTranslateRequest, *MEDIA_TYPES), "parameters": PARAMETERS},
+    openapi_extra={**body_schema(LibreTranslateRequest, *MEDIA_TYPES), "parameters": [*PARAMETERS, *_in_address(LibreTranslateRequest)]},
     summary="Translate texts, as LibreTranslate does",
     description=IN_ADDRESS,
 )
@@ -261,7 +268,7 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
     "/detect",
     response_model=list[LibreTranslateDetection],
     responses={400: ERRORS[400]},
-    openapi_extra=body_schema(LibreTranslateDetectRequest, *MEDIA_TYPES),
+    openapi_extra={**body_schema(LibreTranslateDetectRequest, *MEDIA_TYPES), "parameters": _in_address(LibreTranslateDetectRequest)},
     summary="List the languages that a text may be in, the likeliest first",
     description=IN_ADDRESS,
 )
@@ -275,7 +282,7 @@ async def detect(request: Request) -> list[LibreTranslateDetection]:
     "/suggest",
     response_model=LibreTranslateSuggestResponse,
     responses={400: ERRORS[400], 507: {"model": Error, "description": "The feedback file is full"}},
-    openapi_extra=body_schema(LibreTranslateSuggestRequest, *MEDIA_TYPES),
+    openapi_extra={**body_schema(LibreTranslateSuggestRequest, *MEDIA_TYPES), "parameters": _in_address(LibreTranslateSuggestRequest)},
     summary="Send the correct translation of a text, as LibreTranslate's clients do",
     description=f"403 where the service keeps no corrections. {IN_ADDRESS}",
 )
