@@ -14,7 +14,9 @@ def test_every_route_and_model_is_there(service: Running, browser: Browser) -> N
     page = browser.open(service.url, DESKTOP, path="/docs")
     api = service.http.get("/openapi.json").json()
     operations = [f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods]
-    shown = page.locator(".api-operation > summary").evaluate_all("all => all.map(e => [...e.querySelectorAll('span')].slice(0, 2).map(s => s.textContent).join(' '))")
+    shown = page.locator(".api-operation > summary").evaluate_all(
+        "all => all.map(e => [...e.querySelectorAll('span')].slice(0, 2).map(s => s.textContent).join(' '))"
+    )
     assert sorted(shown) == sorted(operations)
     assert page.locator(".api-model").count() == len(api["components"]["schemas"])
     page.locator("#post-api-v1-translate > summary").click()
