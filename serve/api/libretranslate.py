@@ -340,15 +340,15 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
     await identify(request, body.api_key)
     with _too_long():
         job = await start_job(request, state, upload, body.source, body.target)
-    try:
-        async with in_time(request_options(request, state.service), state.service.metrics):
-            # The client waits for the response: one that leaves or runs out of time no longer wants the file.
-            await unless_gone(request, job.over())
-        if job.failure is not None:
-            raise job.failure
-    except BaseException:
-        await state.jobs.drop(job)
-        raise
+        try:
+            async with in_time(request_options(request, state.service), state.service.metrics):
+                # The client waits for the response: one that leaves or runs out of time no longer wants the file.
+                await unless_gone(request, job.over())
+            if job.failure is not None:
+                raise job.failure
+        except BaseException:
+            await state.jobs.drop(job)
+            raise
     address = state.web.public_url or str(request.base_url).rstrip("/")
     return LibreTranslateFileResponse(translatedFileUrl=f"{address}{LINKS}{job.secret}{job.ending}")
 

@@ -149,6 +149,9 @@ def test_the_limit_is_that_of_a_text(service: Running, mark: str) -> None:
     assert libre(service, q=[just, just, "b"]).json()["translatedText"][2] == f"{mark}b"
     for q in (just + "a", ["b", just + "a"]):
         assert "a text exceeds the text limit; found 100001 characters; valid: at most 100000" in error(libre(service, q=q), 400)
+    assert "a line is too long" in error(
+        service.http.post("/translate_file", files={"file": ("a.txt", just + "a")}, data={"source": "is", "target": "en"}), 400
+    )
     # Other protocols have one limit for all texts; a body that is too large is no matter of texts.
     assert "too much text in one request; found 100001" in error(service.translate([just, "a"]), 413)
     assert "the body is too large" in error(libre(service, q="a" * (1 << 20)), 413)
