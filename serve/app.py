@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from serve.adapters.follower import Follower
 from serve.api.adapters import routes as adapters_routes
 from serve.api.admin import routes as admin_routes
+from serve.api.deepl import other_versions as other_deepl_routes
 from serve.api.deepl import routes as deepl_routes
 from serve.api.deepl_errors import DEEPL_PATHS, DeepLErrors
 from serve.api.deepl_glossaries import routes as deepl_glossaries_routes
@@ -28,6 +29,7 @@ from serve.api.feedback import routes as feedback_routes
 from serve.api.handler import AppState, set_state, state_of
 from serve.api.info import routes as info_routes
 from serve.api.libretranslate import routes as libretranslate_routes
+from serve.api.libretranslate_errors import LibreTranslateErrors
 from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
@@ -160,7 +162,10 @@ def _add_page(app: FastAPI, files: Mapping[str, Path]) -> None:
     """A route for each file of the page: no request can reach another file of the disk, and unknown paths keep their JSON responses."""
 
     def add(path: str, file: Path) -> None:
-        async def send() -> FileResponse:
+        async def send(request: Request) -> Response:
+            if request.scope.get("tellmt.slash"):
+                # The page's own links are relative, and would lead below it. This one needs no scheme.
+                return Response(status_code=308, headers={"Location": f"..{path}"})
             return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
         app.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
@@ -189,6 +194,7 @@ def create_app(
         Middleware(RequestObserver, metrics=service.metrics),
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
+        Middleware(LibreTranslateErrors),
         Middleware(HeadLimit),
         Middleware(OriginGuard, web=web, keys=keys),
         Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),
@@ -211,7 +217,7 @@ def create_app(
     set_state(app, state)
     for routes in (
         native_routes, stream_routes, documents_routes, events_routes, feedback_routes, info_routes, adapters_routes, monitor_routes,
-        libretranslate_routes, deepl_routes, deepl_glossaries_routes,
+        libretranslate_routes, deepl_routes, deepl_glossaries_routes, other_deepl_routes,
     ):  # fmt: skip
         app.include_router(routes)
     _add_operations(app, service)

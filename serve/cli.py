@@ -161,7 +161,7 @@ _option = partial(click.option, show_default=True)
     help="Pairs loaded at once; further pairs are loaded when clients ask for them.",
 )
 @_option("--max-rank", type=click.IntRange(1, 256), default=DEFAULT.limits.rank, help="Largest LoRA rank.")
-@_option("--max-chars", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.characters, help="Characters of text in one request.")
+@_option("--max-chars", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.characters, help="Characters of one request; of one text for LibreTranslate.")
 @_option("--max-waiting", type=click.IntRange(1, 1_000_000), default=DEFAULT.limits.waiting, help="Segments that may wait, of all requests together.")
 @_option("--timeout", type=click.FloatRange(0, 86_400, min_open=True), default=DEFAULT.limits.timeout, help="Longest time of a request, in seconds.")
 @_option("--cache-mb", type=click.IntRange(0, 1 << 20), default=DEFAULT.limits.cache >> 20, help="MiB of translations kept in memory; 0 keeps none.")

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from tell.client.async_client import AsyncClient
     from tell.client.calls import StreamOptions, TranslateOptions
     from tell.client.client import Client
-    from tell.client.errors import NoAnswer, UnreadableAnswer
+    from tell.client.errors import NoAnswer, ServiceFailed, UnreadableAnswer
     from tell.client.models import (
-        AdapterStatus,
         Alternative,
         DetectedLanguage,
         DocumentJob,
         DocumentPart,
         DocumentProgress,
+        PivotText,
+        RouteStep,
         Segment,
-        ServedLanguage,
-        ServiceInfo,
         StreamEnd,
         Translation,
         TranslationPart,
         WordHint,
+    )
+    from tell.client.service_models import (
+        AdapterStatus,
+        MonitorReport,
+        Readiness,
+        RegistryPair,
+        ServedLanguage,
+        ServiceInfo,
+        ServiceLoad,
+        ServiceStatus,
     )
     from tell.client.transport import RetryPolicy
     from tell.errors import (
@@ -58,9 +67,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AdapterError", "AdapterStatus", "Alternative", "AsyncClient", "BadInput", "Base", "Client", "DetectedLanguage", "DocumentJob", "DocumentPart",
     "DocumentProgress", "Engine", "EngineError", "EngineOptions", "EngineTraits", "Generation", "KeyRefused", "LanguageError", "Metric", "MissingExtra",
-    "NoAnswer", "NotFound", "NotReady", "NotServed", "OverShare", "Overloaded", "Prompt", "RequestError", "RetryPolicy", "Sampling", "ScopeRefused",
-    "Segment", "ServedLanguage", "ServiceInfo", "StreamEnd", "StreamOptions", "TellmtError", "TimedOut", "TooLarge", "TooSlow", "TranslateOptions",
-    "Translation", "TranslationPart", "UnreadableAnswer", "WordHint", "__version__",
+    "MonitorReport", "NoAnswer", "NotFound", "NotReady", "NotServed", "OverShare", "Overloaded", "PivotText", "Prompt", "Readiness", "RegistryPair",
+    "RequestError", "RetryPolicy", "RouteStep", "Sampling", "ScopeRefused", "Segment", "ServedLanguage", "ServiceFailed", "ServiceInfo", "ServiceLoad",
+    "ServiceStatus", "StreamEnd", "StreamOptions", "TellmtError", "TimedOut", "TooLarge", "TooSlow", "TranslateOptions", "Translation", "TranslationPart",
+    "UnreadableAnswer", "WordHint", "__version__",
 ]  # fmt: skip
 
 # module -> the public names it holds. They are imported when they are used, since the command line imports this module before anything else.
@@ -68,9 +78,10 @@ _MODULES = {
     "tell.client.async_client": "AsyncClient",
     "tell.client.calls": "StreamOptions TranslateOptions",
     "tell.client.client": "Client",
-    "tell.client.errors": "NoAnswer UnreadableAnswer",
-    "tell.client.models": "AdapterStatus Alternative DetectedLanguage DocumentJob DocumentPart DocumentProgress Segment ServedLanguage ServiceInfo StreamEnd "
-    "Translation TranslationPart WordHint",
+    "tell.client.errors": "NoAnswer ServiceFailed UnreadableAnswer",
+    "tell.client.models": "Alternative DetectedLanguage DocumentJob DocumentPart DocumentProgress PivotText RouteStep Segment StreamEnd Translation "
+    "TranslationPart WordHint",
+    "tell.client.service_models": "AdapterStatus MonitorReport Readiness RegistryPair ServedLanguage ServiceInfo ServiceLoad ServiceStatus",
     "tell.client.transport": "RetryPolicy",
     "tell.errors": "AdapterError BadInput EngineError KeyRefused LanguageError MissingExtra NotFound NotReady NotServed OverShare Overloaded RequestError "
     "ScopeRefused TellmtError TimedOut TooLarge TooSlow",

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serve.api.deepl_errors import CHARACTERS_USED, DEEPL
+from serve.api.deepl_errors import CHARACTERS_USED, DEEPL, OTHER_VERSIONS
 from serve.api.documents import FILE_CONTENT, failure_message, file_response, start_job
 from serve.api.glossaries import glossary_of
 from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
@@ -25,6 +25,7 @@ from serve.auth.quota import UNLIMITED
 from serve.documents.jobs import Job
 from serve.documents.parts import ending_of
 from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
+from serve.http.origins import METHODS
 from serve.translation.decoder import Quality
 from serve.translation.markup_html import Parse, parse_html
 from serve.translation.markup_xml import XmlRules, parse_xml
@@ -203,6 +204,7 @@ DOCUMENT_NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": DeepLError, "description": "The API key has no such document, the document_key is wrong, or the service has forgotten the document"}
 }
 routes = APIRouter(prefix=DEEPL.rstrip("/"), tags=["DeepL"])
+other_versions = APIRouter(include_in_schema=False)
 
 
 @contextlib.contextmanager
@@ -283,6 +285,8 @@ TYPE = {
     openapi_extra={"parameters": [TYPE]},
     summary="List languages, as DeepL does",
 )
+# DeepL's PHP client sends its form, and with it libcurl makes a POST of GET.
+@routes.post("/languages", response_model=list[DeepLLanguage], include_in_schema=False)
 async def languages(request: Request, state: StateDep) -> list[DeepLLanguage]:
     service = state.service
     kind = await _language_kind(request)
@@ -298,6 +302,14 @@ async def languages(request: Request, state: StateDep) -> list[DeepLLanguage]:
 async def usage(request: Request) -> DeepLUsage:
     used, limit = await gate_of(request).quota.used(caller_of(request), "characters")
     return DeepLUsage(character_count=used, character_limit=limit)
+
+
+async def not_offered() -> None:
+    raise NotFound("of DeepL's API the service offers version 2 alone", valid=DEEPL)
+
+
+for version in OTHER_VERSIONS:
+    other_versions.add_api_route(f"{version}{{rest:path}}", not_offered, methods=list(METHODS))
 
 
 @routes.post("/write/rephrase", include_in_schema=False)
@@ -330,7 +342,9 @@ async def _open_job(request: Request, state: AppState, id: str) -> Job:
     return state.jobs.opened(body.document_key, caller_of(request).id, id)
 
 
-KEY_BODY = body_schema(DeepLDocumentKey, "application/json", URLENCODED)
+# The same fields as a form are read too. Described are bodies of one kind alone where a route has no parameter that may be left out: of several kinds
+# openapi-python-client then makes a module that cannot be imported (findings/openapi-python-client-media-types.sh).
+KEY_BODY = body_schema(DeepLDocumentKey, "application/json")
 
 
 @routes.post(

@@ -13,7 +13,7 @@ from serve.api.deepl_errors import DEEPL
 from serve.api.handler import StateDep
 from serve.api.schema import CODE, MAX_CODE
 from serve.auth.gate import caller_of
-from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body
+from serve.http.bodies import body_schema, read_body
 from serve.threads import REGISTRY
 from tell.errors import NotServed
 from tell.languages import LanguagePair, language, parse_pair
@@ -104,7 +104,7 @@ def _base(tag: str) -> str:
     response_model=DeepLGlossary,
     status_code=201,
     responses=ERRORS,
-    openapi_extra=body_schema(DeepLGlossaryRequest, "application/json", URLENCODED, MULTIPART),
+    openapi_extra=body_schema(DeepLGlossaryRequest, "application/json"),
     summary="Keep a glossary, as DeepL does",
 )
 async def create(request: Request, state: StateDep) -> DeepLGlossary:

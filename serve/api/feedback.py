@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.api.handler import StateDep
 from serve.api.schema import CODE, MAX_CODE, Error
 from serve.auth.gate import caller_of
+from serve.corrections import Feedback
 from serve.http.bodies import body_schema, read_body
 from serve.threads import FEEDBACK
 from serve.translation.service import Service
@@ -64,13 +65,20 @@ def _pair(service: Service, body: FeedbackRequest) -> str:
 async def post(request: Request, state: StateDep) -> None:
     if state.feedback is None:
         raise NotFound("this service keeps no feedback", valid="tellmt serve --feedback FILE")
-    body = await read_body(request, FeedbackRequest)
-    limit = state.service.limits.characters
+    await keep_correction(request, state.service, state.feedback, await read_body(request, FeedbackRequest))
+
+
+async def keep_correction(request: Request, service: Service, feedback: Feedback, body: FeedbackRequest) -> None:
+    """Append a correction to the operator's file, and return when it is on the disk. `adapter` is empty where the client does not know which one translated.
+
+    Raises TooLarge, LanguageError, NoRoom, NotKept.
+    """
+    limit = service.limits.characters
     if (characters := len(body.text) + len(body.correction) + len(body.translation)) > limit:
         raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {limit}")
     caller = caller_of(request)
     record = {
-        "source": body.text, "target": body.correction, "translation": body.translation, "pair": _pair(state.service, body), "adapter": body.adapter,
+        "source": body.text, "target": body.correction, "translation": body.translation, "pair": _pair(service, body), "adapter": body.adapter,
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "key": caller.name if caller.id else None,
     }  # fmt: skip
-    await FEEDBACK.run(state.feedback.keep, record)
+    await FEEDBACK.run(feedback.keep, record)

@@ -94,6 +94,8 @@ class ParsedRequest:
     # The base translates without the pair's adapter.
     base_only: bool = False
     glossary: Glossary | None = None
+    # The service's limit of characters is that of each text, not of all.
+    each: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -202,7 +204,8 @@ async def translate_texts(request: Request, service: Service, parsed: ParsedRequ
     options = request_options(
         request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments, parsed.glossary, parsed.hints
     )
-    service.check(parsed.texts, options)
+    service.check(parsed.texts, options, parsed.each)
+    options = dataclasses.replace(options, measured=parsed.each)
     await charge(request, parsed.texts)
 
     async def work() -> TranslationResult:

@@ -1,18 +1,23 @@
-"""LibreTranslate's API, as its clients use it: /translate, /detect, /languages, /frontend/settings, /translate_file and the file it links to.
+"""LibreTranslate's API, as its clients use it: /translate, /detect, /suggest, /languages, /frontend/settings, /spec, /translate_file and the file it links to.
 
-With `format: html` the text is parsed (serve.translation.markup_html); without it, tags count as placeholders in plain text.
+With `format: html` the text is parsed (serve.translation.markup_html); without it, tags count as placeholders in plain text. Statuses are LibreTranslate's:
+400 where a text is too long, 403 for keys that are not valid (serve.api.libretranslate_errors). Fields may stand in the address too; a key never.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.documents import FILE_OR_CONFLICT, JOB_NOT_FOUND, file_response, start_job
+from serve.api.feedback import NOT_BLANK, FeedbackRequest, keep_correction
 from serve.api.handler import ParsedRequest, StateDep, checked_texts, in_time, request_options, translate_texts
-from serve.api.schema import ALTERNATIVES, CODE, ERRORS, MAX_CODE, PARAMETERS
+from serve.api.schema import ALTERNATIVES, CODE, ERRORS, MAX_CODE, PARAMETERS, Error
 from serve.auth.gate import LINKS, gate_of, identify
 from serve.documents.parts import FORMATS
 from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
@@ -22,8 +27,8 @@ from serve.translation.decoder import MOST_ALTERNATIVES
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
 from serve.translation.service import Service
-from tell.errors import NotFound, NotServed
-from tell.languages import parse_pair
+from tell.errors import NotFound, NotServed, RequestError, ScopeRefused, TooLarge
+from tell.languages import distance, language, parse_pair
 from tell.text.language_id import Detected, ranked
 
 # /detect leaves out languages that are less likely than this.
@@ -40,7 +45,16 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+M = TypeVar("M", bound=BaseModel)
 API_KEY = "an API key, where no header holds one"
+IN_ADDRESS = "Without a JSON body, every field but the key may stand in the address as well. A key in the address is refused: addresses are logged on the way."
+
+
+def _in_address(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a body as parameters of the address, for OpenAPI. Strings without bounds: beside a JSON body they are not looked at."""
+    described = "As in the body, where that is a form or there is none"
+    names = [name for name in model.model_fields if name != "api_key"]
+    return [{"name": name, "in": "query", "required": False, "description": described, "schema": {"type": "string"}} for name in names]
 
 
 class LibreTranslateRequest(BaseModel):
@@ -71,6 +85,24 @@ class LibreTranslateDetectRequest(BaseModel):
 
     q: str = Field(description="a string")
     api_key: str | None = Field(default=None, description=API_KEY)
+
+
+class LibreTranslateSuggestRequest(BaseModel):
+    """A text, and what its translation should be."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"q": "Halló heimur.", "s": "Hello world.", "source": "is", "target": "en"}]})
+
+    q: str = Field(pattern=NOT_BLANK, description="the text that was translated")
+    s: str = Field(pattern=NOT_BLANK, description="the correct translation")
+    source: str = Field(max_length=MAX_CODE, description=CODE)
+    target: str = Field(max_length=MAX_CODE, description=CODE)
+    api_key: str | None = Field(default=None, description=API_KEY)
+
+
+class LibreTranslateSuggestResponse(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"success": True}]})
+
+    success: Literal[True] = Field(description="The correction is on the disk")
 
 
 class LibreTranslateDetection(BaseModel):
@@ -131,16 +163,50 @@ class LibreTranslateSettings(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [SETTINGS_EXAMPLE]})
 
     apiKeys: bool = Field(description="Whether the service has API keys")
-    charLimit: int = Field(description="The most characters of text in one request")
+    charLimit: int = Field(description="The most characters of one text")
     filesTranslation: bool
     frontendTimeout: int = Field(description="Milliseconds after the last key press until the page sends the text")
     keyRequired: bool = Field(description="Whether requests need a key")
     language: LibreTranslateDefaultPair
-    suggestions: bool
+    suggestions: bool = Field(description="Whether the service keeps corrections: /suggest")
     supportedFilesFormat: list[str] = Field(description="The file name endings of the formats that the service translates")
 
 
+# Too much text is 400 here; a body that is too large is 413 everywhere.
+REFUSALS = {status: response for status, response in ERRORS.items() if status != 413}
 routes = APIRouter(tags=["LibreTranslate"])
+
+
+def _refuse_key_in_address(request: Request) -> None:
+    """Raises RequestError where the address has a key. An empty one is none: some clients send all they have."""
+    if any(request.query_params.getlist("api_key")):
+        raise RequestError(
+            "a key in the address is not read, since addresses are logged on the way", place="api_key",
+            valid="api_key in the body, X-API-Key: KEY, or Authorization: Bearer KEY",
+        )  # fmt: skip
+
+
+async def _read(request: Request, model: type[M]) -> M:
+    """The fields of a form, of a JSON body, or of the address. Raises RequestError, first for a key in the address."""
+    _refuse_key_in_address(request)
+    return await read_body(request, model, forms=True, address=model.model_fields.keys() - {"api_key"})
+
+
+@contextlib.contextmanager
+def _too_long() -> Iterator[None]:
+    """Too many or too long texts are not valid requests (400) at LibreTranslate."""
+    try:
+        yield
+    except TooLarge as e:
+        raise RequestError(e.thing, place=e.place, found=e.found, valid=e.valid) from None
+
+
+def _same_language(service: Service, body: LibreTranslateRequest) -> bool:
+    """Whether the texts are to be translated into the language that they are in, and some pair has that language."""
+    if body.source == "auto" or (source := language(body.source, "source")) != language(body.target, "target"):
+        return False
+    pairs = [parse_pair(pair) for pair in service.pairs(service.limits.fallback)]
+    return any(distance(source, side) is not None for pair in pairs for side in (pair.source, pair.target))
 
 
 def _percent(detected: Detected) -> LibreTranslateDetection:
@@ -175,19 +241,25 @@ def _is_probe(request: Request, service: Service, body: LibreTranslateRequest) -
     "/translate",
     response_model=LibreTranslateResponse,
     response_model_exclude_none=True,
-    responses=ERRORS,
-    openapi_extra={**body_schema(LibreTranslateRequest, *MEDIA_TYPES), "parameters": PARAMETERS},
+    responses=REFUSALS,
+    openapi_extra={**body_schema(LibreTranslateRequest, *MEDIA_TYPES), "parameters": [*PARAMETERS, *_in_address(LibreTranslateRequest)]},
     summary="Translate texts, as LibreTranslate does",
+    description=IN_ADDRESS,
 )
 async def translate(request: Request, response: Response, state: StateDep) -> LibreTranslateResponse:
-    body = await read_body(request, LibreTranslateRequest, forms=True)
+    body = await _read(request, LibreTranslateRequest)
     await identify(request, body.api_key)
     if _is_probe(request, state.service, body):
         response.headers["X-Tellmt-Probe"] = "not translated"
         return LibreTranslateResponse(translatedText=body.q)
-    parse = parse_html if body.format == "html" else None
-    parsed = ParsedRequest(body.source, body.target, checked_texts(body.q), parse=parse, alternatives=body.alternatives or 0)
-    result = await translate_texts(request, state.service, parsed)
+    texts = checked_texts(body.q)
+    with _too_long():
+        if _same_language(state.service, body):
+            state.service.check(texts, each=True)
+            return _response([Translation(text, False) for text in texts], body)
+        parse = parse_html if body.format == "html" else None
+        parsed = ParsedRequest(body.source, body.target, texts, parse=parse, alternatives=body.alternatives or 0, each=True)
+        result = await translate_texts(request, state.service, parsed)
     response.headers.update(result.headers())
     return _response(result.translations, body)
 
@@ -196,13 +268,34 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
     "/detect",
     response_model=list[LibreTranslateDetection],
     responses={400: ERRORS[400]},
-    openapi_extra=body_schema(LibreTranslateDetectRequest, *MEDIA_TYPES),
+    openapi_extra={**body_schema(LibreTranslateDetectRequest, *MEDIA_TYPES), "parameters": _in_address(LibreTranslateDetectRequest)},
     summary="List the languages that a text may be in, the likeliest first",
+    description=IN_ADDRESS,
 )
 async def detect(request: Request) -> list[LibreTranslateDetection]:
-    body = await read_body(request, LibreTranslateDetectRequest, forms=True)
+    body = await _read(request, LibreTranslateDetectRequest)
     await identify(request, body.api_key)
     return [_percent(detected) for detected in await TEXTS.run(ranked, body.q) if detected.confidence >= UNLIKELY]
+
+
+@routes.post(
+    "/suggest",
+    response_model=LibreTranslateSuggestResponse,
+    responses={400: ERRORS[400], 507: {"model": Error, "description": "The feedback file is full"}},
+    openapi_extra={**body_schema(LibreTranslateSuggestRequest, *MEDIA_TYPES), "parameters": _in_address(LibreTranslateSuggestRequest)},
+    summary="Send the correct translation of a text, as LibreTranslate's clients do",
+    description=f"403 where the service keeps no corrections. {IN_ADDRESS}",
+)
+async def suggest(request: Request, state: StateDep) -> LibreTranslateSuggestResponse:
+    body = await _read(request, LibreTranslateSuggestRequest)
+    await identify(request, body.api_key)
+    if state.feedback is None:
+        raise ScopeRefused("suggestions are disabled on this server", valid="tellmt serve --feedback FILE")
+    # LibreTranslate's clients do not say which translation they correct, nor what made it.
+    correction = FeedbackRequest.model_construct(source=body.source, target=body.target, text=body.q, correction=body.s, adapter="")
+    with _too_long():
+        await keep_correction(request, state.service, state.feedback, correction)
+    return LibreTranslateSuggestResponse(success=True)
 
 
 @routes.get("/languages", response_model=list[LibreTranslateLanguage], summary="List the languages of the live pairs, as LibreTranslate does")
@@ -210,10 +303,10 @@ async def languages(state: StateDep) -> list[LibreTranslateLanguage]:
     service = state.service
     by_code: dict[str, LibreTranslateLanguage] = {}
     for pair in (parse_pair(p) for p in service.pairs(service.limits.fallback)):
-        for language in (pair.source, pair.target):
-            by_code.setdefault(language.tag, LibreTranslateLanguage(code=language.tag, name=language.name, targets=[]))
+        for side in (pair.source, pair.target):
+            by_code.setdefault(side.tag, LibreTranslateLanguage(code=side.tag, name=side.name, targets=[]))
         by_code[pair.source.tag].targets.append(pair.target.tag)
-    return sorted(by_code.values(), key=lambda language: language.name)
+    return sorted(by_code.values(), key=lambda row: row.name)
 
 
 @routes.get("/frontend/settings", response_model=LibreTranslateSettings, summary="Show the settings that LibreTranslate's web page reads")
@@ -224,30 +317,38 @@ async def settings(request: Request, state: StateDep) -> LibreTranslateSettings:
     source, target = (LibreTranslateLanguageName(code=language.tag, name=language.name) for language in (default_pair.source, default_pair.target))
     return LibreTranslateSettings(
         apiKeys=keys, charLimit=service.limits.characters, filesTranslation=True, frontendTimeout=TYPING, keyRequired=keys,
-        language=LibreTranslateDefaultPair(source=source, target=target), suggestions=False, supportedFilesFormat=list(FORMATS),
+        language=LibreTranslateDefaultPair(source=source, target=target), suggestions=state.feedback is not None, supportedFilesFormat=list(FORMATS),
     )  # fmt: skip
+
+
+@routes.get("/spec", include_in_schema=False)
+async def spec(request: Request) -> JSONResponse:
+    """The description of the API, where LibreTranslate has its own."""
+    return JSONResponse(request.app.openapi())
 
 
 @routes.post(
     "/translate_file",
     response_model=LibreTranslateFileResponse,
-    responses=ERRORS,
+    responses=REFUSALS,
     openapi_extra=upload_schema(LibreTranslateFileRequest),
     summary="Translate a file, and return a link to the translation",
 )
 async def translate_file(request: Request, state: StateDep) -> LibreTranslateFileResponse:
+    _refuse_key_in_address(request)
     body, upload = await read_upload(request, LibreTranslateFileRequest)
     await identify(request, body.api_key)
-    job = await start_job(request, state, upload, body.source, body.target)
-    try:
-        async with in_time(request_options(request, state.service), state.service.metrics):
-            # The client waits for the response: one that leaves or runs out of time no longer wants the file.
-            await unless_gone(request, job.over())
-        if job.failure is not None:
-            raise job.failure
-    except BaseException:
-        await state.jobs.drop(job)
-        raise
+    with _too_long():
+        job = await start_job(request, state, upload, body.source, body.target)
+        try:
+            async with in_time(request_options(request, state.service), state.service.metrics):
+                # The client waits for the response: one that leaves or runs out of time no longer wants the file.
+                await unless_gone(request, job.over())
+            if job.failure is not None:
+                raise job.failure
+        except BaseException:
+            await state.jobs.drop(job)
+            raise
     address = state.web.public_url or str(request.base_url).rstrip("/")
     return LibreTranslateFileResponse(translatedFileUrl=f"{address}{LINKS}{job.secret}{job.ending}")
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from serve.api.deepl_errors import DEEPL
-from serve.auth.gate import ADMIN, is_open, scopes_for
+from serve.auth.gate import ADMIN, KEY_IN_BODY, is_open, scopes_for
 
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key from tellmt keys add, with the scope that the route needs"},
@@ -32,7 +32,8 @@ REFUSED = {
     "403": "The key does not have the scope that this route needs",
     "429": "The key has used up a quota, or its share of the queue; Retry-After says when to try again",
 }
-# The same, with DeepL's statuses.
+# The same, with LibreTranslate's statuses, and with DeepL's.
+REFUSED_LIBRETRANSLATE = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
 REFUSED_DEEPL = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
 # For all routes: errors before a route is found, and failures of the service.
 ANYWHERE = {
@@ -118,7 +119,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     # FastAPI adds 422 to every route with a parameter in its path; this service answers 400 or 404 instead.
     responses.pop("422", None)
     deepl = path.startswith(DEEPL)
-    errors = ANYWHERE if is_open(path) else {**ANYWHERE, **(REFUSED_DEEPL if deepl else REFUSED)}
+    refused = REFUSED_DEEPL if deepl else REFUSED_LIBRETRANSLATE if path in KEY_IN_BODY else REFUSED
+    errors = ANYWHERE if is_open(path) else {**ANYWHERE, **refused}
     for status, description in errors.items():
         responses.setdefault(status, {"description": description})
     for status, response in responses.items():

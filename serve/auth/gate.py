@@ -27,11 +27,11 @@ from tell.paths import keys_file
 logger = logging.getLogger(__name__)
 
 # Paths that need no key, besides the page's files. The language list is open because LibreTranslate's clients read it before they have a key.
-OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json", "/api/v1/service"})
+OPEN = frozenset({"/health", "/ready", "/languages", "/frontend/settings", "/openapi.json", "/spec", "/api/v1/service"})
 # A link to a translated file is its own key: 256 random bits, for one file and an hour. LibreTranslate's clients open it without another key.
 LINKS = "/download_file/"
 # Paths whose body may hold the key, as in LibreTranslate's API.
-KEY_IN_BODY = frozenset({"/translate", "/translate_file", "/detect"})
+KEY_IN_BODY = frozenset({"/translate", "/translate_file", "/detect", "/suggest"})
 ADMIN = "/api/v1/admin/"
 SCHEMES = (b"bearer", b"deepl-auth-key")
 # Statuses of a request that the service refused to work on: it costs no quota. With any other error it costs what was translated, and counts as a request.
@@ -202,7 +202,8 @@ class Gate:
         """Make the key's owner the caller of the request, and count the request. Raises KeyRefused, ScopeRefused, QuotaUsed."""
         caller = self.keys.find(key or "")
         if caller is None:
-            raise KeyRefused("no valid API key", valid="X-API-Key: KEY, or Authorization: Bearer KEY")
+            in_body = "api_key in the body, " if scope["path"] in KEY_IN_BODY else ""
+            raise KeyRefused("no valid API key", valid=f"{in_body}X-API-Key: KEY, or Authorization: Bearer KEY")
         _check_scope(caller, scope["path"])
         scope["tellmt.caller"] = caller
         await self.take(scope, "requests", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,8 @@ M = TypeVar("M", bound=BaseModel)
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 # The most fields of a form; LibreTranslate's has six, and `q` may come many times. Beside a file no field comes many times.
 MAX_FIELDS, MAX_WITH_FILE = 2000, 50
+# What the name of a body's model ends with in OpenAPI, where it is not JSON.
+_NAMED = {URLENCODED: "Form", MULTIPART: "Multipart"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -94,13 +97,18 @@ async def _form(request: Request, media_type: str) -> dict[str, Any]:
     return _fields(pairs)
 
 
-async def read_body(request: Request, model: type[M], forms: bool = False) -> M:
-    """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError."""
+async def read_body(request: Request, model: type[M], forms: bool = False, address: Collection[str] = ()) -> M:
+    """The body as a `model`: JSON, or with `forms` also an URL-encoded or multipart form. Raises RequestError.
+
+    The fields named in `address` may stand in the address as well, beside a form or without a body; those of the address count before those of a form.
+    """
     media_type = media_type_of(request)
+    given = _fields([(key, replace_surrogates(value)) for key, value in request.query_params.multi_items() if key in address])
     if forms and media_type in (URLENCODED, MULTIPART):
-        fields = await _form(request, media_type)
+        fields = await _form(request, media_type) | given
     else:
-        fields = _json(await request.body())
+        raw = await request.body()
+        fields = given if given and not raw else _json(raw)
     return validated_body(fields, model)
 
 
@@ -142,8 +150,13 @@ def validated_body(fields: dict[str, Any], model: type[M]) -> M:
 
 
 def body_schema(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
-    """The requestBody of a route's OpenAPI entry, since the route reads its body itself."""
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": model.model_json_schema()} for media_type in media_types}}}
+    """The requestBody of a route's OpenAPI entry, since the route reads its body itself.
+
+    Each media type has a schema of its own name: made clients tell by it which one to send (openapi-python-client would send all at once).
+    """
+    schema = model.model_json_schema()
+    contents = {media_type: {"schema": {**schema, "title": f"{schema['title']}{_NAMED.get(media_type, '')}"}} for media_type in media_types}
+    return {"requestBody": {"required": True, "content": contents}}
 
 
 def upload_schema(model: type[BaseModel]) -> dict[str, Any]:

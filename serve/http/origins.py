@@ -154,7 +154,7 @@ def _drop_final_slash(scope: Scope) -> None:
     """Make /translate/ the path /translate. A redirect would need the scheme, which behind a proxy the service does not know, and would send the body twice."""
     path = scope["path"]
     if len(path) > 1 and path.endswith("/") and not path.endswith("//"):
-        scope["path"] = path[:-1]
+        scope["path"], scope["tellmt.slash"] = path[:-1], True
         if raw := scope.get("raw_path"):
             scope["raw_path"] = raw.removesuffix(b"/")
 

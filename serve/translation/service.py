@@ -144,17 +144,23 @@ class Service:
             self.metrics.best.labels(granted.quality).inc()
         return granted
 
-    def check(self, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS) -> None:
-        """Raises TooLarge, OverShare or Overloaded as `decoding` would, before a version is leased: a request that is refused loads no adapter."""
-        self._characters(texts)
+    def check(self, texts: Sequence[str], options: RequestOptions = DEFAULT_OPTIONS, each: bool = False) -> None:
+        """Raises TooLarge, OverShare or Overloaded as `decoding` would, before a version is leased: a request that is refused loads no adapter.
+
+        With `each` the limit of characters is that of one text, as in LibreTranslate; the body's limit then bounds them all.
+        """
+        self._characters(texts, each)
         self.queue.check(options.caller, sum(map(count_lines, texts)), options.candidates)
 
-    def _characters(self, texts: Sequence[str]) -> int:
-        """The characters of all texts. Raises TooLarge."""
+    def _characters(self, texts: Sequence[str], each: bool = False) -> int:
+        """The characters of all texts. Raises TooLarge when there are too many, or, with `each`, too many in one text."""
         if len(texts) > self.limits.texts:
             raise TooLarge("too many texts in one request", found=len(texts), valid=f"at most {self.limits.texts}")
-        if (characters := sum(map(len, texts))) > self.limits.characters:
-            raise TooLarge("too much text in one request", found=f"{characters} characters", valid=f"at most {self.limits.characters}")
+        characters, most = sum(map(len, texts)), f"at most {self.limits.characters}"
+        if each and (longest := max(map(len, texts), default=0)) > self.limits.characters:
+            raise TooLarge("a text exceeds the text limit", found=f"{longest} characters", valid=most)
+        if not each and characters > self.limits.characters:
+            raise TooLarge("too much text in one request", found=f"{characters} characters", valid=most)
         return characters
 
     @contextlib.asynccontextmanager

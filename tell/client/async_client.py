@@ -17,12 +17,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 from tell.client import calls
 from tell.client.calls import StreamOptions, Texts, TranslateOptions
 from tell.client.client import DOCUMENT_NAME, POLL_INTERVAL, not_done
-from tell.client.models import AdapterStatus, DocumentJob, DocumentPart, ServedLanguage, ServiceInfo, StreamEnd, Translation, TranslationPart
+from tell.client.models import DocumentJob, DocumentPart, Quality, StreamEnd, Translation, TranslationPart
+from tell.client.service_models import AdapterStatus, MonitorReport, Readiness, RegistryPair, ServedLanguage, ServiceInfo, ServiceLoad, ServiceStatus
 from tell.client.transport import ANSWER_TIMEOUT, NO_RETRY, AsyncTransport, RetryPolicy
 
 
@@ -71,6 +72,26 @@ class AsyncClient:
         """As `Client.adapters`."""
         return await self._transport.send(calls.adapters())
 
+    async def status(self) -> ServiceStatus:
+        """As `Client.status`."""
+        return await self._transport.send(calls.status())
+
+    async def load(self) -> ServiceLoad:
+        """As `Client.load`."""
+        return await self._transport.send(calls.load())
+
+    async def ready(self) -> Readiness:
+        """As `Client.ready`."""
+        return await self._transport.send(calls.ready())
+
+    async def metrics(self) -> str:
+        """As `Client.metrics`."""
+        return await self._transport.send(calls.metrics())
+
+    async def monitor(self) -> MonitorReport:
+        """As `Client.monitor`."""
+        return await self._transport.send(calls.monitor())
+
     async def submit(
         self,
         document: Path | bytes,
@@ -80,13 +101,14 @@ class AsyncClient:
         name: str | None = None,
         cache: bool = True,
         glossary: Mapping[str, str] | str | None = None,
+        quality: Quality = "fast",
     ) -> DocumentJob:
         """As `Client.submit`; a path is read in a thread."""
         if isinstance(document, Path):
             content, name = await asyncio.to_thread(document.read_bytes), name or document.name
         else:
             content = document
-        return await self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary))
+        return await self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary, quality))
 
     async def job(self, id: str) -> DocumentJob:
         """As `Client.job`."""
@@ -116,3 +138,23 @@ class AsyncClient:
     async def feedback(self, text: str, correction: str, translation: Translation) -> None:
         """As `Client.feedback`."""
         await self._transport.send(calls.feedback(text, correction, translation))
+
+    async def promote(self, pair: str, adapter: str, why: str) -> RegistryPair:
+        """As `Client.promote`."""
+        return await self._transport.send(calls.change("promote", pair, why, adapter))
+
+    async def rollback(self, pair: str, why: str) -> RegistryPair:
+        """As `Client.rollback`."""
+        return await self._transport.send(calls.change("rollback", pair, why))
+
+    async def pin(self, pair: str, why: str) -> RegistryPair:
+        """As `Client.pin`."""
+        return await self._transport.send(calls.change("pin", pair, why))
+
+    async def unpin(self, pair: str, why: str) -> RegistryPair:
+        """As `Client.unpin`."""
+        return await self._transport.send(calls.change("unpin", pair, why))
+
+    async def registry_log(self) -> list[dict[str, Any]]:
+        """As `Client.registry_log`."""
+        return await self._transport.send(calls.registry_log())

@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
 from tell.client.errors import error_of_status
-from tell.client.models import (
-    AdapterStatus,
-    DocumentJob,
-    DocumentPart,
-    Fallback,
-    Quality,
-    Record,
-    ServedLanguage,
-    ServiceInfo,
-    StreamEnd,
-    Translation,
-    TranslationPart,
-)
+from tell.client.models import DocumentJob, DocumentPart, Fallback, Quality, StreamEnd, Translation, TranslationPart
+from tell.client.service_models import AdapterStatus, MonitorReport, Readiness, RegistryPair, ServedLanguage, ServiceInfo, ServiceLoad, ServiceStatus
 from tell.client.transport import ApiCall, StreamCall
 from tell.errors import NotFound
 from tell.languages import parse_pair
@@ -41,7 +30,8 @@ class StreamOptions(TypedDict, total=False):
     `timeout`: seconds within which the answer must come. `cache`: whether the answer may come from the service's cache and stay in it (true by default).
     `segments`: whether the answer says which stretch of the translation belongs to which stretch of the text; `hints`: also which hints the model had for
     the words of each stretch. `base`: translate with the bare base, without the adapter. `glossary`: terms that the translation is to follow, as source and
-    target terms, or the name or id of a glossary that the service keeps.
+    target terms, or the name or id of a glossary that the service keeps. `quality`: best takes the best of several candidates. `fallback`: what may translate
+    where the pair has no adapter, in order. `low`: whether the request gives way to all others.
     """
 
     timeout: float | None
@@ -50,23 +40,19 @@ class StreamOptions(TypedDict, total=False):
     hints: bool
     base: bool
     glossary: Mapping[str, str] | str | None
+    quality: Quality
+    fallback: Sequence[Fallback]
+    low: bool
 
 
 class TranslateOptions(StreamOptions, total=False):
     """StreamOptions, and what only a whole translation can have.
 
-    `quality`: best takes the best of several candidates. `alternatives`: how many other translations the answer has. `fallback`: what may translate where the
-    pair has no adapter, in order. `low`: whether the request gives way to all others.
+    `alternatives`: how many other translations the answer has. `format`: html keeps tags and attributes, and translates the text between tags.
     """
 
-    quality: Quality
     alternatives: int
-    fallback: Sequence[Fallback]
-    low: bool
-
-
-class _Status(Record):
-    pairs: tuple[AdapterStatus, ...]
+    format: Literal["text", "html"]
 
 
 def translate(text: Texts, source: str, target: str, options: TranslateOptions) -> ApiCall[list[Translation]]:
@@ -75,21 +61,18 @@ def translate(text: Texts, source: str, target: str, options: TranslateOptions) 
 
     def read(response: httpx.Response) -> list[Translation]:
         answer = response.json()
-        common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback", "glossary")}
+        common = {name: answer[name] for name in ("pair", "adapter", "base")} | {name: answer.get(name) for name in ("quality", "fallback", "glossary", "via")}
         translations = [Translation.model_validate({**_without_null(common), **_without_null(row)}) for row in answer["translations"]]
         if len(translations) != len(texts):
             raise ValueError("another number of translations than of texts")
         return translations
 
-    fields: dict[str, Any] = {**options}
-    # RFC 9218: the urgency of a request that nobody waits for.
-    headers = {"Priority": "u=7"} if fields.pop("low", False) else None
-    return ApiCall("POST", "api/v1/translate", read, {"json": _body(text, source, target, fields, TranslateOptions), "headers": headers})
+    return ApiCall("POST", "api/v1/translate", read, _translation(text, source, target, {**options}, TranslateOptions))
 
 
 def stream(text: Texts, source: str, target: str, options: StreamOptions) -> StreamCall[TranslationPart | StreamEnd]:
     """The parts of the translations as they come, in order; StreamEnd is the last."""
-    return StreamCall("POST", "api/v1/translate/stream", _TranslationEvents, {"json": _body(text, source, target, {**options}, StreamOptions)})
+    return StreamCall("POST", "api/v1/translate/stream", _TranslationEvents, _translation(text, source, target, {**options}, StreamOptions))
 
 
 def service() -> ApiCall[ServiceInfo]:
@@ -100,13 +83,46 @@ def languages() -> ApiCall[list[ServedLanguage]]:
     return ApiCall("GET", "languages", _reader(list[ServedLanguage]))
 
 
+def status() -> ApiCall[ServiceStatus]:
+    return ApiCall("GET", "api/v1/adapters", _reader(ServiceStatus))
+
+
 def adapters() -> ApiCall[list[AdapterStatus]]:
-    return ApiCall("GET", "api/v1/adapters", lambda response: list(_Status.model_validate_json(response.content).pairs))
+    return ApiCall("GET", "api/v1/adapters", lambda response: list(ServiceStatus.model_validate_json(response.content).pairs))
 
 
-def submit(content: bytes, name: str, source: str, target: str, cache: bool, glossary: Mapping[str, str] | str | None = None) -> ApiCall[DocumentJob]:
+def load() -> ApiCall[ServiceLoad]:
+    return ApiCall("GET", "api/v1/load", _reader(ServiceLoad))
+
+
+def monitor() -> ApiCall[MonitorReport]:
+    return ApiCall("GET", "api/v1/monitor", _reader(MonitorReport))
+
+
+def ready() -> ApiCall[Readiness]:
+    return ApiCall("GET", "ready", _reader(Readiness))
+
+
+def metrics() -> ApiCall[str]:
+    return ApiCall("GET", "metrics", lambda response: response.content.decode())
+
+
+def change(what: Literal["promote", "rollback", "pin", "unpin"], pair: str, why: str, adapter: str | None = None) -> ApiCall[RegistryPair]:
+    """A change to the registry, for keys of the scope admin. `adapter` belongs to promote."""
+    body = {"pair": pair, "why": why} | ({} if adapter is None else {"adapter": adapter})
+    return ApiCall("POST", f"api/v1/admin/{what}", _reader(RegistryPair), {"json": body})
+
+
+def registry_log() -> ApiCall[list[dict[str, Any]]]:
+    return ApiCall("GET", "api/v1/admin/log", lambda response: TypeAdapter(list[dict[str, Any]]).validate_python(response.json()["log"]))
+
+
+def submit(
+    content: bytes, name: str, source: str, target: str, cache: bool, glossary: Mapping[str, str] | str | None = None, quality: Quality = "fast"
+) -> ApiCall[DocumentJob]:
     """The ending of `name` tells the format of the document."""
-    form = {"source": source, "target": target, "cache": "true" if cache else "false"}
+    # As `_translation`: what has its default value is left out, so that older services accept the form too.
+    form = {"source": source, "target": target, "cache": "true" if cache else "false"} | ({} if quality == "fast" else {"quality": quality})
     if glossary:
         form["glossary"] = glossary if isinstance(glossary, str) else json.dumps(dict(glossary), ensure_ascii=False)
     return ApiCall("POST", "api/v1/jobs", _reader(DocumentJob), {"data": form, "files": {"file": (name, content)}})
@@ -139,6 +155,12 @@ def feedback(text: str, correction: str, translation: Translation) -> ApiCall[No
     return ApiCall("POST", "api/v1/feedback", _ignore, {"json": body})
 
 
+# What the service takes a field for that is not there.
+_DEFAULTS: dict[str, Any] = {
+    "timeout": None, "segments": False, "hints": False, "base": False, "glossary": None, "quality": "fast", "fallback": [], "alternatives": 0, "format": "text",
+}  # fmt: skip
+
+
 class _TranslationEvents:
     """JSON lines of a streamed translation."""
 
@@ -148,7 +170,8 @@ class _TranslationEvents:
     def read(self, line: str) -> TranslationPart | StreamEnd | None:
         event = _object(line)
         if "error" in event:
-            raise error_of_status(int(event.get("status", 500)), str(event["error"]), self.place)
+            status = event.get("status")
+            raise error_of_status(status if isinstance(status, int) and 400 <= status < 600 else 500, str(event["error"]), self.place)
         if "done" not in event:
             return TranslationPart.model_validate(event)
         self.ended = True
@@ -184,16 +207,18 @@ def _ignore(response: httpx.Response) -> None:
     return None
 
 
-def _body(text: Texts, source: str, target: str, fields: dict[str, Any], options: type) -> dict[str, Any]:
-    """The JSON of a translation request. What has its default value is left out, so that older services accept it too."""
+def _translation(text: Texts, source: str, target: str, fields: dict[str, Any], options: type) -> dict[str, Any]:
+    """The JSON and the headers of a translation request. What has its default value is left out, so that older services accept it too."""
     unknown = sorted(fields.keys() - options.__annotations__.keys())
     if unknown:
         raise TypeError(f"unknown option {unknown[0]!r}")
+    # RFC 9218: the urgency of a request that nobody waits for.
+    headers = {"Priority": "u=7"} if fields.pop("low", False) else None
     body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": fields.pop("cache", True)}
     fields["fallback"] = list(fields.get("fallback") or ())
     if isinstance(glossary := fields.get("glossary"), Mapping):
         fields["glossary"] = dict(glossary)
-    return body | {name: value for name, value in fields.items() if value not in (None, "fast", 0, [])}
+    return {"json": body | {name: value for name, value in fields.items() if value is not None and value != _DEFAULTS[name]}, "headers": headers}
 
 
 def _without_null(row: dict[str, Any]) -> dict[str, Any]:

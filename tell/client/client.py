@@ -18,11 +18,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 from tell.client import calls
 from tell.client.calls import StreamOptions, Texts, TranslateOptions
-from tell.client.models import AdapterStatus, DocumentJob, DocumentPart, ServedLanguage, ServiceInfo, StreamEnd, Translation, TranslationPart
+from tell.client.models import DocumentJob, DocumentPart, Quality, StreamEnd, Translation, TranslationPart
+from tell.client.service_models import AdapterStatus, MonitorReport, Readiness, RegistryPair, ServedLanguage, ServiceInfo, ServiceLoad, ServiceStatus
 from tell.client.transport import ANSWER_TIMEOUT, NO_RETRY, RetryPolicy, Transport
 from tell.errors import TimedOut
 
@@ -84,6 +85,26 @@ class Client:
         """The state of each pair that the service follows."""
         return self._transport.send(calls.adapters())
 
+    def status(self) -> ServiceStatus:
+        """The engine and the base of the service, and the state of each pair that it follows."""
+        return self._transport.send(calls.status())
+
+    def load(self) -> ServiceLoad:
+        """How busy the service is, and how much it has translated."""
+        return self._transport.send(calls.load())
+
+    def ready(self) -> Readiness:
+        """That the service translates, and which pairs. Raises Overloaded, with the reason, while it does not. Needs no API key."""
+        return self._transport.send(calls.ready())
+
+    def metrics(self) -> str:
+        """The metrics of the service, as Prometheus reads them. Needs a key of the scope metrics, where there are keys."""
+        return self._transport.send(calls.metrics())
+
+    def monitor(self) -> MonitorReport:
+        """Canary runs, signals of the traffic, corrections and alarms. Needs a key of the scope metrics, where there are keys."""
+        return self._transport.send(calls.monitor())
+
     def submit(
         self,
         document: Path | bytes,
@@ -93,8 +114,10 @@ class Client:
         name: str | None = None,
         cache: bool = True,
         glossary: Mapping[str, str] | str | None = None,
+        quality: Quality = "fast",
     ) -> DocumentJob:
-        """Have a document translated: a path, or its bytes and a name whose ending tells the format. `glossary` is that of StreamOptions.
+        """Have a document translated: a path, or its bytes and a name whose ending tells the format. `glossary` and `quality` are those of
+        StreamOptions.
 
         Raises OSError when the path cannot be read, and what `translate` does but TimedOut.
         """
@@ -102,7 +125,7 @@ class Client:
             content, name = document.read_bytes(), name or document.name
         else:
             content = document
-        return self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary))
+        return self._transport.send(calls.submit(content, name or DOCUMENT_NAME, source, target, cache, glossary, quality))
 
     def job(self, id: str) -> DocumentJob:
         """The state of a document. Raises NotFound when this key has no such document, or none any more."""
@@ -136,6 +159,29 @@ class Client:
     def feedback(self, text: str, correction: str, translation: Translation) -> None:
         """Send what the translation of a text should have been. Raises NotFound where the service keeps no feedback, RequestError, TooLarge."""
         self._transport.send(calls.feedback(text, correction, translation))
+
+    def promote(self, pair: str, adapter: str, why: str) -> RegistryPair:
+        """Make a published adapter live for its pair, without the checks of the gate. `adapter` is its id, or the first 4 characters or more of it.
+
+        This and what follows need a key of the scope admin. Raises NotReady where the registry has no such adapter, RequestError.
+        """
+        return self._transport.send(calls.change("promote", pair, why, adapter))
+
+    def rollback(self, pair: str, why: str) -> RegistryPair:
+        """Make the adapter before live again. Raises NotReady where there is none, RequestError."""
+        return self._transport.send(calls.change("rollback", pair, why))
+
+    def pin(self, pair: str, why: str) -> RegistryPair:
+        """Keep a pair loaded where more pairs are live than there is room for. Raises RequestError."""
+        return self._transport.send(calls.change("pin", pair, why))
+
+    def unpin(self, pair: str, why: str) -> RegistryPair:
+        """Remove the pin of a pair. Raises RequestError."""
+        return self._transport.send(calls.change("unpin", pair, why))
+
+    def registry_log(self) -> list[dict[str, Any]]:
+        """The newest changes to the registry, the oldest first: who, when, what, why."""
+        return self._transport.send(calls.registry_log())
 
 
 def not_done(url: str, seconds: float, job: DocumentJob) -> TimedOut:

@@ -28,6 +28,10 @@ _BY_STATUS: dict[int, type[TellmtError]] = {
 DEFAULT_RETRY_AFTER = 2
 
 
+class ServiceFailed(TellmtError):
+    """The service, or a proxy before it, failed: an answer of 500, 502 and the like, which `status` has."""
+
+
 class NoAnswer(TellmtError):
     """No service answers at this address, the connection broke, or the answer took too long."""
 
@@ -43,9 +47,9 @@ class UnreadableAnswer(TellmtError):
 
 
 def retry_after_seconds(response: httpx.Response) -> int | None:
-    """Seconds of the header Retry-After; None where there is none, or a date."""
+    """Seconds of the header Retry-After; None where there is none, or a date, or no number that anybody would wait for."""
     header = response.headers.get("Retry-After", "")
-    return int(header) if header.isdigit() else None
+    return int(header) if header.isascii() and header.isdigit() and len(header) < 10 else None
 
 
 def error_message(response: httpx.Response) -> str:
@@ -67,12 +71,20 @@ def error_of_status(status: int, message: str, place: str, seconds: int | None =
     if status in (429, 503):
         overload = OverShare if status == 429 else Overloaded
         return overload(message, place=place, retry_after=DEFAULT_RETRY_AFTER if seconds is None else seconds)
-    error = _BY_STATUS.get(status, TellmtError)(message, place=place)
+    if status < 400:
+        # A redirect, which a client does not follow, or no final answer.
+        unreadable = UnreadableAnswer(place, message)
+        unreadable.status = status
+        return unreadable
+    error = _BY_STATUS.get(status, ServiceFailed if status >= 500 else RequestError)(message, place=place)
     error.status = status
     return error
 
 
-def no_answer(error: httpx.TransportError, place: str) -> NoAnswer:
+def no_answer(error: httpx.RequestError, place: str) -> TellmtError:
+    """What an exchange without an answer stands for; one whose answer cannot be unpacked has one, which is not tellmt's."""
+    if isinstance(error, httpx.DecodingError | httpx.TooManyRedirects):
+        return UnreadableAnswer(place, str(error))
     return NoAnswer("no answer", place=place, found=str(error) or type(error).__name__, valid="a running tellmt serve")
 
 
@@ -83,6 +95,6 @@ def broken_off(place: str) -> NoAnswer:
 def _body(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,13 +62,27 @@ class GlossaryUse(Record):
     applied: bool
 
 
+class RouteStep(Record):
+    """One of the translations, one after the other, that lead to the target; `adapter` is None where the base translated without one."""
+
+    pair: str
+    adapter: str | None = None
+
+
+class PivotText(Record):
+    """The text between the two steps of a pivot, with its flags, which those of the translation include."""
+
+    text: str
+    flags: tuple[str, ...] = ()
+
+
 class Translation(Record):
     """The translation of one text.
 
     `truncated` is true where a part was cut at the token limit. `flags` name what looks wrong with the translation, the worst first. `adapter` is the id of
     the adapter that translated; `Client.feedback` sends it back. `segments` is filled where they were requested, `detected` where the source was `auto`.
-    `fallback` is pivot or base where the pair has no adapter. `quality` is fast also where best was requested while the service was busy. `glossary` is filled
-    where one was requested.
+    `fallback` is pivot or base where the pair has no adapter; then `via` has the steps, and `pivot` the text between them. `quality` is fast also where best
+    was requested while the service was busy. `glossary` is filled where one was requested.
     """
 
     text: str
@@ -83,6 +97,8 @@ class Translation(Record):
     fallback: Fallback | None = None
     alternatives: tuple[Alternative, ...] = ()
     glossary: GlossaryUse | None = None
+    via: tuple[RouteStep, ...] = ()
+    pivot: PivotText | None = None
 
 
 class TranslationPart(Record):
@@ -101,38 +117,15 @@ class TranslationPart(Record):
 
 
 class StreamEnd(Record):
-    """The last event of a stream: the pair, the adapter and the base that translated. `glossary` is filled where one was requested."""
+    """The last event of a stream: the pair, the adapter and the base that translated; the rest as in a Translation."""
 
     pair: str
     adapter: str
     base: str
     glossary: GlossaryUse | None = None
-
-
-class ServedLanguage(Record):
-    """A source language that the service translates from. `targets` are the codes of the languages it translates into."""
-
-    code: str
-    name: str
-    targets: tuple[str, ...]
-
-
-class AdapterStatus(Record):
-    """The state of one pair: `adapter` is the id of the adapter that answers, `wanted` the id of the one that should.
-
-    `state` is live, loading, cold or refused, with the reason.
-    """
-
-    pair: str
-    adapter: str | None
-    wanted: str | None
-    shipped: bool
-    state: str
-    reason: str | None
-    pinned: bool
-    base: str | None
-    in_flight: int
-    scores: tuple[dict[str, Any], ...]
+    quality: Quality = "fast"
+    fallback: Fallback | None = None
+    via: tuple[RouteStep, ...] = ()
 
 
 class DocumentProgress(Record):
@@ -144,7 +137,7 @@ class DocumentProgress(Record):
 
 
 class DocumentJob(Record):
-    """The translation of one document. `error` says why it failed; `expires` is the time when the service deletes it."""
+    """The translation of one document. `error` says why it failed; `expires` is the time when the service deletes it; the rest as in a Translation."""
 
     id: str
     state: Literal["queued", "translating", "done", "failed"]
@@ -157,6 +150,8 @@ class DocumentJob(Record):
     error: str | None
     created: datetime
     expires: datetime | None
+    quality: Quality = "fast"
+    fallback: Fallback | None = None
 
     @property
     def ended(self) -> bool:
@@ -172,19 +167,3 @@ class DocumentPart(Record):
     truncated: bool
     flags: tuple[str, ...]
     progress: DocumentProgress
-
-
-class ServiceInfo(Record):
-    """What a service accepts: endings of file names, corrections, requests for the bare base, and the limits of one request.
-
-    `keys` is true where the service asks for an API key. `notice` is what its operator tells the users of the page.
-    """
-
-    formats: tuple[str, ...]
-    feedback: bool
-    compare_base: bool
-    keys: bool
-    max_characters: int
-    max_texts: int
-    max_bytes: int
-    notice: str = ""

@@ -26,7 +26,7 @@ ANSWER_TIMEOUT, CONNECT_TIMEOUT = 330.0, 10.0
 # From the environment, since every user of the machine can read a command line.
 KEY_VARIABLE = "TELLMT_API_KEY"
 # Raised by readers of answers that have another form than they should.
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 def service_address(url: str, place: str = "url") -> str:
@@ -53,7 +53,7 @@ class RetryPolicy:
     statuses: frozenset[int] = frozenset({429, 502, 503, 504})
     notify: Callable[[str, float], None] | None = None
 
-    def pause(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+    def pause(self, attempt: int, outcome: httpx.Response | httpx.RequestError) -> float | None:
         """Seconds until the request is sent again after try number `attempt` (from 0); None when its outcome stands."""
         if attempt >= len(self.waits):
             return None
@@ -105,17 +105,17 @@ class StreamCall(Generic[T]):
 
 
 class LineSplitter:
-    """Lines of text that comes in chunks, by their line feeds alone, since U+2028 is text."""
+    """Lines of UTF-8 that comes in chunks, by their line feeds alone, since U+2028 is text. Bytes that are none become U+FFFD."""
 
     def __init__(self) -> None:
-        self._rest = ""
+        self._rest = b""
 
-    def feed(self, chunk: str) -> list[str]:
-        *lines, self._rest = (self._rest + chunk).split("\n")
-        return lines
+    def feed(self, chunk: bytes) -> list[str]:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line.decode("utf-8", "replace") for line in lines]
 
     def end(self) -> list[str]:
-        return [self._rest] if self._rest else []
+        return [self._rest.decode("utf-8", "replace")] if self._rest else []
 
 
 class _Settings:
@@ -124,6 +124,8 @@ class _Settings:
     def __init__(self, url: str, key: str | None, timeout: float, retry: RetryPolicy, follow_redirects: bool):
         self.url, self.retry = service_address(url), retry
         key = os.environ.get(KEY_VARIABLE) if key is None else key
+        if key and not (key.isascii() and key.isprintable()):
+            raise BadInput("not an API key", place=f"key, or {KEY_VARIABLE}", valid="what tellmt keys add wrote, in one line")
         self.httpx_options: dict[str, Any] = {
             "base_url": f"{self.url}/",
             "headers": {"Authorization": f"Bearer {key}"} if key else {},
@@ -131,18 +133,19 @@ class _Settings:
             "follow_redirects": follow_redirects,
         }
 
-    def pause(self, attempt: int, outcome: httpx.Response | httpx.TransportError, retry: RetryPolicy | None) -> float | None:
+    def pause(self, attempt: int, outcome: httpx.Response | httpx.RequestError, retry: RetryPolicy | None) -> float | None:
         return (self.retry if retry is None else retry).pause(attempt, outcome)
 
-    def result(self, call: ApiCall[T], outcome: httpx.Response | httpx.TransportError) -> T:
-        if isinstance(outcome, httpx.TransportError):
+    def result(self, call: ApiCall[T], outcome: httpx.Response | httpx.RequestError) -> T:
+        if isinstance(outcome, httpx.RequestError):
             raise no_answer(outcome, self.url) from None
         if not outcome.is_success:
             raise refusal(outcome, self.url)
         try:
             return call.read(outcome)
         except UNREADABLE:
-            raise UnreadableAnswer(self.url, outcome.text[:80]) from None
+            # Not `text`: the charset is whatever the answer says it is.
+            raise UnreadableAnswer(self.url, outcome.content[:80].decode("utf-8", "replace")) from None
 
     def event(self, reader: EventReader[T], line: str) -> T | None:
         try:
@@ -166,8 +169,8 @@ class Transport:
         attempt = 0
         while True:
             try:
-                outcome: httpx.Response | httpx.TransportError = self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as e:
+                outcome: httpx.Response | httpx.RequestError = self._http.request(call.method, call.path, **call.options)
+            except httpx.RequestError as e:
                 outcome = e
             seconds = self._settings.pause(attempt, outcome, retry)
             if seconds is None:
@@ -183,13 +186,13 @@ class Transport:
                 if not response.is_success:
                     response.read()
                     raise refusal(response, self.url)
-                for line in _lines(response.iter_text()):
+                for line in _lines(response.iter_bytes()):
                     event = self._settings.event(reader, line)
                     if event is not None:
                         yield event
                     if reader.ended:
                         return
-        except httpx.TransportError as e:
+        except httpx.RequestError as e:
             raise no_answer(e, self.url) from None
         raise broken_off(self.url)
 
@@ -212,8 +215,8 @@ class AsyncTransport:
         attempt = 0
         while True:
             try:
-                outcome: httpx.Response | httpx.TransportError = await self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as e:
+                outcome: httpx.Response | httpx.RequestError = await self._http.request(call.method, call.path, **call.options)
+            except httpx.RequestError as e:
                 outcome = e
             seconds = self._settings.pause(attempt, outcome, retry)
             if seconds is None:
@@ -229,13 +232,13 @@ class AsyncTransport:
                 if not response.is_success:
                     await response.aread()
                     raise refusal(response, self.url)
-                async for line in _alines(response.aiter_text()):
+                async for line in _alines(response.aiter_bytes()):
                     event = self._settings.event(reader, line)
                     if event is not None:
                         yield event
                     if reader.ended:
                         return
-        except httpx.TransportError as e:
+        except httpx.RequestError as e:
             raise no_answer(e, self.url) from None
         raise broken_off(self.url)
 
@@ -243,14 +246,14 @@ class AsyncTransport:
         await self._http.aclose()
 
 
-def _lines(chunks: Iterator[str]) -> Iterator[str]:
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
     splitter = LineSplitter()
     for chunk in chunks:
         yield from splitter.feed(chunk)
     yield from splitter.end()
 
 
-async def _alines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     splitter = LineSplitter()
     async for chunk in chunks:
         for line in splitter.feed(chunk):

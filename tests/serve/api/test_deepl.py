@@ -114,9 +114,20 @@ def test_usage(client: deepl.DeepLClient, keyed: Any) -> None:
 def test_what_is_not_offered_says_so_in_deepls_form(client: deepl.DeepLClient, service: Running) -> None:
     with pytest.raises(deepl.DeepLException, match="the service translates, and does not rephrase"):
         client.rephrase_text("a", target_lang="EN-GB")
-    for path in ("/v3/glossaries", "/v3/style_rules", "/v2/made-up"):
-        answer = service.http.get(path)
-        assert answer.status_code == 404 and answer.json() == {"message": "no such path"}
+    assert refused(service.http.get("/v2/made-up"), 404) == "no such path"
+    for method, path in (("GET", "/v3/glossaries"), ("DELETE", "/v3/style_rules/1"), ("POST", "/v1/translate"), ("GET", "/v1/translate?auth_key=k&text=a")):
+        assert refused(service.http.request(method, path), 404) == "of DeepL's API the service offers version 2 alone; valid: /v2/"
+    with pytest.raises(deepl.DeepLException, match="version 2 alone"):
+        client.list_multilingual_glossaries()
+
+
+def test_an_unexpected_error_in_deepls_form(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ZeroDivisionError("leyndarmál")
+
+    monkeypatch.setattr(service.service, "pairs", broken)
+    answer = service.http.get("/v2/languages")
+    assert refused(answer, 500) == "something went wrong in the service" and answer.headers["content-security-policy"]
 
 
 def test_keys(keyed: Any) -> None:

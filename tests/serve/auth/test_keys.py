@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.auth.gate import KEY_IN_BODY
 from serve.auth.keys import add_key, revoke_key
 from tell.paths import keys_file
 from tell.registry.registry import Registry
@@ -41,6 +42,7 @@ ROUTES = {
     # The name is the key: test_libre_clients.py.
     ("GET", "/download_file/{name}"): set(),
     ("GET", "/openapi.json"): set(),
+    ("GET", "/spec"): set(),
 }
 
 
@@ -152,11 +154,16 @@ def test_each_route_opens_to_its_scopes_alone(keyed: tuple[Running, dict[str, st
                 answer = service.http.request(method, path, json={**BODY, "q": "a"})
             elif path == "/detect" and key is None:
                 answer = service.http.request(method, path, json={"q": "a"})
+            elif path == "/suggest" and key is None:
+                answer = service.http.request(method, path, json={**BODY, "q": "a", "s": "b"})
             elif path == "/translate_file" and key is None:
                 answer = service.http.request(method, path, data=BODY, files={"file": ("a.txt", b"a")})
             if path.startswith("/v2/"):
                 # As DeepL says it.
                 assert answer.status_code == 403 and "no valid API key" in answer.json()["message"]
+            elif path in KEY_IN_BODY:
+                # As LibreTranslate says it.
+                assert "no valid API key; valid: api_key in the body, " in error(answer, 403) and "www-authenticate" not in answer.headers
             elif scopes:
                 assert "no valid API key" in error(answer, 401)
                 assert answer.headers["www-authenticate"] == 'Bearer realm="tellmt"'
@@ -215,12 +222,14 @@ def test_every_way_to_send_a_key(keyed: tuple[Running, dict[str, str]]) -> None:
     assert service.http.post("/api/v1/translate", json=BODY, headers=[("X-API-Key", key), ("X-API-Key", keys["admin"])]).status_code == 400
     # In an address it would be in every log on the way.
     assert service.http.post(f"/api/v1/translate?api_key={key}", json=BODY).status_code == 401
-    assert service.http.post(f"/translate?api_key={key}", json={**libre, "api_key": ""}).status_code == 401
+    for path in ("/translate", "/translate_file", "/detect", "/suggest"):
+        assert "a key in the address is not read" in error(service.http.post(f"{path}?api_key={key}", json={**libre, "api_key": ""}), 400)
+        assert "a key in the address is not read" in error(service.http.post(f"{path}?api_key={key}", json=libre, headers=bearer(key)), 400)
     # A wrong key in a header is not made good by one in the body; nor is a body's key of another scope enough.
-    assert service.http.post("/translate", json=libre, headers=bearer("wrong")).status_code == 401
+    assert service.http.post("/translate", json=libre, headers=bearer("wrong")).status_code == 403
     assert service.http.post("/translate", json={**libre, "api_key": keys["admin"]}).status_code == 403
     for bad in ("", "wrong", key[:-1], "þ" * 59, "\ud800", key + "\0"):
-        assert service.http.post("/translate", content=json.dumps({**libre, "api_key": bad})).status_code == 401
+        assert service.http.post("/translate", content=json.dumps({**libre, "api_key": bad})).status_code == 403
     assert service.http.post("/translate", json={**libre, "api_key": [key]}).status_code == 400
 
 

@@ -24,7 +24,7 @@ PATH = "/api/v1/translate"
 
 def test_both_clients_have_the_same_methods() -> None:
     blocking, awaited = ({name: m for name, m in vars(kind).items() if not name.startswith("_") and callable(m)} for kind in (Client, AsyncClient))
-    assert blocking.keys() == awaited.keys() and len(blocking) == 13
+    assert blocking.keys() == awaited.keys() and len(blocking) == 23
     for name, method in blocking.items():
         assert inspect.signature(method).parameters.keys() == inspect.signature(awaited[name]).parameters.keys(), name
 

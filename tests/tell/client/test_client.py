@@ -79,6 +79,20 @@ def test_a_stream(client: Client, service: Running, mark: str, published: Publis
 def test_what_a_service_takes(client: Client) -> None:
     info = client.service()
     assert ".txt" in info.formats and (info.feedback, info.compare_base, info.keys, info.max_characters) == (False, False, False, 100_000)
+    load, status = client.load(), client.status()
+    assert load.adapters.loaded == 4 and load.segments.limit == 4096 and load.engine == status.engine == "fake" and status.base == "light"
+    assert list(status.pairs) == client.adapters() and "is-en" in client.ready().pairs and "tellmt_requests_total" in client.metrics()
+    assert client.monitor().enabled is False and {pair.pair for pair in client.monitor().pairs} == set(client.ready().pairs)
+    is_en = next(pair for pair in status.pairs if pair.pair == "is-en")
+    assert is_en.source and is_en.source.autonym == "íslenska" and is_en.since
+
+
+def test_html_and_the_quality_of_a_stream(client: Client, mark: str) -> None:
+    name = mark.replace("<", "&lt;").replace(">", "&gt;")
+    assert client.translate("<p>a</p>", "is", "en", format="html").text == f"<p>{name}a</p>"
+    *_, end = client.stream("a", "is", "en", quality="best", low=True)
+    assert isinstance(end, StreamEnd) and end.quality == "best"
+    assert client.wait(client.submit(b"a", "is", "en", quality="best").id).quality == "best"
 
 
 def test_languages_and_adapters(client: Client, published: Published) -> None:
@@ -163,6 +177,13 @@ def test_keys(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
             client.translate("a", "is", "en")
         with Client(service.url, other) as client, pytest.raises(ScopeRefused):
             client.translate("a", "is", "en")
+        with Client(service.url, add_key("c", ["admin"])[1]) as client:
+            assert client.pin("is-en", "kept").pinned and not client.unpin("is-en", "not any more").pinned
+            assert client.promote("is-en", published.ids["is-en"], "again").live == published.ids["is-en"]
+            assert [entry["event"] for entry in client.registry_log()][-2:] == ["pin", "unpin"]
+            for impossible in (lambda: client.promote("is-en", "0" * 32, "is not there"), lambda: client.rollback("is-en", "there was none before")):
+                with pytest.raises(NotReady):
+                    impossible()
         monkeypatch.setenv("TELLMT_API_KEY", key)
         with Client(service.url) as client:
             assert client.translate("a", "is", "en").text.endswith(">a") and client.adapters()
