@@ -34,7 +34,7 @@ from serve.api.monitor import routes as monitor_routes
 from serve.api.native import routes as native_routes
 from serve.api.openapi import describe
 from serve.api.stream import routes as stream_routes
-from serve.auth.gate import Gate, Keys, headers_of
+from serve.auth.gate import KEY_IN_BODY, Gate, Keys, headers_of
 from serve.auth.quota import Quota
 from serve.config import WebConfig
 from serve.corrections import Feedback
@@ -194,7 +194,7 @@ def create_app(
         Middleware(RequestObserver, metrics=service.metrics),
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
-        Middleware(LibreTranslateErrors),
+        Middleware(UnderPath, prefixes=tuple(sorted(KEY_IN_BODY)), layer=LibreTranslateErrors),
         Middleware(HeadLimit),
         Middleware(OriginGuard, web=web, keys=keys),
         Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),
