@@ -39,7 +39,7 @@ from serve.auth.quota import Quota
 from serve.config import WebConfig
 from serve.corrections import Feedback
 from serve.documents.jobs import JobLimits, Jobs
-from serve.http.middleware import BodyLimit, HeadLimit, RequestObserver, UnderPath
+from serve.http.middleware import BodyLimit, HeadAsGet, HeadLimit, RequestObserver, UnderPath
 from serve.http.origins import OriginGuard, cors_options
 from serve.monitor import Monitor
 from serve.translation.service import Service
@@ -192,6 +192,7 @@ def create_app(
     page, keys = _page_files(PAGE), keys or Keys()
     layers = [
         Middleware(RequestObserver, metrics=service.metrics),
+        Middleware(HeadAsGet),
         *((Middleware(CORSMiddleware, **cors_options(web)),) if web.origins else ()),
         Middleware(UnderPath, prefixes=DEEPL_PATHS, layer=DeepLErrors),
         Middleware(UnderPath, prefixes=tuple(sorted(KEY_IN_BODY)), layer=LibreTranslateErrors),

@@ -58,15 +58,16 @@ def scopes_for(path: str) -> frozenset[str]:
 
 
 def key_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The key in a request's headers. Several keys are joined into one that nobody has, since the client may mean either."""
+    """The key in a request's headers. Several keys are joined into one that nobody has, since the client may mean either. A field without a value holds
+    none: some clients send the fields of all keys that they know of."""
     x_api_key, authorization = [], []
     for name, value in headers:
-        if name == b"x-api-key":
-            x_api_key.append(value.strip())
+        if name == b"x-api-key" and (key := value.strip()):
+            x_api_key.append(key)
         elif name == b"authorization":
             scheme, _, credentials = value.strip().partition(b" ")
-            if scheme.lower() in SCHEMES:
-                authorization.append(credentials.strip())
+            if scheme.lower() in SCHEMES and (key := credentials.strip()):
+                authorization.append(key)
     # X-API-Key first: Authorization may be meant for a proxy.
     keys = x_api_key or authorization
     return b",".join(keys).decode("latin-1") if keys else None

@@ -37,6 +37,11 @@ def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def none_if_empty(value: Any) -> Any:
+    """None for an empty string: clients and forms send one for a field without a value."""
+    return None if value == "" else value
+
+
 def replace_surrogates(value: Any) -> Any:
     """Replaces lone surrogates, which JSON can spell and UTF-8 cannot, by U+FFFD, in a string or the strings of a list or an object."""
     if isinstance(value, str):
@@ -89,6 +94,9 @@ async def _form(request: Request, media_type: str) -> dict[str, Any]:
     try:
         # curl -d sends UTF-8 without percent-encoding: this accepts both.
         text = (await request.body()).decode()
+        if text.lstrip().startswith(("{", "[")):
+            # `curl -d` names every body a form.
+            raise RequestError("the body looks like JSON, and its Content-Type is that of a form", valid="Content-Type: application/json")
         pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="replace", max_num_fields=MAX_FIELDS)
     except UnicodeDecodeError:
         raise RequestError("the form is not UTF-8", valid="UTF-8, percent-encoded or as it is") from None

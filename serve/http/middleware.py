@@ -66,6 +66,27 @@ class UnderPath:
         await app(scope, receive, send)
 
 
+class HeadAsGet:
+    """Answers HEAD as GET, without the body (RFC 9110, section 9.3.2): monitors and load balancers look at a service so. Every layer further in sees a GET."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            return await self.app(scope, receive, send)
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # The server knows by the method that a length without a body is right. And the answer ends here: a stream would go on for nobody.
+                scope["method"] = "HEAD"
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+
+        scope["method"] = "GET"
+        await self.app(scope, receive, send_head)
+
+
 class RequestObserver:
     """The outermost layer: counts every request, adds the security headers to every response, and turns an unexpected exception into a plain 500."""
 

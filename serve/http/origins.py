@@ -27,8 +27,11 @@ PROBES = frozenset({"/health", "/ready"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SAME_SITE = frozenset({"same-origin", "none"})
-# Headers that a page of another origin may read besides those that every page may.
-EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy")
+# Headers that a page of another origin may read besides those that every page may: quotas, what translated, and the name of a translated file.
+EXPOSED = (
+    "Retry-After", "RateLimit", "RateLimit-Policy", "X-Tellmt-Pair", "X-Tellmt-Adapter", "X-Tellmt-Base", "X-Tellmt-Quality", "X-Tellmt-Glossary",
+    "X-Tellmt-Via", "Content-Disposition",
+)  # fmt: skip
 # Seconds for which a browser keeps the answer to its preflight.
 PREFLIGHT_SECONDS = 600
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\*|\[[0-9A-Fa-f:.]+\]")
@@ -160,7 +163,11 @@ def _drop_final_slash(scope: Scope) -> None:
 
 
 def cors_options(web: WebConfig) -> dict[str, Any]:
-    """The options of Starlette's CORS layer, which also answers preflights, before keys are asked for."""
+    """The options of Starlette's CORS layer, which also answers preflights, before keys are asked for.
+
+    The leave of the operator holds for a service on the user's own machine or network as well, for which some browsers ask in words of their own.
+    """
     return {
         "allow_origins": web.origins, "allow_methods": METHODS, "allow_headers": ("*",), "expose_headers": EXPOSED, "max_age": PREFLIGHT_SECONDS,
+        "allow_private_network": True,
     }  # fmt: skip

@@ -135,6 +135,19 @@ def test_unknown_paths_and_methods(service: Running) -> None:
         assert service.http.get(path).status_code in (400, 404), path
 
 
+def test_head_is_get_without_its_body(service: Running) -> None:
+    """As monitors ask; under /v2/ too, where errors are rewritten, and without a body from a stream."""
+    for path in ("/health", "/ready", "/languages", "/spec", "/metrics", "/v2/languages", "/v2/languages?type=x", "/v3/x", "/nothing", "/translate", "/docs/"):
+        get, head = service.http.get(path), service.http.head(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        assert head.headers.get("content-type") == get.headers.get("content-type"), path
+    assert service.metric("tellmt_requests_total", route="/health", status="200", pair="", version="") > 0
+    id = service.http.post("/api/v1/jobs", files={"file": ("a.txt", "a")}, data={"source": "is", "target": "en"}).json()["id"]
+    assert service.http.head(f"/api/v1/jobs/{id}/events", headers={"Accept": "text/event-stream"}).status_code == 200
+    # The connection is good for the next request.
+    assert service.texts("a")
+
+
 # Operation
 
 

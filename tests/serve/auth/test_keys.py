@@ -214,6 +214,12 @@ def test_every_way_to_send_a_key(keyed: tuple[Running, dict[str, str]]) -> None:
     assert service.http.post("/translate", json=libre).status_code == 200
     assert service.http.post("/translate", data=libre).status_code == 200
     assert service.http.post("/translate", files={k: (None, v) for k, v in libre.items()}).status_code == 200
+    # A field without a value holds no key.
+    for headers in ({"X-API-Key": "", "Authorization": f"Bearer {key}"}, {"X-API-Key": key, "Authorization": "Bearer"}):
+        assert service.http.post("/api/v1/translate", json=BODY, headers=headers).status_code == 200, headers
+    for headers in ({"X-API-Key": ""}, {"Authorization": "DeepL-Auth-Key"}):
+        assert service.http.post("/translate", json=libre, headers=headers).status_code == 200, headers
+        assert service.http.post("/api/v1/translate", json=BODY, headers=headers).status_code == 401, headers
     for value in (key, f"Basic {key}", "Bearer", f"Bearer {key} {key}", f"Bearer{key}"):
         assert service.http.post("/api/v1/translate", json=BODY, headers={"Authorization": value}).status_code == 401, value
     for headers in ({"Cookie": f"key={key}"}, {"X-API-Keys": key}, {"Proxy-Authorization": f"Bearer {key}"}):

@@ -111,6 +111,10 @@ def test_an_origin_that_is_allowed_can_use_every_api(open_to_some: Running) -> N
         assert answer.headers["access-control-allow-origin"] == origin["Origin"] and "Retry-After" in answer.headers["access-control-expose-headers"]
     # The page can read why it was refused.
     assert "access-control-allow-origin" in open_to_some.http.post("/translate", json={}, headers=origin).headers
+    # It can name the adapter that it corrects; and it may ask for a service on the user's own machine, as Chromium's preflights do.
+    assert "X-Tellmt-Adapter" in open_to_some.http.post("/translate", json={}, headers=origin).headers["access-control-expose-headers"]
+    private = open_to_some.http.options("/translate", headers={**origin, **asked, "Access-Control-Request-Private-Network": "true"})
+    assert private.status_code == 200 and private.headers["access-control-allow-private-network"] == "true"
     other = open_to_some.http.options("/translate", headers={"Origin": "https://evil.example", **asked})
     assert "access-control-allow-origin" not in other.headers
 
