@@ -24,7 +24,7 @@ from serve.auth.gate import caller_of, gate_of
 from serve.auth.quota import UNLIMITED
 from serve.documents.jobs import Job
 from serve.documents.parts import ending_of
-from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, read_body, read_upload, upload_schema
+from serve.http.bodies import MULTIPART, URLENCODED, Upload, body_schema, media_type_of, none_if_empty, read_body, read_upload, upload_schema
 from serve.http.origins import METHODS
 from serve.translation.decoder import Quality
 from serve.translation.markup_html import Parse, parse_html
@@ -34,6 +34,8 @@ from tell.errors import NotFound, QuotaUsed, RequestError
 from tell.languages import language, parse_pair
 from tell.lexicon.glossary import Glossary
 
+# Of the form that asks for languages, which has one.
+MOST_FIELDS = 10
 # DeepL's clients accept these languages as a target only with a region. An adapter does not say which region it writes, so both are accepted.
 REGIONS = {"en": ("EN-GB", "EN-US"), "pt": ("PT-BR", "PT-PT")}
 TARGET = f"{CODE}; EN-US and EN-GB mean English where no adapter has either as its target"
@@ -41,8 +43,8 @@ NO_FORMALITY = "default, prefer_more or prefer_less: no adapter lets a client ch
 
 
 def _as_string(value: Any) -> Any:
-    """Numbers and booleans of a JSON body as the strings that a form has."""
-    return str(int(value)) if isinstance(value, bool | int) else value
+    """Numbers and booleans of a JSON body as the strings that a form has; None for an empty one."""
+    return str(int(value)) if isinstance(value, bool | int) else none_if_empty(value)
 
 
 def _tag_names(value: Any) -> Any:
@@ -65,7 +67,9 @@ class DeepLOptions(BaseModel):
 
     target_lang: str = Field(max_length=MAX_CODE, description=TARGET)
     source_lang: str | None = Field(default=None, max_length=MAX_CODE, description=f"{CODE}; without it, the service detects each text's language")
-    formality: Literal["default", "more", "less", "prefer_more", "prefer_less"] | None = Field(default=None, description=NO_FORMALITY)
+    formality: Annotated[Literal["default", "more", "less", "prefer_more", "prefer_less"] | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, description=NO_FORMALITY
+    )
     glossary_id: str | None = Field(
         default=None, max_length=100, description="the id of a glossary of /v2/glossaries, for the two languages; needs source_lang"
     )
@@ -98,7 +102,7 @@ class DeepLTranslateRequest(DeepLOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": ["Halló heimur."], "source_lang": "IS", "target_lang": "EN-US"}]})
 
     text: str | list[str] = Field(description="a list of strings; in a form, the field once for each text")
-    tag_handling: Literal["xml", "html"] | None = Field(
+    tag_handling: Annotated[Literal["xml", "html"] | None, BeforeValidator(none_if_empty)] = Field(
         default=None, description="xml or html: the service keeps tags and attributes, and translates the text between tags"
     )
     ignore_tags: Tags = Field(default=(), description=f"{TAGS}; the service does not translate what these elements hold")
@@ -110,7 +114,7 @@ class DeepLTranslateRequest(DeepLOptions):
     split_sentences: Annotated[Literal["0", "1", "nonewlines"] | None, BeforeValidator(_as_string)] = Field(
         default=None, description="0, 1 or nonewlines; no effect"
     )
-    model_type: Literal["latency_optimized", "quality_optimized", "prefer_quality_optimized"] | None = Field(
+    model_type: Annotated[Literal["latency_optimized", "quality_optimized", "prefer_quality_optimized"] | None, BeforeValidator(none_if_empty)] = Field(
         default=None,
         description="quality_optimized or prefer_quality_optimized: the service makes several candidates and takes the best one; or latency_optimized",
     )
@@ -129,7 +133,7 @@ class DeepLTranslateRequest(DeepLOptions):
 class DeepLDocumentRequest(DeepLOptions):
     model_config = ConfigDict(json_schema_extra={"examples": [{"file": "Halló heimur.\n", "source_lang": "IS", "target_lang": "EN-US"}]})
 
-    filename: str | None = Field(default=None, max_length=1000, description="the file's name, where its part of the form has none")
+    filename: str | None = Field(default=None, max_length=1000, description="the file's name, where its part of the form has none, or one without an ending")
     output_format: str | None = Field(default=None, max_length=20, description="the format of the file itself")
 
 
@@ -266,8 +270,11 @@ async def translate(request: Request, response: Response, state: StateDep) -> De
 async def _language_kind(request: Request) -> str:
     """`type` of the query, or of a form: DeepL's own client sends a form with GET."""
     if (kind := request.query_params.get("type")) is None and media_type_of(request) == URLENCODED:
-        kind = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10).get("type", [None])[0]
-    if kind not in (None, "source", "target"):
+        try:
+            kind = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=MOST_FIELDS).get("type", [None])[0]
+        except ValueError:
+            raise RequestError("too many fields in the form", valid=f"at most {MOST_FIELDS}") from None
+    if kind not in (None, "", "source", "target"):
         raise RequestError("not usable", place="type", valid="source or target")
     return kind or "source"
 
@@ -327,7 +334,7 @@ async def rephrase() -> None:
 async def post(request: Request, state: StateDep) -> DeepLDocumentHandle:
     body, upload = await read_upload(request, DeepLDocumentRequest)
     body.check()
-    name = upload.name or body.filename or ""
+    name = upload.name if ending_of(upload.name) else body.filename or upload.name
     if body.output_format and f".{body.output_format.lower().lstrip('.')}" != ending_of(name):
         raise RequestError("documents are not converted to other formats", place="output_format", valid="the format of the file, or nothing")
     with _characters_quota(request):

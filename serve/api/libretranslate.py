@@ -20,13 +20,14 @@ from serve.api.handler import ParsedRequest, StateDep, checked_texts, in_time, r
 from serve.api.schema import ALTERNATIVES, CODE, ERRORS, MAX_CODE, PARAMETERS, Error
 from serve.auth.gate import LINKS, gate_of, identify
 from serve.documents.parts import FORMATS
-from serve.http.bodies import MULTIPART, URLENCODED, body_schema, read_body, read_upload, upload_schema
+from serve.http.bodies import MULTIPART, URLENCODED, body_schema, none_if_empty, read_body, read_upload, upload_schema
 from serve.http.middleware import unless_gone
 from serve.threads import TEXTS
 from serve.translation.decoder import MOST_ALTERNATIVES
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
 from serve.translation.service import Service
+from serve.translation.source_language import find_served_pair
 from tell.errors import NotFound, NotServed, RequestError, ScopeRefused, TooLarge
 from tell.languages import distance, language, parse_pair
 from tell.text.language_id import Detected, ranked
@@ -38,11 +39,6 @@ MEDIA_TYPES = ("application/json", URLENCODED, MULTIPART)
 TYPING = 500
 # The request that Weblate sends when its settings are saved, whatever languages the service has; it checks that there is a translation, and drops it.
 PROBE = {"q": ["test"], "source": "en", "target": "de"}
-
-
-def _none_if_empty(value: Any) -> Any:
-    """LibreTranslate's clients send null or an empty string for a field without a value."""
-    return None if value == "" else value
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -65,8 +61,8 @@ class LibreTranslateRequest(BaseModel):
     q: str | list[str] = Field(description="a string, or a list of strings")
     source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto")
     target: str = Field(max_length=MAX_CODE, description=CODE)
-    format: Annotated[Literal["text", "html"] | None, BeforeValidator(_none_if_empty)] = Field(default=None, description="text or html")
-    alternatives: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
+    format: Annotated[Literal["text", "html"] | None, BeforeValidator(none_if_empty)] = Field(default=None, description="text or html")
+    alternatives: Annotated[int | None, BeforeValidator(none_if_empty)] = Field(default=None, ge=0, le=MOST_ALTERNATIVES, description=ALTERNATIVES)
     api_key: str | None = Field(default=None, description=API_KEY)
 
 
@@ -94,7 +90,7 @@ class LibreTranslateSuggestRequest(BaseModel):
 
     q: str = Field(pattern=NOT_BLANK, description="the text that was translated")
     s: str = Field(pattern=NOT_BLANK, description="the correct translation")
-    source: str = Field(max_length=MAX_CODE, description=CODE)
+    source: str = Field(max_length=MAX_CODE, description=f"{CODE}, or auto")
     target: str = Field(max_length=MAX_CODE, description=CODE)
     api_key: str | None = Field(default=None, description=API_KEY)
 
@@ -252,7 +248,8 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
     if _is_probe(request, state.service, body):
         response.headers["X-Tellmt-Probe"] = "not translated"
         return LibreTranslateResponse(translatedText=body.q)
-    texts = checked_texts(body.q)
+    # One empty text of a list is translated to an empty one, as it is among others: the last part of a long list may be one.
+    texts = body.q if isinstance(body.q, list) and body.q else checked_texts(body.q)
     with _too_long():
         if _same_language(state.service, body):
             state.service.check(texts, each=True)
@@ -291,8 +288,15 @@ async def suggest(request: Request, state: StateDep) -> LibreTranslateSuggestRes
     await identify(request, body.api_key)
     if state.feedback is None:
         raise ScopeRefused("suggestions are disabled on this server", valid="tellmt serve --feedback FILE")
+    source = body.source
+    if source == "auto":
+        # LibreTranslate's page sends what is chosen there.
+        found = await TEXTS.run(find_served_pair, state.service.pairs(state.service.limits.fallback), body.target, body.q)
+        if found.pair is None:
+            raise RequestError("the text is in the target language already", place="q", valid="a text in another language")
+        source = found.pair.source.tag
     # LibreTranslate's clients do not say which translation they correct, nor what made it.
-    correction = FeedbackRequest.model_construct(source=body.source, target=body.target, text=body.q, correction=body.s, adapter="")
+    correction = FeedbackRequest.model_construct(source=source, target=body.target, text=body.q, correction=body.s, adapter="")
     with _too_long():
         await keep_correction(request, state.service, state.feedback, correction)
     return LibreTranslateSuggestResponse(success=True)

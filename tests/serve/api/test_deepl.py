@@ -236,6 +236,29 @@ def test_a_document_step_by_step(client: deepl.DeepLClient, service: Running) ->
         client.translate_document_get_status(handle)
 
 
+@pytest.mark.parametrize(
+    "empty", ["formality", "tag_handling", "model_type", "split_sentences", "outline_detection", "source_lang", "glossary_id", "ignore_tags"]
+)
+def test_an_empty_field_is_none(service: Running, empty: str) -> None:
+    """As forms have it where nothing was chosen."""
+    text = "Góðan daginn, hvað segir þú gott í dag?"
+    assert post(service, data={"text": text, "target_lang": "EN", "source_lang": "IS", empty: ""}).status_code == 200
+
+
+def test_languages_by_odd_forms(service: Running) -> None:
+    targets = service.http.get("/v2/languages?type=target").json()
+    assert post(service, "/v2/languages", data={"type": "target"}).json() == targets
+    assert service.http.get("/v2/languages?type=").json() == service.http.get("/v2/languages").json() != targets
+    assert "too many fields" in refused(post(service, "/v2/languages", data={f"a{i}": "b" for i in range(20)}), 400)
+
+
+def test_the_name_of_a_document_beside_its_part(service: Running) -> None:
+    """A library that is given bytes calls the part "file"; the field `filename` then names the document."""
+    for part, filename, status in (("file", "a.txt", 200), ("a.txt", "b.odt", 200), ("file", "", 400)):
+        answer = post(service, "/v2/document", files={"file": (part, "Halló.")}, data={"source_lang": "IS", "target_lang": "EN", "filename": filename})
+        assert answer.status_code == status, answer.text
+
+
 def test_documents_that_fail_or_are_refused(client: deepl.DeepLClient, service: Running, keyed: Any) -> None:
     for options, message in (
         ({"filename": "a.odt"}, "files of this format are not translated; found .odt; valid: .txt, .md"),

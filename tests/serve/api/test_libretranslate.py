@@ -33,6 +33,7 @@ def libre(service: Running, **body: Any) -> httpx.Response:
 
 def test_libretranslate_json_and_forms(service: Running, mark: str) -> None:
     assert libre(service, q="a").json() == {"translatedText": f"{mark}a"}
+    assert [libre(service, q=q).json()["translatedText"] for q in ([""], [" "], ["", ""])] == [[""], [" "], ["", ""]]
     assert libre(service, q=["a", "", "b"]).json() == {"translatedText": [f"{mark}a", "", f"{mark}b"]}
     assert libre(service, q=["a"], format="text", api_key="k", secret="s").json() == {"translatedText": [f"{mark}a"]}
     fields = {"q": "Þú & ég+þið", "source": "is", "target": "en"}
@@ -81,6 +82,14 @@ def test_a_form_as_curl_sends_it(service: Running) -> None:
     bodies = ("q=þú&source=is&target=en".encode(), b"q=%C3%BE%C3%BA&source=is&target=en")
     plain, encoded = (service.http.post("/translate", content=body, headers=kind) for body in bodies)
     assert plain.status_code == 200 and plain.json() == encoded.json()
+
+
+def test_json_that_is_called_a_form(service: Running) -> None:
+    """What `curl -d` sends without a header."""
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    for path, body in (("/translate", b' {"q": "a", "source": "is", "target": "en"}'), ("/v2/translate", b'{"text": ["a"], "target_lang": "EN"}')):
+        assert "looks like JSON" in (answer := service.http.post(path, content=body, headers=kind)).text and answer.status_code == 400
+        assert "application/json" in answer.text
 
 
 def test_forms_that_cannot_be_read(service: Running) -> None:
@@ -165,9 +174,13 @@ def test_suggestions_are_corrections(published: Published, service: Running, tmp
             assert keeping.http.post("/suggest", **asked).json() == {"success": True}
         for bad, message in (({"s": ""}, "s: not usable"), ({"q": " "}, "q: not usable"), ({"source": "xx"}, "unknown language code")):
             assert message in error(keeping.http.post("/suggest", json={**body, **bad}), 400)
+        assert keeping.http.post("/suggest", json={**body, "q": "Góðan daginn, hvað segir þú gott?", "source": "auto"}).json() == {"success": True}
+        english = {**body, "q": "The weather was good and the sea was calm.", "source": "auto"}
+        assert "in the target language already" in error(keeping.http.post("/suggest", json=english), 400)
         assert "too much text" in error(keeping.http.post("/suggest", json={**body, "s": "a" * 100_000}), 400)
-    corrections, invalid = read_feedback(path)
-    assert invalid == 0 and corrections == [Correction("is-en", "", "Halló", "", "Hello")] * 3
+    *corrections, detected = read_feedback(path)[0]
+    assert read_feedback(path)[1] == 0 and corrections == [Correction("is-en", "", "Halló", "", "Hello")] * 3
+    assert (detected.pair, detected.source) == ("is-en", "Góðan daginn, hvað segir þú gott?")
     assert service.http.get("/frontend/settings").json()["suggestions"] is False
     assert "suggestions are disabled on this server" in error(service.http.post("/suggest", json=body), 403)
 

@@ -272,8 +272,10 @@ BAD: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("jsonl", b'{"a": "b"}\n', {}, "--field: which field is to be translated?; valid: a"),
     ("jsonl", b'{"a": "b"}\n', {"fields": ("x",)}, "no line has this field with a text; found x; valid: a"),
     ("html", b"<meta charset=klingon>a", {}, "unknown charset; found klingon"),
-    *(("po", f'msgid ""\nmsgstr "Content-Type: text/plain; charset={name}\\n"\n'.encode(), {}, f"header: this is the name of no charset; found {name}")
-      for name in ("zip", "hex", "rot13", "idna")),
+    *(
+        ("po", f'msgid ""\nmsgstr "Content-Type: text/plain; charset={name}\\n"\n'.encode(), {}, f"header: this is the name of no charset; found {name}")
+        for name in ("zip", "hex", "rot13", "idna")
+    ),
     ("html", b"<p>a\n\xff", {}, "line 2: not UTF-8; found 0xff"),
     ("markdown", b"a\n\xff", {}, "line 2, byte 0: not UTF-8"),
 ]
