@@ -6,6 +6,7 @@ Codes of languages are BCP 47. What a service answers becomes a record of `tell.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from tell.client.errors import error_of_status
 from tell.client.models import DocumentJob, DocumentPart, Fallback, Quality, StreamEnd, Translation, TranslationPart
 from tell.client.service_models import AdapterStatus, MonitorReport, Readiness, RegistryPair, ServedLanguage, ServiceInfo, ServiceLoad, ServiceStatus
 from tell.client.transport import ApiCall, StreamCall
-from tell.errors import NotFound
+from tell.errors import NotFound, RequestError
 from tell.languages import parse_pair
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class TranslateOptions(StreamOptions, total=False):
 
 def translate(text: Texts, source: str, target: str, options: TranslateOptions) -> ApiCall[list[Translation]]:
     """One translation for each text, in order."""
-    texts = [text] if isinstance(text, str) else text
+    texts = [text] if isinstance(text, str) else list(text)
 
     def read(response: httpx.Response) -> list[Translation]:
         answer = response.json()
@@ -67,7 +68,7 @@ def translate(text: Texts, source: str, target: str, options: TranslateOptions) 
             raise ValueError("another number of translations than of texts")
         return translations
 
-    return ApiCall("POST", "api/v1/translate", read, _translation(text, source, target, {**options}, TranslateOptions))
+    return ApiCall("POST", "api/v1/translate", read, _translation(text if isinstance(text, str) else texts, source, target, {**options}, TranslateOptions))
 
 
 def stream(text: Texts, source: str, target: str, options: StreamOptions) -> StreamCall[TranslationPart | StreamEnd]:
@@ -104,13 +105,19 @@ def ready() -> ApiCall[Readiness]:
 
 
 def metrics() -> ApiCall[str]:
-    return ApiCall("GET", "metrics", lambda response: response.content.decode())
+    def read(response: httpx.Response) -> str:
+        text = response.content.decode()
+        if "tellmt_" not in text or not response.headers.get("Content-Type", "").startswith("text/plain"):
+            raise ValueError("not the metrics of a service")
+        return text
+
+    return ApiCall("GET", "metrics", read)
 
 
 def change(what: Literal["promote", "rollback", "pin", "unpin"], pair: str, why: str, adapter: str | None = None) -> ApiCall[RegistryPair]:
     """A change to the registry, for keys of the scope admin. `adapter` belongs to promote."""
     body = {"pair": pair, "why": why} | ({} if adapter is None else {"adapter": adapter})
-    return ApiCall("POST", f"api/v1/admin/{what}", _reader(RegistryPair), {"json": body})
+    return ApiCall("POST", f"api/v1/admin/{what}", _reader(RegistryPair), {"json": _spelled(body)})
 
 
 def registry_log() -> ApiCall[list[dict[str, Any]]]:
@@ -125,7 +132,7 @@ def submit(
     form = {"source": source, "target": target, "cache": "true" if cache else "false"} | ({} if quality == "fast" else {"quality": quality})
     if glossary:
         form["glossary"] = glossary if isinstance(glossary, str) else json.dumps(dict(glossary), ensure_ascii=False)
-    return ApiCall("POST", "api/v1/jobs", _reader(DocumentJob), {"data": form, "files": {"file": (name, content)}})
+    return ApiCall("POST", "api/v1/jobs", _reader(DocumentJob), {"data": _spelled(form), "files": {"file": (_spelled(name), content)}})
 
 
 def job(id: str) -> ApiCall[DocumentJob]:
@@ -133,11 +140,11 @@ def job(id: str) -> ApiCall[DocumentJob]:
 
 
 def result(id: str) -> ApiCall[bytes]:
-    return ApiCall("GET", f"api/v1/jobs/{_path_segment(id)}/result", lambda response: response.content)
+    return ApiCall("GET", f"api/v1/jobs/{_path_segment(id)}/result", _file)
 
 
 def delete(id: str) -> ApiCall[None]:
-    return ApiCall("DELETE", f"api/v1/jobs/{_path_segment(id)}", _ignore)
+    return ApiCall("DELETE", f"api/v1/jobs/{_path_segment(id)}", _nothing)
 
 
 def events(id: str, after: int = 0) -> StreamCall[DocumentJob | DocumentPart]:
@@ -152,7 +159,7 @@ def feedback(text: str, correction: str, translation: Translation) -> ApiCall[No
         "source": pair.source.tag, "target": pair.target.tag, "text": text, "correction": correction, "translation": translation.text,
         "adapter": translation.adapter,
     }  # fmt: skip
-    return ApiCall("POST", "api/v1/feedback", _ignore, {"json": body})
+    return ApiCall("POST", "api/v1/feedback", _nothing, {"json": _spelled(body)})
 
 
 # What the service takes a field for that is not there.
@@ -203,8 +210,26 @@ def _reader(kind: type[T]) -> Callable[[httpx.Response], T]:
     return lambda response: adapter.validate_json(response.content)
 
 
-def _ignore(response: httpx.Response) -> None:
-    return None
+def _nothing(response: httpx.Response) -> None:
+    # The page of a proxy is an answer too, and would look as if the service had done what it was asked for.
+    if response.status_code != 204:
+        raise ValueError("not the answer of a service that has nothing to say")
+
+
+def _file(response: httpx.Response) -> bytes:
+    # As above: the service names every file that it sends.
+    if not response.headers.get("Content-Disposition", "").startswith("attachment"):
+        raise ValueError("not a file of a service")
+    return response.content
+
+
+def _spelled(value: Any) -> Any:
+    """The strings of a body as UTF-8 can spell them: halves of a UTF-16 pair that stand alone become U+FFFD, as they do in the service."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    return {_spelled(name): _spelled(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _translation(text: Texts, source: str, target: str, fields: dict[str, Any], options: type) -> dict[str, Any]:
@@ -218,7 +243,13 @@ def _translation(text: Texts, source: str, target: str, fields: dict[str, Any], 
     fields["fallback"] = list(fields.get("fallback") or ())
     if isinstance(glossary := fields.get("glossary"), Mapping):
         fields["glossary"] = dict(glossary)
-    return {"json": body | {name: value for name, value in fields.items() if value is not None and value != _DEFAULTS[name]}, "headers": headers}
+    if isinstance(seconds := fields.get("timeout"), float) and not math.isfinite(seconds):
+        if seconds != math.inf:
+            raise RequestError("not a time", place="timeout", valid="seconds, above 0")
+        # As long as the service allows.
+        fields["timeout"] = None
+    given = {name: value for name, value in fields.items() if value is not None and value != _DEFAULTS[name]}
+    return {"json": _spelled(body | given), "headers": headers}
 
 
 def _without_null(row: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +267,7 @@ def _path_segment(id: str) -> str:
     """The id as one segment of a path, whatever characters it has. Raises NotFound for one that cannot be a segment."""
     if id.strip(".") == "":
         raise _no_document()
-    return quote(id, safe="")
+    return quote(_spelled(id), safe="")
 
 
 def _no_document() -> NotFound:

@@ -41,8 +41,8 @@ class NoAnswer(TellmtError):
 class UnreadableAnswer(TellmtError):
     """The answer is not one of a tellmt service of this version. `excerpt` is its beginning."""
 
-    def __init__(self, place: str, excerpt: str = ""):
-        super().__init__("the service's answer cannot be read", place=place, valid="the address of a tellmt serve of this version")
+    def __init__(self, place: str, excerpt: str = "", found: str | None = None):
+        super().__init__("the service's answer cannot be read", place=place, found=found, valid="the address of a tellmt serve of this version")
         self.excerpt = excerpt
 
 
@@ -61,6 +61,11 @@ def error_message(response: httpx.Response) -> str:
 def refusal(response: httpx.Response, place: str) -> TellmtError:
     """The exception that an answer without success stands for."""
     message = error_message(response)
+    if response.has_redirect_location:
+        # A key and a text go to the address that was named and to no other. Mostly it is https: that was meant.
+        redirected = UnreadableAnswer(place, message, found=f"a redirect to {response.headers['Location'][:200]!a}")
+        redirected.status = response.status_code
+        return redirected
     if response.status_code == 400 and _body(response).get("pairs") is not None:
         return NotServed(message, place=place)
     return error_of_status(response.status_code, message, place, retry_after_seconds(response))

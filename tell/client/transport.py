@@ -35,9 +35,15 @@ def service_address(url: str, place: str = "url") -> str:
         address = httpx.URL(url)
     except httpx.InvalidURL as e:
         raise BadInput("not an address", place=place, found=f"{url} ({e})", valid="http://HOST:PORT") from None
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not address.host or "?" in url or "#" in url:
         raise BadInput("not an address", place=place, found=url, valid="http://HOST:PORT")
     return url.rstrip("/")
+
+
+def _without_password(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 @dataclass(frozen=True)
@@ -122,13 +128,17 @@ class _Settings:
     """The part that both transports have in common."""
 
     def __init__(self, url: str, key: str | None, timeout: float, retry: RetryPolicy, follow_redirects: bool):
-        self.url, self.retry = service_address(url), retry
+        address, self.retry = service_address(url), retry
+        # What messages name: without the password of a proxy, if there is one.
+        self.url = _without_password(address)
         key = os.environ.get(KEY_VARIABLE) if key is None else key
-        if key and not (key.isascii() and key.isprintable()):
+        # A header with a blank at its end would be refused with the key in the message.
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
             raise BadInput("not an API key", place=f"key, or {KEY_VARIABLE}", valid="what tellmt keys add wrote, in one line")
         self.httpx_options: dict[str, Any] = {
-            "base_url": f"{self.url}/",
-            "headers": {"Authorization": f"Bearer {key}"} if key else {},
+            "base_url": f"{address}/",
+            # A name and a password in the address are sent in Authorization. That alone is left out when a redirect leads to another host.
+            "headers": {} if not key else {"X-API-Key": key} if address != self.url and not follow_redirects else {"Authorization": f"Bearer {key}"},
             "timeout": httpx.Timeout(timeout, connect=CONNECT_TIMEOUT),
             "follow_redirects": follow_redirects,
         }

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from tell.client import AsyncClient, Client, NoAnswer, ServiceFailed, UnreadableAnswer
+from tell.client import AsyncClient, Client, NoAnswer, ServiceFailed, Translation, UnreadableAnswer
 from tell.errors import BadInput, KeyRefused, NotFound, NotServed, Overloaded, OverShare, RequestError, ScopeRefused, TellmtError, TimedOut
 
 HTML = b"<html><title>502 Bad Gateway</title></html>"
 DEEP = b"[" * 100_000
 ID = 32 * "0"
+TRANSLATION = Translation(text="a", truncated=False, pair="is-en", adapter=ID, base="light")
 READS: list[Callable[[Client], Any]] = [
     lambda c: c.translate("a", "is", "en"),
     lambda c: list(c.stream("a", "is", "en")),
@@ -32,6 +34,10 @@ READS: list[Callable[[Client], Any]] = [
     lambda c: c.monitor(),
     lambda c: c.pin("is-en", "why"),
     lambda c: c.registry_log(),
+    lambda c: c.metrics(),
+    lambda c: c.result(ID),
+    lambda c: c.delete(ID),
+    lambda c: c.feedback("a", "b", TRANSLATION),
 ]
 REFUSALS: list[tuple[int, bytes, dict[str, str], type[TellmtError], str]] = [
     (502, HTML, {"Content-Type": "text/html"}, ServiceFailed, "HTTP status 502"),
@@ -124,7 +130,56 @@ def test_the_other_client_raises_the_same() -> None:
         asyncio.run(ask(kind))
 
 
-@pytest.mark.parametrize("key", ["þ", "a\nb", "a\r\nX: y"])
+@pytest.mark.parametrize("key", ["þ", "a\nb", "a\r\nX: y", "key ", " ", "a key"])
 def test_a_key_that_is_none(key: str) -> None:
-    with pytest.raises(BadInput, match="not an API key"):
+    with pytest.raises(BadInput) as refused:
         Client("http://service", key)
+    assert str(refused.value) == "key, or TELLMT_API_KEY: not an API key; valid: what tellmt keys add wrote, in one line"
+
+
+def test_a_redirect_is_told() -> None:
+    with pytest.raises(UnreadableAnswer, match=r"found a redirect to 'https://mt\.example\.org/languages'"):
+        answering(HTML, 301, {"Location": "https://mt.example.org/languages"}).languages()
+
+
+def test_what_utf8_cannot_spell_and_times_that_are_none() -> None:
+    sent: list[httpx.Request] = []
+
+    def keep(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(404)
+
+    client = Client("http://service")
+    client._transport._http = httpx.Client(transport=httpx.MockTransport(keep), base_url="http://service/")
+    for call in (
+        lambda: client.translate(["\ud83d\ude00 \ud800"], "is", "en", glossary={"\ud800": "a"}, timeout=float("inf")),
+        lambda: list(client.stream("\ud800", "is", "en")),
+        lambda: client.submit(b"a", "is", "en", name="\ud800.txt", glossary="\ud800"),
+        lambda: client.feedback("\ud800", "\ud800", TRANSLATION),
+        lambda: client.pin("is-en", "\ud800"),
+        lambda: client.job("\ud800"),
+    ):
+        with pytest.raises(NotFound):
+            call()
+    body = json.loads(sent[0].content)
+    assert (body["text"], body["glossary"], "timeout" in body) == (["\U0001f600 \ufffd"], {"\ufffd": "a"}, False)
+    with pytest.raises(RequestError, match="timeout: not a time"):
+        client.translate("a", "is", "en", timeout=float("nan"))
+
+
+def test_the_password_of_a_proxy_is_in_no_message() -> None:
+    seen: list[httpx.Request] = []
+
+    def keep(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(401)
+
+    client = Client("http://user:secret@service/mt", "key")
+    client._transport._http._transport = httpx.MockTransport(keep)
+    with pytest.raises(KeyRefused) as refused:
+        client.load()
+    assert "secret" not in str(refused.value) and "http://service/mt" in str(refused.value) and client.url == "http://service/mt"
+    assert seen[0].headers["Authorization"].startswith("Basic ") and seen[0].headers["X-API-Key"] == "key"
+    for url in ("http://service/?a=b", "http://service#a"):
+        with pytest.raises(BadInput, match="not an address"):
+            Client(url)
