@@ -73,7 +73,8 @@ async function load() {
   const wasUnreachable = $("status").dataset.state === "error", wasLive = live;
   live = pairs.count() > 0;
   if (wasUnreachable) hideProblem();
-  $("key-form").hidden = !info.keys || Boolean(apiKey());
+  // Where it asks for another key it stays: the user may have looked for one in another tab.
+  if (!info.keys || !apiKey()) $("key-form").hidden = !info.keys;
   $("told").textContent = info.notice ?? "";
   $("told").hidden = !info.notice;
   await origin.load(info);
@@ -132,7 +133,7 @@ function useKey(e) {
     return;
   }
   $("key").value = "";
-  $("key-form").hidden = true;
+  $("key-form").hidden = $("other-key").hidden = true;
   hideProblem();
   files.resume();
   origin.load(info ?? {}).then(() => origin.show(pairs.chosen()));
@@ -162,11 +163,15 @@ $("ui-language").addEventListener("change", (e) => {
 });
 window.addEventListener("hashchange", () => { if (location.hash.startsWith("#/")) show(location.hash.slice(2)); });
 $("key-form").addEventListener("submit", useKey);
+$("other-key").addEventListener("click", () => {
+  $("key-form").hidden = false;
+  $("key").focus();
+});
 $("notice-close").addEventListener("click", () => { hideProblem(); $("main").focus(); });
 $("empty-retry").addEventListener("click", load);
 // A pair may have been withdrawn, or the server restarted, since the list was read.
 document.addEventListener("tellmt:failed", (e) => {
-  if (e.detail.status === 401) showProblem(e.detail);
+  if (e.detail.status === 401 || e.detail.status === 403) showProblem(e.detail);
   else poll = setTimeout(load, 1000);
 });
 document.addEventListener("tellmt:alarms", (e) => {

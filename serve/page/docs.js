@@ -164,7 +164,12 @@ function find() {
 
 // Opens what the address names, such as #model-Segment.
 function openNamed() {
-  const named = $(decodeURIComponent(location.hash.slice(1)));
+  let named = null;
+  try {
+    named = $(decodeURIComponent(location.hash.slice(1)));
+  } catch {
+    // An address that was cut off names nothing.
+  }
   if (named?.matches(".api")) {
     named.open = true;
     named.scrollIntoView();

@@ -1,4 +1,5 @@
 // Helpers for all parts of the page.
+import { apiKey } from "./server.js";
 import { t } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -36,7 +37,8 @@ export function showProblem(problem) {
   $("notice-detail").textContent = problem.detail ?? "";
   $("notice-detail").hidden = !problem.detail;
   $("notice").hidden = false;
-  if (problem.status === 401) $("key-form").hidden = false;
+  // A key of another scope is of no use here either.
+  if (problem.status === 401 || (problem.status === 403 && apiKey())) $("key-form").hidden = false;
 }
 
 export function hideProblem() {

@@ -221,6 +221,7 @@ async function look() {
   } catch (e) {
     // The first half of the view says what is wrong with the service, and asks for a key.
     if (!(e instanceof Problem)) console.error(e);
+    if (e.status === 403) $("other-key").hidden = false;
     $("history-note").textContent = e.status === 403 ? t("needsMetrics") : e instanceof Problem ? e.message : t("broken");
   }
   // A hidden view sends no requests, since a key may have a quota.

@@ -83,6 +83,7 @@ export function draw() {
 function refused(on) {
   $("overview-refused").hidden = !on;
   $("tiles").hidden = $("pairs-card").hidden = on;
+  if (on) $("other-key").hidden = false;
 }
 
 async function look() {

@@ -126,6 +126,8 @@ export async function* translation(body, signal) {
     } catch {
       throw new Problem(t("strange"));
     }
+    // A proxy may answer with JSON of its own.
+    if (event?.error === undefined && event?.done !== true && typeof event?.text !== "string") throw new Problem(t("strange"));
     if (event.error !== undefined) throw problem(event.status, String(event.error));
     ended ||= event.done === true;
     yield event;

@@ -17,10 +17,11 @@ const fits = (g) => base(g.source_lang) === base(pair.source) && base(g.target_l
 // The field `glossary` of a request; none where there are no terms. Throws a Problem with the line that cannot be read.
 export function field() {
   if (select.value) return { glossary: select.value };
-  const terms = {};
+  // Without a prototype: `__proto__` is a term as any other.
+  const terms = Object.create(null);
   for (const [n, line] of box.value.split("\n").entries()) {
     if (!line.trim()) continue;
-    const [, term, translated] = /^([^=\t]+)[=\t](.+)$/.exec(line) ?? [];
+    const [, term, translated] = /^([^=\t]+)[=\t](.+)$/s.exec(line) ?? [];
     if (!term?.trim() || !translated.trim()) throw new Problem(t("termsUnreadable", n + 1));
     terms[term.trim()] = translated.trim();
   }

@@ -227,6 +227,7 @@ export const words = {
   historyTitle: "Over time",
   noHistory: "This service keeps no history: start it with --monitor to score every version and keep what it says.",
   needsMetrics: "Scores over time, traffic and alarms need a key with the scope metrics.",
+  otherKey: "Use another key",
   needsTranslate: "How busy the service is, and its adapters, need a key with the scope translate.",
   qualityOverTime: "Quality over time",
   metric: "Metric",

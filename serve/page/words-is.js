@@ -237,6 +237,7 @@ export const words = {
   historyTitle: "Í tímans rás",
   noHistory: "Þessi þjónusta geymir enga sögu: ræstu hana með --monitor svo að hver útgáfa sé metin og niðurstöðurnar geymdar.",
   needsMetrics: "Einkunnir í tímans rás, umferð og viðvaranir krefjast lykils með umfangið metrics.",
+  otherKey: "Nota annan lykil",
   needsTranslate: "Álag þjónustunnar og aðlaganir hennar krefjast lykils með umfangið translate.",
   qualityOverTime: "Gæði í tímans rás",
   metric: "Mælikvarði",

@@ -265,6 +265,13 @@ def test_errors_are_told_in_words(service: Running, browser: Browser) -> None:
     expect(alert).to_contain_text("The translation is not complete. The engine is dead.")
     expect(page.locator("#target-text")).to_have_text("ONE")
     page.unroute("**/api/v1/translate/stream")
+    # What a proxy may answer in the service's place.
+    strange = ["<html>\n", "null\n", "[1]\n", '{"text": 5}\n']
+    page.route("**/api/v1/translate/stream", lambda route: route.fulfill(body=strange.pop()))
+    while strange:
+        translate(page, "hestur")
+        expect(alert).to_contain_text("answer cannot be read")
+    page.unroute("**/api/v1/translate/stream")
     page.route("**/api/v1/translate/stream", lambda route: route.abort("connectionrefused"))
     translate(page, "hestur")
     expect(alert).to_contain_text("The server cannot be reached")
@@ -317,6 +324,11 @@ def test_terms_are_sent_and_looked_for(service: Running, browser: Browser) -> No
     expect(page.locator("#doubts-text")).to_have_text("Worth a look: one of your terms was not used.")
     expect(page.locator("#terms-note")).to_have_text("This adapter cannot be given terms. Translations without them are marked. One is missing in 1 segment.")
     proper(page)
+    # Whatever is a name in the language of the page is a term too.
+    terms.fill("__proto__ = a\nconstructor = b = c\n\n<b>.*( = $&")
+    with page.expect_request("**/stream") as asked:
+        translate(page, "hestur og __proto__")
+    assert asked.value.post_data_json["glossary"] == {"__proto__": "a", "constructor": "b = c", "<b>.*(": "$&"}
     terms.fill("hestur = horse\nhundur")
     translate(page, "hestur")
     expect(page.locator("#notice-text")).to_have_text("Line 2 has no term with a translation: write them with = between the two.")

@@ -151,6 +151,7 @@ def test_status(service: Running, published: Published, browser: Browser) -> Non
 
 def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: Browser, tmp_path: Path) -> None:
     _, key = add_key("page", ["translate"], characters_per_day=1000)
+    _, other = add_key("prometheus", ["metrics"])
     with running(published.base, published.registry, Speaking, web=WebConfig(notice="Closed on Sunday")) as server:
         page = from_icelandic(browser.open(server.url))
         alert = page.get_by_role("alert")
@@ -161,25 +162,28 @@ def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: B
         expect(alert).to_contain_text("This server needs an API key")
         proper(page)
         shot(page, "key-light")
-        for typed_key, message in (("wrong", "does not accept this API key"), (key, "")):
+        for typed_key, message in (("wrong", "does not accept this API key"), (other, "a key of another scope"), (key, "")):
             page.get_by_label("API key").fill(typed_key)
             page.get_by_role("button", name="Use this key").click()
             if message:
                 expect(alert).to_contain_text(message)
+                # The user looks for another one in another tab, and comes back.
+                with page.expect_response("**/languages"):
+                    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         expect(page.locator("#target-text")).to_have_text("HESTUR")
         expect(page.locator("#key-form")).to_be_hidden()
         expect(page.locator("#told")).to_have_text("Closed on Sunday")
         expect(page.get_by_role("button", name="Suggest a correction")).to_be_hidden()
         # A translation that is stopped, since the text has changed, gives back what it took.
         expect(page.locator("#count")).to_have_text("6 of 100,000 characters · 994 of the key's 1,000 a day left")
-        server.engine.delay = 0.3
+        server.engine.delay = 20.0
         page.get_by_role("switch", name="Translate as I type").check()
         page.fill("#source-text", "Góðan")
         page.locator("#form[aria-busy=true]").wait_for()
+        server.engine.delay = 0.0
         page.fill("#source-text", "Góðan daginn.")
         expect(page.locator("#target-text")).to_have_text("Good morning.")
         expect(page.locator("#count")).to_have_text("13 of 100,000 characters · 981 of the key's 1,000 a day left")
-        server.engine.delay = 0.0
         assert page.evaluate("[localStorage, document.cookie].map(x => JSON.stringify(x)).join()").count(key) == 0
         # The other views ask with it too.
         page.get_by_role("link", name="Documents").click()
@@ -189,6 +193,16 @@ def test_a_server_that_wants_a_key_is_given_one(published: Published, browser: B
         assert Path(download.value.path()).read_text() == "Good morning."
         page.get_by_role("link", name="Status").click()
         expect(page.locator("#tiles")).to_contain_text("Ready")
+        # A key that may see one half of the status view can make way for one that may see the other.
+        another = page.get_by_role("button", name="Use another key")
+        for next_key, missing in ((other, "scope translate"), (key, "scope metrics")):
+            another.click()
+            expect(page.get_by_label("API key")).to_be_focused()
+            page.keyboard.type(next_key)
+            page.keyboard.press("Enter")
+            expect(page.locator("#overview")).to_contain_text(missing)
+            expect(another).to_be_visible()
+        proper(page)
 
 
 def test_behind_a_path(service: Running, browser: Browser) -> None:
