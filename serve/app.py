@@ -168,7 +168,7 @@ def _add_page(app: FastAPI, files: Mapping[str, Path]) -> None:
                 return Response(status_code=308, headers={"Location": f"..{path}"})
             return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
-        app.add_api_route(path, send, methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(path, send, methods=["GET"], include_in_schema=False)
 
     for path, file in files.items():
         add(path, file)

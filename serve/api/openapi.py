@@ -32,9 +32,8 @@ REFUSED = {
     "403": "The key does not have the scope that this route needs",
     "429": "The key has used up a quota, or its share of the queue; Retry-After says when to try again",
 }
-# The same, with LibreTranslate's statuses, and with DeepL's.
-REFUSED_LIBRETRANSLATE = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
-REFUSED_DEEPL = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
+# The same, with the statuses of DeepL and of LibreTranslate.
+REFUSED_ELSEWHERE = {"403": "The request has no API key, or a key that is not valid or has another scope", "429": REFUSED["429"]}
 # For all routes: errors before a route is found, and failures of the service.
 ANYWHERE = {
     "400": "The request is not valid",
@@ -119,7 +118,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     # FastAPI adds 422 to every route with a parameter in its path; this service answers 400 or 404 instead.
     responses.pop("422", None)
     deepl = path.startswith(DEEPL)
-    refused = REFUSED_DEEPL if deepl else REFUSED_LIBRETRANSLATE if path in KEY_IN_BODY else REFUSED
+    refused = REFUSED_ELSEWHERE if deepl or path in KEY_IN_BODY else REFUSED
     errors = ANYWHERE if is_open(path) else {**ANYWHERE, **refused}
     for status, description in errors.items():
         responses.setdefault(status, {"description": description})

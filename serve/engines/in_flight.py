@@ -32,6 +32,9 @@ class CallsInFlight:
                 if idle := self._idle.pop(adapter_id, None):
                     idle.set()
 
+    def in_use(self, adapter_id: str | None) -> bool:
+        return bool(self._counts[adapter_id])
+
     async def drained(self, adapter_id: str | None) -> None:
         """Return once no call uses the adapter."""
         while self._counts[adapter_id]:

@@ -1,37 +1,34 @@
 // Other translations of one segment at a time, to look at and to pick. They are asked for when the panel is opened, and again for each other segment.
 import { $, make, setLanguage } from "./dom.js";
 import { inWords } from "./flags.js";
+import { segmentPanel } from "./panel.js";
 import { Problem, post } from "./server.js";
 import { t } from "./words.js";
 
 const MOST = 4;
 
-const panel = $("others"), list = $("others-list");
+const frame = segmentPanel("others"), panel = frame.panel, list = $("others-list");
 let translation = null;   // what `open` was called with, while the panel is open
 let at = -1;
 let asked = new Map();    // number of a segment -> its translations, the one of the first answer first: {text, flags}
 let askedOf = null;       // the segments that these are of
 let asking = null;        // the AbortController of the request
-let focusBefore = null;
 
 export function open(n, opened) {
-  focusBefore = document.activeElement;
   if (askedOf !== opened.segments) asked = new Map();
   askedOf = opened.segments;
   translation = opened;
-  panel.hidden = false;
-  show(n);
-  $("others-close").focus({ preventScroll: true });
-  panel.scrollIntoView({ block: "nearest" });
+  frame.open(() => {
+    show(n);
+    $("others-close").focus({ preventScroll: true });
+  });
 }
 
 export function close() {
   if (!translation) return;
   asking?.abort();
-  const hadFocus = panel.contains(document.activeElement);
   translation = null;
-  panel.hidden = true;
-  if (hadFocus) focusBefore?.focus();
+  frame.close();
 }
 
 export function draw() {
@@ -39,11 +36,7 @@ export function draw() {
 }
 
 function place() {
-  const n = translation.segments.length;
-  $("others-place").textContent = n > 1 ? t("correctPlace", at + 1, n) : "";
-  $("others-previous").disabled = at === 0;
-  $("others-next").disabled = at === n - 1;
-  for (const id of ["others-previous", "others-next"]) $(id).hidden = n === 1;
+  frame.place(at, translation.segments.length);
   drawList();
 }
 

@@ -1,29 +1,26 @@
 // The panel for corrections: it shows one segment at a time beside its source, and sends the correction to POST /api/v1/feedback.
 import { $, hideProblem, setLanguage, showProblem } from "./dom.js";
+import { segmentPanel } from "./panel.js";
 import { Problem, post } from "./server.js";
 import { t } from "./words.js";
 
-const panel = $("correct"), box = $("correct-text");
+const frame = segmentPanel("correct"), panel = frame.panel, box = $("correct-text");
 let translation = null;   // the translation that `open` was called with, while the panel is open
 let at = -1;
-let focusBefore = null;   // the element that had the focus before
 
 export function open(n, opened) {
-  focusBefore = document.activeElement;
   translation = opened;
-  panel.hidden = false;
   $("thanks").textContent = "";
-  show(n);
-  box.focus();
-  panel.scrollIntoView({ block: "nearest" });
+  frame.open(() => {
+    show(n);
+    box.focus();
+  });
 }
 
 export function close() {
   if (!translation) return;
-  const hadFocus = panel.contains(document.activeElement);
   translation = null;
-  panel.hidden = true;
-  if (hadFocus) focusBefore?.focus();
+  frame.close();
 }
 
 export function draw() {
@@ -31,7 +28,7 @@ export function draw() {
 }
 
 function place() {
-  $("correct-place").textContent = translation.segments.length > 1 ? t("correctPlace", at + 1, translation.segments.length) : "";
+  frame.place(at, translation.segments.length);
 }
 
 function show(n) {
@@ -43,9 +40,6 @@ function show(n) {
   box.value = segment.translation;
   box.setCustomValidity("");
   place();
-  $("correct-previous").disabled = n === 0;
-  $("correct-next").disabled = n === translation.segments.length - 1;
-  for (const id of ["correct-previous", "correct-next"]) $(id).hidden = translation.segments.length === 1;
   translation.choose(n);
 }
 

@@ -1,6 +1,7 @@
 // The second half of the status view: canary runs, live signals and alarms of each pair (GET /api/v1/monitor).
 import { $, make } from "./dom.js";
 import { draw as drawChart, shape } from "./chart.js";
+import { polling } from "./polling.js";
 import { qualityChart, trafficCharts } from "./series.js";
 import { Problem, json } from "./server.js";
 import { apply, f, t } from "./words.js";
@@ -12,7 +13,6 @@ const metricOf = {};         // pair -> chrf or bleu, as chosen
 const unfolded = new Set();  // the details that the user has opened, which stay open when the view is drawn again
 let latest = null;
 let drawn = "";
-let timer = 0;
 
 const short = (version) => (version ?? "").slice(0, 12);
 const sum = (list) => list.reduce((a, b) => a + b, 0);
@@ -213,8 +213,7 @@ export function draw(everything = true) {
   $("past-list").replaceChildren(...closed.map(pastAlarm));
 }
 
-async function look() {
-  clearTimeout(timer);
+async function ask() {
   try {
     latest = await json("api/v1/monitor");
     draw(false);
@@ -224,15 +223,6 @@ async function look() {
     if (e.status === 403) $("other-key").hidden = false;
     $("history-note").textContent = e.status === 403 ? t("needsMetrics") : e instanceof Problem ? e.message : t("broken");
   }
-  // A hidden view sends no requests, since a key may have a quota.
-  if (!$("overview").hidden && !document.hidden) timer = setTimeout(look, LOOK_MS);
 }
 
-export function shown(on) {
-  clearTimeout(timer);
-  if (on) look();
-}
-
-export function start() {
-  document.addEventListener("visibilitychange", () => shown(!document.hidden && !$("overview").hidden));
-}
+export const { shown, start } = polling(ask, LOOK_MS);

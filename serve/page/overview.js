@@ -1,12 +1,12 @@
 // The status view: how busy the service is (GET /api/v1/load), and which adapter translates each pair (GET /api/v1/adapters).
 import { $, hideProblem, make, showProblem } from "./dom.js";
+import { polling } from "./polling.js";
 import { Problem, json } from "./server.js";
 import { f, t } from "./words.js";
 
 const LOOK_MS = 3000;
 const SCORES = [["bleu", "BLEU"], ["chrf", "chrF2"]];
 
-let timer = 0;
 let latest = null;   // {load, status, ready, at}
 let failed = false;
 
@@ -86,8 +86,7 @@ function refused(on) {
   if (on) $("other-key").hidden = false;
 }
 
-async function look() {
-  clearTimeout(timer);
+async function ask() {
   try {
     const readiness = fetch("ready").then((r) => r.json()).catch(() => ({ status: "down" }));
     const [load, status, ready] = await Promise.all([json("api/v1/load"), json("api/v1/adapters"), readiness]);
@@ -104,15 +103,6 @@ async function look() {
     else showProblem(e instanceof Problem ? e : new Problem(t("broken")));
     refused(!failed);
   }
-  // A hidden view sends no requests, since a key may have a quota.
-  if (!$("overview").hidden && !document.hidden) timer = setTimeout(look, LOOK_MS);
 }
 
-export function shown(on) {
-  clearTimeout(timer);
-  if (on) look();
-}
-
-export function start() {
-  document.addEventListener("visibilitychange", () => shown(!document.hidden && !$("overview").hidden));
-}
+export const { shown, start } = polling(ask, LOOK_MS);

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tell.errors import BadInput
 from tell.files import iter_lines
 
 FILE = "links.jsonl.gz"
-Contributions = Mapping[str, Mapping[str, int]]
+Contributions = Mapping[str, Mapping[str, float]]
 
 
 def digest(source: str, target: str) -> str:
@@ -26,7 +26,30 @@ def digest(source: str, target: str) -> str:
 
 
 def write_line(out: gzip.GzipFile, source: str, target: str, contributions: Contributions) -> None:
-    out.write(f'{{"pair": "{digest(source, target)}", "links": {json.dumps(contributions, ensure_ascii=False)}}}\n'.encode())
+    _write(out, digest(source, target), contributions)
+
+
+def _write(out: gzip.GzipFile, pair: str, contributions: Contributions) -> None:
+    out.write(f'{{"pair": "{pair}", "links": {json.dumps(contributions, ensure_ascii=False)}}}\n'.encode())
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    for number, (_, line) in enumerate(iter_lines(file), 1):
+        if not (line.startswith(b'{"pair": "') and line[42:52] == b'", "links"'):
+            raise BadInput("these are not the links of a lexicon", place=f"{file}, line {number}", valid="build the lexicon again")
+        yield line
+
+
+def write_union(path: Path, weighted: Iterable[tuple[Path, float]]) -> None:
+    """The links of several files, each count times its file's weight: what a pair gave to their union. Raises CorpusError or BadInput for a damaged file."""
+    with opened(path) as out:
+        for file, weight in weighted:
+            for line in _lines(file):
+                if weight == 1:
+                    out.write(line)
+                else:
+                    row = json.loads(line)
+                    _write(out, row["pair"], {key: {name: weight * n for name, n in counts.items()} for key, counts in row["links"].items()})
 
 
 @contextmanager
@@ -48,9 +71,7 @@ class Links:
                 place=str(path), found=f"no {FILE}", valid="a directory of tellmt lexicon build, or of tellmt lexicon merge of one with others",
             )  # fmt: skip
         self._of: dict[bytes, list[bytes]] = {}
-        for number, (_, line) in enumerate(iter_lines(file), 1):
-            if not (line.startswith(b'{"pair": "') and line[42:52] == b'", "links"'):
-                raise BadInput("these are not the links of a lexicon", place=f"{file}, line {number}", valid="build the lexicon again")
+        for line in _lines(file):
             self._of.setdefault(line[10:42], []).append(line)
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ Reads lexicon directories or files. Writes a directory: lexicon.tsv, links.jsonl
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +92,7 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
     with atomic_dir(out) as aside:
         (aside / lex.FILE).write_bytes(data)
         if with_links:
-            _write_links(aside / links.FILE, with_links)
+            links.write_union(aside / links.FILE, with_links)
             sha256[links.FILE] = sha256_file(aside / links.FILE)
         write_json(aside / REPORT, report)
     return report, False
@@ -104,16 +103,3 @@ def _was_merged(out: Path) -> bool:
         return "merged" in json.loads((out / REPORT).read_bytes())
     except (OSError, ValueError, TypeError):
         return False
-
-
-def _write_links(path: Path, weighted: Sequence[tuple[Path, float]]) -> None:
-    """The links of all files together, each count times its lexicon's weight: what a pair gave to the union."""
-    with links.opened(path) as out:
-        for file, weight in weighted:
-            with gzip.open(file) as lines:
-                for line in lines:
-                    if weight != 1:
-                        pair = json.loads(line)
-                        pair["links"] = {key: {name: weight * n for name, n in counts.items()} for key, counts in pair["links"].items()}
-                        line = f"{json.dumps(pair, ensure_ascii=False)}\n".encode()
-                    out.write(line)

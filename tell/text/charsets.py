@@ -8,20 +8,20 @@ import codecs
 NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 
 
-def is_other_codec(name: str) -> bool:
-    """Whether Python knows a codec of this name that is no charset: nobody's file is written in it, while an unknown name may be a slip of the pen."""
-    try:
-        codecs.lookup(name)
-    except (LookupError, ValueError):
-        return False
-    return charset_name(name) is None
-
-
 def charset_name(name: str) -> str | None:
     """Python's name of a charset; None for what it does not know, and for codecs that are no charset, such as zip, hex and idna."""
+    codec = _codec(name)
+    is_text = getattr(codec, "_is_text_encoding", True)
+    return codec.name if codec and is_text and codec.name.replace("-", "_") not in NO_CHARSETS else None
+
+
+def is_other_codec(name: str) -> bool:
+    """Whether Python knows a codec of this name that is no charset: nobody's file is written in it, while an unknown name may be a slip of the pen."""
+    return _codec(name) is not None and charset_name(name) is None
+
+
+def _codec(name: str) -> codecs.CodecInfo | None:
     try:
-        codec = codecs.lookup(name)
+        return codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    is_text = getattr(codec, "_is_text_encoding", True)
-    return codec.name if is_text and codec.name.replace("-", "_") not in NO_CHARSETS else None

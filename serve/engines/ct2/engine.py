@@ -53,8 +53,7 @@ class Ct2Engine:
         # Locks that keep their directories in the cache.
         self._locks: dict[str | None, ModelLock] = {}
         self._calls = CallsInFlight()
-        # Calls of the bare base that wait or run, and what unloads it when there have been none for BASE_IDLE seconds.
-        self._base_calls = 0
+        # What unloads the bare base when no call has used it for BASE_IDLE seconds.
         self._base_timer: asyncio.TimerHandle | None = None
         # Conversions take twice the base's float32 size each, so one at a time.
         self._converting = asyncio.Lock()
@@ -192,17 +191,14 @@ class Ct2Engine:
             raise RequestError(
                 "prompt and output do not fit the context", found=f"{len(too_long[0].ids)} + {too_long[0].max_tokens} tokens", valid=f"at most {context}"
             )
-        if adapter_id is None:
-            if self._base_timer:
-                self._base_timer.cancel()
-            self._base_calls += 1
+        if adapter_id is None and self._base_timer:
+            self._base_timer.cancel()
         try:
-            return await self._generate(prompts, adapter_id)
+            with self._calls.using(adapter_id):
+                return await self._generate(prompts, adapter_id)
         finally:
-            if adapter_id is None:
-                self._base_calls -= 1
-                if not self._base_calls:
-                    self._unload_base_later()
+            if adapter_id is None and not self._calls.in_use(None):
+                self._unload_base_later()
 
     async def _generate(self, prompts: Sequence[Prompt], adapter_id: str | None) -> list[Generation]:
         if adapter_id is None and None not in self._models:
@@ -212,15 +208,14 @@ class Ct2Engine:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
         # The call holds its model: `unload` affects new calls only.
         call = GenerateCall(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
-        with self._calls.using(adapter_id):
-            self._waiting.add(call, list(prompts))
-            self._arrived.set()
-            self._rerun_if_young()
-            try:
-                return await call.future
-            finally:
-                call.stop.is_set = True
-                self._waiting.remove(call)
+        self._waiting.add(call, list(prompts))
+        self._arrived.set()
+        self._rerun_if_young()
+        try:
+            return await call.future
+        finally:
+            call.stop.is_set = True
+            self._waiting.remove(call)
 
     async def _run(self) -> None:
         try:
