@@ -19,7 +19,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any

@@ -230,7 +230,8 @@ def test_bounds_and_time_to_live(keyed: tuple[Running, dict[str, str], dict[str,
     # Two of a key at once; the third is queued until one has ended.
     assert sum(service.http.get(f"{JOBS}/{id}", headers=owner).json()["state"] == "queued" for id in ids) >= 1
     assert [ended(service, id, owner)["state"] for id in ids] == ["done"] * 3
-    # What was fetched makes room for what is new, the oldest first.
+    # What was fetched makes room for what is new, the oldest first; who only looked has fetched nothing.
+    assert service.http.head(f"{JOBS}/{ids[0]}/result", headers=owner).status_code == 200
     for id in ids[1:]:
         assert service.http.get(f"{JOBS}/{id}/result", headers=owner).status_code == 200
     newest = post(service, "a", headers=owner)
