@@ -236,7 +236,10 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
     return report if whole and all((out / n).is_file() and sha256_file(out / n) == digest for n, digest in files.items()) else None
 
 
-_UNKNOWN = "{}: of which pairs these words were learned is not known: where dev or test segments of yours were among them, their scores are higher than those of new texts"
+_UNKNOWN = (
+    "{}: of which pairs these words were learned is not known; "
+    "where dev or test segments of yours were among them, their scores are higher than those of new texts"
+)
 
 
 def _build(plan: LexiconPlan, corpora: Sequence[Corpus], others: Sequence[Lexicon], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
