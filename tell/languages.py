@@ -105,6 +105,12 @@ def canonical_tag(tag: str) -> str:
     return plain if langcodes.Language.get(plain).maximize().script == parsed.script else parsed.to_tag()
 
 
+def script_of(tag: str) -> str | None:
+    """The script that a tag names, else the usual one of its language, as ISO 15924 has it; None for what is no code."""
+    known = _lookup(tag)
+    return None if known is None else _variety(known.tag)[1]
+
+
 def same_language(a: str, b: str) -> bool:
     """Whether two codes may mean one language: `nb` and `no`, `ekk_Latn` and `et`, `pt` and `pt-BR`; not `nn` and `no`, `pt-PT` and `pt-BR`, `zh-Hans` and
     `zh-Hant`, and nothing that is no code."""
@@ -116,6 +122,11 @@ def same_variety(a: Language, b: Language) -> bool:
     """Whether two tags are one language, script and region, under whichever names: `nb` and `no`, not `pt` and `pt-BR`."""
     (language_a, *rest_a), (language_b, *rest_b) = _variety(a.tag), _variety(b.tag)
     return _one_language(language_a, language_b) and rest_a == rest_b
+
+
+def same_pair(a: LanguagePair, b: LanguagePair) -> bool:
+    """Whether two pairs are of the same varieties in the same direction, under whichever names."""
+    return same_variety(a.source, b.source) and same_variety(a.target, b.target)
 
 
 def names(language: Language) -> set[str]:

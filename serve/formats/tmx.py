@@ -21,14 +21,15 @@ def _language(event: Event) -> Language | None:
         return None
 
 
-def _near(candidate: Language | None, expected: Language) -> bool:
-    return candidate is not None and distance(expected, candidate) is not None
+def _far(candidate: Language | None, expected: Language) -> int | None:
+    return None if candidate is None else distance(expected, candidate)
 
 
 def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, options: Options) -> bytes:
     pair = options.pair
     assert pair is not None
     sides: dict[str, tuple[int, int]] = {}
+    nearest: dict[str, int] = {}
     position = 1
     while position < len(events) - 1:
         if events[position].kind == "start":
@@ -36,8 +37,8 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
             if events[position].local == "tuv":
                 side_language = _language(events[position])
                 for name, expected in (("source", pair.source), ("target", pair.target)):
-                    if _near(side_language, expected):
-                        sides.setdefault(name, (position, seg_end))
+                    if (far := _far(side_language, expected)) is not None and far < nearest.get(name, far + 1):
+                        sides[name], nearest[name] = (position, seg_end), far
             position = seg_end
         position += 1
     if "source" not in sides:

@@ -23,6 +23,7 @@ from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
 from tell.errors import CorpusError, RecipeError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
+from tell.languages import parse_pair, same_pair
 from tell.mix.config import MixConfig as MixConfig
 from tell.mix.config import MixPlan as MixPlan
 from tell.mix.general_examples import draw_general
@@ -57,7 +58,7 @@ def _open_corpora(plan: MixPlan) -> list[NamedCorpus]:
     corpora = []
     for path, name in zip(plan.corpora, labels(c.absolute() for c in plan.corpora), strict=True):
         corpus = open_corpus(path)
-        if str(corpus.pair) != plan.pair:
+        if not same_pair(corpus.pair, parse_pair(plan.pair)):
             raise CorpusError("this corpus is of another pair", place=str(path), found=str(corpus.pair), valid=plan.pair)
         corpora.append(NamedCorpus(corpus, name))
     return corpora

@@ -15,13 +15,12 @@ from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOption
 from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
 from tell.errors import CorpusError
 from tell.extras import need
+from tell.languages import locale_tag
 from tell.text.charsets import charset_name
 from tell.text.normalise import spelled
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 _LINE = re.compile(r"\(line (\d+)\)")
-# The language in names such as is_IS.UTF-8 and sr@latin.
-_CODE = re.compile(r"([A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*)(?:[.@].*)?")
 _CHARSET = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)
 
 
@@ -92,8 +91,8 @@ def _language(metadata: dict[str, str], path: Path) -> str:
         candidates.append(path.absolute().parent.parent.name)
     candidates.append(plain_name(path).partition(".")[0] if plain_name(path).count(".") == 1 else plain_name(path).split(".")[-2])
     for name in candidates:
-        if (code := _CODE.fullmatch(name.strip())) and tagged(code.group(1)):
-            return code.group(1)
+        if len((code := locale_tag(name)).partition("-")[0]) in (2, 3) and tagged(code):
+            return code
     return ""
 
 

@@ -17,7 +17,7 @@ from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, Read
 from tell.corpus.readers.streams import decoded_lines, open_unpacked
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
-from tell.languages import Language, LanguagePair, distance
+from tell.languages import Language, LanguagePair, distance, names
 
 DOC_NAMES = ("document", "doc")
 FEW = "too few columns"
@@ -42,7 +42,7 @@ def _is(cell: str, expected: Language, codes: bool) -> bool:
         return True
     # Without a remark after it.
     name = (cell.partition("(")[0] if cell.endswith(")") else cell).strip().casefold()
-    return not codes and name in {expected.name.casefold(), expected.autonym.casefold()}
+    return not codes and name in names(expected)
 
 
 def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
