@@ -17,6 +17,7 @@ from typing import Any
 from tell.corpus.directory import FILES, intact
 from tell.corpus.frozen import change_sentences, changes, held_keys, read_frozen
 from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
+from tell.corpus.readers import machine_output
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.resplit import assign_again
@@ -31,6 +32,8 @@ from tell.text.normalise import letters, spelled
 
 # 2: more formats and rules.
 FORMAT = 2
+# Kinds of files that say of a translation that a machine has made it.
+_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "jsonl"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,12 +56,15 @@ class BuildOptions:
     encoding: str | None = None
     swap: tuple[Path, ...] = ()
     off: tuple[str, ...] = ()
+    with_machine_output: bool = False
     base: Base | None = None
     processes: int | None = None
 
     @property
     def want(self) -> ReadOptions:
-        return ReadOptions(self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding)
+        return ReadOptions(
+            self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding, self.with_machine_output
+        )
 
 
 def grouped(options: BuildOptions) -> list[InputGroup]:
@@ -107,6 +113,8 @@ def hash_inputs(options: BuildOptions) -> BuildInputs:
             "docs": None if options.docs is None else hashes[options.docs],
             "against": [[name, hashes[path]] for name, path in zip(labels(options.against), options.against, strict=True)],
             "base": options.base and [options.base.id, options.base.revision],
+            # Of formats that say it, for corpora of an earlier version to be built again; the keys of others stay.
+            **({"machine output": options.with_machine_output} if options.with_machine_output or {g.kind for g in input_groups} & _SAYING else {}),
         }
     )
     return BuildInputs(input_groups, hashes, key)
@@ -192,7 +200,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "changes": changed,
-            "notes": cleaned.notes + ([] if new_split else change_sentences(changed)),
+            "notes": [n for n in [machine_output.sentence(counts.dropped, len(table))] if n] + cleaned.notes + ([] if new_split else change_sentences(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)
@@ -241,6 +249,8 @@ def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
         most = sorted(counts.dropped.items(), key=lambda d: (-d[1], d[0]))
         named = [name for reason, _ in most[:1] if (name := rule_of(reason))]
         valid = f"other files, or --off {named[0]} where that rule is wrong" if named else None
+        if any(machine_output.is_machine_output(reason) for reason in counts.dropped):
+            valid = f"translations that a person has made or confirmed; {machine_output.OPTION} takes a machine's all the same"
         raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
     if not counts.splits["train"]["pairs"]:
         found = f"{kept_pairs} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"

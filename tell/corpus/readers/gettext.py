@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tell.corpus.readers.machine_output import FUZZY
 from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, numbered, tagged
 from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
 from tell.errors import CorpusError
@@ -109,6 +110,11 @@ def _turned(code: str, want: ReadOptions, path: Path) -> bool:
     return side == 0
 
 
+def _of_another(entry: Any) -> bool:
+    """Whether a fuzzy translation is that of another text, which msgmerge found alike."""
+    return any(getattr(entry, name, None) for name in ("previous_msgid", "previous_msgid_plural", "previous_msgctxt"))
+
+
 def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     code = _language(catalogue.metadata, path)
     turned = _turned(code, want, path)
@@ -127,8 +133,8 @@ def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport)
                 reason = "obsolete"
             elif not translation.strip():
                 reason = UNTRANSLATED
-            elif "fuzzy" in (getattr(entry, "flags", None) or ()):
-                reason = "fuzzy"
+            elif FUZZY in (getattr(entry, "flags", None) or ()) and not (want.machine_output and not _of_another(entry)):
+                reason = FUZZY
             doc = spelled(entry.occurrences[0][0]) if getattr(entry, "occurrences", None) else ""
             yield (translation, original, doc, reason) if turned else (original, translation, doc, reason)
     reading.lines = entries

@@ -57,7 +57,8 @@ def test_a_file_of_another_language(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_exact_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    both = b'<tmx><body><tu><tuv xml:lang="nb"><seg>hest</seg></tuv><tuv xml:lang="no"><seg>merr</seg></tuv><tuv xml:lang="en"><seg>mare</seg></tuv></tu></body></tmx>'
+    variants = "".join(f'<tuv xml:lang="{tag}"><seg>{text}</seg></tuv>' for tag, text in (("nb", "hest"), ("no", "merr"), ("en", "mare")))
+    both = f"<tmx><body><tu>{variants}</tu></body></tmx>".encode()
     Path("m.tmx").write_bytes(both)
     assert read("no-en", "m.tmx") == [("merr", "mare")] and read("nb-en", "m.tmx") == [("hest", "mare")]
 
