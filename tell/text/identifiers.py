@@ -15,13 +15,13 @@ _FORMS = (
     r"[A-Za-z]:\\\S+",
     r"[\d.,:;/%+()\[\]#°*x×-]+",
     # menu.file.open, file_menu_open, ERROR_NOT_FOUND, fileMenuOpen, menu:file, en-US.
-    r"[a-z][\w-]*(?:[.:/][A-Za-z0-9_-]{2,})+",
-    r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+",
+    r"[a-z][\w-]*(?:[.:][A-Za-z0-9_-]{2,})+",
+    r"[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+(?:\.[A-Za-z0-9]{2,5})?",
     r"[a-z]+(?:[A-Z][a-z0-9]+)+",
-    r"[0-9a-fA-F]*[0-9][0-9a-fA-F]*(?:-[0-9a-fA-F]{2,})*",
+    r"(?=[a-fA-F]*[0-9])[0-9a-fA-F]{6,}(?:-[0-9a-fA-F]{2,})*",
     r"[0-9a-fA-F]{4,}(?:-[0-9a-fA-F]{4,}){2,}",
     r"[A-Z]{1,5}[-_]?\d{3,}\w*",
-    r"\d+[A-Za-z]{1,2}",
+    r"v?\d+(?:\.\d+)*[A-Za-z]{0,2}",
 )
 _IDENTIFIER = re.compile("|".join(f"(?:{form})" for form in _FORMS))
 # The forms of keys in catalogues whose originals are no texts: two parts at least.

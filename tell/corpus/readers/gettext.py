@@ -18,10 +18,13 @@ from tell.errors import CorpusError
 from tell.extras import need
 from tell.languages import locale_tag
 from tell.text.charsets import charset_name
+from tell.text.identifiers import is_key
 from tell.text.normalise import spelled
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 _LINE = re.compile(r"\(line (\d+)\)")
+# A catalogue is one of keys where so many originals, and this share of them, are keys; or nearly all are keys or one word in small letters, and some keys.
+FEWEST_KEYS, MOST_KEYS, ALL_KEYS, SOME_KEYS = 3, 0.5, 0.9, 0.2
 _CHARSET = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)
 
 
@@ -110,6 +113,17 @@ def _turned(code: str, want: ReadOptions, path: Path) -> bool:
     return side == 0
 
 
+def _refuse_keys(catalogue: Any, path: Path) -> None:
+    """Raises CorpusError where the originals are keys of a program, and its texts stand in the translations alone."""
+    pairs = [(e.msgid, e.msgstr) for e in catalogue if e.msgid and e.msgstr.strip() and not getattr(e, "obsolete", 0)]
+    keys = [msgid for msgid, text in pairs if is_key(msgid) and not is_key(text)]
+    words = sum(is_key(msgid) or (msgid.isalnum() and msgid.islower()) for msgid, _ in pairs)
+    if len(keys) >= FEWEST_KEYS and (len(keys) > MOST_KEYS * len(pairs) or (words >= ALL_KEYS * len(pairs) and len(keys) >= SOME_KEYS * len(pairs))):
+        found = f"{len(keys):,} of {len(pairs):,} originals such as {keys[0][:60]}"
+        valid = "a catalogue whose originals are texts, or a table in which each text stands beside that of the other language"
+        raise CorpusError("the originals of this catalogue are keys, no texts", place=str(path), found=found, valid=valid)
+
+
 def _of_another(entry: Any) -> bool:
     """Whether a fuzzy translation is that of another text, which msgmerge found alike."""
     return any(getattr(entry, name, None) for name in ("previous_msgid", "previous_msgid_plural", "previous_msgctxt"))
@@ -120,6 +134,7 @@ def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport)
     turned = _turned(code, want, path)
     if not code:
         reading.notes.append("the catalogue does not name its language: its originals are taken for English")
+    _refuse_keys(catalogue, path)
     entries = 0
     for entry in catalogue:
         entries += 1

@@ -38,7 +38,8 @@ _CONFIRMED = {"final", "signed off", "approved", "reviewed", "confirmed", "proof
 # Columns, fields and properties that say who made a translation or what state it is in; and those that are a yes or a no.
 _SAYING = {
     "origin", "match origin", "translation origin", "trans origin", "provenance", "status", "state", "translation status", "translation state",
-    "state qualifier", "match type", "usage", "engine", "mt engine", "mt system", "translator", "translated by", "created by", "creationid", "changeid", "modified by", "tool",
+    "state qualifier", "match type", "usage", "engine", "mt engine", "mt system", "translator", "translated by", "created by", "creationid", "changeid",
+    "modified by", "tool",
 }  # fmt: skip
 _FLAGS = {
     "mt",
