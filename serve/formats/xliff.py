@@ -1,7 +1,8 @@
 """XLIFF 1.2 and 2: units without a translation get one, with its state set. Every other byte stays.
 
 1.2: `<target state="needs-review-translation">`, for each segment where the file is segmented; 2: `<target>` in the segment, state `translated` with
-the subState `tellmt:mt`. Units with translate="no", approved or translated ones stay. Inline elements go along and come back; what is inside codes is not translated.
+the subState `tellmt:mt`. Units with translate="no", approved or translated ones stay. Inline elements go along and come back; what is inside codes is not
+translated.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, Read
 from tell.corpus.readers.streams import decoded_lines, open_unpacked
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
+from tell.text.separators import separator_line
 
 FEW = "too few columns"
 # Bytes that a spreadsheet may unpack to, and how many times its size: a "zip bomb" is 1,000 times as large unpacked.
@@ -27,7 +28,6 @@ MOST_UNPACKED, MOST_TIMES = 1 << 31, 200
 MOST_ROWS = 1 << 20
 _QUOTED = re.compile(r'"[^"]*"')
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_SEPARATOR = re.compile(r'"?sep=([^"\s\w]|\t)"?,*;*\s*', re.I)
 
 
 def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[AlignedSegment]:
@@ -58,12 +58,6 @@ def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadRe
 def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Tab-separated rows without quoting."""
     yield from table_segments((line.split("\t") for line in decoded_lines(path, want.pair, want.encoding, reading.encodings)), want, reading, str(path))
-
-
-def separator_line(line: str) -> str | None:
-    """What a first line such as `sep=;` names, which Excel reads and other programs write for it; None for any other line."""
-    named = _SEPARATOR.fullmatch(line)
-    return named.group(1) if named else None
 
 
 def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:

@@ -11,9 +11,10 @@ import pytest
 
 from tell.corpus.readers.dispatch import groups, read_group
 from tell.corpus.readers.segment import ReadOptions, ReadReport
-from tell.corpus.readers.tables import separator_line, unescaped
+from tell.corpus.readers.tables import unescaped
 from tell.errors import CorpusError
 from tell.languages import parse_pair
+from tell.text.separators import separator_line
 from tests.support import corpora
 
 ROWS = corpora.pairs(12)
