@@ -17,6 +17,7 @@ from typing import Any
 from tell.corpus.directory import FILES, intact
 from tell.corpus.frozen import change_sentences, changes, held_keys, read_frozen
 from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
+from tell.corpus.near_duplicates import near_duplicates, near_sentences
 from tell.corpus.readers import machine_output
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
@@ -184,6 +185,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out
         counts = _counts(table, split.sides)
         _check_counts(options, counts, len(table))
         held = held_keys(table, split.sides, frozen)
+        near = near_duplicates(table, split.sides)
         changed = None if new_split and (out / "corpus.json").exists() else changes(table, split.sides, frozen)
         report = {
             "format": FORMAT,
@@ -201,7 +203,11 @@ def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "changes": changed,
-            "notes": [n for n in [machine_output.sentence(counts.dropped, len(table))] if n] + cleaned.notes + ([] if new_split else change_sentences(changed)),
+            "near_duplicates": near,
+            "notes": [n for n in [machine_output.sentence(counts.dropped, len(table))] if n]
+            + cleaned.notes
+            + near_sentences(near)
+            + ([] if new_split else change_sentences(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)

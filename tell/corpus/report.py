@@ -32,7 +32,7 @@ _FIXED = {
     "unequal lines in document": "the two sides have different numbers of lines, so nobody knows which belong together",
     "no source and target": "a record without both sides",
     "invalid characters": "half of a character, which UTF-8 cannot hold",
-    "in dev": "a training pair one side of which is in dev, but for case and punctuation",
+    "in dev": "a training pair one side of which is in dev, or a pair of test whose source is, but for case and punctuation",
     "in test": "a training pair one side of which is in test, but for case and punctuation",
 }
 

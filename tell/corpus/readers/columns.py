@@ -16,8 +16,12 @@ from tell.text.normalise import letters
 DOC_NAMES = ("document", "doc")
 # Rows by whose texts columns are found, and characters of a column that its language is told by.
 LOOKED_AT, TOLD_BY = 200, 4000
-# What a column of texts must have: this share of its filled cells must be texts, and of its characters letters. Its language must have this likelihood.
-TEXTS, LETTERS, SURE = 0.8, 0.6, 0.8
+# What a column of texts must have: this share of its filled cells must be texts, and of its characters letters.
+TEXTS, LETTERS = 0.8, 0.6
+# What the two languages must have of the likelihood of all, and one of them of that of both, for a column to be in it.
+LIKELY, SURE = 0.1, 0.8
+# The same few words again and again are a state or a source, and no texts.
+DIFFERENT = 0.5
 # What first lines are made of that name the columns of a table in their own way.
 _HEADER = {"id", "key", "source", "target", "text", "translation", "original", "context", "note", "notes", "comment", "comments", "string", "url", "nr", "no"}
 _CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
@@ -137,10 +141,13 @@ def _by_language(rows: Sequence[list[str]], pair: LanguagePair, place: str) -> t
     texts = {i: [row[i].strip() for row in rows if i < len(row) and row[i].strip()] for i in range(width)}
     joined = {i: " ".join(cells)[:TOLD_BY] for i, cells in texts.items() if _is_of_texts(cells)}
     likelihoods = {i: language_likelihoods(text) for i, text in joined.items()}
-    sides: list[list[int]] = []
     labels = [label(side.tag) for side in (pair.source, pair.target)]
-    for name in labels:
-        sides.append([i for i, found in likelihoods.items() if name is not None and found.get(name, 0.0) >= SURE])
+    sides: list[list[int]] = [[], []]
+    for i, found in likelihoods.items():
+        of_sides = [found.get(name or "", 0.0) for name in labels]
+        side = int(of_sides[1] > of_sides[0])
+        if sum(of_sides) >= LIKELY and of_sides[side] >= SURE * sum(of_sides):
+            sides[side].append(i)
     for side, name in enumerate(labels):
         # Of a language that the model does not know the column is the only one that is left.
         if name is None and len(sides[1 - side]) == 1:
@@ -154,7 +161,7 @@ def _by_language(rows: Sequence[list[str]], pair: LanguagePair, place: str) -> t
 
 
 def _is_of_texts(cells: Sequence[str]) -> bool:
-    if not cells:
+    if not cells or len(set(cells)) < DIFFERENT * len(cells):
         return False
     of_letters, of_all = (sum(len(kind(cell)) for cell in cells) for kind in (letters, lambda cell: cell.replace(" ", "")))
     return sum(map(is_text, cells)) >= TEXTS * len(cells) and of_letters >= LETTERS * of_all
