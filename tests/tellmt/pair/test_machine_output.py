@@ -34,7 +34,9 @@ def test_the_first_lines_name_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert commands[0][-3:] == ["--with-machine-output", "--off", "ratio"]
 
 
-@pytest.mark.parametrize(("options", "reading"), [((), {}), (("--with-machine-output",), {"--with-machine-output": []}), (("--sheet", "A"), {"--sheet": ["A"]})])
+@pytest.mark.parametrize(
+    ("options", "reading"), [((), {}), (("--with-machine-output",), {"--with-machine-output": []}), (("--sheet", "A"), {"--sheet": ["A"]})]
+)
 def test_the_option_is_passed_on(here: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], reading: dict[str, list[str]]) -> None:
     added: list[Any] = []
 
