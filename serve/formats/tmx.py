@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from serve.formats.units import Options, UnitVisitor
+from serve.formats.units import MACHINE, Options, UnitVisitor
 from serve.formats.xliff import indent_of, translated
 from serve.formats.xml_events import XML_LANG, Event, Xml, inner, raw_of, text_inside
 from tell.errors import BadInput, CorpusError, LanguageError
@@ -21,14 +21,15 @@ def _language(event: Event) -> Language | None:
         return None
 
 
-def _near(candidate: Language | None, expected: Language) -> bool:
-    return candidate is not None and distance(expected, candidate) is not None
+def _far(candidate: Language | None, expected: Language) -> int | None:
+    return None if candidate is None else distance(expected, candidate)
 
 
 def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, options: Options) -> bytes:
     pair = options.pair
     assert pair is not None
     sides: dict[str, tuple[int, int]] = {}
+    nearest: dict[str, int] = {}
     position = 1
     while position < len(events) - 1:
         if events[position].kind == "start":
@@ -36,8 +37,8 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
             if events[position].local == "tuv":
                 side_language = _language(events[position])
                 for name, expected in (("source", pair.source), ("target", pair.target)):
-                    if _near(side_language, expected):
-                        sides.setdefault(name, (position, seg_end))
+                    if (far := _far(side_language, expected)) is not None and far < nearest.get(name, far + 1):
+                        sides[name], nearest[name] = (position, seg_end), far
             position = seg_end
         position += 1
     if "source" not in sides:
@@ -54,7 +55,9 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, optio
         return raw_of(events)
     name = "xml:lang" if XML_LANG in events[source_start].attributes else "lang"
     # The source's own notes and dates are not the translation's.
-    new_target = xml.encode(f'<tuv {name}="{pair.target.tag}"><seg>') + translated_seg[0] + xml.encode("</seg></tuv>")
+    # By this mark `corpus build` tells it from what a person has translated; a tool that changes it enters who has.
+    made = "" if translated_seg[1].origin == "corpus" else f' creationid="{MACHINE}"'
+    new_target = xml.encode(f'<tuv {name}="{pair.target.tag}"{made}><seg>') + translated_seg[0] + xml.encode("</seg></tuv>")
     if old_target:
         return raw_of(events[: old_target[0]]) + new_target + raw_of(events[old_target[1] + 1 :])
     return raw_of(events[: source_end + 1]) + indent_of(events, source_start) + new_target + raw_of(events[source_end + 1 :])

@@ -1,7 +1,8 @@
 """XLIFF 1.2 and 2: units without a translation get one, with its state set. Every other byte stays.
 
-1.2: `<target state="needs-review-translation">`, for each segment where the file is segmented; 2: `<target>` in the segment, state `translated`. Units with
-translate="no", approved or translated ones stay. Inline elements go along and come back; what is inside codes is not translated.
+1.2: `<target state="needs-review-translation">`, for each segment where the file is segmented; 2: `<target>` in the segment, state `translated` with
+the subState `tellmt:mt`. Units with translate="no", approved or translated ones stay. Inline elements go along and come back; what is inside codes is not
+translated.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from typing import IO
 
 from serve.formats.inline_tags import Piece, joined, line_of
-from serve.formats.units import Options, Replacement, Unit, UnitVisitor
+from serve.formats.units import MACHINE, Options, Replacement, Unit, UnitVisitor
 from serve.formats.xml_events import XML_SPACE, Event, Xml, escaped, inner, raw_of, text_inside
 from tell.errors import CorpusError
 
@@ -130,7 +131,9 @@ def _unit(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, versi
     if target and not events[target[1]].raw:
         target_tag = xml.encode(xml.decode(target_tag).removesuffix("/>").rstrip() + ">")
     new_target = xml.with_attributes(target_tag, state_attributes) + translated_content[0] + xml.encode(f"</{prefix}target>")
-    unit_tag = xml.with_attributes(events[0].raw, {"state": "translated"}) if version == 2 else events[0].raw
+    # By its subState `corpus build` tells a segment from what a person has translated.
+    made = {} if translated_content[1].origin == "corpus" else {"subState": f"{MACHINE}:mt"}
+    unit_tag = xml.with_attributes(events[0].raw, {"state": "translated", **made}) if version == 2 else events[0].raw
     if target:
         return unit_tag + raw_of(events[1 : target[0]]) + new_target + raw_of(events[target[1] + 1 :])
     insert_after = segmented[1] if segmented[0] > source[0] else source[1]

@@ -187,6 +187,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         ["bad line 1: half a character (a lone surrogate)"]),
     "a row too short": ("csv", "text,n\r\na,1\r\nb\r\n\r\nc,2", {}, ["a", "c"], "text,n\r\nA,1\r\nb\r\n\r\nC,2", ["bad line 3: too few columns: 1 of 2"]),
     "semicolons and a new column": ("csv", "en;n\na;1\n", {"into": "is"}, ["a"], "en;n;is\na;1;A\n", []),
+    "a line that names the separator": ("csv", 'sep=;\r\nen;n\r\na, b;1\r\n', {"into": "is"}, ["a, b"], 'sep=;\r\nen;n;is\r\na, b;1;A, B\r\n', []),
+    "one in quotes": ("csv", '"sep=|"\nen|n\na|1\n', {}, ["a"], '"sep=|"\nen|n\nA|1\n', []),
+    "separators in a header's quotes": ("csv", '"id; nr; no",en\n1,a\n', {}, ["a"], '"id; nr; no",en\n1,A\n', []),
+    "commas in a header's quotes": ("csv", '"a, b, c";en\n1;a\n', {}, ["a"], '"a, b, c";en\n1;A\n', []),
     "a cell that comes to need quotes": ("csv", 'en\n"a, ""b"""\n', {}, ['a, "b"'], 'en\n"A, ""B"""\n', []),
     "a quote inside a cell": ("csv", 'en,n\n5" pipe,1\nb,2\n', {}, ['5" pipe', "b"], 'en,n\n"5"" PIPE",1\nB,2\n', []),
     "columns by number": ("tsv", "x\ty\na\tb\n", {"columns": ("2", "x")}, ["b", "a"], "x\ty\nA\tB\n", []),
@@ -218,7 +222,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         '<group translate="no"><trans-unit id="2"><source>e</source></trans-unit></group></file></xliff>', []),
     "signs that XML escapes": ("tmx", '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv></tu></body></tmx>', {},
         ["a < b & c > d"], '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv>'
-        '<tuv xml:lang="is"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
+        '<tuv xml:lang="is" creationid="tellmt"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
     # An element that is never closed keeps the rest of the page as it is.
     "HTML that stays": ("html", "<ul><li>one\n  line</ul><p>two &amp;</p><div class=notranslate>no <p>no", {}, ["one line", "two &"],
         "<ul><li>ONE LINE</ul><p>TWO &amp;</p><div class=notranslate>no <p>no", []),
