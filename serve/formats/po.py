@@ -13,7 +13,6 @@ from typing import IO
 from serve.formats.po_header import Header, charset, header_of, new_header, with_charset, with_labels
 from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from tell.errors import CorpusError
-from tell.text.charsets import charset_name
 from tell.text.placeholders import find_placeholders
 from tell.text.po_syntax import BOM, LINE_BORDER, NO_CHARSET, Entry, entries, header_charset, quoted
 
@@ -69,7 +68,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     bom = BOM if raw.startswith(BOM) else b""
     # Before anything is decoded: a file of more lines than the limit is not read.
     options.bounds.check("tokens", raw.count(b"\n"))
-    encoding = charset(raw, visitor)
+    encoding, named = charset(raw, visitor)
     try:
         text = raw[len(bom) :].decode(encoding)
     except UnicodeDecodeError as e:
@@ -96,7 +95,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     if all(output is entry.lines or output == entry.lines for output, entry in zip(outputs, all_entries, strict=True)):
         out.write(raw)
         return
-    out.write(bom + _written(all_entries, outputs, header_entry, header, encoding, end))
+    out.write(bom + _written(all_entries, outputs, header_entry, header, encoding if named else None, end))
 
 
 def _joined(outputs: Sequence[list[str]], changed: Sequence[bool], end: str) -> str:
@@ -109,25 +108,22 @@ def _joined(outputs: Sequence[list[str]], changed: Sequence[bool], end: str) -> 
     return "".join(parts)
 
 
-def _written(all_entries: Sequence[Entry], outputs: list[list[str]], header_entry: Entry | None, header: Header, encoding: str, end: str) -> bytes:
-    """The entries in the file's own encoding, with the header's labels; in UTF-8 where that encoding lacks a letter, or the file names none."""
+def _written(all_entries: Sequence[Entry], outputs: list[list[str]], header_entry: Entry | None, header: Header, encoding: str | None, end: str) -> bytes:
+    """The entries in the encoding that the header names, with the header's labels; in UTF-8 where it names none, or that one lacks a letter."""
     changed = [output is not entry.lines for output, entry in zip(outputs, all_entries, strict=True)]
     text = _joined(outputs, changed, end)
-    named = header_charset(header_entry.strings["msgstr"][0]) if header_entry else None
     labels = header.labels
     try:
-        text.encode(encoding)
+        text.encode(encoding or "ascii")
     except UnicodeEncodeError:
-        encoding, named = "utf-8", NO_CHARSET
-    unknown = named is None or charset_name(named) is None
-    if named == NO_CHARSET or (unknown and not text.isascii()):
+        encoding, labels = "utf-8", with_charset(header_entry, labels)
+    if encoding is None and header_entry is not None and header_charset(header_entry.strings["msgstr"][0]) == NO_CHARSET:
         labels = with_charset(header_entry, labels)
-    if header_entry is None:
-        # What msgfmt refuses without one: letters in no charset, and plural forms.
-        needed = not text.isascii() or any("msgid_plural" in entry.strings for entry in all_entries)
-        return "".join([*(new_header(with_charset(None, header.labels), end) if needed else []), text]).encode(encoding)
-    if labels:
+    # What msgfmt refuses without a header: letters in no charset, and plural forms.
+    if header_entry is None and (encoding or any("msgid_plural" in entry.strings for entry in all_entries)):
+        text = "".join(new_header(with_charset(None, header.labels), end)) + text
+    elif header_entry is not None and labels:
         index = next(i for i, entry in enumerate(all_entries) if entry is header_entry)
         outputs[index], changed[index] = with_labels(header_entry, labels, "Language" in labels), True
         text = _joined(outputs, changed, end)
-    return text.encode(encoding)
+    return text.encode(encoding or "utf-8")

@@ -42,21 +42,21 @@ class Header:
     labels: dict[str, str]
 
 
-def charset(raw: bytes, visitor: UnitVisitor) -> str:
-    """Python's name of the charset to read a file in. Raises CorpusError where the header names a codec that is no charset."""
-    if raw.startswith(BOM):
-        return "utf-8"
+def charset(raw: bytes, visitor: UnitVisitor) -> tuple[str, bool]:
+    """Python's name of the charset to read a file in, and whether the header names it. Raises CorpusError where it names a codec that is no charset."""
     name = named_charset(raw)
+    if raw.startswith(BOM):
+        return "utf-8", name is not None and charset_name(name) == "utf-8"
     if name is None:
         visitor.warn("header", "no charset in the header: read as UTF-8")
     if name in (None, NO_CHARSET):
-        return "utf-8"
+        return "utf-8", False
     if known := charset_name(name):
-        return known
+        return known, True
     if is_other_codec(name):
         raise CorpusError("this is the name of no charset", place="header", found=name[:40], valid="UTF-8")
     visitor.warn("header", f"unknown charset {name[:40]}: read as UTF-8")
-    return "utf-8"
+    return "utf-8", False
 
 
 def language_in_name(name: str) -> str:

@@ -10,8 +10,6 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
-from tell.text.charsets import charset_name
-
 BOM = b"\xef\xbb\xbf"
 LINE_BORDER = re.compile(r"(?<=\n)")
 _KEYWORD = r"msgctxt|msgid_plural|msgid|msgstr(?:[ \t]*\[[ \t]*(\d{1,3})[ \t]*\])?"
@@ -31,7 +29,7 @@ _KNOWN_FIELD = re.compile(
     re.I,
 )
 _CHARSET = re.compile(r"charset[ \t]*=[ \t\"']*([^\s\"';\\]{1,60})", re.I)
-_CHARSET_IN_BYTES = re.compile(rb"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I)
+_CHARSET_IN_BYTES = re.compile(rb"^[ \t]{0,20}\"Content-Type:[^\n\"\\]{0,80}?charset=([\w.:-]{1,40})", re.I | re.M)
 # What a template has where a charset goes.
 NO_CHARSET = "CHARSET"
 
@@ -224,14 +222,6 @@ def named_charset(raw: bytes) -> str | None:
     header = next((entry for entry in entries(LINE_BORDER.split(raw.removeprefix(BOM).decode("latin-1"))) if entry.is_header), None)
     if header is not None and (name := header_charset(header.strings["msgstr"][0])):
         return name
-    # A header that is broken.
-    found = _CHARSET_IN_BYTES.search(raw) if header is None or header.problem else None
+    # A header that is broken, by a comment in it.
+    found = _CHARSET_IN_BYTES.search(raw)
     return found.group(1).decode("ascii", "replace") if found else None
-
-
-def encoding_of_po(raw: bytes) -> str | None:
-    """Python's name of the charset that a file names, or has a BOM of; None where it names none, or one that is not known."""
-    if raw.startswith(BOM):
-        return "utf-8"
-    name = named_charset(raw)
-    return None if name in (None, NO_CHARSET) else charset_name(name)
