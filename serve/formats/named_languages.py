@@ -41,11 +41,13 @@ def is_of(label: str, expected: Language) -> bool | None:
     return None if found is None else same_language(found.tag, expected.tag)
 
 
-def check_languages(options: Options, visitor: UnitVisitor, *, source: str = "", target: str = "", place: str = "file") -> None:
-    """Raises CorpusError where the labels of a file name other languages than the pair, unless `options.force`. Labels that are empty, templates or known to
-    nobody are let pass, the last with a warning. `place`: where the labels stand."""
+def other_languages(options: Options, visitor: UnitVisitor, *, source: str = "", target: str = "", place: str = "file") -> CorpusError | None:
+    """The error of a file, or of a part of it, whose labels name other languages than the pair; None where they do not, or `options.force`.
+
+    Labels that are empty, templates or known to nobody are let pass, the last with a warning. `place`: where the labels stand.
+    """
     if options.pair is None or options.force:
-        return
+        return None
     for label, expected, thing in (
         (source, options.pair.source, "this is translated from another language"),
         (target, options.pair.target, "this is a translation into another language"),
@@ -56,7 +58,14 @@ def check_languages(options: Options, visitor: UnitVisitor, *, source: str = "",
             case None:
                 visitor.warn(place, f"unknown language {label[:40]}")
             case False:
-                raise CorpusError(thing, place=place, found=label[:40], valid=f"{expected.tag}{options.force_hint}")
+                return CorpusError(thing, place=place, found=label[:40], valid=f"{expected.tag}{options.force_hint}")
+    return None
+
+
+def check_languages(options: Options, visitor: UnitVisitor, *, source: str = "", target: str = "", place: str = "file") -> None:
+    """Raises the error of `other_languages`."""
+    if other := other_languages(options, visitor, source=source, target=target, place=place):
+        raise other
 
 
 def posix_name(tag: str) -> str:

@@ -15,6 +15,8 @@ from tell.errors import CorpusError, TooLarge
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
+# By what name this program enters itself where a format says who has made a translation.
+MACHINE = "tellmt"
 # Between two lines, each of which keeps its end.
 LINE_BORDER = re.compile(r"(?<=\n)")
 # Bytes of one unpacked member of a document. A page of text is some thousand.

@@ -5,6 +5,7 @@ Reads an open binary file, writes nothing. A document type is let pass (TMX name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
@@ -14,9 +15,110 @@ from tell.extras import need
 # What lxml is told for every document. `huge_tree` off is libxml2's own bound on depth, names, entities and text (10 MB a node).
 SAFE = {"resolve_entities": False, "load_dtd": False, "no_network": True, "huge_tree": False}
 
+# References to characters that XML cannot hold, and these characters themselves, in UTF-8 and its like and in both orders of UTF-16.
+_REFERENCES = {
+    "": re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));"),
+    "utf-16-le": re.compile(rb"&\0#\0(?:x\0((?:[0-9A-Fa-f]\0){1,8})|((?:[0-9]\0){1,10}));\0"),
+    "utf-16-be": re.compile(rb"\0&\0#(?:\0x((?:\0[0-9A-Fa-f]){1,8})|((?:\0[0-9]){1,10}))\0;"),
+}
+_CONTROLS = {
+    "": re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+    "utf-16-le": re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]\0"),
+    "utf-16-be": re.compile(rb"\0[\x00-\x08\x0b\x0c\x0e-\x1f]"),
+}
+_REFERENCE_OR_CONTROL = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# The bytes of the longest reference that is looked for, in UTF-16.
+_LONGEST = 28
+
+
+def xml_encoding(start: bytes) -> str:
+    """Which UTF-16 a document's first bytes are; empty for all encodings that write ASCII as ASCII."""
+    if start.startswith((b"\xff\xfe", b"<\0")):
+        return "utf-16-le"
+    return "utf-16-be" if start.startswith((b"\xfe\xff", b"\0<")) else ""
+
+
+def _is_character(point: int) -> bool:
+    return point in (9, 10, 13) or 0x20 <= point < 0xD800 or 0xE000 <= point < 0xFFFE or 0x10000 <= point < 0x110000
+
+
+class Forbidden:
+    """Takes the blocks of a document and gives them back without what is no character of XML, which one unit of a memory of thousands may hold.
+
+    `count` says how many there were. In their place stand spaces, as many bytes, or the `marker`.
+    """
+
+    def __init__(self, marker: str = ""):
+        self.marker, self.count = marker, 0
+        self._encoding: str | None = None
+        self._rest, self._at, self._step = b"", 0, 1
+        self._escapes = False
+
+    def feed(self, block: bytes, last: bool) -> bytes:
+        """What can be given back of the blocks so far: a reference may go on in the next one."""
+        data = self._rest + block
+        if self._encoding is None:
+            self._encoding = xml_encoding(data)
+            self._step = 2 if self._encoding else 1
+            # ISO 2022 writes its letters after control characters.
+            self._escapes = b"iso-2022" in data[:200].lower()
+        end = len(data)
+        if not last:
+            begun = data.rfind(b"&", max(0, end - _LONGEST))
+            end = begun if begun >= 0 and b";" not in data[begun:] else end
+            # UTF-16 is parted between characters.
+            end -= (self._at + end) % self._step
+        data, self._rest = data[:end], data[end:]
+        at, self._at = self._at, self._at + len(data)
+        return self._cleaned(data, at % self._step) if b"#" in data or _CONTROLS[self._encoding].search(data) else data
+
+    def _cleaned(self, data: bytes, offset: int) -> bytes:
+        encoding = self._encoding or ""
+
+        def reference(match: re.Match[bytes]) -> bytes:
+            hexadecimal, decimal = (group and group.replace(b"\0", b"") for group in match.groups())
+            return match.group() if _is_character(int(hexadecimal, 16) if hexadecimal else int(decimal or b"32")) else self._instead(match, offset)
+
+        data = _REFERENCES[encoding].sub(reference, data)
+        return data if self._escapes else _CONTROLS[encoding].sub(lambda match: self._instead(match, offset), data)
+
+    def _instead(self, match: re.Match[bytes], offset: int) -> bytes:
+        if (match.start() + offset) % self._step:
+            return match.group()
+        self.count += 1
+        text = self.marker or " " * (len(match.group()) // self._step)
+        return text.encode(self._encoding or "ascii")
+
+
+def forbidden_in(raw: bytes, encoding: str) -> str | None:
+    """The first of what is no character of XML in a part of a document, as a reference; None where there is nothing."""
+    text = raw.decode(encoding, "replace")
+    for match in _REFERENCE_OR_CONTROL.finditer(text):
+        hexadecimal, decimal = match.groups()
+        if hexadecimal is None and decimal is None:
+            return f"&#{ord(match.group())};"
+        if not _is_character(int(hexadecimal, 16) if hexadecimal else int(decimal)):
+            return match.group()
+    return None
+
+
+class WithoutForbidden:
+    """A stream of a document without what is no character of XML: in its place stands U+FFFD."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream, self._forbidden = stream, Forbidden("&#xFFFD;")
+
+    def read(self, size: int = -1) -> bytes:
+        """At least a byte, until the end."""
+        while True:
+            block = self._stream.read(size)
+            data = self._forbidden.feed(block, not block)
+            if data or not block:
+                return data
+
 
 def elements(
-    stream: IO[bytes], tags: Collection[str] | None = None, *, place: str, error: type[BadInput] = BadInput, start: bool = False
+    stream: IO[bytes] | WithoutForbidden, tags: Collection[str] | None = None, *, place: str, error: type[BadInput] = BadInput, start: bool = False
 ) -> Iterator[tuple[str, Any]]:
     """("end", element) of each element with one of these tags ({namespace}name, `{*}name` for any), in the order of the file.
 

@@ -27,7 +27,8 @@ _CODE = re.compile(r"([A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*)(?:[.@].*)?")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Message:
-    """An entry as polib has it too, so that both kinds of catalogue are read alike. `occurrences`: (file, line) of the program."""
+    """An entry as polib has it too, so that both kinds of catalogue are read alike. `occurrences`: (file, line) of the program; `previous_msgid`: the lines of
+    the text that a fuzzy translation is of."""
 
     msgid: str
     msgstr: str
@@ -36,6 +37,7 @@ class _Message:
     flags: set[str]
     occurrences: list[tuple[str, str]]
     obsolete: bool
+    previous_msgid: str
 
 
 class _Catalogue(list[_Message]):
@@ -86,7 +88,8 @@ def _messages(entry: Entry, encoding: str, obsolete: bool = False) -> Iterable[_
         places = [place for line in entry.comments if line.startswith("#:") for place in line[2:].split()]
         plural = {int(name[7:-1]): entry.text(name) for name in entry.forms if name != "msgstr"}
         occurrences = [(file, line) if file and line.isdigit() else (place, "") for place in places for file, _, line in [place.rpartition(":")]]
-        yield _Message(entry.text("msgid"), entry.text("msgstr"), entry.text("msgid_plural"), plural, entry.flags, occurrences, obsolete)
+        previous = "".join(line.strip()[2:] for line in entry.lines if line.lstrip().startswith("#|"))
+        yield _Message(entry.text("msgid"), entry.text("msgstr"), entry.text("msgid_plural"), plural, entry.flags, occurrences, obsolete, previous)
 
 
 def read_mo(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:

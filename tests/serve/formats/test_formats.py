@@ -219,7 +219,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         '<group translate="no"><trans-unit id="2"><source>e</source></trans-unit></group></file></xliff>', []),
     "signs that XML escapes": ("tmx", '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv></tu></body></tmx>', {},
         ["a < b & c > d"], '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv>'
-        '<tuv xml:lang="is"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
+        '<tuv xml:lang="is" creationid="tellmt"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
     # An element that is never closed keeps the rest of the page as it is.
     "HTML that stays": ("html", "<ul><li>one\n  line</ul><p>two &amp;</p><div class=notranslate>no <p>no", {}, ["one line", "two &"],
         "<ul><li>ONE LINE</ul><p>TWO &amp;</p><div class=notranslate>no <p>no", []),
