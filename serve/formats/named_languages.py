@@ -21,12 +21,24 @@ def is_template(label: str) -> bool:
     return _TEMPLATE.fullmatch(label.strip()) is not None
 
 
-@functools.lru_cache(maxsize=1024)
-def labelled(label: str) -> Language | None:
-    """The language of a label: a tag, or the name of a locale (is_IS.UTF-8, sr@latin). None for what is neither."""
+def tagged(label: str) -> Language | None:
+    """The language of a tag, or of the name of a locale (is_IS.UTF-8, sr@latin). None for what is neither."""
     try:
         return language(locale_tag(label))
     except LanguageError:
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def labelled(label: str) -> Language | None:
+    """The language of a label: as `tagged`, or the name of a language (Icelandic). None for what is none of these."""
+    import langcodes
+
+    if found := tagged(label):
+        return found
+    try:
+        return tagged(langcodes.find(label).to_tag())
+    except LookupError:
         return None
 
 
@@ -37,7 +49,7 @@ def is_of(label: str, expected: Language) -> bool | None:
     """
     if label.strip().casefold() in names(expected):
         return True
-    found = labelled(label)
+    found = labelled(label[:60])
     return None if found is None else same_language(found.tag, expected.tag)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from serve.formats.named_languages import check_languages, is_template, labelled, posix_name
+from serve.formats.named_languages import check_languages, is_of, is_template, posix_name, tagged
 from serve.formats.units import Options, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.charsets import charset_name, is_other_codec
@@ -68,11 +68,11 @@ def language_in_name(name: str) -> str:
     stem = stem.removesuffix(".po")
     # The name of a program, below the folder of a language.
     if path.parent.name == "LC_MESSAGES":
-        return path.parent.parent.name if labelled(path.parent.parent.name) else ""
+        return path.parent.parent.name
     match = _NAME.fullmatch(stem) or _NAME_END.fullmatch(stem)
     label = next((group for group in match.groups() if group), "") if match else ""
     # Words of three letters (app, web) are languages too.
-    return label if (len(label) != 3 or "." in label) and label and labelled(label) else ""
+    return label if (len(label) != 3 or "." in label) and label and tagged(label) else ""
 
 
 def header_of(header: Entry | None, entries: Sequence[Entry], visitor: UnitVisitor, options: Options) -> Header:
@@ -91,7 +91,7 @@ def header_of(header: Entry | None, entries: Sequence[Entry], visitor: UnitVisit
     check_languages(options, visitor, source=field_value(fields, "X-Source-Language") or "", target=label, place=place)
     labels: dict[str, str] = {}
     own_label = field_value(fields, "Language") or ""
-    if options.pair and (is_template(own_label) or (options.force and untouched)):
+    if options.pair and (is_template(own_label) or (options.force and is_of(own_label, options.pair.target) is False)):
         labels["Language"] = posix_name(options.pair.target.tag)
     value = field_value(fields, "Plural-Forms") or ""
     forms, rule = _plural_rule(value, options, visitor, entries, untouched and "Language" in labels)
