@@ -15,18 +15,9 @@ from tell.extras import need
 # What lxml is told for every document. `huge_tree` off is libxml2's own bound on depth, names, entities and text (10 MB a node).
 SAFE = {"resolve_entities": False, "load_dtd": False, "no_network": True, "huge_tree": False}
 
-# References to characters that XML cannot hold, and these characters themselves, in UTF-8 and its like and in both orders of UTF-16.
-_REFERENCES = {
-    "": re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));"),
-    "utf-16-le": re.compile(rb"&\0#\0(?:x\0((?:[0-9A-Fa-f]\0){1,8})|((?:[0-9]\0){1,10}));\0"),
-    "utf-16-be": re.compile(rb"\0&\0#(?:\0x((?:\0[0-9A-Fa-f]){1,8})|((?:\0[0-9]){1,10}))\0;"),
-}
-_CONTROLS = {
-    "": re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
-    "utf-16-le": re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]\0"),
-    "utf-16-be": re.compile(rb"\0[\x00-\x08\x0b\x0c\x0e-\x1f]"),
-}
+# References to characters, and characters that XML cannot hold.
 _REFERENCE_OR_CONTROL = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # The bytes of the longest reference that is looked for, in UTF-16.
 _LONGEST = 28
 
@@ -42,6 +33,12 @@ def _is_character(point: int) -> bool:
     return point in (9, 10, 13) or 0x20 <= point < 0xD800 or 0xE000 <= point < 0xFFFE or 0x10000 <= point < 0x110000
 
 
+def _forbidden(match: re.Match[str]) -> bool:
+    """Whether a reference or a character is no character of XML."""
+    hexadecimal, decimal = match.groups()
+    return not _is_character(int(hexadecimal, 16) if hexadecimal else int(decimal) if decimal else ord(match.group()))
+
+
 class Forbidden:
     """Takes the blocks of a document and gives them back without what is no character of XML, which one unit of a memory of thousands may hold.
 
@@ -50,56 +47,45 @@ class Forbidden:
 
     def __init__(self, marker: str = ""):
         self.marker, self.count = marker, 0
-        self._encoding: str | None = None
-        self._rest, self._at, self._step = b"", 0, 1
+        # UTF-16, or one that writes ASCII as ASCII: what is looked for is ASCII, so it need not be known which.
+        self._encoding = ""
+        self._rest = b""
         self._escapes = False
 
     def feed(self, block: bytes, last: bool) -> bytes:
         """What can be given back of the blocks so far: a reference may go on in the next one."""
         data = self._rest + block
-        if self._encoding is None:
-            self._encoding = xml_encoding(data)
-            self._step = 2 if self._encoding else 1
+        if not self._encoding and data:
+            if len(data) < 4 and not last:
+                self._rest = data
+                return b""
+            self._encoding = xml_encoding(data) or "latin-1"
             # ISO 2022 writes its letters after control characters.
             self._escapes = b"iso-2022" in data[:200].lower()
         end = len(data)
         if not last:
-            begun = data.rfind(b"&", max(0, end - _LONGEST))
-            end = begun if begun >= 0 and b";" not in data[begun:] else end
             # UTF-16 is parted between characters.
-            end -= (self._at + end) % self._step
+            end -= end % 2 if self._encoding != "latin-1" else 0
+            begun = data.rfind(b"&", max(0, end - _LONGEST), end)
+            end = begun if begun >= 0 and b";" not in data[begun:end] else end
+            end -= end % 2 if self._encoding != "latin-1" else 0
         data, self._rest = data[:end], data[end:]
-        at, self._at = self._at, self._at + len(data)
-        return self._cleaned(data, at % self._step) if b"#" in data or _CONTROLS[self._encoding].search(data) else data
+        text = data.decode(self._encoding or "latin-1", "surrogatepass")
+        if "&#" not in text and not _CONTROL.search(text):
+            return data
+        return _REFERENCE_OR_CONTROL.sub(self._instead, text).encode(self._encoding, "surrogatepass")
 
-    def _cleaned(self, data: bytes, offset: int) -> bytes:
-        encoding = self._encoding or ""
-
-        def reference(match: re.Match[bytes]) -> bytes:
-            hexadecimal, decimal = (group and group.replace(b"\0", b"") for group in match.groups())
-            return match.group() if _is_character(int(hexadecimal, 16) if hexadecimal else int(decimal or b"32")) else self._instead(match, offset)
-
-        data = _REFERENCES[encoding].sub(reference, data)
-        return data if self._escapes else _CONTROLS[encoding].sub(lambda match: self._instead(match, offset), data)
-
-    def _instead(self, match: re.Match[bytes], offset: int) -> bytes:
-        if (match.start() + offset) % self._step:
+    def _instead(self, match: re.Match[str]) -> str:
+        if not _forbidden(match) or (self._escapes and len(match.group()) == 1):
             return match.group()
         self.count += 1
-        text = self.marker or " " * (len(match.group()) // self._step)
-        return text.encode(self._encoding or "ascii")
+        return self.marker or " " * len(match.group())
 
 
 def forbidden_in(raw: bytes, encoding: str) -> str | None:
     """The first of what is no character of XML in a part of a document, as a reference; None where there is nothing."""
-    text = raw.decode(encoding, "replace")
-    for match in _REFERENCE_OR_CONTROL.finditer(text):
-        hexadecimal, decimal = match.groups()
-        if hexadecimal is None and decimal is None:
-            return f"&#{ord(match.group())};"
-        if not _is_character(int(hexadecimal, 16) if hexadecimal else int(decimal)):
-            return match.group()
-    return None
+    match = next(filter(_forbidden, _REFERENCE_OR_CONTROL.finditer(raw.decode(encoding, "replace"))), None)
+    return match and (match.group() if len(match.group()) > 1 else f"&#{ord(match.group())};")
 
 
 class WithoutForbidden:

@@ -18,7 +18,7 @@ from tell.text.safe_xml import WithoutForbidden, elements
 
 _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment") for space in ("{*}", "")]
 # What tools put there before anybody has translated.
-_BEGUN = {"new", "needs-translation", "initial"}
+_BEGUN = {"new", "needs-translation", "needs-l10n", "needs-adaptation", "initial"}
 
 
 def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
