@@ -17,6 +17,8 @@ from tell.extras import need
 ORDER = ("zero", "one", "two", "few", "many", "other")
 # gettext's rule for languages that are not known: two forms, the first for one.
 GERMANIC = "nplurals=2; plural=(n != 1);"
+# What a language's name means in gettext's own table, where CLDR takes it for another region's: pt is Portugal's there, whose zero is plural.
+_IN_GETTEXT = {"pt": "pt_PT"}
 # Integers that meet every rule of CLDR's: all rests of a division by 100, and round numbers, of which Breton, Cornish and French know their own.
 _INTEGERS = (*range(1, 201), 0, *(10**k * n for k in range(2, 7) for n in (1, 2, 3, 10, 20, 21, 40)))
 _FRACTIONS = tuple(map(Decimal, ("0.5", "1.5", "0.1", "1.1", "0.2", "2.0", "0.0", "1.0", "0.3", "0.4", "10.1", "0.01", "0.11", "0.10", "0.25")))
@@ -96,7 +98,7 @@ def _is_of_millions(condition: str) -> bool:
 
 def gettext_rule(language: str) -> str | None:
     """The value of Plural-Forms for a language, such as `nplurals=2; plural=(n != 1);`. None where CLDR has no rule for it."""
-    found = _rule(language)
+    found = _rule(_IN_GETTEXT.get(language.lower(), language))
     if found is None:
         return None
     names = (gettext_categories(language) or ("other",))[:-1]
