@@ -14,15 +14,9 @@ from serve.formats.named_languages import check_languages, is_of, is_template, p
 from serve.formats.units import Options, UnitVisitor
 from tell.errors import CorpusError
 from tell.text.charsets import charset_name, is_other_codec
-from tell.text.plurals import GERMANIC, gettext_rule
+from tell.text.plurals import GERMANIC, MOST_FORMS, NUMBERS, gettext_rule, parsed_rule
 from tell.text.po_syntax import BOM, NO_CHARSET, Entry, Field, field_value, header_fields, named_charset, quoted
 
-# The most forms that any language has; a broken header may claim more.
-MOST = 10
-# Numbers for which a language's form is asked; all rules that are in use repeat within 100.
-NUMBERS = 200
-_FORMS = re.compile(r"nplurals\s*=\s*(\d{1,3})", re.I)
-_RULE = re.compile(r"\bplural\s*=\s*([^;\n]+)", re.I)
 _TEMPLATE_RULE = re.compile(r"|.*\b(?:INTEGER|EXPRESSION)\b.*", re.S)
 _CHARSET = re.compile(r"charset[ \t]*=[^;]*", re.I)
 # A file's name that is a language: is, pt_BR; or ends in one that cannot be another word: plugin-de_DE, messages.de.
@@ -97,7 +91,7 @@ def header_of(header: Entry | None, entries: Sequence[Entry], visitor: UnitVisit
     forms, rule = _plural_rule(value, options, visitor, entries, untouched and "Language" in labels)
     if rule and rule != value:
         labels["Plural-Forms"] = rule
-    number_of = _parsed(rule)
+    number_of = parsed_rule(rule)
     if number_of is None:
         return Header(forms, (True, *[False] * (forms - 1)), (True, *[False] * (forms - 1)), labels)
     numbers: list[set[int]] = [set() for _ in range(forms)]
@@ -106,33 +100,17 @@ def header_of(header: Entry | None, entries: Sequence[Entry], visitor: UnitVisit
     return Header(forms, tuple(1 in f for f in numbers), tuple(f == {1} for f in numbers), labels)
 
 
-def _parsed(value: str) -> tuple[int, Callable[[int], int]] | None:
-    """The forms that Plural-Forms names, and the form of a number; None where it cannot be used."""
-    from gettext import c2py
-
-    count, rule = _FORMS.search(value), _RULE.search(value)
-    if not count or not rule or not 1 <= int(count.group(1)) <= MOST:
-        return None
-    try:
-        form_of: Callable[[int], int] = c2py(rule.group(1).strip())
-        if all(0 <= form_of(n) < int(count.group(1)) for n in range(NUMBERS)):
-            return int(count.group(1)), form_of
-    except (ValueError, ZeroDivisionError, RecursionError, OverflowError):
-        pass
-    return None
-
-
 def _plural_rule(value: str, options: Options, visitor: UnitVisitor, entries: Sequence[Entry], template: bool) -> tuple[int, str]:
     """How many forms an entry has, and the value of Plural-Forms: the header's own where it can be used, CLDR's where it cannot, or where a template has the
     rule of English, as tools write it into each; empty where the entries' forms are all that is known."""
-    own, plural = _parsed(value), [entry for entry in entries if "msgid_plural" in entry.strings]
+    own, plural = parsed_rule(value), [entry for entry in entries if "msgid_plural" in entry.strings]
     left_open = bool(value) and _TEMPLATE_RULE.fullmatch(value) is not None
-    default = template and own is not None and _alike(own, _parsed(GERMANIC))
+    default = template and own is not None and _alike(own, parsed_rule(GERMANIC))
     if options.pair is None or not (plural or left_open) or (own and not default):
         return (own[0], value) if own else (_most(plural) or 2, "")
     tag = options.pair.target.tag
     rule = gettext_rule(tag)
-    by_cldr = _parsed(rule or "")
+    by_cldr = parsed_rule(rule or "")
     if own and _alike(own, by_cldr or own):
         return own[0], value
     translated = {len(entry.forms) for entry in plural if any(entry.text(form) for form in entry.forms)}
@@ -147,7 +125,7 @@ def _plural_rule(value: str, options: Options, visitor: UnitVisitor, entries: Se
 
 
 def _most(plural: Sequence[Entry]) -> int:
-    return min(MOST, max((len(entry.forms) for entry in plural), default=0))
+    return min(MOST_FORMS, max((len(entry.forms) for entry in plural), default=0))
 
 
 def _alike(a: tuple[int, Callable[[int], int]], b: tuple[int, Callable[[int], int]] | None) -> bool:

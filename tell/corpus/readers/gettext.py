@@ -1,6 +1,7 @@
 """gettext catalogues: PO, and MO by polib. Reads a file whole (they are small), writes nothing.
 
-A plural entry is two pairs: the singular, and the plural with the last of its forms. What is fuzzy, obsolete or not translated is returned with a reason.
+A plural entry is two pairs: the singular with the form for 1, and the plural with the last of its forms. What is fuzzy, obsolete or not translated is returned
+with a reason.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tell.errors import CorpusError
 from tell.extras import need
 from tell.text.charsets import charset_name
 from tell.text.normalise import spelled
+from tell.text.plurals import parsed_rule
 from tell.text.po_syntax import BOM, NO_CHARSET, Entry, entries, header_fields, named_charset
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
@@ -149,13 +151,17 @@ def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport)
     turned = _turned(code, want, path)
     if not code:
         reading.notes.append("the catalogue does not name its language: its originals are taken for English")
+    # The form for 1 is the first of most languages, but not of Latvian, Welsh and Arabic.
+    rule = parsed_rule(next((value for name, value in catalogue.metadata.items() if name.lower() == "plural-forms"), ""))
+    singular = rule[1](1) if rule else 0
     entries = 0
     for entry in catalogue:
         entries += 1
         forms = [entry.msgstr_plural[k] for k in sorted(entry.msgstr_plural)] if entry.msgid_plural else [entry.msgstr]
-        pairs = [(entry.msgid, forms[0] if forms else "")]
+        one = singular if singular < len(forms) else 0
+        pairs = [(entry.msgid, forms[one] if forms else "")]
         if entry.msgid_plural:
-            pairs.append((entry.msgid_plural, forms[-1] if forms else ""))
+            pairs.append((entry.msgid_plural, forms[0 if one and one == len(forms) - 1 else -1] if forms else ""))
         for original, translation in pairs:
             reason = None
             if getattr(entry, "obsolete", 0):

@@ -72,6 +72,28 @@ def test_corpora_read_the_same_layouts(name: str, tmp_path: Path) -> None:
     assert [(s.source, s.target) for s in segments] == [("á b", "é")] and reading.encodings[str(path)].lower().startswith("iso-8859-1")
 
 
+@pytest.mark.parametrize(
+    ("rule", "forms", "pairs"),
+    [
+        ("nplurals=2; plural=(n != 1);", "ab", {"x": "a", "ys": "b"}),
+        ("nplurals=3; plural=(n%10==0 || n%100>=11 && n%100<=19 ? 0 : n%10==1 && n%100!=11 ? 1 : 2);", "abc", {"x": "b", "ys": "c"}),
+        ("nplurals=6; plural=(n==0 ? 0 : n==1 ? 1 : n==2 ? 2 : n==3 ? 3 : n==6 ? 4 : 5);", "abcdef", {"x": "b", "ys": "f"}),
+        ("nplurals=2; plural=(n == 1);", "ab", {"x": "b", "ys": "a"}),
+        ("nplurals=1; plural=0;", "a", {"x": "a", "ys": "a"}),
+        ("nplurals=INTEGER; plural=EXPRESSION;", "ab", {"x": "a", "ys": "b"}),
+    ],
+)
+def test_corpora_pair_the_singular_with_the_form_for_one(rule: str, forms: str, pairs: dict[str, str], tmp_path: Path) -> None:
+    from tell.corpus.readers.gettext import read_po
+    from tell.corpus.readers.segment import ReadOptions, ReadReport
+    from tell.languages import parse_pair
+
+    text = catalogue(rule, "".join(f'msgstr[{i}] "{form}"\n' for i, form in enumerate(forms))).replace("%d cats", "ys").replace("%d cat", "x")
+    (tmp_path / "is.po").write_text(text, encoding="utf-8")
+    read = read_po(tmp_path / "is.po", ReadOptions(parse_pair("en-is")), ReadReport((tmp_path / "is.po",), "a", "po"))
+    assert {s.source: s.target for s in read} == pairs
+
+
 def test_a_bom_and_bytes_as_escapes() -> None:
     raw = '\ufeffmsgid ""\nmsgstr ""\n"Language: is\\n"\n"Content-Type: text/plain; charset=ISO-8859-1\\n"\n\nmsgid "\\303\\241 \\xc3\\xa9 \\x41"\nmsgstr ""\n'
     output, visitor = through("po", raw)
