@@ -44,7 +44,7 @@ FORMATS = {
         Format("tsv", (".tsv", ".tab"), "text/tab-separated-values; charset=utf-8", without_options=False),
         Format("jsonl", (".jsonl", ".ndjson"), "application/jsonl", without_options=False),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
-        Format("xliff", (".xlf", ".xliff"), "application/xliff+xml"),
+        Format("xliff", (".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff"), "application/xliff+xml"),
         Format("tmx", (".tmx",), "application/x-tmx+xml"),
         Format("srt", (".srt",), "application/x-subrip", module="subtitles"),
         Format("vtt", (".vtt",), "text/vtt", module="subtitles"),
