@@ -44,6 +44,8 @@ FORMATS = {
         Format("csv", (".csv",), "text/csv; charset=utf-8", without_options=False),
         Format("tsv", (".tsv", ".tab"), "text/tab-separated-values; charset=utf-8", without_options=False),
         Format("jsonl", (".jsonl", ".ndjson"), "application/jsonl", without_options=False),
+        Format("json", (".json", ".arb"), "application/json"),
+        Format("properties", (".properties",), "text/x-java-properties"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
         Format("xliff", (".xlf", ".xliff"), "application/xliff+xml"),
         Format("tmx", (".tmx",), "application/x-tmx+xml"),

@@ -1,0 +1,66 @@
+"""What a catalogue says of its own language, by a code in it or by the name of its folder, held against the pair it is translated in.
+
+The one place where formats of keys and texts ask: ARB's `@@locale`, the root of YAML and JSON, Qt's `language`, Android's `values-xx`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import PurePosixPath
+from typing import Literal
+
+from serve.formats.units import Options, UnitVisitor
+from tell.errors import LanguageError
+from tell.languages import language, same_language
+
+# A code whose shape alone says that it is one. Others, such as `app`, are words that happen to be codes of languages too.
+_CODE = re.compile(r"[a-z]{2}(?:[-_][A-Za-z]{2}|[-_][A-Z][a-z]{3}|[-_]\d{3})?")
+_ANDROID = re.compile(r"values-(?:b\+([A-Za-z0-9+]{2,40})|([a-z]{2,3})(?:-r([A-Z]{2}))?)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """`side`: whether the code is said of the texts that are read, or of the translations. `where` it stands, in words."""
+
+    side: Literal["source", "target"]
+    code: str
+    where: str
+
+
+def claimed(code: str, options: Options) -> bool:
+    """Whether a word that may be anything, such as a key, is the code of a language: by its shape, or because it is one of the pair's."""
+    if options.pair and any(same_language(code, tag) for tag in (options.pair.source.tag, options.pair.target.tag)):
+        return True
+    if not _CODE.fullmatch(code):
+        return False
+    try:
+        return bool(language(code))
+    except LanguageError:
+        return False
+
+
+def new_code(claim: Claim, visitor: UnitVisitor, options: Options) -> str | None:
+    """What is to stand in the claim's place when the file is translated; None where it stays. A claim of another language is named and stays.
+
+    Written as the old code is: `pt_BR` where that has a low line.
+    """
+    if options.pair is None:
+        return None
+    source, target = options.pair.source.tag, options.pair.target.tag
+    if same_language(claim.code, target) and (claim.side == "target" or not same_language(claim.code, source)):
+        return None
+    if claim.side == "source" and same_language(claim.code, source):
+        return target.replace("-", "_") if "_" in claim.code else target
+    visitor.warn(claim.where, f"the file says it is {claim.code}, and is translated as {options.pair}")
+    return None
+
+
+def claim_of_path(name: str) -> Claim | None:
+    """What the folder of an Android file says of its language: `values-pt-rBR`, `values-b+sr+Latn`. None for `values` and all other folders."""
+    folder = PurePosixPath(name.replace("\\", "/")).parent.name
+    found = _ANDROID.fullmatch(folder)
+    if found is None:
+        return None
+    code = found.group(1).replace("+", "-") if found.group(1) else "-".join(filter(None, found.groups()[1:]))
+    return Claim("source", code, folder)
