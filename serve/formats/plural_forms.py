@@ -26,7 +26,8 @@ def is_group(names: Mapping[str, str] | set[str], options: Options) -> bool:
 
 
 def forms(texts: Mapping[str, str], options: Options, extra: frozenset[str] = frozenset()) -> dict[str, str]:
-    """The target's categories in CLDR's order, each with the category of the source that it is made from; those of the source where the target's are not known.
+    """The target's categories in CLDR's order, or in the source's where they are the same, each with the category of the source that it is made
+    from; those of the source where the target's are not known.
 
     A category that the source lacks is made of its `other`. So is `one` where the target also uses it for other numbers (21 in Icelandic), and the source's
     does not say the number ("One file"). `extra`: categories that a program asks for whatever the language, and that stay where the source has them.
@@ -35,6 +36,8 @@ def forms(texts: Mapping[str, str], options: Options, extra: frozenset[str] = fr
     if target is None or not any(name in texts for name in target):
         return {name: name for name in texts}
     wanted = [name for name in ORDER if name in target or (name in extra and name in texts)]
+    if set(wanted) == set(texts):
+        wanted = list(texts)
     made = {name: name if name in texts else "other" for name in wanted}
     if made.get("one") == "one" and "other" in texts and options.pair and not _only_one(options.pair.target.tag):
         said, of_all = (sorted(p.text for p in find_placeholders(texts[name])) for name in ("one", "other"))
@@ -52,7 +55,7 @@ def _only_one(language: str) -> bool:
 def translations(
     texts: Mapping[str, str], places: Mapping[str, str], visitor: UnitVisitor, options: Options, extra: frozenset[str] = frozenset()
 ) -> dict[str, str] | None:
-    """The text of each of the target's forms, in CLDR's order; None where all of them stay. A form without a translation has its source's text."""
+    """The text of each of the target's forms, in order; None where all of them stay. A form without a translation has its source's text."""
     made = forms(texts, options, extra)
     result, changed = {}, False
     for name, base in made.items():

@@ -110,7 +110,7 @@ CASES: dict[str, tuple[str, str, str, list[str], str, list[str]]] = {
         "en-is",
         "# c\\\n a.b = Hello \\\n   there\n!x\nc:It''s {0}\nd Two\\nlines\\n\\\n    more\ne=\nf\ng\\ h\\:=\\u00e1 b\r\nk\\\n  l=m\\:n\r\n",
         ["Hello there", "It's {0}", "Two\nlines\nmore", "á b", "m:n"],
-        "# c\\\n a.b = HELLO THERE\n!x\nc:IT''S {0}\nd TWO\\n\\\n    LINES\\n\\\n    MORE\ne=\nf\ng\\ h\\:=\\u00C1 B\r\nk\\\n  l=M\\:N\r\n",
+        "# c\\\n a.b = HELLO THERE\n!x\nc:IT''S {0}\nd TWO\\n\\\n    LINES\\n\\\n    MORE\ne=\nf\ng\\ h\\:=\\u00c1 B\r\nk\\\n  l=M\\:N\r\n",
         [],
     ),
     "properties in UTF-8, an escape cut short, a space first": (
