@@ -46,6 +46,7 @@ FORMATS = {
         Format("jsonl", (".jsonl", ".ndjson"), "application/jsonl", without_options=False),
         Format("json", (".json", ".arb"), "application/json"),
         Format("properties", (".properties",), "text/x-java-properties"),
+        Format("yaml", (".yml", ".yaml"), "application/yaml"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
         Format("android", (".xml",), "application/xml"),
         Format("resx", (".resx", ".resw"), "application/x-resx+xml"),

@@ -15,6 +15,7 @@ from serve.formats import plural_forms
 from serve.formats.claims import Claim, claimed, new_code
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.json_tree import Member, Node, parse, written
+from serve.formats.structure import check_catalogue
 from serve.formats.units import Options, Unit, UnitVisitor
 from tell.errors import CorpusError
 
@@ -145,6 +146,14 @@ def _suffixed(node: Node) -> Mapping[str, list[Member]]:
     return groups
 
 
+def _texts(node: Node) -> Iterator[str]:
+    if node.kind == "string":
+        yield node.text
+    for member in node.members:
+        if not _describes(member):
+            yield from _texts(member.value)
+
+
 def _claims(root: Node, options: Options) -> Iterator[tuple[Claim, int, int]]:
     """What the file says of its language, and where the code stands."""
     for key in _LOCALE_KEYS:
@@ -188,4 +197,5 @@ def _translate(catalogue: _Catalogue, root: Node) -> None:
     elif root.kind == "list":
         catalogue.value(root)
     else:
+        check_catalogue(list(_texts(root)))
         catalogue.object(root, frozenset(_LOCALE_KEYS) if root.text_of("@locale") else frozenset())

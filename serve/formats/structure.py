@@ -7,7 +7,10 @@ nothing in its name and at its beginning says otherwise.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
+
+from tell.errors import CorpusError
 
 # First bytes of a file that are looked at.
 START = 8192
@@ -153,3 +156,18 @@ def _kind_by_lines(lines: list[str]) -> str | None:
         return "keys and values"
     code = sum(1 for line in written if _CODE.match(line) or line.endswith(_CODE_ENDS))
     return "source code" if (code > 1 and code * 3 > len(written)) or (code and (code + settings) * 2 > len(written)) else None
+
+
+# So few values say nothing.
+_FEW = 8
+
+
+def check_catalogue(texts: Sequence[str]) -> None:
+    """Raises CorpusError where the values of a file are those of settings: hardly one of them has a space or a capital at its beginning."""
+    worded = [text for text in texts if any(map(str.isalpha, text))]
+    readable = sum(
+        1 for text in worded if " " in text.strip() or not (text.lstrip()[0].isascii() and (text.lstrip()[0].islower() or not text.lstrip()[0].isalpha()))
+    )
+    if len(worded) >= _FEW and readable * 5 < len(worded):
+        found = f"{readable} of {len(worded)} values that look like texts"
+        raise CorpusError("this file has settings, and no texts", place="file", found=found, valid="a catalogue of keys and texts")
