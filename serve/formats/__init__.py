@@ -47,6 +47,7 @@ FORMATS = {
         Format("json", (".json", ".arb"), "application/json"),
         Format("properties", (".properties",), "text/x-java-properties"),
         Format("yaml", (".yml", ".yaml"), "application/yaml"),
+        Format("fluent", (".ftl",), "text/x-fluent"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
         Format("android", (".xml",), "application/xml"),
         Format("resx", (".resx", ".resw"), "application/x-resx+xml"),

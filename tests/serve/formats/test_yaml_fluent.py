@@ -127,3 +127,49 @@ def test_yaml_that_is_refused(data: str, message: str) -> None:
     with pytest.raises(BadInput) as e:
         through("yaml", data, bounds=UPLOADED)
     assert message in str(e.value)
+
+
+# name to (pair, file, texts, what comes out, what is said).
+FLUENT: dict[str, tuple[str, str, list[str], str, list[str]]] = {
+    "messages, attributes and terms": (
+        "en-is",
+        "# Hi\n### c\na = Hi { $n }, you\n    .title = T of { -brand }\n    .accesskey = T\n-brand = Bird\n    .gender = x\nb = { a }\n",
+        ["Hi <x1/>, you", "T of ", "Bird", "x"],
+        "# Hi\n### c\na = HI { $n }, YOU\n    .title = T OF { -brand }\n    .accesskey = T\n-brand = BIRD\n    .gender = X\nb = { a }\n",
+        [],
+    ),
+    "blocks and escapes": (
+        "en-is",
+        'a =\n    one two\n    three { "" }\n    four\n\n    five\nb = .x {"{"} y\n',
+        ["one two three <x1/> four\nfive", ".x <x1/> y"],
+        'a =\n    ONE TWO THREE { "" } FOUR\n\n    FIVE\nb = .X {"{"} Y\n',
+        [],
+    ),
+    "plurals": (
+        "en-pl",
+        "a = You have { $n ->\n        [0] none\n        [one] { $n } day\n       *[other] { $n } days\n    } left\n",
+        ["none", " day", " days", " days", " days", "You have <x1/> left"],
+        "a = YOU HAVE { $n ->\n        [0] NONE\n        [one] { $n } DAY\n        [few] { $n } DAYS\n        [many] { $n } DAYS\n       *[other] { $n } DAYS\n"
+        "    } LEFT\n",
+        [],
+    ),
+    "fewer plurals, and other selectors": (
+        "en-ja",
+        "a =\n    { NUMBER($n) ->\n        [one] a day\n       *[other] { $n } days\n    }\nb = { PLATFORM() ->\n    [macos] x\n   *[other] y\n}\n",
+        [" days", "x", "y"],
+        "a =\n    { NUMBER($n) ->\n       *[other] { $n } DAYS\n    }\nb = { PLATFORM() ->\n    [macos] X\n   *[other] Y\n}\n",
+        [],
+    ),
+    "what is not Fluent": ("en-is", "a = b\njunk here\nc = d\r\n", ["b", "d"], "a = B\njunk here\nc = D\r\n", ['bad line 2: not Fluent: Expected token: "="']),
+}
+
+
+@pytest.mark.parametrize("name", FLUENT)
+def test_fluent(name: str) -> None:
+    pair, source, texts, expected, messages = FLUENT[name]
+    output, visitor = through("fluent", source, loud, pair=pair)
+    assert (visitor.texts, output.decode(), visitor.messages) == (texts, expected, messages)
+    for answer in (nothing, same):
+        assert through("fluent", source, answer, pair=None)[0].decode() == source
+    with pytest.raises(BadInput, match="nested too deep"):
+        through("fluent", "a = " + "{" * 5000)
