@@ -195,6 +195,7 @@ def _translate(catalogue: _Catalogue, root: Node) -> None:
     if translated is not None and translated.kind == "object" and root.text_of("locale"):
         catalogue.object(translated)
     elif root.kind == "list":
+        check_catalogue(list(_texts(root)))
         catalogue.value(root)
     else:
         check_catalogue(list(_texts(root)))

@@ -160,14 +160,13 @@ def _kind_by_lines(lines: list[str]) -> str | None:
 
 # So few values say nothing.
 _FEW = 8
+_TECHNICAL = re.compile(r"[!-~]*[_./:=@#$*\\0-9][!-~]*")
 
 
 def check_catalogue(texts: Sequence[str]) -> None:
-    """Raises CorpusError where the values of a file are those of settings: hardly one of them has a space or a capital at its beginning."""
+    """Raises CorpusError where the values of a file are those of settings: most of them have a sign inside that words have not (paths, versions, ids)."""
     worded = [text for text in texts if any(map(str.isalpha, text))]
-    readable = sum(
-        1 for text in worded if " " in text.strip() or not (text.lstrip()[0].isascii() and (text.lstrip()[0].islower() or not text.lstrip()[0].isalpha()))
-    )
-    if len(worded) >= _FEW and readable * 5 < len(worded):
-        found = f"{readable} of {len(worded)} values that look like texts"
+    technical = sum(1 for text in worded if _TECHNICAL.fullmatch(text.strip().rstrip(".:!?*")))
+    if len(worded) >= _FEW and technical * 2 > len(worded):
+        found = f"{technical} of {len(worded)} values that are paths, numbers or names"
         raise CorpusError("this file has settings, and no texts", place="file", found=found, valid="a catalogue of keys and texts")
