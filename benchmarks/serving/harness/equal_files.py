@@ -19,7 +19,7 @@ _XML = {"xliff", "tmx", "qt", "android", "resx"}
 
 def equal(form: str, before: bytes, after: bytes) -> bool:
     if form == "po":
-        return _catalogue(before) == _catalogue(after)
+        return _catalogue(before) == _catalogue(after.replace(b"charset=UTF-8", b"charset=CHARSET") if b"charset=CHARSET" in before else after)
     if form == "json":
         return bool(json.loads(before) == json.loads(after))
     if form == "yaml":
@@ -32,15 +32,17 @@ def equal(form: str, before: bytes, after: bytes) -> bool:
     return False
 
 
-def _catalogue(data: bytes) -> bytes | None:
-    """What programs read of a PO file: msgfmt leaves fuzzy entries out."""
-    if not shutil.which("msgfmt"):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "a.po", Path(folder) / "a.mo"
-        source.write_bytes(data)
-        subprocess.run(["msgfmt", "-o", str(target), str(source)], check=True, capture_output=True)
-        return target.read_bytes()
+def _catalogue(data: bytes) -> object:
+    """What programs read of a PO file: msgfmt leaves fuzzy entries out. Of a template, whose header is to be filled in, its entries alone."""
+    if b"charset=CHARSET" not in data and shutil.which("msgfmt"):
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "a.po", Path(folder) / "a.mo"
+            source.write_bytes(data)
+            if subprocess.run(["msgfmt", "-o", str(target), str(source)], check=False, capture_output=True).returncode == 0:
+                return target.read_bytes()
+    polib: Any = need("polib", "files")
+    entries = polib.pofile(data.decode("utf-8", "replace"))
+    return {(e.msgctxt, e.msgid, e.msgid_plural): (e.comment, e.tcomment, e.occurrences) for e in entries}
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -67,7 +69,7 @@ def _canonical(form: str, data: bytes) -> bytes:
             element.getparent().remove(element)
     if form == "tmx":
         for element in list(tree.iter("{*}tuv")):
-            if element.get("{http://www.w3.org/XML/1998/namespace}lang") == "is":
+            if "is" in (element.get("{http://www.w3.org/XML/1998/namespace}lang"), element.get("lang")):
                 element.getparent().remove(element)
     for element in tree.iter():
         if isinstance(element.tag, str) and element.tail and not element.tail.strip():
