@@ -52,7 +52,7 @@ FORMATS = {
         Format("android", (".xml",), "application/xml"),
         Format("resx", (".resx", ".resw"), "application/x-resx+xml"),
         Format("qt", (".ts",), "text/vnd.qt.linguist"),
-        Format("xliff", (".xlf", ".xliff"), "application/xliff+xml"),
+        Format("xliff", (".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff"), "application/xliff+xml"),
         Format("tmx", (".tmx",), "application/x-tmx+xml"),
         Format("srt", (".srt",), "application/x-subrip", module="subtitles"),
         Format("vtt", (".vtt",), "text/vtt", module="subtitles"),

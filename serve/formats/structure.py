@@ -25,7 +25,7 @@ _KINDS = {
         .json .json5 .jsonc .geojson .webmanifest .xcstrings .ipynb .har .map .arb .hjson
     """,
     "XML": """
-        .xml .xsd .xsl .xslt .svg .rss .atom .plist .stringsdict .resx .resw .xaml .axml .dita .ditamap .dbk .docbook .mxliff .sdlxliff .mqxliff
+        .xml .xsd .xsl .xslt .svg .rss .atom .plist .stringsdict .resx .resw .xaml .axml .dita .ditamap .dbk .docbook
         .txml .wxl .storyboard .xib .ui .ttml .dfxp .fods .fodt .opml .tbx .tmmx .gpx .kml .dix .csproj .vcxproj .nuspec .pom .jsp .aspx .cshtml
         .razor
     """,

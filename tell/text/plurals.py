@@ -17,6 +17,14 @@ from tell.extras import need
 ORDER = ("zero", "one", "two", "few", "many", "other")
 # gettext's rule for languages that are not known: two forms, the first for one.
 GERMANIC = "nplurals=2; plural=(n != 1);"
+# What a language's name means in gettext's own table, where CLDR takes it for another region's: pt is Portugal's there, whose zero is plural.
+_IN_GETTEXT = {"pt": "pt_PT"}
+# The most forms that any language has; a broken header may claim more.
+MOST_FORMS = 10
+# Numbers for which a catalogue's form is asked; all rules that are in use repeat within 100.
+NUMBERS = 200
+_FORMS = re.compile(r"nplurals\s*=\s*(\d{1,3})", re.I)
+_EXPRESSION = re.compile(r"\bplural\s*=\s*([^;\n]+)", re.I)
 # Integers that meet every rule of CLDR's: all rests of a division by 100, and round numbers, of which Breton, Cornish and French know their own.
 _INTEGERS = (*range(1, 201), 0, *(10**k * n for k in range(2, 7) for n in (1, 2, 3, 10, 20, 21, 40)))
 _FRACTIONS = tuple(map(Decimal, ("0.5", "1.5", "0.1", "1.1", "0.2", "2.0", "0.0", "1.0", "0.3", "0.4", "10.1", "0.01", "0.11", "0.10", "0.25")))
@@ -96,7 +104,7 @@ def _is_of_millions(condition: str) -> bool:
 
 def gettext_rule(language: str) -> str | None:
     """The value of Plural-Forms for a language, such as `nplurals=2; plural=(n != 1);`. None where CLDR has no rule for it."""
-    found = _rule(language)
+    found = _rule(_IN_GETTEXT.get(language.lower(), language))
     if found is None:
         return None
     names = (gettext_categories(language) or ("other",))[:-1]
@@ -133,3 +141,19 @@ def _relation_in_c(relation: str, joined: bool) -> str:
         return parts[0]
     text = " || ".join(f"({part})" if "&&" in part else part for part in parts)
     return f"({text})" if joined else text
+
+
+def parsed_rule(value: str) -> tuple[int, Callable[[int], int]] | None:
+    """How many forms a value of Plural-Forms names, and the form of a number; None where it cannot be used: not C, no form for a number, or too many."""
+    from gettext import c2py
+
+    count, rule = _FORMS.search(value), _EXPRESSION.search(value)
+    if not count or not rule or not 1 <= int(count.group(1)) <= MOST_FORMS:
+        return None
+    try:
+        form_of: Callable[[int], int] = c2py(rule.group(1).strip())
+        if all(0 <= form_of(n) < int(count.group(1)) for n in range(NUMBERS)):
+            return int(count.group(1)), form_of
+    except (ValueError, ZeroDivisionError, RecursionError, OverflowError):
+        pass
+    return None

@@ -161,6 +161,11 @@ TOO_MUCH: dict[str, tuple[str, str, str]] = {
 }
 
 
+def test_a_catalogue_of_another_language_is_refused(service: Running) -> None:
+    po = 'msgid ""\nmsgstr "Language: de\\nContent-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "bók"\nmsgstr ""\n'
+    assert "file, header, Language: this is a translation into another language; found de; valid: en" in error(post(service, po, "a.po"), 400)
+
+
 @pytest.mark.parametrize("kind", TOO_MUCH)
 def test_what_one_file_may_hold(service: Running, kind: str) -> None:
     name, text, message = TOO_MUCH[kind]

@@ -22,7 +22,8 @@ FORMS: dict[str, tuple[tuple[int, ...], ...]] = {
     "es": ((1,), (0, 2, 1_000_000)),
     "it": ((1,), (0, 2, 1_000_000)),
     "ca": ((1,), (0, 2, 1_000_000)),
-    "pt": ((0, 1), (2, 1_000_000)),
+    # Portugal's, as in gettext's own table.
+    "pt": ((1,), (0, 2, 1_000_000)),
     "pt-BR": ((0, 1), (2, 1_000_000)),
     "pt_PT": ((1,), (0, 2, 1_000_000)),
     "cy": ((0,), (1,), (2,), (3,), (6,), (4, 5, 7, 13, 16)),
@@ -80,6 +81,7 @@ def test_categories_with_those_of_fractions_and_of_millions() -> None:
     assert categories("fr") == ("one", "many", "other") and gettext_categories("fr") == ("one", "other")
     assert samples("cs") == {"one": 1, "few": 2, "many": Decimal("0.5"), "other": 5}
     assert samples("is") == {"one": 1, "other": 2} and samples("fr") == {"one": 1, "many": 1_000_000, "other": 2}
+    assert category("pt", 0) == category("pt-BR", 0) == "one" and category("pt-PT", 0) == "other"
     assert [category("is", n) for n in (1, 11, 21, Decimal("1.0"), Decimal("2.1"))] == ["one", "other", "one", "one", "one"]
 
 
