@@ -11,6 +11,7 @@ import re
 from typing import IO
 
 from serve.formats import plural_forms
+from serve.formats.claims import claim_of_path, new_code
 from serve.formats.inline_tags import Line, Piece, line_of
 from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xliff import indent_of, pieces_of
@@ -148,6 +149,8 @@ def _edges(core: str) -> str:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    if claim := claim_of_path(options.name):
+        new_code(claim, visitor, options)
     xml = Xml(source, options.bounds)
     strings = _Strings(xml, visitor, options)
     translate = True

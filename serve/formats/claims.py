@@ -10,6 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Literal
 
+from serve.formats.named_languages import check_languages, is_of
 from serve.formats.units import Options, UnitVisitor
 from tell.errors import LanguageError
 from tell.languages import language, same_language
@@ -41,19 +42,23 @@ def claimed(code: str, options: Options) -> bool:
 
 
 def new_code(claim: Claim, visitor: UnitVisitor, options: Options) -> str | None:
-    """What is to stand in the claim's place when the file is translated; None where it stays. A claim of another language is named and stays.
+    """What is to stand in the claim's place when the file is translated; None where it stays. Written as the old code is: `pt_BR` where that has a low line.
 
-    Written as the old code is: `pt_BR` where that has a low line.
+    Raises CorpusError where the claim is of another language than the pair's; with `options.force` the file is labelled as the target's.
     """
     if options.pair is None:
         return None
-    source, target = options.pair.source.tag, options.pair.target.tag
-    if same_language(claim.code, target) and (claim.side == "target" or not same_language(claim.code, source)):
+    target = options.pair.target.tag
+    code = target.replace("-", "_") if "_" in claim.code else target
+    of_source, of_target = is_of(claim.code, options.pair.source), is_of(claim.code, options.pair.target)
+    # A copy that was labelled for its translator.
+    if of_target and not (claim.side == "source" and of_source):
         return None
-    if claim.side == "source" and same_language(claim.code, source):
-        return target.replace("-", "_") if "_" in claim.code else target
-    visitor.warn(claim.where, f"the file says it is {claim.code}, and is translated as {options.pair}")
-    return None
+    if claim.side == "source" and of_source:
+        return code
+    labels = {claim.side: claim.code}
+    check_languages(options, visitor, source=labels.get("source", ""), target=labels.get("target", ""), place=claim.where)
+    return code if options.force else None
 
 
 def claim_of_path(name: str) -> Claim | None:

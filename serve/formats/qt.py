@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import IO
 
 from serve.formats.claims import Claim, new_code
+from serve.formats.named_languages import is_template, posix_name
 from serve.formats.units import Options, UnitVisitor
 from serve.formats.xliff import indent_of, translated
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
@@ -82,8 +83,8 @@ def _labelled(xml: Xml, event: Event, visitor: UnitVisitor, options: Options) ->
     old, source = event.attributes.get("language", ""), event.attributes.get("sourcelanguage", "")
     if source:
         new_code(Claim("source", source, "sourcelanguage"), visitor, options)
-    if old:
+    if not is_template(old):
         # Where no source is named it may be that of the texts: a template, or the plural forms of the source language itself.
         code = new_code(Claim("target" if source else "source", old, "language"), visitor, options)
         return xml.with_attributes(event.raw, {"language": code}) if code else event.raw
-    return xml.with_attributes(event.raw, {"language": options.pair.target.tag.replace("-", "_")}) if options.pair else event.raw
+    return xml.with_attributes(event.raw, {"language": posix_name(options.pair.target.tag)}) if options.pair else event.raw

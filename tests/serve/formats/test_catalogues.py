@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tell.errors import BadInput
 from tests.support.formats_fixture import loud, nothing, same, through
 
 # (format, pair, file) to (texts, what comes out where capitals are written, what is said).
@@ -64,14 +65,6 @@ CASES: dict[str, tuple[str, str, str, list[str], str, list[str]]] = {
         '{"@@locale": "pt_BR", "@@x-a": "b", "hi": "HI {n}", "@hi": {"description": "Said first", "placeholders": {"n": {"example": "Jo"}}}}',
         [],
     ),
-    "ARB of another language": (
-        "json",
-        "en-is",
-        '{"@@locale": "de", "hi": "Hallo"}',
-        ["Hallo"],
-        '{"@@locale": "de", "hi": "HALLO"}',
-        ["warn @@locale: the file says it is de, and is translated as en-is"],
-    ),
     "Chrome": (
         "json",
         "en-is",
@@ -131,3 +124,28 @@ def test_cases(name: str) -> None:
     assert (visitor.texts, output.decode(), visitor.messages) == (texts, expected, messages)
     for answer in (nothing, same):
         assert through(format, source, answer, pair=None)[0].decode() == source
+
+
+# (format, file): a file that says it is German, to be translated from English.
+GERMAN = [
+    ("json", '{"@@locale": "de", "a": "b"}'),
+    ("json", '{"locale": "de_AT", "translations": {"a": "b"}}'),
+    ("json", '{"de": {"a": "b", "c": "d"}}'),
+    ("yaml", "de:\n  a: b\n"),
+    ("qt", '<TS sourcelanguage="de" language="is"><context><message><source>a</source></message></context></TS>'),
+    ("qt", '<TS sourcelanguage="en" language="de"><context><message><source>a</source></message></context></TS>'),
+    ("android", '<resources><string name="a">b</string></resources>'),
+]
+
+
+@pytest.mark.parametrize(("format", "source"), GERMAN)
+def test_another_language_is_refused(format: str, source: str) -> None:
+    name = "res/values-de/strings.xml" if format == "android" else ""
+    with pytest.raises(BadInput, match=r"another language; found (values-)?de.*; valid: (en|is); --force fills"):
+        through(format, source, name=name, force_hint="; --force fills it all the same")
+    output, visitor = through(format, source, name=name, force=True)
+    assert visitor.units and output != source.encode()
+    # What it says is true, of the texts that are read or of the file that is made.
+    for pair in ("de-is", "en-de"):
+        if format != "qt":
+            assert through(format, source, name=name, pair=pair)[1].units

@@ -55,7 +55,6 @@ YAML: dict[str, tuple[str, str, list[str], str, list[str]]] = {
         [],
     ),
     "a root that is read as a truth value": ("en-no", "en:\n  a: b\n", ["b"], '"no":\n  a: B\n', []),
-    "another language": ("en-is", "de:\n  a: b\n", ["b"], "de:\n  a: B\n", ["warn the root of the file: the file says it is de, and is translated as en-is"]),
 }
 
 
