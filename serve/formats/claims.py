@@ -19,6 +19,9 @@ from tell.languages import language, same_language
 _CODE = re.compile(r"[a-z]{2}(?:[-_][A-Za-z]{2}|[-_][A-Z][a-z]{3}|[-_]\d{3})?")
 _ANDROID = re.compile(r"values-(?:b\+([A-Za-z0-9+]{2,40})|([a-z]{2,3})(?:-r([A-Z]{2}))?)")
 
+# A file's name that is a language, or ends in one that cannot be another word.
+_NAMED = re.compile(r"(?:[^\n]*[._-])?([a-z]{2}[-_](?:[A-Z]{2}|[A-Z][a-z]{3}))|(?:[^\n]*\.)?([a-z]{2})")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
@@ -59,6 +62,15 @@ def new_code(claim: Claim, visitor: UnitVisitor, options: Options) -> str | None
     labels = {claim.side: claim.code}
     check_languages(options, visitor, source=labels.get("source", ""), target=labels.get("target", ""), place=claim.where)
     return code if options.force else None
+
+
+def check_name(visitor: UnitVisitor, options: Options) -> None:
+    """Raises CorpusError where a file is called as another language is: `de.json`, `messages.de.yml`, `texts_pt_BR.properties`."""
+    stem = PurePosixPath(options.name.replace("\\", "/").removesuffix(".gz")).stem
+    if found := _NAMED.fullmatch(stem):
+        code = found.group(1) or found.group(2)
+        if claimed(code, options):
+            new_code(Claim("source", code, "the file's name"), visitor, options)
 
 
 def claim_of_path(name: str) -> Claim | None:

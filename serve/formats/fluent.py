@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from serve.formats import plural_forms
+from serve.formats.claims import check_name
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.inline_tags import Piece, joined, line_of
 from serve.formats.units import Options, Unit, UnitVisitor
@@ -140,6 +141,7 @@ def _spliced(text: str, start: int, end: int, edits: list[tuple[int, int, str]])
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     bom, text = read_utf8(source)
+    check_name(visitor, options)
     options.bounds.check("tokens", text.count("\n"))
     parser: Any = need("fluent.syntax", "files").FluentParser()
     try:

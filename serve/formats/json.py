@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO
 
 from serve.formats import plural_forms
-from serve.formats.claims import Claim, claimed, new_code
+from serve.formats.claims import Claim, check_name, claimed, new_code
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.json_tree import Member, Node, parse, written
 from serve.formats.structure import check_catalogue
@@ -168,6 +168,7 @@ def _claims(root: Node, options: Options) -> Iterator[tuple[Claim, int, int]]:
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     bom, text = read_utf8(source)
+    check_name(visitor, options)
     root = parse(text, options.bounds)
     if root.kind not in ("object", "list"):
         raise CorpusError("this JSON is no catalogue of texts", place="line 1", found=text.strip()[:40], valid="an object of keys and texts")

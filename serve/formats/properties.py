@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import IO
 
+from serve.formats.claims import check_name
 from serve.formats.edits import Edits
 from serve.formats.units import BOM, Options, Unit, UnitVisitor
 
@@ -87,6 +88,7 @@ def logical_lines(text: str) -> list[tuple[int, int]]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    check_name(visitor, options)
     raw = source.read()
     bom = BOM if raw.startswith(BOM) else b""
     try:

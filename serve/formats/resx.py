@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import IO
 
+from serve.formats.claims import check_name
 from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
@@ -33,6 +34,7 @@ def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    check_name(visitor, options)
     xml = Xml(source, options.bounds)
     open_elements: list[str] = []
     for events in xml.units(lambda event: len(open_elements) == 1 and event.local == "data"):

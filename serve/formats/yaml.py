@@ -10,7 +10,7 @@ import re
 from typing import IO
 
 from serve.formats import plural_forms
-from serve.formats.claims import Claim, claimed, new_code
+from serve.formats.claims import Claim, check_name, claimed, new_code
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.structure import check_catalogue
 from serve.formats.units import Options, Unit, UnitVisitor
@@ -146,6 +146,7 @@ def _texts(node: Node) -> list[str]:
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     bom, text = read_utf8(source)
+    check_name(visitor, options)
     catalogue = _Catalogue(text, visitor, options)
     try:
         for root in parse(text, options.bounds):

@@ -149,3 +149,17 @@ def test_another_language_is_refused(format: str, source: str) -> None:
     for pair in ("de-is", "en-de"):
         if format != "qt":
             assert through(format, source, name=name, pair=pair)[1].units
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("i18n/de.json", True), ("messages.de.json", True), ("app_de_AT.json", True), ("en.json", False), ("is.json", False), ("en-GB.json", False),
+        ("messages.json", False), ("user_no.json", False), ("ok.json", False), ("a.min.json", False), ("de/common.json", False), ("", False),
+    ],
+)  # fmt: skip
+def test_names_of_files(name: str, refused: bool) -> None:
+    if refused:
+        with pytest.raises(BadInput, match="the file's name: this is translated from another language; found de"):
+            through("json", '{"a": "b"}', name=name)
+    through("json", '{"a": "b"}', name=name, force=refused)
