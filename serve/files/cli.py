@@ -215,7 +215,7 @@ def _given_pair(source: str | None, to: str | None) -> LanguagePair | None:
 @click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
 @click.option("--into", metavar="NAME", help="Column or field that the translation goes to, instead of its own.")
 @click.option("--all", "retranslate", is_flag=True, help="Also translate units that have a translation already (PO, XLIFF, TMX, --into).")
-@click.option("--force", is_flag=True, help="Fill a catalogue (PO, XLIFF, TMX) that says it is of other languages than --from and --to.")
+@click.option("--force", is_flag=True, help="Fill a catalogue that says it is of other languages than --from and --to.")
 @click.option("--corpus", metavar="DIR", help="Take the translations of segments that are in this corpus from it.")
 @click.option("--glossary", metavar="FILE", help="Terms that the translations are to follow: TSV or CSV, a source term and a target term a line.")
 @click.option("--report", metavar="FILE", help="Write a report of flagged and failed segments to FILE, .md or .json.")
