@@ -1,0 +1,340 @@
+"""What dialects of Markdown have beside CommonMark, line by line: containers, notes, tabs, definitions, templates, formulas and components.
+
+Reads lines, and gives as many for a parser of CommonMark, which takes no offence at them: a line that is markup alone is blank there, bodies that are indented
+for their container are not, and what begins an entry (a definition, a footnote, an abbreviation) is an item. Titles on lines of markup are told by their place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+# Lines that are looked at for the end of what begins on a line.
+AHEAD = 200
+_QUOTE = re.compile(r"(?:[ \t]{0,3}>[ \t]?)+")
+_FENCE = re.compile(r"(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}(?!.*`)|~{3,})")
+_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)")
+# :::note Title, :::note[Title]{.x}, ::: {.note}, :::row:::, ::leaf[Title]{x}
+_COLONS = re.compile(r"(:{2,})[ \t]*(?:[A-Za-z][\w-]*|\{[^{}]*\})?(?:\[(?P<label>[^\[\]]*)\])?[ \t]*(?:\{[^{}]*\})?(?P<title>[^\n]*)")
+_ATTRIBUTES = re.compile(r"[\w-]+=|:+$")
+# > [!NOTE], > [!tip]- Title, [!INCLUDE [a](b)]
+_ALERT = re.compile(r"\[![A-Za-z][\w-]*\][+-]?[ \t]*(?P<title>.*)")
+_DIRECTIVE = re.compile(r"\[!(?:INCLUDE|div|code|VIDEO)\b.*\]\s*")
+# !!! note "Title", ??? note, ???+ "Title", === "Tab"
+_INDENTED = re.compile(r"(?:!!!|\?\?\?\+?)(?:[ \t]*[\w-]+(?:[ \t]+[\w-]+)*)?(?:[ \t]*\"(?P<title>[^\n]*)\")?")
+_TAB = re.compile(r"===[!+]?[ \t]+\"(?P<title>[^\n]*)\"")
+# /// note | Title
+_SLASHES = re.compile(r"/{3,}(?:[ \t]*(?P<name>[\w-]+))?(?:[ \t]*\|[ \t]*(?P<title>[^\n]*))?")
+_NO_TITLE = {"html"}
+# [^1]: a note, *[HTML]: an abbreviation, : a definition; !> and ?> of docsify.
+_ENTRY = re.compile(r"(?:\[\^[^\[\]\s]+\]:|\*\[[^\[\]\n]+\]:|:(?=[ \t]))[ \t]*")
+_MARKED = re.compile(r"[!?]>[ \t]+")
+# A line that is nothing but markup: attributes, tables of contents, files that are put in, labels, commands of LaTeX, block comments of MDX.
+_MARKUP = re.compile(
+    r"\{:?[ \t]*[#.:/][^{}\n]*\}|\{:[^{}\n]*\}|\[TOC\]|\[\[_?toc_?\]\]|;?-+8<-+.*|<<<[ \t]*@.*|@\[code[^\n]*|\([\w-]+\)="
+    r"|\\(?:newpage|pagebreak|tableofcontents|clearpage)\b.*",
+    re.I,
+)
+_SNIPPETS = re.compile(r"-+8<-+")
+_IMPORT = re.compile(
+    r"import\s+(?:[\w*{][^\n]*\sfrom\s+)?['\"][^'\"\n]+['\"];?(?:[ \t]*//.*)?$|import\s+\{"
+    r"|export\s+(?:default|const|let|var|function|class|async|\{|\*)(?=\W|$)"
+)
+_BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
+_TEMPLATE = re.compile(r"\{\{[<%]?|\{[%#]")
+_TEMPLATE_END = {"{{<": ">}}", "{{%": "%}}", "{{": "}}", "{%": "%}", "{#": "#}"}
+_TEMPLATE_NAME = re.compile(r"[ \t<%-]*(\w+)")
+# Whose content is no text.
+_CODE = frozenset(["highlight", "raw", "comment", "verbatim", "mermaid", "code", "codeblock", "math", "katex", "plantuml"])
+_COMPONENT = re.compile(r"</?(?:[A-Z](?=[\w.]*[a-z])[\w.]*(?=[\s/>]|$)|>)|\{/\*")
+_TAG_SIGN = re.compile(r"[{}\"'>]")
+_TABS = 4
+
+
+@dataclasses.dataclass(slots=True)
+class Dialects:
+    """`shadow`: the lines as a parser of CommonMark gets them. `titles`: (line, start, end) of the texts on lines of markup, in order. `own`: lines of
+    which each is a text of its own, such as the terms before a definition."""
+
+    shadow: list[str]
+    titles: list[tuple[int, int, int]]
+    own: set[int]
+
+
+@dataclasses.dataclass(slots=True)
+class _Line:
+    """`quote` and `end`: what stands before and after it; `core`: its text, from `column` on; `indent` in columns, after the quote."""
+
+    quote: str
+    core: str
+    end: str
+    column: int
+    indent: int
+
+
+def _line(raw: str) -> _Line:
+    text = raw.rstrip("\r\n")
+    quote = _QUOTE.match(text)
+    quoted = quote.group() if quote else ""
+    inner = text[len(quoted) :]
+    core = inner.strip()
+    lead = inner[: len(inner) - len(inner.lstrip())]
+    return _Line(quoted, core, raw[len(text) :], len(quoted) + len(lead), len(lead.expandtabs(_TABS)))
+
+
+class _Reader:
+    def __init__(self, lines: Sequence[str]):
+        self.lines = [_line(raw) for raw in lines]
+        self.raw = lines
+        self.shadow: list[str] = []
+        self.titles: list[tuple[int, int, int]] = []
+        self.own: set[int] = set()
+        # The columns at which containers begin whose bodies are indented.
+        self.containers: list[int] = []
+        self.in_list = False
+        # Templates that hold code, and are not closed any more.
+        self.unclosed: set[str] = set()
+
+    def read(self) -> Dialects:
+        fence = ""
+        in_quote = False
+        number = 0
+        while number < len(self.lines):
+            line = self.lines[number]
+            if not line.core:
+                self._write(number, self.raw[number])
+                number += 1
+                continue
+            while self.containers and line.indent < self.containers[-1] + _TABS:
+                self.containers.pop()
+                fence = ""
+            indent = line.indent - _TABS * len(self.containers)
+            if fence:
+                if in_quote and not line.quote:
+                    fence = ""
+                    continue
+                if in_quote == bool(line.quote) and line.core.startswith(fence) and not line.core.strip(fence[0]):
+                    fence = ""
+                self._text(number)
+                number += 1
+                continue
+            if indent < 4 or self.in_list:
+                if opening := _FENCE.match(line.core):
+                    fence, in_quote = opening[1], bool(line.quote)
+                elif end := self._markup(number):
+                    for skipped in range(number, end):
+                        self._blank(skipped)
+                    number = end
+                    continue
+                elif self._entry(number):
+                    number += 1
+                    continue
+            if indent <= 0 or _ITEM.match(line.core):
+                self.in_list = _ITEM.match(line.core) is not None
+            self._text(number)
+            number += 1
+        return Dialects(self.shadow, self.titles, self.own)
+
+    def _write(self, number: int, text: str) -> None:
+        assert number == len(self.shadow)
+        self.shadow.append(text)
+
+    def _blank(self, number: int) -> None:
+        self._write(number, self.lines[number].quote.rstrip() + self.lines[number].end)
+
+    def _text(self, number: int, core: str | None = None) -> None:
+        """A line of text, less indented by what its containers take."""
+        line = self.lines[number]
+        if core is None and not self.containers:
+            self._write(number, self.raw[number])
+            return
+        text = self.raw[number][line.column :] if core is None else core + line.end
+        self._write(number, line.quote + " " * (line.indent - _TABS * len(self.containers)) + text)
+
+    def _title(self, number: int, match: re.Match[str], group: str = "title") -> None:
+        if (match[group] or "").strip():
+            start, end = match.span(group)
+            self.titles.append((number, self.lines[number].column + start, self.lines[number].column + end))
+
+    def _entry(self, number: int) -> bool:
+        """Whether the line begins an entry, of which the text goes on after the mark; written as an item."""
+        line = self.lines[number]
+        entry, marked = _ENTRY.match(line.core), _MARKED.match(line.core)
+        if marked:
+            self._text(number, line.core[marked.end() :])
+            return True
+        if entry is None or (line.core[0] == ":" and not self._terms(number)):
+            return False
+        self._text(number, f"- {line.core[entry.end() :]}")
+        self.in_list = True
+        return True
+
+    def _terms(self, number: int) -> bool:
+        """Whether there is a term before a definition, or another definition; each of several lines is a term."""
+        before = number - 1
+        if before >= 0 and not self.lines[before].core:
+            before -= 1
+        if before < 0 or not self.lines[before].core:
+            return False
+        first = before
+        while first >= 0 and number - first < AHEAD and self.lines[first].core and self.shadow[first] == self.raw[first]:
+            first -= 1
+        if first < 0 or not self.lines[first].core:
+            self.own.update(range(first + 1, before + 1))
+        return True
+
+    def _markup(self, number: int) -> int:
+        """The line after the markup that begins on a line; 0 where the line is text."""
+        line = self.lines[number]
+        core, sign = line.core, line.core[0]
+        if sign in "$\\" and (end := self._formula(number)):
+            return end
+        if sign == "{" and (end := self._template(number)):
+            return end
+        if _MARKUP.fullmatch(core) or _DIRECTIVE.fullmatch(core):
+            return self._snippets(number) if _SNIPPETS.fullmatch(core) else number + 1
+        if sign == ":" and (colons := _COLONS.fullmatch(core)) and (len(colons[1]) > 2 or colons["label"] is not None):
+            self._title(number, colons, "label")
+            if not _ATTRIBUTES.match(colons["title"]):
+                self._title(number, colons)
+            return number + 1
+        if sign == "[" and line.quote and (alert := _ALERT.fullmatch(core)):
+            self._title(number, alert)
+            return number + 1
+        indented = (sign in "!?" and _INDENTED.fullmatch(core)) or (sign == "=" and _TAB.fullmatch(core))
+        if indented and (indented["title"] is not None or self._has_body(number)):
+            self._title(number, indented)
+            self.containers.append(line.indent)
+            return number + 1
+        if sign == "/" and (slashes := _SLASHES.fullmatch(core)):
+            if slashes["name"] not in _NO_TITLE:
+                self._title(number, slashes)
+            return self._options(number) if slashes["name"] else number + 1
+        if sign in "ie" and not line.column and _IMPORT.match(core) and (number == 0 or not self.shadow[number - 1].strip()):
+            return self._until_blank(number)
+        if sign in "<{" and _COMPONENT.match(core):
+            return self._component(number)
+        return 0
+
+    def _has_body(self, number: int) -> bool:
+        following = next((line for line in self.lines[number + 1 : number + 4] if line.core), None)
+        return following is not None and following.indent >= self.lines[number].indent + _TABS
+
+    def _until_blank(self, number: int) -> int:
+        while number < len(self.lines) and self.lines[number].core:
+            number += 1
+        return number
+
+    def _options(self, number: int) -> int:
+        """The line after the options of a block, which are indented."""
+        start = self.lines[number].indent + _TABS
+        number += 1
+        while number < len(self.lines) and self.lines[number].core and self.lines[number].indent >= start:
+            number += 1
+        return number
+
+    def _snippets(self, number: int) -> int:
+        """The line after a list of files that are put in."""
+        for ahead in range(number + 1, min(number + AHEAD, len(self.lines))):
+            if _SNIPPETS.fullmatch(self.lines[ahead].core):
+                return ahead + 1
+        return number + 1
+
+    def _found(self, number: int, closer: str, column: int, over_blanks: bool = False) -> tuple[int, int]:
+        """(line, column in its core) of what closes, from a column of a line's core on; (-1, -1) where it is not there."""
+        for ahead in range(number, min(number + AHEAD, len(self.lines))):
+            core = self.lines[ahead].core
+            if not core and not over_blanks:
+                break
+            found = core.find(closer, column)
+            if found >= 0:
+                return ahead, found
+            column = 0
+        return -1, -1
+
+    def _formula(self, number: int) -> int:
+        core = self.lines[number].core
+        begin = _BEGIN.match(core)
+        if begin:
+            opener, closer = begin.group(), f"\\end{{{begin[1]}}}"
+        elif core.startswith("$$"):
+            opener = closer = "$$"
+        elif core.startswith(("\\[", "\\\\[")):
+            opener = core[: core.index("[") + 1]
+            closer = opener.replace("[", "]")
+        else:
+            return 0
+        line, column = self._found(number, closer, len(opener))
+        after = self.lines[line].core[column + len(closer) :].strip() if line >= 0 else "text"
+        # A label of an equation may stand after it.
+        if after and not _MARKUP.fullmatch(after) and not (after.startswith("(") and after.endswith(")")):
+            return 0
+        # Brackets may be escaped for their own sake.
+        escaped = line == number and not begin and closer[0] == "\\"
+        return 0 if escaped and not is_formula(core[len(opener) : column]) else line + 1
+
+    def _template(self, number: int) -> int:
+        """The line after tags of templates that fill whole lines."""
+        line, column, name = number, 0, ""
+        while True:
+            core = self.lines[line].core
+            opening = _TEMPLATE.match(core, column)
+            if opening is None:
+                return 0
+            named = _TEMPLATE_NAME.match(core, opening.end())
+            name = named[1] if named else ""
+            closer = _TEMPLATE_END[opening.group()]
+            line, column = self._found(line, closer, opening.end(), over_blanks=True)
+            if line < 0:
+                return 0
+            rest = self.lines[line].core[column + len(closer) :]
+            if not rest.strip():
+                break
+            column = len(self.lines[line].core) - len(rest.lstrip())
+        if name in _CODE and name not in self.unclosed:
+            for ahead in range(line + 1, len(self.lines)):
+                core = self.lines[ahead].core
+                if core.startswith("{") and (f"end{name}" in core or f"/{name}" in core or f"/ {name}" in core):
+                    return ahead + 1
+            self.unclosed.add(name)
+        return line + 1
+
+    def _component(self, number: int) -> int:
+        """The line after a component's tag that fills whole lines, or a comment of MDX."""
+        if self.lines[number].core.startswith("{/*"):
+            line, column = self._found(number, "*/}", 0, over_blanks=True)
+            return line + 1 if line >= 0 and column + 3 == len(self.lines[line].core) else 0
+        depth, quote = 0, ""
+        for ahead in range(number, min(number + AHEAD, len(self.lines))):
+            core = self.lines[ahead].core
+            for sign in _TAG_SIGN.finditer(core):
+                if quote:
+                    quote = "" if sign.group() == quote else quote
+                elif sign.group() in "\"'":
+                    quote = sign.group()
+                elif sign.group() == ">" and not depth:
+                    # More tags may follow on the line, but no text.
+                    rest = core[sign.end() :].strip()
+                    return ahead + 1 if not rest or (rest.startswith("<") and rest.endswith(">") and not _BETWEEN.search(rest)) else 0
+                elif sign.group() in "{}":
+                    depth += 1 if sign.group() == "{" else -1
+        return 0
+
+
+_BETWEEN = re.compile(r">\s*[^<\s]")
+_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\{[A-Za-z ]*\})?")
+_WORDS = re.compile(r"[^\W\d_]{2}[ ,]{1,3}[^\W\d_]{2}")
+_OPERATOR = re.compile(r"[\\^_={}+*/<>|]")
+
+
+def is_formula(text: str) -> bool:
+    """Whether what stands between signs of a formula is one: no two words one after the other, and after a digit some operator."""
+    if _WORDS.search(_COMMAND.sub("", text)):
+        return False
+    return not text[:1].isdigit() or _OPERATOR.search(text) is not None or text.isdigit()
+
+
+def read_dialects(lines: Sequence[str]) -> Dialects:
+    """The lines of a text, each with its end, as CommonMark has them."""
+    return _Reader(lines).read()
