@@ -129,7 +129,8 @@ def test_what_is_around_runs(name: str) -> None:
     ("plain", "written"),
     [
         ("a\rb", "a_x000D_b"), ("_x0041_", "_x005F_x0041_"), ("_x0041_x0042_", "_x005F_x0041_x005F_x0042_"), ("a_x00_", "a_x00_"), ("_xyzw_", "_xyzw_"),
-        ("a\tb\nc", "a\tb\nc"), ("\x07", "_x0007_"), ("__x000d__", "__x005F_x000d__"), ("_", "_"), ("_x0041\r", "_x005F_x0041_x000D_"), ("_x005F_", "_x005F_x005F_"),
+        ("a\tb\nc", "a\tb\nc"), ("\x07", "_x0007_"), ("__x000d__", "__x005F_x000d__"), ("_", "_"), ("_x0041\r", "_x005F_x0041_x000D_"), ("_x005F_",
+            "_x005F_x005F_"),
     ],
 )  # fmt: skip
 def test_escapes_of_spreadsheets(plain: str, written: str) -> None:
