@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 
 # Begins code, wherever it stands.
-START = r"<[?%]|</?[#@][A-Za-z]|<#--|\{\{|\{%|\{#|\{!!|[$#]\{(?=[\w(!])"
+START = r"<[?%]|\[[\[(]\$\{|</?[#@][A-Za-z]|<#--|\{\{|\{%|\{#|\{!!|[$#]\{(?=[\w(!])"
 CODE = re.compile(START)
 # Characters of one in braces. PHP, ERB and JSP are as long as programs are.
 LONGEST = 2000
-_SIGNS = re.compile(r"<\?(?:php\b|=|\s|$)|<%--|<%|<#--|</?[#@]|\{\{\{|\{\{!--|\{\{--|\{\{|\{%|\{#|\{!!|[$#]\{", re.I)
-_ENDS = {"<%--": "--%>", "<%": "%>", "<#--": "-->", "{{{": "}}}", "{{!--": "--}}", "{{--": "--}}", "{{": "}}", "{%": "%}", "{#": "#}", "{!!": "!!}"}
+_SIGNS = re.compile(r"<\?(?:php\b|=|\s|$)|<%--|<%|<#--|</?[#@]|\{\{\{|\{\{!--|\{\{--|\{\{|\{%|\{#|\{!!|[$#]\{|\[\[\$\{|\[\(\$\{", re.I)
+_ENDS = {"<%--": "--%>", "<%": "%>", "<#--": "-->", "{{{": "}}}", "{{!--": "--}}", "{{--": "--}}", "{{": "}}", "{%": "%}", "{#": "#}", "{!!": "!!}",
+         "[[${": "}]]", "[(${": "})]"}  # fmt: skip
 _DIRECTIVE_SIGN = re.compile(r"[()\"'>]")
 # Steps of a program, which end what is before them where they fill a line; the others stand for a word.
-_STEP = re.compile(r"<\?(?!=)|<%(?![=-])|</?[#@]|\{%|\{#|\{\{\{?\s*(?:[#/^!]|else\b|end\b|if\b|range\b|with\b)", re.I)
+STEP = re.compile(r"<\?(?!=)|<%(?![=-])|</?[#@]|\{%|\{#|\{\{\{?\s*(?:[#/^!]|else\b|end\b|if\b|range\b|with\b)", re.I)
 _BEFORE, _AFTER = ("%}", "}}", "?>", "%>", "#}"), ("{%", "{{", "<?", "<%", "{#")
 # Lines of Blade and of Velocity.
 LINES = re.compile(
@@ -79,7 +80,7 @@ class Templates:
 
     def is_border(self, start: int, end: int) -> bool:
         """Whether the code is a step of a program on a line of its own, so that what is before it is no sentence with what is after it."""
-        if not _STEP.match(self.text, start):
+        if not STEP.match(self.text, start):
             return False
         line_start = self.text.rfind("\n", max(0, start - 200), start) + 1
         line_end = self.text.find("\n", end, end + 200)

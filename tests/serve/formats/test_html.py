@@ -55,7 +55,8 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     "Handlebars and Blade": ("<p>{{{html}}} one {!! $x->y !!} {{-- no & no --}}</p>\n@if($a > 1)\ntwo\n@endif\n", ["one", "two"],
                              "<p>{{{html}}} ONE {!! $x->y !!} {{-- no & no --}}</p>\n@if($a > 1)\nTWO\n@endif\n"),
     "a tag that code names": ("<{{ tag }} class='x'>one</{{ tag }}>", ["one"], "<{{ tag }} class='x'>ONE</{{ tag }}>"),
-    "Thymeleaf": ('<p th:text="#{a.b}" th:if="${c > 1}">one</p>', ["one"], '<p th:text="#{a.b}" th:if="${c > 1}">ONE</p>'),
+    "Thymeleaf": ('<p th:text="#{a.b}" th:if="${c > 1}">one [[${d && e}]] two</p>', ["one <x1/> two"],
+                  '<p th:text="#{a.b}" th:if="${c > 1}">ONE [[${d && e}]] TWO</p>'),
     "no code": ("<p>a < b {{ and 50% > c { d</p>", ["a < b {{ and 50% > c { d"], "<p>A &lt; B {{ AND 50% &gt; C { D</p>"),
     # XHTML
     "entities of the page": ("<!DOCTYPE html [<!ENTITY me 'x>y'>]><p>&me; is &eacute;n &lt; &amp;</p>", [" is én < &"],
