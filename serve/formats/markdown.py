@@ -157,6 +157,8 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     tokens = parser.parse("".join(dialects.shadow), env)
     references = set(env.get("references", {}))
     visitor_of_body = _LineOffset(visitor, skipped)
+    for number in dialects.kept:
+        visitor_of_body.warn(f"line {number + 1}", "a table that is drawn with lines is not translated")
     titles = collections.deque(dialects.titles)
     for i, token in enumerate(tokens):
         while titles and token.map and token.type in ("tr_open", "inline") and titles[0][0] < token.map[0]:

@@ -7,49 +7,11 @@ for their container are not, and what begins an entry (a definition, a footnote,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
-# Lines that are looked at for the end of what begins on a line.
-AHEAD = 200
-_QUOTE = re.compile(r"(?:[ \t]{0,3}>[ \t]?)+")
-_FENCE = re.compile(r"(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)*(`{3,}(?!.*`)|~{3,})")
-_ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)")
-# :::note Title, :::note[Title]{.x}, ::: {.note}, :::row:::, ::leaf[Title]{x}
-_COLONS = re.compile(r"(:{2,})[ \t]*(?:[A-Za-z][\w-]*|\{[^{}]*\})?(?:\[(?P<label>[^\[\]]*)\])?[ \t]*(?:\{[^{}]*\})?(?P<title>[^\n]*)")
-_ATTRIBUTES = re.compile(r"[\w-]+=|:+$")
-# > [!NOTE], > [!tip]- Title, [!INCLUDE [a](b)]
-_ALERT = re.compile(r"\[![A-Za-z][\w-]*\][+-]?[ \t]*(?P<title>.*)")
-_DIRECTIVE = re.compile(r"\[!(?:INCLUDE|div|code|VIDEO)\b.*\]\s*")
-# !!! note "Title", ??? note, ???+ "Title", === "Tab"
-_INDENTED = re.compile(r"(?:!!!|\?\?\?\+?)(?:[ \t]*[\w-]+(?:[ \t]+[\w-]+)*)?(?:[ \t]*\"(?P<title>[^\n]*)\")?")
-_TAB = re.compile(r"===[!+]?[ \t]+\"(?P<title>[^\n]*)\"")
-# /// note | Title
-_SLASHES = re.compile(r"/{3,}(?:[ \t]*(?P<name>[\w-]+))?(?:[ \t]*\|[ \t]*(?P<title>[^\n]*))?")
-_NO_TITLE = {"html"}
-# [^1]: a note, *[HTML]: an abbreviation, : a definition; !> and ?> of docsify.
-_ENTRY = re.compile(r"(?:\[\^[^\[\]\s]+\]:|\*\[[^\[\]\n]+\]:|:(?=[ \t]))[ \t]*")
-_MARKED = re.compile(r"[!?]>[ \t]+")
-# A line that is nothing but markup: attributes, tables of contents, files that are put in, labels, commands of LaTeX, block comments of MDX.
-_MARKUP = re.compile(
-    r"\{:?[ \t]*[#.:/][^{}\n]*\}|\{:[^{}\n]*\}|\[TOC\]|\[\[_?toc_?\]\]|;?-+8<-+.*|<<<[ \t]*@.*|@\[code[^\n]*|\([\w-]+\)="
-    r"|\\(?:newpage|pagebreak|tableofcontents|clearpage)\b.*",
-    re.I,
-)
-_SNIPPETS = re.compile(r"-+8<-+")
-_IMPORT = re.compile(
-    r"import\s+(?:[\w*{][^\n]*\sfrom\s+)?['\"][^'\"\n]+['\"];?(?:[ \t]*//.*)?$|import\s+\{"
-    r"|export\s+(?:default|const|let|var|function|class|async|\{|\*)(?=\W|$)"
-)
-_BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
-_TEMPLATE = re.compile(r"\{\{[<%]?|\{[%#]")
-_TEMPLATE_END = {"{{<": ">}}", "{{%": "%}}", "{{": "}}", "{%": "%}", "{#": "#}"}
-_TEMPLATE_NAME = re.compile(r"[ \t<%-]*(\w+)")
-# Whose content is no text.
-_CODE = frozenset(["highlight", "raw", "comment", "verbatim", "mermaid", "code", "codeblock", "math", "katex", "plantuml"])
-_COMPONENT = re.compile(r"</?(?:[A-Z](?=[\w.]*[a-z])[\w.]*(?=[\s/>]|$)|>)|\{/\*")
-_TAG_SIGN = re.compile(r"[{}\"'>]")
-_TABS = 4
+from serve.formats import markdown_marks as marks
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,6 +22,8 @@ class Dialects:
     shadow: list[str]
     titles: list[tuple[int, int, int]]
     own: set[int]
+    # The first lines of tables that stay as they are.
+    kept: list[int]
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,12 +39,12 @@ class _Line:
 
 def _line(raw: str) -> _Line:
     text = raw.rstrip("\r\n")
-    quote = _QUOTE.match(text)
+    quote = marks.QUOTE.match(text)
     quoted = quote.group() if quote else ""
     inner = text[len(quoted) :]
     core = inner.strip()
     lead = inner[: len(inner) - len(inner.lstrip())]
-    return _Line(quoted, core, raw[len(text) :], len(quoted) + len(lead), len(lead.expandtabs(_TABS)))
+    return _Line(quoted, core, raw[len(text) :], len(quoted) + len(lead), len(lead.expandtabs(marks.TABS)))
 
 
 class _Reader:
@@ -96,6 +60,10 @@ class _Reader:
         # Templates that hold code, and are not closed any more.
         self.unclosed: set[str] = set()
 
+        # Fences that hold text, and the lines of tables that stay.
+        self.directives: list[str] = []
+        self.kept: list[int] = []
+
     def read(self) -> Dialects:
         fence = ""
         in_quote = False
@@ -106,10 +74,10 @@ class _Reader:
                 self._write(number, self.raw[number])
                 number += 1
                 continue
-            while self.containers and line.indent < self.containers[-1] + _TABS:
+            while self.containers and line.indent < self.containers[-1] + marks.TABS:
                 self.containers.pop()
                 fence = ""
-            indent = line.indent - _TABS * len(self.containers)
+            indent = line.indent - marks.TABS * len(self.containers)
             if fence:
                 if in_quote and not line.quote:
                     fence = ""
@@ -120,7 +88,12 @@ class _Reader:
                 number += 1
                 continue
             if indent < 4 or self.in_list:
-                if opening := _FENCE.match(line.core):
+                if directive := self._fenced_directive(number):
+                    for skipped in range(number, directive):
+                        self._blank(skipped)
+                    number = directive
+                    continue
+                if opening := marks.FENCE.match(line.core):
                     fence, in_quote = opening[1], bool(line.quote)
                 elif end := self._markup(number):
                     for skipped in range(number, end):
@@ -130,11 +103,11 @@ class _Reader:
                 elif self._entry(number):
                     number += 1
                     continue
-            if indent <= 0 or _ITEM.match(line.core):
-                self.in_list = _ITEM.match(line.core) is not None
+            if indent <= 0 or marks.ITEM.match(line.core):
+                self.in_list = marks.ITEM.match(line.core) is not None
             self._text(number)
             number += 1
-        return Dialects(self.shadow, self.titles, self.own)
+        return Dialects(self.shadow, self.titles, self.own, self.kept)
 
     def _write(self, number: int, text: str) -> None:
         assert number == len(self.shadow)
@@ -150,25 +123,66 @@ class _Reader:
             self._write(number, self.raw[number])
             return
         text = self.raw[number][line.column :] if core is None else core + line.end
-        self._write(number, line.quote + " " * (line.indent - _TABS * len(self.containers)) + text)
+        self._write(number, line.quote + " " * (line.indent - marks.TABS * len(self.containers)) + text)
 
     def _title(self, number: int, match: re.Match[str], group: str = "title") -> None:
         if (match[group] or "").strip():
             start, end = match.span(group)
             self.titles.append((number, self.lines[number].column + start, self.lines[number].column + end))
 
+    def _fenced_directive(self, number: int) -> int:
+        """The line after the beginning of a directive of MyST that holds text, with its options, or after its end; 0 for any other line."""
+        core = self.lines[number].core
+        if self.directives and core.startswith(self.directives[-1]) and not core.strip(core[0]):
+            self.directives.pop()
+            return number + 1
+        directive = marks.FENCED_DIRECTIVE.fullmatch(core) if core[0] in "`~" else None
+        if directive is None or directive["name"] not in marks.DIRECTIVE_NAMES:
+            return 0
+        self.directives.append(directive[1])
+        if directive["name"] not in ("div", "grid", "tab-set"):
+            self._title(number, directive)
+        return self._after_options(number)
+
+    def _after_options(self, number: int) -> int:
+        number += 1
+        while number < len(self.lines) and marks.OPTION.fullmatch(self.lines[number].core):
+            number += 1
+        return number
+
+    def _table(self, number: int) -> int:
+        """The line after a table that is drawn; 0 where none begins."""
+        core = self.lines[number].core
+        if marks.GRID.fullmatch(core):
+            end = self._until_blank(number)
+        elif marks.COLUMNS.fullmatch(core) or (number + 1 < len(self.lines) and marks.COLUMNS.fullmatch(self.lines[number + 1].core)):
+            # Around the columns, over blank lines, or under their heads.
+            end = self._until_blank(number)
+            closing = next((i for i in range(end, min(end + marks.AHEAD, len(self.lines))) if marks.COLUMNS.fullmatch(self.lines[i].core)), None)
+            end = end if closing is None or not core.startswith("--") else closing + 1
+        else:
+            return 0
+        self.kept.append(number)
+        return end
+
     def _entry(self, number: int) -> bool:
         """Whether the line begins an entry, of which the text goes on after the mark; written as an item."""
         line = self.lines[number]
-        entry, marked = _ENTRY.match(line.core), _MARKED.match(line.core)
+        entry, marked = marks.ENTRY.match(line.core), marks.MARKED.match(line.core)
         if marked:
             self._text(number, line.core[marked.end() :])
             return True
-        if entry is None or (line.core[0] == ":" and not self._terms(number)):
+        if entry is None or (line.core[0] == ":" and not self._terms(number)) or (line.core[0] == "|" and self._in_table(number)):
             return False
         self._text(number, f"- {line.core[entry.end() :]}")
         self.in_list = True
         return True
+
+    def _in_table(self, number: int) -> bool:
+        """Whether a line with one bar is a row, and none of a block of lines."""
+        before = itertools.takewhile(bool, (self.lines[i].core for i in range(number - 1, max(-1, number - 4), -1)))
+        around = [*before, *itertools.takewhile(bool, (line.core for line in self.lines[number : number + 3]))]
+        return any(core.count("|") > 1 or ("|" in core and marks.DASHES.fullmatch(core)) for core in around)
 
     def _terms(self, number: int) -> bool:
         """Whether there is a term before a definition, or another definition; each of several lines is a term."""
@@ -178,7 +192,7 @@ class _Reader:
         if before < 0 or not self.lines[before].core:
             return False
         first = before
-        while first >= 0 and number - first < AHEAD and self.lines[first].core and self.shadow[first] == self.raw[first]:
+        while first >= 0 and number - first < marks.AHEAD and self.lines[first].core and self.shadow[first] == self.raw[first]:
             first -= 1
         if first < 0 or not self.lines[first].core:
             self.own.update(range(first + 1, before + 1))
@@ -192,34 +206,36 @@ class _Reader:
             return end
         if sign == "{" and (end := self._template(number)):
             return end
-        if _MARKUP.fullmatch(core) or _DIRECTIVE.fullmatch(core):
-            return self._snippets(number) if _SNIPPETS.fullmatch(core) else number + 1
-        if sign == ":" and (colons := _COLONS.fullmatch(core)) and (len(colons[1]) > 2 or colons["label"] is not None):
+        if marks.MARKUP.fullmatch(core) or marks.DIRECTIVE.fullmatch(core):
+            return self._snippets(number) if marks.SNIPPETS.fullmatch(core) else number + 1
+        if sign == ":" and (colons := marks.COLONS.fullmatch(core)) and (len(colons[1]) > 2 or colons["label"] is not None):
             self._title(number, colons, "label")
-            if not _ATTRIBUTES.match(colons["title"]):
+            if not marks.ATTRIBUTES.match(colons["title"]):
                 self._title(number, colons)
-            return number + 1
-        if sign == "[" and line.quote and (alert := _ALERT.fullmatch(core)):
+            return self._after_options(number) if "{" in core else number + 1
+        if sign == "[" and line.quote and (alert := marks.ALERT.fullmatch(core)):
             self._title(number, alert)
             return number + 1
-        indented = (sign in "!?" and _INDENTED.fullmatch(core)) or (sign == "=" and _TAB.fullmatch(core))
+        indented = (sign in "!?" and marks.INDENTED.fullmatch(core)) or (sign == "=" and marks.TAB.fullmatch(core))
         if indented and (indented["title"] is not None or self._has_body(number)):
             self._title(number, indented)
             self.containers.append(line.indent)
             return number + 1
-        if sign == "/" and (slashes := _SLASHES.fullmatch(core)):
-            if slashes["name"] not in _NO_TITLE:
+        if sign == "/" and (slashes := marks.SLASHES.fullmatch(core)):
+            if slashes["name"] not in marks.NO_TITLE:
                 self._title(number, slashes)
             return self._options(number) if slashes["name"] else number + 1
-        if sign in "ie" and not line.column and _IMPORT.match(core) and (number == 0 or not self.shadow[number - 1].strip()):
+        if end := self._table(number):
+            return end
+        if sign in "ie" and not line.column and marks.IMPORT.match(core) and (number == 0 or not self.shadow[number - 1].strip()):
             return self._until_blank(number)
-        if sign in "<{" and _COMPONENT.match(core):
+        if sign in "<{" and marks.COMPONENT.match(core):
             return self._component(number)
         return 0
 
     def _has_body(self, number: int) -> bool:
         following = next((line for line in self.lines[number + 1 : number + 4] if line.core), None)
-        return following is not None and following.indent >= self.lines[number].indent + _TABS
+        return following is not None and following.indent >= self.lines[number].indent + marks.TABS
 
     def _until_blank(self, number: int) -> int:
         while number < len(self.lines) and self.lines[number].core:
@@ -228,7 +244,7 @@ class _Reader:
 
     def _options(self, number: int) -> int:
         """The line after the options of a block, which are indented."""
-        start = self.lines[number].indent + _TABS
+        start = self.lines[number].indent + marks.TABS
         number += 1
         while number < len(self.lines) and self.lines[number].core and self.lines[number].indent >= start:
             number += 1
@@ -236,14 +252,14 @@ class _Reader:
 
     def _snippets(self, number: int) -> int:
         """The line after a list of files that are put in."""
-        for ahead in range(number + 1, min(number + AHEAD, len(self.lines))):
-            if _SNIPPETS.fullmatch(self.lines[ahead].core):
+        for ahead in range(number + 1, min(number + marks.AHEAD, len(self.lines))):
+            if marks.SNIPPETS.fullmatch(self.lines[ahead].core):
                 return ahead + 1
         return number + 1
 
     def _found(self, number: int, closer: str, column: int, over_blanks: bool = False) -> tuple[int, int]:
         """(line, column in its core) of what closes, from a column of a line's core on; (-1, -1) where it is not there."""
-        for ahead in range(number, min(number + AHEAD, len(self.lines))):
+        for ahead in range(number, min(number + marks.AHEAD, len(self.lines))):
             core = self.lines[ahead].core
             if not core and not over_blanks:
                 break
@@ -255,7 +271,7 @@ class _Reader:
 
     def _formula(self, number: int) -> int:
         core = self.lines[number].core
-        begin = _BEGIN.match(core)
+        begin = marks.BEGIN.match(core)
         if begin:
             opener, closer = begin.group(), f"\\end{{{begin[1]}}}"
         elif core.startswith("$$"):
@@ -268,23 +284,23 @@ class _Reader:
         line, column = self._found(number, closer, len(opener))
         after = self.lines[line].core[column + len(closer) :].strip() if line >= 0 else "text"
         # A label of an equation may stand after it.
-        if after and not _MARKUP.fullmatch(after) and not (after.startswith("(") and after.endswith(")")):
+        if after and not marks.MARKUP.fullmatch(after) and not (after.startswith("(") and after.endswith(")")):
             return 0
         # Brackets may be escaped for their own sake.
         escaped = line == number and not begin and closer[0] == "\\"
-        return 0 if escaped and not is_formula(core[len(opener) : column]) else line + 1
+        return 0 if escaped and not marks.is_formula(core[len(opener) : column]) else line + 1
 
     def _template(self, number: int) -> int:
         """The line after tags of templates that fill whole lines."""
         line, column, name = number, 0, ""
         while True:
             core = self.lines[line].core
-            opening = _TEMPLATE.match(core, column)
+            opening = marks.TEMPLATE.match(core, column)
             if opening is None:
                 return 0
-            named = _TEMPLATE_NAME.match(core, opening.end())
+            named = marks.TEMPLATE_NAME.match(core, opening.end())
             name = named[1] if named else ""
-            closer = _TEMPLATE_END[opening.group()]
+            closer = marks.TEMPLATE_END[opening.group()]
             line, column = self._found(line, closer, opening.end(), over_blanks=True)
             if line < 0:
                 return 0
@@ -292,7 +308,7 @@ class _Reader:
             if not rest.strip():
                 break
             column = len(self.lines[line].core) - len(rest.lstrip())
-        if name in _CODE and name not in self.unclosed:
+        if name in marks.CODE and name not in self.unclosed:
             for ahead in range(line + 1, len(self.lines)):
                 core = self.lines[ahead].core
                 if core.startswith("{") and (f"end{name}" in core or f"/{name}" in core or f"/ {name}" in core):
@@ -306,9 +322,9 @@ class _Reader:
             line, column = self._found(number, "*/}", 0, over_blanks=True)
             return line + 1 if line >= 0 and column + 3 == len(self.lines[line].core) else 0
         depth, quote = 0, ""
-        for ahead in range(number, min(number + AHEAD, len(self.lines))):
+        for ahead in range(number, min(number + marks.AHEAD, len(self.lines))):
             core = self.lines[ahead].core
-            for sign in _TAG_SIGN.finditer(core):
+            for sign in marks.TAG_SIGN.finditer(core):
                 if quote:
                     quote = "" if sign.group() == quote else quote
                 elif sign.group() in "\"'":
@@ -316,23 +332,10 @@ class _Reader:
                 elif sign.group() == ">" and not depth:
                     # More tags may follow on the line, but no text.
                     rest = core[sign.end() :].strip()
-                    return ahead + 1 if not rest or (rest.startswith("<") and rest.endswith(">") and not _BETWEEN.search(rest)) else 0
+                    return ahead + 1 if not rest or (rest.startswith("<") and rest.endswith(">") and not marks.BETWEEN.search(rest)) else 0
                 elif sign.group() in "{}":
                     depth += 1 if sign.group() == "{" else -1
         return 0
-
-
-_BETWEEN = re.compile(r">\s*[^<\s]")
-_COMMAND = re.compile(r"\\[A-Za-z]+\*?(?:\{[A-Za-z ]*\})?")
-_WORDS = re.compile(r"[^\W\d_]{2}[ ,]{1,3}[^\W\d_]{2}")
-_OPERATOR = re.compile(r"[\\^_={}+*/<>|]")
-
-
-def is_formula(text: str) -> bool:
-    """Whether what stands between signs of a formula is one: no two words one after the other, and after a digit some operator."""
-    if _WORDS.search(_COMMAND.sub("", text)):
-        return False
-    return not text[:1].isdigit() or _OPERATOR.search(text) is not None or text.isdigit()
 
 
 def read_dialects(lines: Sequence[str]) -> Dialects:

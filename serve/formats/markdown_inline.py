@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from serve.formats.inline_tags import Piece, joined
-from serve.formats.markdown_dialects import is_formula
+from serve.formats.markdown_marks import is_formula
 
 # An address may stand in <>, or be given by a template.
 _TARGET = r"\((?:\s*<[^<>\n]*>|(?:(?!\{[{%])[^()\s\\]|\\.|\([^()]*\)|\{\{[^{}\n]*\}\}|\{%[^%\n]*%\})*)(?:\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?\s*\)"
@@ -21,9 +21,9 @@ _INLINE = re.compile(
     rf"|(?P<escape>\\[!-/:-@\[-`{{-~])|(?P<ticks>`+)|(?P<comment><!--)"
     r"|(?P<template>\{\{[<%][^\n]{1,500}?[%>]\}\}|\{%(?:[^%\n]|%(?!\})){1,500}%\}|\{/\*[^\n]{0,300}?\*/\})"
     rf"|(?P<void>!\[(?:[^\[\]]|\[[^\[\]]*\])*\](?:{_TARGET}|\[[^\[\]]*\])|\[\^[^\[\]\s]+\]|<[A-Za-z][A-Za-z0-9+.-]{{1,31}}:[^<>\s]*>|<[^<>\s@]+@[^<>\s]+>"
-    rf"|!?\[\[[^\[\]\n]{{1,200}}\]\]|\[@[^\[\]\n]{{1,200}}\](?![(\[])|{_ATTRIBUTES})"
+    rf"|!?\[\[[^\[\]\n]{{1,200}}\]\]|\[@[^\[\]\n]{{1,200}}\](?![(\[])|\+\+[\w\"+-]{{1,60}}\+\+|{_ATTRIBUTES})"
     r"|(?P<tag></?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>|</?>)"
-    r"|(?P<mark>\*\*\*|\*\*|\*|___|__|_|~~)"
+    r"|(?P<mark>\*\*\*|\*\*|\*|___|__|_|~~|==|\^\^)"
 )
 # What sets a formula in escaped brackets apart from a word in them.
 _SIGN = re.compile(r"[\\^_={}+*/<>|\d]|^\w$")

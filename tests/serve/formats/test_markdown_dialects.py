@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from serve.formats.markdown_dialects import is_formula, read_dialects
+from serve.formats.markdown_dialects import read_dialects
+from serve.formats.markdown_marks import is_formula
 from tests.support.formats_fixture import loud, same, through
 
 # Name to (file, its texts, what comes out in capitals)
@@ -85,6 +86,18 @@ CASES: dict[str, tuple[str, list[str], str]] = {
                               ["<x0>a b</x0> <x4>f [g] h</x4> <x8>j</x8> <x12><x13/> p</x12> r"], "[A B](<c d(e>) [F [G] H](i) [J](k(l)m 'n') [`o]` P](q) R\n"),
     "code stays": ("```md\n:::note Title\n!!! note \"T\"\n    a\n```\n\n    $$ b\n    : c\n\n- d\n\n  ~~~\n  *[E]: f\n  ~~~\n", ["d"],
                    "```md\n:::note Title\n!!! note \"T\"\n    a\n```\n\n    $$ b\n    : c\n\n- D\n\n  ~~~\n  *[E]: f\n  ~~~\n"),
+    "directives of MyST": (
+        "```{admonition} The *title*\n:class: tip\n\nText\nof it.\n\n~~~{note}\ninner\n~~~\n```\n\n```{code-block} python\na = 1\n```\n\n:::{tip} T\n"
+        ":name: x\nb\n:::\n",
+        ["The <x1>title</x1>", "Text of it.", "inner", "T", "b"],
+        "```{admonition} THE *TITLE*\n:class: tip\n\nTEXT\nOF IT.\n\n~~~{note}\nINNER\n~~~\n```\n\n```{code-block} python\na = 1\n```\n\n:::{tip} T\n"
+        ":name: x\nB\n:::\n",
+    ),
+    "blocks of lines": ("| One line\n|   and two\n\n| a |\n|---|\n| b |\n", ["One line", "and two", "a", "b"], "| ONE LINE\n|   AND TWO\n\n| A |\n"
+                                                                                                               "|---|\n| B |\n"),
+    "keys and highlights": ("Press ++ctrl+del++ to ==see it== at ^^once^^, a == b.\n", ["Press <x1/> to <x3>see it</x3> at <x7>once</x7>, a == b."],
+                            "PRESS ++ctrl+del++ TO ==SEE IT== AT ^^ONCE^^, A == B.\n"),
+    "comments of Obsidian": ("a\n\n%% not this %%\n", ["a"], "A\n\n%% not this %%\n"),
     "marks of Docsify": ("!> Take care\n\n?> A tip\n", ["Take care", "A tip"], "!> TAKE CARE\n\n?> A TIP\n"),
     "ends of lines": ("::: tip A b\r\nc\r\nd\r\n:::\r\n", ["A b", "c d"], "::: tip A B\r\nC\r\nD\r\n:::\r\n"),
 }  # fmt: skip
@@ -96,6 +109,21 @@ def test_dialects(name: str) -> None:
     assert through("markdown", source, same)[0].decode() == source
     output, visitor = through("markdown", source, loud)
     assert (visitor.texts, output.decode(), visitor.messages) == (texts, expected, [])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "+-----+-----+\n| a b | c   |\n+=====+=====+\n| d   | e   |\n+-----+-----+\n",
+        "  One    Two\n-----  -----\n    a      b\n    c      d\n",
+        "-------------\n One    Two\n-----  -----\n  a      b\n-------------\n".replace("-------------", "----- ------"),
+    ],
+)
+def test_tables_that_are_drawn_stay_with_a_warning(table: str) -> None:
+    source = f"before\n\n{table}\nafter\n"
+    output, visitor = through("markdown", source, loud)
+    assert output.decode() == f"BEFORE\n\n{table}\nAFTER\n" and visitor.texts == ["before", "after"]
+    assert visitor.messages == ["warn line 3: a table that is drawn with lines is not translated"]
 
 
 def test_a_quote_in_a_title_does_not_end_it() -> None:
@@ -114,7 +142,7 @@ def test_no_broken_line_begins_a_block() -> None:
 
 def test_a_shadow_has_as_many_lines() -> None:
     for unit in ("$$\n", ":::a\n", "{{<\n", "{% raw %}\n", "<A\n", "!!! a\n", "> [!a]\n", ": a\n", "\\[\n", "[^a]: b\n", "export {\n", "--8<--\n",
-        "    === \"a\"\n", "{% a"):  # fmt: skip
+        "    === \"a\"\n", "{% a", "```{note}\n", "+--+\n", "-- --\n", "| a\n"):  # fmt: skip
         lines = [unit] * 2000
         began = time.thread_time()
         assert len(read_dialects(lines).shadow) == len(lines)
