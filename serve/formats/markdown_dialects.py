@@ -28,23 +28,26 @@ class Dialects:
 
 @dataclasses.dataclass(slots=True)
 class _Line:
-    """`quote` and `end`: what stands before and after it; `core`: its text, from `column` on; `indent` in columns, after the quote."""
+    """`quote` and `end`: the marks of quotations before it and the line end; `core`: its text, from `column` on; `indent` in columns, of which `outer` stand
+    before the marks."""
 
     quote: str
     core: str
     end: str
     column: int
     indent: int
+    outer: int
 
 
 def _line(raw: str) -> _Line:
     text = raw.rstrip("\r\n")
     quote = marks.QUOTE.match(text)
     quoted = quote.group() if quote else ""
+    outer = len(quoted[: len(quoted) - len(quoted.lstrip())].expandtabs(marks.TABS))
     inner = text[len(quoted) :]
     core = inner.strip()
     lead = inner[: len(inner) - len(inner.lstrip())]
-    return _Line(quoted, core, raw[len(text) :], len(quoted) + len(lead), len(lead.expandtabs(marks.TABS)))
+    return _Line(quoted.lstrip(), core, raw[len(text) :], len(quoted) + len(lead), outer + len(lead.expandtabs(marks.TABS)), outer)
 
 
 class _Reader:
@@ -57,9 +60,8 @@ class _Reader:
         # The columns at which containers begin whose bodies are indented.
         self.containers: list[int] = []
         self.in_list = False
-        # Templates that hold code, and are not closed any more.
+        # Templates that hold code and elements of HTML that are not closed any more.
         self.unclosed: set[str] = set()
-
         # Fences that hold text, and the lines of tables that stay.
         self.directives: list[str] = []
         self.kept: list[int] = []
@@ -86,6 +88,11 @@ class _Reader:
                     fence = ""
                 self._text(number)
                 number += 1
+                continue
+            if end := self._html(number):
+                for skipped in range(number, end):
+                    self._text(skipped)
+                number = end
                 continue
             if indent < 4 or self.in_list:
                 if directive := self._fenced_directive(number):
@@ -114,7 +121,13 @@ class _Reader:
         self.shadow.append(text)
 
     def _blank(self, number: int) -> None:
-        self._write(number, self.lines[number].quote.rstrip() + self.lines[number].end)
+        line = self.lines[number]
+        self._write(number, self._dedented(line)[0] + line.quote.rstrip() + line.end if line.quote else line.end)
+
+    def _dedented(self, line: _Line) -> tuple[str, str]:
+        """The space before the marks of quotations, and after them, less what containers take."""
+        taken = marks.TABS * len(self.containers)
+        return " " * max(0, line.outer - taken), " " * max(0, line.indent - max(line.outer, taken))
 
     def _text(self, number: int, core: str | None = None) -> None:
         """A line of text, less indented by what its containers take."""
@@ -123,7 +136,23 @@ class _Reader:
             self._write(number, self.raw[number])
             return
         text = self.raw[number][line.column :] if core is None else core + line.end
-        self._write(number, line.quote + " " * (line.indent - marks.TABS * len(self.containers)) + text)
+        outer, inner = self._dedented(line)
+        self._write(number, outer + line.quote + inner + text)
+
+    def _html(self, number: int) -> int:
+        """The line after a comment or an element that holds no Markdown and ends on a later line; 0 where none begins."""
+        core = self.lines[number].core
+        block = marks.HTML.match(core)
+        if block is None:
+            return 0
+        closer = f"</{block[1].lower()}" if block[1] else "-->"
+        if closer in core[block.end() :].lower() or closer in self.unclosed:
+            return 0
+        for ahead in range(number + 1, len(self.lines)):
+            if closer in self.lines[ahead].core.lower():
+                return ahead + 1
+        self.unclosed.add(closer)
+        return 0
 
     def _title(self, number: int, match: re.Match[str], group: str = "title") -> None:
         if (match[group] or "").strip():

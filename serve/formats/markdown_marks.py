@@ -6,7 +6,8 @@ import re
 
 # Lines that are looked at for the end of what begins on a line.
 AHEAD = 200
-QUOTE = re.compile(r"(?:[ \t]{0,3}>[ \t]?)+")
+QUOTE = re.compile(r"\A[ \t]*>[ \t]?(?:[ \t]{0,3}>[ \t]?)*")
+HTML = re.compile(r"<(?:!--|(pre|script|style|textarea)(?=[\s>]|$))", re.I)
 FENCE = re.compile(r"(?:(?:[-+*]|\d{1,9}[.)])[ \t]{1,8}){0,8}(`{3,}(?!.*`)|~{3,})")
 ITEM = re.compile(r"(?:[-+*]|\d{1,9}[.)])(?:[ \t]|$)")
 # :::note Title, :::note[Title]{.x}, ::: {.note}, :::row:::, ::leaf[Title]{x}

@@ -98,6 +98,13 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     "keys and highlights": ("Press ++ctrl+del++ to ==see it== at ^^once^^, a == b.\n", ["Press <x1/> to <x3>see it</x3> at <x7>once</x7>, a == b."],
                             "PRESS ++ctrl+del++ TO ==SEE IT== AT ^^ONCE^^, A == B.\n"),
     "comments of Obsidian": ("a\n\n%% not this %%\n", ["a"], "A\n\n%% not this %%\n"),
+    "an alert in an item": ("- a\n\n    - b\n\n      > [!NOTE]\n      > c\n      > d\n", ["a", "b", "c d"], "- A\n\n    - B\n\n      > [!NOTE]\n"
+                                                                                                            "      > C\n      > D\n"),
+    "a quotation in a note": ('!!! a\n    > b\n    > [!TIP] c\n\n    d\n\n> !!! e\n>     f\n', ["b", "c", "d", "f"], '!!! a\n    > B\n    > [!TIP] C\n'
+                                                                                                                     '\n    D\n\n> !!! e\n>     F\n'),
+    "comments and elements that hold no Markdown": ("<!--\n:::note a\n!!! b \"c\"\n-->\n\n<pre>\n=== \"d\"\n</pre>\n\n"
+                                                    "<Foo a={1 > 0} b={{c: 1}}>d</Foo> e\n", ["<x0>d</x0> e"],
+        "<!--\n:::note a\n!!! b \"c\"\n-->\n\n<pre>\n=== \"d\"\n</pre>\n\n<Foo a={1 > 0} b={{c: 1}}>D</Foo> E\n"),
     "marks of Docsify": ("!> Take care\n\n?> A tip\n", ["Take care", "A tip"], "!> TAKE CARE\n\n?> A TIP\n"),
     "ends of lines": ("::: tip A b\r\nc\r\nd\r\n:::\r\n", ["A b", "c d"], "::: tip A B\r\nC\r\nD\r\n:::\r\n"),
 }  # fmt: skip
@@ -142,7 +149,7 @@ def test_no_broken_line_begins_a_block() -> None:
 
 def test_a_shadow_has_as_many_lines() -> None:
     for unit in ("$$\n", ":::a\n", "{{<\n", "{% raw %}\n", "<A\n", "!!! a\n", "> [!a]\n", ": a\n", "\\[\n", "[^a]: b\n", "export {\n", "--8<--\n",
-        "    === \"a\"\n", "{% a", "```{note}\n", "+--+\n", "-- --\n", "| a\n"):  # fmt: skip
+        "    === \"a\"\n", "{% a", "```{note}\n", "<!-- a\n", "<pre>\n", "+--+\n", "-- --\n", "| a\n"):  # fmt: skip
         lines = [unit] * 2000
         began = time.thread_time()
         assert len(read_dialects(lines).shadow) == len(lines)
