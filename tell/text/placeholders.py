@@ -14,6 +14,7 @@ from tell.text.placeholder_forms import FOUND, HINT
 # Ends of an address that belong to the sentence around it.
 _AFTER = ".,;:!?…'\"”’»)]}>*_"
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
+_MARKUP = re.compile(r"</?[A-Za-z]|<!--")
 # The numbered arguments of Qt, and what some languages write for so many per cent.
 _NUMBERED = re.compile(r"%L?(\d{1,2})")
 _FIRST = re.compile(r"%L?[1-9](?!\d)")
@@ -97,7 +98,7 @@ def lost(source: str, translation: str) -> bool:
     if in_source == in_translation:
         return False
     # What was put next to a placeholder can hide it from the search, and is no fault of it. A tag that was made up is text: nothing makes it live.
-    return any(translation.count(text) != source.count(text) for text in in_source | in_translation if text in in_source or not text.startswith("<"))
+    return any(translation.count(text) != source.count(text) for text in in_source | in_translation if text in in_source or not _MARKUP.match(text))
 
 
 def _without_shares(placeholders: Counter[str], other: str) -> Counter[str]:

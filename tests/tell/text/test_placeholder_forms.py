@@ -101,6 +101,8 @@ def test_prose_has_none(text: str) -> None:
         ("en-is", "%dMB are free on the disk.", "%MB eru laus á diskinum.", True),
         ("en-is", "Hello %{name}, welcome.", "Halló {name}, velkomin.", True),
         ("en-is", "The :attribute is needed here.", "Það þarf :eigind hér.", True),
+        ("en-is", "Hello, this is all there is.", "Halló, <%= name %>, þetta er allt og sumt.", True),
+        ("en-is", "Hello, this is all there is.", "Halló, <0>þetta</0> er allt og sumt.", True),
         ("en-is", "It costs 50% less at 12:30.", "Það kostar 50 % minna klukkan 12.30.", False),
     ],
 )
