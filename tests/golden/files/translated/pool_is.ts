@@ -15,8 +15,8 @@
     <message numerus="yes">
         <source>%n swimmer(s)</source>
         <translation type="unfinished">
-            <numerusform>%N SWIMMER(S)</numerusform>
-            <numerusform>%N SWIMMER(S)</numerusform>
+            <numerusform>%n SWIMMER(S)</numerusform>
+            <numerusform>%n SWIMMER(S)</numerusform>
         </translation>
     </message>
     <message>
