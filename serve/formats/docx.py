@@ -178,7 +178,7 @@ class _Part:
         unchanged = b"".join(a.raw for a in atoms)
         atoms = _whole_fields(atoms)
         pieces_of_stretch, styles = self._pieces(atoms)
-        line = line_of(pieces_of_stretch)
+        line = line_of(pieces_of_stretch, self.visitor, place)
         if line is None:
             return unchanged
         replacement = self.visitor.visit(Unit(line.text, place, tagged=line.tagged))

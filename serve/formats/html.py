@@ -45,7 +45,7 @@ _NO_BREAK = re.compile("&nbsp;", re.I)
 def _translated(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor, written: Callable[[Piece], str]) -> str:
     """A stretch between two ends of sentences, translated; each piece comes with its markup in the file."""
     unchanged = "".join(markup for _, markup in stretch)
-    line = line_of([piece for piece, _ in stretch])
+    line = line_of([piece for piece, _ in stretch], visitor, place)
     if line is None:
         return unchanged
     core = line.text.strip(" \t\n\r\f")

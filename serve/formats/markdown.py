@@ -37,8 +37,9 @@ LONGEST = 20_000
 
 def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor) -> str | None:
     if len(text) > LONGEST:
+        visitor.unreadable(place, f"a paragraph of {len(text):,} characters; at most {LONGEST:,} are translated")
         return None
-    line = line_of(inline_pieces(text, references))
+    line = line_of(inline_pieces(text, references), visitor, place)
     if line is None:
         return None
     replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))

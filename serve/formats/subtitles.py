@@ -131,7 +131,7 @@ def _group(lines: list[str], place: str, visitor: UnitVisitor, entities: bool) -
         translated = [" ".join(_group([part], place, visitor, entities)) for part in parts]
         edge = len(lines[0]) - len(lines[0].lstrip())
         return lines if translated == parts else [lines[0][:edge] + "".join(a + b for a, b in zip(translated, [*gaps, ""], strict=True))]
-    line = line_of(_pieces(joined, entities))
+    line = line_of(_pieces(joined, entities), visitor, place)
     if line is None:
         return lines
     translation = visitor.visit(Unit(line.text, place, tagged=line.tagged))

@@ -52,7 +52,7 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
     for run_format, text in formatted_texts:
         text_piece = [Piece("text", text)] * bool(text)
         pieces += text_piece if run_format == main_format else [Piece("open", run_format), *text_piece, Piece("close", run_format)]
-    line = line_of(pieces)
+    line = line_of(pieces, visitor, place)
     if line is None:
         return raw_of(events)
     replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))

@@ -247,6 +247,13 @@ def test_bounds_and_time_to_live(keyed: tuple[Running, dict[str, str], dict[str,
     assert post(service, "a", headers=owner).status_code == 202
 
 
+def test_what_of_a_document_stays_as_it_is_is_said(service: Running) -> None:
+    job = post(service, "**a** " * 4000 + "\n\nOrð\n", "a.md").json()
+    status = ended(service, job["id"])
+    assert status["state"] == "done" and len(status["notes"]) == 1 and status["notes"][0].startswith("line 1: not translated: a paragraph of")
+    assert ended(service, post(service, "a\n").json()["id"])["notes"] == []
+
+
 def test_a_document_waits_while_the_queue_is_full(keyed: tuple[Running, dict[str, str], dict[str, str]]) -> None:
     """A key's share is half of 40 segments; a document of 120 lines takes its turns."""
     service, owner, _ = keyed

@@ -19,7 +19,7 @@ from serve.formats.subtitles import broken
 from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
 from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
-from tests.support.formats_fixture import loud, members, nothing, same, through
+from tests.support.formats_fixture import RecordingVisitor, loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())
@@ -143,7 +143,8 @@ def test_paragraphs_of_word(name: str) -> None:
 
 
 def test_tags_that_do_not_come_back() -> None:
-    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")])
+    visitor = RecordingVisitor(nothing)
+    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")], visitor, "")
     assert line is not None and line.text == "One <x1>two</x1> three."
     table = [
         ("Einn <x1>tveir</x1> þrír.", "Einn <b>tveir</b> þrír.", True),
@@ -157,8 +158,19 @@ def test_tags_that_do_not_come_back() -> None:
         pieces, placed = line.placed(translation)
         assert ("".join(p.value for p in pieces), placed) == (expected, all_placed)
     run = [Piece("open", "<a>"), Piece("void", "<1/>"), Piece("text", " "), Piece("text", "whole"), Piece("close", "</a>")]
-    inner = line_of(run)
+    inner = line_of(run, visitor, "")
     assert inner is not None and inner.text == "whole" and [p.value for p in inner.before] == ["<a>", "<1/>", " "]
+
+
+def test_a_sentence_in_too_many_pieces_is_named() -> None:
+    many = "<b>a</b> " * 1500
+    for format, raw, place in (
+        ("html", f"<p>{many}</p><p>Word</p>", ""),
+        ("markdown", "**a** " * 4000 + "\n\nWord\n", "line 1"),
+    ):
+        output, visitor = through(format, raw)
+        assert len(visitor.messages) == 1 and visitor.messages[0].startswith(f"bad {place}") and "are translated" in visitor.messages[0]
+        assert output.decode() == raw.replace("Word", "WORD")
 
 
 @pytest.mark.parametrize(
