@@ -79,10 +79,14 @@ def test_the_parts_of_a_text_are_the_text(text: str) -> None:
         assert Text.read(text.encode(), characters, lines).filled(parts) == text.encode()
 
 
+# The golden files are translated the other way.
+LABELS = {"menu.po": (b"Language: is", b"Language: en"), "segments.xlf": (b'source-language="en"', b'source-language="is"')}
+
+
 @pytest.mark.parametrize("name", ["menu.po", "notes.md", "page.html", "film.srt", "film.vtt", "segments.xlf", "letter.docx", "prices.xlsx"])
 def test_documents_of_other_formats(service: Running, mark: str, name: str) -> None:
     """They come back in their format, with every segment translated where it stood."""
-    raw, format = (GOLDEN / name).read_bytes(), format_of(name)
+    raw, format = (GOLDEN / name).read_bytes().replace(*LABELS.get(name, (b"", b""))), format_of(name)
     job = post(service, raw, name).json()
     assert ended(service, job["id"])["state"] == "done" and job["name"] == name
     answer = service.http.get(f"{JOBS}/{job['id']}/result")
