@@ -49,6 +49,7 @@ FORMATS = {
         Format("properties", (".properties",), "text/x-java-properties"),
         Format("yaml", (".yml", ".yaml"), "text/x-yaml"),
         Format("fluent", (".ftl",), "text/x-fluent"),
+        Format("strings", (".strings",), "text/x-apple-strings"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
         Format("android", (".xml",), "text/x-android-resources"),
         Format("resx", (".resx", ".resw"), "application/x-resx+xml"),
