@@ -74,8 +74,10 @@ def check_name(visitor: UnitVisitor, options: Options) -> None:
 
 
 def claim_of_path(name: str) -> Claim | None:
-    """What the folder of an Android file says of its language: `values-pt-rBR`, `values-b+sr+Latn`. None for `values` and all other folders."""
+    """What the folder of a file of Android or Apple says of its language: `values-pt-rBR`, `values-b+sr+Latn`, `pt-BR.lproj`. None for all other folders."""
     folder = PurePosixPath(name.replace("\\", "/")).parent.name
+    if folder.endswith(".lproj") and folder != "Base.lproj":
+        return Claim("source", folder.removesuffix(".lproj"), folder)
     found = _ANDROID.fullmatch(folder)
     if found is None:
         return None

@@ -116,6 +116,15 @@ CASES: dict[str, tuple[str, str, str, list[str], str, list[str]]] = {
     ),
 }
 
+CASES[".strings"] = (
+    "strings",
+    "en-is",
+    '/* Said "first" */\n"hi %@" = "Hi \\"%@\\"\\nyou \\U00e1";\n// "a" = "b";\nkey.two = "two\n lines" ;\n"k";\nNSName = Name;\n',
+    ['Hi "%@"\nyou á', "two\n lines"],
+    '/* Said "first" */\n"hi %@" = "HI \\"%@\\"\\nYOU Á";\n// "a" = "b";\nkey.two = "TWO\n LINES" ;\n"k";\nNSName = Name;\n',
+    [],
+)
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str) -> None:
@@ -124,6 +133,18 @@ def test_cases(name: str) -> None:
     assert (visitor.texts, output.decode(), visitor.messages) == (texts, expected, messages)
     for answer in (nothing, same):
         assert through(format, source, answer, pair=None)[0].decode() == source
+
+
+def test_strings_in_utf_16_and_what_is_none() -> None:
+    source = '"a" = "á";\r\n'.encode("utf-16")
+    output, visitor = through("strings", source)
+    assert visitor.texts == ["á"] and output.decode("utf-16") == '"a" = "Á";\r\n' and output[:2] == source[:2]
+    for data, message in (('"a" = "b"\n"c" = "d";', 'line 2: this is not .strings; found "c" = "d";'), (b"bplist00", "a compiled list"), ("=", "line 1")):
+        with pytest.raises(BadInput, match=message):
+            through("strings", data)
+    with pytest.raises(BadInput, match=r"de.lproj: this is translated from another language; found de"):
+        through("strings", '"a" = "b";', name="de.lproj/Localizable.strings")
+    assert through("strings", '"a" = "b";', name="Base.lproj/Localizable.strings")[1].units
 
 
 # (format, file): a file that says it is German, to be translated from English.
