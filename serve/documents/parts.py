@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
+from serve.formats.structure import START, kind_by_start, kind_by_whole_name
 from serve.formats.text import on_one_line
 from serve.formats.units import BOM, UPLOADED, Bounds, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
@@ -180,6 +181,10 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
         printable = _ENDING.fullmatch(ending)
         raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
+    if kind := kind_by_whole_name(name):
+        raise RequestError("files of this kind are not translated", place="file", found=kind, valid="a file with texts")
+    if plain and (kind := kind_by_start(raw[:START])):
+        raise RequestError("this is not plain text", place="file", found=kind, valid=f"the ending of its format: {', '.join(FORMATS)}")
     document: Text | File = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
     if not any(part.strip() for part in document.parts):
         raise RequestError("there is nothing to translate in the file", place="file", valid="a file with text")

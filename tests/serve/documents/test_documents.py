@@ -161,6 +161,11 @@ TOO_MUCH: dict[str, tuple[str, str, str]] = {
 }
 
 
+def test_a_catalogue_of_another_language_is_refused(service: Running) -> None:
+    po = 'msgid ""\nmsgstr "Language: de\\nContent-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "bók"\nmsgstr ""\n'
+    assert "file, header, Language: this is a translation into another language; found de; valid: en" in error(post(service, po, "a.po"), 400)
+
+
 @pytest.mark.parametrize("kind", TOO_MUCH)
 def test_what_one_file_may_hold(service: Running, kind: str) -> None:
     name, text, message = TOO_MUCH[kind]
@@ -230,7 +235,8 @@ def test_bounds_and_time_to_live(keyed: tuple[Running, dict[str, str], dict[str,
     # Two of a key at once; the third is queued until one has ended.
     assert sum(service.http.get(f"{JOBS}/{id}", headers=owner).json()["state"] == "queued" for id in ids) >= 1
     assert [ended(service, id, owner)["state"] for id in ids] == ["done"] * 3
-    # What was fetched makes room for what is new, the oldest first.
+    # What was fetched makes room for what is new, the oldest first; who only looked has fetched nothing.
+    assert service.http.head(f"{JOBS}/{ids[0]}/result", headers=owner).status_code == 200
     for id in ids[1:]:
         assert service.http.get(f"{JOBS}/{id}/result", headers=owner).status_code == 200
     newest = post(service, "a", headers=owner)
