@@ -35,7 +35,12 @@ _BAR = re.compile(r"(?<!\\)\|")
 LONGEST = 20_000
 
 
-def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor) -> str | None:
+# Stands for a space in markup, at which a line is not broken.
+_UNBROKEN = "\ue010"
+
+
+def _translated(text: str, place: str, references: set[str], visitor: UnitVisitor, space: str = " ") -> str | None:
+    """The translation with its markup, in which `space` is written for a space; None where nothing changes."""
     if len(text) > LONGEST:
         visitor.unreadable(place, f"a paragraph of {len(text):,} characters; at most {LONGEST:,} are translated")
         return None
@@ -48,7 +53,7 @@ def _translated(text: str, place: str, references: set[str], visitor: UnitVisito
     pieces, placed = line.placed(replacement.text)
     if not placed:
         visitor.warn(place, "marks inside the text lost their places")
-    return "".join(p.value for p in (*line.before, *pieces, *line.after))
+    return "".join(p.value if p.kind == "text" else p.value.replace(" ", space) for p in (*line.before, *pieces, *line.after))
 
 
 def _title(lines: list[str], place: tuple[int, int, int], references: set[str], visitor: UnitVisitor) -> None:
@@ -85,7 +90,9 @@ def _block(lines: list[str], first_line: int, contents: list[str], own: set[int]
         group = range(start, number + 1)
         cores = [lines[first_line + i][spans[i][0] : spans[i][1]] for i in group]
         backslash = "\\" if cores[-1].endswith("\\") and number < len(spans) - 1 else ""
-        translation = _translated(" ".join([*cores[:-1], cores[-1].removesuffix(backslash)]), f"line {first_line + start + 1}", references, visitor)
+        core = " ".join([*cores[:-1], cores[-1].removesuffix(backslash)])
+        space = " " if _UNBROKEN in core else _UNBROKEN
+        translation = _translated(core, f"line {first_line + start + 1}", references, visitor, space)
         if translation is not None:
             new_lines = broken(translation, len(cores))
             # No line may begin as a block does: the word that would goes to the line before.
@@ -93,7 +100,7 @@ def _block(lines: list[str], first_line: int, contents: list[str], own: set[int]
                 while _BLOCK.match(new_lines[n]):
                     word, _, new_lines[n] = new_lines[n].partition(" ")
                     new_lines[n - 1] += f" {word}"
-            new_lines = [new_lines[0], *filter(None, new_lines[1:])]
+            new_lines = [new_line.replace(space, " ") for new_line in (new_lines[0], *filter(None, new_lines[1:]))]
             for n, i in enumerate(group):
                 start_column, end_column = spans[i]
                 body = lines[first_line + i]

@@ -117,6 +117,8 @@ def _speakers(lines: list[str]) -> list[list[str]]:
             or _SONG.match(text)
             or _NOTE.match(text)
             or (_NOTE.match(before) and len(groups[-1]) == 1)
+            # Two people on the line before: what follows would be the second one's, and is not put together with the first one's.
+            or _NEXT_DASH.search(before)
         )
         if begins:
             groups.append([])

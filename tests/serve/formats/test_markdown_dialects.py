@@ -8,6 +8,7 @@ import pytest
 
 from serve.formats.markdown_dialects import read_dialects
 from serve.formats.markdown_marks import is_formula
+from serve.formats.units import Replacement
 from tests.support.formats_fixture import loud, same, through
 
 # Name to (file, its texts, what comes out in capitals)
@@ -134,15 +135,22 @@ def test_tables_that_are_drawn_stay_with_a_warning(table: str) -> None:
 
 
 def test_a_quote_in_a_title_does_not_end_it() -> None:
-    from serve.formats.units import Replacement
-
     output, _ = through("markdown", '!!! note "A b"\n    c\n', lambda unit: Replacement('Á "b"' if unit.text == "A b" else unit.text))
     assert output.decode() == '!!! note "Á ”b”"\n    c\n'
 
 
-def test_no_broken_line_begins_a_block() -> None:
-    from serve.formats.units import Replacement
+@pytest.mark.parametrize(
+    "markup", ['{{< figure src="a b" alt="c d" >}}', "[[Some long page]]", "$a + b + c$", '[x](<y z> "t u")', "`a b c d e`", "*f*{ .g .h #i }"]
+)
+def test_no_line_is_broken_inside_markup(markup: str) -> None:
+    source = f"One two three four\nfive {markup} six.\n"
+    for words in range(1, 12):
+        text = " ".join(["orð"] * words)
+        output, _ = through("markdown", source, lambda unit, text=text: Replacement(unit.text.replace("One two three four five", text)))
+        assert markup in output.decode() and output.decode().count("\n") == 2
 
+
+def test_no_broken_line_begins_a_block() -> None:
     output, _ = through("markdown", "one two\nthree four\n", lambda unit: Replacement("einn tveir ::: fjórir"))
     assert output.decode() == "einn tveir :::\nfjórir\n"
 

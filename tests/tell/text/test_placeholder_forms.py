@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tell.languages import parse_pair
 from tell.text.flags import flags_of
-from tell.text.placeholders import find_placeholders, lost, mask
+from tell.text.placeholders import around, find_placeholders, lost, mask
 from tests.conftest import SHARED
 
 # (framework, placeholders)
@@ -108,6 +112,47 @@ def test_prose_has_none(text: str) -> None:
 )
 def test_flags(pair: str, source: str, translation: str, flagged: bool) -> None:
     assert ("placeholder" in flags_of(parse_pair(pair), source, translation)) is flagged
+
+
+@given(st.lists(st.one_of(st.sampled_from(ALL), st.sampled_from(["a ", "b", " ", "1", "%", ":", "{", "}", "$", "<", "\\", "X1 "])), max_size=10).map("".join))
+def test_masked_and_restored_a_text_is_itself(text: str) -> None:
+    assert not lost(text, text) and "".join(part for part, _ in around(text)) == text
+    masked = mask(text)
+    assert masked is None or masked.restore(masked.text) == text
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "{{",
+        "{%",
+        "{#",
+        "{!!",
+        "${",
+        "#{",
+        "$t(",
+        "%(a",
+        "%<a",
+        ":a ",
+        "\\(a",
+        "{ a",
+        "{a,",
+        "{1:",
+        "<%",
+        "<?=",
+        "*|A",
+        "%a",
+        "%1$",
+        "%1.",
+        "@:a.",
+        "{a:{b}",
+        "<#a ",
+    ],
+)
+def test_no_text_takes_long_to_look_through(unit: str) -> None:
+    began = time.thread_time()
+    find_placeholders((unit * 20_000)[:20_000])
+    assert time.thread_time() - began < 1
 
 
 def test_false_alarms_on_references_are_below_one_in_a_hundred() -> None:
