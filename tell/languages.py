@@ -58,7 +58,8 @@ def _whole(subtag: str) -> str:
     """The macrolanguage that a language stands for, else the language itself."""
     import langcodes
 
-    return _MEMBERS.get(subtag) or langcodes.Language.get(subtag).prefer_macrolanguage().language or subtag
+    # A tag for private use (`x-klingon`) has no language in it.
+    return subtag if subtag == "x" else _MEMBERS.get(subtag) or langcodes.Language.get(subtag).prefer_macrolanguage().language or subtag
 
 
 # Bounded: codes come from HTTP requests as well, and must not fill the memory.
@@ -86,7 +87,7 @@ def base_language(tag: str) -> str:
     known = _lookup(tag)
     if known is None:
         return tag.replace("_", "-").partition("-")[0].lower()
-    return _whole(known.tag.partition("-")[0])
+    return known.tag if known.tag.startswith("x-") else _whole(known.tag.partition("-")[0])
 
 
 def canonical_tag(tag: str) -> str:
@@ -99,6 +100,8 @@ def canonical_tag(tag: str) -> str:
         return tag
     import langcodes
 
+    if known.tag.startswith("x-"):
+        return known.tag
     parts = [base_language(tag), *known.tag.split("-")[1:]]
     parsed = langcodes.Language.get("-".join(parts))
     plain = "-".join(part for part in parts if part != parsed.script)
@@ -175,7 +178,8 @@ def _variety(tag: str) -> tuple[str, str | None, str | None]:
     import langcodes
 
     parsed = langcodes.Language.get(tag)
-    return tag.partition("-")[0], langcodes.Language.get(canonical_tag(tag)).maximize().script, parsed.territory
+    subtag = tag if tag.startswith("x-") else tag.partition("-")[0]
+    return subtag, langcodes.Language.get(canonical_tag(tag)).maximize().script, parsed.territory
 
 
 def _one_language(a: str, b: str) -> bool:

@@ -363,9 +363,9 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
     responses={200: FILE_OR_CONFLICT[200], **JOB_NOT_FOUND},
     summary="Download the file that /translate_file links to",
 )
-async def download_file(name: str, state: StateDep) -> Response:
+async def download_file(request: Request, name: str, state: StateDep) -> Response:
     secret, _, ending = name.partition(".")
     job = state.jobs.opened(secret)
     if job.result is None or f".{ending}" != job.ending:
         raise NotFound("no such document, or it is gone")
-    return file_response(job)
+    return file_response(request, job)

@@ -112,7 +112,8 @@ UNBOUNDED = _times(UPLOADED, 1 << 30, "")
 class Options:
     """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `retranslate`: units that have a translation get a new one.
+    `retranslate`: units that have a translation get a new one. `force`: a file that names other languages is filled all the same; `force_hint` is what the user
+    is told of that. `name`: the file's, which may name its language.
     """
 
     pair: LanguagePair | None = None
@@ -121,6 +122,9 @@ class Options:
     into: str | None = None
     retranslate: bool = False
     bounds: Bounds = OWN
+    force: bool = False
+    force_hint: str = ""
+    name: str = ""
 
 
 class UnitVisitor(Protocol):

@@ -204,11 +204,11 @@ def _garbled(text: str) -> bool:
 def _marks(text: str) -> list[str]:
     """The tags and placeholders of a text, sorted, since languages order them differently.
 
-    Addresses are left out, because some are translated; entities are text.
+    Addresses are left out, because some are translated; entities are text; and so is what prose has too, such as %5 for five per cent.
     """
-    from tell.text.placeholders import find_placeholders
+    from tell.text.placeholders import find_placeholders, is_ambiguous
 
-    return sorted(_SPACE.sub(" ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
+    return sorted(_SPACE.sub(" ", p.text) for p in find_placeholders(text) if not (_ADDRESS.match(p.text) or is_ambiguous(p.text)))
 
 
 # Languages

@@ -13,7 +13,7 @@ from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport,
 from tell.corpus.readers.streams import open_unpacked
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
-from tell.text.safe_xml import elements
+from tell.text.safe_xml import WithoutForbidden, elements
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 # What tools call the property that names the document a unit is from.
@@ -31,7 +31,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     good = named = 0
     bare: int | None = None
     with open_unpacked(path) as stream:
-        for _, unit in elements(stream, ["{*}tu", "tu"], place=str(path), error=CorpusError):
+        for _, unit in elements(WithoutForbidden(stream), ["{*}tu", "tu"], place=str(path), error=CorpusError):
             reading.lines += 1
             texts: dict[int, tuple[int, str]] = {}
             tags = 0

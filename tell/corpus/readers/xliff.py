@@ -15,11 +15,11 @@ from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOption
 from tell.corpus.readers.streams import open_unpacked
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
-from tell.text.safe_xml import elements
+from tell.text.safe_xml import WithoutForbidden, elements
 
 _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment") for space in ("{*}", "")]
 # What tools put there before anybody has translated.
-_BEGUN = {"new", "needs-translation", "initial"}
+_BEGUN = {"new", "needs-translation", "needs-l10n", "needs-adaptation", "initial"}
 # What Trados, Phrase and memoQ say of a segment in attributes of their own: where it is from, and that a person has confirmed it.
 _ORIGINS = ("origin", "trans-origin")
 _SDL_CONFIRMED, _MEMOQ_MACHINE = {"ApprovedTranslation", "ApprovedSignOff"}, "MachineTranslated"
@@ -35,7 +35,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     first = second = doc = ""
     good = 0
     with open_unpacked(path) as stream:
-        for event, element in elements(stream, _TAGS, place=str(path), error=CorpusError, start=True):
+        for event, element in elements(WithoutForbidden(stream), _TAGS, place=str(path), error=CorpusError, start=True):
             name = local(element)
             if event == "start":
                 first = element.get("srcLang") or element.get("source-language") or first

@@ -19,14 +19,14 @@ from serve.formats.subtitles import broken
 from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
 from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
-from tests.support.formats_fixture import loud, members, nothing, same, through
+from tests.support.formats_fixture import RecordingVisitor, loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())
 # Options that a file needs.
 OPTIONS: dict[str, dict[str, Any]] = {"table.tsv": {"into": "is"}}
 # A translation goes beside its source there, so that one that equals it changes the file.
-BESIDE = {"menu.po", "memory.tmx", "segments.xlf", "units2.xlf", "table.tsv"}
+BESIDE = {"menu.po", "pool_is.ts", "memory.tmx", "segments.xlf", "units2.xlf", "table.tsv"}
 
 
 def test_there_is_a_golden_file_of_every_format() -> None:
@@ -143,7 +143,8 @@ def test_paragraphs_of_word(name: str) -> None:
 
 
 def test_tags_that_do_not_come_back() -> None:
-    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")])
+    visitor = RecordingVisitor(nothing)
+    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")], visitor, "")
     assert line is not None and line.text == "One <x1>two</x1> three."
     table = [
         ("Einn <x1>tveir</x1> þrír.", "Einn <b>tveir</b> þrír.", True),
@@ -157,8 +158,19 @@ def test_tags_that_do_not_come_back() -> None:
         pieces, placed = line.placed(translation)
         assert ("".join(p.value for p in pieces), placed) == (expected, all_placed)
     run = [Piece("open", "<a>"), Piece("void", "<1/>"), Piece("text", " "), Piece("text", "whole"), Piece("close", "</a>")]
-    inner = line_of(run)
+    inner = line_of(run, visitor, "")
     assert inner is not None and inner.text == "whole" and [p.value for p in inner.before] == ["<a>", "<1/>", " "]
+
+
+def test_a_sentence_in_too_many_pieces_is_named() -> None:
+    many = "<b>a</b> " * 1500
+    for format, raw, place in (
+        ("html", f"<p>{many}</p><p>Word</p>", ""),
+        ("markdown", "**a** " * 4000 + "\n\nWord\n", "line 1"),
+    ):
+        output, visitor = through(format, raw)
+        assert len(visitor.messages) == 1 and visitor.messages[0].startswith(f"bad {place}") and "are translated" in visitor.messages[0]
+        assert output.decode() == raw.replace("Word", "WORD")
 
 
 @pytest.mark.parametrize(
@@ -201,17 +213,18 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         "1\n0:00:01,000 --> 0:00:02,000\nA\n2\n0:00:03,000 --> 0:00:04,000\nB\n", []),
     "no header": ("po", 'msgid "a b"\nmsgstr ""\n', {}, ["a b"], '#, fuzzy\nmsgid "a b"\nmsgstr "A B"\n',
         ["warn header: no charset in the header: read as UTF-8", "warn header: there is no header"]),
+    # Its plural forms are CLDR's, of which Icelandic has the first for 21 too: so it is made of the plural. The template's language is filled in.
     "a broken header": ("po", 'msgid ""\nmsgstr "Content-Type: text/plain; charset=klingon\\nPlural-Forms: nplurals=INTEGER; plural=EXPRESSION;\\n"\n\n'
-        'msgid "one"\nmsgid_plural "%d"\nmsgstr[0] ""\nmsgstr[1] ""\n', {}, ["one", "%d"],
-        'msgid ""\nmsgstr "Content-Type: text/plain; charset=klingon\\nPlural-Forms: nplurals=INTEGER; plural=EXPRESSION;\\n"\n\n'
-        '#, fuzzy\nmsgid "one"\nmsgid_plural "%d"\nmsgstr[0] "ONE"\nmsgstr[1] "%d"\n',
-        ["warn header: unknown charset klingon: read as UTF-8", "warn header: no usable Plural-Forms in the header: 2 forms, the first for one"]),
+        'msgid "one"\nmsgid_plural "%d"\nmsgstr[0] ""\nmsgstr[1] ""\n', {}, ["%d", "%d"],
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=klingon\\n"\n"Plural-Forms: nplurals=2; plural=(n%10==1 && n%100!=11 ? 0 : 1);\\n"\n'
+        '"Language: is\\n"\n\n#, fuzzy\nmsgid "one"\nmsgid_plural "%d"\nmsgstr[0] "%d"\nmsgstr[1] "%d"\n',
+        ["warn header: unknown charset klingon: read as UTF-8"]),
     "a line that is none of PO's": ("po", 'msgid "a"\nmsgstr ""\n\nmsgid "b"\nrubbish\nmsgstr ""\n', {}, ["a"],
         '#, fuzzy\nmsgid "a"\nmsgstr "A"\n\nmsgid "b"\nrubbish\nmsgstr ""\n',
         ["warn header: no charset in the header: read as UTF-8", "warn header: there is no header", "bad line 5: not a line of a PO file"]),
     "obsolete entries, and one form for all": ("po", 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=1; plural=0;\\n"\n\n'
         'msgid "a"\nmsgid_plural "%d b"\nmsgstr[0] ""\n#~ msgid "c"\n#~ msgstr ""\n', {}, ["%d b"],
-        'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=1; plural=0;\\n"\n\n'
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=UTF-8\\n"\n"Plural-Forms: nplurals=1; plural=0;\\n"\n"Language: is\\n"\n\n'
         '#, fuzzy\nmsgid "a"\nmsgid_plural "%d b"\nmsgstr[0] "%d B"\n#~ msgid "c"\n#~ msgstr ""\n', []),
     "states and what is protected": ("xliff",
         '<xliff version="1.2"><file target-language="is"><trans-unit id="1"><source>a <mrk mtype="protected">B c</mrk> d</source>'
