@@ -13,7 +13,7 @@
         <translation>Opið</translation>
     </message>
     <message numerus="yes">
-        <source>%n swimmer(s)</source>
+        <source>swimmer(s)</source>
         <translation type="unfinished">
             <numerusform></numerusform>
             <numerusform></numerusform>

@@ -13,10 +13,10 @@
         <translation>Opið</translation>
     </message>
     <message numerus="yes">
-        <source>%n swimmer(s)</source>
+        <source>swimmer(s)</source>
         <translation type="unfinished">
-            <numerusform>%N SWIMMER(S)</numerusform>
-            <numerusform>%N SWIMMER(S)</numerusform>
+            <numerusform>SWIMMER(S)</numerusform>
+            <numerusform>SWIMMER(S)</numerusform>
         </translation>
     </message>
     <message>
