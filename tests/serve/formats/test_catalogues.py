@@ -112,10 +112,10 @@ CASES: dict[str, tuple[str, str, str, list[str], str, list[str]]] = {
     "properties in UTF-8, an escape cut short, a space first": (
         "properties",
         "en-is",
-        "a=á\nb=\\u12\nc=\\ d\n\ne=don't {0}",
+        "a=á\na.accesskey=T\nb=\\u12\nc=\\ d\n\ne=don't {0}",
         ["á", " d", "don't {0}"],
-        "a=Á\nb=\\u12\nc=\\ D\n\ne=DON'T {0}",
-        ["bad line 2: an escape that is cut short: \\u needs four digits"],
+        "a=Á\na.accesskey=T\nb=\\u12\nc=\\ D\n\ne=DON'T {0}",
+        ["bad line 3: an escape that is cut short: \\u needs four digits"],
     ),
 }
 
