@@ -257,9 +257,7 @@ class HeadedFormat:
         except (ValueError, TypeError, RecursionError):
             raise BadInput(f"this is not a {self.noun}", place=place, valid=f"a {self.file} that {self.maker} wrote") from None
         if header.get("format") != self.format:
-            raise BadInput(
-                f"this {self.noun} has another format", place=place, found=str(header.get("format")), valid=f"format {self.format}; {self.again}"
-            )
+            raise BadInput(f"this {self.noun} has another format", place=place, found=str(header.get("format")), valid=f"format {self.format}; {self.again}")
         if sha256_bytes(body) != header.get("sha256"):
             found = f"{len(body)} bytes of {self.rows} with another SHA-256 than its first line names"
             raise BadInput(f"this {self.noun} is damaged or was altered", place=place, found=found, valid=f"the file as it was {self.made}")

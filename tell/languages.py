@@ -58,7 +58,8 @@ def _whole(subtag: str) -> str:
     """The macrolanguage that a language stands for, else the language itself."""
     import langcodes
 
-    return _MEMBERS.get(subtag) or langcodes.Language.get(subtag).prefer_macrolanguage().language or subtag
+    # A tag for private use (`x-klingon`) has no language in it.
+    return subtag if subtag == "x" else _MEMBERS.get(subtag) or langcodes.Language.get(subtag).prefer_macrolanguage().language or subtag
 
 
 # Bounded: codes come from HTTP requests as well, and must not fill the memory.
@@ -86,7 +87,7 @@ def base_language(tag: str) -> str:
     known = _lookup(tag)
     if known is None:
         return tag.replace("_", "-").partition("-")[0].lower()
-    return _whole(known.tag.partition("-")[0])
+    return known.tag if known.tag.startswith("x-") else _whole(known.tag.partition("-")[0])
 
 
 def canonical_tag(tag: str) -> str:
@@ -99,10 +100,18 @@ def canonical_tag(tag: str) -> str:
         return tag
     import langcodes
 
+    if known.tag.startswith("x-"):
+        return known.tag
     parts = [base_language(tag), *known.tag.split("-")[1:]]
     parsed = langcodes.Language.get("-".join(parts))
     plain = "-".join(part for part in parts if part != parsed.script)
     return plain if langcodes.Language.get(plain).maximize().script == parsed.script else parsed.to_tag()
+
+
+def script_of(tag: str) -> str | None:
+    """The script that a tag names, else the usual one of its language, as ISO 15924 has it; None for what is no code."""
+    known = _lookup(tag)
+    return None if known is None else _variety(known.tag)[1]
 
 
 def same_language(a: str, b: str) -> bool:
@@ -116,6 +125,11 @@ def same_variety(a: Language, b: Language) -> bool:
     """Whether two tags are one language, script and region, under whichever names: `nb` and `no`, not `pt` and `pt-BR`."""
     (language_a, *rest_a), (language_b, *rest_b) = _variety(a.tag), _variety(b.tag)
     return _one_language(language_a, language_b) and rest_a == rest_b
+
+
+def same_pair(a: LanguagePair, b: LanguagePair) -> bool:
+    """Whether two pairs are of the same varieties in the same direction, under whichever names."""
+    return same_variety(a.source, b.source) and same_variety(a.target, b.target)
 
 
 def names(language: Language) -> set[str]:
@@ -164,7 +178,8 @@ def _variety(tag: str) -> tuple[str, str | None, str | None]:
     import langcodes
 
     parsed = langcodes.Language.get(tag)
-    return tag.partition("-")[0], langcodes.Language.get(canonical_tag(tag)).maximize().script, parsed.territory
+    subtag = tag if tag.startswith("x-") else tag.partition("-")[0]
+    return subtag, langcodes.Language.get(canonical_tag(tag)).maximize().script, parsed.territory
 
 
 def _one_language(a: str, b: str) -> bool:

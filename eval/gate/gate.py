@@ -29,7 +29,7 @@ from tell.corpus.directory import Corpus
 from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
-from tell.languages import parse_pair
+from tell.languages import parse_pair, same_pair
 from tell.model.base import Base
 from tell.model.engine import engine_version
 from tell.registry.registry import Registry
@@ -134,9 +134,9 @@ def ask(
     allowed: Mapping[str, float] | None = None,
 ) -> Question:
     """Collects what the verdict on an adapter needs. Raises BadInput when corpus and adapter are of different pairs."""
-    if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+    if not same_pair(corpus.pair, parse_pair(adapter.card.pair, f"{adapter.path}: card")):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
-    live, role, said = replaced(registry, str(corpus.pair), shipped)
+    live, role, said = replaced(registry, str(parse_pair(adapter.card.pair)), shipped)
     if live is not None and same_content(live, adapter):
         live = None
     elif live is not None and (live.card.base.id, live.card.base.revision) != (base.id, base.revision):

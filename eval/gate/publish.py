@@ -14,6 +14,7 @@ from typing import Any
 
 from eval.gate.gate import Question, ask, judge, same_content
 from eval.gate.golden import golden_sentences
+from eval.scoring.scores import scored_alike
 from tell.adapter.card import Adapter, check_base, open_adapter
 from tell.adapter.shipped import Shipped
 from tell.corpus.directory import open_corpus
@@ -70,7 +71,8 @@ def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
         return None
     if not isinstance(verdict, dict) or not isinstance(verdict.get("passed"), bool):
         return None
-    return verdict if (verdict.get("key"), verdict.get("against")) == (question.key, question.against) else None
+    same = (verdict.get("key"), verdict.get("against")) == (question.key, question.against)
+    return verdict if same and all(scored_alike(system, question.corpus.pair) for system in verdict.get("metrics", {}).values()) else None
 
 
 def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:

@@ -95,7 +95,7 @@ class DeepLOptions(BaseModel):
             return None
         if self.source_lang is None:
             raise RequestError("missing", place="source_lang", valid=f"{CODE}, with glossary_id")
-        return await glossary_of(request, state, self.glossary_id, self.source_lang, self.target_lang)
+        return await glossary_of(request, state, self.glossary_id, self.source_lang, self.target_lang, "glossary_id")
 
 
 class DeepLTranslateRequest(DeepLOptions):
@@ -388,6 +388,6 @@ async def result(request: Request, id: str, state: StateDep) -> Response:
     job = await _open_job(request, state, id)
     if job.failure is not None:
         raise NotFound("the document could not be translated", found=failure_message(job))
-    response = file_response(job)
+    response = file_response(request, job)
     await state.jobs.drop(job)
     return response

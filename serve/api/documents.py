@@ -21,6 +21,7 @@ from serve.config import Fallback
 from serve.documents.jobs import Job, Jobs, State
 from serve.formats import FORMATS
 from serve.http.bodies import Upload, read_upload, upload_schema
+from serve.http.middleware import ASKED_FOR_HEAD
 from serve.translation.decoder import Quality
 from tell.errors import NotReady
 from tell.languages import parse_pair
@@ -70,6 +71,7 @@ class DocumentJob(BaseModel):
     quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
     fallback: Fallback | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
     glossary: GlossaryUse | None = Field(default=None, description="Where the document has a glossary: whether it could be applied to all parts so far")
+    notes: list[str] = Field(default=[], description="What of the document stays untranslated, and what is odd about it, each with its place; at most 20")
     error: str | None = None
     created: datetime
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
@@ -95,7 +97,7 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.given_quality, fallback=job.fallback, error=failure_message(job),
+        notes=list(job.notes), quality=job.given_quality, fallback=job.fallback, error=failure_message(job),
         glossary=None if job.applied is None else GlossaryUse(applied=job.applied), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip
@@ -134,14 +136,14 @@ async def start_job(
     return job
 
 
-def file_response(job: Job) -> Response:
+def file_response(request: Request, job: Job) -> Response:
     """The translated file. Raises NotReady, also for a job that failed."""
     if job.failure is not None:
         # The failure is now a state of the document, and no error of the service.
         raise NotReady("the document could not be translated", found=failure_message(job))
     if job.result is None:
         raise NotReady("the document is not translated yet", found=job.state)
-    job.fetched = True
+    job.fetched = job.fetched or ASKED_FOR_HEAD not in request.scope
     ascii_name = job.name.encode("ascii", "replace").decode().replace("?", "_")
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(job.name, safe='')}"
     # As a header of our own: Starlette would add a charset to `media_type`, which spoils a file in another one.
@@ -178,7 +180,7 @@ FILE_OR_CONFLICT: dict[int | str, dict[str, Any]] = {
 
 @routes.get("/{id}/result", response_class=Response, responses={**JOB_NOT_FOUND, **FILE_OR_CONFLICT}, summary="Download the translated document")
 async def result(request: Request, id: str, state: StateDep) -> Response:
-    return file_response(find_job(request, state, id))
+    return file_response(request, find_job(request, state, id))
 
 
 @routes.delete("/{id}", status_code=204, responses={**JOB_NOT_FOUND}, summary="Stop a document that is being translated, and forget it")

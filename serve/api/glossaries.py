@@ -28,7 +28,7 @@ def terms_of(field: str) -> str | dict[str, str]:
     return {source: str(target) for source, target in terms.items()}
 
 
-async def glossary_of(request: Request, state: AppState, named: str | Mapping[str, str], source: str, target: str) -> Glossary:
+async def glossary_of(request: Request, state: AppState, named: str | Mapping[str, str], source: str, target: str, place: str = "glossary") -> Glossary:
     """`named`: terms, or the id or the name of a glossary that is kept. In threads, since a store may be slow, and a glossary large.
 
     Raises BadInput, TooLarge, NotFound, LanguageError, RegistryError.
@@ -37,4 +37,4 @@ async def glossary_of(request: Request, state: AppState, named: str | Mapping[st
         return await TEXTS.run(Glossary.inline, named)
     if source == "auto":
         raise RequestError("a glossary that is kept has a source language", place="source", found="auto", valid="the code of a language, or terms as glossary")
-    return await REGISTRY.run(state.glossaries.glossary, caller_of(request).id, named, source, target)
+    return await REGISTRY.run(state.glossaries.glossary, caller_of(request).id, named, source, target, place)

@@ -29,7 +29,7 @@ from serve.translation.request import Translation
 from serve.translation.service import Service
 from serve.translation.source_language import find_served_pair
 from tell.errors import NotFound, NotServed, RequestError, ScopeRefused, TooLarge
-from tell.languages import distance, language, parse_pair
+from tell.languages import distance, language, parse_pair, same_variety
 from tell.text.language_id import Detected, ranked
 
 # /detect leaves out languages that are less likely than this.
@@ -199,7 +199,7 @@ def _too_long() -> Iterator[None]:
 
 def _same_language(service: Service, body: LibreTranslateRequest) -> bool:
     """Whether the texts are to be translated into the language that they are in, and some pair has that language."""
-    if body.source == "auto" or (source := language(body.source, "source")) != language(body.target, "target"):
+    if body.source == "auto" or not same_variety(source := language(body.source, "source"), language(body.target, "target")):
         return False
     pairs = [parse_pair(pair) for pair in service.pairs(service.limits.fallback)]
     return any(distance(source, side) is not None for pair in pairs for side in (pair.source, pair.target))
@@ -363,9 +363,9 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
     responses={200: FILE_OR_CONFLICT[200], **JOB_NOT_FOUND},
     summary="Download the file that /translate_file links to",
 )
-async def download_file(name: str, state: StateDep) -> Response:
+async def download_file(request: Request, name: str, state: StateDep) -> Response:
     secret, _, ending = name.partition(".")
     job = state.jobs.opened(secret)
     if job.result is None or f".{ending}" != job.ending:
         raise NotFound("no such document, or it is gone")
-    return file_response(job)
+    return file_response(request, job)

@@ -156,8 +156,8 @@ class DocumentWorkers:
         if (ending := ending_of(name)) not in BY_ENDING or ending == ".txt" or not BY_ENDING[ending].without_options or kind_by_whole_name(name):
             return await asyncio.get_running_loop().run_in_executor(self._threads, open_document, name, raw, pair, characters, lines)
         header = {"do": "read", "ending": ending, "pair": str(pair), "characters": characters, "lines": lines, "seconds": self.limits.seconds}
-        _, parts = await self._ask(caller, header, [raw])
-        return File(raw, pair, tuple(map(decoded, parts)), ending)
+        answer, parts = await self._ask(caller, header, [raw])
+        return File(raw, pair, tuple(map(decoded, parts)), ending, tuple(answer["notes"]))
 
     async def filled(self, caller: str, document: Document, translations: Sequence[str]) -> bytes:
         """The document with the translations of its parts, in order. Raises as `read`; but what could be read has twice the time to be written."""

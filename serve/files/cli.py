@@ -29,7 +29,7 @@ from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
 from tell.command import Command
 from tell.console import clock, emit, json_mode, say
 from tell.errors import BadInput, NotServed, PartlyDone
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, language, parse_pair, same_pair, same_variety
 from tell.lexicon.glossary import Glossary
 
 OpenBackend = Callable[[LanguagePair], AbstractAsyncContextManager[Backend]]
@@ -40,10 +40,16 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
     source_language = language(source, "--from") if source else None
     target_language = language(target, "--to") if target else None
     if source_language and target_language:
-        if source_language == target_language:
+        if same_variety(source_language, target_language):
             raise BadInput("source and target are the same language", place="--from, --to", found=source_language.tag)
         return LanguagePair(source_language, target_language)
-    fitting = [p for p in map(parse_pair, offered) if source_language in (None, p.source) and target_language in (None, p.target)]
+    pairs = [parse_pair(p) for p in offered]
+    fitting = [p for p in pairs if source_language in (None, p.source) and target_language in (None, p.target)]
+    fitting = fitting or [
+        p
+        for p in pairs
+        if (source_language is None or same_variety(source_language, p.source)) and (target_language is None or same_variety(target_language, p.target))
+    ]
     if len(fitting) != 1:
         missing = " and ".join(name for name, chosen in (("--from", source_language), ("--to", target_language)) if chosen is None)
         listed = ", ".join(offered) or "no pair is live yet; publish one with: tellmt publish"
@@ -115,10 +121,11 @@ def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
     from tell.corpus.directory import open_corpus
 
     corpus = open_corpus(path)
-    if {corpus.pair.source, corpus.pair.target} != {pair.source, pair.target}:
+    forward = same_pair(corpus.pair, pair)
+    if not forward and not same_pair(corpus.pair, pair.reverse):
         raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(corpus.pair), valid=str(pair))
     for segment in corpus.pairs():
-        yield (segment.source, segment.target) if corpus.pair == pair else (segment.target, segment.source)
+        yield (segment.source, segment.target) if forward else (segment.target, segment.source)
 
 
 def _fill(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -> dict[str, UnitCounts]:

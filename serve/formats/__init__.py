@@ -39,7 +39,7 @@ FORMATS = {
     f.name: f
     for f in (
         Format("text", (".txt",), PLAIN),
-        Format("markdown", (".md", ".markdown"), "text/markdown; charset=utf-8"),
+        Format("markdown", (".md", ".markdown", ".mdx"), "text/markdown; charset=utf-8"),
         Format("html", (".html", ".htm", ".xhtml"), "text/html"),
         Format("csv", (".csv",), "text/csv; charset=utf-8", without_options=False),
         Format("tsv", (".tsv", ".tab"), "text/tab-separated-values; charset=utf-8", without_options=False),

@@ -59,11 +59,11 @@ class _Strings:
     def __init__(self, xml: Xml, visitor: UnitVisitor, options: Options):
         self.xml, self.visitor, self.options = xml, visitor, options
 
-    def content(self, events: list[Event]) -> tuple[str, Line | None]:
+    def content(self, events: list[Event], place: str) -> tuple[str, Line | None]:
         """The text of an element's content as a unit has it, and as a line where there are tags inside. Empty where there is nothing to translate."""
         if any(e.kind == "start" for e in events):
             pieces = pieces_of(self.xml, events, _AROUND)
-            line = line_of([Piece("text", _in_line(p.value)) if p.kind == "text" else p for p in pieces])
+            line = line_of([Piece("text", _in_line(p.value)) if p.kind == "text" else p for p in pieces], self.visitor, place)
             return (line.text if line else ""), line
         raw = text_inside(events)
         return ("" if _REFERENCE.fullmatch(raw.strip()) else unescape(raw)), None
@@ -92,7 +92,7 @@ class _Strings:
         """An element `<string>` or `<item>`."""
         if not events[-1].raw:
             return raw_of(events)
-        text, line = self.content(events[1:-1])
+        text, line = self.content(events[1:-1], place)
         if not text.strip():
             return raw_of(events)
         replacement: Replacement | None = self.visitor.visit(Unit(text, place, tagged=line is not None and line.tagged))
@@ -109,7 +109,7 @@ class _Strings:
 
     def plurals(self, events: list[Event], place: str) -> bytes:
         items = {events[start].attributes.get("quantity", ""): (start, end) for start, end in children(events, "item")}
-        contents = {name: self.content(events[start + 1 : end]) for name, (start, end) in items.items()}
+        contents = {name: self.content(events[start + 1 : end], place) for name, (start, end) in items.items()}
         texts = {name: text for name, (text, _) in contents.items()}
         if not plural_forms.is_group(set(items), self.options) or len(items) != len(children(events, "item")) or not all(t.strip() for t in texts.values()):
             return self.array(events, place)

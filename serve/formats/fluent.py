@@ -53,8 +53,8 @@ class _Resource:
             raw_parts += [self.text[position : element.span.start], raw]
             position = element.span.end
             pieces.append(Piece("void", raw))
-        line = line_of(joined(pieces))
         place = f"line {self.edits.line(start)}"
+        line = line_of(joined(pieces), self.visitor, place)
         replacement = self.visitor.visit(Unit(line.text, place, tagged=line.tagged)) if line else None
         if line is None or replacement is None or replacement.failed or replacement.text == line.text:
             return "".join([*raw_parts, self.text[position:end]])

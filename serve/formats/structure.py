@@ -37,7 +37,7 @@ _KINDS = {
         .lang
     """,
     "markup": """
-        .rst .adoc .asciidoc .asc .tex .ltx .latex .bib .textile .mediawiki .wiki .org .pod .man .roff .texi .texinfo .mdx .rmd .qmd .mdoc .typ
+        .rst .adoc .asciidoc .asc .tex .ltx .latex .bib .textile .mediawiki .wiki .org .pod .man .roff .texi .texinfo .rmd .qmd .mdoc .typ
         .creole .dokuwiki .t2t
     """,
     "a template": """

@@ -57,7 +57,7 @@ def translated(
 ) -> tuple[bytes, Replacement] | None:
     """An element's content translated; None where there is nothing to translate, or no translation. `keep_space`: white space in it means something."""
     pieces_of_content = pieces_of(xml, events, around)
-    line = line_of(pieces_of_content)
+    line = line_of(pieces_of_content, visitor, place)
     if line is None:
         return None
     text = line.text if keep_space else _SPACE.sub(" ", line.text)

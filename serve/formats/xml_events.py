@@ -21,11 +21,11 @@ from tell.text.safe_xml import Forbidden, forbidden_in, xml_encoding
 BLOCK = 1 << 16
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
 XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
-# Characters that XML 1.0 cannot hold, even escaped.
 _PREFIX = re.compile(r"<([\w.-]+:)?")
 _LONGEST_PREFIX = 1000
 _ATTRIBUTE = re.compile(r"(?<=\s)([^\s=\"'<>/]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 cannot hold, even escaped.
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclasses.dataclass(slots=True)
@@ -177,7 +177,7 @@ class Xml:
 
 def escaped(text: str) -> str:
     """Text as it is written between tags. Characters that XML cannot hold become U+FFFD."""
-    return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
+    return html.escape(NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
 
 
 def inner(events: list[Event], start: int) -> int:

@@ -56,14 +56,18 @@ async def send_error(send: Send, status: int, message: str, extra_headers: Mappi
 
 
 class UnderPath:
-    """Puts a layer before the paths that begin with one of `prefixes`. Requests of other paths do not enter it."""
+    """Puts a layer before the paths that begin with one of `prefixes`, which end in a slash (`/v2` is under `/v2/`); others do not enter it."""
 
     def __init__(self, app: ASGIApp, prefixes: tuple[str, ...], layer: Callable[[ASGIApp], ASGIApp]):
         self.app, self.prefixes, self.layered = app, prefixes, layer(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.layered if scope["type"] == "http" and scope["path"].startswith(self.prefixes) else self.app
+        app = self.layered if scope["type"] == "http" and f"{scope['path']}/".startswith(self.prefixes) else self.app
         await app(scope, receive, send)
+
+
+# A route finds this key in the scope of a request that was a HEAD: what the client did not get must not count as fetched.
+ASKED_FOR_HEAD = "tellmt.head"
 
 
 class HeadAsGet:
@@ -83,7 +87,7 @@ class HeadAsGet:
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
 
-        scope["method"] = "GET"
+        scope["method"], scope[ASKED_FOR_HEAD] = "GET", True
         await self.app(scope, receive, send_head)
 
 

@@ -63,10 +63,12 @@ async function load() {
   clearTimeout(poll);
   try {
     info = await json("api/v1/service");
-    await pairs.load();
+    await origin.load(info);
+    await pairs.load(origin.own());
   } catch (e) {
     setStatus("error", t("notReachable"));
     showProblem(e);
+    clearTimeout(poll);
     poll = setTimeout(load, POLL_MS);
     return;
   }
@@ -77,7 +79,6 @@ async function load() {
   if (!info.keys || !apiKey()) $("key-form").hidden = !info.keys;
   $("told").textContent = info.notice ?? "";
   $("told").hidden = !info.notice;
-  await origin.load(info);
   text.draw(info);
   files.draw(info);
   drawStatus();
@@ -173,6 +174,11 @@ $("empty-retry").addEventListener("click", load);
 document.addEventListener("tellmt:failed", (e) => {
   if (e.detail.status === 401 || e.detail.status === 403) showProblem(e.detail);
   else poll = setTimeout(load, 1000);
+});
+document.addEventListener("tellmt:unreachable", () => {
+  setStatus("error", t("notReachable"));
+  clearTimeout(poll);
+  poll = setTimeout(load, POLL_MS);
 });
 document.addEventListener("tellmt:alarms", (e) => {
   alarms = e.detail;

@@ -20,6 +20,12 @@ export async function learn(id, info) {
   if (!versions.has(id)) await load(info);
 }
 
+// A pair that the service's own registry has an adapter for: who brought one came for it.
+export function own() {
+  const version = [...versions.values()].find((v) => v.source && v.target && !isShipped(v));
+  return version && { source: version.source.code, target: version.target.code };
+}
+
 const isShipped = (version) => version.shipped && version.adapter === version.wanted;
 
 // Where the adapter of this id came from, in words; empty where it is not known.

@@ -9,6 +9,7 @@ export const AUTO = "auto";
 const source = $("source-language"), target = $("target-language"), swap = $("swap");
 let languages = [];   // [{code, name, targets}], from `languages`
 let shown = "";
+let preferred;        // {source, target}, or undefined
 let changed = () => {};
 
 export const nameOf = (code) => f.language(code, languages.find((l) => l.code === code)?.name ?? code);
@@ -29,8 +30,9 @@ export function split(pair) {
   return { source: from, target: to };
 }
 
-// Throws Problem.
-export async function load() {
+// `own`: the pair to begin with, where the user has chosen none yet. Throws Problem.
+export async function load(own) {
+  preferred = own;
   const response = await json("languages");
   languages = (Array.isArray(response) ? response : []).filter((l) => l && typeof l.code === "string" && Array.isArray(l.targets));
   // An open menu must not be rebuilt under the pointer when nothing has changed.
@@ -47,10 +49,12 @@ function options(select, codes, preferred) {
 
 function remembered() {
   try {
-    return (localStorage.getItem(REMEMBER) ?? "").split(">");
+    const pair = localStorage.getItem(REMEMBER);
+    if (pair) return pair.split(">");
   } catch {
-    return [];
+    // A private window may refuse.
   }
+  return preferred ? [preferred.source, preferred.target] : [];
 }
 
 const byName = (a, b) => nameOf(a).localeCompare(nameOf(b));

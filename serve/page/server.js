@@ -37,6 +37,12 @@ function noteQuota(headers) {
   if (limit >= 0 && left >= 0) quota = { limit, left };
 }
 
+// Whoever asked, and whether it shows a message or not, the head of the page tells that the service is away.
+function unreachable() {
+  document.dispatchEvent(new CustomEvent("tellmt:unreachable"));
+  return new Problem(t("unreachable"));
+}
+
 async function send(path, options = {}) {
   const headers = { Accept: "application/json", ...options.headers };
   if (apiKey()) headers["X-API-Key"] = apiKey();
@@ -46,7 +52,7 @@ async function send(path, options = {}) {
     return response;
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new Problem(t("unreachable"));
+    throw unreachable();
   }
 }
 
@@ -109,7 +115,7 @@ async function* pieces(response, delimiter) {
     }
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new Problem(t("unreachable"));
+    throw unreachable();
   } finally {
     reader.cancel().catch(() => {});
   }
@@ -118,6 +124,8 @@ async function* pieces(response, delimiter) {
 // The parts of a translation as they arrive, and at the end the version that translated.
 export async function* translation(body, signal) {
   const response = await post("api/v1/translate/stream", body, signal);
+  // A proxy's page may be one line without an end, which no piece is made of.
+  if (!(response.headers.get("Content-Type") ?? "").includes("ndjson")) throw new Problem(t("strange"));
   let ended = false;
   for await (const line of pieces(response, "\n")) {
     let event;
@@ -132,7 +140,7 @@ export async function* translation(body, signal) {
     ended ||= event.done === true;
     yield event;
   }
-  if (!ended) throw new Problem(t("unreachable"));
+  if (!ended) throw unreachable();
 }
 
 // The events of a document, each once, over as many connections as needed: {kind, data}.

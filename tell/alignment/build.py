@@ -17,6 +17,7 @@ from typing import Any
 from tell.alignment import links
 from tell.alignment.align import PASSES, Alignment, Link
 from tell.alignment.dictionary import Dictionary, foreign, read_dictionary, turned_round
+from tell.alignment.join import joined, read_fitting
 from tell.alignment.pruning import pruned
 from tell.alignment.struck import FILE as STRUCK
 from tell.alignment.struck import Struck, read_struck, without_struck, write_struck
@@ -51,13 +52,15 @@ INSIDE, AT_START = 10, 1
 class LexiconPlan:
     """What a lexicon is built from. `keying` None: the way of the source language. `reversed`: dictionaries whose sides are the other way round.
 
-    `struck`: files of entries that stay out, beside the one in the lexicon's directory.
+    `struck`: files of entries that stay out, beside the one in the lexicon's directory. `lexicons`: others of the pair, whose counts are added, such as that
+    of an adapter; without the links of its pairs it is not known whether one of them is a dev or test pair of the corpora.
     """
 
     corpora: tuple[Path, ...]
     dictionaries: tuple[Path, ...] = ()
     reversed: tuple[Path, ...] = ()
     struck: tuple[Path, ...] = ()
+    lexicons: tuple[Path, ...] = ()
     keying: Keying | None = None
 
     def keying_of(self, pair: LanguagePair) -> Keying:
@@ -86,8 +89,17 @@ def lexicon_key(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[S
             "dictionaries": [sha256_file(p) for p in plan.dictionaries],
             "reversed": [sha256_file(p) for p in plan.reversed],
             "struck": [list(s) for s in struck],
+            # Left out where there are none, so that what was built before is still known.
+            **({"lexicons": [sha256_file(f) for p in plan.lexicons for f in _files_of(p)]} if plan.lexicons else {}),
         }
     )
+
+
+def _files_of(lexicon: Path) -> list[Path]:
+    """What a lexicon is read from: its entries and, where they are there, the links of its pairs."""
+    if not lexicon.is_dir():
+        return [lexicon]
+    return [lexicon / lex.FILE, *([lexicon / links.FILE] if (lexicon / links.FILE).is_file() else [])]
 
 
 def _training_pairs(corpora: Sequence[Corpus], left_out: Counter[str]) -> Iterator[Pair]:
@@ -199,13 +211,14 @@ def build(plan: LexiconPlan, out: Path, force: bool = False) -> tuple[dict[str, 
     CorpusError or BadInput, and then leaves `out` as it was.
     """
     corpora = _open(plan)
+    others = [read_fitting(p, corpora[0].pair, plan.keying_of(corpora[0].pair)) for p in plan.lexicons]
     struck = read_struck([*plan.struck, *([out / STRUCK] if (out / STRUCK).is_file() else [])])
     wanted = lexicon_key(plan, corpora, struck)
     if not force and (unchanged := intact(out, wanted)) is not None:
         return unchanged, True
     check_replaceable(out, FILES)
     with atomic_dir(out) as aside:
-        report = {"format": FORMAT, "key": wanted, **_build(plan, corpora, struck, aside)}
+        report = {"format": FORMAT, "key": wanted, **_build(plan, corpora, others, struck, aside)}
         write_json(aside / REPORT, report)
     return report, False
 
@@ -223,7 +236,13 @@ def intact(out: Path, wanted: str) -> dict[str, Any] | None:
     return report if whole and all((out / n).is_file() and sha256_file(out / n) == digest for n, digest in files.items()) else None
 
 
-def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
+_UNKNOWN = (
+    "{}: of which pairs these words were learned is not known; "
+    "where dev or test segments of yours were among them, their scores are higher than those of new texts"
+)
+
+
+def _build(plan: LexiconPlan, corpora: Sequence[Corpus], others: Sequence[Lexicon], struck: Sequence[Struck], aside: Path) -> dict[str, Any]:
     pair = corpora[0].pair
     dictionaries = [read_dictionary(p, pair) for p in plan.dictionaries] + [read_dictionary(p, pair, backward=True) for p in plan.reversed]
     tally, left_out = LinkCounts(pair, plan.keying_of(pair)), Counter[str]()
@@ -236,13 +255,17 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
                 given = tally.add(source, target, found)
                 pairs, linked = pairs + 1, linked + bool(given)
                 links.write_line(out, p.source, p.target, given)
+        for path in plan.lexicons:
+            for file in _files_of(path)[1:]:
+                links.append(out, file)
     doubts = []
     for dictionary in dictionaries:
         _check_sides(dictionary, tally)
         if (known := foreign(dictionary, tally.source_words)) is not None:
             doubts.append(f"{dictionary.path}: {known:,} of its {len(dictionary.entries):,} words are in the corpus; is it of {pair}?")
         tally.add_dictionary(dictionary)
-    kept, pruning = pruned(without_struck(tally.lexicon(), struck))
+    own = tally.lexicon()
+    kept, pruning = pruned(without_struck(joined([own, *others], [1.0] * (1 + len(others))) if others else own, struck))
     data = kept.dump()
     (aside / lex.FILE).write_bytes(data)
     if struck:
@@ -254,8 +277,9 @@ def _build(plan: LexiconPlan, corpora: Sequence[Corpus], struck: Sequence[Struck
         "counts": {"pairs": pairs, "linked": linked, "links": tally.totals.total(), "keys": len(kept), "bytes": len(data)},
         "left_out": dict(sorted(left_out.items())),
         "dictionaries": [{"path": spelled(str(d.path)), **d.report()} for d in dictionaries],
+        **({"lexicons": [{"path": spelled(str(p)), "keys": len(other)} for p, other in zip(plan.lexicons, others, strict=True)]} if others else {}),
         "struck": len(struck),
-        "notes": [*_notes(pair, pairs, tally), *doubts],
+        "notes": [*_notes(pair, pairs, tally), *doubts, *(_UNKNOWN.format(p) for p in plan.lexicons if len(_files_of(p)) == 1)],
         "pruned": pruning,
         "sha256": {lex.FILE: sha256_bytes(data), links.FILE: sha256_file(aside / links.FILE)},
     }

@@ -27,10 +27,19 @@ def lexicon() -> None:
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True, type=_PATH)
 @click.option("--dictionary", "dictionaries", cls=Many, type=_PATH, help="Bilingual dictionary: TSV, TBX, TMX of terms, or Apertium's .dix; may name several.")
 @click.option("--reversed", "reversed_", cls=Many, type=_PATH, help="Dictionary whose sides are the other way round; may name several.")
+@click.option("--lexicon", "lexicons", cls=Many, type=_PATH, help="Lexicon or adapter of the pair whose words are added; may name several.")
 @click.option("--strike", "struck", cls=Many, type=_PATH, help="File of entries that stay out: source word, tab, candidate; may name several.")
 @click.option("--force", is_flag=True, help="Build although nothing changed.")
 @click.option("-o", "--out", required=True, type=_PATH, help="Lexicon directory to write.")
-def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_: tuple[Path, ...], struck: tuple[Path, ...], force: bool, out: Path) -> None:
+def build_(
+    corpora: tuple[Path, ...],
+    dictionaries: tuple[Path, ...],
+    reversed_: tuple[Path, ...],
+    lexicons: tuple[Path, ...],
+    struck: tuple[Path, ...],
+    force: bool,
+    out: Path,
+) -> None:
     """Learn a lexicon from the training pairs of CORPUS by word alignment.
 
     Dev and test segments of the corpora are not looked at. build.json has the counts; links.jsonl.gz has what each pair gave, so that training can leave it
@@ -41,7 +50,7 @@ def build_(corpora: tuple[Path, ...], dictionaries: tuple[Path, ...], reversed_:
     for option, files in (("--dictionary", dictionaries), ("--reversed", reversed_), ("--strike", struck)):
         if missing := [path for path in files if not path.is_file()]:
             raise BadInput("no such file", place=option, found=str(missing[0]), valid="a file")
-    report, reused = build(LexiconPlan(corpora, dictionaries, reversed_, struck), out, force)
+    report, reused = build(LexiconPlan(corpora, dictionaries, reversed_, struck, lexicons), out, force)
     if reused:
         say(f"{out}: unchanged, reused")
     for note in report["notes"]:
@@ -55,6 +64,7 @@ def _built(report: dict[str, Any], out: Path) -> Any:
     for d in report.get("dictionaries", []):
         name = Path(d["path"]).name
         rows += [[f"{name}: words", d["words"]], *([f"{name}, left out: {reason}", n] for reason, n in d["left_out"].items())]
+    rows += [[f"{other['path']}: keys", other["keys"]] for other in report.get("lexicons", [])]
     rows += [[f"pruned: {what}", n] for what, n in report["pruned"].items() if n]
     return table(f"{out}  {report['pair']}", ["", "number"], rows)
 

@@ -44,12 +44,17 @@ def write_union(path: Path, weighted: Iterable[tuple[Path, float]]) -> None:
     """The links of several files, each count times its file's weight: what a pair gave to their union. Raises CorpusError or BadInput for a damaged file."""
     with opened(path) as out:
         for file, weight in weighted:
-            for line in _lines(file):
-                if weight == 1:
-                    out.write(line)
-                else:
-                    row = json.loads(line)
-                    _write(out, row["pair"], {key: {name: weight * n for name, n in counts.items()} for key, counts in row["links"].items()})
+            append(out, file, weight)
+
+
+def append(out: gzip.GzipFile, file: Path, weight: float = 1) -> None:
+    """Write the links of a file behind others, each count times `weight`. Raises CorpusError or BadInput for a damaged file."""
+    for line in _lines(file):
+        if weight == 1:
+            out.write(line)
+        else:
+            row = json.loads(line)
+            _write(out, row["pair"], {key: {name: weight * n for name, n in counts.items()} for key, counts in row["links"].items()})
 
 
 @contextmanager

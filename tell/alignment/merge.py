@@ -13,43 +13,16 @@ from typing import Any
 
 from tell.alignment import links
 from tell.alignment.build import FORMAT, REPORT, intact
+from tell.alignment.join import joined, read_fitting
 from tell.alignment.pruning import pruned
 from tell.errors import BadInput
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_bytes, sha256_file, write_json
 from tell.lexicon import lexicon as lex
 from tell.lexicon.lexicon import Lexicon
-from tell.lexicon.words import folded
 from tell.text.normalise import spelled
 
 # Nobody trusts one lexicon a thousand times as much as another; larger counts would be shown in hundreds of digits.
 MOST_WEIGHT = 1000
-
-
-def joined(lexicons: Sequence[Lexicon], weights: Sequence[float]) -> Lexicon:
-    """The union of lexicons of one pair and keying, each count times its lexicon's weight. Where two write a candidate differently, the first one's way stays.
-
-    A struck word is struck in the union. The commonest source words are in the order of their best rank in any lexicon.
-    """
-    first = lexicons[0]
-    counts: dict[str, dict[str, float]] = {}
-    written: dict[str, str] = {}
-    totals: dict[str, float] = {}
-    ranks: dict[str, int] = {}
-    for lexicon, weight in zip(lexicons, weights, strict=True):
-        for source_key in lexicon.lines:
-            entry = counts.setdefault(source_key, {})
-            for text, count in lexicon.candidates(source_key).items():
-                name = folded(text)
-                written.setdefault(name, text)
-                entry[name] = entry.get(name, 0) + weight * count
-        for name, count in lexicon.totals.items():
-            totals[name] = totals.get(name, 0) + weight * count
-        for rank, word in enumerate(lexicon.common):
-            ranks[word] = min(rank, ranks.get(word, rank))
-    entries = {k: {written[name]: count for name, count in entry.items()} for k, entry in counts.items()}
-    common = sorted(ranks, key=lambda word: (ranks[word], word))
-    struck = frozenset[str]().union(*(lexicon.struck for lexicon in lexicons))
-    return Lexicon.of(first.pair, first.keying, common, entries, {name: round(n) for name, n in totals.items()}, struck)
 
 
 def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: bool = False) -> tuple[dict[str, Any], bool]:
@@ -61,12 +34,8 @@ def merge(paths: Sequence[Path], weights: Sequence[float], out: Path, force: boo
     if out.resolve() in [path.resolve() for path in paths]:
         raise BadInput("a lexicon cannot be merged into itself", place=str(out), valid="another directory with -o")
     weights = weights or [1.0] * len(paths)
-    lexicons = [Lexicon.read(path) for path in paths]
-    for path, lexicon in zip(paths, lexicons, strict=True):
-        if lexicon.pair != lexicons[0].pair:
-            raise BadInput("this lexicon is of another pair", place=str(path), found=str(lexicon.pair), valid=str(lexicons[0].pair))
-        if lexicon.keying != lexicons[0].keying:
-            raise BadInput("this lexicon keys words otherwise", place=str(path), found=str(lexicon.keying), valid=str(lexicons[0].keying))
+    first = Lexicon.read(paths[0])
+    lexicons = [first, *(read_fitting(path, first.pair, first.keying) for path in paths[1:])]
     files = [path / lex.FILE if path.is_dir() else path for path in paths]
     # An adapter's lexicon is its entries alone: what a pair gave to it is not known, and so nothing of it is left out for that pair.
     with_links = [(path / links.FILE, weight) for path, weight in zip(paths, weights, strict=True) if (path / links.FILE).is_file()]

@@ -11,9 +11,11 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tell.corpus.directory import Corpus
+from tell.corpus.overlap import HeldStretches
+from tell.corpus.testsets import RegisteredTestSet
 from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
@@ -46,10 +48,12 @@ class NamedCorpus:
 
 @dataclasses.dataclass(slots=True)
 class ReservedTexts:
-    """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away."""
+    """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away; and what may not be in
+    a longer text: dev, test and registered test sets."""
 
     held: tuple[set[str], set[str]] = dataclasses.field(default_factory=lambda: (set(), set()))
     segments: set[str] = dataclasses.field(default_factory=set)
+    stretches: HeldStretches = dataclasses.field(default_factory=HeldStretches)
 
 
 @dataclasses.dataclass(slots=True)
@@ -79,7 +83,7 @@ class _SegmentExamples:
     trained: list[int] = dataclasses.field(default_factory=list)
 
 
-def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None) -> ReservedTexts:
+def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None, testsets: Sequence[RegisteredTestSet] = ()) -> ReservedTexts:
     """Raises CorpusError when the lexicon of the hints was learned from a pair that one of the corpora holds back for dev or test."""
     reserved = ReservedTexts()
     for named in corpora:
@@ -92,6 +96,12 @@ def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None) ->
                     reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
+                    reserved.stretches.add(text, p.split)
+    for testset in testsets:
+        for text in itertools.chain(*testset.texts()):
+            if len(text_letters := letters(text)) >= LEAK_LETTERS:
+                reserved.segments.add(text_letters)
+            reserved.stretches.add(text, f"the test set {testset.name}")
     return reserved
 
 

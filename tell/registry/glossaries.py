@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tell.errors import BadInput, NotFound, RegistryError, TooLarge
 from tell.files import canonical_json
-from tell.languages import LanguagePair, language
+from tell.languages import LanguagePair, base_language, language
 from tell.lexicon.glossary import Glossary
 from tell.registry.store import Store
 
@@ -52,7 +52,7 @@ class KeptGlossary(BaseModel):
 
 
 def _same_language(a: str, b: str) -> bool:
-    return a.partition("-")[0] == b.partition("-")[0]
+    return base_language(a) == base_language(b)
 
 
 class Glossaries:
@@ -93,8 +93,8 @@ class Glossaries:
         """The glossary of this id that an owner may use. Raises NotFound, also for another owner's."""
         return self._found(owner, id)[0]
 
-    def glossary(self, owner: str, name: str, source: str, target: str) -> Glossary:
-        """The terms of the glossary with this id, or of the newest with this name for the two languages.
+    def glossary(self, owner: str, name: str, source: str, target: str, place: str = "glossary") -> Glossary:
+        """The terms of the glossary with this id, or of the newest with this name for the two languages. `place` names it in errors.
 
         Raises NotFound, LanguageError, and BadInput for one of other languages.
         """
@@ -102,13 +102,13 @@ class Glossaries:
         if _ID.fullmatch(name):
             kept, glossary = self._found(owner, name)
             if not kept.fits(source_tag, target_tag):
-                raise BadInput("the glossary is of other languages", place="glossary", found=f"{kept.source}-{kept.target}", valid=f"{source_tag}-{target_tag}")
+                raise BadInput("the glossary is of other languages", place=place, found=f"{kept.source}-{kept.target}", valid=f"{source_tag}-{target_tag}")
             return glossary
         named = [kept for kept in self.list(owner) if kept.name == name]
         fitting = [kept for kept in named if kept.fits(source_tag, target_tag)]
         if not fitting:
             valid = ", ".join(f"{kept.source}-{kept.target}" for kept in named) or "a name of tellmt glossary list, or terms"
-            raise NotFound("no glossary has this name for these languages", place="glossary", valid=valid)
+            raise NotFound("no glossary has this name for these languages", place=place, valid=valid)
         return self._found(owner, fitting[-1].id)[1]
 
     def delete(self, owner: str, id: str) -> KeptGlossary:

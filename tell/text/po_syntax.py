@@ -180,14 +180,16 @@ class Field:
 def header_fields(parts: list[str]) -> list[Field]:
     """The fields of a header's msgstr, whose text is in these parts. A field may run through several parts, and a part hold several fields."""
     fields: list[Field] = []
-    line, start, clean = "", 0, True
+    # The pieces of the line that is read, the part in which it begins, and whether it begins there.
+    line: list[str] = []
+    start, clean = 0, True
 
     def end_line(number: int, at_border: bool) -> None:
-        nonlocal line
-        match = _FIELD.fullmatch(line.rstrip("\n"))
-        name, value = (match.group(1), match.group(2).strip()) if match else ("", line.rstrip("\n"))
+        text = "".join(line).removesuffix("\n")
+        match = _FIELD.fullmatch(text)
+        name, value = (match.group(1), match.group(2).strip()) if match else ("", text)
         fields.append(Field(name, value, start, number + 1, clean and at_border))
-        line = ""
+        line.clear()
 
     for number, part in enumerate(parts):
         if line and _KNOWN_FIELD.match(part):
@@ -196,7 +198,7 @@ def header_fields(parts: list[str]) -> list[Field]:
         for i, piece in enumerate(pieces):
             if not line:
                 start, clean = number, i == 0
-            line += piece
+            line.append(piece)
             if piece.endswith("\n"):
                 end_line(number, i == len(pieces) - 1)
     if line:

@@ -17,6 +17,7 @@ from typing import Any
 from tell.alignment.dictionary import read_dictionary
 from tell.console import clock, say, table
 from tell.corpus.dev_halves import can_choose
+from tell.corpus.readers import machine_output
 from tell.corpus.readers.dispatch import corpus_format
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
@@ -45,6 +46,8 @@ class AddOptions:
     swap: tuple[Path, ...]
     against: tuple[Path, ...]
     dictionaries: tuple[Path, ...]
+    # Of either direction of the pair.
+    lexicons: dict[Path, LanguagePair]
     hints: bool
     allow_few: bool
     engine: str
@@ -113,6 +116,9 @@ def _check_dictionaries(options: AddOptions, before: PairSettings | None) -> Non
         if not Path(path).is_file():
             raise BadInput("no such file", place="--dictionary", found=path, valid="the dictionary where it was; or tellmt pair remove, and the pair anew")
         read_dictionary(Path(path), parse_pair(pair))
+    for path in before.lexicons if before else {}:
+        if not Path(path).exists():
+            raise BadInput("no such lexicon", place="--lexicon", found=path, valid="the lexicon where it was; or tellmt pair remove, and the pair anew")
 
 
 def _update_settings(options: AddOptions, workspace: Workspace, before: PairSettings | None) -> tuple[PairSettings, dict[str, Path]]:
@@ -143,6 +149,7 @@ def _update_settings(options: AddOptions, workspace: Workspace, before: PairSett
         files=files,
         reading=reading,
         dictionaries={**(before.dictionaries if before else {}), **{str(p.absolute()): str(options.pair) for p in options.dictionaries}},
+        lexicons={**(before.lexicons if before else {}), **{str(p.absolute()): str(pair) for p, pair in options.lexicons.items()}},
         hints=(before.hints if before else True) and options.hints,
         against=[*(before.against if before else []), *(path for path in against if before is None or path not in before.against)],
     )
@@ -174,6 +181,8 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
     corpus = run_command(f"{direction}: read the files, clean them, freeze the split", words)
     split_sizes = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
     say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {split_sizes}")
+    if unconfirmed := machine_output.sentence(corpus["dropped"], corpus["read"]):
+        say(f"  {unconfirmed}")
     if corpus["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")
@@ -191,6 +200,8 @@ def _build_lexicon(workspace: Workspace, settings: PairSettings, direction: Lang
     for option, given in (("--dictionary", direction), ("--reversed", direction.reverse)):
         paths = [path for path, pair in sorted(settings.dictionaries.items()) if pair == str(given)]
         words += [option, *paths] if paths else []
+    others = [path for path, pair in sorted(settings.lexicons.items()) if pair == str(direction)]
+    words += ["--lexicon", *others] if others else []
     lexicon = run_command(f"{direction}: learn a lexicon from the training pairs", words)
     if not lexicon["counts"]["keys"]:
         say("  too few pairs to tell which words belong together: there will be no word hints")

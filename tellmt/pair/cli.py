@@ -11,15 +11,39 @@ from tell.command import Command, Group, Many
 from tell.console import clock, emit, say, table
 from tell.corpus.cli import reading_options
 from tell.errors import BadInput
-from tell.languages import parse_pair
+from tell.languages import LanguagePair, parse_pair
 from tell.model.base import DEFAULT_BASE
 
 _FILE = click.Path(path_type=Path)
+# What --lexicon calls the lexicons that come with tellmt.
+SHIPPED = "shipped"
 
 
 @click.group(cls=Group)
 def pair() -> None:
     """Add a language pair from a small corpus, in one command."""
+
+
+def _lexicons(direction: LanguagePair, named: tuple[str, ...]) -> dict[Path, LanguagePair]:
+    """The lexicons that --lexicon names, with the direction of the pair that each is of. Raises BadInput for one that is none, or is of another pair."""
+    from tell.adapter.shipped import shipped_adapters
+    from tell.alignment.find import find_lexicon
+    from tell.lexicon.lexicon import FILE, Lexicon
+
+    directions = (direction, direction.reverse)
+    found: dict[Path, LanguagePair] = {}
+    for name in named:
+        if name == SHIPPED:
+            paths = [s.path for pair, s in shipped_adapters().items() if pair in map(str, directions) and (s.path / FILE).is_file()]
+            if not paths:
+                raise BadInput("no lexicon of this pair comes with tellmt", place="--lexicon", found=name, valid="the path of a lexicon or of an adapter")
+        else:
+            paths = [find_lexicon(name)]
+        for path in paths:
+            if (of := Lexicon.read(path).pair) not in directions:
+                raise BadInput("this lexicon is of another pair", place=f"--lexicon {name}", found=str(of), valid=" or ".join(map(str, directions)))
+            found[path] = of
+    return found
 
 
 @pair.command("add", cls=Command)
@@ -32,6 +56,9 @@ def pair() -> None:
 @reading_options
 @click.option("--against", cls=Many, type=_FILE, help="A test set whose segments must not be in the corpus; may name several.")
 @click.option("--dictionary", "dictionaries", cls=Many, type=_FILE, help="Dictionary of the pair, for word hints: TSV, TBX, TMX or .dix; may name several.")
+@click.option(
+    "--lexicon", "lexicons", cls=Many, help="Lexicon or adapter of the pair whose words are added to its own; shipped is the one that comes with tellmt."
+)
 @click.option("--no-hints", is_flag=True, help="Train without word hints from a lexicon of the pair.")
 @click.option("--few", is_flag=True, help="Train even on very few pairs.")
 @click.option("--engine", default="auto", show_default=True, help="Engine driver for the scores: vllm, ct2, or auto.")
@@ -48,6 +75,7 @@ def add_(pair_: str, **options: Any) -> None:
     direction = parse_pair(pair_, "PAIR")
     take = options.pop
     budget, mono, against, off, dictionaries = take("budget"), take("mono"), take("against"), take("off"), take("dictionaries")
+    lexicons = _lexicons(direction, take("lexicons"))
     budget_seconds = None if budget is None else seconds_of(budget)
     if missing := [path for path in dictionaries if not path.is_file()]:
         raise BadInput("no such file", place="--dictionary", found=str(missing[0]), valid="a dictionary: TSV, TBX, TMX or .dix")
@@ -63,12 +91,14 @@ def add_(pair_: str, **options: Any) -> None:
         swap=take("swap"),
         against=against,
         dictionaries=dictionaries,
+        lexicons=lexicons,
         hints=not take("no_hints"),
         allow_few=take("few"),
         engine=take("engine"),
         dry_run=take("dry_run"),
         # What is left are the options of READING: `corpus build` gets them as they were given.
-        reading={f"--{name.replace('_', '-')}": [value] for name, value in options.items() if value is not None} | ({"--off": list(off)} if off else {}),
+        reading={f"--{name.replace('_', '-')}": [] if value is True else [value] for name, value in options.items() if value not in (None, False)}
+        | ({"--off": list(off)} if off else {}),
     )
     workspace = workspace_of(direction)
     result = add_pair(add_options, workspace)

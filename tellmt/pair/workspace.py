@@ -60,6 +60,8 @@ class PairSettings(BaseModel):
     against: list[str] = []
     # Dictionaries that the lexicons take in, by their absolute paths, with the direction in which each was given; whether prompts get hints at all.
     dictionaries: dict[str, str] = {}
+    # Lexicons and adapters whose words the pair's own lexicons take in, by their absolute paths, with the direction that each is of.
+    lexicons: dict[str, str] = {}
     hints: bool = True
 
 

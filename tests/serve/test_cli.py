@@ -265,7 +265,7 @@ def test_settings_come_from_the_environment_and_the_file(start: Any, tmp_path: P
     assert "at most 5" in post(service.url, "abcdef").json()["error"]
 
 
-@pytest.mark.parametrize("engine", ["ct2", pytest.param("vllm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["ct2", pytest.param("vllm", marks=pytest.mark.long)])
 def test_ctrl_c_in_a_terminal_reaches_the_engines_processes_too_and_requests_still_end(engine: str, tiny: Any, tmp_path: Path) -> None:
     from tests.support.tiny import make_tiny_adapter
 

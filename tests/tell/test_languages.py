@@ -81,3 +81,10 @@ def test_a_language_is_called_by_the_names_of_its_equals() -> None:
     assert {"norwegian", "norsk bokmål"} <= names(language("nb")) & names(language("no"))
     assert "estonian" in names(language("ekk"))
     assert "norwegian nynorsk" not in names(language("no"))
+
+
+def test_tags_for_private_use() -> None:
+    """As memories of translators have them for languages that have no code."""
+    known = language("x-klingon")
+    assert known.tag == base_language("x-klingon") == canonical_tag("x-klingon") == "x-klingon" and str(parse_pair("en:x-klingon")) == "en:x-klingon"
+    assert same_language("x-klingon", "x-klingon") and not same_language("x-klingon", "x-sindarin") and not same_language("x-klingon", "en") and names(known)

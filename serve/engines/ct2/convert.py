@@ -19,7 +19,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ SAME = 1e-4
 LONGEST = 128
 # An adapter that moves no log-probability of the probe by this much does nothing.
 MIN_EFFECT = 1e-4
-# Seconds in which a conversion is to end after SIGTERM; a long call into torch does not handle signals.
-PATIENCE = 5
+# Seconds in which a conversion is to end when it is no longer wanted, on a busy machine.
+PATIENCE = 10
 # No space left, quota exceeded, file too large.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PROBE = "The weather was good yesterday, but tomorrow there will be rain and wind. Veðrið var gott í gær."
@@ -133,7 +132,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     try:
-        await asyncio.wait_for(child.wait(), 2 * PATIENCE)
+        await asyncio.wait_for(child.wait(), PATIENCE)
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
@@ -262,8 +261,10 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     tokens = BaseTokenizer(base)
     probe = probe_of(tokens)
     adapter = job["adapter"]
-    with atomic_dir(Path(job["out"])) as aside:
-        _unfinished.append(aside)
+    with contextlib.ExitStack() as stack:
+        with _creating:
+            aside = stack.enter_context(atomic_dir(Path(job["out"])))
+            _unfinished.append(aside)
         lock_unfinished(aside)
         model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
         _write(base, model, aside)
@@ -274,26 +275,36 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     return {"divergence": divergence}
 
 
-# The directory that is being written.
+# The directory that is being written, and what is held while there may be one that is not in the list yet.
 _unfinished: list[Path] = []
+_creating = threading.Lock()
+
+
+def _give_up() -> None:
+    """Remove what is half-written and end this process, from a thread beside the main one, which goes on meanwhile.
+
+    Nothing is raised in the main thread: an exception may come where it is swallowed, or wait for the end of a long call. Moved away first, the
+    directory gets no more files by its name. The interpreter is not asked to end, which takes seconds with torch loaded and little of a processor.
+    """
+    _creating.acquire()
+    for path in _unfinished:
+        gone = path.with_name(path.name.replace(".new.", ".old."))
+        with contextlib.suppress(OSError):
+            os.rename(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _stop(signum: int, frame: Any) -> None:
-    # A second signal would interrupt the clean-up.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signum)
+    threading.Thread(target=_give_up, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Wait until the other end of stdin is closed, then end this process. Its main thread cleans up if it handles the signal in time."""
+    """Wait until the other end of stdin is closed, then end this process."""
     # Not through sys.stdin, whose lock the interpreter needs when it ends.
     while os.read(0, 4096):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
-    for path in _unfinished:
-        shutil.rmtree(path, ignore_errors=True)
-    os._exit(128 + signal.SIGTERM)
+    _give_up()
 
 
 def _error_row(e: Exception, job: dict[str, Any]) -> dict[str, Any]:

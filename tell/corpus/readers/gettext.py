@@ -7,24 +7,26 @@ with a reason.
 from __future__ import annotations
 
 import dataclasses
-import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tell.corpus.readers.machine_output import FUZZY
 from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, numbered, tagged
 from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
 from tell.errors import CorpusError
 from tell.extras import need
+from tell.languages import locale_tag
 from tell.text.charsets import charset_name
+from tell.text.identifiers import is_key
 from tell.text.normalise import spelled
 from tell.text.plurals import parsed_rule
 from tell.text.po_syntax import BOM, NO_CHARSET, Entry, entries, header_fields, named_charset
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
-# The language in names such as is_IS.UTF-8 and sr@latin.
-_CODE = re.compile(r"([A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8})*)(?:[.@].*)?")
+# A catalogue is one of keys where so many originals, and this share of them, are keys; or nearly all are keys or one word in small letters, and some keys.
+FEWEST_KEYS, MOST_KEYS, ALL_KEYS, SOME_KEYS = 3, 0.5, 0.9, 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,8 +130,8 @@ def _language(metadata: dict[str, str], path: Path) -> str:
         candidates.append(path.absolute().parent.parent.name)
     candidates.append(plain_name(path).partition(".")[0] if plain_name(path).count(".") == 1 else plain_name(path).split(".")[-2])
     for name in candidates:
-        if (code := _CODE.fullmatch(name.strip())) and tagged(code.group(1)):
-            return code.group(1)
+        if len((code := locale_tag(name)).partition("-")[0]) in (2, 3) and tagged(code):
+            return code
     return ""
 
 
@@ -146,11 +148,28 @@ def _turned(code: str, want: ReadOptions, path: Path) -> bool:
     return side == 0
 
 
+def _refuse_keys(catalogue: Any, path: Path) -> None:
+    """Raises CorpusError where the originals are keys of a program, and its texts stand in the translations alone."""
+    pairs = [(e.msgid, e.msgstr) for e in catalogue if e.msgid and e.msgstr.strip() and not getattr(e, "obsolete", 0)]
+    keys = [msgid for msgid, text in pairs if is_key(msgid) and not is_key(text)]
+    words = sum(is_key(msgid) or (msgid.isalnum() and msgid.islower()) for msgid, _ in pairs)
+    if len(keys) >= FEWEST_KEYS and (len(keys) > MOST_KEYS * len(pairs) or (words >= ALL_KEYS * len(pairs) and len(keys) >= SOME_KEYS * len(pairs))):
+        found = f"{len(keys):,} of {len(pairs):,} originals such as {keys[0][:60]}"
+        valid = "a catalogue whose originals are texts, or a table in which each text stands beside that of the other language"
+        raise CorpusError("the originals of this catalogue are keys, no texts", place=str(path), found=found, valid=valid)
+
+
+def _of_another(entry: Any) -> bool:
+    """Whether a fuzzy translation is that of another text, which msgmerge found alike."""
+    return any(getattr(entry, name, None) for name in ("previous_msgid", "previous_msgid_plural", "previous_msgctxt"))
+
+
 def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     code = _language(catalogue.metadata, path)
     turned = _turned(code, want, path)
     if not code:
         reading.notes.append("the catalogue does not name its language: its originals are taken for English")
+    _refuse_keys(catalogue, path)
     # The form for 1 is the first of most languages, but not of Latvian, Welsh and Arabic.
     rule = parsed_rule(next((value for name, value in catalogue.metadata.items() if name.lower() == "plural-forms"), ""))
     singular = rule[1](1) if rule else 0
@@ -168,8 +187,8 @@ def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport)
                 reason = "obsolete"
             elif not translation.strip():
                 reason = UNTRANSLATED
-            elif "fuzzy" in (getattr(entry, "flags", None) or ()):
-                reason = "fuzzy"
+            elif FUZZY in (getattr(entry, "flags", None) or ()) and not (want.machine_output and not _of_another(entry)):
+                reason = FUZZY
             doc = spelled(entry.occurrences[0][0]) if getattr(entry, "occurrences", None) else ""
             yield (translation, original, doc, reason) if turned else (original, translation, doc, reason)
     reading.lines = entries

@@ -190,20 +190,22 @@ def test_the_corpus_must_be_of_the_pair_and_hold_something(cli: CLI, data: Path)
     assert ran.code == 2 and "this slice is empty" in ran.err
 
 
-@pytest.mark.slow
-def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
+@pytest.mark.parametrize("arms, runs", [pytest.param(["sft"], 3, marks=pytest.mark.slow), pytest.param(["sft", "ltd"], 5, marks=pytest.mark.long)])
+def test_a_study_killed_and_resumed(cli: CLI, data: Path, arms: list[str], runs: int) -> None:
     """On real stages: the tiny base is trained, scored with ctranslate2, and the learning rate that scored best is the one that is used."""
+    ltd = '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "sft"' if "ltd" in arms else ""
     text = (
         STUDY.replace("seeds = [1, 2]", "seeds = [1]")
         .replace('[arms.shots]\nkind = "base"\nshots = 2\n', "")
-        .replace('[arms.tell]\n\n[arms.tell-last]\nmix = { order = "task-last" }\ntuned_as = "tell"', '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"')
-        .replace('task = "ltd"', 'task = "ltd"\ntuned_as = "sft"')
+        .replace('[arms.tell]\n\n[arms.tell-last]\nmix = { order = "task-last" }\ntuned_as = "tell"', ltd)
     )
+    if not ltd:
+        text = text.replace("[1e-3, 3e-3]", "[3e-3]")
     file = written(text)
     command = [sys.executable, "-m", "tellmt", "study", file, "-o", "out", "--jobs", "2"]
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 500
-    while not (Path("out/results.jsonl").exists() and Path("out/results.jsonl").read_bytes().count(b"\n") >= 2):
+    while not (Path("out/results.jsonl").exists() and Path("out/results.jsonl").read_bytes().count(b"\n") >= runs // 2):
         assert first.poll() is None and time.monotonic() < deadline, first.stderr and first.stderr.read()
         time.sleep(0.1)
     first.send_signal(signal.SIGINT)
@@ -218,7 +220,7 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
     lines = Path("out/results.jsonl").read_bytes()
     assert lines.startswith(finished_rows)
     rows = [json.loads(line) for line in lines.split(b"\n") if line]
-    assert len(rows) == ran.json["runs"] == 5 and len({r["id"] for r in rows}) == 5
+    assert len(rows) == ran.json["runs"] == runs == len({r["id"] for r in rows})
     for r in rows:
         assert r["dev"]["segments"] == 8 and r["dev"]["signatures"]["chrf2"].startswith("nrefs:1|")
         hypotheses = Path(f"out/runs/{r['id']}/hypotheses.txt").read_text(encoding="utf-8").split("\n")
@@ -232,12 +234,12 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path) -> None:
     for r in rows:
         if r["role"] == "tune":
             tuned.setdefault(r["arm"], {})[r["learning_rate"]] = r["dev"]["chrf2"]
-    for arm in ("sft", "ltd"):
+    for arm in arms:
         run: Any = next(r for r in rows if r["role"] == "run" and r["arm"] == arm)
         assert run["learning_rate"] == min(tuned["sft"], key=lambda rate: (-tuned["sft"][rate], rate))
     assert "sft" in Path("out/report/study.md").read_text() and list(Path("out/report").glob("*.png"))
     assert not list((Path(os.environ["TELLMT_CACHE"]) / "ct2").glob("*-" + "?" * 32))
     # Nothing is left to do.
     assert cli("study", file, "-o", "out", "--dry-run", "--json").json["left"] == []
-    assert cli("study", file, "-o", "out", "--json").json["runs"] == 5
+    assert cli("study", file, "-o", "out", "--json").json["runs"] == runs
     assert Path("out/results.jsonl").read_bytes() == lines

@@ -13,7 +13,7 @@
         <translation>Opið</translation>
     </message>
     <message numerus="yes">
-        <source>swimmer(s)</source>
+        <source>%n swimmer(s)</source>
         <translation type="unfinished">
             <numerusform></numerusform>
             <numerusform></numerusform>

@@ -114,7 +114,9 @@ def test_usage(client: deepl.DeepLClient, keyed: Any) -> None:
 def test_what_is_not_offered_says_so_in_deepls_form(client: deepl.DeepLClient, service: Running) -> None:
     with pytest.raises(deepl.DeepLException, match="the service translates, and does not rephrase"):
         client.rephrase_text("a", target_lang="EN-GB")
-    assert refused(service.http.get("/v2/made-up"), 404) == "no such path"
+    for path in ("/v2/made-up", "/v2/", "/v2", "/v3", "/v1"):
+        assert refused(service.http.get(path), 404).startswith(("no such path", "of DeepL's API"))
+    assert "message" not in service.http.get("/v20").json()
     for method, path in (("GET", "/v3/glossaries"), ("DELETE", "/v3/style_rules/1"), ("POST", "/v1/translate"), ("GET", "/v1/translate?auth_key=k&text=a")):
         assert refused(service.http.request(method, path), 404) == "of DeepL's API the service offers version 2 alone; valid: /v2/"
     with pytest.raises(deepl.DeepLException, match="version 2 alone"):

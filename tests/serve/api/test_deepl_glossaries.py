@@ -114,6 +114,8 @@ def test_a_document_ends_with_the_terms_it_began_with(replicas: Any, client: Cal
     service.engine.delay = 0.05
     parts = "\n\n".join(f"Hundurinn sefur {'og ' * 500}" for _ in range(8))
     handle = one.translate_document_upload(parts.encode(), filename="a.txt", glossary=made, **OURS)
+    with pytest.raises(deepl.DeepLException, match="glossary_id: the glossary is of other languages; found is-en; valid: en-is"):
+        one.translate_text("dog", source_lang="EN", target_lang="IS", glossary=made.glossary_id)
     one.delete_glossary(made)
     until(lambda: one.translate_document_get_status(handle).done)
     out = io.BytesIO()

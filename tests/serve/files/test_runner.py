@@ -156,7 +156,7 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, engines: list[Capitals], 
 
 
 def test_only_what_is_not_translated_unless_all(run: Run, tmp_path: Path) -> None:
-    po = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "one"\nmsgstr "einn"\n\nmsgid "two"\nmsgstr ""\n'
+    po = 'msgid ""\nmsgstr "Language: is\\nContent-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "one"\nmsgstr "einn"\n\nmsgid "two"\nmsgstr ""\n'
     (tmp_path / "a.po").write_text(po)
     assert run(tmp_path / "a.po", *PAIR, "-o", tmp_path / "b.po")[0] == 0
     assert (tmp_path / "b.po").read_text() == po.replace('msgid "two"\nmsgstr ""', '#, fuzzy\nmsgid "two"\nmsgstr "TWO"')

@@ -19,7 +19,7 @@ from serve.formats.subtitles import broken
 from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
 from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
-from tests.support.formats_fixture import loud, members, nothing, same, through
+from tests.support.formats_fixture import RecordingVisitor, loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())
@@ -143,7 +143,8 @@ def test_paragraphs_of_word(name: str) -> None:
 
 
 def test_tags_that_do_not_come_back() -> None:
-    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")])
+    visitor = RecordingVisitor(nothing)
+    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")], visitor, "")
     assert line is not None and line.text == "One <x1>two</x1> three."
     table = [
         ("Einn <x1>tveir</x1> þrír.", "Einn <b>tveir</b> þrír.", True),
@@ -157,8 +158,19 @@ def test_tags_that_do_not_come_back() -> None:
         pieces, placed = line.placed(translation)
         assert ("".join(p.value for p in pieces), placed) == (expected, all_placed)
     run = [Piece("open", "<a>"), Piece("void", "<1/>"), Piece("text", " "), Piece("text", "whole"), Piece("close", "</a>")]
-    inner = line_of(run)
+    inner = line_of(run, visitor, "")
     assert inner is not None and inner.text == "whole" and [p.value for p in inner.before] == ["<a>", "<1/>", " "]
+
+
+def test_a_sentence_in_too_many_pieces_is_named() -> None:
+    many = "<b>a</b> " * 1500
+    for format, raw, place in (
+        ("html", f"<p>{many}</p><p>Word</p>", ""),
+        ("markdown", "**a** " * 4000 + "\n\nWord\n", "line 1"),
+    ):
+        output, visitor = through(format, raw)
+        assert len(visitor.messages) == 1 and visitor.messages[0].startswith(f"bad {place}") and "are translated" in visitor.messages[0]
+        assert output.decode() == raw.replace("Word", "WORD")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         ["bad line 1: half a character (a lone surrogate)"]),
     "a row too short": ("csv", "text,n\r\na,1\r\nb\r\n\r\nc,2", {}, ["a", "c"], "text,n\r\nA,1\r\nb\r\n\r\nC,2", ["bad line 3: too few columns: 1 of 2"]),
     "semicolons and a new column": ("csv", "en;n\na;1\n", {"into": "is"}, ["a"], "en;n;is\na;1;A\n", []),
+    "a line that names the separator": ("csv", 'sep=;\r\nen;n\r\na, b;1\r\n', {"into": "is"}, ["a, b"], 'sep=;\r\nen;n;is\r\na, b;1;A, B\r\n', []),
+    "one in quotes": ("csv", '"sep=|"\nen|n\na|1\n', {}, ["a"], '"sep=|"\nen|n\nA|1\n', []),
+    "separators in a header's quotes": ("csv", '"id; nr; no",en\n1,a\n', {}, ["a"], '"id; nr; no",en\n1,A\n', []),
+    "commas in a header's quotes": ("csv", '"a, b, c";en\n1;a\n', {}, ["a"], '"a, b, c";en\n1;A\n', []),
     "a cell that comes to need quotes": ("csv", 'en\n"a, ""b"""\n', {}, ['a, "b"'], 'en\n"A, ""B"""\n', []),
     "a quote inside a cell": ("csv", 'en,n\n5" pipe,1\nb,2\n', {}, ['5" pipe', "b"], 'en,n\n"5"" PIPE",1\nB,2\n', []),
     "columns by number": ("tsv", "x\ty\na\tb\n", {"columns": ("2", "x")}, ["b", "a"], "x\ty\nA\tB\n", []),

@@ -16,7 +16,7 @@ from tell.languages import parse_pair
 # Names of files that are none of the formats, each with what is found.
 REFUSED = {
     "a.tar.gz": ".tar",
-    "page.mdx": ".mdx",
+    "page.rst": ".rst",
     "lib.js": ".js",
     "a.tsx": ".tsx",
     "x.php": ".php",
@@ -151,7 +151,7 @@ def test_files_that_the_command_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "raw", "message"), [
     ("a.txt", b'{"a": "b"}', "file: this is not plain text; found JSON; valid: the ending of its format: .txt, .md"),
     ("requirements.txt", b"torch", "file: files of this kind are not translated; found settings"),
-    ("page.mdx", b"a", "file: files of this format are not translated; found .mdx"),
+    ("page.adoc", b"a", "file: files of this format are not translated; found .adoc"),
 ])  # fmt: skip
 def test_files_that_the_service_refuses(name: str, raw: bytes, message: str) -> None:
     with pytest.raises(BadInput, match=message):

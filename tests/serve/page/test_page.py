@@ -266,8 +266,8 @@ def test_errors_are_told_in_words(service: Running, browser: Browser) -> None:
     expect(page.locator("#target-text")).to_have_text("ONE")
     page.unroute("**/api/v1/translate/stream")
     # What a proxy may answer in the service's place.
-    strange = ["<html>\n", "null\n", "[1]\n", '{"text": 5}\n']
-    page.route("**/api/v1/translate/stream", lambda route: route.fulfill(body=strange.pop()))
+    strange = [(line, "application/x-ndjson") for line in ("<html>\n", "null\n", "[1]\n", '{"text": 5}\n')] + [("<html>", "text/html")]
+    page.route("**/api/v1/translate/stream", lambda route: route.fulfill(body=strange[-1][0], content_type=strange.pop()[1]))
     while strange:
         translate(page, "hestur")
         expect(alert).to_contain_text("answer cannot be read")

@@ -182,3 +182,36 @@ def test_a_glossary_that_is_kept(service: Running, browser: Browser, monkeypatch
         expect(page.get_by_label("Terms that translations are to follow, one a line")).to_be_visible()
     finally:
         service.http.delete(f"/v2/glossaries/{id}")
+
+
+def test_the_head_of_the_page_tells_that_the_service_is_away(service: Running, browser: Browser) -> None:
+    page = from_icelandic(browser.open(service.url))
+    page.get_by_role("switch", name="Translate as I type").check()
+    expect(page.locator("#status-text")).to_have_text("3 pairs live")
+    page.route("**/api/v1/**", lambda route: route.abort("connectionrefused"))
+    page.fill("#source-text", "hestur")
+    expect(page.locator("#status-text")).to_have_text("Not reachable")
+    page.unroute("**/api/v1/**")
+    expect(page.locator("#status-text")).to_have_text("3 pairs live")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_role("switch", name="Translate as I type").uncheck()
+    browser.problems[:] = [p for p in browser.problems if "ERR_CONNECTION_REFUSED" not in p]
+
+
+def test_it_begins_with_the_pair_that_the_user_brought(service: Running, browser: Browser) -> None:
+    page = browser.open(service.url)
+    status = service.http.get("/api/v1/adapters").json()
+    for row in status["pairs"]:
+        row["shipped"] = row["pair"] != "is-en"
+    page.route("**/api/v1/adapters", lambda route: route.fulfill(json=status))
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    expect(page.locator("#status-text")).to_have_text("3 pairs live")
+    assert (page.locator("#source-language").input_value(), page.locator("#target-language").input_value()) == ("is", "en")
+    # What was chosen once is what it begins with.
+    page.locator("#source-language").select_option("en")
+    page.locator("#target-language").select_option("ar")
+    page.reload()
+    expect(page.locator("#status-text")).to_have_text("3 pairs live")
+    assert (page.locator("#source-language").input_value(), page.locator("#target-language").input_value()) == ("en", "ar")
+    page.evaluate("localStorage.clear()")

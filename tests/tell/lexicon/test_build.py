@@ -130,6 +130,29 @@ def test_merged(here: CLI, corpus: Path, learned: Path) -> None:
     assert "not a weight for each" in here("lexicon", "merge", learned, learned, "--weight", 1, "-o", "m", ok=False).err
 
 
+def test_words_of_another_lexicon_of_the_pair(here: CLI, corpus: Path, learned: Path, tmp_path: Path) -> None:
+    """As of an adapter, whose training pairs are not known; or of a corpus, whose pairs give nothing to their own hints."""
+    few = write_corpus(tmp_path, pairs(60), dev=0)
+    alone, own = here("lexicon", "build", few, "-o", "l", "--json").json, Lexicon.read(Path("l"))
+    done = here("lexicon", "build", few, "--lexicon", learned / "lexicon.tsv", "-o", "l", "--json")
+    assert "is not known" in done.json["notes"][0] and "unchanged" not in done.err
+    other, both = Lexicon.read(learned), Lexicon.read(Path("l"))
+    assert both.candidates("hestur")["horse"] == own.candidates("hestur")["horse"] + other.candidates("hestur")["horse"]
+    assert set(other.lines) <= set(both.lines) and len(links.Links(Path("l"))) == done.json["counts"]["pairs"]
+    # What is struck is struck of the other one's words too, at each later build.
+    here("lexicon", "strike", "l", "hestur")
+    again = here("lexicon", "build", few, "--lexicon", learned, "-o", "l", "--json").json
+    assert again["struck"] == 1 and Lexicon.read(Path("l")).ranked("hestur") == {} and again["notes"] == []
+    pair = next(open_corpus(corpus).pairs("train"))
+    assert links.Links(Path("l")).of(pair.source, pair.target) and len(links.Links(Path("l"))) > alone["counts"]["pairs"]
+    assert "unchanged, reused" in here("lexicon", "build", few, "--lexicon", learned, "-o", "l").err
+    here("corpus", "reverse", corpus, "-o", "reverse")
+    here("lexicon", "build", "reverse", "-o", "other")
+    for bad, said in (("other", "of another pair; found en-is; valid: is-en"), ("gone", "there is no lexicon here")):
+        ran = here("lexicon", "build", few, "--lexicon", bad, "-o", "n", ok=False)
+        assert ran.code == 2 and said in ran.err and not Path("n").exists()
+
+
 def test_too_small_a_corpus_gives_an_empty_lexicon(here: CLI, tmp_path: Path) -> None:
     small = write_corpus(tmp_path, pairs(30), dev=0)
     done = here("lexicon", "build", small, "-o", "l", "--json")

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -266,6 +267,29 @@ def test_a_dictionary_is_looked_at_before_anything_is_done(tellmt: Tellmt, steps
     steps.ran = []
     code, _, err = tellmt("pair", "add", "fo-en")
     assert code == 2 and "--dictionary: no such file" in err and "good.tsv" in err and steps.ran == []
+
+
+def test_words_of_a_lexicon_that_is_there_already(tellmt: Tellmt, steps: Steps, pairs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of either direction, each for its own; `shipped` for those that come with tellmt; and the next time without being named again."""
+    steps.lexicons = True
+    add = ("pair", "add", "fo-en", tsv("c.tsv"), "--base", "light")
+    assert tellmt(*add, "--few")[0] == 0
+    one, other = (pairs / "fo-en" / d / "lexicon" for d in ("fo-en", "en-fo"))
+    shutil.copytree(one, tmp_path / "mine")
+    tellmt("pair", "remove", "fo-en", "--yes")
+    for bad, said in (("gone", "there is no lexicon here"), ("shipped", "no lexicon of this pair comes with tellmt"), ("de-en", "this pair has no lexicon")):
+        code, _, err = tellmt(*add, "--lexicon", bad)
+        assert code in (1, 2) and said in err and not (pairs / "fo-en").exists(), err
+    steps.ran = []
+    assert tellmt(*add, "--lexicon", tmp_path / "mine")[0] == 0
+    assert ["--lexicon" in words for words in steps.ran if words[0] == "lexicon"] == [True, False]
+    report = json.loads((one / "build.json").read_bytes())
+    assert report["lexicons"][0]["keys"] > 0 and "lexicons" not in json.loads((other / "build.json").read_bytes())
+    steps.ran = []
+    assert tellmt("pair", "add", "fo-en")[0] == 0 and sum("--lexicon" in words for words in steps.ran) == 1
+    shutil.rmtree(tmp_path / "mine")
+    code, _, err = tellmt("pair", "add", "fo-en")
+    assert code == 2 and "--lexicon: no such lexicon" in err
 
 
 def test_a_recipe_changed_by_hand_is_kept_and_what_fails_goes_on(tellmt: Tellmt, steps: Steps, pairs: Path) -> None:

@@ -13,10 +13,10 @@
         <translation>Opið</translation>
     </message>
     <message numerus="yes">
-        <source>swimmer(s)</source>
+        <source>%n swimmer(s)</source>
         <translation type="unfinished">
-            <numerusform>SWIMMER(S)</numerusform>
-            <numerusform>SWIMMER(S)</numerusform>
+            <numerusform>%n SWIMMER(S)</numerusform>
+            <numerusform>%n SWIMMER(S)</numerusform>
         </translation>
     </message>
     <message>
