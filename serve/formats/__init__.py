@@ -50,6 +50,8 @@ FORMATS = {
         Format("yaml", (".yml", ".yaml"), "text/x-yaml"),
         Format("fluent", (".ftl",), "text/x-fluent"),
         Format("strings", (".strings",), "text/x-apple-strings"),
+        Format("stringsdict", (".stringsdict",), "text/x-apple-stringsdict"),
+        Format("xcstrings", (".xcstrings",), "text/x-apple-xcstrings"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
         Format("android", (".xml",), "text/x-android-resources"),
         Format("resx", (".resx", ".resw"), "application/x-resx+xml"),

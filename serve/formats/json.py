@@ -29,7 +29,7 @@ _DESCRIBED = {
     "translation": {"id", "description", "hash", "leftDelim", "rightDelim"},
 }
 # Keys beside a plural's forms in go-i18n.
-_BESIDE = {"id", "description", "hash", "leftDelim", "rightDelim"}
+_BESIDE = frozenset(["id", "description", "hash", "leftDelim", "rightDelim"])
 # Where the language of a whole file is said.
 _LOCALE_KEYS = ("@@locale", "locale", "@locale")
 
@@ -71,9 +71,12 @@ class _Catalogue:
             self.value(next(m.value for m in reversed(node.members) if m.key == described))
             return
         strings = {m.key: m.value.text for m in node.members if m.value.kind == "string"}
-        if plural_forms.is_group({name: text for name, text in strings.items() if name not in _BESIDE}, self.options) and set(strings) == names:
+        if plural_forms.is_group(names - _BESIDE, self.options) and set(strings) == names:
             self.group([m for m in node.members if m.key not in _BESIDE], "", node)
             return
+        if "other" in names and names <= _BESIDE | plural_forms.CATEGORIES:
+            # go-i18n describes a text beside its forms.
+            skipped = skipped | _BESIDE
         groups = _suffixed(node)
         done: set[int] = set()
         for member in node.members:

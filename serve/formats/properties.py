@@ -20,6 +20,8 @@ _SEPARATOR = re.compile(r"(?:[ \t\f]|\\(?:\r\n|\n|\r)[ \t\f]*)*(?:[=:](?:[ \t\f]
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(\r\n|\n|\r)[ \t\f]*|(u)|(.)|\Z)", re.S)
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "f": "\f"}
 _BACK = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\f": "\\f"}
+# Keys of letters that open a menu, which are no texts.
+_ACCESS = re.compile(r"(?:access|command|shortcut)\.?key\Z", re.I)
 # Characters before which a backslash is allowed and not needed in a value.
 _OPTIONAL = ":=#!\"'"
 # A value that MessageFormat reads: there an apostrophe is written twice.
@@ -107,7 +109,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         value_start = separator.end()
         raw_value = text[value_start:end]
         place = f"line {edits.line(start)}"
-        if not raw_value:
+        if not raw_value or (key and _ACCESS.search(key.group())):
             continue
         value = unescape(raw_value)
         if value is None:

@@ -66,8 +66,10 @@ class _Catalogue:
         if are_texts and plural_forms.is_group({key.value for key, _ in forms}, self.options):
             self.group(node, forms)
             return
+        # go-i18n describes a text beside its forms.
+        kept = _BESIDE if "other" in names and names <= _BESIDE | plural_forms.CATEGORIES else {"<<"}
         for key, value in node.members:
-            if key.value != "<<":
+            if key.value not in kept:
                 self.value(value)
 
     def group(self, parent: Node, members: list[tuple[Node, Node]]) -> None:

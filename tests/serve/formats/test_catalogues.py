@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from tell.errors import BadInput
@@ -109,10 +112,10 @@ CASES: dict[str, tuple[str, str, str, list[str], str, list[str]]] = {
     "properties in UTF-8, an escape cut short, a space first": (
         "properties",
         "en-is",
-        "a=á\nb=\\u12\nc=\\ d\n\ne=don't {0}",
+        "a=á\na.accesskey=T\nb=\\u12\nc=\\ d\n\ne=don't {0}",
         ["á", " d", "don't {0}"],
-        "a=Á\nb=\\u12\nc=\\ D\n\ne=DON'T {0}",
-        ["bad line 2: an escape that is cut short: \\u needs four digits"],
+        "a=Á\na.accesskey=T\nb=\\u12\nc=\\ D\n\ne=DON'T {0}",
+        ["bad line 3: an escape that is cut short: \\u needs four digits"],
     ),
 }
 
@@ -145,6 +148,42 @@ def test_strings_in_utf_16_and_what_is_none() -> None:
     with pytest.raises(BadInput, match=r"de.lproj: this is translated from another language; found de"):
         through("strings", '"a" = "b";', name="de.lproj/Localizable.strings")
     assert through("strings", '"a" = "b";', name="Base.lproj/Localizable.strings")[1].units
+
+
+def _catalogue(strings: dict[str, object], **layout: Any) -> str:
+    return json.dumps({"sourceLanguage": "en", "strings": strings, "version": "1.0"}, ensure_ascii=False, **layout)
+
+
+def test_string_catalogues() -> None:
+    unit = {"stringUnit": {"state": "translated", "value": "Hi"}}
+    strings: dict[str, object] = {
+        "a": {"localizations": {"en": unit, "is": {"stringUnit": {"state": "needs_review", "value": "hæ"}}}},
+        "b": {"localizations": {"en": unit, "sv": unit}}, "c d": {"comment": "x"}, "e": {"extractionState": "stale"}, "f": {"shouldTranslate": False}, "g": {},
+        "h": {"localizations": {"en": {"variations": {"device": {"mac": unit}}}}},
+    }  # fmt: skip
+    for layout in ({"indent": 2, "separators": (",", " : ")}, {"separators": (",", ":")}, {}):
+        output, visitor = through("xcstrings", _catalogue(strings, **layout))
+        result = json.loads(output)["strings"]
+        machine = [{"stringUnit": {"state": "needs_review", "value": text}} for text in ("HI", "C D", "G")]
+        assert [result[key]["localizations"]["is"] for key in ("b", "c d", "g")] == machine and list(result["b"]["localizations"]) == ["en", "is", "sv"]
+        assert all(result[key] == strings[key] for key in "aefh") and visitor.texts == ["Hi", "Hi", "c d", "g"]
+        assert visitor.messages[0].endswith("variations by device and substitutions stay") and through("xcstrings", output)[0] == output
+        assert through("xcstrings", _catalogue(strings, **layout), nothing)[0].decode() == _catalogue(strings, **layout)
+    assert list(json.loads(through("xcstrings", _catalogue(strings), pair="en-de")[0])["strings"]["b"]["localizations"]) == ["de", "en", "sv"]
+    with pytest.raises(BadInput, match="sourceLanguage: this is translated from another language; found en; valid: de"):
+        through("xcstrings", _catalogue(strings), pair="de-is")
+    with pytest.raises(BadInput, match=r"this is not \.xcstrings"):
+        through("xcstrings", "{}")
+
+
+def test_plurals_of_string_catalogues() -> None:
+    forms = {name: {"stringUnit": {"state": "translated", "value": text}} for name, text in (("one", "%d day"), ("other", "%d days"))}
+    source = _catalogue({"x": {"localizations": {"en": {"variations": {"plural": forms}}}}}, indent=2)
+    output, visitor = through("xcstrings", source, pair="en-pl")
+    made = json.loads(output)["strings"]["x"]["localizations"]["pl"]["variations"]["plural"]
+    assert {name: form["stringUnit"]["value"] for name, form in made.items()} == {"one": "%d DAY", "few": "%d DAYS", "many": "%d DAYS", "other": "%d DAYS"}
+    again, visitor = through("xcstrings", output, pair="en-pl")
+    assert again == output and not visitor.units
 
 
 # (format, file): a file that says it is German, to be translated from English.

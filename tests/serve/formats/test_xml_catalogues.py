@@ -161,12 +161,41 @@ def test_languages_of_qt() -> None:
     assert b'language="is"' in through("qt", '<TS language="" sourcelanguage="en"/>')[0]
 
 
+STRINGSDICT = (
+    '<plist version="1.0">\n<dict>\n  <key>n files</key>\n  <dict>\n    <key>NSStringLocalizedFormatKey</key>\n    <string>You have %#@files@</string>\n'
+    "    <key>files</key>\n    <dict>\n      <key>NSStringFormatSpecTypeKey</key>\n      <string>NSStringPluralRuleType</string>\n"
+    "      <key>NSStringFormatValueTypeKey</key>\n      <string>d</string>\n{}    </dict>\n  </dict>\n</dict>\n</plist>\n"
+)
+
+
+def _forms(**texts: str) -> str:
+    return "".join(f"      <key>{name}</key>\n      <string>{text}</string>\n" for name, text in texts.items())
+
+
+@pytest.mark.parametrize(
+    ("pair", "texts", "expected"),
+    [
+        ("en-de", ["%d file", "%d &amp; files"], {"one": "%d FILE", "other": "%d &amp; FILES"}),
+        ("en-pl", ["%d file", *["%d &amp; files"] * 3], {"one": "%d FILE", "few": "%d &amp; FILES", "many": "%d &amp; FILES", "other": "%d &amp; FILES"}),
+        ("en-ja", ["%d &amp; files"], {"other": "%d &amp; FILES"}),
+    ],
+)
+def test_stringsdict(pair: str, texts: list[str], expected: dict[str, str]) -> None:
+    source = HEAD + STRINGSDICT.format(_forms(one="%d file", other="%d &amp; files"))
+    output, visitor = through("stringsdict", source, pair=pair)
+    assert visitor.texts[-len(texts) :] == [t.replace("&amp;", "&") for t in texts] and not visitor.messages
+    changed = HEAD + STRINGSDICT.replace("You have", "YOU HAVE").format(_forms(**expected))
+    assert output.decode().replace("%#@FILES@", "%#@files@") == changed
+    assert through("stringsdict", source, same, pair=None)[0].decode() == source
+
+
 @pytest.mark.parametrize(
     ("format", "data", "message"),
     [
         ("android", "<manifest/>", "this XML is no Android strings.xml; found <manifest>"),
         ("resx", "<resources/>", "this is not .resx; found <resources>"),
         ("qt", "export const a = 1;\n", "line 1: this is not Qt's .ts; found no XML; perhaps TypeScript; valid: <TS>; --format text"),
+        ("stringsdict", "<resources/>", "this is not .stringsdict; found <resources>"),
         ("qt", "<resources/>", "this is not Qt's .ts; found <resources>"),
         ("android", '<!DOCTYPE resources [<!ENTITY a "b">]><resources/>', "the XML defines entities"),
     ],

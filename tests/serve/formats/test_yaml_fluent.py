@@ -50,8 +50,8 @@ YAML: dict[str, tuple[str, str, list[str], str, list[str]]] = {
     "go-i18n and Symfony": (
         "en-is",
         'a:\n  description: x\n  other: b\nc.d: \'e\'\n"f": {"g": h}\n',
-        ["x", "b", "e", "h"],
-        'a:\n  description: X\n  other: B\nc.d: \'E\'\n"f": {"g": H}\n',
+        ["b", "e", "h"],
+        'a:\n  description: x\n  other: B\nc.d: \'E\'\n"f": {"g": H}\n',
         [],
     ),
     "a root that is read as a truth value": ("en-no", "en:\n  a: b\n", ["b"], '"no":\n  a: B\n', []),
