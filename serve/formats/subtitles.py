@@ -17,6 +17,8 @@ from serve.formats.units import LINE_BORDER, Options, Unit, UnitVisitor
 from tell.errors import CorpusError
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+# What is no cue of WebVTT: its header, notes, styles and regions, up to a blank line.
+_ASIDE = re.compile(r"\ufeff?(?:WEBVTT|NOTE|STYLE|REGION)(?=[ \t\r\n]|$)")
 # The number of a cue, as programs and hands write it.
 _NUMBER = re.compile(r"[#№(\[]?\d{1,7}[.):\]]?")
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
@@ -205,12 +207,17 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     options.bounds.check("tokens", len(lines))
     output: list[str] = []
     position, cues, latest_end = 0, 0, 0.0
+    # Whether the lines are those of a header, a note or styles.
+    aside = False
     while position < len(lines):
         line = lines[position]
         output.append(line)
         position += 1
         times = _TIMES.match(line)
         if times is None:
+            aside = bool(line.strip()) and (aside or _ASIDE.match(line) is not None)
+            if not aside and any(map(str.isalpha, line)) and not (position < len(lines) and _TIMES.match(lines[position])):
+                visitor.warn(f"line {position}", "stands in no cue, and is not translated")
             continue
         cues += 1
         place = f"cue {cues}, line {position}"

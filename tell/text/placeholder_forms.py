@@ -14,6 +14,8 @@ _WIDTH = r"(?:\d{1,4}|\*(?:\d{1,2}\$)?)?(?:\.(?:\d{1,4}|\*(?:\d{1,2}\$)?)?)?"
 _FLAGS = r"[#0+,'-]{0,4}"
 _NOT_PER_CENT = r"(?<![\d%])"
 _AFTER_NUMBER = r"(?<!\d[ \u00a0\u202f])"
+# Where a name ends: in a script without spaces a letter may follow. Before a colon none may stand, as in "作者:John".
+_NO_NAME = r"(?![A-Za-z0-9_À-ɏ])"
 _NAME = r"[A-Za-z_][\w.-]{0,60}"
 
 # In the order in which they are looked for at a place of the text: what holds others comes first.
@@ -61,7 +63,7 @@ FORMS = (
     r"%<[A-Za-z_]\w{0,60}>[#0+-]*\d{0,4}(?:\.\d{1,4})?[a-zA-Z]",
     r"%(?:\d{1,2}\$)?#@\w{1,60}@",
     rf"{_NOT_PER_CENT}%\d{{1,2}}:[a-z](?![A-Za-zÀ-ɏ])",
-    rf"{_NOT_PER_CENT}%(?!L\d)[A-Za-z_][A-Za-z0-9_.]{{1,40}}%(?!\w)",
+    rf"{_NOT_PER_CENT}%(?!L\d)[A-Za-z_][A-Za-z0-9_.]{{1,40}}%{_NO_NAME}",
     # %s, %1$s, %-5.2f, %lu, %Ln, %tY. What follows may be a word where the conversion can be nothing else: %dMB, %s's, %.1fx; not "100 %discount".
     rf"{_NOT_PER_CENT}%(?:\d{{1,2}}\$|<)?{_FLAGS}{_WIDTH}{_SIZE}(?:t?[A-KM-Za-z](?![A-Za-zÀ-ɏ])|@)",
     rf"{_NOT_PER_CENT}{_AFTER_NUMBER}%(?:\d{{1,2}}\${_FLAGS}{_WIDTH}{_SIZE}[a-zA-Z@]|{_FLAGS}\d{{0,4}}\.\d{{1,4}}{_SIZE}[a-zA-Z]|{_FLAGS}\d{{0,4}}(?:ll|l|z)?[dsu])",
@@ -70,12 +72,12 @@ FORMS = (
     r"%%",
     # $name$, $NAME and $name: not $5, $US5 and other dollars.
     r"\$[A-Za-z_]\w{0,40}\$",
-    r"(?<![\w$])\$(?!(?:US|USD|A|AU|AUD|NZ|NZD|C|CA|CAD|CAN|HK|HKD|S|SG|SGD|TT|R|K|k|m|mn|mm|M|MM|b|bn|B|BN|tn|[mbtr]r?illions?|thousands?)(?![A-Za-z_]))[A-Za-z_]\w{1,40}",
+    r"(?<![A-Za-z0-9_$])\$(?!(?:US|USD|A|AU|AUD|NZ|NZD|C|CA|CAD|CAN|HK|HKD|S|SG|SGD|TT|R|K|k|m|mn|mm|M|MM|b|bn|B|BN|tn|[mbtr]r?illions?|thousands?)(?![A-Za-z_]))[A-Za-z_][A-Za-z0-9_]{1,40}",
     # __NAME__, :smile: and :ref:, :name of Laravel, @NAME@, *|NAME|*, [X12X], [[1]], ⟦0⟧.
     r"__[A-Za-z0-9_]{1,40}__",
-    r"(?<![\w:]):[a-z][a-z0-9_+-]{1,40}:(?![\w:])",
-    r"(?<![\w:.,;!?)\]}%]):[A-Za-z][A-Za-z0-9_]{1,40}(?![\w:])",
-    r"(?<![\w@])@[A-Z][A-Z0-9_]{1,40}@(?!\w)",
+    rf"(?<![\w:]):[a-z][a-z0-9_+-]{{1,40}}:(?!:){_NO_NAME}",
+    rf"(?<![\w:.,;!?)\]}}%]):[A-Za-z][A-Za-z0-9_]{{1,40}}(?!:){_NO_NAME}",
+    rf"(?<![\w@])@[A-Z][A-Z0-9_]{{1,40}}@{_NO_NAME}",
     r"\*\|[A-Z][A-Z0-9_:]{0,40}\|\*",
     r"\[X\d{1,6}X\]",
     r"\[\[[^\[\]\n]{1,80}\]\]|[⟦⟪][^⟦⟧⟪⟫\n]{1,40}[⟧⟫]",

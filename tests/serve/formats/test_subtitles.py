@@ -92,3 +92,10 @@ def test_a_cue_of_webvtt_ends_at_a_blank_line() -> None:
     output, visitor = through("vtt", source, loud)
     assert visitor.texts == ["one", "two"]
     assert output.decode() == source.replace("\none", "\nONE").replace("\ntwo", "\nTWO")
+    assert not visitor.messages
+
+
+def test_text_that_stands_in_no_cue_is_named() -> None:
+    source = f"WEBVTT Kind: captions\nLanguage: en\n\n{TIMES.format(1, '.')}\none\n\nlost of it\n\nNOTE a\nb\n\nid\n{TIMES.format(2, '.')}\ntwo\n"
+    assert through("vtt", source, loud)[1].messages == ["warn line 7: stands in no cue, and is not translated"]
+    assert through("srt", "Subtitles by nobody\n\n" + cue("one"), loud)[1].messages == ["warn line 1: stands in no cue, and is not translated"]

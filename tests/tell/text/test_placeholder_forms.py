@@ -69,6 +69,9 @@ def test_each_is_found_whole_and_missed_where_it_is_lost(form: str) -> None:
         ("$t(a) and $HOME/x", ["$t(a)", "$HOME"]),
         ("${a}/${b || '{x}'}", ["${a}", "${b || '{x}'}"]),
         (":ref:`text`", [":ref:"]),
+        (":attributeは、:min文字以上です", [":attribute", ":min"]),
+        ("こんにちは$nameさん、%name%さん", ["$name", "%name%"]),
+        ("%1$sを%2件、%@が", ["%1$s", "%2", "%@"]),
         ("%-5s|%5.1f", ["%-5s", "%5.1f"]),
         ("%@ér", ["%@"]),
     ],
@@ -82,7 +85,8 @@ PROSE = [
     "Ratio 3:2",
     "EU:s regler", "It is 100 % done.", "100 % sure", "20%", "%20 indirim", "Fiyat %5,5 arttı", "5%d", "a 10%ige Lösung", "$5 and $6", "US$5m", "$US5 billion",
     "$A10", "$million", "cost $ 5", "{not this, but that}", "{ the cat }", "a < b and c > d", "<3", "AT&T", "C:\\temp", "Hi :) and :D", ";:x",
-    "me @home", "50 (%)", "Why?! #1", "[see below]", "(a) and (b)", "a\\(b", "R:s", "well::known", "3 @ 5", "the %age of", "* a * b", "#1 and #two",
+    "me @home", "50 (%)", "Why?! #1", "[see below]", "(a) and (b)", "a\\(b", "R:s", "well::known", "3 @ 5", "the %age of", "作者:John",
+    "* a * b", "#1 and #two",
 ]  # fmt: skip
 
 
