@@ -68,6 +68,15 @@ def find_text_pair(pairs: Sequence[LanguagePair], text: str, place: str = "sourc
     return TextPair(detected, sources[detected.language])
 
 
+def as_served(detected: Detected, served: Sequence[str]) -> Detected:
+    """A detected language under the name that the served pairs have for it: `nb` where they have no `no`, which is what the model calls it."""
+    tags = sorted({side.tag: side for pair in map(parse_pair, served) for side in (pair.source, pair.target)}.items())
+    if detected.language == "und" or detected.language in dict(tags):
+        return detected
+    known = language(detected.language)
+    return next((Detected(tag, detected.confidence) for tag, side in tags if same_variety(known, side)), detected)
+
+
 def find_served_pair(served: Sequence[str], target: str, text: str, place: str = "source") -> TextPair:
     """The pair for one text, among the served pairs into a language. Raises what `pairs_into` and `find` do."""
     return find_text_pair(pairs_into(served, target), text, place)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serve.translation.routing import reachable
-from serve.translation.source_language import find_served_pair, pairs_into
-from tell.text.language_id import detect, label
+from serve.translation.source_language import as_served, find_served_pair, pairs_into
+from tell.text.language_id import Detected, detect, label
 
 BOKMAAL = "Regjeringen la i dag fram forslaget til statsbudsjett for neste år, og det får følger for kommunene."
 
@@ -26,6 +26,22 @@ def test_a_detected_language_goes_to_its_equal(served: str, pair: str) -> None:
 
 def test_a_text_in_the_target_language_by_another_name_stays() -> None:
     assert find_served_pair(["en-nb"], "no", BOKMAAL).pair is None
+
+
+@pytest.mark.parametrize(
+    ("label", "served", "named"),
+    [
+        ("no", "nb-en", "nb"),
+        ("no", "nb-en no-en", "no"),
+        ("no", "nn-en", "no"),
+        ("tl", "fil-en", "fil"),
+        ("pt", "pt-BR:en", "pt"),
+        ("gug", "gn-en", "gn"),
+        ("und", "is-en", "und"),
+    ],
+)
+def test_a_detected_language_has_the_name_that_is_served(label: str, served: str, named: str) -> None:
+    assert as_served(Detected(label, 0.5), served.split()) == Detected(named, 0.5)
 
 
 def test_no_pivot_leads_from_a_language_to_itself() -> None:
