@@ -26,7 +26,8 @@ _AROUND = {
 }
 _KINDS = ("string", "string-array", "plurals")
 _SPACE = re.compile(r"[ \t\n\r]+")
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.)|\Z)", re.S)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.)|\Z)|\"", re.S)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {"n": "\n", "t": "\t"}
 _BACK = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", '"': '\\"'}
 _REFERENCE = re.compile(r"[@?](?:\+?[\w.]+:)?[\w.]+/[\w.]+|[@?](?:null|empty)")
@@ -42,12 +43,18 @@ def _quoted(raw: str) -> bool:
 def unescape(raw: str) -> str:
     """The text that Android shows. White space is one space, but in quotes."""
     text = raw.strip()[1:-1] if _quoted(raw) else _SPACE.sub(" ", raw).strip(" ")
-    return _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else _CONTROL.get(m.group(2) or "", m.group(2) or ""), text)
+    return _decoded(text)
+
+
+def _decoded(raw: str) -> str:
+    """Escapes as characters; quotes that are not escaped show nothing. Half a character is U+FFFD."""
+    text = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else _CONTROL.get(m.group(2) or "", m.group(2) or ""), raw)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
 
 
 def _written(text: str, quoted: bool, first: bool) -> str:
     """A text with Android's escapes. `first`: at the beginning of the string, where `@` and `?` mean something."""
-    new = "".join(_BACK.get(c, c) for c in text)
+    new = "".join(_BACK.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text)
     if quoted:
         return new
     new = new.replace("'", "\\'")
@@ -61,7 +68,7 @@ class _Strings:
 
     def content(self, events: list[Event], place: str) -> tuple[str, Line | None]:
         """The text of an element's content as a unit has it, and as a line where there are tags inside. Empty where there is nothing to translate."""
-        if any(e.kind == "start" for e in events):
+        if any(e.kind == "start" or e.name == "#comment" for e in events):
             pieces = pieces_of(self.xml, events, _AROUND)
             line = line_of([Piece("text", _in_line(p.value)) if p.kind == "text" else p for p in pieces], self.visitor, place)
             return (line.text if line else ""), line
@@ -94,6 +101,9 @@ class _Strings:
             return raw_of(events)
         text, line = self.content(events[1:-1], place)
         if not text.strip():
+            return raw_of(events)
+        if "\ufffd" in text and "\ufffd" not in text_inside(events):
+            self.visitor.unreadable(place, "half a character (a lone surrogate)")
             return raw_of(events)
         replacement: Replacement | None = self.visitor.visit(Unit(text, place, tagged=line is not None and line.tagged))
         if replacement is None or replacement.failed:
@@ -137,7 +147,7 @@ class _Strings:
 
 def _in_line(raw: str) -> str:
     """A stretch of text beside tags: white space is one space, at its ends too."""
-    return _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else _CONTROL.get(m.group(2) or "", m.group(2) or ""), _SPACE.sub(" ", raw))
+    return _decoded(_SPACE.sub(" ", raw))
 
 
 def _edges(core: str) -> str:

@@ -23,8 +23,8 @@ def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
         return raw_of(events)
     start, end = values[0]
     content = events[start + 1 : end]
-    if any(e.kind == "start" for e in content):
-        visitor.unreadable(f"data {name}", "elements inside a value")
+    if any(e.kind == "start" or e.name == "#comment" for e in content):
+        visitor.unreadable(f"data {name}", "elements or comments inside a value")
         return raw_of(events)
     text = text_inside(content)
     replacement = visitor.visit(Unit(text, f"data {name}"))

@@ -15,6 +15,7 @@ _BLANK = re.compile(r"(?:[\s\ufeff]|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w./$:-]+', re.S)
 _SIGN = re.compile(r"[=;]")
 _ESCAPE = re.compile(r"\\(?:[Uu]([0-9a-fA-F]{4})|([0-7]{3})|(.))", re.S)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _BACK = {"\\": "\\\\", '"': '\\"', "\t": "\\t", "\r": "\\r"}
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be", BOM: "utf-8"}
@@ -25,7 +26,9 @@ def unescape(raw: str) -> str:
         code, octal, character = escape.groups()
         return chr(int(code, 16)) if code else chr(int(octal, 8)) if octal else _CONTROL.get(character, character)
 
-    return _ESCAPE.sub(back, raw) if "\\" in raw else raw
+    text = _ESCAPE.sub(back, raw) if "\\" in raw else raw
+    # Characters beyond the first plane are two escapes.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
 
 
 def _written(text: str, raw: str) -> str:

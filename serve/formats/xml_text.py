@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import IO
 
-from serve.formats.xml_events import Event, Xml, escaped, raw_of, text_inside
+from serve.formats.xml_events import NOT_XML, Event, Xml, escaped, raw_of, text_inside
 
 _REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}));|&(quot|apos|gt);")
 _NAMED = {"quot": '"', "apos": "'", "gt": ">"}
@@ -34,7 +34,7 @@ def written(xml: Xml, content: Sequence[Event], text: str) -> bytes:
     if is_cdata(content):
         start = next(i for i, e in enumerate(content) if e.raw.startswith(_CDATA))
         end = next(i for i, e in enumerate(content) if i > start and e.raw == b"]]>")
-        inside = text.replace("]]>", "]]]]><![CDATA[>")
+        inside = NOT_XML.sub("\ufffd", text).replace("]]>", "]]]]><![CDATA[>")
         return raw_of(list(content[: start + 1])) + xml.encode(_line_ends(inside, content)) + raw_of(list(content[end:]))
     return xml.encode(as_before(xml, content, text))
 

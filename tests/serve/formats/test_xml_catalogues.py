@@ -45,6 +45,13 @@ ANDROID: dict[str, tuple[str, str, list[str], str, list[str]]] = {
         '<string name="a"><![CDATA[<b>HI</b> & IT\\\'S]]></string>',
         [],
     ),
+    "surrogates, controls, quotes and comments": (
+        r'<string name="a">\ud83d\ude00 x \u0007</string><string name="b">\ud83d y</string><string name="c">one "two"<!-- z --> three</string>',
+        "en-is",
+        ["\U0001f600 x \x07", "one two<x1/> three"],
+        r'<string name="a">' + "\U0001f600" + r' X \u0007</string><string name="b">\ud83d y</string><string name="c">ONE TWO<!-- z --> THREE</string>',
+        ["bad string b: half a character (a lone surrogate)"],
+    ),
     "arrays": (
         '<string-array name="a">\n  <item>b</item>\n  <!-- c --><item>d</item></string-array>',
         "en-is",
