@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import IO
 
-from serve.formats.xml_events import Event, Xml, escaped, raw_of, text_inside
+from serve.formats.xml_events import NOT_XML, Event, Xml, escaped, raw_of, text_inside
 
 _REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}));|&(quot|apos|gt);")
 _NAMED = {"quot": '"', "apos": "'", "gt": ">"}
@@ -34,7 +34,7 @@ def written(xml: Xml, content: Sequence[Event], text: str) -> bytes:
     if is_cdata(content):
         start = next(i for i, e in enumerate(content) if e.raw.startswith(_CDATA))
         end = next(i for i, e in enumerate(content) if i > start and e.raw == b"]]>")
-        inside = text.replace("]]>", "]]]]><![CDATA[>")
+        inside = NOT_XML.sub("\ufffd", text).replace("]]>", "]]]]><![CDATA[>")
         return raw_of(list(content[: start + 1])) + xml.encode(_line_ends(inside, content)) + raw_of(list(content[end:]))
     return xml.encode(as_before(xml, content, text))
 
@@ -42,13 +42,14 @@ def written(xml: Xml, content: Sequence[Event], text: str) -> bytes:
 def as_before(xml: Xml, content: Sequence[Event], text: str) -> str:
     """A text escaped as it was: `&#160;` and `&quot;` stay where the old text has them."""
     old = xml.decode(raw_of(list(content)))
-    new = escaped(text)
-    for reference in set(_REFERENCE.findall(old)) if "&" in old else ():
-        code, number, name = reference
+    references: dict[str, str] = {}
+    for reference in _REFERENCE.finditer(old) if "&" in old else ():
+        code, number, name = reference.groups()
         character = _NAMED[name] if name else chr(min(int(code, 16) if code else int(number), 0x10FFFF))
-        whole = f"&{name};" if name else f"&#x{code};" if code else f"&#{number};"
-        if character not in "&<\n\t" and character != " ":
-            new = new.replace("&gt;" if character == ">" else character, whole)
+        if character not in "&<\n\t ":
+            references.setdefault(character, reference.group())
+    # In one pass: a reference's own `#`, `;` and digits are none of the text.
+    new = "".join(references.get(c) or escaped(c) for c in text) if references else escaped(text)
     return _line_ends(new, content)
 
 

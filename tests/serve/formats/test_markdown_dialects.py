@@ -161,7 +161,7 @@ def test_no_broken_line_begins_a_block() -> None:
         ("May 3 is free\n", "3. maí er frídagur", "3\\. maí er frídagur\n"), ("> May 3\n", "3. maí", "> 3\\. maí\n"), ("- May 3\n", "3) maí", "- 3\\) maí\n"),
         ("# May 3\n", "3. maí", "# 3. maí\n"), ("May 3\n===\n", "3. maí", "3\\. maí\n===\n"), ("a\n", "- b", "\\- b\n"), ("a\n", "# b", "\\# b\n"),
         ("a\n", "> b", "\\> b\n"), ("a\n", "---", "\\---\n"), ("a\n", "```", "\\```\n"), ("a\n", "-b", "-b\n"), ("a\n", "3.5", "3.5\n"),
-        ("1986\\. a\n", "1986. b", "1986\\. b\n"), ("a  \nb\n", "- c", "\\- c  \n\\- c\n"), ("| a |\n|---|\n| May 3 |\n", "3. b", "| 3. b |\n|---|\n| 3. b |\n"),
+        ("1986\\. a\n", "1986. b", "1986\\. b\n"), ("a  \nb\n", "-", "\\-  \n\\-\n"), ("| a |\n|---|\n| May 3 |\n", "3. b", "| 3. b |\n|---|\n| 3. b |\n"),
     ],
 )  # fmt: skip
 def test_no_translation_begins_a_block(source: str, translation: str, expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from serve.formats.units import Replacement
 from tell.errors import BadInput, CorpusError
 from tests.support.formats_fixture import loud, nothing, same, through
 
@@ -103,6 +104,10 @@ def test_the_language_of_android_resources() -> None:
 
 
 RESX = {
+    '<data name="a"><value>&#35;1 &quot;it&#39;s&quot; &#34;59&#34;</value></data>': (
+        ['#1 "it\'s" "59"'],
+        '<data name="a"><value>&#35;1 &quot;IT&#39;S&quot; &quot;59&quot;</value></data>',
+    ),
     '<data name="a" type="System.String, mscorlib"><value>b</value></data>': (["b"], '<data name="a" type="System.String, mscorlib"><value>B</value></data>'),
     '<data name="a" xml:space="preserve">\r\n    <value>Hi {0}</value>\r\n    <comment>c</comment>\r\n  </data>': (
         ["Hi {0}"],
@@ -234,3 +239,8 @@ def test_what_cannot_be_read(format: str, data: str, message: str) -> None:
     with pytest.raises(BadInput) as e:
         through(format, data)
     assert message in str(e.value)
+
+
+def test_cdata_takes_what_xml_may_hold() -> None:
+    output, _ = through("android", '<resources><string name="a"><![CDATA[b]]></string></resources>', lambda unit: Replacement("c\x07]]>d"))
+    assert output == '<resources><string name="a"><![CDATA[c\ufffd]]]]><![CDATA[>d]]></string></resources>'.encode()
