@@ -104,8 +104,8 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
     into_directory = output is not None and output != "-" and (len(inputs) > 1 or output.endswith("/") or Path(output).is_dir())
     if len(inputs) > 1 and not into_directory:
         raise BadInput("several files need a directory for their outputs", place="-o", found=output, valid="-o DIR")
-    for source in inputs:
-        file_format = format_named(format) if format else format_of(source) if source != "-" else format_of("")
+    formats = [format_named(format)] * len(inputs) if format else _formats(inputs)
+    for source, file_format in zip(inputs, formats, strict=True):
         name = source if source != "-" else "standard input" + file_format.endings[0]
         target = str(Path(output or "") / Path(name).name) if into_directory else output or "-"
         tasks.append(FileTask(source, target, file_format, format_given=format is not None))
@@ -115,7 +115,7 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
             raise BadInput("this is not a directory", place=f"-o {output}", valid="a directory, for several files")
     for task in tasks:
         if task.source != "-" and Path(task.source).is_dir():
-            raise CorpusError("this is a directory", place=task.source, valid="a file")
+            raise CorpusError("this is a directory", place=task.source, valid=f"files, such as {task.source.rstrip('/')}/*")
         same_output = [other for other in tasks if other is not task and other.output == task.output and task.output != "-"]
         if same_output:
             raise BadInput(
@@ -129,6 +129,23 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
             task.spool = _spool(task.source)
         task.check()
     return tasks
+
+
+def _formats(inputs: Sequence[str]) -> list[Format]:
+    """The format of each file by its name. Raises CorpusError for the files that have none, all in one."""
+    formats: list[Format] = []
+    refused: list[CorpusError] = []
+    for source in inputs:
+        try:
+            formats.append(format_of(source if source != "-" else ""))
+        except CorpusError as e:
+            refused.append(e)
+    if len(refused) > 1:
+        names = ", ".join(Path(error.place or "").name for error in refused)
+        raise CorpusError("files of these formats are not translated", found=f"{len(refused)} files: {names}", valid=refused[0].valid)
+    if refused:
+        raise refused[0]
+    return formats
 
 
 def _spool(source: str) -> IO[bytes]:

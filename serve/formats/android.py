@@ -11,7 +11,7 @@ import re
 from typing import IO
 
 from serve.formats import plural_forms
-from serve.formats.claims import claim_of_path, new_code
+from serve.formats.claims import Claim, claim_of_path, new_code
 from serve.formats.inline_tags import Line, Piece, line_of
 from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xliff import indent_of, pieces_of
@@ -25,6 +25,7 @@ _AROUND = {
     *("blockquote", "p", "div", "span", "h1", "h2", "h3", "h4", "h5", "h6"),
 }
 _KINDS = ("string", "string-array", "plurals")
+_LOCALE = "http://schemas.android.com/tools locale"
 _SPACE = re.compile(r"[ \t\n\r]+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.)|\Z)|\"", re.S)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -165,14 +166,15 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     strings = _Strings(xml, visitor, options)
     translate = True
     open_elements: list[str] = []
-    for events in xml.units(lambda event: len(open_elements) == 1 and event.local in _KINDS):
+    for events in xml.units(lambda event: len(open_elements) == 1 and (event.local in _KINDS or _is_string(event))):
         event = events[0]
+        raw = event.raw
         if len(events) > 1:
             name = event.attributes.get("name", "")
             place = f"{event.local} {name}"
             if not translate or event.attributes.get("translatable") == "false":
                 out.write(raw_of(events))
-            elif event.local == "string":
+            elif event.local in ("string", "item"):
                 out.write(strings.one(events, place))
             elif event.local == "plurals":
                 out.write(strings.plurals(events, place))
@@ -186,7 +188,20 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
                 )
             if not open_elements:
                 translate = event.attributes.get("translatable") != "false"
+                raw = _labelled(xml, event, visitor, options)
             open_elements.append(event.local)
         elif event.kind == "end":
             open_elements.pop()
-        out.write(event.raw)
+        out.write(raw)
+
+
+def _is_string(event: Event) -> bool:
+    """Whether an element is a string by its type: `<item type="string" name="a">`."""
+    return event.local == "item" and event.attributes.get("type") == "string"
+
+
+def _labelled(xml: Xml, event: Event, visitor: UnitVisitor, options: Options) -> bytes:
+    """The tag of <resources>, whose `tools:locale` becomes the target's."""
+    old = event.attributes.get(_LOCALE, "") if b"tools:locale" in event.raw else ""
+    code = new_code(Claim("source", old, "tools:locale"), visitor, options) if old else None
+    return xml.with_attributes(event.raw, {"tools:locale": code}) if code else event.raw

@@ -21,6 +21,11 @@ _ANDROID = re.compile(r"values-(?:b\+([A-Za-z0-9+]{2,40})|([a-z]{2,3})(?:-r([A-Z
 
 # A file's name that is a language, or ends in one that cannot be another word.
 _NAMED = re.compile(r"(?:[^\n]*[._-])?([a-z]{2}[-_](?:[A-Z]{2}|[A-Z][a-z]{3}))|(?:[^\n]*\.)?([a-z]{2})")
+# Names of files of Java and Flutter end in the code with a low line before it. There these are words: `sign_in.properties`.
+_BUNDLE = re.compile(r"[^\n]+_([a-z]{2})")
+_WORDS = frozenset(["am", "as", "be", "by", "he", "id", "in", "is", "me", "my", "or", "so", "to"])
+# Folders whose folders are languages: `locales/de/common.json`.
+_FOLDERS = frozenset(["locale", "locales", "_locales", "i18n", "l10n", "lang", "langs", "languages", "translations"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,12 +70,17 @@ def new_code(claim: Claim, visitor: UnitVisitor, options: Options) -> str | None
 
 
 def check_name(visitor: UnitVisitor, options: Options) -> None:
-    """Raises CorpusError where a file is called as another language is: `de.json`, `messages.de.yml`, `texts_pt_BR.properties`."""
-    stem = PurePosixPath(options.name.replace("\\", "/").removesuffix(".gz")).stem
-    if found := _NAMED.fullmatch(stem):
-        code = found.group(1) or found.group(2)
-        if claimed(code, options):
-            new_code(Claim("source", code, "the file's name"), visitor, options)
+    """Raises CorpusError where a file or its folder is called as another language is: `de.json`, `texts_pt_BR.properties`, `locales/de/common.json`."""
+    path = PurePosixPath(options.name.replace("\\", "/").removesuffix(".gz"))
+    found = _NAMED.fullmatch(path.stem)
+    code = (found.group(1) or found.group(2)) if found else None
+    if code is None and path.suffix.lower() in (".properties", ".arb") and (bundle := _BUNDLE.fullmatch(path.stem)) and bundle.group(1) not in _WORDS:
+        code = bundle.group(1)
+    if code and claimed(code, options):
+        new_code(Claim("source", code, "the file's name"), visitor, options)
+    folder, parent = path.parent.name, path.parent.parent.name
+    if parent.lower() in _FOLDERS and claimed(folder, options):
+        new_code(Claim("source", folder, f"the folder {parent}/{folder}"), visitor, options)
 
 
 def claim_of_path(name: str) -> Claim | None:

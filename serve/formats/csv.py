@@ -107,7 +107,7 @@ def _columns_to_translate(names: Sequence[str], options: Options) -> list[int]:
             return [lower.index(name)]
     if len(names) == 1:
         return [0]
-    raise BadInput("which column is to be translated?", place="--column", valid=", ".join(names))
+    raise BadInput("which column is to be translated?", place="--column", found=options.name or None, valid=", ".join(names))
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:

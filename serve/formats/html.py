@@ -38,8 +38,11 @@ _HTML = re.compile(r"<html\b", re.I)
 # Marks of a page that is XML too.
 _XML = re.compile(r"<\?xml\s|<!doctype[^>]{0,300}xhtml|\sxmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml", re.I)
 _XML_ENCODING = re.compile(rb"\s*<\?xml[^>]{0,100}?\sencoding\s*=\s*[\"']([\w.:-]+)", re.I)
-_ENTITY = re.compile(r"&([A-Za-z_][\w.-]{0,60};)")
 _NO_BREAK = re.compile("&nbsp;", re.I)
+# Signs that begin code in templates, spelled so that they do not.
+_BRACES = r"(?:&(?:#0{0,5}12[35]|#[xX]0{0,5}7[bBdD]|[lr]brace|[lr]cub);)+"
+_ENTITY = re.compile(rf"{_BRACES}|&([A-Za-z_][\w.-]{{0,60}};)")
+_SPELLED_AT = re.compile(r"&(?:#0*64|#x0*40|commat);", re.I)
 
 
 def _translated(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor: UnitVisitor, written: Callable[[Piece], str]) -> str:
@@ -71,10 +74,10 @@ class _Stretch:
         self.pieces.append((Piece(kind, value), markup))
 
     def text(self, markup: str) -> None:
-        """Text of the file. An entity that HTML has not is declared by the page, and stays."""
+        """Text of the file. An entity that HTML has not is declared by the page, and stays, and so does a brace that is spelled as one."""
         position = 0
         for entity in _ENTITY.finditer(markup):
-            if entity[1] not in html.entities.html5:
+            if entity[1] is None or entity[1] not in html.entities.html5:
                 before = markup[position : entity.start()]
                 self.add("text", html.unescape(before), before)
                 self.add("void", entity.group(), entity.group())
@@ -90,6 +93,8 @@ class _Page:
         bounds.check("tokens", len(self.events))
         self.starts = [*(e.start for e in self.events), len(text)]
         self.no_break = "&nbsp;" if _NO_BREAK.search(text) else "&#160;"
+        at = _SPELLED_AT.search(text)
+        self.at = at.group() if at else "@"
         self.output = [text[: self.starts[0]]]
         self.stretch = _Stretch()
         self.preformatted = 0
@@ -99,7 +104,7 @@ class _Page:
         if piece.kind != "text":
             return piece.value
         text = NOT_XML.sub("\ufffd", piece.value) if self.is_xml else piece.value
-        return html.escape(text, quote=False).replace("\u00a0", self.no_break)
+        return html.escape(text, quote=False).replace("\u00a0", self.no_break).replace("@", self.at)
 
     def _flush(self, *markup: str) -> None:
         """End a stretch, translated, and write what follows it."""

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 
 from serve.formats.html_elements import ENDED_BY, INLINE, OPAQUE, SPELLED, VOID
-from serve.formats.html_templates import CODE, START, Templates
+from serve.formats.html_templates import BLOCK, CODE, START, Blocks, Templates
 
 # Elements whose content ends only at their own end tag: nothing in it is a tag.
 RAW = frozenset(["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"])
@@ -131,8 +131,30 @@ def events_of(text: str, is_xml: bool) -> list[Event]:
                 events += _raw_events(text, position, end, templates if name == "title" else None)
                 position = end
         search_from = position
+    if BLOCK.search(text):
+        events = _with_blocks(text, events)
     _set_ends(events)
     return events
+
+
+def _with_blocks(text: str, events: list[Event]) -> list[Event]:
+    """The events of a page that has Angular's blocks: their heads and closing braces are borders, each by itself."""
+    blocks = Blocks()
+    divided: list[Event] = []
+    ends = [event.start for event in events[1:]] + [len(text)]
+    in_raw = False
+    for event, end in zip(events, ends, strict=True):
+        spans = blocks.spans(text[event.start : end]) if event.kind == "text" and not in_raw else ()
+        position = event.start
+        for start, stop in spans:
+            if event.start + start > position:
+                divided.append(Event("text", "", position))
+            divided.append(Event("border", "", event.start + start))
+            position = event.start + stop
+        if position < end or not spans:
+            divided.append(dataclasses.replace(event, start=position))
+        in_raw = (event.kind == "open" and event.name in RAW) or (in_raw and event.kind in ("text", "template"))
+    return divided
 
 
 def _raw_events(text: str, start: int, end: int, templates: Templates | None) -> list[Event]:

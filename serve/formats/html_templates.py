@@ -1,4 +1,4 @@
-"""Code of templates in a page, of PHP, ERB, Jinja, Handlebars, FreeMarker, Blade and their like: where it begins and ends, and its lines. Reads nothing.
+"""Code of templates in a page, as of PHP, ERB, Jinja, Handlebars, FreeMarker, Blade, Angular: where it begins and ends, and its lines. Reads nothing.
 
 What is code to the program that makes the page is no HTML: a `>`, a quote or an ampersand in it is none of the page's.
 """
@@ -13,7 +13,7 @@ CODE = re.compile(START)
 # Characters of one in braces. PHP, ERB and JSP are as long as programs are.
 LONGEST = 2000
 _SIGNS = re.compile(r"<\?(?:php\b|=|\s|$)|<%--|<%|<#--|</?[#@]|\{\{\{|\{\{!--|\{\{--|\{\{|\{%|\{#|\{!!|[$#]\{|\[\[\$\{|\[\(\$\{", re.I)
-_ENDS = {"<%--": "--%>", "<%": "%>", "<#--": "-->", "{{{": "}}}", "{{!--": "--}}", "{{--": "--}}", "{{": "}}", "{%": "%}", "{#": "#}", "{!!": "!!}",
+_ENDS = {"<%--": "--%>", "<%": "%>", "<#--": "-->", "{{!--": "--}}", "{{--": "--}}", "{{": "}}", "{%": "%}", "{#": "#}", "{!!": "!!}",
          "[[${": "}]]", "[(${": "})]"}  # fmt: skip
 _DIRECTIVE_SIGN = re.compile(r"[()\"'>]")
 # Steps of a program, which end what is before them where they fill a line; the others stand for a word.
@@ -27,6 +27,55 @@ LINES = re.compile(
     r"|#(?:if|elseif|foreach|set|parse|include|macro)[ \t]*\([^\n]*\)|#(?:end|else))[ \t]*$",
     re.M,
 )
+
+# Angular's blocks: their heads, which end in a brace, and its declarations.
+BLOCK = re.compile(
+    r"@(?:(?:if|else[ \t]+if|else|for|empty|switch|case|default(?:[ \t]+never)?|defer|placeholder|loading|error)[ \t\r\n]{0,20}(?=[({])|let[ \t]+[\w$]+[ \t]*=)"
+)
+_SIGN_OF_BLOCKS = re.compile(rf"{BLOCK.pattern}|[{{}}]")
+_PARENTHESIS = re.compile(r"[()]")
+_BRACE = re.compile(r"\s{0,20}\{")
+
+
+def _head_end(text: str, start: re.Match[str]) -> int:
+    """Where a block's head or a declaration ends; -1 where it is none."""
+    position = start.end()
+    if start.group().endswith("="):
+        return text.find(";", position, position + LONGEST) + 1 or -1
+    depth = 0
+    if text[position : position + 1] == "(":
+        while sign := _PARENTHESIS.search(text, position, start.end() + LONGEST):
+            position = sign.end()
+            depth += 1 if sign.group() == "(" else -1
+            if not depth:
+                break
+    brace = _BRACE.match(text, position) if not depth else None
+    return brace.end() if brace else -1
+
+
+class Blocks:
+    """The heads and the closing braces of Angular's blocks in the texts of a page, one after the other. A brace of an ICU message is none of them."""
+
+    def __init__(self) -> None:
+        self._open: list[bool] = []
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where code stands in a text."""
+        found: list[tuple[int, int]] = []
+        position = 0
+        while sign := _SIGN_OF_BLOCKS.search(text, position):
+            position = sign.end()
+            if sign.group() == "{":
+                self._open.append(False)
+            elif sign.group() == "}":
+                if self._open and self._open.pop():
+                    found.append(sign.span())
+            elif (end := _head_end(text, sign)) > 0:
+                found.append((sign.start(), end))
+                position = end
+                if text[end - 1] == "{":
+                    self._open.append(True)
+        return found
 
 
 class Templates:
@@ -49,6 +98,10 @@ class Templates:
         if opener in ("${", "#{"):
             end = self.text.find("}", sign.end(), start + LONGEST) + 1
             return end if end and "\n" not in self.text[start:end] else -1
+        if opener == "{{{":
+            # Else a brace of an ICU message, before or after code in two braces: `other {{{ n }} days}`, `other {{{ n }}}}`.
+            end = self._closed("}}", sign.end(), start + LONGEST, -1)
+            return end + 1 if end >= 0 and self.text[end : end + 1] == "}" and self.text[end + 1 : end + 2] != "}" else -1
         limit = len(self.text) if opener.startswith("<") else start + LONGEST
         return self._closed(_ENDS[opener], sign.end(), limit, -1)
 

@@ -25,6 +25,8 @@ _BLOCK = re.compile(
     r"(?:[-+*>]|#{1,6}|\d{1,9}[.)]|[=~`|:]+)(?:\s|$)|[-=]+$|```|~~~|:::|!!!|\?\?\?|===|///|\[\^[^\[\]\s]+\]:|\*\[|\$\$|\\\[|\{[%:#.]|\{\{[<%]|[!?]>"
     r"|import\s|export\s"
 )
+# Begins one even as the first words of a paragraph: a list, a quotation, a heading, a rule, code.
+_OPENING = re.compile(r"(\d{1,9})[.)](?:\s|$)|[-+*](?:\s|$)|>|#{1,6}(?:\s|$)|([-*_])(?: ?\2){2,}$|```|~~~")
 # What a block may begin with, and is no text: the name of a footnote, the box of a task.
 _NOTE = re.compile(r"\[\^[^\[\]\s]+\]:[ \t]+|\[[ xX]\][ \t]+")
 _CELL = re.compile(r"(?:\\.|`[^`|]*`|[^|\\])+")
@@ -100,6 +102,10 @@ def _block(lines: list[str], first_line: int, contents: list[str], own: set[int]
                 while _BLOCK.match(new_lines[n]):
                     word, _, new_lines[n] = new_lines[n].partition(" ")
                     new_lines[n - 1] += f" {word}"
+            if not _OPENING.match(core) and not lines[first_line + start][: spans[start][0]].rstrip().endswith("#") and (mark := _OPENING.match(new_lines[0])):
+                # `3. maí` would be an item of a list.
+                at = mark.end(1) if mark.group(1) else 0
+                new_lines[0] = f"{new_lines[0][:at]}\\{new_lines[0][at:]}"
             new_lines = [new_line.replace(space, " ") for new_line in (new_lines[0], *filter(None, new_lines[1:]))]
             for n, i in enumerate(group):
                 start_column, end_column = spans[i]

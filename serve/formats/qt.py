@@ -15,9 +15,22 @@ from serve.formats.xliff import indent_of, translated
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import begins_as_xml
 from tell.errors import CorpusError
+from tell.languages import Language
 from tell.text.plurals import gettext_categories
 
 _GONE = ("vanished", "obsolete")
+# Forms of languages of which Qt's table (QLocale's languages in qttools' numerus.cpp) has another number than gettext's.
+_FORMS = {
+    **dict.fromkeys(("hu", "tr", "fa", "tt"), 1),
+    **dict.fromkeys(("ga", "gv", "mi", "mk", "ca", "fil", "tl"), 3),
+    "mt": 4,
+    "cy": 5,
+}
+
+
+def _forms(target: Language) -> int:
+    """How many forms of a number Qt has for a language."""
+    return _FORMS.get(target.tag.partition("-")[0]) or len(gettext_categories(target.tag) or ()) or 1
 
 
 def _message(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, options: Options) -> bytes:
@@ -28,12 +41,16 @@ def _message(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, op
     source, target = sources[0], targets[0] if targets else None
     kind = events[target[0]].attributes.get("type", "") if target else ""
     inside = events[target[0] + 1 : target[1]] if target else []
-    if kind in _GONE or any(e.local == "lengthvariant" for e in inside):
+    if kind in _GONE:
+        return raw_of(events)
+    if any(e.local == "lengthvariant" for e in inside):
+        if not text_inside(inside).strip():
+            visitor.warn(place, "a translation in several lengths stays empty")
         return raw_of(events)
     forms = children(events[target[0] : target[1] + 1], "numerusform") if target else []
     numerus = events[0].attributes.get("numerus") == "yes"
     if numerus and not text_inside(inside).strip() and options.pair:
-        count = max(len(gettext_categories(options.pair.target.tag) or ()), len(forms), 1)
+        count = max(_forms(options.pair.target), len(forms))
     else:
         count = max(len(forms), 1)
     has_translation = bool(text_inside(inside).strip())

@@ -1,6 +1,7 @@
 """.NET's .resx and .resw: the values of texts are translated. Names, comments, other data and every other byte stay.
 
-Data with a type or a media type is no text (pictures, sizes, serialised objects), nor is what Windows Forms' designer writes (`>>button1.Name`).
+Data with a media type, or another type than a string's, is no text (pictures, sizes, serialised objects), nor is what Windows Forms' designer writes
+(`>>button1.Name`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
 from tell.errors import CorpusError
 
+_STRING = "System.String"
+
 
 def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
     """A `<data>` with its value translated."""
     attributes = events[0].attributes
     name = attributes.get("name", "")
     values = children(events, "value")
-    if "type" in attributes or "mimetype" in attributes or name.startswith((">>", "$this.Name")) or len(values) != 1:
+    kind = attributes.get("type", _STRING)
+    if kind.partition(",")[0].strip() != _STRING or "mimetype" in attributes or name.startswith((">>", "$this.Name")) or len(values) != 1:
         return raw_of(events)
     start, end = values[0]
     content = events[start + 1 : end]

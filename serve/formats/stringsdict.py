@@ -16,6 +16,7 @@ from tell.text.plurals import ORDER
 
 _FORMAT = "NSStringLocalizedFormatKey"
 _TYPE, _PLURAL = "NSStringFormatSpecTypeKey", "NSStringPluralRuleType"
+_VARIANTS = ("NSStringDeviceSpecificRuleType", "NSStringVariableWidthRuleType")
 _VARIABLE = re.compile(r"%(?:\d{1,2}\$)?#@\w{1,60}@")
 # A stretch of the events, and what is put in its place.
 _Splice = tuple[int, int, bytes]
@@ -35,17 +36,29 @@ class _Dictionary:
         return text_inside(self.events[span[0] : span[1]])
 
     def entry(self, name: str) -> bytes:
-        for key, _, value in self.pairs(0, len(self.events) - 1):
-            if key == _FORMAT and self.events[value[0]].local == "string" and self.events[value[1]].raw:
-                if any(map(str.isalpha, _VARIABLE.sub("", self.text(value)))):
-                    self.string(value, name)
-            elif self.events[value[0]].local == "dict":
-                self.forms(value, f"{name}, {key}")
+        self.dictionary((0, len(self.events) - 1), name)
         parts, position = [], 0
         for start, end, new in sorted(self.splices):
             parts += [raw_of(self.events[position:start]), new]
             position = end
         return b"".join([*parts, raw_of(self.events[position:])])
+
+    def dictionary(self, span: tuple[int, int], name: str) -> None:
+        """What is said in one way, with the plurals in it, or in several ways."""
+        for key, _, value in self.pairs(*span):
+            if key == _FORMAT and self.events[value[0]].local == "string" and self.events[value[1]].raw:
+                if any(map(str.isalpha, _VARIABLE.sub("", self.text(value)))):
+                    self.string(value, name)
+            elif self.events[value[0]].local == "dict":
+                (self.variants if key in _VARIANTS else self.forms)(value, f"{name}, {key}")
+
+    def variants(self, span: tuple[int, int], name: str) -> None:
+        """Texts for devices or widths, each by itself."""
+        for key, _, value in self.pairs(*span):
+            if self.events[value[0]].local == "dict":
+                self.dictionary(value, f"{name}, {key}")
+            elif self.events[value[0]].local == "string" and self.events[value[1]].raw:
+                self.string(value, f"{name}, {key}")
 
     def string(self, span: tuple[int, int], place: str) -> None:
         text = self.text(span)

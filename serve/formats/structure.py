@@ -87,6 +87,8 @@ _MARKUP = re.compile(r"<(?:[?!%]|[A-Za-z][\w:.-]{0,60}[\s/>])")
 _CLOSED = re.compile(r"</[A-Za-z]|/>")
 _ROOT = re.compile(r"[ \t]*[\w.\"'-]{1,80}[ \t]*:[ \t]*\Z")
 _BELOW = re.compile(r"(?:[ \t]{1,16}(?:- )?[\w.\"'-]{1,80}[ \t]*:(?:[ \t]|\Z)|[ \t]{0,16}- \S)")
+# What is below a heading with a colon is prose, unless the heading, or what is below it, is a key by its small letter.
+_KEY_BELOW = re.compile(r"[ \t]{0,16}(?:[ \t]|- )[\"']?[a-z_][\w.\"'-]{0,80}[ \t]*:(?:[ \t]|\Z)")
 _SETTING = re.compile(
     r"\s{0,40}(?:\"[^\"\n]{1,200}\"|'[^'\n]{1,200}'|(?:export[ \t]|set[ \t]|const[ \t]|let[ \t]|var[ \t]|local[ \t])?"
     r"[\w$.@/-]{1,120}(?:\[[^\]\n]{0,80}\])?)[ \t]{0,40}:?="
@@ -147,7 +149,8 @@ def kind_by_start(start: bytes) -> str | None:
 def _kind_by_lines(lines: list[str]) -> str | None:
     """What the most of the lines look like. Comments count for nothing."""
     written = [line.rstrip() for line in lines if line.strip() and not _COMMENT.match(line)]
-    if len(written) > 1 and _ROOT.match(written[0]) and _BELOW.match(written[1]) and sum(1 for line in written if _BELOW.match(line)) * 2 > len(written):
+    rooted = len(written) > 1 and _ROOT.match(written[0]) and (written[0].strip("\"' \t")[:1].islower() or any(map(_KEY_BELOW.match, written)))
+    if rooted and _BELOW.match(written[1]) and sum(1 for line in written if _BELOW.match(line)) * 2 >= len(written):
         return "YAML"
     if len(written) < 2:
         return "settings" if written and "=" in written[0] and _SETTING.match(written[0]) and " " not in written[0].partition("=")[0].strip() else None

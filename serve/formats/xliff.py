@@ -28,9 +28,46 @@ ALSO_NOT_TEXT = {"needs-l10n", "needs-adaptation", "needs-review-l10n", "needs-r
 _SPACE = re.compile(r"\s+")
 
 
+# Codes that begin and end something without being around it, and the attributes that name it.
+_BEGIN = {"bpt": ("i", "rid", "id"), "bx": ("rid", "id"), "sc": ("id",)}
+_END = {"ept": ("i", "rid", "id"), "ex": ("rid", "id"), "ec": ("startRef",)}
+# Angular's: the end of START_LINK_1 is CLOSE_LINK.
+_ANGULAR = re.compile(r"(START|CLOSE)_([A-Z_]+?)(?:_\d+)?")
+
+
+def _half(event: Event) -> tuple[bool, str] | None:
+    """Whether a code begins something or ends it, and the name of that; None for all others."""
+    for begins, names in ((True, _BEGIN.get(event.local)), (False, _END.get(event.local))):
+        if names and (name := next((event.attributes[n] for n in names if n in event.attributes), "")):
+            return begins, name
+    found = _ANGULAR.fullmatch(event.attributes.get("id", "")) if event.local == "x" else None
+    return (found.group(1) == "START", found.group(2)) if found else None
+
+
+def _paired(pieces: list[Piece], halves: dict[int, tuple[bool, str]]) -> list[Piece]:
+    """The pieces with those codes as tags around a text that lie in one another as tags do."""
+    pairs = list(pieces)
+    begun: list[tuple[int, str]] = []
+    for number, piece in enumerate(pieces):
+        if piece.kind == "open":
+            begun.append((number, ""))
+        elif piece.kind == "close":
+            while begun and begun.pop()[1]:
+                pass
+        elif number in halves:
+            begins, name = halves[number]
+            if begins:
+                begun.append((number, name))
+            elif begun and begun[-1][1] == name:
+                start = begun.pop()[0]
+                pairs[start], pairs[number] = Piece("open", pieces[start].value), Piece("close", piece.value)
+    return pairs
+
+
 def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[Piece]:
     """The content of an element as text and tags."""
     pieces: list[Piece] = []
+    halves: dict[int, tuple[bool, str]] = {}
     position = 0
     while position < len(events):
         event = events[position]
@@ -40,6 +77,8 @@ def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[
             opaque = event.local not in around or event.attributes.get("translate") == "no" or event.attributes.get("mtype") == "protected"
             if opaque or not events[inner(events, position)].raw:
                 end = inner(events, position)
+                if half := _half(event):
+                    halves[len(pieces)] = half
                 pieces.append(Piece("void", xml.decode(raw_of(events[position : end + 1]))))
                 position = end
             else:
@@ -49,7 +88,7 @@ def pieces_of(xml: Xml, events: list[Event], around: set[str] = AROUND) -> list[
         elif event.raw.strip() and not event.raw.startswith(b"<![CDATA[") and event.raw != b"]]>":
             pieces.append(Piece("void", xml.decode(event.raw)))
         position += 1
-    return joined(pieces)
+    return joined(_paired(pieces, halves) if halves else pieces)
 
 
 def translated(

@@ -76,11 +76,29 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
     return events[0].raw + xml.encode("".join(runs_written)) + events[-1].raw
 
 
+def _literal(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
+    """A cell with a text of its own as its value, as SheetJS writes them. The value of a formula is the formula's."""
+    values = children(events, "v")
+    if children(events, "f") or len(values) != 1:
+        return raw_of(events)
+    start, end = values[0]
+    text = _text(events, values[0])
+    if not any(map(str.isalpha, text)) or text.strip() in unchanged_names:
+        return raw_of(events)
+    replacement = visitor.visit(Unit(text, place))
+    if replacement is None or replacement.failed or replacement.text == text:
+        return raw_of(events)
+    return raw_of(events[: start + 1]) + xml.encode(escaped(encoded(replacement.text))) + raw_of(events[end:])
+
+
 def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
     output = io.BytesIO()
     number = 0
     cell = ""
-    for events in xml.units(lambda event: event.local == element):
+    for events in xml.units(lambda event: event.local == element or (event.local == "c" and event.attributes.get("t") == "str")):
+        if len(events) > 1 and events[0].local == "c":
+            output.write(_literal(xml, events, f"{place} {events[0].attributes.get('r', '')}".rstrip(), visitor, unchanged_names))
+            continue
         if len(events) > 1:
             number += 1
             output.write(_item(xml, events, f"{place} {cell or number}", visitor, unchanged_names))
@@ -111,7 +129,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         for name in archive_members(archive, lambda n: n in all_shared or n in sheets):
             raw = read(archive, name)
             shared = name in all_shared
-            if not shared and b"<is>" not in raw and b":is>" not in raw:
+            if not shared and not any(mark in raw for mark in (b"<is>", b":is>", b't="str"', b"t='str'")):
                 continue
             place = "text" if shared else name.rpartition("/")[2].removesuffix(".xml")
             converted = _part(Xml(io.BytesIO(raw), options.bounds, name), "si" if shared else "is", place, visitor, column_names)

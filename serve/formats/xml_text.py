@@ -42,13 +42,14 @@ def written(xml: Xml, content: Sequence[Event], text: str) -> bytes:
 def as_before(xml: Xml, content: Sequence[Event], text: str) -> str:
     """A text escaped as it was: `&#160;` and `&quot;` stay where the old text has them."""
     old = xml.decode(raw_of(list(content)))
-    new = escaped(text)
-    for reference in set(_REFERENCE.findall(old)) if "&" in old else ():
-        code, number, name = reference
+    references: dict[str, str] = {}
+    for reference in _REFERENCE.finditer(old) if "&" in old else ():
+        code, number, name = reference.groups()
         character = _NAMED[name] if name else chr(min(int(code, 16) if code else int(number), 0x10FFFF))
-        whole = f"&{name};" if name else f"&#x{code};" if code else f"&#{number};"
-        if character not in "&<\n\t" and character != " ":
-            new = new.replace("&gt;" if character == ">" else character, whole)
+        if character not in "&<\n\t ":
+            references.setdefault(character, reference.group())
+    # In one pass: a reference's own `#`, `;` and digits are none of the text.
+    new = "".join(references.get(c) or escaped(c) for c in text) if references else escaped(text)
     return _line_ends(new, content)
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from serve.formats.html_events import Event, events_of
-from serve.formats.html_templates import CODE, STEP, Templates
+from serve.formats.html_templates import BLOCK, CODE, STEP, Templates
 from serve.translation.markup_lines import MarkupLine, Token
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -22,7 +22,7 @@ _STAND_IN = re.compile(f'<!--{_OPEN}([0-9]{{1,7}}){_CLOSE}-->|{_OPEN}([0-9]{{1,7
 
 def without_code(text: str) -> tuple[str, list[str]]:
     """The text with stand-ins for its code, and the code; the very text where there is none."""
-    if not CODE.search(text) or _OPEN in text or _CLOSE in text:
+    if not (CODE.search(text) or BLOCK.search(text)) or _OPEN in text or _CLOSE in text:
         return text, []
     codes: list[str] = []
     parts: list[str] = []

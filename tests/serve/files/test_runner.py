@@ -332,6 +332,7 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
     b.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
     (tmp_path / "c.xlsx").write_bytes((GOLDEN / "letter.docx").read_bytes())
     (tmp_path / "d.txt").write_bytes((GOLDEN / "letter.docx").read_bytes())
+    (tmp_path / "e.csv").write_text("a,b\n1,2\n")
     (tmp_path / "locked").mkdir(mode=0o500)
     table: list[tuple[tuple[object, ...], str]] = [
         ((a, other, *PAIR), "several files need a directory for their outputs"),
@@ -345,6 +346,9 @@ def test_what_is_refused_before_any_work(run: Run, engines: list[Capitals], tmp_
         ((a, *PAIR, "--format", "word"), "--format: unknown format; found word"),
         ((a, *PAIR, "--report", tmp_path / "r.txt"), "--report: the report's name tells its format"),
         ((tmp_path / "x.pdf", *PAIR), "files of this format are not translated; found .pdf"),
+        ((a, "x.pdf", "y/z.js", *PAIR, "-o", tmp_path / "out"), "files of these formats are not translated; found 2 files: x.pdf, z.js; valid: .txt, "),
+        ((tmp_path / "e.csv", *PAIR), f"--column: which column is to be translated?; found {tmp_path / 'e.csv'}; valid: a, b"),
+        ((other.parent, *PAIR), f"{other.parent}: this is a directory; valid: files, such as {other.parent}/*"),
     ]
     if os.geteuid() != 0:
         table.append(((a, *PAIR, "-o", tmp_path / "locked" / "x.txt"), "the output cannot be written"))

@@ -58,6 +58,16 @@ CASES: dict[str, tuple[str, list[str], str]] = {
     "Thymeleaf": ('<p th:text="#{a.b}" th:if="${c > 1}">one [[${d && e}]] two</p>', ["one <x1/> two"],
                   '<p th:text="#{a.b}" th:if="${c > 1}">ONE [[${d && e}]] TWO</p>'),
     "no code": ("<p>a < b {{ and 50% > c { d</p>", ["a < b {{ and 50% > c { d"], "<p>A &lt; B {{ AND 50% &gt; C { D</p>"),
+    "blocks of Angular": ("@if (a(b) > 1; as c) {\n <p>Yes {{ n }}</p>\n} @else if (d) {<p>May{be}</p>}\n@else { No }\n@let e = 'F';\n<b>h</b> @ i @for x",
+                          ["Yes", "May{be}", "No", "<x0>h</x0> @ i @for x"],
+                          "@if (a(b) > 1; as c) {\n <p>YES {{ n }}</p>\n} @else if (d) {<p>MAY{be}</p>}\n@else { NO }\n@let e = 'F';\n<b>H</b> @ I @FOR X"),
+    "more of them": ("@switch (m) { @case ('a') { <i>One</i> } @default { Two } } @empty {} @defer (on idle) {<script>}</script>Three} }",
+                     ["One", "Two", "Three"],
+                     "@switch (m) { @case ('a') { <i>ONE</i> } @default { TWO } } @empty {} @defer (on idle) {<script>}</script>THREE} }"),
+    "braces of ICU around code": ("<p>{n, plural, =1 {{{ n }} day} other {{{n}}}} {{{ raw }}}</p>", ["{n, plural, =1 {<x1/> day} other {<x3/>}}"],
+                                  "<p>{N, PLURAL, =1 {{{ n }} DAY} OTHER {{{n}}}} {{{ raw }}}</p>"),
+    "signs spelled so that they are no code": ("<p>a&#64;b.is &#123;&#x7B; c &rbrace;&#125; @ d</p>", ["a@b.is <x1/> c <x3/> @ d"],
+                                               "<p>a&#64;b.is &#123;&#x7B; C &rbrace;&#125; &#64; D</p>"),
     # XHTML
     "entities of the page": ("<!DOCTYPE html [<!ENTITY me 'x>y'>]><p>&me; is &eacute;n &lt; &amp;</p>", [" is én < &"],
                              "<!DOCTYPE html [<!ENTITY me 'x>y'>]><p>&me; IS ÉN &lt; &amp;</p>"),
@@ -119,6 +129,11 @@ def test_no_page_takes_long() -> None:
         "\n{% a %}",
         "&a;",
         "<option><caption>",
+        "@if (",
+        "@let a = ",
+        "@for (a) {",
+        "{{{a}} ",
+        "&#123;",
     ):
         page = (unit * 40_000)[:40_000]
         began = time.thread_time()

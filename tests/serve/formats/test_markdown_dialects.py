@@ -155,6 +155,19 @@ def test_no_broken_line_begins_a_block() -> None:
     assert output.decode() == "einn tveir :::\nfjórir\n"
 
 
+@pytest.mark.parametrize(
+    ("source", "translation", "expected"),
+    [
+        ("May 3 is free\n", "3. maí er frídagur", "3\\. maí er frídagur\n"), ("> May 3\n", "3. maí", "> 3\\. maí\n"), ("- May 3\n", "3) maí", "- 3\\) maí\n"),
+        ("# May 3\n", "3. maí", "# 3. maí\n"), ("May 3\n===\n", "3. maí", "3\\. maí\n===\n"), ("a\n", "- b", "\\- b\n"), ("a\n", "# b", "\\# b\n"),
+        ("a\n", "> b", "\\> b\n"), ("a\n", "---", "\\---\n"), ("a\n", "```", "\\```\n"), ("a\n", "-b", "-b\n"), ("a\n", "3.5", "3.5\n"),
+        ("1986\\. a\n", "1986. b", "1986\\. b\n"), ("a  \nb\n", "-", "\\-  \n\\-\n"), ("| a |\n|---|\n| May 3 |\n", "3. b", "| 3. b |\n|---|\n| 3. b |\n"),
+    ],
+)  # fmt: skip
+def test_no_translation_begins_a_block(source: str, translation: str, expected: str) -> None:
+    assert through("markdown", source, lambda unit: Replacement(translation))[0].decode() == expected
+
+
 def test_a_shadow_has_as_many_lines() -> None:
     for unit in ("$$\n", ":::a\n", "{{<\n", "{% raw %}\n", "<A\n", "!!! a\n", "> [!a]\n", ": a\n", "\\[\n", "[^a]: b\n", "export {\n", "--8<--\n",
         "    === \"a\"\n", "{% a", "```{note}\n", "<!-- a\n", "<pre>\n", "+--+\n", "-- --\n", "| a\n"):  # fmt: skip

@@ -36,6 +36,10 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "XLIFF 1.2": ("xliff", XLIFF.format('source-language="en" target-language="de"'), {}, f"<file>: {INTO}; found de; valid: is"),
     "XLIFF 1.2 from another": ("xliff", XLIFF.format('source-language="de"'), {}, f"{FROM}; found de; valid: en"),
     "XLIFF 2": ("xliff", XLIFF2.format('srcLang="en" trgLang="fr-CA"'), {}, f"<xliff>: {INTO}; found fr-CA; valid: is"),
+    "a bundle of Java": ("properties", "k=a\n", {"name": "messages_de.properties"}, f"the file's name: {FROM}; found de; valid: en"),
+    "ARB without its language": ("json", '{"k": "a"}', {"name": "lib/app_de.arb"}, f"the file's name: {FROM}; found de"),
+    "a folder of i18next": ("json", '{"k": "a"}', {"name": "public/locales/de/common.json"}, f"the folder locales/de: {FROM}; found de"),
+    "a folder of Fluent": ("fluent", "k = a\n", {"name": "i18n/pt-BR/main.ftl"}, f"the folder i18n/pt-BR: {FROM}; found pt-BR"),
     "XLIFF 2 from another": ("xliff", XLIFF2.format('srcLang="fr" trgLang="is"'), {}, f"{FROM}; found fr"),
 }
 
@@ -49,7 +53,7 @@ def test_what_is_of_another_language_is_refused(name: str) -> None:
     with pytest.raises(CorpusError, match="; --force fills it all the same"):
         through(format, source, **options, force_hint="; --force fills it all the same")
     output, visitor = through(format, source, **options, force=True)
-    assert (visitor.texts == ["a"] and ">A<" in output.decode()) or 'msgstr "A"' in output.decode()
+    assert visitor.texts == ["a"] and any(written in output.decode() for written in (">A<", 'msgstr "A"', '"k": "A"', "k=A", "k = A"))
 
 
 # Format, file, options: the labels that come out.
@@ -124,3 +128,19 @@ def test_names_as_gettext_has_them() -> None:
     assert list(map(posix_name, ("is", "pt-BR", "sr-Latn", "zh-Hant", "zh-Hans", "zh-TW", "uz-Cyrl-UZ"))) == [
         "is", "pt_BR", "sr@latin", "zh_TW", "zh_CN", "zh_TW", "uz_UZ@cyrillic",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "messages.properties",
+        "messages_en.properties",
+        "messages_is.properties",
+        "sign_in.properties",
+        "locales/en/a.properties",
+        "locales/is/a.properties",
+        "de/a.properties",
+    ],
+)
+def test_names_that_refuse_nothing(name: str) -> None:
+    assert through("properties", "k=a\n", name=name)[0] == b"k=A\n"

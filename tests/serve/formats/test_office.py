@@ -156,3 +156,14 @@ def test_a_cell_with_escapes() -> None:
     assert visitor.texts == ["one\r\ntwo", "say _x0041_ now"]
     assert b">one_x000D_\ntwo _x005F_x0042__x000B_<" in members(output)["xl/sharedStrings.xml"]
     assert b">say _x005F_x0041_ now _x005F_x0042__x000B_<" in members(output)["xl/sharedStrings.xml"]
+
+
+def test_texts_that_are_values_of_cells() -> None:
+    """As SheetJS writes them; the value of a formula stays."""
+    row = '<c r="A1" t="str"><v>{}</v></c><c r="B1" t="str"><f>A1&amp;"x"</f><v>Hi</v></c><c r="C1" t="str"><v>12</v></c><c r="D1" t="str"/><c><v>5</v></c>'
+    sheet = f'<worksheet xmlns="{SHEET}"><sheetData><row r="1">{row}</row></sheetData></worksheet>'
+    raw = archive({"xl/workbook.xml": f'<workbook xmlns="{SHEET}"/>', "xl/worksheets/sheet1.xml": sheet.format("one &amp; two_x000A_")})
+    assert through("xlsx", raw, same)[0] == raw
+    output, visitor = through("xlsx", raw, loud)
+    assert visitor.texts == ["one & two\n"] and members(output)["xl/worksheets/sheet1.xml"].decode() == sheet.format("ONE &amp; TWO\n")
+    assert visitor.units[0].place == "sheet1 A1"

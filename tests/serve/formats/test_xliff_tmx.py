@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from serve.formats.units import Replacement, Unit
@@ -183,3 +185,29 @@ def test_a_visitor_without_an_answer_changes_nothing() -> None:
         assert through(format, source, lambda unit: None)[0].decode() == source
         visitor = RecordingVisitor(same)
         assert visitor.visit(Unit("a", "b")) == Replacement("a") and loud(Unit("a", "b")) == Replacement("A")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('a <bpt id="1">{</bpt>b<ept id="1">}</ept> c', "a <x1>b</x1> c"),
+        ('a <bpt id="3" rid="1">{</bpt>b<ept id="4" rid="1">}</ept> c', "a <x1>b</x1> c"),
+        ('a <bx id="1"/>b<ex id="1"/> c', "a <x1>b</x1> c"),
+        ('a <x id="START_LINK"/>b<x id="CLOSE_LINK"/> <x id="START_LINK_1"/>c<x id="CLOSE_LINK"/> d', "a <x1>b</x1> <x5>c</x5> d"),
+        # One in another, one over another, and halves alone.
+        ('a <x id="START_TAG_B"/>b <x id="START_TAG_I"/>c<x id="CLOSE_TAG_I"/><x id="CLOSE_TAG_B"/> d', "a <x1>b <x3>c</x3></x1> d"),
+        ('a <bpt id="1"/>b <bpt id="2"/>c<ept id="1"/> d<ept id="2"/> e', "a <x1/>b <x3>c<x5/> d</x3> e"),
+        ('a <g id="9">b <bpt id="1"/>c</g> d<ept id="1"/> e', "a <x1>b <x3/>c</x1> d<x7/> e"),
+        ('a <x id="START_TAG_B"/>b <x id="INTERPOLATION"/>c', "a <x1/>b <x3/>c"),
+    ],
+)
+def test_codes_that_begin_and_end_something(source: str, text: str) -> None:
+    file = f'<xliff version="1.2"><file source-language="en"><body><trans-unit id="1"><source>{source}</source></trans-unit></body></file></xliff>'
+    output, visitor = through("xliff", file)
+    assert visitor.texts == [text] and not visitor.messages
+    capitals = re.sub(r"(?<=>)[a-e ]+|^[a-e ]+", lambda m: m.group().upper(), source)
+    assert f">{capitals}</target>".encode() in output
+    # An end before its beginning is no translation.
+    crossed = re.sub(r"<(/?)(x\d)>", lambda m: f"<{'' if m[1] else '/'}{m[2]}>", text)
+    if crossed != text:
+        assert through("xliff", file, lambda unit: Replacement(crossed))[1].messages == ["warn unit 1: tags inside the text lost their places"]

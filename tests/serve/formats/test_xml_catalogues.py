@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tell.errors import BadInput
+from serve.formats.units import Replacement
+from tell.errors import BadInput, CorpusError
 from tests.support.formats_fixture import loud, nothing, same, through
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -52,6 +53,13 @@ ANDROID: dict[str, tuple[str, str, list[str], str, list[str]]] = {
         r'<string name="a">' + "\U0001f600" + r' X \u0007</string><string name="b">\ud83d y</string><string name="c">ONE TWO<!-- z --> THREE</string>',
         ["bad string b: half a character (a lone surrogate)"],
     ),
+    "a string by its type": (
+        '<item type="string" name="a">b</item><item type="id" name="c">d</item>',
+        "en-is",
+        ["b"],
+        '<item type="string" name="a">B</item><item type="id" name="c">d</item>',
+        [],
+    ),
     "arrays": (
         '<string-array name="a">\n  <item>b</item>\n  <!-- c --><item>d</item></string-array>',
         "en-is",
@@ -94,7 +102,20 @@ def test_android(name: str) -> None:
         assert through("android", whole.format(body), answer, pair="en-de")[0].decode() in (whole.format(body), whole.format(body))
 
 
+def test_the_language_of_android_resources() -> None:
+    tag = '<resources xmlns:tools="http://schemas.android.com/tools" tools:locale="{}"><string name="a">b</string></resources>'
+    for old, new in (("en", "is"), ("en-US", "is"), ("is", "is")):
+        assert through("android", tag.format(old))[0].decode() == tag.format(new).replace(">b<", ">B<")
+    with pytest.raises(CorpusError, match="tools:locale: this is translated from another language; found de"):
+        through("android", tag.format("de"))
+
+
 RESX = {
+    '<data name="a"><value>&#35;1 &quot;it&#39;s&quot; &#34;59&#34;</value></data>': (
+        ['#1 "it\'s" "59"'],
+        '<data name="a"><value>&#35;1 &quot;IT&#39;S&quot; &quot;59&quot;</value></data>',
+    ),
+    '<data name="a" type="System.String, mscorlib"><value>b</value></data>': (["b"], '<data name="a" type="System.String, mscorlib"><value>B</value></data>'),
     '<data name="a" xml:space="preserve">\r\n    <value>Hi {0}</value>\r\n    <comment>c</comment>\r\n  </data>': (
         ["Hi {0}"],
         '<data name="a" xml:space="preserve">\r\n    <value>HI {0}</value>\r\n    <comment>c</comment>\r\n  </data>',
@@ -163,6 +184,12 @@ def test_qt(name: str) -> None:
 
 
 def test_languages_of_qt() -> None:
+    message = '<TS><context><message numerus="yes"><source>a</source><translation type="unfinished"><numerusform/></translation></message></context></TS>'
+    # As Qt's own table has them, where gettext's has more or fewer.
+    for pair, count in {"en-hu": 1, "en-tr": 1, "en-ga": 3, "en-mk": 3, "en-ca": 3, "en-fil": 3, "en-mt": 4, "en-cy": 5, "en-is": 2, "en-ar": 6}.items():
+        assert through("qt", message, pair=pair)[0].count(b"<numerusform>A</numerusform>") == count, pair
+    lengths = '<TS><context><message><source>a</source><translation type="unfinished"><lengthvariant/></translation></message></context></TS>'
+    assert through("qt", lengths)[1].messages == ["warn message 1: a translation in several lengths stays empty"]
     assert b'<TS language="pt_BR">' in through("qt", "<TS></TS>", pair="en:pt-BR")[0]
     assert b'language="is"' in through("qt", '<TS language="en_US"/>', pair="en-is")[0]
     assert b'language="is"' in through("qt", '<TS language="" sourcelanguage="en"/>')[0]
@@ -196,6 +223,14 @@ def test_stringsdict(pair: str, texts: list[str], expected: dict[str, str]) -> N
     assert through("stringsdict", source, same, pair=None)[0].decode() == source
 
 
+def test_stringsdict_for_devices_and_widths() -> None:
+    rows = "<key>{}</key><dict><key>{}</key><string>a</string><key>{}</key><dict><key>NSStringLocalizedFormatKey</key><string>b %#@n@</string></dict></dict>"
+    widths, devices = rows.format("NSStringVariableWidthRuleType", 20, 50), rows.format("NSStringDeviceSpecificRuleType", "mac", "other")
+    source = f"<plist><dict><key>k</key><dict>{widths}{devices}</dict></dict></plist>"
+    output, visitor = through("stringsdict", source)
+    assert output.decode() == source.replace(">a<", ">A<").replace(">b ", ">B ") and visitor.texts == ["a", "b %#@n@"] * 2
+
+
 @pytest.mark.parametrize(
     ("format", "data", "message"),
     [
@@ -211,3 +246,8 @@ def test_what_cannot_be_read(format: str, data: str, message: str) -> None:
     with pytest.raises(BadInput) as e:
         through(format, data)
     assert message in str(e.value)
+
+
+def test_cdata_takes_what_xml_may_hold() -> None:
+    output, _ = through("android", '<resources><string name="a"><![CDATA[b]]></string></resources>', lambda unit: Replacement("c\x07]]>d"))
+    assert output == '<resources><string name="a"><![CDATA[c\ufffd]]]]><![CDATA[>d]]></string></resources>'.encode()
