@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tell.corpus.overlap import HeldStretches
+from tell.corpus.overlap import HeldOutSet, HeldStretches, Leaks
 from tell.corpus.rules import RULES
 from tell.corpus.split import drawn
 from tell.records import read_pairs
@@ -34,6 +34,26 @@ def test_a_segment_in_a_longer_text(text: str, found: bool) -> None:
     for segment in (LONG, SHORT, NAME, "Já, takk fyrir.", CHINESE):
         held.add(segment, "test")
     assert (held.find(text) == "test") is found
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [("It's the director's \"final\" offer & no more.", "<p>Rewrite: It&#39;s the director&#x27;s &amp;quot;final&amp;quot; offer &amp; no more.</p>"),
+     (SHORT, f"Hvað er&nbsp;{SHORT.replace(' ', '&nbsp;')}?"), (SHORT.replace(" ", "_x000D_\n", 1), f"Hvað er {SHORT}?"),
+     (SHORT, "Hvað er: " + "".join(c if c.isascii() else f"&#{ord(c)};" for c in SHORT)), (LONG, LONG.replace("haldinn", "hald\xadinn")),
+     ("Illoqarfimmi katersortarfimmi ataatsimiinnissaq", "Translate: illoqarfimmi katersortarfimmi ataatsimiinnissaq."),
+     ("我们明天早上八点出发去机场。", "请翻译：我们明天早上八点出发去机场。")],
+)  # fmt: skip
+def test_a_segment_that_is_written_in_another_way(segment: str, text: str) -> None:
+    held = HeldStretches()
+    held.add(segment, "test")
+    assert held.find(text) == "test"
+
+
+def test_a_test_set_is_found_in_data_with_references() -> None:
+    leaks = Leaks([HeldOutSet("set", [("Don't you think so, sir?",)])])
+    leaks.look("Don&#39;t you think&nbsp;so, sir?", "general.jsonl", 1)
+    assert leaks.report()[0]["leaked"] == 1
 
 
 def test_near_duplicates_across_splits_are_counted_and_stay(here: Callable[..., Ran]) -> None:
