@@ -118,7 +118,7 @@ def find_columns(rows: Sequence[list[str]], want: ReadOptions, reading: ReadRepo
     if max(filled, default=0) < 2:
         return Columns(0, 1, header=False)
     source, target = _by_language(rows, pair, place)
-    named_in_its_own_way = _names_columns(first, pair)
+    named_in_its_own_way = _names_columns(first, pair, (source, target))
     kept = f"{source + 1} ({pair.source.tag}) and {target + 1} ({pair.target.tag}), by the language of their texts"
     reading.notes.append(f"read columns {kept}; --columns, or --source-column and --target-column, name others")
     return Columns(source, target, None, _marks(first) if named_in_its_own_way else (), named_in_its_own_way)
@@ -128,10 +128,13 @@ def _marks(header: Sequence[str]) -> tuple[tuple[int, str], ...]:
     return tuple((i, name) for i, name in enumerate(header) if named(name))
 
 
-def _names_columns(first: Sequence[str], pair: LanguagePair) -> bool:
-    """Whether a first row is a header that names its columns in its own way."""
+def _names_columns(first: Sequence[str], pair: LanguagePair, sides: tuple[int, int]) -> bool:
+    """Whether a first row is a header that names its columns in its own way. A word such as `machine` on one side alone is a text of a glossary."""
     languages = names(pair.source) | names(pair.target)
-    return any(cell.strip().casefold() in _HEADER or bool(languages & set(cell.casefold().split())) or named(cell) for cell in first if len(cell) < 40)
+    if any(languages & set(cell.casefold().split()) for cell in first if len(cell) < 40):
+        return True
+    named_columns = {i for i, cell in enumerate(first) if len(cell) < 40 and (cell.strip().casefold() in _HEADER or named(cell))}
+    return bool(named_columns - {*sides}) or named_columns >= {*sides}
 
 
 def _by_language(rows: Sequence[list[str]], pair: LanguagePair, place: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment")
 _BEGUN = {"new", "needs-translation", "needs-l10n", "needs-adaptation", "initial"}
 # What Trados, Phrase and memoQ say of a segment in attributes of their own: where it is from, and that a person has confirmed it.
 _ORIGINS = ("origin", "trans-origin")
-_SDL_CONFIRMED, _MEMOQ_MACHINE = {"ApprovedTranslation", "ApprovedSignOff"}, "MachineTranslated"
+_SDL_CONFIRMED, _MEMOQ_MACHINE = {"Translated", "ApprovedTranslation", "ApprovedSignOff"}, "MachineTranslated"
 
 
 def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:

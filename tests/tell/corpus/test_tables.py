@@ -60,6 +60,12 @@ def test_a_header_of_its_own_kind_is_no_pair() -> None:
     assert pairs == ROWS[:1] and lines == [2]
 
 
+@pytest.mark.parametrize("first", [("ástand", "state", "noun"), ("sönn saga", "a true text", "n"), ("Vél", "machine", "no. 1")])
+def test_a_word_of_a_glossary_is_no_header(first: tuple[str, str, str]) -> None:
+    pairs, _, _ = read("t.tsv", table([first, *((a, b, f"n{i}") for i, (a, b) in enumerate(ROWS))]))
+    assert pairs == [first[:2], *ROWS]
+
+
 def test_a_language_that_the_model_does_not_know_is_the_column_that_is_left() -> None:
     rows = [(i, f"Ha{'ngu' * 3} mo wea tavala {b.lower()[::-1]}", b) for i, (_, b) in enumerate(ROWS)]
     pairs, _, _ = read("t.tsv", table(rows), ReadOptions(parse_pair("gil-en")))
