@@ -113,6 +113,10 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
     if directories:
         input_groups.append(InputGroup("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
     input_groups += [InputGroup(corpus_format(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+    for directory in (p for p in inputs if p.is_dir() and p not in directories):
+        # Texts beside memories and tables; one file alone is about these.
+        if len(beside := tuple(f for f in _inside(directory) if corpus_format(f) == "text")) > 1:
+            input_groups.append(InputGroup("directory", (directory,), labels([*paths, directory])[-1], beside))
     return input_groups
 
 
@@ -121,7 +125,7 @@ def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: 
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
     elif group.kind == "directory":
-        yield from read_directories(reading, want)
+        yield from read_directories(reading, want, group.files, beside=len(group.files) < len(_inside(group.paths[0])) and len(group.paths) == 1)
     else:
         yield from _READERS[group.kind](group.paths[0], want, reading)
 

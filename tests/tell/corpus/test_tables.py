@@ -92,6 +92,28 @@ def test_columns_name_them() -> None:
     assert pairs == ROWS and not reading.notes
 
 
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [("Nr\tÍslenska\tEnska\tAthugasemd", "is-en"), ("Nr\tÍslenska\tEnska", "is-en"), ("id\tsrc\ttgt", "is-en"), ("key\tnynorsk\tEnglish", "nn-en"),
+     ("key\tBokmål\tEnglish", "no-en"), ("key\tNorwegian\tEngelsk", "nb-en"), ("id\tisl_Latn\teng_Latn", "is-en"), ("id\tkor_Hang\teng_Latn", "ko-en")],
+)  # fmt: skip
+def test_headers(header: str, pair: str) -> None:
+    rows = [(i, a, b, *[""] * (header.count("\t") - 2)) for i, (a, b) in enumerate(ROWS)]
+    pairs, lines, _ = read("t.tsv", f"{header}\n".encode() + table(rows), ReadOptions(parse_pair(pair)))
+    assert pairs == ROWS and lines[0] == 2
+
+
+def test_two_columns_in_an_icelanders_words() -> None:
+    assert read("t.tsv", table([("Íslenska", "Enska"), ("já", "yes")]))[0] == [("já", "yes")]
+    assert read("t.tsv", table([("Enska", "Íslenska"), ("yes", "já")]))[0] == [("já", "yes")]
+
+
+def test_languages_that_stand_beside_each_text_are_no_header() -> None:
+    """As Tatoeba's lists of translations have them."""
+    pairs, _, reading = read("t.tsv", table([(i, "isl", a, i + 100, "eng", b) for i, (a, b) in enumerate(ROWS)]))
+    assert pairs == ROWS and "read columns 3 (is) and 6 (en)" in reading.notes[0]
+
+
 def test_two_columns_are_the_two_sides() -> None:
     assert read("t.tsv", table([("já", "yes"), ("nei", "no", "")]))[0] == [("já", "yes"), ("nei", "no")]
 
