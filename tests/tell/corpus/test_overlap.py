@@ -84,3 +84,17 @@ def test_dev_and_test_share_no_source(here: Callable[..., Ran]) -> None:
     for pair in read_pairs(Path("c/pairs.jsonl")):
         by_split.setdefault(pair.split, set()).add(letters(pair.source))
     assert by_split["dev"] & by_split["test"] == set() and done["splits"]["test"]["pairs"] >= 6 and done["dropped"]["in dev"] > 0
+
+
+def test_dev_and_test_share_no_target_either(here: Callable[..., Ran]) -> None:
+    """Its targets are the sources of the other direction. What was left out for it stays out when the corpus is built again."""
+    sentences = corpora.pairs(30)
+    rows = [f"d{i}\t{a}\t{b}" for i in range(10) for a, b in [*sentences[3 * i : 3 * i + 3], (f"Alveg {'ný' * (i + 1)} saga", sentences[0][1])]]
+    Path("t.tsv").write_text("\n".join(["document\tis\ten", *rows]) + "\n", encoding="utf-8")
+    options = ("corpus", "build", "t.tsv", "--pair", "is-en", "--off", "near-duplicate", "language", "ratio", "--dev", 6, "--test", 6, "-o", "c", "--json")
+    for _ in range(2):
+        done = here(*options, "--force").json
+        pairs = list(read_pairs(Path("c/pairs.jsonl")))
+        dev, test = ({letters(p.target) for p in pairs if p.split == split} for split in ("dev", "test"))
+        assert not dev & test and done["splits"]["test"]["pairs"] >= 6
+        assert done["changes"] == {what: {"train": 0, "dev": 0, "test": 0} for what in ("moved", "appeared", "went")}
