@@ -11,7 +11,7 @@ from tell.corpus.readers.machine_output import confirmed, of_ids, of_values
 from tell.corpus.readers.machine_output import named as says
 from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
 from tell.corpus.readers.streams import open_unpacked
-from tell.errors import CorpusError
+from tell.errors import CorpusError, OtherLanguages
 from tell.text.normalise import spelled
 from tell.text.safe_xml import WithoutForbidden, elements
 
@@ -97,4 +97,4 @@ def _refuse(path: Path, want: ReadOptions, reading: ReadReport, bare: int | None
     if not reading.languages:
         place = f"{path}, line {bare}" if bare else str(path)
         raise CorpusError("the units do not say what language they are in", place=place, found="<tuv> without xml:lang", valid='<tuv xml:lang="CODE">')
-    raise CorpusError("no unit has both languages", place=str(path), found=language_counts(reading.languages), valid=f"units with {both}, or another --pair")
+    raise OtherLanguages("no unit has both languages", place=str(path), found=language_counts(reading.languages), valid=f"units with {both}, or another --pair")

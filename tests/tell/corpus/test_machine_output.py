@@ -50,6 +50,10 @@ def tu(of_unit: str = "", of_target: str = "", props: str = "") -> str:
     return f'<tmx version="1.4"><header srclang="en"/><body><tu {of_unit}>{props}{source}{target}</tu></body></tmx>'
 
 
+def seg(number: int, text: str) -> str:
+    return f'<mrk mtype="seg" mid="{number}">{text}</mrk>'
+
+
 def sdl(conf: str, origin: str) -> str:
     return f'<sdl:seg-defs><sdl:seg id="1" conf="{conf}" origin="{origin}" origin-system="DeepL"/></sdl:seg-defs>'
 
@@ -78,6 +82,7 @@ CASES: dict[str, tuple[str, str | bytes, str | None]] = {
     "Trados, approved": ("a.sdlxliff", unit(state(""), after=sdl("ApprovedTranslation", "mt")), None),
     "Trados, confirmed as it is": ("a.sdlxliff", unit(state(""), after=sdl("Translated", "mt")), None),
     "Trados, by a person": ("a.sdlxliff", unit(state(""), after=sdl("Translated", "interactive")), None),
+    "in segments": ("a.sdlxliff", unit(f"<target>{seg(1, 'Hestur')}</target>", after=f"<seg-source>{seg(1, 'A horse')}</seg-source>"), None),
     "XLIFF 2, what this program writes": ("b.xlf", segment('state="translated" subState="tellmt:mt"'), "machine output: tellmt, translated"),
     "XLIFF 2, reviewed since": ("b.xlf", segment('state="reviewed" subState="tellmt:mt"'), None),
     "XLIFF 2, another tool's": ("b.xlf", segment('state="translated" subState="my:mt-suggestion"'), "machine output: translated, mt-suggestion"),
@@ -131,6 +136,13 @@ def test_what_is_a_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cas
     assert read(name, data) == [("Hestur", reason)]
     assert read(name, data, machine_output=True) == [("Hestur", None)]
     assert reason is None or is_machine_output(reason)
+
+
+def test_a_unit_of_segments_not_all_of_which_are_translated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = f"<seg-source>{seg(1, 'A')} {seg(2, 'horse')}</seg-source>"
+    for second, reason in (("", "not translated"), (seg(2, ""), "not translated"), (seg(2, "Hestur"), None)):
+        assert [r for _, r in read("a.sdlxliff", unit(f"<target>{seg(1, 'x')}{second}</target>", after=source))] == [reason]
 
 
 def test_a_guess_that_is_of_another_text_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
