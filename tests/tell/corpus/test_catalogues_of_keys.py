@@ -57,6 +57,7 @@ def test_of_a_program_in_many_languages_the_catalogue_of_the_pair_is_read(here: 
     refused = here("corpus", "build", "po/de.po", "--pair", "is-en", *options, ok=False)
     assert "this catalogue is in another language; found de" in refused.err
     Path("po/is.po").unlink()
+    Path("po/app.pot").unlink()
     assert "no file here is of both languages" in here("corpus", "build", "po", "--pair", "is-en", *options, ok=False).err
 
 
