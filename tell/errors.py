@@ -3,6 +3,7 @@
     TellmtError                 exit 1, HTTP 500
       BadInput                  exit 2, HTTP 400   what the user gave cannot be used
         CorpusError               files of segments
+          OtherLanguages            a file of other languages than those of the pair
         RecipeError               recipes and tellmt.toml
         LanguageError             language codes and pairs
         RequestError              bodies of HTTP requests
@@ -69,6 +70,10 @@ class BadInput(TellmtError):
 
 class CorpusError(BadInput):
     pass
+
+
+class OtherLanguages(CorpusError):
+    """A file of other languages than those of the pair. Among the files of a directory it is passed over."""
 
 
 class RecipeError(BadInput):

@@ -102,7 +102,8 @@ def canonical_tag(tag: str) -> str:
 
     if known.tag.startswith("x-"):
         return known.tag
-    parts = [base_language(tag), *known.tag.split("-")[1:]]
+    # FLORES writes Korean as `kor_Hang`: its usual script is the two that Korean is written in.
+    parts = [part for part in (base_language(tag), *known.tag.split("-")[1:]) if (base_language(tag), part) != ("ko", "Hang")]
     parsed = langcodes.Language.get("-".join(parts))
     plain = "-".join(part for part in parts if part != parsed.script)
     return plain if langcodes.Language.get(plain).maximize().script == parsed.script else parsed.to_tag()
@@ -132,6 +133,10 @@ def same_pair(a: LanguagePair, b: LanguagePair) -> bool:
     return same_variety(a.source, b.source) and same_variety(a.target, b.target)
 
 
+# What the two written languages of Norway are called there.
+_SHORT = {"no": {"bokmål", "bokmal"}, "nn": {"nynorsk"}}
+
+
 def names(language: Language) -> set[str]:
     """What the language is called in English and in itself, case-folded; those of its other codes too."""
     import langcodes
@@ -140,7 +145,8 @@ def names(language: Language) -> set[str]:
     subtag, base = language.tag.partition("-")[0], base_language(language.tag)
     others = {base} | {member for member, whole in (NORMALIZED_MACROLANGUAGES | _MEMBERS).items() if whole == subtag}
     parsed = [langcodes.Language.get("-".join([other, *language.tag.split("-")[1:]])) for other in others]
-    return {name.casefold() for p in parsed for name in (p.display_name("en"), p.autonym())} | {language.name.casefold(), language.autonym.casefold()}
+    known = {name.casefold() for p in parsed for name in (p.display_name("en"), p.autonym())} | {language.name.casefold(), language.autonym.casefold()}
+    return known | _SHORT.get(base, set())
 
 
 # What follows `@` in the name of a POSIX locale and is a script.

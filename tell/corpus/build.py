@@ -29,13 +29,13 @@ from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.text.entities import decoded
+from tell.text.entities import as_characters
 from tell.text.normalise import letters, spelled
 
 # 2: more formats and rules.
 FORMAT = 2
 # Kinds of files that say of a translation that a machine has made it.
-_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "jsonl"}
+_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "tsv", "jsonl"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path,
     for path, name in zip(options.against, labels(options.against), strict=True):
         texts = read_against(path, options.pair)
         for text in texts:
-            if text_letters := letters(decoded(text)):
+            if text_letters := letters(as_characters(text)):
                 held.setdefault(hashed(text_letters), name)
         report.append({"path": spelled(str(path)), "sha256": hashes[path], "texts": len(texts)})
     if held:

@@ -147,6 +147,9 @@ def read_corpus_inputs(
             for about, batch in workers.ready(all_of_it=True):
                 file.take(about, batch, table, into)
             file.close(table, into)
+    if not len(table) and into.notes:
+        place, valid = str(groups[0].paths[0].parent), f"a file with {want.pair.source.tag} and {want.pair.target.tag}"
+        raise CorpusError("no file here is of both languages", place=place, found=into.notes[0], valid=valid)
     same: dict[str, list[str]] = {}
     for path in (p for g in groups for p in g.files):
         same.setdefault(sha256[path], []).append(str(path))

@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tell.text.entities import as_characters
+from tell.text.normalise import weight
+
 # Words in a row that two texts must share to be told; shorter stretches are common to all texts of a language.
 WORDS = 8
-# Words of a shorter segment that are looked for as a whole.
-FEWEST = 4
+# Words of a shorter segment that are looked for as a whole; and letters from which fewer words are, of languages whose words are long.
+FEWEST, LONG = 4, 40
 # The share of a segment's stretches that have been seen from which it is listed.
 LISTED = 0.5
 # Letters from which a repeat says that the test set leaked: greetings and the like are in every corpus.
@@ -29,11 +32,13 @@ _ASCII = bytes(c if chr(c).isalpha() else 32 for c in range(128)) + bytes(128)
 
 
 class _LettersAndSpaces(dict[int, str]):
-    """A table for str.translate that keeps letters and their marks and makes everything else a space. It grows as characters are met."""
+    """A table for str.translate that keeps letters and their marks and makes everything else a space, but for what is invisible inside a word (soft hyphens).
+    It grows as characters are met."""
 
     def __missing__(self, point: int) -> str:
         char = chr(point)
-        self[point] = replacement = char if unicodedata.category(char)[0] in "LM" else " "
+        category = unicodedata.category(char)
+        self[point] = replacement = char if category[0] in "LM" else "" if category == "Cf" else " "
         return replacement
 
 
@@ -71,7 +76,7 @@ class Leaks:
             for i, sides in enumerate(held.segments):
                 segment_stretches: set[int] = set()
                 for text in sides:
-                    words = words_of(text)
+                    words = words_of(as_characters(text))
                     if key := "".join(words):
                         self._exact.setdefault(key, []).append((s, i))
                     segment_stretches |= {hash(tuple(words[k : k + WORDS])) for k in range(len(words) - WORDS + 1)}
@@ -87,7 +92,7 @@ class Leaks:
     def look(self, text: str, file: str, line: int) -> None:
         """Compares one text of the training data with the test sets; `file` and `line` say where the text is."""
         self.texts += 1
-        words = words_of(text)
+        words = words_of(as_characters(text))
         key = "".join(words)
         for at in self._exact.get(key, ()):
             if at not in self._repeats:
@@ -130,10 +135,10 @@ class HeldStretches:
         self._sizes: dict[str, set[int]] = {}
 
     def add(self, text: str, name: str) -> None:
-        """Holds a text of `name`; one of fewer letters than LETTERS, or of fewer words than FEWEST, is in every data by chance."""
-        words = words_of(text)
+        """Holds a text of `name`; one that says less than LETTERS letters, or has fewer words than FEWEST unless they are long, is in every data by chance."""
+        words = words_of(as_characters(text))
         of_letters = sum(map(len, words))
-        if of_letters < LETTERS or len(words) < FEWEST:
+        if weight("".join(words)) < LETTERS or (len(words) < FEWEST and of_letters < LONG):
             return
         # Where a word is a character or two, so many say as little as half as many words.
         size = min(len(words), WORDS if of_letters >= 2 * len(words) else 2 * WORDS)
@@ -144,7 +149,7 @@ class HeldStretches:
 
     def find(self, text: str) -> str | None:
         """Whose stretch is in the text; None where there is none."""
-        words = words_of(text)
+        words = words_of(as_characters(text))
         for k, word in enumerate(words):
             for size in self._sizes.get(word, ()):
                 if k + size <= len(words) and (name := self._stretches[size].get(hash(tuple(words[k : k + size])))):

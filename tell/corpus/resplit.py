@@ -11,7 +11,7 @@ from pathlib import Path
 from tell.corpus.frozen import DEV, TEST, TRAIN, FrozenSplit, key_of_segment
 from tell.corpus.rules import CleaningRules
 from tell.corpus.segment_table import LOOSE, NAMED, SegmentTable
-from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn
+from tell.corpus.split import SPLITS, Assignment, Members, Repeats, drawn, drop_shared, texts_of
 from tell.errors import CorpusError
 
 # In `_known`: a segment whose source text is new, one that was dropped though its source text is in dev or test, and one that is not in question.
@@ -35,10 +35,11 @@ def assign_again(table: SegmentTable, rules: CleaningRules, frozen: FrozenSplit,
         valid = "the files and --docs it was built from, or --new-split"
         raise CorpusError("none of the frozen dev and test documents and pairs is in the data", place=str(out), found=found, valid=valid)
     _repeats(table, sides, homes, frozen)
-    for i in table.good():
-        if sides[i] == _NEW:
-            d = table.doc[i]
-            sides[i] = homes[d] if table.kinds[d] != LOOSE or frozen.by_name else TRAIN
+    new = [i for i in table.good() if sides[i] == _NEW]
+    for i in new:
+        d = table.doc[i]
+        sides[i] = homes[d] if table.kinds[d] != LOOSE or frozen.by_name else TRAIN
+    drop_shared(table, (i for i in new if sides[i] == TEST), texts_of(table, (i for i in table.good() if sides[i] == DEV)))
     _take(table, rules, frozen, sides, homes)
     kept_docs = {table.doc[i] for i in table.good() if sides[i] == homes[table.doc[i]] != TRAIN and (table.kinds[table.doc[i]] != LOOSE or frozen.by_name)}
     return Assignment(sides, {**frozen.documents, **{table.documents[d]: SPLITS[homes[d]] for d in sorted(kept_docs)}}), missing

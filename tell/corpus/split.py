@@ -76,7 +76,7 @@ def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> As
     repeats = Repeats(table, rules)
     of = Members(table)
     sides, documents = bytearray(len(table)), dict[str, Split]()
-    shared: set[int] = set()
+    shared: tuple[set[int], ...] = ()
     walk = iter(sorted(docs, key=lambda d: drawn(sizes.seed, table.documents[d])))
     parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
     for part, requested in parts:
@@ -89,16 +89,26 @@ def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> As
             have += repeats.take(members)
             if part == "test":
                 have -= drop_shared(table, members, shared)
-        shared = {table.letters[0][i] for i in table.good() if sides[i] and table.letters[0][i]}
+        shared = texts_of(table, (i for i in table.good() if sides[i]))
     repeats.take(array("I", (i for i in table.good() if not sides[i])))
     return Assignment(sides, documents)
 
 
-def drop_shared(table: SegmentTable, members: Iterable[int], sources: set[int]) -> int:
-    """Drops those of `members` whose source text is one of dev's: dev and test share none. Returns how many."""
+def texts_of(table: SegmentTable, members: Iterable[int]) -> tuple[set[int], ...]:
+    """The letters of the source and of the target texts of segments, which has none of texts without letters."""
+    texts: tuple[set[int], ...] = (set(), set())
+    for i in members:
+        for known, column in zip(texts, table.letters, strict=True):
+            if column[i]:
+                known.add(column[i])
+    return texts
+
+
+def drop_shared(table: SegmentTable, members: Iterable[int], shared: tuple[set[int], ...]) -> int:
+    """Drops those of `members` a side of which is that of a pair of dev: dev and test share none, in either direction of the corpus. Returns how many."""
     dropped = 0
     for i in members:
-        if not table.reason[i] and table.letters[0][i] in sources:
+        if not table.reason[i] and any(column[i] in known for known, column in zip(shared, table.letters, strict=True)):
             table.drop(i, "in dev")
             dropped += 1
     return dropped

@@ -27,9 +27,11 @@ from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
 from tell.retrieval.retriever import without_pairs
 from tell.spool import BATCH, Spool
-from tell.text.normalise import letters
+from tell.text.entities import as_characters
+from tell.text.normalise import letters, weight
 
-# Letters. A shorter segment ("Yes.", "Thank you.") is in any general data by chance and gives nothing away.
+# Letters; a character of Chinese, Japanese or Korean counts as three.
+# A shorter segment ("Yes.", "Thank you.") is in any general data by chance and gives nothing away.
 LEAK_LETTERS = 16
 
 
@@ -91,15 +93,15 @@ def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None, te
             if hints is not None and p.split != "train":
                 hints.check_held_out(named.corpus.path, p)
             for held, text in zip(reserved.held, (p.source, p.target), strict=True):
-                text_letters = letters(text)
-                if len(text_letters) >= LEAK_LETTERS:
+                text_letters = letters(as_characters(text))
+                if weight(text_letters) >= LEAK_LETTERS:
                     reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
                     reserved.stretches.add(text, p.split)
     for testset in testsets:
         for text in itertools.chain(*testset.texts()):
-            if len(text_letters := letters(text)) >= LEAK_LETTERS:
+            if weight(text_letters := letters(as_characters(text))) >= LEAK_LETTERS:
                 reserved.segments.add(text_letters)
             reserved.stretches.add(text, f"the test set {testset.name}")
     return reserved
@@ -148,7 +150,7 @@ def training_pairs(corpora: list[NamedCorpus], reserved: ReservedTexts, trained:
             digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
             if digest in seen:
                 left_out["task: in another corpus too"] += 1
-            elif (held[0] and letters(p.source) in held[0]) or (held[1] and letters(p.target) in held[1]):
+            elif any(side and letters(as_characters(text)) in side for side, text in zip(held, (p.source, p.target), strict=True)):
                 left_out["task: in dev or test of another corpus"] += 1
             else:
                 yield number, p

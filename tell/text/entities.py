@@ -9,6 +9,8 @@ import re
 from html import unescape
 from html.entities import html5
 
+from tell.text import xstring
+
 _REFERENCE = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _TORN = re.compile(r"&\s?(amp|quot|apos|lt|gt|nbsp|#\s?[0-9]{2,5})\s?;")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]{0,20}(?:\s[^<>]*)?/?>")
@@ -35,6 +37,17 @@ def decoded(text: str) -> str:
             text = _REFERENCE.sub(lambda match: match.group() if _OF_MARKUP.fullmatch(match.group()) else _character(match), text)
         else:
             text = _REFERENCE.sub(_character, text)
+        if text == before:
+            break
+    return text
+
+
+def as_characters(text: str) -> str:
+    """The text by which it is known whether two are the same: without references, in a text with tags too, and without a spreadsheet's escapes (`_x000D_`),
+    which were read as text once."""
+    for _ in range(_TIMES if "_x" in text or "&" in text else 0):
+        before = text
+        text = _REFERENCE.sub(_character, xstring.decoded(decoded(text)))
         if text == before:
             break
     return text

@@ -53,8 +53,8 @@ def read_text(source: Path, target: Path, docs: Path | None, want: ReadOptions, 
     reading.documents = "--docs" if docs is not None else ""
 
 
-def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
-    """(document, source file, target file) of every pair of texts in one directory, or in one directory for each side; and the files without a partner.
+def matched(directories: tuple[Path, ...], files: tuple[Path, ...], want: ReadOptions) -> tuple[list[tuple[str, Path, Path]], list[Path]]:
+    """(document, source file, target file) of every pair of `files` in one directory, or in one directory for each side; and the files without a partner.
 
     In one directory the language is a directory of its own (`is/a.txt`, `en/a.txt`) or a part of the name (`a.is.txt`).
     """
@@ -62,7 +62,7 @@ def matched(directories: tuple[Path, ...], want: ReadOptions) -> tuple[list[tupl
     documents: dict[str, dict[int, Path]] = {}
     alone: list[Path] = []
     for number, directory in enumerate(directories):
-        for path in sorted(p for p in directory.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        for path in sorted(p for p in files if p.is_relative_to(directory)):
             relative = path.relative_to(directory).with_name(plain_name(path))
             name, side = _without_language(str(relative), sides)
             if len(directories) == 2:
@@ -84,10 +84,11 @@ def _without_language(name: str, sides: Sides) -> tuple[str, int | None]:
     return name, None
 
 
-def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[AlignedSegment]:
-    """The documents of one or two directories. A document whose sides have different numbers of lines is returned with a reason."""
-    documents, alone = matched(reading.paths, want)
-    if not documents:
+def read_directories(reading: ReadReport, want: ReadOptions, files: tuple[Path, ...], beside: bool = False) -> Iterator[AlignedSegment]:
+    """The documents of one or two directories among `files`. A document whose sides have different numbers of lines is returned with a reason; where none is
+    found, files `beside` memories and tables are named in a note."""
+    documents, alone = matched(reading.paths, files, want)
+    if not documents and not beside:
         names = ", ".join(sorted(spelled(p.name) for p in alone)[:5]) or "no files"
         valid = (
             f"{want.pair.source.tag}/a.txt and {want.pair.target.tag}/a.txt, a.{want.pair.source.tag}.txt and a.{want.pair.target.tag}.txt, or two directories"
@@ -103,6 +104,6 @@ def read_directories(reading: ReadReport, want: ReadOptions) -> Iterator[Aligned
             number += 1
             yield AlignedSegment(s, t, spelled(doc), number, reason or blank(s, t))
     reading.lines = number
-    reading.documents = "files"
-    if not number:
+    reading.documents = "files" if documents else ""
+    if not number and not beside:
         raise CorpusError("the files are empty", place=reading.place, valid="at least one line")

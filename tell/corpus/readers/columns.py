@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from tell.corpus.readers.machine_output import named
 from tell.corpus.readers.segment import ReadOptions, ReadReport, tagged
 from tell.errors import CorpusError, suggestion
-from tell.languages import Language, LanguagePair, distance, names
+from tell.languages import Language, LanguagePair, distance, name_in, names
 from tell.text.identifiers import is_text
 from tell.text.normalise import letters
 
 DOC_NAMES = ("document", "doc")
+# What columns and fields of both sides are called without a language.
+_SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("source_text", "target_text"), ("source text", "target text"))
 # Rows by whose texts columns are found, and characters of a column that its language is told by.
 LOOKED_AT, TOLD_BY = 200, 4000
 # What a column of texts must have: this share of its filled cells must be texts, and of its characters letters.
@@ -48,24 +50,26 @@ def _code(cell: str) -> Language | None:
     return tagged(cell) if _CODE.fullmatch(cell) else None
 
 
-def _is(cell: str, expected: Language, codes: bool) -> bool:
-    """Whether a header cell names the language: by its code, or by its name in English or in the language itself."""
+def _is(cell: str, expected: Language, other: Language, codes: bool) -> bool:
+    """Whether a header cell names the language: by its code, or by its name in English, in the language itself or in the `other` one of the pair."""
     language = _code(cell)
     if language is not None and language == expected:
         return True
     # Without a remark after it.
     name = (cell.partition("(")[0] if cell.endswith(")") else cell).strip().casefold()
-    return not codes and name in names(expected)
+    return not codes and (name in names(expected) or name == name_in(expected, other).casefold())
 
 
 def columns(header: Sequence[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
     """The positions of source, target and document among named columns; None when the names lack one side of the pair."""
     plain = [n.strip().lower() for n in header]
     doc = next((i for i, n in enumerate(plain) if n in DOC_NAMES), None)
-    if "source" in plain and "target" in plain:  # as `tellmt select --text` writes it
-        return plain.index("source"), plain.index("target"), doc
+    for a_name, b_name in _SIDES:  # the first as `tellmt select --text` writes it
+        if a_name in plain and b_name in plain:
+            return plain.index(a_name), plain.index(b_name), doc
     for codes in (True, False):
-        a, b = (next((i for i, n in enumerate(header) if _is(n, side, codes)), None) for side in (pair.source, pair.target))
+        both = (pair.source, pair.target), (pair.target, pair.source)
+        a, b = (next((i for i, n in enumerate(header) if _is(n, side, other, codes)), None) for side, other in both)
         if a is not None and b is not None and a != b:
             return a, b, doc
     near = [[(distance(side, language), i) for i, n in enumerate(header) if (language := _code(n))] for side in (pair.source, pair.target)]
@@ -103,7 +107,11 @@ def find_columns(rows: Sequence[list[str]], want: ReadOptions, reading: ReadRepo
     """
     first, pair = rows[0], want.pair
     where = f"{place}, line {line}"
-    if found := _chosen(first, want, where) or columns(first, pair):
+    found = _chosen(first, want, where)
+    if found is None and (found := columns(first, pair)) and _goes_on(rows, found):
+        # The language of each text beside it, as Tatoeba's lists have it.
+        found = None
+    if found:
         return Columns(*found, _marks(first))
     if any(c.strip().lower() in DOC_NAMES for c in first) and any(_code(c) for c in first):
         valid = f"{pair.source.tag} and {pair.target.tag}, or --source-column and --target-column"
@@ -118,20 +126,28 @@ def find_columns(rows: Sequence[list[str]], want: ReadOptions, reading: ReadRepo
     if max(filled, default=0) < 2:
         return Columns(0, 1, header=False)
     source, target = _by_language(rows, pair, place)
-    named_in_its_own_way = _names_columns(first, pair)
+    named_in_its_own_way = _names_columns(first, pair, (source, target))
     kept = f"{source + 1} ({pair.source.tag}) and {target + 1} ({pair.target.tag}), by the language of their texts"
     reading.notes.append(f"read columns {kept}; --columns, or --source-column and --target-column, name others")
     return Columns(source, target, None, _marks(first) if named_in_its_own_way else (), named_in_its_own_way)
+
+
+def _goes_on(rows: Sequence[list[str]], found: tuple[int, int, int | None]) -> bool:
+    """Whether what looks like a header of codes stands in the next row too."""
+    return len(rows) > 1 and all(i < len(rows[1]) and rows[1][i].strip() == rows[0][i].strip() for i in found[:2])
 
 
 def _marks(header: Sequence[str]) -> tuple[tuple[int, str], ...]:
     return tuple((i, name) for i, name in enumerate(header) if named(name))
 
 
-def _names_columns(first: Sequence[str], pair: LanguagePair) -> bool:
-    """Whether a first row is a header that names its columns in its own way."""
+def _names_columns(first: Sequence[str], pair: LanguagePair, sides: tuple[int, int]) -> bool:
+    """Whether a first row is a header that names its columns in its own way. A word such as `machine` on one side alone is a text of a glossary."""
     languages = names(pair.source) | names(pair.target)
-    return any(cell.strip().casefold() in _HEADER or bool(languages & set(cell.casefold().split())) or named(cell) for cell in first if len(cell) < 40)
+    if any(languages & set(cell.casefold().split()) for cell in first if len(cell) < 40):
+        return True
+    named_columns = {i for i, cell in enumerate(first) if len(cell) < 40 and (cell.strip().casefold() in _HEADER or named(cell))}
+    return bool(named_columns - {*sides}) or named_columns >= {*sides}
 
 
 def _by_language(rows: Sequence[list[str]], pair: LanguagePair, place: str) -> tuple[int, int]:
@@ -139,7 +155,8 @@ def _by_language(rows: Sequence[list[str]], pair: LanguagePair, place: str) -> t
 
     width = max(map(len, rows))
     texts = {i: [row[i].strip() for row in rows if i < len(row) and row[i].strip()] for i in range(width)}
-    joined = {i: " ".join(cells)[:TOLD_BY] for i, cells in texts.items() if _is_of_texts(cells)}
+    # Where it has a name and nothing else, it is an empty column of notes.
+    joined = {i: " ".join(cells)[:TOLD_BY] for i, cells in texts.items() if _is_of_texts(cells) and (len(cells) > 1 or len(rows) < 3)}
     likelihoods = {i: language_likelihoods(text) for i, text in joined.items()}
     labels = [label(side.tag) for side in (pair.source, pair.target)]
     sides: list[list[int]] = [[], []]

@@ -18,7 +18,7 @@ from tell.corpus.readers.streams import decoded_lines, plain_name
 from tell.corpus.readers.tables import read_csv, read_tsv, read_xlsx
 from tell.corpus.readers.tmx import read_tmx
 from tell.corpus.readers.xliff import read_xliff
-from tell.errors import CorpusError
+from tell.errors import CorpusError, OtherLanguages
 from tell.languages import LanguagePair
 from tell.text.normalise import spelled
 
@@ -57,12 +57,14 @@ def labels(paths: Iterable[Path]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputGroup:
-    """Files that are read together: one file, two line-aligned texts, or one or two directories. `files` are all files in it."""
+    """Files that are read together: one file, two line-aligned texts, or one or two directories. `files` are all files in it. `given` is False for a file
+    that was found in a directory: where it is of other languages, as most catalogues of a program are, it is passed over with a note."""
 
     kind: str
     paths: tuple[Path, ...]
     label: str
     files: tuple[Path, ...]
+    given: bool = True
 
     def reading(self) -> ReadReport:
         return ReadReport(self.paths, self.label, self.kind)
@@ -112,7 +114,11 @@ def groups(inputs: tuple[Path, ...], docs: Path | None = None, columns: str | No
         input_groups.append(InputGroup("text", (source, target), named[source], (source, target)))
     if directories:
         input_groups.append(InputGroup("directory", tuple(directories), named[directories[0]], tuple(f for d in directories for f in _inside(d))))
-    input_groups += [InputGroup(corpus_format(p), (p,), named[p], (p,)) for p in paths if p not in texts and p not in directories]
+    input_groups += [InputGroup(corpus_format(p), (p,), named[p], (p,), p in inputs) for p in paths if p not in texts and p not in directories]
+    for directory in (p for p in inputs if p.is_dir() and p not in directories):
+        # Texts beside memories and tables; one file alone is about these.
+        if len(beside := tuple(f for f in _inside(directory) if corpus_format(f) == "text")) > 1:
+            input_groups.append(InputGroup("directory", (directory,), labels([*paths, directory])[-1], beside))
     return input_groups
 
 
@@ -121,9 +127,14 @@ def read_group(group: InputGroup, want: ReadOptions, reading: ReadReport, docs: 
     if group.kind == "text":
         yield from read_text(group.paths[0], group.paths[1], docs, want, reading)
     elif group.kind == "directory":
-        yield from read_directories(reading, want)
+        yield from read_directories(reading, want, group.files, beside=len(group.files) < len(_inside(group.paths[0])) and len(group.paths) == 1)
     else:
-        yield from _READERS[group.kind](group.paths[0], want, reading)
+        try:
+            yield from _READERS[group.kind](group.paths[0], want, reading)
+        except OtherLanguages as e:
+            if group.given:
+                raise
+            reading.notes.append(f"passed over: {e.thing}; found {e.found}")
 
 
 def read_against(path: Path, pair: LanguagePair) -> list[str]:

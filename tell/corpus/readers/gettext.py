@@ -7,6 +7,7 @@ with a reason.
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any
 from tell.corpus.readers.machine_output import FUZZY
 from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, numbered, tagged
 from tell.corpus.readers.streams import encoding_of, plain_name, read_whole
-from tell.errors import CorpusError
+from tell.errors import CorpusError, OtherLanguages
 from tell.extras import need
-from tell.languages import locale_tag
+from tell.languages import LanguagePair, locale_tag
 from tell.text.charsets import charset_name
 from tell.text.identifiers import is_key
 from tell.text.normalise import spelled
@@ -25,6 +26,7 @@ from tell.text.plurals import parsed_rule
 from tell.text.po_syntax import BOM, NO_CHARSET, Entry, entries, header_fields, named_charset
 
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
+_NAME_PARTS = re.compile(r"[-_.]")
 # A catalogue is one of keys where so many originals, and this share of them, are keys; or nearly all are keys or one word in small letters, and some keys.
 FEWEST_KEYS, MOST_KEYS, ALL_KEYS, SOME_KEYS = 3, 0.5, 0.9, 0.2
 
@@ -123,16 +125,23 @@ def _check_mo(data: bytes, path: Path) -> None:
     raise CorpusError("this MO file is damaged", place=str(path), found="tables that lead outside the file", valid="a catalogue that msgfmt made")
 
 
-def _language(metadata: dict[str, str], path: Path) -> str:
-    """The language that the catalogue is in: by its header, the directory it is in (`is/LC_MESSAGES/`), or its name (`is.po`). Empty when nothing says so."""
+def _language(metadata: dict[str, str], path: Path, pair: LanguagePair) -> str:
+    """The language that the catalogue is in: by its header, the directory it is in (`is/LC_MESSAGES/`), or its name (`is.po`). Empty when nothing says so.
+
+    `app.po` and `web.po` are programs, though there are languages of these codes: a name says it where the language is one of the pair or a well-known one.
+    """
+    from tell.text.language_id import label
+
+    sides = Sides(pair)
     candidates = [metadata.get("Language", "")]
     if path.absolute().parent.name == "LC_MESSAGES":
         candidates.append(path.absolute().parent.parent.name)
     candidates.append(plain_name(path).partition(".")[0] if plain_name(path).count(".") == 1 else plain_name(path).split(".")[-2])
-    for name in candidates:
-        if len((code := locale_tag(name)).partition("-")[0]) in (2, 3) and tagged(code):
+    for number, name in enumerate(candidates):
+        if len((code := locale_tag(name)).partition("-")[0]) in (2, 3) and tagged(code) and (number == 0 or label(code) or sides.which(code) is not None):
             return code
-    return ""
+    # As in `app-is.po`.
+    return next((code for code in _NAME_PARTS.split(candidates[-1])[-1:] if sides.which(code) is not None), "")
 
 
 def _turned(code: str, want: ReadOptions, path: Path) -> bool:
@@ -144,7 +153,7 @@ def _turned(code: str, want: ReadOptions, path: Path) -> bool:
     side = sides.which(code)
     if side is None:
         valid = f"{want.pair.source.tag} or {want.pair.target.tag}"
-        raise CorpusError("this catalogue is in another language", place=str(path), found=code, valid=valid)
+        raise OtherLanguages("this catalogue is in another language", place=str(path), found=code, valid=valid)
     return side == 0
 
 
@@ -165,7 +174,7 @@ def _of_another(entry: Any) -> bool:
 
 
 def _entries(catalogue: Any, path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
-    code = _language(catalogue.metadata, path)
+    code = _language(catalogue.metadata, path, want.pair)
     turned = _turned(code, want, path)
     if not code:
         reading.notes.append("the catalogue does not name its language: its originals are taken for English")

@@ -44,10 +44,10 @@ class _Unanchor:
 
 def _record(row: dict[str, Any], unanchor: _Unanchor, pair: LanguagePair, place: str) -> tuple[str, str] | None:
     """Source and target of one record; None when it has no shape that is known."""
-    for names in (("source", "target"), ("query", "response")):
-        a, b = (row.get(n) for n in names)
+    for source, target in (("source", "target"), ("query", "response"), ("src", "tgt"), ("src", "trg")):
+        a, b = row.get(source), row.get(target)
         if isinstance(a, str) and isinstance(b, str):
-            return (a, b) if names[0] == "source" else unanchor(a, b, place)
+            return unanchor(a, b, place) if source == "query" else (a, b)
     inner = row.get("translation", row)
     if isinstance(inner, dict):
         keys = [k for k, v in inner.items() if isinstance(v, str)]

@@ -14,53 +14,71 @@ OPTION = "--with-machine-output"
 # What PO calls a translation that is a guess; its reason has been called so from the first version.
 FUZZY = "fuzzy"
 
-# Names under which machines and their engines enter themselves, in small letters.
-_TOOLS = {
-    "tellmt": "tellmt", "mt": "MT", "mt!": "MT", "nmt": "MT", "smt": "MT", "amt": "MT", "machine": "MT", "machine translation": "MT",
-    "machine translated": "MT",
-    "machinetranslation": "MT", "machinetranslated": "MT", "automatic translation": "MT", "automatically translated": "MT", "auto translated": "MT",
-    "raw mt": "MT", "deepl": "DeepL", "google translate": "Google", "googletranslate": "Google", "google translation": "Google", "gtranslate": "Google",
-    "google": "Google", "google nmt": "Google", "google cloud translation": "Google", "microsoft translator": "Microsoft", "bing translator": "Microsoft",
-    "bing": "Microsoft", "azure translator": "Microsoft", "modernmt": "ModernMT", "amazon translate": "Amazon", "aws translate": "Amazon",
-    "apertium": "Apertium", "libretranslate": "LibreTranslate", "argos": "Argos", "argos translate": "Argos", "argostranslate": "Argos",
-    "systran": "SYSTRAN", "opus mt": "OPUS-MT", "opusmt": "OPUS-MT", "nllb": "NLLB", "m2m100": "M2M100", "madlad": "MADLAD", "mymemory mt": "MyMemory",
-    "yandex": "Yandex", "yandex translate": "Yandex", "baidu translate": "Baidu", "moses": "Moses", "chatgpt": "ChatGPT", "openai": "OpenAI", "llm": "LLM",
-    "gpt": "GPT", "ai": "AI", "ai translation": "AI", "ai translated": "AI",
+# Names under which machines and their engines enter themselves, in small letters: those of a word may stand beside the words of `_BESIDE` in any order.
+_MACHINES = {
+    "tellmt": "tellmt", "mt": "MT", "mt!": "MT", "nmt": "MT", "smt": "MT", "amt": "MT", "machine": "MT", "machinetranslation": "MT",
+    "machinetranslated": "MT", "adaptivemachinetranslation": "MT", "neuralmachinetranslation": "MT", "deepl": "DeepL", "google": "Google",
+    "googletranslate": "Google", "gtranslate": "Google", "microsoft": "Microsoft", "bing": "Microsoft", "azure": "Microsoft", "modernmt": "ModernMT",
+    "amazon": "Amazon", "aws": "Amazon", "apertium": "Apertium", "libretranslate": "LibreTranslate", "argos": "Argos", "argostranslate": "Argos",
+    "systran": "SYSTRAN", "opusmt": "OPUS-MT", "nllb": "NLLB", "m2m100": "M2M100", "m2m": "M2M100", "madlad": "MADLAD", "yandex": "Yandex",
+    "baidu": "Baidu", "moses": "Moses", "chatgpt": "ChatGPT", "openai": "OpenAI", "llm": "LLM", "gpt": "GPT", "ai": "AI", "etranslation": "eTranslation",
+    "papago": "Papago", "naver": "Papago", "lingvanex": "Lingvanex", "promt": "PROMT", "vélþýðing": "MT", "vélþýtt": "MT", "vélþýdd": "MT", "vélþýddur": "MT",
+    "maskintýðing": "MT", "maskintýtt": "MT", "maskinoversettelse": "MT", "maskinoversatt": "MT", "maskinomsetjing": "MT", "maskinoversættelse": "MT",
+    "maskinoversat": "MT", "maskinöversättning": "MT", "maskinöversatt": "MT", "maschinenübersetzung": "MT", "machinevertaling": "MT", "konekäännös": "MT",
+    "masintõlge": "MT", "mašīntulkojums": "MT", "meaisínaistriúchán": "MT",
 }  # fmt: skip
+_PHRASES = {
+    "automatic translation", "automatically translated", "auto translated", "auto translation", "maschinelle übersetzung", "maschinell übersetzt",
+    "traduction automatique", "traducción automática", "tradución automática", "tradução automática", "traduzione automatica", "traducció automàtica",
+    "itzulpen automatikoa", "strojový překlad", "strojový preklad", "tłumaczenie maszynowe", "cyfieithu peirianyddol", "cyfieithiad peirianyddol",
+}  # fmt: skip
+_TOOLS = {**_MACHINES, **dict.fromkeys(_PHRASES, "MT"), "mymemory mt": "MyMemory", "language weaver": "Language Weaver"}
+# Words that stand beside such a name and leave it the name of a machine: "MT (DeepL)", "Google Cloud Translation API v3".
+_BESIDE = {
+    "mt", "nmt", "amt", "smt", "machine", "neural", "adaptive", "automatic", "automatically", "auto", "translate", "translation", "translated", "translator",
+    "engine", "api", "free", "pro", "advanced", "cloud", "text", "by", "with", "via", "raw", "unedited", "output", "ai", "online", "meta",
+    "facebook", "distilled", "turbo", "mini", "nlp", "sdl",
+}  # fmt: skip
+# What only says that it is a machine: another name beside it says which.
+_ANY = {"MT", "AI", "LLM"}
+# Models that are called as people are: a number tells them from these.
+_MODEL = re.compile(r"(claude|gemini|gemma|llama|mistral|qwen)\b.*\d")
+_OPUS = re.compile(r"(?:helsinki nlp )?opus mt\b")
 # States of a translation that nobody has confirmed yet, as XLIFF, catalogues and spreadsheets call them.
 _QUALIFIERS = {"mt suggestion", "leveraged mt"}
 _STATES = {
-    "needs review translation", "needs translation", "new", "initial", "needs review", "needs editing", "to review", "unreviewed", "unconfirmed", "draft",
-    "fuzzy", *_QUALIFIERS,
+    "needs review translation", "needs translation", "new", "initial", "needs review", "needs editing", "needs rewriting", "needs checking", "needs work",
+    "to review", "unreviewed", "not reviewed", "unconfirmed", "not confirmed", "unverified", "unapproved", "not approved", "draft", "fuzzy", *_QUALIFIERS,
 }  # fmt: skip
-# States that a person has put a translation in.
-_CONFIRMED = {"final", "signed off", "approved", "reviewed", "confirmed", "proofread", "post edited", "postedited", "mtpe", "human", "human translated"}
-# Columns, fields and properties that say who made a translation or what state it is in; and those that are a yes or a no.
+# States that a person has put a translation in; and those of Trados' memories, into which a translation comes by a person's hand.
+_CONFIRMED = {
+    "final", "signed off", "approved", "reviewed", "confirmed", "proofread", "post edited", "postedited", "mtpe", "human", "human translated", "human reviewed",
+    "human verified", "verified", "validated", "revised", "edited",
+}  # fmt: skip
+_OF_TRADOS = {"translated", "approvedtranslation", "approvedsignoff"}
+# Columns, fields and properties that say who made a translation or what state it is in; those that are a yes or a no; and those that name who has confirmed it.
 _SAYING = {
     "origin", "match origin", "translation origin", "trans origin", "provenance", "status", "state", "translation status", "translation state",
-    "state qualifier", "match type", "usage", "engine", "mt engine", "mt system", "translator", "translated by", "created by", "creationid", "changeid",
-    "modified by", "tool",
+    "state qualifier", "match type", "usage", "engine", "mt engine", "mt system", "mt provider", "provider", "translation provider", "method",
+    "translation method", "translation type", "human or mt", "human mt", "confirmation level", "confirmationlevel", "translator", "translated by", "created by",
+    "creationid", "changeid", "modified by", "tool", "uppruni", "staða", "þýðandi", "þýtt af", "herkunft", "übersetzer", "übersetzt von", "opprinnelse",
+    "oversetter", "oversatt av", "oversætter", "oversat af", "oprindelse", "ursprung", "översättare",
 }  # fmt: skip
 _FLAGS = {
-    "mt",
-    "machine",
-    "machine translation",
-    "machine translated",
-    "machine output",
-    "is mt",
-    "mt used",
-    "is machine",
-    "fuzzy",
-    "needs review",
-    "unreviewed",
-}
-_YES = {"1", "true", "yes", "y", "x", "ja", "já", "sí", "oui", "✓"}
-# In a table these are of the row, and in the id of who made a unit these are a person's initials.
-_OF_UNITS, _INITIALS = {"new", "initial"}, {"ai"}
+    "mt", "machine", "machine translation", "machine translated", "machine generated", "machine output", "mt used", "auto", "auto translated",
+    "automatic translation", "automatically translated", "fuzzy", "needs review", "needs editing", "unreviewed", "unverified", "vélþýðing", "vélþýtt",
+}  # fmt: skip
+_CONFIRMING = {"reviewed by", "approved by", "verified by", "confirmed by", "proofread by", "post edited by", "reviewer", "proofreader", "post editor"}
+_YES = {"1", "1 0", "true", "yes", "y", "x", "ja", "já", "sí", "si", "oui", "kyllä", "ano", "tak", "jah", "✓", "✔", "☑"}
+# In a table these are of the row, and in the id of who made a unit these are a person's initials or name.
+_OF_UNITS, _PERSONS = {"new", "initial"}, {"ai", "moses"}
+_OF_PERSONS = {"translator", "translated by", "created by", "creationid", "changeid", "modified by", "þýðandi", "þýtt af", "oversetter", "übersetzer"}
 # Longer cells are texts, such as a machine's translation beside a person's.
 _MOST = 40
-_WORDS = re.compile(r"[\s_\-:/.]+")
-_VERSION = re.compile(r" (?:v?\d\S{0,20}|pro|api|free)$")
+_WORDS = re.compile(r"[\s_\-:/.()\[\]]+")
+_PARTS = re.compile(r"[;,|]")
+_VERSION = re.compile(r"v?\d\S{0,20}")
+_ABOUT = re.compile(r"^(?:x|is|was) |(?: singlestring| flag|\?)$")
 
 
 def _plain(text: str) -> str:
@@ -71,9 +89,18 @@ def _plain(text: str) -> str:
 def tool_of(text: str) -> str:
     """The machine whose name a text is, with or without a version; empty for everything else."""
     plain = _plain(text)
-    while plain not in _TOOLS and (shorter := _VERSION.sub("", plain)) != plain:
-        plain = shorter
-    return _TOOLS.get(plain, "")
+    if plain in _TOOLS or not plain:
+        return _TOOLS.get(plain, "")
+    if _OPUS.match(plain):
+        return "OPUS-MT"
+    if model := _MODEL.match(plain):
+        return model[1].capitalize()
+    words = [word for word in plain.split() if not _VERSION.fullmatch(word)]
+    words = [word if word in _MACHINES else word.rstrip("0123456789.") for word in words]
+    if not words or any(word not in _MACHINES and word not in _BESIDE for word in words):
+        return _TOOLS.get(" ".join(words), "")
+    tools = [_MACHINES[word] for word in words if word in _MACHINES]
+    return next((tool for tool in tools if tool not in _ANY), tools[0] if tools else "")
 
 
 def reason(tool: str, state: str) -> str:
@@ -95,33 +122,49 @@ def of_states(state: str, qualifier: str = "", approved: bool = False, tool: str
 def of_ids(created: str, changed: str) -> str | None:
     """The reason by who made and who last changed a unit, as TMX has them. What a person has changed after a machine is the person's."""
     last = changed if changed.strip() else created
-    tool = "" if _plain(last) in _INITIALS else tool_of(last)
+    tool = "" if _plain(last) in _PERSONS else tool_of(last)
     return reason(tool, "") if tool else None
 
 
 def named(name: str) -> bool:
     """Whether a column, a field or a property of this name says who made a translation."""
-    return _key(name) in _SAYING | _FLAGS
+    return _key(name) in _SAYING | _FLAGS | _CONFIRMED | _CONFIRMING
 
 
 def _key(name: str) -> str:
-    return _plain(name).removeprefix("x ")
+    return _ABOUT.sub("", _plain(name)).strip()
+
+
+def _confirms(key: str, value: str, plain: str) -> bool:
+    """Whether a column's value says that a person has confirmed or made the translation."""
+    if key in _CONFIRMING:
+        return bool(plain) and not tool_of(value)
+    if key in _CONFIRMED:
+        return plain in _YES
+    return plain in _CONFIRMED or (key in ("confirmation level", "confirmationlevel") and plain in _OF_TRADOS)
 
 
 def of_values(values: Iterable[tuple[str, str]]) -> str | None:
     """The reason by the values of such columns, fields or properties, by their names. One that says that a person has confirmed it outweighs the others."""
     found = None
-    for name, value in values:
-        plain, key = _plain(value), _key(name)
-        if plain in _CONFIRMED:
+    for key, said in ((_key(name), said) for name, value in values for said in _PARTS.split(value)):
+        plain = _plain(said)
+        if _confirms(key, said, plain):
             return None
+        if key in _CONFIRMED | _CONFIRMING or (key in _OF_PERSONS and plain == "moses"):
+            continue
         if key in _FLAGS and plain in _YES:
             found = found or reason("", key)
-        elif tool := tool_of(value):
+        elif tool := tool_of(said):
             found = found or reason(tool, "")
         elif plain in _STATES - _OF_UNITS and key not in _FLAGS:
             found = found or reason("", plain.replace(" ", "-"))
     return found
+
+
+def confirmed(values: Iterable[tuple[str, str]]) -> bool:
+    """Whether such values say that a person has confirmed the translation."""
+    return any(_confirms(_key(name), said, _plain(said)) for name, value in values for said in _PARTS.split(value))
 
 
 def is_machine_output(dropped: str) -> bool:

@@ -47,7 +47,9 @@ def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadRe
         else:
             name = "" if where.doc is None else cells[where.doc].strip() or f"line-{number}"
             s, t = (" ".join(c.split("\n")) if "\n" in c else c for c in (cells[where.source], cells[where.target]))
-            said = [] if want.machine_output else [(name, cells[i]) for i, name in where.marks if i < len(cells)]
+            # The same text in a column of the machine's translations is no yes.
+            marks = () if want.machine_output else where.marks
+            said = [(name, cells[i]) for i, name in marks if i < len(cells) and cells[i].strip().casefold() != t.strip().casefold()]
             yield AlignedSegment(s, t, name, number, blank(s, t) or of_values(said))
     if number == after:
         raise CorpusError("no rows after the header", place=place, valid="at least one pair")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.inline import local, text_without_codes
+from tell.corpus.readers.machine_output import confirmed, of_ids, of_values
 from tell.corpus.readers.machine_output import named as says
-from tell.corpus.readers.machine_output import of_ids, of_values
 from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
 from tell.corpus.readers.streams import open_unpacked
-from tell.errors import CorpusError
+from tell.errors import CorpusError, OtherLanguages
 from tell.text.normalise import spelled
 from tell.text.safe_xml import WithoutForbidden, elements
 
@@ -36,7 +36,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
             texts: dict[int, tuple[int, str]] = {}
             tags = 0
             doc = ""
-            made: dict[int, str | None] = {}
+            variants: dict[int, Any] = {}
             said: list[tuple[str, str]] = []
             for child in unit:
                 name = local(child)
@@ -50,15 +50,15 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
                     for side, far in enumerate(sides.far(tag)):
                         if far is not None and (side not in texts or far < texts[side][0]):
                             texts[side] = far, _segment(child)
-                            made[side] = _made(unit, child)
+                            variants[side] = child
                 elif name == "prop" and (child.get("type") or "").lower() in _DOCUMENT:
                     doc = (child.text or "").strip()
                 elif name == "prop":
-                    said.append((child.get("type") or "", child.text or ""))
+                    said += _said([child])
             named += bool(doc)
             if len(texts) == 2:
                 good += 1
-                reason = None if want.machine_output else of_values((n, v) for n, v in said if says(n)) or made[0] or made[1]
+                reason = None if want.machine_output else _made(unit, variants.values(), said)
                 yield texts[0][1], texts[1][1], spelled(doc), reason
             elif texts:
                 missing = want.pair.target if 0 in texts else want.pair.source
@@ -72,11 +72,18 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     reading.documents = "document property" if named else ""
 
 
-def _made(unit: Any, variant: Any) -> str | None:
-    """The reason where a machine has made this side; what a variant does not say the unit says."""
-    created, changed = (variant.get(name) or unit.get(name) or "" for name in ("creationid", "changeid"))
-    props = ((child.get("type") or "", child.text or "") for child in variant if local(child) == "prop")
-    return of_values((n, v) for n, v in props if says(n)) or of_ids(created, changed)
+def _made(unit: Any, variants: Iterable[Any], said: list[tuple[str, str]]) -> str | None:
+    """The reason where a machine has made one of the sides, and nothing that is `said` of them confirms it; what a variant does not say the unit says."""
+    said = [*said, *(value for variant in variants for value in _said(variant))]
+    if confirmed(said):
+        return None
+    ids = [[variant.get(name) or unit.get(name) or "" for name in ("creationid", "changeid")] for variant in variants]
+    return of_values(said) or next(filter(None, (of_ids(created, changed) for created, changed in ids)), None)
+
+
+def _said(elements: Iterable[Any]) -> list[tuple[str, str]]:
+    """The properties among these elements that say who has made a translation."""
+    return [(kind, prop.text or "") for prop in elements if local(prop) == "prop" and says(kind := prop.get("type") or "")]
 
 
 def _segment(variant: Any) -> str:
@@ -90,4 +97,4 @@ def _refuse(path: Path, want: ReadOptions, reading: ReadReport, bare: int | None
     if not reading.languages:
         place = f"{path}, line {bare}" if bare else str(path)
         raise CorpusError("the units do not say what language they are in", place=place, found="<tuv> without xml:lang", valid='<tuv xml:lang="CODE">')
-    raise CorpusError("no unit has both languages", place=str(path), found=language_counts(reading.languages), valid=f"units with {both}, or another --pair")
+    raise OtherLanguages("no unit has both languages", place=str(path), found=language_counts(reading.languages), valid=f"units with {both}, or another --pair")

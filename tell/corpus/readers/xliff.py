@@ -13,7 +13,7 @@ from tell.corpus.readers.inline import local, text_without_codes
 from tell.corpus.readers.machine_output import of_states, tool_of
 from tell.corpus.readers.segment import UNTRANSLATED, AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
 from tell.corpus.readers.streams import open_unpacked
-from tell.errors import CorpusError
+from tell.errors import CorpusError, OtherLanguages
 from tell.text.normalise import spelled
 from tell.text.safe_xml import WithoutForbidden, elements
 
@@ -22,7 +22,7 @@ _TAGS = [f"{space}{name}" for name in ("xliff", "file", "trans-unit", "segment")
 _BEGUN = {"new", "needs-translation", "needs-l10n", "needs-adaptation", "initial"}
 # What Trados, Phrase and memoQ say of a segment in attributes of their own: where it is from, and that a person has confirmed it.
 _ORIGINS = ("origin", "trans-origin")
-_SDL_CONFIRMED, _MEMOQ_MACHINE = {"ApprovedTranslation", "ApprovedSignOff"}, "MachineTranslated"
+_SDL_CONFIRMED, _MEMOQ_MACHINE = {"Translated", "ApprovedTranslation", "ApprovedSignOff"}, "MachineTranslated"
 
 
 def read_xliff(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
@@ -61,7 +61,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
         if not first:
             raise CorpusError("the file does not say what language it is in", place=str(path), valid='<file source-language="CODE"> or <xliff srcLang="CODE">')
         valid = f"{want.pair.source.tag} and {want.pair.target.tag}, or another --pair"
-        raise CorpusError("this is of other languages", place=str(path), found=language_counts(reading.languages), valid=valid)
+        raise OtherLanguages("this is of other languages", place=str(path), found=language_counts(reading.languages), valid=valid)
     reading.documents = "files in it" if doc else ""
 
 
@@ -84,9 +84,21 @@ def _unit(element: Any) -> tuple[str, str, str | None]:
             begun = (child.get("state") or element.get("state") or "").lower() in _BEGUN
             if begun and target == source:
                 target = ""
-    if not (target or "").strip() and (source or "").strip():
-        return source or "", "", UNTRANSLATED
+    if ((target or "").strip() == "" or _in_part(element)) and (source or "").strip():
+        return source or "", target or "", UNTRANSLATED
     return source or "", target or "", None
+
+
+def _in_part(element: Any) -> bool:
+    """Whether some of the segments that a tool has divided the source into (`seg-source`) have no translation yet."""
+    divided = next((child for child in element if local(child) == "seg-source"), None)
+    target = next((child for child in element if local(child) == "target"), None)
+    if divided is None or target is None:
+        return False
+    of_source, of_target = (
+        {mark.get("mid"): text_without_codes(mark).strip() for mark in side.iter("{*}mrk", "mrk") if mark.get("mtype") == "seg"} for side in (divided, target)
+    )
+    return bool(of_target) and any(text and not of_target.get(mid) for mid, text in of_source.items())
 
 
 def _own(element: Any, names: Container[str]) -> str:

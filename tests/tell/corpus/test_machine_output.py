@@ -50,6 +50,10 @@ def tu(of_unit: str = "", of_target: str = "", props: str = "") -> str:
     return f'<tmx version="1.4"><header srclang="en"/><body><tu {of_unit}>{props}{source}{target}</tu></body></tmx>'
 
 
+def seg(number: int, text: str) -> str:
+    return f'<mrk mtype="seg" mid="{number}">{text}</mrk>'
+
+
 def sdl(conf: str, origin: str) -> str:
     return f'<sdl:seg-defs><sdl:seg id="1" conf="{conf}" origin="{origin}" origin-system="DeepL"/></sdl:seg-defs>'
 
@@ -76,7 +80,9 @@ CASES: dict[str, tuple[str, str | bytes, str | None]] = {
     "memoQ, confirmed": ("a.mqxliff", unit(state(""), 'mq:status="ManuallyConfirmed"'), None),
     "Trados, by a machine": ("a.sdlxliff", unit(state(""), after=sdl("Draft", "nmt")), "machine output: DeepL, draft"),
     "Trados, approved": ("a.sdlxliff", unit(state(""), after=sdl("ApprovedTranslation", "mt")), None),
+    "Trados, confirmed as it is": ("a.sdlxliff", unit(state(""), after=sdl("Translated", "mt")), None),
     "Trados, by a person": ("a.sdlxliff", unit(state(""), after=sdl("Translated", "interactive")), None),
+    "in segments": ("a.sdlxliff", unit(f"<target>{seg(1, 'Hestur')}</target>", after=f"<seg-source>{seg(1, 'A horse')}</seg-source>"), None),
     "XLIFF 2, what this program writes": ("b.xlf", segment('state="translated" subState="tellmt:mt"'), "machine output: tellmt, translated"),
     "XLIFF 2, reviewed since": ("b.xlf", segment('state="reviewed" subState="tellmt:mt"'), None),
     "XLIFF 2, another tool's": ("b.xlf", segment('state="translated" subState="my:mt-suggestion"'), "machine output: translated, mt-suggestion"),
@@ -87,6 +93,10 @@ CASES: dict[str, tuple[str, str | bytes, str | None]] = {
     "TMX of Wordfast": ("a.tmx", tu(of_unit='creationid="MT!"'), "machine output: MT"),
     "TMX, changed by a machine": ("a.tmx", tu(of_target='creationid="anna" changeid="DeepL v2"'), "machine output: DeepL"),
     "TMX, changed by a person": ("a.tmx", tu(of_target='creationid="MT!" changeid="anna"'), None),
+    "TMX, confirmed by a property": ("a.tmx", tu(of_unit='creationid="MT!"', props='<prop type="x-status">Approved</prop>'), None),
+    "TMX of Trados": ("a.tmx", tu(props='<prop type="x-Origin:SingleString">AdaptiveMachineTranslation</prop>'), "machine output: MT"),
+    "TMX of Trados, confirmed": ("a.tmx", tu(props='<prop type="x-Origin">MT</prop><prop type="x-ConfirmationLevel">Translated</prop>'), None),
+    "TMX, a third language": ("a.tmx", tu().replace("</tu>", '<tuv xml:lang="de" creationid="MT!"><seg>Pferd</seg></tuv></tu>'), None),
     "TMX, a person's": ("a.tmx", tu(of_target='creationid="ai" changeid="AI"'), None),
     "TMX, a property": ("a.tmx", tu(props='<prop type="x-Origin">MT</prop>'), "machine output: MT"),
     "TMX, usage": ("a.tmx", tu(props='<prop type="usage">machine-translation</prop>'), "machine output: MT"),
@@ -99,6 +109,16 @@ CASES: dict[str, tuple[str, str | bytes, str | None]] = {
     "CSV, status": ("a.csv", "en;is;Status\nA horse;Hestur;Needs review\n", "machine output: needs-review"),
     "CSV, approved": ("a.csv", "en,is,origin,status\nA horse,Hestur,DeepL,approved\n", None),
     "CSV, post-edited": ("a.csv", "en,is,origin\nA horse,Hestur,MTPE\n", None),
+    "CSV, reviewed in a column": ("a.csv", "en,is,origin,reviewed\nA horse,Hestur,MT,yes\n", None),
+    "CSV, not reviewed in a column": ("a.csv", "en,is,origin,reviewed\nA horse,Hestur,MT,no\n", "machine output: MT"),
+    "CSV, reviewed by somebody": ("a.csv", "en,is,origin,Reviewed by\nA horse,Hestur,MT,Anna\n", None),
+    "CSV, reviewed by nobody": ("a.csv", "en,is,origin,Reviewed by\nA horse,Hestur,MT,\n", "machine output: MT"),
+    "CSV, the same text by a machine": ("a.csv", "en,is,mt\nA horse,Hestur,hestur\n", None),
+    "CSV, several words": ("a.csv", "en,is,Status\nA horse,Hestur,machine-translated; needs review\n", "machine output: MT"),
+    "CSV, several words, confirmed": ("a.csv", 'en,is,Status\nA horse,Hestur,"MT, reviewed"\n', None),
+    "CSV, of pandas": ("a.csv", "en,is,is_machine_translated\nA horse,Hestur,1.0\n", "machine output: machine translated"),
+    "CSV, an Icelander's": ("a.csv", "en,is,Uppruni\nA horse,Hestur,Vélþýðing\n", "machine output: MT"),
+    "CSV, a translator of this name": ("a.csv", "en,is,translator\nA horse,Hestur,Moses\n", None),
     "CSV, a new row": ("a.csv", "en,is,status\nA horse,Hestur,new\n", None),
     "CSV, another column": ("a.csv", "en,is,company\nA horse,Hestur,Google\n", None),
     "TSV": ("a.tsv", "en\tis\tmachine\nA horse\tHestur\tGoogle Translate\n", "machine output: Google"),
@@ -116,6 +136,13 @@ def test_what_is_a_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cas
     assert read(name, data) == [("Hestur", reason)]
     assert read(name, data, machine_output=True) == [("Hestur", None)]
     assert reason is None or is_machine_output(reason)
+
+
+def test_a_unit_of_segments_not_all_of_which_are_translated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = f"<seg-source>{seg(1, 'A')} {seg(2, 'horse')}</seg-source>"
+    for second, reason in (("", "not translated"), (seg(2, ""), "not translated"), (seg(2, "Hestur"), None)):
+        assert [r for _, r in read("a.sdlxliff", unit(f"<target>{seg(1, 'x')}{second}</target>", after=source))] == [reason]
 
 
 def test_a_guess_that_is_of_another_text_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +177,10 @@ def test_what_this_program_translates_it_does_not_take_for_a_persons(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "tool"),
     [("DeepL", "DeepL"), ("deepl v2.1", "DeepL"), ("DeepL API Free", "DeepL"), ("Google_Translate", "Google"), ("tellmt/0.9", "tellmt"), ("OPUS-MT", "OPUS-MT"),
-     ("anna", ""), ("Claude", ""), ("deepl.tmx", ""), ("mtpe", ""), ("", ""), ("Martin", ""), ("gpt-4", "GPT")],
+     ("google_mt", "Google"), ("MT (DeepL)", "DeepL"), ("Machine Translation (DeepL)", "DeepL"), ("Google Cloud Translation API v3", "Google"),
+     ("DeepL Translator", "DeepL"), ("Microsoft MT", "Microsoft"), ("Helsinki-NLP/opus-mt-en-is", "OPUS-MT"), ("facebook/nllb-200-distilled-600M", "NLLB"),
+     ("gpt-3.5-turbo", "GPT"), ("Claude 3.5 Sonnet", "Claude"), ("neural mt", "MT"), ("MT (post-edited)", ""), ("MT+PE", ""), ("Anna (DeepL)", ""),
+     ("mt@company.is", ""), ("anna", ""), ("Claude", ""), ("deepl.tmx", ""), ("mtpe", ""), ("", ""), ("Martin", ""), ("gpt-4", "GPT")],
 )  # fmt: skip
 def test_names_of_machines(text: str, tool: str) -> None:
     assert tool_of(text) == tool

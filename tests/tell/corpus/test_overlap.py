@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tell.corpus.overlap import HeldStretches
+from tell.corpus.overlap import HeldOutSet, HeldStretches, Leaks
 from tell.corpus.rules import RULES
 from tell.corpus.split import drawn
 from tell.records import read_pairs
@@ -34,6 +34,26 @@ def test_a_segment_in_a_longer_text(text: str, found: bool) -> None:
     for segment in (LONG, SHORT, NAME, "Já, takk fyrir.", CHINESE):
         held.add(segment, "test")
     assert (held.find(text) == "test") is found
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [("It's the director's \"final\" offer & no more.", "<p>Rewrite: It&#39;s the director&#x27;s &amp;quot;final&amp;quot; offer &amp; no more.</p>"),
+     (SHORT, f"Hvað er&nbsp;{SHORT.replace(' ', '&nbsp;')}?"), (SHORT.replace(" ", "_x000D_\n", 1), f"Hvað er {SHORT}?"),
+     (SHORT, "Hvað er: " + "".join(c if c.isascii() else f"&#{ord(c)};" for c in SHORT)), (LONG, LONG.replace("haldinn", "hald\xadinn")),
+     ("Illoqarfimmi katersortarfimmi ataatsimiinnissaq", "Translate: illoqarfimmi katersortarfimmi ataatsimiinnissaq."),
+     ("我们明天早上八点出发去机场。", "请翻译：我们明天早上八点出发去机场。")],
+)  # fmt: skip
+def test_a_segment_that_is_written_in_another_way(segment: str, text: str) -> None:
+    held = HeldStretches()
+    held.add(segment, "test")
+    assert held.find(text) == "test"
+
+
+def test_a_test_set_is_found_in_data_with_references() -> None:
+    leaks = Leaks([HeldOutSet("set", [("Don't you think so, sir?",)])])
+    leaks.look("Don&#39;t you think&nbsp;so, sir?", "general.jsonl", 1)
+    assert leaks.report()[0]["leaked"] == 1
 
 
 def test_near_duplicates_across_splits_are_counted_and_stay(here: Callable[..., Ran]) -> None:
@@ -64,3 +84,17 @@ def test_dev_and_test_share_no_source(here: Callable[..., Ran]) -> None:
     for pair in read_pairs(Path("c/pairs.jsonl")):
         by_split.setdefault(pair.split, set()).add(letters(pair.source))
     assert by_split["dev"] & by_split["test"] == set() and done["splits"]["test"]["pairs"] >= 6 and done["dropped"]["in dev"] > 0
+
+
+def test_dev_and_test_share_no_target_either(here: Callable[..., Ran]) -> None:
+    """Its targets are the sources of the other direction. What was left out for it stays out when the corpus is built again."""
+    sentences = corpora.pairs(30)
+    rows = [f"d{i}\t{a}\t{b}" for i in range(10) for a, b in [*sentences[3 * i : 3 * i + 3], (f"Alveg {'ný' * (i + 1)} saga", sentences[0][1])]]
+    Path("t.tsv").write_text("\n".join(["document\tis\ten", *rows]) + "\n", encoding="utf-8")
+    options = ("corpus", "build", "t.tsv", "--pair", "is-en", "--off", "near-duplicate", "language", "ratio", "--dev", 6, "--test", 6, "-o", "c", "--json")
+    for _ in range(2):
+        done = here(*options, "--force").json
+        pairs = list(read_pairs(Path("c/pairs.jsonl")))
+        dev, test = ({letters(p.target) for p in pairs if p.split == split} for split in ("dev", "test"))
+        assert not dev & test and done["splits"]["test"]["pairs"] >= 6
+        assert done["changes"] == {what: {"train": 0, "dev": 0, "test": 0} for what in ("moved", "appeared", "went")}

@@ -18,6 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tell.corpus.readers.dispatch import groups, read_group
+from tell.corpus.readers.segment import ReadOptions
+from tell.languages import parse_pair
 from tests.conftest import Ran
 from tests.support import corpora
 from tests.tell.corpus import fuzz_readers
@@ -280,3 +283,20 @@ def test_damaged_files_are_read_or_told(name: str, tmp_path: Path) -> None:
         assert fuzz_readers.once(name, fuzz_readers.damaged(data, random.Random(seed)), tmp_path)
 
     run()
+
+
+def test_texts_beside_a_memory_are_read_too(tmp_path: Path) -> None:
+    """As the test sets of FLORES lie beside a table of where they are from."""
+    sides = ("".join(f"{row[i]}\n" for row in ROWS) for i in (0, 1))
+    files = {"d/isl_Latn.dev": next(sides), "d/eng_Latn.dev": next(sides), "README": "Texts.\n", "m.tmx": corpora.tmx([("Já, takk.", "Yes, please.")]).decode()}
+    for name, text in files.items():
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(text, encoding="utf-8")
+    want = ReadOptions(parse_pair("is-en"))
+
+    def segments() -> list[tuple[str, str]]:
+        return [(s.source, s.target) for g in groups((tmp_path / "f",)) for s in read_group(g, want, g.reading())]
+
+    assert segments() == [("Já, takk.", "Yes, please."), *ROWS]
+    (tmp_path / "f/d/isl_Latn.dev").unlink()
+    assert segments() == [("Já, takk.", "Yes, please.")]

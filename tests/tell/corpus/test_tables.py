@@ -60,6 +60,12 @@ def test_a_header_of_its_own_kind_is_no_pair() -> None:
     assert pairs == ROWS[:1] and lines == [2]
 
 
+@pytest.mark.parametrize("first", [("ástand", "state", "noun"), ("sönn saga", "a true text", "n"), ("Vél", "machine", "no. 1")])
+def test_a_word_of_a_glossary_is_no_header(first: tuple[str, str, str]) -> None:
+    pairs, _, _ = read("t.tsv", table([first, *((a, b, f"n{i}") for i, (a, b) in enumerate(ROWS))]))
+    assert pairs == [first[:2], *ROWS]
+
+
 def test_a_language_that_the_model_does_not_know_is_the_column_that_is_left() -> None:
     rows = [(i, f"Ha{'ngu' * 3} mo wea tavala {b.lower()[::-1]}", b) for i, (_, b) in enumerate(ROWS)]
     pairs, _, _ = read("t.tsv", table(rows), ReadOptions(parse_pair("gil-en")))
@@ -84,6 +90,28 @@ def test_columns_name_them() -> None:
     rows = [(a, a, b) for a, b in ROWS]
     pairs, _, reading = read("t.tsv", table(rows), ReadOptions(parse_pair("is-en"), columns="before,is,en"))
     assert pairs == ROWS and not reading.notes
+
+
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [("Nr\tÍslenska\tEnska\tAthugasemd", "is-en"), ("Nr\tÍslenska\tEnska", "is-en"), ("id\tsrc\ttgt", "is-en"), ("key\tnynorsk\tEnglish", "nn-en"),
+     ("key\tBokmål\tEnglish", "no-en"), ("key\tNorwegian\tEngelsk", "nb-en"), ("id\tisl_Latn\teng_Latn", "is-en"), ("id\tkor_Hang\teng_Latn", "ko-en")],
+)  # fmt: skip
+def test_headers(header: str, pair: str) -> None:
+    rows = [(i, a, b, *[""] * (header.count("\t") - 2)) for i, (a, b) in enumerate(ROWS)]
+    pairs, lines, _ = read("t.tsv", f"{header}\n".encode() + table(rows), ReadOptions(parse_pair(pair)))
+    assert pairs == ROWS and lines[0] == 2
+
+
+def test_two_columns_in_an_icelanders_words() -> None:
+    assert read("t.tsv", table([("Íslenska", "Enska"), ("já", "yes")]))[0] == [("já", "yes")]
+    assert read("t.tsv", table([("Enska", "Íslenska"), ("yes", "já")]))[0] == [("já", "yes")]
+
+
+def test_languages_that_stand_beside_each_text_are_no_header() -> None:
+    """As Tatoeba's lists of translations have them."""
+    pairs, _, reading = read("t.tsv", table([(i, "isl", a, i + 100, "eng", b) for i, (a, b) in enumerate(ROWS)]))
+    assert pairs == ROWS and "read columns 3 (is) and 6 (en)" in reading.notes[0]
 
 
 def test_two_columns_are_the_two_sides() -> None:
