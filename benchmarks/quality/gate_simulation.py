@@ -4,9 +4,9 @@
     python -m benchmarks.quality.gate_simulation --segments 64 --trials 400 --seed 2
 
 The versions are real: `gate_statistics.npz` has, for each of 223 segments of NTREX (Icelandic to English), the counts of which chrF2 is made (matches and
-numbers of character n-grams; no text), of ten adapters whose outputs are in docs/results/study-cpu. A trial draws two of them and a dev split, with replacement.
-How far they differ on all 223 segments is known and taken off, and the difference that the trial is about is added; what chance adds is left as it is. The
-decision is the gate's own (`eval.gate.margin.decided`), on paired resamples of the drawn segments.
+numbers of character n-grams; no text), of ten adapters whose outputs are in docs/results/study-cpu. A trial draws two of them and a dev split, with
+replacement. How far they differ on all 223 segments is known and taken off, and the difference that the trial is about is added; what chance adds is left as it
+is. The decision is the gate's own (`eval.gate.margin.decided`), on paired resamples of the drawn segments.
 
 `--statistics` takes another file like it: an array of (segments, 18) for each system, as `Metric.statistics` of chrF2 gives it.
 """

@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 from eval.scoring.metrics import metric
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, interval, resampled
+from eval.scoring.significance import student
 
 # Segments from which on the test lets equal versions through in more than half of the cases. With fewer the margin stays, and the gate says so.
 ENOUGH = 64
@@ -32,12 +32,6 @@ def margin(segments: int) -> float:
 def level(segments: int) -> float:
     """The one-sided level of the test on so many segments."""
     return LEVEL_OF_MANY if segments >= MANY else LEVEL
-
-
-def student(probability: float, freedom: int) -> float:
-    """The quantile of Student's distribution, by three terms of its expansion about the normal one (Fisher and Cornish 1960); good to 0.01 from 9 degrees."""
-    z = NormalDist().inv_cdf(probability)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
