@@ -254,7 +254,7 @@ def judge(question: Question) -> dict[str, Any]:
             reasons += comparison.reasons
             said += comparison.notes
             verdict["paired"] |= comparison.tests
-            beaten = comparison.better if rival.role in ("live", "best") else beaten
+            beaten = beaten or (rival.adapter.id == question.best_id and comparison.better)
         before = "base" if question.live is None else question.role
         reasons += over(diagnoses["adapter"], diagnoses[before].row(), NAMES[before], question.limits)
     verdict["testsets"] = trained.sets

@@ -44,14 +44,14 @@ def best_id(registry: Registry, live: Adapter) -> str:
 
 
 def best_before(registry: Registry, live: Adapter) -> tuple[str, Adapter | None, list[str]]:
-    """(id of the best version in the line of `live`; the version, or None where it is `live` or cannot be had; notes on why it cannot)."""
+    """(id of the best version in the line of `live`; the version, or None where it is `live`; notes). One that cannot be had is none, and the line begins anew."""
     id = best_id(registry, live)
     if id == live.id:
         return id, None, []
     try:
         best = registry.adapter(id)
     except (TellmtError, OSError) as e:
-        return id, None, [f"the best version {id[:12]} cannot be read and was not compared with: {e}"]
-    if best.card.base != live.card.base and (best.card.base.id, best.card.base.revision) != (live.card.base.id, live.card.base.revision):
-        return id, None, [f"the best version {best.short} is on another base ({best.card.base.id}) and was not compared with"]
+        return live.id, None, [f"the best version {id[:12]} cannot be read and was not compared with: {e}"]
+    if (best.card.base.id, best.card.base.revision) != (live.card.base.id, live.card.base.revision):
+        return live.id, None, [f"the best version {best.short} is on another base ({best.card.base.id}) and was not compared with"]
     return id, best, []

@@ -40,8 +40,8 @@ def test_a_small_dev_split_is_enough_for_a_set_with_a_wider_limit(tmp_path: Path
 
 def test_a_small_set_raises_no_false_alarm_and_finds_a_broken_version(corpus: Path, tmp_path: Path) -> None:
     canary, history, noise = canary_of(corpus, 40), History(tmp_path / "h.db"), random.Random(3)
-    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), AlarmThresholds()) for _ in range(40)]
-    assert [o.alarms for o in outcomes] == [()] * 40
+    outcomes = [check_set(history, canary, lambda: made_by(canary, "a" * 32, 0.1, noise, 0.25), AlarmThresholds()) for _ in range(15)]
+    assert [o.alarms for o in outcomes] == [()] * 15
     broken = check_set(history, canary, lambda: made_by(canary, "b" * 32, 0.4, noise, 0.25), AlarmThresholds())
     assert [a.kind for a in broken.alarms][:1] == ["quality"]
 
@@ -59,16 +59,16 @@ def versions(canary: CanarySet, history: History, shares: list[float]) -> list[b
 def test_versions_that_are_each_a_little_worse_add_up_to_an_alarm(corpus: Path, tmp_path: Path) -> None:
     canary, history = canary_of(corpus, 160), History(tmp_path / "h.db")
     # Each loses less than the point of chrF2 that counts.
-    shares = [0.1 + 0.01 * i for i in range(9)]
+    shares = [0.1 + 0.002 * i for i in (0, 3, 7, 14, 16, 19, 23)]
     alarms = versions(canary, history, shares)
     runs = history.runs(canary.pair)
     steps = [b.scores["chrf"]["score"] - a.scores["chrf"]["score"] for a, b in itertools.pairwise(runs)]
-    assert not any(alarms[:2]) and any(alarms), (alarms, steps)
+    assert min(steps) > -1 and not any(alarms[:2]) and any(alarms), (alarms, steps)
     assert "the best baseline, of 000000000000" in history.alarms()[-1].text
     # What somebody accepts is the measure from then on.
     history.accept(canary.pair, f"{ACCEPTED}known")
     best = history.best_baseline(canary.pair, canary.sha256, "light")
-    assert best is not None and best.run.version == f"{8:032x}" and best.of == 1
+    assert best is not None and best.run.version == f"{6:032x}" and best.of == 1
 
 
 def test_the_best_baseline_keeps_its_outputs_however_many_come_after_it(tmp_path: Path) -> None:
