@@ -22,6 +22,7 @@ from eval.gate.line import best_before
 from eval.gate.rivals import NAMES, Rival, compared, numbers
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, WITHOUT, System, translate_set
+from eval.scoring.references import check_references
 from eval.scoring.scores import bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
 from eval.scoring.testset import TestSet, from_corpus, of_pairs
@@ -238,6 +239,7 @@ def judge(question: Question) -> dict[str, Any]:
         reasons.append(f"{where} has {len(dev.sources):,} segments, too few to judge by; needed: at least {MIN_SEGMENTS}")
     reasons += _leaks(question, trained)
     if not reasons:
+        check_references(question.base, adapter.card.decoding, dev)
         systems = [System.bare_base(adapter), *System.variants(adapter)]
         systems += [System.of(rival.role, rival.adapter) for rival in question.rivals]
         outputs = translate_set(question.base, systems, dev, question.engine)

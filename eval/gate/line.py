@@ -44,7 +44,7 @@ def best_id(registry: Registry, live: Adapter) -> str:
 
 
 def best_before(registry: Registry, live: Adapter) -> tuple[str, Adapter | None, list[str]]:
-    """(id of the best version in the line of `live`; the version, or None where it is `live`; notes). One that cannot be had is none, and the line begins anew."""
+    """(id of the best version in the line of `live`; the version, or None where it is `live`; notes). Where it cannot be had, the line begins anew."""
     id = best_id(registry, live)
     if id == live.id:
         return id, None, []
