@@ -80,7 +80,7 @@ class Question:
     def keys(self) -> tuple[str, ...]:
         """Its key, and those of the same question by earlier rules and to the whole dev split: what an earlier version of tellmt published stays published."""
         halved = {"judged": self.part.record()} if self.part.by else {}
-        return self.key, self._key(2, halved), self._key(2, {})
+        return self.key, *(self._key(rules, part) for rules in (2, RULES) for part in (halved, {}))
 
     def _key(self, rules: int, more: dict[str, Any]) -> str:
         return key_of(

@@ -70,7 +70,8 @@ def _reasons(rival: Rival, test: Paired, by: Difference, alpha: float) -> list[s
 def compared(rival: Rival, outputs: Mapping[str, Sequence[str]], judged: TestSet, corpus: Corpus, part: DevPart, alpha: float, fewest: int) -> Comparison:
     """How the outputs of `adapter` compare with those of the rival, on the segments that the rival was not trained on."""
     trained, unknown = seen(rival.adapter, corpus, judged)
-    said = [f"it is not known whether {rival.name} was trained on some of these segments: {why}" for why in unknown]
+    others = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    said = [f"it is not known whether {rival.name} was trained on some of these segments: {unknown[0]}{others}"] if unknown else []
     said += [f"{rival.name}: {note}" for note in notes(rival.adapter.card, part)]
     kept = [i for i in range(len(judged.references)) if i not in trained]
     if trained:

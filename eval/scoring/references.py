@@ -29,7 +29,5 @@ def check_references(base: Base, decoding: Decoding, test: TestSet) -> None:
     if decoding.length_factor < Decoding().length_factor:
         say(f"{test.name}: {found}, are longer than an output may be: {allowed}")
         return
-    valid = (
-        "an adapter trained on a new mix, which sets the limit by the corpus (tellmt mix --force), or a larger [decoding] length_factor"
-    )
+    valid = "an adapter trained on a new mix, which sets the limit by the corpus (tellmt mix --force), or a larger [decoding] length_factor"
     raise BadInput(f"references would be truncated: an output may have {allowed}", place=test.name, found=found, valid=valid)
