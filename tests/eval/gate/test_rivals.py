@@ -129,6 +129,14 @@ def test_where_it_is_not_known_what_the_live_version_was_trained_on_the_note_say
     assert code == 0 and f"it is not known whether the live version {live[:12]} was trained on some of these segments: {why}" in err, err
 
 
+def test_the_best_version_is_not_pruned() -> None:
+    from tell.registry.prune import unused_adapters
+    from tell.registry.store import StoredAdapter
+
+    held = {id: StoredAdapter(0.0, 1) for id in ("best", "other")}
+    assert [u.id for u in unused_adapters(held, [], [], 1e9, 0, 0.0, frozenset({"best"}))] == ["other"]
+
+
 def line_of(*verdicts: dict[str, Any] | None) -> str:
     """The best of versions v0, v1, ..., the last of which is live, by their verdicts."""
     cards = {f"v{i}": types.SimpleNamespace(verdict=v) for i, v in enumerate(verdicts)}
