@@ -1,4 +1,9 @@
-"""Language codes (BCP 47) and pairs of them."""
+"""Language codes (BCP 47), pairs of them, and which codes are names of one language.
+
+One language has several codes: `et` is the macrolanguage of which `ekk` is the usual member, `no` and `nb` are both Bokmål, `iw` is what `he` was called,
+`ekk_Latn` is what FLORES calls `et`. IANA's registry, by langcodes, says what a code was replaced by, and CLDR which member stands for its macrolanguage.
+Other members are languages of their own: `nn` is not `no`, `yue` is not `zh`, `arz` is not `ar`.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +49,19 @@ class LanguagePair:
 _RTL = {"Arab", "Aran", "Hebr", "Thaa", "Syrc", "Syre", "Syrj", "Syrn", "Nkoo", "Adlm", "Rohg", "Mand", "Samr", "Mend", "Yezi", "Hung", "Phnx"}
 
 
+# Members that stand for their macrolanguage, beside those that CLDR names: `no` is written in Bokmål, and the test sets of FLORES have Ayacucho Quechua and
+# Southern Pashto for `qu` and `ps`.
+_MEMBERS = {"nb": "no", "quy": "qu", "pbt": "ps"}
+
+
+def _whole(subtag: str) -> str:
+    """The macrolanguage that a language stands for, else the language itself."""
+    import langcodes
+
+    # A tag for private use (`x-klingon`) has no language in it.
+    return subtag if subtag == "x" else _MEMBERS.get(subtag) or langcodes.Language.get(subtag).prefer_macrolanguage().language or subtag
+
+
 # Bounded: codes come from HTTP requests as well, and must not fill the memory.
 @functools.lru_cache(maxsize=4096)
 def _lookup(code: str) -> Language | None:
@@ -56,8 +74,85 @@ def _lookup(code: str) -> Language | None:
         tag = langcodes.standardize_tag(parsed.to_tag())
     except (langcodes.LanguageTagError, ValueError):
         return None
-    script = parsed.maximize().script
+    script = langcodes.Language.get("-".join([_whole(tag.partition("-")[0]), *tag.split("-")[1:]])).maximize().script
     return Language(tag, parsed.display_name("en"), parsed.autonym(), script in _RTL)
+
+
+@functools.lru_cache(maxsize=4096)
+def base_language(tag: str) -> str:
+    """The language of a tag under the name that most tables have, without script and region: `et` for `ekk-Latn`, `no` for `nb-NO`, `yue` for `yue-Hant`.
+
+    For what is no code, its first part in small letters.
+    """
+    known = _lookup(tag)
+    if known is None:
+        return tag.replace("_", "-").partition("-")[0].lower()
+    return known.tag if known.tag.startswith("x-") else _whole(known.tag.partition("-")[0])
+
+
+def canonical_tag(tag: str) -> str:
+    """The tag with the name of `base_language`, without a script that is the usual one: `et` for `ekk-Latn`, `zh` for `cmn-Hans`, `sr-Latn` for itself.
+
+    For what is no code, the text itself.
+    """
+    known = _lookup(tag)
+    if known is None:
+        return tag
+    import langcodes
+
+    if known.tag.startswith("x-"):
+        return known.tag
+    parts = [base_language(tag), *known.tag.split("-")[1:]]
+    parsed = langcodes.Language.get("-".join(parts))
+    plain = "-".join(part for part in parts if part != parsed.script)
+    return plain if langcodes.Language.get(plain).maximize().script == parsed.script else parsed.to_tag()
+
+
+def script_of(tag: str) -> str | None:
+    """The script that a tag names, else the usual one of its language, as ISO 15924 has it; None for what is no code."""
+    known = _lookup(tag)
+    return None if known is None else _variety(known.tag)[1]
+
+
+def same_language(a: str, b: str) -> bool:
+    """Whether two codes may mean one language: `nb` and `no`, `ekk_Latn` and `et`, `pt` and `pt-BR`; not `nn` and `no`, `pt-PT` and `pt-BR`, `zh-Hans` and
+    `zh-Hant`, and nothing that is no code."""
+    one, other = _lookup(a), _lookup(b)
+    return one is not None and other is not None and distance(one, other) is not None
+
+
+def same_variety(a: Language, b: Language) -> bool:
+    """Whether two tags are one language, script and region, under whichever names: `nb` and `no`, not `pt` and `pt-BR`."""
+    (language_a, *rest_a), (language_b, *rest_b) = _variety(a.tag), _variety(b.tag)
+    return _one_language(language_a, language_b) and rest_a == rest_b
+
+
+def same_pair(a: LanguagePair, b: LanguagePair) -> bool:
+    """Whether two pairs are of the same varieties in the same direction, under whichever names."""
+    return same_variety(a.source, b.source) and same_variety(a.target, b.target)
+
+
+def names(language: Language) -> set[str]:
+    """What the language is called in English and in itself, case-folded; those of its other codes too."""
+    import langcodes
+    from langcodes.data_dicts import NORMALIZED_MACROLANGUAGES
+
+    subtag, base = language.tag.partition("-")[0], base_language(language.tag)
+    others = {base} | {member for member, whole in (NORMALIZED_MACROLANGUAGES | _MEMBERS).items() if whole == subtag}
+    parsed = [langcodes.Language.get("-".join([other, *language.tag.split("-")[1:]])) for other in others]
+    return {name.casefold() for p in parsed for name in (p.display_name("en"), p.autonym())} | {language.name.casefold(), language.autonym.casefold()}
+
+
+# What follows `@` in the name of a POSIX locale and is a script.
+_MODIFIERS = {"latin": "Latn", "cyrillic": "Cyrl", "arabic": "Arab", "devanagari": "Deva", "hebrew": "Hebr", "tifinagh": "Tfng"}
+
+
+def locale_tag(name: str) -> str:
+    """The tag of a POSIX locale's name: `is-IS` for `is_IS.UTF-8`, `sr-Latn` for `sr@latin`. It need not be of a language."""
+    code, _, modifier = name.strip().partition("@")
+    first, *rest = code.partition(".")[0].replace("_", "-").split("-")
+    script = _MODIFIERS.get(modifier.lower())
+    return "-".join([first, *([script] if script else []), *rest])
 
 
 def name_in(named: Language, reader: Language) -> str:
@@ -78,25 +173,33 @@ def language(code: str, place: str = "language code") -> Language:
 
 
 @functools.lru_cache(maxsize=4096)
-def _variety(tag: str) -> tuple[str | None, str | None, str | None]:
+def _variety(tag: str) -> tuple[str, str | None, str | None]:
     """Language, script (the usual one where the tag names none) and region (None where it names none)."""
     import langcodes
 
     parsed = langcodes.Language.get(tag)
-    return parsed.language, parsed.maximize().script, parsed.territory
+    subtag = tag if tag.startswith("x-") else tag.partition("-")[0]
+    return subtag, langcodes.Language.get(canonical_tag(tag)).maximize().script, parsed.territory
+
+
+def _one_language(a: str, b: str) -> bool:
+    """Whether two languages are one under two names. Two members of a macrolanguage are not, though each may stand for it."""
+    return a == b or base_language(a) == b or base_language(b) == a
 
 
 def distance(requested: Language, offered: Language) -> int | None:
-    """The distance from the requested language to an offered one: 0 the same, 1 without the requested region, 2 with a region where none was requested.
+    """The distance from the requested language to an offered one: 0 the same, 3 without the requested region, 6 with a region where none was requested;
+    1 more where it has another name, such as `nb` for `no`.
 
     None for everything else: another language, script or region.
     """
     if requested == offered:
         return 0
-    (*kind, region), (*other, place) = _variety(requested.tag), _variety(offered.tag)
-    if kind != other or (region and place):
+    (language_tag, script, region), (other_tag, other_script, place) = _variety(requested.tag), _variety(offered.tag)
+    if not _one_language(language_tag, other_tag) or script != other_script or (region != place and region and place):
         return None
-    return 1 if place is None else 2
+    other_name = [part for part in requested.tag.split("-") if part != region] != [part for part in offered.tag.split("-") if part != place]
+    return (0 if region == place else 3 if place is None else 6) + other_name
 
 
 def nearest_pair(requested: LanguagePair, offered: Iterable[LanguagePair]) -> LanguagePair | None:
@@ -126,6 +229,6 @@ def parse_pair(text: str, place: str = "--pair") -> LanguagePair:
             language(a, place), language(b, place)
         raise LanguageError("not a language pair", place=place, found=repr(text), valid="SOURCE-TARGET such as is-en")
     pair = LanguagePair(language(good[0][0]), language(good[0][1]))
-    if pair.source == pair.target:
+    if same_variety(pair.source, pair.target):
         raise LanguageError("source and target are the same language", place=place, found=text)
     return pair

@@ -16,6 +16,7 @@ from tell import __version__
 from tell.command import Command
 from tell.console import emit
 from tell.errors import TellmtError
+from tell.languages import parse_pair, same_pair
 from tell.machine import machine
 
 # In the order in which a user needs them.
@@ -103,6 +104,17 @@ def published_pairs() -> tuple[list[dict[str, str | None]], list[str]]:
         return [], [str(e)]
 
 
+def equal_pairs(pairs: list[dict[str, str | None]]) -> list[str]:
+    """A sentence for each two live pairs that are one language pair under two names, such as `no-en` and `nb-en`."""
+    live = [parse_pair(str(p["pair"])) for p in pairs if p["live"]]
+    return [
+        f"{a} and {b} are both live and are the same languages: a request that names neither exactly gets either; tellmt registry withdraw PAIR takes one away"
+        for i, a in enumerate(live)
+        for b in live[i + 1 :]
+        if same_pair(a, b)
+    ]
+
+
 def doctor_report() -> dict[str, Any]:
     """Everything that doctor reports. `problems` lists what is broken; an extra that is not installed is no problem."""
     from tell.paths import cache_dir
@@ -120,6 +132,7 @@ def doctor_report() -> dict[str, Any]:
         "can": capabilities(extras, bool(this_machine["gpus"])),
         "bases": bases,
         "registry": {"path": place, "pairs": pairs},
+        "notes": equal_pairs(pairs),
         "problems": problems,
     }
 
@@ -153,6 +166,8 @@ def _report_text(report: dict[str, Any]) -> str:
     lines += ["", "this machine can"]
     for task, capability in report["can"].items():
         lines.append(f"  {'yes' if capability['yes'] else 'no':3} {task}" + (f" ({capability['why']})" if capability["why"] else ""))
+    if report["notes"]:
+        lines += ["", "notes", *(f"  {n}" for n in report["notes"])]
     if report["problems"]:
         lines += ["", "problems", *(f"  {p}" for p in report["problems"])]
     return "\n".join(lines)

@@ -110,11 +110,12 @@ def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path
     from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
     from tell.files import write_jsonl
+    from tell.languages import parse_pair, same_pair
     from train.losses import segment_losses
 
     pair = open_adapter(adapter).card.pair
     opened = open_corpus(corpus)
-    if str(opened.pair) != pair:
+    if not same_pair(opened.pair, parse_pair(pair)):
         raise CorpusError("this corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=pair)
     rows = segment_losses(adapter, list(opened.pairs(split)))
     write_jsonl(out, rows)

@@ -20,6 +20,7 @@ from tell.corpus.dev_halves import CHOOSES, can_choose, choosing_part
 from tell.corpus.directory import open_corpus
 from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
+from tell.languages import parse_pair, same_pair
 from tell.lexicon.hints import Hinter
 from tell.model.anchor import Anchor
 from tell.model.base import Base
@@ -80,7 +81,7 @@ def open_dev_split(corpus: Path | None, recipe: Recipe, pair: str) -> DevSplit |
     if corpus is None:
         raise RecipeError("the recipe validates on a dev split", place="[dev]", found=f"every = {options.every}, and no --dev", valid="--dev CORPUS_DIR")
     opened = open_corpus(corpus)
-    if str(opened.pair) != pair:
+    if not same_pair(opened.pair, parse_pair(pair)):
         raise CorpusError("this corpus is of another pair than the mix", place=str(corpus), found=str(opened.pair), valid=pair)
     whole = [p for p in opened.pairs("dev") if p.source.strip()]
     if not whole:
@@ -200,6 +201,8 @@ class Validator:
         self._pairs = list(pairs)
         self._too_long = sum(translator.refusal(p.source.strip()) is not None for p in pairs)
         self._metric = CHRF()
+        # So that the signature can be had before anything is scored.
+        self._metric.num_refs = 1
         self.history: list[tuple[int, float]] = []
         self.signature = ""
 
@@ -248,6 +251,10 @@ class Validator:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        self.signature = str(self._metric.get_signature())
+        if state["history"] and state["signature"] != self.signature:
+            say(f"the validations so far were scored as {state['signature']}, here it is {self.signature}: they are not compared, the best is looked for anew")
+            return
         self.history = [(int(step), float(chrf)) for step, chrf in state["history"]]
         self.signature = state["signature"]
 

@@ -23,7 +23,7 @@ from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, Output, System, translate_set
 from eval.scoring.metrics import chosen
 from eval.scoring.references import check_references
-from eval.scoring.scores import score_system
+from eval.scoring.scores import score_system, scored_alike
 from eval.scoring.significance import METHOD, paired
 from eval.scoring.testset import TestSet, from_corpus, not_empty, of_pairs
 from tell.adapter.card import Adapter, check_base, open_adapter, write_card
@@ -31,7 +31,7 @@ from tell.corpus.dev_halves import CHOOSES, can_choose, choosing_part
 from tell.corpus.directory import open_corpus
 from tell.errors import BadInput
 from tell.files import beside, key_of, write_json
-from tell.languages import parse_pair
+from tell.languages import parse_pair, same_pair
 from tell.model.base import Base, find_base
 from tell.model.engine import engine_traits, engine_version
 from tell.text.flags import Flag
@@ -89,7 +89,7 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
     """
     adapter = open_adapter(path)
     split_corpus = open_corpus(corpus)
-    if split_corpus.pair != parse_pair(adapter.card.pair, f"{path}: card"):
+    if not same_pair(split_corpus.pair, parse_pair(adapter.card.pair, f"{path}: card")):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus), found=str(split_corpus.pair), valid=adapter.card.pair)
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
@@ -102,6 +102,8 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
     key = _key(adapter, dev, engine) if can_choose(part.of) else key_of({"before": before, "fewer than": CHOOSES, "recipe": recipe_penalty(adapter.card)})
     # What a version without halves chose on the whole split stays until something changes: the adapter keeps its id.
     earlier = None if force else _earlier(target, [key, before])
+    if earlier is not None and not all(scored_alike(tried, dev.pair) for tried in earlier.get("tried", [])):
+        earlier = None
     if reused := earlier is not None:
         result = earlier
     else:

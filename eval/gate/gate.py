@@ -33,7 +33,7 @@ from tell.corpus.directory import Corpus
 from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import AdapterError, BadInput, RegistryError
 from tell.files import key_of
-from tell.languages import parse_pair
+from tell.languages import parse_pair, same_pair
 from tell.model.base import Base
 from tell.model.engine import engine_version
 from tell.registry.registry import Registry
@@ -150,9 +150,9 @@ def ask(
     """Collects what the verdict on an adapter needs; without `best` it is not compared with the best version before the live one.
 
     Raises BadInput when corpus and adapter are of different pairs."""
-    if corpus.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+    if not same_pair(corpus.pair, parse_pair(adapter.card.pair, f"{adapter.path}: card")):
         raise BadInput("the corpus and the adapter are of different pairs", place=str(corpus.path), found=str(corpus.pair), valid=adapter.card.pair)
-    live, role, said = replaced(registry, str(corpus.pair), shipped)
+    live, role, said = replaced(registry, str(parse_pair(adapter.card.pair)), shipped)
     best_id: str | None = None
     best_version: Adapter | None = None
     if live is not None and role == "live":

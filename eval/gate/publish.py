@@ -15,6 +15,7 @@ from typing import Any
 from eval.gate.gate import Question, ask, judge, same_content
 from eval.gate.golden import golden_sentences
 from eval.gate.rivals import NAMES
+from eval.scoring.scores import scored_alike
 from tell.adapter.card import Adapter, check_base, open_adapter
 from tell.adapter.shipped import Shipped
 from tell.corpus.directory import open_corpus
@@ -74,7 +75,7 @@ def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
     asked = [question.key, question.against, [rival.adapter.id for rival in question.rivals], question.best_id]
     best = verdict.get("best")
     was = [verdict.get("key"), verdict.get("against"), verdict.get("rivals"), best.get("id") if isinstance(best, dict) else None]
-    return verdict if was == asked else None
+    return verdict if was == asked and all(scored_alike(system, question.corpus.pair) for system in verdict.get("metrics", {}).values()) else None
 
 
 def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:

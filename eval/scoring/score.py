@@ -27,7 +27,7 @@ from tell import __version__
 from tell.adapter.card import Adapter, check_base
 from tell.errors import BadInput
 from tell.files import key_of, sha256_bytes, sha256_file, write_atomic, write_json
-from tell.languages import parse_pair
+from tell.languages import parse_pair, same_pair
 from tell.model.base import find_base
 from tell.model.engine import engine_version
 
@@ -70,7 +70,7 @@ def score_adapter(
     adapter: Adapter, test: TestSet, engine: str, with_base: bool, out: Path, again: bool = False, measures: Sequence[Metric] | None = None
 ) -> tuple[dict[str, Any], bool]:
     """Scores the adapter. Returns the content of scores.json, and whether it was reused. Raises BadInput when adapter and test set are of different pairs."""
-    if test.pair != parse_pair(adapter.card.pair, f"{adapter.path}: card"):
+    if not same_pair(test.pair, parse_pair(adapter.card.pair, f"{adapter.path}: card")):
         raise BadInput("the test set and the adapter are of different pairs", place=test.name, found=str(test.pair), valid=adapter.card.pair)
     engine = tell.model.engine.choose_engine(engine)
     base = find_base(adapter.card.base.id)

@@ -6,7 +6,7 @@ Reads hypotheses and references from memory; writes nothing. A score never leave
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.scoring.metrics import Metric, metric
@@ -25,6 +25,17 @@ def metrics(pair: LanguagePair) -> dict[str, Any]:
     from sacrebleu.metrics import BLEU, CHRF
 
     return {"bleu": BLEU(tokenize=bleu_tokenizer(pair)), "chrf": CHRF()}
+
+
+def scoring_part(signature: str) -> str:
+    """A signature without the settings of intervals and tests: scores with the same part may be compared."""
+    return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
+
+
+def scored_alike(scores: Mapping[str, Any], pair: LanguagePair) -> bool:
+    """Whether recorded scores, {"bleu": {"signature", ...}, "chrf": ...}, were made as the metrics here would make them for the pair."""
+    recorded = {key: str(s["signature"]) for key, s in scores.items() if key in ("bleu", "chrf") and isinstance(s, dict) and "signature" in s}
+    return all(scoring_part(signature) == scoring_part(metric(key, pair).signature()) for key, signature in recorded.items())
 
 
 def bootstrap_seed() -> str:

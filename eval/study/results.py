@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eval.scoring.scores import metrics
+from eval.scoring.scores import metrics, scoring_part
 from tell.errors import BadInput
 from tell.files import decode, read_bytes, read_jsonl, read_lines
 from tell.languages import parse_pair
@@ -117,11 +117,6 @@ class StudyResults:
     runs: list[ScoredRun]
     signatures: dict[str, dict[str, str]]
     notes: list[str]
-
-
-def scoring_part(signature: str) -> str:
-    """A signature without the settings of intervals and tests: runs with the same part are scored in the same way."""
-    return "|".join(part for part in signature.split("|") if part.partition(":")[0] not in ("bs", "ar", "seed"))
 
 
 def _first_error(e: ValidationError) -> str:

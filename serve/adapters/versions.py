@@ -22,7 +22,7 @@ from serve.metrics.adapter_loads import Loads
 from tell.adapter.card import Adapter, BaseRef, Card, check_base
 from tell.adapter.translation import translator_of
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
-from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair
+from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair, same_variety
 from tell.model.anchor import AnchorConfig, render
 from tell.model.engine import Engine
 from tell.model.tokenizer import BaseTokenizer
@@ -343,7 +343,7 @@ class Versions:
                 raise NotServed("no adapter translates into this language", found=target_language.tag, valid=self._served_text())
             return nearest[0]
         source_language = language(source, "source")
-        if source_language == target_language:
+        if same_variety(source_language, target_language):
             raise RequestError("source and target are the same language", found=target_language.tag)
         requested = LanguagePair(source_language, target_language)
         served_pairs = self.live.keys() | self.loaders.keys()

@@ -16,7 +16,7 @@ from serve.auth.gate import caller_of
 from serve.http.bodies import body_schema, read_body
 from serve.threads import REGISTRY
 from tell.errors import NotServed
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, base_language, language, parse_pair
 from tell.lexicon.glossary import TWO_COLUMNS, EntriesFormat, Glossary
 from tell.registry.glossaries import KeptGlossary
 
@@ -110,9 +110,10 @@ def _base(tag: str) -> str:
 async def create(request: Request, state: StateDep) -> DeepLGlossary:
     body = await read_body(request, DeepLGlossaryRequest, forms=True)
     pair = LanguagePair(language(body.source_lang, "source_lang"), language(body.target_lang, "target_lang"))
-    served = {(_base(p.source.tag), _base(p.target.tag)) for p in map(parse_pair, state.service.pairs(state.service.limits.fallback))}
-    if (_base(pair.source.tag), _base(pair.target.tag)) not in served:
-        raise NotServed("the service does not translate between these languages", found=str(pair), valid=", ".join(f"{a}-{b}" for a, b in sorted(served)))
+    served = list(map(parse_pair, state.service.pairs(state.service.limits.fallback)))
+    if (base_language(pair.source.tag), base_language(pair.target.tag)) not in {(base_language(p.source.tag), base_language(p.target.tag)) for p in served}:
+        valid = ", ".join(sorted({f"{_base(p.source.tag)}-{_base(p.target.tag)}" for p in served}))
+        raise NotServed("the service does not translate between these languages", found=str(pair), valid=valid)
     owner = caller_of(request).id
 
     def keep() -> KeptGlossary:

@@ -71,6 +71,7 @@ class DocumentJob(BaseModel):
     quality: Quality = Field(description="As requested; fast where a part was translated while the service was busy")
     fallback: Fallback | None = Field(default=None, description="Where the pair has no adapter: pivot or base; the operator must allow it (serve --fallback)")
     glossary: GlossaryUse | None = Field(default=None, description="Where the document has a glossary: whether it could be applied to all parts so far")
+    notes: list[str] = Field(default=[], description="What of the document stays untranslated, and what is odd about it, each with its place; at most 20")
     error: str | None = None
     created: datetime
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
@@ -96,7 +97,7 @@ def failure_message(job: Job) -> str | None:
 def status_of(job: Job, jobs: Jobs) -> DocumentJob:
     return DocumentJob(
         id=job.id, state=job.state, name=job.name, pair=job.pair, progress=progress_of(job), adapters=job.adapters, truncated=job.truncated,
-        quality=job.given_quality, fallback=job.fallback, error=failure_message(job),
+        notes=list(job.notes), quality=job.given_quality, fallback=job.fallback, error=failure_message(job),
         glossary=None if job.applied is None else GlossaryUse(applied=job.applied), created=datetime.fromtimestamp(job.created, UTC),
         expires=datetime.fromtimestamp(job.ended + jobs.limits.kept, UTC) if job.ended else None,
     )  # fmt: skip

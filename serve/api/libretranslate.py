@@ -27,9 +27,9 @@ from serve.translation.decoder import MOST_ALTERNATIVES
 from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
 from serve.translation.service import Service
-from serve.translation.source_language import find_served_pair
+from serve.translation.source_language import as_served, find_served_pair
 from tell.errors import NotFound, NotServed, RequestError, ScopeRefused, TooLarge
-from tell.languages import distance, language, parse_pair
+from tell.languages import distance, language, parse_pair, same_variety
 from tell.text.language_id import Detected, ranked
 
 # /detect leaves out languages that are less likely than this.
@@ -199,7 +199,7 @@ def _too_long() -> Iterator[None]:
 
 def _same_language(service: Service, body: LibreTranslateRequest) -> bool:
     """Whether the texts are to be translated into the language that they are in, and some pair has that language."""
-    if body.source == "auto" or (source := language(body.source, "source")) != language(body.target, "target"):
+    if body.source == "auto" or not same_variety(source := language(body.source, "source"), language(body.target, "target")):
         return False
     pairs = [parse_pair(pair) for pair in service.pairs(service.limits.fallback)]
     return any(distance(source, side) is not None for pair in pairs for side in (pair.source, pair.target))
@@ -269,10 +269,11 @@ async def translate(request: Request, response: Response, state: StateDep) -> Li
     summary="List the languages that a text may be in, the likeliest first",
     description=IN_ADDRESS,
 )
-async def detect(request: Request) -> list[LibreTranslateDetection]:
+async def detect(request: Request, state: StateDep) -> list[LibreTranslateDetection]:
     body = await _read(request, LibreTranslateDetectRequest)
     await identify(request, body.api_key)
-    return [_percent(detected) for detected in await TEXTS.run(ranked, body.q) if detected.confidence >= UNLIKELY]
+    served = state.service.pairs()
+    return [_percent(as_served(detected, served)) for detected in await TEXTS.run(ranked, body.q) if detected.confidence >= UNLIKELY]
 
 
 @routes.post(

@@ -87,6 +87,8 @@ class Job:
     # Ids of the adapters that translated, in order of their first part; and whether some part was cut at the token limit.
     adapters: list[str] = dataclasses.field(default_factory=list)
     truncated: bool = False
+    # What of the document cannot be translated, and what is odd about it.
+    notes: tuple[str, ...] = ()
     # The translation of each part so far, by its number, for clients that watch; and how many parts there are.
     translations: dict[int, Translation] = dataclasses.field(default_factory=dict)
     parts: int = 0
@@ -201,6 +203,7 @@ class Jobs:
         job = Job(
             options.caller, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size,
             options.cache, options.quality, options.quality, total=sum(map(len, document.parts)), parts=len(document.parts), glossary=options.glossary,
+            notes=tuple(document.notes),
         )  # fmt: skip
         self._jobs[job.id] = job
         job.task = asyncio.get_running_loop().create_task(self._run(job, document))

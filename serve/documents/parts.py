@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from serve.formats import BY_ENDING, Format
+from serve.formats.structure import START, kind_by_start, kind_by_whole_name
 from serve.formats.text import on_one_line
 from serve.formats.units import BOM, UPLOADED, Bounds, Options, Replacement, Unit
 from tell.errors import BadInput, RequestError, TellmtError, TooLarge
@@ -24,6 +25,8 @@ from tell.text.segments import fill, pieces, split
 # Characters and lines of a part. From SOFT on it ends at the next blank line, so that paragraphs stay whole; at HARD it ends wherever it is.
 SOFT_CHARACTERS, SOFT_LINES = 1500, 12
 HARD_CHARACTERS, HARD_LINES = 8000, 64
+# Notes on a document, and characters of one.
+MOST_NOTES, LONGEST_NOTE = 20, 200
 # Characters of a result's name.
 MAX_NAME = 100
 _ENDING = re.compile(r"\.[a-z0-9]{1,10}")
@@ -31,7 +34,10 @@ _UNFIT = re.compile(r"[^\w.+ -]+")
 
 
 class Document(Protocol):
-    """A file to translate. `parts` are translated one by one, and become a file with this `media_type` and `ending`."""
+    """A file to translate. `parts` are translated one by one, and become a file with this `media_type` and `ending`.
+
+    `notes` say, with their places, what of it cannot be translated and what is odd.
+    """
 
     @property
     def parts(self) -> Sequence[str]: ...
@@ -39,6 +45,8 @@ class Document(Protocol):
     def media_type(self) -> str: ...
     @property
     def ending(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Text:
     bom: bool
     media_type: str = "text/plain; charset=utf-8"
     ending: str = ".txt"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, raw: bytes, characters: int, lines: int) -> Text:
@@ -66,6 +75,7 @@ class _SegmentVisitor:
         self.bounds = bounds
         self.translations = iter(translations) if translations is not None else None
         self.segments: list[str] = []
+        self.notes: list[str] = []
         self._characters = self._units = 0
 
     def visit(self, unit: Unit) -> Replacement | None:
@@ -83,9 +93,12 @@ class _SegmentVisitor:
         translations = self.translations
         return Replacement(fill(spans, [on_one_line(next(translations), text) for text in segments]))
 
-    def unreadable(self, place: str, reason: str) -> None: ...
+    def unreadable(self, place: str, reason: str) -> None:
+        self.warn(place, f"not translated: {reason}")
 
-    def warn(self, place: str, warning: str) -> None: ...
+    def warn(self, place: str, warning: str) -> None:
+        if len(self.notes) < MOST_NOTES:
+            self.notes.append(": ".join(filter(None, (place, warning)))[:LONGEST_NOTE])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,6 +109,7 @@ class File:
     pair: LanguagePair
     parts: tuple[str, ...]
     ending: str
+    notes: tuple[str, ...] = ()
 
     @property
     def media_type(self) -> str:
@@ -110,7 +124,7 @@ class File:
         except BadInput as e:
             place = e.place if e.place and e.place.startswith("file") else ", ".join(filter(None, ("file", e.place)))
             raise type(e)(e.thing, place=place, found=e.found, valid=e.valid) from None
-        return cls(raw, pair, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending)
+        return cls(raw, pair, tuple(_grouped(visitor.segments, min(SOFT_CHARACTERS, characters), min(HARD_LINES, lines))), ending, tuple(visitor.notes))
 
 
 def segments_of(parts: Sequence[str], translations: Sequence[str]) -> list[str]:
@@ -180,6 +194,10 @@ def open_document(name: str, raw: bytes, pair: LanguagePair, characters: int, li
         printable = _ENDING.fullmatch(ending)
         raise RequestError("files of this format are not translated", place="file", found=ending if printable else None, valid=", ".join(FORMATS))
     plain = ending == ".txt"
+    if kind := kind_by_whole_name(name):
+        raise RequestError("files of this kind are not translated", place="file", found=kind, valid="a file with texts")
+    if plain and (kind := kind_by_start(raw[:START])):
+        raise RequestError("this is not plain text", place="file", found=kind, valid=f"the ending of its format: {', '.join(FORMATS)}")
     document: Text | File = Text.read(raw, characters, lines) if plain else File.read(raw, BY_ENDING[ending], pair, ending, characters, lines)
     if not any(part.strip() for part in document.parts):
         raise RequestError("there is nothing to translate in the file", place="file", valid="a file with text")

@@ -59,7 +59,7 @@ def _answer(header: dict[str, Any], blobs: list[bytes]) -> Message:
     pair = parse_pair(header["pair"])
     if header["do"] == "read":
         document = open_document("document" + header["ending"], blobs[0], pair, header["characters"], header["lines"])
-        return {}, list(map(encoded, document.parts))
+        return {"notes": list(document.notes)}, list(map(encoded, document.parts))
     return {}, [write_file(blobs[0], header["ending"], pair, decoded(blobs[1]).split("\n"))]
 
 

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from serve.documents.parts import Document, File, Text, ending_of, open_document, segments_of
 from serve.documents.worker_process import NO_MEMORY, Message, decoded, encoded, receive, send
 from serve.formats import BY_ENDING
+from serve.formats.structure import kind_by_whole_name
 from serve.logs import where
 from tell import errors
 from tell.errors import EngineError, Overloaded, RequestError, TellmtError, TooLarge
@@ -152,11 +153,11 @@ class DocumentWorkers:
         Raises what `open_document` does, TooLarge for a file that takes more than the limits, Overloaded, EngineError while the service ends.
         """
         self._check_open()
-        if (ending := ending_of(name)) not in BY_ENDING or ending == ".txt" or not BY_ENDING[ending].without_options:
+        if (ending := ending_of(name)) not in BY_ENDING or ending == ".txt" or not BY_ENDING[ending].without_options or kind_by_whole_name(name):
             return await asyncio.get_running_loop().run_in_executor(self._threads, open_document, name, raw, pair, characters, lines)
         header = {"do": "read", "ending": ending, "pair": str(pair), "characters": characters, "lines": lines, "seconds": self.limits.seconds}
-        _, parts = await self._ask(caller, header, [raw])
-        return File(raw, pair, tuple(map(decoded, parts)), ending)
+        answer, parts = await self._ask(caller, header, [raw])
+        return File(raw, pair, tuple(map(decoded, parts)), ending, tuple(answer["notes"]))
 
     async def filled(self, caller: str, document: Document, translations: Sequence[str]) -> bytes:
         """The document with the translations of its parts, in order. Raises as `read`; but what could be read has twice the time to be written."""

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import click
 
 from serve.files import outputs, report, run_state, runner
-from serve.files.collect_and_fill import LanguageSample, SampleComplete, SegmentCollector, TranslationFiller, UnitCounts
+from serve.files.collect_and_fill import LanguageSample, NoVisitor, SampleComplete, SegmentCollector, TranslationFiller, UnitCounts
 from serve.files.outputs import FileTask
 from serve.files.runner import Backend
 from serve.files.segment_store import SegmentStore
@@ -29,7 +29,7 @@ from tell.adapter.shipped import NO_SHIPPED, shipped_adapters
 from tell.command import Command
 from tell.console import clock, emit, json_mode, say
 from tell.errors import BadInput, NotServed, PartlyDone
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, language, parse_pair, same_pair, same_variety
 from tell.lexicon.glossary import Glossary
 
 OpenBackend = Callable[[LanguagePair], AbstractAsyncContextManager[Backend]]
@@ -40,10 +40,16 @@ def _choose_pair(source: str | None, target: str | None, offered: Sequence[str])
     source_language = language(source, "--from") if source else None
     target_language = language(target, "--to") if target else None
     if source_language and target_language:
-        if source_language == target_language:
+        if same_variety(source_language, target_language):
             raise BadInput("source and target are the same language", place="--from, --to", found=source_language.tag)
         return LanguagePair(source_language, target_language)
-    fitting = [p for p in map(parse_pair, offered) if source_language in (None, p.source) and target_language in (None, p.target)]
+    pairs = [parse_pair(p) for p in offered]
+    fitting = [p for p in pairs if source_language in (None, p.source) and target_language in (None, p.target)]
+    fitting = fitting or [
+        p
+        for p in pairs
+        if (source_language is None or same_variety(source_language, p.source)) and (target_language is None or same_variety(target_language, p.target))
+    ]
     if len(fitting) != 1:
         missing = " and ".join(name for name, chosen in (("--from", source_language), ("--to", target_language)) if chosen is None)
         listed = ", ".join(offered) or "no pair is live yet; publish one with: tellmt publish"
@@ -96,10 +102,18 @@ def _collect(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -
     for task in tasks:
         collector = SegmentCollector(store, options.retranslate)
         with task.opened() as f:
-            task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), collector, options)
+            task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), collector, dataclasses.replace(options, name=task.source))
         collector.flush()
         counts[task.name] = collector.counts
     return counts
+
+
+def _check_languages(tasks_by_pair: dict[LanguagePair, list[FileTask]], options: Options) -> None:
+    """Raises CorpusError where a file is of other languages than its pair: before the first pair is translated, not before the last."""
+    for pair, tasks in tasks_by_pair.items() if len(tasks_by_pair) > 1 else ():
+        for task in tasks:
+            with task.opened() as f:
+                task.format.convert(f, cast(IO[bytes], outputs.NullWriter()), NoVisitor(), dataclasses.replace(options, pair=pair, name=task.source))
 
 
 def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
@@ -107,10 +121,11 @@ def _corpus_pairs(path: Path, pair: LanguagePair) -> Iterator[tuple[str, str]]:
     from tell.corpus.directory import open_corpus
 
     corpus = open_corpus(path)
-    if {corpus.pair.source, corpus.pair.target} != {pair.source, pair.target}:
+    forward = same_pair(corpus.pair, pair)
+    if not forward and not same_pair(corpus.pair, pair.reverse):
         raise BadInput("the corpus is of another pair", place=f"--corpus {path}", found=str(corpus.pair), valid=str(pair))
     for segment in corpus.pairs():
-        yield (segment.source, segment.target) if corpus.pair == pair else (segment.target, segment.source)
+        yield (segment.source, segment.target) if forward else (segment.target, segment.source)
 
 
 def _fill(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -> dict[str, UnitCounts]:
@@ -119,7 +134,7 @@ def _fill(tasks: Sequence[FileTask], store: SegmentStore, options: Options) -> d
     for task in tasks:
         filler = TranslationFiller(store, options.retranslate, task.name)
         with outputs.open_output(task.output) as output, task.opened() as f:
-            task.format.convert(f, output, filler, options)
+            task.format.convert(f, output, filler, dataclasses.replace(options, name=task.source))
             task.check_unchanged()
         filler.flush()
         counts[task.name] = filler.counts
@@ -200,6 +215,7 @@ def _given_pair(source: str | None, to: str | None) -> LanguagePair | None:
 @click.option("--field", multiple=True, metavar="NAME", help="Field of JSON lines to translate (message.text); may be given several times.")
 @click.option("--into", metavar="NAME", help="Column or field that the translation goes to, instead of its own.")
 @click.option("--all", "retranslate", is_flag=True, help="Also translate units that have a translation already (PO, XLIFF, TMX, --into).")
+@click.option("--force", is_flag=True, help="Fill a catalogue that says it is of other languages than --from and --to.")
 @click.option("--corpus", metavar="DIR", help="Take the translations of segments that are in this corpus from it.")
 @click.option("--glossary", metavar="FILE", help="Terms that the translations are to follow: TSV or CSV, a source term and a target term a line.")
 @click.option("--report", metavar="FILE", help="Write a report of flagged and failed segments to FILE, .md or .json.")
@@ -234,11 +250,15 @@ def translate(files: tuple[str, ...], to: str | None, output: str | None, server
     auto = source == "auto"
     pair = None if auto else _choose_pair(source, to, [] if source and to else offered())
     tasks = outputs.plan(files, output, arguments["format"])
-    options = Options(pair, arguments["column"], arguments["field"], arguments["into"], arguments["retranslate"], UNBOUNDED if arguments["no_limits"] else OWN)
+    options = Options(
+        pair, arguments["column"], arguments["field"], arguments["into"], arguments["retranslate"], UNBOUNDED if arguments["no_limits"] else OWN,
+        force=arguments["force"], force_hint="; --force fills it all the same",
+    )  # fmt: skip
     tasks_by_pair: dict[LanguagePair, list[FileTask]] = {}
     offered_pairs = offered() if auto else []
     for task in tasks:
         tasks_by_pair.setdefault(pair or _detected_pair(task, to, offered_pairs, options), []).append(task)
+    _check_languages(tasks_by_pair, options)
     settings = {**arguments, "server": server, "output": output}
     results, failed = [], 0
     for task_pair, pair_tasks in tasks_by_pair.items():

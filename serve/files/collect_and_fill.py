@@ -134,6 +134,17 @@ class TranslationFiller:
         self._entries = []
 
 
+class NoVisitor:
+    """Sees a file through and does nothing."""
+
+    def visit(self, unit: Unit) -> Replacement | None:
+        return None
+
+    def unreadable(self, place: str, reason: str) -> None: ...
+
+    def warn(self, place: str, warning: str) -> None: ...
+
+
 class SampleComplete(Exception):
     """The sample holds enough text; the rest of the file need not be read."""
 

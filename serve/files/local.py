@@ -17,7 +17,7 @@ from tell.adapter.shipped import Shipped
 from tell.adapter.translation import translator_of
 from tell.console import say
 from tell.errors import NotServed, RequestError
-from tell.languages import LanguagePair
+from tell.languages import LanguagePair, nearest_pair, parse_pair
 from tell.lexicon.glossary import Glossary
 from tell.model.engine import EngineOptions, choose_engine, open_engine, traits_of
 from tell.registry.registry import Registry
@@ -91,7 +91,9 @@ async def open_local(
     from tell.model.tokenizer import BaseTokenizer
 
     name = choose_engine(engine_name)
-    live, shipped_adapter = registry.state(str(pair)).live, shipped.get(str(pair))
+    # What serves `no` serves `nb` too.
+    nearest = nearest_pair(pair, map(parse_pair, live_pairs(registry, shipped))) or pair
+    live, shipped_adapter = registry.state(str(nearest)).live, shipped.get(str(nearest))
     if live is not None:
         adapter = registry.adapter(live)
     elif shipped_adapter is not None:

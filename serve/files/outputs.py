@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from serve.formats import Format, check_start, format_named, format_of
+from serve.formats.structure import START
 from tell.errors import BadInput, CorpusError
 from tell.files import fsync_dir
 
@@ -33,6 +34,8 @@ class FileTask:
     format: Format
     spool: IO[bytes] | None = None
     stamp: tuple[int, ...] = ()
+    # Whether the user named the format.
+    format_given: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +70,7 @@ class FileTask:
     def check(self) -> None:
         """Raises CorpusError where the first bytes are not those of the format. Remembers size and times of the file for `check_unchanged`."""
         with self.opened() as f:
-            check_start(self.format, f.read(8))
+            check_start(self.format, f.read(START), guessed=not self.format_given)
         self.stamp = self._stamp()
 
     def _stamp(self) -> tuple[int, ...]:
@@ -105,7 +108,7 @@ def plan(inputs: Sequence[str], output: str | None, format: str | None) -> list[
         file_format = format_named(format) if format else format_of(source) if source != "-" else format_of("")
         name = source if source != "-" else "standard input" + file_format.endings[0]
         target = str(Path(output or "") / Path(name).name) if into_directory else output or "-"
-        tasks.append(FileTask(source, target, file_format))
+        tasks.append(FileTask(source, target, file_format, format_given=format is not None))
     if into_directory:
         directory = Path(str(output))
         if directory.exists() and not directory.is_dir():

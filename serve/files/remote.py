@@ -21,7 +21,7 @@ from tell.client.models import Translation
 from tell.client.transport import ApiCall, AsyncTransport, RetryPolicy, service_address
 from tell.console import say
 from tell.errors import BadInput, EngineError, LanguageError, NotServed, TellmtError
-from tell.languages import LanguagePair, language
+from tell.languages import LanguagePair, language, nearest_pair, parse_pair, same_variety
 from tell.lexicon.glossary import Glossary
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Server:
             raise self._no_server(str(e)) from None
         except TellmtError as e:
             raise self._no_server(e.thing) from None
-        return sorted({str(LanguagePair(a, b)) for a, b in pairs if a != b})
+        return sorted({str(LanguagePair(a, b)) for a, b in pairs if not same_variety(a, b)})
 
     def _no_server(self, answer: str) -> BadInput:
         return BadInput("no tellmt server answers here", place=self.url, found=f"{answer} for /languages")
@@ -94,7 +94,7 @@ class RemoteBackend:
     async def check_pair(self) -> None:
         """Raises NotServed with the pairs the server does offer. A pair can be withdrawn while a file is being translated."""
         offered = await self.server.pairs()
-        if str(self.pair) not in offered:
+        if nearest_pair(self.pair, map(parse_pair, offered)) is None:
             raise NotServed("no adapter is live for this pair", place=self.server.url, found=str(self.pair), valid=", ".join(offered) or NONE_LIVE)
 
     async def translate(self, texts: Sequence[str]) -> list[SegmentResult]:

@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 from pathlib import PurePosixPath
 
+from serve.formats.structure import kind_by_ending, kind_by_start, kind_by_whole_name
 from serve.formats.units import Convert
 from tell.errors import BadInput, CorpusError, suggestion
 
@@ -38,13 +39,24 @@ FORMATS = {
     f.name: f
     for f in (
         Format("text", (".txt",), PLAIN),
-        Format("markdown", (".md", ".markdown"), "text/markdown; charset=utf-8"),
+        Format("markdown", (".md", ".markdown", ".mdx"), "text/markdown; charset=utf-8"),
         Format("html", (".html", ".htm", ".xhtml"), "text/html"),
         Format("csv", (".csv",), "text/csv; charset=utf-8", without_options=False),
         Format("tsv", (".tsv", ".tab"), "text/tab-separated-values; charset=utf-8", without_options=False),
         Format("jsonl", (".jsonl", ".ndjson"), "application/jsonl", without_options=False),
+        # Not application/json and its like: clients would take a result for an answer of the service, and parse it.
+        Format("json", (".json", ".arb"), "text/x-json"),
+        Format("properties", (".properties",), "text/x-java-properties"),
+        Format("yaml", (".yml", ".yaml"), "text/x-yaml"),
+        Format("fluent", (".ftl",), "text/x-fluent"),
+        Format("strings", (".strings",), "text/x-apple-strings"),
+        Format("stringsdict", (".stringsdict",), "text/x-apple-stringsdict"),
+        Format("xcstrings", (".xcstrings",), "text/x-apple-xcstrings"),
         Format("po", (".po", ".pot"), "text/x-gettext-translation"),
-        Format("xliff", (".xlf", ".xliff"), "application/xliff+xml"),
+        Format("android", (".xml",), "text/x-android-resources"),
+        Format("resx", (".resx", ".resw"), "application/x-resx+xml"),
+        Format("qt", (".ts",), "text/vnd.qt.linguist"),
+        Format("xliff", (".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff"), "application/xliff+xml"),
         Format("tmx", (".tmx",), "application/x-tmx+xml"),
         Format("srt", (".srt",), "application/x-subrip", module="subtitles"),
         Format("vtt", (".vtt",), "text/vtt", module="subtitles"),
@@ -58,8 +70,8 @@ _SIGNATURES = {
     b"PK\x03\x04": "a zip archive", b"%PDF": "PDF", b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture",
     b"\xd0\xcf\x11\xe0": "a document of an older Office, or one with a password",
 }  # fmt: skip
-# Endings of documents that cannot be translated.
-_UNSUPPORTED = (".pdf", ".doc", ".xls", ".ppt", ".pptx", ".odt", ".ods", ".rtf", ".epub", ".zip")
+# What is said beside the formats that there are.
+AS_TEXT = "--format text translates it line by line, whatever its structure"
 
 
 def format_named(name: str) -> Format:
@@ -70,18 +82,30 @@ def format_named(name: str) -> Format:
 
 
 def format_of(name: str) -> Format:
-    """The format that a file's name tells, through .gz; text where the ending is not known. Raises CorpusError for documents that cannot be translated."""
+    """The format that a file's name tells, through .gz; text where the ending is not known. Raises CorpusError for a file whose name says that it has a
+    structure, and one that is none of the formats."""
     path = PurePosixPath(name.replace("\\", "/"))
-    suffix = (PurePosixPath(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
-    if suffix in _UNSUPPORTED:
-        raise CorpusError("files of this format are not translated", place=name, found=suffix, valid=", ".join(BY_ENDING))
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    suffix = path.suffix.lower()
+    if kind := kind_by_whole_name(path.name):
+        raise _unknown(name, f"{path.name} ({kind})")
+    if suffix not in BY_ENDING and (kind := kind_by_ending(path.name)):
+        raise _unknown(name, f"{suffix} ({kind})")
     return BY_ENDING.get(suffix, FORMATS["text"])
 
 
-def check_start(format: Format, start: bytes) -> None:
-    """Raises CorpusError where a file's first bytes are not those of its format."""
+def _unknown(place: str | None, found: str) -> CorpusError:
+    return CorpusError("files of this format are not translated", place=place, found=found, valid=f"{', '.join(BY_ENDING)}; {AS_TEXT}")
+
+
+def check_start(format: Format, start: bytes, guessed: bool = False) -> None:
+    """Raises CorpusError where a file's first bytes (START of them) are not those of its format. `guessed`: nobody but its name says that it is text."""
     if format.zipped:
         return
     for signature, kind in _SIGNATURES.items():
         if start.startswith(signature):
             raise CorpusError(f"this is not {format.name}", found=kind, valid="a file that is what its name says, or --format")
+    if guessed and format.name == "text" and (kind_found := kind_by_start(start)):
+        valid = f"the ending of its format ({', '.join(BY_ENDING)}) or --format NAME; {AS_TEXT}"
+        raise CorpusError("this is not plain text", found=kind_found, valid=valid)

@@ -1,6 +1,7 @@
 """Columns of CSV: the cells of a column are translated where they are, or into another column. Every other cell stays byte for byte.
 
-RFC 4180, UTF-8, with `,` or `;` between cells, whichever the first line has more of. The first line names the columns.
+RFC 4180, UTF-8, with `,` or `;` between cells, whichever parts the first line into more of them, or what a first line `sep=;` names. The first line after it
+names the columns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import IO
 
 from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 from tell.errors import BadInput, CorpusError, suggestion
+from tell.text.separators import separator_line
 
 # Characters that one row may have: beyond that a quote was opened and not closed.
 LONGEST = 1 << 20
@@ -46,7 +48,8 @@ def rows(source: IO[bytes], separator: str | None) -> Iterator[tuple[int, str, s
         line = decoded(raw[len(bom.encode()) :], number, offset + len(bom.encode()))
         offset += len(raw)
         if separator is None:
-            separator = ";" if line.count(";") > line.count(",") else ","
+            # Not by what stands in quotes.
+            separator = separator_line(line) or max(",;", key=lambda sign: len(cells(line, sign, True)[0]))
         first_line = first_line if pending else number
         pending += line
         body = pending.rstrip("\r\n")
@@ -117,7 +120,10 @@ def convert_rows(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, option
     columns: list[int] = []
     into_column, width = -1, 0
     for number, bom, delimiter, row, line_end in rows(source, separator):
-        if not columns:
+        if quoted and number == 1 and separator_line(delimiter.join(row)):
+            # It names the separator, and no columns.
+            pass
+        elif not columns:
             names = [_value(c, quoted) for c in row]
             columns, width = _columns_to_translate(names, options), len(names)
             if options.into is not None:

@@ -1,5 +1,7 @@
 """DOCX: the paragraphs of a document, its tables, headers, footers, footnotes, endnotes and text boxes. Everything else stays byte for byte.
 
+Which parts of the archive these are, relationships tell, whatever the parts are called.
+
 A paragraph is a text, whatever runs Word has cut it into; runs that differ in formatting from most of it go along as tags and come back. Tabs and line breaks
 part a paragraph. Codes of fields, formulas, deleted text, pictures and charts stay as they are. Comments are not translated.
 """
@@ -11,25 +13,34 @@ import functools
 import io
 import re
 from collections import Counter
+from pathlib import PurePosixPath
 from typing import IO
 
 from serve.formats.inline_tags import Line, Piece, joined, line_of
+from serve.formats.relationships import main_part, parts
 from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, children, escaped, inner, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
+_KINDS = {"header", "footer", "footnotes", "endnotes"}
+# Their usual names, for a document without relationships.
 _PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes)\.xml")
-# Elements around runs.
-_AROUND = {"hyperlink", "ins", "smartTag", "moveTo", "dir", "bdo"}
+# Elements around runs, and what may stand first in them.
+_AROUND = {"hyperlink", "ins", "smartTag", "customXml", "moveTo", "dir", "bdo"}
+_PROPERTIES = {"smartTagPr", "customXmlPr"}
 # Marks without width; they stand before or after a text as well as in it.
-_STARTS = {"bookmarkStart", "commentRangeStart", "permStart", "moveToRangeStart", "moveFromRangeStart"}
-_ENDS = {"bookmarkEnd", "commentRangeEnd", "permEnd", "moveToRangeEnd", "moveFromRangeEnd"}
+_RANGES = ("bookmark", "commentRange", "perm", "moveToRange", "moveFromRange", "customXmlInsRange", "customXmlDelRange", "customXmlMoveFromRange",
+           "customXmlMoveToRange")  # fmt: skip
+_STARTS, _ENDS = ({f"{name}{side}" for name in _RANGES} for side in ("Start", "End"))
 # Notes that Word makes for itself, and writes anew.
 _DROPPED = {"proofErr", "lastRenderedPageBreak"}
 # Where a text ends.
 _BORDERS = {"tab", "ptab", "br", "cr"}
 # Formatting of a run that no reader sees.
-_UNSEEN = re.compile(r"<w:(?:lang|noProof|rFonts w:hint)\b[^<>]*/>")
+_UNSEEN = re.compile(r"<(?:\w{1,20}:)?(?:lang|noProof|rFonts (?:\w{1,20}:)?hint)\b[^<>]*/>")
+_NO_FORMAT = re.compile(r"<((?:\w{1,20}:)?rPr)></\1>")
+# What is seen of white space.
+_SEEN_IN_SPACE = re.compile(r"<(?:\w{1,20}:)?(?:u|highlight)\s")
 # Text boxes inside text boxes.
 DEEPEST = 8
 # Bytes by which a run grows at most when it is cut, since each of its parts has all of its formatting. What would grow more stays whole.
@@ -40,7 +51,7 @@ class _Part:
     """One XML file of a document."""
 
     def __init__(self, xml: Xml, name: str, visitor: UnitVisitor):
-        self.xml, self.name, self.visitor = xml, name.removeprefix("word/").removesuffix(".xml"), visitor
+        self.xml, self.name, self.visitor = xml, PurePosixPath(name).stem, visitor
         self.paragraphs = self.changes = 0
 
     def convert(self, out: IO[bytes]) -> None:
@@ -85,8 +96,10 @@ class _Part:
                 atoms += self._run(events[index : end + 1], level)
             elif event.local in _AROUND and events[end].raw:
                 # What is inside comes next, and then the end by itself.
-                atoms.append(_Atom("open", event.raw))
-                index += 1
+                first = next((i for i in range(index + 1, end) if events[i].kind == "start"), end)
+                last = inner(events, first) if events[first].local in _PROPERTIES and first < end else index
+                atoms.append(_Atom("open", raw_of(events[index : last + 1])))
+                index = last + 1
                 continue
             elif event.local == "sdt" and (content := _content_of_control(events, index)) is not None:
                 # Its properties are an opening tag, and its content is text like any other.
@@ -165,7 +178,7 @@ class _Part:
         unchanged = b"".join(a.raw for a in atoms)
         atoms = _whole_fields(atoms)
         pieces_of_stretch, styles = self._pieces(atoms)
-        line = line_of(pieces_of_stretch)
+        line = line_of(pieces_of_stretch, self.visitor, place)
         if line is None:
             return unchanged
         replacement = self.visitor.visit(Unit(line.text, place, tagged=line.tagged))
@@ -195,7 +208,7 @@ class _Part:
                 continue
             name = names[atom.visible_format] if atom.kind == "text" else ""
             # White space looks the same in most formats.
-            if atom.kind == "text" and not atom.text.strip() and "<w:u " not in atom.visible_format and "<w:highlight" not in atom.visible_format:
+            if atom.kind == "text" and not atom.text.strip() and not _SEEN_IN_SPACE.search(atom.visible_format):
                 name = current_run
             if name != current_run:
                 pieces += [Piece("close", "run")] * bool(current_run) + [Piece("open", name)] * bool(name)
@@ -236,7 +249,7 @@ class _Atom:
 @functools.lru_cache(maxsize=256)
 def _visible(style: bytes) -> str:
     """The formatting of a run, as markup, without what no reader sees."""
-    return _UNSEEN.sub("", style.decode("utf-8", "replace")).replace("<w:rPr></w:rPr>", "")
+    return _NO_FORMAT.sub("", _UNSEEN.sub("", style.decode("utf-8", "replace")))
 
 
 def _is_paragraph(event: Event) -> bool:
@@ -277,9 +290,11 @@ def _whole_fields(atoms: list[_Atom]) -> list[_Atom]:
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with open_archive(source, "docx", "word/document.xml", options.bounds) as archive:
+    with open_archive(source, "docx", options.bounds) as archive:
+        main = main_part(archive, "docx", "word/document.xml", options.bounds)
+        of_main = parts(archive, main, _KINDS, options.bounds)
         changed: dict[str, bytes] = {}
-        for name in archive_members(archive, lambda n: _PARTS.fullmatch(n) is not None):
+        for name in archive_members(archive, lambda n: n == main or (_PARTS.fullmatch(n) is not None if of_main is None else n in of_main)):
             raw, converted = read(archive, name), io.BytesIO()
             _Part(Xml(io.BytesIO(raw), options.bounds, name), name, visitor).convert(converted)
             if converted.getvalue() != raw:

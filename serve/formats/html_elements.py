@@ -14,6 +14,8 @@ INLINE = _names(
 )
 # Whose content is no text, or not one to translate.
 OPAQUE = _names("script style template noscript iframe object embed svg math code kbd samp var textarea audio video canvas noembed noframes xmp plaintext")
+# Code that is written out, which a page may want to be translated all the same.
+SPELLED = _names("code kbd samp var")
 VOID = _names("area base br col embed hr img input link meta source track wbr")
 # Where white space is not layout alone: each line is one of its own.
 KEPT = frozenset({"pre", "listing"})

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, without_tags
+from serve.formats.units import UnitVisitor
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; a line with more is no sentence, and stays as it is.
@@ -69,11 +70,12 @@ def joined(pieces: Iterable[Piece]) -> list[Piece]:
     return [*output, Piece("text", text)] if text else output
 
 
-def line_of(run: Sequence[Piece]) -> Line | None:
-    """The run as a line; None where it holds no letter."""
+def line_of(run: Sequence[Piece], visitor: UnitVisitor, place: str) -> Line | None:
+    """The run as a line; None where it holds no letter, and where it is in too many pieces, which the visitor is told."""
     if not any(p.kind == "text" and any(map(str.isalpha, p.value)) for p in run):
         return None
     if len(run) > MOST:
+        visitor.unreadable(place, f"a sentence in {len(run):,} pieces of text and tags; at most {MOST:,} are translated")
         return None
     closing = matches([p.kind for p in run])[0]
     first, last = 0, len(run) - 1

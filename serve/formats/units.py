@@ -15,6 +15,8 @@ from tell.errors import CorpusError, TooLarge
 from tell.languages import LanguagePair
 
 BOM = b"\xef\xbb\xbf"
+# By what name this program enters itself where a format says who has made a translation.
+MACHINE = "tellmt"
 # Between two lines, each of which keeps its end.
 LINE_BORDER = re.compile(r"(?<=\n)")
 # Bytes of one unpacked member of a document. A page of text is some thousand.
@@ -110,7 +112,8 @@ UNBOUNDED = _times(UPLOADED, 1 << 30, "")
 class Options:
     """The user's options for a file. `columns` of a table and `fields` of JSON lines are translated; the translations go to `into` (None: in their own place).
 
-    `retranslate`: units that have a translation get a new one.
+    `retranslate`: units that have a translation get a new one. `force`: a file that names other languages is filled all the same; `force_hint` is what the user
+    is told of that. `name`: the file's, which may name its language.
     """
 
     pair: LanguagePair | None = None
@@ -119,6 +122,9 @@ class Options:
     into: str | None = None
     retranslate: bool = False
     bounds: Bounds = OWN
+    force: bool = False
+    force_hint: str = ""
+    name: str = ""
 
 
 class UnitVisitor(Protocol):

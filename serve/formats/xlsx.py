@@ -12,18 +12,20 @@ from collections import Counter
 from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
+from serve.formats.relationships import main_part, parts
 from serve.formats.units import Options, Unit, UnitVisitor
 from serve.formats.xml_events import Event, Xml, children, escaped, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
+from tell.text.xstring import decoded, encoded
 
+# The usual names of parts, for a document without relationships.
 _SHARED = "xl/sharedStrings.xml"
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _TABLE = re.compile(r"xl/tables/[^/]+\.xml")
 
 
 def _text(events: list[Event], span: tuple[int, int]) -> str:
-    # Excel writes characters that XML lacks as _x000D_.
-    return "".join(e.text for e in events[span[0] : span[1]]).replace("_x000D_", "")
+    return decoded("".join(e.text for e in events[span[0] : span[1]]))
 
 
 def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:
@@ -50,7 +52,7 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
     for run_format, text in formatted_texts:
         text_piece = [Piece("text", text)] * bool(text)
         pieces += text_piece if run_format == main_format else [Piece("open", run_format), *text_piece, Piece("close", run_format)]
-    line = line_of(pieces)
+    line = line_of(pieces, visitor, place)
     if line is None:
         return raw_of(events)
     replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
@@ -63,11 +65,11 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
     space = ' xml:space="preserve"'
     if not runs:
         text = "".join(p.value for p in new_pieces if p.kind == "text")
-        return events[0].raw + xml.encode(f"<{prefix}t{space}>{escaped(text)}</{prefix}t>") + raw_of(events[spans[0][1] + 1 :])
+        return events[0].raw + xml.encode(f"<{prefix}t{space}>{escaped(encoded(text))}</{prefix}t>") + raw_of(events[spans[0][1] + 1 :])
     runs_written, current_format = [], main_format
     for piece in new_pieces:
         if piece.kind == "text":
-            runs_written.append(f"<{prefix}r>{current_format}<{prefix}t{space}>{escaped(piece.value)}</{prefix}t></{prefix}r>")
+            runs_written.append(f"<{prefix}r>{current_format}<{prefix}t{space}>{escaped(encoded(piece.value))}</{prefix}t></{prefix}r>")
         else:
             current_format = piece.value if piece.kind == "open" else main_format
     # The phonetic reading that follows the runs is of the source language, and is dropped.
@@ -90,18 +92,25 @@ def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_na
 
 
 def _names(xml: Xml) -> set[str]:
-    return {e.attributes.get("name", "").strip() for e in xml if e.kind == "start" and e.local == "tableColumn"}
+    return {decoded(e.attributes.get("name", "")).strip() for e in xml if e.kind == "start" and e.local == "tableColumn"}
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
-    with open_archive(source, "xlsx", "xl/workbook.xml", options.bounds) as archive:
+    with open_archive(source, "xlsx", options.bounds) as archive:
+        main = main_part(archive, "xlsx", "xl/workbook.xml", options.bounds)
+        all_names = set(archive.namelist())
+        all_shared = parts(archive, main, {"sharedStrings"}, options.bounds)
+        sheets = parts(archive, main, {"worksheet"}, options.bounds)
+        if all_shared is None or sheets is None:
+            all_shared, sheets = all_names & {_SHARED}, {n for n in all_names if _SHEET.fullmatch(n)}
         column_names: set[str] = set()
-        for name in archive_members(archive, lambda n: _TABLE.fullmatch(n) is not None):
+        tables = {n for n in all_names if _TABLE.fullmatch(n)}.union(*(parts(archive, sheet, {"table"}, options.bounds) or () for sheet in sheets))
+        for name in tables:
             column_names |= _names(Xml(io.BytesIO(read(archive, name)), options.bounds, name))
         changed: dict[str, bytes] = {}
-        for name in archive_members(archive, lambda n: n == _SHARED or _SHEET.fullmatch(n) is not None):
+        for name in archive_members(archive, lambda n: n in all_shared or n in sheets):
             raw = read(archive, name)
-            shared = name == _SHARED
+            shared = name in all_shared
             if not shared and b"<is>" not in raw and b":is>" not in raw:
                 continue
             place = "text" if shared else name.rpartition("/")[2].removesuffix(".xml")

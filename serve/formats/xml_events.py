@@ -10,21 +10,22 @@ import dataclasses
 import html
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Literal
 from xml.parsers import expat
 
 from serve.formats.units import Bounds
 from tell.errors import BadInput, CorpusError
+from tell.text.safe_xml import Forbidden, forbidden_in, xml_encoding
 
 BLOCK = 1 << 16
 XML_LANG = "http://www.w3.org/XML/1998/namespace lang"
 XML_SPACE = "http://www.w3.org/XML/1998/namespace space"
-# Characters that XML 1.0 cannot hold, even escaped.
 _PREFIX = re.compile(r"<([\w.-]+:)?")
 _LONGEST_PREFIX = 1000
 _ATTRIBUTE = re.compile(r"(?<=\s)([^\s=\"'<>/]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 cannot hold, even escaped.
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclasses.dataclass(slots=True)
@@ -47,9 +48,16 @@ class Event:
 class Xml:
     """The events of a file, and how its bytes are read and written."""
 
-    def __init__(self, source: IO[bytes], bounds: Bounds, place: str = "file"):
-        self.source, self.bounds, self.place = source, bounds, place
+    def __init__(self, source: IO[bytes], bounds: Bounds, place: str = "file", forbidden: Forbidden | None = None):
+        """With `forbidden`, what is no character of XML does not end the reading; `damaged` tells which parts have it."""
+        self.source, self.bounds, self.place, self.forbidden = source, bounds, place, forbidden
         self.encoding = "utf-8"
+
+    def damaged(self, events: list[Event]) -> str | None:
+        """What there is in the events that is no character of XML; None where there is nothing."""
+        if self.forbidden is None or not self.forbidden.count:
+            return None
+        return forbidden_in(raw_of(events), self.encoding)
 
     def decode(self, raw: bytes) -> str:
         return raw.decode(self.encoding)
@@ -105,7 +113,7 @@ class Xml:
                     self._sniff(block)
                 unread += block
                 self.bounds.check("tag", len(unread) - len(block), self.place)
-                parser.Parse(block, not block)
+                parser.Parse(self.forbidden.feed(block, not block) if self.forbidden else block, not block)
                 self.bounds.check("tokens", count, self.place)
                 if not block:
                     break
@@ -147,23 +155,21 @@ class Xml:
         return (prefix.group(1) or "") if prefix else ""
 
     def _sniff(self, start: bytes) -> None:
-        if start.startswith((b"\xff\xfe", b"<\0")):
-            self.encoding = "utf-16-le"
-        elif start.startswith((b"\xfe\xff", b"\0<")):
-            self.encoding = "utf-16-be"
+        self.encoding = xml_encoding(start) or self.encoding
 
     def _error(self, thing: str, parser: Any, found: str, valid: str) -> BadInput:
         return CorpusError(thing, place=f"{self.place}, line {parser.CurrentLineNumber}", found=found, valid=valid)
 
-    def with_attributes(self, tag: bytes, values: dict[str, str]) -> bytes:
-        """A start tag with these attributes, by their names in the file: set where they are there, added at the end where they are not."""
+    def with_attributes(self, tag: bytes, values: Mapping[str, str | None]) -> bytes:
+        """A start tag with these attributes, by their names in the file: set where they are there, added at the end where they are not; None: without it."""
         text = self.decode(tag)
         for name, value in values.items():
-            attribute = f'{name}="{html.escape(value)}"'
+            attribute = "" if value is None else f'{name}="{html.escape(value)}"'
             old_attribute = next((match for match in _ATTRIBUTE.finditer(text) if match.group(1) == name), None)
             if old_attribute:
-                text = text[: old_attribute.start()] + attribute + text[old_attribute.end() :]
-            else:
+                before = text[: old_attribute.start()]
+                text = (before if attribute else before.rstrip()) + attribute + text[old_attribute.end() :]
+            elif attribute:
                 close = len(text) - (2 if text.endswith("/>") else 1)
                 text = f"{text[:close].rstrip()} {attribute}{text[close:]}"
         return self.encode(text)
@@ -171,7 +177,7 @@ class Xml:
 
 def escaped(text: str) -> str:
     """Text as it is written between tags. Characters that XML cannot hold become U+FFFD."""
-    return html.escape(_NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
+    return html.escape(NOT_XML.sub("\ufffd", text), quote=False).replace("\r", "&#13;")
 
 
 def inner(events: list[Event], start: int) -> int:

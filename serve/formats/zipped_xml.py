@@ -23,8 +23,8 @@ _OLE = b"\xd0\xcf\x11\xe0"
 
 
 @contextmanager
-def open_archive(source: IO[bytes], name: str, member: str, bounds: Bounds) -> Iterator[zipfile.ZipFile]:
-    """The archive of a document, which holds `member`.
+def open_archive(source: IO[bytes], name: str, bounds: Bounds) -> Iterator[zipfile.ZipFile]:
+    """The archive of a document.
 
     Raises CorpusError for a file that is no archive, damaged or locked, TooLarge for one that unpacks to more than the bound or grows too much.
     """
@@ -36,8 +36,6 @@ def open_archive(source: IO[bytes], name: str, member: str, bounds: Bounds) -> I
     try:
         with zipfile.ZipFile(source) as archive:
             infos = archive.infolist()
-            if member not in archive.namelist():
-                raise CorpusError(f"this is not a {name}", place="file", found=f"a zip archive without {member}", valid=f"a .{name}")
             if any(i.flag_bits & 1 for i in infos):
                 raise CorpusError(f"this {name} is encrypted", place="file", valid="one without a password")
             total = sum(i.file_size for i in infos)

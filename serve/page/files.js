@@ -56,13 +56,14 @@ class DocumentItem {
     this.pair = make("span", { class: "soft" });
     this.bar = make("progress", { max: 1 });
     this.line = make("p", { class: "file-state" });
+    this.notes = make("ul", { class: "small soft", lang: "en", hidden: true });
     this.download = make("button", { class: "button primary", type: "button" });
     this.remove = make("button", { class: "quiet", type: "button" });
     this.preview = make("div", { class: "file-preview" });
     this.summary = make("summary");
     this.details = make("details", { hidden: true }, this.summary, this.preview);
     const head = make("div", { class: "file-head" }, this.title, this.pair);
-    this.element = make("li", { class: "file" }, head, make("div", { class: "file-actions" }, this.download, this.remove), this.bar, this.line, this.details);
+    this.element = make("li", { class: "file" }, head, make("div", { class: "file-actions" }, this.download, this.remove), this.bar, this.line, this.notes, this.details);
     this.download.addEventListener("click", () => this.fetch());
     this.remove.addEventListener("click", () => this.drop());
     setLanguage(this.preview, target);
@@ -99,6 +100,9 @@ class DocumentItem {
     }
     const reason = problem ? [problem.message, problem.detail].filter(Boolean).join(" ") : (job?.error ?? "");
     this.line.textContent = state === "failed" ? `${t("failed")}. ${reason && reason[0].toUpperCase() + reason.slice(1)}` : [t(state), ...notes].join(" · ");
+    // What stays untranslated, in the server's words.
+    this.notes.hidden = !job?.notes?.length;
+    this.notes.replaceChildren(...(job?.notes ?? []).map((note) => make("li", {}, note)));
     this.summary.textContent = t(state === "done" ? "whole" : "soFar");
   }
 

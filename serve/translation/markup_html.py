@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
 from serve.formats import html_elements
-from serve.formats.html_elements import INLINE, KEPT, VOID
+from serve.formats.html_elements import INLINE, KEPT, SPELLED, VOID
 from serve.formats.tag_placeholders import TOKEN, free_letter, matches, split_at_tags, without_tags
 from serve.threads import TEXTS
+from serve.translation.markup_lines import MarkupLine, Token
+from serve.translation.markup_templates import with_code, without_code
 from serve.translation.request import Translation
 from tell.text.flags import union
 
@@ -33,31 +35,9 @@ _TABLE_PARTS = {
     "tr": ("table", "tbody"),
     **dict.fromkeys(("td", "th"), ("table", "tbody", "tr")),
 }
-_TABLE_PART = re.compile(rf"[ \t\n\r\f]*<({'|'.join(_TABLE_PARTS)})(?=[\s/>])", re.I)
+_TABLE_PART = re.compile(rf"{_COMMENTS}<({'|'.join(_TABLE_PARTS)})(?=[\s/>])", re.I | re.S)
 # Characters that are parsed where they are; more go to a thread.
 IN_PLACE = 2000
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Token:
-    """The short tag in a line's text, and the markup that it stands for."""
-
-    text: str
-    markup: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MarkupLine:
-    """A stretch of text between two ends of sentences. `before` and `after` are markup: white space, and tags that are all around the text.
-
-    `escape` writes text as markup.
-    """
-
-    before: str
-    text: str
-    after: str
-    tokens: tuple[Token, ...]
-    escape: Callable[[str], str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,9 +81,24 @@ def _start(node: Any) -> str:
 def _stays(node: Any, ignored: Set[str]) -> bool:
     """Whether an element with all its content stays as it is."""
     attributes = node.attributes
-    if node.tag in OPAQUE or node.tag in ignored:
+    said = (attributes.get("translate") or "").strip().lower() if "translate" in attributes else None
+    if node.tag in ignored or (node.tag in OPAQUE and not (said == "yes" and node.tag in SPELLED)):
         return True
-    return (attributes.get("translate") or "").lower() == "no" or "notranslate" in (attributes.get("class") or "").split()
+    return said == "no" if said is not None else "notranslate" in (attributes.get("class") or "").split()
+
+
+def _around_wanted(root: Any) -> set[int]:
+    """The elements that hold one with translate="yes", by their places in memory."""
+    around: set[int] = set()
+    first = root
+    while first is not None:
+        for node in first.css("[translate]") if not (first.tag or "-").startswith("-") else ():
+            parent = node.parent if (node.attributes.get("translate") or "").strip().lower() in ("", "yes") else None
+            while parent is not None and parent.mem_id not in around:
+                around.add(parent.mem_id)
+                parent = parent.parent
+        first = first.next
+    return around
 
 
 # A step of the walk over a tree: text, a tag inside a sentence, or markup that ends one.
@@ -124,17 +119,20 @@ def _markup_of_node(node: Any, first: Any) -> str:
     return text.removesuffix("".join(following))
 
 
-def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
+def _walk(first: Any, ignored: Set[str], around_wanted: Set[int] = frozenset()) -> Iterator[Piece]:
     """("text", decoded), ("raw", text of <pre>), ("open" | "close" | "void", tag) and ("block", markup), in order.
 
     Not recursive: pages nest deeper than Python does.
     """
     stack: list[Any] = [first]
     preformatted = 0
+    # Whether text stays as it is, inside an element that holds one whose text does not.
+    stays = False
     while stack:
         node = stack.pop()
         if isinstance(node, tuple):
             preformatted -= node[1]
+            stays = node[2]
             yield node[0]
             continue
         if node is None:
@@ -144,10 +142,11 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
             # A processing instruction, such as <?php ... ?>: the parser's tree has it without a name.
             yield "void", _markup_of_node(node, first)
         elif node.tag == "-text":
-            yield ("raw" if preformatted else "text"), node.text_content or ""
+            text = node.text_content or ""
+            yield ("void", _escaped(text)) if stays else ("raw" if preformatted else "text", text)
         elif node.tag.startswith("-"):
             yield "block" if node.tag != "-comment" else "void", _markup_of_node(node, first)
-        elif _stays(node, ignored):
+        elif (kept := _stays(node, ignored)) and not (node.mem_id in around_wanted and node.tag not in OPAQUE - SPELLED and node.tag not in ignored):
             yield ("void" if node.tag in INLINE else "block"), _markup_of_node(node, first)
         elif node.tag in VOID:
             yield ("void" if node.tag in INLINE else "block"), _start(node)
@@ -157,7 +156,8 @@ def _walk(first: Any, ignored: Set[str]) -> Iterator[Piece]:
             starts_with_break = node.tag in KEPT and (node.text() or "").startswith("\n")
             yield ("open" if inline else "block"), _start(node) + "\n" * starts_with_break
             preformatted += node.tag in KEPT
-            stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT)), node.first_child]
+            stack += [((("close" if inline else "block"), f"</{node.tag}>"), int(node.tag in KEPT), stays), node.first_child]
+            stays = kept or (stays and (node.attributes.get("translate", "no") or "").strip().lower() not in ("", "yes"))
 
 
 def _in_table(text: str, first_tag: str) -> Any | None:
@@ -178,7 +178,13 @@ def _in_table(text: str, first_tag: str) -> Any | None:
 
 
 def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
-    """A page, or a part of one; `ignored` elements stay as they are. Never raises: to an HTML parser nothing is an error."""
+    """A page, or a part of one; `ignored` elements and code of templates stay as they are. Never raises: to an HTML parser nothing is an error."""
+    text, codes = without_code(text)
+    markup = _parsed(text, ignored)
+    return Markup(tuple(with_code(part, codes) for part in markup.parts)) if codes else markup
+
+
+def _parsed(text: str, ignored: Set[str]) -> Markup:
     from selectolax.lexbor import LexborHTMLParser
 
     prologue = _PAGE.match(text)
@@ -191,7 +197,7 @@ def parse_html(text: str, ignored: Set[str] = frozenset()) -> Markup:
     parts: list[str | MarkupLine] = [prologue.group() if prologue else ""]
     letter = free_letter(html.unescape(text))
     stretch: list[Piece] = []
-    for kind, value in _walk(root, ignored):
+    for kind, value in _walk(root, ignored, _around_wanted(root) if "translate" in text else frozenset()):
         if kind == "block":
             parts += lines_of_stretch(stretch, letter)
             parts.append(value)

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from xml.parsers import expat
 
 from serve.formats.tag_placeholders import free_letter
-from serve.translation.markup_html import Markup, MarkupLine, Piece, lines_of_stretch
+from serve.translation.markup_html import Markup, Piece, lines_of_stretch
+from serve.translation.markup_lines import MarkupLine
 from tell.errors import RequestError
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]{0,500}\?>")

@@ -14,7 +14,7 @@ from serve.adapters.versions import Versions
 from serve.config import Fallback
 from serve.translation.source_language import find_text_pairs, pairs_into
 from tell.errors import BadInput, NotServed, RequestError, TellmtError
-from tell.languages import LanguagePair, language, parse_pair
+from tell.languages import LanguagePair, language, parse_pair, same_variety
 from tell.text.flags import Flag
 from tell.text.language_id import Detected
 
@@ -148,10 +148,10 @@ def reachable(served: Sequence[str], fallbacks: Sequence[Fallback]) -> list[str]
     if "pivot" in fallbacks:
         into_english = [p.source for p in pairs if p.target.tag in english_tags and p.source.tag not in english_tags]
         out_of_english = [p.target for p in pairs if p.source.tag in english_tags and p.target.tag not in english_tags]
-        reached |= {str(LanguagePair(a, b)) for a in into_english for b in out_of_english if a != b}
+        reached |= {str(LanguagePair(a, b)) for a in into_english for b in out_of_english if not same_variety(a, b)}
     if "base" in fallbacks:
         languages = {side for p in pairs for side in (p.source, p.target)}
-        reached |= {str(LanguagePair(a, b)) for a in languages for b in languages if a != b}
+        reached |= {str(LanguagePair(a, b)) for a in languages for b in languages if not same_variety(a, b)}
     return sorted(reached)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from serve.threads import TEXTS
 from tell.errors import NotServed, RequestError
-from tell.languages import LanguagePair, distance, language, parse_pair
+from tell.languages import LanguagePair, distance, language, parse_pair, same_variety
 from tell.text.language_id import Detected, detect, label
 
 # Confidence from which a text counts as being in the target language already, or in one without a pair; below it the likeliest source is taken.
@@ -41,7 +41,11 @@ def pairs_into(served: Sequence[str], target: str) -> list[LanguagePair]:
 def find_text_pair(pairs: Sequence[LanguagePair], text: str, place: str = "source") -> TextPair:
     """The pair for a text, among pairs into one language. Raises RequestError where its language is uncertain, and NotServed for a language with no pair."""
     target_tag = pairs[0].target.tag
-    sources = {pair.source.tag: pair for pair in pairs}
+    # Of two pairs from one language under two names the first answers.
+    sources: dict[str, LanguagePair] = {}
+    for pair in pairs:
+        if not any(same_variety(pair.source, other.source) for other in sources.values()):
+            sources[pair.source.tag] = pair
     any_language, letters = detect(text), sum(map(str.isalpha, text[:4000]))
     if not letters or any_language.language == "und":
         # Nothing in it is translated: any pair will do.
@@ -62,6 +66,15 @@ def find_text_pair(pairs: Sequence[LanguagePair], text: str, place: str = "sourc
     if detected.language not in sources or (len(sources) > 1 and detected.confidence < 1.5 / (len(sources) + 1) and not unknown_sources):
         raise RequestError("the source language cannot be told", place=place, found="auto", valid=f"its code: served are {', '.join(map(str, pairs))}")
     return TextPair(detected, sources[detected.language])
+
+
+def as_served(detected: Detected, served: Sequence[str]) -> Detected:
+    """A detected language under the name that the served pairs have for it: `nb` where they have no `no`, which is what the model calls it."""
+    tags = sorted({side.tag: side for pair in map(parse_pair, served) for side in (pair.source, pair.target)}.items())
+    if detected.language == "und" or detected.language in dict(tags):
+        return detected
+    known = language(detected.language)
+    return next((Detected(tag, detected.confidence) for tag, side in tags if same_variety(known, side)), detected)
 
 
 def find_served_pair(served: Sequence[str], target: str, text: str, place: str = "source") -> TextPair:

@@ -21,7 +21,7 @@ from tell.corpus.readers.streams import open_unpacked
 from tell.corpus.readers.tmx import read_tmx
 from tell.errors import CorpusError, LanguageError
 from tell.files import iter_lines, line_text
-from tell.languages import LanguagePair, language
+from tell.languages import LanguagePair, base_language, language
 from tell.lexicon.words import folded, words
 from tell.text.normalise import controls, storable, tidy
 from tell.text.safe_xml import elements
@@ -137,10 +137,10 @@ def _parts(text: str) -> list[str]:
 def _sides(tag: str, pair: LanguagePair) -> int | None:
     """0 for a tag of the source language, 1 for the target's, None for any other; regions do not matter."""
     try:
-        name = language(tag).tag.partition("-")[0]
+        name = base_language(language(tag).tag)
     except LanguageError:
         return None
-    sides = [side.tag.partition("-")[0] for side in (pair.source, pair.target)]
+    sides = [base_language(side.tag) for side in (pair.source, pair.target)]
     return sides.index(name) if name in sides else None
 
 

@@ -137,7 +137,10 @@ class DocumentProgress(Record):
 
 
 class DocumentJob(Record):
-    """The translation of one document. `error` says why it failed; `expires` is the time when the service deletes it; the rest as in a Translation."""
+    """The translation of one document. `error` says why it failed; `expires` is the time when the service deletes it; the rest as in a Translation.
+
+    `notes`: what of the document stays untranslated, and what is odd about it, each with its place.
+    """
 
     id: str
     state: Literal["queued", "translating", "done", "failed"]
@@ -152,6 +155,7 @@ class DocumentJob(Record):
     expires: datetime | None
     quality: Quality = "fast"
     fallback: Fallback | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:

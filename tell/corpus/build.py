@@ -17,6 +17,8 @@ from typing import Any
 from tell.corpus.directory import FILES, intact
 from tell.corpus.frozen import change_sentences, changes, held_keys, read_frozen
 from tell.corpus.ingest import IngestReport, read_corpus_inputs, spooled
+from tell.corpus.near_duplicates import near_duplicates, near_sentences
+from tell.corpus.readers import machine_output
 from tell.corpus.readers.dispatch import InputGroup, groups, labels, read_against
 from tell.corpus.readers.segment import ReadOptions, ReadReport
 from tell.corpus.resplit import assign_again
@@ -27,10 +29,13 @@ from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
 from tell.model.base import Base
+from tell.text.entities import decoded
 from tell.text.normalise import letters, spelled
 
 # 2: more formats and rules.
 FORMAT = 2
+# Kinds of files that say of a translation that a machine has made it.
+_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "jsonl"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,12 +58,15 @@ class BuildOptions:
     encoding: str | None = None
     swap: tuple[Path, ...] = ()
     off: tuple[str, ...] = ()
+    with_machine_output: bool = False
     base: Base | None = None
     processes: int | None = None
 
     @property
     def want(self) -> ReadOptions:
-        return ReadOptions(self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding)
+        return ReadOptions(
+            self.pair, self.columns, self.source_column, self.target_column, self.doc_column, self.sheet, self.encoding, self.with_machine_output
+        )
 
 
 def grouped(options: BuildOptions) -> list[InputGroup]:
@@ -107,6 +115,8 @@ def hash_inputs(options: BuildOptions) -> BuildInputs:
             "docs": None if options.docs is None else hashes[options.docs],
             "against": [[name, hashes[path]] for name, path in zip(labels(options.against), options.against, strict=True)],
             "base": options.base and [options.base.id, options.base.revision],
+            # Of formats that say it, for corpora of an earlier version to be built again; the keys of others stay.
+            **({"machine output": options.with_machine_output} if options.with_machine_output or {g.kind for g in input_groups} & _SAYING else {}),
         }
     )
     return BuildInputs(input_groups, hashes, key)
@@ -119,7 +129,7 @@ def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path,
     for path, name in zip(options.against, labels(options.against), strict=True):
         texts = read_against(path, options.pair)
         for text in texts:
-            if text_letters := letters(text):
+            if text_letters := letters(decoded(text)):
                 held.setdefault(hashed(text_letters), name)
         report.append({"path": spelled(str(path)), "sha256": hashes[path], "texts": len(texts)})
     if held:
@@ -175,6 +185,7 @@ def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out
         counts = _counts(table, split.sides)
         _check_counts(options, counts, len(table))
         held = held_keys(table, split.sides, frozen)
+        near = near_duplicates(table, split.sides)
         changed = None if new_split and (out / "corpus.json").exists() else changes(table, split.sides, frozen)
         report = {
             "format": FORMAT,
@@ -192,7 +203,11 @@ def _build(options: BuildOptions, inputs: BuildInputs, rules: CleaningRules, out
             "documents": sorted({r.documents for r in cleaned.readings}),
             "missing_frozen": missing,
             "changes": changed,
-            "notes": cleaned.notes + ([] if new_split else change_sentences(changed)),
+            "near_duplicates": near,
+            "notes": [n for n in [machine_output.sentence(counts.dropped, len(table))] if n]
+            + cleaned.notes
+            + near_sentences(near)
+            + ([] if new_split else change_sentences(changed)),
         }
         if options.base is not None:
             report["base"] = _known(options.base, options, table)
@@ -241,6 +256,8 @@ def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
         most = sorted(counts.dropped.items(), key=lambda d: (-d[1], d[0]))
         named = [name for reason, _ in most[:1] if (name := rule_of(reason))]
         valid = f"other files, or --off {named[0]} where that rule is wrong" if named else None
+        if any(machine_output.is_machine_output(reason) for reason in counts.dropped):
+            valid = f"translations that a person has made or confirmed; {machine_output.OPTION} takes a machine's all the same"
         raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
     if not counts.splits["train"]["pairs"]:
         found = f"{kept_pairs} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"

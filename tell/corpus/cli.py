@@ -30,6 +30,7 @@ READING = (
     click.option("--sheet", help="Sheet of a spreadsheet.  [default: the first that is not empty]"),
     click.option("--encoding", help="Encoding of texts and tables.  [default: UTF-8, or detected and reported]"),
     click.option("--swap", cls=Many, type=_FILE, help="Files whose source and target sides are swapped; may name several."),
+    click.option("--with-machine-output", is_flag=True, help="Read what a machine has translated and nobody confirmed, too; by default it is left out."),
     click.option("--off", cls=Many, type=str, help=f"Cleaning rules to switch off; may name several of: {', '.join(RULES)}."),
 )
 

@@ -17,6 +17,7 @@ from tell.corpus.split import SPLITS, Sizes
 from tell.errors import CorpusError
 from tell.files import read_jsonl, sha256_file
 from tell.records import Split
+from tell.text.entities import decoded
 from tell.text.normalise import letters
 
 # Places in SPLITS, and what stands for a source text whose pairs are in several splits.
@@ -24,8 +25,8 @@ TRAIN, DEV, TEST, SEVERAL = 0, 1, 2, 3
 
 
 def source_key(source: str) -> int:
-    """The hash by which a source text is known: that of its letters, or of the text where it has none."""
-    return hashed(letters(source) or source)
+    """The hash by which a source text is known: that of its letters, or of the text where it has none. HTML's references count as what they stand for."""
+    return hashed(letters(decoded(source)) or source)
 
 
 def key_of_segment(table: SegmentTable, i: int) -> int:

@@ -15,6 +15,8 @@ from typing import Any
 
 # Words in a row that two texts must share to be told; shorter stretches are common to all texts of a language.
 WORDS = 8
+# Words of a shorter segment that are looked for as a whole.
+FEWEST = 4
 # The share of a segment's stretches that have been seen from which it is listed.
 LISTED = 0.5
 # Letters from which a repeat says that the test set leaked: greetings and the like are in every corpus.
@@ -121,3 +123,34 @@ class Leaks:
             counts = {"segments": len(held.segments), "leaked": len(leaked), "short": len(repeats) - len(leaked), "near": len(near), "touched": len(touched)}
             reports.append({"name": held.name, **counts, "leaked_segments": leaked[:MOST], "near_segments": near[:MOST]})
         return reports
+
+
+class HeldStretches:
+    """Finds segments of held-out texts inside longer ones: a stretch of WORDS words of one or, of a shorter segment, all of its words."""
+
+    def __init__(self) -> None:
+        # By the number of words: hash of the stretch -> whose it is. And by its first word, which of these numbers there are.
+        self._stretches: dict[int, dict[int, str]] = {}
+        self._sizes: dict[str, set[int]] = {}
+
+    def add(self, text: str, name: str) -> None:
+        """Holds a text of `name`; one of fewer letters than LETTERS, or of fewer words than FEWEST, is in every data by chance."""
+        words = words_of(text)
+        of_letters = sum(map(len, words))
+        if of_letters < LETTERS or len(words) < FEWEST:
+            return
+        # Where a word is a character or two, so many say as little as half as many words.
+        size = min(len(words), WORDS if of_letters >= 2 * len(words) else 2 * WORDS)
+        stretches = self._stretches.setdefault(size, {})
+        for k in range(len(words) - size + 1):
+            stretches.setdefault(hash(tuple(words[k : k + size])), name)
+            self._sizes.setdefault(words[k], set()).add(size)
+
+    def find(self, text: str) -> str | None:
+        """Whose stretch is in the text; None where there is none."""
+        words = words_of(text)
+        for k, word in enumerate(words):
+            for size in self._sizes.get(word, ()):
+                if k + size <= len(words) and (name := self._stretches[size].get(hash(tuple(words[k : k + size])))):
+                    return name
+        return None

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tell.corpus.readers.machine_output import OPTION, is_machine_output
 from tell.corpus.rules import RULES, rule_of
 from tell.corpus.segment_table import SegmentTable
 from tell.languages import Language, LanguagePair
@@ -31,7 +32,7 @@ _FIXED = {
     "unequal lines in document": "the two sides have different numbers of lines, so nobody knows which belong together",
     "no source and target": "a record without both sides",
     "invalid characters": "half of a character, which UTF-8 cannot hold",
-    "in dev": "a training pair one side of which is in dev, but for case and punctuation",
+    "in dev": "a training pair one side of which is in dev, or a pair of test whose source is, but for case and punctuation",
     "in test": "a training pair one side of which is in test, but for case and punctuation",
 }
 
@@ -41,6 +42,8 @@ def reason_sentence(reason: str) -> str:
     rule = rule_of(reason)
     if reason in _FIXED:
         return _FIXED[reason]
+    if is_machine_output(reason):
+        return f"a machine's translation that nobody has confirmed; {OPTION} reads it"
     if rule:
         return RULES[rule][0]
     return "one side is in a test set given with --against" if reason.startswith("in ") else "the file has no pair here in these languages"

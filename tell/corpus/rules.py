@@ -13,25 +13,29 @@ from typing import Any
 
 from tell.errors import RecipeError, suggestion
 from tell.languages import LanguagePair
+from tell.text.entities import decoded
+from tell.text.identifiers import is_text
 from tell.text.normalise import MAX_CHARS, controls, letters, storable, uneven
 
 # Name: (what it does, the reason that a dropped line has). In the order in which they are asked.
 RULES: dict[str, tuple[str, tuple[str, ...]]] = {
     "unicode": ("writes letters and the marks on them as one character (NFC), and takes byte order marks out", ()),
     "bidi": ("takes out the invisible characters that turn the direction of text around", ()),
+    "entities": ("writes HTML's character references, such as &quot;, as the characters that they stand for", ()),
     "mojibake": ("mends text that was read in the wrong encoding; drops what cannot be mended", ("garbled encoding",)),
     "control": ("control characters, such as NUL and escape", ("control characters",)),
     "long": (f"more than {MAX_CHARS:,} characters on a side", ("too long",)),
     "identical": ("both sides the same", ("identical sides",)),
     "ratio": ("one side five times as long as the other", ("length ratio",)),
     "letters": ("a side with fewer than three letters in ten characters", ("mostly not letters",)),
+    "words": ("a side of nothing but addresses, numbers and ids", ("no words",)),
     "markup": ("a tag or a program's placeholder that only one side has", ("tags or placeholders differ",)),
     "language": ("a side that is surely in another language", ("source in another language", "target in another language", "sides swapped")),
     "misaligned": ("a stretch in which one side is some lines behind the other", ("misaligned",)),
     "duplicate": ("a pair that was there before", ("duplicate pair",)),
     "near-duplicate": ("a pair that was there before but for case, digits and punctuation", ("near-duplicate",)),
 }
-MENDS = ("unicode", "bidi", "mojibake")
+MENDS = ("unicode", "bidi", "entities", "mojibake")
 # Letters below which nobody can tell a language, and what its own language may at least have of the likelihood, and another one must have,
 # for it to be in that other one. As for the flags of translations (tell.text.flags), where 29,000 right segments had none.
 LETTERS, UNLIKELY, LIKELY = 12, 0.02, 0.5
@@ -94,7 +98,8 @@ def clean_pair(source: str, target: str, rules: CleaningRules) -> Cleaned:
     cleaned = Cleaned(a, b, None, tuple(m for m in MENDS if m in mended), ("", ""))
     cleaned.reason = _shape(a, b, rules)
     if cleaned.reason is None:
-        cleaned.letters = letters(a), letters(b)
+        # Without entities, whether they are mended or not: the frozen split knows a text by its letters.
+        cleaned.letters = letters(decoded(a)), letters(decoded(b))
         cleaned.reason = _content(cleaned, rules)
     return cleaned
 
@@ -103,7 +108,7 @@ def _mended(text: str, rules: CleaningRules, mended: set[str]) -> str:
     text = text.strip()
     # One rule may leave something for another.
     for _ in range(4):
-        if text.isascii() or (mended_once := _once(text, rules, mended)) == text:
+        if (text.isascii() and "&" not in text) or (mended_once := _once(text, rules, mended)) == text:
             break
         text = mended_once
     return text
@@ -111,6 +116,9 @@ def _mended(text: str, rules: CleaningRules, mended: set[str]) -> str:
 
 def _once(text: str, rules: CleaningRules, mended: set[str]) -> str:
     before = text
+    if rules.on("entities") and (plain := decoded(text)) != text:
+        mended.add("entities")
+        before = text = plain
     if rules.on("mojibake") and storable(text):
         text = _unspoilt(text)
         if text != before:
@@ -176,6 +184,8 @@ def _content(cleaned: Cleaned, rules: CleaningRules) -> str | None:
         return "length ratio"
     if rules.on("letters") and (_few(a, cleaned.letters[0]) or _few(b, cleaned.letters[1])):
         return "mostly not letters"
+    if rules.on("words") and not (is_text(a) and is_text(b)):
+        return "no words"
     if rules.on("mojibake") and (_garbled(a) or _garbled(b)):
         return "garbled encoding"
     if rules.on("markup") and (_HINT.search(a) or _HINT.search(b)) and _marks(a) != _marks(b):
@@ -194,11 +204,11 @@ def _garbled(text: str) -> bool:
 def _marks(text: str) -> list[str]:
     """The tags and placeholders of a text, sorted, since languages order them differently.
 
-    Addresses are left out, because some are translated; entities are text.
+    Addresses are left out, because some are translated; entities are text; and so is what prose has too, such as %5 for five per cent.
     """
-    from tell.text.placeholders import find_placeholders
+    from tell.text.placeholders import find_placeholders, is_ambiguous
 
-    return sorted(_SPACE.sub(" ", p.text) for p in find_placeholders(text) if not _ADDRESS.match(p.text))
+    return sorted(_SPACE.sub(" ", p.text) for p in find_placeholders(text) if not (_ADDRESS.match(p.text) or is_ambiguous(p.text)))
 
 
 # Languages

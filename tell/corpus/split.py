@@ -76,6 +76,7 @@ def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> As
     repeats = Repeats(table, rules)
     of = Members(table)
     sides, documents = bytearray(len(table)), dict[str, Split]()
+    shared: set[int] = set()
     walk = iter(sorted(docs, key=lambda d: drawn(sizes.seed, table.documents[d])))
     parts: tuple[tuple[Split, int | None], ...] = (("dev", sizes.dev), ("test", sizes.test))
     for part, requested in parts:
@@ -86,8 +87,21 @@ def assign_splits(table: SegmentTable, rules: CleaningRules, sizes: Sizes) -> As
             for i in members:
                 sides[i] = SPLITS.index(part)
             have += repeats.take(members)
+            if part == "test":
+                have -= drop_shared(table, members, shared)
+        shared = {table.letters[0][i] for i in table.good() if sides[i] and table.letters[0][i]}
     repeats.take(array("I", (i for i in table.good() if not sides[i])))
     return Assignment(sides, documents)
+
+
+def drop_shared(table: SegmentTable, members: Iterable[int], sources: set[int]) -> int:
+    """Drops those of `members` whose source text is one of dev's: dev and test share none. Returns how many."""
+    dropped = 0
+    for i in members:
+        if not table.reason[i] and table.letters[0][i] in sources:
+            table.drop(i, "in dev")
+            dropped += 1
+    return dropped
 
 
 class Members:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tell.corpus.overlap import HeldOutSet
 from tell.errors import BadInput, CorpusError, NotFound, suggestion
 from tell.files import atomic_dir, read_lines, sha256_file, write_atomic, write_json
-from tell.languages import LanguagePair, parse_pair
+from tell.languages import LanguagePair, base_language, parse_pair
 from tell.paths import testsets_dir, writable
 from tell.text.normalise import letters
 
@@ -89,8 +89,8 @@ def find_testset(name: str) -> RegisteredTestSet:
 
 def of_languages(pair: LanguagePair, sets: Iterable[RegisteredTestSet] | None = None) -> list[RegisteredTestSet]:
     """Those that share a language with a pair, whatever its region: only they can be repeated by its corpora."""
-    languages = {tag.split("-")[0] for tag in (pair.source.tag, pair.target.tag)}
-    return [s for s in (registered() if sets is None else sets) if languages & {t.split("-")[0] for t in (s.pair.source.tag, s.pair.target.tag)}]
+    languages = {base_language(tag) for tag in (pair.source.tag, pair.target.tag)}
+    return [s for s in (registered() if sets is None else sets) if languages & {base_language(t) for t in (s.pair.source.tag, s.pair.target.tag)}]
 
 
 def register_testset(name: str, source: Path, target: Path, pair: LanguagePair) -> tuple[RegisteredTestSet, bool]:

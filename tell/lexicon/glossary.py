@@ -15,7 +15,7 @@ from typing import Literal
 
 from tell.errors import BadInput, TooLarge
 from tell.files import decode, key_of
-from tell.languages import LanguagePair
+from tell.languages import LanguagePair, base_language
 from tell.lexicon.terms import SegmentTerms, Terms
 from tell.lexicon.words import Keying, keying_for
 from tell.text.placeholders import bare
@@ -134,7 +134,7 @@ def _csv_rows(text: str, place: str, pair: LanguagePair | None) -> Iterator[tupl
         for row in reader:
             if len(row) == 4 and pair is not None:
                 # As DeepL's web page writes it.
-                if [cell.strip().lower().partition("-")[0] for cell in row[2:]] != [side.tag.partition("-")[0] for side in (pair.source, pair.target)]:
+                if [base_language(cell.strip()) for cell in row[2:]] != [base_language(side.tag) for side in (pair.source, pair.target)]:
                     raise BadInput("a term of other languages", place=f"{place}, line {reader.line_num}", found="-".join(row[2:]), valid=str(pair))
                 row = row[:2]
             if any(cell.strip() for cell in row):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from tell.languages import base_language
+
 _GAELIC_VOWEL = re.compile(r"^(?:[nth]-|h)(?=[aeiouàèìòùáéíóú])")
 _GAELIC_LENITED = re.compile(r"^([bcdfgmpst])h")
 _ECLIPSED = (("bhf", "f"), ("mb", "b"), ("gc", "c"), ("nd", "d"), ("ng", "g"), ("bp", "p"), ("dt", "t"), ("ts", "s"))
@@ -41,7 +43,7 @@ _OF = {"ga": "gaelic", "gd": "gaelic", "cy": "welsh"}
 
 def rule_for(language: str) -> str:
     """The name of the rule for a language (a BCP 47 tag); empty where none is known."""
-    return _OF.get(language.partition("-")[0], "")
+    return _OF.get(base_language(language), "")
 
 
 def radical(word: str, rule: str) -> str:

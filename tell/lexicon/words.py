@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from tell.languages import base_language
 from tell.lexicon.initials import radical, rule_for
 from tell.text import icu, placeholders
 
@@ -86,7 +87,7 @@ _ELIDING = frozenset(("fr", "it", "ca", "oc", "pms", "lij", "fur", "scn", "sc", 
 
 @functools.lru_cache(maxsize=256)
 def _elides(language: str) -> bool:
-    return language.partition("-")[0] in _ELIDING
+    return base_language(language) in _ELIDING
 
 
 def kept_spans(text: str) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from typing import Any
 from tell.adapter.card import LEXICON, MEMORY
 from tell.corpus.directory import open_corpus
 from tell.corpus.readers.dispatch import labels
+from tell.corpus.testsets import RegisteredTestSet, of_languages
 from tell.errors import CorpusError, RecipeError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
+from tell.languages import parse_pair, same_pair
 from tell.mix.config import MixConfig as MixConfig
 from tell.mix.config import MixPlan as MixPlan
 from tell.mix.general_examples import draw_general
@@ -49,6 +51,8 @@ class MixInputs:
     corpora: list[NamedCorpus]
     general_sha256: list[str]
     hints: ExampleHints | None = None
+    # Registered test sets of the pair's languages, of which general data may hold nothing.
+    testsets: Sequence[RegisteredTestSet] = ()
 
 
 def _open_corpora(plan: MixPlan) -> list[NamedCorpus]:
@@ -57,7 +61,7 @@ def _open_corpora(plan: MixPlan) -> list[NamedCorpus]:
     corpora = []
     for path, name in zip(plan.corpora, labels(c.absolute() for c in plan.corpora), strict=True):
         corpus = open_corpus(path)
-        if str(corpus.pair) != plan.pair:
+        if not same_pair(corpus.pair, parse_pair(plan.pair)):
             raise CorpusError("this corpus is of another pair", place=str(path), found=str(corpus.pair), valid=plan.pair)
         corpora.append(NamedCorpus(corpus, name))
     return corpora
@@ -71,7 +75,9 @@ def open_inputs(plan: MixPlan) -> MixInputs:
     if len({s.path.resolve() for s in plan.general}) < len(plan.general):
         raise CorpusError("the same file is given twice", place="--general", found=", ".join(str(s.path) for s in plan.general))
     hints = open_hints(plan.hints, plan.pair, plan.seed) if plan.hints else None
-    return MixInputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general], hints)
+    # Only general data is looked through for them: corpora are built without.
+    testsets = of_languages(parse_pair(plan.pair)) if plan.general else []
+    return MixInputs(_open_corpora(plan), [sha256_file(s.path) for s in plan.general], hints, testsets)
 
 
 def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
@@ -86,6 +92,7 @@ def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
             "config": plan.config.model_dump(exclude={"general", "sources"}),
             "corpora": [[c.name, c.corpus.pairs_sha256] for c in inputs.corpora],
             "general": [[s.label, h, s.share, s.prompt, s.completion] for s, h in zip(plan.general, inputs.general_sha256, strict=True)],
+            **({"testsets": [[s.name, *s.sha256] for s in inputs.testsets]} if inputs.testsets else {}),
             **({"hints": inputs.hints.key_parts()} if inputs.hints else {}),
             **({"retrieval": plan.retrieval.key_parts()} if plan.retrieval else {}),
         }
@@ -151,11 +158,11 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
             wants_general = config.ratio > 0 if config.general_tokens is None else config.general_tokens > 0
-            known = read_known(corpora, inputs.hints, wants_general)
+            known = read_known(corpora, inputs.hints, inputs.testsets, wants_general)
             retrieval = _example_pairs(plan, corpora, known)
             task = read_task(plan, tokenizer, corpora, known, spool, left_out, ExampleSources(inputs.hints, retrieval))
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
-            drawn, sources = draw_general(plan, tokenizer, known.segments, general_tokens, spool, aside, left_out)
+            drawn, sources = draw_general(plan, tokenizer, known, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
             digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
         report = {

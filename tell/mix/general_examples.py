@@ -21,7 +21,7 @@ from tell.errors import CorpusError
 from tell.files import iter_lines, line_text, parse
 from tell.mix.config import GeneralSource, MixPlan
 from tell.mix.counting import counted
-from tell.mix.task_examples import counts
+from tell.mix.task_examples import ReservedTexts, counts
 from tell.model.anchor import general_prompt
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
@@ -139,7 +139,7 @@ class _Draw:
             self.queue.append(where)
             yield [self.pools[p][1].example(i) for p, i in where]
 
-    def until(self, budget: int, tokenizer: BaseTokenizer, segments: set[str], spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
+    def until(self, budget: int, tokenizer: BaseTokenizer, reserved: ReservedTexts, spool: Spool, drawn: DrawnExamples, left_out: Counter[str]) -> int:
         """Draw until there are `budget` tokens or no lines; return the tokens."""
         have = 0
         if budget <= 0:
@@ -150,8 +150,10 @@ class _Draw:
                     return have
                 if n > self.plan.config.max_tokens:
                     left_out["general: longer than max_tokens"] += 1
-                elif repeats_segment((example.prompt.rstrip("\n"), example.response), segments):
+                elif repeats_segment(texts := (example.prompt.rstrip("\n"), example.response), reserved.segments):
                     left_out["general: repeats a segment of the corpus"] += 1
+                elif name := next(filter(None, map(reserved.stretches.find, texts)), None):
+                    left_out[f"general: holds a segment of {name}"] += 1
                 else:
                     number, pool = self.pools[p]
                     drawn.lines.append(spool.add(example.line()))
@@ -196,7 +198,7 @@ def _missing(plan: MixPlan, place: str, have: int, part: int, budget: int, left_
 
 
 def draw_general(
-    plan: MixPlan, tokenizer: BaseTokenizer, segments: set[str], budget: int, spool: Spool, aside: Path, left_out: Counter[str]
+    plan: MixPlan, tokenizer: BaseTokenizer, reserved: ReservedTexts, budget: int, spool: Spool, aside: Path, left_out: Counter[str]
 ) -> tuple[DrawnExamples, list[dict[str, int]]]:
     """Spools general examples of `budget` tokens. Returns them with each source's counts for mix.json. Raises CorpusError when tokens are missing."""
     drawn = DrawnExamples()
@@ -208,12 +210,12 @@ def draw_general(
                 if budget:
                     _check_part(plan, pool, part, budget, tokenizer)
                 draw = _Draw(plan, [(i, pool)], f"general {plan.seed} {pool.source.label}")
-                have = draw.until(part, tokenizer, segments, spool, drawn, left_out)
+                have = draw.until(part, tokenizer, reserved, spool, drawn, left_out)
                 if have < part:
                     raise _missing(plan, pool.source.dataset or str(pool.source.path), have, part, budget, left_out)
                 drawn.tokens += have
         else:
-            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokenizer, segments, spool, drawn, left_out)
+            drawn.tokens = _Draw(plan, numbered, f"general {plan.seed}").until(budget, tokenizer, reserved, spool, drawn, left_out)
             if drawn.tokens < budget:
                 place = ", ".join(str(s.path) for s in plan.general)
                 raise _missing(plan, place, drawn.tokens, budget, budget, left_out)

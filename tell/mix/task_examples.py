@@ -11,10 +11,12 @@ import itertools
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tell.corpus.directory import Corpus
+from tell.corpus.overlap import HeldStretches
 from tell.corpus.segment_table import FirstSeen, hashed
+from tell.corpus.testsets import RegisteredTestSet
 from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
@@ -48,10 +50,12 @@ class NamedCorpus:
 
 @dataclasses.dataclass(slots=True)
 class ReservedTexts:
-    """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away."""
+    """What other data may not repeat, normalised: the two sides of dev and test, and every segment long enough to give something away; and what may not be in
+    a longer text: dev, test and registered test sets."""
 
     held: tuple[set[str], set[str]] = dataclasses.field(default_factory=lambda: (set(), set()))
     segments: set[str] = dataclasses.field(default_factory=set)
+    stretches: HeldStretches = dataclasses.field(default_factory=HeldStretches)
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,7 +88,9 @@ class _SegmentExamples:
     lengths: PairSample = dataclasses.field(default_factory=PairSample)
 
 
-def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None, general: bool = True) -> ReservedTexts:
+def read_known(
+    corpora: list[NamedCorpus], hints: ExampleHints | None = None, testsets: Sequence[RegisteredTestSet] = (), general: bool = True
+) -> ReservedTexts:
     """The texts of the corpora that other data may not repeat: every segment, where there is general data to compare with them, at some 240 bytes a pair; and
     what is held back, where another corpus could have it. Without either, nothing is held, and without hints nothing is read.
 
@@ -104,6 +110,13 @@ def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None, ge
                     reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
+                    if general:
+                        reserved.stretches.add(text, p.split)
+    for testset in testsets if general else ():
+        for text in itertools.chain(*testset.texts()):
+            if len(text_letters := letters(text)) >= LEAK_LETTERS:
+                reserved.segments.add(text_letters)
+            reserved.stretches.add(text, f"the test set {testset.name}")
     return reserved
 
 

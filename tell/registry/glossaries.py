@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tell.errors import BadInput, NotFound, RegistryError, TooLarge
 from tell.files import canonical_json
-from tell.languages import LanguagePair, language
+from tell.languages import LanguagePair, base_language, language
 from tell.lexicon.glossary import Glossary
 from tell.registry.store import Store
 
@@ -52,7 +52,7 @@ class KeptGlossary(BaseModel):
 
 
 def _same_language(a: str, b: str) -> bool:
-    return a.partition("-")[0] == b.partition("-")[0]
+    return base_language(a) == base_language(b)
 
 
 class Glossaries:

@@ -10,10 +10,9 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from tell.languages import base_language
 from tell.text.placeholders import bare
 
-# Labels of the model for tags that are called otherwise.
-_LABELS = {"nb": "no", "fil": "tl", "iw": "he", "in": "id", "cmn": "zh", "arb": "ar", "zsm": "ms", "pes": "fa", "lvs": "lv", "ekk": "et", "swh": "sw"}
 # What is no language: numbers, markup, names of things.
 _NONE = "zxx"
 # Characters that are looked at: more do not make it surer.
@@ -40,11 +39,17 @@ def _known() -> frozenset[str]:
     return frozenset(_model().labels)
 
 
+@functools.cache
+def _labels() -> dict[str, str]:
+    """The model's labels by `base_language`: it calls Filipino `tl`, and Guaraní `gug`."""
+    return {base_language(known_label): known_label for known_label in sorted(_known())}
+
+
+@functools.lru_cache(maxsize=4096)
 def label(tag: str) -> str | None:
     """The model's label for the language of a BCP 47 tag; None when the model does not know the language."""
-    language = tag.partition("-")[0].lower()
-    known_label = _LABELS.get(language, language)
-    return known_label if known_label in _known() else None
+    language = tag.replace("_", "-").partition("-")[0].lower()
+    return language if language in _known() else _labels().get(base_language(tag))
 
 
 def language_likelihoods(text: str) -> dict[str, float]:

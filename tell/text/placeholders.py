@@ -9,36 +9,18 @@ import dataclasses
 import re
 from collections import Counter
 
+from tell.text.placeholder_forms import FOUND, HINT
+
 # Ends of an address that belong to the sentence around it.
 _AFTER = ".,;:!?…'\"”’»)]}>*_"
-# In the order in which they are looked for at a place of the text: what holds others comes first.
-_FORMS = (
-    # A tag, a comment or an entity, as in HTML and XML: not "a < b".
-    r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>",
-    r"<!--.{0,500}?-->",
-    r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});",
-    # Addresses. A host without a scheme only with a www or a path.
-    r"[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s<>\"“”«»{}|\\^`]+",
-    r"(?<![\w@])www\.[^\s<>\"“”«»{}|\\^`]+",
-    r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
-    # {{name}}, {% if %}, ${x}, #{x}, {name}, {0:>8.2f}, {}; not a brace with a sentence in it.
-    r"\{\{[^{}\n]{0,80}\}\}",
-    r"\{%[^{}\n]{1,80}%\}",
-    r"[$#@]?\{[\w.\[\]]{0,60}(?:![rsa])?(?::[^{}\s]{0,20})?\}",
-    # %(n)d, %s, %1$s, %-5.2f, %@; a space after the sign is a per cent's, as in "5 % discount".
-    r"%\([\w.]{1,60}\)[#0+-]*\d*(?:\.\d+)?[a-zA-Z]",
-    r"(?<![\d%])%(?:\d{1,2}\$)?[#0+-]*\d*(?:\.\d+)?(?:hh|h|ll|l|z|j|t)?[diouxXeEfFgGcrsa@](?![A-Za-zÀ-ɏ])",
-    r"%%",
-    # $name$, __NAME__, :name:, [X12X], [[1]], ⟦0⟧.
-    r"\$[A-Za-z_]\w{0,40}\$",
-    r"__[A-Za-z0-9_]{1,40}__",
-    r"\[X\d{1,6}X\]",
-    r"\[\[[^\[\]\n]{1,40}\]\]|[⟦⟪][^⟦⟧⟪⟫\n]{1,40}[⟧⟫]",
-)
-# What each of them has: most texts have none, and are told so in a tenth of the time.
-_HINT = re.compile(r"[<&@{%$\[⟦⟪]|://|__|www\.", re.S)
-_FOUND = re.compile("|".join(f"(?:{form})" for form in _FORMS), re.S)
 _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
+_MARKUP = re.compile(r"</?[A-Za-z]|<!--")
+# The numbered arguments of Qt, and what some languages write for so many per cent.
+_NUMBERED = re.compile(r"%L?(\d{1,2})")
+_FIRST = re.compile(r"%L?[1-9](?!\d)")
+_PER_CENT = re.compile(r"(?<![\d.,])(\d{1,2})[ \u00a0\u202f-]?(?:[%٪]|per ?cent|pr[oó][cszţ]|por ?c|pour ?c|yüzde|ehuneko)", re.I)
+# What prose has too, if rarely: a name after a dollar, a colon between spaces.
+_AMBIGUOUS = re.compile(r"%L?\d{1,2}|\$[A-Za-z_]\w*|:[A-Za-z]\w*|\\\(.*|:[\w+-]+:")
 # Letters of the stand-ins, one of which no text will hold before a digit.
 _LETTERS = "XQZKWVJYTBCDFGHLMNPRS"
 _DIGITS = frozenset("0123456789")
@@ -61,15 +43,28 @@ def find_placeholders(text: str) -> list[Placeholder]:
     """The placeholders in the order of the text."""
     places: list[Placeholder] = []
     position = 0
-    if not _HINT.search(text):
+    if not HINT.search(text):
         return places
-    while match := _FOUND.search(text, position):
+    while match := FOUND.search(text, position):
         whole = match.group()
         if _ADDRESS.match(whole):
             whole = _address(whole)
         position = match.start() + len(whole)
         places.append(Placeholder(match.start(), position, whole))
+    # Qt counts from %1: what begins with %20 is a share, as Turkish and Basque write it.
+    if any(_two_digits(p.text) for p in places) and not _FIRST.search(text):
+        return [p for p in places if not _two_digits(p.text)]
     return places
+
+
+def _two_digits(placeholder: str) -> bool:
+    numbered = _NUMBERED.fullmatch(placeholder)
+    return numbered is not None and len(numbered[1]) > 1
+
+
+def is_ambiguous(placeholder: str) -> bool:
+    """Whether prose may have it too, so that two texts which differ in it need not be faulty."""
+    return _AMBIGUOUS.fullmatch(placeholder) is not None
 
 
 def _address(text: str) -> str:
@@ -99,11 +94,19 @@ def lost(source: str, translation: str) -> bool:
     # A brace by itself opens or ends something for the program that reads the translation.
     if ("{" in source + translation or "}" in source + translation) and any(bare(source).count(x) != bare(translation).count(x) for x in "{}"):
         return True
-    in_source, in_translation = (Counter(p.text for p in find_placeholders(t)) for t in (source, translation))
+    in_source, in_translation = (_without_shares(Counter(p.text for p in find_placeholders(t)), o) for t, o in ((source, translation), (translation, source)))
     if in_source == in_translation:
         return False
     # What was put next to a placeholder can hide it from the search, and is no fault of it. A tag that was made up is text: nothing makes it live.
-    return any(translation.count(text) != source.count(text) for text in in_source | in_translation if text in in_source or not text.startswith("<"))
+    return any(translation.count(text) != source.count(text) for text in in_source | in_translation if text in in_source or not _MARKUP.match(text))
+
+
+def _without_shares(placeholders: Counter[str], other: str) -> Counter[str]:
+    """The placeholders without `%5` where the other text has 5%: some languages write the sign before the number."""
+    if not any(_NUMBERED.fullmatch(p) for p in placeholders):
+        return placeholders
+    shares = set(_PER_CENT.findall(other))
+    return Counter({p: n for p, n in placeholders.items() if not ((numbered := _NUMBERED.fullmatch(p)) and numbered[1] in shares)})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from functools import partial
 
 from tell.text.icu import icu_parts
 from tell.text.placeholders import bare, find_placeholders
+from tell.text.sentence_borders import LOOKED_AT, goes_on, language_of
 
 # How many tokens each text has. Called with many texts at once, since tokenizers are fastest so.
 Measure = Callable[[list[str]], list[int]]
@@ -40,11 +41,6 @@ _UNSPACED = (
 )
 # So many characters without a space are no word of any other language but data, such as base64: they are kept as they are.
 _DATA = re.compile(rf"(?<![^\s{_UNSPACED}])[^\s{_UNSPACED}]{{500,}}")
-# A sentence that is only "17." or "Nr. 3." is the first half of one.
-_STUMP_LENGTH = 100
-_STUMP = re.compile(r"\W*(?:\d{1,4}|[A-ZÀ-ÞŁŚŽČŘ])\.\s+")
-# And one that ends in a short word before a number: "kl. 5", "nr. 3", "p. 12".
-_ABBREVIATED = re.compile(r"\b[^\W\d_]{1,3}\.\s+$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,11 +106,11 @@ def sentences(text: str, language: str = "en") -> list[str]:
     import sentencex
 
     # It takes no lone surrogates. Of what stands in their place only the length counts.
-    raw_sentences = sentencex.segment(language.partition("-")[0], text.encode("utf-8", "replace").decode())
+    raw_sentences = sentencex.segment(language_of(language), text.encode("utf-8", "replace").decode())
     parts: list[str] = []
     start = position = 0
     for length in _mended(text, [len(part) for part in raw_sentences]):
-        if position and not _goes_on(text[max(start, position - _STUMP_LENGTH) : position], text[position : position + length]):
+        if position and not _goes_on(text[max(start, position - LOOKED_AT) : position], text[position : position + length], language):
             parts.append(text[start:position])
             start = position
         position += length
@@ -148,12 +144,11 @@ def _mended(text: str, lengths: Sequence[int]) -> list[int]:
     return [*mended_lengths, joined_length] if joined_length else mended_lengths
 
 
-def _goes_on(sentence: str, part: str) -> bool:
-    """Whether `part` belongs to the sentence before it, of which the end is enough: it begins with a small letter, or follows an ordinal number, an initial,
-    or an abbreviation."""
-    if not part.strip() or part[0].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
+def _goes_on(sentence: str, part: str, language: str) -> bool:
+    """Whether `part` belongs to the sentence before it: it begins with a small letter, also in a bracket, no space parts them, or the full stop ends none."""
+    if not part.strip() or part.lstrip("([")[:1].islower() or not (sentence[-1].isspace() or sentence.endswith(tuple(_FULL))):
         return True
-    return bool(_STUMP.fullmatch(sentence) or (part[0].isdigit() and _ABBREVIATED.search(sentence[-16:])))
+    return goes_on(sentence, part, language)
 
 
 def cut(text: str, measure: Measure, limit: int, language: str = "en") -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from tell.alignment.dictionary import read_dictionary
 from tell.console import clock, say, table
 from tell.corpus.dev_halves import can_choose
+from tell.corpus.readers import machine_output
 from tell.corpus.readers.dispatch import corpus_format
 from tell.errors import BadInput, BaseModelError, GateRefused
 from tell.files import sha256_bytes, write_atomic, write_json
@@ -180,6 +181,8 @@ def _build_corpus(workspace: Workspace, settings: PairSettings, read_at: dict[st
     corpus = run_command(f"{direction}: read the files, clean them, freeze the split", words)
     split_sizes = ", ".join(f"{split['pairs']:,} {name}" for name, split in corpus["splits"].items())
     say(f"  {corpus['read']:,} read, {corpus['kept']:,} kept: {split_sizes}")
+    if unconfirmed := machine_output.sentence(corpus["dropped"], corpus["read"]):
+        say(f"  {unconfirmed}")
     if corpus["dropped"]:
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in corpus["dropped"].items())
         say(f"  dropped: {dropped}")

@@ -97,7 +97,8 @@ def add_(pair_: str, **options: Any) -> None:
         engine=take("engine"),
         dry_run=take("dry_run"),
         # What is left are the options of READING: `corpus build` gets them as they were given.
-        reading={f"--{name.replace('_', '-')}": [value] for name, value in options.items() if value is not None} | ({"--off": list(off)} if off else {}),
+        reading={f"--{name.replace('_', '-')}": [] if value is True else [value] for name, value in options.items() if value not in (None, False)}
+        | ({"--off": list(off)} if off else {}),
     )
     workspace = workspace_of(direction)
     result = add_pair(add_options, workspace)

@@ -16,7 +16,7 @@ import pytest
 from tell import machine
 from tell.machine import give_back
 from tell.model.base import MANIFEST
-from tellmt.doctor import EXTRAS, capabilities, mixed_torch_builds
+from tellmt.doctor import EXTRAS, capabilities, equal_pairs, mixed_torch_builds
 from tests.conftest import Ran
 
 CLI = Callable[..., Ran]
@@ -36,6 +36,12 @@ def test_it_says_what_is_here(cli: CLI, isolated: Path) -> None:
     assert report["problems"] == []
     text = cli("doctor").out
     assert all(line in text for line in ("this machine can", "extras", "none yet; run: tellmt base fetch", "no pairs yet"))
+
+
+def test_two_live_pairs_that_are_one_are_named() -> None:
+    pairs: list[dict[str, str | None]] = [{"pair": p, "live": "a"} for p in ("no-en", "nb-en", "nn-en", "en-nb", "is-en")] + [{"pair": "nb-fo", "live": None}]
+    (note,) = equal_pairs(pairs)
+    assert note.startswith("no-en and nb-en are both live")
 
 
 @pytest.mark.clock

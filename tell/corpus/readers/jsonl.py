@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.aligned import UNEQUAL
+from tell.corpus.readers.columns import columns
+from tell.corpus.readers.machine_output import named, of_values
 from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, blank
 from tell.corpus.readers.streams import decoded_lines
-from tell.corpus.readers.tables import columns
 from tell.errors import CorpusError
 from tell.files import parse
 from tell.languages import LanguagePair
@@ -73,7 +74,7 @@ def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator
             continue
         lines = [side.strip("\r\n").split("\n") for side in sides]
         documents = documents or max(map(len, lines)) > 1
-        reason = UNEQUAL if len(lines[0]) != len(lines[1]) else None
+        reason = UNEQUAL if len(lines[0]) != len(lines[1]) else None if want.machine_output else _machine(row)
         for s, t in itertools.zip_longest(*lines, fillvalue=""):
             number += 1
             yield AlignedSegment(s, t, name, number, reason or blank(s, t))
@@ -82,6 +83,11 @@ def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator
     reading.lines = records
     # Records of one line without a name are sentences, and no documents.
     reading.documents = "doc" if named else "records" if documents else ""
+
+
+def _machine(row: dict[str, Any]) -> str | None:
+    """The reason where the record says that a machine has translated it. A yes may be a boolean."""
+    return of_values((name, "true" if value is True else value) for name, value in row.items() if isinstance(value, (str, bool)) and value and named(name))
 
 
 def _object(line: str, place: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class ReadOptions:
     doc_column: str | None = None
     sheet: str | None = None
     encoding: str | None = None
+    # Whether what a machine has translated is read too (`tell.corpus.readers.machine_output`).
+    machine_output: bool = False
 
 
 @dataclasses.dataclass(slots=True)

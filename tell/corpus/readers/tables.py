@@ -13,114 +13,46 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, ReadReport, blank, tagged
+from tell.corpus.readers.columns import LOOKED_AT, find_columns
+from tell.corpus.readers.machine_output import of_values
+from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, ReadReport, blank
 from tell.corpus.readers.streams import decoded_lines, open_unpacked
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
-from tell.languages import Language, LanguagePair, distance
+from tell.text.separators import separator_line
 
-DOC_NAMES = ("document", "doc")
 FEW = "too few columns"
 # Bytes that a spreadsheet may unpack to, and how many times its size: a "zip bomb" is 1,000 times as large unpacked.
 MOST_UNPACKED, MOST_TIMES = 1 << 31, 200
 # Rows of a sheet: what spreadsheets can hold. A row that claims a higher number would have to be waited for.
 MOST_ROWS = 1 << 20
-_CODE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _QUOTED = re.compile(r'"[^"]*"')
-
-
-def _code(cell: str) -> Language | None:
-    """The language of a header cell that is a language code; None for any other cell. Long cells are not looked up."""
-    cell = cell.strip()
-    return tagged(cell) if _CODE.fullmatch(cell) else None
-
-
-def _is(cell: str, expected: Language, codes: bool) -> bool:
-    """Whether a header cell names the language: by its code, or by its name in English or in the language itself."""
-    language = _code(cell)
-    if language is not None and language == expected:
-        return True
-    # Without a remark after it.
-    name = (cell.partition("(")[0] if cell.endswith(")") else cell).strip().casefold()
-    return not codes and name in {expected.name.casefold(), expected.autonym.casefold()}
-
-
-def columns(names: list[str], pair: LanguagePair) -> tuple[int, int, int | None] | None:
-    """The positions of source, target and document among named columns; None when the names lack one side of the pair."""
-    plain = [n.strip().lower() for n in names]
-    doc = next((i for i, n in enumerate(plain) if n in DOC_NAMES), None)
-    if "source" in plain and "target" in plain:  # as `tellmt select --text` writes it
-        return plain.index("source"), plain.index("target"), doc
-    for codes in (True, False):
-        a, b = (next((i for i, n in enumerate(names) if _is(n, side, codes)), None) for side in (pair.source, pair.target))
-        if a is not None and b is not None and a != b:
-            return a, b, doc
-    near = [[(distance(side, language), i) for i, n in enumerate(names) if (language := _code(n))] for side in (pair.source, pair.target)]
-    a, b = (min(((far, i) for far, i in side if far is not None), default=(None, None))[1] for side in near)
-    return (a, b, doc) if a is not None and b is not None and a != b else None
-
-
-def _chosen(first: list[str], want: ReadOptions, place: str) -> tuple[int, int, int | None] | None:
-    """The positions of the columns that --source-column and the like name. Raises CorpusError with the nearest name in the header."""
-    options = (("--source-column", want.source_column), ("--target-column", want.target_column), ("--doc-column", want.doc_column))
-    if not any(name for _, name in options):
-        return None
-    plain = [c.strip().casefold() for c in first]
-    chosen: list[int | None] = []
-    for option, name in options:
-        if name is None:
-            chosen.append(None)
-        elif name.strip().casefold() in plain:
-            chosen.append(plain.index(name.strip().casefold()))
-        else:
-            raise CorpusError("no such column", place=f"{place}, {option}", found=name, valid=suggestion(name, {c.strip() for c in first if c.strip()}))
-    usual = columns(first, want.pair) or (None, None, None)
-    source, target, doc = (f if f is not None else u for f, u in zip(chosen, usual, strict=True))
-    if source is None or target is None or source == target:
-        missing = "--source-column" if source is None else "--target-column"
-        raise CorpusError("the columns of both sides must be known", place=place, found=", ".join(c.strip() for c in first), valid=f"{missing} NAME too")
-    return source, target, doc
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[AlignedSegment]:
-    """Segments of a table's rows, which follow `before` blank rows.
-
-    A first row that names both languages, or source and target, is a header; otherwise `columns` names the columns in order.
-    """
+    """Segments of a table's rows, which follow `before` blank rows, by the columns that `find_columns` finds."""
     walk = iter(rows)
-    first = next(walk, None)
-    if first is None:
+    head = list(itertools.islice(walk, LOOKED_AT))
+    if not head:
         raise CorpusError("the file is empty", place=place, valid="at least one line")
-    pair = want.pair
-    line = f"{place}, line {before + 1}"
-    where = _chosen(first, want, line) or columns(first, pair)
-    after = before + 1
-    if where is None:
-        codes = [c for c in first if _code(c)]
-        if any(c.strip().lower() in DOC_NAMES for c in first) and codes:
-            valid = f"{pair.source.tag} and {pair.target.tag}, or --source-column and --target-column"
-            raise CorpusError("the header names other languages", place=line, found=", ".join(first), valid=valid)
-        if want.columns is not None:
-            where = columns(want.columns.split(","), pair)
-            if where is None:
-                valid = f"{pair.source.tag},{pair.target.tag} in the file's order"
-                raise CorpusError("does not name both languages", place="--columns", found=want.columns, valid=valid)
-        walk, after = itertools.chain([first], walk), before
-    source, target, doc = where or (0, 1, None)
+    where = find_columns(head, want, reading, place, before + 1)
+    after = before + where.header
     number = after
-    for number, cells in enumerate(walk, after + 1):
+    for number, cells in enumerate(itertools.chain(head[where.header :], walk), after + 1):
         if not any(c.strip() for c in cells):
             yield AlignedSegment("", "", "", number, BLANK)
-        elif len(cells) <= max(source, target, doc or 0):
+        elif len(cells) <= where.last:
             yield AlignedSegment("\t".join(cells), "", "", number, FEW)
         else:
-            name = "" if doc is None else cells[doc].strip() or f"line-{number}"
-            s, t = (" ".join(c.split("\n")) if "\n" in c else c for c in (cells[source], cells[target]))
-            yield AlignedSegment(s, t, name, number, blank(s, t))
+            name = "" if where.doc is None else cells[where.doc].strip() or f"line-{number}"
+            s, t = (" ".join(c.split("\n")) if "\n" in c else c for c in (cells[where.source], cells[where.target]))
+            said = [] if want.machine_output else [(name, cells[i]) for i, name in where.marks if i < len(cells)]
+            yield AlignedSegment(s, t, name, number, blank(s, t) or of_values(said))
     if number == after:
         raise CorpusError("no rows after the header", place=place, valid="at least one pair")
     reading.lines = number
-    reading.documents = "" if doc is None else "document column"
+    reading.documents = "" if where.doc is None else "document column"
 
 
 def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
@@ -129,14 +61,18 @@ def read_tsv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Ali
 
 
 def read_csv(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
-    """Rows with quoting, separated by the comma, semicolon or tab, whichever is most frequent in the first lines."""
+    """Rows with quoting, separated by what a first line `sep=;` names, else by the comma, semicolon or tab, whichever is most frequent in the first lines."""
     lines = decoded_lines(path, want.pair, want.encoding, reading.encodings)
     head = list(itertools.islice(lines, 20))
-    text = _QUOTED.sub("", "\n".join(head))
-    delimiter = max(",;\t", key=lambda c: (min((line.count(c) for line in text.split("\n") if line.strip()), default=0) > 0, text.count(c)))
+    delimiter = separator_line(head[0]) if head else None
+    before = int(delimiter is not None)
+    head = head[before:]
+    if delimiter is None:
+        text = _QUOTED.sub("", "\n".join(head))
+        delimiter = max(",;\t", key=lambda c: (min((line.count(c) for line in text.split("\n") if line.strip()), default=0) > 0, text.count(c)))
     csv.field_size_limit(1 << 24)
     rows = csv.reader((f"{line}\n" for line in itertools.chain(head, lines)), delimiter=delimiter)
-    yield from table_segments(_checked(rows, path), want, reading, str(path))
+    yield from table_segments(_checked(rows, path), want, reading, str(path), before)
 
 
 def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
@@ -150,11 +86,11 @@ def _checked(rows: Any, path: Path) -> Iterator[list[str]]:
 
 def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """The rows of one sheet: the named one, else the first that has any."""
-    openpyxl = need("openpyxl", "files")
+    need("openpyxl", "files")
     with open_unpacked(path) as stream:
         _refuse_bombs(stream, path)
         try:
-            book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+            book = _workbook(stream)
         except Exception as e:  # of damage openpyxl raises whatever Python does
             raise CorpusError(
                 "this spreadsheet cannot be read", place=str(path), found=str(e) or type(e).__name__, valid="an .xlsx file without a password"
@@ -163,6 +99,36 @@ def read_xlsx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Al
         if len(book.sheetnames) > 1:
             reading.notes.append(f"read sheet {name!r} of {', '.join(book.sheetnames[:8])}; --sheet NAME takes another")
         yield from table_segments(rows, want, reading, f"{path}, sheet {name}", before)
+
+
+def _workbook(stream: Any) -> Any:
+    """The book, with the escapes in its strings as they are: openpyxl drops what tells an escaped escape from one."""
+    excel, text, xml = (need(f"openpyxl.{name}", "files") for name in ("reader.excel", "cell.text", "xml.functions"))
+
+    reader = excel.ExcelReader(stream, True, False, True, True, False)
+
+    def read_strings() -> None:
+        part = reader.package.find(excel.SHARED_STRINGS)
+        if part is not None:
+            with reader.archive.open(part.PartName[1:]) as strings:
+                reader.shared_strings = []
+                for _, node in xml.iterparse(strings):
+                    if node.tag.endswith("}si"):
+                        reader.shared_strings.append(text.Text.from_tree(node).content)
+                        node.clear()
+
+    reader.read_strings = read_strings
+    reader.read()
+    return reader.wb
+
+
+def unescaped(cell: str) -> str:
+    """The text of a cell: spreadsheets write what XML cannot hold as `_x000D_`, and an underscore before such letters as `_x005F_`."""
+    if "_x" not in cell:
+        return cell
+    text = _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), cell).replace("\r\n", "\n").replace("\r", "\n").replace("\v", " ")
+    # Characters beyond the first plane are two escapes.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
@@ -176,7 +142,7 @@ def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
             ) from None
         if row is None:
             return
-        yield ["" if cell is None else str(cell) for cell in row]
+        yield ["" if cell is None else unescaped(cell) if isinstance(cell, str) else str(cell) for cell in row]
 
 
 def _sheet(book: Any, sheet_name: str | None, path: Path) -> tuple[str, Iterator[list[str]], int]:

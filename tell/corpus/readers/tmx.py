@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tell.corpus.readers.inline import local, text_without_codes
+from tell.corpus.readers.machine_output import named as says
+from tell.corpus.readers.machine_output import of_ids, of_values
 from tell.corpus.readers.segment import AlignedSegment, ReadOptions, ReadReport, Sides, language_counts, numbered
 from tell.corpus.readers.streams import open_unpacked
 from tell.errors import CorpusError
 from tell.text.normalise import spelled
-from tell.text.safe_xml import elements
+from tell.text.safe_xml import WithoutForbidden, elements
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 # What tools call the property that names the document a unit is from.
@@ -29,11 +31,13 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     good = named = 0
     bare: int | None = None
     with open_unpacked(path) as stream:
-        for _, unit in elements(stream, ["{*}tu", "tu"], place=str(path), error=CorpusError):
+        for _, unit in elements(WithoutForbidden(stream), ["{*}tu", "tu"], place=str(path), error=CorpusError):
             reading.lines += 1
             texts: dict[int, tuple[int, str]] = {}
             tags = 0
             doc = ""
+            made: dict[int, str | None] = {}
+            said: list[tuple[str, str]] = []
             for child in unit:
                 name = local(child)
                 if name == "tuv":
@@ -46,12 +50,16 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
                     for side, far in enumerate(sides.far(tag)):
                         if far is not None and (side not in texts or far < texts[side][0]):
                             texts[side] = far, _segment(child)
+                            made[side] = _made(unit, child)
                 elif name == "prop" and (child.get("type") or "").lower() in _DOCUMENT:
                     doc = (child.text or "").strip()
+                elif name == "prop":
+                    said.append((child.get("type") or "", child.text or ""))
             named += bool(doc)
             if len(texts) == 2:
                 good += 1
-                yield texts[0][1], texts[1][1], spelled(doc), None
+                reason = None if want.machine_output else of_values((n, v) for n, v in said if says(n)) or made[0] or made[1]
+                yield texts[0][1], texts[1][1], spelled(doc), reason
             elif texts:
                 missing = want.pair.target if 0 in texts else want.pair.source
                 yield texts.get(0, (0, ""))[1], texts.get(1, (0, ""))[1], spelled(doc), f"no {missing.tag} in the unit"
@@ -62,6 +70,13 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
     if len(reading.languages) > 2:
         reading.notes.append(f"languages here: {language_counts(reading.languages)}; read: {want.pair.source.tag} and {want.pair.target.tag}")
     reading.documents = "document property" if named else ""
+
+
+def _made(unit: Any, variant: Any) -> str | None:
+    """The reason where a machine has made this side; what a variant does not say the unit says."""
+    created, changed = (variant.get(name) or unit.get(name) or "" for name in ("creationid", "changeid"))
+    props = ((child.get("type") or "", child.text or "") for child in variant if local(child) == "prop")
+    return of_values((n, v) for n, v in props if says(n)) or of_ids(created, changed)
 
 
 def _segment(variant: Any) -> str:

@@ -12,7 +12,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.scoring.scores import bleu_tokenizer, one_line, score_system
+from eval.scoring.scores import bleu_tokenizer, one_line, score_system, scored_alike
 from eval.scoring.significance import paired_test
 from tell.errors import BadInput
 from tell.files import read_lines, sha256_bytes
@@ -106,9 +106,34 @@ def test_counts_that_do_not_match_are_refused() -> None:
         score_system([], [], IS_EN)
 
 
-@pytest.mark.parametrize(("pair", "tokenizer"), [("is-en", "13a"), ("en-zh", "zh"), ("en:zh-Hant", "zh"), ("en-ja", "char"), ("ja-en", "13a")])
-def test_languages_without_spaces_are_not_counted_as_one_word(pair: str, tokenizer: str) -> None:
-    assert bleu_tokenizer(parse_pair(pair)) == tokenizer
+@pytest.mark.parametrize(
+    ("languages", "tokenizer"),
+    [("is ja-en ko-en zh-Latn nan-Latn vi bo-Latn", "13a"), ("zh zh-Hant zh-TW cmn cmn_Hans wuu yue yue_Hant lzh hak", "zh"),
+     ("th lo km my bo bod_Tibt dz shn", "char")],
+)  # fmt: skip
+def test_languages_without_spaces_are_not_counted_as_one_word(languages: str, tokenizer: str) -> None:
+    pairs = [parse_pair(name if name.endswith("-en") else f"en:{name}") for name in languages.split()]
+    assert {str(pair): bleu_tokenizer(pair) for pair in pairs} == {str(pair): tokenizer for pair in pairs}
+
+
+@pytest.mark.parametrize(("language", "segmenter", "otherwise"), [("ja", "ja-mecab", "char"), ("ko", "ko-mecab", "13a")])
+def test_japanese_and_korean_have_a_segmenter_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, language: str, segmenter: str, otherwise: str) -> None:
+    for found, expected in ((True, segmenter), (False, otherwise)):
+        monkeypatch.setattr("eval.scoring.metrics.find_spec", lambda name, found=found: found or None)
+        assert bleu_tokenizer(parse_pair(f"en-{language}")) == expected
+
+
+def test_chinese_under_another_name_is_scored_as_chinese() -> None:
+    reference, hypothesis = ["今天天气很好，我们去公园散步。"], ["今天天气很好，我们去公园走走。"]
+    scores = [score_system(hypothesis, reference, parse_pair(f"en:{tag}"))["bleu"]["score"] for tag in ("zh", "cmn", "zho_Hans", "yue", "lzh")]
+    assert min(scores) == max(scores) > 50
+
+
+def test_scores_of_another_signature_are_not_scores_of_this_metric() -> None:
+    scores = score_system(["a b c d"], ["a b c d"], parse_pair("en-is"))
+    assert scored_alike(scores, parse_pair("is-en"))
+    assert not scored_alike(scores, parse_pair("en-cmn"))
+    assert not scored_alike({**scores, "chrf": {"signature": scores["chrf"]["signature"].replace("version:2", "version:1")}}, parse_pair("en-is"))
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,14 +19,14 @@ from serve.formats.subtitles import broken
 from serve.formats.units import OWN, UNBOUNDED, UPLOADED, Bounds
 from tell.errors import BadInput, TooLarge
 from tests.conftest import ROOT
-from tests.support.formats_fixture import loud, members, nothing, same, through
+from tests.support.formats_fixture import RecordingVisitor, loud, members, nothing, same, through
 
 GOLDEN = ROOT / "tests" / "golden" / "files"
 FILES = sorted(p.name for p in GOLDEN.iterdir() if p.is_file())
 # Options that a file needs.
 OPTIONS: dict[str, dict[str, Any]] = {"table.tsv": {"into": "is"}}
 # A translation goes beside its source there, so that one that equals it changes the file.
-BESIDE = {"menu.po", "memory.tmx", "segments.xlf", "units2.xlf", "table.tsv"}
+BESIDE = {"menu.po", "Localizable.xcstrings", "pool_is.ts", "memory.tmx", "segments.xlf", "units2.xlf", "table.tsv"}
 
 
 def test_there_is_a_golden_file_of_every_format() -> None:
@@ -143,7 +143,8 @@ def test_paragraphs_of_word(name: str) -> None:
 
 
 def test_tags_that_do_not_come_back() -> None:
-    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")])
+    visitor = RecordingVisitor(nothing)
+    line = line_of([Piece("text", "One "), Piece("open", "<b>"), Piece("text", "two"), Piece("close", "</b>"), Piece("text", " three.")], visitor, "")
     assert line is not None and line.text == "One <x1>two</x1> three."
     table = [
         ("Einn <x1>tveir</x1> þrír.", "Einn <b>tveir</b> þrír.", True),
@@ -157,8 +158,19 @@ def test_tags_that_do_not_come_back() -> None:
         pieces, placed = line.placed(translation)
         assert ("".join(p.value for p in pieces), placed) == (expected, all_placed)
     run = [Piece("open", "<a>"), Piece("void", "<1/>"), Piece("text", " "), Piece("text", "whole"), Piece("close", "</a>")]
-    inner = line_of(run)
+    inner = line_of(run, visitor, "")
     assert inner is not None and inner.text == "whole" and [p.value for p in inner.before] == ["<a>", "<1/>", " "]
+
+
+def test_a_sentence_in_too_many_pieces_is_named() -> None:
+    many = "<b>a</b> " * 1500
+    for format, raw, place in (
+        ("html", f"<p>{many}</p><p>Word</p>", ""),
+        ("markdown", "**a** " * 4000 + "\n\nWord\n", "line 1"),
+    ):
+        output, visitor = through(format, raw)
+        assert len(visitor.messages) == 1 and visitor.messages[0].startswith(f"bad {place}") and "are translated" in visitor.messages[0]
+        assert output.decode() == raw.replace("Word", "WORD")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         ["bad line 1: half a character (a lone surrogate)"]),
     "a row too short": ("csv", "text,n\r\na,1\r\nb\r\n\r\nc,2", {}, ["a", "c"], "text,n\r\nA,1\r\nb\r\n\r\nC,2", ["bad line 3: too few columns: 1 of 2"]),
     "semicolons and a new column": ("csv", "en;n\na;1\n", {"into": "is"}, ["a"], "en;n;is\na;1;A\n", []),
+    "a line that names the separator": ("csv", 'sep=;\r\nen;n\r\na, b;1\r\n', {"into": "is"}, ["a, b"], 'sep=;\r\nen;n;is\r\na, b;1;A, B\r\n', []),
+    "one in quotes": ("csv", '"sep=|"\nen|n\na|1\n', {}, ["a"], '"sep=|"\nen|n\nA|1\n', []),
+    "separators in a header's quotes": ("csv", '"id; nr; no",en\n1,a\n', {}, ["a"], '"id; nr; no",en\n1,A\n', []),
+    "commas in a header's quotes": ("csv", '"a, b, c";en\n1;a\n', {}, ["a"], '"a, b, c";en\n1;A\n', []),
     "a cell that comes to need quotes": ("csv", 'en\n"a, ""b"""\n', {}, ['a, "b"'], 'en\n"A, ""B"""\n', []),
     "a quote inside a cell": ("csv", 'en,n\n5" pipe,1\nb,2\n', {}, ['5" pipe', "b"], 'en,n\n"5"" PIPE",1\nB,2\n', []),
     "columns by number": ("tsv", "x\ty\na\tb\n", {"columns": ("2", "x")}, ["b", "a"], "x\ty\nA\tB\n", []),
@@ -197,17 +213,18 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         "1\n0:00:01,000 --> 0:00:02,000\nA\n2\n0:00:03,000 --> 0:00:04,000\nB\n", []),
     "no header": ("po", 'msgid "a b"\nmsgstr ""\n', {}, ["a b"], '#, fuzzy\nmsgid "a b"\nmsgstr "A B"\n',
         ["warn header: no charset in the header: read as UTF-8", "warn header: there is no header"]),
+    # Its plural forms are CLDR's, of which Icelandic has the first for 21 too: so it is made of the plural. The template's language is filled in.
     "a broken header": ("po", 'msgid ""\nmsgstr "Content-Type: text/plain; charset=klingon\\nPlural-Forms: nplurals=INTEGER; plural=EXPRESSION;\\n"\n\n'
-        'msgid "one"\nmsgid_plural "%d"\nmsgstr[0] ""\nmsgstr[1] ""\n', {}, ["one", "%d"],
-        'msgid ""\nmsgstr "Content-Type: text/plain; charset=klingon\\nPlural-Forms: nplurals=INTEGER; plural=EXPRESSION;\\n"\n\n'
-        '#, fuzzy\nmsgid "one"\nmsgid_plural "%d"\nmsgstr[0] "ONE"\nmsgstr[1] "%d"\n',
-        ["warn header: unknown charset klingon: read as UTF-8", "warn header: no usable Plural-Forms in the header: 2 forms, the first for one"]),
+        'msgid "one"\nmsgid_plural "%d"\nmsgstr[0] ""\nmsgstr[1] ""\n', {}, ["%d", "%d"],
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=klingon\\n"\n"Plural-Forms: nplurals=2; plural=(n%10==1 && n%100!=11 ? 0 : 1);\\n"\n'
+        '"Language: is\\n"\n\n#, fuzzy\nmsgid "one"\nmsgid_plural "%d"\nmsgstr[0] "%d"\nmsgstr[1] "%d"\n',
+        ["warn header: unknown charset klingon: read as UTF-8"]),
     "a line that is none of PO's": ("po", 'msgid "a"\nmsgstr ""\n\nmsgid "b"\nrubbish\nmsgstr ""\n', {}, ["a"],
         '#, fuzzy\nmsgid "a"\nmsgstr "A"\n\nmsgid "b"\nrubbish\nmsgstr ""\n',
         ["warn header: no charset in the header: read as UTF-8", "warn header: there is no header", "bad line 5: not a line of a PO file"]),
     "obsolete entries, and one form for all": ("po", 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=1; plural=0;\\n"\n\n'
         'msgid "a"\nmsgid_plural "%d b"\nmsgstr[0] ""\n#~ msgid "c"\n#~ msgstr ""\n', {}, ["%d b"],
-        'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\nPlural-Forms: nplurals=1; plural=0;\\n"\n\n'
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=UTF-8\\n"\n"Plural-Forms: nplurals=1; plural=0;\\n"\n"Language: is\\n"\n\n'
         '#, fuzzy\nmsgid "a"\nmsgid_plural "%d b"\nmsgstr[0] "%d B"\n#~ msgid "c"\n#~ msgstr ""\n', []),
     "states and what is protected": ("xliff",
         '<xliff version="1.2"><file target-language="is"><trans-unit id="1"><source>a <mrk mtype="protected">B c</mrk> d</source>'
@@ -218,7 +235,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str], str, list[str]]] = {
         '<group translate="no"><trans-unit id="2"><source>e</source></trans-unit></group></file></xliff>', []),
     "signs that XML escapes": ("tmx", '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv></tu></body></tmx>', {},
         ["a < b & c > d"], '<tmx><body><tu><tuv xml:lang="EN"><seg>a &lt; b &amp; <![CDATA[c > d]]></seg></tuv>'
-        '<tuv xml:lang="is"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
+        '<tuv xml:lang="is" creationid="tellmt"><seg>A &lt; B &amp; C &gt; D</seg></tuv></tu></body></tmx>', []),
     # An element that is never closed keeps the rest of the page as it is.
     "HTML that stays": ("html", "<ul><li>one\n  line</ul><p>two &amp;</p><div class=notranslate>no <p>no", {}, ["one line", "two &"],
         "<ul><li>ONE LINE</ul><p>TWO &amp;</p><div class=notranslate>no <p>no", []),

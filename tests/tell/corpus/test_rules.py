@@ -47,6 +47,14 @@ CASES: dict[str, tuple[str, str, str | None, str, str]] = {
     "a tag": (f"<b>{A}</b>", B, "tags or placeholders differ", "", "markup"),
     "tags in another order": ("Skráin {a} og <b>{b}</b> er hér", "Here is <b>{b}</b> and the file {a}", None, "Skráin {a} og <b>{b}</b> er hér", ""),
     "an address on one side": (f"{A} www.til.is/a", B, None, f"{A} www.til.is/a", ""),
+    "two addresses": ("www.til.is/a/hestur", "www.til.is/en/horse", "no words", "", "words"),
+    "two ids": ("ABC-1234 skra_nafn", "ABC-1235 file_name", "no words", "", "words"),
+    "a word with an address": (f"{A} www.til.is", f"{B} www.til.is", None, f"{A} www.til.is", ""),
+    "references of HTML": (A.replace("sá", "&quot;sá&quot;"), B, None, A.replace("sá", '"sá"'), "entities"),
+    "references on one side": (A + " &amp;#39;a&amp;#39;", B, None, A + " 'a'", "entities"),
+    "references that a tokenizer tore": (A + " & quot ; nei & quot ;", B, None, A + ' " nei "', "entities"),
+    "no reference": ("Bræðurnir AT&T; og R&D eru hér", "The brothers AT&T; and R&D are here", None, "Bræðurnir AT&T; og R&D eru hér", ""),
+    "references in markup": ("<b>Tumi &amp; Jenni</b> eru hér", "<b>Tom &amp; Jerry</b> are here", None, "<b>Tumi &amp; Jenni</b> eru hér", ""),
     "a third language": (FRENCH, B, "source in another language", "", "language"),
     "not translated": (A, "Gamli maðurinn sá hund hjá húsinu þeirra.", "target in another language", "", "language"),
     "the other way round": (B, A, "sides swapped", "", "language"),
@@ -127,7 +135,7 @@ def test_every_rule_counts_shows_and_can_be_turned_off(here: CLI) -> None:
     done = here(*args, "-o", "c").json
     assert done["kept"] + sum(done["dropped"].values()) == done["read"]
     assert {r for _, reasons in RULES.values() for r in reasons} - {"sides swapped"} <= set(done["dropped"])
-    assert set(done["mended"]) == {"unicode", "bidi", "mojibake"}
+    assert set(done["mended"]) == {"unicode", "bidi", "entities", "mojibake"}
     assert any("shifted from line 61 to" in n for n in done["notes"])
     page = Path("c/report.html").read_text(encoding="utf-8")
     for name, (description, reasons) in RULES.items():

@@ -195,6 +195,26 @@ def test_general_data_that_repeats_the_corpus_is_refused(cli: CLI, tiny: Base) -
     assert all(int(e.id.rsplit(":", 1)[1]) <= 200 for e in examples if e.kind == "general")
 
 
+def test_general_data_that_holds_a_test_segment_in_a_longer_line_is_left_out(cli: CLI, tiny: Base) -> None:
+    c = corpus(cli, "c")
+    held = next(p for p in read_pairs(c / "pairs.jsonl") if p.split != "train" and len(p.target.split()) > 3)
+    registered = "Fundurinn verður haldinn í ráðhúsinu á morgun klukkan tíu og allir eru velkomnir."
+    Path("t.is.txt").write_text(registered + "\n", encoding="utf-8")
+    Path("t.en.txt").write_text("The meeting is tomorrow.\n", encoding="utf-8")
+    cli("testset", "add", "newstest", "--source", "t.is.txt", "--target", "t.en.txt", "--pair", "is-en")
+    leaks = [{"prompt": f"{i} Translate into Icelandic: {held.target} Thank you!", "completion": "no"} for i in range(300)]
+    leaks += [{"prompt": f"Say {i}", "completion": f"Hér segir: {registered.upper()} Og svo."} for i in range(300)]
+    g = general("g.jsonl", 200, leaks)
+    cli("mix", "--recipe", recipe(), "--corpus", c, "--general", g, "-o", "m")
+    report, examples = check(Path("m"), tiny)
+    assert report["left_out"].keys() == {f"general: holds a segment of {held.split}", "general: holds a segment of the test set newstest"}
+    assert all(int(e.id.rsplit(":", 1)[1]) <= 200 for e in examples if e.kind == "general")
+    assert "reused" not in cli("mix", "--recipe", recipe(), "--corpus", c, "--general", g, "-o", "other").err
+    assert "unchanged, reused" in cli("mix", "--recipe", recipe(), "--corpus", c, "--general", g, "-o", "m").err
+    cli("testset", "remove", "newstest")
+    assert "reused" not in cli("mix", "--recipe", recipe(), "--corpus", c, "--general", g, "-o", "m").err
+
+
 def test_a_short_segment_is_not_a_leak(cli: CLI, tiny: Base) -> None:
     c = corpus(cli, "c", extra=("z\tYes, of course.\tJá.",))
     g = general("g.jsonl", 0, [{"prompt": words(i, "Is this so, I ask you, that it is called"), "completion": "Yes, of course."} for i in range(300)])
@@ -248,7 +268,8 @@ def test_the_shipped_examples(cli: CLI, tiny: Base) -> None:
     cli("corpus", "build", *files, "--pair", "is-en", "-o", "c")
     cli("mix", "--recipe", recipe(), "--corpus", "c", "--general", ROOT / "examples" / "general.jsonl", "--ratio", 0.5, "-o", "m")
     report, _ = check(Path("m"), tiny)
-    assert report["left_out"] == {}
+    # "... number N, which stops on the other side of the ..." is in both.
+    assert report["left_out"] == {"general: holds a segment of test": 1}
 
 
 def test_the_real_general_data(cli: CLI, tiny: Base) -> None:

@@ -93,7 +93,7 @@ def test_without_general_data_a_mix_holds_no_texts(tmp_path: Path) -> None:
     tracemalloc.start()
     held, before = {}, tracemalloc.get_traced_memory()[0]
     for general_data in (False, True):
-        known = read_known(opened, None, general_data)
+        known = read_known(opened, None, (), general_data)
         held[general_data] = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert len(known.segments) > 5000 and held[False] < 3000 * 4 < 3000 * 100 < held[True], held

@@ -1,0 +1,51 @@
+""".NET's .resx and .resw: the values of texts are translated. Names, comments, other data and every other byte stay.
+
+Data with a type or a media type is no text (pictures, sizes, serialised objects), nor is what Windows Forms' designer writes (`>>button1.Name`).
+"""
+
+from __future__ import annotations
+
+from typing import IO
+
+from serve.formats.claims import check_name
+from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
+from serve.formats.xml_text import written
+from tell.errors import CorpusError
+
+
+def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
+    """A `<data>` with its value translated."""
+    attributes = events[0].attributes
+    name = attributes.get("name", "")
+    values = children(events, "value")
+    if "type" in attributes or "mimetype" in attributes or name.startswith((">>", "$this.Name")) or len(values) != 1:
+        return raw_of(events)
+    start, end = values[0]
+    content = events[start + 1 : end]
+    if any(e.kind == "start" or e.name == "#comment" for e in content):
+        visitor.unreadable(f"data {name}", "elements or comments inside a value")
+        return raw_of(events)
+    text = text_inside(content)
+    replacement = visitor.visit(Unit(text, f"data {name}"))
+    if replacement is None or replacement.failed or replacement.text == text:
+        return raw_of(events)
+    return raw_of(events[: start + 1]) + written(xml, content, replacement.text) + raw_of(events[end:])
+
+
+def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
+    check_name(visitor, options)
+    xml = Xml(source, options.bounds)
+    open_elements: list[str] = []
+    for events in xml.units(lambda event: len(open_elements) == 1 and event.local == "data"):
+        event = events[0]
+        if len(events) > 1:
+            out.write(_data(xml, events, visitor))
+            continue
+        if event.kind == "start":
+            if not open_elements and event.local != "root":
+                raise CorpusError("this is not .resx", place="file", found=f"<{event.local}>", valid="<root>")
+            open_elements.append(event.local)
+        elif event.kind == "end":
+            open_elements.pop()
+        out.write(event.raw)
