@@ -102,6 +102,14 @@ def read_inputs(mixed: Path, start: Path | None = None) -> Inputs:
     return Inputs(mix, base, data, [e.id for e in examples], mixed, earlier)
 
 
+def with_length_factor(recipe: Recipe, inputs: Inputs) -> Recipe:
+    """The recipe with the length factor that the mix found its translations to need, where the recipe says nothing of it."""
+    needed = inputs.mix.get("length_factor")
+    if needed is None or "length_factor" in recipe.decoding.model_fields_set:
+        return recipe
+    return recipe.model_copy(update={"decoding": recipe.decoding.model_copy(update={"length_factor": float(needed)})})
+
+
 # Options that decide how a run goes and not what adapter it makes.
 _NOT_IN_IDENTITY = ("save_steps", "threads", "compile", "report_to")
 # Keys of later versions are part of the identity only where they are used, so that runs of earlier versions keep theirs.

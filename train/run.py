@@ -17,7 +17,7 @@ from train.adapter import write_adapter
 from train.checkpoint import report_full_disk
 from train.config import Recipe
 from train.distributed import ProcessGroup
-from train.inputs import LIKELY, identity, identity_before, read_inputs
+from train.inputs import LIKELY, identity, identity_before, read_inputs, with_length_factor
 from train.loop import train
 from train.plan import make_plan
 from train.run_dir import Status, begun_before, finish_killed_run, now, run_session
@@ -37,6 +37,7 @@ def run(
     for module in ("transformers", "peft", "safetensors"):
         need(module, "train")
     inputs = read_inputs(mixed, start)
+    recipe = with_length_factor(recipe, inputs)
     split = open_dev_split(dev, recipe, inputs.mix["pair"])
     run_identity = identity(recipe, inputs, split.sha256 if split else None)
     before = identity_before(recipe, inputs, split.before.sha256 if split and split.before else None)

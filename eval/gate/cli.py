@@ -24,7 +24,8 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
     rows = [[name, figure(s["bleu"]), figure(s["chrf"])] for name, s in systems.items()]
     lines = [f"{m['name']}: {m['signature']}" for m in (systems["adapter"]["bleu"], systems["adapter"]["chrf"])] if systems else []
     for name, p in verdict["paired"].items():
-        lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
+        interval = f", 95% interval {p['interval'][0]:+.2f} to {p['interval'][1]:+.2f}" if "interval" in p else ""
+        lines.append(f"{name.replace('_', ' ')}: {p['metric']} {p['delta']:+.2f}{interval}, p = {p['p']:.4f} ({p['method']}; {p['signature']})")
     flags = {name: {f: n for f, n in s["diagnostics"]["flags"].items() if n} for name, s in systems.items() if "diagnostics" in s}
     for name, segments in flags.items():
         lines.append(f"{name}: flags " + (", ".join(f"{f} {n:,}" for f, n in segments.items()) or "none"))
@@ -48,6 +49,7 @@ def _verdict_table(verdict: dict[str, Any]) -> Any:
 @click.option("--force", is_flag=True, help="Publish although the gate refuses; needs --why.")
 @click.option("--why", help="The reason, kept in the registry's log.")
 @click.option("--no-shipped", is_flag=True, help="Do not compare with the adapter that comes with tellmt.")
+@click.option("--no-best", is_flag=True, help="Do not compare with the best version before the live one.")
 @click.option("--no-golden", is_flag=True, help="Put no dev segments with their translations on the card, by which services verify the adapter.")
 @click.option("-o", "--out", type=FILE, help="Where to write the verdict [default: ADAPTER.verdict.json].")
 def publish(
@@ -60,13 +62,15 @@ def publish(
     force: bool,
     why: str | None,
     no_shipped: bool,
+    no_best: bool,
     no_golden: bool,
     out: Path | None,
 ) -> None:
     """Make ADAPTER live, if the gate accepts it.
 
-    ADAPTER passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and not lower than the live version's by the same test
-    (where none is live: the chrF2 of the adapter that came with tellmt). It is refused when its outputs have more flags than --allow permits and than the
+    ADAPTER passes when its chrF2 on the dev split is higher than the bare base's by a paired test, and surely no more than a margin lower than the live
+    version's (where none is live: than that of the adapter that came with tellmt) and than that of the best version before it: 2 points with 64 segments,
+    1 with 256 and more. It is refused when its outputs have more flags than --allow permits and than the
     outputs of the adapter it would replace, or when its training data contains a registered test set. Scores on test sets are recorded, and decide nothing.
 
     Where the dev split has 200 segments or more, only one half of it judges: training and `tellmt decoding` choose on the other. The verdict says so.
@@ -80,7 +84,7 @@ def publish(
     target = out or verdict_path(adapter)
     try:
         forced, shipped = why if force else None, shipped_adapters(no_shipped)
-        done = publish_adapter(adapter, corpus, scores, engine, alpha, forced, why, target, shipped, not no_golden, limits(allow))
+        done = publish_adapter(adapter, corpus, scores, engine, alpha, forced, why, target, shipped, not no_golden, limits(allow), not no_best)
     except GateRefused:
         if json_mode():
             import json

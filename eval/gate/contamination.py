@@ -75,6 +75,26 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
     return TrainingOverlap(0 if same else int(reports[-1]["leaked"]), reports[: len(sets)], notes)
 
 
+def seen(adapter: Adapter, corpus: Corpus, judged: TestSet) -> tuple[set[int], list[str]]:
+    """(the segments of `judged`, from 0, that an adapter which went live earlier was trained on; why that is not known of some of its data).
+
+    It is asked as the new one is. But its corpora may have been split otherwise, or be gone, and a card from elsewhere may name none."""
+    corpora = adapter.card.data.get("corpora")
+    if not isinstance(corpora, list) or not corpora:
+        return set(), ["its card names no corpora"]
+    if any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in corpora):
+        return set(), []
+    leaks, unknown = Leaks([HeldOutSet(DEV, list(zip(judged.sources, judged.references, strict=True)))]), []
+    for entries, read in ((corpora, _pairs), (adapter.card.data.get("general_sources", []), _general)):
+        for entry in entries:
+            try:
+                for text, file, line in read(entry):
+                    leaks.look(text, spelled(file), line)
+            except (CorpusError, OSError) as e:
+                unknown.append(str(e))
+    return leaks.leaked(0), unknown
+
+
 def repeats(dev: TestSet, sets: Sequence[RegisteredTestSet]) -> list[dict[str, Any]]:
     """The reports of `tell.corpus.overlap` on the dev split itself: segments of a test set must not decide."""
     leaks = Leaks(s.held() for s in sets)

@@ -22,6 +22,7 @@ from eval.gate.flag_limits import wrong_length
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, Output, System, translate_set
 from eval.scoring.metrics import chosen
+from eval.scoring.references import check_references
 from eval.scoring.scores import score_system, scored_alike
 from eval.scoring.significance import METHOD, paired
 from eval.scoring.testset import TestSet, from_corpus, not_empty, of_pairs
@@ -122,6 +123,7 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
 
 def _chosen(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> dict[str, Any]:
     """Every penalty that was tried, and the chosen one."""
+    check_references(base, adapter.card.decoding, dev)
 
     def row(penalty: float, output: Output) -> dict[str, Any]:
         diagnosis = diagnose(dev.pair, dev.sources, output.hypotheses, dev.references, output.cut)

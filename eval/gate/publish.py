@@ -14,6 +14,7 @@ from typing import Any
 
 from eval.gate.gate import Question, ask, judge, same_content
 from eval.gate.golden import golden_sentences
+from eval.gate.rivals import NAMES
 from eval.scoring.scores import scored_alike
 from tell.adapter.card import Adapter, check_base, open_adapter
 from tell.adapter.shipped import Shipped
@@ -71,8 +72,10 @@ def _earlier(path: Path, question: Question) -> dict[str, Any] | None:
         return None
     if not isinstance(verdict, dict) or not isinstance(verdict.get("passed"), bool):
         return None
-    same = (verdict.get("key"), verdict.get("against")) == (question.key, question.against)
-    return verdict if same and all(scored_alike(system, question.corpus.pair) for system in verdict.get("metrics", {}).values()) else None
+    asked = [question.key, question.against, [rival.adapter.id for rival in question.rivals], question.best_id]
+    best = verdict.get("best")
+    was = [verdict.get("key"), verdict.get("against"), verdict.get("rivals"), best.get("id") if isinstance(best, dict) else None]
+    return verdict if was == asked and all(scored_alike(system, question.corpus.pair) for system in verdict.get("metrics", {}).values()) else None
 
 
 def _already_live(registry: Registry, question: Question, scores: list[dict[str, Any]], state: PairState) -> Adapter | None:
@@ -87,6 +90,12 @@ def _already_live(registry: Registry, question: Question, scores: list[dict[str,
     return live if same and all(s in live.card.scores for s in scores) else None
 
 
+def _differences(verdict: dict[str, Any]) -> str:
+    """The differences from what was live before and from the best version, for the log."""
+    tests = {NAMES[role]: verdict["paired"][f"adapter_vs_{role}"] for role in ("live", "shipped", "best") if f"adapter_vs_{role}" in verdict["paired"]}
+    return "".join(f"; {t['delta']:+.2f} to {name}, 95% interval {t['interval'][0]:+.2f} to {t['interval'][1]:+.2f}" for name, t in tests.items())
+
+
 def publish_adapter(
     path: Path,
     corpus: Path,
@@ -99,8 +108,10 @@ def publish_adapter(
     shipped: Mapping[str, Shipped],
     golden: bool = True,
     allowed: Mapping[str, float] | None = None,
+    best: bool = True,
 ) -> Published:
-    """Publishes an adapter. `shipped` adapters stand in for the live version of pairs without one; with `golden` the card gets golden sentences.
+    """Publishes an adapter. `shipped` adapters stand in for the live version of pairs without one; with `golden` the card gets golden sentences; with `best`
+    it is compared with the best version before the live one too.
 
     Raises GateRefused with the numbers when the adapter does not pass and is not forced, after writing the verdict."""
     adapter = open_adapter(path)
@@ -110,7 +121,7 @@ def publish_adapter(
     # now, not after minutes of translating
     registry.writable()
     state = registry.state(adapter.card.pair)
-    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped, allowed)
+    question = ask(adapter, base, open_corpus(corpus), engine, alpha, registry, shipped, allowed, best)
     kept = [read_scores(s, adapter) for s in scores]
     target = verdict_file or verdict_path(path)
 
@@ -130,10 +141,10 @@ def publish_adapter(
     id = registry.add(path, card)
     if passed:
         numbers = verdict["paired"]["adapter_vs_base"]
-        reason = f"passed the gate: {numbers['metric']} {numbers['delta']:+.2f} over the bare base, p = {numbers['p']:.4f}"
+        reason = f"passed the gate: {numbers['metric']} {numbers['delta']:+.2f} over the bare base, p = {numbers['p']:.4f}{_differences(verdict)}"
         reason = f"{why}; {reason}" if why else reason
     else:
-        reason = f"forced: {forced_why}; the gate refused: {'; '.join(verdict['reasons'])}"
+        reason = f"forced: {forced_why}; the gate refused: {'; '.join(verdict['reasons'])}{_differences(verdict)}"
     # Judged against what was live then; what has gone live since was never compared with.
     new = registry.promote(adapter.card.pair, id, reason, generation=state.generation)
     return Published(id, new, verdict, already=False, forced=not passed)

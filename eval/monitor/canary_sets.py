@@ -22,8 +22,9 @@ from tell.languages import LanguagePair, base_language, parse_pair
 from tell.text.normalise import fault, normalised, tidy
 
 FORMAT = 1
-# With fewer segments only a large loss differs from chance; more segments cost time at every run.
-FEWEST, MOST, DEFAULT = 100, 300, 200
+# With fewer segments only a broken version differs from chance; more segments cost time at every run. A corpus of under a thousand pairs has from 40 to 100 to
+# give: with fewer than ENOUGH the limit on what is lost is wider (`eval.monitor.judge`).
+FEWEST, ENOUGH, MOST, DEFAULT = 40, 100, 300, 200
 # Characters of a sentence, at most. The hard set has longer texts.
 LONGEST = 600
 # Characters of a long text of the hard set, and texts of each kind.

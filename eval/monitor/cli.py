@@ -38,7 +38,7 @@ def monitor() -> None:
 @click.option("--source", type=FILE, help="File of source segments, one per line.")
 @click.option("--target", type=FILE, help="File of their references, one per line.")
 @click.option("--corpus", type=FILE, help="Corpus directory: the set is drawn from its dev split, and drift is measured against its training data.")
-@click.option("--size", type=click.IntRange(100, 300), default=200, show_default=True, help="Segments in the set, 100 to 300.")
+@click.option("--size", type=click.IntRange(40, 300), default=200, show_default=True, help="Segments in the set, at most; 40 to 300.")
 @click.option("--replace", is_flag=True, help="Replace the set that exists; this begins a new series of runs.")
 def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | None, size: int, replace: bool) -> None:
     """Freeze the canary set of PAIR.
@@ -46,7 +46,8 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     It is drawn from two line-aligned files, or from the dev split of a corpus; with both, the files are the set. Duplicates are left out. A hard set is made
     from it: single words, placeholders, long texts, other languages, orders to the model.
     """
-    from eval.monitor.canary_sets import freeze, set_path, write_set
+    from eval.monitor.canary_sets import ENOUGH, freeze, set_path, write_set
+    from eval.monitor.judge import AlarmThresholds
     from eval.scoring.testset import from_corpus, from_files
     from tell.corpus.directory import open_corpus
 
@@ -74,6 +75,9 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     say(f"{path}: {'frozen' if changed else 'unchanged'}, {len(canary.segments)} segments and {len(canary.hard)} hard texts")
     if reasons:
         say(f"left out: {reasons}")
+    if (segments := len(canary.segments)) < ENOUGH:
+        least = AlarmThresholds().least_drop(segments)
+        say(f"{segments} segments are few: a loss counts from {least:.1f} points of chrF2 on, instead of {AlarmThresholds().drop:.1f}")
     hard: dict[str, int] = {}
     for h in canary.hard:
         hard[h.kind] = hard.get(h.kind, 0) + 1
@@ -94,7 +98,13 @@ def freeze_(pair: str, source: Path | None, target: Path | None, corpus: Path | 
     show_default=True,
     help="Highest share of runs that may raise a false alarm.",
 )
-@click.option("--drop", type=click.FloatRange(0, 100), default=1.0, show_default=True, help="Smallest loss in points of chrF2 that counts.")
+@click.option(
+    "--drop",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Smallest loss in points of chrF2 that counts, with 100 segments or more; wider with fewer.",
+)
 @click.option("--roll-back-on-alarm", is_flag=True, help="Roll the registry back to the previous version when the live one is worse.")
 @click.option("--webhook", default="", metavar="URL", help="URL to POST each alarm to, as JSON, when it begins and when it ends.")
 def run_(pairs: tuple[str, ...], server: str, alpha: float, drop: float, roll_back_on_alarm: bool, webhook: str) -> int:
@@ -196,12 +206,13 @@ def report(pair: str | None, last: int) -> None:
 @click.option("--why", required=True, help="The reason; the history keeps it with the run.")
 def accept(pair: str, why: str) -> None:
     """Make the newest run of PAIR the baseline, and end its alarms."""
+    from eval.monitor.history import ACCEPTED
     from eval.monitor.watch import open_history
 
     if not why.strip():
         raise click.UsageError("--why needs a reason: the history keeps it with the run")
     parsed = str(parse_pair(pair, "PAIR"))
-    run = open_history(_monitor_home()).accept(parsed, f"accepted: {why.strip()}")
+    run = open_history(_monitor_home()).accept(parsed, ACCEPTED + why.strip())
     if run is None:
         raise BadInput("there is no run to accept", place=parsed, valid="a pair that tellmt monitor run has scored")
     say(f"{parsed}: run {run.id} of {(run.version or '')[:12]}, chrF2 {run.scores['chrf']['score']:.1f}, is the baseline")

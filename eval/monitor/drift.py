@@ -5,17 +5,20 @@ A `Profile` holds no text, only counts: how many trigrams were hashed to each of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from eval.scoring.significance import student
 
 # Buckets that trigrams are hashed to: the trigrams of a window put a few in each bucket that is used at all.
 BUCKETS = 2048
 # Trigrams in a window: about 250 sentences. Fewer make the divergence larger by chance, so windows are compared with windows.
 WINDOW = 20_000
 # Windows of the training data from which the usual divergence is estimated.
-MOST_WINDOWS = 50
+FEWEST_WINDOWS, MOST_WINDOWS = 4, 50
 
 
 class Profile(BaseModel):
@@ -61,23 +64,48 @@ def divergence(first: Any, second: Any) -> float:
     return max(0.0, (bits(p) + bits(q)) / 2)
 
 
+def _windows(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """(first, last + 1) of the texts of each window: at most MOST_WINDOWS, evenly spread, since what lies first in a corpus is not all of it."""
+    windows: list[tuple[int, int]] = []
+    size = first = 0
+    for i, text in enumerate(texts):
+        size += max(0, len(text) - 2)
+        if size >= WINDOW:
+            windows.append((first, i + 1))
+            size, first = 0, i + 1
+    if len(windows) <= MOST_WINDOWS:
+        return windows
+    return [windows[i * len(windows) // MOST_WINDOWS] for i in range(MOST_WINDOWS)]
+
+
+def nineteen_of_twenty(values: Sequence[float]) -> float:
+    """What 19 of 20 further values like these stay below. Of n values the k-th is exceeded by one in n + 1 - k of n + 1 further ones, not of n; of too few to
+    have one that is exceeded so rarely, the logarithms are taken to be normal, with the width of a prediction. All are above 0."""
+    n, position = len(values), 0.95 * (len(values) + 1)
+    if position > n:
+        logs = [math.log(v) for v in values]
+        mean = sum(logs) / n
+        spread = math.sqrt(sum((v - mean) ** 2 for v in logs) / (n - 1) * (1 + 1 / n))
+        return math.exp(mean + student(0.95, n - 1) * spread)
+    ordered, below = sorted(values), int(position)
+    return ordered[below - 1] + (position - below) * (ordered[min(below, n - 1)] - ordered[below - 1])
+
+
 def profile_of(texts: Sequence[str]) -> Profile:
     """The profile of the source side of training data."""
     counts = trigrams(texts)
-    window: list[str] = []
     divergences: list[float] = []
-    size = 0
-    for text in texts:
-        window.append(text)
-        size += max(0, len(text) - 2)
-        if size >= WINDOW:
-            counts_of_window = trigrams(window)
-            # Compared with the other windows: it is a part of the whole, and would be nearer to it than any new text can be.
-            divergences.append(divergence(counts_of_window, counts - counts_of_window))
-            window, size = [], 0
-        if len(divergences) >= MOST_WINDOWS:
+    for first, end in _windows(texts):
+        counts_of_window = trigrams(texts[first:end])
+        whole, part = int(counts.sum()), int(counts_of_window.sum())
+        if whole == part:
             break
-    usual = sorted(divergences)[int(0.95 * (len(divergences) - 1))] if len(divergences) >= 4 else None
+        # Compared with the other windows: it is a part of the whole, and would be nearer to it than any new text can be. Without it the whole is smaller, and
+        # chance puts two samples apart by the sum of the inverses of their sizes: new text is compared with all of it.
+        further = (1 / part + 1 / (whole - part)) / (1 / part + 1 / whole)
+        divergences.append(divergence(counts_of_window, counts - counts_of_window) / further)
+    divergences = [d for d in divergences if d > 0]
+    usual = nineteen_of_twenty(divergences) if len(divergences) >= FEWEST_WINDOWS else None
     letters = "".join(sorted({c for text in texts for c in text.lower() if c.isalpha()}))
     return Profile(counts=tuple(map(int, counts)), letters=letters, usual=usual, segments=len(texts))
 

@@ -26,6 +26,8 @@ BUSY = 5.0
 RUNS, ALARMS, SIGNALS = 2000, 1000, 30_000
 # Baselines of a pair whose outputs are kept.
 BASELINES = 20
+# With what the note of a run begins that somebody made a baseline.
+ACCEPTED = "accepted: "
 
 _TABLES = """
 CREATE TABLE runs (
@@ -84,6 +86,15 @@ class Outputs:
 
     def pack(self) -> bytes:
         return zlib.compress(json.dumps([self.texts, self.flagged], ensure_ascii=False).encode(errors="replace"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BestBaseline:
+    """The baseline with the highest chrF2 of the series, which is one of `of` versions'."""
+
+    run: CanaryRun
+    outputs: Outputs
+    of: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,7 +181,11 @@ class History:
             newest = cursor.lastrowid or 0
             db.execute("UPDATE runs SET outputs = NULL WHERE pair = ? AND id < ? AND baseline = 0 AND outputs IS NOT NULL", (run.pair, newest))
             old = "SELECT id FROM runs WHERE pair = ? AND baseline = 1 ORDER BY id DESC LIMIT -1 OFFSET ?"
-            db.execute(f"UPDATE runs SET outputs = NULL WHERE id IN ({old})", (run.pair, BASELINES))
+            # The best of the series stays, however many come after it.
+            best = "SELECT id FROM runs WHERE pair = ? AND canary = ? AND base IS ? AND baseline = 1 AND outputs IS NOT NULL AND scores LIKE '%chrf%'"
+            best += " ORDER BY json_extract(scores, '$.chrf.score') DESC LIMIT 1"
+            keys = (run.pair, BASELINES, run.pair, run.canary, run.base)
+            db.execute(f"UPDATE runs SET outputs = NULL WHERE id IN ({old}) AND id NOT IN (SELECT id FROM ({best}))", keys)
             # A baseline stays while later runs may be compared with it.
             old = "SELECT id FROM runs WHERE pair = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
             db.execute(f"DELETE FROM runs WHERE outputs IS NULL AND id IN ({old})", (run.pair, RUNS))
@@ -192,6 +207,18 @@ class History:
         with self._open() as db:
             row = db.execute(f"{query} ORDER BY version IS ? DESC, id DESC LIMIT 1", (pair, canary, base, version)).fetchone()
         return None if row is None else self._with_outputs(row)
+
+    def best_baseline(self, pair: str, canary: str, base: str | None) -> BestBaseline | None:
+        """The best baseline on this set and base since the newest one that was accepted by hand, which is the measure from then on."""
+        query = f"SELECT {_RUN}, outputs FROM runs WHERE pair = ? AND canary = ? AND base IS ? AND baseline = 1 AND outputs IS NOT NULL ORDER BY id"
+        with self._open() as db:
+            rows = db.execute(query, (pair, canary, base)).fetchall()
+        accepted = max((i for i, row in enumerate(rows) if (row["note"] or "").startswith(ACCEPTED)), default=0)
+        scored = [row for row in rows[accepted:] if json.loads(row["scores"])]
+        if not scored:
+            return None
+        best = max(scored, key=lambda row: float(json.loads(row["scores"])["chrf"]["score"]))
+        return BestBaseline(*self._with_outputs(best), of=len({row["version"] for row in scored}))
 
     def _with_outputs(self, row: sqlite3.Row) -> tuple[CanaryRun, Outputs]:
         try:

@@ -13,8 +13,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from eval.monitor.canary_sets import KINDS, CanarySet
-from eval.monitor.history import CanaryRun, Outputs
+from eval.monitor.canary_sets import ENOUGH, KINDS, CanarySet
+from eval.monitor.history import BestBaseline, CanaryRun, Outputs
 from eval.scoring.scores import metrics, one_line, scored_alike
 from eval.scoring.significance import paired_test
 
@@ -30,6 +30,10 @@ class AlarmThresholds:
 
     alpha: float = 0.001
     drop: float = 1.0
+
+    def least_drop(self, segments: int) -> float:
+        """`drop` for a set of so many segments: on a small one chance moves the score further, as the square root of their number has it."""
+        return self.drop * math.sqrt(max(1.0, ENOUGH / segments))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,8 +92,14 @@ def hard_counts(canary: CanarySet, flagged: Sequence[bool]) -> dict[str, list[in
 
 
 def judge_translations(
-    canary: CanarySet, translations: CanaryTranslations, baseline: tuple[CanaryRun, Outputs] | None, thresholds: AlarmThresholds
+    canary: CanarySet,
+    translations: CanaryTranslations,
+    baseline: tuple[CanaryRun, Outputs] | None,
+    thresholds: AlarmThresholds,
+    best: BestBaseline | None = None,
 ) -> Judgement:
+    """Judges a run by the baseline and, for the quality, by the best baseline of the series too: versions that are each a little worse than the one before, or
+    a version with a weak baseline of its own, would else take the measure down with them."""
     outputs = translations.outputs()
     scores, hard = scores_of(outputs.texts, canary), hard_counts(canary, outputs.flagged)
     if baseline is None:
@@ -100,10 +110,16 @@ def judge_translations(
         return Judgement(scores, hard, None, None, tuple(findings))
     run, baseline_outputs = baseline
     findings = []
+    # With two tests of the quality each gets half of alpha, and the best of several shares its half among them.
+    alpha = thresholds.alpha / 2 if best else thresholds.alpha
     delta, p = _worse(baseline_outputs.texts, outputs.texts, canary, thresholds, scores, run.scores)
-    if p is not None and p < thresholds.alpha:
-        was = run.scores["chrf"]["score"]
-        findings.append(Finding(QUALITY, f"chrF2 {scores['chrf']['score']:.1f} against {was:.1f} ({delta:+.1f}, p = {_p(p)}, {len(canary.segments)} segments)"))
+    if p is not None and p < alpha:
+        findings.append(Finding(QUALITY, _lost(canary, scores, run, delta, p)))
+    elif best is not None:
+        best_delta, best_p = _worse(best.outputs.texts, outputs.texts, canary, thresholds, scores, best.run.scores)
+        if best_p is not None and best_p < alpha / best.of:
+            text = f"{_lost(canary, scores, best.run, best_delta, best_p)}: the best baseline, of {(best.run.version or '')[:12]}"
+            findings.append(Finding(QUALITY, text))
     worse = [h.kind for h, now, was in zip(canary.hard, outputs.flagged, baseline_outputs.flagged, strict=True) if now and not was]
     better = sum(was and not now for now, was in zip(outputs.flagged, baseline_outputs.flagged, strict=True))
     # This test is one-sided, and so, in effect, is the other: each gets half of alpha.
@@ -112,6 +128,11 @@ def judge_translations(
         counts = f"{sum(outputs.flagged)} of {len(outputs.flagged)} hard texts have a flag, {sum(baseline_outputs.flagged)} had"
         findings.append(Finding(HARD, f"{counts} (new: {kinds}; p = {_p(chance)})"))
     return Judgement(scores, hard, round(delta, 4), p, tuple(findings))
+
+
+def _lost(canary: CanarySet, scores: dict[str, Any], run: CanaryRun, delta: float, p: float) -> str:
+    was = run.scores["chrf"]["score"]
+    return f"chrF2 {scores['chrf']['score']:.1f} against {was:.1f} ({delta:+.1f}, p = {_p(p)}, {len(canary.segments)} segments)"
 
 
 def _p(p: float | None) -> str:
@@ -130,7 +151,7 @@ def _worse(
     # What was scored in another way is scored again: the outputs are there.
     earlier_scores = before_scores if before_scores and scored_alike(before_scores, canary.parsed) else scores_of(before, canary)
     delta = scores["chrf"]["score"] - earlier_scores["chrf"]["score"]
-    if delta > -thresholds.drop:
+    if delta > -thresholds.least_drop(len(canary.segments)):
         return delta, None
     test = paired_test(before, now, canary.references)
     return test.delta, test.p

@@ -1,7 +1,7 @@
 """One run of a canary set: asks the live system, judges, records the run in the history, opens and closes alarms, and rolls back.
 
 A finding counts when a second run, made at once, confirms it: chance does not repeat itself, and a broken version stays broken. The baseline of a
-version is its first run without a finding.
+version is its first run without a finding; the quality is also compared with the best baseline of the series, so that the measure does not slide.
 """
 
 from __future__ import annotations
@@ -51,10 +51,16 @@ def check_set(history: History, canary: CanarySet, ask: Callable[[], CanaryTrans
         run = CanaryRun(canary.pair, None, None, canary.sha256, "unreachable", findings=(UNREACHABLE,), note=e.thing)
         return _record(history, run, None, [Alarm(canary.pair, None, UNREACHABLE, f"the canary set was not translated: {e.thing}")], keep=ON_TRANSLATIONS)
     baseline = history.baseline(canary.pair, canary.sha256, translations.base, translations.version)
-    judged = judge_translations(canary, translations, baseline, thresholds)
-    note = None
+    best = history.best_baseline(canary.pair, canary.sha256, translations.base)
+    if baseline is None or best is None or best.run.id == baseline[0].id:
+        best = None
+
+    def judge(run: CanaryTranslations) -> Judgement:
+        return judge_translations(canary, run, baseline, thresholds, best)
+
+    judged, note = judge(translations), None
     if judged.findings:
-        judged, note = _confirm(canary, ask, thresholds, translations, judged, baseline)
+        judged, note = _confirm(ask, judge, translations, judged)
     elif baseline is None and (other_series := _other_series(history, canary, translations.base)):
         note = other_series
     own_baseline = baseline is not None and baseline[0].version == translations.version
@@ -72,7 +78,7 @@ NOT_CONFIRMED = "a finding that a second run did not confirm"
 
 
 def _confirm(
-    canary: CanarySet, ask: Callable[[], CanaryTranslations], thresholds: AlarmThresholds, first: CanaryTranslations, judged: Judgement, baseline: object
+    ask: Callable[[], CanaryTranslations], judge: Callable[[CanaryTranslations], Judgement], first: CanaryTranslations, judged: Judgement
 ) -> tuple[Judgement, str | None]:
     """The findings that a second run confirms. If the second run fails, the findings of the first stand."""
     try:
@@ -81,7 +87,7 @@ def _confirm(
         return judged, None
     if second.version != first.version:
         return dataclasses.replace(judged, findings=()), NOT_CONFIRMED
-    kinds = {f.kind for f in judge_translations(canary, second, baseline, thresholds).findings}  # type: ignore[arg-type]
+    kinds = {f.kind for f in judge(second).findings}
     confirmed = tuple(f for f in judged.findings if f.kind in kinds)
     return dataclasses.replace(judged, findings=confirmed), None if confirmed else NOT_CONFIRMED
 

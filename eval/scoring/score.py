@@ -18,6 +18,7 @@ import tell.model.engine
 from eval.scoring.diagnose import diagnose
 from eval.scoring.hypotheses import FORMAT, WITHOUT, System, translate_set
 from eval.scoring.metrics import Metric, chosen
+from eval.scoring.references import check_references
 from eval.scoring.scores import RESAMPLES, bootstrap_seed, score_system
 from eval.scoring.significance import METHOD, SEED, TRIALS, paired_test
 from eval.scoring.system_outputs import SEGMENTS, ScoredSegments, SystemOutput, write_segments
@@ -78,6 +79,7 @@ def score_adapter(
     key = scores_key(adapter, test, engine, with_base, measures)
     if not again and (earlier_result := earlier(out, key)) is not None:
         return earlier_result, True
+    check_references(base, adapter.card.decoding, test)
     out.mkdir(parents=True, exist_ok=True)
 
     systems = [*([System.bare_base(adapter)] if with_base else []), *System.variants(adapter)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 from eval.scoring.metrics import Metric, metric
@@ -113,3 +114,9 @@ def paired(
 def paired_test(first: Sequence[str], second: Sequence[str], references: Sequence[str], trials: int = TRIALS, seed: int = SEED) -> Paired:
     """`paired` by chrF2: what the gate asks."""
     return paired(first, second, references, "chrf", trials=trials, seed=seed)
+
+
+def student(probability: float, freedom: int) -> float:
+    """The quantile of Student's distribution, by three terms of its expansion about the normal one (Fisher and Cornish 1960); good to 0.01 from 9 degrees."""
+    z = NormalDist().inv_cdf(probability)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

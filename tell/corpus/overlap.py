@@ -106,6 +106,10 @@ class Leaks:
             if run >= WORDS and (stretch := hash(tuple(words[k - WORDS + 1 : k + 1]))) in stretches and stretch not in self._seen:
                 self._seen[stretch] = f"{file}, line {line}"
 
+    def leaked(self, which: int) -> set[int]:
+        """The segments of a set, from 0, that the data repeats whole and that are too long for an accident."""
+        return {i for (s, i), (n, _) in self._repeats.items() if s == which and n >= LETTERS}
+
     def report(self) -> list[dict[str, Any]]:
         """The findings for each test set. `leaked` segments are repeated whole and are too long for an accident, `short` ones are repeated whole too,
         `near` ones have at least LISTED of their stretches of WORDS words somewhere in the data, `touched` ones have at least one."""

@@ -157,7 +157,8 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
     left_out: Counter[str] = Counter()
     with _uncollected(), atomic_dir(out) as aside:
         with Spool(aside / SPOOL) as spool:
-            known = read_known(corpora, inputs.hints, inputs.testsets)
+            wants_general = config.ratio > 0 if config.general_tokens is None else config.general_tokens > 0
+            known = read_known(corpora, inputs.hints, inputs.testsets, wants_general)
             retrieval = _example_pairs(plan, corpora, known)
             task = read_task(plan, tokenizer, corpora, known, spool, left_out, ExampleSources(inputs.hints, retrieval))
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
@@ -190,6 +191,7 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
             "left_out": dict(sorted(left_out.items())),
             **({"hints": inputs.hints.row()} if inputs.hints else {}),
             **({"retrieval": retrieval.row()} if retrieval else {}),
+            **({"length_factor": task.length_factor} if task.length_factor else {}),
             "sha256": digest,
         }
         # The adapter takes these along: what was trained is what is served.

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 
 from tell.corpus.directory import Corpus
 from tell.corpus.overlap import HeldStretches
+from tell.corpus.segment_table import FirstSeen, hashed
 from tell.corpus.testsets import RegisteredTestSet
 from tell.errors import CorpusError
 from tell.mix.config import Kind, MixPlan
 from tell.mix.counting import counted
 from tell.mix.granularity import AlignedDocument, SizedSegment, choose_granularities, joined
 from tell.mix.hinting import ExampleHints
+from tell.mix.output_length import PairSample
 from tell.mix.sources import ExampleSources
 from tell.model.anchor import Anchor
 from tell.model.tokenizer import BaseTokenizer
@@ -71,6 +73,8 @@ class TaskExamples:
     corpora: list[Counter[str]]
     # Per granularity: examples, tokens, documents, segments, split.
     kinds: dict[Kind, Counter[str]]
+    # New tokens that a translation may need per token of its source, where that is more than the default.
+    length_factor: float | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,23 +87,34 @@ class _SegmentExamples:
     # name of the document -> (corpus, whether it is a real document)
     names: dict[str, tuple[int, bool]] = dataclasses.field(default_factory=dict)
     trained: list[int] = dataclasses.field(default_factory=list)
+    lengths: PairSample = dataclasses.field(default_factory=PairSample)
 
 
-def read_known(corpora: list[NamedCorpus], hints: ExampleHints | None = None, testsets: Sequence[RegisteredTestSet] = ()) -> ReservedTexts:
-    """Raises CorpusError when the lexicon of the hints was learned from a pair that one of the corpora holds back for dev or test."""
-    reserved = ReservedTexts()
+def read_known(
+    corpora: list[NamedCorpus], hints: ExampleHints | None = None, testsets: Sequence[RegisteredTestSet] = (), general: bool = True
+) -> ReservedTexts:
+    """The texts of the corpora that other data may not repeat: every segment, where there is general data to compare with them, at some 240 bytes a pair; and
+    what is held back, where another corpus could have it. Without either, nothing is held, and without hints nothing is read.
+
+    Raises CorpusError when the lexicon of the hints was learned from a pair that one of the corpora holds back for dev or test."""
+    reserved, several = ReservedTexts(), len(corpora) > 1
+    if not (general or several or hints is not None):
+        return reserved
     for named in corpora:
         for p in named.corpus.pairs():
             if hints is not None and p.split != "train":
                 hints.check_held_out(named.corpus.path, p)
+            if not (general or (several and p.split != "train")):
+                continue
             for held, text in zip(reserved.held, (p.source, p.target), strict=True):
                 text_letters = letters(as_characters(text))
-                if weight(text_letters) >= LEAK_LETTERS:
+                if general and weight(text_letters) >= LEAK_LETTERS:
                     reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
                     held.add(text_letters)
-                    reserved.stretches.add(text, p.split)
-    for testset in testsets:
+                    if general:
+                        reserved.stretches.add(text, p.split)
+    for testset in testsets if general else ():
         for text in itertools.chain(*testset.texts()):
             if weight(text_letters := letters(as_characters(text))) >= LEAK_LETTERS:
                 reserved.segments.add(text_letters)
@@ -139,22 +154,20 @@ def _batches(
 
 def training_pairs(corpora: list[NamedCorpus], reserved: ReservedTexts, trained: list[int], left_out: Counter[str]) -> Iterator[tuple[int, Pair]]:
     """The training pairs with the number of their corpus, each once, and none that another corpus holds back. `trained` gets how many each corpus has."""
-    seen: set[bytes] = set()
+    seen = FirstSeen()
     # A corpus is built free of pairs that are in its own dev or test.
     held: tuple[set[str], set[str]] = reserved.held if len(corpora) > 1 else (set(), set())
     for number, named in enumerate(corpora):
         trained.append(0)
         for p in named.corpus.pairs("train"):
             trained[number] += 1
-            # Digests: the pairs themselves would be most of the memory.
-            digest = hashlib.blake2b(f"{p.source}\n{p.target}".encode(), digest_size=16).digest()
-            if digest in seen:
+            # Hashes: the pairs themselves would be most of the memory.
+            if seen.first(hashed(p.source, p.target), number) is not None:
                 left_out["task: in another corpus too"] += 1
             elif any(side and letters(as_characters(text)) in side for side, text in zip(held, (p.source, p.target), strict=True)):
                 left_out["task: in dev or test of another corpus"] += 1
             else:
                 yield number, p
-            seen.add(digest)
 
 
 def _read(
@@ -183,6 +196,7 @@ def _read(
             if name not in indices:
                 indices[name] = len(indices)
                 read.names[name] = (c, corpora[c].whole(p.doc))
+            read.lengths.add(p.source, p.target)
             spool.add(example.line())
             read.tokens.append(n)
             read.documents.append(indices[name])
@@ -213,6 +227,7 @@ def read_task(
         left_out["task: beyond task_tokens"] += beyond
     for corpus, n in zip(task.corpora, read.trained, strict=True):
         corpus["pairs"] = n
+    task.length_factor = read.lengths.length_factor(tokenizer, ", ".join(map(str, plan.corpora)))
     return task
 
 

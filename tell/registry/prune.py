@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from tell.registry.store import Entry, PairState, StoredAdapter, Unused
 
@@ -19,10 +19,10 @@ def _when(entry: Entry) -> float | None:
 
 
 def unused_adapters(
-    held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float
+    held: Mapping[str, StoredAdapter], states: Sequence[PairState], log: Sequence[Entry], now: float, keep: int, seconds: float, best: Set[str] = frozenset()
 ) -> list[Unused]:
-    """The adapters that no alias of any pair names, that are not among the `keep` newest of their pair, and that were neither added nor live
-    within `seconds`, or within the last hour if that is longer. The longest idle come first.
+    """The adapters that no alias of any pair names, that are not among `best`, nor among the `keep` newest of their pair, and that were neither added nor
+    live within `seconds`, or within the last hour if that is longer. The longest idle come first.
 
     A replaced adapter was live until the change that replaced it. An adapter that the log does not mention counts from its file's time.
     """
@@ -35,7 +35,7 @@ def unused_adapters(
                 pairs.setdefault(id, str(entry.get("pair", "")))
                 if moment is not None:
                     last[id] = max(last[id], moment)
-    named = {id for state in states for id in state.named()}
+    named = {id for state in states for id in state.named()} | best
     removable = []
     for pair in sorted({pairs.get(id, "") for id in held}):
         newest = sorted((id for id in held if pairs.get(id, "") == pair), key=lambda id: (-last[id], id))

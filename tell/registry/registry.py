@@ -197,11 +197,25 @@ class Registry:
 
         return self.store.change(parse_pair(pair), step)
 
+    def _best(self, states: list[PairState]) -> frozenset[str]:
+        """The best versions, by the verdicts of the live ones, with which the gate compares what comes next."""
+        best = set()
+        for state in states:
+            try:
+                verdict = self.card(state.live).verdict if state.live else None
+            except (AdapterError, RegistryError, OSError):
+                continue
+            named = verdict.get("best") if isinstance(verdict, dict) else None
+            if isinstance(named, dict) and isinstance(named.get("id"), str):
+                best.add(named["id"])
+        return frozenset(best)
+
     def prune(self, keep_days: float, keep: int, dry_run: bool = False) -> list[Unused]:
         """Remove what `tell.registry.prune.unused_adapters` finds; with `dry_run`, only say what that is. Raises RegistryError when a state cannot be read:
         what it names must not go."""
 
         def choose() -> list[Unused]:
-            return unused_adapters(self.store.held(), self.states(), self.log(), time.time(), keep, 86400 * keep_days)
+            states = self.states()
+            return unused_adapters(self.store.held(), states, self.log(), time.time(), keep, 86400 * keep_days, self._best(states))
 
         return choose() if dry_run else self.store.remove(choose)

@@ -92,7 +92,7 @@ SENTENCES = [f"Þetta er setning númer {chr(97 + i % 26)}{chr(97 + i // 26)} og
     [
         (SENTENCES, [s.upper() for s in SENTENCES], 0, "130 segments"),
         (SENTENCES + SENTENCES, [s.upper() for s in SENTENCES + SENTENCES], 0, "left out: 130 duplicate"),
-        (SENTENCES[:50] * 4, [s.upper() for s in SENTENCES[:50] * 4], 2, "too few segments for a canary set"),
+        (SENTENCES[:39] * 4, [s.upper() for s in SENTENCES[:39] * 4], 2, "too few segments for a canary set"),
         ([], [], 2, "empty"),
         (SENTENCES, SENTENCES[:-1], 2, "not equally long"),
         (SENTENCES, SENTENCES, 2, "found 0 usable segments (of 130; 0 duplicate, 130 unusable, 0 too long)"),
@@ -108,7 +108,7 @@ def test_what_is_refused(corpus: Path, tellmt: Tellmt) -> None:
     for args, message in (
         (("freeze", "is-en"), "either --source FILE and --target FILE, or --corpus DIR"),
         (("freeze", "en-is", "--corpus", corpus), "the corpus is of another pair"),
-        (("freeze", "is-en", "--corpus", corpus, "--size", 99), "--size"),
+        (("freeze", "is-en", "--corpus", corpus, "--size", 39), "--size"),
         (("run",), "no canary set is frozen"),
         (("run", "fo-is"), "no canary set is frozen for this pair"),
         (("accept", "is-en", "--why", "so"), "there is no run to accept"),
