@@ -76,7 +76,8 @@ def _fields(first: dict[str, Any], options: Options) -> list[str]:
     for name in ([options.pair.source.tag] if options.pair else []) + ["source", "text"]:
         if isinstance(first.get(name), str):
             return [name]
-    raise BadInput("which field is to be translated?", place="--field", found=options.name or None, valid=", ".join(k for k, v in first.items() if isinstance(v, str)) or "a field of text")
+    fields = ", ".join(k for k, v in first.items() if isinstance(v, str))
+    raise BadInput("which field is to be translated?", place="--field", found=options.name or None, valid=fields or "a field of text")
 
 
 def _with_field(text: str, name: str, translation: str, ascii_only: bool) -> str:
