@@ -77,6 +77,16 @@ ob oder ohne schon sei seit seitdem sie sind so sogar somit später trotz trotzd
 warum was weil weiter wenn wer wie wieder wir wird wo zu zudem zuerst zum zunächst zur zuvor zwar zwischen
 """
 _OPENERS = frozenset(_GERMAN.split())
+# Abbreviations before names and examples that sentencex lacks: of languages for which it has no list, or none of these.
+_OF_ABBREVIATIONS = """
+ga: tuas m.sh uimh lch lgh
+eu: adib jn zk
+et: nt vt hr pr lk
+cy: e.e parch
+se: omd nr
+"""
+_ABBREVIATIONS = {language: frozenset(words.split()) for language, _, words in (line.partition(":") for line in _OF_ABBREVIATIONS.strip().split("\n"))}
+_LAST_WORD = re.compile(r"(?<![^\s(\[„“\"'-])([^\W\d_][^\s\d,]{0,7})\.\s+$")
 # After a time of the English clock.
 _MERIDIEM = re.compile(r"\b[ap]\.\s?m\.\s+$", re.I)
 _DAYS_AND_ZONES = """
@@ -101,7 +111,9 @@ def goes_on(sentence: str, part: str, language: str) -> bool:
     if _STUMP.fullmatch(sentence) or _NO_FULL_STOP.search(end):
         return True
     base = language_of(language)
-    if part[0].isdigit():
+    if (last := _LAST_WORD.search(end)) and last.group(1).casefold() in _ABBREVIATIONS.get(base, ()):
+        return True
+    if part[0].isdigit() or part[0] == "§":
         if abbreviated := _ABBREVIATED.search(end):
             word = abbreviated.group(1)
             if len(word) <= 3 or word.casefold() in _BEFORE_NUMBERS:
