@@ -250,4 +250,4 @@ def test_what_cannot_be_read(format: str, data: str, message: str) -> None:
 
 def test_cdata_takes_what_xml_may_hold() -> None:
     output, _ = through("android", '<resources><string name="a"><![CDATA[b]]></string></resources>', lambda unit: Replacement("c\x07]]>d"))
-    assert output == '<resources><string name="a"><![CDATA[c\\u0007]]]]><![CDATA[>d]]></string></resources>'.encode()
+    assert output == b'<resources><string name="a"><![CDATA[c\\u0007]]]]><![CDATA[>d]]></string></resources>'
