@@ -180,7 +180,8 @@ def test_what_this_program_translates_it_does_not_take_for_a_persons(tmp_path: P
      ("google_mt", "Google"), ("MT (DeepL)", "DeepL"), ("Machine Translation (DeepL)", "DeepL"), ("Google Cloud Translation API v3", "Google"),
      ("DeepL Translator", "DeepL"), ("Microsoft MT", "Microsoft"), ("Helsinki-NLP/opus-mt-en-is", "OPUS-MT"), ("facebook/nllb-200-distilled-600M", "NLLB"),
      ("gpt-3.5-turbo", "GPT"), ("Claude 3.5 Sonnet", "Claude"), ("neural mt", "MT"), ("MT (post-edited)", ""), ("MT+PE", ""), ("Anna (DeepL)", ""),
-     ("Microsoft", ""), ("Amazon", ""), ("Amazon Translate", "Amazon"), ("Microsoft Terminology", ""), ("mt.tsv", ""), ("mt@company.is", ""), ("anna", ""), ("Claude", ""), ("deepl.tmx", ""), ("mtpe", ""), ("", ""), ("Martin", ""), ("gpt-4", "GPT")],
+     ("Microsoft", ""), ("Amazon", ""), ("Amazon Translate", "Amazon"), ("Microsoft Terminology", ""), ("mt.tsv", ""),
+     ("mt@company.is", ""), ("anna", ""), ("Claude", ""), ("deepl.tmx", ""), ("mtpe", ""), ("", ""), ("Martin", ""), ("gpt-4", "GPT")],
 )  # fmt: skip
 def test_names_of_machines(text: str, tool: str) -> None:
     assert tool_of(text) == tool
