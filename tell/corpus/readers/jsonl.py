@@ -59,7 +59,8 @@ def _record(row: dict[str, Any], unanchor: _Unanchor, pair: LanguagePair, place:
 def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[AlignedSegment]:
     """Segments of the records, counted through the file; a text of several lines is a document."""
     unanchor = _Unanchor(want.pair)
-    records = number = 0
+    records = number = good = 0
+    keys = ""
     documents = named = False
     for records, line in enumerate(decoded_lines(path, want.pair, want.encoding, reading.encodings), 1):
         place = f"{path}, line {records}"
@@ -68,7 +69,9 @@ def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator
         named = named or doc is not None
         name = f"record-{records}" if doc in (None, "") else spelled(str(doc))
         sides = _record(row, unanchor, want.pair, place)
+        good += sides is not None
         if sides is None:
+            keys = keys or ", ".join(row)
             number += 1
             yield AlignedSegment("", "", name, number, "no source and target")
             continue
@@ -80,6 +83,9 @@ def read_records(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator
             yield AlignedSegment(s, t, name, number, reason or blank(s, t))
     if not records:
         raise CorpusError("the file is empty", place=str(path), valid="at least one record")
+    if not good:
+        valid = f"source and target, {want.pair.source.tag} and {want.pair.target.tag}, or translation with both in it"
+        raise CorpusError("no record has both sides", place=str(path), found=keys, valid=valid)
     reading.lines = records
     # Records of one line without a name are sentences, and no documents.
     reading.documents = "doc" if named else "records" if documents else ""

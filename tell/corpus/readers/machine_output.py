@@ -41,6 +41,8 @@ _BESIDE = {
 }  # fmt: skip
 # What only says that it is a machine: another name beside it says which.
 _ANY = {"MT", "AI", "LLM"}
+# Companies that texts are from, too: only with another word they are machines.
+_COMPANIES = {"microsoft", "azure", "amazon", "aws", "baidu", "naver"}
 # Models that are called as people are: a number tells them from these.
 _MODEL = re.compile(r"(claude|gemini|gemma|llama|mistral|qwen)\b.*\d")
 _OPUS = re.compile(r"(?:helsinki nlp )?opus mt\b")
@@ -90,7 +92,7 @@ def tool_of(text: str) -> str:
     """The machine whose name a text is, with or without a version; empty for everything else."""
     plain = _plain(text)
     if plain in _TOOLS or not plain:
-        return _TOOLS.get(plain, "")
+        return "" if plain in _COMPANIES else _TOOLS.get(plain, "")
     if _OPUS.match(plain):
         return "OPUS-MT"
     if model := _MODEL.match(plain):

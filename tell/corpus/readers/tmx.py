@@ -28,7 +28,7 @@ def read_tmx(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[Ali
 
 def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple[str, str, str, str | None]]:
     sides = Sides(want.pair)
-    good = named = 0
+    good = named = several = 0
     bare: int | None = None
     with open_unpacked(path) as stream:
         for _, unit in elements(WithoutForbidden(stream), ["{*}tu", "tu"], place=str(path), error=CorpusError):
@@ -38,6 +38,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
             doc = ""
             variants: dict[int, Any] = {}
             said: list[tuple[str, str]] = []
+            more = False
             for child in unit:
                 name = local(child)
                 if name == "tuv":
@@ -48,6 +49,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
                     tags += 1
                     reading.languages[tag] += 1
                     for side, far in enumerate(sides.far(tag)):
+                        more |= far is not None and side in texts and far == texts[side][0] and _segment(child).strip() not in ("", texts[side][1].strip())
                         if far is not None and (side not in texts or far < texts[side][0]):
                             texts[side] = far, _segment(child)
                             variants[side] = child
@@ -56,6 +58,7 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
                 elif name == "prop":
                     said += _said([child])
             named += bool(doc)
+            several += more and len(texts) == 2
             if len(texts) == 2:
                 good += 1
                 reason = None if want.machine_output else _made(unit, variants.values(), said)
@@ -67,6 +70,8 @@ def _units(path: Path, want: ReadOptions, reading: ReadReport) -> Iterator[tuple
                 yield "", "", spelled(doc), f"neither {want.pair.source.tag} nor {want.pair.target.tag} in the unit" if tags else NO_LANGUAGE
     if not good:
         _refuse(path, want, reading, bare)
+    if several:
+        reading.notes.append(f"{several:,} units have more than one text in a language: the first of each is read")
     if len(reading.languages) > 2:
         reading.notes.append(f"languages here: {language_counts(reading.languages)}; read: {want.pair.source.tag} and {want.pair.target.tag}")
     reading.documents = "document property" if named else ""

@@ -180,6 +180,7 @@ def test_what_this_program_translates_it_does_not_take_for_a_persons(tmp_path: P
      ("google_mt", "Google"), ("MT (DeepL)", "DeepL"), ("Machine Translation (DeepL)", "DeepL"), ("Google Cloud Translation API v3", "Google"),
      ("DeepL Translator", "DeepL"), ("Microsoft MT", "Microsoft"), ("Helsinki-NLP/opus-mt-en-is", "OPUS-MT"), ("facebook/nllb-200-distilled-600M", "NLLB"),
      ("gpt-3.5-turbo", "GPT"), ("Claude 3.5 Sonnet", "Claude"), ("neural mt", "MT"), ("MT (post-edited)", ""), ("MT+PE", ""), ("Anna (DeepL)", ""),
+     ("Microsoft", ""), ("Amazon", ""), ("Amazon Translate", "Amazon"), ("Microsoft Terminology", ""), ("mt.tsv", ""),
      ("mt@company.is", ""), ("anna", ""), ("Claude", ""), ("deepl.tmx", ""), ("mtpe", ""), ("", ""), ("Martin", ""), ("gpt-4", "GPT")],
 )  # fmt: skip
 def test_names_of_machines(text: str, tool: str) -> None:
@@ -206,3 +207,10 @@ def test_a_corpus_counts_it_and_takes_it_when_told_to(here: Callable[..., Ran]) 
     assert "nobody has confirmed" in Path("c/report.html").read_text(encoding="utf-8")
     assert here(*options, "--with-machine-output").json["kept"] == 40
     assert json.loads(Path("c/corpus.json").read_bytes())["dropped"] == {}
+
+
+def test_corpora_of_every_format_that_says_it_are_built_again() -> None:
+    from tell.corpus import build
+    from tell.corpus.readers import dispatch
+
+    assert set(dispatch.ENDINGS.values()) - {"mo"} == build._SAYING

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tell.corpus.readers.dispatch import groups, read_group
 from tell.corpus.readers.segment import ReadOptions
+from tell.errors import CorpusError
 from tell.languages import parse_pair
 from tests.conftest import Ran
 from tests.support import corpora
@@ -300,3 +301,17 @@ def test_texts_beside_a_memory_are_read_too(tmp_path: Path) -> None:
     assert segments() == [("Já, takk.", "Yes, please."), *ROWS]
     (tmp_path / "f/d/isl_Latn.dev").unlink()
     assert segments() == [("Já, takk.", "Yes, please.")]
+
+
+def test_what_a_reader_leaves_out_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "m.tmx"
+    path.write_bytes(corpora.tmx(ROWS[:3], more='<tuv xml:lang="en"><seg>Another one</seg></tuv><tuv xml:lang="is-IS"><seg>Eins</seg></tuv>'))
+    (group,) = groups((path,))
+    reading = group.reading()
+    assert [(s.source, s.target) for s in read_group(group, ReadOptions(parse_pair("is-en")), reading)] == ROWS[:3]
+    assert reading.notes == ["3 units have more than one text in a language: the first of each is read", *reading.notes[1:]]
+    records = tmp_path / "r.jsonl"
+    records.write_text('{"id": 1, "sentence_isl_Latn": "já", "sentence_eng_Latn": "yes"}\n' * 3, encoding="utf-8")
+    (group,) = groups((records,))
+    with pytest.raises(CorpusError, match=r"no record has both sides; found id, sentence_isl_Latn, sentence_eng_Latn; valid: source and target, is and en"):
+        list(read_group(group, ReadOptions(parse_pair("is-en")), group.reading()))
