@@ -6,6 +6,7 @@ import bisect
 import re
 from collections import Counter
 
+from serve.formats.html_elements import OPAQUE
 from serve.formats.inline_tags import Piece, joined
 from serve.formats.markdown_marks import is_formula
 
@@ -31,6 +32,8 @@ _TICKS = re.compile("`+")
 _NOT_NAME = re.compile(r"[^\w].*")
 # In the label there may be brackets inside one another, once.
 _LINK = re.compile(rf"(?<![!\\\[])\[(?P<text>(?:[^\[\]\\`]|\\.|`[^`]*`|!\[[^\[\]]*\]{_TARGET}|(?<!!)\[[^\[\]]*\])+)\](?P<to>{_TARGET}|\[[^\[\]]*\])?")
+# Tags of elements whose content is no text, as in HTML.
+_OPAQUE = re.compile(rf"<(?:({'|'.join(sorted(OPAQUE))})(?=[\s>])|([A-Za-z][\w.-]*)(?=\s[^>]*(?:translate=[\"']?no\b|class=[\"']?(?:[\w -]* )?notranslate\b)))")
 _VOID_TAGS = {"br", "img", "hr", "wbr", "input"}
 
 
@@ -108,6 +111,28 @@ def _marks(text: str) -> list[Piece]:
     return [*pieces, Piece("text", text[position:])]
 
 
+def _whole(pieces: list[Piece]) -> list[Piece]:
+    """The pieces with each element whose content is no text (`<code>`, `<kbd>`, `translate="no"`) as one."""
+    whole: list[Piece] = []
+    never_closed: set[str] = set()
+    position = 0
+    while position < len(pieces):
+        piece, end = pieces[position], position + 1
+        tag = _OPAQUE.match(piece.value) if piece.kind == "open" else None
+        name = (tag.group(1) or tag.group(2)) if tag else ""
+        if tag and name not in never_closed:
+            opening, closing, depth = re.compile(rf"<{re.escape(name)}[\s>]"), re.compile(rf"</{re.escape(name)}\s*>"), 1
+            while depth and end < len(pieces):
+                depth += 1 if opening.match(pieces[end].value) else -1 if closing.match(pieces[end].value) else 0
+                end += 1
+            if depth:
+                never_closed.add(name)
+                end = position + 1
+        whole.append(Piece("void", "".join(p.value for p in pieces[position:end])) if end > position + 1 else piece)
+        position = end
+    return whole
+
+
 def _code_spans(text: str) -> tuple[list[int], list[int]]:
     """Where code begins in a text, and where it ends."""
     starts: list[int] = []
@@ -138,4 +163,4 @@ def inline_pieces(text: str, references: set[str]) -> list[Piece]:
         # A link that is found by its own text needs a name when that changes.
         pieces.append(Piece("close", f"]{target}" if target not in ("", "[]") else f"][{label}]"))
         position = link.end()
-    return joined([*pieces, *_marks(text[position:])])
+    return joined(_whole([*pieces, *_marks(text[position:])]))

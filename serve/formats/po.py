@@ -38,12 +38,22 @@ def _marked(lines: list[str], first_string: int, end: str) -> list[str]:
     return [*lines[:insert_at], "#, fuzzy" + end, *lines[insert_at:]]
 
 
+def _asks_for_names(entry: Entry) -> bool:
+    """Whether a translation is not of a text, but who made it: as GNOME and KDE ask."""
+    return entry.text("msgid") in ("translator-credits", "translator_credits") or entry.text("msgctxt") in ("NAME OF TRANSLATORS", "EMAIL OF TRANSLATORS")
+
+
 def _translated(entry: Entry, header: Header, visitor: UnitVisitor, end: str) -> list[str]:
     """The entry's lines with its translation; unchanged where there is none. Forms that are there stay, unless the visitor has others for them."""
     place = f"line {entry.at['msgid']}"
     names = [f"msgstr[{number}]" for number in range(header.forms)] if "msgid_plural" in entry.strings else ["msgstr"]
     if any(entry.text(name).strip() for name in entry.forms if name not in names):
         # More forms than the header names, and in use: nobody knows which number they are for.
+        if not all(entry.text(name).strip() for name in names):
+            visitor.warn(place, "more plural forms than the header names: the others stay empty")
+        return entry.lines
+    if _asks_for_names(entry) and not entry.text("msgstr").strip():
+        visitor.warn(place, "the names of the translators stay to be filled in")
         return entry.lines
     replacements: dict[str, Replacement | None] = {}
     for number, name in enumerate(names):

@@ -98,6 +98,9 @@ CASES: dict[str, tuple[str, list[str], str]] = {
                                                                                                                "|---|\n| B |\n"),
     "keys and highlights": ("Press ++ctrl+del++ to ==see it== at ^^once^^, a == b.\n", ["Press <x1/> to <x3>see it</x3> at <x7>once</x7>, a == b."],
                             "PRESS ++ctrl+del++ TO ==SEE IT== AT ^^ONCE^^, A == B.\n"),
+    "elements that hold no text": ("Press <kbd>Ctrl</kbd> at <code>npm *i*</code> or <b>see</b> <i translate=\"no\">Acme <i>x</i></i> and <var>a.\n",
+                                   ["Press <x1/> at <x3/> or <x5>see</x5> <x9/> and <x11/>a."],
+                                   "PRESS <kbd>Ctrl</kbd> AT <code>npm *i*</code> OR <b>SEE</b> <i translate=\"no\">Acme <i>x</i></i> AND <var>A.\n"),
     "comments of Obsidian": ("a\n\n%% not this %%\n", ["a"], "A\n\n%% not this %%\n"),
     "an alert in an item": ("- a\n\n    - b\n\n      > [!NOTE]\n      > c\n      > d\n", ["a", "b", "c d"], "- A\n\n    - B\n\n      > [!NOTE]\n"
                                                                                                             "      > C\n      > D\n"),

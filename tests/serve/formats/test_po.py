@@ -242,3 +242,12 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_languages_in_names(name: str) -> None:
     assert language_in_name(name) == NAMES[name]
+
+
+def test_the_names_of_the_translators_stay_to_be_filled_in() -> None:
+    entries = 'msgid "translator-credits"\nmsgstr ""\n\nmsgctxt "NAME OF TRANSLATORS"\nmsgid "Your names"\nmsgstr ""\n\nmsgid "Your names"\nmsgstr ""\n'
+    output, visitor = through("po", 'msgid ""\nmsgstr "Language: is\\nContent-Type: text/plain; charset=UTF-8\\n"\n\n' + entries)
+    assert visitor.texts == ["Your names"] and output.decode().endswith(
+        entries[: entries.rindex("msgid")] + '#, fuzzy\nmsgid "Your names"\nmsgstr "YOUR NAMES"\n'
+    )
+    assert visitor.messages == [f"warn line {line}: the names of the translators stay to be filled in" for line in (4, 8)]
