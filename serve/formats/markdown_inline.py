@@ -111,6 +111,16 @@ def _marks(text: str) -> list[Piece]:
     return [*pieces, Piece("text", text[position:])]
 
 
+def _step(markup: str, name: str) -> int:
+    """1 for markup that begins an element of this name, -1 for one that ends it, 0 for any other."""
+    before = f"<{name}"
+    if markup.startswith(before):
+        after = markup[len(before) : len(before) + 1]
+        return int(after == ">" or after.isspace())
+    before = f"</{name}"
+    return -int(markup.startswith(before) and markup[len(before) :].lstrip().startswith(">"))
+
+
 def _whole(pieces: list[Piece]) -> list[Piece]:
     """The pieces with each element whose content is no text (`<code>`, `<kbd>`, `translate="no"`) as one."""
     whole: list[Piece] = []
@@ -121,9 +131,9 @@ def _whole(pieces: list[Piece]) -> list[Piece]:
         tag = _OPAQUE.match(piece.value) if piece.kind == "open" else None
         name = (tag.group(1) or tag.group(2)) if tag else ""
         if tag and name not in never_closed:
-            opening, closing, depth = re.compile(rf"<{re.escape(name)}[\s>]"), re.compile(rf"</{re.escape(name)}\s*>"), 1
+            depth = 1
             while depth and end < len(pieces):
-                depth += 1 if opening.match(pieces[end].value) else -1 if closing.match(pieces[end].value) else 0
+                depth += _step(pieces[end].value, name)
                 end += 1
             if depth:
                 never_closed.add(name)

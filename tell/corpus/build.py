@@ -35,7 +35,7 @@ from tell.text.normalise import letters, spelled
 # 2: more formats and rules.
 FORMAT = 2
 # Kinds of files that say of a translation that a machine has made it.
-_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "tsv", "jsonl"}
+_SAYING = {"xliff", "tmx", "po", "xlsx", "csv", "jsonl"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,6 +95,20 @@ def _check_file(path: Path) -> None:
         raise CorpusError("this is a directory", place=str(path), valid="a file")
 
 
+def _may_say(group: InputGroup) -> bool:
+    """Whether files of a group can say that a machine has translated something: a TSV does so by a column of its header alone."""
+    if group.kind != "tsv":
+        return group.kind in _SAYING
+    for path in group.files:
+        if path.suffix.lower() not in (".tsv", ".tab"):
+            # Packed: its header is not looked for.
+            return True
+        with path.open("rb") as f:
+            if any(machine_output.named(cell.strip()) for cell in f.readline(1 << 16).decode("utf-8", "replace").split("\t")):
+                return True
+    return False
+
+
 def hash_inputs(options: BuildOptions) -> BuildInputs:
     """Hashes each file once. Raises CorpusError when one is missing, and when the files cannot be read together."""
     input_groups = grouped(options)
@@ -116,7 +130,7 @@ def hash_inputs(options: BuildOptions) -> BuildInputs:
             "against": [[name, hashes[path]] for name, path in zip(labels(options.against), options.against, strict=True)],
             "base": options.base and [options.base.id, options.base.revision],
             # Of formats that say it, for corpora of an earlier version to be built again; the keys of others stay.
-            **({"machine output": options.with_machine_output} if options.with_machine_output or {g.kind for g in input_groups} & _SAYING else {}),
+            **({"machine output": options.with_machine_output} if options.with_machine_output or any(map(_may_say, input_groups)) else {}),
         }
     )
     return BuildInputs(input_groups, hashes, key)

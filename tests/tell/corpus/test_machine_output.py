@@ -209,8 +209,13 @@ def test_a_corpus_counts_it_and_takes_it_when_told_to(here: Callable[..., Ran]) 
     assert json.loads(Path("c/corpus.json").read_bytes())["dropped"] == {}
 
 
-def test_corpora_of_every_format_that_says_it_are_built_again() -> None:
+def test_corpora_of_every_format_that_says_it_are_built_again(tmp_path: Path) -> None:
+    """A TSV where it has a column that says it; any other is as it was, and what was trained on it too."""
     from tell.corpus import build
     from tell.corpus.readers import dispatch
 
-    assert set(dispatch.ENDINGS.values()) - {"mo"} == build._SAYING
+    assert set(dispatch.ENDINGS.values()) - {"mo"} == build._SAYING | {"tsv"}
+    for head, says in (("is\ten", False), ("is\ten\tnote", False), ("is\ten\torigin", True), ("is\tmt\ten", True), ("", False)):
+        (tmp_path / "t.tsv").write_text(f"{head}\na\tb\tMT\n", encoding="utf-8")
+        (group,) = build.grouped(build.BuildOptions((tmp_path / "t.tsv",), parse_pair("is-en")))
+        assert build._may_say(group) == says, head
