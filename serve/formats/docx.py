@@ -18,7 +18,7 @@ from typing import IO
 
 from serve.formats.inline_tags import Line, Piece, joined, line_of
 from serve.formats.relationships import main_part, parts
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xml_events import Event, Xml, children, escaped, inner, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 
@@ -181,11 +181,11 @@ class _Part:
         line = line_of(pieces_of_stretch, self.visitor, place)
         if line is None:
             return unchanged
-        replacement = self.visitor.visit(Unit(line.text, place, tagged=line.tagged))
-        if replacement is None or replacement.failed or replacement.text == line.text:
+        translation = changed(self.visitor, Unit(line.text, place, tagged=line.tagged))
+        if translation is None:
             return unchanged
         self.changes += 1
-        pieces, placed = line.placed(replacement.text)
+        pieces, placed = line.placed(translation)
         if not placed:
             self.visitor.warn(place, "tags inside the text lost their places")
         marks = (b"".join(a.raw for a in atoms if a.kind == kind) for kind in ("before", "after"))

@@ -14,7 +14,7 @@ from serve.formats import plural_forms
 from serve.formats.claims import check_name
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.inline_tags import Piece, joined, line_of
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, UnitVisitor
 from tell.errors import CorpusError
 from tell.extras import need
 from tell.text.plurals import ORDER
@@ -55,15 +55,12 @@ class _Resource:
             pieces.append(Piece("void", raw))
         place = f"line {self.edits.line(start)}"
         line = line_of(joined(pieces), self.visitor, place)
-        replacement = self.visitor.visit(Unit(line.text, place, tagged=line.tagged)) if line else None
-        if line is None or replacement is None or replacement.failed or replacement.text == line.text:
+        new_pieces = line.translated(self.visitor, place, "placeables") if line else None
+        if new_pieces is None:
             return "".join([*raw_parts, self.text[position:end]])
-        new_pieces, placed = line.placed(replacement.text)
-        if not placed:
-            self.visitor.warn(place, "placeables inside the text lost their places")
         indent = _INDENT.search(self.text, start, end)
         indentation = "\n\n" + (indent.group(1) if indent else "    ")
-        parts = [_escaped(p.value, indentation) if p.kind == "text" else p.value for p in (*line.before, *new_pieces, *line.after)]
+        parts = [_escaped(p.value, indentation) if p.kind == "text" else p.value for p in new_pieces]
         new = "".join(parts)
         first_of_line = not self.text[self.text.rfind("\n", 0, start) + 1 : start].strip()
         return f'{{"{new[0]}"}}{new[1:]}' if first_of_line and new.startswith(_SPECIAL) else new

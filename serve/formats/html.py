@@ -20,7 +20,7 @@ from serve.formats.html_elements import INLINE, KEPT, OPAQUE, SPELLED
 from serve.formats.html_events import Event, events_of
 from serve.formats.html_templates import LINES
 from serve.formats.inline_tags import Kind, Piece, line_of
-from serve.formats.units import BOM, Bounds, Options, Unit, UnitVisitor
+from serve.formats.units import BOM, Bounds, Options, Unit, UnitVisitor, changed
 from serve.formats.xml_events import NOT_XML
 from tell.errors import CorpusError, LanguageError
 from tell.languages import distance, language
@@ -54,10 +54,10 @@ def _translated(stretch: list[tuple[Piece, str]], place: str, raw: bool, visitor
     core = line.text.strip(" \t\n\r\f")
     start = line.text.index(core)
     text = core if raw else _SPACES.sub(" ", core)
-    replacement = visitor.visit(Unit(text, place, tagged=line.tagged))
-    if replacement is None or replacement.failed or replacement.text == text:
+    translation = changed(visitor, Unit(text, place, tagged=line.tagged))
+    if translation is None:
         return unchanged
-    pieces, placed = line.placed(replacement.text)
+    pieces, placed = line.placed(translation)
     if not placed:
         visitor.warn(place, "tags inside the text lost their places")
     edges = Piece("text", line.text[:start]), Piece("text", line.text[start + len(core) :])

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from serve.formats.tag_placeholders import free_letter, matches, split_at_tags, without_tags
-from serve.formats.units import UnitVisitor
+from serve.formats.units import Unit, UnitVisitor, changed
 
 Kind = Literal["text", "open", "close", "void"]
 # Pieces of a line; a line with more is no sentence, and stays as it is.
@@ -40,6 +40,16 @@ class Line:
     @property
     def tagged(self) -> bool:
         return bool(self.tokens)
+
+    def translated(self, visitor: UnitVisitor, place: str, what: str = "tags") -> list[Piece] | None:
+        """The line's translation as pieces, with `before` and `after`; None where it stays. `what` is warned of where it could not be put in its places."""
+        translation = changed(visitor, Unit(self.text, place, tagged=self.tagged))
+        if translation is None:
+            return None
+        pieces, placed = self.placed(translation)
+        if not placed:
+            visitor.warn(place, f"{what} inside the text lost their places")
+        return [*self.before, *pieces, *self.after]
 
     def placed(self, translation: str) -> tuple[list[Piece], bool]:
         """The translation as pieces, without `before` and `after`, and whether every tag was there once and inside the others as tags must be.

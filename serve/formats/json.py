@@ -16,7 +16,7 @@ from serve.formats.claims import Claim, check_name, claimed, new_code
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.json_tree import Member, Node, parse, written
 from serve.formats.structure import check_catalogue
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from tell.errors import CorpusError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -50,9 +50,8 @@ class _Catalogue:
         if _SURROGATE.search(node.text):
             self.visitor.unreadable(self.place(node), "half a character (a lone surrogate)")
             return
-        replacement = self.visitor.visit(Unit(node.text, self.place(node)))
-        if replacement is not None and not replacement.failed and replacement.text != node.text:
-            self.edits.put(node.start, node.end, self.replaced(node, replacement.text))
+        if (new := changed(self.visitor, Unit(node.text, self.place(node)))) is not None:
+            self.edits.put(node.start, node.end, self.replaced(node, new))
 
     def value(self, node: Node) -> None:
         """A value with all that is in it; nesting is bounded."""

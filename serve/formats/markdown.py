@@ -47,15 +47,8 @@ def _translated(text: str, place: str, references: set[str], visitor: UnitVisito
         visitor.unreadable(place, f"a paragraph of {len(text):,} characters; at most {LONGEST:,} are translated")
         return None
     line = line_of(inline_pieces(text, references), visitor, place)
-    if line is None:
-        return None
-    replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
-    if replacement is None or replacement.failed or replacement.text == line.text:
-        return None
-    pieces, placed = line.placed(replacement.text)
-    if not placed:
-        visitor.warn(place, "marks inside the text lost their places")
-    return "".join(p.value if p.kind == "text" else p.value.replace(" ", space) for p in (*line.before, *pieces, *line.after))
+    pieces = line.translated(visitor, place, "marks") if line else None
+    return None if pieces is None else "".join(p.value if p.kind == "text" else p.value.replace(" ", space) for p in pieces)
 
 
 def _title(lines: list[str], place: tuple[int, int, int], references: set[str], visitor: UnitVisitor) -> None:

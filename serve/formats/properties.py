@@ -11,7 +11,7 @@ from typing import IO
 
 from serve.formats.claims import check_name
 from serve.formats.edits import Edits
-from serve.formats.units import BOM, Options, Unit, UnitVisitor
+from serve.formats.units import BOM, Options, Unit, UnitVisitor, changed
 
 # A line with those that a backslash at its end continues; what is before the value: the key, and `=`, `:` or white space.
 _LINE = re.compile(r"[^\n\r]*(?:\r\n|\n|\r|\Z)")
@@ -117,9 +117,9 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
             continue
         message = bool(_ARGUMENT.search(value)) and "''" in value and not _LONE.search(value)
         shown = value.replace("''", "'") if message else value
-        replacement = visitor.visit(Unit(shown, place))
-        if replacement is None or replacement.failed or replacement.text == shown:
+        new = changed(visitor, Unit(shown, place))
+        if new is None:
             continue
         doubled = message or (bool(_ARGUMENT.search(value)) and "'" not in value)
-        edits.put(value_start, end, _written(replacement.text.replace("'", "''") if doubled else replacement.text, raw_value, encoding, small))
+        edits.put(value_start, end, _written(new.replace("'", "''") if doubled else new, raw_value, encoding, small))
     out.write(bom + edits.result().encode("latin-1" if encoding == "latin-1" else "utf-8"))

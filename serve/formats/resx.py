@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import IO
 
 from serve.formats.claims import check_name
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
 from tell.errors import CorpusError
@@ -30,11 +30,8 @@ def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
     if any(e.kind == "start" or e.name == "#comment" for e in content):
         visitor.unreadable(f"data {name}", "elements or comments inside a value")
         return raw_of(events)
-    text = text_inside(content)
-    replacement = visitor.visit(Unit(text, f"data {name}"))
-    if replacement is None or replacement.failed or replacement.text == text:
-        return raw_of(events)
-    return raw_of(events[: start + 1]) + written(xml, content, replacement.text) + raw_of(events[end:])
+    new = changed(visitor, Unit(text_inside(content), f"data {name}"))
+    return raw_of(events) if new is None else raw_of(events[: start + 1]) + written(xml, content, new) + raw_of(events[end:])
 
 
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:

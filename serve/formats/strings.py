@@ -8,7 +8,7 @@ from typing import IO
 
 from serve.formats.claims import check_name, claim_of_path, new_code
 from serve.formats.edits import Edits
-from serve.formats.units import BOM, Options, Unit, UnitVisitor
+from serve.formats.units import BOM, Options, Unit, UnitVisitor, changed
 from tell.errors import CorpusError
 
 _BLANK = re.compile(r"(?:[\s\ufeff]|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
@@ -78,10 +78,8 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         value = _next(text, position, _TOKEN, edits, 'a "value" after =')
         if value.group().startswith('"'):
             raw_value = value.group()[1:-1]
-            shown = unescape(raw_value)
-            replacement = visitor.visit(Unit(shown, f"line {edits.line(value.start())}"))
-            if replacement is not None and not replacement.failed and replacement.text != shown:
-                edits.put(value.start() + 1, value.end() - 1, _written(replacement.text, raw_value))
+            if (new := changed(visitor, Unit(unescape(raw_value), f"line {edits.line(value.start())}"))) is not None:
+                edits.put(value.start() + 1, value.end() - 1, _written(new, raw_value))
         end = _next(text, value.end(), _SIGN, edits, "; after a value")
         position = end.end()
     out.write(mark + edits.result().encode(encoding))

@@ -7,7 +7,7 @@ from typing import IO
 
 from serve.formats import plural_forms
 from serve.formats.claims import check_name, claim_of_path, new_code
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xliff import indent_of
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
@@ -61,10 +61,8 @@ class _Dictionary:
                 self.string(value, f"{name}, {key}")
 
     def string(self, span: tuple[int, int], place: str) -> None:
-        text = self.text(span)
-        replacement = self.visitor.visit(Unit(text, place))
-        if replacement is not None and not replacement.failed and replacement.text != text:
-            self.put(span, replacement.text)
+        if (new := changed(self.visitor, Unit(self.text(span), place))) is not None:
+            self.put(span, new)
 
     def put(self, span: tuple[int, int], text: str) -> None:
         inside = self.events[span[0] + 1 : span[1]]

@@ -13,7 +13,7 @@ from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.tag_placeholders import matches
-from serve.formats.units import LINE_BORDER, Options, Unit, UnitVisitor
+from serve.formats.units import LINE_BORDER, Options, UnitVisitor
 from tell.errors import CorpusError
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
@@ -138,13 +138,8 @@ def _group(lines: list[str], place: str, visitor: UnitVisitor, entities: bool) -
     line = line_of(_pieces(joined, entities), visitor, place)
     if line is None:
         return lines
-    translation = visitor.visit(Unit(line.text, place, tagged=line.tagged))
-    if translation is None or translation.failed or translation.text == line.text:
-        return lines
-    pieces, placed = line.placed(translation.text)
-    if not placed:
-        visitor.warn(place, "tags inside the text lost their places")
-    return broken(_written([*line.before, *pieces, *line.after], entities), len(lines))
+    pieces = line.translated(visitor, place)
+    return lines if pieces is None else broken(_written(pieces, entities), len(lines))
 
 
 def _on_one_line(text: str) -> tuple[list[str], list[str]]:

@@ -143,6 +143,12 @@ class UnitVisitor(Protocol):
         ...
 
 
+def changed(visitor: UnitVisitor, unit: Unit) -> str | None:
+    """The text that a unit is replaced by; None where it stays: it has no replacement, a failed one, or itself."""
+    replacement = visitor.visit(unit)
+    return None if replacement is None or replacement.failed or replacement.text == unit.text else replacement.text
+
+
 class Convert(Protocol):
     def __call__(self, source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options, /) -> None:
         """Raises BadInput for a file that cannot be read at all."""

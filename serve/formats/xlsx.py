@@ -13,7 +13,7 @@ from typing import IO
 
 from serve.formats.inline_tags import Piece, line_of
 from serve.formats.relationships import main_part, parts
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xml_events import Event, Xml, children, escaped, raw_of
 from serve.formats.zipped_xml import archive_members, open_archive, read, repack
 from tell.text.xstring import decoded, encoded
@@ -55,13 +55,9 @@ def _item(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, uncha
     line = line_of(pieces, visitor, place)
     if line is None:
         return raw_of(events)
-    replacement = visitor.visit(Unit(line.text, place, tagged=line.tagged))
-    if replacement is None or replacement.failed or replacement.text == line.text:
+    new_pieces = line.translated(visitor, place)
+    if new_pieces is None:
         return raw_of(events)
-    placed, well_placed = line.placed(replacement.text)
-    if not well_placed:
-        visitor.warn(place, "tags inside the text lost their places")
-    new_pieces = [*line.before, *placed, *line.after]
     space = ' xml:space="preserve"'
     if not runs:
         text = "".join(p.value for p in new_pieces if p.kind == "text")
@@ -85,10 +81,8 @@ def _literal(xml: Xml, events: list[Event], place: str, visitor: UnitVisitor, un
     text = _text(events, values[0])
     if not any(map(str.isalpha, text)) or text.strip() in unchanged_names:
         return raw_of(events)
-    replacement = visitor.visit(Unit(text, place))
-    if replacement is None or replacement.failed or replacement.text == text:
-        return raw_of(events)
-    return raw_of(events[: start + 1]) + xml.encode(escaped(encoded(replacement.text))) + raw_of(events[end:])
+    new = changed(visitor, Unit(text, place))
+    return raw_of(events) if new is None else raw_of(events[: start + 1]) + xml.encode(escaped(encoded(new))) + raw_of(events[end:])
 
 
 def _part(xml: Xml, element: str, place: str, visitor: UnitVisitor, unchanged_names: set[str]) -> bytes:

@@ -13,7 +13,7 @@ from serve.formats import plural_forms
 from serve.formats.claims import Claim, check_name, claimed, new_code
 from serve.formats.edits import Edits, read_utf8
 from serve.formats.structure import check_catalogue
-from serve.formats.units import Options, Unit, UnitVisitor
+from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.yaml_tree import Node, double_quoted, is_plain, parse, written
 from tell.errors import CorpusError
 from tell.text.plurals import ORDER
@@ -42,9 +42,8 @@ class _Catalogue:
     def scalar(self, node: Node) -> None:
         if not _is_translated(node):
             return
-        replacement = self.visitor.visit(Unit(node.value, self.place(node)))
-        if replacement is not None and not replacement.failed and replacement.text != node.value:
-            self.edits.put(node.start, node.end, written(node, self.edits.text, replacement.text, self.ascii_only))
+        if (new := changed(self.visitor, Unit(node.value, self.place(node)))) is not None:
+            self.edits.put(node.start, node.end, written(node, self.edits.text, new, self.ascii_only))
 
     def value(self, node: Node) -> None:
         """A value with all that is in it; nesting is bounded."""
