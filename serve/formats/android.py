@@ -17,7 +17,6 @@ from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xliff import indent_of, pieces_of
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import as_before, is_cdata, written
-from tell.errors import CorpusError
 
 # Elements of a text with text in them; others, and <xliff:g>, are kept whole.
 _AROUND = {
@@ -165,13 +164,13 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     xml = Xml(source, options.bounds)
     strings = _Strings(xml, visitor, options)
     translate = True
-    open_elements: list[str] = []
-    for events in xml.units(lambda event: len(open_elements) == 1 and (event.local in _KINDS or _is_string(event))):
+    valid = "<resources>; a file of another format with its ending"
+    for events, depth in xml.units_under(
+        "resources", lambda event, depth: depth == 1 and (event.local in _KINDS or _is_string(event)), "this XML is no Android strings.xml", valid
+    ):
         event = events[0]
-        raw = event.raw
         if len(events) > 1:
-            name = event.attributes.get("name", "")
-            place = f"{event.local} {name}"
+            place = f"{event.local} {event.attributes.get('name', '')}"
             if not translate or event.attributes.get("translatable") == "false":
                 out.write(raw_of(events))
             elif event.local in ("string", "item"):
@@ -180,19 +179,11 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
                 out.write(strings.plurals(events, place))
             else:
                 out.write(strings.array(events, place))
-            continue
-        if event.kind == "start":
-            if not open_elements and event.local != "resources":
-                raise CorpusError(
-                    "this XML is no Android strings.xml", place="file", found=f"<{event.local}>", valid="<resources>; a file of another format with its ending"
-                )
-            if not open_elements:
-                translate = event.attributes.get("translatable") != "false"
-                raw = _labelled(xml, event, visitor, options)
-            open_elements.append(event.local)
-        elif event.kind == "end":
-            open_elements.pop()
-        out.write(raw)
+        elif event.kind == "start" and not depth:
+            translate = event.attributes.get("translatable") != "false"
+            out.write(_labelled(xml, event, visitor, options))
+        else:
+            out.write(event.raw)
 
 
 def _is_string(event: Event) -> bool:

@@ -75,24 +75,14 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     if not begins_as_xml(source):
         raise CorpusError("this is not Qt's .ts", place="line 1", found="no XML; perhaps TypeScript", valid="<TS>; --format text translates it line by line")
     xml = Xml(source, options.bounds)
-    open_elements: list[str] = []
     number = 0
-    for events in xml.units(lambda event: len(open_elements) > 0 and event.local == "message"):
+    for events, depth in xml.units_under("TS", lambda event, depth: depth > 0 and event.local == "message", "this is not Qt's .ts", "<TS>"):
         event = events[0]
-        raw = event.raw
         if len(events) > 1:
             number += 1
             out.write(_message(xml, events, f"message {event.attributes.get('id') or number}", visitor, options))
-            continue
-        if event.kind == "start":
-            if not open_elements:
-                if event.local != "TS":
-                    raise CorpusError("this is not Qt's .ts", place="file", found=f"<{event.local}>", valid="<TS>")
-                raw = _labelled(xml, event, visitor, options)
-            open_elements.append(event.local)
-        elif event.kind == "end":
-            open_elements.pop()
-        out.write(raw)
+        else:
+            out.write(_labelled(xml, event, visitor, options) if event.kind == "start" and not depth else event.raw)
 
 
 def _labelled(xml: Xml, event: Event, visitor: UnitVisitor, options: Options) -> bytes:

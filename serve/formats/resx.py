@@ -12,7 +12,6 @@ from serve.formats.claims import check_name
 from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
-from tell.errors import CorpusError
 
 _STRING = "System.String"
 
@@ -37,16 +36,5 @@ def _data(xml: Xml, events: list[Event], visitor: UnitVisitor) -> bytes:
 def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Options) -> None:
     check_name(visitor, options)
     xml = Xml(source, options.bounds)
-    open_elements: list[str] = []
-    for events in xml.units(lambda event: len(open_elements) == 1 and event.local == "data"):
-        event = events[0]
-        if len(events) > 1:
-            out.write(_data(xml, events, visitor))
-            continue
-        if event.kind == "start":
-            if not open_elements and event.local != "root":
-                raise CorpusError("this is not .resx", place="file", found=f"<{event.local}>", valid="<root>")
-            open_elements.append(event.local)
-        elif event.kind == "end":
-            open_elements.pop()
-        out.write(event.raw)
+    for events, _ in xml.units_under("root", lambda event, depth: depth == 1 and event.local == "data", "this is not .resx", "<root>"):
+        out.write(_data(xml, events, visitor) if len(events) > 1 else events[0].raw)

@@ -11,7 +11,6 @@ from serve.formats.units import Options, Unit, UnitVisitor, changed
 from serve.formats.xliff import indent_of
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import written
-from tell.errors import CorpusError
 from tell.text.plurals import ORDER
 
 _FORMAT = "NSStringLocalizedFormatKey"
@@ -107,22 +106,12 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
     if claim := claim_of_path(options.name):
         new_code(claim, visitor, options)
     xml = Xml(source, options.bounds)
-    open_elements: list[str] = []
     number, name = 0, ""
-    for events in xml.units(lambda event: len(open_elements) == 2 and event.local in ("dict", "key")):
-        event = events[0]
-        if len(events) > 1:
-            if event.local == "key":
-                name = text_inside(events)
-                out.write(raw_of(events))
-            else:
-                number += 1
-                out.write(_Dictionary(xml, events, visitor, options).entry(f"entry {name or number}"))
+    for events, _ in xml.units_under("plist", lambda event, depth: depth == 2 and event.local in ("dict", "key"), "this is not .stringsdict", "<plist>"):
+        if len(events) > 1 and events[0].local == "dict":
+            number += 1
+            out.write(_Dictionary(xml, events, visitor, options).entry(f"entry {name or number}"))
             continue
-        if event.kind == "start":
-            if not open_elements and event.local != "plist":
-                raise CorpusError("this is not .stringsdict", place="file", found=f"<{event.local}>", valid="<plist>")
-            open_elements.append(event.local)
-        elif event.kind == "end":
-            open_elements.pop()
-        out.write(event.raw)
+        if len(events) > 1:
+            name = text_inside(events)
+        out.write(raw_of(events))

@@ -149,6 +149,21 @@ class Xml:
                 yield unit
                 unit = []
 
+    def units_under(self, root: str, starts: Callable[[Event, int], bool], other: str, valid: str) -> Iterator[tuple[list[Event], int]]:
+        """`units`, each with the number of elements that it is in, which `starts` is told too.
+
+        Raises CorpusError with `other` and `valid` where the outermost element is not `root`."""
+        around: list[Event] = []
+        for events in self.units(lambda event: starts(event, len(around))):
+            event, alone = events[0], len(events) == 1
+            if alone and event.kind == "start" and not around and event.local != root:
+                raise CorpusError(other, place="file", found=f"<{event.local}>", valid=valid)
+            if alone and event.kind == "end":
+                around.pop()
+            yield events, len(around)
+            if alone and event.kind == "start":
+                around.append(event)
+
     def prefix_of(self, tag: bytes) -> str:
         """The prefix of a tag's name with its colon; empty where it has none."""
         prefix = _PREFIX.match(tag[:_LONGEST_PREFIX].decode(self.encoding, "ignore"))
