@@ -53,6 +53,18 @@ def _general(entry: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
                 yield line, path.name, number
 
 
+def _unread(adapter: Adapter, leaks: Leaks) -> Iterator[tuple[str, Exception]]:
+    """Looks through all that the adapter was trained on, and yields (kind of data, reason) for what cannot be read any more."""
+    data = adapter.card.data
+    for what, entries, read in (("corpus", data.get("corpora", []), _pairs), ("general data", data.get("general_sources", []), _general)):
+        for entry in entries:
+            try:
+                for text, file, line in read(entry):
+                    leaks.look(text, spelled(file), line)
+            except (CorpusError, OSError) as e:
+                yield what, e
+
+
 def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[RegisteredTestSet]) -> TrainingOverlap:
     """What of the dev split and of the test sets is in the adapter's training data.
 
@@ -62,15 +74,9 @@ def trained_on(adapter: Adapter, corpus: Corpus, dev: TestSet, sets: Sequence[Re
     held = [s.held() for s in sets] + ([] if same else [HeldOutSet(DEV, list(zip(dev.sources, dev.references, strict=True)))])
     if not held:
         return TrainingOverlap(0, [], [])
-    leaks, notes = Leaks(held), []
-    for what, entries, read in (("corpus", corpora, _pairs), ("general data", adapter.card.data.get("general_sources", []), _general)):
-        for entry in entries:
-            try:
-                for text, file, line in read(entry):
-                    leaks.look(text, spelled(file), line)
-            except (CorpusError, OSError) as e:
-                unchecked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
-                notes.append(f"not checked whether {unchecked} were trained on through another {what}: {e}")
+    leaks = Leaks(held)
+    unchecked = " or ".join([*(["the dev segments"] if not same else []), *(["the registered test sets"] if sets else [])])
+    notes = [f"not checked whether {unchecked} were trained on through another {what}: {e}" for what, e in _unread(adapter, leaks)]
     reports = leaks.report()
     return TrainingOverlap(0 if same else int(reports[-1]["leaked"]), reports[: len(sets)], notes)
 
@@ -84,14 +90,8 @@ def seen(adapter: Adapter, corpus: Corpus, judged: TestSet) -> tuple[set[int], l
         return set(), ["its card names no corpora"]
     if any(entry.get("pairs_sha256") == corpus.pairs_sha256 for entry in corpora):
         return set(), []
-    leaks, unknown = Leaks([HeldOutSet(DEV, list(zip(judged.sources, judged.references, strict=True)))]), []
-    for entries, read in ((corpora, _pairs), (adapter.card.data.get("general_sources", []), _general)):
-        for entry in entries:
-            try:
-                for text, file, line in read(entry):
-                    leaks.look(text, spelled(file), line)
-            except (CorpusError, OSError) as e:
-                unknown.append(str(e))
+    leaks = Leaks([HeldOutSet(DEV, list(zip(judged.sources, judged.references, strict=True)))])
+    unknown = [str(e) for _, e in _unread(adapter, leaks)]
     return leaks.leaked(0), unknown
 
 

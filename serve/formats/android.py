@@ -17,6 +17,7 @@ from serve.formats.units import Options, Replacement, Unit, UnitVisitor
 from serve.formats.xliff import indent_of, pieces_of
 from serve.formats.xml_events import Event, Xml, children, raw_of, text_inside
 from serve.formats.xml_text import as_before, is_cdata, written
+from tell.text.normalise import halves_joined
 
 # Elements of a text with text in them; others, and <xliff:g>, are kept whole.
 _AROUND = {
@@ -27,7 +28,6 @@ _KINDS = ("string", "string-array", "plurals")
 _LOCALE = "http://schemas.android.com/tools locale"
 _SPACE = re.compile(r"[ \t\n\r]+")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.)|\Z)|\"", re.S)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {"n": "\n", "t": "\t"}
 _BACK = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", '"': '\\"'}
 _REFERENCE = re.compile(r"[@?](?:\+?[\w.]+:)?[\w.]+/[\w.]+|[@?](?:null|empty)")
@@ -49,7 +49,7 @@ def unescape(raw: str) -> str:
 def _decoded(raw: str) -> str:
     """Escapes as characters; quotes that are not escaped show nothing. Half a character is U+FFFD."""
     text = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)) if m.group(1) else _CONTROL.get(m.group(2) or "", m.group(2) or ""), raw)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
+    return halves_joined(text)
 
 
 def _written(text: str, quoted: bool, first: bool) -> str:

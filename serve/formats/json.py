@@ -18,18 +18,16 @@ from serve.formats.json_tree import Member, Node, parse, written
 from serve.formats.structure import check_catalogue
 from serve.formats.units import Options, Unit, UnitVisitor, changed
 from tell.errors import CorpusError
+from tell.text.normalise import storable
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLURAL_KEY = re.compile(r"(.*)_(zero|one|two|few|many|other)", re.S)
 # The key of a text in an object, and keys that may stand beside it and describe it.
 _DESCRIBED = {
     "message": {"description", "placeholders", "comment", "hash", "meaning"},
     "defaultMessage": {"id", "description", "file", "start", "end"},
     "string": {"context", "developer_comment", "character_limit", "instructions"},
-    "translation": {"id", "description", "hash", "leftDelim", "rightDelim"},
+    "translation": plural_forms.BESIDE,
 }
-# Keys beside a plural's forms in go-i18n.
-_BESIDE = frozenset(["id", "description", "hash", "leftDelim", "rightDelim"])
 # Where the language of a whole file is said.
 _LOCALE_KEYS = ("@@locale", "locale", "@locale")
 
@@ -47,7 +45,7 @@ class _Catalogue:
         return written(text, self.edits.text[node.start : node.end], self.ascii_only)
 
     def string(self, node: Node) -> None:
-        if _SURROGATE.search(node.text):
+        if not storable(node.text):
             self.visitor.unreadable(self.place(node), "half a character (a lone surrogate)")
             return
         if (new := changed(self.visitor, Unit(node.text, self.place(node)))) is not None:
@@ -70,12 +68,12 @@ class _Catalogue:
             self.value(next(m.value for m in reversed(node.members) if m.key == described))
             return
         strings = {m.key: m.value.text for m in node.members if m.value.kind == "string"}
-        if plural_forms.is_group(names - _BESIDE, self.options) and set(strings) == names:
-            self.group([m for m in node.members if m.key not in _BESIDE], "", node)
+        if plural_forms.is_group(names - plural_forms.BESIDE, self.options) and set(strings) == names:
+            self.group([m for m in node.members if m.key not in plural_forms.BESIDE], "", node)
             return
-        if "other" in names and names <= _BESIDE | plural_forms.CATEGORIES:
+        if "other" in names and names <= plural_forms.BESIDE | plural_forms.CATEGORIES:
             # go-i18n describes a text beside its forms.
-            skipped = skipped | _BESIDE
+            skipped = skipped | plural_forms.BESIDE
         groups = _suffixed(node)
         done: set[int] = set()
         for member in node.members:
@@ -96,7 +94,7 @@ class _Catalogue:
         ordinal = prefix.endswith("ordinal_")
         first = parent.members.index(members[0])
         together = parent.members[first : first + len(members)] == members and len(by_name) == len(members)
-        if ordinal or not together or any(_SURROGATE.search(text) for text in texts.values()):
+        if ordinal or not together or not all(map(storable, texts.values())):
             for member in members:
                 self.string(member.value)
             return

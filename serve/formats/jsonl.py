@@ -12,11 +12,11 @@ from typing import IO, Any
 
 from serve.formats.units import BOM, Options, Unit, UnitVisitor, decoded
 from tell.errors import BadInput
+from tell.text.normalise import storable
 from tell.text.segments import words_in
 
 _SPACED = re.compile(r"[:,]\s")
 _SPACE = re.compile(r"[ \t\n\r]*")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _value = json.JSONDecoder().raw_decode
 
 
@@ -128,7 +128,7 @@ def convert(source: IO[bytes], out: IO[bytes], visitor: UnitVisitor, options: Op
         for start, end in strings:
             text = json.loads(line[start:end])
             has_translation = options.into is not None and bool(value.get(options.into))
-            if _SURROGATE.search(text):
+            if not storable(text):
                 visitor.unreadable(place, "half a character (a lone surrogate)")
                 continue
             translation = visitor.visit(Unit(text, place, has_translation))

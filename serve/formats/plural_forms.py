@@ -13,6 +13,8 @@ from tell.text.placeholders import find_placeholders
 from tell.text.plurals import ORDER, categories, category
 
 CATEGORIES = frozenset(ORDER)
+# Keys beside a plural's forms in go-i18n.
+BESIDE = frozenset(["id", "description", "hash", "leftDelim", "rightDelim"])
 # Numbers whose category is asked; the rules repeat within 100.
 _NUMBERS = 200
 

@@ -12,6 +12,7 @@ from typing import IO
 from serve.formats.claims import check_name
 from serve.formats.edits import Edits
 from serve.formats.units import BOM, Options, Unit, UnitVisitor, changed
+from tell.text.normalise import halves_joined
 
 # A line with those that a backslash at its end continues; what is before the value: the key, and `=`, `:` or white space.
 _LINE = re.compile(r"[^\n\r]*(?:\r\n|\n|\r|\Z)")
@@ -30,7 +31,6 @@ _LONE = re.compile(r"(?<!')'(?!')")
 # After a written line end, a value that goes on in the next line of the file.
 _BROKEN = re.compile(r"\\n\\(\r\n|\n|\r)([ \t\f]*)")
 _SMALL = re.compile(r"\\u[0-9a-f]{0,3}[a-f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def unescape(raw: str) -> str | None:
@@ -45,7 +45,7 @@ def unescape(raw: str) -> str | None:
 
     text = _ESCAPE.sub(back, raw) if "\\" in raw else raw
     # Characters beyond the first plane are two escapes.
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
+    text = halves_joined(text)
     return None if bad or (text and "\ufffd" in text and "\ufffd" not in raw) else text
 
 

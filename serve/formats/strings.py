@@ -10,12 +10,12 @@ from serve.formats.claims import check_name, claim_of_path, new_code
 from serve.formats.edits import Edits
 from serve.formats.units import BOM, Options, Unit, UnitVisitor, changed
 from tell.errors import CorpusError
+from tell.text.normalise import halves_joined
 
 _BLANK = re.compile(r"(?:[\s\ufeff]|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w./$:-]+', re.S)
 _SIGN = re.compile(r"[=;]")
 _ESCAPE = re.compile(r"\\(?:[Uu]([0-9a-fA-F]{4})|([0-7]{3})|(.))", re.S)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _BACK = {"\\": "\\\\", '"': '\\"', "\t": "\\t", "\r": "\\r"}
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be", BOM: "utf-8"}
@@ -28,7 +28,7 @@ def unescape(raw: str) -> str:
 
     text = _ESCAPE.sub(back, raw) if "\\" in raw else raw
     # Characters beyond the first plane are two escapes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
+    return halves_joined(text)
 
 
 def _written(text: str, raw: str) -> str:

@@ -20,8 +20,6 @@ from tell.text.plurals import ORDER
 
 _SYMBOL = re.compile(r":\w+")
 _DIRECTIVE = re.compile(r"%[-_0^#]?\d*[A-Za-z%]")
-# Keys beside a plural's forms in go-i18n.
-_BESIDE = {"id", "description", "hash", "leftDelim", "rightDelim"}
 # Roots of files that are no catalogues, all of which a file has.
 _OTHERS = (
     {"apiVersion", "kind"},
@@ -57,16 +55,16 @@ class _Catalogue:
 
     def mapping(self, node: Node) -> None:
         names = {key.value for key, _ in node.members}
-        if "translation" in names and names <= _BESIDE | {"translation"}:
+        if "translation" in names and names <= plural_forms.BESIDE | {"translation"}:
             self.value(next(value for key, value in node.members if key.value == "translation"))
             return
-        forms = [(key, value) for key, value in node.members if key.value not in _BESIDE]
+        forms = [(key, value) for key, value in node.members if key.value not in plural_forms.BESIDE]
         are_texts = all(key.kind == "scalar" and _is_translated(value) for key, value in forms)
         if are_texts and plural_forms.is_group({key.value for key, _ in forms}, self.options):
             self.group(node, forms)
             return
         # go-i18n describes a text beside its forms.
-        kept = _BESIDE if "other" in names and names <= _BESIDE | plural_forms.CATEGORIES else {"<<"}
+        kept = plural_forms.BESIDE if "other" in names and names <= plural_forms.BESIDE | plural_forms.CATEGORIES else {"<<"}
         for key, value in node.members:
             if key.value not in kept:
                 self.value(value)

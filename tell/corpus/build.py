@@ -29,8 +29,8 @@ from tell.errors import CorpusError
 from tell.files import atomic_dir, check_replaceable, key_of, sha256_file, write_json
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.text.entities import as_characters
-from tell.text.normalise import letters, spelled
+from tell.text.entities import known_letters
+from tell.text.normalise import spelled
 
 # 2: more formats and rules.
 FORMAT = 2
@@ -143,7 +143,7 @@ def _mark_against(table: SegmentTable, options: BuildOptions, hashes: dict[Path,
     for path, name in zip(options.against, labels(options.against), strict=True):
         texts = read_against(path, options.pair)
         for text in texts:
-            if text_letters := letters(as_characters(text)):
+            if text_letters := known_letters(text):
                 held.setdefault(hashed(text_letters), name)
         report.append({"path": spelled(str(path)), "sha256": hashes[path], "texts": len(texts)})
     if held:

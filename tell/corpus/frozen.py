@@ -17,8 +17,7 @@ from tell.corpus.split import SPLITS, Sizes
 from tell.errors import CorpusError
 from tell.files import read_jsonl, sha256_file
 from tell.records import Split
-from tell.text.entities import as_characters
-from tell.text.normalise import letters
+from tell.text.entities import known_letters
 
 # Places in SPLITS, and what stands for a source text whose pairs are in several splits.
 TRAIN, DEV, TEST, SEVERAL = 0, 1, 2, 3
@@ -27,7 +26,7 @@ TRAIN, DEV, TEST, SEVERAL = 0, 1, 2, 3
 def source_key(source: str) -> int:
     """The hash by which a source text is known: that of its letters, or of the text where it has none. HTML's references and a spreadsheet's
     escapes count as what they stand for."""
-    return hashed(letters(as_characters(source)) or source)
+    return hashed(known_letters(source) or source)
 
 
 def key_of_segment(table: SegmentTable, i: int) -> int:

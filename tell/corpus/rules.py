@@ -13,7 +13,7 @@ from typing import Any
 
 from tell.errors import RecipeError, suggestion
 from tell.languages import LanguagePair
-from tell.text.entities import as_characters, decoded
+from tell.text.entities import decoded, known_letters
 from tell.text.identifiers import is_text
 from tell.text.normalise import MAX_CHARS, controls, letters, storable, uneven
 
@@ -99,7 +99,7 @@ def clean_pair(source: str, target: str, rules: CleaningRules) -> Cleaned:
     cleaned.reason = _shape(a, b, rules)
     if cleaned.reason is None:
         # Without entities and escapes, whether they are mended or not: the frozen split knows a text by its letters.
-        cleaned.letters = letters(as_characters(a)), letters(as_characters(b))
+        cleaned.letters = known_letters(a), known_letters(b)
         cleaned.reason = _content(cleaned, rules)
     return cleaned
 

@@ -29,8 +29,8 @@ from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, Pair
 from tell.retrieval.retriever import without_pairs
 from tell.spool import BATCH, Spool
-from tell.text.entities import as_characters
-from tell.text.normalise import letters, weight
+from tell.text.entities import known_letters
+from tell.text.normalise import weight
 
 # Letters; a character of Chinese, Japanese or Korean counts as three.
 # A shorter segment ("Yes.", "Thank you.") is in any general data by chance and gives nothing away.
@@ -107,7 +107,7 @@ def read_known(
             if not (general or (several and p.split != "train")):
                 continue
             for held, text in zip(reserved.held, (p.source, p.target), strict=True):
-                text_letters = letters(as_characters(text))
+                text_letters = known_letters(text)
                 if general and weight(text_letters) >= LEAK_LETTERS:
                     reserved.segments.add(text_letters)
                 if p.split != "train" and text_letters:
@@ -116,7 +116,7 @@ def read_known(
                         reserved.stretches.add(text, p.split)
     for testset in testsets if general else ():
         for text in itertools.chain(*testset.texts()):
-            if weight(text_letters := letters(as_characters(text))) >= LEAK_LETTERS:
+            if weight(text_letters := known_letters(text)) >= LEAK_LETTERS:
                 reserved.segments.add(text_letters)
             reserved.stretches.add(text, f"the test set {testset.name}")
     return reserved
@@ -164,7 +164,7 @@ def training_pairs(corpora: list[NamedCorpus], reserved: ReservedTexts, trained:
             # Hashes: the pairs themselves would be most of the memory.
             if seen.first(hashed(p.source, p.target), number) is not None:
                 left_out["task: in another corpus too"] += 1
-            elif any(side and letters(as_characters(text)) in side for side, text in zip(held, (p.source, p.target), strict=True)):
+            elif any(side and known_letters(text) in side for side, text in zip(held, (p.source, p.target), strict=True)):
                 left_out["task: in dev or test of another corpus"] += 1
             else:
                 yield number, p

@@ -10,6 +10,7 @@ from html import unescape
 from html.entities import html5
 
 from tell.text import xstring
+from tell.text.normalise import letters
 
 _REFERENCE = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _TORN = re.compile(r"&\s?(amp|quot|apos|lt|gt|nbsp|#\s?[0-9]{2,5})\s?;")
@@ -51,3 +52,8 @@ def as_characters(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def known_letters(text: str) -> str:
+    """The letters by which a text is known wherever it must not be twice: those of `as_characters`."""
+    return letters(as_characters(text))

@@ -65,6 +65,11 @@ def storable(text: str) -> bool:
     return text.isascii() or not _SURROGATE.search(text)
 
 
+def halves_joined(text: str) -> str:
+    """The text with characters that are written as two halves (surrogates, as escapes of UTF-16 give them) as one; a lone half becomes U+FFFD."""
+    return text if storable(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def spelled(text: str) -> str:
     """The text with what UTF-8 cannot hold spelled out, as in a file name of another encoding."""
     return text.encode(errors="backslashreplace").decode()

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import re
 
+from tell.text.normalise import halves_joined
+
 _ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 # What is no character of XML or is not read back as it was; an underscore that would begin an escape, of which the end may come from another one.
 _CONTROL = "[\x00-\x08\x0b-\x1f\ufffe\uffff]"
 _TO_ESCAPE = re.compile(rf"{_CONTROL}|_(?=x[0-9A-Fa-f]{{4}}(?:_|{_CONTROL}))")
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 def decoded(text: str) -> str:
     """A text of a file as it is shown. Half a character, which nothing shows, becomes U+FFFD."""
     if "_x" not in text:
         return text
-    plain = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)
-    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _HALF.search(plain) else plain
+    return halves_joined(_ESCAPE.sub(lambda m: chr(int(m[1], 16)), text))
 
 
 def encoded(text: str) -> str:

@@ -19,6 +19,7 @@ from tell.corpus.readers.segment import BLANK, AlignedSegment, ReadOptions, Read
 from tell.corpus.readers.streams import decoded_lines, open_unpacked
 from tell.errors import CorpusError, suggestion
 from tell.extras import need
+from tell.text import xstring
 from tell.text.separators import separator_line
 
 FEW = "too few columns"
@@ -27,7 +28,6 @@ MOST_UNPACKED, MOST_TIMES = 1 << 31, 200
 # Rows of a sheet: what spreadsheets can hold. A row that claims a higher number would have to be waited for.
 MOST_ROWS = 1 << 20
 _QUOTED = re.compile(r'"[^"]*"')
-_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def table_segments(rows: Iterable[list[str]], want: ReadOptions, reading: ReadReport, place: str, before: int = 0) -> Iterator[AlignedSegment]:
@@ -125,12 +125,8 @@ def _workbook(stream: Any) -> Any:
 
 
 def unescaped(cell: str) -> str:
-    """The text of a cell: spreadsheets write what XML cannot hold as `_x000D_`, and an underscore before such letters as `_x005F_`."""
-    if "_x" not in cell:
-        return cell
-    text = _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)), cell).replace("\r\n", "\n").replace("\r", "\n").replace("\v", " ")
-    # Characters beyond the first plane are two escapes.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """The text of a cell, without a spreadsheet's escapes; an escaped line end is one, and an escaped vertical tab a space."""
+    return xstring.decoded(cell).replace("\r\n", "\n").replace("\r", "\n").replace("\v", " ") if "_x" in cell else cell
 
 
 def _rows(sheet: Any, path: Path) -> Iterator[list[str]]:
