@@ -31,7 +31,8 @@ from tell.lexicon.initials import radical, rule_for
 from tell.lexicon.lexicon import Lexicon
 from tell.lexicon.words import Keying, folded, keying_for, keys, words
 from tell.records import Pair
-from tell.text.normalise import letters, spelled
+from tell.text.entities import known_letters
+from tell.text.normalise import spelled
 
 FORMAT = 1
 REPORT = "build.json"
@@ -107,11 +108,11 @@ def _training_pairs(corpora: Sequence[Corpus], left_out: Counter[str]) -> Iterat
     held: set[str] = set()
     if len(corpora) > 1:
         for corpus in corpora:
-            held |= {letters(side) for p in corpus.pairs() if p.split != "train" for side in (p.source, p.target)}
+            held |= {known_letters(side) for p in corpus.pairs() if p.split != "train" for side in (p.source, p.target)}
     held.discard("")
     for corpus in corpora:
         for pair in corpus.pairs("train"):
-            if held and (letters(pair.source) in held or letters(pair.target) in held):
+            if held and (known_letters(pair.source) in held or known_letters(pair.target) in held):
                 left_out["dev or test of another corpus"] += 1
             else:
                 yield pair

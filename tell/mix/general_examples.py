@@ -26,6 +26,7 @@ from tell.model.anchor import general_prompt
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example
 from tell.spool import BATCH, Spool
+from tell.text.entities import as_characters
 from tell.text.normalise import lines_of_letters, storable
 
 # Examples in the first batch of a draw, which may want no more than a few; each later one is twice as large, up to BATCH.
@@ -97,7 +98,7 @@ class GeneralPool:
 def repeats_segment(texts: tuple[str, str], segments: set[str]) -> bool:
     """Whether a text, or a line of it, is one of the corpus's segments."""
     for text in texts:
-        parts = lines_of_letters(text)
+        parts = lines_of_letters(as_characters(text))
         # What a text has in letters is what its lines have, in a row.
         if "".join(parts) in segments or (len(parts) > 1 and not segments.isdisjoint(parts)):
             return True

@@ -12,9 +12,11 @@ import pytest
 
 from tell.languages import parse_pair
 from tell.mix.build import BATCH, MixConfig
+from tell.mix.general_examples import repeats_segment
 from tell.model.anchor import AnchorConfig, render
 from tell.model.base import Base
 from tell.records import read_examples, read_pairs
+from tell.text.entities import known_letters
 from tests.conftest import ROOT, SHARED, Ran
 from tests.support.mixing import check, corpus, general, recipe, words
 
@@ -193,6 +195,13 @@ def test_general_data_that_repeats_the_corpus_is_refused(cli: CLI, tiny: Base) -
     report, examples = check(Path("m"), tiny)
     assert report["left_out"].keys() == {"general: repeats a segment of the corpus"}
     assert all(int(e.id.rsplit(":", 1)[1]) <= 200 for e in examples if e.kind == "general")
+
+
+def test_a_segment_is_known_however_its_characters_are_spelled() -> None:
+    known = {known_letters("It's where the boats' owners ate & slept")}
+    for text in ("It&#39;s where the boats&#x27; owners ate &amp; slept", "A line\nit&apos;s where the boats&rsquo; owners ate &amp;amp; slept"):
+        assert repeats_segment((text, ""), known)
+    assert not repeats_segment(("It&#39;s where the boats were", ""), known)
 
 
 def test_general_data_that_holds_a_test_segment_in_a_longer_line_is_left_out(cli: CLI, tiny: Base) -> None:
