@@ -34,6 +34,7 @@ from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.inputs import Inputs
 from train.optimiser import MasterWeights
+from train.output_layer import output_layer
 
 # Tokens of prompts and outputs together in one batch: bounds the keys and values that are kept.
 BATCH_TOKENS = 8192
@@ -133,8 +134,7 @@ class _GreedyEngine:
         import torch
 
         causal = self.model.get_base_model()
-        decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-        softcap = getattr(causal.config, "final_logit_softcapping", None)
+        decoder, layer = causal.get_decoder(), output_layer(causal)
         stops = [frozenset(self.endings.ids(p.one_line)) for p in prompts]
         longest = max(len(p.ids) for p in prompts)
         # Padding on the left, so that every row goes on at the same column.
@@ -148,9 +148,7 @@ class _GreedyEngine:
                 raise _Interrupted
             output = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            logits = head(output.last_hidden_state[:, -1]).float()
-            if softcap:
-                logits = torch.tanh(logits / softcap) * softcap
+            logits = layer.logits(output.last_hidden_state[:, -1])
             for n, i in enumerate(rows):
                 if prompts[i].repetition_penalty != 1.0 and generated[i]:
                     seen_tokens = torch.tensor(sorted(set(generated[i])), device=self.device)
