@@ -14,6 +14,7 @@ from tell.errors import AdapterError, BaseModelError
 from tell.extras import hide_unused_libraries, need
 from tell.machine import bf16
 from tell.model.base import Base
+from tell.model.embeddings import from_pretrained
 from train.config import LoraOptions, TrainOptions
 from train.output_layer import SampledVocabulary, output_loss
 from train.plan import Tokenised
@@ -50,13 +51,12 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         )
         quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
-        model = loader.from_pretrained(
-            base.path,
-            dtype=getattr(torch, dtype),
+        model = from_pretrained(
+            loader,
+            base,
             # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
-            attn_implementation="eager" if device == "cpu" else "sdpa",
-            trust_remote_code=False,
-            local_files_only=True,
+            "eager" if device == "cpu" else "sdpa",
+            dtype=getattr(torch, dtype),
             **quantisation_options,
         )
     except (OSError, ValueError, RuntimeError) as e:

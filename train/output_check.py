@@ -73,7 +73,8 @@ def check_loss(model: Any, data: Sequence[Tokenised], pad: int, place: str) -> f
 def check_packing(model: Any, data: Sequence[Tokenised], pad: int, place: str) -> float:
     """The mean difference (nats a token) of the loss of packed examples, where they begin, from that of the same ones in rows of their own.
 
-    Raises RecipeError where it is over MOST, and more than rounding: recurrent layers carry what they read from one example into the next. The model is left in training mode.
+    Raises RecipeError where it is over MOST, and more than rounding: recurrent layers carry what they read from one example into the next. The model is left
+    in training mode.
     """
     import torch
 

@@ -104,7 +104,15 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Gemma 3 with vision": (
         "Gemma3ForConditionalGeneration",
         "Gemma3Config",
-        {"text_config": _GEMMA3, "vision_config": _VISION, "mm_tokens_per_image": 4, "image_token_index": 5, "boi_token_index": 6, "eoi_token_index": 7, **TOKENS},
+        {
+            "text_config": _GEMMA3,
+            "vision_config": _VISION,
+            "mm_tokens_per_image": 4,
+            "image_token_index": 5,
+            "boi_token_index": 6,
+            "eoi_token_index": 7,
+            **TOKENS,
+        },
     ),
     "Gemma 3n": ("Gemma3nForCausalLM", "Gemma3nTextConfig", _GEMMA3N),
     "Gemma 4": (
