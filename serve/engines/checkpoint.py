@@ -30,7 +30,7 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "fan_in_fan_out": (None, False),
 }
-_LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+)$")
+_LAYER = re.compile(r"(?:^|\.)((?:layers|h)\.\d+\..+)$")
 _LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 # Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
@@ -66,6 +66,15 @@ def check_checkpoint(base: Base) -> dict[str, list[int]]:
     if not shapes:
         raise EngineError("the base's weights hold no layers", place=str(base.path))
     return shapes
+
+
+def layers_refusal(base: Base) -> str | None:
+    """Why no adapter of this base could be checked against its weights; None where it can."""
+    try:
+        check_checkpoint(base)
+    except EngineError as e:
+        return f"{e.thing} ({e.place})"
+    return None
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
