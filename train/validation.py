@@ -142,7 +142,7 @@ class _GreedyEngine:
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         generated: list[list[int]] = [[] for _ in prompts]
-        rows, cache = list(range(len(prompts))), None
+        rows, cache, finished = list(range(len(prompts))), None, set[int]()
         while True:
             if self.signals:
                 raise _Interrupted
@@ -160,12 +160,17 @@ class _GreedyEngine:
             unfinished = []
             for n, token in enumerate(next_tokens.tolist()):
                 i = rows[n]
+                if i in finished:
+                    continue
                 generated[i].append(token)
                 if token not in stops[i] and len(generated[i]) < prompts[i].max_tokens:
                     unfinished.append(n)
+                else:
+                    finished.add(i)
             if not unfinished:
                 return generated
-            if len(unfinished) < len(rows):
+            # Recurrent layers keep what they have read of every row, and give up none.
+            if len(unfinished) < len(rows) and all(hasattr(layer, "batch_select_indices") for layer in cache.layers):
                 kept = torch.tensor(unfinished, device=self.device)
                 cache.batch_select_indices(kept)
                 next_tokens, mask, positions, rows = next_tokens[kept], mask[kept], positions[kept], [rows[n] for n in unfinished]

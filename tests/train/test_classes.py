@@ -63,3 +63,29 @@ def test_layers_are_found_to_be_compiled(name: str, tiny_cache: Path, tmp_path: 
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
     compile_layers(model)
     assert len(compiled) == 2
+
+
+@pytest.mark.parametrize("name", ["LFM 2", "Granite 4", "Qwen 3.5", "Falcon", "BLOOM", "Gemma 3 with vision"])
+def test_validation_writes_for_each_prompt_what_it_writes_alone(name: str, tiny: Any) -> None:
+    """Padding on the left, rows that end before others, and layers that keep what they have read."""
+    import asyncio
+
+    import torch
+
+    from tell.model.engine import Prompt
+    from tell.model.tokenizer import BaseTokenizer
+    from train.validation import _GreedyEngine
+
+    class Wrapped:
+        def get_base_model(self) -> Any:
+            return model
+
+    model = make_model(name)
+    engine = _GreedyEngine(BaseTokenizer(tiny), "cpu")
+    engine.model = Wrapped()
+    draw = torch.Generator().manual_seed(4)
+    sizes = ((5, 9), (17, 4), (11, 12))
+    prompts = [Prompt(tuple(torch.randint(5, 900, (n,), generator=draw).tolist()), most, False) for n, most in sizes]
+    with torch.no_grad():
+        together = asyncio.run(engine.generate(prompts, None))
+        assert together == [asyncio.run(engine.generate([p], None))[0] for p in prompts]

@@ -189,10 +189,10 @@ def _tried(base: Base) -> Trial:
             found = _compared(own, model, place, names, lengths)
         # What the converter expects of a class that has changed since shows in any way.
         except Exception as e:
-            return Trial(f"{base.architecture} cannot be converted ({type(e).__name__}: {str(e).strip().split(chr(10))[0][:160]})", 0)
+            return Trial(f"{base.architecture} cannot be converted ({type(e).__name__}: {str(e).strip().split(chr(10))[0][:60]})", 0)
     if isinstance(found, int):
         return Trial(None, min(LONGEST, base.context) if found == longest else found)
-    return Trial(f"it computes something else than {base.architecture} with this configuration: {found}", 0)
+    return Trial(f"it computes something else than {base.architecture}: {found}", 0)
 
 
 def _compared(own: Any, model: Any, place: Path, names: list[str], lengths: list[int]) -> int | str:
@@ -213,11 +213,11 @@ def _compared(own: Any, model: Any, place: Path, names: list[str], lengths: list
             divergence = _divergence(generator, prompt, ids[:n], list(output), own)
         except (RuntimeError, ValueError) as e:
             # Beyond a window the answer has not even the shape of one.
-            found = f"{type(e).__name__}: {str(e)[:160]}"
+            found = f"{type(e).__name__}: {str(e)[:60]}"
             continue
         if divergence <= EXACT and n >= min(LEAST, lengths[0]):
             return n
-        found = f"{divergence:.1e} nats apart, where {EXACT:.0e} is allowed"
+        found = f"{divergence:.1g} nats apart"
     return found
 
 
