@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write docs/bases.md from tests/golden/bases.json, which tests/test_bases.py holds against what the commands do.
 
-    python -m scripts.write_bases
+python -m scripts.write_bases
 """
 
 from __future__ import annotations

@@ -26,7 +26,14 @@ from train.validation import open_dev_split
 
 
 def run(
-    mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None, start: Path | None = None, engine: str | None = None
+    mixed: Path,
+    recipe: Recipe,
+    out: Path,
+    force: bool = False,
+    restart: bool = False,
+    dev: Path | None = None,
+    start: Path | None = None,
+    engine: str | None = None,
 ) -> tuple[Card, bool]:
     """Train an adapter, or reuse `out` if it is what this run would make. Returns (card, whether reused).
 
