@@ -59,18 +59,18 @@ def correct_spec(spec: Any, model: Any) -> None:
     import numpy as np
     from ctranslate2.specs.attention_spec import RotaryScalingType
 
-    def put(attention: Any, name: str, value: Any) -> None:
+    def put(attention: Any, name: str, value: Any, kind: str) -> None:
         # The specification refuses names that it did not begin with, and writes all that it has.
-        object.__setattr__(attention, name, value)
+        object.__setattr__(attention, name, np.array(value, dtype=kind)[()])
 
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type == "llama" and rope.get("rope_type") == "llama3":
         for layer in spec.decoder.layer:
-            put(layer.self_attention, "rotary_scaling_factor", np.dtype("float32").type(rope["factor"]))
-            put(layer.self_attention, "original_max_position_embeddings", np.dtype("int32").type(rope["original_max_position_embeddings"]))
+            put(layer.self_attention, "rotary_scaling_factor", rope["factor"], "float32")
+            put(layer.self_attention, "original_max_position_embeddings", rope["original_max_position_embeddings"], "int32")
     if config.model_type == "gemma3_text" and (part := rope.get(GLOBAL, {})).get("rope_type") == "linear":
         for layer, kind in zip(spec.decoder.layer, config.layer_types, strict=True):
             if kind == GLOBAL:
-                put(layer.self_attention, "rotary_scaling_type", np.dtype("int8").type(RotaryScalingType.Linear))
-                put(layer.self_attention, "rotary_scaling_factor", np.dtype("float32").type(part["factor"]))
+                put(layer.self_attention, "rotary_scaling_type", int(RotaryScalingType.Linear), "int8")
+                put(layer.self_attention, "rotary_scaling_factor", part["factor"], "float32")

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.corrections import corrections
 from tell.errors import EngineError
 from tell.files import key_of, write_json
 from tell.model.base import Base, read_config, slug

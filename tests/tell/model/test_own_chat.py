@@ -30,7 +30,10 @@ LISTED = (
     "{%- if add_generation_prompt -%}{{ 'model: ' }}{%- endif -%}"
 )
 # The languages are variables of the template.
-NAMED = "{% for m in messages %}{{ m.role }}: {% if m.role == 'user' %}From {{ source_language }} into {{ target_language }}: {% endif %}{{ m.content }}\n{% endfor %}"
+NAMED = (
+    "{% for m in messages %}{{ m.role }}: {% if m.role == 'user' %}From {{ source_language }} into {{ target_language }}: {% endif %}"
+    "{{ m.content }}\n{% endfor %}"
+)
 PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 
