@@ -7,6 +7,7 @@ a wrong loss, silently.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ FIRST, ROUNDING = 8, 3.0
 def _small_batch(data: Sequence[Tokenised], least: int = 1) -> list[Tokenised]:
     """The shortest examples, at least so many, and cut where even they are long; every token but the first counts."""
     chosen: list[Tokenised] = []
-    for i in sorted(range(len(data)), key=lambda i: (len(data[i].ids), i)):
+    for i in heapq.nsmallest(TOKENS, range(len(data)), key=lambda i: (len(data[i].ids), i)):
         ids = data[i].ids[:LONGEST]
         if len(chosen) >= least and sum(len(e.ids) for e in chosen) + len(ids) > TOKENS:
             break

@@ -183,7 +183,10 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     np = need("numpy", "train")
     device, dtype = _compute_on()
     path = writable(store(base, dtype), "cache", "TELLMT_CACHE")
-    width = int(read_config(base)["hidden_size"])
+    config = read_config(base)
+    config = config.get("text_config") or config
+    # GPT-2 has another name for it.
+    width = int(config["n_embd"] if "n_embd" in config else config["hidden_size"])
     keys = [key_of_text(parts) for parts in texts]
     tokenizer = BaseTokenizer(base)
     most = min(MOST, base.context) - len(tokenizer.bos)

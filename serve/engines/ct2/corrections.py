@@ -2,7 +2,7 @@
 
 As of ctranslate2 4.8.5: Llama 3's scaling of the rotation without its factor, Gemma 3's linear factor on the layers that attend to everything, and Gemma
 3's scale of the queries where it is not that of the head's width. Without them the written model computes something else than the base, more so the longer
-the text (findings/ctranslate2-rope-scaling.sh).
+the text.
 """
 
 from __future__ import annotations
