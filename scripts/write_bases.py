@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from serve.engines.vllm_classes import WITH_LORA
+
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, DOCUMENT = ROOT / "tests" / "golden" / "bases.json", ROOT / "docs" / "bases.md"
 
@@ -50,7 +52,8 @@ Written by `python -m scripts.write_bases`; do not edit. A test holds each row a
 
 **Real weights were not run for this table.** Each row is a tiny model of that class with random weights, taken through fetching, mixing, training, losses,
 and, where `ct2` serves it, scoring and publishing. That shows whether the arithmetic is the base's own, and not how well a base translates. The column
-`vllm` is read off vLLM 0.32's own list of models: "listed" means that it has the class and loads LoRA on it, or runs it with transformers' code.
+`vllm` is read off vLLM 0.32's own list of models, and **vLLM was not run**: "listed" means that it has the class and loads LoRA on it, "not listed" that it
+would run it with transformers' code, if at all.
 
 `tellmt base fetch BASE` and `tellmt base show BASE` say the same of the base that you name, with its own configuration: a copy of it is cut down to a
 layer of each kind and a small vocabulary, converted for ctranslate2, and compared in float32 with the base's own class on a prompt as long as the longest
@@ -67,9 +70,9 @@ TAIL = """
 - At every start of training the loss of one small batch, over every row of the output layer, is compared with that of the base's own logits. A difference over
   0.01 nats a token stops the run with its reason. Scales (Granite, Cohere), caps (Gemma 2) and a bias (Phi) of the output layer are known.
 - LoRA goes on the linear layers in the layers of the text decoder. A class that reads images or sound too gets none elsewhere, by full name.
-- Where a base has sliding windows (Gemma 3, Mistral), ctranslate2 computes a prompt that is longer than the window wrongly, and its output beyond the window
-  rightly. So on `ct2` prompts are at most as long as the window: 512 tokens for Gemma 3 270M. Longer segments are refused, hints and nearest pairs that do
-  not fit are left out.
+- Where a base has sliding windows (Gemma 3, Mistral), ctranslate2 computes a prompt that is longer than the window wrongly or not at all, and its output
+  beyond the window rightly. So on `ct2` prompts are at most as long as the window: 512 tokens for Gemma 3 270M. Longer segments are refused, hints and
+  nearest pairs that do not fit are left out.
 - `[train] packing` is refused where one batch has another loss packed than unpacked: BLOOM, Falcon, and what has recurrent layers (LFM 2, Granite 4,
   Qwen 3.5).
 - ctranslate2's converter leaves out the factor of Llama 3's scaled positions, and of Gemma 3 4B and up the linear factor and the scale of the queries;
@@ -88,7 +91,10 @@ def _cell(reason: str | None, served: str) -> str:
 def render() -> str:
     """The document."""
     rows = json.loads(ROWS.read_text(encoding="utf-8"))
-    lines = [f"| {KNOWN[name]} | {row['class']} | {_cell(row['ct2'], 'served')} | {_cell(row['vllm'], 'listed')} |" for name, row in rows.items()]
+    lines = []
+    for name, row in rows.items():
+        vllm = _cell(row["vllm"], "listed" if row["class"] in WITH_LORA else "not listed")
+        lines.append(f"| {KNOWN[name]} | {row['class']} | {_cell(row['ct2'], 'served')} | {vllm} |")
     return HEAD + "\n".join(lines) + "\n" + TAIL
 
 

@@ -188,7 +188,7 @@ def _tried(base: Base) -> Trial:
             found = _compared(own, model, place, names, lengths)
         # What the converter expects of a class that has changed since shows in any way.
         except Exception as e:
-            return Trial(f"{base.architecture} cannot be converted ({type(e).__name__}: {str(e).strip().split(chr(10))[0][:60]})", 0)
+            return Trial(f"{base.architecture} cannot be converted ({type(e).__name__}: {str(e).strip().split(chr(10))[0][:30]})", 0)
     if isinstance(found, int):
         return Trial(None, min(LONGEST, base.context) if found == longest else found)
     return Trial(f"it computes something else than {base.architecture}: {found}", 0)
