@@ -14,6 +14,11 @@ def base() -> None:
     pass
 
 
+def _said(engines: dict[str, str | None]) -> list[str]:
+    """A line for each engine: whether it serves the base, and why not."""
+    return [f"{name}: {'serves it' if reason is None else reason}" for name, reason in engines.items()]
+
+
 @base.command("list")
 def list_() -> None:
     """List the bases that need no model hub, and those in the cache."""
@@ -32,15 +37,21 @@ def list_() -> None:
 def fetch(base_id: str, force: bool) -> None:
     """Fetch a base: one of `tellmt base list`, a hub id (owner/name), or a local directory."""
     from train.fetch_base import fetch_base
+    from train.servable import refusals
 
     prepared = fetch_base(base_id, force)
     say(f"licence: {prepared.licence}{'. ' + prepared.notice if prepared.notice else ''}")
-    emit(prepared.model_dump(mode="json"), lambda: f"{prepared.id} is ready in {prepared.path}")
+    engines = refusals(prepared)
+    emit(prepared.model_dump(mode="json") | {"engines": engines}, lambda: "\n".join([f"{prepared.id} is ready in {prepared.path}", *_said(engines)]))
 
 
 @base.command()
 @click.argument("base_id", metavar="BASE", default=DEFAULT_BASE)
 def show(base_id: str) -> None:
-    """Show the manifest of a base in the cache."""
+    """Show the manifest of a base in the cache, and which engines serve it."""
+    from train.servable import refusals
+
     cached_base = find_base(base_id)
-    emit(cached_base.model_dump(mode="json"), lambda: table("", ["key", "value"], [[k, str(v)] for k, v in cached_base.model_dump(mode="json").items()]))
+    engines = refusals(cached_base)
+    rows = [[k, str(v)] for k, v in cached_base.model_dump(mode="json").items()] + [["engines", line] for line in _said(engines)]
+    emit(cached_base.model_dump(mode="json") | {"engines": engines}, lambda: table("", ["key", "value"], rows))

@@ -21,6 +21,7 @@ from tell.console import clock, emit, say, table
 @click.option("--from", "start", type=click.Path(path_type=Path), metavar="DIR", help="Adapter whose weights training goes on from; of the same base and rank.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", help="Adapter directory to write.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed that replaces the recipe's.")
+@click.option("--engine", metavar="NAME", help="Engine that is to serve the adapter. Default: one that this machine has; a base that none serves is refused.")
 @click.option("--force", is_flag=True, help="Train again although the adapter exists already.")
 @click.option("--restart", is_flag=True, help="Discard the checkpoints of an unfinished run.")
 @click.option("--dry-run", is_flag=True, help="Only report the cost: tokens, steps, time and memory, measured on a few micro-batches.")
@@ -31,6 +32,7 @@ def train(
     start: Path | None,
     out: Path | None,
     seed: int | None,
+    engine: str | None,
     force: bool,
     restart: bool,
     dry_run: bool,
@@ -52,12 +54,12 @@ def train(
     if dry_run:
         from train.estimate import estimate
 
-        estimated = estimate(mixed, recipe)
+        estimated = estimate(mixed, recipe, engine)
         emit(estimated, lambda: _estimated(estimated, recipe.dev.every > 0))
         return
     if out is None:
         raise click.UsageError("Missing option '-o' / '--out'.")
-    card, reused = run(mixed, recipe, out, force, restart, dev, start)
+    card, reused = run(mixed, recipe, out, force, restart, dev, start, engine)
     if world()[0]:
         return
     adapter = open_adapter(out)

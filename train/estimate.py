@@ -17,6 +17,7 @@ from train.distributed import ProcessGroup
 from train.inputs import read_inputs
 from train.loop import should_compile
 from train.plan import make_plan
+from train.servable import check_servable
 
 # Micro-batches that are timed, and the seconds after which no further one is begun.
 TIMED, SECONDS = 24, 30.0
@@ -48,7 +49,7 @@ def _retime_compiled(seconds_of: dict[int, float], cost: Callable[[int], float],
     return once
 
 
-def estimate(mixed: Path, recipe: Recipe) -> dict[str, Any]:
+def estimate(mixed: Path, recipe: Recipe, engine: str | None = None) -> dict[str, Any]:
     """Tokens and steps are exact; seconds and bytes are measured on this machine now. Raises RecipeError under torchrun, and what training raises."""
     began = time.monotonic()
     processes = ProcessGroup()
@@ -57,6 +58,7 @@ def estimate(mixed: Path, recipe: Recipe) -> dict[str, Any]:
             "an estimate is made by one process", place="--dry-run", found=f"{processes.count} processes", valid="the same command without torchrun"
         )
     inputs = read_inputs(mixed)
+    check_servable(inputs.base, engine)
     plan = make_plan(inputs.data, recipe.train, recipe.seed, reshuffle=inputs.mix.get("order", "shuffled") == "shuffled")
     processes.threads(recipe.train.threads)
     from train.model import backward

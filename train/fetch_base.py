@@ -184,14 +184,16 @@ def _manifest(base_id: str, files_in: Path, path: Path, revision: str | None, ad
         raise BaseModelError("this base names no end-of-sequence token", place=str(files_in))
     names = ["config.json", "tokenizer.json", *sorted(p.name for p in files_in.glob("*.safetensors"))]
     hashes = {n: sha256_file(files_in / n) for n in names}
-    count = f"{config.model_type}, vocabulary {config.vocab_size}" if hasattr(config, "vocab_size") else str(config.model_type)
+    # Of a class that reads images or sound too, the part that reads text.
+    text = config.get_text_config()
+    count = f"{config.model_type}, vocabulary {text.vocab_size}" if hasattr(text, "vocab_size") else str(config.model_type)
     return Base(
         id=base_id,
         revision=revision or key_of(hashes),
         path=path,
         bos_id=tokenizer.bos_token_id if add_bos else None,
         eos_ids=eos,
-        context=int(getattr(config, "max_position_embeddings", 2048)),
+        context=int(getattr(text, "max_position_embeddings", 2048)),
         architecture=(config.architectures or [config.model_type])[0],
         parameters=spec.parameters or count,
         licence=spec.licence,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from train.model import collate, response_states
-from train.output_layer import word_chunks, word_logits
+from train.output_layer import output_layer, word_chunks
 from train.plan import Tokenised, micro_batches
 
 # Response positions that the base is asked about, in whole examples, and the words that are taken, at most.
@@ -34,7 +34,8 @@ def likely_words(model: Any, data: Sequence[Tokenised], used: Iterable[int], pad
         chosen.append(i)
         found += len(data[i].ids) - data[i].start
     causal = model.get_base_model()
-    weight, softcap = causal.get_output_embeddings().weight, getattr(causal.config, "final_logit_softcapping", None)
+    layer = output_layer(causal)
+    weight = layer.weight
     mass = torch.zeros(len(weight), dtype=torch.float32, device=weight.device)
     model.eval()
     try:
@@ -43,7 +44,7 @@ def likely_words(model: Any, data: Sequence[Tokenised], used: Iterable[int], pad
                 states = response_states(model, collate([data[i] for i in batch], pad).to(str(weight.device)))
                 for part in word_chunks(states, weight):
                     # In place: whole rows of probabilities are large.
-                    odds = word_logits(states[part], weight, softcap)
+                    odds = layer.logits(states[part])
                     odds.sub_(odds.amax(-1, keepdim=True)).exp_()
                     mass += odds.T @ (1 / odds.sum(-1))
     finally:

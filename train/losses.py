@@ -36,7 +36,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     from safetensors.torch import load_file
 
     from train.model import collate, load_model, pick_dtype, response_states
-    from train.output_layer import output_losses
+    from train.output_layer import output_layer, output_losses
 
     adapter = open_adapter(adapter_path)
     card = adapter.card
@@ -60,15 +60,13 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     set_peft_model_state_dict(model, load_file(adapter.path / WEIGHTS, device=device))
     model.eval()
     causal = model.get_base_model()
-    weight = causal.get_output_embeddings().weight
+    layer = output_layer(causal)
     rows: dict[int, dict[str, Any]] = {}
     with torch.no_grad(), progress() as bar:
         task = bar.add_task("losses", total=len(data))
         for batch in micro_batches(list(range(len(data))), data, BATCH_TOKENS):
             micro_batch = collate([data[i] for i in batch], base.eos_ids[0]).to(device)
-            losses = output_losses(
-                response_states(model, micro_batch), weight, micro_batch.labels, getattr(causal.config, "final_logit_softcapping", None)
-            ).cpu()
+            losses = output_losses(response_states(model, micro_batch), layer, micro_batch.labels).cpu()
             offset = 0
             for i in batch:
                 n = len(data[i].ids) - data[i].start

@@ -14,6 +14,7 @@ from tell.errors import AdapterError, BaseModelError
 from tell.extras import hide_unused_libraries, need
 from tell.machine import bf16
 from tell.model.base import Base
+from tell.model.embeddings import from_pretrained
 from train.config import LoraOptions, TrainOptions
 from train.output_layer import SampledVocabulary, output_loss
 from train.plan import Tokenised
@@ -50,13 +51,12 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         )
         quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
-        model = loader.from_pretrained(
-            base.path,
-            dtype=getattr(torch, dtype),
+        model = from_pretrained(
+            loader,
+            base,
             # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
-            attn_implementation="eager" if device == "cpu" else "sdpa",
-            trust_remote_code=False,
-            local_files_only=True,
+            "eager" if device == "cpu" else "sdpa",
+            dtype=getattr(torch, dtype),
             **quantisation_options,
         )
     except (OSError, ValueError, RuntimeError) as e:
@@ -88,12 +88,23 @@ def checkpoint_activations(model: Any) -> None:
     model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
+def decoder_of(model: Any) -> Any:
+    """The text decoder below the output layer, without the towers for images and sound that some classes have beside it."""
+    return model.get_base_model().get_decoder()
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The decoder's layers: `layers` in most classes, `h` in GPT-2, BLOOM and Falcon. Empty in a class that calls them something else."""
+    decoder = decoder_of(model)
+    return list(next((layers for name in ("layers", "h") if (layers := getattr(decoder, name, None)) is not None), ()))
+
+
 def shard_base(model: Any) -> None:
     """Shard the frozen weights of each layer over the processes (FSDP); they are gathered while the layer is computed. Every process has the whole LoRA."""
     from torch.distributed.fsdp import fully_shard
 
     lora_weights = set(lora_parameters(model).values())
-    for layer in model.get_base_model().get_decoder().layers:
+    for layer in decoder_layers(model):
         fully_shard(layer, ignored_params=lora_weights)
 
 
@@ -141,7 +152,7 @@ def compile_layers(model: Any) -> None:
 
     # A layer that cannot be compiled for some shape runs as it is.
     torch._dynamo.config.suppress_errors = True
-    for layer in model.get_base_model().get_decoder().layers:
+    for layer in decoder_layers(model):
         layer.compile(dynamic=True)
 
 
@@ -188,7 +199,9 @@ def collate(examples: Sequence[Tokenised], pad: int, packed: bool = False, pin: 
 
 def response_states(model: Any, batch: Batch) -> Any:
     """The last hidden states (n, d) that predict the batch's n response tokens, example by example."""
-    hidden = model.get_base_model().get_decoder()(input_ids=batch.ids, position_ids=batch.positions, use_cache=False).last_hidden_state
+    # BLOOM and Mamba take no positions.
+    positions = {} if batch.positions is None else {"position_ids": batch.positions}
+    hidden = decoder_of(model)(input_ids=batch.ids, use_cache=False, **positions).last_hidden_state
     return hidden[batch.rows, batch.columns]
 
 
@@ -199,7 +212,6 @@ def backward(model: Any, batch: Batch, scale: float, words: SampledVocabulary) -
     1 / (response tokens in the step), the step's gradient is that of the mean.
     """
     states = response_states(model, batch)
-    softcap = getattr(model.get_base_model().config, "final_logit_softcapping", None)
-    loss, gradient = output_loss(states.detach(), words.weight, words.places(batch.labels), softcap, words.bias)
+    loss, gradient = output_loss(states.detach(), words.layer, words.places(batch.labels), words.correction)
     states.backward(gradient * scale)
     return loss

@@ -8,6 +8,7 @@ in no response of the data: the normaliser is summed over the data's own words a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -16,17 +17,72 @@ from typing import Any
 CHUNK, CHUNK_CUDA = 1 << 25, 1 << 28
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputLayer:
+    """Logits of hidden states, as the base's class computes them: softcap * tanh((hidden @ weight.T + bias) * scale / softcap).
+
+    `weight` (words, d) and `bias` (words,) may hold some of the words only. Bases differ: Phi has a bias, Granite and Cohere scale, Gemma 2 caps.
+    """
+
+    weight: Any
+    bias: Any = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def rows(self, words: Any) -> OutputLayer:
+        """The layer of these words alone, ids (n,)."""
+        words = words.to(self.weight.device)
+        return dataclasses.replace(self, weight=self.weight[words], bias=None if self.bias is None else self.bias[words])
+
+    def joined(self, other: OutputLayer) -> OutputLayer:
+        """The words of this one, then those of `other`, which is of the same base."""
+        import torch
+
+        bias = None if self.bias is None else torch.cat([self.bias, other.bias])
+        return dataclasses.replace(self, weight=torch.cat([self.weight, other.weight]), bias=bias)
+
+    def logits(self, hidden: Any) -> Any:
+        """The logits (n, words) of hidden states (n, d), in float32 at least."""
+        import torch
+        from torch.nn import functional as F
+
+        logits = F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+
+def output_layer(causal: Any) -> OutputLayer:
+    """The output layer of a causal language model of transformers. What is in no class that this knows shows in `train.output_check`."""
+    head, config = causal.get_output_embeddings(), causal.config.get_text_config()
+    scale = 1.0
+    # Cohere; other configurations have the name too (MPT), and their models no use for it.
+    if isinstance(factor := getattr(causal, "logit_scale", None), (int, float)):
+        scale = float(factor)
+    elif factor := getattr(config, "logits_scaling", None):
+        # Granite and MiniCPM 3 divide by it, HyperCLOVA X multiplies.
+        scale = float(factor) if str(config.model_type).startswith("hyperclovax") else 1.0 / float(factor)
+    elif factor := getattr(config, "lm_head_multiplier", None):
+        # Falcon H1.
+        scale = float(factor)
+    bias = getattr(head, "bias", None)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return OutputLayer(head.weight.detach(), None if bias is None else bias.detach(), scale, float(softcap) if softcap else None)
+
+
 class SampledVocabulary:
     """The words of the output layer that a step's softmax is computed over.
 
-    `weight` is the whole layer (words, d). Words in `used` are always included; `draw` samples `negatives` of the others, and each represents
+    `layer` is the whole layer. Words in `used` are always included; `draw` samples `negatives` of the others, and each represents
     an equal part of all of them. All words are included when `negatives` is 0, or at least as many as there are others.
     """
 
-    def __init__(self, weight: Any, used: Iterable[int], negatives: int, seed: int):
+    def __init__(self, layer: OutputLayer, used: Iterable[int], negatives: int, seed: int):
         import torch
 
-        self._weight = weight.detach()
+        weight = layer.weight
+        self._whole = layer
         self._seed = seed
         keep = torch.tensor(sorted(set(used)), dtype=torch.long)
         # The words that are always included.
@@ -37,14 +93,15 @@ class SampledVocabulary:
         self._negatives = negatives
         self.all = negatives == 0 or negatives >= len(self._rest)
         if self.all:
-            self.weight, self.bias, self._place = self._weight, None, None
+            self.layer, self.correction, self._place = layer, None, None
             return
-        self._kept = self._weight[keep.to(weight.device)]
+        self._kept = layer.rows(keep)
         self._place = torch.full((len(weight),), -1, dtype=torch.long)
         self._place[keep] = torch.arange(len(keep))
         self._place = self._place.to(weight.device)
-        self.bias = torch.zeros(len(keep) + negatives, dtype=torch.float32, device=weight.device)
-        self.bias[len(keep) :] = math.log(len(self._rest) / negatives)
+        # Added to the logits: each word that is drawn stands for several.
+        self.correction = torch.zeros(len(keep) + negatives, dtype=torch.float32, device=weight.device)
+        self.correction[len(keep) :] = math.log(len(self._rest) / negatives)
 
     def draw(self, step: int) -> None:
         """Draw the sample of one optimiser step. It depends on the seed and the step alone, so that a resumed run draws the same."""
@@ -55,21 +112,11 @@ class SampledVocabulary:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
         # With replacement: the estimate of the normaliser is unbiased, and drawing is cheap.
         drawn = self._rest[torch.randint(len(self._rest), (self._negatives,), generator=generator)]
-        self.weight = torch.cat([self._kept, self._weight[drawn.to(self._weight.device)]])
+        self.layer = self._kept.joined(self._whole.rows(drawn))
 
     def places(self, labels: Any) -> Any:
-        """Rows of `weight` for token ids, all of which must be in `used`."""
+        """Rows of `layer` for token ids, all of which must be in `used`."""
         return labels if self._place is None else self._place[labels]
-
-
-def word_logits(hidden: Any, weight: Any, softcap: float | None) -> Any:
-    """The logits (n, words) of hidden states (n, d), in float32 at least."""
-    import torch
-    from torch.nn import functional as F
-
-    logits = F.linear(hidden, weight)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.tanh(logits / softcap) * softcap if softcap else logits
 
 
 def word_chunks(hidden: Any, weight: Any) -> list[slice]:
@@ -78,16 +125,16 @@ def word_chunks(hidden: Any, weight: Any) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, len(hidden), rows)]
 
 
-def output_losses(hidden: Any, weight: Any, labels: Any, softcap: float | None = None) -> Any:
-    """The cross-entropy (nats) of each of `labels` (n,) under softmax(hidden @ weight.T): (n,)."""
+def output_losses(hidden: Any, layer: OutputLayer, labels: Any) -> Any:
+    """The cross-entropy (nats) of each of `labels` (n,) under the softmax of the layer's logits: (n,)."""
     import torch
     from torch.nn import functional as F
 
-    return torch.cat([F.cross_entropy(word_logits(hidden[part], weight, softcap), labels[part], reduction="none") for part in word_chunks(hidden, weight)])
+    return torch.cat([F.cross_entropy(layer.logits(hidden[part]), labels[part], reduction="none") for part in word_chunks(hidden, layer.weight)])
 
 
-def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = None, bias: Any = None) -> tuple[Any, Any]:
-    """Summed cross-entropy (nats) of `labels` (n,) under softmax(hidden @ weight.T + bias), and its gradient with respect to `hidden` (n, d).
+def output_loss(hidden: Any, layer: OutputLayer, labels: Any, correction: Any = None) -> tuple[Any, Any]:
+    """Summed cross-entropy (nats) of `labels` (n,) under the softmax of the layer's logits + correction, and its gradient with respect to `hidden` (n, d).
 
     The sum stays a float64 tensor (): reading its value would make the host wait for the GPU.
     """
@@ -96,17 +143,19 @@ def output_loss(hidden: Any, weight: Any, labels: Any, softcap: float | None = N
     gradient = torch.empty_like(hidden)
     total = torch.zeros((), dtype=torch.float64, device=hidden.device)
     with torch.no_grad():
-        for part in word_chunks(hidden, weight):
+        for part in word_chunks(hidden, layer.weight):
             labels_of_part = labels[part]
             row = torch.arange(len(labels_of_part), device=hidden.device)
-            logits = word_logits(hidden[part], weight, softcap)
-            slope = 1 - (logits / softcap) ** 2 if softcap else None
-            if bias is not None:
-                logits += bias
+            logits = layer.logits(hidden[part])
+            slope = 1 - (logits / layer.softcap) ** 2 if layer.softcap else None
+            if correction is not None:
+                logits += correction
             total += (torch.logsumexp(logits, -1) - logits[row, labels_of_part]).sum()
             probabilities = torch.softmax(logits, -1)
             probabilities[row, labels_of_part] -= 1
             if slope is not None:
                 probabilities *= slope
-            gradient[part] = probabilities.to(hidden.dtype) @ weight
+            if layer.scale != 1.0:
+                probabilities *= layer.scale
+            gradient[part] = (probabilities.to(layer.weight.dtype) @ layer.weight).to(hidden.dtype)
     return total, gradient

@@ -21,15 +21,24 @@ from train.inputs import LIKELY, identity, identity_before, read_inputs, with_le
 from train.loop import train
 from train.plan import make_plan
 from train.run_dir import Status, begun_before, finish_killed_run, now, run_session
+from train.servable import check_servable
 from train.validation import open_dev_split
 
 
 def run(
-    mixed: Path, recipe: Recipe, out: Path, force: bool = False, restart: bool = False, dev: Path | None = None, start: Path | None = None
+    mixed: Path,
+    recipe: Recipe,
+    out: Path,
+    force: bool = False,
+    restart: bool = False,
+    dev: Path | None = None,
+    start: Path | None = None,
+    engine: str | None = None,
 ) -> tuple[Card, bool]:
     """Train an adapter, or reuse `out` if it is what this run would make. Returns (card, whether reused).
 
-    `dev` is the corpus that `[dev]` validates on, `start` an adapter whose weights training goes on from.
+    `dev` is the corpus that `[dev]` validates on, `start` an adapter whose weights training goes on from, `engine` the one that is to serve the adapter.
+    Raises BaseModelError where that, or any engine here when none is named, cannot serve the base.
     """
     processes = ProcessGroup()
     if recipe.train.quantisation == "nf4":
@@ -57,6 +66,7 @@ def run(
             finish_killed_run(out, run_dir, run_identity, status.model_copy(update={"total": card.training["steps"]}))
         return card, True
 
+    check_servable(inputs.base, engine)
     processes.threads(recipe.train.threads)
     if split and split.noise:
         processes.say(split.noise)

@@ -18,7 +18,8 @@ from train.inputs import Inputs
 from train.likely_words import likely_words
 from train.model import Batch, backward, checkpoint_activations, collate, compile_layers, load_model, lora_parameters, pick_dtype, shard_base, take_weights
 from train.optimiser import MasterWeights
-from train.output_layer import SampledVocabulary
+from train.output_check import check_loss, check_packing
+from train.output_layer import SampledVocabulary, output_layer
 from train.plan import PASS, Step, micro_batches, packed_batches
 
 # What the processor's allocator says in a RuntimeError of no class of its own.
@@ -51,6 +52,10 @@ class Stepper:
         self.model = load_model(inputs.base, recipe.lora, self.dtype, processes.device, recipe.seed, options.quantisation)
         if inputs.start is not None:
             take_weights(self.model, inputs.start)
+        self._pad = inputs.base.eos_ids[0]
+        check_loss(self.model, inputs.data, self._pad, inputs.base.id)
+        if options.packing:
+            check_packing(self.model, inputs.data, self._pad, inputs.base.id)
         if options.gradient_checkpointing:
             checkpoint_activations(self.model)
         self.masters = MasterWeights(lora_parameters(self.model), options)
@@ -58,13 +63,11 @@ class Stepper:
         self.words = self._vocabulary(())
         automatic = MICRO_CUDA if processes.cuda else MICRO
         self.limit = automatic if options.micro_tokens == "auto" else options.micro_tokens
-        self._pad = inputs.base.eos_ids[0]
         self._prefetcher = ThreadPoolExecutor(1, "batches")
         self._prefetched: tuple[int, int, Future[list[tuple[Batch, bool]]]] | None = None
 
     def _vocabulary(self, likely: Iterable[int]) -> SampledVocabulary:
-        weight = self.model.get_base_model().get_output_embeddings().weight
-        return SampledVocabulary(weight, self._used.union(likely), self.options.negatives, self.seed)
+        return SampledVocabulary(output_layer(self.model.get_base_model()), self._used.union(likely), self.options.negatives, self.seed)
 
     def include_likely(self, words: list[int] | None = None) -> list[int]:
         """Let every step's softmax have the words that the bare base finds likely: `words`, or those that are found now, before weights are restored.

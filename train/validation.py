@@ -34,6 +34,7 @@ from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
 from train.inputs import Inputs
 from train.optimiser import MasterWeights
+from train.output_layer import output_layer
 
 # Tokens of prompts and outputs together in one batch: bounds the keys and values that are kept.
 BATCH_TOKENS = 8192
@@ -133,8 +134,7 @@ class _GreedyEngine:
         import torch
 
         causal = self.model.get_base_model()
-        decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-        softcap = getattr(causal.config, "final_logit_softcapping", None)
+        decoder, layer = causal.get_decoder(), output_layer(causal)
         stops = [frozenset(self.endings.ids(p.one_line)) for p in prompts]
         longest = max(len(p.ids) for p in prompts)
         # Padding on the left, so that every row goes on at the same column.
@@ -142,15 +142,13 @@ class _GreedyEngine:
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=self.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         generated: list[list[int]] = [[] for _ in prompts]
-        rows, cache = list(range(len(prompts))), None
+        rows, cache, finished = list(range(len(prompts))), None, set[int]()
         while True:
             if self.signals:
                 raise _Interrupted
             output = decoder(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
-            logits = head(output.last_hidden_state[:, -1]).float()
-            if softcap:
-                logits = torch.tanh(logits / softcap) * softcap
+            logits = layer.logits(output.last_hidden_state[:, -1])
             for n, i in enumerate(rows):
                 if prompts[i].repetition_penalty != 1.0 and generated[i]:
                     seen_tokens = torch.tensor(sorted(set(generated[i])), device=self.device)
@@ -162,12 +160,17 @@ class _GreedyEngine:
             unfinished = []
             for n, token in enumerate(next_tokens.tolist()):
                 i = rows[n]
+                if i in finished:
+                    continue
                 generated[i].append(token)
                 if token not in stops[i] and len(generated[i]) < prompts[i].max_tokens:
                     unfinished.append(n)
+                else:
+                    finished.add(i)
             if not unfinished:
                 return generated
-            if len(unfinished) < len(rows):
+            # Recurrent layers keep what they have read of every row, and give up none.
+            if len(unfinished) < len(rows) and all(hasattr(layer, "batch_select_indices") for layer in cache.layers):
                 kept = torch.tensor(unfinished, device=self.device)
                 cache.batch_select_indices(kept)
                 next_tokens, mask, positions, rows = next_tokens[kept], mask[kept], positions[kept], [rows[n] for n in unfinished]

@@ -106,17 +106,35 @@ def linear_targets(value: Any) -> Any:
     return sorted(value)
 
 
-def lora_target_modules(model: Any, names: str | list[str]) -> str | list[str]:
-    """The `target_modules` for peft in this base. Raises RecipeError, which names the base's modules, for a name that matches none."""
-    if isinstance(names, str):
-        return names
+# Projections of recurrent layers whose weights fused kernels read by themselves: what a LoRA on them adds would be in some passes and not in others.
+_READ_BY_KERNELS = ("mamba.out_proj", "mamba.dt_proj", "mixer.out_proj", "mixer.dt_proj")
+
+
+def _is_linear(module: Any) -> bool:
     import torch
 
-    # A 4-bit layer is a Linear too.
-    linear = [n for n, m in model.get_decoder().named_modules() if isinstance(m, torch.nn.Linear)]
-    available = sorted({n.rsplit(".", 1)[-1] for n in linear} - set(EMBEDDINGS))
+    # A 4-bit layer is a Linear too; GPT-2's layers are its own, with the weight transposed.
+    return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def lora_target_modules(model: Any, names: str | list[str]) -> str | list[str]:
+    """The `target_modules` for peft in this base: as the recipe has them where they lie in the layers of the text decoder alone, else their full names.
+
+    A class that reads images or sound has linear layers outside, and some text decoders have them beside their layers: engines load no LoRA there.
+    Raises RecipeError, which names the base's modules, for a name that matches none.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    prefix = next((name for name, module in model.named_modules() if module is decoder), "")
+    inside = next((f"{name}." for name in ("layers", "h") if getattr(decoder, name, None) is not None), "")
+    linear = {n: m for n, m in model.named_modules() if _is_linear(m) and m is not head}
+    start = f"{prefix}.{inside}" if prefix else inside
+    trainable = [n for n in linear if n.startswith(start) and not n.endswith(_READ_BY_KERNELS)]
+    if isinstance(names, str):
+        return names if len(trainable) == len(linear) else trainable
+    available = sorted({n.rsplit(".", 1)[-1] for n in trainable} - set(EMBEDDINGS))
     for name in names:
         # peft's own rule: the whole name, or its end after a dot.
-        if not any(n == name or n.endswith(f".{name}") for n in linear):
+        if not any(n == name or n.endswith(f".{name}") for n in trainable):
             raise RecipeError("target_modules: the base has no linear layer of this name", place="[lora]", found=name, valid=", ".join(available))
-    return names
+    matching = [n for n in linear if any(n == name or n.endswith(f".{name}") for name in names)]
+    return names if all(n in trainable for n in matching) else [n for n in matching if n in trainable]

@@ -61,28 +61,24 @@ def states_of(model: Any, data: Sequence[Any], pad: int) -> tuple[Any, Any]:
 
 def full_loss(stepper: Any, states: Any, labels: Any) -> float:
     """The mean cross-entropy (nats) over the whole vocabulary."""
-    from train.output_layer import output_losses
+    from train.output_layer import output_layer, output_losses
 
-    causal = stepper.model.get_base_model()
-    softcap = getattr(causal.config, "final_logit_softcapping", None)
-    return float(output_losses(states, causal.get_output_embeddings().weight, labels, softcap).double().mean())
+    return float(output_losses(states, output_layer(stepper.model.get_base_model()), labels).double().mean())
 
 
 def sampled_loss(stepper: Any, states: Any, labels: Any) -> tuple[float, float]:
     """The mean cross-entropy (nats) as training estimates it, over several draws; and the probability that it gives to the words that are drawn."""
     import torch
 
-    from train.output_layer import output_loss, word_logits
+    from train.output_layer import output_loss
 
     words, losses, drawn = stepper.words, [], []
-    causal = stepper.model.get_base_model()
-    softcap = getattr(causal.config, "final_logit_softcapping", None)
     for step in range(DRAWS):
         words.draw(1_000_000 + step)
-        losses.append(float(output_loss(states, words.weight, words.places(labels), softcap, words.bias)[0]) / len(labels))
-        if words.bias is not None:
+        losses.append(float(output_loss(states, words.layer, words.places(labels), words.correction)[0]) / len(labels))
+        if words.correction is not None:
             with torch.no_grad():
-                shares = torch.softmax(word_logits(states, words.weight, softcap) + words.bias, -1)
+                shares = torch.softmax(words.layer.logits(states) + words.correction, -1)
             drawn.append(float(shares[:, -stepper.options.negatives :].sum(-1).mean()))
     return statistics.mean(losses), statistics.mean(drawn) if drawn else 0.0
 
@@ -91,16 +87,16 @@ def outside(stepper: Any, states: Any) -> float:
     """The probability that the whole softmax gives to the words that are not always included."""
     import torch
 
-    from train.output_layer import word_chunks, word_logits
+    from train.output_layer import output_layer, word_chunks
 
-    words, causal = stepper.words, stepper.model.get_base_model()
+    words = stepper.words
     if words.all:
         return 0.0
-    weight, softcap = causal.get_output_embeddings().weight, getattr(causal.config, "final_logit_softcapping", None)
+    layer = output_layer(stepper.model.get_base_model())
     inside = []
     with torch.no_grad():
-        for part in word_chunks(states, weight):
-            inside.append(torch.softmax(word_logits(states[part], weight, softcap), -1)[:, words.included].sum(-1))
+        for part in word_chunks(states, layer.weight):
+            inside.append(torch.softmax(layer.logits(states[part]), -1)[:, words.included].sum(-1))
     return 1 - float(torch.cat(inside).mean())
 
 

@@ -30,8 +30,10 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, []),
     "fan_in_fan_out": (None, False),
 }
-_LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+)$")
+_LAYER = re.compile(r"(?:^|\.)((?:layers|h)\.\d+\..+)$")
 _LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+# Classes whose linear layers hold their weights the other way round.
+_TRANSPOSED = ("GPT2LMHeadModel",)
 # Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
 _CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
 
@@ -68,6 +70,15 @@ def check_checkpoint(base: Base) -> dict[str, list[int]]:
     return shapes
 
 
+def layers_refusal(base: Base) -> str | None:
+    """Why no adapter of this base could be checked against its weights; None where it can."""
+    try:
+        check_checkpoint(base)
+    except EngineError as e:
+        return f"{e.thing} ({e.place})"
+    return None
+
+
 def _shapes(path: Path) -> dict[str, list[int]]:
     from safetensors import SafetensorError, safe_open
 
@@ -78,7 +89,7 @@ def _shapes(path: Path) -> dict[str, list[int]]:
         raise EngineError("the base's weights cannot be read", place=str(path), found=str(e)) from None
 
 
-def _check_config(path: Path, max_rank: int) -> int:
+def _check_config(path: Path, max_rank: int, transposed: bool) -> int:
     try:
         config = json.loads((path / CONFIG).read_bytes())
         rank = config["r"]
@@ -87,7 +98,7 @@ def _check_config(path: Path, max_rank: int) -> int:
     if config.get("peft_type") != "LORA":
         raise AdapterError("not a LoRA", place=str(path / CONFIG), found=str(config.get("peft_type")), valid="LORA")
     for key, unused in _UNUSED.items():
-        if config.get(key) not in unused:
+        if config.get(key) not in unused and not (transposed and key == "fan_in_fan_out"):
             raise AdapterError(f"the adapter uses {key}, which the engines cannot serve", place=str(path / CONFIG), found=repr(config[key]))
     start = str(config.get("init_lora_weights", True)).lower()
     if start.startswith(_CHANGES_BASE):
@@ -107,7 +118,8 @@ def open_fitting(base: Base, shapes: dict[str, list[int]], adapter_id: str, path
     if adapter.id != adapter_id:
         raise AdapterError("the directory holds another adapter", place=str(path), found=adapter.id, valid=adapter_id)
     check_base(adapter, base.id, base.revision)
-    rank = _check_config(path, max_rank)
+    transposed = base.architecture in _TRANSPOSED
+    rank = _check_config(path, max_rank, transposed)
     header = read_header(path / WEIGHTS)
     for name in sorted(header):
         place = f"{path / WEIGHTS}, {name}"
@@ -117,6 +129,8 @@ def open_fitting(base: Base, shapes: dict[str, list[int]], adapter_id: str, path
         weight = shapes.get(_layer_name(match[1]) or "")
         if weight is None:
             raise AdapterError("the base has no such module", place=place, found=match[1], valid="the modules of the base's layers")
+        if transposed:
+            weight = weight[::-1]
         shape = [rank, weight[1]] if match[2] == "A" else [weight[0], rank]
         if header[name]["shape"] != shape:
             raise AdapterError("the shape does not fit the base", place=place, found=str(header[name]["shape"]), valid=str(shape))

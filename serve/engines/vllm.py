@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.engines import checkpoint
+from serve.engines import checkpoint, vllm_classes
 from serve.engines.in_flight import CallsInFlight
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import has_gpu, need
+from tell.model.base import Base
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
 from tell.model.tokenizer import BaseTokenizer
@@ -61,6 +62,11 @@ class VllmEngine:
         segments_per_step=256,
         penalises_prompt=True,
     )
+
+    @staticmethod
+    def refusal(base: Base) -> str | None:
+        """Why adapters of this base cannot be served; None where they can, or where vLLM has the class from transformers. Needs no vLLM."""
+        return checkpoint.layers_refusal(base) or vllm_classes.refusal(base.architecture)
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

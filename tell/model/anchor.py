@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import string
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer, model_validator
 
 from tell.languages import LanguagePair
 from tell.model.base import Base
-from tell.model.chat_template import ChatTurns, choose_turns
+from tell.model.chat_template import ChatTurns, choose_turns, own_turns
 
 # Between the prompt's text and the response: a blank line, one token for most tokenizers. Where a chat template ends the turn, that does.
 SEPARATOR = "\n\n"
@@ -55,7 +55,8 @@ class AnchorConfig(BaseModel):
     opening: str | None = None
     # Put prompt and response into the turns of the base's chat template: true, false, or auto, where the base has one. Not auto unless asked
     # for: a template in the directory does not tell an instruct model, since pretrained bases are published with one as well.
-    chat: Literal["auto"] | bool = False
+    # own: the template of a translation model, told the languages, is the whole anchor.
+    chat: Literal["auto", "own"] | bool = False
 
     @field_validator("prefix", "opening")
     @classmethod
@@ -68,9 +69,15 @@ class AnchorConfig(BaseModel):
     @classmethod
     def _switch(cls, value: Any) -> Any:
         # pydantic reads "yes" and 1 as true.
-        if not (isinstance(value, bool) or value == "auto"):
-            raise ValueError('neither true, false nor "auto"')
+        if not (isinstance(value, bool) or value in ("auto", "own")):
+            raise ValueError('neither true, false, "auto" nor "own"')
         return value
+
+    @model_validator(mode="after")
+    def _own_words(self) -> Self:
+        if self.chat == "own" and (given := [name for name in ("wording", "parts", "prefix", "opening") if name in self.model_fields_set]):
+            raise ValueError(f'{given[0]} is given, and chat = "own" takes the wording of the base\'s chat template')
+        return self
 
 
 class Anchor(BaseModel):
@@ -120,6 +127,8 @@ def render(config: AnchorConfig, pair: LanguagePair, base: Base | None = None) -
     """The anchor of one direction. Raises BaseModelError when the turns of a chat template are asked for and `base` has none that can be used."""
     if base is None and config.chat is not False:
         raise ValueError("a chat template is the base's: render needs the base")
+    if base is not None and config.chat == "own":
+        return Anchor(prefix="", opening="", chat=own_turns(base, pair))
     names = {"source": pair.source.name, "target": pair.target.name}
     prefix, opening = nonce(pair) if config.wording == "nonce" else (t.format(**names) for t in WORDINGS[config.wording])
     prefix = prefix if config.prefix is None else config.prefix.format(**names)
@@ -127,7 +136,7 @@ def render(config: AnchorConfig, pair: LanguagePair, base: Base | None = None) -
     return Anchor(
         prefix=prefix if config.parts in ("both", "prefix") else "",
         opening=opening if config.parts in ("both", "opening") else "",
-        chat=None if base is None else choose_turns(base, config.chat),
+        chat=None if base is None or config.chat == "own" else choose_turns(base, config.chat),
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from tell.errors import BaseModelError
+from tell.languages import Language, LanguagePair, base_language
 from tell.model.base import Base
 
 # Stand-ins for the texts while the template is rendered: two of each, so that a template whose output depends on the texts is detected.
@@ -29,6 +30,16 @@ class ChatTurns(BaseModel):
     after: str
     # What follows the response, up to the text's end.
     end: str
+    # The template writes the task itself, in the words that the base was trained with (chat = "own"): nothing but a text to translate is put into it.
+    translates: bool = False
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Adapters are named by the hash of their card: those made before there was chat = "own" keep their names.
+        fields: dict[str, Any] = handler(self)
+        if not self.translates:
+            fields.pop("translates", None)
+        return fields
 
 
 def _settings(base: Base) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def _refuse(message: str) -> None:
     raise ValueError(message)
 
 
-def _render(template: str, names: dict[str, str], prompt: str, response: str | None) -> str:
+def _render(template: str, names: dict[str, str], prompt: str | list[dict[str, str]], response: str | None) -> str:
     """The conversation as the template writes it, up to where the response begins, or with it."""
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -112,6 +123,53 @@ def turns_of(base: Base) -> ChatTurns:
     if turns[0] != turns[1]:
         raise BaseModelError("the chat template of this base writes something else around each text", place=str(base.path), valid=_NEEDED)
     return turns[0]
+
+
+def _own_words(template: str, names: dict[str, str], languages: tuple[str, str, LanguagePair], listed: bool) -> ChatTurns:
+    """The turns of a template that is told the languages, in a list as a translation model's content is, or in names of their own."""
+    source, target, pair = languages
+    told = {"source_lang_code": source, "target_lang_code": target}
+    named = {"source_lang": source, "target_lang": target, "source_language": pair.source.name, "target_language": pair.target.name}
+    turns = []
+    for prompt, response in _MARKS:
+        content = [{"type": "text", **told, "text": prompt}] if listed else prompt
+        before, after = _around(_render(template, {**names, **told, **named}, content, None), prompt)
+        _, end = _around(_render(template, {**names, **told, **named}, content, response), response)
+        if "source_lang_code" in before + after:
+            # Written out as it is by a template that expects a text.
+            raise ValueError("it takes no languages")
+        turns.append(ChatTurns(before=before, after=after, end=end, translates=True))
+    if turns[0] != turns[1]:
+        raise ValueError("it writes something else around each text")
+    return turns[0]
+
+
+def _codes(language: Language) -> list[str]:
+    """The codes by which a template may know a language, its own first."""
+    return list(dict.fromkeys([language.tag, base_language(language.tag)]))
+
+
+def own_turns(base: Base, pair: LanguagePair) -> ChatTurns:
+    """What a translation model's template writes around a text of this pair, with its own wording of the task.
+
+    Raises BaseModelError when the base has no template, or one that does not name the languages or cannot be used for these.
+    """
+    template, place = template_of(base), str(base.path)
+    if template is None:
+        raise BaseModelError("this base has no chat template", place=place, found=base.id, valid=_NEEDED)
+    names, why = _special(_settings(base)), ""
+    back = LanguagePair(pair.target, pair.source)
+    for listed in (False, True):
+        for source in _codes(pair.source):
+            for target in _codes(pair.target):
+                try:
+                    turns = _own_words(template, names, (source, target, pair), listed)
+                    if turns != _own_words(template, names, (target, source, back), listed):
+                        return turns
+                except Exception as e:  # a template is a program: it may raise anything
+                    why = f"{type(e).__name__}: {e}"
+    valid = "chat = true, with the wording of the base's own page as prefix and opening in [anchor]"
+    raise BaseModelError(f"the chat template of this base does not ask for translations of {pair} by itself", place=place, found=why or None, valid=valid)
 
 
 def choose_turns(base: Base, chat: Literal["auto"] | bool) -> ChatTurns | None:

@@ -95,15 +95,29 @@ def _write_shard(path: Path, keys: list[bytes], rows: Any) -> None:
     fsync_dir(path)
 
 
+def from_pretrained(loader: Any, base: Base, attention: str = "sdpa", **options: Any) -> Any:
+    """The base by one of transformers' loaders, with this attention, or with the plain one where the class has no other, or would compute something else."""
+    options |= {"trust_remote_code": False, "local_files_only": True}
+    config = read_config(base)
+    config = config.get("text_config") or config
+    if config.get("attn_logit_softcapping") or config.get("model_type") == "gemma2":
+        # transformers 5.19 leaves the cap of Gemma 2's attention out of sdpa, and says nothing.
+        attention = "eager"
+    try:
+        return loader.from_pretrained(base.path, attn_implementation=attention, **options)
+    except ValueError as e:
+        if attention == "eager" or "attention" not in str(e).lower():
+            raise
+        return loader.from_pretrained(base.path, attn_implementation="eager", **options)
+
+
 def load(base: Base, dtype: str, device: str, kind: str = "AutoModel") -> Any:
     """The base, without its output layer unless another of transformers' classes is named."""
     torch, transformers = need("torch", "train"), need("transformers", "train")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = getattr(transformers, kind).from_pretrained(
-            base.path, dtype=getattr(torch, dtype), attn_implementation="sdpa", trust_remote_code=False, local_files_only=True
-        )
+        model = from_pretrained(getattr(transformers, kind), base, dtype=getattr(torch, dtype))
     except (OSError, ValueError, RuntimeError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     return model.to(device).eval()
@@ -169,7 +183,10 @@ def embed(base: Base, texts: Sequence[Sequence[str]]) -> tuple[Any, dict[str, An
     np = need("numpy", "train")
     device, dtype = _compute_on()
     path = writable(store(base, dtype), "cache", "TELLMT_CACHE")
-    width = int(read_config(base)["hidden_size"])
+    config = read_config(base)
+    config = config.get("text_config") or config
+    # GPT-2 has another name for it.
+    width = int(config["n_embd"] if "n_embd" in config else config["hidden_size"])
     keys = [key_of_text(parts) for parts in texts]
     tokenizer = BaseTokenizer(base)
     most = min(MOST, base.context) - len(tokenizer.bos)

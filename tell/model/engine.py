@@ -226,6 +226,23 @@ def engine_version(name: str) -> str:
     return version
 
 
+def engine_refusal(name: str, base: Base) -> str | None:
+    """Why the driver of this name cannot serve a base, in a clause; None where it can, or does not say. Raises MissingExtra where it cannot be tried here.
+
+    A driver that can say so has a static method `refusal(base)`, which needs seconds at most and starts nothing.
+    """
+    entry = _entry_point(choose_engine(name))
+    refusal = None if entry is None else getattr(_driver(entry), "refusal", None)
+    reason: str | None = refusal(base) if refusal else None
+    return reason
+
+
+def max_prompt(engine: object) -> int:
+    """Tokens of the longest prompt that a started engine computes as the base does; the context bounds prompt and output together in any case."""
+    limit = getattr(engine, "max_prompt", None)
+    return limit if isinstance(limit, int) else sys.maxsize
+
+
 def converted_models(name: str, weights: str) -> list[Path]:
     """The directories in which an engine keeps models that it made of an adapter, known by `tell.adapter.card.weights_of`."""
     folder = engine_traits(name).model_folder

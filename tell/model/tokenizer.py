@@ -114,15 +114,20 @@ class BaseTokenizer:
         before, after, _ = self._around(anchor.chat)
         return before + self.encode(_turn(anchor.prompt(source), anchor.chat)) + after + self.encode(anchor.opening)
 
+    def _turns_of(self, example: Example) -> ChatTurns | None:
+        """The turns that an example is put into: a template that asks for translations has only those."""
+        return None if self.chat is not None and self.chat.translates and example.kind != "task" else self.chat
+
     def example_ids(self, examples: list[Example]) -> list[tuple[list[int], int]]:
         """(ids, n) per example; the loss is taken on ids[n:], which is opening, response and EOS."""
-        before, after, end = self._around(self.chat)
-        prompts = self.encode_batch([_turn(e.prompt, self.chat) for e in examples])
+        turns = [self._turns_of(e) for e in examples]
+        prompts = self.encode_batch([_turn(e.prompt, t) for e, t in zip(examples, turns, strict=True)])
         # One or two different ones among a million examples.
         opening_ids = {text: self.encode(text) for text in {e.opening for e in examples}}
         responses = self.encode_batch([e.response for e in examples])
         encoded = []
-        for e, p, r in zip(examples, prompts, responses, strict=True):
+        for e, t, p, r in zip(examples, turns, prompts, responses, strict=True):
+            before, after, end = self._around(t)
             start = len(before) + len(p) + len(after)
             encoded.append(([*before, *p, *after, *opening_ids[e.opening], *r, end], start))
         return encoded
@@ -133,11 +138,12 @@ class BaseTokenizer:
 
     def lengths(self, examples: list[Example]) -> list[int]:
         """How many ids `example_ids` would give each example."""
-        before, after, _ = self._around(self.chat)
-        openings = {text: len(before) + len(after) + len(self.encode(text)) + 1 for text in {e.opening for e in examples}}
-        prompts = self._counted([_turn(e.prompt, self.chat) for e in examples])
+        turns = [self._turns_of(e) for e in examples]
+        around = {t: sum(map(len, self._around(t)[:2])) for t in set(turns)}
+        openings = {text: len(self.encode(text)) + 1 for text in {e.opening for e in examples}}
+        prompts = self._counted([_turn(e.prompt, t) for e, t in zip(examples, turns, strict=True)])
         responses = self._counted([e.response for e in examples])
-        return [openings[e.opening] + p + r for e, p, r in zip(examples, prompts, responses, strict=True)]
+        return [around[t] + openings[e.opening] + p + r for e, t, p, r in zip(examples, turns, prompts, responses, strict=True)]
 
 
 def _turn(prompt: str, chat: ChatTurns | None) -> str:

@@ -10,7 +10,7 @@ from tell.errors import RequestError
 from tell.languages import LanguagePair
 from tell.lexicon.hints import Hint, Hinter, escaped, restored, write_hints
 from tell.model.anchor import Anchor
-from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, traits_of
+from tell.model.engine import Decoding, Engine, Generation, Prompt, Sampling, max_prompt, traits_of
 from tell.model.tokenizer import BaseTokenizer
 from tell.retrieval.retriever import Retriever
 from tell.text.hypothesis import Hypothesis
@@ -99,11 +99,13 @@ class Translator:
         """
         # A translation about as long as its source must fit, or the segment is refused rather than cut.
         needed_tokens = min(self.decoding.max_tokens(source_tokens), source_tokens + self.decoding.length_extra)
+        longest = max_prompt(self.engine)
         for hints, text in prompt_texts(source, self.hinter, self.retriever, terms):
             ids = self.tokens.prompt_ids(self.anchor, text)
-            if self.max_context - len(ids) >= needed_tokens:
+            if self.max_context - len(ids) >= needed_tokens and len(ids) <= longest:
                 return hints, ids
-        raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=f"segments of at most about {self.max_context // 2 - 64} tokens")
+        valid = f"segments of at most about {min(self.max_context // 2, longest) - 64} tokens"
+        raise RequestError("a segment is too long", found=f"{source_tokens} tokens", valid=valid)
 
     def refusal(self, segment: str) -> RequestError | None:
         """Why the segment cannot be translated; None where its prompt fits in the context."""
@@ -147,6 +149,8 @@ SEGMENT_TOKENS = 256
 def segment_limit(translator: Translator) -> int:
     """The tokens of a source segment for which prompt and whole translation fit in the context."""
     decoding = translator.decoding
-    free_tokens = translator.max_context - len(translator.tokens.prompt_ids(translator.anchor, "")) - decoding.length_extra
+    around = len(translator.tokens.prompt_ids(translator.anchor, ""))
+    free_tokens = translator.max_context - around - decoding.length_extra
+    alone = 0.95 * (max_prompt(translator.engine) - around)
     # A text may take a few more tokens inside the prompt than alone, at its ends; 0.95 allows for them.
-    return max(1, min(SEGMENT_TOKENS, int(0.95 * free_tokens / (1 + decoding.length_factor))))
+    return max(1, min(SEGMENT_TOKENS, int(alone), int(0.95 * free_tokens / (1 + decoding.length_factor))))

@@ -289,9 +289,9 @@ def _train_and_publish(workspace: Workspace, direction: LanguagePair, corpus: di
     """Train, choose how to decode, score and publish one direction."""
     directory, began = workspace.directory_of(direction), time.monotonic()
     adapter, corpus_path = str(directory / "adapter"), str(directory / "corpus")
-    words = ["train", "--recipe", str(directory / "recipe.toml"), "--mixed", str(directory / "mixed"), "-o", adapter]
-    training = run_command(f"{direction}: train", words)
     engine_option = ["--engine", engine] if engine != "auto" else []
+    words = ["train", "--recipe", str(directory / "recipe.toml"), "--mixed", str(directory / "mixed"), "-o", adapter, *engine_option]
+    training = run_command(f"{direction}: train", words)
     decoding = _choose_decoding(directory, direction, training, engine_option)
     words = ["score", adapter, "--corpus", corpus_path, "--split", "test", "-o", str(directory / "scores"), *engine_option]
     scores = run_command(f"{direction}: score it and the bare base on the frozen test set", words)

@@ -72,14 +72,15 @@ def test_they_are_those_with_the_highest_mean_probability(tiny: Any) -> None:
     import torch
 
     from train.model import collate, load_model, response_states
-    from train.output_layer import SampledVocabulary, output_loss, output_losses
+    from train.output_layer import SampledVocabulary, output_layer, output_loss, output_losses
 
     tokens = BaseTokenizer(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(6)]
     data = [Tokenised(ids, start, True) for ids, start in tokens.example_ids(examples)]
     used = {t for e in data for t in e.ids[e.start :]}
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
-    weight = model.get_base_model().get_output_embeddings().weight.detach()
+    layer = output_layer(model.get_base_model())
+    weight = layer.weight
     found = likely_words(model, data, used, 0, seed=4, positions=10_000, most=12)
     assert model.training and found == likely_words(model, data, used, 0, seed=4, positions=10_000, most=12)
     with torch.no_grad():
@@ -90,13 +91,13 @@ def test_they_are_those_with_the_highest_mean_probability(tiny: Any) -> None:
     assert set(found) == set(wanted)
     # Fewer positions are asked about fewer examples, by the seed.
     assert likely_words(model, data[:1], used, 0, 4, 1, 12) == likely_words(model, data, used, 0, next(s for s in range(99) if first(s, 6) == 0), 1, 12)
-    exact = float(output_losses(states, weight, batch.labels).sum())
+    exact = float(output_losses(states, layer, batch.labels).sum())
 
     def error(words: list[int]) -> float:
-        vocabulary, losses = SampledVocabulary(weight, {*used, *words}, 4, seed=1), []
+        vocabulary, losses = SampledVocabulary(layer, {*used, *words}, 4, seed=1), []
         for step in range(200):
             vocabulary.draw(step)
-            losses.append(output_loss(states, vocabulary.weight, vocabulary.places(batch.labels), bias=vocabulary.bias)[0].item())
+            losses.append(output_loss(states, vocabulary.layer, vocabulary.places(batch.labels), vocabulary.correction)[0].item())
         return sum(abs(x - exact) for x in losses)
 
     assert error(found) < error([])

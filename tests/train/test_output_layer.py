@@ -11,20 +11,23 @@ from tell.records import Example
 from train.plan import Tokenised
 
 
-@pytest.mark.parametrize("softcap", [None, 5.0])
-def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: float | None) -> None:
+@pytest.mark.parametrize(("softcap", "scale", "biased"), [(None, 1.0, False), (5.0, 1.0, False), (None, 0.125, False), (None, 1.0, True), (5.0, 0.5, True)])
+def test_the_output_layers_loss_and_gradient_are_those_of_autograd(softcap: float | None, scale: float, biased: bool) -> None:
     import torch
     from torch.nn import functional as F
 
-    from train.output_layer import output_loss
+    from train.output_layer import OutputLayer, output_loss, output_losses
 
     torch.manual_seed(0)
     hidden = torch.randn(600, 32, dtype=torch.float64, requires_grad=True)
     weight, labels = torch.randn(700, 32, dtype=torch.float64), torch.randint(0, 700, (600,))
-    logits = F.linear(hidden, weight)
+    bias = torch.randn(700, dtype=torch.float64) if biased else None
+    logits = F.linear(hidden, weight, bias) * scale
     expected = F.cross_entropy(torch.tanh(logits / softcap) * softcap if softcap else logits, labels, reduction="sum")
     expected.backward()
-    loss, gradient = output_loss(hidden.detach(), weight, labels, softcap)
+    layer = OutputLayer(weight, bias, scale, softcap)
+    loss, gradient = output_loss(hidden.detach(), layer, labels)
+    assert output_losses(hidden.detach(), layer, labels).sum().item() == pytest.approx(expected.item(), rel=1e-12)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     torch.testing.assert_close(gradient, hidden.grad)
 
@@ -33,35 +36,36 @@ def test_sampled_words_estimate_the_whole_output_layer() -> None:
     """The normaliser is unbiased, the data's words are exact, and with enough samples nothing is left to chance."""
     import torch
 
-    from train.output_layer import SampledVocabulary, output_loss
+    from train.output_layer import OutputLayer, SampledVocabulary, output_loss
 
     torch.manual_seed(0)
-    hidden, weight = torch.randn(50, 16, dtype=torch.float64), torch.randn(900, 16, dtype=torch.float64) / 4
+    hidden = torch.randn(50, 16, dtype=torch.float64)
+    layer = OutputLayer(torch.randn(900, 16, dtype=torch.float64) / 4, torch.randn(900, dtype=torch.float64) / 2, 0.5, 3.0)
     used = list(range(0, 900, 9))
     labels = torch.tensor(used)[torch.randint(0, 100, (50,))]
-    full, gradient = output_loss(hidden, weight, labels)
-    assert SampledVocabulary(weight, used, 800, seed=1).all and SampledVocabulary(weight, used, 0, seed=1).all
-    words = SampledVocabulary(weight, used, 200, seed=1)
+    full, gradient = output_loss(hidden, layer, labels)
+    assert SampledVocabulary(layer, used, 800, seed=1).all and SampledVocabulary(layer, used, 0, seed=1).all
+    words = SampledVocabulary(layer, used, 200, seed=1)
     normalisers, gradients, losses = [], [], []
     for step in range(1500):
         words.draw(step)
-        assert len(words.weight) == 300
-        normalisers.append(torch.logsumexp(hidden @ words.weight.T + words.bias, -1).exp())
-        loss, g = output_loss(hidden, words.weight, words.places(labels), bias=words.bias)
+        assert len(words.layer.weight) == 300
+        normalisers.append(torch.logsumexp(words.layer.logits(hidden) + words.correction, -1).exp())
+        loss, g = output_loss(hidden, words.layer, words.places(labels), words.correction)
         losses.append(loss.item())
         gradients.append(g)
-    exact = torch.logsumexp(hidden @ weight.T, -1).exp()
+    exact = torch.logsumexp(layer.logits(hidden), -1).exp()
     error = torch.stack(normalisers).std(0) / 1500**0.5
     assert ((torch.stack(normalisers).mean(0) - exact).abs() < 5 * error).all()
     # The logarithm of an unbiased estimate is not unbiased, but close.
     assert sum(losses) / 1500 == pytest.approx(full.item(), rel=0.02)
     assert (torch.stack(gradients).mean(0) - gradient).norm() < 0.05 * gradient.norm()
     words.draw(7)
-    again = words.weight
+    again = words.layer.weight
     words.draw(8)
-    assert not torch.equal(again, words.weight)
+    assert not torch.equal(again, words.layer.weight)
     words.draw(7)
-    assert torch.equal(again, words.weight)
+    assert torch.equal(again, words.layer.weight)
 
 
 @pytest.mark.parametrize(("packed", "again"), [(False, False), (True, False), (True, True)])
@@ -71,7 +75,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
 
     from train.config import LoraOptions
     from train.model import backward, checkpoint_activations, collate, load_model, lora_parameters
-    from train.output_layer import SampledVocabulary
+    from train.output_layer import SampledVocabulary, output_layer
 
     tokenizer = BaseTokenizer(tiny)
     examples = [Example(f"x{i}", "task", f"Hæ {'og ' * i}\n\n", "English:\n", "Hi " * (i + 1)) for i in range(5)]
@@ -79,7 +83,7 @@ def test_the_batched_loss_is_the_models_own(tiny: Any, packed: bool, again: bool
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1)
     for p in lora_parameters(model).values():
         p.data.normal_(std=0.05)
-    words = SampledVocabulary(model.get_base_model().get_output_embeddings().weight, {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
+    words = SampledVocabulary(output_layer(model.get_base_model()), {t for e in data for t in e.ids[e.start :]}, 0, seed=1)
     if again:
         checkpoint_activations(model)
     together = backward(model, collate(data, 0, packed), 1.0, words).item()

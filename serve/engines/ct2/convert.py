@@ -23,11 +23,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from serve.engines.ct2.corrections import corrections
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
 from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
-from tell.model.base import Base, slug
+from tell.model.base import Base, read_config, slug
 from tell.paths import cache_dir, writable
 
 # Raised when what is written changes for the same weights: models in another format, and translations made with them, are not reused.
@@ -70,7 +71,10 @@ class Conversion:
 
     @property
     def key(self) -> str:
-        made_from = {"format": MODEL_FORMAT, "base": self.base.revision, "weights": self.weights}
+        made_from: dict[str, Any] = {"format": MODEL_FORMAT, "base": self.base.revision, "weights": self.weights}
+        # Of bases without any, what was written before there were corrections is what would be written now.
+        if names := corrections(read_config(self.base)):
+            made_from["corrections"] = names
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
     def done(self) -> bool:
@@ -209,18 +213,12 @@ def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) ->
 
 
 def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION) -> None:
-    from ctranslate2.converters import TransformersConverter
+    from serve.engines.ct2.writing import write_model
 
-    class Loaded(TransformersConverter):  # type: ignore[misc]
-        """Converts a model that is in memory, where the original reads one from disk."""
-
-        def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
-            return model
-
-    # ctranslate2 raises ValueError for an architecture that it does not know.
+    # ctranslate2 raises ValueError for an architecture that it does not know, and the others for one that transformers has changed since.
     try:
-        Loaded(str(base.path)).convert(str(directory), quantization=quantization, force=True)
-    except (ValueError, NotImplementedError) as e:
+        write_model(base.path, model, directory, quantization)
+    except (ValueError, NotImplementedError, AttributeError, KeyError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
 
@@ -253,10 +251,13 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         need(module, "cpu")
     import torch
 
+    from serve.engines.ct2.trial import check_trial
     from tell.model.tokenizer import BaseTokenizer
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
     torch.set_num_threads(threads)
+    # In float32 and at full length, before int8 is judged by a bound that rounding needs.
+    check_trial(base)
     sweep(Path(job["out"]).parent)
     tokens = BaseTokenizer(base)
     probe = probe_of(tokens)

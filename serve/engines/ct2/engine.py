@@ -17,11 +17,13 @@ from serve.engines import checkpoint
 from serve.engines.ct2.batching import GenerateCall, PromptQueue, QueuedPrompt, StopFlag
 from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert_model
 from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
+from serve.engines.ct2.trial import prompt_limit, trial
 from serve.engines.in_flight import CallsInFlight
 from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
 from tell.extras import need
 from tell.machine import cores, give_back
+from tell.model.base import Base
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
 from tell.model.tokenizer import BaseTokenizer
@@ -42,6 +44,13 @@ WORK_IDLE = 10.0
 class Ct2Engine:
     name = "ct2"
     traits = EngineTraits(libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True)
+
+    @staticmethod
+    def refusal(base: Base) -> str | None:
+        """Why this base cannot be served; None where it can. Tried on a cut-down copy, in seconds."""
+        for module in ("ctranslate2", "torch", "transformers"):
+            need(module, "cpu")
+        return checkpoint.layers_refusal(base) or trial(base).reason
 
     def __init__(self, options: EngineOptions):
         self.base = options.base
@@ -67,6 +76,8 @@ class Ct2Engine:
         # The vocabulary: ctranslate2 takes tokens by name.
         self._names: list[str] = []
         self._closed = False
+        # Tokens of the longest prompt that ctranslate2 computes as the base does (serve.engines.ct2.trial).
+        self.max_prompt = min(options.max_context, options.base.context)
 
     async def start(self) -> None:
         """Check what is needed. Raises MissingExtra, or EngineError when the base's checkpoint is broken."""
@@ -87,6 +98,7 @@ class Ct2Engine:
 
         self._limit = limit_bytes()
         self._shapes, self._tokens, self._stop_tokens = await asyncio.to_thread(read)
+        self.max_prompt = min(self.max_prompt, await asyncio.to_thread(prompt_limit, self.base))
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ct2")
         self._runner = asyncio.create_task(self._run(), name="ct2 batches")
 
@@ -191,6 +203,9 @@ class Ct2Engine:
             raise RequestError(
                 "prompt and output do not fit the context", found=f"{len(too_long[0].ids)} + {too_long[0].max_tokens} tokens", valid=f"at most {context}"
             )
+        if longer := [p for p in prompts if len(p.ids) > self.max_prompt]:
+            found, valid = f"{len(longer[0].ids)} tokens", f"at most {self.max_prompt}: ctranslate2 computes longer prompts of this base wrongly"
+            raise RequestError("the prompt is too long", found=found, valid=valid)
         if adapter_id is None and self._base_timer:
             self._base_timer.cancel()
         try:

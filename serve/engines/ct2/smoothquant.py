@@ -60,7 +60,7 @@ def smooth(model: Any, texts: Sequence[Sequence[int]]) -> int:
     import torch
 
     with torch.inference_mode():
-        by_layer = [list(_places(layer)) for layer in getattr(getattr(model, "model", None), "layers", ())]
+        by_layer = [list(_places(layer)) for layer in getattr(_decoder(model), "layers", ())]
         places = [place for layer_places in by_layer for place in layer_places]
         if not places:
             return 0
@@ -116,6 +116,11 @@ def _offset(norm: Any) -> float | None:
     return next((o for o in (0.0, 1.0) if torch.allclose(output, normed * (weight + o), rtol=1e-3, atol=1e-4)), None)
 
 
+def _decoder(model: Any) -> Any:
+    """What lies below the output projection: of a class that reads images too, the part that reads text."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "model", None)
+
+
 def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]]) -> list[Any]:
     """The largest absolute value of each input channel of each module, over all texts."""
     import torch
@@ -130,7 +135,7 @@ def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]])
     try:
         for ids in texts:
             # Without the output projection, which is not needed.
-            model.model(torch.tensor([list(ids)]), use_cache=False)
+            _decoder(model)(torch.tensor([list(ids)]), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,0 +1,46 @@
+"""Which classes of bases vLLM 0.32 serves with LoRA adapters: read off its own list of models, so that asking needs no vLLM.
+
+A class that is in neither table may be one that vLLM has under another name, or one that it runs with transformers' own code, adapters included.
+"""
+
+from __future__ import annotations
+
+# Classes of its own that load no LoRA.
+WITHOUT_LORA = (
+    "BloomForCausalLM",
+    "FalconForCausalLM",
+    "FalconMambaForCausalLM",
+    "GPT2LMHeadModel",
+    "Gemma3nForCausalLM",
+    "Gemma3nForConditionalGeneration",
+    "Mamba2ForCausalLM",
+    "MambaForCausalLM",
+)
+# Classes of its own that load one.
+WITH_LORA = (
+    "ApertusForCausalLM",
+    "Cohere2ForCausalLM",
+    "CohereForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3ForConditionalGeneration",
+    "Gemma4ForCausalLM",
+    "Gemma4ForConditionalGeneration",
+    "GraniteForCausalLM",
+    "GraniteMoeHybridForCausalLM",
+    "Lfm2ForCausalLM",
+    "LlamaForCausalLM",
+    "Ministral3ForCausalLM",
+    "Mistral3ForConditionalGeneration",
+    "MistralForCausalLM",
+    "Phi3ForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5ForConditionalGeneration",
+)
+
+
+def refusal(architecture: str) -> str | None:
+    """Why vLLM cannot serve adapters of this class of bases, in a clause; None where it can, or may."""
+    return f"vLLM 0.32 loads no LoRA on {architecture}" if architecture in WITHOUT_LORA else None

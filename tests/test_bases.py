@@ -1,0 +1,84 @@
+"""Every class of bases through the commands, from fetching to serving: each works, or is refused in one sentence before anything is trained.
+
+What is found is what tests/golden/bases.json has, from which scripts/write_bases.py writes docs/bases.md. The models are tiny and random: real weights are
+not run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import serve.engines.ct2.engine
+from scripts.write_bases import DOCUMENT, ROWS, render
+from serve.engines.ct2.convert import Conversion, run_job
+from tests.conftest import Ran
+from tests.support.bases import CLASSES, make_checkpoint
+from tests.support.mixing import corpus
+
+Here = Callable[..., Ran]
+RECIPE = """pair = "is-en"
+[train]
+batch_tokens = 256
+micro_tokens = 256
+threads = 1
+compile = "off"
+dtype = "float32"
+learning_rate = 1e-2
+[lora]
+rank = 8
+[dev]
+every = 1000
+segments = 2
+"""
+
+
+async def _converted_here(conversion: Conversion) -> Path:
+    """`convert_model` without a process of its own, which would load torch again."""
+    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
+    job = {"base": conversion.base.model_dump(mode="json"), "adapter": adapter, "out": str(conversion.directory), "key": conversion.key, "threads": 1}
+    if not conversion.done():
+        run_job(job)
+    return conversion.directory
+
+
+def trained(here: Here, base: Path, *args: str) -> Ran:
+    Path("recipe.toml").write_text(RECIPE)
+    pairs = corpus(here, "corpus", n=30)
+    here("mix", "--recipe", "recipe.toml", "--base", base, "--corpus", pairs, "--ratio", 0, "-o", "mixed")
+    return here("train", "--recipe", "recipe.toml", "--mixed", "mixed", "--dev", pairs, "-o", "adapter", *args, ok=False)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_works_or_is_refused(name: str, here: Here, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.engines.ct2.engine, "convert_model", _converted_here)
+    base = make_checkpoint(name, tmp_path / "base", tiny_cache)
+    engines = here("base", "fetch", base, "--json").json["engines"]
+    row = {"class": CLASSES[name][0], **engines}
+    assert row == json.loads(ROWS.read_text())[name]
+    served = [engine for engine, reason in engines.items() if reason is None]
+    ran = trained(here, base)
+    if "ct2" not in served:
+        assert ran.code == 1 and "no engine here serves this base, and nothing is trained" in ran.err and engines["ct2"] in ran.err, ran.err
+        assert ran.err.count("error") <= 1 and ("--engine vllm" in ran.err) == ("vllm" in served) and not Path("adapter").exists()
+        ran = trained_again(here, "--engine", "vllm")
+        if "vllm" not in served:
+            assert ran.code == 1 and engines["vllm"] in ran.err and not Path("adapter").exists()
+            return
+    assert ran.code == 0, ran.err
+    assert json.loads(Path("adapter/card.json").read_text())["training"]["dev"]["kept_step"]
+    here("losses", "adapter", "--corpus", "corpus", "--split", "dev", "-o", "losses.jsonl")
+    if "ct2" in served:
+        here("score", "adapter", "--corpus", "corpus", "--limit", 2, "--engine", "ct2", "--metric", "chrf", "-o", "scores")
+        here("publish", "adapter", "--corpus", "corpus", "--engine", "ct2", "--force", "--why", "a test", "--no-golden")
+
+
+def trained_again(here: Here, *args: str) -> Ran:
+    return here("train", "--recipe", "recipe.toml", "--mixed", "mixed", "--dev", "corpus", "-o", "adapter", *args, ok=False)
+
+
+def test_the_document_is_that_of_the_rows() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == render(), "run: python -m scripts.write_bases"
