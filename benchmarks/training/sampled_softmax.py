@@ -135,7 +135,7 @@ def measure(name: str, inputs: Any, recipe: Any, held_out: Sequence[Any], option
         row[when] = {"full": full_loss(stepper, states, labels), "sampled": sampled, "outside": outside(stepper, states), "drawn": drawn}
         if when == "after":
             row[when]["held_out"] = full_loss(stepper, *states_of(stepper.model, held_out, inputs.base.eos_ids[0]))
-    row["words"] = len(stepper.words.weight)
+    row["words"] = len(stepper.words.layer.weight)
     stepper.close()
     row["weights"] = {n: t.detach().clone() for n, t in stepper.masters.masters.items()}
     return row
