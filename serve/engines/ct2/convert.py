@@ -1,6 +1,6 @@
 """Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
 
-Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the weights>]/`, with `tellmt-ct2.json` in it
+Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the pieces>][-<hash of the weights>]/`, with `tellmt-ct2.json` in it
 naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
 the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
 object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
@@ -19,13 +19,15 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.corrections import corrections
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
-from tell.adapter.card import Adapter, weights_of
+from serve.engines.ct2.vocabulary import FILE, Vocabulary
+from tell.adapter.card import PIECES, Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, read_config, slug
@@ -65,8 +67,16 @@ class Conversion:
         return weights_of(self.adapter.card) if self.adapter else None
 
     @property
+    def pieces(self) -> str | None:
+        """The hash of the list of pieces that the model keeps of the base's vocabulary; None where it has all."""
+        return self.adapter.card.files.get(PIECES) if self.adapter else None
+
+    @property
     def directory(self) -> Path:
         name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
+        if self.pieces:
+            # Last comes what stands for the weights, by which models of an adapter are found.
+            name += f"-{self.pieces[:12]}"
         return cache_dir() / FOLDER / (f"{name}-{self.weights}" if self.adapter else name)
 
     @property
@@ -75,6 +85,8 @@ class Conversion:
         # Of bases without any, what was written before there were corrections is what would be written now.
         if names := corrections(read_config(self.base)):
             made_from["corrections"] = names
+        if self.pieces:
+            made_from["pieces"] = self.pieces
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
     def done(self) -> bool:
@@ -92,7 +104,7 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
+    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path), "pieces": conversion.pieces}
     job_line = json.dumps(
         {
             "base": conversion.base.model_dump(mode="json"),
@@ -212,25 +224,29 @@ def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) ->
     return model, expected, layers
 
 
-def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION) -> None:
+def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION, kept: Sequence[int] | None = None) -> None:
     from serve.engines.ct2.writing import write_model
 
     # ctranslate2 raises ValueError for an architecture that it does not know, and the others for one that transformers has changed since.
     try:
-        write_model(base.path, model, directory, quantization)
+        write_model(base.path, model, directory, quantization, kept)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
 
-def _check_divergence(base: Base, directory: Path, probe: list[int], expected: Any, threads: int) -> float:
+def _check_divergence(base: Base, directory: Path, probe: list[int], expected: Any, threads: int, kept: Sequence[int] | None = None) -> float:
     """The divergence of the written model from the merged one. Computed in float32: this tests the writing, not int8 arithmetic."""
     import ctranslate2
     import numpy as np
 
-    names = json.loads((directory / "vocabulary.json").read_text())
+    vocabulary = Vocabulary.read(directory)
     generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
-    written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
+    written_log_probs = np.array(generator.forward_batch([vocabulary.names(probe)], return_log_probs=True))[0]
     expected_log_probs = expected.numpy()
+    if kept is not None:
+        # Both have what they give to the pieces that are kept, and nothing else.
+        expected_log_probs = expected_log_probs[:, list(kept)]
+        expected_log_probs = expected_log_probs - np.log(np.exp(expected_log_probs).sum(-1, keepdims=True))
     size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
     divergence = float((np.exp(expected_log_probs[:, :size]) * (expected_log_probs[:, :size] - written_log_probs[:, :size])).sum(-1).mean())
     if not divergence < MAX_DIVERGENCE:
@@ -252,6 +268,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from serve.engines.ct2.trial import check_trial
+    from tell.model.pieces import Pieces, pair_tokenizer
     from tell.model.tokenizer import BaseTokenizer
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
@@ -259,19 +276,27 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     # In float32 and at full length, before int8 is judged by a bound that rounding needs.
     check_trial(base)
     sweep(Path(job["out"]).parent)
+    adapter, kept = job["adapter"], None
     tokens = BaseTokenizer(base)
+    if adapter and adapter["pieces"]:
+        path = Path(adapter["path"]) / PIECES
+        pieces = Pieces.parse(path.read_bytes(), str(path))
+        tokens, kept = pair_tokenizer(tokens, pieces), pieces.kept
     probe = probe_of(tokens)
-    adapter = job["adapter"]
     with contextlib.ExitStack() as stack:
         with _creating:
             aside = stack.enter_context(atomic_dir(Path(job["out"])))
             _unfinished.append(aside)
         lock_unfinished(aside)
         model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
-        _write(base, model, aside)
+        _write(base, model, aside, kept=kept)
         del model
-        divergence = _check_divergence(base, aside, probe, expected, threads)
+        if kept is not None:
+            write_json(aside / FILE, {"ids": list(kept)})
+        divergence = _check_divergence(base, aside, probe, expected, threads, kept)
         made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
+        if kept is not None:
+            made_from["pieces"] = adapter["pieces"]
         write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
     return {"divergence": divergence}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.corrections import correct_model, correct_spec
+from serve.engines.ct2.vocabulary import cut_spec
 
 
-def write_model(source: Path, model: Any, directory: Path, quantization: str | None) -> None:
+def write_model(source: Path, model: Any, directory: Path, quantization: str | None, kept: Sequence[int] | None = None) -> None:
     """Write `model`, whose configuration and tokenizer lie in `source`, to `directory`. The model is used up: its layers are taken out of it.
+    `kept`: the ids of the vocabulary that are written, ascending; None for all.
 
     Raises what ctranslate2 does: ValueError for a class that it does not know, and in one that it knows in another form whatever is missing there.
     """
@@ -24,6 +27,8 @@ def write_model(source: Path, model: Any, directory: Path, quantization: str | N
         def _load(self) -> Any:
             spec = super()._load()
             correct_spec(spec, model)
+            if kept is not None:
+                cut_spec(spec, kept)
             return spec
 
     correct_model(model)
