@@ -48,6 +48,17 @@ _GEMMA3N = _GEMMA3 | {
     "final_logit_softcapping": 8.0,
 }
 
+_GEMMA4 = (
+    {k: v for k, v in _GEMMA.items() if k != "query_pre_attn_scalar"}
+    | {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "global_head_dim": 32, "num_kv_shared_layers": 0}
+    | {"final_logit_softcapping": 8.0}
+)
+_QWEN35 = (
+    GQA
+    | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+    | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32}
+)
+
 # Name of the family, the class of transformers, its config class, and the config's values.
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Llama 3": ("LlamaForCausalLM", "LlamaConfig", GQA | {"rope_parameters": _LLAMA3}),
@@ -91,9 +102,7 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Qwen 3.5": (
         "Qwen3_5ForCausalLM",
         "Qwen3_5TextConfig",
-        GQA
-        | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
-        | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
+        _QWEN35,
     ),
     "Falcon Mamba": (
         "FalconMambaForCausalLM",
@@ -115,12 +124,45 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "Gemma 3n": ("Gemma3nForCausalLM", "Gemma3nTextConfig", _GEMMA3N),
-    "Gemma 4": (
-        "Gemma4ForCausalLM",
-        "Gemma4TextConfig",
-        {k: v for k, v in _GEMMA.items() if k != "query_pre_attn_scalar"}
-        | {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "global_head_dim": 32, "num_kv_shared_layers": 0}
-        | {"final_logit_softcapping": 8.0},
+    "Gemma 4": ("Gemma4ForCausalLM", "Gemma4TextConfig", _GEMMA4),
+    "Gemma 4 with vision": (
+        "Gemma4ForConditionalGeneration",
+        "Gemma4Config",
+        {
+            "text_config": _GEMMA4,
+            "vision_config": {k: v for k, v in _VISION.items() if k not in ("image_size", "num_channels")} | {"head_dim": 8, "num_key_value_heads": 2},
+            "audio_config": None,
+            "image_token_id": 5,
+            "boi_token_id": 6,
+            "eoi_token_id": 7,
+            "video_token_id": 8,
+            "audio_token_id": 9,
+            **TOKENS,
+        },
+    ),
+    "Qwen 3.5 with vision": (
+        "Qwen3_5ForConditionalGeneration",
+        "Qwen3_5Config",
+        {
+            "text_config": _QWEN35,
+            "vision_config": {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32, "num_position_embeddings": 16},
+            "image_token_id": 5,
+            "video_token_id": 6,
+            "vision_start_token_id": 7,
+            "vision_end_token_id": 8,
+            **TOKENS,
+        },
+    ),
+    "Ministral 3 with vision": (
+        "Mistral3ForConditionalGeneration",
+        "Mistral3Config",
+        {
+            "text_config": GQA | {"model_type": "ministral3"},
+            "vision_config": {k: v for k, v in _VISION.items()} | {"model_type": "pixtral", "head_dim": 8},
+            "image_token_index": 5,
+            "tie_word_embeddings": False,
+            **TOKENS,
+        },
     ),
 }
 

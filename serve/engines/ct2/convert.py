@@ -23,12 +23,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.corrections import corrections
+from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
 from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
-from tell.model.base import Base, read_config, slug
+from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
 
 # Raised when what is written changes for the same weights: models in another format, and translations made with them, are not reused.
@@ -73,7 +73,7 @@ class Conversion:
     def key(self) -> str:
         made_from: dict[str, Any] = {"format": MODEL_FORMAT, "base": self.base.revision, "weights": self.weights}
         # Of bases without any, what was written before there were corrections is what would be written now.
-        if names := corrections(read_config(self.base)):
+        if names := corrections_of(self.base):
             made_from["corrections"] = names
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
