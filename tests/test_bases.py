@@ -16,7 +16,7 @@ import serve.engines.ct2.engine
 from scripts.write_bases import DOCUMENT, ROWS, render
 from serve.engines.ct2.convert import Conversion, run_job
 from tests.conftest import Ran
-from tests.support.bases import CLASSES, make_checkpoint
+from tests.support.bases import CLASSES, OF_FILES, make_checkpoint
 from tests.support.mixing import corpus
 
 Here = Callable[..., Ran]
@@ -52,12 +52,12 @@ def trained(here: Here, base: Path, *args: str) -> Ran:
     return here("train", "--recipe", "recipe.toml", "--mixed", "mixed", "--dev", pairs, "-o", "adapter", *args, ok=False)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [*CLASSES, *OF_FILES])
 def test_a_class_works_or_is_refused(name: str, here: Here, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.engines.ct2.engine, "convert_model", _converted_here)
     base = make_checkpoint(name, tmp_path / "base", tiny_cache)
     engines = here("base", "fetch", base, "--json").json["engines"]
-    row = {"class": CLASSES[name][0], **engines}
+    row = {"class": (CLASSES | OF_FILES)[name][0], **engines}
     assert row == json.loads(ROWS.read_text())[name]
     served = [engine for engine, reason in engines.items() if reason is None]
     ran = trained(here, base)

@@ -166,6 +166,9 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 
+# Needs timm, a library of image models, to be made, and no engine serves it: what is said of it is read off its files, which are those of its text part.
+OF_FILES = {"Gemma 3n with vision": ("Gemma3nForConditionalGeneration", "Gemma3nConfig", "Gemma 3n")}
+
 
 def make_model(name: str) -> Any:
     """The random model of this name, in float32. The same each time."""
@@ -183,10 +186,25 @@ def make_model(name: str) -> Any:
     return model.eval()
 
 
+def _make_files(name: str, path: Path) -> None:
+    import transformers
+    from safetensors.torch import save_file
+
+    architecture, config_class, text = OF_FILES[name]
+    config = getattr(transformers, config_class)(text_config=CLASSES[text][2], **TOKENS)
+    config.architectures = [architecture]
+    config.save_pretrained(path)
+    weights = {n.replace("model.", "model.language_model.", 1): t for n, t in make_model(text).state_dict().items() if n != "lm_head.weight"}
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+
+
 def make_checkpoint(name: str, path: Path, cache: Path) -> Path:
     """The directory of a checkpoint of this class with the tokenizer of the tiny base, which lies in `cache`."""
     tiny = make_tiny_base(cache)
-    make_model(name).save_pretrained(path)
+    if name in OF_FILES:
+        _make_files(name, path)
+    else:
+        make_model(name).save_pretrained(path)
     for file in tiny.path.glob("tokenizer*.json"):
         shutil.copy(file, path)
     return path
