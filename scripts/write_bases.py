@@ -84,8 +84,8 @@ TAIL = """
 - Attention is the plain one on a processor, and everywhere for Gemma 2, whose cap transformers leaves out of the fused one.
 
 A class that reads images or sound too is loaded as the class that its checkpoint names, so that the layers of an adapter have the names that engines look for.
-TranslateGemma has no class of its own in transformers 5.19; it is Gemma 3 with vision. Gemma 3n with its towers was not made (that needs timm): it is refused by
-what its files say.
+TranslateGemma has no class of its own in transformers 5.19; it is Gemma 3 with vision. Gemma 3n with its towers was not made (that needs timm): it is refused
+by what its files say.
 """
 
 

@@ -104,9 +104,9 @@ def loader_of(base: Base, kind: str = CAUSAL) -> Any:
     import transformers
     from transformers.models.auto import modeling_auto
 
-    if kind == CAUSAL and base.architecture in modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values():
-        if base.architecture not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-            kind = "AutoModelForImageTextToText"
+    causal, wider = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()
+    if kind == CAUSAL and base.architecture in wider and base.architecture not in causal:
+        kind = "AutoModelForImageTextToText"
     return getattr(transformers, kind)
 
 
