@@ -68,6 +68,11 @@ class Vocabulary:
             return cls(whole or json.loads((directory / "vocabulary.json").read_bytes()))
         return cls(json.loads((directory / "vocabulary.json").read_bytes()), json.loads((directory / FILE).read_bytes())["ids"])
 
+    @property
+    def whole(self) -> list[str] | None:
+        """The names of the base's whole vocabulary, where the model has that."""
+        return self._names if self._ids is None else None
+
     def names(self, ids: Sequence[int]) -> list[str]:
         """Raises KeyError for an id that the model has no row for: prompts are spelled with those that it has (tell.model.pieces)."""
         return [self._names[i] for i in ids] if self._rows is None else [self._names[self._rows[i]] for i in ids]
@@ -78,3 +83,12 @@ class Vocabulary:
     def rows(self, ids: Sequence[int]) -> list[int]:
         """The rows of those ids that the model has: of the tokens that end an output, it cannot write the others."""
         return list(ids) if self._rows is None else [self._rows[i] for i in ids if i in self._rows]
+
+    def log_probs(self, expected: Any) -> Any:
+        """Of the base's log-probabilities (n, words), numpy, those of the words that the model has, normalised over these alone: what it should compute."""
+        if self._ids is None:
+            return expected
+        import numpy as np
+
+        own = expected[:, np.array(self._ids, dtype=np.int64)]
+        return own - (own.max(-1, keepdims=True) + np.log(np.exp(own - own.max(-1, keepdims=True)).sum(-1, keepdims=True)))
