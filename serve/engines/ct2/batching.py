@@ -13,8 +13,8 @@ import dataclasses
 from typing import Any
 
 from serve.engines.ct2.batch_cost import OUTPUT, split_batch
-from serve.engines.fair_queue import FairQueue
 from serve.engines.ct2.vocabulary import Vocabulary
+from serve.engines.fair_queue import FairQueue
 from tell.model.engine import Generation, Prompt
 
 
