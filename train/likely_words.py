@@ -44,7 +44,7 @@ def some_examples(data: Sequence[Tokenised], positions: int, seed: str) -> list[
     return chosen
 
 
-def mean_probabilities(model: Any, data: Sequence[Tokenised], chosen: Sequence[int], pad: int) -> Any:
+def mean_probabilities(model: Any, data: Sequence[Tokenised], chosen: list[int], pad: int) -> Any:
     """The probability (words,) that the model gives each word, summed over the response positions of the chosen examples. It is left in training mode."""
     import torch
 

@@ -33,9 +33,8 @@ def _pieces(model: Any, inputs: Inputs, recipe: Recipe, processes: ProcessGroup)
         return None
     choice = choose_pieces(model, inputs, recipe.seed)
     if choice.pieces is not None:
-        processes.say(
-            f"of the base's {choice.pieces.size:,} pieces the adapter keeps {len(choice.pieces.kept):,}; the others have {choice.left_out:.2%} of the probability"
-        )
+        kept = f"of the base's {choice.pieces.size:,} pieces the adapter keeps {len(choice.pieces.kept):,}"
+        processes.say(f"{kept}; the others have {choice.left_out:.2%} of the probability")
     return choice
 
 
