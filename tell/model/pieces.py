@@ -104,7 +104,9 @@ def alphabet(tokens: BaseTokenizer, merges: Merges) -> set[int]:
     """What every adapter keeps: all pieces that no merge makes (characters and bytes), and the special tokens that begin, end and fill a text."""
     added = tokens.added_ids()
     special = {i for name in ("<unk>", "<pad>", "<s>", "</s>", "<bos>", "<eos>") if (i := tokens.id_of(name)) is not None}
-    return {i for i, half in enumerate(merges.left) if half == NONE and i not in added and tokens.name(i)} | special | {*tokens.bos, *tokens.eos_ids}
+    # Gemma's line break is an added token.
+    letters = {i for i, half in enumerate(merges.left) if half == NONE and (name := tokens.name(i)) and (i not in added or len(name) == 1)}
+    return letters | special | {*tokens.bos, *tokens.eos_ids}
 
 
 class PairTokenizer(BaseTokenizer):
