@@ -76,7 +76,7 @@ def train(
     options = recipe.train
     stepper = Stepper(inputs, recipe, processes)
     state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": stepper.limit}
-    validator = validator_of(split, recipe, inputs, processes.device)
+    validator = validator_of(split, recipe, inputs, processes.device, run_dir)
     first = 0
     checkpoint = processes.broadcast(latest_checkpoint(run_dir) if processes.first else None)
     if likely and (words := stepper.include_likely(checkpoint[2].get(LIKELY) if checkpoint else None)):
@@ -134,7 +134,7 @@ def train(
                 if validation.signal:
                     stopped, state["pending"] = [validation.signal], row
                 else:
-                    row["dev_chrf"], state["dev"], stop_early = validation.chrf, validator.state(), validation.stop
+                    row[f"dev_{validator.figure}"], state["dev"], stop_early = validation.score, validator.state(), validation.stop
                     if validation.best and processes.first:
                         write_checkpoint(run_dir / BEST, steps_done, stepper.masters.tensors(), state)
             if watch and "pending" not in state:

@@ -221,11 +221,31 @@ class StepTest:
     p: float
 
 
-def step_test(changes: Any, trials: int = 2000) -> StepTest | None:
+def quarters(values: Any) -> Any:
+    """0 to 3 for each value: the quarter of all that it lies in."""
+    import numpy as np
+
+    x = np.asarray(values)
+    return np.searchsorted(np.quantile(x, (0.25, 0.5, 0.75)), x)
+
+
+def shuffled_within(squared: Any, strata: Any, rng: Any) -> Any:
+    """Each column shuffled by itself among the rows of one stratum."""
+    import numpy as np
+
+    drawn = np.empty_like(squared)
+    for stratum in np.unique(strata):
+        of = strata == stratum
+        drawn[of] = rng.permuted(squared[of], axis=0)
+    return drawn
+
+
+def step_test(changes: Any, trials: int = 2000, strata: Any = None) -> StepTest | None:
     """Tests whether each example changes in one step. `changes` is (examples, steps); None for fewer than two steps or twenty examples.
 
     Each column is shuffled by itself: every step keeps its sizes, and only which of them belong to one example is lost. Examples that jump
-    once have more of their change in one step than that; examples that drift at their own pace have less.
+    once have more of their change in one step than that; examples that drift at their own pace have less. `strata` keeps examples that have different
+    room to change apart.
     """
     import numpy as np
 
@@ -239,5 +259,6 @@ def step_test(changes: Any, trials: int = 2000) -> StepTest | None:
 
     rng = np.random.default_rng(SEED)
     observed = share(squared)
-    drawn = np.array([share(rng.permuted(squared, axis=0)) for _ in range(trials)])
+    strata = np.zeros(len(squared), dtype=int) if strata is None else strata
+    drawn = np.array([share(shuffled_within(squared, strata, rng)) for _ in range(trials)])
     return StepTest(observed, float(drawn.mean()), (int((drawn >= observed - 1e-12).sum()) + 1) / (trials + 1))
