@@ -93,7 +93,10 @@ def one_line_value(value: Any) -> str:
 
 def missing_section(s: dict[str, Any]) -> str:
     lines = ["## What is missing", ""]
-    lines += [f"- {m}" for m in s["missing"]] or ["Nothing: every run that the study asks for is there."]
+    if s["unit"] == "tokens":
+        lines.append("What is missing is not listed for a study by tokens.")
+    else:
+        lines += [f"- {m}" for m in s["missing"]] or ["Nothing: every run that the study asks for is there."]
     if s["notes"]:
         lines += ["", "What was left out, or does not agree:", "", *(f"- {n}" for n in s["notes"])]
     return "\n".join(lines)
