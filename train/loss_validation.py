@@ -1,6 +1,7 @@
 """Validation during training by the loss of the dev split's references: cheaper than translating them, and it moves less by chance.
 
-Reads the segments of `[dev]`. Writes looks.jsonl into the run's directory: for each validation its step and the nats of every token, in the order of the segments.
+Reads the segments of `[dev]`. Writes looks.jsonl into the run's directory: for each validation its step and the nats of every token, in the order of the
+segments.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ BATCH_TOKENS = 2048
 
 
 def held_out_examples(pairs: Sequence[Pair], anchor: Anchor, tokens: BaseTokenizer, hinter: Hinter | None, retriever: Retriever | None) -> list[Tokenised]:
-    """The references of held-out pairs as training sees them. The opening is part of the prompt, as in serving, so losses under different anchors are over the same
-    tokens."""
+    """The references of held-out pairs as training sees them. The opening is part of the prompt, as in serving, so losses under different anchors are over
+    the same tokens."""
     opening_tokens = len(tokens.encode(anchor.opening))
     prompts = [anchor.prompt(next(prompt_texts(p.source, hinter, retriever))[1]) for p in pairs]
     examples = [Example(f"task:{p.doc}:{p.line}", "task", prompt, anchor.opening, p.target) for p, prompt in zip(pairs, prompts, strict=True)]
@@ -59,7 +59,8 @@ def token_losses(model: Any, data: Sequence[Tokenised], pad: int, device: str) -
 
 
 def segment_losses(adapter_path: Path, pairs: list[Pair], each: bool = False) -> list[dict[str, Any]]:
-    """[{"line": from 1, "tokens": n, "nats": x}] in the order of `pairs`; with `each`, "each" has the nats of every token. Raises CorpusError when there are none, AdapterError when the adapter is damaged."""
+    """[{"line": from 1, "tokens": n, "nats": x}] in the order of `pairs`; with `each`, "each" has the nats of every token. Raises CorpusError when there
+    are none, AdapterError when the adapter is damaged."""
     keep_few_shapes()
     torch = need("torch", "train")
     for module in ("transformers", "peft", "safetensors"):

@@ -21,16 +21,22 @@ _PATH = click.Path(path_type=Path)
 @click.option("--base", metavar="BASE", help="Another base than the file's; the study is then called after it too.")
 @click.option("--cell", metavar="CELL", help="Run one finished cell again, beside the study: PAIR/ARM/PAIRS/RATIO/SEED or the id of a line of results.jsonl.")
 @click.option("--runs", type=click.IntRange(min=1), help="Stop after so many more runs.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Begin no run after so many hours.")
-@click.option("--speed", type=click.IntRange(min=1), default=100, show_default=True, help="Tokens a second of one run, for --dry-run's hours.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after so many minutes: runs that would not be finished by then, at the speed of those so far, are not begun, and what is running is stopped.",
+)
+@click.option(
+    "--speed", type=click.IntRange(min=1), default=100, show_default=True, help="Tokens a second of one run, for --dry-run and until one is finished."
+)
 @click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="Study directory; the report is in DIR/report.")
 def study(
-    file: Path, jobs: int, dry_run: bool, report_only: bool, base: str | None, cell: str | None, runs: int | None, hours: float | None, speed: int, out: Path
+    file: Path, jobs: int, dry_run: bool, report_only: bool, base: str | None, cell: str | None, runs: int | None, minutes: float | None, speed: int, out: Path
 ) -> None:
     """Compare ways of training over sizes of the task data, amounts of general data and seeds.
 
-    Learning rates are tuned for each arm on one part of the training data and on seeds of their own, and the arms are compared on other segments. The same command
-    continues a study that was stopped.
+    Learning rates are tuned for each arm on one part of the training data and on seeds of their own, and the arms are compared on other segments. The same
+    command continues a study that was stopped.
     """
     from eval.study.report import write_study_report
 
@@ -38,7 +44,9 @@ def study(
         # Of a study of before too, whose file is refused.
         summary = write_study_report(out, out / "report")
         say(f"wrote {out / 'report'}")
-        emit({"runs": summary["runs"], "report": str(out / "report")}, lambda: table("", ["", ""], [["runs", summary["runs"]], ["report", str(out / "report")]]))
+        emit(
+            {"runs": summary["runs"], "report": str(out / "report")}, lambda: table("", ["", ""], [["runs", summary["runs"]], ["report", str(out / "report")]])
+        )
         return
     from eval.study.config import read_study
     from eval.study.plan import cost, planned_cost
@@ -67,7 +75,7 @@ def study(
         figures = [[name, again["before"].get(name), again["again"].get(name)] for name in ("nats_per_token", "chrf2", "bleu", "segments")]
         emit(again, lambda: table(again["cell"], ["", "recorded", "again"], [[n, "-" if a is None else a, "-" if b is None else b] for n, a, b in figures]))
         return
-    runner.run_all(runs, hours)
+    runner.run_all(runs, minutes, speed)
     finished = runner.finished()
     write_study_report(out, out / "report")
     say(f"wrote {out / 'report'}")

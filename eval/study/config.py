@@ -35,7 +35,8 @@ class Slice(BaseModel):
 
 
 class Corpora(BaseModel):
-    """The corpora of one pair; paths are relative to the study file. Learning rates and the step to stop at are chosen on `tune`, arms are compared on `dev`."""
+    """The corpora of one pair; paths are relative to the study file. Learning rates and the step to stop at are chosen on `tune`, arms are compared on
+    `dev`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +60,8 @@ class Tuning(BaseModel):
 
     learning_rates: list[float] = Field(min_length=1)
     sizes: list[int] = Field(min_length=1)
+    # The sizes at which arms with general data are tuned, instead of `sizes`: each try costs its general data too.
+    general_sizes: list[int] | None = Field(default=None, min_length=1)
     # Amounts of general data, in tokens to a task token.
     ratios: list[float] = [0.0]
     # Seeds that are compared nowhere.
@@ -106,7 +109,8 @@ class Arm(BaseModel):
 
 
 class Stage(BaseModel):
-    """Cells of the study: every arm at every size, amount and seed of these lists. Stages are run in their order, and in each the seeds one after the other."""
+    """Cells of the study: every arm at every size, amount and seed of these lists. Stages are run in their order, and in each the seeds one after the other;
+    neighbours of one name are one stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -235,7 +239,9 @@ def read_study(path: Path, base: str | None = None) -> Study:
         found = f"{before}: a study file of before, whose budgets count the anchor's tokens"
         valid = "[[stages]] with arms, sizes in pairs, ratios and seeds (train/recipes/study-cpu.toml); --report-only opens what such a study left"
         raise RecipeError("studies go by pairs", place=str(path), found=found, valid=valid)
-    study = validated(Study, {**table, **({"base": base, "name": re.sub("[^a-z0-9]+", "-", f"{table.get('name')}-{Path(base).name}".lower())} if base else {})}, str(path))
+    study = validated(
+        Study, {**table, **({"base": base, "name": re.sub("[^a-z0-9]+", "-", f"{table.get('name')}-{Path(base).name}".lower())} if base else {})}, str(path)
+    )
     for pair in study.corpora:
         if str(parse_pair(pair, f"{path}, pairs")) != pair:
             raise RecipeError("not the pair's standard name", place=f"{path}, pairs", found=pair, valid=str(parse_pair(pair, str(path))))

@@ -109,9 +109,10 @@ def scores_section(s: dict[str, Any]) -> str:
 The figures are means over seeds, with (lowest–highest, standard deviation) where there are two seeds or more. *nats* is the loss of the held-out references per
 target token; lower is better. *cut* is the mean number of outputs that ended at the token limit.
 
-Δ is an arm minus `{reference}` with the same seed, as a mean over seeds with the 95% t-interval over the differences per seed: it speaks for other seeds. *seen from*
-is the smallest difference that these seeds would have seen in {s["power"]:.0%} of studies with this spread; where an interval holds zero, a smaller difference is not ruled out.
-A single run without training is compared with every seed of `{reference}`."""
+Δ is an arm minus `{reference}` with the same seed, as a mean over seeds with the 95% t-interval over the differences per seed: it speaks for other seeds.
+*seen from*
+is the smallest difference that these seeds would have seen in {s["power"]:.0%} of studies with this spread; where an interval holds zero, a smaller
+difference is not ruled out. A single run without training is compared with every seed of `{reference}`."""
     return "\n\n".join([about, *(scores_table(t, reference, s["unit"]) for t in s["tables"])])
 
 
@@ -178,8 +179,8 @@ def tuning_section(s: dict[str, Any]) -> str:
         other = "It is not recorded that the tables above are scored on other segments. If they are not, tuning flatters an arm, the more rates were tried."
     about = f"""## Tuning
 
-Each learning rate is followed by the nats per token at its best look, and by chrF2 where there is one; the rate that the runs use is bold. The scores are on a slice of the training side, never
-on a test set ({sets}).
+Each learning rate is followed by the nats per token at its best look, and by chrF2 where there is one; the rate that the runs use is bold. The scores are
+on a slice of the training side, never on a test set ({sets}).
 {other}"""
     columns = ["pair", "size", "arm", "general to task", "seeds", "rates tried: nats (/ chrF2)", ""]
     return "\n\n".join([about, *remarks_on_arms, markdown_table(columns, rows)])
@@ -190,23 +191,28 @@ def needed_section(s: dict[str, Any], pictures: list[str]) -> str:
     parts = ["## How much task data plain fine-tuning needs"]
     if unit == "tokens":
         parts.append(
-            "This study was made before sizes went by pairs. Its budgets count the tokens of task examples with their anchors, so arms with other words around a pair had other "
-            "numbers of pairs, its rates were chosen by chrF2 on a seed that is compared too, and no arm stopped at its best loss. It is shown as it was made, and read on chrF2."
+            """This study was made before sizes went by pairs. Its budgets count the tokens of task examples with their anchors, so arms with
+other words around a pair had other numbers of pairs, its rates were chosen by chrF2 on a seed that is compared too, and no arm stopped at its best
+loss. It is shown as it was made, and read on chrF2."""
         )
     primary = [r for r in s["needed"] if r["primary"]]
     parts += [primary_text(r, reference) for r in primary]
     if s["primary"] and not primary:
         p = s["primary"]
-        parts.append(f"**The primary figure is not there yet**: {p['arm']} at {p['size']:,} pairs, general to task {p['ratio']:g}, {p['pair']}; the answer needs {p.get('seeds', 2)} seeds.")
+        parts.append(
+            f"**The primary figure is not there yet**: {p['arm']} at {p['size']:,} pairs, general to task {p['ratio']:g}, {p['pair']}; "
+            f"the answer needs {p.get('seeds', 2)} seeds."
+        )
     parts.append(picture(pictures, "study-task-data.png", "outcome against task data, one line per arm"))
     if not s["needed"]:
         parts.append(f"What `{reference}` needs cannot be read off yet: its curve or another arm is missing.")
         return "\n\n".join(p for p in parts if p)
     parts.append(
         f"""The ratio says how much task data `{reference}` needs to equal an arm, as a multiple of the arm's own. Below 1 the arm is the worse of the two.
-The curve of `{reference}` is straight between its sizes over the logarithm, for each seed by itself, and read where its mean first reaches the arm's mean. The brackets hold every size
-at which the mean difference over seeds is not surely other than zero (95%, Student's t on paired seeds, with the error of other segments where losses per segment are kept).
-`> x` means beyond the largest size, which is x times the arm's data; `< x` means below the smallest."""
+The curve of `{reference}` is straight between its sizes over the logarithm, for each seed by itself, and read where its mean first reaches the arm's mean.
+The brackets hold every size
+at which the mean difference over seeds is not surely other than zero (95%, Student's t on paired seeds, with the error of other segments where losses per
+segment are kept). `> x` means beyond the largest size, which is x times the arm's data; `< x` means below the smallest."""
     )
     rows = []
     for r in s["needed"]:
@@ -224,13 +230,15 @@ def primary_text(r: dict[str, Any], reference: str) -> str:
     """The primary figure, its answer, and what a study like this would have seen."""
     p = r["primary"]
     ends = f"{bounded_reading(r['low_side'], r['low'])} to {bounded_reading(r['high_side'], r['high'])}"
-    text = f"**{reference} needs {bounded_reading(r['side'], r['ratio'])} times the pairs of {r['arm']}** at {r['at']:,.0f} pairs and {r['ratio_of_general']:g} general tokens to a task token "
+    text = f"**{reference} needs {bounded_reading(r['side'], r['ratio'])} times the pairs of {r['arm']}** at {r['at']:,.0f} pairs and "
+    text += f"{r['ratio_of_general']:g} general tokens to a task token "
     text += f"({r['pair']}, {len(r['seeds'])} seeds, 95% interval {ends}). Margin {p['margin']:g}: **{p['answer']}**. "
     text += "Nearly ten times, the papers' most, is " + ("ruled out here." if p["claim_ruled_out"] else "not ruled out.")
     if p["power"]:
         first = p["power"][0]
         rows = [[f"{x['truth']:g}", *(number_cell(x[v]) for v in VERDICTS)] for x in p["power"]]
-        text += f"\n\nHow often these seeds and this spread (sd {first['sd']:.3f} nats, {first['slope']:.3f} nats a doubling of pairs) give each answer, by what is true:\n\n"
+        text += f"\n\nHow often these seeds and this spread (sd {first['sd']:.3f} nats, {first['slope']:.3f} nats a doubling of pairs) give each answer, "
+        text += "by what is true:\n\n"
         text += markdown_table(["true ratio", *VERDICTS], rows)
     return text
 
@@ -243,7 +251,9 @@ def general_tokens_section(s: dict[str, Any], pictures: list[str]) -> str:
         for p in g["points"]:
             ratio = NONE if p["ratio"] is None else f"{p['ratio']:g}"
             amount_cells = [ratio, count_cell(p["general_tokens"]), comma_list(p["seeds"])]
-            rows.append([g["pair"], size_text(g["size"], s["unit"]), g["arm"], *amount_cells, seed_statistics(p["nats"]["all"], 3), seed_statistics(p["chrf2"]["all"])])
+            rows.append(
+                [g["pair"], size_text(g["size"], s["unit"]), g["arm"], *amount_cells, seed_statistics(p["nats"]["all"], 3), seed_statistics(p["chrf2"]["all"])]
+            )
     columns = ["pair", "size", "arm", "general to task", "general tokens", "seeds", "nats", "chrF2"]
     plot = picture(pictures, "study-general-tokens.png", "outcome against general tokens, one panel per pair and size")
     about = "Each amount has its own training run with the task data of its size, so a jump between two amounts is a jump between models, not within a run."
@@ -300,16 +310,43 @@ def tokens_section(s: dict[str, Any], pictures: list[str]) -> str:
         return "## Loss per target token\n\nNo arm has the losses of tokens at three amounts of general data yet."
     about = """## Loss per target token
 
-The units are target tokens of the held-out references, not segments, whose means hide jumps. *In one step* is the mean share of a token's squared change that lies in its largest step,
-against the same with each step's changes shuffled among tokens of the same quarter of loss. A token that moves by more than three standard errors over seeds is *monogenic* where more than half
-of its squared change lies in one step. It is a sign of jumps where p < 0.01 and the share is above the shuffled one by 0.05, over amounts and along training both."""
+The units are target tokens of the held-out references, not segments, whose means hide jumps. *In one step* is the mean share of a token's squared change
+that lies in its largest step,
+against the same with each step's changes shuffled among tokens of the same quarter of loss. A token that moves by more than three standard errors over
+seeds is *monogenic* where more than half
+of its squared change lies in one step. It is a sign of jumps where p < 0.01 and the share is above the shuffled one by 0.05, over amounts and along
+training both."""
     rows = []
     for x in s["jumps"]:
         steps = x["steps"] or {"largest": None, "shuffled": None, "p": None}
-        cells = [x["pair"], size_text(x["size"], s["unit"]), x["arm"], NONE if x["ratio"] is None else f"{x['ratio']:g}", x["along"], comma_list(x["seeds"]), count_cell(x["tokens"])]
+        cells = [
+            x["pair"],
+            size_text(x["size"], s["unit"]),
+            x["arm"],
+            NONE if x["ratio"] is None else f"{x['ratio']:g}",
+            x["along"],
+            comma_list(x["seeds"]),
+            count_cell(x["tokens"]),
+        ]
         cells += [number_cell(steps["largest"], 3), number_cell(steps["shuffled"], 3), p_value_cell(steps["p"]), p_value_cell(x["p_one_mode"])]
         rows.append([*cells, count_cell(x["moved"]), count_cell(x["monogenic"]), count_cell(x["monogenic_by_chance"]), "yes" if x["sign"] else "no"])
-    columns = ["pair", "size", "arm", "general to task", "along", "seeds", "tokens", "in one step", "shuffled", "p", "one mode: p", "moved", "monogenic", "by chance", "sign"]
+    columns = [
+        "pair",
+        "size",
+        "arm",
+        "general to task",
+        "along",
+        "seeds",
+        "tokens",
+        "in one step",
+        "shuffled",
+        "p",
+        "one mode: p",
+        "moved",
+        "monogenic",
+        "by chance",
+        "sign",
+    ]
     parts = [about, markdown_table(columns, rows)]
     parts += [picture(pictures, n, "losses of single tokens, and the shares of their largest steps") for n in pictures if n.startswith("study-tokens-")]
     return "\n\n".join(p for p in parts if p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -55,30 +56,43 @@ def nearest(value: float, places: list[Any]) -> Any:
 
 def place_of(study: Study, arm: str, pair: str, size: int | None, ratio: float) -> Place:
     """Where the rate of a run is chosen."""
-    return study.arms[arm].tuned_as or arm, pair, nearest(math.inf if size is None else size, study.tune.sizes), nearest(ratio, study.tune.ratios)
+    sizes = study.tune.general_sizes if ratio and study.tune.general_sizes else study.tune.sizes
+    return study.arms[arm].tuned_as or arm, pair, nearest(math.inf if size is None else size, sizes), nearest(ratio, study.tune.ratios)
 
 
 def _as_size(size: Size) -> int | None:
     return None if size == "all" else int(size)
 
 
-def _cells(study: Study, stage: Stage, seed: int) -> Iterator[tuple[str, str, int | None, float]]:
-    """(pair, arm, size, ratio) of a stage and seed, small ones first."""
-    for pair in stage.pairs or study.pairs:
-        for arm in stage.arms:
-            if study.arms[arm].kind == "base":
-                # Without examples in the prompt nothing depends on the seed.
-                if study.arms[arm].shots or seed == min(stage.seeds):
-                    yield pair, arm, None, 0.0
-                continue
-            for size in sorted(stage.sizes, key=lambda s: math.inf if s == "all" else s):
-                for ratio in stage.ratios:
-                    yield pair, arm, _as_size(size), ratio
+def _stages(study: Study) -> list[list[Stage]]:
+    return [list(stages) for _, stages in itertools.groupby(study.stages, key=lambda s: s.name)]
 
 
-def tuning_runs(study: Study, stage: Stage) -> Iterator[StudyRun]:
+def _cells(study: Study, stages: list[Stage], seed: int) -> Iterator[tuple[str, str, int | None, float]]:
+    """(pair, arm, size, ratio) of a stage and seed, in the order of its arms, small sizes first."""
+    for stage in stages:
+        if seed not in stage.seeds:
+            continue
+        for pair in stage.pairs or study.pairs:
+            for arm in stage.arms:
+                if study.arms[arm].kind == "base":
+                    # Without examples in the prompt nothing depends on the seed.
+                    if study.arms[arm].shots or seed == min(stage.seeds):
+                        yield pair, arm, None, 0.0
+                    continue
+                for size in sorted(stage.sizes, key=lambda s: math.inf if s == "all" else s):
+                    for ratio in stage.ratios:
+                        yield pair, arm, _as_size(size), ratio
+
+
+def _seeds(stages: list[Stage]) -> list[int]:
+    return list(dict.fromkeys(seed for stage in stages for seed in stage.seeds))
+
+
+def tuning_runs(study: Study, stages: list[Stage]) -> Iterator[StudyRun]:
     """The runs that choose the learning rates of a stage, cheap ones first. Every place gets the same rates."""
-    places = {place_of(study, a, p, s, r): None for p, a, s, r in _cells(study, stage, stage.seeds[0]) if study.arms[a].kind == "train"}
+    cells = [c for seed in _seeds(stages) for c in _cells(study, stages, seed)]
+    places = {place_of(study, a, p, s, r): None for p, a, s, r in cells if study.arms[a].kind == "train"}
     for arm, pair, size, ratio in sorted(places, key=lambda x: (x[2] * (1 + x[3]), list(study.arms).index(x[0]))):
         for seed in study.tune.seeds:
             for rate in study.tune.learning_rates:
@@ -100,13 +114,13 @@ def chosen_rate(study: Study, place: Place, tuned: Mapping[tuple[Place, float], 
 
 
 def study_runs(study: Study, tuned: Mapping[tuple[Place, float], Mapping[int, float]]) -> Iterator[StudyRun]:
-    """Every run in the order of the design: of each stage what chooses its rates, then seed after seed. Runs whose rate is not chosen yet are left out, and so is every
-    stage after one that has such runs."""
+    """Every run in the order of the design: of each stage what chooses its rates, then seed after seed. Runs whose rate is not chosen yet are left out,
+    and so is every stage after one that has such runs."""
     seen: set[str] = set()
-    for stage in study.stages:
-        runs, waiting = [*tuning_runs(study, stage)], False
-        for seed in stage.seeds:
-            for pair, arm, size, ratio in _cells(study, stage, seed):
+    for stages in _stages(study):
+        runs, waiting = [*tuning_runs(study, stages)], False
+        for seed in _seeds(stages):
+            for pair, arm, size, ratio in _cells(study, stages, seed):
                 rate = None
                 if study.arms[arm].kind == "train" and (rate := chosen_rate(study, place_of(study, arm, pair, size, ratio), tuned)) is None:
                     waiting = True
@@ -123,12 +137,14 @@ def study_runs(study: Study, tuned: Mapping[tuple[Place, float], Mapping[int, fl
 def wants(study: Study, run: StudyRun, what: Literal["scores", "tokens"]) -> bool:
     """Whether a stage wants chrF2 and BLEU, or the loss of every token, of this run."""
     return run.role == "run" and any(
-        getattr(stage, what) and run.seed in stage.seeds and (run.pair, run.arm, run.size, run.ratio) in set(_cells(study, stage, run.seed)) for stage in study.stages
+        getattr(stage, what) and run.seed in stage.seeds and (run.pair, run.arm, run.size, run.ratio) in set(_cells(study, [stage], run.seed))
+        for stage in study.stages
     )
 
 
 def recipe(study: Study, run: StudyRun, every: int = 0) -> dict[str, Any]:
-    """The recipe of a run: the tables of the study, the arm's tables over them, and the values of the run. `every`: steps between looks, 0 before it is known."""
+    """The recipe of a run: the tables of the study, the arm's tables over them, and the values of the run. `every`: steps between looks, 0 before it is
+    known."""
     arm = study.arms[run.arm]
     tables: dict[str, Any] = {"pair": run.pair, "base": study.base, "seed": run.seed}
     for name in ("anchor", "mix", "train", "lora", "decoding"):
@@ -168,12 +184,12 @@ def planned_cost(study: Study) -> list[tuple[str, int, int]]:
     rate = study.tune.learning_rates[0]
     seen: set[str] = set()
     rows = []
-    for stage in study.stages:
-        runs = [*tuning_runs(study, stage)]
-        for seed in stage.seeds:
-            cells = _cells(study, stage, seed)
+    for stages in _stages(study):
+        runs = [*tuning_runs(study, stages)]
+        for seed in _seeds(stages):
+            cells = _cells(study, stages, seed)
             runs += [StudyRun(role="run", arm=a, pair=p, size=s, ratio=r, seed=seed, learning_rate=rate) for p, a, s, r in cells]
-        new = [r for r in runs if r.model_dump_json() not in seen]
+        new = [*{r.model_dump_json(): r for r in runs if r.model_dump_json() not in seen}.values()]
         seen |= {r.model_dump_json() for r in new}
-        rows.append((stage.name, len(new), sum(cost(study, r) for r in new)))
+        rows.append((stages[0].name, len(new), sum(cost(study, r) for r in new)))
     return rows

@@ -274,5 +274,7 @@ def plot_tokens(x: dict[str, Any]) -> bytes:
             right.plot(at, curve, color=colour, linewidth=0.9, alpha=0.6)
     right.set_xticks(list(at), [token_label(a) for a in x["amounts"]])
     size = "all" if x["size"] is None else f"{x['size']:,}"
-    figure.suptitle(f"{x['pair']}, {size}, {x['arm']}: losses of target tokens over {x['along']}; seeds {', '.join(map(str, x['seeds']))}", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(
+        f"{x['pair']}, {size}, {x['arm']}: losses of target tokens over {x['along']}; seeds {', '.join(map(str, x['seeds']))}", fontsize=10, x=0.01, ha="left"
+    )
     return _png(figure)

@@ -2,8 +2,8 @@
 
     python -m eval.study.power DIR [--seeds 3 8 ...]
 
-Reads the results of a study directory, or takes spreads as arguments; writes tables. An effect is seen where the 95% interval of the mean difference over paired seeds
-leaves out zero, and the smallest that counts is the one that is seen in four of five studies.
+Reads the results of a study directory, or takes spreads as arguments; writes tables. An effect is seen where the 95% interval of the mean difference over
+paired seeds leaves out zero, and the smallest that counts is the one that is seen in four of five studies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ TRIALS = 20_000
 
 @functools.cache
 def smallest_multiple(seeds: int) -> float:
-    """The smallest difference that `seeds` paired seeds see with POWER, in standard deviations of the differences: by simulation with one draw for all sizes."""
+    """The smallest difference that `seeds` paired seeds see with POWER, in standard deviations of the differences: by simulation with one draw for all
+    sizes."""
     import numpy as np
 
     noise = np.random.default_rng(SEED).standard_normal((TRIALS, seeds))
@@ -41,13 +42,11 @@ def smallest_effect(differences: Sequence[float]) -> float | None:
     return None if s is None or s.sd is None else s.sd * smallest_multiple(s.n)
 
 
-def primary_power(
-    multiple: float, slope: float, sd: float, seeds: int, sizes: Sequence[int], size: int, margin: float, trials: int = 400
-) -> dict[str, float]:
+def primary_power(multiple: float, slope: float, sd: float, seeds: int, sizes: Sequence[int], size: int, margin: float, trials: int = 400) -> dict[str, float]:
     """How often the primary figure comes out as each of VERDICTS, and how often its interval holds the truth.
 
-    The reference's loss falls by `slope` nats for each doubling of its pairs, and the arm at `size` pairs is worth `multiple` times as many. What a seed does to all runs
-    alike no paired figure sees; beside that each run has an error of its own, and `sd` is that of the difference of two.
+    The reference's loss falls by `slope` nats for each doubling of its pairs, and the arm at `size` pairs is worth `multiple` times as many. What a seed
+    does to all runs alike no paired figure sees; beside that each run has an error of its own, and `sd` is that of the difference of two.
     """
     import numpy as np
 

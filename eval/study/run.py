@@ -7,9 +7,11 @@ continues where its stages can.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
+import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,7 +23,7 @@ from eval.scoring.testset import TestSet, from_corpus
 from eval.study.commands import CommandPool, RunFailed, stopped_by_signals
 from eval.study.config import FORMAT, Slice, Study
 from eval.study.data import shuffle_answers, task_tokens
-from eval.study.plan import Place, StudyRun, chosen_rate, data_key, place_of, recipe, study_runs, wants
+from eval.study.plan import Place, StudyRun, chosen_rate, cost, data_key, place_of, recipe, study_runs, wants
 from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
 from tell.corpus.directory import open_corpus
@@ -222,7 +224,7 @@ class StudyRunner:
         """So many optimiser steps that a run of this mix makes the study's number of looks at even distances."""
         passes, batch = self.study.arms[run.arm].passes or self.study.passes, int(recipe(self.study, run)["train"].get("batch_tokens", 2048))
         steps = (passes * counts["task"]["tokens"] + counts["general"]["tokens"]) / batch
-        return max(1, round(steps / self.study.looks.count))
+        return max(1, round(float(steps) / self.study.looks.count))
 
     def _mix(self, run: StudyRun, work: Path, call: Any) -> dict[str, Any]:
         """Select the data that the arm wants selected, and mix. Returns the exact counts."""
@@ -290,7 +292,8 @@ class StudyRunner:
         return [run for run in study_runs(self.study, tuning_losses(finished)) if self.run_id(run) not in finished]
 
     def repeat(self, cell: str, finished: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Run one cell of the results again, in a directory of its own and with the rate that it was run with. Returns the new line of results beside the old one."""
+        """Run one cell of the results again, in a directory of its own and with the rate that it was run with. Returns the new line of results beside the
+        old one."""
         old = next((r for r in finished.values() if r["role"] == "run" and cell in (r.get("cell"), r["id"])), None)
         if old is None:
             valid = ", ".join(sorted(str(r.get("cell")) for r in finished.values() if r["role"] == "run")[:8]) or "a cell of results.jsonl"
@@ -300,28 +303,38 @@ class StudyRunner:
             new = self.run_one(run, f"{old['id']}-again")
         return {"cell": run.cell, "same_id": self.run_id(run) == old["id"], "before": old["dev"], "again": new["dev"], "row": new}
 
-    def run_all(self, most: int | None = None, hours: float | None = None) -> dict[str, dict[str, Any]]:
-        """Run what is missing, `most` runs and for so many hours. A run that fails is reported, and the others go on. Raises RunFailed at the end if any failed."""
-        began, begun = time.monotonic(), 0
+    def run_all(self, most: int | None = None, minutes: float | None = None, speed: float = 100) -> dict[str, dict[str, Any]]:
+        """Run what is missing: `most` runs, and those that are done within so many minutes at `speed` tokens a second, until finished runs have shown
+        theirs. A run that fails is reported, and the others go on. Raises RunFailed at the end if any failed."""
+        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.write_study()
         finished = self.finished()
         failed: dict[str, str] = {}
         running: dict[Future[dict[str, Any]], tuple[str, StudyRun]] = {}
+        speeds: list[float] = []
+        begun = 0
         with self.results.open("a", encoding="utf-8") as f, stopped_by_signals(self.commands), ThreadPoolExecutor(self.jobs) as pool, progress() as bar:
             task = bar.add_task(f"study {self.study.name}", total=len(finished) + len(self.missing_runs(finished)), completed=len(finished))
             while True:
                 running_ids = {id for id, _ in running.values()}
+                seconds_left = end - time.monotonic()
+                rate = statistics.median(speeds) if speeds else speed
                 for run in self.missing_runs(finished):
                     id = self.run_id(run)
-                    if (most is not None and begun >= most) or (hours is not None and time.monotonic() - began > hours * 3600):
+                    if self.commands.stopping.is_set() or len(running) == self.jobs or begun == most:
                         break
-                    if len(running) < self.jobs and id not in running_ids and id not in failed and not self.commands.stopping.is_set():
+                    if id not in running_ids and id not in failed and cost(self.study, run) / rate < seconds_left:
                         running[pool.submit(self.run_one, run, id)] = (id, run)
                         running_ids.add(id)
                         begun += 1
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, timeout=None if math.isinf(end) else max(0.0, end - time.monotonic()), return_when=FIRST_COMPLETED).done
+                if not done:
+                    say(f"the time is over: {len(running)} runs are stopped, and go on from their state the next time")
+                    self.commands.stop()
+                    done = wait(running).done
+                for future in done:
                     id, run = running.pop(future)
                     try:
                         row = future.result()
@@ -334,9 +347,11 @@ class StudyRunner:
                     f.flush()
                     os.fsync(f.fileno())
                     finished[id] = row
-                    say(f"{run.label}: {_outcome(row['dev'])}")
+                    if cost(self.study, run):
+                        speeds.append(cost(self.study, run) / max(0.1, row["seconds"]))
+                    say(f"{run.label}: {_outcome(row['dev'])}, {row['seconds']:.0f} s")
                     bar.update(task, completed=len(finished), total=len(finished) + len(self.missing_runs(finished)))
-        if self.commands.stopping.is_set():
+        if self.commands.stopping.is_set() and time.monotonic() < end:
             raise KeyboardInterrupt
         if failed:
             first = next(iter(failed.values()))

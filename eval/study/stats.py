@@ -85,8 +85,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def nats_per_token(stats: Any) -> tuple[float, Any]:
-    """Nats per token of a run's segments, (segments, 2) of tokens and nats, and each segment's influence on it: the error of the mean is their standard deviation
-    over the root of their number."""
+    """Nats per token of a run's segments, (segments, 2) of tokens and nats, and each segment's influence on it: the error of the mean is their standard
+    deviation over the root of their number."""
     import numpy as np
 
     s = np.asarray(stats, dtype=np.float64)
@@ -132,8 +132,10 @@ GRID = 400
 def size_needed(arm: Point, reference: Sequence[Point]) -> Needed | None:
     """The reference's data for the arm's mean score, with a 95% interval; None where no seed is in all points.
 
-    The reference's curve is straight between its sizes over the logarithm, for each seed by itself. The interval has every size at which the mean difference over seeds,
-    arm minus curve, is not surely other than zero: Student's t on paired seeds, whose runs share their data, with the error that other segments would bring added to its
+    The reference's curve is straight between its sizes over the logarithm, for each seed by itself. The interval has every size at which the mean
+    difference over seeds,
+    arm minus curve, is not surely other than zero: Student's t on paired seeds, whose runs share their data, with the error that other segments would
+    bring added to its
     variance where it is known. Of several crossings the first is read; the interval goes from the first size that is not excluded to the last.
     """
     import numpy as np

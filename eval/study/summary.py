@@ -127,7 +127,9 @@ def missing(results: StudyResults) -> list[str]:
                     for ratio in stage.ratios:
                         at_ratio = f", general to task {ratio:g}" if ratio else ""
                         size_text_ = size_text(None if size == "all" else size, study.unit)
-                        gaps += missing_seeds(f"{stage.name}: {pair}, {arm}, {size_text_}{at_ratio}", stage.seeds, there[pair, arm, None if size == "all" else size, ratio])
+                        gaps += missing_seeds(
+                            f"{stage.name}: {pair}, {arm}, {size_text_}{at_ratio}", stage.seeds, there[pair, arm, None if size == "all" else size, ratio]
+                        )
     return list(dict.fromkeys(gaps))
 
 
@@ -186,8 +188,8 @@ def figures(runs: Sequence[ScoredRun], name: str) -> list[float]:
 
 
 def against(runs: list[ScoredRun], target: list[ScoredRun], name: str) -> dict[str, Any] | None:
-    """A cell minus the reference cell in one figure, over the seeds that both have, and the smallest difference that these seeds would have seen. A single run without
-    training is compared with every seed of the reference. None where a side lacks the figure."""
+    """A cell minus the reference cell in one figure, over the seeds that both have, and the smallest difference that these seeds would have seen. A single
+    run without training is compared with every seed of the reference. None where a side lacks the figure."""
     by_seed, target_by_seed = ({r.row.seed: getattr(r, name) for r in side if getattr(r, name) is not None} for side in (runs, target))
     if len(runs) == 1 and runs[0].row.train is None and by_seed:
         by_seed = dict.fromkeys(target_by_seed, *by_seed.values())
@@ -201,8 +203,8 @@ def against(runs: list[ScoredRun], target: list[ScoredRun], name: str) -> dict[s
 
 
 def tuning_rates(results: StudyResults, trained: dict[Cell, list[ScoredRun]], pairs: list[str]) -> list[dict[str, Any]]:
-    """The learning rates that were tried. The chosen one is the rate of the runs, or before there are any, the best by the loss on the tuning segments (in studies by
-    tokens, by chrF2)."""
+    """The learning rates that were tried. The chosen one is the rate of the runs, or before there are any, the best by the loss on the tuning segments (in
+    studies by tokens, by chrF2)."""
     groups: dict[Cell, dict[float, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in results.tuning:
         groups[row.pair, row.size, row.arm, row.ratio][row.learning_rate or 0.0].append(row)
@@ -213,7 +215,9 @@ def tuning_rates(results: StudyResults, trained: dict[Cell, list[ScoredRun]], pa
     for cell in cells:
         tried = groups[cell]
         chrf2 = {lr: [float(r.dev.chrf2) for r in rows if r.dev.chrf2 is not None] for lr, rows in tried.items()}
-        nats = {lr: [r.dev.nats_per_token for r in rows if r.dev.nats_per_token is not None and math.isfinite(r.dev.nats_per_token)] for lr, rows in tried.items()}
+        nats = {
+            lr: [r.dev.nats_per_token for r in rows if r.dev.nats_per_token is not None and math.isfinite(r.dev.nats_per_token)] for lr, rows in tried.items()
+        }
         scores = {lr: -spread(nats[lr]).mean if by_loss and nats[lr] else spread(chrf2[lr]).mean if chrf2[lr] and not by_loss else -math.inf for lr in tried}
         rates = [{r.row.learning_rate for r in runs} for c, runs in trained.items() if c == cell]
         used = sorted(lr for lr in set().union(*rates) if lr in tried) if rates else []
@@ -222,7 +226,9 @@ def tuning_rates(results: StudyResults, trained: dict[Cell, list[ScoredRun]], pa
         entries = []
         for lr in sorted(tried):
             means = {name: spread(values[lr]).mean if values[lr] else None for name, values in (("nats", nats), ("chrf2", chrf2))}
-            entries.append({"learning_rate": lr, "seeds": sorted(r.seed for r in tried[lr]), "segments": tried[lr][0].dev.segments, **means, "chosen": lr in chosen})
+            entries.append(
+                {"learning_rate": lr, "seeds": sorted(r.seed for r in tried[lr]), "segments": tried[lr][0].dev.segments, **means, "chosen": lr in chosen}
+            )
         edge = len(tried) > 1 and any(lr in (min(tried), max(tried)) for lr in chosen)
         head = {"pair": cell[0], "size": cell[1], "arm": cell[2], "ratio": cell[3]}
         tables.append({**head, "tried": entries, "used": bool(used), "best": best, "by": "nats" if by_loss else "chrF2", "at_edge": edge})

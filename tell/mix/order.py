@@ -38,8 +38,8 @@ def interleave(task: Sequence[int], general: Sequence[int]) -> array[int]:
 def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int, passes: int = 1) -> array[int]:
     """The examples in the order of training. For `none` they must be given as corpora and pool have them.
 
-    With several passes the task examples are there as many times, in another order each time. Shuffled and at equal distances, the general examples are dealt out to the
-    passes in equal parts; before or after the task they stay together.
+    With several passes the task examples are there as many times, in another order each time. Shuffled and at equal distances, the general examples are
+    dealt out to the passes in equal parts; before or after the task they stay together.
     """
     if passes > 1:
         return _repeated(order, task, general, seed, passes)

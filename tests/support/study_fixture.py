@@ -116,7 +116,7 @@ class Fixture:
         own.mkdir(parents=True, exist_ok=True)
         (own / "hypotheses.txt").write_text("\n".join(hypotheses) + "\n")
         draw = random.Random(f"losses {name}")
-        losses = []
+        losses: list[dict[str, Any]] = []
         for n, line in enumerate(references, 1):
             tokens = len(line.split())
             per_token = 3.2 - 2 * share + 0.3 * ((n * 13) % 50) / 50 + self.changes.get(size, smooth)(n, general, draw)

@@ -84,7 +84,7 @@ def test_differences_are_paired_by_seed_and_say_what_they_would_have_seen(full: 
         (row["against"]["chrf2"], [b - a for a, b in zip(first, second, strict=True)]),
         (row["against"]["nats"], [b - a for a, b in zip(*(nats(fixture, a, r) for a, r in (("sft", 0.0), ("tell", 0.25))), strict=True)]),
     ):
-        # Student's t for three differences, 4.3027 times their standard error; seen in four of five studies from 3.26 standard deviations on (tabulated power of t).
+        # Student's t for three differences, 4.3027 times their standard error; seen in four of five studies from 3.26 standard deviations on (power of t).
         mean = sum(each) / 3
         sd = math.sqrt(sum((d - mean) ** 2 for d in each) / 2)
         half = 4.30265 * sd / math.sqrt(3)

@@ -139,7 +139,9 @@ def test_rates_are_those_of_the_best_tuning_loss(data: Path) -> None:
     assert made["dev"] == {"every": 4, "patience": 3, "segments": 100, "metric": "loss"}
 
 
-@pytest.mark.parametrize(("value", "places", "expected"), [(30, [0, 1, 10], 10), (0.3, [0, 1, 10], 1), (0, [0, 1], 0), (3, [1, 10], 1), (math.inf, [150, 500], 500)])
+@pytest.mark.parametrize(
+    ("value", "places", "expected"), [(30, [0, 1, 10], 10), (0.3, [0, 1, 10], 1), (0, [0, 1], 0), (3, [1, 10], 1), (math.inf, [150, 500], 500)]
+)
 def test_the_nearest_place(value: float, places: list[float], expected: float) -> None:
     assert nearest(value, places) == expected
 
@@ -292,8 +294,11 @@ LTD = '[[stages]]\nname = "c"\narms = ["ltd"]\nsizes = [16]\nratios = [1.0]\nsee
 
 @pytest.mark.parametrize("what, runs", [pytest.param("sft", 3, marks=pytest.mark.slow), pytest.param("all", 7, marks=pytest.mark.long)])
 def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) -> None:
-    """On real commands: the tiny base is trained, its losses taken, and scored with ctranslate2; the rate with the lowest tuning loss is the one that is used."""
-    text = without_stages(STUDY, SFT) if what == "sft" else without_stages(STUDY, '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "tell"\n', SFT, TELL, LTD)
+    """On real commands: the tiny base is trained, its losses taken, and scored with ctranslate2; the rate with the lowest tuning loss is the one that is
+    used."""
+    text = (
+        without_stages(STUDY, SFT) if what == "sft" else without_stages(STUDY, '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "tell"\n', SFT, TELL, LTD)
+    )
     if what == "sft":
         text = text.replace("[1e-3, 3e-3]", "[3e-3]")
     file = written(text)
