@@ -20,6 +20,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--report-only", is_flag=True, help="Run nothing; write the report of the finished runs.")
 @click.option("--base", metavar="BASE", help="Another base than the file's; the study is then called after it too.")
 @click.option("--cell", metavar="CELL", help="Run one finished cell again, beside the study: PAIR/ARM/PAIRS/RATIO/SEED or the id of a line of results.jsonl.")
+@click.option("--no-scores", is_flag=True, help="Translate nothing: the losses alone, where scoring would take longer than training.")
 @click.option("--runs", type=click.IntRange(min=1), help="Stop after so many more runs.")
 @click.option(
     "--minutes",
@@ -31,7 +32,17 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("-o", "--out", type=_PATH, required=True, metavar="DIR", help="Study directory; the report is in DIR/report.")
 def study(
-    file: Path, jobs: int, dry_run: bool, report_only: bool, base: str | None, cell: str | None, runs: int | None, minutes: float | None, speed: int, out: Path
+    file: Path,
+    jobs: int,
+    dry_run: bool,
+    report_only: bool,
+    base: str | None,
+    cell: str | None,
+    no_scores: bool,
+    runs: int | None,
+    minutes: float | None,
+    speed: int,
+    out: Path,
 ) -> None:
     """Compare ways of training over sizes of the task data, amounts of general data and seeds.
 
@@ -52,7 +63,7 @@ def study(
     from eval.study.plan import cost, planned_cost
     from eval.study.run import StudyRunner
 
-    runner = StudyRunner(read_study(file, base), file, out, jobs)
+    runner = StudyRunner(read_study(file, base), file, out, jobs, scores=not no_scores)
     if dry_run:
         missing = runner.missing_runs(runner.finished())
         stages = planned_cost(runner.study)

@@ -71,8 +71,8 @@ def _outcome(dev: dict[str, Any]) -> str:
 class StudyRunner:
     """One study in one directory."""
 
-    def __init__(self, study: Study, file: Path, out: Path, jobs: int):
-        self.study, self.out = study, out
+    def __init__(self, study: Study, file: Path, out: Path, jobs: int, scores: bool = True):
+        self.study, self.out, self.scores = study, out, scores
         self.directory = file.resolve().parent
         self.commands = CommandPool(self.directory, jobs)
         self.jobs = jobs
@@ -192,7 +192,7 @@ class StudyRunner:
                 outcome = {"name": f"{data.dev.corpus} {data.dev.split}", "segments": losses["segments"], "nats_per_token": losses["nats_per_token"]}
                 if each:
                     shutil.copyfile(work / "adapter.run" / "looks.jsonl", work / "looks.jsonl")
-            if wants(self.study, run, "scores"):
+            if self.scores and wants(self.study, run, "scores"):
                 scores = self._score(work, data.dev, call)
                 outcome |= self._scored(scores, work)
                 versions |= scores["versions"]
@@ -347,6 +347,8 @@ class StudyRunner:
                     f.flush()
                     os.fsync(f.fileno())
                     finished[id] = row
+                    if cost(self.study, run) and not speeds:
+                        say(f"speed of a run: {cost(self.study, run) / max(0.1, row['seconds']):,.0f} tokens/s, its start included")
                     if cost(self.study, run):
                         speeds.append(cost(self.study, run) / max(0.1, row["seconds"]))
                     say(f"{run.label}: {_outcome(row['dev'])}, {row['seconds']:.0f} s")

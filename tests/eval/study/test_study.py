@@ -190,6 +190,20 @@ def test_the_pairs_of_a_seed_are_nested_and_the_same_for_every_arm(cli: CLI, dat
     assert len({*map(runner.run_id, (one("tell", ratio=1.0), one("wrong", ratio=1.0), one("sft"), one("sft", 8)))}) == 4
 
 
+def test_general_data_repeats_nothing_of_a_corpus_that_is_held_out_alone(cli: CLI, data: Path) -> None:
+    """Such a corpus has no pair to train on, has to be asked for by sizes, and is named to the mix for what it reserves."""
+    rows = [f"h{i}\tAn answer that is held out, {letters(i)} of many more\tSvar sem er haldið utan við, {letters(i)}" for i in range(12)]
+    Path("h.tsv").write_text("\n".join(["document\ten\tis", *rows]) + "\n", encoding="utf-8")
+    assert "too small to leave any pair" in cli("corpus", "build", "h.tsv", "--pair", "is-en", "--dev", 4, "--test", 100, "-o", "h", ok=False).err
+    assert cli("corpus", "build", "h.tsv", "--pair", "is-en", "--dev", 0, "--test", 100, "-o", "h", "--json").json["splits"]["test"]["pairs"] == 12
+    pool = Path("g.jsonl").read_text() + json.dumps({"prompt": "Say it", "completion": f"Now: An answer that is held out, {letters(3)} of many more"}) + "\n"
+    Path("g.jsonl").write_text(pool)
+    study = read_study(Path(written(STUDY.replace('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "h", split = "test" }'))))
+    work, commands, mix = mixed(cli, StudyRunner(study, Path("s.toml"), Path("out").absolute(), 1), one("tell", 60, ratio=2.0))
+    assert commands[-1][3:6] == ["--corpus", str(work.relative_to(Path.cwd()) / "task"), "h"] and mix["counts"]["task"]["examples"] == 60
+    assert not [e for e in examples(work, "general") if "held out" in e["response"]]
+
+
 def test_an_arm_with_hints_learns_a_lexicon_from_its_own_pairs(cli: CLI, data: Path) -> None:
     Path("d.tsv").write_text("setningin\tsentence\nheitir\tcalled\n")
     text = STUDY.replace('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "c", split = "test" }\ndictionaries = ["d.tsv"]')
