@@ -175,7 +175,7 @@ def plot_task_data(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -
         figure.draw_without_rendering()
         _labels(panel, ends)
     legend = "line: mean over seeds; band: lowest to highest seed; markers: seeds; dashed: without training; dotted: leads to the arm's name"
-    figure.supxlabel(legend, fontsize=9, color="#444444")
+    figure.supxlabel(legend, fontsize=8, color="#444444")
     return _png(figure)
 
 
