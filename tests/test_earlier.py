@@ -180,7 +180,7 @@ def test_a_study_is_shown_and_its_file_refused_with_what_opens_it(home: Path, te
     ran = cli("study", "study.toml", "-o", "study", ok=False)
     assert ran.code == 2 and "studies go by pairs" in ran.err and "--report-only opens what such a study left" in " ".join(ran.err.split())
     code, study, err = tellmt("study", "study.toml", "-o", "study", "--report-only")
-    assert code == 0 and study["runs"] == 2, err
+    assert code == 0 and study["runs"] == 3, err
     assert contents("study/results.jsonl", "study/runs", "study/study.json") == before
     assert "| tell |" in Path("study/report/study.md").read_text()
 

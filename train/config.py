@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StrictBool, field_validator, model_serializer, model_validator
 
 from tell.model.engine import Decoding
 from tell.recipe import load_recipe, validated
@@ -116,6 +116,11 @@ class DevOptions(BaseModel):
 
     # What decides: chrF2 of greedy translations, or the loss of the references, which is cheaper and moves less by chance.
     metric: Literal["chrf", "loss"] = "chrf"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Cards and identities of runs that say nothing of the metric are what they were before there was one."""
+        return {k: v for k, v in dump(self).items() if k != "metric" or v != "chrf"}
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:

@@ -113,7 +113,7 @@ def with_length_factor(recipe: Recipe, inputs: Inputs) -> Recipe:
 # Options that decide how a run goes and not what adapter it makes.
 _NOT_IN_IDENTITY = ("save_steps", "threads", "compile", "report_to")
 # Keys of later versions are part of the identity only where they are used, so that runs of earlier versions keep theirs.
-_LATER_KEYS = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora", "metric")
+_LATER_KEYS = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
 
 
 def _identity_options(options: BaseModel) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def identity(recipe: Recipe, inputs: Inputs, dev: str | None = None) -> dict[str
         "seed": recipe.seed,
         **{f"train.{k}": v for k, v in _identity_options(recipe.train).items()},
         **{f"lora.{k}": v for k, v in _identity_options(recipe.lora).items()},
-        **({f"dev.{k}": v for k, v in _identity_options(recipe.dev).items()} | {"dev split": dev} if recipe.dev.every else {}),
+        **({f"dev.{k}": v for k, v in recipe.dev.model_dump().items()} | {"dev split": dev} if recipe.dev.every else {}),
         "decoding": recipe.decoding.model_dump(),
         **({LIKELY: [POSITIONS, MOST]} if recipe.train.negatives else {}),
         **({"notes": recipe.notes} if recipe.notes else {}),

@@ -63,10 +63,10 @@ class LossValidator(Validator):
                     return ValidationResult(0.0, False, False, signals[0])
                 each[i] = losses.tolist()
         nats = [x for i in range(len(self._data)) for x in each[i]]
-        before = self.best
+        before, mode = self.best, "a" if self.history else "w"
         self.history.append((step, round(sum(nats) / max(1, len(nats)), 6)))
-        # A validation that is repeated after a kill is written twice; the later line counts.
-        with self._looks.open("a", encoding="utf-8") as f:
+        # A validation that is repeated after a kill is written twice, and the later line counts; a run that begins anew begins the file anew.
+        with self._looks.open(mode, encoding="utf-8") as f:
             f.write(json.dumps({"step": step, "nats": [round(x, 3) for x in nats]}) + "\n")
         return ValidationResult(self.history[-1][1], before is None or self.history[-1][1] < before[1], self.stopped)
 
