@@ -19,10 +19,11 @@ from train.checkpoint import latest_checkpoint, save_checkpoint, write_checkpoin
 from train.config import Recipe, TrainOptions
 from train.distributed import ProcessGroup
 from train.inputs import LIKELY, Inputs
+from train.loss_validation import validator_of
 from train.plan import Step, learning_rate
 from train.progress import RunProgress
 from train.run_dir import BEST
-from train.validation import DevSplit, restore_best, validator_of
+from train.validation import DevSplit, restore_best
 
 # Tokens from which compiling pays: it takes a minute or two, less once cached, and halves the time. In float32 on a processor nearly all time goes into
 # the products of matrices, which are compiled already: 188 tokens/s against 167 on two AVX2 cores (docs/results/train-speed.md).

@@ -18,9 +18,10 @@ from tell.model.base import Base
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Pair
 from tell.retrieval.retriever import Retriever
-from train.config import DevOptions
+from train.config import DevOptions, Recipe
+from train.inputs import Inputs
 from train.losses import held_out_examples, token_losses
-from train.validation import ValidationResult, Validator, evaluation_mode
+from train.validation import DevSplit, ValidationResult, Validator, evaluation_mode
 
 LOOKS = "looks.jsonl"
 
@@ -75,3 +76,14 @@ class LossValidator(Validator):
             say("the validations so far were not by loss: the best is looked for anew")
             return
         self.history = [(int(step), float(nats)) for step, nats in state["history"]]
+
+
+def validator_of(split: DevSplit | None, recipe: Recipe, inputs: Inputs, device: str, run_dir: Path) -> Validator | None:
+    """The validator of a run with these inputs; None without a split."""
+    if split is None:
+        return None
+    anchor = Anchor.model_validate(inputs.mix["anchor"])
+    tokens = BaseTokenizer(inputs.base, anchor.chat)
+    if recipe.dev.metric == "loss":
+        return LossValidator(recipe.dev, split.pairs, anchor, tokens, inputs.base, device, inputs.hinter(), inputs.retriever(), run_dir)
+    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter(), inputs.retriever())

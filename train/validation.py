@@ -32,7 +32,6 @@ from tell.records import Pair
 from tell.retrieval.retriever import Retriever
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
-from train.inputs import Inputs
 from train.optimiser import MasterWeights
 from train.output_layer import output_layer
 
@@ -263,19 +262,6 @@ class Validator:
             return
         self.history = [(int(step), float(chrf)) for step, chrf in state["history"]]
         self.signature = state["signature"]
-
-
-def validator_of(split: DevSplit | None, recipe: Recipe, inputs: Inputs, device: str, run_dir: Path) -> Validator | None:
-    """The validator of a run with these inputs; None without a split."""
-    if split is None:
-        return None
-    anchor = Anchor.model_validate(inputs.mix["anchor"])
-    tokens = BaseTokenizer(inputs.base, anchor.chat)
-    if recipe.dev.metric == "loss":
-        from train.loss_validation import LossValidator
-
-        return LossValidator(recipe.dev, split.pairs, anchor, tokens, inputs.base, device, inputs.hinter(), inputs.retriever(), run_dir)
-    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter(), inputs.retriever())
 
 
 def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:
