@@ -174,7 +174,7 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
         prompts = [watch._translator.prompt(p.source) for p in split]
         greedy = watch._engine
         greedy.model = model
-        with train.validation._evaluation_mode(model, "cpu"):
+        with train.validation.evaluation_mode(model, "cpu"):
             generations = asyncio.run(greedy.generate(prompts, None))
             for prompt, generation in zip(prompts, generations, strict=True):
                 ids: list[int] = []
