@@ -301,17 +301,20 @@ def without_stages(text: str, *stages: str) -> str:
     return text[: text.index("[[stages]]")] + "".join(stages)
 
 
+ALONE = '[[stages]]\nname = "a"\narms = ["sft"]\nsizes = [16]\nseeds = [1]\n'
 SFT = '[[stages]]\nname = "a"\narms = ["base", "sft"]\nsizes = [16]\nseeds = [1]\nscores = true\n'
 TELL = '[[stages]]\nname = "b"\narms = ["tell"]\nsizes = [16]\nratios = [1.0]\nseeds = [1]\ntokens = true\n'
 LTD = '[[stages]]\nname = "c"\narms = ["ltd"]\nsizes = [16]\nratios = [1.0]\nseeds = [1]\nscores = true\n'
 
 
-@pytest.mark.parametrize("what, runs", [pytest.param("sft", 3, marks=pytest.mark.slow), pytest.param("all", 7, marks=pytest.mark.long)])
+@pytest.mark.parametrize("what, runs", [pytest.param("sft", 2, marks=pytest.mark.slow), pytest.param("all", 8, marks=pytest.mark.long)])
 def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) -> None:
     """On real commands: the tiny base is trained, its losses taken, and scored with ctranslate2; the rate with the lowest tuning loss is the one that is
     used."""
     text = (
-        without_stages(STUDY, SFT) if what == "sft" else without_stages(STUDY, '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "tell"\n', SFT, TELL, LTD)
+        without_stages(STUDY, ALONE)
+        if what == "sft"
+        else without_stages(STUDY, '[arms.ltd]\ngeneral = "ltd"\ntask = "ltd"\ntuned_as = "tell"\n', SFT, TELL, LTD)
     )
     if what == "sft":
         text = text.replace("[1e-3, 3e-3]", "[3e-3]")
@@ -328,7 +331,7 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) 
     assert len(rows) == ran.json["runs"] == runs == len({r["id"] for r in rows})
     losses: dict[str, dict[float, float]] = {}
     for r in rows:
-        scored = r["role"] == "run" and r["arm"] != "tell"
+        scored = r["role"] == "run" and r["arm"] != "tell" and what == "all"
         assert ("chrf2" in r["dev"]) == scored == Path(f"out/runs/{r['id']}/hypotheses.txt").exists()
         if r["role"] == "tune":
             losses.setdefault(r["arm"], {})[r["learning_rate"]] = r["dev"]["nats_per_token"]
@@ -350,8 +353,10 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) 
     assert cli("study", file, "-o", "out", "--dry-run", "--json").json["left"] == []
     assert cli("study", file, "-o", "out", "--json").json["runs"] == runs
     assert Path("out/results.jsonl").read_bytes() == lines
+    if what == "sft":
+        return
     # A reader repeats one cell, and the study stays what it is.
-    again = cli("study", file, "-o", "out", "--cell", "is-en/sft/16/0/1", "--json", timeout=400).json
+    again = cli("study", file, "-o", "out", "--cell", "is-en/sft/16/0/1", "--json", timeout=800).json
     assert again["same_id"] and again["again"]["nats_per_token"] == pytest.approx(again["before"]["nats_per_token"], abs=1e-3)
     assert Path("out/results.jsonl").read_bytes() == lines
     assert "is-en/sft/16/0/1" in cli("study", file, "-o", "out", "--cell", "is-en/sft/9/0/1", ok=False).err
