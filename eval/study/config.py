@@ -88,6 +88,8 @@ class Arm(BaseModel):
     shots: int = Field(default=0, ge=0, le=64)
     # How often training goes through the task data; general data is seen once.
     passes: int | None = Field(default=None, ge=1, le=1000)
+    # Looks without a new best after which a run ends, instead of the study's; 0 never ends it, for an arm whose task data comes last.
+    patience: int | None = Field(default=None, ge=0)
     # Tables of the recipe; their keys replace the study's.
     anchor: dict[str, Any] = {}
     mix: dict[str, Any] = {}
@@ -212,7 +214,9 @@ class Study(BaseModel):
 
     def _check_arm(self, name: str, arm: Arm) -> None:
         prompts = (arm.hints is not None, arm.retrieval is not None)
-        if arm.kind == "base" and any((arm.mix, arm.train, arm.lora, arm.general, arm.task, arm.passes, arm.answers != "own", *prompts, arm.tuned_as)):
+        if arm.kind == "base" and any(
+            (arm.mix, arm.train, arm.lora, arm.general, arm.task, arm.passes, arm.patience, arm.answers != "own", *prompts, arm.tuned_as)
+        ):
             raise ValueError(f"arm {name} is a bare base and is not trained: only shots and anchor mean anything")
         if arm.kind == "train" and arm.shots:
             raise ValueError(f"arm {name} is trained: shots are for a bare base")

@@ -158,14 +158,15 @@ def recipe(study: Study, run: StudyRun, every: int = 0) -> dict[str, Any]:
             if (table := getattr(arm, name)) is not None:
                 tables[name] = table
         if every:
-            tables["dev"] = {"every": every, "patience": study.looks.patience, "segments": study.looks.segments, "metric": "loss"}
+            patience = study.looks.patience if arm.patience is None else arm.patience
+            tables["dev"] = {"every": every, "patience": patience, "segments": study.looks.segments, "metric": "loss"}
     return tables
 
 
 def data_key(study: Study, run: StudyRun) -> str:
     """What decides the data of a run beside its files, for its id."""
     arm = study.arms[run.arm]
-    return key_of([arm.shots, arm.general, arm.task, arm.answers, study.looks.model_dump(), study.general, study.ltd_pool])
+    return key_of([arm.shots, arm.general, arm.task, arm.answers, arm.patience, study.looks.model_dump(), study.general, study.ltd_pool])
 
 
 def cost(study: Study, run: StudyRun, held_out: int = 1150) -> int:

@@ -23,7 +23,7 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 PYTHONUNBUFF
 began=$(date +%s)
 mkdir -p "$out"
 out=$(realpath "$out")
-cp "$study" "$state/$(basename "$study")"
+[ "$(realpath "$study")" = "$state/$(basename "$study")" ] || cp "$study" "$state/$(basename "$study")"
 cd "$state"
 if [ -f study.tar.gz ] && [ ! -f "$name/results.jsonl" ]; then tar -xzf study.tar.gz; fi
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ anchor = { parts = "prefix" }
 [arms.tell]
 
 [arms.tell-last]
+patience = 0
 mix = { order = "task-last" }
 tuned_as = "tell"
 
@@ -114,8 +116,9 @@ def test_what_is_planned(cli: CLI, data: Path) -> None:
     tuning = [r for r in runs_left if r["role"] == "tune"]
     # The bare bases come first; the arms of the first stage that is trained try their rates at the nearest tuned size, and later stages wait for it.
     assert [(r["arm"], r["seed"]) for r in runs_left if r["role"] == "run"] == [("base", 1), ("shots", 1), ("shots", 2)]
-    assert [(r["arm"], r["size"], r["ratio"], r["seed"], r["learning_rate"]) for r in tuning] == [("sft", 16, 0, 9, 1e-3), ("sft", 16, 0, 9, 3e-3)]
-    assert [(s["stage"], s["runs"]) for s in planned["stages"]] == [("bare", 3), ("first", 6), ("first", 6)]
+    rates = [(arm, 16, ratio, 9, rate) for arm, ratio in (("sft", 0), ("tell", 1)) for rate in (1e-3, 3e-3)]
+    assert [(r["arm"], r["size"], r["ratio"], r["seed"], r["learning_rate"]) for r in tuning] == rates
+    assert [(s["stage"], s["runs"]) for s in planned["stages"]] == [("bare", 3), ("first", 12)]
     assert all(s["tokens"] > 0 for s in planned["stages"][1:]) and not Path("out").exists()
 
 
@@ -129,14 +132,15 @@ def test_rates_are_those_of_the_best_tuning_loss(data: Path) -> None:
     runs = [*study_runs(study, tuned(study, ("sft", 0.0, 1e-3), ("tell", 1.0, 3e-3)))]
     compared = [(r.arm, r.size, r.ratio, r.seed, r.learning_rate) for r in runs if r.role == "run" and r.learning_rate]
     # Seed after seed, and in each the small sizes first; an arm that takes another's rate tries none.
-    sft = [("sft", size, 0, seed, 1e-3) for seed in (1, 2) for size in (8, 16)]
-    assert compared == sft + [(arm, 16, 1, seed, 3e-3) for seed in (1, 2) for arm in ("tell", "tell-last")]
+    expected = [("sft", 8, 0, 1e-3), ("sft", 16, 0, 1e-3), ("tell", 16, 1, 3e-3), ("tell-last", 16, 1, 3e-3)]
+    assert compared == [(arm, size, ratio, seed, rate) for seed in (1, 2) for arm, size, ratio, rate in expected]
     assert not [r for r in runs if r.arm == "tell-last" and r.role == "tune"]
     by_arm = {(r.arm, r.size): r for r in runs if r.role == "run" and r.seed == 1}
     assert wants(study, by_arm["sft", 8], "scores") and not wants(study, by_arm["tell", 16], "scores") and wants(study, by_arm["tell", 16], "tokens")
     made = recipe(study, by_arm["tell", 16], every=4)
     assert made["mix"] == {"ratio": 1.0, "task_passes": 2} and made["train"]["epochs"] == 1
     assert made["dev"] == {"every": 4, "patience": 3, "segments": 100, "metric": "loss"}
+    assert recipe(study, by_arm["tell-last", 16], every=4)["dev"]["patience"] == 0
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_an_arm_with_nearest_pairs(cli: CLI, data: Path) -> None:
         ("seeds = [1, 2]", "seeds = [1, 1]", "the same value twice"),
         ("seeds = [9]", "seeds = [2]", "seed 2 is compared too"),
         ("passes = 2", "budgets = [10_000]", "studies go by pairs"),
-        ('[arms.tell-last]\nmix = { order = "task-last" }', "[arms.tell-last]", "arms tell and tell-last are the same"),
+        ('[arms.tell-last]\npatience = 0\nmix = { order = "task-last" }', "[arms.tell-last]", "arms tell and tell-last are the same"),
         ('tuned_as = "tell"', 'tuned_as = "tall"', "no such arm: tall"),
         ('tuned_as = "tell"', 'tuned_as = "base"', "tunes none itself"),
         ('reference = "sft"', 'reference = "stf"', "no such arm: stf"),
@@ -360,3 +364,18 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) 
     assert again["same_id"] and again["again"]["nats_per_token"] == pytest.approx(again["before"]["nats_per_token"], abs=1e-3)
     assert Path("out/results.jsonl").read_bytes() == lines
     assert "is-en/sft/16/0/1" in cli("study", file, "-o", "out", "--cell", "is-en/sft/9/0/1", ok=False).err
+
+
+@pytest.mark.long
+def test_the_gpu_script_on_a_processor(data: Path) -> None:
+    """Dry, on the tiny base: it runs, saves everything but adapters, and the next call has nothing left to do."""
+    written(without_stages(STUDY, ALONE).replace("[1e-3, 3e-3]", "[3e-3]"))
+    root = Path(__file__).parents[3]
+    command = ["bash", str(root / "train/recipes/study-gpu.sh"), str(data), "back", "20", "2"]
+    env = {**os.environ, "PYTHON": sys.executable, "STUDY": str(data / "s.toml"), "STUDY_NAME": "s"}
+    for _ in range(2):
+        ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1200, check=False)
+        assert ran.returncode == 0, ran.stderr
+    assert len(Path("s/results.jsonl").read_text().split("\n")) == 3
+    with tarfile.open("back/study.tar.gz") as tar:
+        assert "s/results.jsonl" in tar.getnames() and not [n for n in tar.getnames() if "/adapter" in n]
