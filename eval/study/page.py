@@ -210,9 +210,8 @@ loss. It is shown as it was made, and read on chrF2."""
     parts.append(
         f"""The ratio says how much task data `{reference}` needs to equal an arm, as a multiple of the arm's own. Below 1 the arm is the worse of the two.
 The curve of `{reference}` is straight between its sizes over the logarithm, for each seed by itself, and read where its mean first reaches the arm's mean.
-The brackets hold every size
-at which the mean difference over seeds is not surely other than zero (95%, Student's t on paired seeds, with the error of other segments where losses per
-segment are kept). `> x` means beyond the largest size, which is x times the arm's data; `< x` means below the smallest."""
+The brackets hold every size at which the mean difference over seeds is not surely other than zero (95%, Student's t on paired seeds, with the error
+of other segments where losses per segment are kept). `> x` means beyond the largest size, which is x times the arm's data; `< x` means below the smallest."""
     )
     rows = []
     for r in s["needed"]:

@@ -267,7 +267,7 @@ def plot_tokens(x: dict[str, Any]) -> bytes:
     left.step(bins, x["shares"]["observed"], where="mid", color=COLOURS[0], linewidth=1.8, label="observed")
     left.step(bins, x["shares"]["shuffled"], where="mid", color=GREY, linewidth=1.4, label="steps shuffled")
     left.legend(frameon=False, fontsize=9)
-    _axes(right, "single tokens: jumping (orange), smooth (blue)", x["along"], "nats")
+    _axes(right, "tokens that jump (orange) or drift (blue)", x["along"], "nats")
     at = range(len(x["amounts"]))
     for name, colour in (("monogenic", COLOURS[0]), ("polygenic", COLOURS[1])):
         for curve in x["curves"][name]:
