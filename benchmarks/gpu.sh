@@ -32,7 +32,10 @@ else
     quick=() tokens=60000 sizes=() many=() few=1,8,64 engine=${ENGINE:-vllm}
 fi
 
-shaped() { [ -f "$big/config.json" ] || "$python" -m benchmarks.training.shaped_base "$big" "${sizes[@]}" >&2; }
+shaped() {
+    [ -f "$big/config.json" ] && return
+    "$python" -m benchmarks.training.shaped_base "$big" "${sizes[@]}" >&2 && "$python" -m tellmt base fetch "$big" >&2
+}
 do_train() { "$python" -m benchmarks.training.bench_train --tokens $tokens --json; }
 do_adapters() { "$python" -m benchmarks.serving.many_adapters --adapters $few "${many[@]}"; }
 do_throughput() { "$python" -m benchmarks.serving.bench_serve --engine "$engine" --only throughput "${quick[@]}" --json; }

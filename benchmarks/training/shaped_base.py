@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A base of a larger model's shape with random weights, for measuring speed and memory alone: what it says is noise.
 
-Reads a prepared base, for its tokenizer and class. Writes DIR as a checkpoint that `--base DIR` takes.
+Reads a prepared base, for its tokenizer and class. Writes DIR as a checkpoint, which
+`tellmt base fetch DIR` prepares for `--base DIR`.
 
     python -m benchmarks.training.shaped_base DIR
     python -m benchmarks.training.shaped_base DIR --hidden 64 --layers 2 --heads 2 --kv-heads 1 --head 32 --wide 128
@@ -30,6 +31,7 @@ def main() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from benchmarks.serving.many_adapters import base_directory
+    from tell.model.base import MANIFEST
 
     source = base_directory(a.base)
     config = AutoConfig.from_pretrained(source)
@@ -49,7 +51,7 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(a.out)
     for path in source.iterdir():
-        if path.is_file() and path.suffix not in (".safetensors", ".gguf") and path.name not in ("config.json", "model.safetensors.index.json"):
+        if path.is_file() and path.suffix not in (".safetensors", ".gguf") and path.name not in ("config.json", "model.safetensors.index.json", MANIFEST):
             shutil.copyfile(path, a.out / path.name)
     print(f"{a.out}: {sum(p.numel() for p in model.parameters()) / 1e9:.2f} billion weights")
 

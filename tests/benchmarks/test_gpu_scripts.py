@@ -21,6 +21,7 @@ for last; do :; done
 case $module in
     benchmarks.training.shaped_base) mkdir -p "$1"; touch "$1/config.json"; exit 0 ;;
     tellmt)
+        [ "$1" = study ] || exit 0
         out=; while [ $# -gt 0 ]; do [ "$1" != -o ] || out=$2; shift; done
         mkdir -p "$out/runs/x/adapter" "$out/report"
         touch "$out/runs/x/adapter/weights" "$out/runs/x/losses.jsonl" "$out/report/study.md"
@@ -66,7 +67,7 @@ def test_parts_are_run_in_the_order_of_their_worth_and_each_is_written(stub: Pat
     assert "-m benchmarks.serving.many_adapters --adapters 1,8,64" in asked(stub) and "--only hotload,live --json" in "\n".join(asked(stub))
     assert json.loads((stub / "out" / "train.json").read_text()) == {"module": "benchmarks.training.bench_train"}
     # The shape is made once, and everything is there already the next time.
-    assert modules.count("benchmarks.training.shaped_base") == 1
+    assert modules.count("benchmarks.training.shaped_base") == 1 and f"-m tellmt base fetch {stub / 'big'}" in asked(stub)
     before = asked(stub)
     assert script("benchmarks/gpu.sh", stub / "out", 20).returncode == 0 and asked(stub) == before
 
