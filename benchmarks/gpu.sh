@@ -24,6 +24,8 @@ mkdir -p "$out"
 out=$(realpath "$out")
 cd "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+# Engines are entry points, which a checkout that is not installed has only with its metadata.
+[ -d "$root/tellmt.egg-info" ] || (cd "$root" && "$python" -c "from setuptools import setup; setup()" -q egg_info > /dev/null 2>&1) || echo "no metadata could be written: engines will not be found"
 big=${BIG:-${TMPDIR:-/tmp}/tellmt-4b}
 if [ "$size" = tiny ]; then
     quick=(--quick) tokens=2500 sizes=(--hidden 64 --layers 2 --heads 2 --kv-heads 1 --head 32 --wide 128) many=(--requests 4 --prompt 16 --output 4 --rounds 1)

@@ -20,6 +20,8 @@ study=${STUDY:-$here/study-cpu.toml}
 name=${STUDY_NAME:-cpu-pairs}
 # A run is over before a compiler would have paid for itself: each process would spend most of a minute on it.
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 TORCH_COMPILE_DISABLE=${TORCH_COMPILE_DISABLE:-1}
+# Engines are entry points, which a checkout that is not installed has only with its metadata.
+[ -d "$root/tellmt.egg-info" ] || (cd "$root" && "$python" -c "from setuptools import setup; setup()" -q egg_info > /dev/null 2>&1) || echo "no metadata could be written: engines will not be found"
 began=$(date +%s)
 mkdir -p "$out"
 out=$(realpath "$out")
