@@ -78,6 +78,8 @@ def test_every_value_of_the_schema_reaches_the_rendering(tmp_path: Path) -> None
         {**values_of("object-store.yaml"), "replicas": 3, "serve": {**values_of("object-store.yaml")["serve"], "maxAdapters": 4}},
         {**values_of("object-store.yaml"), "vllm": {"enabled": True, "model": "/srv/tellmt/bases/other", "image": "vllm:1"}},
         {**values_of("object-store.yaml"), "serve": {"engine": "openai", "engineUrl": "http://gpu:8000", "enginePathMap": "/a=/b", "logFormat": "text"}},
+        {**values_of("object-store.yaml"), "service": {"sessionAffinity": "ClientIP"}},
+        {**values_of("volumes.yaml"), "serve": {"monitor": True, "alarmWebhook": "https://chat.example.org"}, "serveFromSecret": {}},
         {**values_of("vllm.yaml"), "autoscaling": {"kind": "hpa", "minReplicas": 3, "maxReplicas": 9, "segmentsWaiting": 7}},
     ]
     reached: set[tuple[str, ...]] = set()
@@ -109,6 +111,7 @@ def test_every_value_of_the_schema_reaches_the_rendering(tmp_path: Path) -> None
         ("serve.monitor=true", "need state.existingClaim"),
         ("feedback=true", "need state.existingClaim"),
         ("bases.from=claim", "bases.existingClaim goes with"),
+        ("serve.alarmWebhook=https://a.org", "go with serve.monitor"),
         ("serve.grace=100", "serve.grace is part of serve.drain"),
         ("autoscaling.kind=keda", "needs autoscaling.prometheus"),
         ("autoscaling.minReplicas=9", "is more than"),
@@ -125,8 +128,9 @@ def test_a_value_that_is_wrong_is_refused_by_its_name(change: str, message: str)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_service_starts_with_the_arguments_of_each_example(example: str, tmp_path: Path, s3: str) -> None:  # noqa: F811
     args, env = service_of(golden(example))
-    env = {"TELLMT_SERVE_ALARM_WEBHOOK": "https://chat.example.org", **{k: v for k, v in env.items() if not k.startswith("AWS_")}}
-    env["TELLMT_SERVE_QUOTA_STORAGE"] = "redis://quotas"
+    secrets = {"TELLMT_SERVE_ALARM_WEBHOOK": "https://chat.example.org", "TELLMT_SERVE_QUOTA_STORAGE": "redis://quotas"}
+    # The store is that of this test.
+    env = {k: secrets.get(k, v) for k, v in env.items() if not k.startswith("AWS_")}
     left_out = ("--engine", "--drain", "--grace") if example != "vllm.yaml" else ("--drain", "--grace")
     ready(tmp_path, [*[a for a in args if not a.startswith(left_out)], "--drain=5", "--grace=0"], env, s3 if "s3://" in " ".join(args) else None)
 

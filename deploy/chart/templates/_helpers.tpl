@@ -75,6 +75,7 @@ capabilities:
 {{- if ne (eq .Values.bases.from "claim") (not (empty .Values.bases.existingClaim)) }}{{ fail "bases.existingClaim goes with bases.from: claim" }}{{ end }}
 {{- if and (or .Values.serve.monitor .Values.feedback) (empty .Values.state.existingClaim) }}{{ fail "serve.monitor and feedback need state.existingClaim, where they keep what they write" }}{{ end }}
 {{- if and .Values.serve.monitor (include "tellmt.several" .) }}{{ fail "serve.monitor goes with one replica: several would each run the canary sets and open and close each other's alarms; use `tellmt monitor run --server` from a CronJob" }}{{ end }}
+{{- if and (not .Values.serve.monitor) (or .Values.serve.rollBackOnAlarm .Values.serve.alarmWebhook .Values.serveFromSecret.alarmWebhook) }}{{ fail "rollBackOnAlarm and alarmWebhook go with serve.monitor" }}{{ end }}
 {{- if and (eq .Values.autoscaling.kind "keda") (empty .Values.autoscaling.prometheus) }}{{ fail "autoscaling.kind: keda needs autoscaling.prometheus, the address of Prometheus" }}{{ end }}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}{{ fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" }}{{ end }}
 {{- if gt (float64 .Values.serve.grace) (float64 .Values.serve.drain) }}{{ fail "serve.grace is part of serve.drain and cannot be more" }}{{ end }}
