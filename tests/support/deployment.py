@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ tools = _script()
 
 
 def tool(name: str) -> str:
-    """The path of a tool. Where it is missing the test fails in continuous integration and is skipped on a user's machine, both with the package that has it."""
+    """The path of a tool. Where it is missing the test fails in continuous integration and is skipped on a user's machine; both name its package."""
     path = tools.find(name)
     if path is None:
         message = f"no {name} on this machine ({tools.PACKAGES[name]}): python3 scripts/deploy_tools.py"
@@ -90,5 +89,3 @@ def moved(value: str, root: Path) -> str:
     return re.sub(r"(?<![\w/:])/(srv|var/cache)/tellmt", str(root / "tellmt"), value)
 
 
-def python() -> str:
-    return sys.executable
