@@ -140,7 +140,7 @@ def test_vllm_takes_the_arguments_of_its_container() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     spec = resources(golden("vllm.yaml"))["Deployment"]["spec"]["template"]["spec"]["initContainers"][-1]
     code = (
-        "import json, sys\nfrom vllm.entrypoints.openai.cli_args import make_arg_parser\nfrom vllm.utils.argparse_utils import FlexibleArgumentParser\n"
+        "import json, sys\nfrom vllm.entrypoints.launchers.cli_args import make_arg_parser\nfrom vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "a = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[1:])\nprint(json.dumps([a.max_loras, a.max_cpu_loras, a.host, a.enable_lora]))"
     )
     done = subprocess.run([sys.executable, "-c", code, "--model", *spec["args"]], capture_output=True, text=True, check=False)
