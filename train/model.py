@@ -40,8 +40,6 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     with hide_unused_libraries():
         import peft
         import transformers
-
-        loader = transformers.AutoModelForCausalLM
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     quantisation_options: dict[str, Any] = {}
@@ -52,14 +50,13 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
         model = from_pretrained(
-            loader,
             base,
             # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
             "eager" if device == "cpu" else "sdpa",
             dtype=getattr(torch, dtype),
             **quantisation_options,
         )
-    except (OSError, ValueError, RuntimeError) as e:
+    except (OSError, ValueError, RuntimeError, ImportError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     torch.manual_seed(seed)
     config = peft.LoraConfig(
