@@ -17,6 +17,7 @@ test: setup ## the tests that need no GPU, two files at a time
 	.venv/bin/python -m pytest -m "not gpu and not long" -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 test-long: setup ## the tests that `make test` leaves out for their time
+	@python3 scripts/deploy_tools.py
 	.venv/bin/python -m pytest -m "long and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations 0
 
 check: setup ## style, types, import directions
