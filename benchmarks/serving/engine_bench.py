@@ -51,7 +51,7 @@ def measure(bench: Bench, results: Results, name: str, turns: int) -> None:
 def page(results: Results, names: Sequence[str], options: argparse.Namespace) -> Iterator[str]:
     yield from ("# This build's engine against the one before, and against others", "")
     yield from ("    make bench-engine", "")
-    yield f"{machine_line(machine(options))}. `before` is commit {COMMIT[:12]}; `llama.cpp` is that of {PACKAGE}, its server with 32 slots and Q8_0."
+    yield f"{machine_line(machine(options))}. `before` is {results.settings['before']}; `llama.cpp` is that of {PACKAGE}, its server with 32 slots and Q8_0."
     yield "Base: Gemma 3 270M, with the shipped Icelandic-English adapter. Both sides get the same texts and take turns. tokens/s counts the tokens of the"
     yield "outputs in the base's whole vocabulary, for every side. A ratio is the geometric mean over the turns, with its 95% interval (Student's t on the"
     yield "logarithms; with two turns, both). `by processor time` is the same ratio of tokens per second of processor time, or of processor seconds,"
@@ -71,6 +71,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--results", type=Path, help="JSON lines to write to and to go on from  [default: results.jsonl in --work]")
     parser.add_argument("--fresh", action="store_true", help="measure everything anew")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="compare with the checkout there  [default: a git worktree of the earlier commit]")
     parser.add_argument("--llama", type=Path, help="where llama.cpp's source and build are  [default: llama in --work, fetched and built]")
     parser.add_argument("--table", action="store_true", help="measure nothing: only make the table of what is there")
     parser.add_argument("-o", "--output", type=Path, help="write the table here, too")
@@ -91,7 +92,12 @@ def main() -> int:
     options = parsed()
     work: Path = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    settings = {"source": options.source.name if options.source else "examples", "few": options.few, "threads": options.threads}
+    settings = {
+        "before": options.before.name if options.before else COMMIT[:12],
+        "source": options.source.name if options.source else "examples",
+        "few": options.few,
+        "threads": options.threads,
+    }
     path: Path = options.results or work / "results.jsonl"
     if options.fresh:
         path.unlink(missing_ok=True)
@@ -99,7 +105,7 @@ def main() -> int:
     failures: list[str] = []
     if not options.table:
         try:
-            with both(work, options.engine, options.threads, options.module) as builds:
+            with both(work, options.engine, options.threads, options.module, options.before) as builds:
                 bench = Bench(options, work, {b.name: b for b in builds})
                 for name in options.only:
                     try:

@@ -12,8 +12,10 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -166,6 +168,15 @@ def convert(adapter: Path) -> dict[str, Any]:
     return {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "mib": used.ru_maxrss / 1024, "bytes": size, "model": str(path)}
 
 
+def _end_with_parent(agent: Agent, parent: int) -> None:
+    """Take the service along when the benchmark is gone, however it ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    if agent.service is not None:
+        agent.service.kill()
+    os._exit(1)
+
+
 def main() -> int:
     if sys.argv[1:2] == ["--convert"]:
         print(json.dumps(convert(Path(sys.argv[2]))))
@@ -173,12 +184,17 @@ def main() -> int:
     # Libraries print; what is read by the other side is on a descriptor of its own.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # A signal to the whole group must not end this process before it has taken its service along; it sees its parent end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     agent: Agent | None = None
+    parent = os.getppid()
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if agent is None:
                 agent, reply = Agent(**request), {}
+                threading.Thread(target=_end_with_parent, args=(agent, parent), daemon=True).start()
             else:
                 reply = getattr(agent, request.pop("do"))(**request)
         except Exception as e:  # whatever the build raises is the other side's to report

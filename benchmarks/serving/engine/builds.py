@@ -90,9 +90,9 @@ class Build:
 
 
 @contextmanager
-def both(work: Path, engine: str, threads: int, module: str) -> Iterator[tuple[Build, Build]]:
-    """The earlier build and this one."""
-    roots = {"before": checkout(work / "checkout"), "now": ROOT}
+def both(work: Path, engine: str, threads: int, module: str, before: Path | None = None) -> Iterator[tuple[Build, Build]]:
+    """The earlier build, or the one of the checkout `before`, and this one."""
+    roots = {"before": before.absolute() if before else checkout(work / "checkout"), "now": ROOT}
     builds = tuple(Build(name, roots[name], work / name, engine, threads, module) for name in SIDES)
     try:
         yield builds[0], builds[1]
