@@ -25,6 +25,8 @@ TWO = [["is-en", 0, "is-en"], ["en-is", 0, "en-is"]]
 EIGHT = [[pair, number, "is-en"] for number, pair in enumerate(PAIRS)]
 # Texts a turn, by how many requests are under way.
 TEXTS = {1: 16, 8: 64, 32: 160}
+# Seconds after which the service unloads the bare base, and some more.
+IDLE = 70.0
 # Tokens that training sees, and segments of its look at the dev split.
 TRAINED, DEV = 6_000, 20
 
@@ -71,16 +73,18 @@ def mixed(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def memory(bench: Bench) -> Iterator[Measure]:
-    """A fresh service each time; at rest before its first request."""
+    """A fresh service each time: at rest before its first request, a minute later, when what is no longer used has been unloaded, and after 40 requests."""
 
     def measure(side: str) -> dict[str, Any]:
         build = bench.builds[side]
         try:
             build.ask("serve", adapters=TWO, cache=True)
             at_rest = build.ask("rest")["mib"]
+            time.sleep(0.0 if bench.options.few else IDLE)
+            later = build.ask("rest")["mib"]
             for pair in ("is-en", "en-is"):
                 build.ask("through", pairs=[pair], texts=bench.texts(20), n=4)
-            return {"value": at_rest, "after_40_requests": build.ask("rest")["mib"]}
+            return {"value": at_rest, "later": later, "after_40_requests": build.ask("rest")["mib"]}
         finally:
             build.ask("stop")
 
@@ -177,7 +181,14 @@ FIGURES: dict[str, Figure] = {
     "eight": Figure(speed(8), 5, (compared("eight", "8 requests", "tokens/s", Aim(1.7)),)),
     "thirty-two": Figure(speed(32), 5, (compared("thirty-two", "32 requests", "tokens/s", Aim(1.5)),)),
     "size": Figure(size, 1, (compared("size", "converted model on disk", "MB", Aim(0.5, least=False)),)),
-    "memory": Figure(memory, 3, (compared("memory", "resident memory with two adapters at rest", "MiB", Aim(0.45, least=False)),)),
+    "memory": Figure(
+        memory, 3,
+        (
+            compared("memory", "resident memory with two adapters at rest", "MiB", Aim(0.45, least=False)),
+            Comparison("memory", "resident memory with two adapters a minute later", "MiB", "now", "before", Aim(0.45, least=False), key="later"),
+            Comparison("memory", "resident memory with two adapters after 40 requests", "MiB", "now", "before", None, key="after_40_requests"),
+        ),
+    ),
     "live": Figure(live, 3, (compared("live", "new adapter to live", "s", Aim(0.33, least=False)),)),
     "conversion": Figure(conversion, 3, (compared("conversion", "peak memory of a conversion", "MiB", Aim(0.5, least=False)),)),
     "mixed": Figure(mixed, 3, (compared("mixed", "8 adapters mixed against 1 at 32 requests", "x", Aim(0.6, absolute=True)),)),
