@@ -27,8 +27,8 @@ EIGHT = [[pair, number, "is-en"] for number, pair in enumerate(PAIRS)]
 TEXTS = {1: 16, 8: 64, 32: 160}
 # Seconds after which the service unloads the bare base, and some more.
 IDLE = 70.0
-# Tokens that training sees, and segments of its look at the dev split.
-TRAINED, DEV = 6_000, 20
+# Tokens that training sees (with --few: a step or two), and segments of its look at the dev split.
+TRAINED, FEW, DEV = 6_000, 1_500, 20
 
 
 @contextmanager
@@ -137,9 +137,9 @@ def tellmt(build: Build, folder: Path, *arguments: object) -> tuple[Any, float, 
     return json.loads(result or "null"), used.ru_maxrss / 1024, used.ru_utime + used.ru_stime
 
 
-def _prepared(build: Build) -> Path:
+def _prepared(build: Build, tokens: int) -> Path:
     """A corpus of the examples, a mix of it, and a recipe, made by that build."""
-    folder = build.work / "training"
+    folder = build.work / f"training-{tokens}"
     if (folder / "mixed").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -148,7 +148,7 @@ def _prepared(build: Build) -> Path:
     examples = sorted((build.root / "examples" / "en-is").glob("*.tsv"))
     tellmt(build, folder, "corpus", "build", *examples, "--pair", "is-en", "--dev", 100, "--test", 0, "-o", "corpus")
     (folder / "recipe.toml").write_text(
-        f'pair = "is-en"\nbase = "gemma-3-270m"\nseed = 1\n\n[mix]\nratio = 0.0\ntask_tokens = {TRAINED}\n\n[lora]\nrank = 16\nalpha = 32\n\n'
+        f'pair = "is-en"\nbase = "gemma-3-270m"\nseed = 1\n\n[mix]\nratio = 0.0\ntask_tokens = {tokens}\n\n[lora]\nrank = 16\nalpha = 32\n\n'
         f'[train]\nbatch_tokens = 512\nlearning_rate = 5e-4\ncompile = "off"\n\n[dev]\nevery = 1000\nsegments = {DEV}\n'
     )
     tellmt(build, folder, "mix", "--recipe", "recipe.toml", "--corpus", "corpus", "-o", "mixed")
@@ -157,7 +157,8 @@ def _prepared(build: Build) -> Path:
 
 @contextmanager
 def training(bench: Bench) -> Iterator[Measure]:
-    folders = {name: _prepared(build) for name, build in bench.builds.items()}
+    tokens = FEW if bench.options.few else TRAINED
+    folders = {name: _prepared(build, tokens) for name, build in bench.builds.items()}
 
     def measure(side: str) -> dict[str, Any]:
         began, folder = time.monotonic(), folders[side]
