@@ -140,7 +140,7 @@ def llama(bench: Bench, adapter: Path, lora: bool, texts: list[str]) -> Iterator
     bodies = []
     for p in prompts(adapter, texts):
         # A kept prompt would be read anew for no request but the first, since every turn sends the same texts.
-        body = {"prompt": list(p.ids), "n_predict": p.max_tokens, "temperature": 0.0, "repeat_penalty": p.repetition_penalty, "repeat_last_n": -1}
+        body = {"prompt": list(p.ids), "n_predict": p.max_tokens, "temperature": 0.0, "repeat_penalty": p.repetition_penalty, "repeat_last_n": SLOT}
         bodies.append(json.dumps({**body, "stop": ["\n"], "cache_prompt": False}).encode())
     with (bench.work / "llama-server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
