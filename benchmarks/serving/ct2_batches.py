@@ -189,7 +189,7 @@ async def measure(adapter: Adapter, segments: list[str], parts: list[str], round
             bench.sizes.append(len(batch))
             return run_batch(batch, *others)
 
-        engine._run_batch = counted  # type: ignore[assignment, method-assign]
+        engine._run_batch = counted  # type: ignore[method-assign]
         bench.raw(bench.prompts[:8])
         if "steps" in parts:
             steps(bench)
