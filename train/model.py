@@ -19,6 +19,7 @@ from train.config import LoraOptions, TrainOptions
 from train.output_layer import SampledVocabulary, output_loss
 from train.plan import Tokenised
 from train.vllm_limits import lora_target_modules
+from train.word_table import load_beside_tables
 
 
 def pick_dtype(options: TrainOptions, cuda: bool) -> str:
@@ -51,14 +52,11 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         )
         quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
-        model = from_pretrained(
-            loader,
-            base,
-            # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
-            "eager" if device == "cpu" else "sdpa",
-            dtype=getattr(torch, dtype),
-            **quantisation_options,
-        )
+        # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
+        attention = "eager" if device == "cpu" else "sdpa"
+        model = load_beside_tables(loader, base, attention, getattr(torch, dtype)) if device == "cpu" and quantisation == "none" else None
+        if model is None:
+            model = from_pretrained(loader, base, attention, dtype=getattr(torch, dtype), **quantisation_options)
     except (OSError, ValueError, RuntimeError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     torch.manual_seed(seed)
