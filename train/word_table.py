@@ -122,7 +122,7 @@ def load_beside_tables(loader: Any, base: Base, attention: str, dtype: Any) -> A
         state: dict[str, Any] = {}
         tables: list[WordTable] = []
         for shard in _shards(base):
-            weights = safe_open(shard, framework="pt")
+            weights: Any = safe_open(shard, framework="pt")
             names = weights.keys()
             state |= {name: weights.get_slice(name) for name in names}
             for name, begin, shape, stored in _matrices(shard, words):
