@@ -22,6 +22,7 @@ from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
 from tell.languages import parse_pair, same_pair
 from tell.lexicon.hints import Hinter
+from tell.machine import give_back
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
@@ -235,6 +236,7 @@ class Validator:
             return ValidationResult(0.0, False, False, signals[0])
         finally:
             self._engine.model = None
+            give_back()
         # A source that does not fit into the context counts as not translated, as in scoring.
         lines = ["" if isinstance(h, RequestError) else " ".join(h.text.split("\n")) for h in hypotheses]
         score = self._metric.corpus_score(lines, [[p.target for p in self._pairs]])
