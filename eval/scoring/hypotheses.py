@@ -199,7 +199,7 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
             aids = system.hinter(), system.retriever()
-            own = tokens if system.adapter is None else tokens_of(system.adapter, tokens)
+            own = tokens if system.adapter is None else tokens_of(system.adapter, tokens, traits_of(engine))
             translator = Translator(engine, own, system.anchor, system.decoding, adapter_id, options.max_context, *aids)
             await _translate(engine, translator, system, test, path, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began

@@ -1,8 +1,8 @@
 """Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
 
 Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of its pieces>][-<hash of the weights>]/`, with
-`tellmt-ct2.json` in it naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
-the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
+`tellmt-ct2.json` in it naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is
+served, under the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
 object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
 A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
 """

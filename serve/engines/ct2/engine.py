@@ -44,7 +44,9 @@ WORK_IDLE = 10.0
 
 class Ct2Engine:
     name = "ct2"
-    traits = EngineTraits(libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True)
+    traits = EngineTraits(
+        libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True, own_vocabulary=True
+    )
 
     @staticmethod
     def refusal(base: Base) -> str | None:
