@@ -59,7 +59,7 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
         if choice is not None and choice.pieces is not None:
             names = (*names, PIECES)
             (aside / PIECES).write_bytes(choice.pieces.dump())
-            kept = KeptPieces(kept=len(choice.pieces.kept), of=choice.pieces.size, left_out=round(choice.left_out, 6))
+            kept = KeptPieces.chosen(choice.pieces, choice.left_out)
         for name in prompt_files(mix):
             shutil.copyfile(inputs.directory / name, aside / name)
         card = Card(

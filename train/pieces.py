@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tell.adapter.card import LEXICON
+from tell.adapter.card import LEXICON, pieces_of
 from tell.languages import parse_pair
 from tell.lexicon.lexicon import Lexicon
 from tell.model.merges import merges_of
@@ -49,7 +49,7 @@ def choose_pieces(model: Any, inputs: Inputs, seed: int) -> Choice:
     if merges is None:
         return Choice(None, 0.0, f"{rows:,} words" if rows < LEAST else "the base's tokenizer does not go by merges")
     tokens = BaseTokenizer(inputs.base)
-    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs))
+    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs)) | _earlier(inputs)
     measured = some_examples(inputs.data, MEASURED, f"pieces are measured:{seed}")
     apart = set(measured)
     rest = [e for i, e in enumerate(inputs.data) if i not in apart] or list(inputs.data)
@@ -71,6 +71,12 @@ def choose_pieces(model: Any, inputs: Inputs, seed: int) -> Choice:
     if left_out > MOST_LEFT_OUT:
         return Choice(None, left_out, f"the pieces that could be left out have {left_out:.1%} of the probability")
     return Choice(Pieces.of(kept, len(merges.left)), left_out)
+
+
+def _earlier(inputs: Inputs) -> set[int]:
+    """What the adapter has that training went on from: what that was trained on is in these weights, too."""
+    earlier = pieces_of(inputs.start) if inputs.start is not None else None
+    return set() if earlier is None else set(earlier.kept)
 
 
 def _words(inputs: Inputs) -> list[str]:

@@ -35,6 +35,8 @@ def _pieces(model: Any, inputs: Inputs, recipe: Recipe, processes: ProcessGroup)
     if choice.pieces is not None:
         kept = f"of the base's {choice.pieces.size:,} pieces the adapter keeps {len(choice.pieces.kept):,}"
         processes.say(f"{kept}; the others have {choice.left_out:.2%} of the probability")
+    elif choice.left_out:
+        processes.say(f"the adapter keeps the base's whole vocabulary: {choice.reason}")
     return choice
 
 

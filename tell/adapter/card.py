@@ -67,6 +67,10 @@ class KeptPieces(BaseModel):
     of: int
     left_out: float
 
+    @classmethod
+    def chosen(cls, pieces: Pieces, left_out: float) -> KeptPieces:
+        return cls(kept=len(pieces.kept), of=pieces.size, left_out=round(left_out, 6))
+
 
 class Card(BaseModel):
     """Everything needed to serve an adapter as it was trained, and to repeat the training."""

@@ -28,7 +28,7 @@ from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
 from serve.engines.ct2.vocabulary import FILE, Vocabulary
 from tell.adapter.card import PIECES, Adapter, weights_of
-from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
+from tell.errors import AdapterError, BadInput, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
@@ -89,6 +89,11 @@ class Conversion:
             made_from["pieces"] = self.pieces
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
+    def job(self) -> dict[str, Any]:
+        """What `run_job` does."""
+        adapter = self.adapter and {"weights": self.weights, "path": str(self.adapter.path), "pieces": self.pieces}
+        return {"base": self.base.model_dump(mode="json"), "adapter": adapter, "out": str(self.directory), "key": self.key, "threads": self.threads}
+
     def done(self) -> bool:
         try:
             return bool(json.loads((self.directory / MARK).read_text())["key"] == self.key)
@@ -104,16 +109,7 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path), "pieces": conversion.pieces}
-    job_line = json.dumps(
-        {
-            "base": conversion.base.model_dump(mode="json"),
-            "adapter": adapter,
-            "out": str(conversion.directory),
-            "key": conversion.key,
-            "threads": conversion.threads,
-        }
-    )
+    job_line = json.dumps(conversion.job())
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
@@ -281,8 +277,11 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     tokens = BaseTokenizer(base)
     if adapter and adapter["pieces"]:
         path = Path(adapter["path"]) / PIECES
-        pieces = Pieces.parse(path.read_bytes(), str(path))
-        tokens, kept = pair_tokenizer(tokens, pieces), pieces.kept
+        try:
+            pieces = Pieces.parse(path.read_bytes(), str(path))
+            tokens, kept = pair_tokenizer(tokens, pieces), pieces.kept
+        except BadInput as e:
+            raise AdapterError(e.thing, place=str(path), found=e.found, valid=e.valid) from None
     probe = probe_of(tokens)
     with contextlib.ExitStack() as stack:
         with _creating:
