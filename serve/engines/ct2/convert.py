@@ -274,7 +274,8 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     check_trial(base)
     sweep(Path(job["out"]).parent)
     adapter, kept = job["adapter"], None
-    tokens = BaseTokenizer(base)
+    # Activations are measured on texts in the base's own spelling, so that the layers of a cut model are those of the whole one to the bit.
+    tokens = whole = BaseTokenizer(base)
     if adapter and adapter["pieces"]:
         path = Path(adapter["path"]) / PIECES
         try:
@@ -288,7 +289,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             aside = stack.enter_context(atomic_dir(Path(job["out"])))
             _unfinished.append(aside)
         lock_unfinished(aside)
-        model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
+        model, expected, layers = _smoothed(base, adapter and adapter["path"], whole, probe)
         prompt = long_prompt(base, tokens, adapter is not None)
         after = continued(model, prompt)
         _write(base, model, aside, kept=kept)

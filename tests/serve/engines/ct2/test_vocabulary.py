@@ -110,9 +110,8 @@ def test_what_a_cut_model_computes_is_the_whole_ones_share(base: Base, adapters:
     expected = cut.log_probs(found[0][1])
     assert computed.shape[1] == len(pieces_for(base, SEEN).kept) < 1024
     assert np.abs(np.exp(computed).sum(-1) - 1).max() < 1e-4
-    # Rounded to int8 after other texts, since these are spelled with the pieces; rows in another order are nats away.
-    assert abs(float((np.exp(expected) * (expected - computed)).sum(-1).mean())) < 0.01
-    assert float((np.exp(expected) * (expected - computed[:, ::-1])).sum(-1).mean()) > 0.1
+    # Rows are rounded to int8 one by one, and layers after the same texts.
+    assert np.abs(computed - expected).max() < 1e-3
 
 
 def translator_ids(base: Base, adapter: Adapter) -> list[int]:
