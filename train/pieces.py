@@ -26,7 +26,7 @@ from train.plan import Tokenised
 # A vocabulary of fewer words is kept whole, and one of which less than this share could be left out.
 LEAST, WORTH = 32_768, 0.25
 # Positions of the examples at which the model is asked, and the pieces that are taken for it.
-POSITIONS, MOST = 1024, 16_384
+POSITIONS, MOST = 2048, 32_768
 # Positions of responses at which it is measured what the other pieces have, and the share of the model's probability they may have.
 MEASURED, MOST_LEFT_OUT = 512, 0.02
 ENGLISH = Path(__file__).resolve().parents[1] / "tell" / "model" / "english.txt"
