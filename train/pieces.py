@@ -2,12 +2,15 @@
 
 Reads the examples of the mix and its lexicon; writes nothing. What the examples and the lexicon have is not all that a translation needs: a small corpus lacks
 most words of both languages. So the model is asked which pieces it finds likely where its examples go on, in source and target: of Icelandic's pieces on other
-texts those leave out fewer than twice as many of the tokenizer's commonest would (docs/results/vocabulary.md). English gets its commonest words, too.
+texts those leave out fewer than twice as many of the tokenizer's commonest would (docs/results/vocabulary.md). English gets its commonest words, too,
+and all languages what names begin with.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +29,11 @@ from train.plan import Tokenised
 # A vocabulary of fewer words is kept whole, and one of which less than this share could be left out.
 LEAST, WORTH = 32_768, 0.25
 # Positions of the examples at which the model is asked, and the pieces that are taken for it.
-POSITIONS, MOST = 2048, 32_768
+POSITIONS, MOST = 2048, 24_576
 # Positions of responses at which it is measured what the other pieces have, and the share of the model's probability they may have.
 MEASURED, MOST_LEFT_OUT = 512, 0.02
+# Examples that are looked at for their scripts, and the share of the letters that a script has at least.
+SCRIPTS_OF, LEAST_OF_SCRIPT = 1000, 0.01
 ENGLISH = Path(__file__).resolve().parents[1] / "tell" / "model" / "english.txt"
 
 
@@ -49,7 +54,7 @@ def choose_pieces(model: Any, inputs: Inputs, seed: int) -> Choice:
     if merges is None:
         return Choice(None, 0.0, f"{rows:,} words" if rows < LEAST else "the base's tokenizer does not go by merges")
     tokens = BaseTokenizer(inputs.base)
-    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs)) | _earlier(inputs)
+    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs)) | _names(tokens, inputs, len(merges.left)) | _earlier(inputs)
     measured = some_examples(inputs.data, MEASURED, f"pieces are measured:{seed}")
     apart = set(measured)
     rest = [e for i, e in enumerate(inputs.data) if i not in apart] or list(inputs.data)
@@ -71,6 +76,24 @@ def choose_pieces(model: Any, inputs: Inputs, seed: int) -> Choice:
     if left_out > MOST_LEFT_OUT:
         return Choice(None, left_out, f"the pieces that could be left out have {left_out:.1%} of the probability")
     return Choice(Pieces.of(kept, len(merges.left)), left_out)
+
+
+def _names(tokens: BaseTokenizer, inputs: Inputs, size: int) -> set[int]:
+    """Beginnings of words with a capital letter, in the scripts of the examples: what names of other texts begin with. They are copied, and come out spoilt
+    where the model reads or writes them in an unusual spelling."""
+    count = Counter(_script(c) for e in inputs.data[:SCRIPTS_OF] for c in tokens.decode(list(e.ids)) if c.isalpha())
+    scripts = {script for script, n in count.items() if n >= LEAST_OF_SCRIPT * count.total()}
+    names = set()
+    for i in range(size):
+        text = tokens.decode([i])
+        if text[:1] == " " and (word := text[1:]).isalpha() and word[0].isupper() and not word.isupper() and _script(word[0]) in scripts:
+            names.add(i)
+    return names
+
+
+def _script(letter: str) -> str:
+    """The first word of the letter's name: LATIN, GREEK."""
+    return unicodedata.name(letter, "").partition(" ")[0]
 
 
 def _earlier(inputs: Inputs) -> set[int]:
