@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decoding": ("eval.gate.decoding_cli:decoding", "Choose the penalty on repetition that ADAPTER decodes with, and write it into its card."),
     "score": ("eval.scoring.cli:score", "Score ADAPTER and the bare base, or existing --hypotheses, on a test set."),
     "compare": ("eval.compare.cli:compare", "Compare the OUTPUTS of systems on the same segments."),
-    "study": ("eval.study.cli:study", "Compare ways of training over budgets, amounts of general data and seeds."),
+    "study": ("eval.study.cli:study", "Compare ways of training over sizes of the task data, amounts of general data and seeds."),
     "publish": ("eval.gate.cli:publish", "Make ADAPTER live, if the gate accepts it."),
     "registry": ("tell.registry.cli:registry", "List published adapters; promote, roll back and pin them; copy them from one registry to another."),
     "monitor": ("eval.monitor.cli:monitor", "Monitor live adapters: canary sets, alarms, and scores on users' corrections."),

@@ -199,7 +199,7 @@ def grandchildren() -> Iterator[Callable[[int], list[int]]]:
     yield of
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vllms_process_is_killed(tiny: Any, tmp_path: Path, grandchildren: Callable[[int], list[int]]) -> None:
     pytest.importorskip("vllm")
     from tests.support.tiny import make_tiny_adapter

@@ -13,7 +13,7 @@ from tests.support.training import Run, make_mix, runner
 from train.plan import Tokenised
 
 # Layers that hand on what they read carry it past the end of a packed example, and these attend by masks of their own.
-NOT_PACKED = {"LFM 2", "Granite 4", "Qwen 3.5", "Falcon Mamba", "BLOOM", "Falcon"}
+NOT_PACKED = {"LFM 2", "Granite 4", "Qwen 3.5", "Qwen 3.5 with vision", "Falcon Mamba", "BLOOM", "Falcon"}
 
 
 @pytest.fixture

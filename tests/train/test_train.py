@@ -189,7 +189,7 @@ def test_an_output_directory_that_is_something_else_is_left_alone(cli: Any, mixe
     assert (adapter_dir / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_layers_train_to_the_same_losses(cli: Any, mixed: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,19 +17,17 @@ def _base(name: str, path: Path, dtype: str) -> Any:
     import torch
 
     make_model(name).to(getattr(torch, dtype)).save_pretrained(path)
-    return SimpleNamespace(path=path)
+    return SimpleNamespace(path=path, architecture=json.loads((path / "config.json").read_text())["architectures"][0])
 
 
 def _load(base: Any, dtype: str) -> tuple[Any, Any]:
     """(in tables, in memory)"""
     import torch
-    import transformers
 
-    from tell.model.embeddings import from_pretrained
+    from tell.model.embeddings import from_pretrained, loader_of
     from train.word_table import load_beside_tables
 
-    loader = transformers.AutoModelForCausalLM
-    return load_beside_tables(loader, base, "eager", getattr(torch, dtype)), from_pretrained(loader, base, "eager", dtype=getattr(torch, dtype)).eval()
+    return load_beside_tables(loader_of(base), base, "eager", getattr(torch, dtype)), from_pretrained(base, "eager", dtype=getattr(torch, dtype)).eval()
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -60,7 +59,7 @@ def test_rows_losses_and_gradients_are_those_of_the_weight_in_memory(stored: str
     mapped, whole = map(output_layer, _load(_base("Gemma 3", tmp_path, stored), dtype))
     words = torch.tensor([0, 1023, 5, 5, 512])
     assert torch.equal(mapped.rows(words).weight, whole.weight[words])
-    hidden, labels = torch.randn(40, 32, dtype=getattr(torch, dtype)), torch.randint(0, 1024, (40,))
+    hidden, labels = torch.randn(40, whole.weight.shape[1], dtype=getattr(torch, dtype)), torch.randint(0, 1024, (40,))
     for negatives in (0, 100):
         losses = []
         for layer in (mapped, whole):
@@ -86,7 +85,7 @@ def test_a_base_stays_in_memory_where_a_matrix_with_as_many_rows_is_something_el
     from transformers import GPT2Config, GPT2LMHeadModel
 
     GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=64, n_embd=32, n_layer=1, n_head=2, n_inner=n_inner)).save_pretrained(tmp_path)
-    mapped, whole = _load(SimpleNamespace(path=tmp_path), "float32")
+    mapped, whole = _load(SimpleNamespace(path=tmp_path, architecture="LlamaForCausalLM"), "float32")
     assert (mapped is not None) == possible
     ids = torch.tensor([[2, 7, 63]])
     with torch.no_grad():

@@ -203,7 +203,7 @@ def test_general_data_repeats_nothing_of_a_corpus_that_is_held_out_alone(cli: CL
     pool = Path("g.jsonl").read_text() + json.dumps({"prompt": "Say it", "completion": f"Now: An answer that is held out, {letters(3)} of many more"}) + "\n"
     Path("g.jsonl").write_text(pool)
     study = read_study(Path(written(STUDY.replace('dev = { corpus = "c", split = "test" }', 'dev = { corpus = "h", split = "test" }'))))
-    work, commands, mix = mixed(cli, StudyRunner(study, Path("s.toml"), Path("out").absolute(), 1), one("tell", 60, ratio=2.0))
+    work, commands, mix = mixed(cli, StudyRunner(study, Path("s.toml"), Path("out").absolute(), 1), one("tell", 60, ratio=1.0))
     assert commands[-1][3:6] == ["--corpus", str(work.relative_to(Path.cwd()) / "task"), "h"] and mix["counts"]["task"]["examples"] == 60
     assert not [e for e in examples(work, "general") if "held out" in e["response"]]
 
@@ -311,6 +311,11 @@ TELL = '[[stages]]\nname = "b"\narms = ["tell"]\nsizes = [16]\nratios = [1.0]\ns
 LTD = '[[stages]]\nname = "c"\narms = ["ltd"]\nsizes = [16]\nratios = [1.0]\nseeds = [1]\nscores = true\n'
 
 
+def converted() -> list[Path]:
+    """Models of adapters in the cache, which other tests of this worker share."""
+    return sorted((Path(os.environ["TELLMT_CACHE"]) / "ct2").glob("*-" + "?" * 32))
+
+
 @pytest.mark.parametrize("what, runs", [pytest.param("sft", 2, marks=pytest.mark.slow), pytest.param("all", 8, marks=pytest.mark.long)])
 def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) -> None:
     """On real commands: the tiny base is trained, its losses taken, and scored with ctranslate2; the rate with the lowest tuning loss is the one that is
@@ -322,7 +327,7 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) 
     )
     if what == "sft":
         text = text.replace("[1e-3, 3e-3]", "[3e-3]")
-    file = written(text)
+    file, before = written(text), converted()
     finished_rows = kept_until(file, 1)
     # What a kill in the middle of a line leaves behind.
     with Path("out/results.jsonl").open("ab") as f:
@@ -352,7 +357,7 @@ def test_a_study_killed_and_resumed(cli: CLI, data: Path, what: str, runs: int) 
             assert r["learning_rate"] == min(tried, key=lambda rate: (tried[rate], rate))
     page = Path("out/report/study.md").read_text()
     assert "### is-en, 16 task pairs" in page and list(Path("out/report").glob("*.png"))
-    assert not list((Path(os.environ["TELLMT_CACHE"]) / "ct2").glob("*-" + "?" * 32))
+    assert converted() == before
     # Nothing is left to do.
     assert cli("study", file, "-o", "out", "--dry-run", "--json").json["left"] == []
     assert cli("study", file, "-o", "out", "--json").json["runs"] == runs
