@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes tell/model/english.txt: the commonest English words as they are written, one a line, commonest first, counted in a file of instructions.
+"""Writes the English words of which adapters keep pieces, in tell/model: english.txt, the commonest as they are written, commonest first, counted in a file of
+instructions; and english_dictionary.txt, the words in small letters of a word list.
 
-    python scripts/english_words.py DATA/general/p3-train.jsonl.gz [--words 20000]
+    python scripts/english_words.py DATA/general/p3-train.jsonl.gz /usr/share/dict/american-english [--words 20000]
 
-Nearly every pair has English on one side, and a small corpus has few of its words. What the list is for is in tell.model.pieces.
+Nearly every pair has English on one side, and a small corpus has few of its words. What the lists are for is in train.pieces. The word list is that of Debian's
+package wamerican (SCOWL).
 """
 
 from __future__ import annotations
@@ -33,12 +35,16 @@ def counted(path: Path) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("general", type=Path)
+    parser.add_argument("dictionary", type=Path)
     parser.add_argument("--words", type=int, default=20_000)
     options = parser.parse_args()
     ranked = sorted(counted(options.general).items(), key=lambda item: (-item[1], item[0]))
     words = [word for word, _ in ranked[: options.words]]
     (ROOT / "tell/model/english.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    print(f"{len(words)} words; the last is in {ranked[len(words) - 1][1]} texts")
+    known = set(words)
+    others = [w for w in options.dictionary.read_text(encoding="utf-8").split() if WORD.fullmatch(w) and w.islower() and w not in known]
+    (ROOT / "tell/model/english_dictionary.txt").write_text("\n".join(others) + "\n", encoding="utf-8")
+    print(f"{len(words)} words and {len(others)} of the dictionary; the last is in {ranked[len(words) - 1][1]} texts")
 
 
 if __name__ == "__main__":

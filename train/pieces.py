@@ -29,12 +29,13 @@ from train.plan import Tokenised
 # A vocabulary of fewer words is kept whole, and one of which less than this share could be left out.
 LEAST, WORTH = 32_768, 0.25
 # Positions of the examples at which the model is asked, and the pieces that are taken for it.
-POSITIONS, MOST = 2048, 24_576
+POSITIONS, MOST = 2048, 16_384
 # Positions of responses at which it is measured what the other pieces have, and the share of the model's probability they may have.
 MEASURED, MOST_LEFT_OUT = 512, 0.02
 # Examples that are looked at for their scripts, and the share of the letters that a script has at least.
 SCRIPTS_OF, LEAST_OF_SCRIPT = 1000, 0.01
 ENGLISH = Path(__file__).resolve().parents[1] / "tell" / "model" / "english.txt"
+DICTIONARY = ENGLISH.with_name("english_dictionary.txt")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def choose_pieces(model: Any, inputs: Inputs, seed: int) -> Choice:
     if merges is None:
         return Choice(None, 0.0, f"{rows:,} words" if rows < LEAST else "the base's tokenizer does not go by merges")
     tokens = BaseTokenizer(inputs.base)
-    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs)) | _names(tokens, inputs, len(merges.left)) | _earlier(inputs)
+    sure = alphabet(tokens, merges) | _spelled(tokens, _words(inputs)) | _whole_words(tokens, inputs)
+    sure |= _names(tokens, inputs, len(merges.left)) | _earlier(inputs)
     measured = some_examples(inputs.data, MEASURED, f"pieces are measured:{seed}")
     apart = set(measured)
     rest = [e for i, e in enumerate(inputs.data) if i not in apart] or list(inputs.data)
@@ -103,15 +105,28 @@ def _earlier(inputs: Inputs) -> set[int]:
 
 
 def _words(inputs: Inputs) -> list[str]:
-    """The words of the mix's lexicon, and English ones where that is one of the languages."""
-    pair = parse_pair(inputs.mix["pair"])
+    """The words of the mix's lexicon, and the commonest English ones where that is one of the languages."""
     words: list[str] = []
     if hint_options(inputs.mix) is not None:
         lexicon = Lexicon.read(inputs.directory / LEXICON)
         words += dict.fromkeys(lexicon.written())
-    if "en" in {language.tag.split("-")[0] for language in (pair.source, pair.target)}:
+    if _has_english(inputs):
         words += ENGLISH.read_text(encoding="utf-8").split()
     return words
+
+
+def _whole_words(tokens: BaseTokenizer, inputs: Inputs) -> set[int]:
+    """Of English words, where that is one of the languages, those that are one piece, in small letters and at the beginning of a sentence or a quotation."""
+    if not _has_english(inputs):
+        return set()
+    words = [word for path in (ENGLISH, DICTIONARY) for word in path.read_text(encoding="utf-8").split() if word.islower()]
+    written = [*(f" {word}" for word in words), *(word.capitalize() for word in words)]
+    return {ids[0] for ids in tokens.encode_batch(written) if len(ids) == 1}
+
+
+def _has_english(inputs: Inputs) -> bool:
+    pair = parse_pair(inputs.mix["pair"])
+    return "en" in {language.tag.split("-")[0] for language in (pair.source, pair.target)}
 
 
 def _spelled(tokens: BaseTokenizer, words: Sequence[str]) -> set[int]:

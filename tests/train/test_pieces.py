@@ -32,6 +32,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vocabulary of 1,024 is worth cutting, English has two words, and what the other pieces have of a random model's probability is no matter."""
     (tmp_path / "english.txt").write_text("government\nhouse\n")
     monkeypatch.setattr(train.pieces, "ENGLISH", tmp_path / "english.txt")
+    monkeypatch.setattr(train.pieces, "DICTIONARY", tmp_path / "english.txt")
     monkeypatch.setattr(train.pieces, "LEAST", 1000)
     monkeypatch.setattr(train.pieces, "MOST", 100)
     monkeypatch.setattr(train.pieces, "MOST_LEFT_OUT", 1.0)
