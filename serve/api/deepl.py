@@ -346,7 +346,7 @@ async def post(request: Request, state: StateDep) -> DeepLDocumentHandle:
 async def _open_job(request: Request, state: AppState, id: str) -> Job:
     """The caller's job of this id, where the body has its document_key. Raises NotFound."""
     body = await read_body(request, DeepLDocumentKey, forms=True)
-    return state.jobs.opened(body.document_key, caller_of(request).id, id)
+    return await state.jobs.opened(body.document_key, caller_of(request).id, id)
 
 
 # The same fields as a form are read too. Described are bodies of one kind alone where a route has no parameter that may be left out: of several kinds
@@ -388,6 +388,6 @@ async def result(request: Request, id: str, state: StateDep) -> Response:
     job = await _open_job(request, state, id)
     if job.failure is not None:
         raise NotFound("the document could not be translated", found=failure_message(job))
-    response = file_response(request, job)
+    response = await file_response(request, state.jobs, job)
     await state.jobs.drop(job)
     return response
