@@ -229,7 +229,7 @@ async def run_service(server: Any, service: Service, follower: Follower, sock: s
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await _shut_down(service, follower, server, serving, drain, min(listen.grace, listen.drain) if signals_received[:1] == [signal.SIGTERM] else 0.0)
-            # Until here this replica says that it still works on what it accepted.
+            state_of(server.config.app).jobs.workers.close()
             if documents is not None:
                 documents.cancel()
     return exit_code

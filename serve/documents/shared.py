@@ -377,11 +377,10 @@ class SharedJobs(Jobs):
             await asyncio.wait({task})
 
     async def close(self) -> None:
-        """Leave what this replica holds to the others."""
+        """Leave what this replica holds to the others. It still reads and takes what was sent before its end."""
         self._closed = True
         self._wake.set()
         if tasks := [held.job.task for held in self._held.values() if held.job.task]:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=CLOSE)
-        self.workers.close()

@@ -85,7 +85,8 @@ def running(
     documents: Callable[[Service], Jobs] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`protocol`: that of `serve.server.make_server`; `documents` makes what has the service's documents; `access`: keys, quotas and so on of `serve.app.create_app`."""
+    """`protocol`: that of `serve.server.make_server`; `documents` makes what has the service's documents; `access`: keys, quotas and so on
+    of `serve.app.create_app`."""
     set_up(LogConfig())
     limits = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
@@ -114,7 +115,14 @@ def running(
             await follower.close()
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
+            state.jobs.workers.close()
             await service.close()
+            if documents is not None:
+                # As at the end of `asyncio.run`.
+                rest = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in rest:
+                    task.cancel()
+                await asyncio.gather(*rest, return_exceptions=True)
 
     def thread() -> None:
         try:
