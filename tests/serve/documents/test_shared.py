@@ -27,7 +27,11 @@ from tests.support.serving import Published, Running, error, running, until
 
 pytest_plugins = ["tests.support.serving_fixtures"]
 JOBS = "/api/v1/jobs"
-LONG = "\n\n".join(f"Lína {i}\n" * 20 for i in range(40))
+
+
+def long(number: int = 0) -> str:
+    """About 40 parts, unlike those of another number."""
+    return "\n\n".join(f"Lína {number} {i}\n" * 20 for i in range(40))
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +135,21 @@ def test_events_of_a_document_that_another_replica_translates(two: tuple[Running
     monkeypatch.setattr(serve.documents.shared, "PARTS", 0.1)
     first, second = two
     first.engine.delay = 0.05
-    id = post(first, LONG).json()["id"]
+    id = post(first, long()).json()["id"]
     events = second.http.get(f"{JOBS}/{id}/events").text
     blocks = [block.split("\n") for block in events.strip().split("\n\n")]
     parts = [json.loads(block[-1].removeprefix("data: ")) for block in blocks if "event: part" in block]
     assert "event: done" in blocks[-1] and [part["index"] for part in parts] == list(range(parts[0]["parts"])) and len(parts) > 10
-    assert "".join(part["text"] for part in parts).replace(mark, "") == LONG
-    assert parts[0]["progress"]["done"] < len(LONG)
-    assert get(second, id, path="/result").text.replace(mark, "") == LONG
+    assert "".join(part["text"] for part in parts).replace(mark, "") == long()
+    assert parts[0]["progress"]["done"] < len(long())
+    assert get(second, id, path="/result").text.replace(mark, "") == long()
 
 
 def test_a_replica_that_does_not_answer_loses_its_documents_and_cannot_bring_them_back(
     two: tuple[Running, Running], mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two
-    first.engine.delay = 2.5
+    first.engine.delay = 1.8
     paused = Overloaded("paused")
 
     async def silent(*args: Any) -> None:
@@ -167,16 +171,16 @@ def test_a_replica_that_does_not_answer_loses_its_documents_and_cannot_bring_the
 def test_a_replica_that_ends_leaves_its_documents_with_what_is_done(two: tuple[Running, Running], mark: str) -> None:
     first, second = two
     first.engine.delay = 0.2
-    ids = [post(first, LONG + str(n)).json()["id"] for n in range(4)]
+    ids = [post(first, long(n)).json()["id"] for n in range(4)]
     until(lambda: sum(held.job.done > 0 for held in list(jobs_of(first)._held.values())) == 2)
     calls = len(second.engine.calls)
     first.call(jobs_of(first).close())
     # Accepted still, and translated by the other.
-    ids.append(post(first, LONG + "4").json()["id"])
+    ids.append(post(first, long(4)).json()["id"])
     for n, id in enumerate(ids):
         status = ended(first, id)
-        assert status["state"] == "done" and status["progress"]["done"] == len(LONG) + 1
-        assert get(second, id, path="/result").text.replace(mark, "") == LONG + str(n)
+        assert status["state"] == "done" and status["progress"]["done"] == len(long())
+        assert get(second, id, path="/result").text.replace(mark, "") == long(n)
     assert len(second.engine.calls) > calls
 
 
@@ -253,7 +257,7 @@ def test_redis_away_and_back(published: Published, tmp_path: Path, mark: str, mo
 
 def test_limits_are_those_of_all_replicas(key: str, other: str, published: Published, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.documents.shared, "TICK", 0.1)
-    limits = JobLimits(jobs=4, jobs_per_key=3, bytes=1000, kept=2.0)
+    limits = JobLimits(jobs=4, jobs_per_key=3, bytes=1000, kept=1.0)
     with replica(published, redis, limits) as first, replica(published, redis, limits) as second:
         ids = [post(service, "a\n", key).json()["id"] for service in (first, second, first)]
         answer = post(second, "a\n", key)
