@@ -1,4 +1,4 @@
-"""Documents of several replicas as processes, behind HAProxy, over Redis and an S3 server: killed, paused, replaced, with wrong clocks, without their stores."""
+"""Documents of several replicas as processes, behind HAProxy, over Redis and an S3 server: killed, paused, replaced, with wrong clocks, without stores."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Replicas:
         self.ports = [free_port(), free_port()]
         self.processes: list[Process] = []
         self.url = ""
+        self.http = httpx.Client(timeout=60, trust_env=False)
 
     def begin(self, number: int, **env: str) -> Process:
         process = self.run("--port", str(self.ports[number]), *self.arguments, **{"FAKE_DELAY": "0.15", **env})
@@ -50,7 +51,7 @@ class Replicas:
 
     def ask(self, method: str, path: str, url: str = "", key: str = "", **more: Any) -> httpx.Response:
         headers = {"X-API-Key": key or self.key}
-        return httpx.request(method, f"{url or self.url}{path}", headers=headers, timeout=60, trust_env=False, **more)
+        return self.http.request(method, f"{url or self.url}{path}", headers=headers, **more)
 
     def post(self, content: str, url: str = "") -> httpx.Response:
         return self.ask("POST", JOBS, url, files={"file": ("a.txt", content.encode())}, data={"source": "is", "target": "en"})
@@ -110,6 +111,7 @@ def replicas(store: tuple[Store, str], tmp_path: Path, start: Callable[..., Proc
             for process in made.processes:
                 if process.process.poll() is None:
                     assert process.end(signal.SIGTERM) == 0
+            made.http.close()
     finally:
         redis.stop()
 
@@ -133,7 +135,7 @@ def test_in_turn_and_after_one_is_killed(replicas: Replicas, two: tuple[Process,
     for id in ids:
         assert replicas.ask("DELETE", f"{JOBS}/{id}").status_code == 204
     # Long enough that each replica has two of them under way.
-    texts = [text(n, 60) for n in range(20, 24)]
+    texts = [text(n, 40) for n in range(20, 24)]
     ids = [replicas.posted(t) for t in texts]
     until(lambda: all(replicas.status(id)["progress"]["done"] for id in ids), 20)
     two[0].process.kill()
