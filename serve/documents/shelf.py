@@ -47,7 +47,7 @@ class Shelf:
         except (TellmtError, OSError) as e:
             if not self._down:
                 problem = f"nothing within {PATIENCE:g} s" if isinstance(e, TimeoutError) else e if isinstance(e, TellmtError) else e.strerror
-                logger.error(f"the store of documents, {self.store.place}: {problem}")
+                logger.error(f"the store of documents, {self.store.place}: {problem} (--documents process needs none)")
             self._down = True
             raise Overloaded("the store of documents does not answer, or takes nothing", retry_after=5) from None
         if self._down:
