@@ -146,12 +146,14 @@ class SharedJobs(Jobs):
         return raw
 
     async def over(self, job: Job) -> None:
-        while not (job.gone or job.ended):
+        while not job.ended:
             if (held := self._held.get(job.id)) and held.job.task:
                 await asyncio.wait({held.job.task})
             with contextlib.suppress(Overloaded):
                 await self._refresh(job)
-            if not (job.gone or job.ended):
+            if job.gone:
+                raise gone()
+            if not job.ended:
                 await asyncio.sleep(LOOK / 2)
 
     async def _refresh(self, job: Job) -> Record | None:
@@ -266,6 +268,10 @@ class SharedJobs(Jobs):
             return
         job = job_of(id, record)
         held = Held(job, job.epoch, self.limits.seconds - (record.now - record.number("created")) / 1000, version_of(record), chunks_of(record))
+        if not self._takes():
+            # It ends just now.
+            await self._release(held)
+            return
         try:
             self.service.route(job.source, job.target)
         except TellmtError:
@@ -284,7 +290,7 @@ class SharedJobs(Jobs):
     async def _holding(self, held: Held, document: Document | None) -> None:
         try:
             failure = await self._failure_of(self._fill(held, document), held.seconds)
-            if isinstance(failure, EngineError) and not (self._takes() and await self.service.engine.healthy()):
+            if isinstance(failure, EngineError) and not await self._engine_works():
                 await self._release(held, counts=True)
             else:
                 await self._finish(held, failure)
@@ -295,6 +301,12 @@ class SharedJobs(Jobs):
             self._held.pop(held.job.id, None)
             held.job.notify()
             self._wake.set()
+
+    async def _engine_works(self) -> bool:
+        try:
+            return self._takes() and await self.service.engine.healthy()
+        except Exception:  # a driver that cannot report its health is unhealthy
+            return False
 
     async def _fill(self, held: Held, document: Document | None) -> None:
         job = held.job
@@ -375,6 +387,8 @@ class SharedJobs(Jobs):
         if (task := held.job.task) is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
+        # It may not have begun.
+        self._held.pop(held.job.id, None)
 
     async def close(self) -> None:
         """Leave what this replica holds to the others. It still reads and takes what was sent before its end."""

@@ -110,6 +110,7 @@ defaults
   timeout server 60s
   retries 3
   option redispatch 1
+  retry-on conn-failure empty-response
 frontend in
   bind 127.0.0.1:{port}
   default_backend replicas

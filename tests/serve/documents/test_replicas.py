@@ -63,7 +63,11 @@ class Replicas:
 
     def status(self, id: str) -> dict[str, Any]:
         def answered() -> httpx.Response | None:
-            answer = self.ask("GET", f"{JOBS}/{id}")
+            try:
+                answer = self.ask("GET", f"{JOBS}/{id}")
+            except httpx.TransportError:
+                # HAProxy closes a connection whose replica has just died.
+                return None
             assert answer.status_code in (200, *AGAIN), (answer.status_code, answer.text)
             return answer if answer.status_code == 200 else None
 
@@ -110,7 +114,7 @@ def replicas(store: tuple[Store, str], tmp_path: Path, start: Callable[..., Proc
             yield made
             for process in made.processes:
                 if process.process.poll() is None:
-                    assert process.end(signal.SIGTERM) == 0
+                    assert process.end(signal.SIGTERM) == 0, process.err
             made.http.close()
     finally:
         redis.stop()
