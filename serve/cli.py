@@ -174,7 +174,8 @@ _option = partial(click.option, show_default=True)
     "--documents",
     type=click.Choice(get_args(DocumentsMode)),
     default=DEFAULT.documents,
-    help="Where documents live: in this process, or in the Redis of --quota-storage and the registry, for all replicas; auto: there if that is an object store.",
+    help="Where documents live: in this process, or in the Redis of --quota-storage and the registry, "
+    "for all replicas; auto: there if that is an object store.",
 )
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Append users' corrections to this file, as JSON lines.")
 @click.option("--compare-base", is_flag=True, help="Let clients ask for the bare base's translation beside an adapter's.")
