@@ -268,3 +268,27 @@ def test_limits_are_those_of_all_replicas(key: str, other: str, published: Publi
         assert post(second, "a\n", key).status_code == 202 and get(first, ids[0], key).status_code == 404
         # And what has ended is forgotten in time.
         assert until(lambda: get(first, ids[1], key).status_code == 404, 10)
+
+
+@pytest.mark.parametrize("version", [None, "another"])
+def test_a_file_and_its_terms_go_along(two: tuple[Running, Running], mark: str, monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    """Also to a replica of another version, which may divide the file into other segments; and the glossary may be deleted meanwhile."""
+    first, second = two
+    glossary = {"name": "mál", "source_lang": "IS", "target_lang": "EN", "entries": "skrá\tfile", "entries_format": "tsv"}
+    id = first.http.post("/v2/glossaries", json=glossary).json()["glossary_id"]
+    catalogue = "".join(f'msgid "Skrá {version} {n}"\nmsgstr ""\n\n' for n in range(150))
+    first.engine.delay = 0.3
+    job = post(first, catalogue, name="a.po", glossary=id).json()["id"]
+    assert first.http.delete(f"/v2/glossaries/{id}").status_code == 204
+    until(lambda: (held := jobs_of(first)._held.get(job)) and held.job.done)
+    if version:
+        monkeypatch.setattr(serve.documents.shared, "__version__", version)
+    second.engine.delay = 0.3
+    first.call(jobs_of(first).close())
+    held = until(lambda: jobs_of(second)._held.get(job))
+    until(lambda: held.job.glossary, 10)
+    assert dict(held.job.glossary.terms) == {"skrá": "file"}
+    status = ended(first, job)
+    assert status["state"] == "done" and status["glossary"] is not None and status["progress"]["done"] == status["progress"]["total"], status
+    result = get(second, job, path="/result").text
+    assert all(f'msgid "Skrá {version} {n}"\nmsgstr "{mark}Skrá {version} {n}"' in result for n in range(150))
