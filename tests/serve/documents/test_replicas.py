@@ -28,7 +28,7 @@ QUOTA = 500_000
 AGAIN = (502, 503)
 
 
-def text(number: int, parts: int = 4) -> str:
+def text(number: int, parts: int = 2) -> str:
     return "\n\n".join(f"Skjal {number}, hluti {i}\n" * 20 for i in range(parts))
 
 
@@ -139,7 +139,7 @@ def test_in_turn_and_after_one_is_killed(replicas: Replicas, two: tuple[Process,
     for id in ids:
         assert replicas.ask("DELETE", f"{JOBS}/{id}").status_code == 204
     # Long enough that each replica has two of them under way.
-    texts = [text(n, 40) for n in range(20, 24)]
+    texts = [text(n, 30) for n in range(20, 24)]
     ids = [replicas.posted(t) for t in texts]
     until(lambda: all(replicas.status(id)["progress"]["done"] for id in ids), 20)
     two[0].process.kill()
