@@ -74,7 +74,11 @@ class DocumentJob(BaseModel):
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
 
 
-JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "The key has no such document, or the service has forgotten it"}}
+NOT_AT_HAND = "What replicas share of their documents does not answer; Retry-After says when to try again"
+JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Error, "description": "The key has no such document, or the service has forgotten it"},
+    503: {"model": Error, "description": NOT_AT_HAND},
+}
 _BYTES = {"schema": {"type": "string", "examples": ["the bytes of the file"]}}
 FILE_CONTENT: dict[str, Any] = {
     "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
