@@ -218,10 +218,9 @@ class SharedJobs(Jobs):
         while not self._closed:
             self._wake.clear()
             try:
-                await self._tick(sweep=number % SWEEP == 0)
-                number += 1
-            except Overloaded:
-                pass
+                with contextlib.suppress(Overloaded):
+                    await self._tick(sweep=number % SWEEP == 0)
+                    number += 1
             except Exception as e:
                 logger.error(f"unexpected {where(e)}, with documents")
             with contextlib.suppress(TimeoutError):
