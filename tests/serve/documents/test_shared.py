@@ -273,6 +273,7 @@ def test_limits_are_those_of_all_replicas(key: str, other: str, published: Publi
 @pytest.mark.parametrize("version", [None, "another"])
 def test_a_file_and_its_terms_go_along(two: tuple[Running, Running], mark: str, monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
     """Also to a replica of another version, which may divide the file into other segments; and the glossary may be deleted meanwhile."""
+    monkeypatch.setattr(serve.documents.shared, "LEASE", 5.0)
     first, second = two
     glossary = {"name": "mál", "source_lang": "IS", "target_lang": "EN", "entries": "skrá\tfile", "entries_format": "tsv"}
     id = first.http.post("/v2/glossaries", json=glossary).json()["glossary_id"]
@@ -285,9 +286,9 @@ def test_a_file_and_its_terms_go_along(two: tuple[Running, Running], mark: str, 
         monkeypatch.setattr(serve.documents.shared, "__version__", version)
     second.engine.delay = 0.3
     first.call(jobs_of(first).close())
-    held = until(lambda: jobs_of(second)._held.get(job))
-    until(lambda: held.job.glossary, 10)
-    assert dict(held.job.glossary.terms) == {"skrá": "file"}
+    # On a busy machine it may be taken more than once.
+    glossary_there = until(lambda: (held := jobs_of(second)._held.get(job)) and held.job.glossary)
+    assert dict(glossary_there.terms) == {"skrá": "file"}
     status = ended(first, job)
     assert status["state"] == "done" and status["glossary"] is not None and status["progress"]["done"] == status["progress"]["total"], status
     result = get(second, job, path="/result").text
