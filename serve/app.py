@@ -179,7 +179,7 @@ def create_app(
     follower: Follower,
     keys: Keys | None = None,
     quota: Quota | None = None,
-    jobs: JobLimits | None = None,
+    jobs: JobLimits | Jobs | None = None,
     feedback: Feedback | None = None,
     compare_base: bool = False,
     monitor: Monitor | None = None,
@@ -187,9 +187,12 @@ def create_app(
 ) -> FastAPI:
     """The application over a service. The caller starts and closes the service, and runs the monitor of the application's state.
 
-    Without `keys` the keys file decides. `compare_base` says whether callers may ask for the base without an adapter.
+    Without `keys` the keys file decides. `jobs`: the documents, or the limits of those that are kept in this process. `compare_base` says whether callers
+    may ask for the base without an adapter.
     """
-    page, keys = _page_files(PAGE), keys or Keys()
+    page, keys, quota = _page_files(PAGE), keys or Keys(), quota or Quota()
+    if not isinstance(jobs, Jobs):
+        jobs = Jobs(service, jobs, quota)
     layers = [
         Middleware(RequestObserver, metrics=service.metrics),
         Middleware(HeadAsGet),
@@ -198,7 +201,7 @@ def create_app(
         Middleware(UnderPath, prefixes=tuple(sorted(KEY_IN_BODY)), layer=LibreTranslateErrors),
         Middleware(HeadLimit),
         Middleware(OriginGuard, web=web, keys=keys),
-        Middleware(Gate, keys=keys, quota=quota or Quota(), pages=frozenset(page)),
+        Middleware(Gate, keys=keys, quota=quota, pages=frozenset(page)),
         Middleware(BodyLimit),
     ]
     app = FastAPI(
@@ -213,7 +216,7 @@ def create_app(
         middleware=layers,
         exception_handlers={TellmtError: _tellmt_error, HTTPException: _starlette_error, RequestValidationError: _validation_error},
     )
-    state = AppState(service, follower, monitor or Monitor(), Jobs(service, jobs), Glossaries(follower.registry.store), feedback, compare_base, web)
+    state = AppState(service, follower, monitor or Monitor(), jobs, Glossaries(follower.registry.store), feedback, compare_base, web)
     state.monitor.attach(service, follower)
     set_state(app, state)
     for routes in (

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from serve.config import EngineConfig, Limits, ListenConfig, LogConfig, LogFormat, LogLevel, MonitorConfig, ServeConfig, WebConfig
+from serve.config import DocumentsMode, EngineConfig, Limits, ListenConfig, LogConfig, LogFormat, LogLevel, MonitorConfig, ServeConfig, WebConfig
 from serve.logs import set_up
 from tell.adapter.shipped import NO_SHIPPED, Shipped, on_base, shipped_adapters
 from tell.command import Command
 from tell.console import emit, json_mode, say
-from tell.errors import TellmtError
-from tell.extras import need
+from tell.errors import MissingExtra, TellmtError
+from tell.extras import installed, need
 from tell.machine import share_memory_of_threads
 from tell.model.base import DEFAULT_BASE, find_base
 from tell.model.engine import EngineOptions, choose_engine, open_engine
@@ -35,6 +35,7 @@ from tell.registry.registry import Registry
 
 if TYPE_CHECKING:
     from serve.adapters.follower import Follower
+    from serve.documents.ledger import Ledger
     from serve.translation.service import Service
 
 # Where an option is not given.
@@ -128,6 +129,7 @@ def serve_config(options: Mapping[str, Any]) -> ServeConfig:
         registry=take("registry"),
         shipped=not take("no_shipped"),
         quota_storage=take("quota_storage"),
+        documents=take("documents"),
         feedback=take("feedback"),
         compare_base=take("compare_base"),
     )
@@ -168,6 +170,13 @@ _option = partial(click.option, show_default=True)
 @_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways to translate a flagged segment again; 0: none.")
 @_option("--fallback", default="none", help="For pairs without an adapter: pivot (through English), base, pivot,base, or none.")
 @_option("--quota-storage", default=DEFAULT.quota_storage, help="Storage that counts the quotas of keys; replicas share redis://HOST.")
+@_option(
+    "--documents",
+    type=click.Choice(get_args(DocumentsMode)),
+    default=DEFAULT.documents,
+    help="Where documents live: in this process, or in the Redis of --quota-storage and the registry, "
+    "for all replicas; auto: there if that is an object store.",
+)
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Append users' corrections to this file, as JSON lines.")
 @click.option("--compare-base", is_flag=True, help="Let clients ask for the bare base's translation beside an adapter's.")
 @click.option("--monitor", is_flag=True, help="Run the canary sets of TELLMT_MONITOR at every deploy and on a schedule, and keep their history there.")
@@ -204,6 +213,24 @@ def serve(**options: Any) -> int:
         sock.close()
 
 
+def _ledger(config: ServeConfig, registry: Registry) -> Ledger | None:
+    """What replicas know of documents, where they share them. Raises TellmtError where they cannot."""
+    redis = config.quota_storage.removeprefix("async+").startswith(("redis://", "rediss://"))
+    if config.documents == "shared" and not redis:
+        raise TellmtError("documents can be shared through Redis alone", place="--documents", valid="--quota-storage redis://HOST, or --documents process")
+    in_objects = "://" in registry.place and not registry.place.startswith("memory:")
+    if config.documents == "process" or not (redis and (in_objects or config.documents == "shared")):
+        return None
+    if not installed("coredis"):
+        # Quotas may be counted through another client of Redis.
+        if config.documents == "auto":
+            return None
+        raise MissingExtra("this needs coredis, which is not installed", place="--documents", valid='run: pip install "limits[async-redis]"')
+    from serve.documents.ledger import Ledger
+
+    return Ledger(config.quota_storage, registry.place)
+
+
 def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
     from serve.adapters.follower import Follower
@@ -219,6 +246,7 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     feedback = Feedback(config.feedback) if config.feedback else None
     keys, quota, monitor = keys_for(sock.getsockname()[0]), Quota(config.quota_storage), Monitor(config.monitor)
     registry = Registry(config.registry)
+    ledger = _ledger(config, registry)
     shipped = shipped_adapters(not config.shipped)
     base = find_base(config.engine.base or most_used_base(registry, shipped))
     limits = dataclasses.replace(config.limits, context=min(config.limits.context, base.context))
@@ -236,6 +264,12 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
         say(f"{url_of(sock)}: starting {engine} with {base.id}; registry {registry.place}")
     service = Service(open_engine(engine, engine_options), limits)
     follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
-    app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor, web=config.web)
+    jobs = None
+    if ledger is not None:
+        from serve.documents.shared import SharedJobs
+        from serve.documents.shelf import Shelf
+
+        jobs = SharedJobs(service, quota, ledger, Shelf(registry.store))
+    app = create_app(service, follower, keys=keys, quota=quota, jobs=jobs, feedback=feedback, compare_base=config.compare_base, monitor=monitor, web=config.web)
     server = make_server(app, service)
     return asyncio.run(run_service(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

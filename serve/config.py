@@ -10,6 +10,8 @@ from typing import Literal
 Fallback = Literal["pivot", "base"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+# Where documents live: in this process, or in Redis and the registry's store, for all replicas.
+DocumentsMode = Literal["auto", "process", "shared"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class ServeConfig:
     shipped: bool = True
     # A storage URI of the library `limits`: quotas are counted there, by all replicas that name the same one.
     quota_storage: str = "memory://"
+    # auto: shared where `quota_storage` is Redis and the registry is in an object store.
+    documents: DocumentsMode = "auto"
     # The file to which corrections are appended; None keeps none.
     feedback: Path | None = None
     # Whether clients may ask for the bare base's translation beside an adapter's.

@@ -194,6 +194,7 @@ async def run_service(server: Any, service: Service, follower: Follower, sock: s
         server.close_connections()
         stop.set()
 
+    documents: asyncio.Task[None] | None = None
     with _signals(on_signal):
         serving = loop.create_task(server.serve(sockets=[sock]))
         ending: list[asyncio.Task[Any]] = [loop.create_task(stop.wait()), serving]
@@ -209,8 +210,10 @@ async def run_service(server: Any, service: Service, follower: Follower, sock: s
                 await _first_done(tasks[-1], *ending)
             if death and not any(task.done() for task in ending):
                 announce()
+                state = state_of(server.config.app)
+                documents = loop.create_task(state.jobs.run())
                 tasks.append(loop.create_task(follower.run()))
-                tasks.append(loop.create_task(state_of(server.config.app).monitor.run()))
+                tasks.append(loop.create_task(state.monitor.run()))
                 await _first_done(tasks[-2], *ending)
         finally:
             engine_died = death is not None and death.done() and not signals_received
@@ -226,6 +229,9 @@ async def run_service(server: Any, service: Service, follower: Follower, sock: s
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await _shut_down(service, follower, server, serving, drain, min(listen.grace, listen.drain) if signals_received[:1] == [signal.SIGTERM] else 0.0)
+            state_of(server.config.app).jobs.workers.close()
+            if documents is not None:
+                documents.cancel()
     return exit_code
 
 

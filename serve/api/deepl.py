@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serve.api.deepl_errors import CHARACTERS_USED, DEEPL, OTHER_VERSIONS
-from serve.api.documents import FILE_CONTENT, failure_message, file_response, start_job
+from serve.api.documents import FILE_CONTENT, NOT_AT_HAND, failure_message, file_response, start_job
 from serve.api.glossaries import glossary_of
 from serve.api.handler import AppState, ParsedRequest, StateDep, translate_texts
 from serve.api.schema import CODE, MAX_CODE, PARAMETERS
@@ -205,7 +205,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     504: {"model": DeepLError, "description": "The translation took longer than the request allows"},
 }
 DOCUMENT_NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": DeepLError, "description": "The API key has no such document, the document_key is wrong, or the service has forgotten the document"}
+    404: {"model": DeepLError, "description": "The API key has no such document, the document_key is wrong, or the service has forgotten the document"},
+    503: {"model": DeepLError, "description": NOT_AT_HAND},
 }
 routes = APIRouter(prefix=DEEPL.rstrip("/"), tags=["DeepL"])
 other_versions = APIRouter(include_in_schema=False)
@@ -346,7 +347,7 @@ async def post(request: Request, state: StateDep) -> DeepLDocumentHandle:
 async def _open_job(request: Request, state: AppState, id: str) -> Job:
     """The caller's job of this id, where the body has its document_key. Raises NotFound."""
     body = await read_body(request, DeepLDocumentKey, forms=True)
-    return state.jobs.opened(body.document_key, caller_of(request).id, id)
+    return await state.jobs.opened(body.document_key, caller_of(request).id, id)
 
 
 # The same fields as a form are read too. Described are bodies of one kind alone where a route has no parameter that may be left out: of several kinds
@@ -373,7 +374,7 @@ async def status(request: Request, id: str, state: StateDep) -> DeepLDocumentSta
 
 RESULT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The translated file. The service then forgets the document", "content": FILE_CONTENT},
-    503: {"model": DeepLError, "description": "The document is not translated yet"},
+    503: {"model": DeepLError, "description": f"The document is not translated yet, or: {NOT_AT_HAND[0].lower()}{NOT_AT_HAND[1:]}"},
 }
 
 
@@ -388,6 +389,6 @@ async def result(request: Request, id: str, state: StateDep) -> Response:
     job = await _open_job(request, state, id)
     if job.failure is not None:
         raise NotFound("the document could not be translated", found=failure_message(job))
-    response = file_response(request, job)
+    response = await file_response(request, state.jobs, job)
     await state.jobs.drop(job)
     return response

@@ -18,7 +18,7 @@ from serve.api.handler import AppState, StateDep, request_options
 from serve.api.schema import CODE, ERRORS, GLOSSARY, GLOSSARY_NOT_FOUND, MAX_CODE, QUALITY, TRUNCATED, Error, GlossaryUse
 from serve.auth.gate import caller_of, charge, check_charge, leave_charge
 from serve.config import Fallback
-from serve.documents.jobs import Job, Jobs, State
+from serve.documents.jobs import SHARE, Job, Jobs, State
 from serve.formats import FORMATS
 from serve.http.bodies import Upload, read_upload, upload_schema
 from serve.http.middleware import ASKED_FOR_HEAD
@@ -26,9 +26,6 @@ from serve.translation.decoder import Quality
 from tell.errors import NotReady
 from tell.languages import parse_pair
 from tell.lexicon.glossary import Glossary
-
-# One part of a document takes at most this fraction of the segments that may wait: 1 / SHARE.
-SHARE = 8
 
 
 class DocumentRequest(BaseModel):
@@ -77,7 +74,11 @@ class DocumentJob(BaseModel):
     expires: datetime | None = Field(default=None, description="When the service forgets the job and its result; null until the job has ended")
 
 
-JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Error, "description": "The key has no such document, or the service has forgotten it"}}
+NOT_AT_HAND = "What replicas share of their documents does not answer; Retry-After says when to try again"
+JOB_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Error, "description": "The key has no such document, or the service has forgotten it"},
+    503: {"model": Error, "description": NOT_AT_HAND},
+}
 _BYTES = {"schema": {"type": "string", "examples": ["the bytes of the file"]}}
 FILE_CONTENT: dict[str, Any] = {
     "text/plain": {"schema": {"type": "string", "examples": ["Hello world.\n"]}},
@@ -128,31 +129,31 @@ async def start_job(
     # Everything else is checked first: a request that is refused for another reason costs no quota, and no work; least of all that of reading a file.
     pair = parse_pair(service.route(source, target).pair)
     await check_charge(request)
-    with jobs.reading(options.caller, len(upload.raw)):
+    async with jobs.reading(options.caller, len(upload.raw)) as id:
         document = await jobs.workers.read(options.caller, upload.name, upload.raw, pair, limits.characters, max(1, limits.waiting // SHARE))
         await charge(request, list(document.parts))
-    job = jobs.start(options, document, upload.name, len(upload.raw), source, target)
-    job.give_back = leave_charge(request)
+        job = await jobs.start(options, document, upload.name, len(upload.raw), source, target, caller_of(request), id)
+    leave_charge(request)
     return job
 
 
-def file_response(request: Request, job: Job) -> Response:
-    """The translated file. Raises NotReady, also for a job that failed."""
+async def file_response(request: Request, jobs: Jobs, job: Job) -> Response:
+    """The translated file. Raises NotReady, also for a job that failed, and NotFound for one that is gone meanwhile."""
     if job.failure is not None:
         # The failure is now a state of the document, and no error of the service.
         raise NotReady("the document could not be translated", found=failure_message(job))
-    if job.result is None:
+    if job.state != "done":
         raise NotReady("the document is not translated yet", found=job.state)
-    job.fetched = job.fetched or ASKED_FOR_HEAD not in request.scope
+    raw = await jobs.result(job, fetched=ASKED_FOR_HEAD not in request.scope)
     ascii_name = job.name.encode("ascii", "replace").decode().replace("?", "_")
     disposition = f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(job.name, safe='')}"
     # As a header of our own: Starlette would add a charset to `media_type`, which spoils a file in another one.
-    return Response(job.result, headers={"Content-Type": job.media_type, "Content-Disposition": disposition})
+    return Response(raw, headers={"Content-Type": job.media_type, "Content-Disposition": disposition})
 
 
-def find_job(request: Request, state: AppState, id: str) -> Job:
+async def find_job(request: Request, state: AppState, id: str) -> Job:
     """The caller's own job of this id. Raises NotFound."""
-    return state.jobs.find(caller_of(request).id, id)
+    return await state.jobs.find(caller_of(request).id, id)
 
 
 @routes.post(
@@ -169,7 +170,7 @@ async def post(request: Request, response: Response, state: StateDep) -> Documen
 
 @routes.get("/{id}", response_model=DocumentJob, responses={**JOB_NOT_FOUND}, summary="Show the progress of a document")
 async def get(request: Request, id: str, state: StateDep) -> DocumentJob:
-    return status_of(find_job(request, state, id), state.jobs)
+    return status_of(await find_job(request, state, id), state.jobs)
 
 
 FILE_OR_CONFLICT: dict[int | str, dict[str, Any]] = {
@@ -180,9 +181,9 @@ FILE_OR_CONFLICT: dict[int | str, dict[str, Any]] = {
 
 @routes.get("/{id}/result", response_class=Response, responses={**JOB_NOT_FOUND, **FILE_OR_CONFLICT}, summary="Download the translated document")
 async def result(request: Request, id: str, state: StateDep) -> Response:
-    return file_response(request, find_job(request, state, id))
+    return await file_response(request, state.jobs, await find_job(request, state, id))
 
 
 @routes.delete("/{id}", status_code=204, responses={**JOB_NOT_FOUND}, summary="Stop a document that is being translated, and forget it")
 async def delete(request: Request, id: str, state: StateDep) -> None:
-    await state.jobs.drop(find_job(request, state, id))
+    await state.jobs.drop(await find_job(request, state, id))

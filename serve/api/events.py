@@ -73,7 +73,8 @@ class EventResponse(Response):
         self.init_headers(HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(self.request, self._send_events(send))
+        async with self.jobs.watching(self.job):
+            await unless_gone(self.request, self._send_events(send))
 
     async def _send_events(self, send: Send) -> None:
         job = self.job
@@ -140,7 +141,7 @@ LAST_EVENT_ID = {
 async def events(request: Request, id: str, state: StateDep) -> Response:
     """The data of `status`, `done`, `failed` and `gone` is that of GET /api/v1/jobs/{id}; a `part` has `index`, `parts`, `text`, `truncated`, `flags`
     and `progress`. With Last-Event-ID the service sends only the events after that one."""
-    job, last_id = find_job(request, state, id), request.headers.get("last-event-id", "")
+    job, last_id = await find_job(request, state, id), request.headers.get("last-event-id", "")
     if last_id == END and job.ended is not None:
         return Response(status_code=204)
     # An id that is no number may come from another server: all events are sent then.

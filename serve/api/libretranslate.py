@@ -28,7 +28,7 @@ from serve.translation.markup_html import parse_html
 from serve.translation.request import Translation
 from serve.translation.service import Service
 from serve.translation.source_language import as_served, find_served_pair
-from tell.errors import NotFound, NotServed, RequestError, ScopeRefused, TooLarge
+from tell.errors import NotFound, NotServed, Overloaded, RequestError, ScopeRefused, TooLarge
 from tell.languages import distance, language, parse_pair, same_variety
 from tell.text.language_id import Detected, ranked
 
@@ -348,11 +348,12 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
         try:
             async with in_time(request_options(request, state.service), state.service.metrics):
                 # The client waits for the response: one that leaves or runs out of time no longer wants the file.
-                await unless_gone(request, job.over())
+                await unless_gone(request, state.jobs.over(job))
             if job.failure is not None:
                 raise job.failure
         except BaseException:
-            await state.jobs.drop(job)
+            with contextlib.suppress(NotFound, Overloaded):
+                await state.jobs.drop(job)
             raise
     address = state.web.public_url or str(request.base_url).rstrip("/")
     return LibreTranslateFileResponse(translatedFileUrl=f"{address}{LINKS}{job.secret}{job.ending}")
@@ -366,7 +367,7 @@ async def translate_file(request: Request, state: StateDep) -> LibreTranslateFil
 )
 async def download_file(request: Request, name: str, state: StateDep) -> Response:
     secret, _, ending = name.partition(".")
-    job = state.jobs.opened(secret)
-    if job.result is None or f".{ending}" != job.ending:
+    job = await state.jobs.opened(secret)
+    if job.state != "done" or f".{ending}" != job.ending:
         raise NotFound("no such document, or it is gone")
-    return file_response(request, job)
+    return await file_response(request, state.jobs, job)

@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -274,11 +274,10 @@ def mark_unfinished(request: Request) -> None:
     request.scope["tellmt.failed"] = True
 
 
-def leave_charge(request: Request) -> Callable[[int], Awaitable[None]]:
-    """Leave the characters that the request was charged for to work that goes on after its response. Returns what gives back a number of them."""
-    gate, caller, spent = gate_of(request), caller_of(request), request.scope["tellmt.spent"]
+def leave_charge(request: Request) -> None:
+    """Leave the characters that the request was charged for to work that goes on after its response, and gives them back where it fails."""
+    spent = request.scope["tellmt.spent"]
     spent[:] = [taken for taken in spent if taken[0] != "characters"]
-    return lambda characters: gate.quota.give_back(caller, "characters", characters)
 
 
 async def identify(request: Request, key: str | None) -> None:

@@ -1,4 +1,5 @@
-"""Documents that are translated after their request has been answered: jobs with progress, each owned by an API key. In memory, so a restart forgets them.
+"""Documents that are translated after their request has been answered: jobs with progress, each owned by an API key. In memory, so a restart forgets them;
+`serve.documents.shared` has those that replicas share.
 
 A document goes through the service part by part, each part as a request of its own in the fair queue: a long document neither fills the queue nor
 holds a version while it waits. So two versions may translate parts of one document, where one takes over meanwhile; `adapters` names both.
@@ -14,11 +15,13 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 from typing import Literal, get_args
 
 from serve.adapters.versions import Version
+from serve.auth.keys import ANONYMOUS, Caller
+from serve.auth.quota import Quota
 from serve.config import Fallback
 from serve.documents.parts import Document, Text, fit_name
 from serve.documents.workers import DocumentWorkers, WorkerLimits
@@ -36,6 +39,8 @@ State = Literal["queued", "translating", "done", "failed"]
 
 # Parts of one document in the queue at once: one is translated while the next is prepared.
 PARALLEL = 2
+# One part of a document takes at most this fraction of the segments that may wait: 1 / SHARE.
+SHARE = 8
 # The most seconds between two tries while the queue is full.
 LONGEST_WAIT = 30
 # Seconds that the engine has to stop all decodes when the service ends.
@@ -99,6 +104,8 @@ class Job:
     # Set when something has changed, and then replaced by a new event.
     changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     result: bytes | None = None
+    # Which of the replicas that translated it one after the other has its result.
+    epoch: int = 0
     failure: TellmtError | None = None
     # The result was fetched: from then on it is kept as long as no other document needs the room.
     fetched: bool = False
@@ -106,8 +113,8 @@ class Job:
     began: float | None = None
     ended: float | None = None
     task: asyncio.Task[None] | None = None
-    # Gives a number of characters back to the owner's quota.
-    give_back: Callable[[int], Awaitable[None]] | None = None
+    # Whose quota its characters were taken from.
+    payer: Caller = ANONYMOUS
 
     def kept_bytes(self) -> int:
         """Bytes that are kept for the job."""
@@ -118,11 +125,6 @@ class Job:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def over(self) -> None:
-        """Returns when the job has ended, well or not. A caller may stop waiting; that changes nothing."""
-        if self.task is not None:
-            await asyncio.wait({self.task})
-
     def seconds_left(self) -> int | None:
         """Until it is done, by its speed so far; None while that is not known."""
         if self.began is None or not self.done or self.ended is not None:
@@ -130,13 +132,19 @@ class Job:
         return max(1, round((time.time() - self.began) * (self.total - self.done) / self.done))
 
 
+def gone() -> NotFound:
+    return NotFound("no such document, or it is gone")
+
+
 class Jobs:
-    def __init__(self, service: Service, limits: JobLimits | None = None):
-        self.service, self.limits = service, limits or JobLimits()
+    """`quota` is what the characters of documents were taken from, and what was not translated goes back to."""
+
+    def __init__(self, service: Service, limits: JobLimits | None = None, quota: Quota | None = None):
+        self.service, self.limits, self.quota = service, limits or JobLimits(), quota or Quota()
         self.workers = DocumentWorkers(self.limits.workers)
         self._jobs: dict[str, Job] = {}
-        # (owner, bytes) of the files that are being read.
-        self._reading: list[tuple[str, int]] = []
+        # (owner, bytes) of the files that are being read, by the ids that their jobs are to have.
+        self._reading: dict[str, tuple[str, int]] = {}
         # By owner, while it has jobs: limits how many of them are under way.
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -163,23 +171,24 @@ class Jobs:
                 raise refusal
             self._forget(min(fetched, key=lambda job: job.created))
 
-    @contextlib.contextmanager
-    def reading(self, owner: str, size: int) -> Iterator[None]:
-        """Keep room for a file while it is read. Raises as `check`."""
+    @contextlib.asynccontextmanager
+    async def reading(self, owner: str, size: int) -> AsyncIterator[str]:
+        """Keep room for a file while it is read; yields the id for `start`. Raises as `check`."""
         self.check(owner, size)
-        self._reading.append((owner, size))
+        id = secrets.token_hex(16)
+        self._reading[id] = owner, size
         try:
-            yield
+            yield id
         finally:
-            self._reading.remove((owner, size))
+            self._reading.pop(id, None)
 
     def _full(self, owner: str, size: int) -> Overloaded | None:
         owner_jobs = [job for job in self._jobs.values() if job.owner == owner]
-        if len(owner_jobs) + sum(reader == owner for reader, _ in self._reading) >= self.limits.jobs_per_key:
+        if len(owner_jobs) + sum(reader == owner for reader, _ in self._reading.values()) >= self.limits.jobs_per_key:
             return OverShare(
                 "too many documents of this key are kept", valid=f"at most {self.limits.jobs_per_key}; delete one", retry_after=self._wait(owner_jobs)
             )
-        kept_bytes = sum(job.kept_bytes() for job in self._jobs.values()) + sum(size for _, size in self._reading)
+        kept_bytes = sum(job.kept_bytes() for job in self._jobs.values()) + sum(size for _, size in self._reading.values())
         if len(self._jobs) + len(self._reading) >= self.limits.jobs or kept_bytes + size > self.limits.bytes:
             return Overloaded("too many documents are kept; try again in a while", retry_after=self._wait(list(self._jobs.values())))
         return None
@@ -189,43 +198,71 @@ class Jobs:
         ends = [job.ended + self.limits.kept - time.time() for job in jobs if job.ended is not None]
         return max(1, min(60, round(min(ends, default=60.0))))
 
-    def start(self, options: RequestOptions, document: Document, name: str, size: int, source: str, target: str) -> Job:
-        """Begin to translate, for the caller of the options. `size` is that of the file, in bytes.
+    async def start(
+        self, options: RequestOptions, document: Document, name: str, size: int, source: str, target: str, payer: Caller = ANONYMOUS, id: str | None = None
+    ) -> Job:
+        """Begin to translate, for the caller of the options; `payer` was charged for it. `size` is that of the file, in bytes, and `id` that of `reading`.
 
         Raises LanguageError, RequestError, NotServed, Overloaded, and EngineError while the service ends.
         """
         if self.service.stopping or self._closed:
             raise EngineError("the service is stopping")
-        pair = parse_pair(self.service.route(source, target).pair)
-        # Beside the file its text is kept, of which an unpacked one may have more.
-        size += 0 if isinstance(document, Text) else sum(map(len, document.parts))
-        self.check(options.caller, size)
-        job = Job(
-            options.caller, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size,
-            options.cache, options.quality, options.quality, total=sum(map(len, document.parts)), parts=len(document.parts), glossary=options.glossary,
-            notes=tuple(document.notes),
-        )  # fmt: skip
+        job = self._job(options, document, name, size, source, target, payer, id)
+        self._reading.pop(job.id, None)
+        self.check(job.owner, job.size)
         self._jobs[job.id] = job
         job.task = asyncio.get_running_loop().create_task(self._run(job, document))
         return job
 
-    def find(self, owner: str, id: str) -> Job:
+    def _job(self, options: RequestOptions, document: Document, name: str, size: int, source: str, target: str, payer: Caller, id: str | None) -> Job:
+        pair = parse_pair(self.service.route(source, target).pair)
+        # Beside the file its text is kept, of which an unpacked one may have more.
+        size += 0 if isinstance(document, Text) else sum(map(len, document.parts))
+        job = Job(
+            options.caller, str(pair), pair.source.tag, pair.target.tag, fit_name(name, document.ending), document.media_type, document.ending, size,
+            options.cache, options.quality, options.quality, total=sum(map(len, document.parts)), parts=len(document.parts), glossary=options.glossary,
+            notes=tuple(document.notes), payer=payer,
+        )  # fmt: skip
+        job.id = id or job.id
+        return job
+
+    async def find(self, owner: str, id: str) -> Job:
         """The job with this id. Raises NotFound also for a job of another key: only its owner learns that it exists."""
         job = self._jobs.get(id)
         if job is None or job.owner != owner:
-            raise NotFound("no such document, or it is gone")
+            raise gone()
         return job
 
-    def opened(self, secret: str, owner: str | None = None, id: str | None = None) -> Job:
+    async def opened(self, secret: str, owner: str | None = None, id: str | None = None) -> Job:
         """The job that a secret opens; with an id, that one only. Raises NotFound."""
-        jobs = list(self._jobs.values()) if id is None else [self.find(str(owner), id)]
+        jobs = list(self._jobs.values()) if id is None else [await self.find(str(owner), id)]
         given_secret = secret.encode(errors="replace")
         if (matching := [job for job in jobs if hmac.compare_digest(job.secret.encode(), given_secret)]) == []:
-            raise NotFound("no such document, or it is gone")
+            raise gone()
         return matching[0]
 
+    async def result(self, job: Job, fetched: bool) -> bytes:
+        """The translated file of a job that is done; with `fetched` it gives way from now on. Raises NotFound where it is gone."""
+        if job.result is None:
+            raise gone()
+        job.fetched = job.fetched or fetched
+        return job.result
+
+    async def over(self, job: Job) -> None:
+        """Returns when the job has ended, well or not. A caller may stop waiting; that changes nothing."""
+        if job.task is not None:
+            await asyncio.wait({job.task})
+
+    @contextlib.asynccontextmanager
+    async def watching(self, job: Job) -> AsyncIterator[None]:
+        """In it, the job's `changed` is set with every change."""
+        yield
+
+    async def run(self) -> None:
+        """What is to be done besides, for as long as the service runs: nothing here."""
+
     async def drop(self, job: Job) -> None:
-        """Forget a job; returns when the engine has stopped working for it."""
+        """Forget a job; returns when the engine has stopped working for it. Raises NotFound where somebody else was faster."""
         self._forget(job)
         if job.task is not None and not job.task.done():
             job.task.cancel()
@@ -252,38 +289,49 @@ class Jobs:
             await self._translate(job, document)
         finally:
             # Shielded: a document that is deleted cancels its work.
-            if job.give_back and job.done < job.total:
-                await asyncio.shield(job.give_back(job.total - job.done))
+            if job.done < job.total:
+                await asyncio.shield(self.give_back(job.payer, job.total - job.done))
+
+    async def give_back(self, payer: Caller, characters: int) -> None:
+        await self.quota.give_back(payer, "characters", characters)
 
     async def _translate(self, job: Job, document: Document) -> None:
         turns = self._turns.setdefault(job.owner, asyncio.Semaphore(self.limits.running))
-        try:
-            async with asyncio.timeout(self.limits.seconds), turns:
+
+        async def fill() -> None:
+            async with turns:
                 job.state, job.began = "translating", time.time()
                 job.notify()
-                translations = await self._translated(job, document.parts)
-                job.result = await self.workers.filled(job.owner, document, translations)
-            job.state = "done"
-        except TimeoutError:
-            job.failure = TimedOut(f"the document was not done in {self.limits.seconds:g} s")
-        except TellmtError as e:
-            # Without its traceback, whose frames hold the texts.
-            job.failure = e.with_traceback(None)
-            e.__context__ = None
-        except Exception as e:
-            logger.error(f"unexpected {where(e)}, in a document")
-            job.failure = TellmtError("something went wrong in the service")
-        if job.failure is not None:
-            job.state = "failed"
+                job.result = await self.workers.filled(job.owner, document, await self._translated(job, document.parts))
+
+        job.failure = await self._failure_of(fill(), self.limits.seconds)
+        job.state = "done" if job.failure is None else "failed"
         job.ended, job.glossary = time.time(), None
         job.notify()
         # Only a job that is still kept is timed: it may have been deleted in its last moment.
         if job.id in self._jobs:
             self._timers[job.id] = asyncio.get_running_loop().call_later(self.limits.kept, self._forget, job)
 
+    async def _failure_of(self, work: Awaitable[None], seconds: float) -> TellmtError | None:
+        """Do the work on a document, in so many seconds. Returns why it failed, or None."""
+        try:
+            async with asyncio.timeout(seconds):
+                await work
+        except TimeoutError:
+            return TimedOut(f"the document was not done in {self.limits.seconds:g} s")
+        except TellmtError as e:
+            # Without its traceback, whose frames hold the texts.
+            e.__context__ = None
+            return e.with_traceback(None)
+        except Exception as e:
+            logger.error(f"unexpected {where(e)}, in a document")
+            return TellmtError("something went wrong in the service")
+        return None
+
     async def _translated(self, job: Job, parts: Sequence[str]) -> list[str]:
-        output = list(parts)
-        numbers = iter(range(len(parts)))
+        # Some are there already where another replica began.
+        output = [job.translations[number].text if number in job.translations else part for number, part in enumerate(parts)]
+        numbers = iter([number for number in range(len(parts)) if number not in job.translations])
 
         async def translate_parts() -> None:
             for number in numbers:

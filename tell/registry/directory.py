@@ -4,6 +4,7 @@
     <root>/pairs/<slug>.json     {"pair", "live", "previous", "canary", "generation"}, and "pinned" where it is true
     <root>/log.jsonl             one line per change, append-only
     <root>/glossaries/<owner>/   a file for each glossary that users keep (tell.registry.glossaries)
+    <root>/documents/            texts of documents that replicas of a service share, until they are forgotten
 
 Writers take a lock on <root>/.lock; every write goes aside and is renamed, so readers need no lock and never see half a state.
 """

@@ -4,6 +4,7 @@
     <url>/pairs/<slug>/<generation>.json        {"state", "entry", "token"}: one object per change, created once, never changed or removed
     <url>/log/<time>-<token>.json               {"entry"}: what was added and pruned
     <url>/glossaries/<owner>/<id>.json          what users keep (tell.registry.glossaries)
+    <url>/documents/<id>.<what>                 texts of documents that replicas of a service share, until they are forgotten
 
 There are no locks and no renames in an object store. What takes their place: a pair's state is its object with the highest generation, and a
 writer that read generation g creates g + 1 under the condition that no such object exists, which these stores decide in one step. Of two

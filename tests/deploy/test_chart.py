@@ -91,11 +91,11 @@ def test_a_pod_may_do_nothing_that_it_need_not(example: str) -> None:
     assert spec["terminationGracePeriodSeconds"] > drain + 5
 
 
-def test_one_replica_is_the_default_and_several_keep_a_client_where_it_was() -> None:
+def test_one_replica_is_the_default_and_several_share_documents_or_keep_a_client_where_it_was() -> None:
     assert resources(golden("object-store.yaml"))["Deployment"]["spec"]["replicas"] == 1
     assert resources(golden("object-store.yaml"))["Service"]["spec"]["sessionAffinity"] == "None"
     scaled = resources(golden("image.yaml"))
-    assert scaled["Service"]["spec"]["sessionAffinity"] == "ClientIP" and "replicas" not in scaled["Deployment"]["spec"]
+    assert scaled["Service"]["spec"]["sessionAffinity"] == "None" and "replicas" not in scaled["Deployment"]["spec"]
     assert scaled["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"] == "tellmt_segments_waiting"
     trigger = resources(golden("vllm.yaml"))["ScaledObject"]["spec"]["triggers"][0]["metadata"]
     assert trigger["query"] == 'sum(tellmt_segments_waiting{namespace="translation"})' and trigger["threshold"] == "128"

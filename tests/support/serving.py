@@ -16,6 +16,7 @@ from serve.api.handler import state_of
 from serve.app import create_app
 from serve.cli import bind, url_of
 from serve.config import Limits, LogConfig
+from serve.documents.jobs import Jobs
 from serve.logs import set_up
 from serve.server import make_server
 from serve.translation.service import Service
@@ -33,6 +34,7 @@ class Running:
     def __init__(self, service: Service, follower: Follower, url: str, loop: asyncio.AbstractEventLoop):
         self.service, self.follower, self.url, self.loop = service, follower, url, loop
         self.engine: Any = service.engine
+        self.jobs: Any = None
         self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -80,26 +82,30 @@ def running(
     limits: Limits | None = None,
     shipped: dict[str, Shipped] | None = None,
     protocol: type[Any] | None = None,
+    documents: Callable[[Service], Jobs] | None = None,
     **access: Any,
 ) -> Iterator[Running]:
-    """`protocol`: that of `serve.server.make_server`; `access`: keys, quotas and so on of `serve.app.create_app`."""
+    """`protocol`: that of `serve.server.make_server`; `documents` makes what has the service's documents; `access`: keys, quotas and so on
+    of `serve.app.create_app`."""
     set_up(LogConfig())
     limits = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
     follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
     sock = bind("127.0.0.1", 0)
+    if documents is not None:
+        access["jobs"] = documents(service)
     server = make_server(create_app(service, follower, **access), service, protocol)
     up = threading.Event()
     problems: list[BaseException] = []
     loop = asyncio.new_event_loop()
 
     async def main() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        serving, state = asyncio.create_task(server.serve(sockets=[sock])), state_of(server.config.app)
         following = None
         try:
             await service.start()
             await follower.look()
-            following = asyncio.gather(follower.run(), state_of(server.config.app).monitor.run())
+            following = asyncio.gather(follower.run(), state.monitor.run(), state.jobs.run())
             up.set()
             await serving
         finally:
@@ -109,7 +115,14 @@ def running(
             await follower.close()
             server.should_exit = True
             await asyncio.gather(serving, return_exceptions=True)
+            state.jobs.workers.close()
             await service.close()
+            if documents is not None:
+                # As at the end of `asyncio.run`.
+                rest = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in rest:
+                    task.cancel()
+                await asyncio.gather(*rest, return_exceptions=True)
 
     def thread() -> None:
         try:
@@ -126,6 +139,7 @@ def running(
     try:
         assert not problems, problems
         running_service = Running(service, follower, url, loop)
+        running_service.jobs = state_of(server.config.app).jobs
         with running_service.http:
             yield running_service
     finally:

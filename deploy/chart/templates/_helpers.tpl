@@ -23,6 +23,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if or (gt (int .Values.replicas) 1) (ne .Values.autoscaling.kind "none") }}yes{{ end }}
 {{- end }}
 
+{{- /* Whether replicas share documents, as `tellmt serve --documents` decides it; of an address in a Secret it is believed that it is Redis's. */ -}}
+{{- define "tellmt.sharedDocuments" -}}
+{{- $mode := .Values.serve.documents | default "auto" }}
+{{- $redis := or .Values.serveFromSecret.quotaStorage (regexMatch "^(async\\+)?rediss?://" (.Values.serve.quotaStorage | default "")) }}
+{{- if or (eq $mode "shared") (and (eq $mode "auto") .Values.registry.url $redis) }}yes{{ end }}
+{{- end }}
+
 {{- define "tellmt.keysSecret" -}}
 {{ .Values.keys.existingSecret | default (printf "%s-keys" (include "tellmt.name" .)) }}
 {{- end }}

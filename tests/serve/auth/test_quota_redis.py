@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,42 +15,8 @@ from serve.auth.quota import Quota
 from tell.errors import EngineError
 from tests.serve.auth.test_quota import ask, left
 from tests.serve.auth.test_quota import published as published
+from tests.support.redis_server import Redis
 from tests.support.serving import Published, error, running, until
-
-REDIS = shutil.which("redis-server")
-pytestmark = pytest.mark.skipif(REDIS is None, reason="no redis-server on this machine (Debian: apt-get install redis-server)")
-pytest.importorskip("coredis", reason="limits[async-redis] is not installed")
-
-
-class Redis:
-    """A server on a port of its own, which can be stopped and started again, and then knows what it knew."""
-
-    def __init__(self, folder: Path):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.folder = folder
-        self.uri = f"redis://:geheim@127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        words = [str(REDIS), "--port", self.port, "--bind", "127.0.0.1", "--requirepass", "geheim", "--save", "", "--appendonly", "yes", "--dir", self.folder]
-        self.process = subprocess.Popen([str(w) for w in words], stdout=subprocess.DEVNULL)
-
-        def answers() -> bool:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as s:
-                    s.sendall(b"AUTH geheim\r\nPING\r\n")
-                    time.sleep(0.05)
-                    return b"PONG" in s.recv(100)
-            except OSError:
-                return False
-
-        until(answers)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
 
 
 @pytest.fixture
