@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.glossaries import glossary_of
-from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
+from serve.api.handler import StateDep, check_pair_header, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import located, segments_of, steps_of
 from serve.api.openapi import inlined
 from serve.api.schema import (
@@ -270,6 +270,7 @@ async def stream(request: Request, state: StateDep) -> Response:
     if body.alternatives:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(body.text)
+    check_pair_header(request, body.source, body.target)
     service = state.service
     glossary = None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target)
     options = request_options(request, service, body.timeout, body.cache, body.quality, segments=located(body), glossary=glossary, hints=body.hints)
