@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from serve.adapters.eviction import EvictionScope
+from serve.adapters.load_times import LoadTimes
 from serve.adapters.versions import Versions
 from serve.threads import FOLLOWER
 from tell.adapter.card import Adapter
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds until something that failed is tried again, doubling: a copy in progress may be complete soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
+# Seconds before the end of a request's time at which one that waits for its pair is told when to come again, rather than that its time is over.
+BEFORE_DEADLINE = 0.1
 
 # The stamp of a pair that has only a shipped adapter.
 SHIPPED: Stamp = (0, 0, 0)
@@ -53,6 +56,8 @@ class FollowedPair:
     error: TellmtError | None = None
     # The load in progress.
     task: asyncio.Task[None] | None = None
+    # When it began, by the monotonic clock.
+    began: float | None = None
     # The id of the version that was last announced as live.
     announced: str | None = None
 
@@ -66,6 +71,7 @@ class Follower:
         # Why the registry itself cannot be read.
         self.reason: str | None = None
         self._registry_found = False
+        self._load_times = LoadTimes()
         self._woken = asyncio.Event()
         self.versions.on_evicted = self._note_eviction
 
@@ -206,7 +212,7 @@ class Follower:
     def _start_load(
         self, pair: str, followed: FollowedPair, scope: EvictionScope, earlier_task: asyncio.Task[None] | None = None, on_request: bool = False
     ) -> asyncio.Task[None]:
-        followed.state = "loading"
+        followed.state, followed.began = "loading", time.monotonic()
         task = asyncio.get_running_loop().create_task(self._load(pair, followed, str(followed.wanted), scope, earlier_task, on_request))
         followed.task = task
 
@@ -226,11 +232,15 @@ class Follower:
             if followed.shipped and not on_request and not self.versions.registry_read and (published := self._load_tasks(shipped=False)):
                 # At the start the published adapters are to answer first: adapters are converted one after the other, each for up to a minute.
                 await asyncio.wait(published)
+            began, was_loaded = time.monotonic(), self.versions.loaded_version(adapter_id) is not None
             # A load on a request may evict another pair: it must not do so for an adapter that is not whole.
             opened = await FOLLOWER.run(self._open, pair, adapter_id) if on_request else None
             async with self.versions.reserve_place(pair, adapter_id, scope):
                 adapter = await FOLLOWER.run(self._open, pair, adapter_id) if opened is None else opened
-                self.versions.switch(pair, await self.versions.load_checked(adapter))
+                version = await self.versions.load_checked(adapter)
+            if not was_loaded:
+                self._load_times.note(adapter_id, time.monotonic() - began)
+            self.versions.switch(pair, version)
             self._mark_live(pair, followed)
         except Overloaded as e:
             if scope == "free" or pair in self.versions.pinned or pair in self.versions.live:
@@ -271,8 +281,9 @@ class Follower:
             return self._mark_refused(pair, followed, Overloaded(reason, valid="a higher --max-adapters, which leaves a place for both"))
         followed.state = "cold"
 
-    async def _load_on_request(self, pair: str) -> None:
-        """Called for a request whose pair is not loaded; returns when the request may look again. Raises what keeps the pair from being loaded."""
+    async def _load_on_request(self, pair: str, seconds: float) -> None:
+        """Called for a request whose pair is not loaded, and which has so many seconds left; returns when the request may look again. Raises what keeps the
+        pair from being loaded, Overloaded with the time that the load will still take where that is longer than the request can wait."""
         followed = self.pairs[pair]
         task = followed.task
         if started_here := task is None:
@@ -280,11 +291,12 @@ class Follower:
                 raise self._request_error(followed)
             task = self._start_load(pair, followed, "free" if followed.shipped else "any", on_request=True)
         assert task is not None
-        finished, _ = await asyncio.wait({task}, timeout=self.versions.limits.patience + 1)
+        finished, _ = await asyncio.wait({task}, timeout=min(self.versions.limits.patience + 1, max(0.0, seconds - BEFORE_DEADLINE)))
         if pair in self.versions.live:
             return
         if not finished:
-            raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid="asking again in a while")
+            retry_after = self._load_times.retry_after(str(followed.wanted), followed.began)
+            raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid=f"asking again in {retry_after} s", retry_after=retry_after)
         # A load that was in progress before may have found no place within its scope; the next one has a wider scope.
         if followed.state == "refused" or (started_here and followed.error is not None):
             raise self._request_error(followed)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,8 @@ class Version:
 
 
 class Versions:
-    """`loaders` holds every pair that is served, with the function that loads it on a request; that raises what keeps the pair from being loaded."""
+    """`loaders` holds every pair that is served, with the function that loads it on a request, which is given the seconds that the request has left and raises what keeps the
+    pair from being loaded."""
 
     def __init__(self, engine: Engine, tokens: BaseTokenizer, limits: Limits, metrics: Metrics):
         self.engine, self.base, self.tokens, self.limits, self.metrics = engine, engine.base, tokens, limits, metrics
@@ -90,7 +92,7 @@ class Versions:
         self.live: dict[str, Version] = {}
         # The registry has been read once, so the versions that were live at the start now answer.
         self.registry_read = False
-        self.loaders: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.loaders: dict[str, Callable[[float], Awaitable[None]]] = {}
         self.pinned: set[str] = set()
         self.shipped: set[str] = set()
         # Called with a pair that was evicted, and the pair that took its place.
@@ -306,18 +308,19 @@ class Versions:
         self.on_unloaded(adapter_id)
 
     @contextlib.asynccontextmanager
-    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
+    async def lease(self, source: str, target: str, seconds: float = math.inf) -> AsyncIterator[Version]:
         """The version that answers for a pair, loaded if it was not. Finding it and keeping it from being unloaded are one step.
 
-        Raises LanguageError for a code that is none,
+        `seconds` are those that the request has left. Raises LanguageError for a code that is none,
         NotServed for a pair that is not served, Overloaded while there is no place for it, or what keeps it from being loaded.
         """
         pair = self.find_pair(source, target)
         self.last_requested[pair] = time.time()
+        deadline = time.monotonic() + seconds
         while (version := self.live.get(pair)) is None:
             if (loader := self.loaders.get(pair)) is None:
                 raise NotServed("no adapter for this pair", found=pair, valid=self._served_text())
-            await loader()
+            await loader(deadline - time.monotonic())
         # No `await` since it was found.
         version.in_flight += 1
         version.idle.clear()

@@ -154,7 +154,7 @@ class StreamResponse(Response):
                 last_route, versions = route, await self._send_run(send, route, numbers)
         if last_route is None:
             last_route = self.routes.default
-            async with self.service.step(last_route, len(last_route.steps) - 1) as version:
+            async with self.service.step(last_route, len(last_route.steps) - 1, self.options.seconds_left()) as version:
                 versions = [version]
                 await self._start(send, last_route, versions)
         await self._flush(send)
@@ -189,12 +189,13 @@ class StreamResponse(Response):
             # The terms of a glossary are of neither step's pair.
             options = dataclasses.replace(options, glossary=None, hints=False)
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
-            async with self.service.step(route, 0) as version:
+            async with self.service.step(route, 0, options.seconds_left()) as version:
                 versions.append(version)
                 pivots = await self.service.translate(version, texts, dataclasses.replace(options, meter=None))
         options = dataclasses.replace(options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:
+        leased = self.service.step(route, len(route.steps) - 1, options.seconds_left())
+        async with leased as version, self.service.decoding(version, texts, options) as pending:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)
