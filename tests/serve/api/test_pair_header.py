@@ -27,6 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(base, registry) as service:
         yield service
 
+
 # Requests of every API: path, and the body for a source (None where the service is to find it) and a target.
 APIS: dict[str, Any] = {
     "/api/v1/translate": lambda source, target: {"source": source or "auto", "target": target, "text": "a"},
