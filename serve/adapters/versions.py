@@ -83,8 +83,8 @@ class Version:
 
 
 class Versions:
-    """`loaders` holds every pair that is served, with the function that loads it on a request, which is given the seconds that the request has left and raises what keeps the
-    pair from being loaded."""
+    """`loaders` holds every pair that is served, with the function that loads it on a request, which is given the seconds that the request has left and raises
+    what keeps the pair from being loaded."""
 
     def __init__(self, engine: Engine, tokens: BaseTokenizer, limits: Limits, metrics: Metrics):
         self.engine, self.base, self.tokens, self.limits, self.metrics = engine, engine.base, tokens, limits, metrics

@@ -59,7 +59,7 @@ def test_the_header_is_checked_against_the_body(service: Running, path: str, sou
     headers = {} if value is None else {"Tellmt-Pair": value}
     answer = service.http.post(path, json=APIS[path](source, target), headers=headers)
     assert answer.status_code == status, answer.text
-    assert status == 200 or "Tellmt-Pair: " in answer.text and "secret" not in answer.text
+    assert status == 200 or ("Tellmt-Pair: " in answer.text and "secret" not in answer.text)
 
 
 def test_a_wrong_pair_is_named_with_the_right_one_and_costs_no_load(service: Running) -> None:
@@ -70,8 +70,9 @@ def test_a_wrong_pair_is_named_with_the_right_one_and_costs_no_load(service: Run
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "value"), [("is", "en", "is-en"), ("IS", "eng", "is-en"), ("pt-br", "en", "pt-BR:en"), ("auto", "en", "auto-en"), ("auto", "pt-BR", "auto:pt-BR")]
-)  # fmt: skip
+    ("source", "target", "value"),
+    [("is", "en", "is-en"), ("IS", "eng", "is-en"), ("pt-br", "en", "pt-BR:en"), ("auto", "en", "auto-en"), ("auto", "pt-BR", "auto:pt-BR")],
+)
 def test_one_pair_has_one_value_however_it_is_spelled(source: str, target: str, value: str) -> None:
     assert pair_header(source, target) == value == parse_pair_header(value)
 
