@@ -127,6 +127,7 @@ def serve_config(options: Mapping[str, Any]) -> ServeConfig:
         log=LogConfig(take("log_format"), take("log_level")),
         registry=take("registry"),
         shipped=not take("no_shipped"),
+        switch_deadline=take("switch_deadline"),
         quota_storage=take("quota_storage"),
         feedback=take("feedback"),
         compare_base=take("compare_base"),
@@ -167,6 +168,12 @@ _option = partial(click.option, show_default=True)
 @_option("--cache-mb", type=click.IntRange(0, 1 << 20), default=DEFAULT.limits.cache >> 20, help="MiB of translations kept in memory; 0 keeps none.")
 @_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways to translate a flagged segment again; 0: none.")
 @_option("--fallback", default="none", help="For pairs without an adapter: pivot (through English), base, pivot,base, or none.")
+@_option(
+    "--switch-deadline",
+    type=click.FloatRange(0, 3600),
+    default=DEFAULT.switch_deadline,
+    help="Seconds that a new version waits until all replicas of the registry have loaded it, to go live in all at once; 0: in each by itself.",
+)
 @_option("--quota-storage", default=DEFAULT.quota_storage, help="Storage that counts the quotas of keys; replicas share redis://HOST.")
 @click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Append users' corrections to this file, as JSON lines.")
 @click.option("--compare-base", is_flag=True, help="Let clients ask for the bare base's translation beside an adapter's.")
@@ -206,6 +213,7 @@ def serve(**options: Any) -> int:
 
 def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
+    from serve.adapters.agreement import Agreement
     from serve.adapters.follower import Follower
     from serve.app import create_app
     from serve.auth.gate import keys_for
@@ -235,7 +243,8 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     if not json_mode():
         say(f"{url_of(sock)}: starting {engine} with {base.id}; registry {registry.place}")
     service = Service(open_engine(engine, engine_options), limits)
-    follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
+    agreement = Agreement(registry, config.switch_deadline) if config.switch_deadline else None
+    follower = Follower(service.versions, registry, shipped=on_base(shipped, base), agreement=agreement)
     app = create_app(service, follower, keys=keys, quota=quota, feedback=feedback, compare_base=config.compare_base, monitor=monitor, web=config.web)
     server = make_server(app, service)
     return asyncio.run(run_service(server, service, follower, sock, config.listen, lambda: _announce_ready(service, follower, url_of(sock))))

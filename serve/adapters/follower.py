@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from serve.adapters.agreement import Agreement
 from serve.adapters.eviction import EvictionScope
 from serve.adapters.load_times import LoadTimes
-from serve.adapters.versions import Versions
+from serve.adapters.versions import Version, Versions
 from serve.threads import FOLLOWER
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
@@ -46,6 +47,8 @@ class FollowedPair:
     """
 
     wanted: str | None = None
+    # The registry's number of the state that says so.
+    generation: int = 0
     shipped: bool = False
     state: Literal["live", "loading", "cold", "refused"] = "loading"
     reason: str | None = None
@@ -63,7 +66,15 @@ class FollowedPair:
 
 
 class Follower:
-    def __init__(self, versions: Versions, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
+    def __init__(
+        self,
+        versions: Versions,
+        registry: Registry,
+        interval: float | None = None,
+        shipped: Mapping[str, Shipped] | None = None,
+        agreement: Agreement | None = None,
+    ):
+        """`agreement`: with the other replicas, about when a version goes live; None lets it go live as soon as it is loaded."""
         self.versions, self.registry, self.interval = versions, registry, registry.interval if interval is None else interval
         # The shipped adapters of the base that runs.
         self.shipped = dict(shipped or {})
@@ -74,6 +85,9 @@ class Follower:
         self._load_times = LoadTimes()
         self._woken = asyncio.Event()
         self.versions.on_evicted = self._note_eviction
+        self.agreement = agreement
+        if agreement is not None:
+            self.versions.hold, agreement.on_newer = agreement.hold, self.wake
 
     async def run(self) -> None:
         """Read the registry again and again. No pair waits for another that is being loaded."""
@@ -94,6 +108,8 @@ class Follower:
 
     async def look(self) -> None:
         """Read the registry once. Returns when every published pair is live, cold or refused and, where none is live, a shipped one is or none can be."""
+        if self.agreement is not None:
+            await self.agreement.start()
         await self._scan()
         if published := self._load_tasks(shipped=False):
             await asyncio.wait(published)
@@ -111,6 +127,8 @@ class Follower:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self.agreement is not None:
+            await self.agreement.close()
 
     async def _scan(self) -> None:
         try:
@@ -176,6 +194,8 @@ class Follower:
         if versions.loaders.pop(pair, None) and followed.announced:
             logger.info(f"{pair}: no longer served: {why}", extra={"pair": pair})
         versions.switch(pair, None)
+        if self.agreement is not None:
+            self.agreement.leave(pair)
         for names in (versions.pinned, versions.shipped, versions.failing):
             names.discard(pair)
 
@@ -184,7 +204,7 @@ class Follower:
         if isinstance(state, TellmtError):
             self.versions.loaders.setdefault(pair, functools.partial(self._load_on_request, pair))
             return self._mark_refused(pair, followed, state)
-        live = state.live if state else None
+        live, followed.generation = (state.live, state.generation) if state else (None, 0)
         shipped = self.shipped.get(pair) if live is None else None
         self.versions.keep_for_rollback(pair, state.previous if state else None)
         if live is None and shipped is None:
@@ -195,6 +215,8 @@ class Follower:
         (self.versions.shipped.add if shipped else self.versions.shipped.discard)(pair)
         self.versions.loaders[pair] = functools.partial(self._load_on_request, pair)
         if followed.task and followed.wanted == wanted_id:
+            if self.agreement is not None:
+                self.agreement.advance(pair, followed.generation)
             return
         earlier_task, followed.wanted = followed.task, wanted_id
         current = self.versions.live.get(pair)
@@ -202,7 +224,7 @@ class Follower:
             earlier_task.cancel()
         elif current and current.adapter.id == wanted_id:
             return self._mark_live(pair, followed)
-        elif current and (loaded := self.versions.loaded_version(wanted_id)) and str(parse_pair(loaded.pair)) == pair:
+        elif self.agreement is None and current and (loaded := self.versions.loaded_version(wanted_id)) and str(parse_pair(loaded.pair)) == pair:
             # A roll back: checked already and still loaded. One loaded for another pair was not checked for this one, so loading it here refuses it.
             self.versions.switch(pair, loaded)
             return self._mark_live(pair, followed)
@@ -238,10 +260,9 @@ class Follower:
             async with self.versions.reserve_place(pair, adapter_id, scope):
                 adapter = await FOLLOWER.run(self._open, pair, adapter_id) if opened is None else opened
                 version = await self.versions.load_checked(adapter)
-            if not was_loaded:
-                self._load_times.note(adapter_id, time.monotonic() - began)
-            self.versions.switch(pair, version)
-            self._mark_live(pair, followed)
+                if not was_loaded:
+                    self._load_times.note(adapter_id, time.monotonic() - began)
+                await self._go_live(pair, followed, version)
         except Overloaded as e:
             if scope == "free" or pair in self.versions.pinned or pair in self.versions.live:
                 return self._mark_refused(pair, followed, e)
@@ -255,6 +276,16 @@ class Follower:
             # From a library below the engine. Its message may hold anything, so only its type is given.
             self._mark_refused(pair, followed, AdapterError("the adapter cannot be used", found=f"unexpected {type(e).__name__}"))
 
+    async def _go_live(self, pair: str, followed: FollowedPair, version: Version) -> None:
+        def switch() -> None:
+            self.versions.switch(pair, version)
+            self._mark_live(pair, followed)
+
+        if self.agreement is None:
+            switch()
+        else:
+            await self.agreement.agree(pair, followed.generation, switch)
+
     def _open(self, pair: str, adapter_id: str) -> Adapter:
         shipped = self.shipped.get(pair)
         adapter = shipped.open() if shipped and shipped.id == adapter_id else self.registry.adapter(adapter_id)
@@ -265,6 +296,8 @@ class Follower:
 
     def _mark_live(self, pair: str, followed: FollowedPair) -> None:
         version = self.versions.live[pair]
+        if self.agreement is not None:
+            self.agreement.note_live(pair, followed.generation)
         if followed.announced != version.adapter.id:
             replaced = f", instead of {followed.announced[:12]}" if followed.announced else ""
             origin = ", as it came with tellmt" if followed.shipped else ""
@@ -275,6 +308,8 @@ class Follower:
         self.versions.failing.discard(pair)
 
     def _note_eviction(self, pair: str, newcomer: str) -> None:
+        if self.agreement is not None:
+            self.agreement.leave(pair)
         followed = self.pairs.get(pair, FollowedPair())
         if followed.shipped:
             reason = f"its place went to {newcomer}, which was published"

@@ -95,6 +95,8 @@ class Versions:
         self.loaders: dict[str, Callable[[float], Awaitable[None]]] = {}
         self.pinned: set[str] = set()
         self.shipped: set[str] = set()
+        # What a request for the pair waits for before it takes its version; None where it may take it.
+        self.hold: Callable[[str], Awaitable[object] | None] = lambda pair: None
         # Called with a pair that was evicted, and the pair that took its place.
         self.on_evicted: Callable[[str, str], None] = lambda pair, newcomer: None
         # Called with the id of every version that was unloaded.
@@ -161,7 +163,9 @@ class Versions:
         """One step towards a free place: unload a version, or wait a little."""
         if pair in self.live or self.has_place():
             in_use = {id(v) for v in self.live.values()}
-            spare = [v for v in self._versions.values() if id(v) not in in_use and v.adapter.id != adapter_id and not v.unloading]
+            # Those that are loaded and wait for other replicas are in `_loading`.
+            kept = {adapter_id, *self._loading}
+            spare = [v for v in self._versions.values() if id(v) not in in_use and v.adapter.id not in kept and not v.unloading]
             if (unused := least_recently_used(spare)) is not None:
                 await self._remove(unused)
             else:
@@ -317,7 +321,10 @@ class Versions:
         pair = self.find_pair(source, target)
         self.last_requested[pair] = time.time()
         deadline = time.monotonic() + seconds
-        while (version := self.live.get(pair)) is None:
+        while (held := self.hold(pair)) is not None or (version := self.live.get(pair)) is None:
+            if held is not None:
+                await held
+                continue
             if (loader := self.loaders.get(pair)) is None:
                 raise NotServed("no adapter for this pair", found=pair, valid=self._served_text())
             await loader(deadline - time.monotonic())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import tell.model.engine
 from tell.console import say
@@ -19,6 +20,7 @@ from tests.support.fake_engine import FakeEngine
 def open_fake(name: str, options: EngineOptions) -> Engine:
     engine = FakeEngine(options)
     engine.delay = float(os.environ.get("FAKE_DELAY", "0"))
+    engine.load_delay = float(os.environ.get("FAKE_LOAD_DELAY", "0"))
     engine.start_delay = float(os.environ.get("FAKE_START_DELAY", "0"))
     if message := os.environ.get("FAKE_START_FAILURE"):
         engine.start_failure = EngineError(message)
@@ -33,5 +35,9 @@ def open_fake(name: str, options: EngineOptions) -> Engine:
 
 
 if __name__ == "__main__":
+    if seconds := float(os.environ.get("FAKE_CLOCK", "0")):
+        # A machine whose clock is wrong by so many seconds.
+        right = time.time
+        time.time = lambda: right() + seconds
     tell.model.engine.open_engine = open_fake
     sys.exit(main())

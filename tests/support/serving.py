@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from serve.adapters.agreement import Agreement
 from serve.adapters.follower import Follower
 from serve.api.handler import state_of
 from serve.app import create_app
@@ -80,13 +81,14 @@ def running(
     limits: Limits | None = None,
     shipped: dict[str, Shipped] | None = None,
     protocol: type[Any] | None = None,
+    agreement: Agreement | None = None,
     **access: Any,
 ) -> Iterator[Running]:
     """`protocol`: that of `serve.server.make_server`; `access`: keys, quotas and so on of `serve.app.create_app`."""
     set_up(LogConfig())
     limits = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
-    follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
+    follower = Follower(service.versions, registry, interval=0.02, shipped=shipped, agreement=agreement)
     sock = bind("127.0.0.1", 0)
     server = make_server(create_app(service, follower, **access), service, protocol)
     up = threading.Event()
