@@ -107,9 +107,9 @@ class Agreement:
         finally:
             if self._changes.get(pair) is change:
                 self._drop(pair)
-                standing = self.own.get(pair)
-                if standing is not None and not change.done.done():
+                if (standing := self.own.get(pair)) is not None:
                     self.own[pair] = Standing(standing.live, standing.live, standing.live)
+                    self._woken.set()
 
     def advance(self, pair: str, generation: int) -> None:
         """The version that waits is that of this generation too: something else of the pair has changed."""
@@ -153,8 +153,10 @@ class Agreement:
                 # If this ended, no version would ever go live here.
                 self._cannot(f"unexpected {type(e).__name__}")
             wait = BUSY if self._changes else QUIET
+            # Not wait_for, which loses a cancellation that comes together with the event (Python 3.11).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), wait * self.lease)
+                async with asyncio.timeout(wait * self.lease):
+                    await self._woken.wait()
             self._woken.clear()
 
     async def _look(self) -> None:
@@ -200,6 +202,9 @@ class Agreement:
 
     def _step(self, pair: str, change: Change) -> bool:
         """Whether something was done that the others are to be told at once."""
+        if change.done.done():
+            # Cancelled, and about to be dropped.
+            return False
         now, generation, others = time.monotonic(), change.generation, self._standings(pair)
         overdue = now - change.since > self.deadline
         if any(max(s.held, s.live) > generation for s in others) and not overdue:
@@ -248,4 +253,5 @@ class Agreement:
             logger.warning(f"registry {self.registry.place}: replicas cannot agree: {problem}; new versions go live here by themselves")
         self._problem = problem
         for pair, change in list(self._changes.items()):
-            self._finish(pair, change)
+            if not change.done.done():
+                self._finish(pair, change)

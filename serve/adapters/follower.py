@@ -98,8 +98,10 @@ class Follower:
             except Exception as e:
                 # If the follower ended, the live versions would stay for ever, and nothing would say so.
                 self._mark_unreadable(f"unexpected {type(e).__name__}")
+            # Not wait_for, which loses a cancellation that comes together with the event (Python 3.11).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self.interval)
+                async with asyncio.timeout(self.interval):
+                    await self._woken.wait()
             self._woken.clear()
 
     def wake(self) -> None:
