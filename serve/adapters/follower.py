@@ -298,6 +298,7 @@ class Follower:
 
     def _mark_live(self, pair: str, followed: FollowedPair) -> None:
         version = self.versions.live[pair]
+        version.generation = followed.generation
         if self.agreement is not None:
             self.agreement.note_live(pair, followed.generation)
         if followed.announced != version.adapter.id:

@@ -57,6 +57,8 @@ class Version:
     in_flight: int = 0
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     leaving: bool = False
+    # The registry's number of the change by which it is live; None before.
+    generation: int | None = None
     unloading: bool = False
 
     def __post_init__(self) -> None:

@@ -200,6 +200,8 @@ def translator_headers(route: Route, versions: Sequence[Version], options: Reque
         "X-Tellmt-Base": quote(versions[-1].adapter.card.base.id, safe="/:@+ "),
         "X-Tellmt-Quality": options.quality,
     }
+    if (generation := versions[-1].generation) is not None:
+        headers["X-Tellmt-Generation"] = str(generation)
     if applied is not None:
         headers["X-Tellmt-Glossary"] = "applied" if applied else "checked"
     if route.fallback:
