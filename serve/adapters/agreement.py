@@ -74,8 +74,8 @@ class Agreement:
         self._others: dict[str, tuple[dict[str, Standing], int, float]] = {}
         self._beat = 0
         self._written: tuple[float, dict[str, Standing]] | None = None
-        # The moment before the last announcement that succeeded.
-        self._confirmed = 0.0
+        # The moment before the last announcement that succeeded, and that of the last look that came to nothing in time.
+        self._confirmed = self._looked = 0.0
         self._problem: str | None = None
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
@@ -132,7 +132,7 @@ class Agreement:
         """What a request for the pair is to wait for before it takes its version; None where it may take it now."""
         if (opened := self._open.get(pair)) is not None:
             return opened.wait()
-        late = time.monotonic() - self._confirmed > FENCE * self.lease
+        late = time.monotonic() - max(self._confirmed, self._looked) > FENCE * self.lease
         return self._late_look() if late and self._problem is None and self._task is not None and self._others else None
 
     async def _late_look(self) -> None:
@@ -143,7 +143,7 @@ class Agreement:
                 await self._look()
         if self._confirmed == confirmed:
             # The registry does not answer in time: the next requests are not held up again.
-            self._confirmed = time.monotonic()
+            self._looked = time.monotonic()
 
     async def _run(self) -> None:
         while True:
@@ -248,10 +248,12 @@ class Agreement:
             opened.set()
 
     def _cannot(self, problem: str) -> None:
-        """Without the registry nobody can be told or heard: versions that are loaded go live here."""
-        if problem != self._problem:
+        """Without the registry nobody can be told or heard. A version that requests wait for goes live here; others do when this has lasted for a lease,
+        after which the other replicas do not count on this one either."""
+        alone = time.monotonic() - self._confirmed > self.lease
+        if alone and problem != self._problem:
             logger.warning(f"registry {self.registry.place}: replicas cannot agree: {problem}; new versions go live here by themselves")
-        self._problem = problem
+            self._problem = problem
         for pair, change in list(self._changes.items()):
-            if not change.done.done():
+            if (alone or change.held) and not change.done.done():
                 self._finish(pair, change)

@@ -35,7 +35,8 @@ class AdapterStatus(BaseModel):
         default=None, description="The registry's number of the change by which the version that translates now is live; it grows with every change of a pair"
     )
     state: str = Field(
-        description="live; loading, or loaded and waiting for other replicas; cold: a request for the pair loads it; or refused: `wanted` cannot be used, and `adapter`, if any, still translates"
+        description="live; loading, or loaded and waiting for other replicas; cold: a request for the pair loads it; or refused: `wanted` cannot be used, and "
+        "`adapter`, if any, still translates"
     )
     reason: str | None = Field(default=None, description="Why `wanted` is refused")
     pinned: bool = Field(description="Whether the pair stays loaded, however seldom it is requested")

@@ -50,7 +50,7 @@ TRANSLATOR_HEADERS: dict[str, Any] = {
     "X-Tellmt-Pair": {"description": "The pair that translated", "schema": {"type": "string"}},
     "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
     "X-Tellmt-Generation": {
-        "description": "The registry's number of the change by which this adapter is live for its pair; a higher one is newer. Not where the base translates alone",
+        "description": "The registry's number of the change by which this adapter is live for its pair; the higher the newer. Not where the base translates",
         "required": False, "schema": {"type": "string"},
     },
     "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},

@@ -1,4 +1,4 @@
-"""`tellmt registry wait`: waits until running services serve a version. Reads their /api/v1/adapters over HTTP, and not the registry, which may be elsewhere."""
+"""`tellmt registry wait`: waits until running services serve a version. Reads their /api/v1/adapters over HTTP, not the registry."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LEASE = 0.8
 
 @contextmanager
 def replica(bench: Bench, deadline: float = 30, **options: Any) -> Iterator[Running]:  # noqa: F811
-    with running(bench.base, bench.registry, agreement=Agreement(bench.registry, deadline, LEASE), **options) as service:
+    with running(bench.base, bench.registry, agreement=Agreement(Registry(bench.registry.root), deadline, LEASE), **options) as service:
         yield service
 
 
@@ -175,6 +175,49 @@ def test_over_a_registry_that_cannot_be_written_each_goes_alone(bench: Bench, ca
         until(lambda: live(service, new), 5)
         assert service.texts("a") == [f"<{new[:8]}>a"]
     assert capfd.readouterr().err.count("replicas cannot agree") == 1
+
+
+def test_a_registry_that_fails_for_a_moment_is_asked_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    old = bench.publish(seed=1)
+    with replica(bench) as first, replica(bench) as second:
+        second.engine.load_delay = 0.6
+        agreement = first.follower.agreement
+        assert agreement is not None
+        write, failures = agreement.registry.store.write_file, []
+
+        def failing(*name: str, data: bytes) -> None:
+            if len(failures) < 3:
+                failures.append(name)
+                raise OSError(5, "Input/output error")
+            write(*name, data=data)
+
+        monkeypatch.setattr(agreement.registry.store, "write_file", failing)
+        new = bench.publish(seed=2)
+        until(lambda: len(failures) == 3)
+        assert live(first, old)
+        until(lambda: live(first, new) and live(second, new), 5)
+        assert new in second.engine.loaded()
+
+
+def test_replicas_agree_in_an_object_store_as_well(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    registry = Registry("memory://agreement/registry")
+
+    async def main() -> None:
+        first, second = (Agreement(registry, 30, LEASE) for _ in range(2))
+        await asyncio.gather(first.start(), second.start())
+        first.note_live("is-en", 1), second.note_live("is-en", 1)
+        went: list[str] = []
+        changing = asyncio.create_task(first.agree("is-en", 2, lambda: went.append("first")))
+        await asyncio.sleep(0.5)
+        assert went == []
+        await second.agree("is-en", 2, lambda: went.append("second"))
+        await changing
+        assert sorted(went) == ["first", "second"]
+        await first.close(), await second.close()
+        assert read_replicas(registry, "") == {}
+
+    asyncio.run(main())
 
 
 def test_a_change_that_is_taken_back_leaves_nothing(tmp_path: Path) -> None:
