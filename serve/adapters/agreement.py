@@ -115,7 +115,8 @@ class Agreement:
         """The version that waits is that of this generation too: something else of the pair has changed."""
         if (change := self._changes.get(pair)) is not None:
             change.generation = generation
-            self.own[pair] = dataclasses.replace(self.own[pair], ready=generation, held=generation if change.held else self.own[pair].held)
+            standing = self.own.get(pair, Standing())
+            self.own[pair] = dataclasses.replace(standing, ready=generation, held=generation if change.held else standing.held)
             self._woken.set()
 
     def note_live(self, pair: str, generation: int) -> None:
@@ -127,6 +128,9 @@ class Agreement:
         """This replica serves the pair no more, or loads it only for a request."""
         if self.own.pop(pair, None) is not None:
             self._woken.set()
+        if (change := self._changes.get(pair)) is not None and not change.done.done():
+            # What answered has lost its place, and another version is still on its way.
+            self.own[pair] = Standing(change.generation, change.generation if change.held else -1)
 
     def hold(self, pair: str) -> Awaitable[object] | None:
         """What a request for the pair is to wait for before it takes its version; None where it may take it now."""
@@ -219,7 +223,7 @@ class Agreement:
             if overdue and lagging:
                 logger.warning(f"{pair}: {len(lagging)} of {len(others) + 1} replicas have not loaded generation {generation} in {self.deadline:g} s")
             change.held, change.without_lagging = True, bool(lagging)
-            self.own[pair] = dataclasses.replace(self.own[pair], held=generation)
+            self.own[pair] = dataclasses.replace(self.own.get(pair, Standing()), ready=generation, held=generation)
             self._open.setdefault(pair, asyncio.Event())
             return True
         if change.held_since is None:

@@ -234,6 +234,17 @@ def test_a_change_that_is_taken_back_leaves_nothing(tmp_path: Path) -> None:
         changing.cancel()
         await asyncio.gather(changing, return_exceptions=True)
         assert agreement.own["is-en"] == Standing(2, 2, 2)
+        # What answers loses its place to another pair while a change is under way: the change goes on.
+        went: list[str] = []
+        changing = asyncio.create_task(agreement.agree("is-en", 3, lambda: went.append("live")))
+        await asyncio.sleep(0.1)
+        agreement.leave("is-en")
+        write_replica(registry, "f" * 16, 2, {"is-en": Standing(3, 2, 2)})
+        await asyncio.sleep(0.1)
+        assert went == [] and agreement.own["is-en"] == Standing(3, 3, -1)
+        write_replica(registry, "f" * 16, 3, {"is-en": Standing(3, 3, 2)})
+        await changing
+        assert went == ["live"] and agreement.own["is-en"] == Standing(3, 3, 3)
         await agreement.close()
 
     asyncio.run(main())
