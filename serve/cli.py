@@ -128,6 +128,7 @@ def serve_config(options: Mapping[str, Any]) -> ServeConfig:
         log=LogConfig(take("log_format"), take("log_level")),
         registry=take("registry"),
         shipped=not take("no_shipped"),
+        switch_deadline=take("switch_deadline"),
         quota_storage=take("quota_storage"),
         documents=take("documents"),
         feedback=take("feedback"),
@@ -169,6 +170,12 @@ _option = partial(click.option, show_default=True)
 @_option("--cache-mb", type=click.IntRange(0, 1 << 20), default=DEFAULT.limits.cache >> 20, help="MiB of translations kept in memory; 0 keeps none.")
 @_option("--tries", type=click.IntRange(0, 4), default=DEFAULT.limits.tries, help="Ways to translate a flagged segment again; 0: none.")
 @_option("--fallback", default="none", help="For pairs without an adapter: pivot (through English), base, pivot,base, or none.")
+@_option(
+    "--switch-deadline",
+    type=click.FloatRange(0, 3600),
+    default=DEFAULT.switch_deadline,
+    help="Seconds that a new version waits until all replicas of the registry have loaded it, to go live in all at once; 0: in each by itself.",
+)
 @_option("--quota-storage", default=DEFAULT.quota_storage, help="Storage that counts the quotas of keys; replicas share redis://HOST.")
 @_option(
     "--documents",
@@ -233,6 +240,7 @@ def _ledger(config: ServeConfig, registry: Registry) -> Ledger | None:
 
 def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     """Serve on a socket that listens, with the engine of this name. Returns the exit code."""
+    from serve.adapters.agreement import Agreement
     from serve.adapters.follower import Follower
     from serve.app import create_app
     from serve.auth.gate import keys_for
@@ -263,7 +271,8 @@ def _serve(config: ServeConfig, engine: str, sock: socket.socket) -> int:
     if not json_mode():
         say(f"{url_of(sock)}: starting {engine} with {base.id}; registry {registry.place}")
     service = Service(open_engine(engine, engine_options), limits)
-    follower = Follower(service.versions, registry, shipped=on_base(shipped, base))
+    agreement = Agreement(registry, config.switch_deadline) if config.switch_deadline else None
+    follower = Follower(service.versions, registry, shipped=on_base(shipped, base), agreement=agreement)
     jobs = None
     if ledger is not None:
         from serve.documents.shared import SharedJobs

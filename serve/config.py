@@ -129,6 +129,8 @@ class ServeConfig:
     registry: str | None = None
     # Whether pairs without a live version are answered by the adapters that come with tellmt.
     shipped: bool = True
+    # Seconds that a loaded version waits for the other replicas of the registry (serve.adapters.agreement); 0: it waits for none.
+    switch_deadline: float = 0.0
     # A storage URI of the library `limits`: quotas are counted there, by all replicas that name the same one.
     quota_storage: str = "memory://"
     # auto: shared where `quota_storage` is Redis and the registry is in an object store.

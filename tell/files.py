@@ -57,8 +57,8 @@ def fsync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `data` in one step; on any failure the old file stays as it was."""
+def write_atomic(path: Path, data: str | bytes, mode: int = 0o644, group: int | None = None) -> None:
+    """Replace `path` by `data` in one step; on any failure the old file stays as it was. `group`: the id of the group that it is to have."""
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = data.encode() if isinstance(data, str) else data
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -67,6 +67,8 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
             f.write(raw)
             f.flush()
             os.fsync(f.fileno())
+        if group is not None:
+            os.chown(name, -1, group)
         os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:

@@ -238,3 +238,26 @@ def parse_pair(text: str, place: str = "--pair") -> LanguagePair:
     if same_variety(pair.source, pair.target):
         raise LanguageError("source and target are the same language", place=place, found=text)
     return pair
+
+
+# The header in which a request names its pair beside its body, so that a balancer can send a pair to the replica that has it loaded without reading bodies.
+PAIR_HEADER = "Tellmt-Pair"
+AUTO = "auto"
+
+
+def pair_header(source: str, target: str) -> str:
+    """The value of PAIR_HEADER for these codes: `is-en`, `pt-BR:en`, and `auto-en` where the service is to find the source. Raises LanguageError.
+
+    However a code is spelled its value is the same, since a balancer compares bytes.
+    """
+    into = language(target, "target")
+    if source == AUTO:
+        return f"{AUTO}{':' if '-' in into.tag else '-'}{into.tag}"
+    return str(LanguagePair(language(source, "source"), into))
+
+
+def parse_pair_header(value: str) -> str:
+    """The value as `pair_header` writes it. Raises LanguageError."""
+    if (into := value.strip().removeprefix(AUTO)) != value.strip() and into[:1] in ("-", ":"):
+        return pair_header(AUTO, into[1:])
+    return str(parse_pair(value.strip(), PAIR_HEADER))

@@ -16,8 +16,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from serve.adapters.agreement import Agreement
 from serve.adapters.eviction import EvictionScope
-from serve.adapters.versions import Versions
+from serve.adapters.load_times import LoadTimes
+from serve.adapters.versions import Version, Versions
 from serve.threads import FOLLOWER
 from tell.adapter.card import Adapter
 from tell.adapter.shipped import Shipped
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds until something that failed is tried again, doubling: a copy in progress may be complete soon, a bad adapter stays bad.
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
+# Seconds before the end of a request's time at which one that waits for its pair is told when to come again, rather than that its time is over.
+BEFORE_DEADLINE = 0.1
 
 # The stamp of a pair that has only a shipped adapter.
 SHIPPED: Stamp = (0, 0, 0)
@@ -43,6 +47,8 @@ class FollowedPair:
     """
 
     wanted: str | None = None
+    # The registry's number of the state that says so.
+    generation: int = 0
     shipped: bool = False
     state: Literal["live", "loading", "cold", "refused"] = "loading"
     reason: str | None = None
@@ -53,12 +59,22 @@ class FollowedPair:
     error: TellmtError | None = None
     # The load in progress.
     task: asyncio.Task[None] | None = None
+    # When it began, by the monotonic clock.
+    began: float | None = None
     # The id of the version that was last announced as live.
     announced: str | None = None
 
 
 class Follower:
-    def __init__(self, versions: Versions, registry: Registry, interval: float | None = None, shipped: Mapping[str, Shipped] | None = None):
+    def __init__(
+        self,
+        versions: Versions,
+        registry: Registry,
+        interval: float | None = None,
+        shipped: Mapping[str, Shipped] | None = None,
+        agreement: Agreement | None = None,
+    ):
+        """`agreement`: with the other replicas, about when a version goes live; None lets it go live as soon as it is loaded."""
         self.versions, self.registry, self.interval = versions, registry, registry.interval if interval is None else interval
         # The shipped adapters of the base that runs.
         self.shipped = dict(shipped or {})
@@ -66,8 +82,12 @@ class Follower:
         # Why the registry itself cannot be read.
         self.reason: str | None = None
         self._registry_found = False
+        self._load_times = LoadTimes()
         self._woken = asyncio.Event()
         self.versions.on_evicted = self._note_eviction
+        self.agreement = agreement
+        if agreement is not None:
+            self.versions.hold, agreement.on_newer = agreement.hold, self.wake
 
     async def run(self) -> None:
         """Read the registry again and again. No pair waits for another that is being loaded."""
@@ -78,8 +98,10 @@ class Follower:
             except Exception as e:
                 # If the follower ended, the live versions would stay for ever, and nothing would say so.
                 self._mark_unreadable(f"unexpected {type(e).__name__}")
+            # Not wait_for, which loses a cancellation that comes together with the event (Python 3.11).
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self.interval)
+                async with asyncio.timeout(self.interval):
+                    await self._woken.wait()
             self._woken.clear()
 
     def wake(self) -> None:
@@ -88,6 +110,8 @@ class Follower:
 
     async def look(self) -> None:
         """Read the registry once. Returns when every published pair is live, cold or refused and, where none is live, a shipped one is or none can be."""
+        if self.agreement is not None:
+            await self.agreement.start()
         await self._scan()
         if published := self._load_tasks(shipped=False):
             await asyncio.wait(published)
@@ -105,6 +129,8 @@ class Follower:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self.agreement is not None:
+            await self.agreement.close()
 
     async def _scan(self) -> None:
         try:
@@ -170,6 +196,8 @@ class Follower:
         if versions.loaders.pop(pair, None) and followed.announced:
             logger.info(f"{pair}: no longer served: {why}", extra={"pair": pair})
         versions.switch(pair, None)
+        if self.agreement is not None:
+            self.agreement.leave(pair)
         for names in (versions.pinned, versions.shipped, versions.failing):
             names.discard(pair)
 
@@ -178,7 +206,7 @@ class Follower:
         if isinstance(state, TellmtError):
             self.versions.loaders.setdefault(pair, functools.partial(self._load_on_request, pair))
             return self._mark_refused(pair, followed, state)
-        live = state.live if state else None
+        live, followed.generation = (state.live, state.generation) if state else (None, 0)
         shipped = self.shipped.get(pair) if live is None else None
         self.versions.keep_for_rollback(pair, state.previous if state else None)
         if live is None and shipped is None:
@@ -189,6 +217,8 @@ class Follower:
         (self.versions.shipped.add if shipped else self.versions.shipped.discard)(pair)
         self.versions.loaders[pair] = functools.partial(self._load_on_request, pair)
         if followed.task and followed.wanted == wanted_id:
+            if self.agreement is not None:
+                self.agreement.advance(pair, followed.generation)
             return
         earlier_task, followed.wanted = followed.task, wanted_id
         current = self.versions.live.get(pair)
@@ -196,7 +226,7 @@ class Follower:
             earlier_task.cancel()
         elif current and current.adapter.id == wanted_id:
             return self._mark_live(pair, followed)
-        elif current and (loaded := self.versions.loaded_version(wanted_id)) and str(parse_pair(loaded.pair)) == pair:
+        elif self.agreement is None and current and (loaded := self.versions.loaded_version(wanted_id)) and str(parse_pair(loaded.pair)) == pair:
             # A roll back: checked already and still loaded. One loaded for another pair was not checked for this one, so loading it here refuses it.
             self.versions.switch(pair, loaded)
             return self._mark_live(pair, followed)
@@ -206,7 +236,7 @@ class Follower:
     def _start_load(
         self, pair: str, followed: FollowedPair, scope: EvictionScope, earlier_task: asyncio.Task[None] | None = None, on_request: bool = False
     ) -> asyncio.Task[None]:
-        followed.state = "loading"
+        followed.state, followed.began = "loading", time.monotonic()
         task = asyncio.get_running_loop().create_task(self._load(pair, followed, str(followed.wanted), scope, earlier_task, on_request))
         followed.task = task
 
@@ -226,12 +256,15 @@ class Follower:
             if followed.shipped and not on_request and not self.versions.registry_read and (published := self._load_tasks(shipped=False)):
                 # At the start the published adapters are to answer first: adapters are converted one after the other, each for up to a minute.
                 await asyncio.wait(published)
+            began, was_loaded = time.monotonic(), self.versions.loaded_version(adapter_id) is not None
             # A load on a request may evict another pair: it must not do so for an adapter that is not whole.
             opened = await FOLLOWER.run(self._open, pair, adapter_id) if on_request else None
             async with self.versions.reserve_place(pair, adapter_id, scope):
                 adapter = await FOLLOWER.run(self._open, pair, adapter_id) if opened is None else opened
-                self.versions.switch(pair, await self.versions.load_checked(adapter))
-            self._mark_live(pair, followed)
+                version = await self.versions.load_checked(adapter)
+                if not was_loaded:
+                    self._load_times.note(adapter_id, time.monotonic() - began)
+                await self._go_live(pair, followed, version)
         except Overloaded as e:
             if scope == "free" or pair in self.versions.pinned or pair in self.versions.live:
                 return self._mark_refused(pair, followed, e)
@@ -245,6 +278,16 @@ class Follower:
             # From a library below the engine. Its message may hold anything, so only its type is given.
             self._mark_refused(pair, followed, AdapterError("the adapter cannot be used", found=f"unexpected {type(e).__name__}"))
 
+    async def _go_live(self, pair: str, followed: FollowedPair, version: Version) -> None:
+        def switch() -> None:
+            self.versions.switch(pair, version)
+            self._mark_live(pair, followed)
+
+        if self.agreement is None:
+            switch()
+        else:
+            await self.agreement.agree(pair, followed.generation, switch)
+
     def _open(self, pair: str, adapter_id: str) -> Adapter:
         shipped = self.shipped.get(pair)
         adapter = shipped.open() if shipped and shipped.id == adapter_id else self.registry.adapter(adapter_id)
@@ -255,6 +298,9 @@ class Follower:
 
     def _mark_live(self, pair: str, followed: FollowedPair) -> None:
         version = self.versions.live[pair]
+        version.generation = followed.generation
+        if self.agreement is not None:
+            self.agreement.note_live(pair, followed.generation)
         if followed.announced != version.adapter.id:
             replaced = f", instead of {followed.announced[:12]}" if followed.announced else ""
             origin = ", as it came with tellmt" if followed.shipped else ""
@@ -265,14 +311,17 @@ class Follower:
         self.versions.failing.discard(pair)
 
     def _note_eviction(self, pair: str, newcomer: str) -> None:
+        if self.agreement is not None:
+            self.agreement.leave(pair)
         followed = self.pairs.get(pair, FollowedPair())
         if followed.shipped:
             reason = f"its place went to {newcomer}, which was published"
             return self._mark_refused(pair, followed, Overloaded(reason, valid="a higher --max-adapters, which leaves a place for both"))
         followed.state = "cold"
 
-    async def _load_on_request(self, pair: str) -> None:
-        """Called for a request whose pair is not loaded; returns when the request may look again. Raises what keeps the pair from being loaded."""
+    async def _load_on_request(self, pair: str, seconds: float) -> None:
+        """Called for a request whose pair is not loaded, and which has so many seconds left; returns when the request may look again. Raises what keeps the
+        pair from being loaded, Overloaded with the time that the load will still take where that is longer than the request can wait."""
         followed = self.pairs[pair]
         task = followed.task
         if started_here := task is None:
@@ -280,11 +329,12 @@ class Follower:
                 raise self._request_error(followed)
             task = self._start_load(pair, followed, "free" if followed.shipped else "any", on_request=True)
         assert task is not None
-        finished, _ = await asyncio.wait({task}, timeout=self.versions.limits.patience + 1)
+        finished, _ = await asyncio.wait({task}, timeout=min(self.versions.limits.patience + 1, max(0.0, seconds - BEFORE_DEADLINE)))
         if pair in self.versions.live:
             return
         if not finished:
-            raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid="asking again in a while")
+            retry_after = self._load_times.retry_after(str(followed.wanted), followed.began)
+            raise Overloaded("the adapter of this pair is still being loaded", found=pair, valid=f"asking again in {retry_after} s", retry_after=retry_after)
         # A load that was in progress before may have found no place within its scope; the next one has a wider scope.
         if followed.state == "refused" or (started_here and followed.error is not None):
             raise self._request_error(followed)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class Version:
     in_flight: int = 0
     idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     leaving: bool = False
+    # The registry's number of the change by which it is live; None before.
+    generation: int | None = None
     unloading: bool = False
 
     def __post_init__(self) -> None:
@@ -82,7 +85,8 @@ class Version:
 
 
 class Versions:
-    """`loaders` holds every pair that is served, with the function that loads it on a request; that raises what keeps the pair from being loaded."""
+    """`loaders` holds every pair that is served, with the function that loads it on a request, which is given the seconds that the request has left and raises
+    what keeps the pair from being loaded."""
 
     def __init__(self, engine: Engine, tokens: BaseTokenizer, limits: Limits, metrics: Metrics):
         self.engine, self.base, self.tokens, self.limits, self.metrics = engine, engine.base, tokens, limits, metrics
@@ -90,9 +94,11 @@ class Versions:
         self.live: dict[str, Version] = {}
         # The registry has been read once, so the versions that were live at the start now answer.
         self.registry_read = False
-        self.loaders: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.loaders: dict[str, Callable[[float], Awaitable[None]]] = {}
         self.pinned: set[str] = set()
         self.shipped: set[str] = set()
+        # What a request for the pair waits for before it takes its version; None where it may take it.
+        self.hold: Callable[[str], Awaitable[object] | None] = lambda pair: None
         # Called with a pair that was evicted, and the pair that took its place.
         self.on_evicted: Callable[[str, str], None] = lambda pair, newcomer: None
         # Called with the id of every version that was unloaded.
@@ -159,7 +165,9 @@ class Versions:
         """One step towards a free place: unload a version, or wait a little."""
         if pair in self.live or self.has_place():
             in_use = {id(v) for v in self.live.values()}
-            spare = [v for v in self._versions.values() if id(v) not in in_use and v.adapter.id != adapter_id and not v.unloading]
+            # Those that are loaded and wait for other replicas are in `_loading`.
+            kept = {adapter_id, *self._loading}
+            spare = [v for v in self._versions.values() if id(v) not in in_use and v.adapter.id not in kept and not v.unloading]
             if (unused := least_recently_used(spare)) is not None:
                 await self._remove(unused)
             else:
@@ -306,18 +314,22 @@ class Versions:
         self.on_unloaded(adapter_id)
 
     @contextlib.asynccontextmanager
-    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
+    async def lease(self, source: str, target: str, seconds: float = math.inf) -> AsyncIterator[Version]:
         """The version that answers for a pair, loaded if it was not. Finding it and keeping it from being unloaded are one step.
 
-        Raises LanguageError for a code that is none,
+        `seconds` are those that the request has left. Raises LanguageError for a code that is none,
         NotServed for a pair that is not served, Overloaded while there is no place for it, or what keeps it from being loaded.
         """
         pair = self.find_pair(source, target)
         self.last_requested[pair] = time.time()
-        while (version := self.live.get(pair)) is None:
+        deadline = time.monotonic() + seconds
+        while (held := self.hold(pair)) is not None or (version := self.live.get(pair)) is None:
+            if held is not None:
+                await held
+                continue
             if (loader := self.loaders.get(pair)) is None:
                 raise NotServed("no adapter for this pair", found=pair, valid=self._served_text())
-            await loader()
+            await loader(deadline - time.monotonic())
         # No `await` since it was found.
         version.in_flight += 1
         version.idle.clear()

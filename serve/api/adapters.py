@@ -31,8 +31,12 @@ class AdapterStatus(BaseModel):
         default=None, description="The id of the version that the registry names as live; where it names none, of the one that is shipped with tellmt"
     )
     shipped: bool = Field(description="Whether `wanted` is shipped with tellmt, since the registry has no live version of the pair")
+    generation: int | None = Field(
+        default=None, description="The registry's number of the change by which the version that translates now is live; it grows with every change of a pair"
+    )
     state: str = Field(
-        description="live; loading; cold: a request for the pair loads it; or refused: `wanted` cannot be used, and `adapter`, if any, still translates"
+        description="live; loading, or loaded and waiting for other replicas; cold: a request for the pair loads it; or refused: `wanted` cannot be used, and "
+        "`adapter`, if any, still translates"
     )
     reason: str | None = Field(default=None, description="Why `wanted` is refused")
     pinned: bool = Field(description="Whether the pair stays loaded, however seldom it is requested")
@@ -50,7 +54,8 @@ EXAMPLE: dict[str, Any] = {
         {
             "pair": "is-en", "source": {"code": "is", "name": "Icelandic", "autonym": "íslenska", "rtl": False},
             "target": {"code": "en", "name": "English", "autonym": "English", "rtl": False},
-            "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "wanted": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "shipped": False, "state": "live", "reason": None,
+            "adapter": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "wanted": "3f9a0c1d5b7e28460f3c5a7e91d24b86", "shipped": False, "generation": 4, "state": "live",
+            "reason": None,
             "pinned": False, "used": "2030-01-31T12:00:00Z", "base": "gemma-3-270m", "since": "2030-01-31T10:00:00Z", "in_flight": 0,
             "scores": [{"name": "newstest2021", "segments": 1000, "systems": {"adapter": {"bleu": _SCORE}}}],
         }
@@ -92,6 +97,7 @@ async def adapters(state: StateDep) -> AdaptersResponse:
         pairs.append(
             AdapterStatus(
                 pair=pair, source=source, target=target, adapter=version.adapter.id if version else None, wanted=followed.wanted, shipped=followed.shipped,
+                generation=version.generation if version else None,
                 state=followed.state, reason=followed.reason, pinned=pair in service.versions.pinned,
                 used=datetime.fromtimestamp(last_requested, UTC) if last_requested else None, base=card.base.id if card else None,
                 since=datetime.fromtimestamp(version.since, UTC) if version else None, in_flight=version.in_flight if version else 0,

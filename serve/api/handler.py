@@ -32,6 +32,7 @@ from serve.translation.request import RequestOptions, Translation
 from serve.translation.routing import Route, TextRoutes
 from serve.translation.service import Service
 from tell.errors import RequestError, TimedOut
+from tell.languages import PAIR_HEADER, pair_header, parse_pair_header
 from tell.lexicon.glossary import Glossary
 from tell.registry.glossaries import Glossaries
 
@@ -123,6 +124,17 @@ def checked_texts(text: str | list[str]) -> list[str]:
     return texts
 
 
+def check_pair_header(request: Request, source: str, target: str) -> None:
+    """Raises RequestError where the header names another pair than the body: a balancer would send the pair to a replica that has not loaded it, and
+    nobody would see why it is slow. LanguageError for a header or a code that is none."""
+    value = request.headers.get(PAIR_HEADER)
+    if value is None:
+        return
+    named, expected = parse_pair_header(value), pair_header(source, target)
+    if named != expected:
+        raise RequestError("the header names another pair than the request", place=PAIR_HEADER, found=named, valid=f"{expected}, or no such header")
+
+
 def request_options(
     request: Request,
     service: Service,
@@ -188,6 +200,8 @@ def translator_headers(route: Route, versions: Sequence[Version], options: Reque
         "X-Tellmt-Base": quote(versions[-1].adapter.card.base.id, safe="/:@+ "),
         "X-Tellmt-Quality": options.quality,
     }
+    if (generation := versions[-1].generation) is not None:
+        headers["X-Tellmt-Generation"] = str(generation)
     if applied is not None:
         headers["X-Tellmt-Glossary"] = "applied" if applied else "checked"
     if route.fallback:
@@ -201,6 +215,7 @@ async def translate_texts(request: Request, service: Service, parsed: ParsedRequ
 
     Raises RequestError, LanguageError, NotServed, TooLarge, QuotaUsed, Overloaded, EngineError, TimedOut, and KeyRefused where no caller was named.
     """
+    check_pair_header(request, parsed.source, parsed.target)
     options = request_options(
         request, service, parsed.timeout, parsed.cache, parsed.quality, parsed.alternatives, parsed.segments, parsed.glossary, parsed.hints
     )

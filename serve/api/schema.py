@@ -2,6 +2,7 @@
 
 X-Request-Timeout: SECONDS    the client waits so long for the response; the service's own limit is the maximum. As `timeout` in a native body.
 Priority: u=7                 the request gives way to all others (RFC 9218: the urgency of work in the background).
+Tellmt-Pair: is-en            the pair of the body, for balancers, which then need not read bodies; auto-en where the source is auto.
 Cache-Control: no-store       the cache neither answers this request nor stores its translations. As `cache: false` in a native body.
 """
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.config import Fallback
 from serve.translation.decoder import MOST_ALTERNATIVES, Quality
 from serve.translation.routing import ALLOWED_FALLBACKS
+from tell.languages import PAIR_HEADER
 from tell.text.flags import Flag
 
 # Longer than any BCP 47 tag in use.
@@ -35,12 +37,22 @@ PARAMETERS = [
         "name": PRIORITY, "in": "header", "required": False,
         "description": "With u=7 the service translates everything else that waits first", "schema": {"type": "string"},
     },
+    {
+        "name": PAIR_HEADER, "in": "header", "required": False, "example": "is-en",
+        "description": "The pair of the body, by which a balancer finds the replica that has it loaded: `is-en`, `pt-BR:en`, or `auto-en` with the source "
+        "auto. 400 where it is another than the body's",
+        "schema": {"type": "string"},
+    },
     {"name": "Cache-Control", "in": "header", "required": False, "description": "no-store has the effect of `cache: false`", "schema": {"type": "string"}},
 ]  # fmt: skip
 # The headers of a response that name the translator.
 TRANSLATOR_HEADERS: dict[str, Any] = {
     "X-Tellmt-Pair": {"description": "The pair that translated", "schema": {"type": "string"}},
     "X-Tellmt-Adapter": {"description": "The id of the adapter that translated", "schema": {"type": "string"}},
+    "X-Tellmt-Generation": {
+        "description": "The registry's number of the change by which this adapter is live for its pair; the higher the newer. Not where the base translates",
+        "required": False, "schema": {"type": "string"},
+    },
     "X-Tellmt-Base": {"description": "The base of the adapter, percent-encoded where it is not plain ASCII", "schema": {"type": "string"}},
     "X-Tellmt-Quality": {"description": "fast or best: how each segment was decoded", "schema": {"type": "string"}},
     "X-Tellmt-Glossary": {

@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from serve.adapters.base_only import check_base_allowed
 from serve.adapters.versions import Version
 from serve.api.glossaries import glossary_of
-from serve.api.handler import StateDep, checked_texts, in_time, request_options, translator_headers
+from serve.api.handler import StateDep, check_pair_header, checked_texts, in_time, request_options, translator_headers
 from serve.api.native import located, segments_of, steps_of
 from serve.api.openapi import inlined
 from serve.api.schema import (
@@ -154,7 +154,7 @@ class StreamResponse(Response):
                 last_route, versions = route, await self._send_run(send, route, numbers)
         if last_route is None:
             last_route = self.routes.default
-            async with self.service.step(last_route, len(last_route.steps) - 1) as version:
+            async with self.service.step(last_route, len(last_route.steps) - 1, self.options.seconds_left()) as version:
                 versions = [version]
                 await self._start(send, last_route, versions)
         await self._flush(send)
@@ -189,12 +189,13 @@ class StreamResponse(Response):
             # The terms of a glossary are of neither step's pair.
             options = dataclasses.replace(options, glossary=None, hints=False)
             # The texts between the steps of a pivot are translated whole before the first part of their translation.
-            async with self.service.step(route, 0) as version:
+            async with self.service.step(route, 0, options.seconds_left()) as version:
                 versions.append(version)
                 pivots = await self.service.translate(version, texts, dataclasses.replace(options, meter=None))
         options = dataclasses.replace(options, measured=bool(pivots))
         texts = [t.text for t in pivots] or texts
-        async with self.service.step(route, len(route.steps) - 1) as version, self.service.decoding(version, texts, options) as pending:
+        leased = self.service.step(route, len(route.steps) - 1, options.seconds_left())
+        async with leased as version, self.service.decoding(version, texts, options) as pending:
             versions.append(version)
             await self._start(send, route, versions)
             await self._flush(send)
@@ -270,6 +271,7 @@ async def stream(request: Request, state: StateDep) -> Response:
     if body.alternatives:
         raise RequestError("alternatives are not sent in parts", place="alternatives", valid="0, or POST /api/v1/translate")
     texts = checked_texts(body.text)
+    check_pair_header(request, body.source, body.target)
     service = state.service
     glossary = None if body.glossary is None else await glossary_of(request, state, body.glossary, body.source, body.target)
     options = request_options(request, service, body.timeout, body.cache, body.quality, segments=located(body), glossary=glossary, hints=body.hints)

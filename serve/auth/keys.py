@@ -1,4 +1,5 @@
-"""API keys and their scopes. Reads and writes the keys file: `TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`, mode 0600.
+"""API keys and their scopes. Reads and writes the keys file: `TELLMT_KEYS`, else `$XDG_CONFIG_HOME/tellmt/keys.json`, written with mode
+0600. A file that its group may read is accepted too: a Secret of Kubernetes belongs to root and is read through the pod's `fsGroup`.
 
 A key is `tellmt_<id>_<secret>`, the secret 256 random bits. The file holds only its SHA-256. A slow, salted hash protects passwords, which can be
 guessed; 256 random bits cannot, so a plain hash keeps them as safe, and a request costs a microsecond instead of a tenth of a second. The id is
@@ -31,6 +32,10 @@ from tell.paths import keys_file
 
 Scope = Literal["translate", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = ("translate", "admin", "metrics")
+
+# What nobody but the owner may do: others nothing at all, the group nothing but read.
+FORBIDDEN = 0o037
+VALID_MODE = "a file of mode 0600, or 0640 or 0440 where its group is to read it: chmod 600"
 
 KEY = re.compile(r"tellmt_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 
@@ -93,13 +98,14 @@ def digest(key: str) -> str:
 
 
 def read_keys(path: Path) -> list[Key] | None:
-    """The keys of a file, None where there is no file. Raises TellmtError when it is malformed, or other users may read or change it."""
+    """The keys of a file, None where there is no file. Raises TellmtError when it is malformed, or others may read it, or its group change it."""
     try:
         with path.open("rb") as f:
             info = os.fstat(f.fileno())
-            if not stat.S_ISREG(info.st_mode) or info.st_mode & 0o077:
-                mode = oct(stat.S_IMODE(info.st_mode))
-                raise TellmtError("the keys file is open to others", place=str(path), found=f"mode {mode}", valid="a file of mode 0600: chmod 600")
+            if not stat.S_ISREG(info.st_mode):
+                raise TellmtError("the keys file is not a file", place=str(path), valid=VALID_MODE)
+            if info.st_mode & FORBIDDEN:
+                raise TellmtError("the keys file is open to others", place=str(path), found=f"mode {stat.S_IMODE(info.st_mode):04o}", valid=VALID_MODE)
             raw = f.read()
     except FileNotFoundError:
         return None
@@ -120,12 +126,20 @@ def read_keys(path: Path) -> list[Key] | None:
 @contextlib.contextmanager
 def _changed_keys(path: Path) -> Iterator[list[Key]]:
     """The keys of a file, for the block to change in place; they are written when the block ends without an error. One writer at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (path.parent / f".{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        keys = read_keys(path) or []
-        yield keys
-        write_atomic(path, json.dumps(_KeysFile(keys=keys).model_dump(mode="json", exclude_none=True), indent=2) + "\n", mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (path.parent / f".{path.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            keys = read_keys(path) or []
+            yield keys
+            text = json.dumps(_KeysFile(keys=keys).model_dump(mode="json", exclude_none=True), indent=2) + "\n"
+            earlier = path.stat() if path.exists() else None
+            # A service that reads it as its group goes on reading it.
+            shared = earlier if earlier and earlier.st_mode & stat.S_IRGRP else None
+            write_atomic(path, text, mode=0o640 if shared else 0o600, group=shared.st_gid if shared else None)
+    except OSError as e:
+        valid = "a directory that may be written; keys in a Secret are changed in the Secret"
+        raise TellmtError("the keys file cannot be changed", place=str(path), found=e.strerror or str(e), valid=valid) from None
 
 
 def add_key(

@@ -30,7 +30,7 @@ SAME_SITE = frozenset({"same-origin", "none"})
 # Headers that a page of another origin may read besides those that every page may: quotas, what translated, and the name of a translated file.
 EXPOSED = (
     "Retry-After", "RateLimit", "RateLimit-Policy", "X-Tellmt-Pair", "X-Tellmt-Adapter", "X-Tellmt-Base", "X-Tellmt-Quality", "X-Tellmt-Glossary",
-    "X-Tellmt-Via", "Content-Disposition",
+    "X-Tellmt-Generation", "X-Tellmt-Via", "Content-Disposition",
 )  # fmt: skip
 # Seconds for which a browser keeps the answer to its preflight.
 PREFLIGHT_SECONDS = 600

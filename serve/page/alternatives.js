@@ -2,7 +2,7 @@
 import { $, make, setLanguage } from "./dom.js";
 import { inWords } from "./flags.js";
 import { segmentPanel } from "./panel.js";
-import { Problem, post } from "./server.js";
+import { Problem, pairHeader, post } from "./server.js";
 import { t } from "./words.js";
 
 const MOST = 4;
@@ -66,7 +66,7 @@ async function show(n) {
   let words = "";
   try {
     const body = { ...mine.fields(), source, target, text: segments[n].text, alternatives: MOST };
-    const answer = await (await post("api/v1/translate", body, asking.signal)).json();
+    const answer = await (await post("api/v1/translate", body, asking.signal, pairHeader(body))).json();
     const [{ text, flags, alternatives }] = answer.translations;
     const first = { text: segments[n].translation, flags: segments[n].flags };
     const others = [{ text, flags }, ...(alternatives ?? [])].filter((other) => other.text !== first.text);

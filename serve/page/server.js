@@ -97,8 +97,11 @@ export async function json(path, options) {
   }
 }
 
-export const post = (path, body, signal) =>
-  request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+export const post = (path, body, signal, headers = {}) =>
+  request(path, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body), signal });
+
+// By this header a balancer finds the replica that has the pair loaded.
+export const pairHeader = ({ source, target }) => ({ "Tellmt-Pair": `${source}${`${source}${target}`.includes("-") ? ":" : "-"}${target}` });
 
 // The pieces of a response that end with `delimiter`, as they arrive.
 async function* pieces(response, delimiter) {
@@ -123,7 +126,7 @@ async function* pieces(response, delimiter) {
 
 // The parts of a translation as they arrive, and at the end the version that translated.
 export async function* translation(body, signal) {
-  const response = await post("api/v1/translate/stream", body, signal);
+  const response = await post("api/v1/translate/stream", body, signal, pairHeader(body));
   // A proxy's page may be one line without an end, which no piece is made of.
   if (!(response.headers.get("Content-Type") ?? "").includes("ndjson")) throw new Problem(t("strange"));
   let ended = false;

@@ -95,19 +95,19 @@ class Service:
             raise EngineError("the service is stopping" if self.stopping else "the engine is still starting")
 
     @contextlib.asynccontextmanager
-    async def lease(self, source: str, target: str) -> AsyncIterator[Version]:
+    async def lease(self, source: str, target: str, seconds: float = math.inf) -> AsyncIterator[Version]:
         """`Versions.lease`. Raises EngineError while the engine starts, or when it is gone."""
         self._check_engine()
-        async with self.versions.lease(source, target) as version:
+        async with self.versions.lease(source, target, seconds) as version:
             yield version
 
     @contextlib.asynccontextmanager
-    async def step(self, route: Route, number: int) -> AsyncIterator[Version]:
+    async def step(self, route: Route, number: int, seconds: float = math.inf) -> AsyncIterator[Version]:
         """`lease` of the version that translates one step of a route."""
         pair = parse_pair(route.steps[number])
         async with contextlib.AsyncExitStack() as stack:
             if route.fallback != "base":
-                version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag))
+                version = await stack.enter_async_context(self.lease(pair.source.tag, pair.target.tag, seconds))
                 yield base_of(version) if route.bare else version
                 return
             self._check_engine()
@@ -267,7 +267,7 @@ class Service:
             if len(route.steps) > 1:
                 # The terms are of neither step's pair, and the segments are not told, since one step's are not the other's.
                 step_options = dataclasses.replace(step_options, glossary=None, hints=False)
-            async with self.step(route, number) as version:
+            async with self.step(route, number, options.seconds_left()) as version:
                 on_lease(version)
                 versions.append(version)
                 step = await self.translate(version, texts, step_options)

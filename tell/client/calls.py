@@ -5,6 +5,7 @@ Codes of languages are BCP 47. What a service answers becomes a record of `tell.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,8 @@ from tell.client.errors import error_of_status
 from tell.client.models import DocumentJob, DocumentPart, Fallback, Quality, StreamEnd, Translation, TranslationPart
 from tell.client.service_models import AdapterStatus, MonitorReport, Readiness, RegistryPair, ServedLanguage, ServiceInfo, ServiceLoad, ServiceStatus
 from tell.client.transport import ApiCall, StreamCall
-from tell.errors import NotFound, RequestError
-from tell.languages import parse_pair
+from tell.errors import LanguageError, NotFound, RequestError
+from tell.languages import PAIR_HEADER, pair_header, parse_pair
 
 T = TypeVar("T")
 Texts = str | list[str] | tuple[str, ...]
@@ -238,7 +239,10 @@ def _translation(text: Texts, source: str, target: str, fields: dict[str, Any], 
     if unknown:
         raise TypeError(f"unknown option {unknown[0]!r}")
     # RFC 9218: the urgency of a request that nobody waits for.
-    headers = {"Priority": "u=7"} if fields.pop("low", False) else None
+    headers = {"Priority": "u=7"} if fields.pop("low", False) else {}
+    with contextlib.suppress(LanguageError):
+        # The service refuses a code that is none, in its own words.
+        headers[PAIR_HEADER] = pair_header(source, target)
     body: dict[str, Any] = {"source": source, "target": target, "text": text if isinstance(text, str) else list(text), "cache": fields.pop("cache", True)}
     fields["fallback"] = list(fields.get("fallback") or ())
     if isinstance(glossary := fields.get("glossary"), Mapping):

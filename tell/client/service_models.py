@@ -32,6 +32,7 @@ class AdapterStatus(Record):
     """The state of one pair: `adapter` is the id of the adapter that answers, `wanted` the id of the one that should.
 
     `state` is live, loading, cold or refused, with the reason. `used` is the time of the last request for the pair, `since` when the adapter was loaded.
+    `generation` is the registry's number of the change by which it is live.
     """
 
     pair: str
@@ -48,6 +49,7 @@ class AdapterStatus(Record):
     target: LanguageInfo | None = None
     used: datetime | None = None
     since: datetime | None = None
+    generation: int | None = None
 
 
 class ServiceStatus(Record):

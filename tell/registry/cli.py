@@ -1,4 +1,4 @@
-"""`tellmt registry list|show|promote|rollback|withdraw|pin|unpin|prune|export|import|log`."""
+"""`tellmt registry list|show|promote|rollback|withdraw|wait|pin|unpin|prune|export|import|log`."""
 
 from __future__ import annotations
 
@@ -153,6 +153,28 @@ def withdraw(pair: str, why: str) -> None:
     state = store.withdraw(pair, reason)
     say(f"{state.pair}: " + (f"{before.live[:12]} is not live any more, generation {state.generation}" if before.live else "none is live"))
     emit(state.model_dump())
+
+
+@registry.command("wait", cls=Command)
+@click.argument("pair")
+@click.argument("version")
+@click.option("--server", "servers", multiple=True, required=True, metavar="URL", help="Address of a running service; may name several.")
+@click.option("--timeout", type=click.FloatRange(0, 86_400), default=300, show_default=True, help="Longest time to wait, in seconds.")
+def wait(pair: str, version: str, servers: tuple[str, ...], timeout: float) -> None:
+    """Wait until every named service answers requests for PAIR with VERSION, an adapter's id or the beginning of it.
+
+    A service where the pair is cold counts if the next request will load the version. TELLMT_API_KEY has the key, where services need one.
+    """
+    from tell.registry.wait import wait_for
+
+    done: list[dict[str, Any]] = []
+
+    def note(url: str, status: Any) -> None:
+        say(f"{url}: {pair} is {version[:12]}" + (", to be loaded for the next request" if status.state == "cold" else ""))
+        done.append({"url": url, "adapter": status.adapter, "state": status.state, "generation": status.generation})
+
+    wait_for(pair, version, servers, timeout, note)
+    emit({"pair": pair, "version": version, "servers": done})
 
 
 def _pin(pair: str, on: bool, why: str) -> None:

@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from serve.auth.keys import add_key
+from serve.auth.keys import add_key, read_keys
 from serve.cli import serve, serve_config
 from tell import __version__
 from tell.registry.registry import Registry
@@ -78,7 +78,7 @@ def test_arguments_and_variables_are_those_that_the_service_knows(example: str, 
 def test_a_pod_may_do_nothing_that_it_need_not(example: str) -> None:
     spec = pod(golden(example))
     assert spec["securityContext"]["runAsNonRoot"] and spec["automountServiceAccountToken"] is False
-    for container in [*spec["initContainers"], *spec["containers"]]:
+    for container in [*spec.get("initContainers", []), *spec["containers"]]:
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]} and not context["allowPrivilegeEscalation"]
         assert {m["name"] for m in container["volumeMounts"]} <= {v["name"] for v in spec["volumes"]}
@@ -89,6 +89,20 @@ def test_a_pod_may_do_nothing_that_it_need_not(example: str) -> None:
     drain = serve_config(serve.make_context("serve", service_of(golden(example))[0][1:]).params).listen.drain
     # Five seconds after its drain time the service ends by itself.
     assert spec["terminationGracePeriodSeconds"] > drain + 5
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_keys_are_the_mounted_secret_itself_with_a_mode_that_the_service_takes(example: str, tmp_path: Path) -> None:
+    spec = pod(golden(example))
+    (volume,) = [v for v in spec["volumes"] if v["name"] == "keys"]
+    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "keys"]
+    # A file mounted by subPath is never changed by the kubelet.
+    assert mount == {"name": "keys", "mountPath": str(Path(image_environment()["TELLMT_KEYS"]).parent), "readOnly": True}
+    add_key("website", ["translate"], path=tmp_path / "keys.json")
+    (tmp_path / "keys.json").chmod(volume["secret"]["defaultMode"])
+    assert [k.name for k in read_keys(tmp_path / "keys.json") or []] == ["website"]
+    # Root's file is read through the group that the kubelet gives it.
+    assert volume["secret"]["defaultMode"] & 0o040 and spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
 
 
 def test_one_replica_is_the_default_and_several_share_documents_or_keep_a_client_where_it_was() -> None:
@@ -105,7 +119,7 @@ def test_one_replica_is_the_default_and_several_share_documents_or_keep_a_client
 def test_vllm_beside_the_service_has_room_for_its_adapters_and_its_paths() -> None:
     spec = pod(golden("vllm.yaml"))
     sidecar = spec["initContainers"][-1]
-    assert sidecar["restartPolicy"] == "Always" and [c["name"] for c in spec["initContainers"]] == ["keys", "base", "vllm"]
+    assert sidecar["restartPolicy"] == "Always" and [c["name"] for c in spec["initContainers"]] == ["base", "vllm"]
     flags = dict(a.removeprefix("--").split("=", 1) for a in sidecar["args"] if "=" in a)
     args, env = service_of(golden("vllm.yaml"))
     config = serve_config(serve.make_context("serve", args[1:]).params)

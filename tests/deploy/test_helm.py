@@ -76,7 +76,7 @@ def test_every_value_of_the_schema_reaches_the_rendering(tmp_path: Path) -> None
     """Each is in an example, and without it that example is rendered otherwise, or not at all."""
     # Those that are given as their default: what a value means that makes no difference.
     more: list[dict[str, Any]] = [
-        {**values_of("object-store.yaml"), "replicas": 3, "serve": {**values_of("object-store.yaml")["serve"], "maxAdapters": 4}},
+        {**values_of("object-store.yaml"), "replicas": 3, "serve": {**values_of("object-store.yaml")["serve"], "maxAdapters": 4, "switchDeadline": 30}},
         {**values_of("object-store.yaml"), "vllm": {"enabled": True, "model": "/srv/tellmt/bases/other", "image": "vllm:1"}},
         {**values_of("object-store.yaml"), "serve": {"engine": "openai", "engineUrl": "http://gpu:8000", "enginePathMap": "/a=/b", "logFormat": "text"}},
         {**values_of("object-store.yaml"), "service": {"sessionAffinity": "ClientIP"}},

@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "quota_storage": "redis://a", "feedback": Path("f"), "compare_base": True, "monitor": True, "canary_minutes": 5, "roll_back_on_alarm": True,
     "alarm_webhook": "http://b", "drain": 7.0, "grace": 0.5, "log_format": "json", "log_level": "debug", "no_shipped": True,
     "allow_host": ("*.Example.org", "[::1]"), "allow_origin": ("https://a.org/",), "trusted_proxy": ("10.0.0.7", "10.1.0.0/16"), "public_url": "https://b.org/mt/",
-    "notice": " Closed\non Sunday ", "documents": "shared",
+    "switch_deadline": 9.0, "notice": " Closed\non Sunday ", "documents": "shared",
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def test_each_value_arrives(isolated: Path) -> None:
     assert (config.log.format, config.log.level) == ("json", "debug")
     assert (config.registry, config.shipped, config.quota_storage, config.feedback, config.compare_base) == ("/r", False, "redis://a", Path("f"), True)
     assert config.documents == "shared"
+    assert config.switch_deadline == 9.0
 
 
 def test_an_option_without_a_place_is_an_error() -> None:

@@ -20,6 +20,7 @@ from tests.support.fake_engine import FakeEngine
 def open_fake(name: str, options: EngineOptions) -> Engine:
     engine = FakeEngine(options)
     engine.delay = float(os.environ.get("FAKE_DELAY", "0"))
+    engine.load_delay = float(os.environ.get("FAKE_LOAD_DELAY", "0"))
     engine.start_delay = float(os.environ.get("FAKE_START_DELAY", "0"))
     if message := os.environ.get("FAKE_START_FAILURE"):
         engine.start_failure = EngineError(message)
@@ -34,9 +35,9 @@ def open_fake(name: str, options: EngineOptions) -> Engine:
 
 
 if __name__ == "__main__":
-    if ahead := float(os.environ.get("FAKE_CLOCK", "0")):
+    if seconds := float(os.environ.get("FAKE_CLOCK", "0")):
         # A machine whose clock is wrong by so many seconds.
-        clock = time.time
-        time.time = lambda: clock() + ahead
+        right = time.time
+        time.time = lambda: right() + seconds
     tell.model.engine.open_engine = open_fake
     sys.exit(main())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from serve.adapters.agreement import Agreement
 from serve.adapters.follower import Follower
 from serve.api.handler import state_of
 from serve.app import create_app
@@ -83,6 +84,7 @@ def running(
     shipped: dict[str, Shipped] | None = None,
     protocol: type[Any] | None = None,
     documents: Callable[[Service], Jobs] | None = None,
+    agreement: Agreement | None = None,
     **access: Any,
 ) -> Iterator[Running]:
     """`protocol`: that of `serve.server.make_server`; `documents` makes what has the service's documents; `access`: keys, quotas and so on
@@ -90,7 +92,7 @@ def running(
     set_up(LogConfig())
     limits = limits or Limits(context=min(4096, base.context))
     service = Service(engine(EngineOptions(base=base, max_adapters=limits.adapters, max_rank=limits.rank, max_context=limits.context)), limits)
-    follower = Follower(service.versions, registry, interval=0.02, shipped=shipped)
+    follower = Follower(service.versions, registry, interval=0.02, shipped=shipped, agreement=agreement)
     sock = bind("127.0.0.1", 0)
     if documents is not None:
         access["jobs"] = documents(service)
