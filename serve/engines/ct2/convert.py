@@ -174,19 +174,18 @@ def _log_probs(model: Any, probe: list[int]) -> Any:
 def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any]:
     """The model in float32 with the adapter in its weights, and its log-probabilities on the probe."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from serve.engines.ct2.loading import load_model
+    from serve.engines.ct2.lora import merge_lora
 
     with torch.inference_mode():
-        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
+        model = load_model(base)
         base_log_probs = _log_probs(model, probe)
         if not torch.isfinite(base_log_probs).all():
             raise EngineError("the base computes values that are not numbers", place=str(base.path))
         if adapter is None:
             return model, base_log_probs
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
-        model = adapted.merge_and_unload()
+        merge_lora(model, Path(adapter))
         merged_log_probs = _log_probs(model, probe)
         if not torch.isfinite(merged_log_probs).all():
             raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
