@@ -51,9 +51,7 @@ threads = 1
 STUDY = """name = "earlier"
 base = "tiny"
 pairs = ["is-en"]
-budgets = [600]
-ratios = [0.5]
-seeds = [1]
+passes = 1
 general = ["general.jsonl"]
 reference = "sft"
 
@@ -71,16 +69,33 @@ rank = 1
 
 [tune]
 learning_rates = [1e-3]
-budgets = [600]
+sizes = [10]
+seeds = [2]
+
+[looks]
+count = 2
 
 [arms.base]
 kind = "base"
 
 [arms.sft]
-ratios = [0.0]
+anchor = { parts = "prefix" }
 
 [arms.tell]
 tuned_as = "sft"
+
+[[stages]]
+name = "bare"
+arms = ["base"]
+seeds = [1]
+
+[[stages]]
+name = "trained"
+arms = ["sft", "tell"]
+sizes = [10]
+ratios = [0.5]
+seeds = [1]
+scores = true
 """
 
 

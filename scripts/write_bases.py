@@ -25,6 +25,10 @@ KNOWN = {
     "Gemma 3 with vision": "Gemma 3 4B to 27B, TranslateGemma",
     "Gemma 3n": "the text part of Gemma 3n",
     "Gemma 4": "the text part of Gemma 4",
+    "Gemma 3n with vision": "Gemma 3n E2B, E4B",
+    "Gemma 4 with vision": "Gemma 4",
+    "Qwen 3.5 with vision": "Qwen 3.5",
+    "Ministral 3 with vision": "Ministral 3",
     "Mistral": "Mistral 7B with a window",
     "Ministral 3": "the text part of Ministral 3",
     "Phi": "Phi 1.5, 2",
@@ -79,8 +83,9 @@ TAIL = """
   tellmt writes them. What earlier versions converted of these bases is not used again.
 - Attention is the plain one on a processor, and everywhere for Gemma 2, whose cap transformers leaves out of the fused one.
 
-Not tried: wrapper classes other than Gemma 3's (Gemma 3n and Gemma 4 with their towers, Qwen 3.5 and Ministral 3 with vision), for which the text part
-stands. TranslateGemma has no class of its own in transformers 5.19; it is Gemma 3 with vision.
+A class that reads images or sound too is loaded as the class that its checkpoint names, so that the layers of an adapter have the names that engines look for.
+TranslateGemma has no class of its own in transformers 5.19; it is Gemma 3 with vision. Gemma 3n with its towers was not made (that needs timm): it is refused
+by what its files say.
 """
 
 

@@ -20,10 +20,32 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
-# Minutes in few tests.
-LONGEST = {"test_real_base", "test_study", "test_demo", "test_train", "test_select"}
 # These share engines that take half a minute to start, so one worker has all of them.
-ENGINES = {"test_engines", "test_engines_refuse", "test_engines_end", "test_openai_engine"}
+ENGINES = {"test_engines", "test_checkpoint", "test_closing", "test_openai"}
+
+# What takes longest, longest first. Two workers take file after file, and a long one at the end would leave one of them idle.
+LONGEST = [
+    "engines",
+    "test_real_base.py",
+    "train/test_distributed.py",
+    "train/test_train.py",
+    "eval/study/test_study.py",
+    "test_bases.py",
+    "serve/engines/ct2/test_ct2.py",
+    "serve/engines/ct2/test_model_cache.py",
+    "tellmt/pair/test_pair.py",
+    "scripts/test_demo.py",
+    "serve/test_shutdown.py",
+    "serve/test_cli.py",
+    "tell/select/test_selection.py",
+    "serve/adapters/test_follower.py",
+    "eval/gate/test_publish.py",
+    "eval/scoring/test_score.py",
+    "tellmt/test_api.py",
+    "serve/files/test_own_engine.py",
+    "serve/scheduling/test_load.py",
+    "test_earlier.py",
+]
 
 # Commands that load torch or the model of languages, which a process forked from one that has them need not do again (tests/support/warm.py).
 WARM = {"train", "select", "losses", "corpus", "mix", "registry"}
@@ -33,8 +55,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unit(file: str) -> str:
-    """What one worker takes whole: a file, or the files of ENGINES together."""
-    return "engines" if Path(file).stem in ENGINES else file
+    """What one worker takes whole: a file, by its path under tests/, or the files of ENGINES together."""
+    path = Path(file)
+    return "engines" if path.stem in ENGINES and path.parent.name == "engines" else file.removeprefix(f"{ROOT}/").removeprefix("tests/")
 
 
 ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -62,12 +85,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, then those with slow tests: two workers take file after file, and a long one at the end would leave one of them idle."""
+    """The longest first, then those with slow tests."""
     for item in items:
         if item.get_closest_marker("clock"):
             item.add_marker(pytest.mark.flaky(reruns=2))
-    slow = Counter(unit(str(item.path)) for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: (item.path.stem not in LONGEST, -slow[unit(str(item.path))]))
+    units = {item: unit(str(item.path)) for item in items}
+    slow = Counter(units[item] for item in items if item.get_closest_marker("slow"))
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (place.get(units[item], len(place)), -slow[units[item]]))
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,21 @@ not run.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import serve.engines.ct2.engine
+import serve.engines.ct2.smoothquant
+import tell.model.engine
+import train.progress
 from scripts.write_bases import DOCUMENT, ROWS, render
 from serve.engines.ct2.convert import Conversion, run_job
 from tests.conftest import Ran
-from tests.support.bases import CLASSES, make_checkpoint
+from tests.support.bases import CLASSES, OF_FILES, make_checkpoint
 from tests.support.mixing import corpus
 
 Here = Callable[..., Ran]
@@ -52,12 +56,34 @@ def trained(here: Here, base: Path, *args: str) -> Ran:
     return here("train", "--recipe", "recipe.toml", "--mixed", "mixed", "--dev", pairs, "-o", "adapter", *args, ok=False)
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_a_class_works_or_is_refused(name: str, here: Here, tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> Iterator[None]:
+    """What the libraries hold is looked through at every collection of the commands: a tenth of the time of this file."""
+    import gc
+
+    import transformers
+
+    assert transformers.AutoModelForCausalLM
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def without_what_is_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The curves of a run, the search for engines among all packages, and most of the sentences that int8 is prepared on: half of the time of this file."""
+    monkeypatch.setattr(train.progress, "draw", lambda *args, **options: None)
+    monkeypatch.setattr(tell.model.engine, "_entry_point", functools.cache(tell.model.engine._entry_point))
+    monkeypatch.setattr(serve.engines.ct2.smoothquant, "TEXTS", serve.engines.ct2.smoothquant.TEXTS[:4])
     monkeypatch.setattr(serve.engines.ct2.engine, "convert_model", _converted_here)
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *OF_FILES])
+def test_a_class_works_or_is_refused(name: str, here: Here, tiny_cache: Path, tmp_path: Path) -> None:
     base = make_checkpoint(name, tmp_path / "base", tiny_cache)
     engines = here("base", "fetch", base, "--json").json["engines"]
-    row = {"class": CLASSES[name][0], **engines}
+    row = {"class": (CLASSES | OF_FILES)[name][0], **engines}
     assert row == json.loads(ROWS.read_text())[name]
     served = [engine for engine, reason in engines.items() if reason is None]
     ran = trained(here, base)

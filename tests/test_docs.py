@@ -20,7 +20,7 @@ DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "examples/README.md", "docs/recipes.md", "docs/select.md", "docs/serving.md",
     "docs/engines.md", "docs/registry.md", "docs/security.md", "docs/text.md", "docs/protocols.md", "docs/scoring.md", "docs/pairs.md", "docs/steps.md",
     "docs/monitoring.md", "docs/files.md", "docs/corpora.md", "docs/api.md", "docs/glossaries.md", "docs/lexicon.md",
-    "docs/retrieval.md",
+    "docs/retrieval.md", "docs/deploy.md",
 ]  # fmt: skip
 
 

@@ -174,11 +174,13 @@ def test_keys(home: Path, tellmt: Tellmt, tmp_path: Path) -> None:
         assert [asked("/api/v1/admin/log", k) for k in (*shown_before.values(), None)] == [403, 200, 401, 401]
 
 
-def test_a_study_has_nothing_left_to_do(home: Path, tellmt: Tellmt) -> None:
+def test_a_study_is_shown_and_its_file_refused_with_what_opens_it(home: Path, tellmt: Tellmt, cli: CLI) -> None:
+    """Its budgets counted the tokens of anchors; studies go by pairs since."""
     before = contents("study/results.jsonl", "study/runs", "study/study.json")
-    assert tellmt("study", "study.toml", "-o", "study", "--dry-run")[1]["left"] == []
-    code, study, err = tellmt("study", "study.toml", "-o", "study")
-    assert code == 0 and study["runs"] == 4, err
+    ran = cli("study", "study.toml", "-o", "study", ok=False)
+    assert ran.code == 2 and "studies go by pairs" in ran.err and "--report-only opens what such a study left" in " ".join(ran.err.split())
+    code, study, err = tellmt("study", "study.toml", "-o", "study", "--report-only")
+    assert code == 0 and study["runs"] == 3, err
     assert contents("study/results.jsonl", "study/runs", "study/study.json") == before
     assert "| tell |" in Path("study/report/study.md").read_text()
 

@@ -79,7 +79,9 @@ def train(
     ]
     if validation := training.get("dev"):
         outcome = "which was kept" if validation["kept_step"] else "which was lost"
-        rows.insert(-1, ["dev chrF2", f"{validation['best_chrf']:.2f} after step {validation['best_step']:,}, {outcome} ({validation['signature']})"])
+        name, best = ("dev loss", f"{validation['best_nats']:.4f}") if "best_nats" in validation else ("dev chrF2", f"{validation['best_chrf']:.2f}")
+        signature = f" ({validation['signature']})" if validation["signature"] else ""
+        rows.insert(-1, [name, f"{best} after step {validation['best_step']:,}, {outcome}{signature}"])
     picture = out.with_name(out.name + ".run") / PLOT
     plot = str(picture) if picture.exists() else None
     if plot:
@@ -106,8 +108,9 @@ def _estimated(figures: dict[str, Any], validates: bool) -> Any:
 @click.argument("adapter", type=click.Path(path_type=Path))
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Corpus directory of the adapter's pair.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="dev", show_default=True, help="Split of the corpus.")
+@click.option("--each", is_flag=True, help="Also write the loss of each token of a segment.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="JSONL to write: one {line, tokens, nats} per segment.")
-def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path) -> None:
+def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], each: bool, out: Path) -> None:
     """Compute the loss of each held-out reference under ADAPTER."""
     from tell.corpus.directory import open_corpus
     from tell.errors import CorpusError
@@ -119,7 +122,7 @@ def losses(adapter: Path, corpus: Path, split: Literal["test", "dev"], out: Path
     opened = open_corpus(corpus)
     if not same_pair(opened.pair, parse_pair(pair)):
         raise CorpusError("this corpus is of another pair", place=str(corpus), found=str(opened.pair), valid=pair)
-    rows = segment_losses(adapter, list(opened.pairs(split)))
+    rows = segment_losses(adapter, list(opened.pairs(split)), each)
     write_jsonl(out, rows)
     tokens, nats = sum(r["tokens"] for r in rows), sum(r["nats"] for r in rows)
     table_rows = [["segments", f"{len(rows):,}"], ["tokens", f"{tokens:,}"], ["nats per token", f"{nats / tokens:.4f}"], ["written to", str(out)]]

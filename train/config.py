@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StrictBool, field_validator, model_serializer, model_validator
 
 from tell.model.engine import Decoding
 from tell.recipe import load_recipe, validated
@@ -103,7 +103,7 @@ class TrainOptions(BaseModel):
 
 
 class DevOptions(BaseModel):
-    """Validation on the dev split during training: greedy translations, chrF2, and the best weights are kept."""
+    """Validation on the dev split during training: chrF2 of greedy translations or the loss of the references, and the best weights are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -113,6 +113,14 @@ class DevOptions(BaseModel):
     patience: int = Field(default=0, ge=0, le=10_000)
     # At most this many segments, evenly spaced over the dev split: chrF of 100 tells a rise from noise, and a validation stays short.
     segments: int = Field(default=100, ge=1, le=100_000)
+
+    # What decides: chrF2 of greedy translations, or the loss of the references, which is cheaper and moves less by chance.
+    metric: Literal["chrf", "loss"] = "chrf"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Cards and identities of runs that say nothing of the metric are what they were before there was one."""
+        return {k: v for k, v in dump(self).items() if k != "metric" or v != "chrf"}
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:

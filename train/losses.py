@@ -6,6 +6,7 @@ cross-entropy in nats. Cheaper and steadier than translating, and comparable bet
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from tell.adapter.card import WEIGHTS, check_base, hinter_of, open_adapter, retr
 from tell.console import progress
 from tell.errors import CorpusError
 from tell.extras import need
+from tell.lexicon.hints import Hinter
 from tell.machine import cores
+from tell.model.anchor import Anchor
 from tell.model.base import find_base
 from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import prompt_texts
 from tell.records import Example, Pair
+from tell.retrieval.retriever import Retriever
 from train.config import LoraOptions, TrainOptions
 from train.distributed import keep_few_shapes
 from train.plan import Tokenised, micro_batches
@@ -26,8 +30,37 @@ from train.plan import Tokenised, micro_batches
 BATCH_TOKENS = 2048
 
 
-def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]]:
-    """[{"line": from 1, "tokens": n, "nats": x}] in the order of `pairs`. Raises CorpusError when there are none, AdapterError when the adapter is damaged."""
+def held_out_examples(pairs: Sequence[Pair], anchor: Anchor, tokens: BaseTokenizer, hinter: Hinter | None, retriever: Retriever | None) -> list[Tokenised]:
+    """The references of held-out pairs as training sees them. The opening is part of the prompt, as in serving, so losses under different anchors are over
+    the same tokens."""
+    opening_tokens = len(tokens.encode(anchor.opening))
+    prompts = [anchor.prompt(next(prompt_texts(p.source, hinter, retriever))[1]) for p in pairs]
+    examples = [Example(f"task:{p.doc}:{p.line}", "task", prompt, anchor.opening, p.target) for p, prompt in zip(pairs, prompts, strict=True)]
+    return [Tokenised(ids, start + opening_tokens, True) for ids, start in tokens.example_ids(examples)]
+
+
+def token_losses(model: Any, data: Sequence[Tokenised], pad: int, device: str) -> Iterator[tuple[int, Any]]:
+    """(index, nats of each token of the response) of all examples, under the softmax of all words; batch by batch, not in their order. Takes no gradients."""
+    import torch
+
+    from train.model import collate, response_states
+    from train.output_layer import output_layer, output_losses
+
+    layer = output_layer(model.get_base_model())
+    with torch.no_grad():
+        for batch in micro_batches(list(range(len(data))), data, BATCH_TOKENS):
+            micro_batch = collate([data[i] for i in batch], pad).to(device)
+            losses = output_losses(response_states(model, micro_batch), layer, micro_batch.labels).cpu()
+            offset = 0
+            for i in batch:
+                n = len(data[i].ids) - data[i].start
+                yield i, losses[offset : offset + n].double()
+                offset += n
+
+
+def segment_losses(adapter_path: Path, pairs: list[Pair], each: bool = False) -> list[dict[str, Any]]:
+    """[{"line": from 1, "tokens": n, "nats": x}] in the order of `pairs`; with `each`, "each" has the nats of every token. Raises CorpusError when there
+    are none, AdapterError when the adapter is damaged."""
     keep_few_shapes()
     torch = need("torch", "train")
     for module in ("transformers", "peft", "safetensors"):
@@ -35,8 +68,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    from train.model import collate, load_model, pick_dtype, response_states
-    from train.output_layer import output_layer, output_losses
+    from train.model import load_model, pick_dtype
 
     adapter = open_adapter(adapter_path)
     card = adapter.card
@@ -45,12 +77,7 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     if not pairs:
         raise CorpusError("there are no segments to compute a loss for", found="0 segments", valid="at least 1")
     tokens = BaseTokenizer(base, card.anchor.chat)
-    # The opening is part of the prompt, as in serving, so losses under different anchors are over the same tokens.
-    opening_tokens = len(tokens.encode(card.anchor.opening))
-    hinter, retriever = hinter_of(adapter), retriever_of(adapter)
-    prompts = [card.anchor.prompt(next(prompt_texts(p.source, hinter, retriever))[1]) for p in pairs]
-    examples = [Example(f"task:{p.doc}:{p.line}", "task", prompt, card.anchor.opening, p.target) for p, prompt in zip(pairs, prompts, strict=True)]
-    data = [Tokenised(ids, start + opening_tokens, True) for ids, start in tokens.example_ids(examples)]
+    data = held_out_examples(pairs, card.anchor, tokens, hinter_of(adapter), retriever_of(adapter))
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
     if not cuda:
@@ -59,18 +86,11 @@ def segment_losses(adapter_path: Path, pairs: list[Pair]) -> list[dict[str, Any]
     model = load_model(base, lora, pick_dtype(TrainOptions(), cuda), device, 0)
     set_peft_model_state_dict(model, load_file(adapter.path / WEIGHTS, device=device))
     model.eval()
-    causal = model.get_base_model()
-    layer = output_layer(causal)
     rows: dict[int, dict[str, Any]] = {}
-    with torch.no_grad(), progress() as bar:
+    with progress() as bar:
         task = bar.add_task("losses", total=len(data))
-        for batch in micro_batches(list(range(len(data))), data, BATCH_TOKENS):
-            micro_batch = collate([data[i] for i in batch], base.eos_ids[0]).to(device)
-            losses = output_losses(response_states(model, micro_batch), layer, micro_batch.labels).cpu()
-            offset = 0
-            for i in batch:
-                n = len(data[i].ids) - data[i].start
-                rows[i] = {"line": i + 1, "tokens": n, "nats": round(float(losses[offset : offset + n].double().sum()), 6)}
-                offset += n
-            bar.advance(task, len(batch))
+        for i, losses in token_losses(model, data, base.eos_ids[0], device):
+            rows[i] = {"line": i + 1, "tokens": len(losses), "nats": round(float(losses.sum()), 6)}
+            rows[i] |= {"each": [round(x, 3) for x in losses.tolist()]} if each else {}
+            bar.advance(task)
     return [rows[i] for i in range(len(data))]

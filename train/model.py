@@ -14,11 +14,12 @@ from tell.errors import AdapterError, BaseModelError
 from tell.extras import hide_unused_libraries, need
 from tell.machine import bf16
 from tell.model.base import Base
-from tell.model.embeddings import from_pretrained
+from tell.model.embeddings import from_pretrained, loader_of
 from train.config import LoraOptions, TrainOptions
 from train.output_layer import SampledVocabulary, output_loss
 from train.plan import Tokenised
 from train.vllm_limits import lora_target_modules
+from train.word_table import load_beside_tables
 
 
 def pick_dtype(options: TrainOptions, cuda: bool) -> str:
@@ -40,8 +41,6 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
     with hide_unused_libraries():
         import peft
         import transformers
-
-        loader = transformers.AutoModelForCausalLM
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     quantisation_options: dict[str, Any] = {}
@@ -51,15 +50,12 @@ def load_model(base: Base, lora: LoraOptions, dtype: str, device: str, seed: int
         )
         quantisation_options = {"quantization_config": quantisation_config, "device_map": {"": device}}
     try:
-        model = from_pretrained(
-            loader,
-            base,
-            # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
-            "eager" if device == "cpu" else "sdpa",
-            dtype=getattr(torch, dtype),
-            **quantisation_options,
-        )
-    except (OSError, ValueError, RuntimeError) as e:
+        # Segments are short: on a processor plain matrix products are faster than fused attention, whose forward pass is slow in bfloat16.
+        attention = "eager" if device == "cpu" else "sdpa"
+        model = load_beside_tables(loader_of(base), base, attention, getattr(torch, dtype)) if device == "cpu" and quantisation == "none" else None
+        if model is None:
+            model = from_pretrained(base, attention, dtype=getattr(torch, dtype), **quantisation_options)
+    except (OSError, ValueError, RuntimeError, ImportError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     torch.manual_seed(seed)
     config = peft.LoraConfig(

@@ -17,7 +17,8 @@ class MasterWeights:
         import torch
 
         self.params = params
-        self.masters = {n: p.detach().float().clone() for n, p in params.items()}
+        # What the model holds in float32 is its own master: a copy would take as much again, and its gradient too.
+        self.masters = {n: p if p.dtype == torch.float32 else p.detach().float().clone() for n, p in params.items()}
         for m in self.masters.values():
             m.grad = torch.zeros_like(m)
         self.adamw = torch.optim.AdamW(
@@ -27,7 +28,7 @@ class MasterWeights:
     def add_gradients(self) -> None:
         """Add the model's gradients to those of the master weights, and clear the model's."""
         for n, p in self.params.items():
-            if p.grad is not None:
+            if p is not self.masters[n] and p.grad is not None:
                 self.masters[n].grad.add_(p.grad)
                 p.grad = None
 
@@ -47,20 +48,22 @@ class MasterWeights:
     def clear_gradients(self) -> float:
         """Clear the gradients, those on the model too. Returns NaN, the norm of no gradient."""
         for n, m in self.masters.items():
+            if self.params[n] is not m:
+                self.params[n].grad = None
             m.grad.zero_()
-            self.params[n].grad = None
         return float("nan")
 
     def update_model(self) -> None:
         """Round the master weights into the model's own tensors."""
         for n, p in self.params.items():
-            p.data.copy_(self.masters[n])
+            if p is not self.masters[n]:
+                p.data.copy_(self.masters[n])
 
     def tensors(self) -> dict[str, Any]:
         """The tensors of a checkpoint: master weights and both moments, by name."""
         tensors = {}
         for n, m in self.masters.items():
-            tensors[f"master:{n}"] = m
+            tensors[f"master:{n}"] = m.detach()
             for key in ("exp_avg", "exp_avg_sq"):
                 if m in self.adamw.state:
                     tensors[f"{key}:{n}"] = self.adamw.state[m][key]
@@ -70,7 +73,7 @@ class MasterWeights:
         import torch
 
         for name, master in self.masters.items():
-            master.copy_(tensors[f"master:{name}"])
+            master.data.copy_(tensors[f"master:{name}"])
             state = {"step": torch.tensor(float(steps), device=master.device)}
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = tensors[f"{key}:{name}"].to(master.device).clone()

@@ -15,12 +15,14 @@ from typing import Any
 from tell.errors import BaseModelError, RecipeError
 from train.model import collate, response_states
 from train.output_layer import output_layer, output_losses
-from train.plan import Tokenised
+from train.plan import Tokenised, micro_batches
 
 # Nats a token by which two losses of the same batch may differ.
 MOST = 1e-2
 # Tokens of the batch, and of one example in it, at most.
 TOKENS, LONGEST = 96, 64
+# Tokens of it, padding included, whose logits over all words are held at once.
+AT_ONCE = 32
 # Tokens at the start of a packed example that are compared: what is carried over from the one before shows there. The first example of a row has none
 # before it, so it differs by rounding alone; the others may by so many times as much.
 FIRST, ROUNDING = 8, 3.0
@@ -53,15 +55,17 @@ def check_loss(model: Any, data: Sequence[Tokenised], pad: int, place: str) -> f
     layer = output_layer(causal)
     if not (examples := _small_batch(data)):
         return 0.0
-    batch = collate(examples, pad).to(str(layer.weight.device))
+    device = str(layer.weight.device)
+    batches = [collate([examples[i] for i in few], pad).to(device) for few in micro_batches(list(range(len(examples))), examples, AT_ONCE)]
     # The caps and scales that follow the product are computed in float32 here as in training: in bfloat16 their rounding alone would be a difference.
     widened = head.register_forward_hook(lambda module, inputs, output: output.float())
     model.eval()
     try:
         with torch.no_grad():
-            own_logits = causal(input_ids=batch.ids, use_cache=False).logits[batch.rows, batch.columns].float()
-            own = F.cross_entropy(own_logits, batch.labels, reduction="none")
-            losses = output_losses(response_states(model, batch), layer, batch.labels)
+            own = torch.cat(
+                [F.cross_entropy(causal(input_ids=b.ids, use_cache=False).logits[b.rows, b.columns].float(), b.labels, reduction="none") for b in batches]
+            )
+            losses = torch.cat([output_losses(response_states(model, b), layer, b.labels) for b in batches])
     finally:
         widened.remove()
         model.train()

@@ -13,15 +13,18 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-# Logits held at once, in float32: 128 MiB on a processor, 1 GiB on a GPU, where small products are slow.
-CHUNK, CHUNK_CUDA = 1 << 25, 1 << 28
+from train.word_table import WordTable
+
+# Logits held at once, in float32: 64 MiB on a processor, 1 GiB on a GPU, where small products are slow.
+CHUNK, CHUNK_CUDA = 1 << 24, 1 << 28
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutputLayer:
     """Logits of hidden states, as the base's class computes them: softcap * tanh((hidden @ weight.T + bias) * scale / softcap).
 
-    `weight` (words, d) and `bias` (words,) may hold some of the words only. Bases differ: Phi has a bias, Granite and Cohere scale, Gemma 2 caps.
+    `weight` (words, d) and `bias` (words,) may hold some of the words only. Bases differ: Phi has a bias, Granite and Cohere scale, Gemma 2 caps. The weight
+    of all words may be a table in the base's file.
     """
 
     weight: Any
@@ -46,11 +49,17 @@ class OutputLayer:
         import torch
         from torch.nn import functional as F
 
-        logits = F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+        hidden = hidden.to(self.weight.dtype)
+        logits = self.weight.product(hidden, self.bias) if isinstance(self.weight, WordTable) else F.linear(hidden, self.weight, self.bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.scale != 1.0:
             logits = logits * self.scale
         return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+    def gradient(self, slopes: Any) -> Any:
+        """The gradient (n, d) with respect to hidden states of one (n, words) with respect to the product of `weight`."""
+        slopes = slopes.to(self.weight.dtype)
+        return self.weight.transposed_product(slopes) if isinstance(self.weight, WordTable) else slopes @ self.weight
 
 
 def output_layer(causal: Any) -> OutputLayer:
@@ -68,7 +77,8 @@ def output_layer(causal: Any) -> OutputLayer:
         scale = float(factor)
     bias = getattr(head, "bias", None)
     softcap = getattr(config, "final_logit_softcapping", None)
-    return OutputLayer(head.weight.detach(), None if bias is None else bias.detach(), scale, float(softcap) if softcap else None)
+    weight = table if (table := getattr(head, "word_table", None)) is not None else head.weight.detach()
+    return OutputLayer(weight, None if bias is None else bias.detach(), scale, float(softcap) if softcap else None)
 
 
 class SampledVocabulary:
@@ -157,5 +167,5 @@ def output_loss(hidden: Any, layer: OutputLayer, labels: Any, correction: Any = 
                 probabilities *= slope
             if layer.scale != 1.0:
                 probabilities *= layer.scale
-            gradient[part] = (probabilities.to(layer.weight.dtype) @ layer.weight).to(hidden.dtype)
+            gradient[part] = layer.gradient(probabilities).to(hidden.dtype)
     return total, gradient

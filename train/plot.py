@@ -52,7 +52,8 @@ def _png(rows: list[dict[str, Any]], title: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    looks = [(r["step"], r["dev_chrf"]) for r in rows if "dev_chrf" in r]
+    key, what, digits, best_of = ("dev_nats", "nats per token", 3, min) if any("dev_nats" in r for r in rows) else ("dev_chrf", "chrF2", 1, max)
+    looks = [(r["step"], r[key]) for r in rows if key in r]
     heights = [3, 2, 1.4] if looks else [3, 1.4]
     # The object interface, not pyplot: nothing global is changed and no display is asked for.
     figure = Figure(figsize=(8, 1.1 * sum(heights)), layout="constrained")
@@ -69,11 +70,11 @@ def _png(rows: list[dict[str, Any]], title: str) -> bytes:
     panels[0].legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     _axes(panels[0], f"Loss (nats per token): about {mean[-1]:.2f} by step {steps[-1]:,}")
     if looks:
-        best = max(looks, key=lambda x: x[1])
+        best = best_of(looks, key=lambda x: x[1])
         panels[1].plot(*zip(*looks, strict=True), color=_DEV, linewidth=1.4, marker="o", markersize=4)
         panels[1].plot(*best, marker="o", markersize=10, markerfacecolor="none", markeredgecolor=_DEV)
         panels[1].margins(y=0.18)
-        _axes(panels[1], f"chrF2 on the dev split: best {best[1]:.1f} at step {best[0]:,}")
+        _axes(panels[1], f"{what} on the dev split: best {best[1]:.{digits}f} at step {best[0]:,}")
     panels[-1].plot(steps, [r["learning_rate"] for r in rows], color=_RATE, linewidth=1.4)
     panels[-1].set_ylim(bottom=0)
     panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

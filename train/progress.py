@@ -50,7 +50,7 @@ class RunProgress:
 
     def step(self, row: dict[str, Any], mean: float, task_share: float) -> None:
         """`row` is the step's line of metrics.jsonl: step (from 1), loss, learning_rate, gradient_norm, tokens and seconds since the run began;
-        and dev_chrf where the dev split was looked at. The seconds of looks are left out.
+        and dev_chrf or dev_nats where the dev split was looked at. The seconds of looks are left out.
         """
         with report_full_disk(self.run_dir / METRICS):
             self._metrics.write(json.dumps(row) + "\n")
@@ -63,6 +63,9 @@ class RunProgress:
         if "dev_chrf" in row:
             self._bar.update(self._task, dev=f"  dev chrF2 {row['dev_chrf']:.1f}")
             say(f"step {row['step']:,}/{self.total:,}: dev chrF2 {row['dev_chrf']:.2f}")
+        if "dev_nats" in row:
+            self._bar.update(self._task, dev=f"  dev loss {row['dev_nats']:.3f}")
+            say(f"step {row['step']:,}/{self.total:,}: dev loss {row['dev_nats']:.4f}")
         if self._bar.disable and row["step"] % max(1, self.total // 10) == 0:
             seconds_left = (self.total - row["step"]) * row["seconds"] / row["step"]
             say(f"step {row['step']:,}/{self.total:,}: loss {mean:.3f}, {speed_text} tokens/s, {task_share:.0%} task, {seconds_left / 60:.1f} min left")

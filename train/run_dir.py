@@ -5,6 +5,7 @@ run.json        the settings of the run, until it has finished: only the same ru
 status.json     stays: state, steps, pair, base, times, and what went wrong
 step-*/, best/  checkpoints, until the run has finished
 metrics.jsonl   stays
+looks.jsonl     stays: the loss of every token at each validation, where that is by loss
 """
 
 from __future__ import annotations

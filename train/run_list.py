@@ -46,6 +46,8 @@ class Run:
     started: str | None = None
     updated: str | None = None
     best_dev_chrf: float | None = None
+    # Nats per token, where the run validates by loss.
+    best_dev_nats: float | None = None
     scores: tuple[dict[str, Any], ...] = ()
 
 
@@ -85,7 +87,7 @@ def _read(run_dir: Path, name: str) -> Run:
     saved = max((int(n[5:]) for n in names if n.startswith("step-") and n[5:].isdigit()), default=0)
     state, message = _state(status, running, names, card)
     seconds = last.get("seconds") or 0
-    looks = [r["dev_chrf"] for r in rows if isinstance(r.get("dev_chrf"), (int, float))]
+    looks, losses = ([r[key] for r in rows if isinstance(r.get(key), (int, float))] for key in ("dev_chrf", "dev_nats"))
     updated = max((run_dir / n).stat().st_mtime for n in names & {STATUS, RUN, METRICS}) if names & {STATUS, RUN, METRICS} else None
     return Run(
         path=name,
@@ -101,6 +103,7 @@ def _read(run_dir: Path, name: str) -> Run:
         started=status.started if status else None,
         updated=None if updated is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(updated)),
         best_dev_chrf=max(looks, default=None),
+        best_dev_nats=min(losses, default=None),
         # An unfinished run is about to replace the adapter that lies there: those scores are not its own.
         scores=tuple(_scores(adapter, card)) if card and state == "finished" else (),
     )

@@ -56,4 +56,5 @@ def _step_cell(r: Run) -> list[str]:
 
 def _score_cell(r: Run) -> list[str]:
     dev = "" if r.best_dev_chrf is None else f"best dev chrF2 {r.best_dev_chrf:.2f}"
+    dev = dev if r.best_dev_nats is None else f"best dev loss {r.best_dev_nats:.4f}"
     return [dev, *(f"{s['name']}: chrF2 {s['chrf']:.1f}, BLEU {s['bleu']:.1f}{'' if s.get('passed', True) else ', refused by the gate'}" for s in r.scores)]

@@ -82,6 +82,9 @@ class Stepper:
 
     def prepare(self, compiled: bool) -> None:
         """Compile, and shard the base over the processes where that is asked for. Call this when the weights are restored."""
+        if not self.processes.cuda:
+            # What was computed over all words until now was large.
+            give_back()
         if compiled:
             compile_layers(self.model)
         if self.processes.sharded:

@@ -21,7 +21,7 @@ from train.config import Recipe
 
 IDS = "trackers.json"
 # The logged keys of a row of metrics.jsonl, and the speed of the last steps.
-_LOGGED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "dev_chrf")
+_LOGGED = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "dev_chrf", "dev_nats")
 
 
 def require_installed(names: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from tell.errors import CorpusError, RecipeError, RequestError
 from tell.files import key_of
 from tell.languages import parse_pair, same_pair
 from tell.lexicon.hints import Hinter
+from tell.machine import give_back
 from tell.model.anchor import Anchor
 from tell.model.base import Base
 from tell.model.engine import Decoding, Engine, Generation, Prompt
@@ -32,7 +33,6 @@ from tell.records import Pair
 from tell.retrieval.retriever import Retriever
 from train.checkpoint import DamagedCheckpoint, read_checkpoint
 from train.config import DevOptions, Recipe
-from train.inputs import Inputs
 from train.optimiser import MasterWeights
 from train.output_layer import output_layer
 
@@ -47,7 +47,7 @@ class ValidationResult:
     """`best`: better than every validation before. `stop`: patience is used up. `signal`: the signal that interrupted this validation, which then does not
     count; 0 without one."""
 
-    chrf: float
+    score: float
     best: bool
     stop: bool
     signal: int = 0
@@ -182,6 +182,9 @@ class _GreedyEngine:
 class Validator:
     """The validations of one run. `state` holds everything but the model, for a checkpoint."""
 
+    # The name of the score in metrics.jsonl and on the card.
+    figure = "chrf"
+
     def __init__(
         self,
         options: DevOptions,
@@ -227,12 +230,13 @@ class Validator:
         """Translate the segments with the model as it is after `step` steps. A signal that arrives in `signals` interrupts this."""
         self._engine.model, self._engine.signals = model, signals
         try:
-            with _evaluation_mode(model, self.device):
+            with evaluation_mode(model, self.device):
                 hypotheses = asyncio.run(self._translator.translate_fitting([p.source for p in self._pairs]))
         except _Interrupted:
             return ValidationResult(0.0, False, False, signals[0])
         finally:
             self._engine.model = None
+            give_back()
         # A source that does not fit into the context counts as not translated, as in scoring.
         lines = ["" if isinstance(h, RequestError) else " ".join(h.text.split("\n")) for h in hypotheses]
         score = self._metric.corpus_score(lines, [[p.target for p in self._pairs]])
@@ -247,7 +251,7 @@ class Validator:
         return {
             "history": [[step, chrf] for step, chrf in self.history],
             "best_step": best and best[0],
-            "best_chrf": best and best[1],
+            f"best_{self.figure}": best and best[1],
             "signature": self.signature,
             "segments": len(self._pairs),
             "too_long": self._too_long,
@@ -262,15 +266,6 @@ class Validator:
         self.signature = state["signature"]
 
 
-def validator_of(split: DevSplit | None, recipe: Recipe, inputs: Inputs, device: str) -> Validator | None:
-    """The validator of a run with these inputs; None without a split."""
-    if split is None:
-        return None
-    anchor = Anchor.model_validate(inputs.mix["anchor"])
-    tokens = BaseTokenizer(inputs.base, anchor.chat)
-    return Validator(recipe.dev, split.pairs, anchor, tokens, recipe.decoding, inputs.base, device, inputs.hinter(), inputs.retriever())
-
-
 def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> dict[str, Any]:
     """Put the weights of the best validation, kept in `place`, into the model. Returns the card's record of all validations."""
     record = validator.state()
@@ -280,11 +275,11 @@ def restore_best(place: Path, masters: MasterWeights, validator: Validator) -> d
         say(f"warning: the weights of the best validation are damaged ({e.found}); the adapter has those of the last step")
         return record | {"kept_step": None}
     masters.restore(tensors, step)
-    return record | {k: progress["dev"][k] for k in ("best_step", "best_chrf")} | {"kept_step": step}
+    return record | {k: progress["dev"][k] for k in ("best_step", f"best_{validator.figure}")} | {"kept_step": step}
 
 
 @contextmanager
-def _evaluation_mode(model: Any, device: str) -> Iterator[None]:
+def evaluation_mode(model: Any, device: str) -> Iterator[None]:
     """No dropout, no gradients, no compilation for new shapes. Afterwards the model trains again, and random numbers go on as if nothing had been drawn."""
     import torch
 

@@ -136,5 +136,6 @@ def lora_target_modules(model: Any, names: str | list[str]) -> str | list[str]:
         # peft's own rule: the whole name, or its end after a dot.
         if not any(n == name or n.endswith(f".{name}") for n in trainable):
             raise RecipeError("target_modules: the base has no linear layer of this name", place="[lora]", found=name, valid=", ".join(available))
-    matching = [n for n in linear if any(n == name or n.endswith(f".{name}") for name in names)]
+    # Of all modules: the linear layers of some towers lie within modules of these names, which peft would take for the layers and refuse.
+    matching = [n for n, _ in model.named_modules() if any(n == name or n.endswith(f".{name}") for name in names)]
     return names if all(n in trainable for n in matching) else [n for n in matching if n in trainable]

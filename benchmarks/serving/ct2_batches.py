@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What a batch costs ctranslate2, and what the engine ct2 makes of prompts that come one by one: against the raw generator on the same prompts, without HTTP.
 
-Reads a prepared base, an adapter and a file of segments; uses the cache of converted models. Three parts, chosen with --only: `steps`, the time of a
-step by the size of the batch, and of two batches side by side on half of the cores each; `callers`, n callers with one prompt at a time each against the
+Reads a prepared base, an adapter and a file of segments; uses the cache of converted models. Four parts, chosen with --only: `steps`, the time of a
+step by the size of the batch, and of two batches side by side on half of the cores each; `beside`, eight batches of four of eight models one after the
+other and two at a time, against one batch of 32, wall and processor time; `callers`, n callers with one prompt at a time each against the
 raw generator with n prompts at a time, and n prompts that come 3 ms apart; `mixed`, the callers spread over eight models against one.
 
     python -m benchmarks.serving.ct2_batches --adapter adapters/is-en --source FILE
@@ -30,7 +31,7 @@ from tell.machine import cores
 from tell.model.base import find_base
 from tell.model.engine import EngineOptions, Prompt
 
-PARTS = ("steps", "callers", "mixed")
+PARTS = ("steps", "beside", "callers", "mixed")
 MODELS = 8
 
 
@@ -101,6 +102,35 @@ def steps(bench: Bench) -> None:
         print(f"| {n} | {together:.2f} | {2 * bench.raw(cut[:n], steps=17)[0]:.2f} |", flush=True)
 
 
+def beside(bench: Bench, rounds: int) -> None:
+    """Each way of running 32 prompts, in turns. A model that is open eight times stands for eight: the weights that are read are others each time."""
+    prompts = bench.prompts[:32]
+    fours = [prompts[i : i + 4] for i in range(0, 32, 4)]
+    wide = [bench.engine._generator(bench.path) for _ in fours]
+    narrow = [bench.engine._generator(bench.path, max(1, cores() // 2)) for _ in fours]
+
+    def side_by_side() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda way: bench.raw(way[1], way[0]), zip(narrow, fours, strict=True)))
+
+    ways = {
+        "one model, one batch of 32": lambda: bench.raw(prompts, wide[0]),
+        "eight models, one after the other": lambda: [bench.raw(four, model) for model, four in zip(wide, fours, strict=True)],
+        "eight models, two at a time": side_by_side,
+    }
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for name, way in [*ways.items()] * (rounds + 1):
+        before = time.perf_counter(), time.process_time()
+        way()
+        took[name].append((time.perf_counter() - before[0], time.process_time() - before[1]))
+    print("\n| 32 prompts | s | processor s | of one model's throughput | by processor time |\n|---|---|---|---|---|")
+    # The first round is warm-up.
+    one, *_ = [[sorted(x)[rounds // 2] for x in zip(*t[1:], strict=True)] for t in took.values()]
+    for name, times in took.items():
+        wall, used = (sorted(x)[rounds // 2] for x in zip(*times[1:], strict=True))
+        print(f"| {name} | {wall:.2f} | {used:.2f} | {one[0] / wall:.2f} | {one[1] / used:.2f} |", flush=True)
+
+
 async def calls(bench: Bench, rounds: int) -> None:
     ids = [bench.adapter.id]
     for n, count in ((32, 96), (8, 48), (1, 8)):
@@ -155,14 +185,16 @@ async def measure(adapter: Adapter, segments: list[str], parts: list[str], round
         bench = Bench(engine, adapter, path, [translator.prompt(s) for s in segments])
         run_batch = engine._run_batch
 
-        def counted(batch: Any) -> Any:
+        def counted(batch: Any, *others: Any) -> Any:
             bench.sizes.append(len(batch))
-            return run_batch(batch)
+            return run_batch(batch, *others)
 
         engine._run_batch = counted  # type: ignore[method-assign]
         bench.raw(bench.prompts[:8])
         if "steps" in parts:
             steps(bench)
+        if "beside" in parts:
+            beside(bench, rounds)
         if "callers" in parts:
             await calls(bench, rounds)
         if "mixed" in parts:
@@ -176,7 +208,7 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path, required=True, help="adapter directory")
     parser.add_argument("--source", type=Path, required=True, help="segments to translate, one a line, at least 256")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {', '.join(PARTS)}  [default: all]")
-    parser.add_argument("--rounds", type=int, default=1, help="of `callers`  [default: 1]")
+    parser.add_argument("--rounds", type=int, default=1, help="of `callers` and `beside`  [default: 1]")
     args = parser.parse_args()
     parts = args.only.split(",")
     try:

@@ -56,7 +56,7 @@ def penalised(adapter: Adapter, penalty: float) -> System:
     return dataclasses.replace(System.of(f"penalty {penalty:g}", adapter), decoding=decoding)
 
 
-def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
+def _key(adapter: Adapter, base: Base, dev: TestSet, engine: str) -> str:
     return key_of(
         {
             "stage": "decoding",
@@ -68,7 +68,7 @@ def _key(adapter: Adapter, dev: TestSet, engine: str) -> str:
             **adapter.card.prompt_parts,
             "dev": [str(dev.pair), dev.source_sha256, dev.reference_sha256, len(dev.sources)],
             "rule": [3, PENALTIES, ALPHA, sorted(STUCK), METHOD],
-            "engine": [engine, engine_version(engine)],
+            "engine": [engine, engine_version(engine, base)],
         }
     )
 
@@ -98,8 +98,8 @@ def choose_decoding(path: Path, corpus: Path, engine: str = "auto", force: bool 
     dev = whole if part.part == "whole" else of_pairs(split_corpus, "dev", part.pairs, "choosing half")
     dev = dev.first(PENALTY_SEGMENTS)
     engine = tell.model.engine.choose_engine(engine)
-    target, before = decoding_path(path), _key(adapter, whole.first(PENALTY_SEGMENTS), engine)
-    key = _key(adapter, dev, engine) if can_choose(part.of) else key_of({"before": before, "fewer than": CHOOSES, "recipe": recipe_penalty(adapter.card)})
+    target, before = decoding_path(path), _key(adapter, base, whole.first(PENALTY_SEGMENTS), engine)
+    key = _key(adapter, base, dev, engine) if can_choose(part.of) else key_of({"before": before, "fewer than": CHOOSES, "recipe": recipe_penalty(adapter.card)})
     # What a version without halves chose on the whole split stays until something changes: the adapter keeps its id.
     earlier = None if force else _earlier(target, [key, before])
     if earlier is not None and not all(scored_alike(tried, dev.pair) for tried in earlier.get("tried", [])):

@@ -71,7 +71,7 @@ def _key(adapter: Adapter, base: Base, sources: list[str], engine: str) -> str:
     card = adapter.card
     adapter_parts = {"adapter": card.files, "anchor": card.anchor.model_dump(), "decoding": card.decoding.model_dump(), "sources": sources}
     adapter_parts |= card.prompt_parts
-    return key_of({"format": FORMAT, "base": [base.id, base.revision], **adapter_parts, "engine": [engine, engine_version(engine)]})
+    return key_of({"format": FORMAT, "base": [base.id, base.revision], **adapter_parts, "engine": [engine, engine_version(engine, base)]})
 
 
 def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: str) -> Golden | None:
@@ -91,7 +91,8 @@ def golden_sentences(adapter: Adapter, base: Base, dev: TestSet, engine_name: st
         try:
             await engine.start()
             sentences = await _make(engine, adapter, sources, options.max_context)
-            versions = {engine_name: engine_version(engine_name)} if engine_version(engine_name) else {}
+            version = engine_version(engine_name, base)
+            versions = {engine_name: version} if version else {}
             return Golden(engine=engine.name, versions=versions, exact=engine_identity(engine), sentences=tuple(sentences)) if sentences else None
         finally:
             await asyncio.shield(engine.close())

@@ -109,7 +109,7 @@ def hypotheses_key(base: Base, system: System, test: TestSet, engine: str, max_c
             **system.prompt_parts,
             "sources": test.source_sha256,
             "segments": len(test.sources),
-            "engine": [engine, engine_version(engine)],
+            "engine": [engine, engine_version(engine, base)],
             "max_context": max_context,
         }
     )

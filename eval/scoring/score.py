@@ -28,15 +28,16 @@ from tell.adapter.card import Adapter, check_base
 from tell.errors import BadInput
 from tell.files import key_of, sha256_bytes, sha256_file, write_atomic, write_json
 from tell.languages import parse_pair, same_pair
-from tell.model.base import find_base
+from tell.model.base import Base, find_base
 from tell.model.engine import engine_version
 
 
-def versions(engine: str) -> dict[str, str]:
-    return {"tellmt": __version__, "sacrebleu": metadata.version("sacrebleu"), "python": platform.python_version(), engine: engine_version(engine)}
+def versions(engine: str, base: Base) -> dict[str, str]:
+    own = {"tellmt": __version__, "sacrebleu": metadata.version("sacrebleu"), "python": platform.python_version()}
+    return {**own, engine: engine_version(engine, base)}
 
 
-def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, measures: Sequence[Metric]) -> str:
+def scores_key(adapter: Adapter, base: Base, test: TestSet, engine: str, with_base: bool, measures: Sequence[Metric]) -> str:
     return key_of(
         {
             "stage": "score",
@@ -49,7 +50,7 @@ def scores_key(adapter: Adapter, test: TestSet, engine: str, with_base: bool, me
             "test": [test.name, str(test.pair), test.source_sha256, test.reference_sha256, len(test.sources)],
             "with_base": with_base,
             "metrics": [[m.signature() for m in measures], RESAMPLES, bootstrap_seed(), METHOD, TRIALS, SEED],
-            "versions": versions(engine),
+            "versions": versions(engine, base),
         }
     )
 
@@ -76,7 +77,7 @@ def score_adapter(
     base = find_base(adapter.card.base.id)
     check_base(adapter, base.id, base.revision)
     measures = measures or chosen(["bleu", "chrf"], test.pair)
-    key = scores_key(adapter, test, engine, with_base, measures)
+    key = scores_key(adapter, base, test, engine, with_base, measures)
     if not again and (earlier_result := earlier(out, key)) is not None:
         return earlier_result, True
     check_references(base, adapter.card.decoding, test)
@@ -101,7 +102,7 @@ def score_adapter(
         "paired": None,
         "seconds": round(sum(o.seconds for o in outputs.values()), 2),
         "engine": engine,
-        "versions": versions(engine),
+        "versions": versions(engine, base),
     }
     for name, output in outputs.items():
         file = out / f"{name}.hyp.txt"

@@ -53,7 +53,7 @@ def main(spec_path: str, out: str) -> None:
     write_atomic(folder / "adapter.hyp.txt", "".join(h + "\n" for h in output.hypotheses))
     scores = score_system(output.hypotheses, test.references, pair)
     system = {**scores, "truncated": output.truncated, "empty": output.empty}
-    print(json.dumps({"name": test.name, "segments": len(test.sources), "systems": {"adapter": system}, "versions": versions(engine)}))
+    print(json.dumps({"name": test.name, "segments": len(test.sources), "systems": {"adapter": system}, "versions": versions(engine, base)}))
 
 
 if __name__ == "__main__":

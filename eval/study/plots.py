@@ -9,7 +9,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from eval.study.summary import budget_text, picture_name
+from eval.study.over_general import picture_name
+from eval.study.summary import size_text
 from tell.extras import need
 
 # The colours of Okabe and Ito, which colour-blind readers can tell apart, without their yellow, which is invisible on white; the reference arm is black.
@@ -24,13 +25,17 @@ def study_plots(summary: dict[str, Any], changes: dict[str, Any], reference: str
     need("matplotlib", "train")
     png_by_name: dict[str, bytes] = {}
     style = arm_styles(summary, reference)
-    if (png := plot_task_tokens(summary, style)) is not None:
-        png_by_name["study-task-tokens.png"] = png
+    if (png := plot_task_data(summary, style)) is not None:
+        png_by_name["study-task-data.png"] = png
     if summary["general"]:
         png_by_name["study-general-tokens.png"] = plot_general_tokens(summary, style)
     for x in summary["losses"]:
-        name = picture_name(x["pair"], x["budget"], x["arm"])
-        png_by_name[f"study-losses-{name}.png"] = plot_loss_changes(x, changes[name])
+        name = picture_name(x["pair"], x["size"], x["arm"])
+        png_by_name[f"study-losses-{name}.png"] = plot_loss_changes(x, changes[name], summary["unit"])
+    for x in summary["jumps"]:
+        name = picture_name(x["pair"], x["size"], x["arm"])
+        along = "general" if x["ratio"] is None else "training"
+        png_by_name[f"study-tokens-{name}-{along}.png"] = plot_tokens(x)
     return png_by_name
 
 
@@ -124,27 +129,38 @@ def _line(axes: Any, points: list[tuple[float, dict[str, Any], list[tuple[float,
         axes.plot([x for x, _ in each], [y for _, y in each], linestyle="none", marker=mark, color=colour, markersize=4.5, alpha=0.75, markeredgewidth=0)
 
 
-def plot_task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes | None:
+def outcome_of(unit: str) -> tuple[str, str, str]:
+    """The figure that a study is read on, its name on an axis, and the key of its data."""
+    return ("nats", "nats per target token (lower is better)", "task_pairs") if unit == "pairs" else ("chrf2", "chrF2", "task_tokens")
+
+
+def plot_task_data(summary: dict[str, Any], style: dict[str, tuple[str, str]]) -> bytes | None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ratios = summary["main_ratio"]
-    curves: dict[str, dict[str, list[Any]]] = {}
+    figure_name, axis, amount = outcome_of(summary["unit"])
+    curves: dict[str, dict[tuple[str, str], list[Any]]] = {}
     flat: dict[str, dict[str, float]] = {}
     for t in summary["tables"]:
         for r in t["rows"]:
+            if not (outcome := r[figure_name]["all"]):
+                continue
             if not r["trained"]:
-                flat.setdefault(t["pair"], {})[r["arm"]] = r["chrf2"]["mean"]
-            elif r["ratio"] == ratios[r["arm"]] and r["task_tokens"]["mean"] > 0:
-                x = r["task_tokens"]["mean"]
-                curves.setdefault(t["pair"], {}).setdefault(r["arm"], []).append((x, r["chrf2"], [(x, y) for y in r["each"]]))
+                flat.setdefault(t["pair"], {})[r["arm"]] = outcome["mean"]
+                continue
+            x = r["task_pairs"] if amount == "task_pairs" else r["task_tokens"]["mean"]
+            # Every amount of general data has a line of its own where the study goes by pairs.
+            name = r["arm"] if not r["ratio"] or summary["unit"] == "tokens" else f"{r['arm']} {r['ratio']:g}"
+            if x and (summary["unit"] == "pairs" or r["ratio"] == ratios[r["arm"]]):
+                curves.setdefault(t["pair"], {}).setdefault((r["arm"], name), []).append((x, outcome, [(x, y) for y in r[figure_name]["each"]]))
     if not curves:
         return None
     figure, axes = _figure(len(curves), 1, 3.7 * len(curves))
     for panel, (pair, arms) in zip(axes[:, 0], curves.items(), strict=True):
         segments = " or ".join(map(str, summary["pairs"][pair]["segments"]))
-        _axes(panel, f"{pair}: chrF2 on {segments} dev segments", "task tokens (logarithmic)", "chrF2")
+        _axes(panel, f"{pair}: {axis} on {segments} held-out segments", f"task {summary['unit']} (logarithmic)", axis)
         panel.set_xscale("log")
-        for arm, points in sorted(arms.items(), key=lambda a: a[0] == "tell"):
+        for (arm, _), points in sorted(arms.items(), key=lambda a: a[0][0] == "tell"):
             _line(panel, sorted(points, key=lambda p: p[0]), *style[arm])
         places = sorted({p[0] for points in arms.values() for p in points})
         ticks = [x for i, x in enumerate(places) if i == 0 or x > 1.25 * places[i - 1]]
@@ -152,14 +168,14 @@ def plot_task_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str]])
         panel.xaxis.set_major_locator(FixedLocator(ticks))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: token_label(x)))
-        ends = [(max(p[0] for p in points), max(points, key=lambda p: p[0])[1]["mean"], arm, style[arm][0]) for arm, points in arms.items()]
+        ends = [(max(p[0] for p in points), max(points, key=lambda p: p[0])[1]["mean"], name, style[arm][0]) for (arm, name), points in arms.items()]
         for arm, y in flat.get(pair, {}).items():
             panel.axhline(y, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
             ends.append((panel.get_xlim()[1], y, arm, GREY))
         figure.draw_without_rendering()
         _labels(panel, ends)
     legend = "line: mean over seeds; band: lowest to highest seed; markers: seeds; dashed: without training; dotted: leads to the arm's name"
-    figure.supxlabel(legend, fontsize=9, color="#444444")
+    figure.supxlabel(legend, fontsize=8, color="#444444")
     return _png(figure)
 
 
@@ -168,12 +184,14 @@ def plot_general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str
 
     panels: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
     for g in summary["general"]:
-        panels.setdefault((g["pair"], g["budget"]), []).append(g)
+        panels.setdefault((g["pair"], g["size"]), []).append(g)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = _figure(rows, columns, 3.3 * rows)
-    for panel, ((pair, budget), lines) in zip(axes.flat, panels.items(), strict=False):
-        _axes(panel, f"{pair}, {budget_text(budget)}", "general tokens (logarithmic)", "chrF2")
+    figure_name, axis, _ = outcome_of(summary["unit"])
+    for panel, ((pair, size), lines) in zip(axes.flat, panels.items(), strict=False):
+        where = f"{pair}, {size_text(size, summary['unit'])}"
+        _axes(panel, where, "general tokens (logarithmic)", axis)
         panel.set_xscale("log")
         amounts = sorted({p["general_tokens"] for g in lines for p in g["points"]})
         above = [a for a in amounts if a > 0] or [1.0]
@@ -181,8 +199,9 @@ def plot_general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str
         zero = above[0] / 4
         many = len(lines) > 1
         for g in lines:
-            points = [(p["general_tokens"] or zero, p["chrf2"], [(p["general_tokens"] or zero, y) for y in p["each"]]) for p in g["points"]]
-            _line(panel, points, *style[g["arm"]])
+            there = [(p["general_tokens"] or zero, p[figure_name]) for p in g["points"] if p[figure_name]["all"]]
+            if there:
+                _line(panel, [(x, f["all"], [(x, y) for y in f["each"]]) for x, f in there], *style[g["arm"]])
         places = [a or zero for a in amounts]
         ticks = [x for i, x in enumerate(places) if i == 0 or x > 1.5 * places[i - 1]]
         panel.xaxis.set_major_locator(FixedLocator(ticks))
@@ -190,17 +209,17 @@ def plot_general_tokens(summary: dict[str, Any], style: dict[str, tuple[str, str
         panel.set_xticklabels(["none" if x == zero and amounts[0] == 0 else token_label(x) for x in ticks])
         if many:
             figure.draw_without_rendering()
-            last = [g["points"][-1] for g in lines]
-            _labels(panel, [(p["general_tokens"], p["chrf2"]["mean"], g["arm"], style[g["arm"]][0]) for g, p in zip(lines, last, strict=True)])
+            last = [(g["arm"], g["points"][-1]) for g in lines if g["points"][-1][figure_name]["all"]]
+            _labels(panel, [(p["general_tokens"], p[figure_name]["all"]["mean"], arm, style[arm][0]) for arm, p in last])
         else:
-            panel.set_title(f"{pair}, {budget_text(budget)}, {lines[0]['arm']}", loc="left", fontsize=11)
+            panel.set_title(f"{where}, {lines[0]['arm']}", loc="left", fontsize=11)
     for panel in axes.flat[len(panels) :]:
         panel.set_visible(False)
     figure.supxlabel("line: mean over seeds; band: lowest to highest seed; markers: seeds; every amount has its own run", fontsize=9, color="#444444")
     return _png(figure)
 
 
-def plot_loss_changes(x: dict[str, Any], changes: Any) -> bytes:
+def plot_loss_changes(x: dict[str, Any], changes: Any, unit: str) -> bytes:
     """At the left the changes at each amount, sorted on their own; at the right the same examples in one order for all amounts."""
     import matplotlib
     import numpy as np
@@ -233,7 +252,29 @@ def plot_loss_changes(x: dict[str, Any], changes: Any) -> bytes:
     bar.ax.tick_params(labelsize=9)
     seeds = ", ".join(map(str, x["seeds"]))
     about = f"loss of {segments} dev segments, minus that at {token_label(x['amounts'][0])} general tokens; seeds {seeds}"
-    title = f"{x['pair']}, {budget_text(x['budget'])}, {x['arm']}: {about}"
+    title = f"{x['pair']}, {size_text(x['size'], unit)}, {x['arm']}: {about}"
 
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return _png(figure)
+
+
+def plot_tokens(x: dict[str, Any]) -> bytes:
+    """At the left how much of a token's change lies in its largest step, and the same by chance; at the right the losses of single tokens."""
+    figure, axes = _figure(1, 2, 4.0)
+    left, right = axes[0]
+    _axes(left, f"{x['tokens']:,} target tokens", "share of the squared change in the largest step", "share of the tokens")
+    bins = [(i + 0.5) / 20 for i in range(20)]
+    left.step(bins, x["shares"]["observed"], where="mid", color=COLOURS[0], linewidth=1.8, label="observed")
+    left.step(bins, x["shares"]["shuffled"], where="mid", color=GREY, linewidth=1.4, label="steps shuffled")
+    left.legend(frameon=False, fontsize=9)
+    _axes(right, "tokens that jump (orange) or drift (blue)", x["along"], "nats")
+    at = range(len(x["amounts"]))
+    for name, colour in (("monogenic", COLOURS[0]), ("polygenic", COLOURS[1])):
+        for curve in x["curves"][name]:
+            right.plot(at, curve, color=colour, linewidth=0.9, alpha=0.6)
+    right.set_xticks(list(at), [token_label(a) for a in x["amounts"]])
+    size = "all" if x["size"] is None else f"{x['size']:,}"
+    figure.suptitle(
+        f"{x['pair']}, {size}, {x['arm']}: losses of target tokens over {x['along']}; seeds {', '.join(map(str, x['seeds']))}", fontsize=10, x=0.01, ha="left"
+    )
     return _png(figure)

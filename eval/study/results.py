@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from eval.scoring.scores import metrics, scoring_part
+from eval.study.config import Stage
 from tell.errors import BadInput
 from tell.files import decode, read_bytes, read_jsonl, read_lines
 from tell.languages import parse_pair
@@ -36,11 +37,14 @@ class RecordedStudy(_Record):
 
     name: str
     pairs: list[str]
-    budgets: list[int | Literal["all"] | None]
-    seeds: list[int]
     arms: dict[str, dict[str, Any]]
-    ratios: list[float] = []
     reference_arm: str = "sft"
+    # What sizes count. A study of before counted the tokens of task examples, anchors included.
+    unit: Literal["pairs", "tokens"] = "tokens"
+    stages: list[Stage] = []
+    # The arm, size, ratio and margin of the primary figure.
+    primary: dict[str, Any] = {}
+    tune: dict[str, Any] = {}
 
 
 class DataCount(_Record):
@@ -53,6 +57,9 @@ class TrainingRecord(_Record):
     tokens: int
     seconds: float
     final_loss: float | None = None
+    # [step, nats per token] of each look at the tuning segments, and the step whose weights were kept.
+    looks: list[tuple[int, float]] = []
+    kept_step: int | None = None
 
 
 class RecordedScores(_Record):
@@ -60,25 +67,26 @@ class RecordedScores(_Record):
 
     name: str | None = None
     segments: int
-    bleu: float
-    chrf2: float
+    # None where the held-out segments were not translated.
+    bleu: float | None = None
+    chrf2: float | None = None
     signatures: dict[str, str] = {}
     nats_per_token: float | None = None
     truncated: int = 0
 
 
 class ResultRow(_Record):
-    """A line of results.jsonl. `budget` None stands for all task data; `train` None for an arm without training."""
+    """A line of results.jsonl. `size` is in the study's unit, and None stands for all task data; `train` None for an arm without training."""
 
     id: str
     role: Literal["tune", "run"]
     arm: str
     pair: str
-    budget: int | None
+    size: int | None = Field(validation_alias=AliasChoices("size", "budget"))
     ratio: float | None
     seed: int
     learning_rate: float | None
-    epochs: float | None = None
+    passes: float | None = Field(default=None, validation_alias=AliasChoices("passes", "epochs"))
     counts: dict[str, DataCount] | None = None
     train: TrainingRecord | None
     dev: RecordedScores
@@ -97,10 +105,12 @@ class ScoredRun:
     line -> (tokens, nats)."""
 
     row: ResultRow
-    chrf2: float
-    bleu: float
+    chrf2: float | None
+    bleu: float | None
     stats: Any
     losses: Mapping[int, tuple[int, float]]
+    # line -> the nats of its tokens, where the run kept them.
+    each: Mapping[int, list[float]]
 
     @property
     def nats(self) -> float | None:
@@ -167,10 +177,11 @@ def read_result_rows(path: Path) -> tuple[list[ResultRow], list[str]]:
     return list(rows.values()), notes
 
 
-def _losses(path: Path, row: ResultRow, notes: list[str]) -> dict[int, tuple[int, float]]:
-    if not path.exists():
-        return {}
+def _losses(path: Path, row: ResultRow, notes: list[str]) -> tuple[dict[int, tuple[int, float]], dict[int, list[float]]]:
     losses: dict[int, tuple[int, float]] = {}
+    each: dict[int, list[float]] = {}
+    if not path.exists():
+        return losses, each
     for number, value in read_jsonl(path):
         try:
             line, tokens, nats = int(value["line"]), int(value["tokens"]), float(value["nats"])
@@ -178,12 +189,14 @@ def _losses(path: Path, row: ResultRow, notes: list[str]) -> dict[int, tuple[int
             raise BadInput("not a segment's loss", place=f"{path}, line {number}", found=json.dumps(value), valid='{"line", "tokens", "nats"}') from None
         if tokens > 0 and math.isfinite(nats):
             losses[line] = (tokens, nats)
+            if "each" in value:
+                each[line] = [float(x) for x in value["each"]]
     recorded = row.dev.nats_per_token
     if losses and recorded is not None and math.isfinite(recorded):
         mean = math.fsum(n for _, n in losses.values()) / sum(t for t, _ in losses.values())
         if abs(mean - recorded) > SAME_NATS * max(1, abs(recorded)):
             notes.append(f"run {row.id}: its losses per segment make {mean:.4f} nats/token, {recorded:.4f} are recorded")
-    return losses
+    return losses, each
 
 
 class Scorer:
@@ -210,21 +223,21 @@ class Scorer:
 
 def _open_run(directory: Path, row: ResultRow, scorer: Scorer | None, notes: list[str]) -> ScoredRun:
     run_directory = directory / "runs" / row.id
-    losses = _losses(run_directory / "losses.jsonl", row, notes)
+    losses, each = _losses(run_directory / "losses.jsonl", row, notes)
     path = run_directory / "hypotheses.txt"
     if scorer is None or not path.exists():
-        if scorer is not None:
-            notes.append(f"run {row.id} ({row.arm}, {row.pair}): no hypotheses.txt, so its recorded scores stand and it takes part in no test")
-        return ScoredRun(row, row.dev.chrf2, row.dev.bleu, None, losses)
+        if scorer is not None and row.dev.chrf2 is not None:
+            notes.append(f"run {row.id} ({row.arm}, {row.pair}): no hypotheses.txt, so its recorded scores stand")
+        return ScoredRun(row, row.dev.chrf2, row.dev.bleu, None, losses, each)
     hypotheses = read_lines(path)
     if len(hypotheses) != len(scorer.references):
         valid = f"{len(scorer.references):,} lines, as dev/{row.pair}/reference.txt"
         raise BadInput("the hypotheses do not match the references", place=str(path), found=f"{len(hypotheses):,} lines", valid=valid)
     chrf2, bleu, stats = scorer.scores(hypotheses)
     for name, recorded, computed in (("chrF2", row.dev.chrf2, chrf2), ("BLEU", row.dev.bleu, bleu)):
-        if abs(recorded - computed) > SAME_SCORE:
+        if recorded is not None and abs(recorded - computed) > SAME_SCORE:
             notes.append(f"run {row.id} ({row.arm}, {row.pair}): {name} {recorded:.2f} is recorded, its hypotheses score {computed:.2f}, which counts here")
-    return ScoredRun(row, chrf2, bleu, stats, losses)
+    return ScoredRun(row, chrf2, bleu, stats, losses, each)
 
 
 def read_results(directory: Path) -> StudyResults:
@@ -241,7 +254,7 @@ def read_results(directory: Path) -> StudyResults:
             scorers[pair] = Scorer(pair, references)
             signatures[pair] = scorers[pair].signatures
         else:
-            notes.append(f"{pair}: no dev/{pair}/reference.txt, so recorded scores stand and nothing is tested")
+            notes.append(f"{pair}: no dev/{pair}/reference.txt, so recorded scores stand")
             signatures[pair] = next((r.dev.signatures for r in rows if r.pair == pair), {})
     for row in rows:
         for name, recorded in row.dev.signatures.items():
@@ -251,7 +264,7 @@ def read_results(directory: Path) -> StudyResults:
     for row in rows:
         if row.role == "run":
             run = _open_run(directory, row, scorers.get(row.pair), notes)
-            cell = (row.pair, row.budget, row.arm, row.ratio, row.seed)
+            cell = (row.pair, row.size, row.arm, row.ratio, row.seed)
             if cell in cells:
                 notes.append(f"runs {cells[cell].row.id} and {row.id}: both are {row.arm}, {row.pair}, seed {row.seed}; the later counts")
             cells[cell] = run

@@ -7,24 +7,23 @@ continues where its stages can.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
-import queue
 import shutil
-import signal
-import subprocess
-import sys
-import threading
+import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from eval.scoring.hypotheses import WITHOUT
 from eval.scoring.testset import TestSet, from_corpus
-from eval.study.config import FORMAT, Slice, Study, StudyRun, chosen_rate, recipe, study_runs, tuning_runs
+from eval.study.commands import CommandPool, RunFailed, stopped_by_signals
+from eval.study.config import FORMAT, Slice, Study
+from eval.study.data import shuffle_answers, task_tokens
+from eval.study.plan import Place, StudyRun, chosen_rate, cost, data_key, place_of, recipe, study_runs, wants
 from tell.adapter.card import open_adapter, weights_of
 from tell.console import progress, say
 from tell.corpus.directory import open_corpus
@@ -33,64 +32,6 @@ from tell.files import key_of, sha256_file, write_atomic, write_json
 from tell.machine import cores
 from tell.model.base import find_base
 from tell.model.engine import choose_engine, converted_models
-
-
-class RunFailed(TellmtError):
-    """A command of a run failed."""
-
-
-class CommandPool:
-    """The commands of the runs: each in a process of its own on the cores of its lane. All of them end with the study."""
-
-    def __init__(self, directory: Path, lanes: int):
-        self.directory = directory
-        self.stopping = threading.Event()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._lock = threading.Lock()
-        self.lanes: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-        usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
-        for lane in range(lanes):
-            # More lanes than cores share them.
-            self.lanes.put(usable[lane::lanes] or [usable[lane % len(usable)]])
-
-    def call(self, lane: list[int], log: Path, *args: str, module: str = "tellmt") -> str:
-        """Run a command and return its standard output; its standard error goes to `log`. Raises RunFailed with the last line of the log."""
-        if self.stopping.is_set():
-            raise RunFailed("the study was stopped")
-        # One thread per core: libraries that count the cores of the machine would start too many.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(len(lane)), "TOKENIZERS_PARALLELISM": "false" if len(lane) == 1 else "true"}
-        pin = (lambda: os.sched_setaffinity(0, lane)) if hasattr(os, "sched_setaffinity") else None
-        with log.open("ab") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *args], cwd=self.directory, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True,
-                start_new_session=True, preexec_fn=pin,
-            )  # fmt: skip
-            with self._lock:
-                self._running.add(process)
-                # `stop` may have been called since the check above.
-                if self.stopping.is_set():
-                    _end(process)
-            try:
-                stdout, _ = process.communicate()
-            finally:
-                with self._lock:
-                    self._running.discard(process)
-        if process.returncode:
-            last = [x for x in log.read_text(encoding="utf-8", errors="replace").split("\n") if x.strip()][-1:] or ["no message"]
-            raise RunFailed("a command of the study failed", place=str(log), found=f"exit {process.returncode}: {last[0]}")
-        return stdout
-
-    def stop(self) -> None:
-        """End every command. Training saves its state and continues from it the next time."""
-        self.stopping.set()
-        with self._lock:
-            for process in self._running:
-                _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
 
 
 def _toml(tables: dict[str, Any]) -> str:
@@ -107,9 +48,13 @@ def _toml(tables: dict[str, Any]) -> str:
     return "\n".join([*top, *sections]) + "\n"
 
 
-def _tuning_scores(finished: dict[str, dict[str, Any]]) -> dict[tuple[str, str, int, float], float]:
-    """The scores of the tuning runs, as `chosen_rate` takes them."""
-    return {(r["arm"], r["pair"], r["budget"], r["learning_rate"]): float(r["dev"]["chrf2"]) for r in finished.values() if r["role"] == "tune"}
+def tuning_losses(finished: dict[str, dict[str, Any]]) -> dict[tuple[Place, float], dict[int, float]]:
+    """The best losses of the tuning runs, as `chosen_rate` takes them."""
+    losses: dict[tuple[Place, float], dict[int, float]] = {}
+    for r in finished.values():
+        if r["role"] == "tune":
+            losses.setdefault(((r["arm"], r["pair"], r["size"], r["ratio"]), r["learning_rate"]), {})[r["seed"]] = float(r["dev"]["nats_per_token"])
+    return losses
 
 
 def _without(systems: dict[str, Any]) -> dict[str, Any]:
@@ -118,22 +63,28 @@ def _without(systems: dict[str, Any]) -> dict[str, Any]:
     return {f"without_{name}": {"bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"]} for name, system in scores.items()}
 
 
+def _outcome(dev: dict[str, Any]) -> str:
+    figures = (("nats_per_token", "{:.4f} nats per token"), ("chrf2", "chrF2 {:.1f}"), ("bleu", "BLEU {:.1f}"))
+    return ", ".join(text.format(dev[name]) for name, text in figures if dev.get(name) is not None)
+
+
 class StudyRunner:
     """One study in one directory."""
 
-    def __init__(self, study: Study, file: Path, out: Path, jobs: int):
-        self.study, self.out = study, out
+    def __init__(self, study: Study, file: Path, out: Path, jobs: int, scores: bool = True):
+        self.study, self.out, self.scores = study, out, scores
         self.directory = file.resolve().parent
         self.commands = CommandPool(self.directory, jobs)
         self.jobs = jobs
         self.results = out / "results.jsonl"
         self.base = find_base(study.base)
+        self.all_pairs = [*dict.fromkeys([*study.pairs, *(p for stage in study.stages for p in stage.pairs or [])])]
         self._inputs = self._input_hashes()
 
     def _input_hashes(self) -> dict[str, Any]:
         """The hashes of everything that the study reads. Raises CorpusError or RecipeError when something is missing."""
         hashes: dict[str, Any] = {"base": [self.base.id, self.base.revision], "corpora": {}, "general": {}}
-        for pair in self.study.pairs:
+        for pair in self.all_pairs:
             data = self.study.corpora[pair]
             for name in data.dictionaries:
                 if not (self.directory / name).is_file():
@@ -146,7 +97,7 @@ class StudyRunner:
             for held_out in (data.tune, data.dev):
                 if not self.test_set(held_out).sources:
                     raise RecipeError("this slice is empty", place=f"{held_out.corpus}, split {held_out.split}", valid="a corpus built with --dev or --test")
-        if any(a.kind == "train" and max(a.ratios or self.study.ratios) > 0 for a in self.study.arms.values()) and not self.study.general:
+        if any(max(stage.ratios) > 0 for stage in self.study.stages) and not self.study.general:
             raise RecipeError("no general data", place="general", valid="JSONL files, or ratios = [0]")
         for name in [*self.study.general, *self.study.ltd_pool]:
             if not (self.directory / name).is_file():
@@ -162,11 +113,10 @@ class StudyRunner:
         data = self.study.corpora[run.pair]
         return key_of(
             {
-                "format": FORMAT, "run": run.model_dump(exclude={"arm"}), "recipe": recipe(self.study, run), "shots": arm.shots,
-                "general": arm.general, "task": arm.task, "inputs": self._inputs,
+                "format": FORMAT, "run": run.model_dump(exclude={"arm"}), "recipe": recipe(self.study, run), "data": data_key(self.study, run),
+                "inputs": self._inputs, "corpora": data.model_dump(exclude={"dictionaries"}),
                 # Only of runs that use them, so that all others keep their ids.
                 **({"dictionaries": [sha256_file(self.directory / name) for name in data.dictionaries]} if arm.dictionaries else {}),
-                "corpora": data.model_dump(exclude={"dictionaries"}), "pools": [self.study.general, self.study.ltd_pool],
             }
         )[:12]  # fmt: skip
 
@@ -203,10 +153,8 @@ class StudyRunner:
     def _run_on(self, lane: list[int], run: StudyRun, id: str) -> dict[str, Any]:
         work = self.out / "runs" / id
         work.mkdir(parents=True, exist_ok=True)
-        tables = recipe(self.study, run)
-        write_atomic(work / "recipe.toml", _toml(tables))
-        data = self.study.corpora[run.pair]
-        held_out = data.tune if run.role == "tune" else data.dev
+        tables, data, relative = recipe(self.study, run), self.study.corpora[run.pair], self._relative
+        arm, bare = self.study.arms[run.arm], self.study.arms[run.arm].kind == "base"
         commands: list[list[str]] = []
 
         def call(*args: str, module: str = "tellmt") -> dict[str, Any]:
@@ -214,64 +162,88 @@ class StudyRunner:
             stdout = self.commands.call(lane, work / "log.txt", *args, module=module)
             return dict(json.loads(stdout))
 
-        relative = self._relative
-        counts = training = nats = None
-        if self.study.arms[run.arm].kind == "base":
-            spec = {"base": self.base.id, "pair": run.pair, "shots": self.study.arms[run.arm].shots, "seed": run.seed,
-                    "anchor": tables.get("anchor", {}), "decoding": tables.get("decoding", {}), "train": data.train, "held": held_out.model_dump()}  # fmt: skip
+        began = time.monotonic()
+        counts = training = None
+        outcome: dict[str, Any] = {}
+        versions: dict[str, Any] = {}
+        if bare:
+            spec = {"base": self.base.id, "pair": run.pair, "shots": arm.shots, "seed": run.seed,
+                    "anchor": tables.get("anchor", {}), "decoding": tables.get("decoding", {}), "train": data.train, "held": data.dev.model_dump()}  # fmt: skip
             write_json(work / "bare.json", spec)
             scores = call(relative(work / "bare.json"), relative(work / "scores"), module="eval.study.base")
+            outcome, versions = self._scored(scores, work), scores["versions"]
         else:
+            write_atomic(work / "recipe.toml", _toml(tables))
             counts = self._mix(run, work, call)
-            card = call(
-                "train", "--recipe", relative(work / "recipe.toml"), "--mixed", relative(work / "mixed"), "-o", relative(work / "adapter"), "--json"
-            )["card"]  # fmt: skip
+            tables = recipe(self.study, run, self._steps_between_looks(run, counts))
+            write_atomic(work / "recipe.toml", _toml(tables))
+            places = ["--mixed", relative(work / "mixed"), "--dev", data.tune.corpus, "-o", relative(work / "adapter")]
+            card = call("train", "--recipe", relative(work / "recipe.toml"), *places, "--json")["card"]
             training = {k: card["training"][k] for k in ("steps", "tokens", "seconds", "final_loss", "dtype", "device")}
-            data_options = ["--corpus", held_out.corpus, "--split", held_out.split]
-            losses = call("losses", relative(work / "adapter"), *data_options, "-o", relative(work / "losses.jsonl"), "--json")
-            nats = losses["nats_per_token"]
-            scores = self._score(work, held_out, call)
+            looks = card["training"]["dev"]
+            training |= {"looks": looks["history"], "best_step": looks["best_step"], "best_nats": looks["best_nats"], "kept_step": looks["kept_step"]}
+            versions = {k: v for k, v in card.get("versions", {}).items() if k in ("python", "tellmt", "torch", "transformers")}
+            if run.role == "tune":
+                outcome = {"name": f"{data.tune.corpus} {data.tune.split}, looks", "segments": looks["segments"], "nats_per_token": looks["best_nats"]}
+            else:
+                each = ["--each"] if wants(self.study, run, "tokens") else []
+                options = ["--corpus", data.dev.corpus, "--split", data.dev.split, *each, "-o", relative(work / "losses.jsonl"), "--json"]
+                losses = call("losses", relative(work / "adapter"), *options)
+                outcome = {"name": f"{data.dev.corpus} {data.dev.split}", "segments": losses["segments"], "nats_per_token": losses["nats_per_token"]}
+                if each:
+                    shutil.copyfile(work / "adapter.run" / "looks.jsonl", work / "looks.jsonl")
+            if self.scores and wants(self.study, run, "scores"):
+                scores = self._score(work, data.dev, call)
+                outcome |= self._scored(scores, work)
+                versions |= scores["versions"]
+        # These directories can be made again in seconds, and are as large as the data.
+        for name in ("mixed", "general", "task", "lexicon", "adapter.run", *(["adapter"] if run.role == "tune" else [])):
+            shutil.rmtree(work / name, ignore_errors=True)
+        (work / "answers.jsonl").unlink(missing_ok=True)
+        return {
+            "id": id, **run.model_dump(), "unit": "pairs", "cell": run.cell, "passes": None if bare else arm.passes or self.study.passes,
+            "recipe": tables, "commands": commands, "counts": counts, "train": training, "dev": outcome,
+            "base": {"id": self.base.id, "revision": self.base.revision}, "versions": versions,
+            "machine": f"{platform.system()} {platform.machine()}, {len(lane)} of {cores()} cores{self._accelerator(training)}",
+            "seconds": round(time.monotonic() - began, 1), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }  # fmt: skip
+
+    def _accelerator(self, training: dict[str, Any] | None) -> str:
+        return f", {training['device']}" if training and training["device"] != "cpu" else ""
+
+    def _scored(self, scores: dict[str, Any], work: Path) -> dict[str, Any]:
         system = scores["systems"]["adapter"]
         shutil.copyfile(work / "scores" / "adapter.hyp.txt", work / "hypotheses.txt")
-        # These directories can be made again in seconds, and are as large as the data.
-        for name in ("mixed", "general", "task", "task-order", "lexicon", "adapter.run"):
-            shutil.rmtree(work / name, ignore_errors=True)
         return {
-            "id": id, **run.model_dump(), "epochs": tables.get("train", {}).get("epochs", 1), "recipe": tables, "commands": commands,
-            "counts": counts, "train": training,
-            "dev": {
-                "name": scores["name"], "segments": scores["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
-                "signatures": {"bleu": system["bleu"]["signature"], "chrf2": system["chrf"]["signature"]},
-                "nats_per_token": nats, "truncated": system["truncated"], "empty": system["empty"],
-                **_without(scores["systems"]),
-            },
-            "base": {"id": self.base.id, "revision": self.base.revision}, "versions": scores["versions"],
-            "machine": f"{platform.system()} {platform.machine()}, {len(lane)} of {cores()} cores",
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "name": scores["name"], "segments": scores["segments"], "bleu": system["bleu"]["score"], "chrf2": system["chrf"]["score"],
+            "signatures": {"bleu": system["bleu"]["signature"], "chrf2": system["chrf"]["signature"]},
+            "truncated": system["truncated"], "empty": system["empty"], **_without(scores["systems"]),
         }  # fmt: skip
+
+    def _steps_between_looks(self, run: StudyRun, counts: dict[str, Any]) -> int:
+        """So many optimiser steps that a run of this mix makes the study's number of looks at even distances."""
+        passes, batch = self.study.arms[run.arm].passes or self.study.passes, int(recipe(self.study, run)["train"].get("batch_tokens", 2048))
+        steps = (passes * counts["task"]["tokens"] + counts["general"]["tokens"]) / batch
+        return max(1, round(float(steps) / self.study.looks.count))
 
     def _mix(self, run: StudyRun, work: Path, call: Any) -> dict[str, Any]:
         """Select the data that the arm wants selected, and mix. Returns the exact counts."""
         arm, data, relative = self.study.arms[run.arm], self.study.corpora[run.pair], self._relative
         seed = ["--seed", str(run.seed), "--base", self.base.id, "--json"]
         corpora: Sequence[str] = data.train
-        if arm.task:
-            if run.budget is None:
-                raise RecipeError("there is nothing to choose from all task tokens", place=f"arm {run.arm}", found='budget "all"', valid="budgets in tokens")
-            select = ["select", "--corpus", *data.train, "--method", arm.task, *seed]
-            selection = call(*select, "--tokens", str(run.budget), "-o", relative(work / "task-order"))
-            k = self._count_fitting(work, run)
-            clusters = ["--clusters", str(min(k, selection["clusters"]["asked"]))] if selection.get("clusters") else []
-            call(*select, "-k", str(k), *clusters, "-o", relative(work / "task"))
+        if run.size is not None:
+            # In the order of the seed's selection, so a smaller size is the beginning of a larger one.
+            call("select", "--corpus", *data.train, "--method", arm.task or "random", "-k", str(run.size), *seed, "-o", relative(work / "task"))
             corpora = [relative(work / "task")]
         general: list[str] = list(self.study.general)
+        if arm.answers == "shuffled" and run.ratio > 0:
+            shuffle_answers([self.directory / name for name in general], work / "answers.jsonl", run.seed)
+            general = [relative(work / "answers.jsonl")]
         if arm.general and run.ratio > 0:
-            if run.budget is None:
-                raise RecipeError("give a budget to choose general data for", place=f"arm {run.arm}", found='budget "all"', valid="budgets in tokens")
+            tokens = task_tokens([self.directory / c for c in corpora], recipe(self.study, run).get("anchor", {}), run.pair, self.base)
             # A sixth more than the mix takes, since it leaves out examples that are too long or repeat the corpus.
-            tokens = str(int(run.ratio * run.budget * 7 / 6))
-            pool = self.study.ltd_pool or general
-            call("select", "--general", *pool, "--method", arm.general, *seed, "--tokens", tokens, "-o", relative(work / "general"))
+            wanted = ["--tokens", str(int(run.ratio * tokens * 7 / 6))]
+            call("select", "--general", *(self.study.ltd_pool or general), "--method", arm.general, *seed, *wanted, "-o", relative(work / "general"))
             general = [relative(work / "general" / "selected.jsonl")]
         general_option = ["--general", *general] if run.ratio > 0 else []
         lexicon_option: list[str] = []
@@ -279,29 +251,14 @@ class StudyRunner:
             dictionaries = ["--dictionary", *data.dictionaries] if arm.dictionaries and data.dictionaries else []
             call("lexicon", "build", *corpora, *dictionaries, "-o", relative(work / "lexicon"), "--json")
             lexicon_option = ["--lexicon", relative(work / "lexicon")]
-        options = ["--corpus", *corpora, *general_option, *lexicon_option]
+        # Corpora that hold nothing to train on are named for what they reserve: general data may repeat no held-out segment.
+        held_out = [c for c in dict.fromkeys((data.tune.corpus, data.dev.corpus)) if c not in corpora and self._has_no_training_pairs(c)]
+        options = ["--corpus", *corpora, *held_out, *general_option, *lexicon_option]
         mix = call("mix", "--recipe", relative(work / "recipe.toml"), *options, "-o", relative(work / "mixed"), "--json")
         return dict(mix["counts"])
 
-    def _count_fitting(self, work: Path, run: StudyRun) -> int:
-        """The number of selected pairs, in the order of their selection, that fit the budget with their anchors."""
-        from tell.languages import parse_pair
-        from tell.model.anchor import AnchorConfig, render
-        from tell.model.tokenizer import BaseTokenizer
-        from tell.records import Example
-
-        anchor = render(AnchorConfig.model_validate(recipe(self.study, run).get("anchor", {})), parse_pair(run.pair), self.base)
-        rows = [json.loads(x) for x in (work / "task-order" / "selected.jsonl").read_text(encoding="utf-8").split("\n") if x]
-        examples = [Example(str(r["id"]), "task", anchor.prompt(r["source"]), anchor.opening, r["target"]) for r in rows]
-        total = k = 0
-        for ids, _ in BaseTokenizer(self.base, anchor.chat).example_ids(examples):
-            total += len(ids)
-            if total > (run.budget or 0):
-                break
-            k += 1
-        if k == 0:
-            raise RecipeError("the budget is too small for one example", place=f"arm {run.arm}", found=f"{run.budget} tokens")
-        return k
+    def _has_no_training_pairs(self, corpus: str) -> bool:
+        return next(open_corpus(self.directory / corpus).pairs("train"), None) is None
 
     def _score(self, work: Path, held_out: Slice, call: Any) -> dict[str, Any]:
         """The scores on the held-out slice. Removes the converted model of the engine again, which has 275 MB for the smallest base."""
@@ -323,7 +280,7 @@ class StudyRunner:
         if path.exists() and (name := json.loads(path.read_bytes()).get("name")) != self.study.name:
             raise RecipeError("this directory holds another study", place=str(self.out), found=str(name), valid=self.study.name)
         write_json(path, described)
-        for pair in self.study.pairs:
+        for pair in self.all_pairs:
             test = self.test_set(self.study.corpora[pair].dev)
             folder = self.out / "dev" / pair
             folder.mkdir(parents=True, exist_ok=True)
@@ -331,28 +288,53 @@ class StudyRunner:
             write_atomic(folder / "reference.txt", "".join(r + "\n" for r in test.references))
 
     def missing_runs(self, finished: dict[str, dict[str, Any]]) -> list[StudyRun]:
-        """The runs that are not finished, tuning runs first. A run that needs a learning rate is listed once that has been chosen."""
-        runs = [*tuning_runs(self.study), *study_runs(self.study, _tuning_scores(finished))]
-        return [run for run in runs if self.run_id(run) not in finished]
+        """The runs that are not finished, in the order of the design. A run that needs a learning rate is listed once that has been chosen."""
+        return [run for run in study_runs(self.study, tuning_losses(finished)) if self.run_id(run) not in finished]
 
-    def run_all(self) -> dict[str, dict[str, Any]]:
-        """Run what is missing. A run that fails is reported, and the others go on. Raises RunFailed at the end if any failed."""
+    def repeat(self, cell: str, finished: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Run one cell of the results again, in a directory of its own and with the rate that it was run with. Returns the new line of results beside the
+        old one."""
+        old = next((r for r in finished.values() if r["role"] == "run" and cell in (r.get("cell"), r["id"])), None)
+        if old is None:
+            valid = ", ".join(sorted(str(r.get("cell")) for r in finished.values() if r["role"] == "run")[:8]) or "a cell of results.jsonl"
+            raise RecipeError("no result of this cell", place=str(self.results), found=cell, valid=f"{valid}, ...")
+        run = StudyRun.model_validate({k: old[k] for k in StudyRun.model_fields})
+        with stopped_by_signals(self.commands):
+            new = self.run_one(run, f"{old['id']}-again")
+        return {"cell": run.cell, "same_id": self.run_id(run) == old["id"], "before": old["dev"], "again": new["dev"], "row": new}
+
+    def run_all(self, most: int | None = None, minutes: float | None = None, speed: float = 100) -> dict[str, dict[str, Any]]:
+        """Run what is missing: `most` runs, and those that are done within so many minutes at `speed` tokens a second, until finished runs have shown
+        theirs. A run that fails is reported, and the others go on. Raises RunFailed at the end if any failed."""
+        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.write_study()
         finished = self.finished()
         failed: dict[str, str] = {}
         running: dict[Future[dict[str, Any]], tuple[str, StudyRun]] = {}
-        with self.results.open("a", encoding="utf-8") as f, _stopped_by_signals(self.commands), ThreadPoolExecutor(self.jobs) as pool, progress() as bar:
+        speeds: list[float] = []
+        begun = 0
+        with self.results.open("a", encoding="utf-8") as f, stopped_by_signals(self.commands), ThreadPoolExecutor(self.jobs) as pool, progress() as bar:
             task = bar.add_task(f"study {self.study.name}", total=len(finished) + len(self.missing_runs(finished)), completed=len(finished))
             while True:
                 running_ids = {id for id, _ in running.values()}
+                seconds_left = end - time.monotonic()
+                rate = statistics.median(speeds) if speeds else speed
                 for run in self.missing_runs(finished):
                     id = self.run_id(run)
-                    if len(running) < self.jobs and id not in running_ids and id not in failed and not self.commands.stopping.is_set():
+                    if self.commands.stopping.is_set() or len(running) == self.jobs or begun == most:
+                        break
+                    if id not in running_ids and id not in failed and cost(self.study, run) / rate < seconds_left:
                         running[pool.submit(self.run_one, run, id)] = (id, run)
                         running_ids.add(id)
+                        begun += 1
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, timeout=None if math.isinf(end) else max(0.0, end - time.monotonic()), return_when=FIRST_COMPLETED).done
+                if not done:
+                    say(f"the time is over: {len(running)} runs are stopped, and go on from their state the next time")
+                    self.commands.stop()
+                    done = wait(running).done
+                for future in done:
                     id, run = running.pop(future)
                     try:
                         row = future.result()
@@ -365,9 +347,13 @@ class StudyRunner:
                     f.flush()
                     os.fsync(f.fileno())
                     finished[id] = row
-                    say(f"{run.label}: chrF2 {row['dev']['chrf2']:.1f}, BLEU {row['dev']['bleu']:.1f}")
+                    if cost(self.study, run) and not speeds:
+                        say(f"speed of a run: {cost(self.study, run) / max(0.1, row['seconds']):,.0f} tokens/s, its start included")
+                    if cost(self.study, run):
+                        speeds.append(cost(self.study, run) / max(0.1, row["seconds"]))
+                    say(f"{run.label}: {_outcome(row['dev'])}, {row['seconds']:.0f} s")
                     bar.update(task, completed=len(finished), total=len(finished) + len(self.missing_runs(finished)))
-        if self.commands.stopping.is_set():
+        if self.commands.stopping.is_set() and time.monotonic() < end:
             raise KeyboardInterrupt
         if failed:
             first = next(iter(failed.values()))
@@ -375,18 +361,7 @@ class StudyRunner:
         return finished
 
     def chosen_rates(self, finished: dict[str, dict[str, Any]]) -> list[list[Any]]:
-        """[pair, arm, budget, learning rate], with None for a rate that is not chosen yet."""
-        tuned = _tuning_scores(finished)
-        arms = [n for n, a in self.study.arms.items() if a.kind == "train" and a.tuned_as is None]
-        return [[p, a, b, chosen_rate(self.study, a, p, b, tuned)] for p in self.study.pairs for a in arms for b in self.study.tune.budgets]
-
-
-@contextmanager
-def _stopped_by_signals(commands: CommandPool) -> Iterator[None]:
-    """SIGINT and SIGTERM end the running commands, and then the study."""
-    handlers = {s: signal.signal(s, lambda number, frame: commands.stop()) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        """[pair, arm, pairs, ratio, learning rate] of every place that a stage needs, with None for a rate that is not chosen yet."""
+        tuned = tuning_losses(finished)
+        runs = {place_of(self.study, r.arm, r.pair, r.size, r.ratio): None for r in study_runs(self.study, tuned) if r.learning_rate is not None}
+        return [[p[1], p[0], p[2], p[3], chosen_rate(self.study, p, tuned)] for p in runs]

@@ -1,4 +1,4 @@
-"""The statistics of a study: spread over seeds, differences between arms, tokens needed for a score, and whether losses jump.
+"""The statistics of a study: spread over seeds, the data that the reference needs for an arm's score, and whether losses jump.
 
 Reads arrays; writes nothing. chrF2 is computed here from sacreBLEU's own counts, for many resamples at once; a test compares it with sacreBLEU's score.
 Every draw is seeded, so that a report is the same each time.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.scoring.significance import SEED, TRIALS
+from eval.scoring.significance import SEED
 
-RESAMPLES = 1000
 LEVEL = 0.95
 
 
@@ -85,41 +84,35 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return s.mean - half, s.mean + half
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): each p for a family of all of them."""
-    corrected, largest = [0.0] * len(ps), 0.0
-    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
-        corrected[i] = largest
-    return corrected
-
-
-def randomisation_p(first: Any, second: Any) -> float:
-    """Paired approximate randomisation over counts, (segments, 18) each: eval.scoring.significance's test, draw for draw, with all trials scored at once."""
+def nats_per_token(stats: Any) -> tuple[float, Any]:
+    """Nats per token of a run's segments, (segments, 2) of tokens and nats, and each segment's influence on it: the error of the mean is their standard
+    deviation over the root of their number."""
     import numpy as np
 
-    a, b = np.asarray(first), np.asarray(second)
-    observed = abs(float(chrf_of(b.sum(0)) - chrf_of(a.sum(0))))
-    swap = np.random.default_rng(SEED).integers(2, size=(TRIALS, len(a)), dtype=bool)
-    left = swap.astype(np.float64) @ (a - b).astype(np.float64) + b.sum(0)
-    right = a.sum(0) + b.sum(0) - left
-    extreme = int((np.abs(chrf_of(left) - chrf_of(right)) >= observed - 1e-9).sum())
-    return (extreme + 1) / (TRIALS + 1)
-
-
-# One point of a curve: its tokens, and per seed the counts of its segments, (segments, 18).
-Point = tuple[float, list[Any]]
+    s = np.asarray(stats, dtype=np.float64)
+    mean = float(s[:, 1].sum() / s[:, 0].sum())
+    return mean, (s[:, 1] - mean * s[:, 0]) / s[:, 0].mean()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TokensNeeded:
-    """The tokens that the reference needs for the score of an arm at `tokens`, as a multiple (`ratio`) of them.
+class Point:
+    """One amount of data: the score of each seed, higher is better, and where it is known each segment's influence on it."""
+
+    size: float
+    scores: Mapping[int, float]
+    influence: Mapping[int, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Needed:
+    """The data that the reference needs for the score of an arm at `size`, as a multiple (`ratio`) of it.
 
     `side` is ">" or "<" where the reference's curve does not reach the score; `ratio` is then that end of the curve. `low` and `high` are the interval, with
     sides of their own.
     """
 
-    tokens: float
+    size: float
+    seeds: list[int]
     score: float
     ratio: float
     side: str
@@ -128,66 +121,58 @@ class TokensNeeded:
     high: float
     high_side: str
 
-
-def tokens_at(score: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Where the curve first reaches `score`, straight between its points over log x; 0 when it starts above, infinity when it never does."""
-    if score < ys[0]:
-        return 0.0
-    for i in range(len(xs)):
-        if ys[i] >= score:
-            if i == 0 or ys[i] == score:
-                return xs[i]
-            share = (score - ys[i - 1]) / (ys[i] - ys[i - 1])
-            return math.exp(math.log(xs[i - 1]) + share * (math.log(xs[i]) - math.log(xs[i - 1])))
-    return math.inf
+    def bounds(self) -> tuple[float, float]:
+        """The interval with nothing and infinity for ends that are beyond the curve."""
+        return 0.0 if self.low_side == "<" else self.low, math.inf if self.high_side == ">" else self.high
 
 
-def _resampled(points: Sequence[Point], weights: Any, rng: Any) -> Any:
-    """(points, resamples): mean chrF2 over resampled seeds, each on the resampled segments."""
-    import numpy as np
-
-    means = []
-    for _, runs in points:
-        scores = np.stack([chrf_of(weights @ np.asarray(r, dtype=np.float64)) for r in runs])
-        seeds = rng.integers(len(runs), size=(len(runs), weights.shape[0]))
-        means.append(np.take_along_axis(scores, seeds, axis=0).mean(0))
-    return np.stack(means)
+GRID = 400
 
 
-def tokens_needed(arm: Sequence[Point], reference: Sequence[Point]) -> list[TokensNeeded]:
-    """For each point of `arm`: the reference's tokens for its mean score over its own, with a 95% percentile interval.
+def size_needed(arm: Point, reference: Sequence[Point]) -> Needed | None:
+    """The reference's data for the arm's mean score, with a 95% interval; None where no seed is in all points.
 
-    The bootstrap draws segments, one draw for all runs (they share the set), and seeds, within each point of both curves.
+    The reference's curve is straight between its sizes over the logarithm, for each seed by itself. The interval has every size at which the mean
+    difference over seeds,
+    arm minus curve, is not surely other than zero: Student's t on paired seeds, whose runs share their data, with the error that other segments would
+    bring added to its
+    variance where it is known. Of several crossings the first is read; the interval goes from the first size that is not excluded to the last.
     """
     import numpy as np
 
-    rng = np.random.default_rng(SEED)
-    arm, reference = sorted(arm, key=lambda p: p[0]), sorted(reference, key=lambda p: p[0])
-    xs = [x for x, _ in reference]
-    segments = len(arm[0][1][0])
-    weights = rng.multinomial(segments, [1 / segments] * segments, size=RESAMPLES).astype(np.float64)
+    reference = sorted(reference, key=lambda p: p.size)
+    seeds = sorted(set(arm.scores).intersection(*(p.scores for p in reference)))
+    if not seeds:
+        return None
+    first, last = reference[0].size, reference[-1].size
+    xs = np.log([p.size for p in reference])
+    grid = np.linspace(xs[0], xs[-1], GRID) if len(xs) > 1 else xs
+    curve = np.stack([np.interp(grid, xs, [p.scores[s] for p in reference]) for s in seeds])
+    differences = np.array([arm.scores[s] for s in seeds])[:, None] - curve
+    mean = differences.mean(0)
+    variance = differences.var(0, ddof=1) / len(seeds) if len(seeds) > 1 else np.full(len(grid), np.inf)
+    if arm.influence is not None and all(p.influence is not None for p in reference):
+        of_points = np.stack([np.mean([p.influence[s] for s in seeds if p.influence], axis=0) for p in reference])
+        weights = np.stack([np.interp(grid, xs, row) for row in np.eye(len(xs))], axis=1)
+        segments = np.mean([arm.influence[s] for s in seeds], axis=0)[None, :] - weights @ of_points
+        variance = variance + segments.var(1, ddof=1) / segments.shape[1]
+    half = t_quantile((1 + LEVEL) / 2, len(seeds) - 1) * np.sqrt(variance) if len(seeds) > 1 else variance
+    open_sizes = np.flatnonzero(np.abs(mean) <= half)
 
-    def mean(runs: Sequence[Any]) -> float:
-        return float(np.mean([chrf_of(np.sum(r, axis=0)) for r in runs]))
+    def at(i: Any) -> float:
+        return float(np.exp(grid[i])) / arm.size
 
-    ys = [mean(runs) for _, runs in reference]
-    resampled_reference, resampled_arm = _resampled(reference, weights, rng), _resampled(arm, weights, rng)
-    rows = []
-    for i, (tokens, runs) in enumerate(arm):
-
-        def ratio_and_side(x: float, tokens: float = tokens) -> tuple[float, str]:
-            if x == 0:
-                return xs[0] / tokens, "<"
-            return (xs[-1] / tokens, ">") if math.isinf(x) else (x / tokens, "")
-
-        score = mean(runs)
-        drawn = [tokens_at(float(resampled_arm[i, b]), xs, resampled_reference[:, b]) for b in range(RESAMPLES)]
-        tail = (1 - LEVEL) / 2
-        # These methods take values that were drawn, since nothing can be interpolated between two draws of which one is off the curve.
-        low = float(np.quantile(drawn, tail, method="lower"))
-        high = float(np.quantile(drawn, 1 - tail, method="higher"))
-        rows.append(TokensNeeded(tokens, score, *ratio_and_side(tokens_at(score, xs, ys)), *ratio_and_side(low), *ratio_and_side(high)))
-    return rows
+    below, above = (first / arm.size, "<"), (last / arm.size, ">")
+    reached = np.flatnonzero(mean <= 0)
+    ratio = above if not len(reached) else below if mean[0] < 0 else (at(reached[0]), "")
+    if not len(open_sizes):
+        # Every size of the curve is excluded: the arm is surely better than all of it, or surely worse.
+        low, high = (above, above) if mean[-1] > 0 else (below, below)
+        low, high = (low[0], "" if low is above else "<"), (high[0], ">" if high is above else "")
+    else:
+        low = below if open_sizes[0] == 0 else (at(open_sizes[0]), "")
+        high = above if open_sizes[-1] == len(grid) - 1 else (at(open_sizes[-1]), "")
+    return Needed(arm.size, seeds, float(np.mean([arm.scores[s] for s in seeds])), *ratio, *low, *high)
 
 
 # A peak lower than this share of the highest is a few outlying examples, not a group; without it heavy tails pass for modes.
@@ -238,11 +223,31 @@ class StepTest:
     p: float
 
 
-def step_test(changes: Any, trials: int = 2000) -> StepTest | None:
+def quarters(values: Any) -> Any:
+    """0 to 3 for each value: the quarter of all that it lies in."""
+    import numpy as np
+
+    x = np.asarray(values)
+    return np.searchsorted(np.quantile(x, (0.25, 0.5, 0.75)), x)
+
+
+def shuffled_within(squared: Any, strata: Any, rng: Any) -> Any:
+    """Each column shuffled by itself among the rows of one stratum."""
+    import numpy as np
+
+    drawn = np.empty_like(squared)
+    for stratum in np.unique(strata):
+        of = strata == stratum
+        drawn[of] = rng.permuted(squared[of], axis=0)
+    return drawn
+
+
+def step_test(changes: Any, trials: int = 2000, strata: Any = None) -> StepTest | None:
     """Tests whether each example changes in one step. `changes` is (examples, steps); None for fewer than two steps or twenty examples.
 
     Each column is shuffled by itself: every step keeps its sizes, and only which of them belong to one example is lost. Examples that jump
-    once have more of their change in one step than that; examples that drift at their own pace have less.
+    once have more of their change in one step than that; examples that drift at their own pace have less. `strata` keeps examples that have different
+    room to change apart.
     """
     import numpy as np
 
@@ -256,5 +261,6 @@ def step_test(changes: Any, trials: int = 2000) -> StepTest | None:
 
     rng = np.random.default_rng(SEED)
     observed = share(squared)
-    drawn = np.array([share(rng.permuted(squared, axis=0)) for _ in range(trials)])
+    strata = np.zeros(len(squared), dtype=int) if strata is None else strata
+    drawn = np.array([share(shuffled_within(squared, strata, rng)) for _ in range(trials)])
     return StepTest(observed, float(drawn.mean()), (int((drawn >= observed - 1e-12).sum()) + 1) / (trials + 1))

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from serve.auth.keys import Caller
 from tell.errors import Overloaded, QuotaUsed, TellmtError, TooLarge
@@ -56,6 +57,14 @@ class Meter:
     translated: int = 0
 
 
+def with_port(uri: str) -> str:
+    """Redis's address with its port. coredis wants one, and most addresses of Redis have none. Raises ValueError for a port that is none."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port is not None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.removesuffix(':')}:6379"))
+
+
 class Quota:
     """The use of all keys' quotas, in a `limits` storage."""
 
@@ -68,6 +77,7 @@ class Quota:
 
         self._items: dict[Kind, Any] = {"requests": RateLimitItemPerMinute, "characters": RateLimitItemPerDay}
         try:
+            uri = with_port(uri)
             storage: Any = storage_from_string(uri if uri.startswith("async+") else f"async+{uri}", wrap_exceptions=True)
             self._windows: Any = SlidingWindowCounterRateLimiter(storage)
         except (ConfigurationError, NotImplementedError, ValueError, ImportError) as e:

@@ -273,7 +273,10 @@ def _check_counts(options: BuildOptions, counts: _Counts, read: int) -> None:
         if any(machine_output.is_machine_output(reason) for reason in counts.dropped):
             valid = f"translations that a person has made or confirmed; {machine_output.OPTION} takes a machine's all the same"
         raise CorpusError("no pairs left", place=where, found=f"{read} read: " + ", ".join(f"{n} {r}" for r, n in most), valid=valid)
-    if not counts.splits["train"]["pairs"]:
+    # A corpus of held-out segments alone has to be asked for: one split of 0, and the other at least as large as the whole.
+    sizes = (options.sizes.dev, options.sizes.test)
+    held_out_alone = 0 in sizes and None not in sizes and max(s or 0 for s in sizes) >= kept_pairs
+    if not counts.splits["train"]["pairs"] and not held_out_alone:
         found = f"{kept_pairs} pairs in {sum(s['docs'] for s in counts.splits.values())} documents"
         raise CorpusError("too small to leave any pair for training", place=where, found=found, valid="more documents, or smaller --dev and --test")
 

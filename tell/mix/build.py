@@ -89,7 +89,7 @@ def mix_key(plan: MixPlan, inputs: MixInputs) -> str:
             "base": [plan.base.id, plan.base.revision],
             "anchor": plan.anchor.model_dump(),
             "seed": plan.seed,
-            "config": plan.config.model_dump(exclude={"general", "sources"}),
+            "config": plan.config.model_dump(exclude={"general", "sources", *(() if plan.config.task_passes > 1 else ("task_passes",))}),
             "corpora": [[c.name, c.corpus.pairs_sha256] for c in inputs.corpora],
             "general": [[s.label, h, s.share, s.prompt, s.completion] for s, h in zip(plan.general, inputs.general_sha256, strict=True)],
             **({"testsets": [[s.name, *s.sha256] for s in inputs.testsets]} if inputs.testsets else {}),
@@ -164,7 +164,7 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
             general_tokens = round(config.ratio * task.tokens) if config.general_tokens is None else config.general_tokens
             drawn, sources = draw_general(plan, tokenizer, known, general_tokens, spool, aside, left_out)
             parts = (task.plain, drawn.plain()) if config.order == "none" else (task.chosen, drawn.lines)
-            digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed))
+            digest = _write(aside / "mixed.jsonl", spool, arrange(config.order, *parts, plan.seed, config.task_passes))
         report = {
             "format": FORMAT,
             "key": key,
@@ -177,6 +177,7 @@ def mix(plan: MixPlan, inputs: MixInputs, out: Path) -> dict[str, Any]:
             "general_tokens": config.general_tokens,
             "max_tokens": config.max_tokens,
             "task_tokens": config.task_tokens,
+            **({"task_passes": config.task_passes} if config.task_passes > 1 else {}),
             "granularity": _kinds(plan, task),
             "counts": {
                 "task": {"examples": len(task.chosen), "tokens": task.tokens},

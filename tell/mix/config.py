@@ -72,6 +72,8 @@ class MixConfig(BaseModel):
     sources: list[SourceConfig] = []
     # At most this many tokens of task examples, in whole documents; a larger budget with the same seed holds the smaller one.
     task_tokens: int | None = Field(default=None, ge=1)
+    # How many times each task example is in the mix; general examples are there once, spread evenly over these passes.
+    task_passes: int = Field(default=1, ge=1, le=1000)
     # Tokens. Longer examples are left out and counted, never cut; paragraphs and documents are split between segments.
     max_tokens: int = Field(default=512, ge=16, le=131072)
     # Shares of the task tokens, as weights.

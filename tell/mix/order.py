@@ -35,8 +35,14 @@ def interleave(task: Sequence[int], general: Sequence[int]) -> array[int]:
     return order
 
 
-def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int) -> array[int]:
-    """The examples in the order of training. For `none` they must be given as corpora and pool have them."""
+def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int, passes: int = 1) -> array[int]:
+    """The examples in the order of training. For `none` they must be given as corpora and pool have them.
+
+    With several passes the task examples are there as many times, in another order each time. Shuffled and at equal distances, the general examples are
+    dealt out to the passes in equal parts; before or after the task they stay together.
+    """
+    if passes > 1:
+        return _repeated(order, task, general, seed, passes)
     if order == "shuffled":
         return _shuffled([*task, *general], f"mix {seed}")
     if order == "none":
@@ -45,3 +51,17 @@ def arrange(order: Order, task: Sequence[int], general: Sequence[int], seed: int
     if order == "interleave":
         return interleave(*parts)
     return parts[0] + parts[1] if order == "task-first" else parts[1] + parts[0]
+
+
+def _repeated(order: Order, task: Sequence[int], general: Sequence[int], seed: int, passes: int) -> array[int]:
+    spread = order in ("shuffled", "interleave")
+    drawn = general if order == "none" else _shuffled(general, f"general order {seed}")
+    arranged = array("I", [] if spread or order != "task-last" else drawn)
+    for i in range(passes):
+        part = drawn[len(drawn) * i // passes : len(drawn) * (i + 1) // passes] if spread else array("I")
+        again = task if order == "none" else _shuffled(task, f"task order {seed} pass {i}")
+        if order == "shuffled":
+            arranged += _shuffled([*again, *part], f"mix {seed} pass {i}")
+        else:
+            arranged += interleave(again, part) if spread else array("I", again)
+    return arranged if spread or order == "task-last" else arranged + array("I", drawn)

@@ -1,12 +1,13 @@
 """Base models as the stages after fetching see them: a directory and a manifest. Fetching itself is `train.fetch_base`.
 
-Reads `<cache>/bases/<slug>/tellmt-base.json`, written last by `train.fetch_base`.
+Reads `<bases>/<slug>/tellmt-base.json` (`bases_dir`), written last by `train.fetch_base`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,9 @@ def slug(base_id: str) -> str:
 
 
 def bases_dir() -> Path:
+    """`TELLMT_BASES`, else `bases` in the cache: where bases lie apart from what is made of them, they can be read-only."""
+    if set_to := os.environ.get("TELLMT_BASES"):
+        return Path(set_to).expanduser().absolute()
     return cache_dir() / "bases"
 
 

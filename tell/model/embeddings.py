@@ -95,8 +95,24 @@ def _write_shard(path: Path, keys: list[bytes], rows: Any) -> None:
     fsync_dir(path)
 
 
-def from_pretrained(loader: Any, base: Base, attention: str = "sdpa", **options: Any) -> Any:
+CAUSAL = "AutoModelForCausalLM"
+
+
+def loader_of(base: Base, kind: str = CAUSAL) -> Any:
+    """The loader of transformers for a base: the one of this name, or where that one has not the class that the checkpoint names, the one of classes that read
+    images too. Of Qwen 3.5 the first would take the text part alone, in which layers have other names than in the checkpoint and in the engines."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    causal, wider = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()
+    if kind == CAUSAL and base.architecture in wider and base.architecture not in causal:
+        kind = "AutoModelForImageTextToText"
+    return getattr(transformers, kind)
+
+
+def from_pretrained(base: Base, attention: str = "sdpa", kind: str = CAUSAL, **options: Any) -> Any:
     """The base by one of transformers' loaders, with this attention, or with the plain one where the class has no other, or would compute something else."""
+    loader = loader_of(base, kind)
     options |= {"trust_remote_code": False, "local_files_only": True}
     config = read_config(base)
     config = config.get("text_config") or config
@@ -117,8 +133,9 @@ def load(base: Base, dtype: str, device: str, kind: str = "AutoModel") -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = from_pretrained(getattr(transformers, kind), base, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, RuntimeError) as e:
+        model = from_pretrained(base, kind=kind, dtype=getattr(torch, dtype))
+    # ImportError: a part that reads images may need a library of its own.
+    except (OSError, ValueError, RuntimeError, ImportError) as e:
         raise BaseModelError("the base cannot be loaded", place=str(base.path), found=str(e).strip().split("\n")[0]) from None
     return model.to(device).eval()
 

@@ -208,11 +208,12 @@ def _installed_version(distributions: Sequence[str]) -> str:
     return ""
 
 
-def engine_version(name: str) -> str:
+def engine_version(name: str, base: Base | None = None) -> str:
     """What decides an engine's output beside the base and the prompts, as text for keys: an upgraded engine never reuses what the older one translated.
 
     The version of the driver's library, of the models it makes where it does, and of the driver's distribution where that is not this one. Empty when
-    nothing is known: for a server elsewhere, and where the library is not installed (starting the engine says so).
+    nothing is known: for a server elsewhere, and where the library is not installed (starting the engine says so). With a base, also what the driver makes
+    otherwise for bases of this kind than it did: a driver that knows of any has a static method `variant(base)`.
     """
     entry = _entry_point(name)
     if entry is None:
@@ -221,6 +222,9 @@ def engine_version(name: str) -> str:
     version = _installed_version(traits.libraries)
     if version and traits.model_format is not None:
         version = f"{version}, models of format {traits.model_format}"
+    variant = getattr(_driver(entry), "variant", None) if version and base is not None else None
+    if variant and (different := variant(base)):
+        version = f"{version}, {different}"
     if entry.dist is not None and entry.dist.name != OWN_DISTRIBUTION:
         version = ", ".join(filter(None, (f"{entry.dist.name} {entry.dist.version}", version)))
     return version

@@ -1,7 +1,7 @@
 """Tiny random models of the classes that people train adapters on: name -> what a checkpoint of that class needs beside the tiny tokenizer.
 
-Widths are the least that each class allows; everything that changes what a class computes (scaling of positions, windows, caps, scales of the logits, layers
-of another kind) is set to a value that shows when it is left out.
+Widths are the least that each class allows, with heads as wide as vLLM's kernels for processors want them; everything that changes what a class computes
+(scaling of positions, windows, caps, scales of the logits, layers of another kind) is set to a value that shows when it is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONTEXT = 512
 TOKENS: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
 SMALL: dict[str, Any] = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
+    "hidden_size": 64,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -26,9 +26,9 @@ SMALL: dict[str, Any] = {
     "tie_word_embeddings": False,
     **TOKENS,
 }
-GQA = SMALL | {"head_dim": 16}
+GQA = SMALL | {"head_dim": 32}
 _LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
-_GEMMA = GQA | {"query_pre_attn_scalar": 24, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": True}
+_GEMMA = GQA | {"query_pre_attn_scalar": 48, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"], "tie_word_embeddings": True}
 _GEMMA3_ROPE = {
     "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
@@ -48,6 +48,17 @@ _GEMMA3N = _GEMMA3 | {
     "final_logit_softcapping": 8.0,
 }
 
+_GEMMA4 = (
+    {k: v for k, v in _GEMMA.items() if k != "query_pre_attn_scalar"}
+    | {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "global_head_dim": 64, "num_kv_shared_layers": 0}
+    | {"final_logit_softcapping": 8.0}
+)
+_QWEN35 = (
+    GQA
+    | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
+    | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32}
+)
+
 # Name of the family, the class of transformers, its config class, and the config's values.
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Llama 3": ("LlamaForCausalLM", "LlamaConfig", GQA | {"rope_parameters": _LLAMA3}),
@@ -55,7 +66,7 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Qwen 2": ("Qwen2ForCausalLM", "Qwen2Config", SMALL),
     "Qwen 3": ("Qwen3ForCausalLM", "Qwen3Config", GQA),
     "Gemma 2": ("Gemma2ForCausalLM", "Gemma2Config", _GEMMA | {"final_logit_softcapping": 8.0, "attn_logit_softcapping": 10.0}),
-    "Gemma 3": ("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA | {"query_pre_attn_scalar": 16}),
+    "Gemma 3": ("Gemma3ForCausalLM", "Gemma3TextConfig", _GEMMA | {"query_pre_attn_scalar": 32}),
     "Mistral": ("MistralForCausalLM", "MistralConfig", GQA | {"sliding_window": 64}),
     "Ministral 3": ("Ministral3ForCausalLM", "Ministral3Config", GQA),
     "Phi 3": ("Phi3ForCausalLM", "Phi3Config", SMALL | {"sliding_window": None}),
@@ -64,9 +75,9 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "GPT-2": (
         "GPT2LMHeadModel",
         "GPT2Config",
-        {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": CONTEXT, "initializer_range": 0.2, **TOKENS},
+        {"vocab_size": VOCABULARY, "n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": CONTEXT, "initializer_range": 0.2, **TOKENS},
     ),
-    "BLOOM": ("BloomForCausalLM", "BloomConfig", {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.2, **TOKENS}),
+    "BLOOM": ("BloomForCausalLM", "BloomConfig", {"vocab_size": VOCABULARY, "hidden_size": 64, "n_layer": 2, "n_head": 2, "initializer_range": 0.2, **TOKENS}),
     "Granite": (
         "GraniteForCausalLM",
         "GraniteConfig",
@@ -85,15 +96,13 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "GraniteMoeHybridForCausalLM",
         "GraniteMoeHybridConfig",
         SMALL
-        | {"layer_types": ["linear_attention", "full_attention"], "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1}
+        | {"layer_types": ["linear_attention", "full_attention"], "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_d_state": 8, "mamba_n_groups": 1}
         | {"mamba_expand": 2, "num_local_experts": 0, "shared_intermediate_size": 64, "logits_scaling": 8.0, "position_embedding_type": "rope"},
     ),
     "Qwen 3.5": (
         "Qwen3_5ForCausalLM",
         "Qwen3_5TextConfig",
-        GQA
-        | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
-        | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
+        _QWEN35,
     ),
     "Falcon Mamba": (
         "FalconMambaForCausalLM",
@@ -115,14 +124,50 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "Gemma 3n": ("Gemma3nForCausalLM", "Gemma3nTextConfig", _GEMMA3N),
-    "Gemma 4": (
-        "Gemma4ForCausalLM",
-        "Gemma4TextConfig",
-        {k: v for k, v in _GEMMA.items() if k != "query_pre_attn_scalar"}
-        | {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "global_head_dim": 32, "num_kv_shared_layers": 0}
-        | {"final_logit_softcapping": 8.0},
+    "Gemma 4": ("Gemma4ForCausalLM", "Gemma4TextConfig", _GEMMA4),
+    "Gemma 4 with vision": (
+        "Gemma4ForConditionalGeneration",
+        "Gemma4Config",
+        {
+            "text_config": _GEMMA4,
+            "vision_config": {k: v for k, v in _VISION.items() if k not in ("image_size", "num_channels")} | {"head_dim": 8, "num_key_value_heads": 2},
+            "audio_config": None,
+            "image_token_id": 5,
+            "boi_token_id": 6,
+            "eoi_token_id": 7,
+            "video_token_id": 8,
+            "audio_token_id": 9,
+            **TOKENS,
+        },
+    ),
+    "Qwen 3.5 with vision": (
+        "Qwen3_5ForConditionalGeneration",
+        "Qwen3_5Config",
+        {
+            "text_config": _QWEN35,
+            "vision_config": {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 64, "num_position_embeddings": 16},
+            "image_token_id": 5,
+            "video_token_id": 6,
+            "vision_start_token_id": 7,
+            "vision_end_token_id": 8,
+            **TOKENS,
+        },
+    ),
+    "Ministral 3 with vision": (
+        "Mistral3ForConditionalGeneration",
+        "Mistral3Config",
+        {
+            "text_config": GQA | {"model_type": "ministral3"},
+            "vision_config": {k: v for k, v in _VISION.items()} | {"model_type": "pixtral", "head_dim": 8},
+            "image_token_index": 5,
+            "tie_word_embeddings": False,
+            **TOKENS,
+        },
     ),
 }
+
+# Needs timm, a library of image models, to be made, and no engine serves it: what is said of it is read off its files, which are those of its text part.
+OF_FILES = {"Gemma 3n with vision": ("Gemma3nForConditionalGeneration", "Gemma3nConfig", "Gemma 3n")}
 
 
 def make_model(name: str) -> Any:
@@ -141,10 +186,25 @@ def make_model(name: str) -> Any:
     return model.eval()
 
 
+def _make_files(name: str, path: Path) -> None:
+    import transformers
+    from safetensors.torch import save_file
+
+    architecture, config_class, text = OF_FILES[name]
+    config = getattr(transformers, config_class)(text_config=CLASSES[text][2], **TOKENS)
+    config.architectures = [architecture]
+    config.save_pretrained(path)
+    weights = {n.replace("model.", "model.language_model.", 1): t for n, t in make_model(text).state_dict().items() if n != "lm_head.weight"}
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+
+
 def make_checkpoint(name: str, path: Path, cache: Path) -> Path:
     """The directory of a checkpoint of this class with the tokenizer of the tiny base, which lies in `cache`."""
     tiny = make_tiny_base(cache)
-    make_model(name).save_pretrained(path)
+    if name in OF_FILES:
+        _make_files(name, path)
+    else:
+        make_model(name).save_pretrained(path)
     for file in tiny.path.glob("tokenizer*.json"):
         shutil.copy(file, path)
     return path

@@ -1,7 +1,7 @@
 """A study that never ran: hypotheses of known quality, in the files that `tellmt study` leaves behind.
 
-A hypothesis is its reference with some words replaced; the share that is kept rises with the logarithm of the task tokens, and an arm that is worth
-`gain` times its tokens keeps what the reference arm keeps at `gain` times as many.
+A hypothesis is its reference with some words replaced; the share that is kept rises with the logarithm of the task pairs, and an arm that is worth
+`gain` times its pairs keeps what the reference arm keeps at `gain` times as many.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ evening
 """
 WORDS = NEWS.split()
 RATES = (3e-4, 1e-3, 3e-3)
-ALL = 420_000
-# What the arm's tokens are worth, in the reference arm's.
+ALL = 7_000
+# Tokens of a task pair.
+PAIR = 60
+# What the arm's pairs are worth, in the reference arm's.
 GAINS = {"sft": 1.0, "tell": 3.0, "no-anchor": 2.0, "no-shuffle": 0.7, "tell-ltd": 3.3, "ltd-task": 1.3}
 BARE = {"base": 0.08, "base-3": 0.13}
 SIGNATURES = {
@@ -34,8 +36,8 @@ SIGNATURES = {
 }
 
 
-def kept(tokens: float) -> float:
-    return 0.12 + 0.2 * math.log10(tokens / 1000)
+def kept(pairs: float) -> float:
+    return 0.12 + 0.2 * math.log10(pairs / 16)
 
 
 def corrupted(references: list[str], share: float, noise: str) -> list[str]:
@@ -57,7 +59,7 @@ def jumping(segment: int, general: float, draw: random.Random) -> float:
 class Fixture:
     def __init__(self, directory: Path, pairs: Iterable[str] = ("is-en",), segments: int = 120, seeds: Iterable[int] = (1, 2, 3)):
         self.directory, self.pairs, self.seeds = directory, list(pairs), list(seeds)
-        self.budgets: list[int | None] = [10_000, 30_000, 100_000, None]
+        self.sizes: list[int | None] = [150, 500, 1_500, None]
         self.references = {}
         for pair in self.pairs:
             draw = random.Random(pair)
@@ -67,20 +69,27 @@ class Fixture:
             own.mkdir(parents=True)
             (own / "reference.txt").write_text("\n".join(lines) + "\n")
             (own / "source.txt").write_text("\n".join(line[::-1] for line in lines) + "\n")
-        # budget -> how losses of `tell` move with general data
+        # size -> how losses of `tell` move with general data
         self.changes: dict[int | None, Callable[[int, float, random.Random], float]] = {}
+        # The losses of a segment's tokens, by segment, number and general tokens; None for runs that did not keep them.
+        self.tokens: Callable[[int, int, float, random.Random], list[float]] | None = None
         self.arms = dict.fromkeys([*BARE, *GAINS], None)
         self.write_study()
 
     def write_study(self, **more: Any) -> None:
+        sizes = ["all" if n is None else n for n in self.sizes]
         study = {
             "name": "synthetic",
             "pairs": self.pairs,
-            "budgets": ["all" if b is None else b for b in self.budgets],
-            "ratios": [1.0],
-            "seeds": self.seeds,
-            "arms": {a: {"kind": "base" if a in BARE else "train", "ratios": [0.0] if a in ("sft", "ltd-task") else None} for a in self.arms},
+            "unit": "pairs",
+            "arms": {a: {"kind": "base" if a in BARE else "train"} for a in self.arms},
             "reference_arm": "sft",
+            "primary": {"pair": "is-en", "arm": "tell", "size": 500, "ratio": 1.0, "margin": 1.5, "seeds": 3},
+            "stages": [
+                {"name": "bare", "arms": list(BARE), "seeds": self.seeds},
+                {"name": "plain", "arms": ["sft", "ltd-task"], "sizes": sizes, "ratios": [0.0], "seeds": self.seeds},
+                {"name": "mixed", "arms": [a for a in GAINS if a not in ("sft", "ltd-task")], "sizes": sizes, "ratios": [1.0], "seeds": self.seeds},
+            ],
         }
         (self.directory / "study.json").write_text(json.dumps({**study, **more}))
 
@@ -88,7 +97,7 @@ class Fixture:
         self,
         arm: str,
         pair: str,
-        budget: int | None,
+        size: int | None,
         seed: int,
         share: float,
         ratio: float = 1.0,
@@ -98,33 +107,34 @@ class Fixture:
         train: bool = True,
     ) -> str:
         references = self.references[pair]
-        name = hashlib.sha256(repr((arm, pair, budget, seed, ratio, rate, role)).encode()).hexdigest()[:12]
+        name = hashlib.sha256(repr((arm, pair, size, seed, ratio, rate, role)).encode()).hexdigest()[:12]
         hypotheses = corrupted(references, share, noise or name)
-        task = budget or ALL
+        pairs = size or ALL
+        task = pairs * PAIR
         general = round(task * ratio)
         own = self.directory / "runs" / name
         own.mkdir(parents=True, exist_ok=True)
         (own / "hypotheses.txt").write_text("\n".join(hypotheses) + "\n")
         draw = random.Random(f"losses {name}")
-        losses = []
+        losses: list[dict[str, Any]] = []
         for n, line in enumerate(references, 1):
             tokens = len(line.split())
-            per_token = 3.2 - 2 * share + 0.3 * ((n * 13) % 50) / 50 + self.changes.get(budget, smooth)(n, general, draw)
-            losses.append({"line": n, "tokens": tokens, "nats": per_token * tokens})
+            per_token = 3.2 - 2 * share + 0.3 * ((n * 13) % 50) / 50 + self.changes.get(size, smooth)(n, general, draw)
+            losses.append({"line": n, "tokens": tokens, "nats": per_token * tokens, **({"each": self.tokens(n, tokens, general, draw)} if self.tokens else {})})
         (own / "losses.jsonl").write_text("".join(json.dumps(x) + "\n" for x in losses))
         row = {
             "id": name,
             "role": role,
             "arm": arm,
             "pair": pair,
-            "budget": budget,
+            "size": size,
             "ratio": ratio,
             "seed": seed,
             "learning_rate": rate if train else None,
-            "epochs": 2 if train else None,
+            "passes": 3 if train else None,
             "recipe": {"mix": {"seed": seed}},
             "commands": [["tellmt", "mix"], ["tellmt", "train"]],
-            "counts": {"task": {"examples": task // 60, "tokens": task}, "general": {"examples": general // 110, "tokens": general}} if train else None,
+            "counts": {"task": {"examples": pairs, "tokens": task}, "general": {"examples": general // 110, "tokens": general}} if train else None,
             "train": {"steps": task // 2000, "tokens": 2 * (task + general), "seconds": (task + general) / 900, "final_loss": 1.9} if train else None,
             "dev": {
                 "name": "ntrex/dev" if role == "tune" else "ntrex/test",
@@ -149,27 +159,27 @@ class Fixture:
             for arm, share in BARE.items():
                 self.add(arm, pair, None, self.seeds[0], share, ratio=0.0, train=False)
 
-    def grid(self, arms: Iterable[str] = GAINS, budgets: Iterable[int | None] | None = None, shared_noise: bool = False) -> None:
-        """Every arm at every budget and seed. With shared noise a seed replaces the same words in every arm, so that curves are exact."""
+    def grid(self, arms: Iterable[str] = GAINS, sizes: Iterable[int | None] | None = None, shared_noise: bool = False) -> None:
+        """Every arm at every size and seed. With shared noise a seed replaces the same words in every arm, so that curves are exact."""
         for pair in self.pairs:
             for arm in arms:
-                for budget in self.budgets if budgets is None else budgets:
+                for size in self.sizes if sizes is None else sizes:
                     for seed in self.seeds:
-                        share = kept((budget or ALL) * GAINS[arm])
-                        self.add(arm, pair, budget, seed, share, ratio=0.0 if arm in ("sft", "ltd-task") else 1.0, noise=str(seed) if shared_noise else None)
+                        share = kept((size or ALL) * GAINS[arm])
+                        self.add(arm, pair, size, seed, share, ratio=0.0 if arm in ("sft", "ltd-task") else 1.0, noise=str(seed) if shared_noise else None)
 
     def tuned(self, arms: Iterable[str] = GAINS) -> None:
         for pair in self.pairs:
             for arm in arms:
                 for rate in RATES:
-                    share = kept(30_000 * GAINS[arm]) - 0.05 * abs(math.log10(rate / 1e-3))
-                    self.add(arm, pair, 30_000, 1, share, ratio=0.0 if arm == "sft" else 1.0, rate=rate, role="tune")
+                    share = kept(500 * GAINS[arm]) - 0.05 * abs(math.log10(rate / 1e-3))
+                    self.add(arm, pair, 500, 101, share, ratio=0.0 if arm == "sft" else 1.0, rate=rate, role="tune")
 
-    def ratios(self, budgets: Iterable[int | None], ratios: Iterable[float] = (0.0, 0.25, 4.0)) -> None:
+    def ratios(self, sizes: Iterable[int | None], ratios: Iterable[float] = (0.0, 0.25, 4.0)) -> None:
         """Runs of `tell` at other amounts of general data than the grid's."""
         for pair in self.pairs:
-            for budget in budgets:
+            for size in sizes:
                 for ratio in ratios:
                     for seed in self.seeds:
-                        share = kept((budget or ALL) * GAINS["tell"]) - 0.015 * abs(math.log2(ratio or 0.1))
-                        self.add("tell", pair, budget, seed, share, ratio=ratio)
+                        share = kept((size or ALL) * GAINS["tell"]) - 0.015 * abs(math.log2(ratio or 0.1))
+                        self.add("tell", pair, size, seed, share, ratio=ratio)

@@ -43,6 +43,22 @@ def test_a_class_with_vision_has_lora_below_its_text_decoder_alone() -> None:
         lora_target_modules(model, ["fc1"])
 
 
+def test_a_tower_whose_linear_layers_lie_within_modules_of_these_names_gets_none() -> None:
+    chosen = lora_target_modules(make_model("Gemma 4 with vision"), ["q_proj"])
+    assert chosen == [f"model.language_model.layers.{i}.self_attn.q_proj" for i in range(2)]
+
+
+@pytest.mark.parametrize("name", ["Qwen 3.5 with vision", "Ministral 3 with vision", "Gemma 4 with vision"])
+def test_a_wrapper_is_loaded_as_the_class_that_its_checkpoint_names(name: str, tiny_cache: Path, tmp_path: Path) -> None:
+    from train.config import LoraOptions
+    from train.model import load_model, lora_parameters
+
+    model = load_model(base_of(name, tmp_path, tiny_cache), LoraOptions(rank=8), "float32", "cpu", 0)
+    assert type(model.get_base_model()).__name__ == CLASSES[name][0]
+    # The engines ignore an adapter's layers of other names.
+    assert all(n.startswith("base_model.model.model.language_model.layers.") for n in lora_parameters(model))
+
+
 @pytest.mark.parametrize(("name", "attention"), [("Gemma 2", "eager"), ("BLOOM", "eager"), ("Gemma 3", "sdpa")])
 def test_attention_is_plain_where_the_fused_one_is_missing_or_something_else(name: str, attention: str, tiny_cache: Path, tmp_path: Path) -> None:
     from tell.model.embeddings import load

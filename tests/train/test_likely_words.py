@@ -86,7 +86,7 @@ def test_they_are_those_with_the_highest_mean_probability(tiny: Any) -> None:
     with torch.no_grad():
         batch = collate(data, 0)
         states = response_states(model, batch)
-        mean = torch.softmax(states @ weight.T, -1).mean(0)
+        mean = torch.softmax(layer.logits(states), -1).mean(0)
     wanted = sorted((w for w in range(len(weight)) if w not in used), key=lambda w: -float(mean[w]))[:12]
     assert set(found) == set(wanted)
     # Fewer positions are asked about fewer examples, by the seed.

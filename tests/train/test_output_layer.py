@@ -106,14 +106,15 @@ def test_packed_logits_are_those_of_each_example_alone(tiny: Any) -> None:
 
     from train.config import LoraOptions
     from train.model import collate, load_model, response_states
+    from train.output_layer import output_layer
 
     torch.manual_seed(2)
     model = load_model(tiny, LoraOptions(rank=8), "float32", "cpu", seed=1).eval()
-    weight = model.get_base_model().get_output_embeddings().weight
+    layer = output_layer(model.get_base_model())
     data = [Tokenised(torch.randint(5, 60, (n,)).tolist(), 1, True) for n in (3, 600, 17, 33)]
     with torch.no_grad():
-        packed = response_states(model, collate(data, 0, packed=True)) @ weight.T
+        packed = layer.logits(response_states(model, collate(data, 0, packed=True)))
         alone = torch.cat([model(input_ids=torch.tensor([e.ids])).logits[0, :-1] for e in data])
         torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-4)
-        alone_in_row = response_states(model, collate(data[:1], 0, packed=True)) @ weight.T
+        alone_in_row = layer.logits(response_states(model, collate(data[:1], 0, packed=True)))
         torch.testing.assert_close(alone_in_row, alone[: len(alone_in_row)], rtol=1e-4, atol=1e-4)

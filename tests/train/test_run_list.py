@@ -78,7 +78,7 @@ def test_every_state(runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_scores_from_the_card_beside_it_and_the_gate(runs: Runs, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]) -> None:
     adapter = make_tiny_adapter(tmp_path / "adapter", tiny).path
-    make_run(tmp_path / "adapter.run", "finished", 10, dev_chrf=31.25)
+    make_run(tmp_path / "adapter.run", "finished", 10, dev_chrf=31.25, dev_nats=2.5)
     card = json.loads((adapter / "card.json").read_text())
     write_json(adapter / "card.json", {**card, "scores": [score(adapter, "newstest", 33.0)]})
     for name, chrf in (("scores", 34.0), ("again", 33.0)):
@@ -91,7 +91,7 @@ def test_scores_from_the_card_beside_it_and_the_gate(runs: Runs, tmp_path: Path,
     verdict = {"adapter": {"weights": card["files"]}, "passed": False, "metrics": {"adapter": score(adapter, "", 30.0)["systems"]["adapter"]}}
     write_json(tmp_path / "adapter.verdict.json", verdict)
     run = runs(tmp_path)["adapter.run"]
-    assert run["best_dev_chrf"] == 31.25
+    assert run["best_dev_chrf"] == 31.25 and run["best_dev_nats"] == 2.5
     assert [(s["name"], s["chrf"], s["from"]) for s in run["scores"]] == [
         ("newstest", 33.0, "card"),
         ("flores", 34.0, "scores/scores.json"),
@@ -99,7 +99,7 @@ def test_scores_from_the_card_beside_it_and_the_gate(runs: Runs, tmp_path: Path,
     ]
     assert run["scores"][0]["signatures"] == {"chrf": "chrF2|x", "bleu": "BLEU|x"} and run["scores"][2]["passed"] is False
     assert main(["runs", str(tmp_path)]) == 0
-    assert "best dev chrF2 31.25" in (printed := capsys.readouterr().out) and "refused" in printed
+    assert "best dev loss 2.5000" in (printed := capsys.readouterr().out) and "refused" in printed
     # The scores of what a new run is about to replace are not the new run's.
     shutil.rmtree(tmp_path / "adapter.run")
     make_run(tmp_path / "adapter.run", "running", 2)

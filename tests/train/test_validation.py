@@ -174,7 +174,7 @@ def test_validation_decodes_as_the_model_does_one_token_at_a_time(tellmt: Run, p
         prompts = [watch._translator.prompt(p.source) for p in split]
         greedy = watch._engine
         greedy.model = model
-        with train.validation._evaluation_mode(model, "cpu"):
+        with train.validation.evaluation_mode(model, "cpu"):
             generations = asyncio.run(greedy.generate(prompts, None))
             for prompt, generation in zip(prompts, generations, strict=True):
                 ids: list[int] = []
@@ -304,3 +304,31 @@ def before_halves(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("train.run.open_dev_split", open_whole)
     patch.setattr("train.run.identity", identity_before)
+
+
+def test_validation_by_loss_keeps_the_weights_with_the_lowest(tellmt: Run, place: Path) -> None:
+    """Each validation is what `tellmt losses` says of the weights at that step, and nothing is translated."""
+    text = (
+        VALIDATED.replace("every = 2", 'every = 4\nmetric = "loss"')
+        .replace("patience = 2\n", "")
+        .replace("save_steps = 3", "save_steps = 3\nlearning_rate = 0.02")
+    )
+    (place / "loss.toml").write_text(text)
+    code, out, err = tellmt(*command(place, "adapter", "loss.toml"))
+    assert code == 0, err
+    training = open_adapter(place / "adapter").card.training["dev"]
+    looks = {r["step"]: r["dev_nats"] for r in metrics(place / "adapter.run") if "dev_nats" in r}
+    assert [[s, n] for s, n in looks.items()] == training["history"] and list(looks) == [4, 8, 12] and "best_chrf" not in training
+    assert training["best_nats"] == min(looks.values()) and training["kept_step"] == training["best_step"] == min(looks, key=lambda s: looks[s])
+    assert f"{training['best_nats']:.4f} after step {training['best_step']}" in out.replace("\n", " ") and "()" not in out
+    each = [json.loads(line) for line in (place / "adapter.run" / "looks.jsonl").read_text().split("\n")[:-1]]
+    assert [e["step"] for e in each] == [4, 8, 12]
+    assert all(sum(e["nats"]) / len(e["nats"]) == pytest.approx(looks[e["step"]], abs=1e-3) for e in each)
+    code, out, err = tellmt("losses", place / "adapter", "--corpus", place / "corpus-is-en-9", "--each", "-o", place / "losses.jsonl", "--json")
+    rows = [json.loads(line) for line in (place / "losses.jsonl").read_text().split("\n")[:-1]]
+    assert code == 0 and all(sum(r["each"]) == pytest.approx(r["nats"], abs=0.01) and len(r["each"]) == r["tokens"] for r in rows), err
+    # The six segments of the validation are among them, under the weights that were kept.
+    kept = next(e["nats"] for e in each if e["step"] == training["kept_step"])
+    all_losses = {tuple(r["each"]) for r in rows}
+    length = len(kept) // training["segments"]
+    assert any(all(abs(a - b) < 0.02 for a, b in zip(kept[:length], losses, strict=False)) for losses in all_losses)

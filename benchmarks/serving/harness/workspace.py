@@ -129,6 +129,9 @@ def variant(work: Workspace, registry: Any, pair: str, number: int = 0, scale: f
             # A lexicon says of which pair it is.
             lexicon = Lexicon.read(shipped.path / LEXICON)
             (folder / LEXICON).write_bytes(dataclasses.replace(lexicon, pair=parse_pair(pair)).dump())
+        for name in shipped.card.contents:
+            if not (folder / name).exists():
+                shutil.copyfile(shipped.path / name, folder / name)
         note = f"a copy of {shipped.id[:12]} for measuring, number {number}, lora_B times {scale:g}"
         # Nobody published the copy: it has no scores and no golden sentences.
         gone: dict[str, Any] = {"scores": [], "verdict": None, **({"golden": None} if "golden" in type(shipped.card).model_fields else {})}

@@ -23,12 +23,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from serve.engines.ct2.corrections import corrections
+from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
 from tell.adapter.card import Adapter, weights_of
 from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
-from tell.model.base import Base, read_config, slug
+from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
 
 # Raised when what is written changes for the same weights: models in another format, and translations made with them, are not reused.
@@ -73,7 +73,7 @@ class Conversion:
     def key(self) -> str:
         made_from: dict[str, Any] = {"format": MODEL_FORMAT, "base": self.base.revision, "weights": self.weights}
         # Of bases without any, what was written before there were corrections is what would be written now.
-        if names := corrections(read_config(self.base)):
+        if names := corrections_of(self.base):
             made_from["corrections"] = names
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
@@ -232,14 +232,18 @@ def _check_divergence(base: Base, directory: Path, probe: list[int], expected: A
     expected_log_probs = expected.numpy()
     size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
     divergence = float((np.exp(expected_log_probs[:, :size]) * (expected_log_probs[:, :size] - written_log_probs[:, :size])).sum(-1).mean())
+    _check_bound(base, divergence, len(probe))
+    return divergence
+
+
+def _check_bound(base: Base, divergence: float, length: int) -> None:
     if not divergence < MAX_DIVERGENCE:
         raise EngineError(
             "ctranslate2 computes something else than the original model",
             place=str(base.path),
-            found=f"{divergence:.3f} nats apart",
+            found=f"{divergence:.3f} nats apart on {length} tokens",
             valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
         )
-    return divergence
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +254,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         need(module, "cpu")
     import torch
 
+    from serve.engines.ct2.long_prompt import continued, divergence_after, long_prompt
     from serve.engines.ct2.trial import check_trial
     from tell.model.tokenizer import BaseTokenizer
 
@@ -267,11 +272,16 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             _unfinished.append(aside)
         lock_unfinished(aside)
         model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
+        prompt = long_prompt(base, tokens, adapter is not None)
+        after = continued(model, prompt)
         _write(base, model, aside)
         del model
         divergence = _check_divergence(base, aside, probe, expected, threads)
+        at_length = divergence_after(aside, json.loads((aside / "vocabulary.json").read_text()), prompt, after, threads)
+        _check_bound(base, at_length, len(prompt))
         made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
-        write_json(aside / MARK, {"key": job["key"], **made_from, "divergence": divergence, "ctranslate2": version("ctranslate2")})
+        found = {"divergence": divergence, "prompt": len(prompt), "divergence_after": at_length}
+        write_json(aside / MARK, {"key": job["key"], **made_from, **found, "ctranslate2": version("ctranslate2")})
     return {"divergence": divergence}
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tell.model.base import Base, read_config
+
 GLOBAL = "full_attention"
 
 
@@ -37,6 +39,14 @@ def corrections(config: dict[str, Any]) -> list[str]:
         if text.get("query_pre_attn_scalar", 256) != text.get("head_dim", 256):
             names.append("scale of queries")
     return names
+
+
+def corrections_of(base: Base) -> list[str]:
+    """The same of a base; empty where its config.json cannot be read, which the engine says when it starts."""
+    try:
+        return corrections(read_config(base))
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def correct_model(model: Any) -> None:

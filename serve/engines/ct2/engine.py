@@ -16,6 +16,7 @@ from typing import Any
 from serve.engines import checkpoint
 from serve.engines.ct2.batching import GenerateCall, PromptQueue, QueuedPrompt, StopFlag
 from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert_model
+from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
 from serve.engines.ct2.trial import prompt_limit, trial
 from serve.engines.in_flight import CallsInFlight
@@ -51,6 +52,11 @@ class Ct2Engine:
         for module in ("ctranslate2", "torch", "transformers"):
             need(module, "cpu")
         return checkpoint.layers_refusal(base) or trial(base).reason
+
+    @staticmethod
+    def variant(base: Base) -> str:
+        """What is written otherwise for this base since there are corrections, for the keys of what was translated before; empty for most."""
+        return ", ".join(f"with the {name}" for name in corrections_of(base))
 
     def __init__(self, options: EngineOptions):
         self.base = options.base

@@ -28,6 +28,8 @@ EXACT = 1e-3
 LONGEST, LEAST = 4096, 64
 # Tokens that the copy goes on with: they lie beyond a sliding window where the prompt fills it.
 OUTPUT = 24
+# Characters of an exception's text that are repeated.
+SAID = 24
 WORDS, WIDTH, INNER = 512, 64, 128
 _NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "n_layers"),
@@ -188,7 +190,9 @@ def _tried(base: Base) -> Trial:
             found = _compared(own, model, place, names, lengths)
         # What the converter expects of a class that has changed since shows in any way.
         except Exception as e:
-            return Trial(f"{base.architecture} cannot be converted ({type(e).__name__}: {str(e).strip().split(chr(10))[0][:30]})", 0)
+            said = str(e).strip()
+            # A sentence that is not of ours helps where it is short.
+            return Trial(f"its converter fails on {base.architecture} ({type(e).__name__}{f': {said}' if 0 < len(said) <= SAID else ''})", 0)
     if isinstance(found, int):
         return Trial(None, min(LONGEST, base.context) if found == longest else found)
     return Trial(f"it computes something else than {base.architecture}: {found}", 0)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import eval.gate.decoding
 import eval.gate.golden
 import serve.engines.ct2.convert
 from eval.scoring.hypotheses import System, hypotheses_key
+from eval.scoring.metrics import chosen
+from eval.scoring.score import scores_key
 from eval.scoring.testset import TestSet
 from serve.engines.ct2.convert import Conversion
 from tell.languages import parse_pair
@@ -65,3 +70,33 @@ def test_models_converted_by_earlier_versions_are_still_found(monkeypatch: pytes
     assert Conversion(base, None, 1).key == "dd93b360bc163da214c33b8badac2741c19735fe17cc8468ef322da3d7285d39"
     assert Conversion(base, adapter, 1).key == "af7fa27f7372fd5c9da907f1a6a161ef4a7b757ec326c4fe5ac54421408591d5"
     assert Conversion(base, adapter, 1).directory.name == "light-rrrrrrrrrrrr-71f9ca84ae165d55c117abca3609f24a"
+
+
+@pytest.mark.parametrize(
+    ("config", "differs"),
+    [
+        ({"model_type": "llama", "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, True),
+        ({"model_type": "gemma3", "text_config": {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}}, True),
+        ({"model_type": "llama", "rope_scaling": None}, False),
+    ],
+)
+def test_what_was_translated_by_a_model_that_lacked_a_correction_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: dict[str, Any], differs: bool
+) -> None:
+    """Hypotheses and golden sentences; the gate's, the decoding's and the scores' keys have the same part."""
+    base = light_base(tmp_path)
+    adapter = light_adapter(tmp_path / "a", base, seed=1)
+    (base.path / "config.json").write_text(json.dumps(config))
+
+    def keys() -> list[str]:
+        system = System.of("x", adapter)
+        score = scores_key(adapter, base, DEV, "ct2", True, chosen(["chrf"], DEV.pair))
+        decoding = eval.gate.decoding._key(adapter, base, DEV, "ct2")
+        return [hypotheses_key(base, system, DEV, "ct2", 2048), eval.gate.golden._key(adapter, base, ["Halló."], "ct2"), score, decoding]
+
+    now = keys()
+    with monkeypatch.context() as patch:
+        patch.setattr("serve.engines.ct2.engine.corrections_of", lambda base: [])
+        before = keys()
+    assert [a != b for a, b in zip(now, before, strict=True)] == [differs] * 4
+    assert engine_version("vllm", base) == engine_version("vllm")

@@ -17,7 +17,7 @@ import limits.storage.base
 import pytest
 
 from serve.auth.keys import add_key
-from serve.auth.quota import Quota, wait
+from serve.auth.quota import Quota, wait, with_port
 from serve.config import Limits
 from tell.errors import EngineError
 from tell.registry.registry import Registry
@@ -183,6 +183,14 @@ def test_many_at_once_get_no_more_than_the_quota(service: Running) -> None:
     for t in threads:
         t.join()
     assert sorted(codes) == [200] * 7 + [429] * 17
+
+
+def test_an_address_of_redis_needs_no_port() -> None:
+    assert with_port("redis://quotas") == "redis://quotas:6379" and with_port("rediss://a:b@host/1") == "rediss://a:b@host:6379/1"
+    for uri in ("memory://", "redis://h:7", "redis://[::1]:7/2", "async+redis://h:7", "redis+unix:///run/redis"):
+        assert with_port(uri) == uri
+    pytest.importorskip("coredis", reason="limits[async-redis] is not installed")
+    Quota("redis://quotas")
 
 
 def test_a_storage_that_is_none_or_away(published: Published, cli: Callable[..., Ran], capfd: pytest.CaptureFixture[str]) -> None:

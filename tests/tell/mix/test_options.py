@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tell.mix.order import arrange
 from tell.model.base import MANIFEST, Base
 from tell.model.tokenizer import BaseTokenizer
 from tell.records import Example, read_examples, read_pairs
@@ -228,3 +229,30 @@ def test_a_dataset_needs_its_library(cli: CLI) -> None:
     Path("hide/datasets.py").write_text("raise ModuleNotFoundError(\"No module named 'datasets'\", name='datasets')\n")
     ran = cli("mix", "--recipe", recipe(DATASET), "--corpus", corpus(cli, "c"), "-o", "m", ok=False, PYTHONPATH="hide")
     assert ran.code == 1 and "datasets" in ran.err and "tellmt[hub]" in ran.err
+
+
+@pytest.mark.parametrize("order", ["shuffled", "interleave", "task-last", "task-first", "none"])
+def test_task_passes_repeat_the_task_and_spread_the_general_data(order: Any) -> None:
+    task, pool = list(range(10)), list(range(100, 131))
+    arranged = list(arrange(order, task, pool, 1, 3))
+    assert sorted(arranged) == sorted(task * 3 + pool) and arranged == list(arrange(order, task, pool, 1, 3))
+    passes = [[i for i in arranged if i < 100][n : n + 10] for n in (0, 10, 20)]
+    assert all(sorted(p) == task for p in passes) and (order == "none" or passes[0] != passes[1] != passes[2])
+    inside = [i >= 100 for i in arranged]
+    if order in ("shuffled", "interleave"):
+        assert all(abs(sum(inside[: len(inside) * n // 3]) - 31 * n / 3) <= 2 for n in (1, 2))
+    else:
+        assert all(inside[:31] if order == "task-last" else inside[-31:])
+    # One pass is what it was before there were several.
+    assert list(arrange(order, task, pool, 1, 1)) == list(arrange(order, task, pool, 1))
+
+
+def test_a_mix_with_passes_counts_each_example_once(cli: CLI) -> None:
+    c, g = corpus(cli, "c"), general("g.jsonl")
+    reports = [
+        cli("mix", "--corpus", c, "--general", g, "--recipe", recipe(f"[mix]\nratio = 0.5\ntask_passes = {n}"), "-o", f"m{n}", "--json").json for n in (1, 2)
+    ]
+    assert reports[0]["counts"] == reports[1]["counts"] and reports[1]["task_passes"] == 2 and "task_passes" not in reports[0]
+    assert len(tasks("m2")) == 2 * len(tasks("m1")) == 2 * reports[0]["counts"]["task"]["examples"]
+    # Said or left out, one pass is the same mix.
+    assert cli("mix", "--corpus", c, "--general", g, "--recipe", recipe("[mix]\nratio = 0.5"), "-o", "m", "--json").json["key"] == reports[0]["key"]

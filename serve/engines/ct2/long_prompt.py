@@ -1,0 +1,62 @@
+"""Whether a written model still computes what the merged one did after a long prompt: its layers in int8 as they are served, at the length of the longest
+prompt. serve.engines.ct2.trial compares the arithmetic in float32, on a copy; this is about what rounding adds up to over many positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from serve.engines.ct2.smoothquant import TEXTS
+from serve.engines.ct2.trial import prompt_limit
+from tell.model.base import Base
+
+# Tokens that both models go on with.
+STEPS = 8
+# Tokens of the prompt at most for a base with an adapter, which is converted anew for each version: the layers at full length are compared when the base
+# alone is written, as it is for the gate.
+ADAPTED = 256
+
+
+def long_prompt(base: Base, tokens: Any, adapted: bool) -> list[int]:
+    """Token ids of everyday sentences, one after another and again, as many as the longest prompt that is served has."""
+    length = min(prompt_limit(base), base.context - STEPS, ADAPTED if adapted else base.context)
+    ids = [*tokens.bos, *(i for text in TEXTS for i in tokens.encode(f"{text}\n"))]
+    return (ids * (length // len(ids) + 1))[:length]
+
+
+def continued(model: Any, ids: Sequence[int]) -> tuple[list[int], Any]:
+    """What `model` of transformers goes on with, greedily: STEPS tokens, and the log-probabilities (STEPS, words) that they were the likeliest of."""
+    import torch
+
+    output: list[int] = []
+    rows: list[Any] = []
+    with torch.inference_mode():
+        step = model(torch.tensor([list(ids)]), use_cache=True, logits_to_keep=1)
+        while True:
+            rows.append(step.logits[0, -1].float().log_softmax(-1))
+            output.append(int(rows[-1].argmax()))
+            if len(output) == STEPS:
+                return output, torch.stack(rows).numpy()
+            step = model(torch.tensor([output[-1:]]), past_key_values=step.past_key_values, use_cache=True)
+
+
+def divergence_after(directory: Path, names: Sequence[str], ids: Sequence[int], expected: tuple[list[int], Any], threads: int) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of the model written in `directory` from what `continued` gave, over the tokens on which they are one."""
+    import ctranslate2
+    import numpy as np
+
+    generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
+    options = {"max_length": STEPS, "sampling_topk": 1, "include_prompt_in_result": False, "end_token": [], "return_logits_vocab": True}
+    result = generator.generate_batch([[names[i] for i in ids]], **options)[0]
+    output, rows = expected
+    found = []
+    for i, logits in enumerate(result.logits[0]):
+        if output[:i] != list(result.sequences_ids[0][:i]):
+            break
+        written = np.asarray(logits, dtype=np.float64).reshape(-1)
+        size = min(len(written), rows.shape[-1])
+        written = written - (written.max() + np.log(np.exp(written - written.max()).sum()))
+        found.append(float((np.exp(rows[i][:size]) * (rows[i][:size] - written[:size])).sum()))
+    return float(np.mean(found))
