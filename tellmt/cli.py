@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train.cli:train", "Train a LoRA adapter on mixed data."),
     "runs": ("train.runs_cli:runs", "List the training runs below DIR with their state and scores."),
     "losses": ("train.cli:losses", "Compute the loss of each held-out reference under ADAPTER."),
+    "vocabulary": ("train.vocabulary_cli:vocabulary", "Let ADAPTER, trained before, be served with the part of the vocabulary that its pair needs."),
     "decoding": ("eval.gate.decoding_cli:decoding", "Choose the penalty on repetition that ADAPTER decodes with, and write it into its card."),
     "score": ("eval.scoring.cli:score", "Score ADAPTER and the bare base, or existing --hypotheses, on a test set."),
     "compare": ("eval.compare.cli:compare", "Compare the OUTPUTS of systems on the same segments."),

@@ -18,9 +18,9 @@ import serve.engines.ct2.smoothquant
 import tell.model.engine
 import train.progress
 from scripts.write_bases import DOCUMENT, ROWS, render
-from serve.engines.ct2.convert import Conversion, run_job
 from tests.conftest import Ran
 from tests.support.bases import CLASSES, OF_FILES, make_checkpoint
+from tests.support.converting import converted_here
 from tests.support.mixing import corpus
 
 Here = Callable[..., Ran]
@@ -38,15 +38,6 @@ rank = 8
 every = 1000
 segments = 2
 """
-
-
-async def _converted_here(conversion: Conversion) -> Path:
-    """`convert_model` without a process of its own, which would load torch again."""
-    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
-    job = {"base": conversion.base.model_dump(mode="json"), "adapter": adapter, "out": str(conversion.directory), "key": conversion.key, "threads": 1}
-    if not conversion.done():
-        run_job(job)
-    return conversion.directory
 
 
 def trained(here: Here, base: Path, *args: str) -> Ran:
@@ -76,7 +67,7 @@ def without_what_is_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train.progress, "draw", lambda *args, **options: None)
     monkeypatch.setattr(tell.model.engine, "_entry_point", functools.cache(tell.model.engine._entry_point))
     monkeypatch.setattr(serve.engines.ct2.smoothquant, "TEXTS", serve.engines.ct2.smoothquant.TEXTS[:4])
-    monkeypatch.setattr(serve.engines.ct2.engine, "convert_model", _converted_here)
+    monkeypatch.setattr(serve.engines.ct2.engine, "convert_model", converted_here)
 
 
 @pytest.mark.parametrize("name", [*CLASSES, *OF_FILES])

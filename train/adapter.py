@@ -8,12 +8,13 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tell.adapter.card import CARD, CONFIG, WEIGHTS, BaseRef, Card, write_card
+from tell.adapter.card import CARD, CONFIG, PIECES, WEIGHTS, BaseRef, Card, KeptPieces, write_card
 from tell.files import atomic_dir, sha256_file, write_json
 from tell.model.anchor import Anchor
 from train.config import Recipe
 from train.inputs import Inputs, hint_options, prompt_files, retrieval_options
 from train.loop import TrainingResult
+from train.pieces import Choice
 
 # What a card says of the data, as `mix` reported it.
 _MIX_KEYS = ("sha256", "counts", "ratio", "general_tokens", "order", "granularity", "corpora", "general_sources", "left_out", "seed", "hints", "retrieval")
@@ -35,8 +36,8 @@ def _notes(inputs: Inputs, recipe: Recipe) -> list[str]:
     return list(dict.fromkeys([*(inputs.start.card.notes if inputs.start else []), *recipe.notes]))
 
 
-def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingResult, key: str) -> Card:
-    """The adapter in peft's own format, then its card."""
+def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingResult, key: str, choice: Choice | None = None) -> Card:
+    """The adapter in peft's own format, then its card. `choice`: the pieces that it keeps of the base's vocabulary; None for all."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -54,6 +55,11 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
             adapter_config["target_modules"] = sorted(adapter_config["target_modules"])
         write_json(aside / CONFIG, adapter_config)
         names = (WEIGHTS, CONFIG, *prompt_files(mix))
+        kept = None
+        if choice is not None and choice.pieces is not None:
+            names = (*names, PIECES)
+            (aside / PIECES).write_bytes(choice.pieces.dump())
+            kept = KeptPieces.chosen(choice.pieces, choice.left_out)
         for name in prompt_files(mix):
             shutil.copyfile(inputs.directory / name, aside / name)
         card = Card(
@@ -82,6 +88,7 @@ def write_adapter(out: Path, inputs: Inputs, recipe: Recipe, trained: TrainingRe
             notes=_notes(inputs, recipe),
             hints=hint_options(mix),
             retrieval=retrieval_options(mix),
+            pieces=kept,
             files={n: sha256_file(aside / n) for n in names},
         )
         write_card(aside, card)

@@ -73,6 +73,8 @@ class TrainOptions(BaseModel):
     gradient_checkpointing: bool = False
     # nf4: the frozen base in 4 bits (QLoRA, arXiv 2305.14314), for bases that would not fit otherwise. Needs bitsandbytes.
     quantisation: Literal["none", "nf4"] = "none"
+    # own: the adapter is served with the part of the base's vocabulary that its languages need, where that is worth it (train.pieces). Training has all of it.
+    vocabulary: Literal["own", "whole"] = "own"
     # Experiment trackers beside metrics.jsonl, one or a list: tensorboard, mlflow, wandb. They have no influence on the adapter.
     report_to: list[Literal["tensorboard", "mlflow", "wandb"]] = []
     # Optimiser steps between checkpoints: a killed run loses at most these.

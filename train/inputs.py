@@ -113,7 +113,7 @@ def with_length_factor(recipe: Recipe, inputs: Inputs) -> Recipe:
 # Options that decide how a run goes and not what adapter it makes.
 _NOT_IN_IDENTITY = ("save_steps", "threads", "compile", "report_to")
 # Keys of later versions are part of the identity only where they are used, so that runs of earlier versions keep theirs.
-_LATER_KEYS = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora")
+_LATER_KEYS = ("packing", "gradient_checkpointing", "quantisation", "target_modules", "use_rslora", "vocabulary")
 
 
 def _identity_options(options: BaseModel) -> dict[str, Any]:

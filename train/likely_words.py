@@ -27,12 +27,27 @@ def likely_words(model: Any, data: Sequence[Tokenised], used: Iterable[int], pad
     """
     import torch
 
-    order, chosen, found = random.Random(f"likely words:{seed}").sample(range(len(data)), len(data)), list[int](), 0
+    mass = mean_probabilities(model, data, some_examples(data, positions, f"likely words:{seed}"), pad)
+    mass[torch.tensor(sorted(set(used)), device=mass.device)] = 0
+    top = mass.topk(min(most, len(mass)))
+    return sorted(top.indices[top.values > 0].tolist())
+
+
+def some_examples(data: Sequence[Tokenised], positions: int, seed: str) -> list[int]:
+    """Examples in random order, as many as have so many response positions together."""
+    order, chosen, found = random.Random(seed).sample(range(len(data)), len(data)), list[int](), 0
     for i in order:
         if found >= positions:
             break
         chosen.append(i)
         found += len(data[i].ids) - data[i].start
+    return chosen
+
+
+def mean_probabilities(model: Any, data: Sequence[Tokenised], chosen: list[int], pad: int) -> Any:
+    """The probability (words,) that the model gives each word, summed over the response positions of the chosen examples. It is left in training mode."""
+    import torch
+
     causal = model.get_base_model()
     layer = output_layer(causal)
     weight = layer.weight
@@ -49,6 +64,4 @@ def likely_words(model: Any, data: Sequence[Tokenised], used: Iterable[int], pad
                     mass += odds.T @ (1 / odds.sum(-1))
     finally:
         model.train()
-    mass[torch.tensor(sorted(set(used)), device=mass.device)] = 0
-    top = mass.topk(min(most, len(mass)))
-    return sorted(top.indices[top.values > 0].tolist())
+    return mass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from tell.adapter.card import CARD, Card, read_card
 from tell.errors import AdapterError
@@ -17,12 +18,26 @@ from train.adapter import write_adapter
 from train.checkpoint import report_full_disk
 from train.config import Recipe
 from train.distributed import ProcessGroup
-from train.inputs import LIKELY, identity, identity_before, read_inputs, with_length_factor
+from train.inputs import LIKELY, Inputs, identity, identity_before, read_inputs, with_length_factor
 from train.loop import train
+from train.pieces import Choice, choose_pieces
 from train.plan import make_plan
 from train.run_dir import Status, begun_before, finish_killed_run, now, run_session
 from train.servable import check_servable
 from train.validation import open_dev_split
+
+
+def _pieces(model: Any, inputs: Inputs, recipe: Recipe, processes: ProcessGroup) -> Choice | None:
+    # A sharded base computes only where all processes take part.
+    if recipe.train.vocabulary == "whole" or processes.sharded:
+        return None
+    choice = choose_pieces(model, inputs, recipe.seed)
+    if choice.pieces is not None:
+        kept = f"of the base's {choice.pieces.size:,} pieces the adapter keeps {len(choice.pieces.kept):,}"
+        processes.say(f"{kept}; the others have {choice.left_out:.2%} of the probability")
+    elif choice.left_out:
+        processes.say(f"the adapter keeps the base's whole vocabulary: {choice.reason}")
+    return choice
 
 
 def run(
@@ -80,7 +95,7 @@ def run(
         trained = train(inputs, recipe, plan, run_dir, processes, split, likely=LIKELY in run_identity)
         if processes.first:
             with report_full_disk(out):
-                write_adapter(out, inputs, recipe, trained, key_of(run_identity))
+                write_adapter(out, inputs, recipe, trained, key_of(run_identity), _pieces(trained.model, inputs, recipe, processes))
     card = processes.broadcast(read_card(out) if processes.first else None)
     processes.close()
     return card, False

@@ -55,10 +55,10 @@ class Bench:
             budgets[step.batch_id] -= 1
             return bool(budgets[step.batch_id] <= 0)
 
-        names, started = self.engine._names, time.perf_counter()
+        vocabulary, started = self.engine._vocabularies[self.adapter.id], time.perf_counter()
         results = (model or self.model).generate_batch(
-            [[names[i] for i in p.ids] for p in prompts],
-            max_length=steps or max(budgets), min_length=steps, end_token=self.engine._stop_tokens.ids(True), return_end_token=True,
+            [vocabulary.names(p.ids) for p in prompts],
+            max_length=steps or max(budgets), min_length=steps, end_token=vocabulary.rows(self.engine._stop_tokens.ids(True)), return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty, beam_size=1, sampling_topk=1, callback=None if steps else stop,
         )  # fmt: skip

@@ -21,6 +21,7 @@ import tell.model.engine
 from eval.scoring.scores import one_line
 from eval.scoring.testset import TestSet
 from tell.adapter.card import PROMPT_FILES, Adapter, hinter_of, retriever_of
+from tell.adapter.translation import tokens_of
 from tell.console import progress, say
 from tell.errors import RequestError
 from tell.files import key_of, write_jsonl
@@ -198,7 +199,8 @@ async def _translate_all(base: Base, systems: list[tuple[System, Path]], test: T
             began = time.monotonic()
             adapter_id = None if system.adapter is None else system.adapter.id
             aids = system.hinter(), system.retriever()
-            translator = Translator(engine, tokens, system.anchor, system.decoding, adapter_id, options.max_context, *aids)
+            own = tokens if system.adapter is None else tokens_of(system.adapter, tokens, traits_of(engine))
+            translator = Translator(engine, own, system.anchor, system.decoding, adapter_id, options.max_context, *aids)
             await _translate(engine, translator, system, test, path, traits_of(engine).segments_per_step)
             seconds[system.name] = time.monotonic() - began
     finally:

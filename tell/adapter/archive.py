@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tell.adapter.card import CARD, LIMITS, PROMPT_FILES, Adapter, open_adapter
+from tell.adapter.card import CARD, LIMITS, OPTIONAL_FILES, Adapter, open_adapter
 from tell.errors import AdapterError, BadInput, TellmtError
 from tell.files import fsync_dir
 
@@ -97,7 +97,7 @@ def _unpack(f: BinaryIO, file: Path, into: Path) -> None:
                 remaining -= file_out.write(_exactly(f, min(remaining, 1 << 20), file))
         if any(_exactly(f, -member.size % BLOCK, file)):
             raise _refuse(file, "the file is damaged", f"bytes between {name} and what follows it")
-    if missing := [name for name in LIMITS if name not in seen and name not in PROMPT_FILES.values()]:
+    if missing := [name for name in LIMITS if name not in seen and name not in OPTIONAL_FILES.values()]:
         raise _refuse(file, "the file is incomplete", f"no {', '.join(missing)}")
     tail = f.read(MAX_TAIL + 1)
     if len(tail) > MAX_TAIL or any(tail) or len(tail) < BLOCK:

@@ -1,5 +1,5 @@
 """Adapter directories: `adapter_model.safetensors`, `adapter_config.json`, `lexicon.tsv` where it was trained with hints, `memory.tsv` where it was with
-nearest pairs, and `card.json`, written last.
+nearest pairs, `pieces.json` where it keeps a part of the base's vocabulary, and `card.json`, written last.
 
 A directory without a card is half-written. The card names the SHA-256 of the other files; the adapter's id is the hash
 of them all, so an id stands for exactly one content.
@@ -28,6 +28,8 @@ from tell.lexicon.lexicon import MOST_BYTES as MOST_LEXICON
 from tell.lexicon.lexicon import Lexicon
 from tell.model.anchor import Anchor
 from tell.model.engine import Decoding
+from tell.model.pieces import MOST_BYTES as MOST_PIECES
+from tell.model.pieces import Pieces
 from tell.retrieval.memory import MOST_BYTES as MOST_MEMORY
 from tell.retrieval.memory import Memory
 from tell.retrieval.retriever import RetrievalOptions, Retriever
@@ -36,11 +38,14 @@ from tell.retrieval.retriever import RetrievalOptions, Retriever
 P = TypeVar("P", Lexicon, Memory)
 
 WEIGHTS, CONFIG, CARD, LEXICON, MEMORY = "adapter_model.safetensors", "adapter_config.json", "card.json", "lexicon.tsv", "memory.tsv"
+PIECES = "pieces.json"
 MAX_TEXT = 4 << 20
 # By the field of the card that says how an adapter uses it: a file that only adapters have which were trained with what it is for.
 PROMPT_FILES = {"hints": LEXICON, "retrieval": MEMORY}
+# All files that only some adapters have, so too.
+OPTIONAL_FILES = {**PROMPT_FILES, "pieces": PIECES}
 # Bytes that each file of an adapter may have.
-LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MOST_LEXICON, MEMORY: MOST_MEMORY, CARD: MAX_TEXT}
+LIMITS = {WEIGHTS: MAX_WEIGHTS, CONFIG: MAX_TEXT, LEXICON: MOST_LEXICON, MEMORY: MOST_MEMORY, PIECES: MOST_PIECES, CARD: MAX_TEXT}
 
 
 class BaseRef(BaseModel):
@@ -50,6 +55,21 @@ class BaseRef(BaseModel):
     revision: str
     licence: str = ""
     notice: str = ""
+
+
+class KeptPieces(BaseModel):
+    """How much of the base's vocabulary an adapter keeps (tell.model.pieces): `kept` of `of` pieces. `left_out`: the share of the model's probability that
+    the others have, where it translates what they were not chosen by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kept: int
+    of: int
+    left_out: float
+
+    @classmethod
+    def chosen(cls, pieces: Pieces, left_out: float) -> KeptPieces:
+        return cls(kept=len(pieces.kept), of=pieces.size, left_out=round(left_out, 6))
 
 
 class Card(BaseModel):
@@ -81,13 +101,15 @@ class Card(BaseModel):
     hints: HintOptions | None = None
     # The nearest pairs that it was trained with, from its memory; None where it was trained without.
     retrieval: RetrievalOptions | None = None
+    # The part of the base's vocabulary that it is served with; None where it is the whole.
+    pieces: KeptPieces | None = None
     files: dict[str, str] = Field(description="SHA-256 by file name")
 
     @model_serializer(mode="wrap")
     def _without_what_is_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A card without golden sentences, hints or nearest pairs is written, and hashed, as cards were before there were any."""
+        """A card without golden sentences, hints, nearest pairs or pieces is written, and hashed, as cards were before there were any."""
         fields: dict[str, Any] = dump(self)
-        for name in ("golden", *PROMPT_FILES):
+        for name in ("golden", *OPTIONAL_FILES):
             if getattr(self, name) is None:
                 fields.pop(name, None)
         return fields
@@ -100,7 +122,7 @@ class Card(BaseModel):
     @property
     def contents(self) -> tuple[str, ...]:
         """The names of the adapter's files beside the card."""
-        return (WEIGHTS, CONFIG, *(file for name, file in PROMPT_FILES.items() if getattr(self, name) is not None))
+        return (WEIGHTS, CONFIG, *(file for name, file in OPTIONAL_FILES.items() if getattr(self, name) is not None))
 
     def dump(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -125,8 +147,8 @@ def adapter_id(card: Card) -> str:
 
 
 def weights_of(card: Card) -> str:
-    """The hash of the adapter's weights and their configuration, whatever else is on its card, in its lexicon or in its memory."""
-    return key_of({"files": {name: digest for name, digest in card.files.items() if name not in PROMPT_FILES.values()}})[:32]
+    """The hash of the adapter's weights and their configuration, whatever else is on its card or in the files that only some adapters have."""
+    return key_of({"files": {name: digest for name, digest in card.files.items() if name not in OPTIONAL_FILES.values()}})[:32]
 
 
 def _text(path: Path) -> bytes:
@@ -179,6 +201,21 @@ def retriever_of(adapter: Adapter) -> Retriever | None:
     return None if options is None else Retriever(_parsed(adapter, MEMORY, Memory.parse), options)
 
 
+def pieces_of(adapter: Adapter) -> Pieces | None:
+    """The part of the base's vocabulary that the adapter keeps; None where it is the whole. Raises AdapterError when the file cannot be read."""
+    if adapter.card.pieces is None:
+        return None
+    path = adapter.path / PIECES
+    try:
+        pieces = Pieces.parse(_unaltered(path, adapter.card), str(path))
+    except BadInput as e:
+        raise AdapterError(e.thing, place=e.place, found=e.found) from None
+    if (len(pieces.kept), pieces.size) != (adapter.card.pieces.kept, adapter.card.pieces.of):
+        found, valid = f"{len(pieces.kept)} of {pieces.size}", f"{adapter.card.pieces.kept} of {adapter.card.pieces.of}"
+        raise AdapterError("other pieces than the card says", place=str(path), found=found, valid=valid)
+    return pieces
+
+
 def _parsed(adapter: Adapter, name: str, parse: Callable[[bytes, str], P]) -> P:
     """What a file of the adapter holds for its prompts. Raises AdapterError where it was altered, cannot be read, or is of another pair."""
     card, path, noun = adapter.card, adapter.path / name, name.partition(".")[0]
@@ -213,7 +250,7 @@ def open_adapter(path: Path) -> Adapter:
     config = _unaltered(path / CONFIG, card)
     header = check_weights(path / WEIGHTS, card.files[WEIGHTS])
     for name in card.contents:
-        if name in PROMPT_FILES.values():
+        if name in OPTIONAL_FILES.values():
             _unaltered(path / name, card)
     pairs = [n for n in header if n.endswith(".lora_A.weight")]
     if not pairs:

@@ -138,6 +138,12 @@ class Lexicon:
             return {}
         return dict(_parsed(line))
 
+    def written(self) -> Iterator[str]:
+        """Every key and candidate, as often as it stands there: source words and their beginnings, folded, and target words."""
+        for key, line in self.lines.items():
+            yield key
+            yield from line.split("\t")[::2]
+
     @functools.cached_property
     def _ranks(self) -> dict[str, int]:
         return {word: rank for rank, word in enumerate(self.common)}

@@ -63,6 +63,8 @@ class EngineTraits:
     segments_per_step: int = 32
     # A repetition penalty counts the tokens of the prompt as well as those of the output.
     penalises_prompt: bool = False
+    # The models that it makes of adapters have only the pieces that the adapter keeps of the base's vocabulary (tell.model.pieces).
+    own_vocabulary: bool = False
     # It starts in less time than it takes to translate a dev split: asking again later costs less than translating what may not be needed.
     starts_quickly: bool = False
 

@@ -88,6 +88,23 @@ class BaseTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def whole(self, text: str) -> list[int]:
+        """`encode` with the base's whole vocabulary."""
+        return BaseTokenizer.encode(self, text)
+
+    def name(self, token: int) -> str:
+        """A token as the tokenizer spells it, empty for an id that it does not have."""
+        return self._tokenizer.id_to_token(token) or ""
+
+    def id_of(self, name: str) -> int | None:
+        """The id of the token that the tokenizer spells so."""
+        id: int | None = self._tokenizer.token_to_id(name)
+        return id
+
+    def added_ids(self) -> set[int]:
+        """The tokens that were added to the tokenizer's own: special ones, and what is cut out of a text before it is tokenised."""
+        return set(self._tokenizer.get_added_tokens_decoder())
+
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 

@@ -3,8 +3,9 @@
 # DATA holds en-is/{tell-paper,flores,tatoeba,newstest2021,pud.en-is.tsv} and ntrex/. newstest2021 is only ever scored: every corpus is cleaned against both of its
 # directions. Of PUD every fifth line is kept out of all corpora, for choosing; its first 200 are $out/pud.held.{en,is}.
 
-build_corpora() { # DATA OUT PAIR; sets the array `corpora`: OUT/{dev1,dev2,flores,ntrex,tatoeba}
-    local data=$1 out=$2 pair=$3 news=$1/en-is/newstest2021 sides=(is en isl eng) against=() f
+build_corpora() { # DATA OUT PAIR; sets the array `corpora`: OUT/{dev1,dev2,flores,ntrex,tatoeba}, and for `build` `against` and `pair`
+    local data=$1 out=$2 news=$1/en-is/newstest2021 sides=(is en isl eng) f
+    pair=$3 against=()
     [ "$pair" = is-en ] || sides=(en is eng isl)
     for f in is-en.src.is is-en.ref.A.en en-is.src.en en-is.ref.A.is; do against+=("$news/newstest2021.$f"); done
     mkdir -p "$out"

@@ -94,10 +94,10 @@ class Raw:
 
 
 class Replay:
-    """An engine that has its outputs already: the service's own code then makes the texts of them."""
+    """An engine that has its outputs already: the service's own code then makes the texts of them. `traits`: those of the engine that made them."""
 
-    def __init__(self, generations: list[Any]):
-        self.generations = generations
+    def __init__(self, generations: list[Any], traits: Any = None):
+        self.generations, self.traits = generations, traits
 
     async def generate(self, prompts: Sequence[Any], adapter_id: str | None) -> list[Any]:
         return self.generations
@@ -107,26 +107,27 @@ def open_ct2(job: Mapping[str, Any], base: Any) -> Any:
     """(prompts, most) to the ids of each output, ctranslate2 on the model the service converted."""
     import ctranslate2
 
+    from serve.engines.ct2.vocabulary import Vocabulary
     from tell.machine import cores
 
     model = Path(job["model"])
-    names = json.loads((model / "vocabulary.json").read_text())
+    vocabulary = Vocabulary.read(model)
     # As serve.engines.ct2.engine opens it.
     generator = ctranslate2.Generator(str(model), device="cpu", compute_type="int8", inter_threads=1, intra_threads=job["threads"] or cores())
 
     def generate(prompts: Sequence[Any], stops: list[int], most: int) -> list[list[int]]:
         results = generator.generate_batch(
-            [[names[i] for i in p.ids] for p in prompts],
+            [vocabulary.names(p.ids) for p in prompts],
             max_batch_size=most,
             max_length=max(p.max_tokens for p in prompts),
-            end_token=stops,
+            end_token=vocabulary.rows(stops),
             return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=prompts[0].repetition_penalty,
             beam_size=1,
             sampling_topk=1,
         )
-        return [list(r.sequences_ids[0])[: p.max_tokens] for p, r in zip(prompts, results, strict=True)]
+        return [vocabulary.base_ids(r.sequences_ids[0])[: p.max_tokens] for p, r in zip(prompts, results, strict=True)]
 
     return generate
 
@@ -172,6 +173,7 @@ def main() -> int:
     from tell.adapter.translation import translator_of
     from tell.errors import TellmtError
     from tell.model.base import find_base
+    from tell.model.engine import engine_traits
     from tell.model.stopping import StopTokens
     from tell.model.tokenizer import BaseTokenizer
 
@@ -185,7 +187,7 @@ def main() -> int:
     except (TellmtError, ImportError, OSError, ValueError, RuntimeError) as e:
         tell({"problem": f"{type(e).__name__}: {e}"})
         return 1
-    replay = Replay([])
+    replay = Replay([], engine_traits(job["engine"]))
     translator = translator_of(replay, tokenizer, adapter, job["context"])  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in job["sources"]]
     stops = endings.ids(one_line=True)

@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any
 
 from serve.engines.ct2.batch_cost import OUTPUT, split_batch
+from serve.engines.ct2.vocabulary import Vocabulary
 from serve.engines.fair_queue import FairQueue
 from tell.model.engine import Generation, Prompt
 
@@ -35,6 +36,7 @@ class GenerateCall:
     adapter_id: str | None
     # The ctranslate2 generator that answers it.
     model: Any
+    vocabulary: Vocabulary
     results: list[Generation | None]
     future: asyncio.Future[list[Generation]]
     # Set when the caller has gone.

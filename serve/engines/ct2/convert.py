@@ -1,8 +1,8 @@
 """Merge a LoRA into its base and write the result as a ctranslate2 int8 model, in a process of its own.
 
-Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of the weights>]/`, with `tellmt-ct2.json` in it
-naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is served, under
-the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
+Reads a prepared base and an adapter directory; writes `<cache>/ct2/<base>-<revision>[-<hash of its pieces>][-<hash of the weights>]/`, with
+`tellmt-ct2.json` in it naming what the model was made from. An adapter's card is no part of that: what was converted to be scored is there when it is
+served, under the id that its scores have given it. Run as `python -m serve.engines.ct2.convert` it reads one job (a line of JSON) on stdin and prints one JSON
 object; when its stdin ends, the process that wanted the model is gone, and it removes what it has written and ends too.
 A process of its own keeps torch's memory and its use of the CPU out of the one that translates.
 """
@@ -19,14 +19,16 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
-from tell.adapter.card import Adapter, weights_of
-from tell.errors import AdapterError, EngineError, MissingExtra, TellmtError
+from serve.engines.ct2.vocabulary import FILE, Vocabulary
+from tell.adapter.card import PIECES, Adapter, weights_of
+from tell.errors import AdapterError, BadInput, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
 from tell.model.base import Base, slug
 from tell.paths import cache_dir, writable
@@ -65,8 +67,16 @@ class Conversion:
         return weights_of(self.adapter.card) if self.adapter else None
 
     @property
+    def pieces(self) -> str | None:
+        """The hash of the list of pieces that the model keeps of the base's vocabulary; None where it has all."""
+        return self.adapter.card.files.get(PIECES) if self.adapter else None
+
+    @property
     def directory(self) -> Path:
         name = f"{slug(self.base.id)}-{self.base.revision[:12]}"
+        if self.pieces:
+            # Last comes what stands for the weights, by which models of an adapter are found.
+            name += f"-{self.pieces[:12]}"
         return cache_dir() / FOLDER / (f"{name}-{self.weights}" if self.adapter else name)
 
     @property
@@ -75,7 +85,14 @@ class Conversion:
         # Of bases without any, what was written before there were corrections is what would be written now.
         if names := corrections_of(self.base):
             made_from["corrections"] = names
+        if self.pieces:
+            made_from["pieces"] = self.pieces
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
+
+    def job(self) -> dict[str, Any]:
+        """What `run_job` does."""
+        adapter = self.adapter and {"weights": self.weights, "path": str(self.adapter.path), "pieces": self.pieces}
+        return {"base": self.base.model_dump(mode="json"), "adapter": adapter, "out": str(self.directory), "key": self.key, "threads": self.threads}
 
     def done(self) -> bool:
         try:
@@ -92,16 +109,7 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    adapter = conversion.adapter and {"weights": conversion.weights, "path": str(conversion.adapter.path)}
-    job_line = json.dumps(
-        {
-            "base": conversion.base.model_dump(mode="json"),
-            "adapter": adapter,
-            "out": str(conversion.directory),
-            "key": conversion.key,
-            "threads": conversion.threads,
-        }
-    )
+    job_line = json.dumps(conversion.job())
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
@@ -211,12 +219,12 @@ def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) ->
     return model, expected, layers
 
 
-def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION) -> None:
+def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION, kept: Sequence[int] | None = None) -> None:
     from serve.engines.ct2.writing import write_model
 
     # ctranslate2 raises ValueError for an architecture that it does not know, and the others for one that transformers has changed since.
     try:
-        write_model(base.path, model, directory, quantization)
+        write_model(base.path, model, directory, quantization, kept)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as e:
         raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
 
@@ -226,10 +234,10 @@ def _check_divergence(base: Base, directory: Path, probe: list[int], expected: A
     import ctranslate2
     import numpy as np
 
-    names = json.loads((directory / "vocabulary.json").read_text())
+    vocabulary = Vocabulary.read(directory)
     generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
-    written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
-    expected_log_probs = expected.numpy()
+    written_log_probs = np.array(generator.forward_batch([vocabulary.names(probe)], return_log_probs=True))[0]
+    expected_log_probs = vocabulary.log_probs(expected.numpy())
     size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
     divergence = float((np.exp(expected_log_probs[:, :size]) * (expected_log_probs[:, :size] - written_log_probs[:, :size])).sum(-1).mean())
     _check_bound(base, divergence, len(probe))
@@ -256,6 +264,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
     from serve.engines.ct2.long_prompt import continued, divergence_after, long_prompt
     from serve.engines.ct2.trial import check_trial
+    from tell.model.pieces import Pieces, pair_tokenizer
     from tell.model.tokenizer import BaseTokenizer
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
@@ -263,23 +272,35 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     # In float32 and at full length, before int8 is judged by a bound that rounding needs.
     check_trial(base)
     sweep(Path(job["out"]).parent)
-    tokens = BaseTokenizer(base)
+    adapter, kept = job["adapter"], None
+    # Activations are measured on texts in the base's own spelling, so that the layers of a cut model are those of the whole one to the bit.
+    tokens = whole = BaseTokenizer(base)
+    if adapter and adapter["pieces"]:
+        path = Path(adapter["path"]) / PIECES
+        try:
+            pieces = Pieces.parse(path.read_bytes(), str(path))
+            tokens, kept = pair_tokenizer(tokens, pieces), pieces.kept
+        except BadInput as e:
+            raise AdapterError(e.thing, place=str(path), found=e.found, valid=e.valid) from None
     probe = probe_of(tokens)
-    adapter = job["adapter"]
     with contextlib.ExitStack() as stack:
         with _creating:
             aside = stack.enter_context(atomic_dir(Path(job["out"])))
             _unfinished.append(aside)
         lock_unfinished(aside)
-        model, expected, layers = _smoothed(base, adapter and adapter["path"], tokens, probe)
+        model, expected, layers = _smoothed(base, adapter and adapter["path"], whole, probe)
         prompt = long_prompt(base, tokens, adapter is not None)
         after = continued(model, prompt)
-        _write(base, model, aside)
+        _write(base, model, aside, kept=kept)
         del model
+        if kept is not None:
+            write_json(aside / FILE, {"ids": list(kept)})
         divergence = _check_divergence(base, aside, probe, expected, threads)
-        at_length = divergence_after(aside, json.loads((aside / "vocabulary.json").read_text()), prompt, after, threads)
+        at_length = divergence_after(aside, prompt, after, threads)
         _check_bound(base, at_length, len(prompt))
         made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
+        if kept is not None:
+            made_from["pieces"] = adapter["pieces"]
         found = {"divergence": divergence, "prompt": len(prompt), "divergence_after": at_length}
         write_json(aside / MARK, {"key": job["key"], **made_from, **found, "ctranslate2": version("ctranslate2")})
     return {"divergence": divergence}

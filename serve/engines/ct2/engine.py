@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from serve.engines.ct2.convert import FOLDER, MODEL_FORMAT, Conversion, convert_
 from serve.engines.ct2.corrections import corrections_of
 from serve.engines.ct2.model_cache import ModelLock, limit_bytes, lock_model, prune
 from serve.engines.ct2.trial import prompt_limit, trial
+from serve.engines.ct2.vocabulary import Vocabulary
 from serve.engines.in_flight import CallsInFlight
 from tell.adapter.card import Adapter
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
@@ -44,7 +44,9 @@ WORK_IDLE = 10.0
 
 class Ct2Engine:
     name = "ct2"
-    traits = EngineTraits(libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True)
+    traits = EngineTraits(
+        libraries=("ctranslate2",), model_format=MODEL_FORMAT, model_folder=FOLDER, whole_batches=True, starts_quickly=True, own_vocabulary=True
+    )
 
     @staticmethod
     def refusal(base: Base) -> str | None:
@@ -79,7 +81,8 @@ class Ct2Engine:
         self._running: list[QueuedPrompt] = []
         # Whether the running batch is to be broken off and run again with what came since, and when it first began.
         self._rerun, self._batch_began = StopFlag(), 0.0
-        # The vocabulary: ctranslate2 takes tokens by name.
+        # By adapter as the models are. ctranslate2 takes tokens by name; models of the whole vocabulary share its names.
+        self._vocabularies: dict[str | None, Vocabulary] = {}
         self._names: list[str] = []
         self._closed = False
         # Tokens of the longest prompt that ctranslate2 computes as the base does (serve.engines.ct2.trial).
@@ -143,6 +146,7 @@ class Ct2Engine:
                 path = await convert_model(Conversion(self.base, adapter, self._threads))
             try:
                 model = await asyncio.to_thread(self._generator, path)
+                vocabulary = await asyncio.to_thread(self._vocabulary, path)
             except (RuntimeError, ValueError, OSError, MemoryError) as e:
                 lock.release()
                 error_type = AdapterError if adapter else EngineError
@@ -150,7 +154,7 @@ class Ct2Engine:
             except BaseException:
                 lock.release()
                 raise
-            self._models[key], self._locks[key] = model, lock
+            self._models[key], self._locks[key], self._vocabularies[key] = model, lock, vocabulary
             await asyncio.to_thread(prune, path.parent, self._limit)
             # What reading the file took beside the model.
             await asyncio.to_thread(give_back)
@@ -158,9 +162,13 @@ class Ct2Engine:
     def _generator(self, path: Path, threads: int = 0) -> Any:
         import ctranslate2
 
-        if not self._names:
-            self._names = json.loads((path / "vocabulary.json").read_text())
         return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
+
+    def _vocabulary(self, path: Path) -> Vocabulary:
+        vocabulary = Vocabulary.read(path, self._names or None)
+        if vocabulary.whole:
+            self._names = vocabulary.whole
+        return vocabulary
 
     async def unload(self, adapter_id: str) -> None:
         """Unload an adapter when the calls that use it have ended. New calls for it are refused at once."""
@@ -181,6 +189,7 @@ class Ct2Engine:
         if model is None:
             return
         lock = self._locks.pop(adapter_id)
+        del self._vocabularies[adapter_id]
         await self._calls.drained(adapter_id)
         if self._executor and not self._closed:
             # In the thread that runs batches: a batch whose callers have gone may still be at its last step with this model.
@@ -228,7 +237,7 @@ class Ct2Engine:
         if model is None:
             raise AdapterError("the adapter is not loaded", found=str(adapter_id), valid=", ".join(self.loaded()) or "none is")
         # The call holds its model: `unload` affects new calls only.
-        call = GenerateCall(adapter_id, model, [None] * len(prompts), asyncio.get_running_loop().create_future())
+        call = GenerateCall(adapter_id, model, self._vocabularies[adapter_id], [None] * len(prompts), asyncio.get_running_loop().create_future())
         self._waiting.add(call, list(prompts))
         self._arrived.set()
         self._rerun_if_young()
@@ -334,10 +343,11 @@ class Ct2Engine:
         one_line, penalty, sampling = batch[0].prompt.kind
         # Its random generator belongs to its thread and is seeded once, so a prompt's own seed cannot be used.
         temperature, top_k, top_p = sampling or (1.0, 1, 1.0)
+        vocabulary: Vocabulary = batch[0].call.vocabulary
         results = batch[0].call.model.generate_batch(
-            [[self._names[i] for i in item.prompt.ids] for item in batch],
+            [vocabulary.names(item.prompt.ids) for item in batch],
             max_length=max(tokens_left),
-            end_token=self._stop_tokens.ids(one_line),
+            end_token=vocabulary.rows(self._stop_tokens.ids(one_line)),
             return_end_token=True,
             include_prompt_in_result=False,
             repetition_penalty=penalty,
@@ -347,7 +357,7 @@ class Ct2Engine:
             sampling_topp=top_p,
             callback=stop,
         )
-        return [list(r.sequences_ids[0])[: item.prompt.max_tokens] for item, r in zip(batch, results, strict=True)]
+        return [vocabulary.base_ids(r.sequences_ids[0])[: item.prompt.max_tokens] for item, r in zip(batch, results, strict=True)]
 
     async def close(self) -> None:
         """Stop the batch that runs, fail the calls that wait, and end the threads and child processes."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from serve.engines.ct2.smoothquant import TEXTS
 from serve.engines.ct2.trial import prompt_limit
+from serve.engines.ct2.vocabulary import Vocabulary
 from tell.model.base import Base
 
 # Tokens that both models go on with.
@@ -42,18 +43,20 @@ def continued(model: Any, ids: Sequence[int]) -> tuple[list[int], Any]:
             step = model(torch.tensor([output[-1:]]), past_key_values=step.past_key_values, use_cache=True)
 
 
-def divergence_after(directory: Path, names: Sequence[str], ids: Sequence[int], expected: tuple[list[int], Any], threads: int) -> float:
+def divergence_after(directory: Path, ids: Sequence[int], expected: tuple[list[int], Any], threads: int) -> float:
     """Mean Kullback-Leibler divergence, in nats, of the model written in `directory` from what `continued` gave, over the tokens on which they are one."""
     import ctranslate2
     import numpy as np
 
+    vocabulary = Vocabulary.read(directory)
     generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
     options = {"max_length": STEPS, "sampling_topk": 1, "include_prompt_in_result": False, "end_token": [], "return_logits_vocab": True}
-    result = generator.generate_batch([[names[i] for i in ids]], **options)[0]
-    output, rows = expected
+    result = generator.generate_batch([vocabulary.names(ids)], **options)[0]
+    output, rows = expected[0], vocabulary.log_probs(expected[1])
+    written_ids = vocabulary.base_ids(result.sequences_ids[0])
     found = []
     for i, logits in enumerate(result.logits[0]):
-        if output[:i] != list(result.sequences_ids[0][:i]):
+        if output[:i] != written_ids[:i]:
             break
         written = np.asarray(logits, dtype=np.float64).reshape(-1)
         size = min(len(written), rows.shape[-1])

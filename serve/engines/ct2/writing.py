@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.corrections import correct_model, correct_spec
 from serve.engines.ct2.loading import Rows, rows_of
+from serve.engines.ct2.vocabulary import cut_spec
 
 # Formats whose matrices ctranslate2 rounds row by row.
 BY_ROW = ("int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
-def write_model(source: Path, model: Any, directory: Path, quantization: str | None) -> None:
+def write_model(source: Path, model: Any, directory: Path, quantization: str | None, kept: Sequence[int] | None = None) -> None:
     """Write `model`, whose configuration and tokenizer lie in `source`, to `directory`. The model is used up: its layers are taken out of it.
+    `kept`: the ids of the vocabulary that are written, ascending; None for all.
 
     Raises what ctranslate2 does: ValueError for a class that it does not know, and in one that it knows in another form whatever is missing there.
     """
@@ -40,6 +42,8 @@ def write_model(source: Path, model: Any, directory: Path, quantization: str | N
                 module._parameters.clear()
             if left:
                 _read_by_rows(spec, left, quantization)
+            if kept is not None:
+                cut_spec(spec, kept)
             return spec
 
     correct_model(model)

@@ -21,6 +21,7 @@ from serve.engines.ct2.batch_cost import READ, STEP, split_batch
 from serve.engines.ct2.batching import GenerateCall, PromptQueue, QueuedPrompt
 from serve.engines.ct2.convert import Conversion, convert_model
 from serve.engines.ct2.engine import Ct2Engine
+from serve.engines.ct2.vocabulary import Vocabulary
 from tell.errors import AdapterError, EngineError, TellmtError
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, Prompt
@@ -36,7 +37,7 @@ def fresh(tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
 
 def call(queue: PromptQueue, adapter: str | None, lengths: list[int], one_line: bool = True, max_tokens: int = 8) -> GenerateCall:
     loop = asyncio.new_event_loop()
-    queued = GenerateCall(adapter, None, [None] * len(lengths), loop.create_future())
+    queued = GenerateCall(adapter, None, Vocabulary([]), [None] * len(lengths), loop.create_future())
     loop.close()
     queue.add(queued, [Prompt(tuple(range(n)), max_tokens, one_line) for n in lengths])
     return queued
