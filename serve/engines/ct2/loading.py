@@ -146,7 +146,8 @@ def _without_weights() -> Iterator[None]:
     original = torch.nn.Module.register_parameter
 
     def register(module: Any, name: str, parameter: Any) -> None:
-        if parameter is not None:
+        # One that is there already is tied: it stays the same for both modules.
+        if parameter is not None and not parameter.is_meta:
             parameter = torch.nn.Parameter(parameter.data.to("meta"), requires_grad=False)
         original(module, name, parameter)
 
