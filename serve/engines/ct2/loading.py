@@ -1,4 +1,4 @@
-"""A base's weights into memory for a conversion: all in float32 but for the largest matrices, embeddings and output layer, of which rows are read when they are needed.
+"""A base's weights into memory for a conversion: all in float32 but for the largest matrices, embeddings and output layer, whose rows are read as needed.
 
 Reads config.json and the safetensors files. Of a small model with a large vocabulary most weights are embeddings, and a conversion needs the rows of its few
 sentences, and all of them in turn when they are written.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from tell.model.base import Base
 
 # Number types of safetensors that are read here, and their names in torch.
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-# Values of a matrix that are in memory in float32 at a time.
-AT_ONCE = 1 << 23
+# Values of a matrix that are in memory in float32 at a time: they stay in a processor's cache while they are multiplied with.
+AT_ONCE = 1 << 20
+# Rows of a file that lie at most so far apart are read at once.
+NEAR = 64
 
 
 class _Place(NamedTuple):
@@ -43,67 +46,66 @@ def _places(folder: Path) -> dict[str, _Place]:
 
 
 def _read(place: _Place, start: int = 0, count: int | None = None) -> Any:
-    """`count` rows of a tensor from `start` on, or all of it, in float32."""
+    """`count` rows of a tensor from `start` on, or all of it, in the file's own type."""
     import torch
 
     dtype = getattr(torch, DTYPES[place.dtype])
     shape = place.shape if count is None else [count, *place.shape[1:]]
-    each, values = dtype.itemsize, 1
-    for n in shape:
-        values *= n
-    block = bytearray(values * each)
+    row = math.prod(shape[1:]) * dtype.itemsize
+    block = bytearray(math.prod(shape) * dtype.itemsize)
     with place.file.open("rb", buffering=0) as f:
-        f.seek(place.offset + start * each * (values // count if count else 0))
+        f.seek(place.offset + start * row)
         view, read = memoryview(block), 0
         while read < len(block):
             if not (n := f.readinto(view[read:])):
                 raise OSError(f"{place.file} ends in the middle of a weight")
             read += n
-    return torch.frombuffer(block, dtype=dtype).reshape(shape).float()
+    return torch.frombuffer(block, dtype=dtype).reshape(shape)
 
 
 class Rows:
-    """A matrix in a file: `shape` is (rows, columns). `kept` names the rows of the file that count, in order; None for all."""
+    """A matrix in a file: `shape` is (rows, columns). With `kept`, ascending, it has these rows alone, and holds them in memory in the file's type."""
 
     def __init__(self, place: _Place, kept: Sequence[int] | None = None):
         self._place, self._kept = place, kept
+        self._held: Any = None if kept is None else self._gather(kept)
+        self._part: Rows | None = None
 
     @property
     def shape(self) -> list[int]:
-        return [len(self._kept) if self._kept is not None else self._place.shape[0], self._place.shape[1]]
+        return list(self._place.shape if self._held is None else self._held.shape)
 
-    def keep(self, kept: Sequence[int]) -> None:
-        """Leave out the rows that are not among these. They go by the numbers of the file, whatever was kept before."""
-        self._kept = list(kept)
-
-    def read(self, start: int, stop: int) -> Any:
-        """(stop - start, columns) in float32."""
-        if self._kept is not None:
-            return self._gather(self._kept[start:stop])
-        return _read(self._place, start, stop - start)
+    def keep(self, kept: Sequence[int]) -> Rows:
+        """The rows of these numbers, ascending, of a matrix that has all. Asked for again, they are the same object."""
+        if self._part is None or list(self._part._kept or ()) != list(kept):
+            self._part = Rows(self._place, kept)
+        return self._part
 
     def gather(self, ids: Sequence[int]) -> Any:
-        """(len(ids), columns) in float32."""
-        return self._gather(ids if self._kept is None else [self._kept[i] for i in ids])
+        """(len(ids), columns) in float32, for ascending `ids`."""
+        return (self._gather(ids) if self._held is None else self._held[list(ids)]).float()
 
     def _gather(self, ids: Sequence[int]) -> Any:
         import torch
 
-        parts, at = [], 0
+        step, parts, at = max(1, AT_ONCE // self._place.shape[1]), [], 0
         while at < len(ids):
-            run = 1
-            while at + run < len(ids) and ids[at + run] == ids[at] + run:
-                run += 1
-            parts.append(_read(self._place, ids[at], run))
-            at += run
+            end = at + 1
+            # What lies between near rows is read with them.
+            while end < len(ids) and ids[end] - ids[end - 1] <= NEAR and ids[end] - ids[at] < step:
+                end += 1
+            block = _read(self._place, ids[at], ids[end - 1] - ids[at] + 1)
+            parts.append(block[[i - ids[at] for i in ids[at:end]]])
+            at = end
         return torch.cat(parts)
 
     def blocks(self) -> Iterator[tuple[int, Any]]:
-        """(number of the first row, rows), from the first to the last."""
+        """(number of the first row, rows in float32), from the first to the last."""
         rows, columns = self.shape
         step = max(1, AT_ONCE // columns)
         for start in range(0, rows, step):
-            yield start, self.read(start, min(start + step, rows))
+            count = min(step, rows - start)
+            yield start, (_read(self._place, start, count) if self._held is None else self._held[start : start + count]).float()
 
 
 def rows_of(module: Any) -> Rows | None:
@@ -111,8 +113,17 @@ def rows_of(module: Any) -> Rows | None:
     return getattr(module, "left_in_file", None)
 
 
-def load_model(base: Base) -> Any:
-    """The base as a causal language model of transformers in float32, for inference, its embeddings and output layer left in the file where that is possible."""
+def log_probs(logits: Any, kept: Sequence[int] | None) -> Any:
+    """Log-probabilities of the words that are kept, (n, kept), of logits (n, words) of a model that was loaded with or without `kept`."""
+    logits = logits.float()
+    if kept is not None and logits.shape[-1] != len(kept):
+        logits = logits[..., list(kept)]
+    return logits.log_softmax(-1)
+
+
+def load_model(base: Base, kept: Sequence[int] | None = None) -> Any:
+    """The base as a causal language model of transformers in float32, for inference, its embeddings and output layer left in the file where that is possible.
+    There it computes the logits of the ids that are `kept` alone, ascending; otherwise, and with None, those of all."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -131,10 +142,10 @@ def load_model(base: Base) -> Any:
             rows[id(parameter)] = Rows(places[name])
             continue
         path, _, own = name.rpartition(".")
-        model.get_submodule(path)._parameters[own] = torch.nn.Parameter(_read(places[name]), requires_grad=False)
+        model.get_submodule(path)._parameters[own] = torch.nn.Parameter(_read(places[name]).float(), requires_grad=False)
     for module in left:
         module.left_in_file = rows[id(module.weight)]
-        module.forward = _embeds(module) if isinstance(module, torch.nn.Embedding) else _projects(module)
+        module.forward = _embeds(module) if isinstance(module, torch.nn.Embedding) else _projects(module, kept)
     return model.eval()
 
 
@@ -186,14 +197,15 @@ def _embeds(module: Any) -> Any:
     return forward
 
 
-def _projects(module: Any) -> Any:
+def _projects(module: Any, kept: Sequence[int] | None) -> Any:
     """The module's forward, which reads its rows one block after the other."""
+    rows = module.left_in_file if kept is None else module.left_in_file.keep(kept)
+    bias = None if module.bias is None else module.bias if kept is None else module.bias[list(kept)]
 
     def forward(hidden: Any) -> Any:
-        rows = module.left_in_file
         output = hidden.new_empty((*hidden.shape[:-1], rows.shape[0]))
         for start, block in rows.blocks():
             output[..., start : start + len(block)] = hidden @ block.T
-        return output if module.bias is None else output + module.bias
+        return output if bias is None else output + bias
 
     return forward

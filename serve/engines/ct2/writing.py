@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from serve.engines.ct2.vocabulary import cut_spec
 BY_ROW = ("int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 
-def write_model(source: Path, model: Any, directory: Path, quantization: str | None, kept: Sequence[int] | None = None) -> None:
+def write_model(
+    source: Path, model: Any, directory: Path, quantization: str | None, kept: Sequence[int] | None = None, names: Sequence[str] | None = None
+) -> None:
     """Write `model`, whose configuration and tokenizer lie in `source`, to `directory`. The model is used up: its layers are taken out of it.
-    `kept`: the ids of the vocabulary that are written, ascending; None for all.
+    `kept`: the ids of the vocabulary that are written, ascending; None for all. `names`: those of the whole vocabulary, where they are known.
 
     Raises what ctranslate2 does: ValueError for a class that it does not know, and in one that it knows in another form whatever is missing there.
     """
@@ -31,7 +34,7 @@ def write_model(source: Path, model: Any, directory: Path, quantization: str | N
             return model
 
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
-            return _Tokenizer(source, functools.partial(super().load_tokenizer, tokenizer_class, path, **options))
+            return _Tokenizer(source, names, functools.partial(super().load_tokenizer, tokenizer_class, path, **options))
 
         def _load(self) -> Any:
             spec = super()._load()
@@ -47,14 +50,20 @@ def write_model(source: Path, model: Any, directory: Path, quantization: str | N
             return spec
 
     correct_model(model)
-    Loaded(str(source)).convert(str(directory), quantization=quantization, force=True)
+    # The converter collects garbage after each layer, which goes through all that torch and transformers have.
+    gc.freeze()
+    try:
+        Loaded(str(source)).convert(str(directory), quantization=quantization, force=True)
+    finally:
+        gc.unfreeze()
 
 
 class _Tokenizer:
     """What a converter asks of a tokenizer, from its files: to make the object of transformers takes ten times as long, and only where anything else is asked
     for is it made."""
 
-    def __init__(self, source: Path, whole: Callable[[], Any]):
+    def __init__(self, source: Path, names: Sequence[str] | None, whole: Callable[[], Any]):
+        self._names = names
         self._source, self._whole = source, functools.cache(whole)
         try:
             self._config: dict[str, Any] = json.loads((source / "tokenizer_config.json").read_text())
@@ -68,6 +77,8 @@ class _Tokenizer:
         if not self._config:
             vocabulary: dict[str, int] = self._whole().get_vocab()
             return vocabulary
+        if self._names is not None:
+            return {name: i for i, name in enumerate(self._names)}
         from tokenizers import Tokenizer
 
         names: dict[str, int] = Tokenizer.from_file(str(self._source / "tokenizer.json")).get_vocab(with_added_tokens=True)
@@ -99,6 +110,9 @@ def _read_by_rows(spec: Any, left: dict[int, Rows], quantization: str | None) ->
         def __init__(self, rows: Rows):
             self.rows = rows
 
+        def __getitem__(self, kept: Any) -> Any:
+            return Matrix(self.rows.keep(kept.tolist()))
+
         def _equal(self, other: Any) -> bool:
             return self.rows is other.rows
 
@@ -114,9 +128,12 @@ def _read_by_rows(spec: Any, left: dict[int, Rows], quantization: str | None) ->
         def _to(self, dtype: str) -> Any:
             return model_spec.NumpyVariable(self.numpy()).to(dtype)
 
+    # One matrix may serve as embeddings and as output layer.
+    matrices = {id: Matrix(rows) for id, rows in left.items()}
+
     def take(part: Any, name: str, value: Any) -> None:
-        if (rows := left.get(id(value))) is not None:
-            setattr(part, name.rpartition("/")[2], Matrix(rows))
+        if (matrix := matrices.get(id(value))) is not None:
+            setattr(part, name.rpartition("/")[2], matrix)
         elif getattr(value, "is_meta", False):
             raise NotImplementedError(f"{name} is made of weights that are not in memory")
 
