@@ -104,7 +104,9 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # Threads that wait for each other leave the processor to those that translate.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    env = {**waiting, **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
     pipe = asyncio.subprocess.PIPE
@@ -239,6 +241,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         holder = [model]
         del model
         write(base, holder.pop(), aside, kept=kept, names=names)
+        del names
         if kept is not None:
             write_json(aside / FILE, {"ids": kept})
         generator, vocabulary = opened(aside, threads)

@@ -43,6 +43,8 @@ def write_model(
             for module in model.modules():
                 # From here on the specification alone holds the weights, and lets go of each as it is rounded.
                 module._parameters.clear()
+                for name in ("left_in_file", "forward"):
+                    module.__dict__.pop(name, None)
             if left:
                 _read_by_rows(spec, left, quantization)
             if kept is not None:
