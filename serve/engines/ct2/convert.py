@@ -104,8 +104,9 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    # Threads that wait for each other leave the processor to those that translate.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    # Threads that wait for each other leave the processor to those that translate; and MKL would pack a copy of the embeddings, of which the written model,
+    # opened in float32, then takes twice as much.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "CT2_USE_MKL": "0"}
     env = {**waiting, **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
