@@ -144,3 +144,23 @@ def test_a_conversion_loads_nothing_that_it_has_no_use_for() -> None:
     loaded = set(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert "torch" in loaded and "transformers" in loaded
     assert not loaded & {"peft", "sklearn", "scipy", "pandas", "accelerate", "bitsandbytes", "fastapi"}
+
+
+def test_a_service_needs_neither_torch_nor_transformers(tiny: Base) -> None:
+    """Its models are converted in a process of its own: what that one loads takes 350 MiB, and the service has it never."""
+    code = (
+        "import asyncio, sys, serve.app, serve.server, serve.cli\n"
+        "from tell.model.engine import EngineOptions, Prompt, open_engine\n"
+        "from tell.model.base import Base\n"
+        "async def go():\n"
+        "    engine = open_engine('ct2', EngineOptions(base=Base.model_validate_json(sys.argv[1]), threads=1))\n"
+        "    await engine.start()\n"
+        "    await engine.generate([Prompt((2, 300), 4, False)], None)\n"
+        "    await engine.close()\n"
+        "asyncio.run(go())\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code, tiny.model_dump_json()], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "ctranslate2" in loaded and "tokenizers" in loaded
+    assert not loaded & {"torch", "transformers", "peft", "sklearn", "scipy", "pandas", "accelerate"}
