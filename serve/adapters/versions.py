@@ -23,8 +23,8 @@ from tell.adapter.card import Adapter, BaseRef, Card, check_base
 from tell.adapter.translation import translator_of
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair, same_variety
-from tell.model.anchor import AnchorConfig, render
 from tell.machine import give_back
+from tell.model.anchor import AnchorConfig, render
 from tell.model.engine import Engine
 from tell.model.tokenizer import BaseTokenizer
 from tell.model.translator import Translator, segment_limit
