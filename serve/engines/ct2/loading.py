@@ -162,11 +162,11 @@ def _without_weights() -> Iterator[None]:
             parameter = torch.nn.Parameter(parameter.data.to("meta"), requires_grad=False)
         original(module, name, parameter)
 
-    torch.nn.Module.register_parameter = register  # type: ignore[method-assign]
+    torch.nn.Module.register_parameter = register
     try:
         yield
     finally:
-        torch.nn.Module.register_parameter = original  # type: ignore[method-assign]
+        torch.nn.Module.register_parameter = original
 
 
 def _same_names(model: Any, places: dict[str, _Place]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _read_by_rows(spec: Any, left: dict[int, Rows], quantization: str | None) ->
             return torch.cat([block for _, block in self.rows.blocks()]).numpy()
 
         def num_bytes(self) -> int:
-            return 4 * self.shape[0] * self.shape[1]
+            return 4 * math.prod(self.rows.shape)
 
         def to_bytes(self) -> bytes:
             return bytes(self.numpy().tobytes())
@@ -141,7 +142,8 @@ def _read_by_rows(spec: Any, left: dict[int, Rows], quantization: str | None) ->
 
     def rounded(rows: Rows) -> tuple[Any, Any]:
         """As ctranslate2 does it, which takes four times a whole matrix in float32."""
-        values, scales = np.empty(rows.shape, np.int8), np.empty(rows.shape[:1], np.float32)
+        values: Any = np.empty(rows.shape, np.int8)
+        scales: Any = np.empty(rows.shape[:1], np.float32)
         for start, block in rows.blocks():
             part = common_spec.LinearSpec()
             part.weight = model_spec.NumpyVariable(block.numpy())
