@@ -121,7 +121,6 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
                 # Each time anew: written out, a model has lost its layers on the way.
                 place, probe = str(adapter.path), ids["probe"]
                 write(base, smoothed(base, place, ids["texts"], probe)[0] if even else merged(base, place, probe)[0], path, WRITTEN[kind])
-                del merged
             model = Model(path, kind, endings)
             figures = {"kind": kind if even or "int8" not in kind else f"{kind}, not evened out", **measure(model, prompts, references, repeat)}
             del model
