@@ -192,7 +192,7 @@ def _failure(conversion: Conversion, code: int, stdout: bytes, stderr: bytes) ->
     place = str(conversion.adapter.path if conversion.adapter else conversion.base.path)
     if code < 0:
         name = signal.Signals(-code).name
-        hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
+        hint = "more free memory: a conversion takes more than the base in float32" if name == "SIGKILL" else None
         return error_type("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
     try:
         error = json.loads(stdout.decode().strip().rsplit("\n", 1)[-1])

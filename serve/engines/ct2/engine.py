@@ -72,7 +72,7 @@ class Ct2Engine:
         self._calls = CallsInFlight()
         # What unloads the bare base when no call has used it for BASE_IDLE seconds.
         self._base_timer: asyncio.TimerHandle | None = None
-        # Conversions take twice the base's float32 size each, so one at a time.
+        # Conversions take more memory than the base in float32 each, so one at a time.
         self._converting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._arrived = asyncio.Event()
