@@ -18,15 +18,11 @@ from tell.errors import AdapterError
 _WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
-def scaling(config: dict[str, Any], module: str, rank: int) -> float:
-    """What the product of a module's matrices is multiplied by: alpha by rank, or by its root with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
-    alpha: float = _of_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"])
+def scaling(config: dict[str, Any], rank: int) -> float:
+    """What the product of a module's matrices is multiplied by: alpha by rank, or by its root with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732). Patterns of
+    several alphas are refused before (serve.engines.checkpoint)."""
+    alpha: float = config["lora_alpha"]
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _of_pattern(pattern: dict[str, Any], module: str, otherwise: Any) -> Any:
-    """The first key that is the end of the module's name, as an expression, decides."""
-    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", module)), otherwise)
 
 
 def merge_lora(model: Any, adapter: Path) -> None:
@@ -47,7 +43,7 @@ def merge_lora(model: Any, adapter: Path) -> None:
             delta = b @ a
             if config.get("fan_in_fan_out"):
                 delta = delta.T
-            weight += delta * scaling(config, module_name, len(a))
+            weight += delta * scaling(config, len(a))
 
 
 def _modules(names: Iterable[str], place: Path) -> set[str]:
