@@ -327,7 +327,7 @@ def test_a_base_that_ctranslate2_does_not_know(fresh: Base, tmp_path: Path) -> N
     base = fresh.model_copy(update={"path": other, "revision": "e" * 64, "architecture": "Olmo2ForCausalLM"})
 
     async def work(engine: Ct2Engine) -> None:
-        with pytest.raises(EngineError, match=r"ctranslate2 cannot run this base; found Olmo2ForCausalLM: .*; valid: --engine vllm"):
+        with pytest.raises(EngineError, match=r"ctranslate2 cannot serve this base; found it has no converter for Olmo2ForCausalLM; valid: --engine vllm"):
             await engine.generate([Prompt((2, 300), 4, False)], None)
         assert await engine.healthy()
 
