@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.batch_cost import OUTPUT, split_batch
-from serve.engines.ct2.convert import _merged, _smoothed, _write, probe_of
+from serve.engines.ct2.convert import Conversion
+from serve.engines.ct2.merged import merged, smoothed, write
 from tell.adapter.card import Adapter, open_adapter
 from tell.errors import TellmtError
 from tell.machine import cores, processor
@@ -105,7 +106,7 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
     translator = Translator(None, tokenizer, adapter.card.anchor, adapter.card.decoding, adapter.id, base.context)  # type: ignore[arg-type]
     prompts = [translator.prompt(s) for s in sources]
     references = [[*tokenizer.encode(t), tokenizer.eos_ids[0]] for t in targets]
-    probe = probe_of(tokenizer)
+    ids = Conversion(base, None, 1).job()["ids"]
     # Torch first, or one of the two does not find the other's copy of MKL.
     import torch  # noqa: F401
     import ctranslate2  # isort: skip
@@ -118,9 +119,8 @@ def compare(base: Base, adapter: Adapter, sources: list[str], targets: list[str]
             path = Path(folder) / f"{WRITTEN[kind]}-{even}"
             if not path.exists():
                 # Each time anew: written out, a model has lost its layers on the way.
-                merged = _smoothed(base, str(adapter.path), tokenizer, probe)[0] if even else _merged(base, str(adapter.path), probe)[0]
-                _write(base, merged, path, WRITTEN[kind])
-                del merged
+                place, probe = str(adapter.path), ids["probe"]
+                write(base, smoothed(base, place, ids["texts"], probe)[0] if even else merged(base, place, probe)[0], path, WRITTEN[kind])
             model = Model(path, kind, endings)
             figures = {"kind": kind if even or "int8" not in kind else f"{kind}, not evened out", **measure(model, prompts, references, repeat)}
             del model

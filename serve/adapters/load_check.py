@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from serve.adapters.base_outputs import base_outputs
 from tell.adapter.card import Adapter
 from tell.adapter.golden import Golden, Sentence, engine_identity
 from tell.errors import AdapterError, RequestError
@@ -54,8 +55,8 @@ async def check_loaded(translator: Translator, adapter: Adapter, earlier: LoadCh
     if golden and golden_prompts:
         outputs = [translator.hypothesis(s.source, g).text for (s, _), g in zip(golden_prompts, generations, strict=True)]
         _check_golden(engine, adapter, golden, [s.output for s, _ in golden_prompts], outputs)
-    base_generations = await engine.generate(prompts, None)
-    differing = [LoadCheck(p, b.text) for p, g, b in zip(prompts, generations, base_generations, strict=True) if g.text != b.text]
+    of_base = await base_outputs(engine, prompts)
+    differing = [LoadCheck(p, b) for p, g, b in zip(prompts, generations, of_base, strict=True) if g.text != b]
     # Every golden sentence differed when it was published; one in two does where numbers are rounded otherwise.
     if not differing or (golden_prompts and 2 * len(differing) < len(golden_prompts)):
         prompt_kind = "golden sentence" if golden_prompts else "probe"

@@ -24,6 +24,7 @@ from tell.adapter.card import Adapter, BaseRef, Card, check_base
 from tell.adapter.translation import translator_of
 from tell.errors import AdapterError, EngineError, NotServed, Overloaded, RequestError, TellmtError
 from tell.languages import LanguagePair, distance, language, nearest_pair, parse_pair, same_variety
+from tell.machine import give_back
 from tell.model.anchor import AnchorConfig, render
 from tell.model.engine import Engine
 from tell.model.tokenizer import BaseTokenizer
@@ -245,7 +246,10 @@ class Versions:
 
     async def _load(self, translator: Translator, adapter: Adapter) -> LoadCheck:
         await self.engine.load(adapter.id, adapter.path)
-        return await check_loaded(translator, adapter, self._load_checks.get(adapter.id))
+        load_check = await check_loaded(translator, adapter, self._load_checks.get(adapter.id))
+        # Of the adapter's files, and of the check's batches.
+        await asyncio.to_thread(give_back)
+        return load_check
 
     # Switching and leasing
 

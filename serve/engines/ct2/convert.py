@@ -19,14 +19,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.corrections import corrections_of
+from serve.engines.ct2.merged import QUANTIZATION
 from serve.engines.ct2.model_cache import LIMIT, MARK, lock_unfinished, sweep
-from serve.engines.ct2.vocabulary import FILE, Vocabulary
+from serve.engines.ct2.vocabulary import FILE
 from tell.adapter.card import PIECES, Adapter, weights_of
 from tell.errors import AdapterError, BadInput, EngineError, MissingExtra, TellmtError
 from tell.files import atomic_dir, key_of, write_json
@@ -37,16 +37,8 @@ from tell.paths import cache_dir, writable
 MODEL_FORMAT = 2
 # The folder of the cache that holds the models.
 FOLDER = "ct2"
-QUANTIZATION = "int8"
-# Mean Kullback-Leibler divergence, in nats, of the written model from the merged one on the probe. Gemma 3 270M's weights rounded to int8
-# cost 0.01 to 0.04; a model whose layers were put together wrongly is several nats away.
-MAX_DIVERGENCE = 0.5
-# The same divergence of a smoothed model from the one before smoothing, which should compute the same.
-SAME = 1e-4
 # Tokens of each text on which the size of the activations is measured.
 LONGEST = 128
-# An adapter that moves no log-probability of the probe by this much does nothing.
-MIN_EFFECT = 1e-4
 # Seconds in which a conversion is to end when it is no longer wanted, on a busy machine.
 PATIENCE = 10
 # No space left, quota exceeded, file too large.
@@ -90,9 +82,12 @@ class Conversion:
         return key_of({**made_from, "quantization": QUANTIZATION, "ctranslate2": version("ctranslate2")})
 
     def job(self) -> dict[str, Any]:
-        """What `run_job` does."""
+        """What `run_job` does. Raises AdapterError for a list of pieces that is none of this base's, and what BaseTokenizer does."""
         adapter = self.adapter and {"weights": self.weights, "path": str(self.adapter.path), "pieces": self.pieces}
-        return {"base": self.base.model_dump(mode="json"), "adapter": adapter, "out": str(self.directory), "key": self.key, "threads": self.threads}
+        row = {"base": self.base.model_dump(mode="json"), "adapter": adapter, "out": str(self.directory), "key": self.key, "threads": self.threads}
+        bare = Conversion(self.base, None, self.threads)
+        # The process that wants the model has the base's tokenizer open, or needs it next.
+        return {**row, "ids": _ids(self), "names": str(bare.directory / "vocabulary.json") if self.adapter and bare.done() else None}
 
     def done(self) -> bool:
         try:
@@ -109,13 +104,17 @@ async def convert_model(conversion: Conversion) -> Path:
     if await asyncio.to_thread(conversion.done):
         return conversion.directory
     writable(conversion.directory.parent, "cache", "TELLMT_CACHE")
-    job_line = json.dumps(conversion.job())
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # Threads that wait for each other leave the processor to those that translate; and MKL would pack a copy of the embeddings, of which the written model,
+    # opened in float32, then takes twice as much.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "CT2_USE_MKL": "0"}
+    env = {**waiting, **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # -P: a directory named `serve` where the command was started must not be imported in place of this package.
     command = [sys.executable, "-P", "-m", "serve.engines.ct2.convert"]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True)
     try:
+        # It loads its libraries meanwhile.
+        job_line = json.dumps(await asyncio.to_thread(_job, conversion))
         stdout, stderr = await _communicate(child, job_line)
     finally:
         if child.returncode is None:
@@ -123,6 +122,43 @@ async def convert_model(conversion: Conversion) -> Path:
     if child.returncode != 0:
         raise _failure(conversion, child.returncode or 0, stdout, stderr)
     return conversion.directory
+
+
+def _job(conversion: Conversion) -> dict[str, Any]:
+    try:
+        return conversion.job()
+    except AdapterError:
+        raise
+    except TellmtError as e:
+        error_type: type[TellmtError] = AdapterError if conversion.adapter else EngineError
+        raise error_type(e.thing, place=e.place, found=e.found, valid=e.valid) from None
+
+
+def _ids(conversion: Conversion) -> dict[str, Any]:
+    """The texts of a conversion as token ids. On `probe` two models are compared, and on the long `prompt` (serve.engines.ct2.long_prompt): both are spelled as
+    the adapter's texts are. Activations are measured on `texts` in the base's own spelling, so that the layers of a cut model are those of the whole one to
+    the bit. `kept`: the ids that the model has words for; None for all."""
+    from serve.engines.ct2.long_prompt import long_prompt
+    from serve.engines.ct2.smoothquant import TEXTS
+    from tell.model.pieces import Pieces, pair_tokenizer
+    from tell.model.tokenizer import BaseTokenizer
+
+    base, adapter, kept = conversion.base, conversion.adapter, None
+    tokens = whole = BaseTokenizer(base)
+    if adapter and conversion.pieces:
+        path = adapter.path / PIECES
+        try:
+            pieces = Pieces.parse(path.read_bytes(), str(path))
+            tokens, kept = pair_tokenizer(tokens, pieces), list(pieces.kept)
+        except BadInput as e:
+            raise AdapterError(e.thing, place=str(path), found=e.found, valid=e.valid) from None
+    texts = [[*whole.bos, *whole.encode(text)][: min(LONGEST, base.context)] for text in TEXTS]
+    return {"texts": texts, "probe": probe_of(tokens), "prompt": long_prompt(base, tokens, adapter is not None), "kept": kept}
+
+
+def probe_of(tokens: Any) -> list[int]:
+    """Token ids on which two models are compared."""
+    return [*tokens.bos, *tokens.encode(PROBE)][:48]
 
 
 async def _communicate(child: asyncio.subprocess.Process, text: str) -> tuple[bytes, bytes]:
@@ -156,7 +192,7 @@ def _failure(conversion: Conversion, code: int, stdout: bytes, stderr: bytes) ->
     place = str(conversion.adapter.path if conversion.adapter else conversion.base.path)
     if code < 0:
         name = signal.Signals(-code).name
-        hint = "more free memory: merging takes the base twice in float32" if name == "SIGKILL" else None
+        hint = "more free memory: a conversion takes more than the base in float32" if name == "SIGKILL" else None
         return error_type("the conversion for ctranslate2 was ended", place=place, found=name, valid=hint)
     try:
         error = json.loads(stdout.decode().strip().rsplit("\n", 1)[-1])
@@ -168,137 +204,51 @@ def _failure(conversion: Conversion, code: int, stdout: bytes, stderr: bytes) ->
         return error_type("the conversion for ctranslate2 failed", place=place, found=last_line or f"exit {code}")
 
 
-def probe_of(tokens: Any) -> list[int]:
-    """Token ids on which two models are compared."""
-    return [*tokens.bos, *tokens.encode(PROBE)][:48]
+def load_libraries() -> None:
+    """Import what a conversion needs, and nothing that these libraries only load where they find it. Raises MissingExtra."""
+    from tell.extras import hide_unused_libraries, need, unseen
 
-
-def _log_probs(model: Any, probe: list[int]) -> Any:
-    import torch
-
-    return model(torch.tensor([probe])).logits[0].float().log_softmax(-1)
-
-
-def _merged(base: Base, adapter: str | None, probe: list[int]) -> tuple[Any, Any]:
-    """The model in float32 with the adapter in its weights, and its log-probabilities on the probe."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.inference_mode():
-        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False).eval()
-        base_log_probs = _log_probs(model, probe)
-        if not torch.isfinite(base_log_probs).all():
-            raise EngineError("the base computes values that are not numbers", place=str(base.path))
-        if adapter is None:
-            return model, base_log_probs
-        from peft import PeftModel
-
-        adapted = PeftModel.from_pretrained(model, adapter, is_trainable=False)
-        model = adapted.merge_and_unload()
-        merged_log_probs = _log_probs(model, probe)
-        if not torch.isfinite(merged_log_probs).all():
-            raise AdapterError("with this adapter the model computes values that are not numbers", place=adapter)
-        if (difference := (merged_log_probs - base_log_probs).abs().max().item()) < MIN_EFFECT:
-            raise AdapterError("the adapter changes nothing", place=adapter, found=f"log-probabilities moved by {difference:.1e} at most")
-    return model, merged_log_probs
-
-
-def _smoothed(base: Base, adapter: str | None, tokens: Any, probe: list[int]) -> tuple[Any, Any, int]:
-    """`_merged`, smoothed for int8, and the number of layers that were. A model that would then compute something else is left as it is."""
-    import torch
-
-    from serve.engines.ct2.smoothquant import TEXTS, smooth
-
-    model, expected = _merged(base, adapter, probe)
-    layers = smooth(model, [[*tokens.bos, *tokens.encode(text)][: min(LONGEST, base.context)] for text in TEXTS])
-    if layers:
-        with torch.inference_mode():
-            divergence = (expected.exp() * (expected - _log_probs(model, probe))).sum(-1).mean().item()
-        if not abs(divergence) < SAME:
-            del model
-            return *_merged(base, adapter, probe), 0
-    return model, expected, layers
-
-
-def _write(base: Base, model: Any, directory: Path, quantization: str = QUANTIZATION, kept: Sequence[int] | None = None) -> None:
-    from serve.engines.ct2.writing import write_model
-
-    # ctranslate2 raises ValueError for an architecture that it does not know, and the others for one that transformers has changed since.
-    try:
-        write_model(base.path, model, directory, quantization, kept)
-    except (ValueError, NotImplementedError, AttributeError, KeyError) as e:
-        raise EngineError("ctranslate2 cannot run this base", place=str(base.path), found=f"{base.architecture}: {e}", valid="--engine vllm") from None
-
-
-def _check_divergence(base: Base, directory: Path, probe: list[int], expected: Any, threads: int) -> float:
-    """The divergence of the written model from the merged one. Computed in float32: this tests the writing, not int8 arithmetic."""
-    import ctranslate2
-    import numpy as np
-
-    vocabulary = Vocabulary.read(directory)
-    generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
-    written_log_probs = np.array(generator.forward_batch([vocabulary.names(probe)], return_log_probs=True))[0]
-    expected_log_probs = vocabulary.log_probs(expected.numpy())
-    size = min(written_log_probs.shape[-1], expected_log_probs.shape[-1])
-    divergence = float((np.exp(expected_log_probs[:, :size]) * (expected_log_probs[:, :size] - written_log_probs[:, :size])).sum(-1).mean())
-    _check_bound(base, divergence, len(probe))
-    return divergence
-
-
-def _check_bound(base: Base, divergence: float, length: int) -> None:
-    if not divergence < MAX_DIVERGENCE:
-        raise EngineError(
-            "ctranslate2 computes something else than the original model",
-            place=str(base.path),
-            found=f"{divergence:.3f} nats apart on {length} tokens",
-            valid=f"under {MAX_DIVERGENCE}; --engine vllm runs this base",
-        )
+    with hide_unused_libraries(), unseen("accelerate", "pandas", "pyarrow"):
+        for module in ("ctranslate2", "torch", "transformers"):
+            need(module, "cpu")
+        from ctranslate2.converters import TransformersConverter  # noqa: F401
+        from transformers import AutoConfig, AutoModelForCausalLM  # noqa: F401
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job in this process. Raises AdapterError or EngineError."""
-    from tell.extras import need
-
-    for module in ("ctranslate2", "torch", "transformers", "peft"):
-        need(module, "cpu")
+    load_libraries()
     import torch
 
-    from serve.engines.ct2.long_prompt import continued, divergence_after, long_prompt
+    from serve.engines.ct2.long_prompt import continued, divergence_after
+    from serve.engines.ct2.merged import check_bound, check_divergence, opened, smoothed, write
     from serve.engines.ct2.trial import check_trial
-    from tell.model.pieces import Pieces, pair_tokenizer
-    from tell.model.tokenizer import BaseTokenizer
 
     base, threads = Base.model_validate(job["base"]), int(job["threads"])
     torch.set_num_threads(threads)
     # In float32 and at full length, before int8 is judged by a bound that rounding needs.
     check_trial(base)
     sweep(Path(job["out"]).parent)
-    adapter, kept = job["adapter"], None
-    # Activations are measured on texts in the base's own spelling, so that the layers of a cut model are those of the whole one to the bit.
-    tokens = whole = BaseTokenizer(base)
-    if adapter and adapter["pieces"]:
-        path = Path(adapter["path"]) / PIECES
-        try:
-            pieces = Pieces.parse(path.read_bytes(), str(path))
-            tokens, kept = pair_tokenizer(tokens, pieces), pieces.kept
-        except BadInput as e:
-            raise AdapterError(e.thing, place=str(path), found=e.found, valid=e.valid) from None
-    probe = probe_of(tokens)
+    adapter, (texts, probe, prompt, kept) = job["adapter"], (job["ids"][name] for name in ("texts", "probe", "prompt", "kept"))
+    names = job["names"] and json.loads(Path(job["names"]).read_bytes())
     with contextlib.ExitStack() as stack:
         with _creating:
             aside = stack.enter_context(atomic_dir(Path(job["out"])))
             _unfinished.append(aside)
         lock_unfinished(aside)
-        model, expected, layers = _smoothed(base, adapter and adapter["path"], whole, probe)
-        prompt = long_prompt(base, tokens, adapter is not None)
-        after = continued(model, prompt)
-        _write(base, model, aside, kept=kept)
+        model, expected, layers = smoothed(base, adapter and adapter["path"], texts, probe, kept)
+        after = continued(model, prompt, kept)
+        # The only reference to it goes along.
+        holder = [model]
         del model
+        write(base, holder.pop(), aside, kept=kept, names=names)
+        del names
         if kept is not None:
-            write_json(aside / FILE, {"ids": list(kept)})
-        divergence = _check_divergence(base, aside, probe, expected, threads)
-        at_length = divergence_after(aside, prompt, after, threads)
-        _check_bound(base, at_length, len(prompt))
+            write_json(aside / FILE, {"ids": kept})
+        generator, vocabulary = opened(aside, threads)
+        divergence = check_divergence(base, generator, vocabulary, probe, expected)
+        at_length = divergence_after(generator, vocabulary, prompt, after)
+        check_bound(base, at_length, len(prompt))
         made_from = {"base": base.id, "revision": base.revision, "weights": adapter and adapter["weights"], "smoothed": layers}
         if kept is not None:
             made_from["pieces"] = adapter["pieces"]
@@ -355,7 +305,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     # Translations have priority over conversions.
     os.nice(10)
-    job = json.loads(sys.stdin.buffer.readline())
+    # The job follows when its texts are tokenised. What is missing is said then.
+    with contextlib.suppress(MissingExtra):
+        load_libraries()
+    if not (line := sys.stdin.buffer.readline()):
+        return 1
+    job = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         result, code = run_job(job), 0

@@ -63,7 +63,7 @@ class Ct2Engine:
     def __init__(self, options: EngineOptions):
         self.base = options.base
         self._options = options
-        self._threads = options.threads or cores()
+        self.threads = options.threads or cores()
         self._waiting = PromptQueue(options.max_batch)
         # ctranslate2 generators by adapter id; None is the bare base.
         self._models: dict[str | None, Any] = {}
@@ -72,7 +72,7 @@ class Ct2Engine:
         self._calls = CallsInFlight()
         # What unloads the bare base when no call has used it for BASE_IDLE seconds.
         self._base_timer: asyncio.TimerHandle | None = None
-        # Conversions take twice the base's float32 size each, so one at a time.
+        # Conversions take more memory than the base in float32 each, so one at a time.
         self._converting = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._arrived = asyncio.Event()
@@ -139,11 +139,11 @@ class Ct2Engine:
         async with self._converting:
             if key in self._models:
                 return
-            path = await convert_model(Conversion(self.base, adapter, self._threads))
+            path = await convert_model(Conversion(self.base, adapter, self.threads))
             while (lock := lock_model(path)) is None:
                 # Another process has just evicted it from the cache.
                 await asyncio.sleep(0.05)
-                path = await convert_model(Conversion(self.base, adapter, self._threads))
+                path = await convert_model(Conversion(self.base, adapter, self.threads))
             try:
                 model = await asyncio.to_thread(self._generator, path)
                 vocabulary = await asyncio.to_thread(self._vocabulary, path)
@@ -162,7 +162,7 @@ class Ct2Engine:
     def _generator(self, path: Path, threads: int = 0) -> Any:
         import ctranslate2
 
-        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self._threads)
+        return ctranslate2.Generator(str(path), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads or self.threads)
 
     def _vocabulary(self, path: Path) -> Vocabulary:
         vocabulary = Vocabulary.read(path, self._names or None)

@@ -5,7 +5,6 @@ prompt. serve.engines.ct2.trial compares the arithmetic in float32, on a copy; t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from serve.engines.ct2.smoothquant import TEXTS
@@ -27,32 +26,33 @@ def long_prompt(base: Base, tokens: Any, adapted: bool) -> list[int]:
     return (ids * (length // len(ids) + 1))[:length]
 
 
-def continued(model: Any, ids: Sequence[int]) -> tuple[list[int], Any]:
-    """What `model` of transformers goes on with, greedily: STEPS tokens, and the log-probabilities (STEPS, words) that they were the likeliest of."""
+def continued(model: Any, ids: Sequence[int], kept: Sequence[int] | None = None) -> tuple[list[int], Any]:
+    """What `model` of transformers goes on with, greedily, in the words that are `kept`: STEPS tokens, and the log-probabilities (STEPS, words) that they were
+    the likeliest of."""
     import torch
+
+    from serve.engines.ct2.loading import log_probs
 
     output: list[int] = []
     rows: list[Any] = []
     with torch.inference_mode():
         step = model(torch.tensor([list(ids)]), use_cache=True, logits_to_keep=1)
         while True:
-            rows.append(step.logits[0, -1].float().log_softmax(-1))
-            output.append(int(rows[-1].argmax()))
+            rows.append(log_probs(step.logits[0, -1], kept))
+            row = int(rows[-1].argmax())
+            output.append(row if kept is None else kept[row])
             if len(output) == STEPS:
                 return output, torch.stack(rows).numpy()
             step = model(torch.tensor([output[-1:]]), past_key_values=step.past_key_values, use_cache=True)
 
 
-def divergence_after(directory: Path, ids: Sequence[int], expected: tuple[list[int], Any], threads: int) -> float:
-    """Mean Kullback-Leibler divergence, in nats, of the model written in `directory` from what `continued` gave, over the tokens on which they are one."""
-    import ctranslate2
+def divergence_after(generator: Any, vocabulary: Vocabulary, ids: Sequence[int], expected: tuple[list[int], Any]) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of the written model, opened in float32, from what `continued` gave, over the tokens on which they are one."""
     import numpy as np
 
-    vocabulary = Vocabulary.read(directory)
-    generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="float32", intra_threads=threads)
     options = {"max_length": STEPS, "sampling_topk": 1, "include_prompt_in_result": False, "end_token": [], "return_logits_vocab": True}
     result = generator.generate_batch([vocabulary.names(ids)], **options)[0]
-    output, rows = expected[0], vocabulary.log_probs(expected[1])
+    output, rows = expected
     written_ids = vocabulary.base_ids(result.sequences_ids[0])
     found = []
     for i, logits in enumerate(result.logits[0]):

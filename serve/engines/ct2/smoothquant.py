@@ -17,6 +17,8 @@ SHARE = 0.7
 # Below this a channel of activations or of weights counts as this large; and no channel is scaled by more than this factor against the others: a channel
 # that none of the texts activates may be activated by others.
 LEAST, MOST = 1e-5, 16.0
+# Texts that are computed at once, of like lengths.
+TOGETHER = 8
 # Everyday sentences.
 TEXTS = (
     "Translate from English to Icelandic.\nThe ferry leaves at half past nine and arrives before noon.\nFerjan fer klukkan hálf tíu og kemur fyrir hádegi.",
@@ -126,16 +128,23 @@ def _largest(model: Any, modules: Sequence[Any], texts: Sequence[Sequence[int]])
     import torch
 
     largest: dict[int, Any] = {}
+    # (texts, tokens): which tokens of a batch are of its texts.
+    own: Any = None
 
     def watch(module: Any, inputs: Any) -> None:
-        heights = inputs[0].reshape(-1, inputs[0].shape[-1]).abs().amax(0)
+        heights = inputs[0][own].abs().amax(0)
         largest[id(module)] = torch.maximum(largest[id(module)], heights) if id(module) in largest else heights
 
     hooks = [m.register_forward_pre_hook(watch) for m in modules]
+    by_length = sorted(texts, key=len)
     try:
-        for ids in texts:
+        for start in range(0, len(by_length), TOGETHER):
+            batch = by_length[start : start + TOGETHER]
+            # What fills a row up comes after the text, whose tokens do not look at it.
+            longest = len(batch[-1])
+            own = torch.tensor([[i < len(ids) for i in range(longest)] for ids in batch])
             # Without the output projection, which is not needed.
-            _decoder(model)(torch.tensor([list(ids)]), use_cache=False)
+            _decoder(model)(torch.tensor([[*ids, *[ids[0]] * (longest - len(ids))] for ids in batch]), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

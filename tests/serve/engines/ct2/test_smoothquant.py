@@ -12,11 +12,11 @@ pytest.importorskip("ctranslate2", reason="the engine ct2 is not installed")
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from serve.engines.ct2 import convert, smoothquant
-from serve.engines.ct2.convert import _log_probs, _smoothed, _write
+from serve.engines.ct2 import smoothquant
+from serve.engines.ct2.convert import Conversion
+from serve.engines.ct2.merged import log_probs_of, merged, smoothed, write
 from serve.engines.ct2.smoothquant import smooth
 from tell.model.base import Base
-from tell.model.tokenizer import BaseTokenizer
 
 TEXTS = [[int(i) for i in torch.randint(4, 1000, (40,), generator=torch.Generator().manual_seed(n))] for n in range(8)]
 SHAPE = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
@@ -48,14 +48,25 @@ def model_with_outliers(kind: str) -> Any:
 def test_the_model_computes_what_it_did_and_its_activations_are_even(kind: str) -> None:
     model = model_with_outliers(kind)
     with torch.inference_mode():
-        before = _log_probs(model, TEXTS[0])
+        before = log_probs_of(model, TEXTS[0])
         places = [p for layer in model.model.layers for p in smoothquant._places(layer)]
         assert len(places) == 6
         unevenness = [float(h.max() / h.median()) for h in smoothquant._largest(model, [p[2][0] for p in places], TEXTS)]
         assert smooth(model, TEXTS) == 2
-        assert (before - _log_probs(model, TEXTS[0])).abs().max() < 1e-3
+        assert (before - log_probs_of(model, TEXTS[0])).abs().max() < 1e-3
         now = [float(h.max() / h.median()) for h in smoothquant._largest(model, [p[2][0] for p in places], TEXTS)]
     assert all(b < a / 2 for a, b in zip(unevenness, now, strict=True)), (unevenness, now)
+
+
+def test_texts_that_are_computed_together_are_as_large_as_alone() -> None:
+    model = model_with_outliers("gemma")
+    modules = [p[2][0] for layer in model.model.layers for p in smoothquant._places(layer)]
+    texts = [ids[: 5 + 4 * n] for n, ids in enumerate(TEXTS)]
+    with torch.inference_mode():
+        alone = [smoothquant._largest(model, modules, [ids]) for ids in texts]
+        together = smoothquant._largest(model, modules, texts)
+    for n, heights in enumerate(together):
+        assert torch.allclose(heights, torch.stack([a[n] for a in alone]).amax(0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_kind_of_model_that_is_not_known_is_left_alone() -> None:
@@ -86,7 +97,7 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], director
     import ctranslate2
     import numpy as np
 
-    _write(base, model, directory)
+    write(base, model, directory)
     names = json.loads((directory / "vocabulary.json").read_text())
     generator = ctranslate2.Generator(str(directory), device="cpu", compute_type="int8", intra_threads=1)
     written_log_probs = np.array(generator.forward_batch([[names[i] for i in probe]], return_log_probs=True))[0]
@@ -95,19 +106,19 @@ def divergence(base: Base, model: Any, expected: Any, probe: list[int], director
 
 
 def test_int8_comes_nearer(uneven: Base, tmp_path: Path) -> None:
-    tokenizer = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokenizer)
-    plain, expected = convert._merged(uneven, None, probe)
+    ids = Conversion(uneven, None, 1).job()["ids"]
+    texts, probe = ids["texts"], ids["probe"]
+    plain, expected = merged(uneven, None, probe)
     as_it_is = divergence(uneven, plain, expected, probe, tmp_path / "plain")
-    even, same, layers = _smoothed(uneven, None, tokenizer, probe)
+    even, same, layers = smoothed(uneven, None, texts, probe)
     assert layers == 2 and torch.equal(same, expected)
     assert 0 <= divergence(uneven, even, expected, probe, tmp_path / "even") < as_it_is / 2
 
 
 def test_what_would_compute_something_else_is_not_taken(uneven: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = BaseTokenizer(uneven)
-    probe = convert.probe_of(tokenizer)
+    ids = Conversion(uneven, None, 1).job()["ids"]
+    texts, probe = ids["texts"], ids["probe"]
     monkeypatch.setattr(smoothquant, "_offset", lambda norm: 0.0)
-    model, expected, layers = _smoothed(uneven, None, tokenizer, probe)
+    model, expected, layers = smoothed(uneven, None, texts, probe)
     with torch.inference_mode():
-        assert layers == 0 and (expected - _log_probs(model, probe)).abs().max() < 1e-5
+        assert layers == 0 and (expected - log_probs_of(model, probe)).abs().max() < 1e-5
