@@ -91,7 +91,12 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Apertus": ("ApertusForCausalLM", "ApertusConfig", SMALL),
     "Falcon": ("FalconForCausalLM", "FalconConfig", {k: v for k, v in SMALL.items() if k != "num_key_value_heads"} | {"new_decoder_architecture": False}),
     # Recurrent layers, alone or among others.
-    "LFM 2": ("Lfm2ForCausalLM", "Lfm2Config", SMALL | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
+    "LFM 2": (
+        "Lfm2ForCausalLM",
+        "Lfm2Config",
+        # The widths of a block and its convolution are those of the model in all checkpoints; transformers does without them, and vLLM reads them.
+        SMALL | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "block_dim": 64, "conv_dim": 64},
+    ),
     "Granite 4": (
         "GraniteMoeHybridForCausalLM",
         "GraniteMoeHybridConfig",

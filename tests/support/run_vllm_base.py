@@ -77,6 +77,20 @@ def with_lora(base: Base, path: Path) -> tuple[Any, Adapter]:
     return model, open_adapter(path)
 
 
+def as_in_vllm(name: str, model: Any) -> None:
+    """What vLLM is known to do otherwise (docs/bases.md says it too) is done so in the model, so that everything else is compared."""
+    import torch
+
+    if name == "Cohere 2":
+        # A window of so many tokens before a token, as vLLM says that they were in training; in transformers the token itself is among them.
+        model.config.sliding_window += 1
+    elif name == "Apertus":
+        # The parameters of the activation stay in bfloat16, in which checkpoints of Apertus are.
+        for module in model.modules():
+            if type(module).__name__ == "XIELUActivation":
+                module.to(torch.bfloat16)
+
+
 async def log_probs(engine: VllmEngine, prompt: Prompt, lora: Any) -> list[float]:
     """(n - 1,) nats: what vLLM gives each token of the prompt but the first."""
     from vllm import SamplingParams, TokensPrompt
@@ -139,6 +153,7 @@ def one(name: str, work: Path) -> dict[str, Any]:
     make_tiny_base(work / "cache")
     base = fetch_base(str(make_checkpoint(name, work / "base", work / "cache")))
     model, adapter = with_lora(base, work / "adapter")
+    as_in_vllm(name, model)
     try:
         found = asyncio.run(asked(base, adapter))
     except TellmtError as e:
@@ -151,11 +166,15 @@ def loaded() -> None:
     import torch
 
     os.environ |= {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    # Standard output is for what is found.
+    os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"
     # Threads do not live on in a fork.
     torch.set_num_threads(1)
     import vllm.utils.system_utils
 
     vllm.utils.system_utils.get_mp_context = lambda: multiprocessing.get_context("fork")
+    # It looks at each class in a process of its own, so as not to load CUDA; that process would load everything again.
+    importlib.import_module("vllm.model_executor.models.registry")._run_in_subprocess = lambda look: look()
     for module in ("vllm.v1.engine.async_llm", "vllm.v1.worker.cpu_worker", "vllm.lora.request", "peft", "train.model", "train.fetch_base"):
         importlib.import_module(module)
     import transformers
