@@ -37,6 +37,12 @@ _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE
 _CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
 
 
+def _reason(e: Exception) -> str:
+    """The first line of what vLLM raised; of a setting that it refuses the one after, where pydantic has the reason, without the settings themselves."""
+    lines = [line.strip() for line in str(e).split("\n") if line.strip()] or [""]
+    return lines[min(1, len(lines) - 1)].partition(" [type=")[0] if type(e).__name__ == "ValidationError" else lines[0]
+
+
 @contextlib.contextmanager
 def _children_without_sigint() -> Iterator[None]:
     """Processes started in the block get no SIGINT. Ctrl-C reaches a terminal's whole process group, and would end vLLM's before the requests end."""
@@ -112,8 +118,7 @@ class VllmEngine:
             with _children_without_sigint():
                 self._llm = AsyncLLM.from_engine_args(self._arguments(AsyncEngineArgs))
         except Exception as e:  # vLLM raises whatever went wrong, from ValueError to RuntimeError; the log above has its child's own words
-            first_line = next((line for line in str(e).split("\n") if line.strip()), "")
-            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {first_line}") from e
+            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {_reason(e)}") from e
 
     def _arguments(self, arguments: Any) -> Any:
         return arguments(
@@ -130,6 +135,8 @@ class VllmEngine:
             # More than may be loaded: vLLM reads an adapter that it has evicted again at step time, and dies if that fails.
             max_cpu_loras=self._options.max_adapters + 2,
             enforce_eager=not has_gpu(),
+            # Of a class that reads images too, what reads text: no image is sent, and the rest would take memory and files that a base may lack.
+            language_model_only=True,
             disable_log_stats=True,
             use_tqdm_on_load=False,
             seed=0,
