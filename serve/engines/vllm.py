@@ -19,7 +19,7 @@ from typing import Any
 from serve.engines import checkpoint, vllm_classes
 from serve.engines.in_flight import CallsInFlight
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
-from tell.extras import has_gpu, need
+from tell.extras import has_gpu, installed, need
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
@@ -38,9 +38,9 @@ _CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
 
 
 def _reason(e: Exception) -> str:
-    """The first line of what vLLM raised; of a setting that it refuses the one after, where pydantic has the reason, without the settings themselves."""
+    """The first line of what vLLM raised; of a setting that it refuses the reason, which pydantic has on a later one, before the settings themselves."""
     lines = [line.strip() for line in str(e).split("\n") if line.strip()] or [""]
-    return lines[min(1, len(lines) - 1)].partition(" [type=")[0] if type(e).__name__ == "ValidationError" else lines[0]
+    return next((line for line in lines if " [type=" in line), lines[0]).partition(" [type=")[0]
 
 
 @contextlib.contextmanager
@@ -104,6 +104,8 @@ class VllmEngine:
 
     def _open(self) -> None:
         need("vllm", "gpu" if has_gpu() else "vllm-cpu")
+        if self.base.architecture in vllm_classes.WITH_TORCHVISION and not installed("torchvision"):
+            raise EngineError("vLLM needs torchvision for this base", found="not installed", valid="the build of torchvision that belongs to the torch here")
         self._shapes = checkpoint.check_checkpoint(self.base)
         try:
             tokens = BaseTokenizer(self.base)

@@ -40,6 +40,16 @@ WITH_LORA = (
     "Qwen3_5ForConditionalGeneration",
 )
 
+# Those whose code in vLLM loads torchvision, though no image is sent. It comes with vLLM's build for GPUs; beside torch for processors it has to be a build for
+# processors too, which the public index has not.
+WITH_TORCHVISION = (
+    "Gemma3ForConditionalGeneration",
+    "Gemma4ForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5ForConditionalGeneration",
+)
+
 
 def refusal(architecture: str) -> str | None:
     """Why vLLM cannot serve adapters of this class of bases, in a clause; None where it can, or may."""
