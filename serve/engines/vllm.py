@@ -139,6 +139,8 @@ class VllmEngine:
             enforce_eager=not has_gpu(),
             # Of a class that reads images too, what reads text: no image is sent, and the rest would take memory and files that a base may lack.
             language_model_only=True,
+            # None leaves it to vLLM.
+            enable_prefix_caching=False if not has_gpu() and self.base.architecture in vllm_classes.NO_PREFIXES_ON_CPU else None,
             disable_log_stats=True,
             use_tqdm_on_load=False,
             seed=0,

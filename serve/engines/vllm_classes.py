@@ -50,6 +50,9 @@ WITH_TORCHVISION = (
     "Qwen3_5ForConditionalGeneration",
 )
 
+# Those of which vLLM's build for processors keeps no states in the middle of a prompt, and ends when it looks for one to use again (0.32).
+NO_PREFIXES_ON_CPU = ("GraniteMoeHybridForCausalLM",)
+
 
 def refusal(architecture: str) -> str | None:
     """Why vLLM cannot serve adapters of this class of bases, in a clause; None where it can, or may."""
