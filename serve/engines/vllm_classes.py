@@ -1,6 +1,7 @@
 """Which classes of bases vLLM 0.32 serves with LoRA adapters: read off its own list of models, so that asking needs no vLLM.
 
 A class that is in neither table may be one that vLLM has under another name, or one that it runs with transformers' own code, adapters included.
+docs/bases.md has those of either kind that were compared with transformers (tests/test_bases_vllm.py).
 """
 
 from __future__ import annotations
