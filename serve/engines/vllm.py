@@ -139,12 +139,20 @@ class VllmEngine:
             enforce_eager=not has_gpu(),
             # Of a class that reads images too, what reads text: no image is sent, and the rest would take memory and files that a base may lack.
             language_model_only=True,
-            # None leaves it to vLLM.
-            enable_prefix_caching=False if not has_gpu() and self.base.architecture in vllm_classes.NO_PREFIXES_ON_CPU else None,
+            **self._on_cpu(),
             disable_log_stats=True,
             use_tqdm_on_load=False,
             seed=0,
         )
+
+    def _on_cpu(self) -> dict[str, Any]:
+        """What its build for processors needs to be told to compute this class rightly."""
+        arguments: dict[str, Any] = {}
+        if not has_gpu() and self.base.architecture in vllm_classes.NO_PREFIXES_ON_CPU:
+            arguments["enable_prefix_caching"] = False
+        if not has_gpu() and self.base.architecture in vllm_classes.ROTATED_IN_TORCH_ON_CPU:
+            arguments["compilation_config"] = {"custom_ops": ["-rotary_embedding"]}
+        return arguments
 
     def _adapter_slots(self) -> int:
         """How many adapters vLLM can apply in one batch.

@@ -54,6 +54,10 @@ WITH_TORCHVISION = (
 # Those of which vLLM's build for processors keeps no states in the middle of a prompt, and ends when it looks for one to use again (0.32).
 NO_PREFIXES_ON_CPU = ("GraniteMoeHybridForCausalLM",)
 
+# Those whose queries are rotated wrongly by the operator of vLLM's build for processors (0.32): it takes them as tokens by width, and gets tokens by heads by
+# width, of which it turns the first rows alone. vLLM has the same in torch.
+ROTATED_IN_TORCH_ON_CPU = ("Lfm2ForCausalLM",)
+
 
 def refusal(architecture: str) -> str | None:
     """Why vLLM cannot serve adapters of this class of bases, in a clause; None where it can, or may."""

@@ -56,7 +56,7 @@ _GEMMA4 = (
 _QWEN35 = (
     GQA
     | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
-    | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32}
+    | {"linear_key_head_dim": 128, "linear_value_head_dim": 128, "head_dim": 32}
 )
 
 # Name of the family, the class of transformers, its config class, and the config's values.
