@@ -62,5 +62,7 @@ def test_vllm_computes_what_the_class_does(name: str, compare: Compare) -> None:
         pytest.skip("vLLM needs torchvision for this class")
     assert "error" not in found, found["error"] + found["log"]
     assert found["moved"] > 0.1, "the adapter does too little to be missed"
+    # In bfloat16 vLLM may be about as far from float32 as transformers is, which is far less than the adapter moves.
+    bound = min(2 * found["rounding"], found["moved"] / 3) if "rounding" in found else EXACT
     for way in ("bare", "adapted"):
-        assert found[f"apart_{way}"] < EXACT and found[f"missed_{way}"] < EXACT, found
+        assert found[f"apart_{way}"] < bound and found[f"missed_{way}"] < bound, found
