@@ -85,8 +85,9 @@ TAIL = """
   tellmt writes them. What earlier versions converted of these bases is not used again.
 - Attention is the plain one on a processor, and everywhere for Gemma 2, whose cap transformers leaves out of the fused one.
 - vLLM gives the sliding layers of Cohere 2 a window of one token more than transformers does, and says that it was so in training: their outputs differ beyond
-  the window (4,096 tokens for Command R7B). It keeps the parameters of Apertus's activation in bfloat16, which is what its checkpoints have. The recurrent
-  layers of Qwen 3.5 were compared in bfloat16, the only type that the build for processors has for them.
+  the window (4,096 tokens for Command R7B). It keeps the parameters of Apertus's activation in bfloat16, which is what its checkpoints have.
+- vLLM's build for processors ends with Granite 4 when prefixes are used again, and rotates LFM 2's queries wrongly; tellmt has it do without both there. Of the
+  recurrent layers of Qwen 3.5 it has bfloat16 alone, and was held against the rounding of transformers in bfloat16.
 - What vLLM has of classes that read images too is started without that part, and needs torchvision all the same, as does the text part of Qwen 3.5. It comes
   with vLLM for GPUs; `make setup` leaves it out beside torch for processors, for which the public index has no build.
 
