@@ -146,18 +146,20 @@ def compared(model: Any, found: dict[str, Any]) -> dict[str, float]:
     return {**result, "moved": moved}
 
 
-def rounding(model: Any) -> float:
-    """Nats, at most, over the tokens of the prompts: how far the model in bfloat16 is from itself in float32. Leaves it in bfloat16."""
+def rounding(base: Base, model: Any) -> float:
+    """Nats, at most, over the tokens of the prompts: how far the base in bfloat16 is from itself in float32, without an adapter."""
     import torch
 
-    def given() -> Any:
-        with torch.inference_mode():
-            rows = [model(input_ids=torch.tensor([p.ids]), use_cache=False).logits[0].float().log_softmax(-1) for p in prompts()]
+    from train.config import LoraOptions
+    from train.model import load_model
+
+    def given(each: Any) -> Any:
+        with torch.inference_mode(), each.disable_adapter():
+            rows = [each(input_ids=torch.tensor([p.ids]), use_cache=False).logits[0].float().log_softmax(-1) for p in prompts()]
         return torch.cat([r[torch.arange(len(p.ids) - 1), torch.tensor(p.ids[1:])] for r, p in zip(rows, prompts(), strict=True)])
 
-    exact = given()
-    model.bfloat16()
-    return float((given() - exact).abs().max())
+    rounded = load_model(base, LoraOptions(rank=RANK), "bfloat16", "cpu", 0).eval()
+    return float((given(rounded) - given(model)).abs().max())
 
 
 def one(name: str, work: Path) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def one(name: str, work: Path) -> dict[str, Any]:
         found = asyncio.run(asked(VllmEngine if name in IN_BFLOAT16 else Exact, base, adapter))
     except TellmtError as e:
         return {"error": str(e)}
-    return compared(model, found) | ({"rounding": rounding(model)} if name in IN_BFLOAT16 else {})
+    return compared(model, found) | ({"rounding": rounding(base, model)} if name in IN_BFLOAT16 else {})
 
 
 def loaded() -> None:
