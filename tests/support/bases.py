@@ -95,7 +95,8 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "Lfm2ForCausalLM",
         "Lfm2Config",
         # The widths of a block and its convolution are those of the model in all checkpoints; transformers does without them, and vLLM reads them.
-        SMALL | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "block_dim": 64, "conv_dim": 64}
+        SMALL
+        | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "block_dim": 64, "conv_dim": 64}
         # As in all of them, and always in vLLM.
         | {"tie_word_embeddings": True},
     ),
