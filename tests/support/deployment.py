@@ -87,3 +87,5 @@ def compose_service(name: str = "tellmt") -> dict[str, Any]:
 def moved(value: str, root: Path) -> str:
     """A path of the image under `root`."""
     return re.sub(r"(?<![\w/:])/(srv|var/cache)/tellmt", str(root / "tellmt"), value)
+
+
