@@ -19,7 +19,7 @@ from typing import Any
 from serve.engines import checkpoint, vllm_classes
 from serve.engines.in_flight import CallsInFlight
 from tell.errors import AdapterError, EngineError, RequestError, TellmtError
-from tell.extras import has_gpu, need
+from tell.extras import has_gpu, installed, need
 from tell.model.base import Base
 from tell.model.engine import EngineOptions, EngineTraits, Generation, Prompt
 from tell.model.stopping import StopTokens
@@ -35,6 +35,12 @@ SHUTDOWN = 20.0
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
 # GiB of key and value cache; by default vLLM takes half of the machine's memory.
 _CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2"}
+
+
+def _reason(e: Exception) -> str:
+    """The first line of what vLLM raised; of a setting that it refuses the reason, which pydantic has on a later one, before the settings themselves."""
+    lines = [line.strip() for line in str(e).split("\n") if line.strip()] or [""]
+    return next((line for line in lines if " [type=" in line), lines[0]).partition(" [type=")[0]
 
 
 @contextlib.contextmanager
@@ -98,6 +104,8 @@ class VllmEngine:
 
     def _open(self) -> None:
         need("vllm", "gpu" if has_gpu() else "vllm-cpu")
+        if self.base.architecture in vllm_classes.WITH_TORCHVISION and not installed("torchvision"):
+            raise EngineError("vLLM needs torchvision for this base", found="not installed", valid="the build of torchvision that belongs to the torch here")
         self._shapes = checkpoint.check_checkpoint(self.base)
         try:
             tokens = BaseTokenizer(self.base)
@@ -112,8 +120,7 @@ class VllmEngine:
             with _children_without_sigint():
                 self._llm = AsyncLLM.from_engine_args(self._arguments(AsyncEngineArgs))
         except Exception as e:  # vLLM raises whatever went wrong, from ValueError to RuntimeError; the log above has its child's own words
-            first_line = next((line for line in str(e).split("\n") if line.strip()), "")
-            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {first_line}") from e
+            raise EngineError("vLLM could not start", place=str(self.base.path), found=f"{type(e).__name__}: {_reason(e)}") from e
 
     def _arguments(self, arguments: Any) -> Any:
         return arguments(
@@ -130,10 +137,22 @@ class VllmEngine:
             # More than may be loaded: vLLM reads an adapter that it has evicted again at step time, and dies if that fails.
             max_cpu_loras=self._options.max_adapters + 2,
             enforce_eager=not has_gpu(),
+            # Of a class that reads images too, what reads text: no image is sent, and the rest would take memory and files that a base may lack.
+            language_model_only=True,
+            **self._on_cpu(),
             disable_log_stats=True,
             use_tqdm_on_load=False,
             seed=0,
         )
+
+    def _on_cpu(self) -> dict[str, Any]:
+        """What its build for processors needs to be told to compute this class rightly."""
+        arguments: dict[str, Any] = {}
+        if not has_gpu() and self.base.architecture in vllm_classes.NO_PREFIXES_ON_CPU:
+            arguments["enable_prefix_caching"] = False
+        if not has_gpu() and self.base.architecture in vllm_classes.ROTATED_IN_TORCH_ON_CPU:
+            arguments["compilation_config"] = {"custom_ops": ["-rotary_embedding"]}
+        return arguments
 
     def _adapter_slots(self) -> int:
         """How many adapters vLLM can apply in one batch.

@@ -1,6 +1,7 @@
 """Which classes of bases vLLM 0.32 serves with LoRA adapters: read off its own list of models, so that asking needs no vLLM.
 
 A class that is in neither table may be one that vLLM has under another name, or one that it runs with transformers' own code, adapters included.
+docs/bases.md has those of either kind that were compared with transformers (tests/test_bases_vllm.py).
 """
 
 from __future__ import annotations
@@ -39,6 +40,23 @@ WITH_LORA = (
     "Qwen3_5ForCausalLM",
     "Qwen3_5ForConditionalGeneration",
 )
+
+# Those whose code in vLLM loads torchvision, though no image is sent. It comes with vLLM's build for GPUs; beside torch for processors it has to be a build for
+# processors too, which the public index has not.
+WITH_TORCHVISION = (
+    "Gemma3ForConditionalGeneration",
+    "Gemma4ForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5ForConditionalGeneration",
+)
+
+# Those of which vLLM's build for processors keeps no states in the middle of a prompt, and ends when it looks for one to use again (0.32).
+NO_PREFIXES_ON_CPU = ("GraniteMoeHybridForCausalLM",)
+
+# Those whose queries are rotated wrongly by the operator of vLLM's build for processors (0.32): it takes them as tokens by width, and gets tokens by heads by
+# width, of which it turns the first rows alone. vLLM has the same in torch.
+ROTATED_IN_TORCH_ON_CPU = ("Lfm2ForCausalLM",)
 
 
 def refusal(architecture: str) -> str | None:

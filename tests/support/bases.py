@@ -56,7 +56,7 @@ _GEMMA4 = (
 _QWEN35 = (
     GQA
     | {"layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2}
-    | {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32}
+    | {"linear_key_head_dim": 128, "linear_value_head_dim": 128, "head_dim": 32}
 )
 
 # Name of the family, the class of transformers, its config class, and the config's values.
@@ -91,7 +91,15 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Apertus": ("ApertusForCausalLM", "ApertusConfig", SMALL),
     "Falcon": ("FalconForCausalLM", "FalconConfig", {k: v for k, v in SMALL.items() if k != "num_key_value_heads"} | {"new_decoder_architecture": False}),
     # Recurrent layers, alone or among others.
-    "LFM 2": ("Lfm2ForCausalLM", "Lfm2Config", SMALL | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8}),
+    "LFM 2": (
+        "Lfm2ForCausalLM",
+        "Lfm2Config",
+        # The widths of a block and its convolution are those of the model in all checkpoints; transformers does without them, and vLLM reads them.
+        SMALL
+        | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "block_dim": 64, "conv_dim": 64}
+        # As in all of them, and always in vLLM.
+        | {"tie_word_embeddings": True},
+    ),
     "Granite 4": (
         "GraniteMoeHybridForCausalLM",
         "GraniteMoeHybridConfig",

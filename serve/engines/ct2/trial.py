@@ -188,6 +188,12 @@ def _tried(base: Base) -> Trial:
             model.config.architectures = [type(model).__name__]
             model.config.save_pretrained(place)
             found = _compared(own, model, place, names, lengths)
+        except OSError as e:
+            # A disk that is full says nothing of the base. What transformers itself raises of this kind has no number.
+            if e.errno is None:
+                return Trial(f"its converter fails on {base.architecture} (OSError)", 0)
+            valid = "free space there, or TMPDIR on another disk"
+            raise EngineError("ctranslate2 could not be tried on a copy of the base", place=tempfile.gettempdir(), found=e.strerror, valid=valid) from None
         # What the converter expects of a class that has changed since shows in any way.
         except Exception as e:
             said = str(e).strip()

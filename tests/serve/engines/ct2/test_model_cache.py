@@ -20,6 +20,7 @@ import pytest
 from serve.engines.ct2 import model_cache
 from serve.engines.ct2.engine import Ct2Engine
 from serve.engines.ct2.model_cache import lock_model, prune
+from serve.engines.ct2.trial import trial
 from tell.adapter.card import open_adapter, weights_of, write_card
 from tell.errors import AdapterError, BadInput
 from tell.model.base import Base
@@ -197,18 +198,24 @@ def test_services_that_convert_and_prune_at_once_do_not_harm_each_other(fresh: B
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(fresh: Base, tmp_path: Path) -> None:
-    """No file may grow past 64 KiB, which stands for a disk that is full: the model's weights take more."""
+    """No file may grow past 64 KiB, which stands for a disk that is full: the weights of the model take more, and those of the copy that is tried before."""
     adapter = make_tiny_adapter(tmp_path / "a", fresh)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    async def work(engine: Ct2Engine) -> None:
+    async def refused(engine: Ct2Engine, message: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
         try:
-            with pytest.raises(AdapterError, match=r"no room for the converted model; found .*; valid: free space there, a smaller TELLMT_CT2_CACHE_GB"):
+            with pytest.raises(AdapterError, match=message):
                 await engine.load(adapter.id, adapter.path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert models() == set()
+
+    async def work(engine: Ct2Engine) -> None:
+        await refused(engine, "could not be tried on a copy of the base; found File too large; valid: free space there, or TMPDIR on another disk")
+        # Nothing was concluded about the base.
+        assert trial(fresh).reason is None
+        await refused(engine, "no room for the converted model; found File too large; valid: free space there, a smaller TELLMT_CT2_CACHE_GB")
         await engine.load(adapter.id, adapter.path)
 
     run(fresh, work)
