@@ -39,7 +39,7 @@ def compare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compare]:
     def ask(name: str) -> dict[str, Any]:
         assert process.stdin and process.stdout
         begin = (work / "log").stat().st_size
-        overdue = threading.Timer(400, process.kill)
+        overdue = threading.Timer(280, process.kill)
         overdue.start()
         process.stdin.write(f"{name}\n")
         process.stdin.flush()
