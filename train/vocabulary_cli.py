@@ -18,7 +18,7 @@ DIRECTORY = click.Path(path_type=Path)
 @click.option("-o", "--out", type=DIRECTORY, required=True, metavar="DIR", help="Adapter directory to write.")
 @click.option("--force", is_flag=True, help="Replace an adapter that OUT has already.")
 def vocabulary(adapter: Path, mixed: Path, out: Path, force: bool) -> None:
-    """Let ADAPTER, which was trained before, be served with the part of its base's vocabulary that its pair needs.
+    """Let a trained ADAPTER be served with the part of the vocabulary that its pair needs.
 
     `tellmt train` does this by itself ([train] vocabulary = "own"). On a processor such an adapter translates about twice as fast, and takes half the memory.
     Its weights stay as they are. Score and publish it as a new one: its golden sentences, scores and verdict were those of the whole vocabulary, and are not

@@ -17,7 +17,7 @@ WHY = click.option("--why", required=True, help="The reason, kept in the log.")
 
 @click.group(cls=Group)
 def registry() -> None:
-    """List published adapters; promote, roll back and pin them; copy them from one registry to another."""
+    """List published adapters; promote, roll back and pin them; copy them to another registry."""
 
 
 def _reason(why: str) -> str:
