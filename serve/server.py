@@ -40,6 +40,8 @@ DEAD_DRAIN, HEALTH_INTERVAL = 2.0, 0.25
 HEALTH_TIMEOUT = 5.0
 # Seconds for connections that the kernel has accepted and the loop has not, and for those whose request is still arriving.
 LAST_ACCEPTED, LAST_HEADS = 0.05, 0.25
+# Seconds at most that connections have which were accepted and have sent nothing yet: their clients may be far away, or on a busy machine.
+FIRST_HEADS = 1.0
 # EX_SOFTWARE of sysexits.h. The supervisor should restart the service.
 DIED = 70
 
@@ -144,6 +146,9 @@ def make_server(app: FastAPI, service: Service, protocol: type[Any] | None = Non
             for server in self.servers:
                 server.close()
             await asyncio.sleep(LAST_HEADS)
+            end = time.monotonic() + FIRST_HEADS
+            while time.monotonic() < end and any(getattr(c, "cycle", c) is None for c in self.server_state.connections):
+                await asyncio.sleep(0.02)
             # Clients cannot fetch the results of jobs any more, and jobs would keep the engine busy.
             await state_of(app).jobs.close()
             await super().shutdown(sockets)

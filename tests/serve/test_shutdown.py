@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -100,6 +101,24 @@ def test_under_load_no_accepted_request_is_lost(start: Start, tmp_path: Path) ->
     for c in clients:
         c.join()
     assert set(answers) == {id}, {str(a) for a in answers}
+
+
+@pytest.mark.clock
+def test_a_client_that_has_connected_may_be_slow_to_ask(start: Start, tmp_path: Path) -> None:  # noqa: F811
+    """Its connection was accepted before the end; it is on a busy machine, or far away."""
+    id = published(tmp_path)
+    service = start("--grace", "0")
+    host, port = service.url.removeprefix("http://").split(":")
+    body = json.dumps({"source": "is", "target": "en", "text": "a"}).encode()
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.7)
+        head = f"POST /api/v1/translate HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200") and id.encode() in answer
+    assert service.process.wait(10) == 0
 
 
 @pytest.mark.clock
