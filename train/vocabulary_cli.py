@@ -20,9 +20,9 @@ DIRECTORY = click.Path(path_type=Path)
 def vocabulary(adapter: Path, mixed: Path, out: Path, force: bool) -> None:
     """Let a trained ADAPTER be served with the part of the vocabulary that its pair needs.
 
-    `tellmt train` does this by itself ([train] vocabulary = "own"). On a processor such an adapter translates faster, and its model takes two thirds of the
-    space. Its weights stay as they are. Score and publish it as a new one: its golden sentences, scores and verdict were those of the whole vocabulary, and are not
-    taken along.
+    `tellmt train` does this by itself ([train] vocabulary = "own"). On a processor such an adapter translates faster, and its model takes two thirds of
+    the space. Its weights stay as they are. Score and publish it as a new one: its golden sentences, scores and verdict were those of the whole vocabulary,
+    and are not taken along.
     """
     from train.keep_pieces import keep_pieces
 
