@@ -11,20 +11,19 @@ import contextlib
 import copy
 import json
 import mmap
-import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tell.model.base import Base, read_config
+from tell.model.tensors import DTYPES, tensors_of
 
 # Numbers in one block of rows that is computed with: in float32 2.5 MiB, which a core's cache holds or nearly. Products with such blocks are faster than one
 # with all rows in float32 (docs/results/train-speed.md).
 BLOCK = 640 * 1024
 # Blocks after which the pages that were read are given up.
 GIVE_UP = 32
-_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 class WordTable:
@@ -98,12 +97,9 @@ def _shards(base: Base) -> list[Path]:
 
 def _matrices(shard: Path, words: int) -> Iterator[tuple[str, int, tuple[int, int], str]]:
     """(name, where it begins, shape, dtype) of each matrix in a safetensors file that has so many rows."""
-    with shard.open("rb") as f:
-        (length,) = struct.unpack("<Q", f.read(8))
-        header: dict[str, Any] = json.loads(f.read(length))
-    for name, tensor in header.items():
-        if name != "__metadata__" and len(shape := tensor["shape"]) == 2 and shape[0] == words and tensor["dtype"] in _DTYPES:
-            yield name, 8 + length + tensor["data_offsets"][0], (shape[0], shape[1]), _DTYPES[tensor["dtype"]]
+    for tensor in tensors_of(shard):
+        if len(shape := tensor.shape) == 2 and shape[0] == words and tensor.dtype in DTYPES:
+            yield tensor.name, tensor.begin, (shape[0], shape[1]), DTYPES[tensor.dtype]
 
 
 def load_beside_tables(loader: Any, base: Base, attention: str, dtype: Any) -> Any:
@@ -134,7 +130,7 @@ def load_beside_tables(loader: Any, base: Base, attention: str, dtype: Any) -> A
         with torch.device("meta"):
             kind = type(loader.from_config(read))
         model = kind.from_pretrained(None, config=read, state_dict=state, dtype=dtype, attn_implementation=attention, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, struct.error, SafetensorError):
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError):
         # What is wrong with the base is for the usual way to say.
         return None
     # peft looks there for the base's configuration when it saves an adapter.

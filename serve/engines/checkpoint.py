@@ -31,7 +31,7 @@ _UNUSED: dict[str, tuple[Any, ...]] = {
     "fan_in_fan_out": (None, False),
 }
 _LAYER = re.compile(r"(?:^|\.)((?:layers|h)\.\d+\..+)$")
-_LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+LORA_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 # Classes whose linear layers hold their weights the other way round.
 _TRANSPOSED = ("GPT2LMHeadModel",)
 # Starts that change the base's weights when the adapter is made, so that the adapter alone does not hold what was learned.
@@ -123,7 +123,7 @@ def open_fitting(base: Base, shapes: dict[str, list[int]], adapter_id: str, path
     header = read_header(path / WEIGHTS)
     for name in sorted(header):
         place = f"{path / WEIGHTS}, {name}"
-        match = _LORA_WEIGHT.fullmatch(name)
+        match = LORA_WEIGHT.fullmatch(name)
         if match is None:
             raise AdapterError("not a LoRA weight of a linear layer", place=place, valid="base_model.model.<module>.lora_A.weight and lora_B.weight")
         weight = shapes.get(_layer_name(match[1]) or "")

@@ -7,45 +7,20 @@ sentences, and all of them in turn when they are written.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tell.model.base import Base
+from tell.model.tensors import DTYPES, Tensor, tensors_of
 
-# Number types of safetensors that are read here, and their names in torch.
-DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 # Values of a matrix that are in memory in float32 at a time: they stay in a processor's cache while they are multiplied with.
 AT_ONCE = 1 << 20
 # Rows of a file that lie at most so far apart are read at once.
 NEAR = 64
 
 
-class _Place(NamedTuple):
-    """Where a tensor lies."""
-
-    file: Path
-    dtype: str
-    shape: list[int]
-    offset: int
-
-
-def _places(folder: Path) -> dict[str, _Place]:
-    """Every tensor of a checkpoint by its name. What its header says was checked before (serve.engines.checkpoint)."""
-    places = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as f:
-            size = int.from_bytes(f.read(8), "little")
-            header = json.loads(f.read(size))
-        for name, row in header.items():
-            if name != "__metadata__":
-                places[name] = _Place(file, row["dtype"], row["shape"], 8 + size + row["data_offsets"][0])
-    return places
-
-
-def _read(place: _Place, start: int = 0, count: int | None = None) -> Any:
+def _read(place: Tensor, start: int = 0, count: int | None = None) -> Any:
     """`count` rows of a tensor from `start` on, or all of it, in the file's own type."""
     import torch
 
@@ -54,7 +29,7 @@ def _read(place: _Place, start: int = 0, count: int | None = None) -> Any:
     row = math.prod(shape[1:]) * dtype.itemsize
     block = bytearray(math.prod(shape) * dtype.itemsize)
     with place.file.open("rb", buffering=0) as f:
-        f.seek(place.offset + start * row)
+        f.seek(place.begin + start * row)
         view, read = memoryview(block), 0
         while read < len(block):
             if not (n := f.readinto(view[read:])):
@@ -66,7 +41,7 @@ def _read(place: _Place, start: int = 0, count: int | None = None) -> Any:
 class Rows:
     """A matrix in a file: `shape` is (rows, columns). With `kept`, ascending, it has these rows alone, and holds them in memory in the file's type."""
 
-    def __init__(self, place: _Place, kept: Sequence[int] | None = None):
+    def __init__(self, place: Tensor, kept: Sequence[int] | None = None):
         self._place, self._kept = place, kept
         self._held: Any = None if kept is None else self._gather(kept)
         self._part: Rows | None = None
@@ -130,7 +105,7 @@ def load_model(base: Base, kept: Sequence[int] | None = None) -> Any:
     config = AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     with _without_weights():
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    places = _places(base.path)
+    places = {tensor.name: tensor for file in sorted(base.path.glob("*.safetensors")) for tensor in tensors_of(file)}
     if getattr(config, "quantization_config", None) or not _same_names(model, places):
         # What transformers renames, joins or ties as it reads.
         del model
@@ -169,7 +144,7 @@ def _without_weights() -> Iterator[None]:
         torch.nn.Module.register_parameter = original
 
 
-def _same_names(model: Any, places: dict[str, _Place]) -> bool:
+def _same_names(model: Any, places: dict[str, Tensor]) -> bool:
     """Whether the files hold exactly what the model has, by the same names."""
     own = {name: list(p.shape) for name, p in model.named_parameters()}
     if any(name not in places or places[name].shape != shape or places[name].dtype not in DTYPES for name, shape in own.items()):

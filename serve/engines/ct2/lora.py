@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from serve.engines.checkpoint import LORA_WEIGHT
 from tell.adapter.card import CONFIG, WEIGHTS
 from tell.errors import AdapterError
-
-_WEIGHT = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
 def scaling(config: dict[str, Any], rank: int) -> float:
@@ -49,7 +47,7 @@ def merge_lora(model: Any, adapter: Path) -> None:
 def _modules(names: Iterable[str], place: Path) -> set[str]:
     modules = set()
     for name in names:
-        if (match := _WEIGHT.fullmatch(name)) is None:
+        if (match := LORA_WEIGHT.fullmatch(name)) is None:
             raise AdapterError("not a LoRA weight of a linear layer", place=f"{place}, {name}")
         modules.add(match[1])
     return modules
