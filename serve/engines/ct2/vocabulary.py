@@ -83,12 +83,3 @@ class Vocabulary:
     def rows(self, ids: Sequence[int]) -> list[int]:
         """The rows of those ids that the model has: of the tokens that end an output, it cannot write the others."""
         return list(ids) if self._rows is None else [self._rows[i] for i in ids if i in self._rows]
-
-    def log_probs(self, expected: Any) -> Any:
-        """Of the base's log-probabilities (n, words), numpy, those of the words that the model has, normalised over these alone: what it should compute."""
-        if self._ids is None:
-            return expected
-        import numpy as np
-
-        own = expected[:, np.array(self._ids, dtype=np.int64)]
-        return own - (own.max(-1, keepdims=True) + np.log(np.exp(own - own.max(-1, keepdims=True)).sum(-1, keepdims=True)))
