@@ -18,7 +18,8 @@ from typing import Any
 
 from eval.scoring.hypotheses import System, translate_set
 from eval.scoring.metrics import metric
-from eval.scoring.scores import RESAMPLES, bootstrap_seed, interval, resampled, score_system
+from eval.scoring.scores import score_system
+from eval.scoring.significance import bootstrap
 from eval.scoring.testset import TestSet, from_files
 from tell.adapter.card import PIECES, Adapter, open_adapter, pieces_of, write_card
 from tell.errors import BadInput, TellmtError
@@ -44,10 +45,10 @@ def difference(whole: list[str], own: list[str], references: list[str], pair: La
     scores = [score_system(outputs, references, pair) for outputs in (whole, own)]
     for key in ("chrf", "bleu"):
         measure = metric(key, pair)
-        sums = resampled([measure.statistics(outputs, references) for outputs in (whole, own)], RESAMPLES, int(bootstrap_seed()))
-        low, high = interval([measure.of(b) - measure.of(a) for a, b in zip(*sums, strict=True)])
+        found = bootstrap(measure, *(measure.statistics(outputs, references) for outputs in (whole, own)))
         first, second = (s[key]["score"] for s in scores)
-        row[key] = {"whole": round(first, 2), "own": round(second, 2), "difference": round(second - first, 3), "interval": [round(low, 3), round(high, 3)]}
+        interval = [round(found.low, 3), round(found.high, 3)]
+        row[key] = {"whole": round(first, 2), "own": round(second, 2), "difference": round(second - first, 3), "interval": interval}
     return row
 
 

@@ -55,24 +55,19 @@ class Shelf:
         self._down = False
         return answer
 
+    async def _patiently(self, tries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_call`, again after half a second, one, two and so on while the store is overloaded."""
+        for tried in range(tries - 1):
+            with contextlib.suppress(Overloaded):
+                return await self._call(work, *args, **kwargs)
+            await asyncio.sleep(2**tried / 2)
+        return await self._call(work, *args, **kwargs)
+
     async def write(self, name: str, data: bytes, tries: int = 1) -> None:
-        for left in reversed(range(tries)):
-            try:
-                return await self._call(self.store.write_file, FOLDER, name, data=data)
-            except Overloaded:
-                if not left:
-                    raise
-                await asyncio.sleep(2 ** (tries - left - 1) / 2)
+        await self._patiently(tries, self.store.write_file, FOLDER, name, data=data)
 
     async def read(self, name: str, tries: int = 1) -> bytes:
-        for left in reversed(range(tries)):
-            try:
-                return await self._call(self.store.read_file, FOLDER, name)
-            except Overloaded:
-                if not left:
-                    raise
-                await asyncio.sleep(2 ** (tries - left - 1) / 2)
-        raise AssertionError("unreachable")
+        return await self._patiently(tries, self.store.read_file, FOLDER, name)
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove all files of these documents."""
